@@ -1,0 +1,75 @@
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo run test test-fast check format bench lock clean
+
+# make run HOST=0.0.0.0 PORT=9000, make test ARGS='-k health -x', make setup PYTHON=/path/to/python3
+HOST := 127.0.0.1
+PORT := 8000
+ARGS :=
+
+# The first Python on the path that is new enough.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON = $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+# What is installed, by the lock file that it came from.
+PROD := .venv/requirements.stamp
+DEV := .venv/requirements-dev.stamp
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(DEV)  ## create .venv and install everything, for running and for developing
+
+demo: $(PROD)  ## show the whole service at work; ARGS goes to demo.py
+	$(BIN)/python demo.py $(ARGS)
+
+run: $(PROD)  ## start the API; HOST and PORT say where
+	$(BIN)/uvicorn main:app --host $(HOST) --port $(PORT) --no-access-log
+
+test: $(DEV)  ## run all tests; ARGS goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(DEV)  ## run the tests that start no server process
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+check: $(DEV)  ## check format, lint and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(DEV)  ## format the code and mend what the linter can
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+bench: $(DEV)  ## measure; ARGS goes to bench
+	$(BIN)/python -m bench $(ARGS)
+
+# Versions already in a lock file are kept where they still fit.
+LOCK := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
+
+lock: $(DEV)  ## pin requirements*.in in requirements*.txt; ARGS=--upgrade takes newer versions
+	$(BIN)/$(LOCK) $(ARGS) requirements.in -o requirements.txt
+	$(BIN)/$(LOCK) $(ARGS) requirements-dev.in -o requirements-dev.txt
+
+clean:  ## remove .venv and all that tools leave behind, but no data
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(DEV): requirements-dev.txt $(PROD)
+	$(INSTALL) -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+$(PROD): requirements.txt | $(BIN)/python
+	$(INSTALL) -r requirements.txt
+	@touch $@
+
+$(BIN)/python:
+	@'$(PYTHON)' -c '$(NEW_ENOUGH)' 2>/dev/null || \
+		{ echo 'Python 3.11 or newer is needed: install it, or name it with make PYTHON=...' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo 'This Python has no venv module: on Debian and Ubuntu, apt install python3-venv' >&2; exit 1; }
+	'$(PYTHON)' -m venv --clear .venv

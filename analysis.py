@@ -1,0 +1,280 @@
+"""What an analysis is, and every judgement about one that needs no I/O.
+
+An analyser answers each text with an `Answer`; `decide` turns that and the number of attempts into
+an `Outcome`; the store carries the outcome out. Nothing here knows a clock, a table or a socket.
+"""
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, assert_never
+
+UNKNOWN_CLUSTER = "unknown"
+MAX_CLUSTERS = 5
+MAX_CLUSTER_LENGTH = 64
+MAX_REASONING_LENGTH = 1000
+
+
+# --- answers: what an analyser says of one text ---------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A usable result.
+
+    `sentiment_score` lies in -1..+1, `confidence` in 0..1; `clusters` holds 1 to 5 different
+    snake_case names. `details` is the analyser's whole answer as JSON-ready values, for debugging.
+    1 USD is 10,000,000,000 ticks.
+    """
+
+    sentiment_score: float
+    clusters: tuple[str, ...]
+    confidence: float
+    reasoning: str
+    details: Mapping[str, object] = field(default_factory=dict)
+    cost_usd_ticks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """The analyser answered, but not in a shape that can be used. Asking again may help."""
+
+    reason: str
+    details: Mapping[str, object] = field(default_factory=dict)
+    cost_usd_ticks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TransientFailure:
+    """No answer: the other side or the way to it is in trouble (5xx, timeout, connection)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """This text will not be analysed, however often it is sent."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotNow:
+    """Nothing is wrong with the text; the analyser takes no calls at present."""
+
+    reason: str
+
+
+Answer = Analysis | Unusable | TransientFailure | Refused | NotNow
+
+
+class Analyser(Protocol):
+    """What the worker asks. One implementation calls Grok, one works offline."""
+
+    name: str
+    model: str
+    concurrency: int
+    """Calls that may be under way at once."""
+    pack_size: int
+    """Texts that one call takes at most."""
+    blocked_reason: str | None
+    """Why no call can succeed until a person acts; None while all is well."""
+
+    def pause_left(self) -> float:
+        """Seconds until a call makes sense again; 0.0 when it does now."""
+        ...
+
+    async def analyse(self, texts: Sequence[str]) -> list[Answer]:
+        """One answer for each text, in order. Raises only for bugs: a failure is an answer too."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+# --- outcomes: what becomes of a conversation -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    analysis: Analysis
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Back to pending with the attempt spent, not to be claimed for `delay` seconds."""
+
+    error: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """Back to pending as if it had never been claimed: waiting is not failing."""
+
+
+Outcome = Complete | Retry | Fail | PutBack
+
+
+def decide(answer: Answer, attempts: int, *, max_attempts: int, jitter: float) -> Outcome:
+    """The one table of what an answer leads to.
+
+    `attempts` counts the one just made, from 1. Unusable answers are asked for `max_attempts` times
+    in all, then the fallback insight stands in. Failures are retried `max_attempts` times, after
+    1, 2, 4 ... seconds, then the conversation fails. `jitter` in 0..1 stretches a delay by up to a
+    half, so that conversations that failed together do not come back together.
+    """
+    match answer:
+        case Analysis():
+            return Complete(answer)
+        case Unusable():
+            if attempts < max_attempts:
+                return Retry(answer.reason, delay=0.0)
+            return Complete(fallback(answer))
+        case TransientFailure():
+            if attempts <= max_attempts:
+                return Retry(answer.reason, delay=2.0 ** (attempts - 1) * (1 + jitter / 2))
+            return Fail(answer.reason)
+        case Refused():
+            return Fail(answer.reason)
+        case NotNow():
+            return PutBack()
+        case _:
+            assert_never(answer)
+
+
+def fallback(answer: Unusable) -> Analysis:
+    """The insight of a conversation that no usable answer could be had for."""
+    return Analysis(
+        sentiment_score=0.0,
+        clusters=(UNKNOWN_CLUSTER,),
+        confidence=0.0,
+        reasoning=f"No usable analysis: {answer.reason}",
+        details={**answer.details, "fallback": True},
+        cost_usd_ticks=answer.cost_usd_ticks,
+    )
+
+
+# --- reading what a language model wrote ----------------------------------------------------------
+
+
+def parse_results(
+    content: str, ids: Sequence[str], *, allowed_clusters: Collection[str] | None = None
+) -> dict[str, Analysis | Unusable]:
+    """Find each id's result in the text that a model answered with.
+
+    Takes JSON, also inside a markdown fence, and the last of several documents. The document is
+    `{"results": [{"id", "sentiment_score", "clusters", "confidence", "reasoning"}]}`; where a
+    single id was asked for, also the bare result. With `allowed_clusters` other names are dropped.
+    The answer has every id and no other: one that is missing, doubled or malformed is Unusable.
+    """
+    document = None
+    for document in _json_documents(content):  # noqa: B007  the last one counts
+        pass
+    if document is None:
+        return dict.fromkeys(ids, Unusable("the answer holds no complete JSON document"))
+
+    entries = document.get("results", document) if isinstance(document, dict) else document
+    if isinstance(entries, dict):
+        entries = [entries]
+    if not isinstance(entries, list):
+        return dict.fromkeys(ids, Unusable("the answer's results are not a list"))
+    if len(ids) == 1 and len(entries) == 1 and isinstance(entries[0], dict):
+        entries = [{"id": ids[0], **entries[0]}]
+
+    found: dict[str, list[object]] = {}
+    for entry in entries:
+        if isinstance(entry, dict):
+            found.setdefault(str(entry.get("id")), []).append(entry)
+
+    results: dict[str, Analysis | Unusable] = {}
+    for id_ in ids:
+        match found.get(id_, []):
+            case []:
+                results[id_] = Unusable("the answer leaves this conversation out")
+            case [dict() as entry]:
+                results[id_] = _read_result(entry, allowed_clusters)
+            case _:
+                results[id_] = Unusable("the answer has this conversation twice")
+    return results
+
+
+def _json_documents(content: str) -> Iterator[object]:
+    """Every complete JSON object or array that starts the text or a line, or ends prose before it.
+
+    A document that breaks off yields nothing, nor do its inner parts.
+    """
+    decoder = json.JSONDecoder()
+    start = re.search(r"[{\[]", content)
+    while start:
+        try:
+            document, end = decoder.raw_decode(content, start.start())
+        except (ValueError, RecursionError):
+            end = start.end()
+            next_start = re.compile(r"(?<=\n)[{\[]")
+        else:
+            yield document
+            next_start = re.compile(r"[{\[]")
+        start = next_start.search(content, end)
+
+
+def _read_result(
+    entry: Mapping[str, object], allowed_clusters: Collection[str] | None
+) -> Analysis | Unusable:
+    score = _number(entry.get("sentiment_score"))
+    confidence = _number(entry.get("confidence"))
+    clusters = entry.get("clusters")
+    reasoning = entry.get("reasoning", "")
+    if score is None or confidence is None:
+        return Unusable("the answer's sentiment_score or confidence is not a number")
+    if not isinstance(clusters, list) or not isinstance(reasoning, str):
+        return Unusable("the answer's clusters or reasoning have the wrong type")
+    return Analysis(
+        sentiment_score=min(1.0, max(-1.0, score)),
+        clusters=normalise_clusters(clusters, allowed_clusters),
+        confidence=min(1.0, max(0.0, confidence)),
+        reasoning=_storable(reasoning)[:MAX_REASONING_LENGTH],
+    )
+
+
+def _number(value: object) -> float | None:
+    """A finite JSON number, or None. Numbers in quotes and booleans are not numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def normalise_clusters(
+    names: Sequence[object], allowed: Collection[str] | None = None
+) -> tuple[str, ...]:
+    """snake_case, no doubles, at most 5, in the order given; `("unknown",)` when none is left."""
+    kept: dict[str, None] = {}
+    for name in names:
+        snake = _snake_case(name) if isinstance(name, str) else ""
+        if snake and (allowed is None or snake in allowed):
+            kept[snake] = None
+    return tuple(kept)[:MAX_CLUSTERS] or (UNKNOWN_CLUSTER,)
+
+
+def _snake_case(name: str) -> str:
+    """`Late Delivery!`, `lateDelivery` and `late-delivery` are all `late_delivery`."""
+    name = unicodedata.normalize("NFKC", name)
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    name = re.sub(r"[^\w]+|_+", "_", name.casefold())
+    return name.strip("_")[:MAX_CLUSTER_LENGTH].rstrip("_")
+
+
+def _storable(text: str) -> str:
+    """Without what no database takes: NUL and lone surrogates."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

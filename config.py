@@ -1,0 +1,136 @@
+"""Settings: every environment variable, read once, checked, frozen. Nobody else reads them."""
+
+import re
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from errors import StartRefused
+
+DEFAULT_CLUSTERS = (
+    "delivery_problems",
+    "product_issues",
+    "billing_problems",
+    "refund_request",
+    "account_access",
+    "app_or_website_bug",
+    "service_outage",
+    "customer_service",
+    "cancellation",
+    "booking_problems",
+    "pricing",
+    "feature_request",
+    "security_concern",
+    "question",
+    "praise",
+)
+
+Scope = Literal["read", "write", "admin"]
+
+
+class ApiKey(NamedTuple):
+    name: str
+    scope: Scope
+    sha256: str
+
+
+def _split_commas(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part for part in map(str.strip, value.split(",")) if part)
+    return value
+
+
+def _parse_api_keys(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    keys = []
+    for position, entry in enumerate(_split_commas(value), start=1):
+        found = re.fullmatch(r"([^:]+):(read|write|admin):([0-9a-fA-F]{64})", entry)
+        if not found:
+            raise ValueError(
+                f"entry {position} is not name:scope:sha256-of-key with scope read, write or admin"
+                " and 64 hex digits"
+            )
+        name, scope, digest = found.groups()
+        keys.append(ApiKey(name, scope, digest.lower()))  # type: ignore[arg-type]  # the pattern
+    return tuple(keys)
+
+
+class Settings(BaseSettings):
+    """Durations are seconds; None means "not set". README.md explains each setting to its users."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    grok_key: SecretStr | None = None
+    analyzer: Literal["auto", "grok", "offline"] = "auto"
+    grok_base_url: str = Field("https://api.x.ai/v1", pattern=r"^https?://")
+    grok_model: str = Field("grok-4.20-0309-non-reasoning", min_length=1)
+    grok_rate_limit: int = Field(10, ge=1)
+    grok_concurrency: int = Field(10, ge=1)
+    grok_timeout: float = Field(30.0, gt=0)
+    grok_max_attempts: int = Field(3, ge=1)
+    grok_temperature: float = Field(0.3, ge=0, le=2)
+    clusters: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = (
+        DEFAULT_CLUSTERS
+    )
+    clusters_mode: Literal["open", "closed"] = "open"
+
+    database_url: str = "sqlite+aiosqlite:///./insights.db"
+    redis_url: str | None = Field(None, pattern=r"^(rediss?|unix)://")
+    inbound_rate_limit: int = Field(100, ge=0)
+    batch_size: int = Field(10, ge=1, le=1000)
+    poll_interval: float = Field(5.0, gt=0)
+    worker_enabled: bool = True
+    max_text_length: int = Field(10_000, ge=1)
+    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1)
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_api_keys)] = Field(
+        (), repr=False
+    )
+    shutdown_grace: float = Field(10.0, ge=0)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "console"
+
+    @field_validator("log_level", "log_format", "analyzer", "clusters_mode", mode="before")
+    @classmethod
+    def _any_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _supported_database(cls, value: str) -> str:
+        if value.startswith("sqlite+aiosqlite:///"):
+            path = value.removeprefix("sqlite+aiosqlite:///").partition("?")[0]
+            if not path or ":memory:" in path:
+                raise ValueError("needs a file: a database in memory would not outlive the process")
+        elif not value.startswith("postgresql+asyncpg://"):
+            raise ValueError("must start with sqlite+aiosqlite:/// or postgresql+asyncpg://")
+        return value
+
+    @property
+    def uses_grok(self) -> bool:
+        return self.analyzer == "grok" or (self.analyzer == "auto" and self.grok_key is not None)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment and `.env`; `overrides` win.
+
+    Raises StartRefused with one line that names each bad variable, and no value of a secret.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        problems = (
+            f"{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        )
+        raise StartRefused("; ".join(problems)) from None
+    if settings.analyzer == "grok" and settings.grok_key is None:
+        raise StartRefused("ANALYZER is grok, but GROK_KEY is not set")
+    return settings

@@ -1,0 +1,270 @@
+"""One database, SQLite or PostgreSQL: open, upgrade, transactions, and how their errors translate.
+
+Knows nothing of conversations. What differs between the two databases below the level of a
+statement is all here:
+
+    SQLite       one file, one connection that writes, a few that read; every write waits its turn.
+    PostgreSQL   one pool for both; several processes side by side.
+"""
+
+import asyncio
+import fcntl
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+from sqlalchemy import Connection, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from errors import ServiceError, StartRefused, Unavailable
+from models import SCHEMA_REVISION
+
+log = structlog.get_logger(__name__)
+
+BUSY_TIMEOUT_SECONDS = 2.0
+"""How long a write waits for another process's lock on the SQLite file before it gives up."""
+
+_READERS = 4
+_POSTGRES_CONNECTIONS = 10
+_UPGRADE_LOCK = 0x1A51_6875  # PostgreSQL advisory lock: any number that nothing else here uses
+
+_SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",  # in WAL, NORMAL would lose the last commits at a power cut
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA secure_delete=ON",  # what is erased is overwritten, not only unlinked
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA journal_size_limit=16777216",
+)
+
+_SQLITE_UNAVAILABLE = {
+    sqlite3.SQLITE_BUSY: "The database is locked by another process.",
+    sqlite3.SQLITE_LOCKED: "The database is locked by another process.",
+    sqlite3.SQLITE_FULL: "The database's disk is full.",
+    sqlite3.SQLITE_READONLY: "The database cannot be written: it is read-only.",
+    sqlite3.SQLITE_IOERR: "The database's disk does not answer as it should.",
+    sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened.",
+    sqlite3.SQLITE_PERM: "The database file cannot be opened.",
+}
+
+# SQLSTATE, whole or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_POSTGRES_UNAVAILABLE = {
+    "08": "The database cannot be reached.",
+    "53": "The database is out of disk, memory or connections.",
+    "57P": "The database is shutting down or starting.",
+    "57014": "The database took too long.",
+    "25006": "The database cannot be written: it is read-only.",
+    "40001": "The database is busy.",
+    "40P01": "The database is busy.",
+    "55P03": "The database is locked.",
+}
+
+
+class Database:
+    """Built without I/O; `open()` before use, `close()` after.
+
+    `read()` and `write()` each give a connection inside one transaction. Both raise Unavailable
+    where the database cannot serve now, and then nothing has been stored.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._lock_file: IO[bytes] | None = None
+        # On PostgreSQL transactions run side by side, so nobody waits here.
+        self._write_turn: asyncio.Lock | None = asyncio.Lock() if self.is_sqlite else None
+        if self.is_sqlite:
+            self._writer = self._sqlite_engine(begin="BEGIN IMMEDIATE", pool_size=1)
+            self._reader = self._sqlite_engine(begin="BEGIN", pool_size=_READERS)
+        else:
+            self._writer = self._reader = create_async_engine(
+                self.url, pool_size=_POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=True
+            )
+
+    def _sqlite_engine(self, *, begin: str, pool_size: int) -> AsyncEngine:
+        engine = create_async_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_reset_on_return=None,  # each transaction ends in `_transaction`
+            # The driver must not begin transactions of its own: `begin` says which kind.
+            connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_SECONDS},
+        )
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def set_pragmas(connection: DBAPIConnection, _record: Any) -> None:
+            cursor = connection.cursor()
+            for pragma in _SQLITE_PRAGMAS:
+                cursor.execute(pragma)
+            cursor.close()
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def begin_transaction(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        return engine
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect, and upgrade the schema where it is older than the code.
+
+        Raises StartRefused where it is newer, Unavailable where the database cannot be had.
+        """
+        try:
+            async with self.write() as connection:
+                if not self.is_sqlite:  # SQLite's write transaction is the lock
+                    await connection.execute(
+                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK}
+                    )
+                await connection.run_sync(_upgrade)
+        except Unavailable as error:
+            shown = self.url.render_as_string(hide_password=True)
+            raise StartRefused(f"DATABASE_URL {shown}: {error.details}") from error
+
+    async def close(self) -> None:
+        await self._reader.dispose()
+        await self._writer.dispose()
+        self.resign_as_worker()
+
+    # --- transactions -------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A snapshot: several statements inside see the same state on SQLite."""
+        async with _transaction(self._reader) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """On leaving, what was done is on disk; after an exception nothing is."""
+        if self._write_turn is None:
+            async with _transaction(self._writer) as connection:
+                yield connection
+        else:
+            async with self._write_turn, _transaction(self._writer) as connection:
+                yield connection
+
+    async def check_writable(self) -> None:
+        """Really write, since a lock taken tells nothing of a full disk. Raises Unavailable."""
+        async with self.write() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+
+    async def forget_erased(self) -> None:
+        """Fold SQLite's log into the database file, so that it keeps no copy of erased rows.
+
+        As far as open readers allow; a later one does the rest. PostgreSQL sees to it by itself.
+        """
+        if not self.is_sqlite or self._write_turn is None:
+            return
+        with suppress(Unavailable):
+            async with self._write_turn:
+                with _translated_errors():
+                    raw = await self._writer.raw_connection()
+                    try:
+                        await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+                    finally:
+                        raw.close()
+
+    # --- one worker per SQLite file -----------------------------------------------------------
+
+    def become_worker(self) -> bool:
+        """Whether this process may analyse.
+
+        On PostgreSQL always. On SQLite for one process at a time: a second one would call Grok
+        with a second budget. The operating system frees the lock when its holder dies, however it
+        dies, so whoever gets it knows that all rows in processing have been orphaned.
+        """
+        if not self.is_sqlite or self._lock_file is not None:
+            return True
+        assert self.url.database is not None
+        try:
+            lock_file = Path(self.url.database + "-worker-lock").open("ab")  # noqa: SIM115  held
+        except OSError as error:
+            raise Unavailable(
+                f"The worker's lock file cannot be opened: {error.strerror}."
+            ) from error
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock_file.close()
+            return False
+        self._lock_file = lock_file
+        return True
+
+    def resign_as_worker(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    with _translated_errors():
+        async with engine.connect() as connection:
+            try:
+                async with connection.begin():
+                    yield connection
+            except (DBAPIError, OSError) as error:
+                # A connection that has met a full or read-only disk may stay that way after the
+                # cause is gone, so the next transaction gets a new one. A lock leaves no mark.
+                if not _is_lock(error) and not connection.invalidated:
+                    await connection.invalidate()
+                raise
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if (unavailable := _as_unavailable(error)) is None:
+            raise
+        log.warning("database_unavailable", reason=unavailable.details, cause=str(error.orig))
+        raise unavailable from error
+    except (OSError, PoolTimeoutError) as error:  # asyncpg lets the socket's own errors through
+        log.warning("database_unavailable", cause=repr(error))
+        raise Unavailable("The database cannot be reached.") from error
+
+
+def _as_unavailable(error: DBAPIError) -> ServiceError | None:
+    if isinstance(error.orig, sqlite3.Error):
+        sentence = _SQLITE_UNAVAILABLE.get(_sqlite_code(error))
+        return Unavailable(sentence) if sentence else None
+    state = getattr(error.orig, "sqlstate", None) or ""
+    for prefix, sentence in _POSTGRES_UNAVAILABLE.items():
+        if state.startswith(prefix):
+            return Unavailable(sentence)
+    return Unavailable("The database cannot be reached.") if error.connection_invalidated else None
+
+
+def _sqlite_code(error: DBAPIError) -> int:
+    """The primary result code: the low byte of the extended one. 0 where there is none."""
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+
+
+def _is_lock(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and _sqlite_code(error) in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    )
+
+
+def _upgrade(connection: Connection) -> None:
+    current = None
+    if inspect(connection).has_table("alembic_version"):
+        current = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if current == SCHEMA_REVISION:
+        return
+    # Alembic costs 60 ms and 6 MB, and most starts do not need it.
+    from migrations.upgrade import upgrade
+
+    upgrade(connection, current)
+    log.info("database_upgraded", before=current, after=SCHEMA_REVISION)

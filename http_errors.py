@@ -1,0 +1,77 @@
+"""The one shape of an error over HTTP, and the one table from our errors to status numbers."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from errors import InvalidInput, NotFound, ServiceError, TooLarge
+from schemas import ErrorOut, explain
+
+STATUS = {
+    "invalid_schema": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "conflict": 409,
+    "payload_too_large": 413,
+    "rate_limit_exceeded": 429,
+    "internal_error": 500,
+    "unavailable": 503,
+}
+
+
+class MethodNotAllowed(ServiceError):
+    code = "method_not_allowed"
+
+
+def error_response(error: ServiceError, headers: dict[str, str] | None = None) -> Response:
+    body: dict[str, Any] = {"error": error.code, "details": error.details}
+    headers = dict(headers or {})
+    if error.retry_after is not None:
+        body["retry_after"] = error.retry_after
+        headers["Retry-After"] = str(error.retry_after)
+    if error.code == "unauthorized":
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, STATUS[error.code], headers)
+
+
+def answers(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """An operation's error answers, for the OpenAPI document."""
+    return {
+        STATUS[code]: {"model": ErrorOut, "description": code}
+        for code in (*codes, "internal_error")
+    }
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+async def _on_service_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    return error_response(error)
+
+
+async def _on_invalid_request(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [{**one, "loc": one["loc"][1:]} for one in error.errors()]  # drops "query"
+    return error_response(InvalidInput(explain(errors)))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    """What Starlette raises by itself: an unknown path, a wrong method."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    known: dict[int, ServiceError] = {
+        404: NotFound(f"There is nothing at {path}."),
+        405: MethodNotAllowed(f"{path} does not take {request.method}."),
+        413: TooLarge(str(error.detail)),
+    }
+    translated = known.get(error.status_code) or InvalidInput(str(error.detail))
+    return error_response(translated, dict(error.headers or {}))

@@ -1,0 +1,76 @@
+"""Logging: structured events to standard error, one line each, and uvicorn's in the same shape.
+
+An event has a stable name and fields. Texts of tweets appear at debug level only, keys never.
+"""
+
+import logging
+import logging.config
+import sys
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from structlog.types import Processor
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def set_up_logs(*, level: str, format: str) -> None:
+    """`format` is "json" or "console". Replaces whatever logging was set up before."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: list[Processor] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        if format == "json"
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.processors.StackInfoRenderer(), *renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
+        cache_logger_on_first_use=False,
+    )
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "ours": {
+                    "()": structlog.stdlib.ProcessorFormatter,
+                    "processors": [
+                        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                        *renderer,
+                    ],
+                    "foreign_pre_chain": [*shared, _name_logger],
+                }
+            },
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "ours"}},
+            "root": {"handlers": ["stderr"], "level": max(LEVELS[level], logging.WARNING)},
+            "loggers": {
+                "uvicorn": {"handlers": [], "propagate": True, "level": LEVELS[level]},
+                "uvicorn.error": {"handlers": [], "propagate": True, "level": LEVELS[level]},
+                # Our own middleware has a line for each request.
+                "uvicorn.access": {"handlers": [], "propagate": False},
+            },
+        }
+    )
+
+
+def _name_logger(logger: Any, _method: str, event: Any) -> Any:
+    event["logger"] = event["_record"].name
+    return event
+
+
+class _Stderr:
+    """Standard error that never stops the work: on a full disk a line is lost, not a request."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()

@@ -1,0 +1,5 @@
+"""Schema changes, one Alembic revision each in `versions/`.
+
+A new one: write `versions/NNNN_what.py`, raise `models.SCHEMA_REVISION`. The service upgrades its
+database at start; nothing needs to be run by hand.
+"""

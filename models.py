@@ -1,0 +1,148 @@
+"""The tables, as SQLAlchemy Core sees them. Statements live in `store.py`.
+
+Times are integers: microseconds since 1970-01-01 UTC. They sort, compare and bucket alike on
+SQLite and PostgreSQL, and take 8 bytes in an index (docs/decisions/0003-times-as-integers.md).
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+SCHEMA_REVISION = "0001"
+"""The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
+
+
+class Status(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class Lane(StrEnum):
+    LIVE = "live"
+    BULK = "bulk"
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(moment: datetime) -> int:
+    """`moment` must be aware."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """Aware and in UTC."""
+    return _EPOCH + micros * _MICROSECOND
+
+
+def now_micros() -> int:
+    return time.time_ns() // 1000
+
+
+metadata = MetaData()
+
+Micros = BigInteger
+_SequentialId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up INTEGER keys only
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", String(13), primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("author", Text),
+    Column("timestamp", Micros, nullable=False),
+    Column("raw_data", JSON(none_as_null=True)),
+    Column("status", String(10), nullable=False),
+    Column("created_at", Micros, nullable=False),
+    Column("lane", String(4), nullable=False),
+    # Charged tries: raised by a claim, lowered again when the claim was only waiting.
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    # Times that a worker died while this was in flight.
+    Column("deaths", Integer, nullable=False, server_default="0"),
+    # A pending row is not claimed before this time; 0 is at once.
+    Column("not_before", Micros, nullable=False, server_default="0"),
+    # Names one claim, and is the fence of its result; null unless processing.
+    Column("lease_token", String(32)),
+    Column("leased_until", Micros),
+    Column("last_error", Text),
+    Column("idempotency_key", String(255)),
+    # SHA-256 over what was sent; null without a key.
+    Column("body_hash", String(64)),
+    CheckConstraint("status in ('pending','processing','completed','failed')", name="conv_status"),
+    CheckConstraint("lane in ('live','bulk')", name="conv_lane"),
+    Index("idx_conv_timestamp", "timestamp"),
+    Index("idx_conv_status", "status", "lane", "created_at"),
+)
+Index(
+    "idx_conv_idempotency_key",
+    conversations.c.idempotency_key,
+    unique=True,
+    sqlite_where=conversations.c.idempotency_key.is_not(None),
+    postgresql_where=conversations.c.idempotency_key.is_not(None),
+)
+
+insights = Table(
+    "insights",
+    metadata,
+    Column("id", _SequentialId, primary_key=True, autoincrement=True),
+    Column(
+        "conversation_id",
+        String(13),
+        ForeignKey("conversations.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("timestamp", Micros, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("author", Text),
+    Column("sentiment_score", Double, nullable=False),
+    Column("clusters", JSON, nullable=False),
+    Column("confidence", Double, nullable=False),
+    Column("reasoning", Text, nullable=False),
+    # The analyser's whole answer, for debugging; its shape is the analyser's own.
+    Column("grok_analysis", JSON, nullable=False),
+    # 1 USD is 10,000,000,000 ticks, as xAI bills them.
+    Column("cost_usd_ticks", BigInteger, nullable=False, server_default="0"),
+    Column("created_at", Micros, nullable=False),
+    # One insight per conversation, whatever happens.
+    Index("idx_insight_conversation_id", "conversation_id", unique=True),
+    Index("idx_insight_timestamp", "timestamp", "id"),
+    Index("idx_insight_sentiment", "sentiment_score", "timestamp"),
+    Index("idx_insight_confidence", "confidence", "timestamp"),
+    Index("idx_insight_author", "author", "timestamp", "id"),
+    Index("idx_insight_created_at", "created_at"),
+    sqlite_autoincrement=True,  # an id is never given twice, also after the newest row is erased
+)
+
+insight_clusters = Table(
+    "insight_clusters",
+    metadata,
+    Column("cluster", String(64), primary_key=True),
+    Column("timestamp", Micros, primary_key=True),
+    Column(
+        "insight_id",
+        _SequentialId,
+        ForeignKey("insights.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Index("idx_cluster_insight_id", "insight_id"),
+    sqlite_with_rowid=False,
+)
+"""Which insights a cluster holds, newest first within the cluster by its key."""

@@ -1,0 +1,175 @@
+"""An analyser that needs no key and no network, so that a newcomer sees everything work.
+
+VADER (Hutto and Gilbert, ICWSM 2014) scores the sentiment, a table of keywords names the clusters.
+It reads English only and knows nothing of irony: a stand-in for Grok, and it says so each time.
+"""
+
+import asyncio
+import html
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from analysis import UNKNOWN_CLUSTER, Analysis, Answer
+
+if TYPE_CHECKING:
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+# A complaint often has no word that a lexicon calls negative ("promised on Monday, still not
+# here"), so a topic brings a leaning of its own, used where the words say nothing.
+_TOPICS: dict[str, tuple[float, str]] = {
+    "delivery_problems": (
+        -0.4,
+        r"deliver\w*|parcel|package|courier|shipp\w+|shipment|tracking|still waiting|not arrived"
+        r"|never arrived|where is my order",
+    ),
+    "product_issues": (
+        -0.4,
+        r"broken|broke|defect\w*|faulty|damaged|stopped working|doesn'?t work|not working|cracked"
+        r"|overheat\w*|battery",
+    ),
+    "billing_problems": (
+        -0.4,
+        r"bill(ed|ing|s)?|charg(e|ed|es|ing) (me|twice|again)|double.?charg\w+|invoice|overcharg\w+"
+        r"|charged|payment",
+    ),
+    "refund_request": (-0.3, r"refund\w*|money back|compensat\w+|reimburs\w+|voucher"),
+    "account_access": (
+        -0.3,
+        r"log ?in|logged out|sign ?in|password|locked out|my account|two.?factor|verification code",
+    ),
+    "app_or_website_bug": (
+        -0.3,
+        r"app|website|web ?site|crash\w*|bug|glitch\w*|error message|update|freez\w+|won'?t load",
+    ),
+    "service_outage": (
+        -0.5,
+        r"outage|is down|are down|no (internet|signal|service|connection)|offline|wi-?fi",
+    ),
+    "customer_service": (
+        0.0,
+        r"customer (service|support|care)|agent|representative|on hold|no ?(one|body) (answers"
+        r"|replies|responds)|hung up|rude|support team|staff|helpful",
+    ),
+    "cancellation": (-0.3, r"cancel\w*|unsubscribe|close my account"),
+    "booking_problems": (
+        -0.3,
+        r"flight\w*|gate|boarding|delay\w*|luggage|bag(s|gage)?|seat\w*|reservation|booking|rebook\w*",
+    ),
+    "pricing": (0.0, r"price\w*|expensive|cheap\w*|discount|promo\w*|coupon|fee(s)?"),
+    "feature_request": (0.1, r"please add|would be (nice|great)|feature|wish (you|it)|dark mode"),
+    "security_concern": (-0.5, r"scam\w*|fraud\w*|hack\w*|phishing|stolen|data breach|suspicious"),
+    "praise": (
+        0.4,
+        r"thank(s| you)|love|great|amazing|awesome|best|excellent|perfect|kudos|shout ?out",
+    ),
+    "question": (0.0, r"how (do|can|to)|when (will|do|does|is)|is there|can (i|you)|\?$"),
+}
+_PATTERNS = {
+    name: (leaning, re.compile(rf"(?:\b|^)(?:{pattern})(?:\b|$)", re.IGNORECASE))
+    for name, (leaning, pattern) in _TOPICS.items()
+}
+
+_MENTION_OR_LINK = re.compile(r"https?://\S+|www\.\S+|@\w+")
+_SENTENCE_END = re.compile(r"(?<=[.!?\n])\s+")
+# VADER's time grows with the square of the length, so it gets sentences of at most this length.
+_MAX_SENTENCE = 280
+# Below this many characters the work is done before a thread would have started.
+_INLINE_CHARACTERS = 4000
+
+# Frequent words that the two groups do not share.
+_ENGLISH = frozenset(
+    "the and you your to is it my for of have not with this was are but just been what when how"
+    " can they will why on in at be so we do get from thanks please still".split()
+)
+_NOT_ENGLISH = frozenset(
+    "el los las que de la en por con para una es pero muy gracias le les des et est vous je pas"
+    " pour dans avec sur mon ma qui der das und ist nicht ich ein eine mit auf zu sie wir il che"
+    " di non sono ho um uma não meu minha com mas het een niet ik dat jag och att det inte som på"
+    " är jest nie się w bir ve bu çok için".split()
+)
+
+
+class OfflineAnalyser:
+    """An `Analyser`. Scores in well under a millisecond per tweet; costs nothing."""
+
+    name = "offline"
+    model = "vader-3.3.2"
+    concurrency = 1
+    pack_size = 50
+    blocked_reason: str | None = None
+
+    def pause_left(self) -> float:
+        return 0.0
+
+    async def aclose(self) -> None:
+        pass
+
+    async def analyse(self, texts: Sequence[str]) -> list[Answer]:
+        if sum(map(len, texts)) <= _INLINE_CHARACTERS:
+            return [self._analyse(text) for text in texts]
+        return await asyncio.to_thread(lambda: [self._analyse(text) for text in texts])
+
+    @cached_property
+    def _vader(self) -> "SentimentIntensityAnalyzer":
+        # Reads its word list (and imports `requests`): only for those who run without Grok.
+        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+        return SentimentIntensityAnalyzer()
+
+    def _analyse(self, text: str) -> Analysis:
+        # Handles go first: to the word list, "@united" is praise.
+        words = _MENTION_OR_LINK.sub(" ", html.unescape(text)).strip()
+        if not _is_english(words):
+            return self._answer(
+                0.0, (UNKNOWN_CLUSTER,), 0.1, "it reads English only, and this is not English"
+            )
+        matches = {name: len(pattern.findall(words)) for name, (_, pattern) in _PATTERNS.items()}
+        clusters = sorted((name for name in matches if matches[name]), key=lambda n: -matches[n])
+        lexicon_score = self._score(words)
+        score = lexicon_score
+        if abs(lexicon_score) < 0.05 and clusters:
+            score = _PATTERNS[clusters[0]][0]
+        if score < 0 and "praise" in clusters and len(clusters) > 1:
+            clusters.remove("praise")  # "thanks for nothing"
+        confidence = 0.3 + 0.4 * abs(lexicon_score) + (0.15 if clusters else 0.0)
+        because = f"the word list scores it {lexicon_score:+.2f}"
+        if clusters:
+            because += f" and its words point to {', '.join(clusters[:3])}"
+        return self._answer(score, tuple(clusters[:5]) or ("other",), confidence, because)
+
+    def _score(self, words: str) -> float:
+        """VADER's compound score, -1..+1, averaged over sentences weighted by their length."""
+        total = weight = 0.0
+        for sentence in _SENTENCE_END.split(words):
+            for start in range(0, len(sentence), _MAX_SENTENCE):
+                part = sentence[start : start + _MAX_SENTENCE]
+                score = self._vader.polarity_scores(part)["compound"]
+                # A sentence without any known word says nothing about the others.
+                part_weight = len(part) if score else len(part) * 0.25
+                total += score * part_weight
+                weight += part_weight
+        return total / weight if weight else 0.0
+
+    def _answer(
+        self, score: float, clusters: tuple[str, ...], confidence: float, because: str
+    ) -> Analysis:
+        details: dict[str, Any] = {"analyser": self.name, "model": self.model}
+        return Analysis(
+            sentiment_score=round(score, 4),
+            clusters=clusters,
+            confidence=round(confidence, 2),
+            reasoning=f"Offline analyser (no Grok key is set): {because}.",
+            details=details,
+        )
+
+
+def _is_english(words: str) -> bool:
+    """A guess from the script, then from frequent words. Text without letters counts as English."""
+    letters = [character for character in words if character.isalpha()]
+    if letters and sum(character.isascii() for character in letters) < len(letters) * 0.7:
+        return False
+    found = re.findall(r"[^\W\d_]+", words.casefold())
+    foreign = sum(word in _NOT_ENGLISH for word in found)
+    return foreign < 2 or foreign <= sum(word in _ENGLISH for word in found)

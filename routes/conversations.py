@@ -1,0 +1,130 @@
+"""Handing conversations in, looking them up, retrying and erasing them."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from errors import InvalidInput
+from http_errors import answers
+from models import Lane
+from schemas import (
+    Accepted,
+    BatchAccepted,
+    BatchIn,
+    Body,
+    ConversationIn,
+    ConversationOut,
+    Retried,
+    check_idempotency_key,
+    parse_body,
+)
+from services import services
+
+router = APIRouter(tags=["conversations"])
+
+PATH = "/api/v1/conversations"
+
+
+def _documented_body(shape: type[ConversationIn] | type[BatchIn]) -> dict[str, Any]:
+    """For the OpenAPI document: the handlers read the body themselves, straight from its bytes."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape.__name__}"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+async def _read_body(request: Request, shape: type[Body]) -> Body:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json" and not content_type.endswith("+json"):
+        raise InvalidInput("The Content-Type must be application/json.")
+    return parse_body(shape, await request.body())
+
+
+@router.post(
+    PATH,
+    status_code=202,
+    response_model=Accepted,
+    responses=answers("invalid_schema", "conflict", "payload_too_large", "unavailable"),
+    openapi_extra={
+        **_documented_body(ConversationIn),
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+                "description": "The same key with the same body stores one conversation.",
+            }
+        ],
+    },
+)
+async def submit_conversation(request: Request) -> Response:
+    """Queue a conversation for analysis. A 202 means that it is on disk."""
+    parts = services(request)
+    conversation = await _read_body(request, parts.bodies.conversation)
+    key = request.headers.get("idempotency-key")
+    if key is not None:
+        try:
+            check_idempotency_key(key)
+        except ValueError as error:
+            raise InvalidInput(f"Idempotency-Key: {error}") from None
+    (id_,) = await parts.conversations.accept([conversation.to_new(key)], lane=Lane.LIVE)
+    parts.wake_worker()
+    return Response(
+        Accepted(conversation_id=id_).model_dump_json(),
+        202,
+        {"Location": f"{PATH}/{id_}"},
+        "application/json",
+    )
+
+
+@router.post(
+    f"{PATH}/batch",
+    status_code=202,
+    response_model=BatchAccepted,
+    responses=answers("invalid_schema", "conflict", "payload_too_large", "unavailable"),
+    openapi_extra=_documented_body(BatchIn),
+)
+async def submit_batch(request: Request) -> Response:
+    """Queue up to 1,000 conversations, all or none."""
+    parts = services(request)
+    batch = await _read_body(request, parts.bodies.batch)
+    ids = await parts.conversations.accept(batch.to_new(), lane=batch.lane)
+    parts.wake_worker()
+    body = BatchAccepted(accepted=len(ids), conversation_ids=ids)
+    return Response(body.model_dump_json(), 202, media_type="application/json")
+
+
+@router.post(f"{PATH}/retry", status_code=202, responses=answers("unavailable"))
+async def retry_failed_conversations(request: Request) -> Retried:
+    """Put all failed conversations back in the queue."""
+    parts = services(request)
+    retried = await parts.conversations.retry_failed()
+    parts.wake_worker()
+    return Retried(retried=retried)
+
+
+@router.post(
+    f"{PATH}/{{conversation_id}}/retry",
+    status_code=202,
+    responses=answers("not_found", "conflict", "unavailable"),
+)
+async def retry_conversation(request: Request, conversation_id: str) -> Accepted:
+    """Put one failed conversation back in the queue."""
+    parts = services(request)
+    await parts.conversations.retry(conversation_id)
+    parts.wake_worker()
+    return Accepted(conversation_id=conversation_id)
+
+
+@router.get(f"{PATH}/{{conversation_id}}", responses=answers("not_found", "unavailable"))
+async def get_conversation(request: Request, conversation_id: str) -> ConversationOut:
+    """One conversation, how far it is, and its insight."""
+    return ConversationOut.of(await services(request).conversations.find(conversation_id))
+
+
+@router.delete(
+    f"{PATH}/{{conversation_id}}", status_code=204, responses=answers("not_found", "unavailable")
+)
+async def erase_conversation(request: Request, conversation_id: str) -> Response:
+    """Erase a conversation and its insight from everything, also while it is being analysed."""
+    await services(request).conversations.erase(conversation_id)
+    return Response(status_code=204)

@@ -1,0 +1,392 @@
+"""What travels over HTTP: shapes in, shapes out, and how a mistake in one is told to a person."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
+
+from errors import InvalidInput
+from models import Lane, Status
+from store.conversations import NewConversation, StoredConversation
+from store.insights import InsightFilter, InsightPage, ListedInsight, Sentiment
+
+MAX_BATCH = 1000
+MAX_RAW_DATA_LEVELS = 64
+MAX_IDEMPOTENCY_KEY = 255
+
+
+# --- times ----------------------------------------------------------------------------------------
+
+
+def parse_time(value: object) -> datetime:
+    """ISO 8601 text as an aware time in UTC; without an offset it is UTC. Raises ValueError."""
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be an ISO 8601 time in quotes, such as 2025-01-20T10:00:00Z")
+    try:
+        moment = datetime.fromisoformat(value.strip().upper())
+        if moment.tzinfo is None:
+            return moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("must be an ISO 8601 time, such as 2025-01-20T10:00:00Z") from None
+
+
+def _parse_query_time(value: object) -> datetime:
+    """Also with the `+` of an offset turned into a blank, as an unescaped one in a URL is."""
+    if isinstance(value, str):
+        value = re.sub(r"(T[\d:.]+) (\d\d:?\d\d)$", r"\1+\2", value)
+    return parse_time(value)
+
+
+def format_time(moment: datetime) -> str:
+    """`2025-01-20T10:00:00Z`, with a fraction only where there is one."""
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+_TIME_SCHEMA = WithJsonSchema({"type": "string", "format": "date-time"})
+Time = Annotated[AwareDatetime, BeforeValidator(parse_time), _TIME_SCHEMA]
+QueryTime = Annotated[AwareDatetime, BeforeValidator(_parse_query_time), _TIME_SCHEMA]
+ShownTime = Annotated[datetime, PlainSerializer(format_time, return_type=str), _TIME_SCHEMA]
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+def _storable(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("must not contain the NUL character")
+    return value
+
+
+def check_idempotency_key(key: str) -> str:
+    """1 to 255 printable characters. Raises ValueError."""
+    if not key.isprintable() or not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
+        raise ValueError(f"must be 1 to {MAX_IDEMPOTENCY_KEY} printable characters")
+    return key
+
+
+def _check_raw_data(value: dict[str, Any]) -> dict[str, Any]:
+    _check_json(value, level=1)
+    return value
+
+
+def _check_json(value: object, *, level: int) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("numbers must be finite")
+    if isinstance(value, dict | list):
+        if level > MAX_RAW_DATA_LEVELS:
+            raise ValueError(f"must be at most {MAX_RAW_DATA_LEVELS} levels deep")
+        for child in value.values() if isinstance(value, dict) else value:
+            _check_json(child, level=level + 1)
+
+
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_storable)
+]
+
+
+class ConversationIn(BaseModel):
+    """One conversation as a client hands it in. Unknown fields are ignored."""
+
+    text: Text  # `Bodies` adds the upper limit, which is a setting
+    author: Annotated[str, AfterValidator(_storable)] | None = None
+    timestamp: Time | None = Field(None, description="Default: now. Without an offset it is UTC.")
+    raw_data: Annotated[dict[str, Any], AfterValidator(_check_raw_data)] | None = None
+
+    def to_new(self, idempotency_key: str | None) -> NewConversation:
+        body_hash = self._hash() if idempotency_key is not None else None
+        return NewConversation(
+            self.text, self.author, self.timestamp, self.raw_data, idempotency_key, body_hash
+        )
+
+    def _hash(self) -> str:
+        """The same for the same content, however the JSON was spelled."""
+        timestamp = None if self.timestamp is None else format_time(self.timestamp)
+        content = json.dumps([self.text, self.author, timestamp, self.raw_data], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+class BatchItemIn(ConversationIn):
+    idempotency_key: Annotated[str, AfterValidator(check_idempotency_key)] | None = None
+
+
+class BatchIn(BaseModel):
+    conversations: list[BatchItemIn] = Field(min_length=1, max_length=MAX_BATCH)
+    lane: Lane = Lane.BULK
+
+    def to_new(self) -> list[NewConversation]:
+        return [item.to_new(item.idempotency_key) for item in self.conversations]
+
+
+class InsightQuery(BaseModel):
+    start_time: QueryTime
+    end_time: QueryTime
+    limit: int = Field(100, ge=1, le=1000)
+    min_confidence: float | None = Field(None, ge=0, le=1)
+    sentiment: Sentiment | None = None
+    cluster: str | None = None
+    author: str | None = None
+    cursor: str | None = None
+
+    def to_filter(self) -> InsightFilter:
+        """Raises InvalidInput."""
+        if self.start_time > self.end_time:
+            raise InvalidInput("start_time must not be after end_time")
+        return InsightFilter(
+            start_time=self.start_time,
+            end_time=self.end_time,
+            min_confidence=self.min_confidence,
+            sentiment=self.sentiment,
+            cluster=self.cluster,
+            author=self.author,
+        )
+
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class Bodies:
+    """The request bodies, with the limits that are settings."""
+
+    def __init__(self, *, max_text_length: int) -> None:
+        limited: Any = (Annotated[Text, StringConstraints(max_length=max_text_length)], ...)
+        item = create_model("BatchItemIn", __base__=BatchItemIn, text=limited)
+        items: Any = (list[item], Field(min_length=1, max_length=MAX_BATCH))
+        self.conversation = create_model("ConversationIn", __base__=ConversationIn, text=limited)
+        self.batch = create_model("BatchIn", __base__=BatchIn, conversations=items)
+
+
+def parse_body(shape: type[Body], body: bytes) -> Body:
+    """Raises InvalidInput with one sentence that names the field."""
+    try:
+        return shape.model_validate_json(body)
+    except ValidationError as error:
+        raise InvalidInput(explain(error.errors(include_url=False, include_input=False))) from None
+
+
+def explain(errors: Sequence[Any]) -> str:
+    """The first of pydantic's errors, as one would say it to a person."""
+    error = errors[0]
+    place = ""
+    for part in error["loc"]:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    match error["type"]:
+        case "json_invalid":
+            return f"The body is not valid JSON: {error['ctx']['error']}"
+        case "missing" if "." not in place:
+            return f"Missing required field: {place}"
+        case "missing":
+            problem = "missing required field"
+        case "string_too_short":
+            problem = "must not be empty"
+        case "string_too_long":
+            problem = f"must be at most {error['ctx']['max_length']} characters"
+        case _:
+            problem = error["msg"].removeprefix("Value error, ")
+    return f"{place or 'The body'}: {problem}"
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+class Accepted(BaseModel):
+    status: Literal["accepted"] = "accepted"
+    conversation_id: str = Field(examples=["conv_a1b2c3d4"])
+    message: str = "Conversation queued for analysis"
+
+
+class BatchAccepted(BaseModel):
+    """`conversation_ids` are in the order sent."""
+
+    status: Literal["accepted"] = "accepted"
+    accepted: int
+    conversation_ids: list[str]
+
+
+class Retried(BaseModel):
+    status: Literal["accepted"] = "accepted"
+    retried: int
+
+
+class GrokAnalysis(BaseModel):
+    sentiment_score: float = Field(ge=-1, le=1)
+    clusters: list[str]
+    confidence: float = Field(ge=0, le=1)
+    reasoning: str
+
+
+class InsightOut(BaseModel):
+    conversation_id: str
+    timestamp: ShownTime
+    text: str
+    author: str | None
+    grok_analysis: GrokAnalysis
+
+    @classmethod
+    def of(cls, insight: ListedInsight) -> "InsightOut":
+        return cls(
+            conversation_id=insight.conversation_id,
+            timestamp=insight.timestamp,
+            text=insight.text,
+            author=insight.author,
+            grok_analysis=GrokAnalysis(
+                sentiment_score=insight.sentiment_score,
+                clusters=insight.clusters,
+                confidence=insight.confidence,
+                reasoning=insight.reasoning,
+            ),
+        )
+
+
+class InsightsMetadata(BaseModel):
+    """`total_count` is exact, for the whole filter; `next_cursor` is null on the last page."""
+
+    total_count: int
+    returned_count: int
+    start_time: ShownTime
+    end_time: ShownTime
+    next_cursor: str | None
+
+
+class InsightsOut(BaseModel):
+    insights: list[InsightOut]
+    metadata: InsightsMetadata
+
+    @classmethod
+    def of(cls, page: InsightPage, asked: InsightFilter) -> "InsightsOut":
+        return cls(
+            insights=[InsightOut.of(insight) for insight in page.insights],
+            metadata=InsightsMetadata(
+                total_count=page.total_count,
+                returned_count=len(page.insights),
+                start_time=asked.start_time,
+                end_time=asked.end_time,
+                next_cursor=page.next_cursor,
+            ),
+        )
+
+
+class QueueOut(BaseModel):
+    """`position` counts from 1; `eta_seconds` is null while no rate is known."""
+
+    position: int
+    eta_seconds: float | None
+
+
+class ConversationInsight(BaseModel):
+    grok_analysis: GrokAnalysis
+
+
+class ConversationOut(BaseModel):
+    """`queue` is null unless pending, `insight` until completed."""
+
+    conversation_id: str
+    status: Status
+    lane: Lane
+    text: str
+    author: str | None
+    timestamp: ShownTime
+    created_at: ShownTime
+    attempts: int
+    last_error: str | None
+    raw_data: dict[str, Any] | None
+    queue: QueueOut | None
+    insight: ConversationInsight | None
+
+    @classmethod
+    def of(cls, found: StoredConversation) -> "ConversationOut":
+        queue = insight = None
+        if found.queue_position is not None:
+            queue = QueueOut(position=found.queue_position, eta_seconds=None)
+        if found.insight is not None:
+            insight = ConversationInsight(
+                grok_analysis=GrokAnalysis(
+                    sentiment_score=found.insight.sentiment_score,
+                    clusters=found.insight.clusters,
+                    confidence=found.insight.confidence,
+                    reasoning=found.insight.reasoning,
+                )
+            )
+        return cls(
+            conversation_id=found.id,
+            status=found.status,
+            lane=found.lane,
+            text=found.text,
+            author=found.author,
+            timestamp=found.timestamp,
+            created_at=found.created_at,
+            attempts=found.attempts,
+            last_error=found.last_error,
+            raw_data=found.raw_data,
+            queue=queue,
+            insight=insight,
+        )
+
+
+class ErrorOut(BaseModel):
+    """`retry_after` (whole seconds) is there where waiting helps, as in the Retry-After header."""
+
+    error: str = Field(examples=["invalid_schema"])
+    details: str = Field(examples=["Missing required field: text"])
+    retry_after: int | None = None
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    """Each check is "ok" or says what is wrong."""
+
+    status: Literal["ready", "not_ready"]
+    checks: dict[str, str]
+
+
+class LaneCounts(BaseModel):
+    live: int
+    bulk: int
+
+
+class AnalyserStats(BaseModel):
+    """`notice` is for people to see, null where there is nothing to tell."""
+
+    name: str
+    model: str
+    notice: str | None
+    blocked_reason: str | None
+
+
+class SinceStart(BaseModel):
+    """Of this process."""
+
+    tokens: int
+    cost_usd: float
+
+
+class Stats(BaseModel):
+    counts: dict[Status, LaneCounts]
+    oldest_pending_seconds: float | None
+    completed_last_minute: int
+    completed_last_hour: int
+    analyser: AnalyserStats
+    calls_per_second: float
+    calls_under_way: int
+    since_start: SinceStart

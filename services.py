@@ -1,0 +1,44 @@
+"""The parts of a running service, as handlers reach them. `main.py` puts them together."""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from analysis import Analyser
+from api_keys import ApiKeys
+from batch_processor import Worker
+from config import Settings
+from database import Database
+from metrics import Metrics
+from schemas import Bodies
+from store.conversations import ConversationStore
+from store.figures import FigureStore
+from store.insights import InsightStore
+from store.work import WorkQueue
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """`worker` is None in a replica that only serves the API."""
+
+    settings: Settings
+    bodies: Bodies
+    api_keys: ApiKeys
+    metrics: Metrics
+    database: Database
+    conversations: ConversationStore
+    insights: InsightStore
+    figures: FigureStore
+    queue: WorkQueue
+    analyser: Analyser
+    worker: Worker | None
+
+    def wake_worker(self) -> None:
+        if self.worker is not None:
+            self.worker.wake()
+
+
+def services(request: Request) -> Services:
+    found = request.app.state.services
+    assert isinstance(found, Services)
+    return found

@@ -1,0 +1,336 @@
+"""Conversations as their senders see them: accept, find, erase, retry."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, Select, and_, delete, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from database import Database
+from errors import Conflict, NotFound, ServiceError
+from group_commit import GroupCommit
+from models import (
+    Lane,
+    Status,
+    conversations,
+    from_micros,
+    insights,
+    now_micros,
+    to_micros,
+)
+
+_ROWS_PER_COMMIT = 2000
+
+
+class NewConversation(NamedTuple):
+    """What a client hands in. `timestamp` None means the moment of acceptance.
+
+    `body_hash` is over what was sent, and there whenever `idempotency_key` is.
+    """
+
+    text: str
+    author: str | None = None
+    timestamp: datetime | None = None
+    raw_data: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+    body_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInsight:
+    sentiment_score: float
+    clusters: list[str]
+    confidence: float
+    reasoning: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConversation:
+    """`queue_position` counts from 1, and is None unless pending."""
+
+    id: str
+    status: Status
+    lane: Lane
+    text: str
+    author: str | None
+    timestamp: datetime
+    created_at: datetime
+    attempts: int
+    last_error: str | None
+    raw_data: dict[str, Any] | None
+    queue_position: int | None
+    insight: StoredInsight | None
+
+
+class _Submission(NamedTuple):
+    """One request's conversations: stored all together or not at all."""
+
+    items: Sequence[NewConversation]
+    lane: Lane
+
+
+class _IdsTaken(Exception):
+    """An id or key met an existing row; the transaction is rolled back and planned anew."""
+
+
+def draw_ids(count: int) -> list[str]:
+    """`conv_` and 8 random lower-case hex digits each; not necessarily free or different."""
+    digits = os.urandom(4 * count).hex()
+    return ["conv_" + digits[start : start + 8] for start in range(0, 8 * count, 8)]
+
+
+class ConversationStore:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        draw_ids: Callable[[int], list[str]] = draw_ids,
+        on_commit: Callable[[int], None] = lambda _rows: None,
+    ) -> None:
+        """`on_commit` hears the number of rows of each group commit."""
+        self._database = database
+        self._draw_ids = draw_ids
+        self._on_commit = on_commit
+        self._last_created_at = 0
+        self._group_commit = GroupCommit[_Submission, list[str]](
+            self._store_group,
+            weigh=lambda submission: len(submission.items),
+            max_weight=_ROWS_PER_COMMIT,
+        )
+
+    # --- accept -------------------------------------------------------------------------------
+
+    async def accept(self, items: Sequence[NewConversation], *, lane: Lane) -> list[str]:
+        """Store all of `items` or none, and give their ids in order. On return they are on disk.
+
+        An item whose idempotency key is known, with the same body, gives the known id and stores
+        nothing. Raises Conflict if the body differs.
+        """
+        return await self._group_commit.submit(_Submission(items, lane))
+
+    async def drained(self) -> None:
+        """Wait until everything handed in so far has been answered."""
+        await self._group_commit.drained()
+
+    async def _store_group(
+        self, submissions: Sequence[_Submission]
+    ) -> Sequence[list[str] | ServiceError]:
+        ids = self._draw_ids(sum(len(submission.items) for submission in submissions))
+        ids_may_be_taken = len(set(ids)) < len(ids)
+        while True:
+            try:
+                async with self._database.write() as connection:
+                    if ids_may_be_taken:
+                        ids = await self._replace_taken(connection, ids)
+                    known = await _known_keys(connection, submissions)
+                    rows, answers = self._plan(submissions, ids, known)
+                    if rows and await self._insert(connection, rows) < len(rows):
+                        raise _IdsTaken
+            except _IdsTaken:
+                ids_may_be_taken = True
+            else:
+                self._on_commit(len(rows))
+                return answers
+
+    def _plan(
+        self,
+        submissions: Sequence[_Submission],
+        ids: Sequence[str],
+        known: dict[str, tuple[str, str]],
+    ) -> tuple[list[dict[str, Any]], list[list[str] | ServiceError]]:
+        """Which rows to insert, and what each submission is answered.
+
+        `known` maps an idempotency key to its conversation's id and body hash; keys planned here
+        join it, so that two equal requests in one group store one row.
+        """
+        rows: list[dict[str, Any]] = []
+        answers: list[list[str] | ServiceError] = []
+        free_ids = iter(ids)
+        for items, lane in submissions:
+            answer: list[str] = []
+            planned: list[dict[str, Any]] = []
+            new_keys: dict[str, tuple[str, str]] = {}
+            conflict: Conflict | None = None
+            for position, item in enumerate(items):
+                id_ = next(free_ids)
+                key, body_hash = item.idempotency_key, item.body_hash
+                if key is not None and body_hash is not None:
+                    found = new_keys.get(key) or known.get(key)
+                    if found and found[1] != body_hash:
+                        conflict = conflict or _key_conflict(position, len(items))
+                    if found:
+                        answer.append(found[0])
+                        continue
+                    new_keys[key] = (id_, body_hash)
+                created_at = self._next_created_at()
+                timestamp = created_at if item.timestamp is None else to_micros(item.timestamp)
+                planned.append(
+                    {
+                        "id": id_,
+                        "text": item.text,
+                        "author": item.author,
+                        "timestamp": timestamp,
+                        "raw_data": item.raw_data,
+                        "status": Status.PENDING.value,
+                        "created_at": created_at,
+                        "lane": lane.value,
+                        "idempotency_key": key,
+                        "body_hash": body_hash,
+                    }
+                )
+                answer.append(id_)
+            if conflict:
+                answers.append(conflict)
+            else:
+                rows += planned
+                known.update(new_keys)
+                answers.append(answer)
+        return rows, answers
+
+    def _next_created_at(self) -> int:
+        """Now, but never twice the same, so that the order of arrival is the order of work."""
+        self._last_created_at = max(now_micros(), self._last_created_at + 1)
+        return self._last_created_at
+
+    async def _insert(self, connection: AsyncConnection, rows: list[dict[str, Any]]) -> int:
+        """How many of `rows` were inserted: fewer where an id or key exists already."""
+        dialect = sqlite if self._database.is_sqlite else postgresql
+        statement = dialect.insert(conversations).on_conflict_do_nothing()
+        result = await connection.execute(statement, rows)
+        return result.rowcount
+
+    async def _replace_taken(self, connection: AsyncConnection, ids: list[str]) -> list[str]:
+        """`ids` with those drawn anew that a row has, or that were drawn twice."""
+        taken = set(
+            await connection.scalars(select(conversations.c.id).where(conversations.c.id.in_(ids)))
+        )
+        replaced = []
+        for id_ in ids:
+            while id_ in taken:
+                (id_,) = self._draw_ids(1)
+            taken.add(id_)
+            replaced.append(id_)
+        return replaced
+
+    # --- look up, erase, retry ----------------------------------------------------------------
+
+    async def find(self, conversation_id: str) -> StoredConversation:
+        """Raises NotFound."""
+        statement = (
+            select(
+                conversations,
+                insights.c.id.label("insight_id"),
+                insights.c.sentiment_score,
+                insights.c.clusters,
+                insights.c.confidence,
+                insights.c.reasoning,
+            )
+            .outerjoin(insights, insights.c.conversation_id == conversations.c.id)
+            .where(conversations.c.id == conversation_id)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+            if row is None:
+                raise _not_found(conversation_id)
+            position = None
+            if row.status == Status.PENDING:
+                position = 1 + (await connection.scalar(_count_ahead_of(row)) or 0)
+        return _to_conversation(row, position)
+
+    async def erase(self, conversation_id: str) -> None:
+        """Remove the conversation and its insight, and overwrite what the files hold of them.
+
+        Raises NotFound.
+        """
+        async with self._database.write() as connection:
+            result = await connection.execute(
+                delete(conversations).where(conversations.c.id == conversation_id)
+            )
+            if result.rowcount == 0:
+                raise _not_found(conversation_id)
+        await self._database.forget_erased()
+
+    async def retry(self, conversation_id: str) -> None:
+        """Put a failed conversation back in the queue. Raises NotFound, Conflict if not failed."""
+        async with self._database.write() as connection:
+            result = await connection.execute(_RETRY.where(conversations.c.id == conversation_id))
+            if result.rowcount == 0:
+                status = await connection.scalar(
+                    select(conversations.c.status).where(conversations.c.id == conversation_id)
+                )
+                if status is None:
+                    raise _not_found(conversation_id)
+                raise Conflict(f"Only a failed conversation can be retried; this one is {status}.")
+
+    async def retry_failed(self) -> int:
+        """Put all failed conversations back in the queue; how many there were."""
+        async with self._database.write() as connection:
+            return (await connection.execute(_RETRY)).rowcount
+
+
+_RETRY = (
+    update(conversations)
+    .where(conversations.c.status == Status.FAILED)
+    .values(status=Status.PENDING.value, attempts=0, deaths=0, not_before=0, last_error=None)
+)
+
+
+async def _known_keys(
+    connection: AsyncConnection, submissions: Sequence[_Submission]
+) -> dict[str, tuple[str, str]]:
+    keys = [
+        item.idempotency_key
+        for submission in submissions
+        for item in submission.items
+        if item.idempotency_key is not None
+    ]
+    if not keys:
+        return {}
+    columns = conversations.c
+    found = await connection.execute(
+        select(columns.idempotency_key, columns.id, columns.body_hash).where(
+            columns.idempotency_key.in_(keys)
+        )
+    )
+    return {key: (id_, body_hash) for key, id_, body_hash in found}
+
+
+def _key_conflict(position: int, count: int) -> Conflict:
+    place = f"conversations[{position}].idempotency_key: " if count > 1 else ""
+    return Conflict(f"{place}The idempotency key was used before with a different body.")
+
+
+def _not_found(conversation_id: str) -> NotFound:
+    return NotFound(f"There is no conversation {conversation_id}.")
+
+
+def _count_ahead_of(row: Row[*tuple[Any, ...]]) -> Select[int]:
+    """How many are claimed before this pending one: live before bulk, older before newer."""
+    columns = conversations.c
+    older = and_(columns.lane == row.lane, columns.created_at < row.created_at)
+    ahead = older if row.lane == Lane.LIVE else or_(older, columns.lane == Lane.LIVE)
+    return select(func.count()).where(columns.status == Status.PENDING, ahead)
+
+
+def _to_conversation(row: Row[*tuple[Any, ...]], queue_position: int | None) -> StoredConversation:
+    insight = None
+    if row.insight_id is not None:
+        insight = StoredInsight(row.sentiment_score, row.clusters, row.confidence, row.reasoning)
+    return StoredConversation(
+        id=row.id,
+        status=Status(row.status),
+        lane=Lane(row.lane),
+        text=row.text,
+        author=row.author,
+        timestamp=from_micros(row.timestamp),
+        created_at=from_micros(row.created_at),
+        attempts=row.attempts,
+        last_error=row.last_error,
+        raw_data=row.raw_data,
+        queue_position=queue_position,
+        insight=insight,
+    )

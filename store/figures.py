@@ -1,0 +1,58 @@
+"""The queue in numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import case, func, select
+
+from database import Database
+from models import Lane, Status, conversations, insights, now_micros
+
+MINUTE = 60_000_000
+HOUR = 60 * MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """`counts` has every status and lane. `oldest_pending_seconds` is None when none waits."""
+
+    counts: Mapping[tuple[Status, Lane], int]
+    oldest_pending_seconds: float | None
+
+    def of(self, status: Status) -> int:
+        return sum(self.counts[status, lane] for lane in Lane)
+
+
+@dataclass(frozen=True, slots=True)
+class Completions:
+    last_minute: int
+    last_hour: int
+
+
+class FigureStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def queue(self) -> QueueFigures:
+        columns = conversations.c
+        counted = select(columns.status, columns.lane, func.count()).group_by(
+            columns.status, columns.lane
+        )
+        oldest = select(func.min(columns.created_at)).where(columns.status == Status.PENDING)
+        async with self._database.read() as connection:
+            counts = {(status, lane): 0 for status in Status for lane in Lane}
+            for status, lane, count in await connection.execute(counted):
+                counts[Status(status), Lane(lane)] = count
+            since = await connection.scalar(oldest)
+        age = None if since is None else max(0.0, (now_micros() - since) / 1e6)
+        return QueueFigures(counts, age)
+
+    async def completions(self) -> Completions:
+        now = now_micros()
+        columns = insights.c
+        recent = select(
+            func.count(case((columns.created_at > now - MINUTE, 1))), func.count()
+        ).where(columns.created_at > now - HOUR)
+        async with self._database.read() as connection:
+            last_minute, last_hour = (await connection.execute(recent)).one()
+        return Completions(last_minute, last_hour)
