@@ -22,7 +22,7 @@ class ApiKeys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
-    def check(self, presented: str | None, needed: Scope) -> str | None:
+    def check(self, presented: str, needed: Scope) -> str | None:
         """The name of the key, None where none is configured. Raises Unauthorized or Forbidden.
 
         Keys are compared by hash in constant time, and always with all of them, so that the time

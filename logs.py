@@ -3,6 +3,7 @@
 An event has a stable name and fields. Texts of tweets appear at debug level only, keys never.
 """
 
+import json
 import logging
 import logging.config
 import sys
@@ -18,12 +19,11 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 def set_up_logs(*, level: str, format: str) -> None:
     """`format` is "json" or "console". Replaces whatever logging was set up before."""
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_to_json)]
         if format == "json"
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
@@ -59,6 +59,14 @@ def set_up_logs(*, level: str, format: str) -> None:
     )
 
 
+_ENCODER = json.JSONEncoder(default=repr, ensure_ascii=False)
+
+
+def _to_json(event: Any, **_options: Any) -> str:
+    """`json.dumps` would build a new encoder for each line."""
+    return _ENCODER.encode(event)
+
+
 def _name_logger(logger: Any, _method: str, event: Any) -> Any:
     event["logger"] = event["_record"].name
     return event
@@ -72,5 +80,4 @@ class _Stderr:
             sys.stderr.write(text)
 
     def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            sys.stderr.flush()
+        """Standard error is flushed at each line's end anyway."""

@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections.abc import Callable
-from uuid import uuid4
+from random import getrandbits
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,13 +23,6 @@ from rate_limiter import Window
 log = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-
-
-def _header(scope: Scope, name: bytes) -> bytes | None:
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return None
 
 
 class OpenRequests:
@@ -69,14 +62,17 @@ class RequestLog:
         self._app = app
         self._observe = observe
         self._open_requests = open_requests
+        self._log = log.bind()  # binding once spares each request the set-up
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        given = _header(scope, b"x-request-id")
-        request_id = given.decode() if given and _REQUEST_ID.fullmatch(given) else uuid4().hex
+        given = dict(scope["headers"]).get(b"x-request-id")
+        request_id = (
+            given.decode() if given and _REQUEST_ID.fullmatch(given) else f"{getrandbits(64):016x}"
+        )
         scope["request_id"] = request_id
         status = 0
 
@@ -99,7 +95,7 @@ class RequestLog:
             task.uncancel()
             failure = Unavailable("The service is shutting down.", retry_after=5)
         except Exception:
-            log.exception("request_failed", request_id=request_id, path=scope["path"])
+            self._log.exception("request_failed", request_id=request_id, path=scope["path"])
             failure = ServiceError("Something went wrong inside; the log has it under this id.")
         finally:
             self._open_requests.remove(task)
@@ -108,7 +104,7 @@ class RequestLog:
         seconds = time.perf_counter() - started
         route = getattr(scope.get("route"), "path", "other")
         self._observe(scope["method"], route, status, seconds)
-        log.info(
+        self._log.info(
             "request",
             method=scope["method"],
             path=scope["path"],
@@ -145,7 +141,7 @@ class KeyCheck:
         self._api_keys = api_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._api_keys and scope["type"] == "http" and scope["path"].startswith("/api/"):
+        if scope["type"] == "http" and scope["path"].startswith("/api/"):
             try:
                 self._api_keys.check(_presented_key(scope), _needed_scope(scope["method"]))
             except ServiceError as error:
@@ -154,13 +150,13 @@ class KeyCheck:
         await self._app(scope, receive, send)
 
 
-def _presented_key(scope: Scope) -> str | None:
-    authorization = _header(scope, b"authorization") or b""
-    kind, _, credentials = authorization.partition(b" ")
+def _presented_key(scope: Scope) -> str:
+    """From `Authorization: Bearer <key>` or `X-API-Key: <key>`; empty where there is none."""
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    kind, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     if kind.lower() == b"bearer":
         return credentials.strip().decode("latin-1")
-    key = _header(scope, b"x-api-key")
-    return key.decode("latin-1") if key else None
+    return headers.get(b"x-api-key", b"").decode("latin-1")
 
 
 def _needed_scope(method: str) -> KeyScope:
@@ -180,10 +176,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        error = TooLarge(f"The body is larger than {self._max_bytes} bytes.")
-        declared = _header(scope, b"content-length")
-        if declared is not None and declared.isdigit() and int(declared) > self._max_bytes:
-            await error_response(error)(scope, receive, send)
+        declared = dict(scope["headers"]).get(b"content-length", b"")
+        if declared.isdigit():  # the server sees to it that no more comes than was declared
+            if int(declared) > self._max_bytes:
+                await error_response(self._error())(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
             return
         received = 0
 
@@ -192,7 +190,10 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._max_bytes:
-                raise error
+                raise self._error()
             return message
 
         await self._app(scope, receive_counted, send)
+
+    def _error(self) -> TooLarge:
+        return TooLarge(f"The body is larger than {self._max_bytes} bytes.")

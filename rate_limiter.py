@@ -37,11 +37,6 @@ class SlidingWindow:
         return 0.0
 
 
-class Unlimited:
-    async def try_pass(self) -> float:
-        return 0.0
-
-
 class CallLimiter:
     """Makes callers wait for their turn, first come first served, and holds all of them back
     while the other side wants no calls."""

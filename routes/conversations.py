@@ -33,7 +33,9 @@ def _documented_body(shape: type[ConversationIn] | type[BatchIn]) -> dict[str, A
 
 
 async def _read_body(request: Request, shape: type[Body]) -> Body:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = request.headers.get("content-type", "")
+    if content_type != "application/json":
+        content_type = content_type.partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
         raise InvalidInput("The Content-Type must be application/json.")
     return parse_body(shape, await request.body())

@@ -1,9 +1,9 @@
 """Conversations as their senders see them: accept, find, erase, retry."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from random import getrandbits
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, Select, and_, delete, func, or_, select, update
@@ -79,8 +79,7 @@ class _IdsTaken(Exception):
 
 def draw_ids(count: int) -> list[str]:
     """`conv_` and 8 random lower-case hex digits each; not necessarily free or different."""
-    digits = os.urandom(4 * count).hex()
-    return ["conv_" + digits[start : start + 8] for start in range(0, 8 * count, 8)]
+    return [f"conv_{getrandbits(32):08x}" for _ in range(count)]
 
 
 class ConversationStore:
@@ -199,9 +198,10 @@ class ConversationStore:
     async def _insert(self, connection: AsyncConnection, rows: list[dict[str, Any]]) -> int:
         """How many of `rows` were inserted: fewer where an id or key exists already."""
         dialect = sqlite if self._database.is_sqlite else postgresql
-        statement = dialect.insert(conversations).on_conflict_do_nothing()
-        result = await connection.execute(statement, rows)
-        return result.rowcount
+        statement = (
+            dialect.insert(conversations).on_conflict_do_nothing().returning(conversations.c.id)
+        )
+        return len((await connection.scalars(statement, rows)).all())
 
     async def _replace_taken(self, connection: AsyncConnection, ids: list[str]) -> list[str]:
         """`ids` with those drawn anew that a row has, or that were drawn twice."""

@@ -1,0 +1,112 @@
+"""Fixtures that all sizes of test share. Nothing of the developer's own environment gets in."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+
+from analysis import Analyser
+from config import Settings, load_settings
+from database import Database
+from logs import set_up_logs
+from main import create_app
+from tests.servers import postgres_database, postgres_server, redis_server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment() -> None:
+    for name in Settings.model_fields:
+        os.environ.pop(name.upper(), None)
+    set_up_logs(level="debug", format="json")
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A database of this test session's own, on a real PostgreSQL."""
+    with postgres_server() as address, postgres_database(address) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    with redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite+aiosqlite:///{tmp_path}/insights.db"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Whoever uses this runs twice: on a real SQLite file and on a real PostgreSQL."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """Open, at the newest schema, and empty."""
+    database = Database(database_url)
+    await database.open()
+    if not database.is_sqlite:
+        async with database.write() as connection:
+            await connection.execute(
+                text("TRUNCATE conversations, insights, insight_clusters RESTART IDENTITY")
+            )
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def make_settings(sqlite_url: str) -> Callable[..., Settings]:
+    """Settings for a test: a SQLite file of its own, no inbound limit, and what is named."""
+
+    def make(**overrides: Any) -> Settings:
+        defaults = {"database_url": sqlite_url, "inbound_rate_limit": 0, "_env_file": None}
+        return load_settings(**{**defaults, **overrides})
+
+    return make
+
+
+class RunningApp:
+    """A whole service in this process: `client` speaks HTTP to it without a socket."""
+
+    def __init__(self, app: FastAPI, client: httpx.AsyncClient) -> None:
+        self.app = app
+        self.client = client
+
+
+StartApp = Callable[..., AbstractAsyncContextManager[RunningApp]]
+
+
+@pytest.fixture
+def start_app(make_settings: Callable[..., Settings]) -> StartApp:
+    """`async with start_app(max_text_length=10) as running: await running.client.get(...)`."""
+
+    @asynccontextmanager
+    async def start(
+        *, analyser: Analyser | None = None, **settings: Any
+    ) -> AsyncIterator[RunningApp]:
+        app = create_app(make_settings(**settings), analyser=analyser)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
+            yield RunningApp(app, client)
+
+    return start
+
+
+@pytest.fixture
+async def client(start_app: StartApp) -> AsyncIterator[httpx.AsyncClient]:
+    """A service with all its defaults and the offline analyser."""
+    async with start_app() as running:
+        yield running.client

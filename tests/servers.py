@@ -1,0 +1,139 @@
+"""The servers that tests need for real: the machine's own, or one started for the session."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """The address of a PostgreSQL where databases may be made: `TEST_POSTGRES_URL`, else the
+    machine's own on its usual port, else one started here. Skips where none is to be had."""
+    for address in (os.environ.get("TEST_POSTGRES_URL"), "postgresql://postgres@127.0.0.1:5432"):
+        if address and asyncio.run(_answers(f"{address}/postgres")):
+            yield address
+            return
+    if os.environ.get("TEST_POSTGRES_URL"):
+        pytest.fail("TEST_POSTGRES_URL is set, but nothing answers there")
+    bin_folder = _postgres_programs()
+    if bin_folder is None:
+        pytest.skip("no PostgreSQL server answers, and the machine has no programs to start one")
+    with _own_postgres(bin_folder) as address:
+        yield address
+
+
+async def _answers(dsn: str) -> bool:
+    try:
+        connection = await asyncpg.connect(dsn, timeout=3)
+    except (OSError, asyncpg.PostgresError, TimeoutError):
+        return False
+    await connection.close()
+    return True
+
+
+def _postgres_programs() -> Path | None:
+    if found := shutil.which("initdb"):
+        return Path(found).parent
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return folders[-1].parent if folders else None
+
+
+@contextmanager
+def _own_postgres(programs: Path) -> Iterator[str]:
+    # PostgreSQL will not run as root.
+    user = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        if user:
+            shutil.chown(folder, "nobody")
+        data = f"{folder}/data"
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "cwd": "/"}
+        subprocess.run(
+            [*user, programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust"],
+            check=True,
+            **quiet,
+        )
+        server = subprocess.Popen(
+            [*user, programs / "postgres", "-D", data, "-p", str(port), "-k", folder],
+            stderr=subprocess.DEVNULL,
+            **quiet,
+        )
+        try:
+            address = f"postgresql://postgres@127.0.0.1:{port}"
+            deadline = time.monotonic() + 30
+            while not asyncio.run(_answers(f"{address}/postgres")):
+                assert time.monotonic() < deadline, "PostgreSQL did not start in 30 s"
+            yield address
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@contextmanager
+def postgres_database(address: str) -> Iterator[str]:
+    """A new, empty database on that server; gives its address, and drops it in the end."""
+    name = f"insights_test_{os.getpid()}_{time.monotonic_ns()}"
+
+    async def run(statement: str) -> None:
+        connection = await asyncpg.connect(f"{address}/postgres")
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run(f"CREATE DATABASE {name}"))
+    try:
+        yield f"{address}/{name}".replace("postgresql://", "postgresql+asyncpg://")
+    finally:
+        asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """The address of a Redis: `TEST_REDIS_URL`, else one started here, else the machine's own."""
+    if address := os.environ.get("TEST_REDIS_URL"):
+        yield address
+        return
+    if program := shutil.which("redis-server"):
+        port = free_port()
+        server = subprocess.Popen(
+            [program, "--port", str(port), "--save", "", "--appendonly", "no"],
+            stdout=subprocess.DEVNULL,
+            cwd="/tmp",
+        )
+        try:
+            _wait_for_port(port)
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            server.terminate()
+            server.wait(10)
+        return
+    with suppress(OSError), socket.create_connection(("127.0.0.1", 6379), timeout=1):
+        yield "redis://127.0.0.1:6379/15"
+        return
+    pytest.skip("no Redis answers, and the machine has no redis-server to start")
+
+
+def _wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+    raise AssertionError(f"nothing listens on port {port}")
