@@ -3,7 +3,6 @@
 An event has a stable name and fields. Texts of tweets appear at debug level only, keys never.
 """
 
-import json
 import logging
 import logging.config
 import sys
@@ -11,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
+from pydantic_core import to_json
 from structlog.types import Processor
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -23,12 +23,12 @@ def set_up_logs(*, level: str, format: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_to_json)]
+        [structlog.processors.dict_tracebacks, _render_json]
         if format == "json"
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
     structlog.configure(
-        processors=[*shared, structlog.processors.StackInfoRenderer(), *renderer],
+        processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
@@ -59,15 +59,12 @@ def set_up_logs(*, level: str, format: str) -> None:
     )
 
 
-_ENCODER = json.JSONEncoder(default=repr, ensure_ascii=False)
+def _render_json(_logger: Any, _method: str, event: Any) -> str:
+    # Three times as fast as the standard library's, and a busy service logs each request.
+    return to_json(event, fallback=repr).decode()
 
 
-def _to_json(event: Any, **_options: Any) -> str:
-    """`json.dumps` would build a new encoder for each line."""
-    return _ENCODER.encode(event)
-
-
-def _name_logger(logger: Any, _method: str, event: Any) -> Any:
+def _name_logger(_logger: Any, _method: str, event: Any) -> Any:
     event["logger"] = event["_record"].name
     return event
 

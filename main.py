@@ -90,7 +90,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     app.state.services = parts
     app.state.open_requests = open_requests
     # Not `include_router`: one flat list, ours first, is matched faster than a tree.
-    for router in (operations.router, insights.router, conversations.router):
+    for router in (operations.router, insights.router, conversations.router, conversations.intake):
         app.router.routes[:0] = router.routes
     add_error_handlers(app)
     describe(app, bodies, limited=bool(rate), with_keys=bool(parts.api_keys))

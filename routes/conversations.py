@@ -1,8 +1,10 @@
 """Handing conversations in, looking them up, retrying and erasing them."""
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from errors import InvalidInput
@@ -23,6 +25,18 @@ from services import services
 
 router = APIRouter(tags=["conversations"])
 
+
+class _DirectRoute(APIRoute):
+    """For a handler that reads its request and builds its response by itself: FastAPI resolves and
+    serialises nothing for it, which is an eighth of what a request costs."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return handler
+
+
+intake = APIRouter(tags=["conversations"], route_class=_DirectRoute)
+
 PATH = "/api/v1/conversations"
 
 
@@ -41,7 +55,7 @@ async def _read_body(request: Request, shape: type[Body]) -> Body:
     return parse_body(shape, await request.body())
 
 
-@router.post(
+@intake.post(
     PATH,
     status_code=202,
     response_model=Accepted,
@@ -78,7 +92,7 @@ async def submit_conversation(request: Request) -> Response:
     )
 
 
-@router.post(
+@intake.post(
     f"{PATH}/batch",
     status_code=202,
     response_model=BatchAccepted,
