@@ -175,17 +175,14 @@ def parse_results(
     single id was asked for, also the bare result. With `allowed_clusters` other names are dropped.
     The answer has every id and no other: one that is missing, doubled or malformed is Unusable.
     """
-    document = None
-    for document in _json_documents(content):  # noqa: B007  the last one counts
-        pass
-    if document is None:
+    entries: list[object] = []
+    for document in _json_documents(content):
+        found_here = document.get("results", document) if isinstance(document, dict) else document
+        found_here = [found_here] if isinstance(found_here, dict) else found_here
+        if isinstance(found_here, list) and any(isinstance(entry, dict) for entry in found_here):
+            entries = found_here
+    if not entries:
         return dict.fromkeys(ids, Unusable("the answer holds no complete JSON document"))
-
-    entries = document.get("results", document) if isinstance(document, dict) else document
-    if isinstance(entries, dict):
-        entries = [entries]
-    if not isinstance(entries, list):
-        return dict.fromkeys(ids, Unusable("the answer's results are not a list"))
     if len(ids) == 1 and len(entries) == 1 and isinstance(entries[0], dict):
         entries = [{"id": ids[0], **entries[0]}]
 
@@ -206,23 +203,29 @@ def parse_results(
     return results
 
 
-def _json_documents(content: str) -> Iterator[object]:
-    """Every complete JSON object or array that starts the text or a line, or ends prose before it.
+_DOCUMENT = r"\{|\[(?=\s*[{\]])"  # an object, or a list of them: prose has brackets too
+_ANYWHERE = re.compile(_DOCUMENT)
+_AT_LINE_START = re.compile(rf"(?<=\n)(?:{_DOCUMENT})")
 
-    A document that breaks off yields nothing, nor do its inner parts.
+
+def _json_documents(content: str) -> Iterator[object]:
+    """Every complete JSON object or list of objects, in order.
+
+    One that breaks off yields nothing, nor do its inner parts: the next is looked for where a line
+    starts with one.
     """
     decoder = json.JSONDecoder()
-    start = re.search(r"[{\[]", content)
+    start = _ANYWHERE.search(content)
     while start:
         try:
             document, end = decoder.raw_decode(content, start.start())
-        except (ValueError, RecursionError):
-            end = start.end()
-            next_start = re.compile(r"(?<=\n)[{\[]")
+        except ValueError:
+            start = _AT_LINE_START.search(content, start.end())
+        except RecursionError:
+            return
         else:
             yield document
-            next_start = re.compile(r"[{\[]")
-        start = next_start.search(content, end)
+            start = _ANYWHERE.search(content, end)
 
 
 def _read_result(

@@ -7,7 +7,7 @@ transaction is open while an analyser thinks, and one slow answer keeps one slot
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -26,8 +26,6 @@ TEND_SECONDS = 10.0
 BULK_SHARE = 0.2
 """The part of the calls that the bulk lane gets while it has work, however busy the live lane."""
 TROUBLE_PAUSE_SECONDS = 1.0
-SETTLE_GRACE_SECONDS = 1.0
-"""How long, after the shutdown's grace, results in hand may still try to reach the database."""
 
 
 class LaneShare:
@@ -97,6 +95,12 @@ class Worker:
             asyncio.create_task(self._run(), name="worker"),
             asyncio.create_task(self._tend(), name="worker-tender"),
         ]
+        for task in self._tasks:
+            task.add_done_callback(self._notice_death)
+
+    def _notice_death(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.critical("worker_died", task=task.get_name(), exc_info=error)
 
     def wake(self) -> None:
         """Something may have become claimable: look now, not at the next poll."""
@@ -109,18 +113,20 @@ class Worker:
     async def stop(self, grace: float) -> None:
         """Stop claiming, let calls in flight finish for `grace` seconds, put the rest back."""
         self.stop_claiming()
-        self._give_up_at = time.monotonic() + grace + SETTLE_GRACE_SECONDS
-        if self._tasks:
-            await asyncio.wait(self._tasks[:1], timeout=grace)  # no claim may come after this
-        if self._packs:
-            await asyncio.wait(self._packs, timeout=grace)
+        self._give_up_at = time.monotonic() + grace
+        await self._wait_for(self._tasks[:1])  # no claim comes after this
+        await self._wait_for(self._packs)
         for task in self._analysing:
             task.cancel()  # `_work` turns this into "put back"
-        if self._packs:
-            await asyncio.wait(self._packs)
+        await asyncio.gather(*self._packs)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _wait_for(self, tasks: Collection[asyncio.Task[None]]) -> None:
+        """Until they are done or the grace is over."""
+        if tasks and self._give_up_at is not None:
+            await asyncio.wait(tasks, timeout=max(0.0, self._give_up_at - time.monotonic()))
 
     @property
     def alive(self) -> bool:
@@ -156,8 +162,6 @@ class Worker:
             if not claimed:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), pause or self._poll_interval)
-                if pause and not self._stopping:
-                    self._wake.set()
 
     async def _take_office(self) -> None:
         """Wait until this process is the one that works; then put back what its forerunner left."""

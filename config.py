@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from errors import StartRefused
 
@@ -82,8 +84,8 @@ class Settings(BaseSettings):
     )
     clusters_mode: Literal["open", "closed"] = "open"
 
-    database_url: str = "sqlite+aiosqlite:///./insights.db"
-    redis_url: str | None = Field(None, pattern=r"^(rediss?|unix)://")
+    database_url: str = Field("sqlite+aiosqlite:///./insights.db", repr=False)
+    redis_url: str | None = Field(None, pattern=r"^(rediss?|unix)://", repr=False)
     inbound_rate_limit: int = Field(100, ge=0)
     batch_size: int = Field(10, ge=1, le=1000)
     poll_interval: float = Field(5.0, gt=0)
@@ -111,6 +113,10 @@ class Settings(BaseSettings):
                 raise ValueError("needs a file: a database in memory would not outlive the process")
         elif not value.startswith("postgresql+asyncpg://"):
             raise ValueError("must start with sqlite+aiosqlite:/// or postgresql+asyncpg://")
+        try:
+            make_url(value)
+        except (ArgumentError, ValueError):
+            raise ValueError("is not a database address") from None
         return value
 
     @property

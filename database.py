@@ -116,18 +116,23 @@ class Database:
     async def open(self) -> None:
         """Connect, and upgrade the schema where it is older than the code.
 
-        Raises StartRefused where it is newer, Unavailable where the database cannot be had.
+        Raises StartRefused where it is newer or cannot be had, Unavailable where it is busy.
         """
         try:
-            async with self.write() as connection:
-                if not self.is_sqlite:  # SQLite's write transaction is the lock
-                    await connection.execute(
-                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK}
-                    )
-                await connection.run_sync(_upgrade)
-        except Unavailable as error:
+            async with self._writer.connect():
+                pass
+        except (DBAPIError, OSError, PoolTimeoutError, TypeError) as error:
+            # Also what no waiting mends: a wrong password, no such database, not a database file,
+            # an option that the driver does not know.
+            cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
             shown = self.url.render_as_string(hide_password=True)
-            raise StartRefused(f"DATABASE_URL {shown}: {error.details}") from error
+            raise StartRefused(f"DATABASE_URL {shown}: {cause}") from error
+        async with self.write() as connection:
+            if not self.is_sqlite:  # SQLite's write transaction is the lock
+                await connection.execute(
+                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK}
+                )
+            await connection.run_sync(_upgrade)
 
     async def close(self) -> None:
         await self._reader.dispose()

@@ -4,15 +4,11 @@ No rule of the business is here. Importing this module does nothing; `app` is bu
 environment when a server asks for it.
 """
 
-import asyncio
 import gc
-import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from types import FrameType
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from fastapi import FastAPI
@@ -32,14 +28,18 @@ from metrics import Metrics
 from middleware import BodyLimit, InboundLimit, KeyCheck, OpenRequests, RequestLog
 from offline_analyser import OfflineAnalyser
 from openapi import describe
-from rate_limiter import CallLimiter, SlidingWindow
+from rate_limiter import CallLimiter, SlidingWindow, Window
 from routes import conversations, insights, operations
 from schemas import Bodies
 from services import Services
+from shutdown import Shutdown
 from store.conversations import ConversationStore
 from store.figures import FigureStore
 from store.insights import InsightStore
 from store.work import WorkQueue
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 log = structlog.get_logger(__name__)
 
@@ -48,17 +48,15 @@ VERSION = "0.1.0"
 CALL_WINDOW_SECONDS = 1.05
 """A second as Grok's side counts it, and what two calls' ways there may differ by."""
 
-RESPONSE_GRACE_SECONDS = 0.5
-"""The end of the shutdown's grace that is kept for answers to requests that are cut off."""
-
 
 def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastAPI:
     """Build everything without I/O. Opening and closing is the lifespan's."""
     metrics = Metrics()
+    redis = _connect_redis(settings)
     bodies = Bodies(max_text_length=settings.max_text_length)
     database = Database(settings.database_url)
     queue = WorkQueue(database)
-    analyser = analyser or _build_analyser(settings, metrics)
+    analyser = analyser or _build_analyser(settings, metrics, redis)
     parts = Services(
         settings=settings,
         bodies=bodies,
@@ -71,9 +69,10 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         queue=queue,
         analyser=analyser,
         worker=_build_worker(settings, database, queue, analyser, metrics),
+        redis=redis,
     )
     rate = settings.inbound_rate_limit
-    window = SlidingWindow(rate, 1.0) if rate else None
+    window = _build_window(redis, "inbound", rate, 1.0, fail_open=True) if rate else None
     open_requests = OpenRequests()
     app = FastAPIOffline(
         title="Insights Platform API",
@@ -97,15 +96,40 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     return app
 
 
-def _build_analyser(settings: Settings, metrics: Metrics) -> Analyser:
+def _connect_redis(settings: Settings) -> "Redis | None":
+    if settings.redis_url is None:
+        return None
+    from redis_window import connect  # 6 MB that few need
+
+    return connect(settings.redis_url)
+
+
+def _build_window(
+    redis: "Redis | None", name: str, calls: int, per: float, *, fail_open: bool
+) -> Window:
+    """Shared where there is Redis. When it goes away, each replica keeps the limit by itself, or
+    with `fail_open` lets everybody pass."""
+    window = SlidingWindow(calls, per)
+    if redis is None:
+        return window
+    from redis_window import RedisWindow
+
+    otherwise = None if fail_open else window
+    return RedisWindow(redis, name=name, calls=calls, per=per, otherwise=otherwise)
+
+
+def _build_analyser(settings: Settings, metrics: Metrics, redis: "Redis | None") -> Analyser:
     if not settings.uses_grok:
         return OfflineAnalyser()
     assert settings.grok_key is not None
+    window = _build_window(
+        redis, "grok", settings.grok_rate_limit, CALL_WINDOW_SECONDS, fail_open=False
+    )
     return GrokClient(
         key=settings.grok_key.get_secret_value(),
         base_url=settings.grok_base_url,
         model=settings.grok_model,
-        limiter=CallLimiter(SlidingWindow(settings.grok_rate_limit, CALL_WINDOW_SECONDS)),
+        limiter=CallLimiter(window),
         concurrency=settings.grok_concurrency,
         timeout=settings.grok_timeout,
         temperature=settings.grok_temperature,
@@ -135,7 +159,11 @@ def _build_worker(
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Services = app.state.services
-    shutdown = _Shutdown(parts, app.state.open_requests)
+    shutdown = Shutdown(
+        grace=parts.settings.shutdown_grace,
+        worker=parts.worker,
+        open_requests=app.state.open_requests,
+    )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(parts.database.close)
         try:
@@ -146,6 +174,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             raise StartRefused(error.details) from None
         stack.push_async_callback(parts.conversations.drained)
         stack.push_async_callback(parts.analyser.aclose)
+        if parts.redis is not None:
+            stack.push_async_callback(parts.redis.aclose)
         if parts.worker is not None:
             parts.worker.start()
         stack.push_async_callback(shutdown.finish)
@@ -188,67 +218,6 @@ def _log_start(parts: Services) -> None:
         log.warning("api_is_open", reason="API_KEYS is not set: everybody may read and write")
     if parts.analyser.name == "offline":
         log.warning("offline_analyser", reason=operations.OFFLINE_NOTICE)
-
-
-class _Shutdown:
-    """Hears of SIGTERM when the worker and slow requests need to: at once.
-
-    The server first waits for open connections, without limit, and only then ends the lifespan. So
-    its handler is wrapped: the same signal stops the claiming, and sees to it that no request
-    outlasts the grace.
-    """
-
-    def __init__(self, parts: Services, open_requests: OpenRequests) -> None:
-        self._parts = parts
-        self._open_requests = open_requests
-        self._deadline: float | None = None
-
-    def on_signals(self) -> "_SignalWrap":
-        loop = asyncio.get_running_loop()
-        return _SignalWrap(lambda: loop.call_soon_threadsafe(self._begin))
-
-    def _begin(self) -> None:
-        if self._deadline is not None:
-            return
-        grace = self._parts.settings.shutdown_grace
-        self._deadline = time.monotonic() + grace
-        log.info("service_stopping", grace_seconds=grace)
-        if self._parts.worker is not None:
-            self._parts.worker.stop_claiming()
-        loop = asyncio.get_running_loop()
-        loop.call_later(max(0.0, grace - RESPONSE_GRACE_SECONDS), self._open_requests.end)
-
-    async def finish(self) -> None:
-        self._begin()
-        assert self._deadline is not None
-        if self._parts.worker is not None:
-            await self._parts.worker.stop(max(0.0, self._deadline - time.monotonic()))
-
-
-class _SignalWrap:
-    """While entered, `also` is called on SIGTERM and SIGINT before the handler that was there."""
-
-    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-    def __init__(self, also: Any) -> None:
-        self._also = also
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        with suppress(ValueError):  # not in the main thread: the signals are somebody else's
-            for number in self._SIGNALS:
-                self._before[number] = signal.getsignal(number)
-                signal.signal(number, self._handle)
-
-    def __exit__(self, *_exc: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._also()
-        before = self._before[number]
-        if callable(before):
-            before(number, frame)
 
 
 def _app_from_environment() -> FastAPI:

@@ -167,7 +167,8 @@ class Bodies:
     """The request bodies, with the limits that are settings."""
 
     def __init__(self, *, max_text_length: int) -> None:
-        limited: Any = (Annotated[Text, StringConstraints(max_length=max_text_length)], ...)
+        length = StringConstraints(strip_whitespace=True, min_length=1, max_length=max_text_length)
+        limited: Any = (Annotated[str, length, AfterValidator(_storable)], ...)
         item = create_model("BatchItemIn", __base__=BatchItemIn, text=limited)
         items: Any = (list[item], Field(min_length=1, max_length=MAX_BATCH))
         self.conversation = create_model("ConversationIn", __base__=ConversationIn, text=limited)
@@ -199,6 +200,8 @@ def explain(errors: Sequence[Any]) -> str:
             problem = "must not be empty"
         case "string_too_long":
             problem = f"must be at most {error['ctx']['max_length']} characters"
+        case "too_short" | "too_long":
+            problem = f"must hold 1 to {MAX_BATCH} conversations"
         case _:
             problem = error["msg"].removeprefix("Value error, ")
     return f"{place or 'The body'}: {problem}"
@@ -312,10 +315,12 @@ class ConversationOut(BaseModel):
     insight: ConversationInsight | None
 
     @classmethod
-    def of(cls, found: StoredConversation) -> "ConversationOut":
+    def of(cls, found: StoredConversation, *, per_second: float) -> "ConversationOut":
+        """`per_second` is the rate at which conversations are completed, 0.0 where unknown."""
         queue = insight = None
         if found.queue_position is not None:
-            queue = QueueOut(position=found.queue_position, eta_seconds=None)
+            eta = round(found.queue_position / per_second, 1) if per_second else None
+            queue = QueueOut(position=found.queue_position, eta_seconds=eta)
         if found.insight is not None:
             insight = ConversationInsight(
                 grok_analysis=GrokAnalysis(

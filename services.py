@@ -1,6 +1,7 @@
 """The parts of a running service, as handlers reach them. `main.py` puts them together."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
@@ -15,6 +16,9 @@ from store.conversations import ConversationStore
 from store.figures import FigureStore
 from store.insights import InsightStore
 from store.work import WorkQueue
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Services:
     queue: WorkQueue
     analyser: Analyser
     worker: Worker | None
+    redis: "Redis | None"
 
     def wake_worker(self) -> None:
         if self.worker is not None:

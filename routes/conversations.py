@@ -134,7 +134,12 @@ async def retry_conversation(request: Request, conversation_id: str) -> Accepted
 @router.get(f"{PATH}/{{conversation_id}}", responses=answers("not_found", "unavailable"))
 async def get_conversation(request: Request, conversation_id: str) -> ConversationOut:
     """One conversation, how far it is, and its insight."""
-    return ConversationOut.of(await services(request).conversations.find(conversation_id))
+    parts = services(request)
+    found = await parts.conversations.find(conversation_id)
+    per_second = 0.0
+    if found.queue_position is not None and not parts.analyser.pause_left():
+        per_second = (await parts.figures.completions()).last_minute / 60
+    return ConversationOut.of(found, per_second=per_second)
 
 
 @router.delete(

@@ -1,0 +1,75 @@
+"""A sliding window that replicas share through Redis. Same face as `rate_limiter.SlidingWindow`."""
+
+import time
+from collections.abc import Callable
+from random import getrandbits
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from rate_limiter import Window
+
+log = structlog.get_logger(__name__)
+
+_ANSWER_SECONDS = 0.25
+_RETRY_SECONDS = 1.0
+
+# A log of passes by Redis's own clock, so that the replicas' clocks do not matter.
+# Gives 0 for a pass, else the microseconds until the oldest pass leaves the window.
+_SCRIPT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local per = tonumber(ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - per)
+if redis.call('ZCARD', KEYS[1]) < tonumber(ARGV[1]) then
+  redis.call('ZADD', KEYS[1], now, now .. ':' .. ARGV[3])
+  redis.call('PEXPIRE', KEYS[1], math.ceil(per / 1000) + 1000)
+  return 0
+end
+local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+return math.max(1, oldest[2] + per - now)
+"""
+
+
+class RedisWindow:
+    """While Redis does not answer, `otherwise` decides; without one everybody passes."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        name: str,
+        calls: int,
+        per: float,
+        otherwise: Window | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._script = redis.register_script(_SCRIPT)
+        self._key = f"insights:window:{name}"
+        self._calls = calls
+        self._per_micros = int(per * 1_000_000)
+        self._otherwise = otherwise
+        self._clock = clock
+        self._away_until = 0.0
+
+    async def try_pass(self) -> float:
+        if self._clock() >= self._away_until:
+            try:
+                wait = await self._script(
+                    keys=[self._key],
+                    args=[self._calls, self._per_micros, f"{getrandbits(64):x}"],
+                )
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("redis_away", window=self._key, cause=repr(error))
+                self._away_until = self._clock() + _RETRY_SECONDS
+            else:
+                return int(wait) / 1_000_000
+        return await self._otherwise.try_pass() if self._otherwise else 0.0
+
+
+def connect(url: str) -> Redis:
+    """Opens no connection yet; close with `aclose()`."""
+    return Redis.from_url(
+        url, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
+    )

@@ -1,0 +1,82 @@
+"""Stopping in time, whatever is under way.
+
+uvicorn first waits for open connections, without limit, and only then ends the lifespan. So its
+signal handler is wrapped: the same SIGTERM at once stops the claiming, and sees to it that no
+request outlasts the grace.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from batch_processor import Worker
+from middleware import OpenRequests
+
+log = structlog.get_logger(__name__)
+
+ANSWER_SECONDS = 0.5
+"""The end of the grace, kept for telling open requests that it is over."""
+
+
+class Shutdown:
+    """`grace` is in seconds, from the signal to the moment when calls in flight are given up."""
+
+    def __init__(self, *, grace: float, worker: Worker | None, open_requests: OpenRequests) -> None:
+        self._grace = grace
+        self._worker = worker
+        self._open_requests = open_requests
+        self._deadline: float | None = None
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """While entered, SIGTERM and SIGINT begin the shutdown, then do what they did before."""
+        loop = asyncio.get_running_loop()
+        with _wrapped_handlers(lambda: loop.call_soon_threadsafe(self._begin)):
+            yield
+
+    async def finish(self) -> None:
+        """Returns when the worker has stopped."""
+        self._begin()
+        assert self._deadline is not None
+        if self._worker is not None:
+            await self._worker.stop(max(0.0, self._deadline - time.monotonic()))
+
+    def _begin(self) -> None:
+        if self._deadline is not None:
+            return
+        self._deadline = time.monotonic() + self._grace
+        log.info("service_stopping", grace_seconds=self._grace)
+        if self._worker is not None:
+            self._worker.stop_claiming()
+        asyncio.get_running_loop().call_later(
+            max(0.0, self._grace - ANSWER_SECONDS), self._open_requests.end
+        )
+
+
+@contextmanager
+def _wrapped_handlers(first: Callable[[], object]) -> Iterator[None]:
+    before: dict[int, Any] = {}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        first()
+        if callable(before[number]):
+            before[number](number, frame)
+
+    number: int
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.getsignal(number)
+            signal.signal(number, handle)
+    except ValueError:  # not in the main thread: the signals are somebody else's
+        before.clear()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
