@@ -264,13 +264,13 @@ def normalise_clusters(
     """snake_case, no doubles, at most 5, in the order given; `("unknown",)` when none is left."""
     kept: dict[str, None] = {}
     for name in names:
-        snake = _snake_case(name) if isinstance(name, str) else ""
+        snake = snake_case(name) if isinstance(name, str) else ""
         if snake and (allowed is None or snake in allowed):
             kept[snake] = None
     return tuple(kept)[:MAX_CLUSTERS] or (UNKNOWN_CLUSTER,)
 
 
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
     """`Late Delivery!`, `lateDelivery` and `late-delivery` are all `late_delivery`."""
     name = unicodedata.normalize("NFKC", name)
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)

@@ -1,5 +1,6 @@
 """Settings: every environment variable, read once, checked, frozen. Nobody else reads them."""
 
+import os
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -26,6 +27,13 @@ DEFAULT_CLUSTERS = (
     "security_concern",
     "question",
     "praise",
+)
+
+SETTINGS_TO_COME = (
+    "GROK_PACK_SIZE",
+    "GROK_DAILY_BUDGET_USD",
+    "REUSE_WINDOW",
+    "RETENTION_DAYS",
 )
 
 Scope = Literal["read", "write", "admin"]
@@ -122,6 +130,11 @@ class Settings(BaseSettings):
     @property
     def uses_grok(self) -> bool:
         return self.analyzer == "grok" or (self.analyzer == "auto" and self.grok_key is not None)
+
+
+def settings_without_effect() -> list[str]:
+    """Variables that are set in the environment, but that this version does nothing with."""
+    return [name for name in SETTINGS_TO_COME if os.environ.get(name)]
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -27,6 +27,7 @@ from analysis import (
     TransientFailure,
     Unusable,
     parse_results,
+    snake_case,
 )
 from rate_limiter import CallLimiter
 
@@ -86,6 +87,7 @@ class GrokClient:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`timeout` is the seconds that a whole call may take; `jitter` gives 0..1."""
+        clusters = [name for name in map(snake_case, clusters) if name]
         self.model = model
         self.concurrency = concurrency
         self.blocked_reason: str | None = None

@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from analysis import Analyser
 from api_keys import ApiKeys
 from batch_processor import Worker
-from config import Settings, load_settings
+from config import Settings, load_settings, settings_without_effect
 from database import Database
 from errors import ServiceError, StartRefused
 from grok_client import GrokClient
@@ -214,6 +214,8 @@ def _log_start(parts: Services) -> None:
         model=parts.analyser.model,
         worker=settings.worker_enabled,
     )
+    for name in settings_without_effect():
+        log.warning("setting_without_effect", name=name)
     if not parts.api_keys:
         log.warning("api_is_open", reason="API_KEYS is not set: everybody may read and write")
     if parts.analyser.name == "offline":

@@ -111,24 +111,29 @@ def redis_server() -> Iterator[str]:
     if address := os.environ.get("TEST_REDIS_URL"):
         yield address
         return
-    if program := shutil.which("redis-server"):
-        port = free_port()
-        server = subprocess.Popen(
-            [program, "--port", str(port), "--save", "", "--appendonly", "no"],
-            stdout=subprocess.DEVNULL,
-            cwd="/tmp",
-        )
-        try:
-            _wait_for_port(port)
+    if shutil.which("redis-server"):
+        with own_redis(port := free_port()):
             yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            server.terminate()
-            server.wait(10)
         return
     with suppress(OSError), socket.create_connection(("127.0.0.1", 6379), timeout=1):
         yield "redis://127.0.0.1:6379/15"
         return
     pytest.skip("no Redis answers, and the machine has no redis-server to start")
+
+
+@contextmanager
+def own_redis(port: int) -> Iterator[None]:
+    server = subprocess.Popen(
+        ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"],
+        stdout=subprocess.DEVNULL,
+        cwd="/tmp",
+    )
+    try:
+        _wait_for_port(port)
+        yield
+    finally:
+        server.terminate()
+        server.wait(10)
 
 
 def _wait_for_port(port: int) -> None:

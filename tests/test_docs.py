@@ -1,0 +1,27 @@
+"""The documents tell what is true."""
+
+from pathlib import Path
+
+import pytest
+
+from config import SETTINGS_TO_COME, Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_is_in_the_readme(name: str) -> None:
+    assert f"`{name.upper()}`" in README
+
+
+@pytest.mark.parametrize("name", SETTINGS_TO_COME)
+def test_a_setting_to_come_is_told_as_such(name: str) -> None:
+    assert f"`{name}`" in README.partition("## Limits")[2]
+
+
+def test_every_module_is_in_the_architecture() -> None:
+    architecture = (ROOT / "ARCHITECTURE.md").read_text()
+    modules = {path.name for path in ROOT.glob("*.py")} - {"sample_conversations.py"}
+
+    assert {name for name in modules if f"`{name}`" not in architecture} == set()
