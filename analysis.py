@@ -274,7 +274,7 @@ def snake_case(name: str) -> str:
     """`Late Delivery!`, `lateDelivery` and `late-delivery` are all `late_delivery`."""
     name = unicodedata.normalize("NFKC", name)
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    name = re.sub(r"[^\w]+|_+", "_", name.casefold())
+    name = re.sub(r"[\W_]+", "_", name.casefold())
     return name.strip("_")[:MAX_CLUSTER_LENGTH].rstrip("_")
 
 

@@ -7,7 +7,7 @@ transaction is open while an analyser thinks, and one slow answer keeps one slot
 import asyncio
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ import structlog
 from analysis import Analyser, Complete, Fail, NotNow, Outcome, PutBack, TransientFailure, decide
 from errors import Unavailable
 from models import Lane
-from store.work import Claimed, WorkQueue
+from store.work import Claimed, Results, WorkQueue
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +26,8 @@ TEND_SECONDS = 10.0
 BULK_SHARE = 0.2
 """The part of the calls that the bulk lane gets while it has work, however busy the live lane."""
 TROUBLE_PAUSE_SECONDS = 1.0
+SETTLE_SECONDS = 1.0
+"""How long the last results, and rows to put back, may take to be written after the grace."""
 
 
 class LaneShare:
@@ -81,11 +83,10 @@ class Worker:
         self._lanes = LaneShare()
         self._wake = asyncio.Event()
         self._stopping = False
-        self._give_up_at: float | None = None
         self._packs: dict[asyncio.Task[None], list[Claimed]] = {}
         self._analysing: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self.standing_by = False
+        self.standing_by = True
         self._last_progress = time.monotonic()
 
     # --- life ---------------------------------------------------------------------------------
@@ -113,20 +114,20 @@ class Worker:
     async def stop(self, grace: float) -> None:
         """Stop claiming, let calls in flight finish for `grace` seconds, put the rest back."""
         self.stop_claiming()
-        self._give_up_at = time.monotonic() + grace
-        await self._wait_for(self._tasks[:1])  # no claim comes after this
-        await self._wait_for(self._packs)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await asyncio.wait(self._tasks[:1])  # no claim comes after this
+                while self._packs:
+                    await asyncio.wait(self._packs)
         for task in self._analysing:
             task.cancel()  # `_work` turns this into "put back"
-        await asyncio.gather(*self._packs)
-        for task in self._tasks:
+        if self._packs:
+            await asyncio.wait(self._packs, timeout=SETTLE_SECONDS)
+        # What is left waits for a database that does not answer: the next start finds its rows.
+        remaining = [*self._packs, *self._tasks]
+        for task in remaining:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _wait_for(self, tasks: Collection[asyncio.Task[None]]) -> None:
-        """Until they are done or the grace is over."""
-        if tasks and self._give_up_at is not None:
-            await asyncio.wait(tasks, timeout=max(0.0, self._give_up_at - time.monotonic()))
+        await asyncio.gather(*remaining, return_exceptions=True)
 
     @property
     def alive(self) -> bool:
@@ -230,25 +231,22 @@ class Worker:
             ]
         )
 
-    async def _settle(self, results: Sequence[tuple[Claimed, Outcome]]) -> None:
-        """Write the results, also through a spell without a database: they were paid for."""
-        while (settled := await self._try_settle(results)) is None:
-            if self._give_up_at is not None and time.monotonic() > self._give_up_at:
-                log.warning("results_lost_at_shutdown", ids=[item.id for item, _ in results])
-                return
-            await asyncio.sleep(TROUBLE_PAUSE_SECONDS / 2)
+    async def _settle(self, results: Results) -> None:
+        settled = await self._write(results)
         self._last_progress = time.monotonic()
         for item, outcome in results:
-            if item.id in settled:
+            if item in settled:
                 self._report(item, outcome)
             else:
                 log.info("result_dropped", id=item.id, attempts=item.attempts)
 
-    async def _try_settle(self, results: Sequence[tuple[Claimed, Outcome]]) -> set[str] | None:
-        try:
-            return await self._queue.settle(results)
-        except Unavailable:
-            return None
+    async def _write(self, results: Results) -> set[Claimed]:
+        """Also through a spell without a database: the results were paid for."""
+        while True:
+            try:
+                return await self._queue.settle(results)
+            except Unavailable:
+                await asyncio.sleep(TROUBLE_PAUSE_SECONDS / 2)
 
     def _report(self, item: Claimed, outcome: Outcome) -> None:
         self._on_settled(item, outcome)

@@ -36,6 +36,8 @@ SETTINGS_TO_COME = (
     "RETENTION_DAYS",
 )
 
+_MANY = 1_000_000
+
 Scope = Literal["read", "write", "admin"]
 
 
@@ -76,25 +78,26 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     grok_key: SecretStr | None = None
     analyzer: Literal["auto", "grok", "offline"] = "auto"
     grok_base_url: str = Field("https://api.x.ai/v1", pattern=r"^https?://")
     grok_model: str = Field("grok-4.20-0309-non-reasoning", min_length=1)
-    grok_rate_limit: int = Field(10, ge=1)
-    grok_concurrency: int = Field(10, ge=1)
+    grok_rate_limit: int = Field(10, ge=1, le=_MANY)
+    grok_concurrency: int = Field(10, ge=1, le=1000)
     grok_timeout: float = Field(30.0, gt=0)
-    grok_max_attempts: int = Field(3, ge=1)
+    grok_max_attempts: int = Field(3, ge=1, le=100)
     grok_temperature: float = Field(0.3, ge=0, le=2)
-    clusters: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = (
-        DEFAULT_CLUSTERS
+    clusters: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = Field(
+        DEFAULT_CLUSTERS, min_length=1
     )
     clusters_mode: Literal["open", "closed"] = "open"
 
     database_url: str = Field("sqlite+aiosqlite:///./insights.db", repr=False)
     redis_url: str | None = Field(None, pattern=r"^(rediss?|unix)://", repr=False)
-    inbound_rate_limit: int = Field(100, ge=0)
+    inbound_rate_limit: int = Field(100, ge=0, le=_MANY)
     batch_size: int = Field(10, ge=1, le=1000)
     poll_interval: float = Field(5.0, gt=0)
     worker_enabled: bool = True

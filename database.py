@@ -28,7 +28,7 @@ from models import SCHEMA_REVISION
 
 log = structlog.get_logger(__name__)
 
-BUSY_TIMEOUT_SECONDS = 2.0
+BUSY_TIMEOUT_SECONDS = 1.0
 """How long a write waits for another process's lock on the SQLite file before it gives up."""
 
 _READERS = 4
@@ -133,6 +133,7 @@ class Database:
                     text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK}
                 )
             await connection.run_sync(_upgrade)
+            await connection.execute(_PROBE)  # a disk that cannot be written is told at once
 
     async def close(self) -> None:
         await self._reader.dispose()
@@ -160,7 +161,7 @@ class Database:
     async def check_writable(self) -> None:
         """Really write, since a lock taken tells nothing of a full disk. Raises Unavailable."""
         async with self.write() as connection:
-            await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+            await connection.execute(_PROBE)
 
     async def forget_erased(self) -> None:
         """Fold SQLite's log into the database file, so that it keeps no copy of erased rows.
@@ -208,6 +209,10 @@ class Database:
         if self._lock_file is not None:
             self._lock_file.close()
             self._lock_file = None
+
+
+_PROBE = text("UPDATE alembic_version SET version_num = version_num")
+"""Changes nothing, and yet is really written."""
 
 
 @asynccontextmanager

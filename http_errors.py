@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
 
 from errors import InvalidInput, NotFound, ServiceError, TooLarge
 from schemas import ErrorOut, explain
@@ -74,4 +75,17 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         413: TooLarge(str(error.detail)),
     }
     translated = known.get(error.status_code) or InvalidInput(str(error.detail))
-    return error_response(translated, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods_of(request)))
+    return error_response(translated, headers)
+
+
+def _methods_of(request: Request) -> set[str]:
+    """What the path takes, over all routes: Starlette tells only of the first that matches."""
+    return {
+        method
+        for route in request.app.router.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }

@@ -173,6 +173,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             sys.tracebacklimit = 0  # the server prints the exception; that line says it all
             raise StartRefused(error.details) from None
         stack.push_async_callback(parts.conversations.drained)
+        stack.push_async_callback(parts.queue.drained)
         stack.push_async_callback(parts.analyser.aclose)
         if parts.redis is not None:
             stack.push_async_callback(parts.redis.aclose)

@@ -1,9 +1,9 @@
 """The queue as the worker sees it: claim, settle, extend, rescue."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 from uuid import uuid4
 
 from sqlalchemy import insert, select, tuple_, update
@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from analysis import Analysis, Complete, Fail, Outcome, PutBack, Retry
 from database import Database
+from group_commit import GroupCommit
 from models import Lane, Status, conversations, insight_clusters, insights, now_micros
 
 MAX_DEATHS = 3
+_ROWS_PER_COMMIT = 500
 DIED = "the worker died while analysing this"
 
 _NOT_LEASED: dict[str, Any] = {"lease_token": None, "leased_until": None}
@@ -40,9 +42,24 @@ class Rescued:
     failed: int
 
 
+class _HeldRow(NamedTuple):
+    """What the row of a claim that is still ours passes on to its insight."""
+
+    text: str
+    author: str | None
+    timestamp: int
+
+
+Results = Sequence[tuple[Claimed, Outcome]]
+
+
 class WorkQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Calls that end at the same moment share one commit, as posts do.
+        self._group_commit = GroupCommit[Results, set[Claimed]](
+            self._settle_group, weigh=len, max_weight=_ROWS_PER_COMMIT
+        )
 
     async def claim(self, limit: int, *, bulk_first: int, lease: timedelta) -> list[Claimed]:
         """Take up to `limit` pending conversations: live before bulk, then oldest first.
@@ -76,17 +93,27 @@ class WorkQueue:
             for id_ in picked
         ]
 
-    async def settle(self, results: Sequence[tuple[Claimed, Outcome]]) -> set[str]:
-        """Carry out what was decided, each for its own row; the ids for which that happened.
+    async def settle(self, results: Results) -> set[Claimed]:
+        """Carry out what was decided, each for its own row; the claims for which that happened.
 
-        An id that is left out had been erased or claimed anew meanwhile: its result is dropped.
+        One that is left out had been erased or claimed anew meanwhile: its result is dropped.
         """
+        return await self._group_commit.submit(results)
+
+    async def drained(self) -> None:
+        """Wait until every result handed in so far is written, or refused."""
+        await self._group_commit.drained()
+
+    async def _settle_group(self, group: Sequence[Results]) -> list[set[Claimed]]:
         now = now_micros()
-        settled: set[str] = set()
-        completed: dict[Claimed, Analysis] = {}
-        put_back: list[Claimed] = []
+        everything = [result for results in group for result in results]
         async with self._database.write() as connection:
-            for claimed, outcome in results:
+            held = await _held(connection, [claimed for claimed, _ in everything])
+            completed: dict[Claimed, Analysis] = {}
+            put_back: list[Claimed] = []
+            for claimed, outcome in everything:
+                if claimed not in held:
+                    continue
                 match outcome:
                     case Complete(analysis):
                         completed[claimed] = analysis
@@ -94,23 +121,20 @@ class WorkQueue:
                         put_back.append(claimed)
                     case Retry(error, delay):
                         due = now + int(delay * 1_000_000)
-                        settled |= await _change(
+                        await _end(
                             connection, [claimed], Status.PENDING, last_error=error, not_before=due
                         )
                     case Fail(error):
-                        settled |= await _change(
-                            connection, [claimed], Status.FAILED, last_error=error
-                        )
+                        await _end(connection, [claimed], Status.FAILED, last_error=error)
                     case _:
                         assert_never(outcome)
-            settled |= await _put_back(connection, put_back)
-            settled |= await _complete(connection, completed, now)
-        return settled
-
-    async def release(self, claimed: Sequence[Claimed]) -> None:
-        """Back to pending, uncharged."""
-        async with self._database.write() as connection:
-            await _put_back(connection, claimed)
+            if put_back:
+                attempts = conversations.c.attempts - 1
+                await _end(connection, put_back, Status.PENDING, attempts=attempts)
+            if completed:
+                await _end(connection, completed, Status.COMPLETED, last_error=None)
+                await _add_insights(connection, completed, held, now)
+        return [held.keys() & {claimed for claimed, _ in results} for results in group]
 
     async def extend(self, tokens: Collection[str], *, lease: timedelta) -> None:
         """Keep what these claims still hold until `lease` from now."""
@@ -165,78 +189,61 @@ async def _pick(
     return list(await connection.scalars(statement))
 
 
-def _still_ours(claimed: Iterable[Claimed]) -> Any:
-    """The fence: what was erased, rescued or claimed anew no longer matches."""
-    pairs = [(item.id, item.token) for item in claimed]
+async def _held(connection: AsyncConnection, claimed: Sequence[Claimed]) -> dict[Claimed, _HeldRow]:
+    """The fence: those whose row still bears their token. What was erased, rescued or claimed anew
+    does not; and until the transaction ends, what does cannot be."""
     columns = conversations.c
-    return (columns.status == Status.PROCESSING) & tuple_(columns.id, columns.lease_token).in_(
-        pairs
+    bearing = tuple_(columns.id, columns.lease_token).in_([(one.id, one.token) for one in claimed])
+    found = await connection.execute(
+        select(columns.id, columns.lease_token, columns.text, columns.author, columns.timestamp)
+        .where(columns.status == Status.PROCESSING, bearing)
+        .with_for_update()
     )
+    rows = {(id_, token): _HeldRow(*row) for id_, token, *row in found}
+    return {one: rows[one.id, one.token] for one in claimed if (one.id, one.token) in rows}
 
 
-async def _change(
-    connection: AsyncConnection, claimed: Sequence[Claimed], status: Status, **values: Any
-) -> set[str]:
-    """End these claims; the ids for which they were still ours."""
-    statement = (
+async def _end(
+    connection: AsyncConnection, claimed: Collection[Claimed], status: Status, **values: Any
+) -> None:
+    """End claims that are held: a new status, no lease, and `values`."""
+    await connection.execute(
         update(conversations)
-        .where(_still_ours(claimed))
+        .where(conversations.c.id.in_([one.id for one in claimed]))
         .values(status=status.value, **_NOT_LEASED, **values)
-        .returning(conversations.c.id)
     )
-    return set(await connection.scalars(statement))
 
 
-async def _put_back(connection: AsyncConnection, claimed: Sequence[Claimed]) -> set[str]:
-    if not claimed:
-        return set()
-    return await _change(connection, claimed, Status.PENDING, attempts=conversations.c.attempts - 1)
-
-
-async def _complete(
-    connection: AsyncConnection, completed: Mapping[Claimed, Analysis], now: int
-) -> set[str]:
-    """Status, insight and its clusters, for those that are still ours."""
-    if not completed:
-        return set()
-    columns = conversations.c
-    finished = await connection.execute(
-        update(conversations)
-        .where(_still_ours(completed))
-        .values(status=Status.COMPLETED.value, last_error=None, **_NOT_LEASED)
-        .returning(columns.id, columns.text, columns.author, columns.timestamp)
-    )
-    analyses = {claimed.id: analysis for claimed, analysis in completed.items()}
-    rows = []
-    for id_, text, author, timestamp in finished:
-        analysis = analyses[id_]
-        rows.append(
-            {
-                "conversation_id": id_,
-                "timestamp": timestamp,
-                "text": text,
-                "author": author,
-                "sentiment_score": analysis.sentiment_score,
-                "clusters": list(analysis.clusters),
-                "confidence": analysis.confidence,
-                "reasoning": analysis.reasoning,
-                "grok_analysis": dict(analysis.details),
-                "cost_usd_ticks": analysis.cost_usd_ticks,
-                "created_at": now,
-            }
-        )
-    if not rows:
-        return set()
+async def _add_insights(
+    connection: AsyncConnection,
+    completed: Mapping[Claimed, Analysis],
+    held: Mapping[Claimed, _HeldRow],
+    now: int,
+) -> None:
+    rows = [
+        {
+            "conversation_id": claimed.id,
+            **held[claimed]._asdict(),
+            "sentiment_score": analysis.sentiment_score,
+            "clusters": list(analysis.clusters),
+            "confidence": analysis.confidence,
+            "reasoning": analysis.reasoning,
+            "grok_analysis": dict(analysis.details),
+            "cost_usd_ticks": analysis.cost_usd_ticks,
+            "created_at": now,
+        }
+        for claimed, analysis in completed.items()
+    ]
+    columns = insights.c
     inserted = await connection.execute(
-        insert(insights).returning(insights.c.id, insights.c.conversation_id, insights.c.timestamp),
-        rows,
+        insert(insights).returning(columns.id, columns.conversation_id, columns.timestamp), rows
     )
+    clusters = {claimed.id: analysis.clusters for claimed, analysis in completed.items()}
     await connection.execute(
         insert(insight_clusters),
         [
             {"cluster": cluster, "timestamp": timestamp, "insight_id": insight_id}
             for insight_id, conversation_id, timestamp in inserted
-            for cluster in analyses[conversation_id].clusters
+            for cluster in clusters[conversation_id]
         ],
     )
-    return {row["conversation_id"] for row in rows}
