@@ -85,12 +85,17 @@ class Database:
             self._reader = self._sqlite_engine(begin="BEGIN", pool_size=_READERS)
         else:
             self._writer = self._reader = create_async_engine(
-                self.url, pool_size=_POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=True
+                self.url,
+                hide_parameters=True,
+                pool_size=_POSTGRES_CONNECTIONS,
+                max_overflow=0,
+                pool_pre_ping=True,
             )
 
     def _sqlite_engine(self, *, begin: str, pool_size: int) -> AsyncEngine:
         engine = create_async_engine(
             self.url,
+            hide_parameters=True,  # errors are logged, texts are not
             pool_size=pool_size,
             max_overflow=0,
             pool_reset_on_return=None,  # each transaction ends in `_transaction`

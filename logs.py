@@ -15,6 +15,9 @@ from structlog.types import Processor
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
+# Without the frames' variables: keys and texts are among them.
+_TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
 
 def set_up_logs(*, level: str, format: str) -> None:
     """`format` is "json" or "console". Replaces whatever logging was set up before."""
@@ -23,9 +26,13 @@ def set_up_logs(*, level: str, format: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[Processor] = (
-        [structlog.processors.dict_tracebacks, _render_json]
+        [structlog.processors.ExceptionRenderer(_TRACEBACK), _render_json]
         if format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     structlog.configure(
         processors=[*shared, *renderer],

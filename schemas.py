@@ -98,6 +98,7 @@ def _check_json(value: object, *, level: int) -> None:
             _check_json(child, level=level + 1)
 
 
+Storable = Annotated[str, AfterValidator(_storable)]
 Text = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_storable)
 ]
@@ -107,7 +108,7 @@ class ConversationIn(BaseModel):
     """One conversation as a client hands it in. Unknown fields are ignored."""
 
     text: Text  # `Bodies` adds the upper limit, which is a setting
-    author: Annotated[str, AfterValidator(_storable)] | None = None
+    author: Storable | None = None
     timestamp: Time | None = Field(None, description="Default: now. Without an offset it is UTC.")
     raw_data: Annotated[dict[str, Any], AfterValidator(_check_raw_data)] | None = None
 
@@ -142,8 +143,8 @@ class InsightQuery(BaseModel):
     limit: int = Field(100, ge=1, le=1000)
     min_confidence: float | None = Field(None, ge=0, le=1)
     sentiment: Sentiment | None = None
-    cluster: str | None = None
-    author: str | None = None
+    cluster: Storable | None = None
+    author: Storable | None = None
     cursor: str | None = None
 
     def to_filter(self) -> InsightFilter:

@@ -1,9 +1,10 @@
 """Handing conversations in, looking them up, retrying and erasing them."""
 
+import re
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
@@ -22,6 +23,7 @@ from schemas import (
     parse_body,
 )
 from services import services
+from store.conversations import no_such_conversation
 
 router = APIRouter(tags=["conversations"])
 
@@ -38,6 +40,16 @@ class _DirectRoute(APIRoute):
 intake = APIRouter(tags=["conversations"], route_class=_DirectRoute)
 
 PATH = "/api/v1/conversations"
+
+
+async def _possible_id(conversation_id: str) -> str:
+    """What no id looks like is not looked up."""
+    if not re.fullmatch(r"conv_[0-9a-f]{8}", conversation_id):
+        raise no_such_conversation(conversation_id)
+    return conversation_id
+
+
+ConversationId = Annotated[str, Depends(_possible_id)]
 
 
 def _documented_body(shape: type[ConversationIn] | type[BatchIn]) -> dict[str, Any]:
@@ -123,7 +135,7 @@ async def retry_failed_conversations(request: Request) -> Retried:
     status_code=202,
     responses=answers("not_found", "conflict", "unavailable"),
 )
-async def retry_conversation(request: Request, conversation_id: str) -> Accepted:
+async def retry_conversation(request: Request, conversation_id: ConversationId) -> Accepted:
     """Put one failed conversation back in the queue."""
     parts = services(request)
     await parts.conversations.retry(conversation_id)
@@ -132,7 +144,7 @@ async def retry_conversation(request: Request, conversation_id: str) -> Accepted
 
 
 @router.get(f"{PATH}/{{conversation_id}}", responses=answers("not_found", "unavailable"))
-async def get_conversation(request: Request, conversation_id: str) -> ConversationOut:
+async def get_conversation(request: Request, conversation_id: ConversationId) -> ConversationOut:
     """One conversation, how far it is, and its insight."""
     parts = services(request)
     found = await parts.conversations.find(conversation_id)
@@ -145,7 +157,7 @@ async def get_conversation(request: Request, conversation_id: str) -> Conversati
 @router.delete(
     f"{PATH}/{{conversation_id}}", status_code=204, responses=answers("not_found", "unavailable")
 )
-async def erase_conversation(request: Request, conversation_id: str) -> Response:
+async def erase_conversation(request: Request, conversation_id: ConversationId) -> Response:
     """Erase a conversation and its insight from everything, also while it is being analysed."""
     await services(request).conversations.erase(conversation_id)
     return Response(status_code=204)

@@ -20,12 +20,14 @@ async def home() -> Response:
     return RedirectResponse("/docs")
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", responses=answers())
 async def health() -> Health:
     """The process answers."""
     return Health()
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", responses={503: {"model": Ready, "description": "not ready"}})
 async def ready(request: Request) -> Response:
     """The service can do its work: write, and analyse what waits."""

@@ -235,7 +235,7 @@ class ConversationStore:
         async with self._database.read() as connection:
             row = (await connection.execute(statement)).one_or_none()
             if row is None:
-                raise _not_found(conversation_id)
+                raise no_such_conversation(conversation_id)
             position = None
             if row.status == Status.PENDING:
                 position = 1 + (await connection.scalar(_count_ahead_of(row)) or 0)
@@ -251,7 +251,7 @@ class ConversationStore:
                 delete(conversations).where(conversations.c.id == conversation_id)
             )
             if result.rowcount == 0:
-                raise _not_found(conversation_id)
+                raise no_such_conversation(conversation_id)
         await self._database.forget_erased()
 
     async def retry(self, conversation_id: str) -> None:
@@ -263,7 +263,7 @@ class ConversationStore:
                     select(conversations.c.status).where(conversations.c.id == conversation_id)
                 )
                 if status is None:
-                    raise _not_found(conversation_id)
+                    raise no_such_conversation(conversation_id)
                 raise Conflict(f"Only a failed conversation can be retried; this one is {status}.")
 
     async def retry_failed(self) -> int:
@@ -304,8 +304,8 @@ def _key_conflict(position: int, count: int) -> Conflict:
     return Conflict(f"{place}The idempotency key was used before with a different body.")
 
 
-def _not_found(conversation_id: str) -> NotFound:
-    return NotFound(f"There is no conversation {conversation_id}.")
+def no_such_conversation(conversation_id: str) -> NotFound:
+    return NotFound(f"There is no conversation {conversation_id!r}.")
 
 
 def _count_ahead_of(row: Row[*tuple[Any, ...]]) -> Select[int]:
