@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from errors import ServiceError, StartRefused, Unavailable
+from errors import StartRefused, Unavailable
 from models import SCHEMA_REVISION
 
 log = structlog.get_logger(__name__)
@@ -53,6 +53,8 @@ _SQLITE_UNAVAILABLE = {
     sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened.",
     sqlite3.SQLITE_PERM: "The database file cannot be opened.",
 }
+
+_SQLITE_LOCKS = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 # SQLSTATE, whole or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRES_UNAVAILABLE = {
@@ -112,7 +114,8 @@ class Database:
 
         @event.listens_for(engine.sync_engine, "begin")
         def begin_transaction(connection: Connection) -> None:
-            connection.exec_driver_sql(begin)
+            # Straight at the driver: a third of the thread hand-overs of `exec_driver_sql`.
+            connection.connection.run_async(lambda driver: driver.execute(begin))
 
         return engine
 
@@ -121,24 +124,26 @@ class Database:
     async def open(self) -> None:
         """Connect, and upgrade the schema where it is older than the code.
 
-        Raises StartRefused where it is newer or cannot be had, Unavailable where it is busy.
+        Raises StartRefused where it is newer, or the database cannot be had or written.
         """
+        shown = self.url.render_as_string(hide_password=True)
         try:
             async with self._writer.connect():
                 pass
+            async with self.write() as connection:
+                if not self.is_sqlite:  # SQLite's write transaction is the lock
+                    await connection.execute(
+                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK}
+                    )
+                await connection.run_sync(_upgrade)
+                await connection.execute(_PROBE)  # a disk that cannot be written is told at once
+        except Unavailable as error:
+            raise StartRefused(f"DATABASE_URL {shown}: {error.details}") from error
         except (DBAPIError, OSError, PoolTimeoutError, TypeError) as error:
-            # Also what no waiting mends: a wrong password, no such database, not a database file,
-            # an option that the driver does not know.
-            cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
-            shown = self.url.render_as_string(hide_password=True)
+            # What no waiting mends: a wrong password, no such database, not a database file, an
+            # option that the driver does not know.
+            cause = str(_cause(error)).partition("\n")[0]
             raise StartRefused(f"DATABASE_URL {shown}: {cause}") from error
-        async with self.write() as connection:
-            if not self.is_sqlite:  # SQLite's write transaction is the lock
-                await connection.execute(
-                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK}
-                )
-            await connection.run_sync(_upgrade)
-            await connection.execute(_PROBE)  # a disk that cannot be written is told at once
 
     async def close(self) -> None:
         await self._reader.dispose()
@@ -227,10 +232,10 @@ async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             try:
                 async with connection.begin():
                     yield connection
-            except (DBAPIError, OSError) as error:
+            except (DBAPIError, sqlite3.Error, OSError) as error:
                 # A connection that has met a full or read-only disk may stay that way after the
                 # cause is gone, so the next transaction gets a new one. A lock leaves no mark.
-                if not _is_lock(error) and not connection.invalidated:
+                if _sqlite_code(error) not in _SQLITE_LOCKS and not connection.invalidated:
                     await connection.invalidate()
                 raise
 
@@ -239,37 +244,36 @@ async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 def _translated_errors() -> Iterator[None]:
     try:
         yield
-    except DBAPIError as error:
-        if (unavailable := _as_unavailable(error)) is None:
+    except (DBAPIError, sqlite3.Error) as error:  # a BEGIN's error comes from the driver itself
+        if (sentence := _why_unavailable(error)) is None:
             raise
-        log.warning("database_unavailable", reason=unavailable.details, cause=str(error.orig))
-        raise unavailable from error
+        log.warning("database_unavailable", reason=sentence, cause=str(_cause(error)))
+        raise Unavailable(sentence) from error
     except (OSError, PoolTimeoutError) as error:  # asyncpg lets the socket's own errors through
         log.warning("database_unavailable", cause=repr(error))
         raise Unavailable("The database cannot be reached.") from error
 
 
-def _as_unavailable(error: DBAPIError) -> ServiceError | None:
-    if isinstance(error.orig, sqlite3.Error):
-        sentence = _SQLITE_UNAVAILABLE.get(_sqlite_code(error))
-        return Unavailable(sentence) if sentence else None
-    state = getattr(error.orig, "sqlstate", None) or ""
+def _why_unavailable(error: DBAPIError | sqlite3.Error) -> str | None:
+    """A sentence for people; None where the error is a bug of ours."""
+    cause = _cause(error)
+    if isinstance(cause, sqlite3.Error):
+        return _SQLITE_UNAVAILABLE.get(_sqlite_code(error))
+    state = getattr(cause, "sqlstate", None) or ""
     for prefix, sentence in _POSTGRES_UNAVAILABLE.items():
         if state.startswith(prefix):
-            return Unavailable(sentence)
-    return Unavailable("The database cannot be reached.") if error.connection_invalidated else None
+            return sentence
+    gone = isinstance(error, DBAPIError) and error.connection_invalidated
+    return "The database cannot be reached." if gone else None
 
 
-def _sqlite_code(error: DBAPIError) -> int:
+def _cause(error: BaseException) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _sqlite_code(error: BaseException) -> int:
     """The primary result code: the low byte of the extended one. 0 where there is none."""
-    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-
-
-def _is_lock(error: BaseException) -> bool:
-    return isinstance(error, DBAPIError) and _sqlite_code(error) in (
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-    )
+    return int(getattr(_cause(error), "sqlite_errorcode", 0)) & 0xFF
 
 
 def _upgrade(connection: Connection) -> None:

@@ -52,7 +52,7 @@ def parse_time(value: object) -> datetime:
 def _parse_query_time(value: object) -> datetime:
     """Also with the `+` of an offset turned into a blank, as an unescaped one in a URL is."""
     if isinstance(value, str):
-        value = re.sub(r"(T[\d:.]+) (\d\d:?\d\d)$", r"\1+\2", value)
+        value = re.sub(r"([Tt ][\d:.,]+) (\d\d(?::?\d\d)?)$", r"\1+\2", value)
     return parse_time(value)
 
 
