@@ -114,6 +114,8 @@ class Worker:
     async def stop(self, grace: float) -> None:
         """Stop claiming, let calls in flight finish for `grace` seconds, put the rest back."""
         self.stop_claiming()
+        if not self._tasks:
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await asyncio.wait(self._tasks[:1])  # no claim comes after this
