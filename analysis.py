@@ -243,7 +243,7 @@ def _read_result(
         sentiment_score=min(1.0, max(-1.0, score)),
         clusters=normalise_clusters(clusters, allowed_clusters),
         confidence=min(1.0, max(0.0, confidence)),
-        reasoning=_storable(reasoning)[:MAX_REASONING_LENGTH],
+        reasoning=storable(reasoning)[:MAX_REASONING_LENGTH],
     )
 
 
@@ -278,6 +278,6 @@ def snake_case(name: str) -> str:
     return name.strip("_")[:MAX_CLUSTER_LENGTH].rstrip("_")
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Without what no database takes: NUL and lone surrogates."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

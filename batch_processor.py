@@ -7,13 +7,23 @@ transaction is open while an analyser thinks, and one slow answer keeps one slot
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
 import structlog
 
-from analysis import Analyser, Complete, Fail, NotNow, Outcome, PutBack, TransientFailure, decide
+from analysis import (
+    Analyser,
+    Answer,
+    Complete,
+    Fail,
+    NotNow,
+    Outcome,
+    PutBack,
+    TransientFailure,
+    decide,
+)
 from errors import Unavailable
 from models import Lane
 from store.work import Claimed, Results, WorkQueue
@@ -83,8 +93,9 @@ class Worker:
         self._lanes = LaneShare()
         self._wake = asyncio.Event()
         self._stopping = False
+        self._grace_over = False
         self._packs: dict[asyncio.Task[None], list[Claimed]] = {}
-        self._analysing: set[asyncio.Task[None]] = set()
+        self._analyses: set[asyncio.Future[list[Answer]]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self.standing_by = True
         self._last_progress = time.monotonic()
@@ -116,20 +127,24 @@ class Worker:
         self.stop_claiming()
         if not self._tasks:
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await asyncio.wait(self._tasks[:1])  # no claim comes after this
-                while self._packs:
-                    await asyncio.wait(self._packs)
-        for task in self._analysing:
-            task.cancel()  # `_work` turns this into "put back"
-        if self._packs:
-            await asyncio.wait(self._packs, timeout=SETTLE_SECONDS)
+        await self._finished(within=grace)
+        self._grace_over = True
+        for analysis in self._analyses:
+            analysis.cancel()  # `_analyse` turns this into "not now"
+        await self._finished(within=SETTLE_SECONDS)
         # What is left waits for a database that does not answer: the next start finds its rows.
         remaining = [*self._packs, *self._tasks]
         for task in remaining:
             task.cancel()
         await asyncio.gather(*remaining, return_exceptions=True)
+
+    async def _finished(self, *, within: float) -> None:
+        """Until the loop has ended, so that no claim comes any more, and all packs are settled."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await asyncio.wait(self._tasks[:1])
+                while self._packs:
+                    await asyncio.wait(self._packs)
 
     @property
     def alive(self) -> bool:
@@ -142,7 +157,7 @@ class Worker:
 
     @property
     def calls_under_way(self) -> int:
-        return len(self._analysing)
+        return len(self._analyses)
 
     # --- claiming -----------------------------------------------------------------------------
 
@@ -197,41 +212,41 @@ class Worker:
     def _begin(self, pack: list[Claimed]) -> None:
         task = asyncio.create_task(self._work(pack))
         self._packs[task] = pack
-        self._analysing.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._packs[task]
-        self._analysing.discard(task)
         self._wake.set()  # a slot is free
         if not task.cancelled() and (error := task.exception()):
             log.error("worker_task_failed", exc_info=error)
 
     async def _work(self, pack: list[Claimed]) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+        answers = await self._analyse([item.text for item in pack])
+        outcomes = [
+            decide(answer, item.attempts, max_attempts=self._max_attempts, jitter=self._jitter())
+            for item, answer in zip(pack, answers, strict=True)
+        ]
+        await self._settle(list(zip(pack, outcomes, strict=True)))
+
+    async def _analyse(self, texts: Sequence[str]) -> Sequence[Answer]:
+        """The analyser's answers, or why there are none. Stopping cancels the call and nothing
+        else: once there are answers, they are written."""
+        if self._grace_over:
+            return [NotNow("shutting down")] * len(texts)
+        analysis = asyncio.ensure_future(self._analyser.analyse(texts))
+        self._analyses.add(analysis)
         try:
-            answers = await self._analyser.analyse([item.text for item in pack])
+            answers = await analysis
+            if len(answers) != len(texts):
+                raise ValueError(f"{len(answers)} answers to {len(texts)} texts")
         except asyncio.CancelledError:
-            answers = [NotNow("shutting down")] * len(pack)
+            return [NotNow("shutting down")] * len(texts)
         except Exception:
-            log.exception("analyser_failed", ids=[item.id for item in pack])
-            answers = [TransientFailure("internal error in the analyser")] * len(pack)
-        self._analysing.discard(task)  # from here on nobody cancels: the result is in hand
-        await self._settle(
-            [
-                (
-                    item,
-                    decide(
-                        answer,
-                        item.attempts,
-                        max_attempts=self._max_attempts,
-                        jitter=self._jitter(),
-                    ),
-                )
-                for item, answer in zip(pack, answers, strict=True)
-            ]
-        )
+            log.exception("analyser_failed")
+            return [TransientFailure("internal error in the analyser")] * len(texts)
+        finally:
+            self._analyses.discard(analysis)
+        return answers
 
     async def _settle(self, results: Results) -> None:
         settled = await self._write(results)

@@ -9,12 +9,15 @@ statement is all here:
 
 import asyncio
 import fcntl
+import random
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import aiosqlite
 import structlog
 from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.engine import make_url
@@ -83,8 +86,11 @@ class Database:
         # On PostgreSQL transactions run side by side, so nobody waits here.
         self._write_turn: asyncio.Lock | None = asyncio.Lock() if self.is_sqlite else None
         if self.is_sqlite:
-            self._writer = self._sqlite_engine(begin="BEGIN IMMEDIATE", pool_size=1)
-            self._reader = self._sqlite_engine(begin="BEGIN", pool_size=_READERS)
+            # The writer waits for its turn in `_begin_writing`, not in SQLite.
+            self._writer = self._sqlite_engine(_begin_writing, pool_size=1, busy_timeout=0.0)
+            self._reader = self._sqlite_engine(
+                _begin_reading, pool_size=_READERS, busy_timeout=BUSY_TIMEOUT_SECONDS
+            )
         else:
             self._writer = self._reader = create_async_engine(
                 self.url,
@@ -94,15 +100,21 @@ class Database:
                 pool_pre_ping=True,
             )
 
-    def _sqlite_engine(self, *, begin: str, pool_size: int) -> AsyncEngine:
+    def _sqlite_engine(
+        self,
+        begin: Callable[[aiosqlite.Connection], Awaitable[object]],
+        *,
+        pool_size: int,
+        busy_timeout: float,
+    ) -> AsyncEngine:
         engine = create_async_engine(
             self.url,
             hide_parameters=True,  # errors are logged, texts are not
             pool_size=pool_size,
             max_overflow=0,
             pool_reset_on_return=None,  # each transaction ends in `_transaction`
-            # The driver must not begin transactions of its own: `begin` says which kind.
-            connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_SECONDS},
+            # The driver must not begin transactions of its own: `begin` does.
+            connect_args={"isolation_level": None, "timeout": busy_timeout},
         )
 
         @event.listens_for(engine.sync_engine, "connect")
@@ -115,7 +127,13 @@ class Database:
         @event.listens_for(engine.sync_engine, "begin")
         def begin_transaction(connection: Connection) -> None:
             # Straight at the driver: a third of the thread hand-overs of `exec_driver_sql`.
-            connection.connection.run_async(lambda driver: driver.execute(begin))
+            connection.connection.run_async(begin)
+
+        @event.listens_for(engine.sync_engine, "invalidate")
+        def end_transaction(connection: Any, _record: Any, _error: Any) -> None:
+            # Closing alone leaves it open for as long as anything refers to one of its cursors.
+            with suppress(sqlite3.Error, ValueError):
+                connection.run_async(lambda driver: driver.rollback())
 
         return engine
 
@@ -128,8 +146,7 @@ class Database:
         """
         shown = self.url.render_as_string(hide_password=True)
         try:
-            async with self._writer.connect():
-                pass
+            await self._connect()
             async with self.write() as connection:
                 if not self.is_sqlite:  # SQLite's write transaction is the lock
                     await connection.execute(
@@ -144,6 +161,19 @@ class Database:
             # option that the driver does not know.
             cause = str(_cause(error)).partition("\n")[0]
             raise StartRefused(f"DATABASE_URL {shown}: {cause}") from error
+
+    async def _connect(self) -> None:
+        """See that a connection can be had. Several processes may be making a new SQLite file:
+        the switch to WAL then fails at once instead of waiting for its turn."""
+        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+        while True:
+            try:
+                async with self._writer.connect():
+                    return
+            except DBAPIError as error:
+                if _sqlite_code(error) not in _SQLITE_LOCKS or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         await self._reader.dispose()
@@ -178,16 +208,19 @@ class Database:
 
         As far as open readers allow; a later one does the rest. PostgreSQL sees to it by itself.
         """
-        if not self.is_sqlite or self._write_turn is None:
-            return
-        with suppress(Unavailable):
-            async with self._write_turn:
-                with _translated_errors():
-                    raw = await self._writer.raw_connection()
-                    try:
-                        await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
-                    finally:
-                        raw.close()
+        if self._write_turn is not None:
+            # Shielded, so that who gave up waiting leaves the connection as it was.
+            await asyncio.shield(self._truncate_log(self._write_turn))
+
+    async def _truncate_log(self, turn: asyncio.Lock) -> None:
+        async with turn:
+            with suppress(Unavailable), _translated_errors():
+                raw = await self._writer.raw_connection()
+                try:
+                    driver: Any = raw.driver_connection
+                    await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    raw.close()
 
     # --- one worker per SQLite file -----------------------------------------------------------
 
@@ -225,6 +258,27 @@ _PROBE = text("UPDATE alembic_version SET version_num = version_num")
 """Changes nothing, and yet is really written."""
 
 
+async def _begin_reading(driver: aiosqlite.Connection) -> None:
+    await driver.execute("BEGIN")
+
+
+async def _begin_writing(driver: aiosqlite.Connection) -> None:
+    """Take the file's write lock, also from another process, within BUSY_TIMEOUT_SECONDS.
+
+    SQLite's own waiting asks ever more rarely, up to every 100 ms, and starves beside a busy
+    process; it also cannot be called off.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            await driver.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if _sqlite_code(error) not in _SQLITE_LOCKS or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(random.uniform(0.001, 0.005))
+
+
 @asynccontextmanager
 async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     with _translated_errors():
@@ -232,9 +286,10 @@ async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             try:
                 async with connection.begin():
                     yield connection
-            except (DBAPIError, sqlite3.Error, OSError) as error:
+            except (DBAPIError, sqlite3.Error, OSError, asyncio.CancelledError) as error:
                 # A connection that has met a full or read-only disk may stay that way after the
                 # cause is gone, so the next transaction gets a new one. A lock leaves no mark.
+                # And one whose user was cancelled may still be at work in the driver's thread.
                 if _sqlite_code(error) not in _SQLITE_LOCKS and not connection.invalidated:
                     await connection.invalidate()
                 raise

@@ -28,6 +28,7 @@ from analysis import (
     Unusable,
     parse_results,
     snake_case,
+    storable,
 )
 from rate_limiter import CallLimiter
 
@@ -170,7 +171,7 @@ class GrokClient:
         except (httpx.TimeoutException, TimeoutError):
             failure = TransientFailure(f"Grok did not answer within {self._timeout:g} s")
             return [failure] * len(ids), Call("timeout", 0, 0)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             failure = TransientFailure(f"Grok could not be reached ({type(error).__name__})")
             return [failure] * len(ids), Call("connection_error", 0, 0)
         if response.status_code == httpx.codes.OK:
@@ -198,7 +199,7 @@ class GrokClient:
                 cost_usd_ticks=int(usage.get("cost_in_usd_ticks") or 0),
             )
             content, refusal = message.get("content"), message.get("refusal")
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             unusable = Unusable("the answer is not a chat completion")
             return [unusable] * len(ids), Call("malformed", 0, 0)
 
@@ -260,7 +261,8 @@ class GrokClient:
 
     def _rate_pause(self, response: httpx.Response) -> float:
         """Seconds to hold all calls back after a 429: as told, else 1, 2, 4 ... 30 with jitter."""
-        self._rate_refusals += 1
+        if not self._limiter.pause_left():  # calls that are refused together count as one
+            self._rate_refusals += 1
         told = _retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
         if told is not None:
             return min(told, MAX_RETRY_AFTER_SECONDS)
@@ -272,7 +274,7 @@ class GrokClient:
         sentence = sentence.replace(self._key, "***")
         sentence = re.sub(r"\bxai-[A-Za-z0-9*]+|\b\w{2,4}\*{3}\S*", "***", sentence)
         sentence = re.sub(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "***", sentence)
-        return " ".join(sentence.replace("\x00", "").split())[:300]
+        return " ".join(storable(sentence).split())[:300]
 
 
 def _answer_schema(ids: Sequence[str], clusters: Collection[str] | None) -> dict[str, Any]:
@@ -314,7 +316,7 @@ _CREDITS = re.compile(r"used all available credits|monthly spending limit|any cr
 _EVERYTHING = re.compile(
     r"incorrect api key|no credentials|model not found|does not exist or your team"
     r"|not available in your region|endpoint is denied|user is blocked|grammar is too complex"
-    r"|does not support parameter|not supported on this model|is deprecated",
+    r"|does not support (parameter|`)|not supported on this model|is deprecated",
     re.I,
 )
 
@@ -340,7 +342,7 @@ def _error_sentence(response: httpx.Response) -> str:
     """The sentence in an error body: xAI's flat one, OpenAI's nested one, plain text or HTML."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         text = response.text.strip()
         return "an HTML page" if text.startswith("<") else text or "no explanation"
     if isinstance(body, dict):

@@ -48,14 +48,16 @@ _TOPICS: dict[str, tuple[float, str]] = {
         r"outage|is down|are down|no (internet|signal|service|connection)|offline|wi-?fi",
     ),
     "customer_service": (
-        0.0,
+        -0.3,
         r"customer (service|support|care)|agent|representative|on hold|no ?(one|body) (answers"
-        r"|replies|responds)|hung up|rude|support team|staff|helpful",
+        r"|replies|responds)|hung up|rude|support team|staff|helpful|hours?|on the phone"
+        r"|call(ed|ing)? (you|back|them)|no (response|reply|answer)|disconnected",
     ),
     "cancellation": (-0.3, r"cancel\w*|unsubscribe|close my account"),
     "booking_problems": (
         -0.3,
-        r"flight\w*|gate|boarding|delay\w*|luggage|bag(s|gage)?|seat\w*|reservation|booking|rebook\w*",
+        r"flight\w*|gate|boarding|delay\w*|luggage|bag(s|gage)?|seat\w*|reservation|booking|rebook\w*"
+        r"|plane|stranded|tarmac|missed|connecti(on|ng)",
     ),
     "pricing": (0.0, r"price\w*|expensive|cheap\w*|discount|promo\w*|coupon|fee(s)?"),
     "feature_request": (0.1, r"please add|would be (nice|great)|feature|wish (you|it)|dark mode"),
@@ -71,6 +73,9 @@ _PATTERNS = {
     for name, (leaning, pattern) in _TOPICS.items()
 }
 
+# Praise to the word list, and in support the beginning of a complaint: "promised for Monday".
+_NO_PRAISE = ("promise", "promised", "promises", "like", "help", "please")
+
 _MENTION_OR_LINK = re.compile(r"https?://\S+|www\.\S+|@\w+")
 _SENTENCE_END = re.compile(r"(?<=[.!?\n])\s+")
 # VADER's time grows with the square of the length, so it gets sentences of at most this length.
@@ -81,13 +86,28 @@ _INLINE_CHARACTERS = 4000
 # Frequent words that the two groups do not share.
 _ENGLISH = frozenset(
     "the and you your to is it my for of have not with this was are but just been what when how"
-    " can they will why on in at be so we do get from thanks please still".split()
+    " can they will why on in at be so we do get from thanks please still as am me an a i if or no"
+    " up out now has had would there did don't it's i'm".split()
 )
-_NOT_ENGLISH = frozenset(
-    "el los las que de la en por con para una es pero muy gracias le les des et est vous je pas"
-    " pour dans avec sur mon ma qui der das und ist nicht ich ein eine mit auf zu sie wir il che"
-    " di non sono ho um uma não meu minha com mas het een niet ik dat jag och att det inte som på"
-    " är jest nie się w bir ve bu çok için".split()
+_NOT_ENGLISH = (
+    frozenset(
+        # Spanish, Portuguese, Italian
+        "el los las que de la en por con para una es pero muy gracias mi tu su yo lo te nos"
+        " al del más como cuando qué está estoy hola sí porque todo nada aquí eres soy um uma"
+        " não meu minha com mas os da em você eu ele ela isso sim obrigado bem estou il che di"
+        " non sono ho gli della mio ci cosa come perché grazie bene sei hai questo"
+        # French, German, Dutch
+        " le les des et est vous je pas pour dans avec sur mon ma où ce ça c'est j'ai une du"
+        " au aux suis avez merci bien moi toi nous elle ils quoi pourquoi tout qui der das und"
+        " ist nicht ich ein eine mit auf zu sie wir sich auch aber nur wie es den dem im von"
+        " für bei noch habe hast bin bist kann mir mich dich uns euch hier ja nein kein keine"
+        " het een niet ik dat"
+        # Swedish, Finnish, Polish, Turkish
+        " jag och att det inte som på är minä sinä hän ei että mitä olen olet mutta niin tämä"
+        " oli nyt jos kun jest nie się ty do tak jak co mam bir ve bu çok için ben sen ne var"
+        " yok evet ama gibi".split()
+    )
+    - _ENGLISH
 )
 
 
@@ -116,7 +136,10 @@ class OfflineAnalyser:
         # Reads its word list (and imports `requests`): only for those who run without Grok.
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-        return SentimentIntensityAnalyzer()
+        vader = SentimentIntensityAnalyzer()
+        for word in _NO_PRAISE:
+            vader.lexicon.pop(word, None)
+        return vader
 
     def _analyse(self, text: str) -> Analysis:
         # Handles go first: to the word list, "@united" is praise.
@@ -170,6 +193,7 @@ def _is_english(words: str) -> bool:
     letters = [character for character in words if character.isalpha()]
     if letters and sum(character.isascii() for character in letters) < len(letters) * 0.7:
         return False
-    found = re.findall(r"[^\W\d_]+", words.casefold())
-    foreign = sum(word in _NOT_ENGLISH for word in found)
-    return foreign < 2 or foreign <= sum(word in _ENGLISH for word in found)
+    found = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", words.casefold())
+    english = sum(word in _ENGLISH for word in found)
+    foreign = sum(word in _NOT_ENGLISH or not word.isascii() for word in found)
+    return foreign <= english or (foreign == 1 and english > 0)

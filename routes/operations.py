@@ -1,7 +1,7 @@
 """For those who run the service: is it alive, is it well, what is it doing."""
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from errors import Unavailable
 from http_errors import answers
@@ -28,7 +28,9 @@ async def health() -> Health:
 
 
 @router.head("/ready", include_in_schema=False)
-@router.get("/ready", responses={503: {"model": Ready, "description": "not ready"}})
+@router.get(
+    "/ready", response_model=Ready, responses={503: {"model": Ready, "description": "not ready"}}
+)
 async def ready(request: Request) -> Response:
     """The service can do its work: write, and analyse what waits."""
     parts = services(request)
@@ -95,7 +97,7 @@ async def stats(request: Request) -> Stats:
     )
 
 
-@router.get("/metrics", responses=answers("unavailable"))
+@router.get("/metrics", response_class=PlainTextResponse, responses=answers("unavailable"))
 async def metrics(request: Request) -> Response:
     """For Prometheus."""
     parts = services(request)

@@ -1,5 +1,6 @@
 """Fixtures that all sizes of test share. Nothing of the developer's own environment gets in."""
 
+import gc
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -24,6 +25,12 @@ def _clean_environment() -> None:
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
     set_up_logs(level="debug", format="json")
+
+
+@pytest.fixture(autouse=True)
+def _calm_collector() -> None:
+    """Each service that starts has its collector look through everything: not through pytest."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,683 @@
+"""Opening, transactions, and how the errors of either database are told."""
+
+import asyncio
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
+
+import database as database_module
+from analysis import Complete, Fail, PutBack, Retry
+from database import Database
+from errors import NotFound, StartRefused, Unavailable
+from models import SCHEMA_REVISION, Lane, conversations
+from store.conversations import ConversationStore
+from store.figures import FigureStore
+from store.insights import InsightStore
+from store.work import Claimed, WorkQueue
+from tests.factories import (
+    LEASE,
+    accept,
+    analysis,
+    claim_all,
+    complete,
+    insight_filter,
+    new_conversation,
+    new_conversations,
+)
+from tests.servers import free_port
+
+
+async def count(database: Database) -> int:
+    async with database.read() as connection:
+        return await connection.scalar(select(func.count()).select_from(conversations)) or 0
+
+
+# --- open and close -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def opened(sqlite_url: str) -> AsyncIterator[Database]:
+    database = Database(sqlite_url)
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def schema_revision(database: Database) -> object:
+    async with database.read() as connection:
+        return await connection.scalar(text("SELECT version_num FROM alembic_version"))
+
+
+async def test_opening_an_empty_file_makes_the_newest_schema(opened: Database) -> None:
+    assert await schema_revision(opened) == SCHEMA_REVISION
+    assert await count(opened) == 0
+
+
+async def test_opening_again_keeps_everything(database: Database, database_url: str) -> None:
+    id_ = await accept(database)
+    for _ in range(2):
+        again = Database(database_url)
+        try:
+            await again.open()
+            await again.open()
+            assert (await ConversationStore(again).find(id_)).id == id_
+        finally:
+            await again.close()
+
+
+async def open_at_once(urls: Sequence[str]) -> None:
+    databases = [Database(url) for url in urls]
+    try:
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(database.open() for database in databases))
+        for database in databases:
+            assert await schema_revision(database) == SCHEMA_REVISION
+    finally:
+        for database in databases:
+            await database.close()
+
+
+async def test_several_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """Not even one of many times does one of them lose the race to the first write."""
+    for attempt in range(20):
+        await open_at_once([f"sqlite+aiosqlite:///{tmp_path}/new-{attempt}.db"] * 4)
+
+
+async def test_several_processes_may_open_a_new_postgres_database_at_once(
+    new_postgres_url: str,
+) -> None:
+    await open_at_once([new_postgres_url] * 4)
+
+
+@pytest.fixture
+def plain_dsn(postgres_url: str) -> str:
+    """As asyncpg itself takes it."""
+    return postgres_url.replace("postgresql+asyncpg://", "postgresql://")
+
+
+@pytest.fixture
+async def new_postgres_url(postgres_url: str, plain_dsn: str) -> AsyncIterator[str]:
+    """A database where no schema has been made."""
+    name = f"insights_test_new_{os.getpid()}"
+    connection = await asyncpg.connect(plain_dsn)
+    await connection.execute(f"CREATE DATABASE {name}")
+    try:
+        yield re.sub(r"/\w+$", f"/{name}", postgres_url)
+    finally:
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await connection.close()
+
+
+async def test_a_database_of_a_newer_version_stops_the_start(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "insights.db")) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+        connection.execute("INSERT INTO alembic_version VALUES ('9999')")
+        connection.commit()
+    await refused(f"sqlite+aiosqlite:///{tmp_path}/insights.db", "9999.*newer")
+
+
+async def test_a_postgres_database_of_a_newer_version_stops_the_start(
+    new_postgres_url: str,
+) -> None:
+    database = Database(new_postgres_url)
+    try:
+        await database.open()
+        async with database.write() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    finally:
+        await database.close()
+    await refused(new_postgres_url, "9999.*newer")
+
+
+async def refused(url: str, why: str) -> None:
+    """The start is refused with one line, without the password."""
+    database = Database(url)
+    try:
+        with pytest.raises(StartRefused, match=why) as raised:
+            await database.open()
+        assert len(raised.value.details.splitlines()) == 1
+        assert "hunter2" not in raised.value.details
+    finally:
+        await database.close()
+
+
+async def test_a_postgres_that_is_not_there_stops_the_start() -> None:
+    url = f"postgresql+asyncpg://me:hunter2@127.0.0.1:{free_port()}/insights"
+    await refused(url, r"^DATABASE_URL postgresql\+asyncpg://me:\*\*\*@127")
+
+
+async def test_a_postgres_without_that_database_stops_the_start(postgres_url: str) -> None:
+    await refused(re.sub(r"/\w+$", "/no_such_database", postgres_url), "^DATABASE_URL .*not exist")
+
+
+async def test_a_postgres_without_that_user_stops_the_start(postgres_url: str) -> None:
+    await refused(
+        re.sub("//[^@]+@", "//no_such_user:hunter2@", postgres_url), "^DATABASE_URL .*no_such_user"
+    )
+
+
+async def test_an_option_unknown_to_the_driver_stops_the_start(postgres_url: str) -> None:
+    await refused(f"{postgres_url}?sslmode=require", "^DATABASE_URL .*sslmode")
+
+
+async def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    await refused(f"sqlite+aiosqlite:///{tmp_path}/nowhere/insights.db", "^DATABASE_URL .*open")
+
+
+async def test_a_folder_in_place_of_the_file_stops_the_start(tmp_path: Path) -> None:
+    await refused(f"sqlite+aiosqlite:///{tmp_path}", "^DATABASE_URL .*open")
+
+
+async def test_a_file_that_is_no_database_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "insights.db").write_text("tweet_id,text\n" * 1000)
+    await refused(f"sqlite+aiosqlite:///{tmp_path}/insights.db", "^DATABASE_URL .*not a database")
+    assert (tmp_path / "insights.db").read_text() == "tweet_id,text\n" * 1000
+
+
+async def test_a_locked_file_stops_the_start(quick_url: str, locked: "Locks") -> None:
+    database = Database(quick_url)
+    await database.open()
+    await database.close()
+    with locked():
+        await refused(quick_url, "^DATABASE_URL .*locked")
+
+
+# --- what SQLite is told --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["read", "write"])
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("secure_delete", 1)],
+)
+async def test_pragmas_are_in_force_on_every_connection(
+    opened: Database, side: str, pragma: str, value: object
+) -> None:
+    begin = opened.read if side == "read" else opened.write
+    async with begin() as first:
+        assert await first.scalar(text(f"PRAGMA {pragma}")) == value
+        if side == "read":
+            async with opened.read() as second, opened.read() as third:
+                assert await second.scalar(text(f"PRAGMA {pragma}")) == value
+                assert await third.scalar(text(f"PRAGMA {pragma}")) == value
+
+
+# --- transactions ---------------------------------------------------------------------------------
+
+
+async def test_a_write_that_raises_leaves_nothing(database: Database) -> None:
+    async def write() -> None:
+        async with database.write() as connection:
+            await connection.execute(INSERT)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await write()
+    assert await count(database) == 0
+
+
+INSERT = text(
+    "INSERT INTO conversations (id, text, timestamp, status, created_at, lane)"
+    " VALUES ('conv_00000001', 'x', 0, 'pending', 0, 'live')"
+)
+
+
+async def test_what_is_written_is_seen_by_the_next_read(database: Database) -> None:
+    async with database.write() as connection:
+        await connection.execute(INSERT)
+        assert await count(database) == 0
+    assert await count(database) == 1
+
+
+async def test_on_sqlite_a_read_sees_one_moment(opened: Database) -> None:
+    async with opened.read() as connection:
+        before = await connection.scalar(text("SELECT count(*) FROM conversations"))
+        await accept(opened)
+        after = await connection.scalar(text("SELECT count(*) FROM conversations"))
+    assert (before, after, await count(opened)) == (0, 0, 1)
+
+
+async def test_many_writes_at_once_all_come_through(database: Database) -> None:
+    async def write(number: int) -> None:
+        async with database.write() as connection:
+            await connection.execute(
+                text(INSERT.text.replace("'conv_00000001'", f"'conv_{number:08}'"))
+            )
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(write(number) for number in range(60)))
+    assert await count(database) == 60
+
+
+async def test_many_reads_at_once_all_come_through(database: Database) -> None:
+    async with asyncio.timeout(60):
+        assert await asyncio.gather(*(count(database) for _ in range(60))) == [0] * 60
+
+
+@pytest.mark.parametrize("steps", [*range(12), 15, 20, 30])
+async def test_a_write_cancelled_at_any_moment_leaves_the_database_usable(
+    database: Database, steps: int
+) -> None:
+    """As when a request's task is cancelled: all of the write is there, or nothing."""
+    at_begin = asyncio.Event()
+
+    async def write() -> None:
+        at_begin.set()
+        async with database.write() as connection:
+            await connection.execute(INSERT)
+            await connection.execute(text(INSERT.text.replace("00000001", "00000002")))
+
+    task = asyncio.create_task(write())
+    await at_begin.wait()
+    for _ in range(steps):
+        # Each pass lets a driver's thread or the socket bring things a step further.
+        await asyncio.to_thread(lambda: None)
+    task.cancel()
+    await asyncio.wait([task])
+    async with asyncio.timeout(20):
+        assert await count(database) in (0, 2)
+        before = await count(database)
+        for _ in range(3):
+            await accept(database)
+        assert await count(database) == before + 3
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_read_cancelled_at_any_moment_leaves_the_database_usable(
+    database: Database, steps: int
+) -> None:
+    for _ in range(6):  # more often than there are connections
+        task = asyncio.create_task(count(database))
+        for _ in range(steps):
+            await asyncio.to_thread(lambda: None)
+        task.cancel()
+        await asyncio.wait([task])
+    async with asyncio.timeout(20):
+        assert await asyncio.gather(*(count(database) for _ in range(12))) == [0] * 12
+        await accept(database)
+        assert await count(database) == 1
+
+
+# --- a locked SQLite file -------------------------------------------------------------------------
+
+Locks = Callable[[], Any]
+
+
+@pytest.fixture
+def quick_url(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With a patience of 50 ms."""
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_SECONDS", 0.05)
+    return sqlite_url
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Locks:
+    """`with locked(): ...` while another process writes to the file."""
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        with closing(sqlite3.connect(tmp_path / "insights.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("ROLLBACK")
+
+    return lock
+
+
+@pytest.fixture
+async def quick(quick_url: str) -> AsyncIterator[Database]:
+    database = Database(quick_url)
+    await database.open()
+    yield database
+    await database.close()
+
+
+class Rows:
+    """One conversation in each state that a write needs."""
+
+    failed: str
+    pending: str
+    claimed: list[Claimed]
+
+    @classmethod
+    async def make(cls, database: Database) -> "Rows":
+        rows = cls()
+        rows.failed = await accept(database)
+        (failing,) = await claim_all(database)
+        await WorkQueue(database).settle([(failing, Fail("refused"))])
+        await ConversationStore(database).accept(new_conversations(4), lane=Lane.LIVE)
+        rows.claimed = await claim_all(database)
+        rows.pending = await accept(database)
+        return rows
+
+
+Write = Callable[[Database, Rows], Awaitable[object]]
+WRITES: dict[str, Write] = {
+    "accept": lambda database, _: ConversationStore(database).accept(
+        [new_conversation()], lane=Lane.LIVE
+    ),
+    "erase": lambda database, rows: ConversationStore(database).erase(rows.pending),
+    "retry": lambda database, rows: ConversationStore(database).retry(rows.failed),
+    "retry_failed": lambda database, _: ConversationStore(database).retry_failed(),
+    "claim": lambda database, _: WorkQueue(database).claim(1, bulk_first=0, lease=LEASE),
+    "settle a completion": lambda database, rows: WorkQueue(database).settle(
+        [(rows.claimed[0], Complete(analysis()))]
+    ),
+    "settle a failure": lambda database, rows: WorkQueue(database).settle(
+        [(rows.claimed[1], Fail("refused"))]
+    ),
+    "settle a retry": lambda database, rows: WorkQueue(database).settle(
+        [(rows.claimed[2], Retry("503", 1.0))]
+    ),
+    "settle what is put back": lambda database, rows: WorkQueue(database).settle(
+        [(rows.claimed[3], PutBack())]
+    ),
+    "extend": lambda database, rows: WorkQueue(database).extend(
+        {rows.claimed[0].token}, lease=LEASE
+    ),
+    "rescue": lambda database, _: WorkQueue(database).rescue(all_orphaned=True),
+    "check_writable": lambda database, _: database.check_writable(),
+}
+
+
+def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads() -> None:
+    """A method that is added has to meet a locked database as well."""
+    reads = {"drained", "find", "page", "queue", "completions"}
+    methods = {
+        name
+        for store in (ConversationStore, WorkQueue, InsightStore, FigureStore)
+        for name, value in vars(store).items()
+        if callable(value) and not name.startswith("_")
+    }
+    assert methods - reads == {name.split()[0] for name in WRITES} - {"check_writable"}
+
+
+async def snapshot(database: Database) -> list[Any]:
+    async with database.read() as connection:
+        return [
+            (await connection.execute(text(f"SELECT * FROM {table} ORDER BY id"))).all()
+            for table in ("conversations", "insights")
+        ]
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_every_write_to_a_locked_file_is_unavailable_and_works_after(
+    quick: Database, locked: Locks, name: str
+) -> None:
+    rows = await Rows.make(quick)
+    before = await snapshot(quick)
+    with locked():
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="locked by another process") as raised:
+                await WRITES[name](quick, rows)
+            assert raised.value.retry_after is not None
+            assert raised.value.retry_after >= 1
+        assert await snapshot(quick) == before
+    async with asyncio.timeout(10):
+        await WRITES[name](quick, rows)
+    if name != "check_writable":
+        assert await snapshot(quick) != before
+
+
+async def test_a_locked_file_can_still_be_read(quick: Database, locked: Locks) -> None:
+    (id_,) = await complete(quick, new_conversation())
+    with locked():
+        assert (await ConversationStore(quick).find(id_)).id == id_
+        queue = await FigureStore(quick).queue()
+        page = await InsightStore(quick).page(insight_filter(), limit=10, cursor=None)
+    assert sum(queue.counts.values()) == 1
+    assert page.next_cursor is None
+
+
+async def test_all_who_wait_at_a_locked_file_hear_of_it_together(
+    quick: Database, locked: Locks
+) -> None:
+    store = ConversationStore(quick)
+    with locked():
+        answers = await asyncio.gather(
+            *(store.accept([item], lane=Lane.LIVE) for item in new_conversations(50)),
+            return_exceptions=True,
+        )
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert await count(quick) == 0
+    await store.accept(new_conversations(50), lane=Lane.LIVE)
+    assert await count(quick) == 50
+
+
+async def test_a_short_lock_is_waited_for(sqlite_url: str, locked: Locks) -> None:
+    """As long as `BUSY_TIMEOUT_SECONDS`, which is as in the service here."""
+    database = Database(sqlite_url)
+    await database.open()
+    try:
+        with ExitStack() as held:
+            held.enter_context(locked())
+            accepting = asyncio.create_task(accept(database))
+            done, _ = await asyncio.wait([accepting], timeout=0.2)
+            assert done == set()
+        assert (await asyncio.wait_for(accepting, 10)).startswith("conv_")
+    finally:
+        await database.close()
+
+
+# --- a full disk ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("a small disk needs root and `mount`")
+    command = [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+async def test_a_full_disk_is_unavailable_and_works_once_there_is_room(small_disk: Path) -> None:
+    database = Database(f"sqlite+aiosqlite:///{small_disk}/insights.db")
+    await database.open()
+    try:
+        (small_disk / "ballast").write_bytes(b"x" * 300_000)
+        stored = 0
+
+        async def fill() -> None:
+            nonlocal stored
+            async with asyncio.timeout(60):
+                while True:
+                    await accept(database, "x" * 5000)
+                    stored += 1
+
+        with pytest.raises(Unavailable, match="disk"):
+            await fill()
+        assert await count(database) == stored > 0
+        (small_disk / "ballast").unlink()
+        await database.check_writable()
+        await accept(database, "x" * 5000)
+        assert await count(database) == stored + 1
+    finally:
+        await database.close()
+
+
+# --- PostgreSQL goes away -------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def postgres(postgres_url: str) -> AsyncIterator[Database]:
+    database = Database(postgres_url)
+    await database.open()
+    async with database.write() as connection:
+        await connection.execute(text("TRUNCATE conversations CASCADE"))
+    yield database
+    await database.close()
+
+
+async def end_all_connections(dsn: str) -> int:
+    connection = await asyncpg.connect(dsn)
+    try:
+        ended = await connection.fetch(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return len(ended)
+    finally:
+        await connection.close()
+
+
+async def test_after_all_connections_were_ended_the_next_call_works(
+    postgres: Database, plain_dsn: str
+) -> None:
+    await asyncio.gather(*(count(postgres) for _ in range(5)))
+    assert await end_all_connections(plain_dsn) >= 1
+    assert await asyncio.gather(*(count(postgres) for _ in range(20))) == [0] * 20
+    await accept(postgres)
+    assert await count(postgres) == 1
+
+
+async def test_a_write_whose_connection_is_ended_midway_is_unavailable_and_leaves_nothing(
+    postgres: Database, plain_dsn: str
+) -> None:
+    async def write() -> None:
+        async with postgres.write() as connection:
+            await connection.execute(INSERT)
+            await end_all_connections(plain_dsn)
+            await connection.execute(text("SELECT 1"))
+
+    with pytest.raises(Unavailable):
+        await write()
+    assert await count(postgres) == 0
+    await accept(postgres)
+
+
+async def test_a_commit_whose_connection_is_ended_is_unavailable(
+    postgres: Database, plain_dsn: str
+) -> None:
+    async def write() -> None:
+        async with postgres.write() as connection:
+            await connection.execute(INSERT)
+            await end_all_connections(plain_dsn)
+
+    with pytest.raises(Unavailable):
+        await write()
+    assert await count(postgres) == 0
+
+
+async def test_while_postgres_is_not_there_every_call_is_unavailable() -> None:
+    """As when it goes away after the start: never opened, so that no connection lies ready."""
+    database = Database(f"postgresql+asyncpg://postgres@127.0.0.1:{free_port()}/insights")
+    try:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                await database.check_writable()
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                await ConversationStore(database).find("conv_00000000")
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                await accept(database)
+    finally:
+        await database.close()
+
+
+async def test_a_statement_that_is_wrong_stays_a_bug(database: Database) -> None:
+    """Only what waiting may mend is Unavailable."""
+
+    async def read() -> None:
+        async with database.read() as connection:
+            await connection.execute(text("SELECT * FROM no_such_table"))
+
+    with pytest.raises(DBAPIError, match="no_such_table") as raised:
+        await read()
+    assert not isinstance(raised.value, Unavailable)
+    assert await count(database) == 0
+
+
+# --- erasing --------------------------------------------------------------------------------------
+
+
+async def test_folding_in_the_log_empties_it(opened: Database, tmp_path: Path) -> None:
+    await accept(opened)
+    assert (tmp_path / "insights.db-wal").stat().st_size > 0
+    await opened.forget_erased()
+    assert (tmp_path / "insights.db-wal").stat().st_size == 0
+    assert await count(opened) == 1
+
+
+async def test_erasing_succeeds_although_the_log_cannot_be_folded_in(
+    quick: Database, locked: Locks
+) -> None:
+    id_ = await accept(quick)
+    with locked():
+        await quick.forget_erased()
+    await ConversationStore(quick).erase(id_)
+    with pytest.raises(NotFound):
+        await ConversationStore(quick).find(id_)
+
+
+# --- one worker per file --------------------------------------------------------------------------
+
+
+async def test_on_one_file_one_may_work_and_the_other_once_it_is_gone(sqlite_url: str) -> None:
+    first, second = Database(sqlite_url), Database(sqlite_url)
+    await first.open()
+    await second.open()
+    try:
+        assert first.become_worker() is True
+        assert first.become_worker() is True
+        assert second.become_worker() is False
+        await first.close()
+        assert second.become_worker() is True
+        assert first.become_worker() is False
+    finally:
+        await first.close()
+        await second.close()
+
+
+async def test_who_resigns_lets_another_work(sqlite_url: str) -> None:
+    first, second = Database(sqlite_url), Database(sqlite_url)
+    try:
+        assert first.become_worker() is True
+        first.resign_as_worker()
+        first.resign_as_worker()
+        assert second.become_worker() is True
+    finally:
+        await first.close()
+        await second.close()
+
+
+async def test_on_two_files_both_may_work(tmp_path: Path) -> None:
+    first, second = (Database(f"sqlite+aiosqlite:///{tmp_path}/{name}.db") for name in "ab")
+    try:
+        assert (first.become_worker(), second.become_worker()) == (True, True)
+    finally:
+        await first.close()
+        await second.close()
+
+
+async def test_on_postgres_all_may_work(postgres_url: str) -> None:
+    first, second = Database(postgres_url), Database(postgres_url)
+    try:
+        assert (first.become_worker(), second.become_worker()) == (True, True)
+    finally:
+        await first.close()
+        await second.close()
+
+
+async def test_a_lock_file_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/nowhere/insights.db")
+    try:
+        with pytest.raises(Unavailable, match="lock file"):
+            database.become_worker()
+    finally:
+        await database.close()

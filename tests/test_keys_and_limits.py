@@ -1,0 +1,309 @@
+"""Who may ask, and how often."""
+
+import hashlib
+import random
+from typing import Any
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+
+from middleware import InboundLimit, OpenRequests, RequestLog
+from rate_limiter import SlidingWindow
+from tests.conftest import StartApp
+from tests.http_helpers import (
+    ALL_TIME,
+    CONVERSATIONS,
+    INSIGHTS,
+    STATS,
+    assert_error,
+    captured_log,
+    submit_batch,
+)
+
+KEYS = {scope: f"key-of-{scope}-{'x' * 20}" for scope in ("read", "write", "admin")}
+API_KEYS = ",".join(
+    f"team {scope}:{scope}:{hashlib.sha256(key.encode()).hexdigest()}"
+    for scope, key in KEYS.items()
+)
+UNKNOWN = f"{CONVERSATIONS}/conv_00000000"
+OPERATIONS: list[tuple[str, str, str, Any]] = [
+    ("read", "GET", STATS, None),
+    ("read", "GET", f"{INSIGHTS}?start_time=2025-01-01&end_time=2025-01-02", None),
+    ("read", "GET", UNKNOWN, None),
+    ("read", "HEAD", STATS, None),
+    ("write", "POST", CONVERSATIONS, {"text": "a"}),
+    ("write", "POST", f"{CONVERSATIONS}/batch", {"conversations": [{"text": "a"}]}),
+    ("write", "POST", f"{CONVERSATIONS}/retry", None),
+    ("write", "POST", f"{UNKNOWN}/retry", None),
+    ("admin", "DELETE", UNKNOWN, None),
+]
+RANK = ["read", "write", "admin"]
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+# --- API keys -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("needed", "method", "path", "body"), OPERATIONS)
+async def test_an_operation_takes_the_keys_of_its_scope_and_above(
+    start_app: StartApp, needed: str, method: str, path: str, body: Any
+) -> None:
+    async with start_app(api_keys=API_KEYS, worker_enabled=False) as running:
+        answers = {
+            scope: await running.client.request(
+                method, path, json=body, headers={"Authorization": f"Bearer {key}"}
+            )
+            for scope, key in KEYS.items()
+        }
+
+    for scope, answer in answers.items():
+        if RANK.index(scope) < RANK.index(needed):
+            assert_error(answer, 403, "forbidden", needed)
+        else:
+            assert answer.status_code in (200, 202, 404, 405), answer.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": KEYS["admin"]},
+        {"Authorization": f"Basic {KEYS['admin']}"},
+        {"Authorization": f"Bearer {KEYS['admin']}x"},
+        {"Authorization": f"Bearer {KEYS['admin'].upper()}"},
+        {"Authorization": f"Bearer {hashlib.sha256(KEYS['admin'].encode()).hexdigest()}"},
+        {"X-API-Key": ""},
+        {"X-API-Key": "wrong"},
+        {"X-API-Key": f"Bearer {KEYS['admin']}"},
+        {"Cookie": f"X-API-Key={KEYS['admin']}"},
+        {"Authorization": b"Bearer \xff\xfe"},
+    ],
+)
+async def test_without_a_valid_key_nothing_of_the_api_answers(
+    start_app: StartApp, headers: dict[str, Any]
+) -> None:
+    async with start_app(api_keys=API_KEYS, worker_enabled=False) as running:
+        for _, method, path, body in OPERATIONS:
+            if method == "HEAD":
+                continue
+            response = await running.client.request(method, path, json=body, headers=headers)
+
+            assert_error(response, 401, "unauthorized")
+            assert response.headers["www-authenticate"] == "Bearer"
+            assert KEYS["admin"] not in response.text
+        assert_error(
+            await running.client.get("/api/v1/nothing", headers=headers), 401, "unauthorized"
+        )
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {KEYS['read']}"},
+        {"Authorization": f"bearer {KEYS['read']}"},
+        {"Authorization": f"BEARER   {KEYS['read']} "},
+        {"X-API-Key": KEYS["read"]},
+        {"x-api-key": KEYS["read"], "Authorization": "Basic abc"},
+    ],
+)
+async def test_a_key_may_come_in_either_header(
+    start_app: StartApp, headers: dict[str, str]
+) -> None:
+    async with start_app(api_keys=API_KEYS) as running:
+        response = await running.client.get(STATS, headers=headers)
+
+    assert response.status_code == 200
+
+
+async def test_a_refused_request_stores_nothing(start_app: StartApp) -> None:
+    async with start_app(api_keys=API_KEYS, worker_enabled=False) as running:
+        await running.client.post(CONVERSATIONS, json={"text": "a"})
+        await running.client.post(
+            CONVERSATIONS, json={"text": "a"}, headers={"X-API-Key": KEYS["read"]}
+        )
+        stats = await running.client.get(STATS, headers={"X-API-Key": KEYS["read"]})
+
+    assert stats.json()["counts"]["pending"] == {"live": 0, "bulk": 0}
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/docs", "/openapi.json", "/"])
+async def test_what_is_outside_the_api_needs_no_key(start_app: StartApp, path: str) -> None:
+    async with start_app(api_keys=API_KEYS) as running:
+        response = await running.client.get(path)
+
+    assert response.status_code in (200, 307)
+
+
+async def test_one_key_may_be_listed_with_two_scopes(start_app: StartApp) -> None:
+    digest = hashlib.sha256(b"shared").hexdigest()
+    async with start_app(api_keys=f"a:read:{digest},b:admin:{digest}") as running:
+        response = await running.client.delete(UNKNOWN, headers={"X-API-Key": "shared"})
+
+    assert_error(response, 404, "not_found")
+
+
+async def test_an_open_service_says_so_in_the_log_and_a_closed_one_does_not(
+    start_app: StartApp,
+) -> None:
+    with captured_log() as log:
+        async with start_app() as running:
+            assert (await running.client.get(STATS)).status_code == 200
+    with captured_log() as closed_log:
+        async with start_app(api_keys=API_KEYS):
+            pass
+
+    (line,) = log.named("api_is_open")
+    assert line["level"] == "warning"
+    assert "API_KEYS" in line["reason"]
+    assert closed_log.named("api_is_open") == []
+
+
+# --- the inbound limit ----------------------------------------------------------------------------
+
+
+async def test_never_more_than_a_hundred_pass_in_any_second() -> None:
+    clock = Clock()
+    window = SlidingWindow(100, 1.0, clock=clock)
+    draw = random.Random(7)
+    passed: list[float] = []
+    for _ in range(5000):
+        clock.now += draw.choice([0.0, 0.0, 0.0001, 0.004, 0.02, 0.3])
+        if not await window.try_pass():
+            passed.append(clock.now)
+
+    assert len(passed) > 500
+    assert all(later - earlier >= 1.0 for earlier, later in zip(passed, passed[100:], strict=False))
+
+
+async def test_the_window_slides_and_does_not_start_anew() -> None:
+    clock = Clock()
+    window = SlidingWindow(100, 1.0, clock=clock)
+    for _ in range(60):
+        assert await window.try_pass() == 0.0
+    clock.now += 0.9
+    for _ in range(40):
+        assert await window.try_pass() == 0.0
+
+    assert await window.try_pass() == pytest.approx(0.1)
+    clock.now += 0.1 + 1e-9  # the first sixty are a second old now, the forty are not
+    assert sum([not await window.try_pass() for _ in range(100)]) == 60
+
+
+async def test_being_refused_does_not_put_the_next_chance_off() -> None:
+    clock = Clock()
+    window = SlidingWindow(1, 1.0, clock=clock)
+    await window.try_pass()
+    for _ in range(99):
+        clock.now += 0.01
+        assert await window.try_pass() > 0
+    clock.now += 0.0101
+
+    assert await window.try_pass() == 0.0
+
+
+def limited(window: SlidingWindow) -> httpx.AsyncClient:
+    """A service of one sentence behind the limit, and its client."""
+    app = RequestLog(
+        InboundLimit(PlainTextResponse("served"), window=window),
+        observe=lambda *_: None,
+        open_requests=OpenRequests(),
+    )
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+async def test_the_hundred_and_first_request_of_a_second_is_told_to_wait() -> None:
+    clock = Clock()
+    async with limited(SlidingWindow(100, 1.0, clock=clock)) as client:
+        statuses = [(await client.get(STATS)).status_code for _ in range(100)]
+        refused = [await client.get(STATS) for _ in range(20)]
+        clock.now += 0.999
+        refused.append(await client.get(STATS))
+        clock.now += 0.0011
+        afterwards = [(await client.get(STATS)).status_code for _ in range(101)]
+
+    assert statuses == [200] * 100
+    for response in refused:
+        assert_error(response, 429, "rate_limit_exceeded")
+        assert response.json()["retry_after"] == 1
+    assert afterwards == [200] * 100 + [429]
+
+
+async def test_paths_outside_the_api_are_not_counted() -> None:
+    async with limited(SlidingWindow(1, 1.0, clock=Clock())) as client:
+        for path in ("/health", "/ready", "/metrics", "/docs", "/", "/apis/x"):
+            assert [(await client.get(path)).status_code for _ in range(3)] == [200] * 3
+        assert (await client.get(STATS)).status_code == 200
+        assert (await client.get(STATS)).status_code == 429
+        assert (await client.get("/health")).status_code == 200
+
+
+async def test_the_setting_limits_all_of_the_api_together(start_app: StartApp) -> None:
+    async with start_app(inbound_rate_limit=5) as running:
+        client = running.client
+        taken = [
+            await client.get(STATS),
+            await client.post(CONVERSATIONS, json={"text": "a"}),
+            await client.get(INSIGHTS, params=ALL_TIME),
+            await client.get(UNKNOWN),
+            await client.post(CONVERSATIONS, json={}),
+        ]
+        refused = [
+            await client.get(STATS),
+            await client.post(CONVERSATIONS, json={"text": "a"}),
+            await client.delete(UNKNOWN),
+            await client.get("/api/v1/nothing"),
+        ]
+        outside = [
+            await client.get(path)
+            for path in ("/health", "/ready", "/metrics", "/docs")
+            for _ in range(10)
+        ]
+
+    assert [answer.status_code for answer in taken] == [200, 202, 200, 404, 400]
+    for answer in refused:
+        assert_error(answer, 429, "rate_limit_exceeded")
+    assert {answer.status_code for answer in outside} == {200}
+
+
+async def test_a_batch_counts_as_one_request(start_app: StartApp) -> None:
+    async with start_app(inbound_rate_limit=3, worker_enabled=False) as running:
+        for _ in range(3):
+            await submit_batch(running.client, ["a"] * 10)
+        response = await running.client.get(STATS)
+
+    assert response.status_code == 429
+
+
+async def test_the_default_limit_is_a_hundred_and_zero_is_off(
+    start_app: StartApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A clock that stands still makes this independent of how fast the machine is.
+    monkeypatch.setattr("rate_limiter.SlidingWindow.__init__.__kwdefaults__", {"clock": Clock()})
+    async with start_app(inbound_rate_limit=100) as running:
+        statuses = [(await running.client.get(UNKNOWN)).status_code for _ in range(103)]
+    async with start_app(inbound_rate_limit=0) as running:
+        unlimited = [(await running.client.get(UNKNOWN)).status_code for _ in range(300)]
+
+    assert statuses == [404] * 100 + [429] * 3
+    assert unlimited == [404] * 300
+
+
+async def test_requests_without_a_valid_key_count_too(start_app: StartApp) -> None:
+    async with start_app(inbound_rate_limit=3, api_keys=API_KEYS) as running:
+        answers = [await running.client.get(STATS) for _ in range(5)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]

@@ -1,0 +1,81 @@
+"""The migrations make what `models.py` says, on both databases."""
+
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect
+
+import migrations
+from database import Database
+from models import SCHEMA_REVISION, metadata
+
+
+def script_directory() -> ScriptDirectory:
+    config = Config()
+    assert migrations.__file__ is not None
+    config.set_main_option("script_location", migrations.__file__.rpartition("/")[0])
+    return ScriptDirectory.from_config(config)
+
+
+def test_the_revision_that_the_code_knows_is_the_newest_migration() -> None:
+    assert script_directory().get_heads() == [SCHEMA_REVISION]
+
+
+def test_migrations_form_one_line_from_the_first() -> None:
+    revisions = list(script_directory().walk_revisions())
+    assert [revision.down_revision for revision in revisions] == [
+        *(revision.revision for revision in revisions[1:]),
+        None,
+    ]
+
+
+async def test_the_migrated_schema_is_the_one_in_the_models(database: Database) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        return list(compare_metadata(context, metadata))
+
+    async with database.write() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+@pytest.mark.parametrize("table", metadata.tables)
+async def test_keys_checks_and_index_columns_are_those_in_the_models(
+    database: Database, table: str
+) -> None:
+    """What autogenerate does not compare."""
+
+    def migrated(connection: Connection) -> dict[str, Any]:
+        inspector = inspect(connection)
+        return {
+            "primary key": inspector.get_pk_constraint(table)["constrained_columns"],
+            "checks": {check["name"] for check in inspector.get_check_constraints(table)},
+            "cascades": {
+                (key["referred_table"], key["options"].get("ondelete"))
+                for key in inspector.get_foreign_keys(table)
+            },
+            "indexes": {
+                (index["name"], tuple(index["column_names"]), bool(index["unique"]))
+                for index in inspector.get_indexes(table)
+                if not str(index["name"]).startswith("sqlite_autoindex")
+            },
+        }
+
+    model = metadata.tables[table]
+    async with database.read() as connection:
+        found = await connection.run_sync(migrated)
+    checks = {str(check.name) for check in model.constraints if hasattr(check, "sqltext")}
+    assert found == {
+        "primary key": [column.name for column in model.primary_key],
+        "checks": checks,
+        "cascades": {(key.column.table.name, key.ondelete) for key in model.foreign_keys},
+        "indexes": {
+            (index.name, tuple(column.name for column in index.columns), bool(index.unique))
+            for index in model.indexes
+        },
+    }
