@@ -1,7 +1,7 @@
 """For those who run the service: is it alive, is it well, what is it doing."""
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from errors import Unavailable
 from http_errors import answers
@@ -97,7 +97,14 @@ async def stats(request: Request) -> Stats:
     )
 
 
-@router.get("/metrics", response_class=PlainTextResponse, responses=answers("unavailable"))
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        **answers("unavailable"),
+    },
+)
 async def metrics(request: Request) -> Response:
     """For Prometheus."""
     parts = services(request)

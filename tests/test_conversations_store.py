@@ -174,19 +174,22 @@ async def test_a_batch_of_a_thousand_is_stored_whole_and_in_order(
     ]
 
 
-async def test_no_two_conversations_are_accepted_at_the_same_microsecond(
-    database: Database, store: ConversationStore
+async def test_conversations_keep_their_order_when_the_clock_stands_still_or_goes_back(
+    database: Database, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their order is the order of work, so it must not depend on how the database breaks ties."""
-    batch, single = await asyncio.gather(
-        store.accept(new_conversations(1000), lane=Lane.BULK),
-        store.accept(new_conversations(1), lane=Lane.LIVE),
-    )
+    times = iter([5000, 5000, 5000, 4000, 3000, 6000])
+    monkeypatch.setattr("store.conversations.now_micros", lambda: next(times))
+    ids = await store.accept(new_conversations(6), lane=Lane.BULK)
     async with database.read() as connection:
-        found = await connection.execute(select(conversations.c.id, conversations.c.created_at))
-        created_at = dict(found.tuples().all())
-    moments = [created_at[id_] for id_ in batch + single]
-    assert moments == sorted(set(moments))
+        found = await connection.execute(
+            select(conversations.c.id, conversations.c.created_at).order_by(
+                conversations.c.created_at
+            )
+        )
+        assert [tuple(row) for row in found] == list(
+            zip(ids, [5000, 5001, 5002, 5003, 5004, 6000], strict=True)
+        )
 
 
 # --- collisions of ids ----------------------------------------------------------------------------
