@@ -186,7 +186,7 @@ class GrokClient:
         self, response: httpx.Response, ids: Sequence[str]
     ) -> tuple[list[Answer], Call]:
         try:
-            completion = response.json()
+            completion = response.json(parse_constant=_no_number)
             choice = completion["choices"][0]
             message = choice["message"]
             usage = completion.get("usage") or {}
@@ -199,7 +199,14 @@ class GrokClient:
                 cost_usd_ticks=int(usage.get("cost_in_usd_ticks") or 0),
             )
             content, refusal = message.get("content"), message.get("refusal")
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ):
             unusable = Unusable("the answer is not a chat completion")
             return [unusable] * len(ids), Call("malformed", 0, 0)
 
@@ -275,6 +282,10 @@ class GrokClient:
         sentence = re.sub(r"\bxai-[A-Za-z0-9*]+|\b\w{2,4}\*{3}\S*", "***", sentence)
         sentence = re.sub(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "***", sentence)
         return " ".join(storable(sentence).split())[:300]
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON, and no database stores it as such")
 
 
 def _answer_schema(ids: Sequence[str], clusters: Collection[str] | None) -> dict[str, Any]:

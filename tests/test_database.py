@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -150,6 +151,14 @@ async def refused(url: str, why: str) -> None:
         assert "hunter2" not in raised.value.details
     finally:
         await database.close()
+        await drivers_have_ended()
+
+
+async def drivers_have_ended() -> None:
+    """A connection to SQLite that failed leaves a thread that has a last word for this loop."""
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 10)
 
 
 async def test_a_postgres_that_is_not_there_stops_the_start() -> None:
