@@ -199,14 +199,7 @@ class GrokClient:
                 cost_usd_ticks=int(usage.get("cost_in_usd_ticks") or 0),
             )
             content, refusal = message.get("content"), message.get("refusal")
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ):
+        except _MALFORMED:
             unusable = Unusable("the answer is not a chat completion")
             return [unusable] * len(ids), Call("malformed", 0, 0)
 
@@ -282,6 +275,10 @@ class GrokClient:
         sentence = re.sub(r"\bxai-[A-Za-z0-9*]+|\b\w{2,4}\*{3}\S*", "***", sentence)
         sentence = re.sub(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "***", sentence)
         return " ".join(storable(sentence).split())[:300]
+
+
+# What reading a completion of the wrong shape, or with numbers out of range, comes to.
+_MALFORMED = (OverflowError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def _no_number(name: str) -> None:

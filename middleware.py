@@ -155,8 +155,10 @@ def _presented_key(scope: Scope) -> str:
     headers: dict[bytes, bytes] = dict(scope["headers"])
     kind, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     if kind.lower() == b"bearer":
-        return credentials.strip().decode("latin-1")
-    return headers.get(b"x-api-key", b"").decode("latin-1")
+        key = credentials.strip()
+    else:
+        key = headers.get(b"x-api-key", b"")
+    return key.decode("utf-8", "surrogateescape")
 
 
 def _needed_scope(method: str) -> KeyScope:
