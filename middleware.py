@@ -154,10 +154,8 @@ def _presented_key(scope: Scope) -> str:
     """From `Authorization: Bearer <key>` or `X-API-Key: <key>`; empty where there is none."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
     kind, _, credentials = headers.get(b"authorization", b"").partition(b" ")
-    if kind.lower() == b"bearer":
-        key = credentials.strip()
-    else:
-        key = headers.get(b"x-api-key", b"")
+    bearer = kind.lower() == b"bearer"
+    key = credentials.strip() if bearer else headers.get(b"x-api-key", b"")
     return key.decode("utf-8", "surrogateescape")
 
 
