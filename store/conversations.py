@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from random import getrandbits
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database import Database
 from errors import Conflict, NotFound, ServiceError
@@ -122,18 +122,31 @@ class ConversationStore:
         ids_may_be_taken = len(set(ids)) < len(ids)
         while True:
             try:
-                async with self._database.write() as connection:
-                    if ids_may_be_taken:
-                        ids = await self._replace_taken(connection, ids)
-                    known = await _known_keys(connection, submissions)
-                    rows, answers = self._plan(submissions, ids, known)
-                    if rows and await self._insert(connection, rows) < len(rows):
-                        raise _IdsTaken
+                rows, answers = await self._database.write(
+                    partial(self._store, submissions, ids, ids_may_be_taken)
+                )
             except _IdsTaken:
                 ids_may_be_taken = True
             else:
-                self._on_commit(len(rows))
+                self._on_commit(rows)
                 return answers
+
+    def _store(
+        self,
+        submissions: Sequence[_Submission],
+        ids: Sequence[str],
+        ids_may_be_taken: bool,
+        connection: Connection,
+    ) -> tuple[int, list[list[str] | ServiceError]]:
+        """How many rows were inserted, and what each submission is answered."""
+        if ids_may_be_taken:
+            ids = self._replace_taken(connection, ids)
+        rows, answers = self._plan(submissions, ids, _known_keys(connection, submissions))
+        if rows:
+            stored = connection.scalars(_INSERT[connection.dialect.name], rows).all()
+            if len(stored) < len(rows):
+                raise _IdsTaken
+        return len(rows), answers
 
     def _plan(
         self,
@@ -195,18 +208,10 @@ class ConversationStore:
         self._last_created_at = max(now_micros(), self._last_created_at + 1)
         return self._last_created_at
 
-    async def _insert(self, connection: AsyncConnection, rows: list[dict[str, Any]]) -> int:
-        """How many of `rows` were inserted: fewer where an id or key exists already."""
-        dialect = sqlite if self._database.is_sqlite else postgresql
-        statement = (
-            dialect.insert(conversations).on_conflict_do_nothing().returning(conversations.c.id)
-        )
-        return len((await connection.scalars(statement, rows)).all())
-
-    async def _replace_taken(self, connection: AsyncConnection, ids: list[str]) -> list[str]:
+    def _replace_taken(self, connection: Connection, ids: Sequence[str]) -> list[str]:
         """`ids` with those drawn anew that a row has, or that were drawn twice."""
         taken = set(
-            await connection.scalars(select(conversations.c.id).where(conversations.c.id.in_(ids)))
+            connection.scalars(select(conversations.c.id).where(conversations.c.id.in_(ids)))
         )
         replaced = []
         for id_ in ids:
@@ -246,31 +251,30 @@ class ConversationStore:
 
         Raises NotFound.
         """
-        async with self._database.write() as connection:
-            result = await connection.execute(
-                delete(conversations).where(conversations.c.id == conversation_id)
-            )
-            if result.rowcount == 0:
-                raise no_such_conversation(conversation_id)
+        statement = delete(conversations).where(conversations.c.id == conversation_id)
+        erased = await self._database.write(
+            lambda connection: connection.execute(statement).rowcount
+        )
+        if not erased:
+            raise no_such_conversation(conversation_id)
         await self._database.forget_erased()
 
     async def retry(self, conversation_id: str) -> None:
         """Put a failed conversation back in the queue. Raises NotFound, Conflict if not failed."""
-        async with self._database.write() as connection:
-            result = await connection.execute(_RETRY.where(conversations.c.id == conversation_id))
-            if result.rowcount == 0:
-                status = await connection.scalar(
-                    select(conversations.c.status).where(conversations.c.id == conversation_id)
-                )
-                if status is None:
-                    raise no_such_conversation(conversation_id)
-                raise Conflict(f"Only a failed conversation can be retried; this one is {status}.")
+        await self._database.write(partial(_retry, conversation_id))
 
     async def retry_failed(self) -> int:
         """Put all failed conversations back in the queue; how many there were."""
-        async with self._database.write() as connection:
-            return (await connection.execute(_RETRY)).rowcount
+        return await self._database.write(lambda connection: connection.execute(_RETRY).rowcount)
 
+
+_INSERT = {
+    dialect.dialect.name: (
+        dialect.insert(conversations).on_conflict_do_nothing().returning(conversations.c.id)
+    )
+    for dialect in (sqlite, postgresql)
+}
+"""Gives the ids that were inserted: fewer than asked for where an id or key exists already."""
 
 _RETRY = (
     update(conversations)
@@ -279,8 +283,19 @@ _RETRY = (
 )
 
 
-async def _known_keys(
-    connection: AsyncConnection, submissions: Sequence[_Submission]
+def _retry(conversation_id: str, connection: Connection) -> None:
+    if connection.execute(_RETRY.where(conversations.c.id == conversation_id)).rowcount:
+        return
+    status = connection.scalar(
+        select(conversations.c.status).where(conversations.c.id == conversation_id)
+    )
+    if status is None:
+        raise no_such_conversation(conversation_id)
+    raise Conflict(f"Only a failed conversation can be retried; this one is {status}.")
+
+
+def _known_keys(
+    connection: Connection, submissions: Sequence[_Submission]
 ) -> dict[str, tuple[str, str]]:
     keys = [
         item.idempotency_key
@@ -291,7 +306,7 @@ async def _known_keys(
     if not keys:
         return {}
     columns = conversations.c
-    found = await connection.execute(
+    found = connection.execute(
         select(columns.idempotency_key, columns.id, columns.body_hash).where(
             columns.idempotency_key.in_(keys)
         )

@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple, assert_never
 from uuid import uuid4
 
-from sqlalchemy import insert, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
 from analysis import Analysis, Complete, Fail, Outcome, PutBack, Retry
 from database import Database
@@ -67,31 +67,7 @@ class WorkQueue:
         Up to `bulk_first` of them come from the bulk lane before any live one. They are ours until
         `lease` from now; each has one attempt charged. Several processes never get the same row.
         """
-        now = now_micros()
-        async with self._database.write() as connection:
-            picked = await _pick(connection, Lane.BULK, min(bulk_first, limit), now)
-            picked += await _pick(connection, Lane.LIVE, limit - len(picked), now)
-            picked += await _pick(connection, Lane.BULK, limit - len(picked), now, but=picked)
-            if not picked:
-                return []
-            token = uuid4().hex
-            columns = conversations.c
-            result = await connection.execute(
-                update(conversations)
-                .where(columns.id.in_(picked))
-                .values(
-                    status=Status.PROCESSING.value,
-                    attempts=columns.attempts + 1,
-                    lease_token=token,
-                    leased_until=now + lease // timedelta(microseconds=1),
-                )
-                .returning(columns.id, columns.text, columns.lane, columns.attempts)
-            )
-            rows = {row.id: row for row in result}
-        return [
-            Claimed(id_, rows[id_].text, Lane(rows[id_].lane), rows[id_].attempts, token)
-            for id_ in picked
-        ]
+        return await self._database.write(partial(_claim, limit, bulk_first, lease))
 
     async def settle(self, results: Results) -> set[Claimed]:
         """Carry out what was decided, each for its own row; the claims for which that happened.
@@ -105,120 +81,151 @@ class WorkQueue:
         await self._group_commit.drained()
 
     async def _settle_group(self, group: Sequence[Results]) -> list[set[Claimed]]:
-        now = now_micros()
         everything = [result for results in group for result in results]
-        async with self._database.write() as connection:
-            held = await _held(connection, [claimed for claimed, _ in everything])
-            completed: dict[Claimed, Analysis] = {}
-            put_back: list[Claimed] = []
-            for claimed, outcome in everything:
-                if claimed not in held:
-                    continue
-                match outcome:
-                    case Complete(analysis):
-                        completed[claimed] = analysis
-                    case PutBack():
-                        put_back.append(claimed)
-                    case Retry(error, delay):
-                        due = now + int(delay * 1_000_000)
-                        await _end(
-                            connection, [claimed], Status.PENDING, last_error=error, not_before=due
-                        )
-                    case Fail(error):
-                        await _end(connection, [claimed], Status.FAILED, last_error=error)
-                    case _:
-                        assert_never(outcome)
-            if put_back:
-                attempts = conversations.c.attempts - 1
-                await _end(connection, put_back, Status.PENDING, attempts=attempts)
-            if completed:
-                await _end(connection, completed, Status.COMPLETED, last_error=None)
-                await _add_insights(connection, completed, held, now)
-        return [held.keys() & {claimed for claimed, _ in results} for results in group]
+        held = await self._database.write(partial(_settle, everything))
+        return [held & {claimed for claimed, _ in results} for results in group]
 
     async def extend(self, tokens: Collection[str], *, lease: timedelta) -> None:
         """Keep what these claims still hold until `lease` from now."""
-        async with self._database.write() as connection:
-            await connection.execute(
-                update(conversations)
-                .where(
-                    conversations.c.status == Status.PROCESSING,
-                    conversations.c.lease_token.in_(tokens),
-                )
-                .values(leased_until=now_micros() + lease // timedelta(microseconds=1))
+        statement = (
+            update(conversations)
+            .where(
+                conversations.c.status == Status.PROCESSING,
+                conversations.c.lease_token.in_(tokens),
             )
+            .values(leased_until=now_micros() + _micros(lease))
+        )
+        await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
     async def rescue(self, *, all_orphaned: bool = False) -> Rescued:
         """Put back what dead workers left: rows whose lease has run out, or all in processing.
 
         One that was in flight at its third such death fails instead.
         """
-        columns = conversations.c
-        orphaned = columns.status == Status.PROCESSING
-        if not all_orphaned:
-            orphaned &= columns.leased_until < now_micros()
-        change = update(conversations).where(orphaned).values(deaths=columns.deaths + 1)
-        async with self._database.write() as connection:
-            failed = await connection.execute(
-                change.where(columns.deaths + 1 >= MAX_DEATHS).values(
-                    status=Status.FAILED.value, last_error=DIED, **_NOT_LEASED
-                )
-            )
-            pending = await connection.execute(
-                change.values(status=Status.PENDING.value, not_before=0, **_NOT_LEASED)
-            )
-        return Rescued(back_to_pending=pending.rowcount, failed=failed.rowcount)
+        return await self._database.write(partial(_rescue, all_orphaned))
 
 
-async def _pick(
-    connection: AsyncConnection, lane: Lane, limit: int, now: int, *, but: Collection[str] = ()
-) -> list[str]:
-    """Ids of the oldest pending rows of a lane, locked where the database locks rows."""
-    if limit <= 0:
+def _micros(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)
+
+
+_COLUMNS = conversations.c
+
+_PICK = (
+    select(_COLUMNS.id)
+    .where(
+        _COLUMNS.status == Status.PENDING,
+        _COLUMNS.lane == bindparam("lane"),
+        _COLUMNS.not_before <= bindparam("now"),
+    )
+    .order_by(_COLUMNS.created_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+"""Ids of the oldest pending rows of a lane, locked where the database locks rows."""
+
+_CLAIM = (
+    update(conversations)
+    .where(_COLUMNS.id.in_(bindparam("ids", expanding=True)))
+    .values(
+        status=Status.PROCESSING.value,
+        attempts=_COLUMNS.attempts + 1,
+        lease_token=bindparam("token"),
+        leased_until=bindparam("until"),
+    )
+    .returning(_COLUMNS.id, _COLUMNS.text, _COLUMNS.lane, _COLUMNS.attempts)
+)
+
+_HELD = (
+    select(_COLUMNS.id, _COLUMNS.lease_token, _COLUMNS.text, _COLUMNS.author, _COLUMNS.timestamp)
+    .where(
+        _COLUMNS.status == Status.PROCESSING,
+        tuple_(_COLUMNS.id, _COLUMNS.lease_token).in_(bindparam("claims", expanding=True)),
+    )
+    .with_for_update()
+)
+"""The fence: those whose row still bears their token. What was erased, rescued or claimed anew does
+not; and until the transaction ends, what does cannot be."""
+
+_ADD_INSIGHTS = insert(insights).returning(
+    insights.c.id, insights.c.conversation_id, insights.c.timestamp
+)
+
+
+def _claim(limit: int, bulk_first: int, lease: timedelta, connection: Connection) -> list[Claimed]:
+    now = now_micros()
+
+    def pick(lane: Lane, count: int) -> Sequence[str]:
+        if count <= 0:
+            return []
+        return connection.scalars(_PICK, {"lane": lane.value, "now": now, "limit": count}).all()
+
+    live = pick(Lane.LIVE, limit)
+    bulk = pick(Lane.BULK, max(limit - len(live), min(bulk_first, limit)))
+    picked = [*live[: limit - len(bulk)], *bulk]
+    if not picked:
         return []
-    columns = conversations.c
-    statement = (
-        select(columns.id)
-        .where(columns.status == Status.PENDING, columns.lane == lane, columns.not_before <= now)
-        .order_by(columns.created_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    token = uuid4().hex
+    claimed = connection.execute(
+        _CLAIM, {"ids": picked, "token": token, "until": now + _micros(lease)}
     )
-    if but:
-        statement = statement.where(columns.id.not_in(but))
-    return list(await connection.scalars(statement))
+    rows = {row.id: row for row in claimed}
+    return [
+        Claimed(id_, rows[id_].text, Lane(rows[id_].lane), rows[id_].attempts, token)
+        for id_ in picked
+    ]
 
 
-async def _held(connection: AsyncConnection, claimed: Sequence[Claimed]) -> dict[Claimed, _HeldRow]:
-    """The fence: those whose row still bears their token. What was erased, rescued or claimed anew
-    does not; and until the transaction ends, what does cannot be."""
-    columns = conversations.c
-    bearing = tuple_(columns.id, columns.lease_token).in_([(one.id, one.token) for one in claimed])
-    found = await connection.execute(
-        select(columns.id, columns.lease_token, columns.text, columns.author, columns.timestamp)
-        .where(columns.status == Status.PROCESSING, bearing)
-        .with_for_update()
-    )
+def _settle(results: Results, connection: Connection) -> set[Claimed]:
+    now = now_micros()
+    held = _held([claimed for claimed, _ in results], connection)
+    completed: dict[Claimed, Analysis] = {}
+    put_back: list[Claimed] = []
+    for claimed, outcome in results:
+        if claimed not in held:
+            continue
+        match outcome:
+            case Complete(analysis):
+                completed[claimed] = analysis
+            case PutBack():
+                put_back.append(claimed)
+            case Retry(error, delay):
+                due = now + int(delay * 1_000_000)
+                _end([claimed], Status.PENDING, connection, last_error=error, not_before=due)
+            case Fail(error):
+                _end([claimed], Status.FAILED, connection, last_error=error)
+            case _:
+                assert_never(outcome)
+    if put_back:
+        _end(put_back, Status.PENDING, connection, attempts=_COLUMNS.attempts - 1)
+    if completed:
+        _end(completed, Status.COMPLETED, connection, last_error=None)
+        _add_insights(completed, held, now, connection)
+    return set(held)
+
+
+def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, _HeldRow]:
+    found = connection.execute(_HELD, {"claims": [(one.id, one.token) for one in claimed]})
     rows = {(id_, token): _HeldRow(*row) for id_, token, *row in found}
     return {one: rows[one.id, one.token] for one in claimed if (one.id, one.token) in rows}
 
 
-async def _end(
-    connection: AsyncConnection, claimed: Collection[Claimed], status: Status, **values: Any
+def _end(
+    claimed: Collection[Claimed], status: Status, connection: Connection, **values: Any
 ) -> None:
     """End claims that are held: a new status, no lease, and `values`."""
-    await connection.execute(
+    connection.execute(
         update(conversations)
-        .where(conversations.c.id.in_([one.id for one in claimed]))
+        .where(_COLUMNS.id.in_([one.id for one in claimed]))
         .values(status=status.value, **_NOT_LEASED, **values)
     )
 
 
-async def _add_insights(
-    connection: AsyncConnection,
+def _add_insights(
     completed: Mapping[Claimed, Analysis],
     held: Mapping[Claimed, _HeldRow],
     now: int,
+    connection: Connection,
 ) -> None:
     rows = [
         {
@@ -234,16 +241,28 @@ async def _add_insights(
         }
         for claimed, analysis in completed.items()
     ]
-    columns = insights.c
-    inserted = await connection.execute(
-        insert(insights).returning(columns.id, columns.conversation_id, columns.timestamp), rows
-    )
     clusters = {claimed.id: analysis.clusters for claimed, analysis in completed.items()}
-    await connection.execute(
+    connection.execute(
         insert(insight_clusters),
         [
             {"cluster": cluster, "timestamp": timestamp, "insight_id": insight_id}
-            for insight_id, conversation_id, timestamp in inserted
+            for insight_id, conversation_id, timestamp in connection.execute(_ADD_INSIGHTS, rows)
             for cluster in clusters[conversation_id]
         ],
     )
+
+
+def _rescue(all_orphaned: bool, connection: Connection) -> Rescued:
+    orphaned = _COLUMNS.status == Status.PROCESSING
+    if not all_orphaned:
+        orphaned &= _COLUMNS.leased_until < now_micros()
+    change = update(conversations).where(orphaned).values(deaths=_COLUMNS.deaths + 1)
+    failed = connection.execute(
+        change.where(_COLUMNS.deaths + 1 >= MAX_DEATHS).values(
+            status=Status.FAILED.value, last_error=DIED, **_NOT_LEASED
+        )
+    )
+    pending = connection.execute(
+        change.values(status=Status.PENDING.value, not_before=0, **_NOT_LEASED)
+    )
+    return Rescued(back_to_pending=pending.rowcount, failed=failed.rowcount)

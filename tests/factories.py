@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import Connection, Executable, insert
 
 from analysis import Analysis, Complete
 from database import Database
@@ -114,8 +114,9 @@ async def insert_insights(database: Database, rows: Sequence[dict[str, Any]]) ->
             if isinstance(whole[name], datetime):
                 whole[name] = to_micros(whole[name])
         listed.append(whole)
-    async with database.write() as connection:
-        await connection.execute(
+
+    def work(connection: Connection) -> None:
+        connection.execute(
             insert(conversations),
             [
                 {
@@ -131,11 +132,11 @@ async def insert_insights(database: Database, rows: Sequence[dict[str, Any]]) ->
                 for row in listed
             ],
         )
-        inserted = await connection.execute(
+        inserted = connection.execute(
             insert(insights).returning(insights.c.id, insights.c.conversation_id), listed
         )
         insight_ids = {conversation_id: id_ for id_, conversation_id in inserted}
-        await connection.execute(
+        connection.execute(
             insert(insight_clusters),
             [
                 {
@@ -147,4 +148,16 @@ async def insert_insights(database: Database, rows: Sequence[dict[str, Any]]) ->
                 for cluster in row["clusters"]
             ],
         )
+
+    await database.write(work)
     return [row["conversation_id"] for row in listed]
+
+
+async def run_sql(database: Database, *statements: Executable) -> None:
+    """Carry out statements in one write transaction."""
+
+    def work(connection: Connection) -> None:
+        for statement in statements:
+            connection.execute(statement)
+
+    await database.write(work)

@@ -14,10 +14,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util import await_only
 
-import database as database_module
 from analysis import Complete, Fail, PutBack, Retry
 from database import Database
 from errors import NotFound, StartRefused, Unavailable
@@ -35,6 +35,7 @@ from tests.factories import (
     insight_filter,
     new_conversation,
     new_conversations,
+    run_sql,
 )
 from tests.servers import free_port
 
@@ -134,8 +135,7 @@ async def test_a_postgres_database_of_a_newer_version_stops_the_start(
     database = Database(new_postgres_url)
     try:
         await database.open()
-        async with database.write() as connection:
-            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await run_sql(database, text("UPDATE alembic_version SET version_num = '9999'"))
     finally:
         await database.close()
     await refused(new_postgres_url, "9999.*newer")
@@ -213,26 +213,24 @@ async def test_a_locked_file_stops_the_start(quick_url: str, locked: "Locks") ->
 async def test_pragmas_are_in_force_on_every_connection(
     opened: Database, side: str, pragma: str, value: object
 ) -> None:
-    begin = opened.read if side == "read" else opened.write
-    async with begin() as first:
-        assert await first.scalar(text(f"PRAGMA {pragma}")) == value
-        if side == "read":
-            async with opened.read() as second, opened.read() as third:
-                assert await second.scalar(text(f"PRAGMA {pragma}")) == value
-                assert await third.scalar(text(f"PRAGMA {pragma}")) == value
+    asked = text(f"PRAGMA {pragma}")
+    if side == "write":
+        assert await opened.write(lambda connection: connection.scalar(asked)) == value
+    else:
+        async with opened.read() as first, opened.read() as second:
+            assert [await each.scalar(asked) for each in (first, second)] == [value] * 2
 
 
 # --- transactions ---------------------------------------------------------------------------------
 
 
 async def test_a_write_that_raises_leaves_nothing(database: Database) -> None:
-    async def write() -> None:
-        async with database.write() as connection:
-            await connection.execute(INSERT)
-            raise ZeroDivisionError
+    def work(connection: Connection) -> None:
+        connection.execute(INSERT)
+        raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await write()
+        await database.write(work)
     assert await count(database) == 0
 
 
@@ -243,9 +241,7 @@ INSERT = text(
 
 
 async def test_what_is_written_is_seen_by_the_next_read(database: Database) -> None:
-    async with database.write() as connection:
-        await connection.execute(INSERT)
-        assert await count(database) == 0
+    await run_sql(database, INSERT)
     assert await count(database) == 1
 
 
@@ -259,10 +255,7 @@ async def test_on_sqlite_a_read_sees_one_moment(opened: Database) -> None:
 
 async def test_many_writes_at_once_all_come_through(database: Database) -> None:
     async def write(number: int) -> None:
-        async with database.write() as connection:
-            await connection.execute(
-                text(INSERT.text.replace("'conv_00000001'", f"'conv_{number:08}'"))
-            )
+        await run_sql(database, text(INSERT.text.replace("'conv_00000001'", f"'conv_{number:08}'")))
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(write(number) for number in range(60)))
@@ -283,9 +276,7 @@ async def test_a_write_cancelled_at_any_moment_leaves_the_database_usable(
 
     async def write() -> None:
         at_begin.set()
-        async with database.write() as connection:
-            await connection.execute(INSERT)
-            await connection.execute(text(INSERT.text.replace("00000001", "00000002")))
+        await run_sql(database, INSERT, text(INSERT.text.replace("00000001", "00000002")))
 
     task = asyncio.create_task(write())
     await at_begin.wait()
@@ -326,7 +317,7 @@ Locks = Callable[[], Any]
 @pytest.fixture
 def quick_url(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """With a patience of 50 ms."""
-    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("sqlite_file.BUSY_TIMEOUT_SECONDS", 0.05)
     return sqlite_url
 
 
@@ -528,8 +519,7 @@ async def test_a_full_disk_is_unavailable_and_works_once_there_is_room(small_dis
 async def postgres(postgres_url: str) -> AsyncIterator[Database]:
     database = Database(postgres_url)
     await database.open()
-    async with database.write() as connection:
-        await connection.execute(text("TRUNCATE conversations CASCADE"))
+    await run_sql(database, text("TRUNCATE conversations CASCADE"))
     yield database
     await database.close()
 
@@ -559,14 +549,13 @@ async def test_after_all_connections_were_ended_the_next_call_works(
 async def test_a_write_whose_connection_is_ended_midway_is_unavailable_and_leaves_nothing(
     postgres: Database, plain_dsn: str
 ) -> None:
-    async def write() -> None:
-        async with postgres.write() as connection:
-            await connection.execute(INSERT)
-            await end_all_connections(plain_dsn)
-            await connection.execute(text("SELECT 1"))
+    def work(connection: Connection) -> None:
+        connection.execute(INSERT)
+        await_only(end_all_connections(plain_dsn))
+        connection.execute(text("SELECT 1"))
 
     with pytest.raises(Unavailable):
-        await write()
+        await postgres.write(work)
     assert await count(postgres) == 0
     await accept(postgres)
 
@@ -574,13 +563,12 @@ async def test_a_write_whose_connection_is_ended_midway_is_unavailable_and_leave
 async def test_a_commit_whose_connection_is_ended_is_unavailable(
     postgres: Database, plain_dsn: str
 ) -> None:
-    async def write() -> None:
-        async with postgres.write() as connection:
-            await connection.execute(INSERT)
-            await end_all_connections(plain_dsn)
+    def work(connection: Connection) -> None:
+        connection.execute(INSERT)
+        await_only(end_all_connections(plain_dsn))
 
     with pytest.raises(Unavailable):
-        await write()
+        await postgres.write(work)
     assert await count(postgres) == 0
 
 
@@ -653,15 +641,13 @@ async def test_on_one_file_one_may_work_and_the_other_once_it_is_gone(sqlite_url
         await second.close()
 
 
-async def test_who_resigns_lets_another_work(sqlite_url: str) -> None:
+async def test_who_closes_lets_another_work(sqlite_url: str) -> None:
     first, second = Database(sqlite_url), Database(sqlite_url)
     try:
         assert first.become_worker() is True
-        first.resign_as_worker()
-        first.resign_as_worker()
+        await first.close()
         assert second.become_worker() is True
     finally:
-        await first.close()
         await second.close()
 
 

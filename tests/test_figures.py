@@ -20,6 +20,7 @@ from tests.factories import (
     insert_insight,
     new_conversation,
     new_conversations,
+    run_sql,
 )
 
 
@@ -77,12 +78,12 @@ async def test_the_oldest_that_waits_tells_the_age_of_the_queue(
 ) -> None:
     old = await accept(database, "old")
     await accept(database, "new")
-    async with database.write() as connection:
-        await connection.execute(
-            update(conversations)
-            .where(conversations.c.id == old)
-            .values(created_at=now_micros() - 3_600_000_000)
-        )
+    await run_sql(
+        database,
+        update(conversations)
+        .where(conversations.c.id == old)
+        .values(created_at=now_micros() - 3_600_000_000),
+    )
     age = (await figures.queue()).oldest_pending_seconds
     assert age is not None
     assert 3600 <= age < 3660
@@ -97,10 +98,7 @@ async def test_a_clock_that_went_back_gives_no_negative_age(
     database: Database, figures: FigureStore
 ) -> None:
     await accept(database)
-    async with database.write() as connection:
-        await connection.execute(
-            update(conversations).values(created_at=now_micros() + 3_600_000_000)
-        )
+    await run_sql(database, update(conversations).values(created_at=now_micros() + 3_600_000_000))
     assert (await figures.queue()).oldest_pending_seconds == 0.0
 
 

@@ -40,8 +40,7 @@ async def test_the_migrated_schema_is_the_one_in_the_models(database: Database) 
         )
         return list(compare_metadata(context, metadata))
 
-    async with database.write() as connection:
-        assert await connection.run_sync(differences) == []
+    assert await database.write(differences) == []
 
 
 @pytest.mark.parametrize("table", metadata.tables)

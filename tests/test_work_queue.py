@@ -34,6 +34,7 @@ from tests.factories import (
     complete,
     new_conversation,
     new_conversations,
+    run_sql,
 )
 
 
@@ -494,16 +495,14 @@ async def test_the_database_itself_refuses_a_second_insight(database: Database) 
     columns = [column for column in insights.c if column.name != "id"]
     copy = insert(insights).from_select([column.name for column in columns], select(*columns))
     with pytest.raises(IntegrityError):
-        async with database.write() as connection:
-            await connection.execute(copy)
+        await run_sql(database, copy)
     assert await counts(database) == (1, 1)
 
 
 async def test_the_database_itself_refuses_an_insight_of_nothing(database: Database) -> None:
     (id_,) = await complete(database, new_conversation())
     with pytest.raises(IntegrityError):
-        async with database.write() as connection:
-            await connection.execute(text("UPDATE insights SET conversation_id = 'conv_00000000'"))
+        await run_sql(database, text("UPDATE insights SET conversation_id = 'conv_00000000'"))
     assert (await ConversationStore(database).find(id_)).insight is not None
 
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from analysis import Analyser, NotNow, Outcome, Refused, TransientFailure, Unusable
 from batch_processor import Worker
@@ -69,9 +69,11 @@ class Bench:
         return seen[0]
 
     async def run(self, statement: str, **parameters: Any) -> list[Any]:
-        async with self.database.write() as connection:
-            result = await connection.execute(text(statement), parameters)
+        def work(connection: Connection) -> list[Any]:
+            result = connection.execute(text(statement), parameters)
             return list(result) if result.returns_rows else []
+
+        return await self.database.write(work)
 
     async def count(self, status: str) -> int:
         statement = "SELECT count(*) FROM conversations WHERE status = :status"
@@ -160,7 +162,7 @@ async def client(grok: FakeGrok) -> AsyncIterator[GrokClient]:
 @pytest.fixture
 def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trouble is waited out in hundredths of seconds."""
-    monkeypatch.setattr("database.BUSY_TIMEOUT_SECONDS", 0.02)
+    monkeypatch.setattr("sqlite_file.BUSY_TIMEOUT_SECONDS", 0.02)
     monkeypatch.setattr("batch_processor.TROUBLE_PAUSE_SECONDS", 0.02)
 
 
@@ -839,7 +841,7 @@ async def test_a_worker_stands_by_while_another_process_works_and_then_takes_ove
         assert (await bench.find(id_)).status == "pending"
         assert analyser.calls == []
 
-        other.resign_as_worker()
+        await other.close()
 
         await bench.until(id_, "completed")
         assert not worker.standing_by

@@ -1,0 +1,184 @@
+"""A database in one file: one connection that writes, a few that read.
+
+The writer has a thread of its own, and a whole transaction is one visit to it. Reading is done
+through aiosqlite. See docs/decisions/0007-a-thread-for-the-sqlite-writer.md for the figures.
+"""
+
+import asyncio
+import fcntl
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import aiosqlite
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from database_errors import is_lock, translated_errors
+from errors import Unavailable
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_SECONDS = 1.0
+"""How long one waits for another process's lock on the file before giving up."""
+
+_READERS = 4
+
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",  # in WAL, NORMAL would lose the last commits at a power cut
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA secure_delete=ON",  # what is erased is overwritten, not only unlinked
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA journal_size_limit=16777216",
+)
+
+
+class SqliteFile:
+    def __init__(self, url: URL) -> None:
+        assert url.database is not None
+        self._path = url.database
+        self._lock_file: IO[bytes] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+        self._writer = _writing_engine(url)
+        self.reader = _reading_engine(url)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """`work` in a transaction of its own, after all that were asked for before.
+
+        Who is cancelled while waiting has only stopped waiting: what was begun is finished.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._in_transaction, work
+        )
+
+    def _in_transaction(self, work: Callable[[Connection], T]) -> T:
+        with translated_errors(), self._writer.connect() as connection:
+            try:
+                with connection.begin():
+                    return work(connection)
+            except (DBAPIError, sqlite3.Error) as error:
+                # A connection that has met a full or read-only disk may stay that way after the
+                # cause is gone, so the next transaction gets a new one. A lock leaves no mark.
+                if not is_lock(error):
+                    connection.invalidate()
+                raise
+
+    async def truncate_log(self) -> None:
+        """Fold the write-ahead log into the file, as far as open readers allow, without waiting."""
+        with suppress(Unavailable):
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._truncate_log)
+
+    def _truncate_log(self) -> None:
+        with translated_errors():
+            raw = self._writer.raw_connection()
+            try:
+                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                raw.close()
+
+    async def close(self) -> None:
+        await self.reader.dispose()
+        await asyncio.to_thread(self._thread.shutdown)
+        self._writer.dispose()
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    def become_worker(self) -> bool:
+        """Take the right to analyse, which one process has at a time, until `close`.
+
+        The operating system frees the lock when its holder dies, however it dies, so whoever gets
+        it knows that all rows in processing have been orphaned. Raises Unavailable.
+        """
+        if self._lock_file is not None:
+            return True
+        try:
+            lock_file = Path(self._path + "-worker-lock").open("ab")  # noqa: SIM115  held
+        except OSError as error:
+            raise Unavailable(
+                f"The worker's lock file cannot be opened: {error.strerror}."
+            ) from error
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock_file.close()
+            return False
+        self._lock_file = lock_file
+        return True
+
+
+def _reading_engine(url: URL) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        hide_parameters=True,  # errors are logged, texts are not
+        pool_size=_READERS,
+        max_overflow=0,
+        pool_reset_on_return=None,  # each transaction ends where it began
+        # The driver must not begin transactions of its own.
+        connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_SECONDS},
+    )
+    event.listen(engine.sync_engine, "connect", _set_pragmas)
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        # Straight at the driver: a third of the thread hand-overs of `exec_driver_sql`.
+        connection.connection.run_async(_begin_reading)
+
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def end_transaction(connection: Any, _record: Any, _error: Any) -> None:
+        # Closing alone leaves it open for as long as anything refers to one of its cursors.
+        with suppress(sqlite3.Error, ValueError):
+            connection.run_async(lambda driver: driver.rollback())
+
+    return engine
+
+
+async def _begin_reading(driver: aiosqlite.Connection) -> None:
+    await driver.execute("BEGIN")
+
+
+def _writing_engine(url: URL) -> Engine:
+    engine = create_engine(
+        url.set(drivername="sqlite"),
+        hide_parameters=True,
+        pool_size=1,
+        max_overflow=0,
+        pool_reset_on_return=None,
+        # `_begin_writing` waits, SQLite does not.
+        connect_args={"isolation_level": None, "timeout": 0.0, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _set_pragmas)
+    event.listen(engine, "begin", _begin_writing)
+    return engine
+
+
+def _begin_writing(connection: Connection) -> None:
+    """Take the file's write lock, also from another process, within BUSY_TIMEOUT_SECONDS.
+
+    SQLite's own waiting asks ever more rarely, up to every 100 ms, and starves beside a process
+    that writes all the time.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.connection.cursor().execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if not is_lock(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.001, 0.005))
+
+
+def _set_pragmas(connection: DBAPIConnection, _record: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
