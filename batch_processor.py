@@ -92,6 +92,7 @@ class Worker:
         self._jitter = jitter
         self._lanes = LaneShare()
         self._wake = asyncio.Event()
+        self._worth_looking = True  # False once the queue was found empty, until something wakes us
         self._stopping = False
         self._grace_over = False
         self._packs: dict[asyncio.Task[None], list[Claimed]] = {}
@@ -116,6 +117,7 @@ class Worker:
 
     def wake(self) -> None:
         """Something may have become claimable: look now, not at the next poll."""
+        self._worth_looking = True
         self._wake.set()
 
     def stop_claiming(self) -> None:
@@ -178,8 +180,10 @@ class Worker:
             for start in range(0, len(claimed), self._analyser.pack_size):
                 self._begin(claimed[start : start + self._analyser.pack_size])
             if not claimed:
-                with suppress(TimeoutError):
+                try:
                     await asyncio.wait_for(self._wake.wait(), pause or self._poll_interval)
+                except TimeoutError:
+                    self._worth_looking = True
 
     async def _take_office(self) -> None:
         """Wait until this process is the one that works; then put back what its forerunner left."""
@@ -198,11 +202,18 @@ class Worker:
     async def _claim(self) -> list[Claimed]:
         free = (self._analyser.concurrency - len(self._packs)) * self._analyser.pack_size
         limit = min(self._batch_size, free)
-        if limit <= 0:
+        if limit <= 0 or not self._worth_looking:
             return []
-        claimed = await self._queue.claim(
-            limit, bulk_first=self._lanes.bulk_first(limit), lease=LEASE
-        )
+        self._worth_looking = False  # before looking, for what arrives meanwhile
+        try:
+            claimed = await self._queue.claim(
+                limit, bulk_first=self._lanes.bulk_first(limit), lease=LEASE
+            )
+        except BaseException:
+            self._worth_looking = True
+            raise
+        if len(claimed) == limit:
+            self._worth_looking = True
         bulk = sum(item.lane is Lane.BULK for item in claimed)
         self._lanes.record(limit=limit, live=len(claimed) - bulk, bulk=bulk)
         return claimed
@@ -280,6 +291,7 @@ class Worker:
                 log.warning("conversation_failed", id=item.id, attempts=item.attempts, error=error)
             case PutBack():
                 log.debug("conversation_put_back", id=item.id)
+                self.wake()
             case _:
                 log.info(
                     "conversation_to_retry",
@@ -288,7 +300,7 @@ class Worker:
                     error=outcome.error,
                     delay=round(outcome.delay, 2),
                 )
-                asyncio.get_running_loop().call_later(outcome.delay + 0.001, self._wake.set)
+                asyncio.get_running_loop().call_later(outcome.delay + 0.001, self.wake)
 
     # --- tending ------------------------------------------------------------------------------
 
@@ -315,4 +327,4 @@ class Worker:
             log.warning(
                 "orphans_rescued", back_to_pending=rescued.back_to_pending, failed=rescued.failed
             )
-            self._wake.set()
+            self.wake()

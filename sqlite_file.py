@@ -48,6 +48,7 @@ class SqliteFile:
         self._lock_file: IO[bytes] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._writer = _writing_engine(url)
+        self._connection: Connection | None = None
         self.reader = _reading_engine(url)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
@@ -60,16 +61,24 @@ class SqliteFile:
         )
 
     def _in_transaction(self, work: Callable[[Connection], T]) -> T:
-        with translated_errors(), self._writer.connect() as connection:
+        with translated_errors():
+            if self._connection is None:
+                self._connection = self._writer.connect()  # kept: getting one costs a statement
             try:
-                with connection.begin():
-                    return work(connection)
+                with self._connection.begin():
+                    return work(self._connection)
             except (DBAPIError, sqlite3.Error) as error:
                 # A connection that has met a full or read-only disk may stay that way after the
                 # cause is gone, so the next transaction gets a new one. A lock leaves no mark.
                 if not is_lock(error):
-                    connection.invalidate()
+                    self._connection.invalidate()
+                    self._give_back()
                 raise
+
+    def _give_back(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     async def truncate_log(self) -> None:
         """Fold the write-ahead log into the file, as far as open readers allow, without waiting."""
@@ -78,19 +87,22 @@ class SqliteFile:
 
     def _truncate_log(self) -> None:
         with translated_errors():
-            raw = self._writer.raw_connection()
-            try:
-                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                raw.close()
+            if self._connection is not None:
+                driver = self._connection.connection.dbapi_connection
+                assert driver is not None
+                driver.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def close(self) -> None:
         await self.reader.dispose()
-        await asyncio.to_thread(self._thread.shutdown)
-        self._writer.dispose()
+        await asyncio.to_thread(self._close_writer)
         if self._lock_file is not None:
             self._lock_file.close()
             self._lock_file = None
+
+    def _close_writer(self) -> None:
+        self._thread.shutdown()  # waits for what is in it
+        self._give_back()
+        self._writer.dispose()
 
     def become_worker(self) -> bool:
         """Take the right to analyse, which one process has at a time, until `close`.
@@ -157,6 +169,12 @@ def _writing_engine(url: URL) -> Engine:
     )
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin_writing)
+
+    @event.listens_for(engine, "connect")
+    def enlarge_cache(connection: DBAPIConnection, _record: Any) -> None:
+        # Rows come with random ids, and each goes to another page of their index.
+        connection.cursor().execute("PRAGMA cache_size=-8000")
+
     return engine
 
 

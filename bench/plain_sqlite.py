@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from bench.servers import Servers
+from store.ids import RunningIds
 
 _COLUMNS = "id text author timestamp raw_data status created_at lane".split()
 _INSERT = (
@@ -63,7 +63,7 @@ def commits_per_second(
     commits, taken = 0, 0.0
     deadline = time.perf_counter() + seconds
     while time.perf_counter() < deadline:
-        group = [(_new_id(), *row) for row in rows]
+        group = [(id_, *row) for id_, row in zip(_IDS.draw(len(rows)), rows, strict=True)]
         started = time.perf_counter()
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(_INSERT, group)
@@ -73,12 +73,7 @@ def commits_per_second(
     return commits / taken
 
 
-_NUMBERS = count(1)
-
-
-def _new_id() -> str:
-    """Spread over all ids as random ones are, but never the same twice."""
-    return f"conv_{next(_NUMBERS) * 2_654_435_761 % 2**32:08x}"
+_IDS = RunningIds()  # as the service's own, and the same for both
 
 
 def count_rows(database: Path) -> int:
