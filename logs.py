@@ -28,11 +28,7 @@ def set_up_logs(*, level: str, format: str) -> None:
     renderer: list[Processor] = (
         [structlog.processors.ExceptionRenderer(_TRACEBACK), _render_json]
         if format == "json"
-        else [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
-        ]
+        else [structlog.processors.format_exc_info, _render_console]
     )
     structlog.configure(
         processors=[*shared, *renderer],
@@ -69,6 +65,14 @@ def set_up_logs(*, level: str, format: str) -> None:
 def _render_json(_logger: Any, _method: str, event: Any) -> str:
     # Three times as fast as the standard library's, and a busy service logs each request.
     return to_json(event, fallback=repr).decode()
+
+
+def _render_console(_logger: Any, _method: str, event: Any) -> str:
+    """`2026-01-20T10:00:00.123456Z info     request method='GET' status=200`"""
+    head = f"{event.pop('timestamp')} {event.pop('level'):8} {event.pop('event')}"
+    exception = event.pop("exception", None)
+    fields = "".join([f" {name}={value!r}" for name, value in event.items()])
+    return f"{head}{fields}" if exception is None else f"{head}{fields}\n{exception}"
 
 
 def _name_logger(_logger: Any, _method: str, event: Any) -> Any:

@@ -102,7 +102,7 @@ async def test_people_get_lines_that_read_well(start_app: StartApp) -> None:
             await running.client.get("/health")
 
     (line,) = log.getvalue().splitlines()
-    assert re.search(r"\[info +\] request +.*path=/health", line)
+    assert re.search(r"Z info +request .*path=./health", line)
 
 
 async def test_a_full_disk_under_the_log_stops_no_request(
