@@ -150,7 +150,7 @@ async def get_conversation(request: Request, conversation_id: ConversationId) ->
     found = await parts.conversations.find(conversation_id)
     per_second = 0.0
     if found.queue_position is not None and not parts.analyser.pause_left():
-        per_second = (await parts.figures.completions()).last_minute / 60
+        per_second = await parts.figures.completed_per_second()
     return ConversationOut.of(found, per_second=per_second)
 
 

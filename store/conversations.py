@@ -7,7 +7,17 @@ from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, and_, delete, func, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    case,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 
 from database import Database
@@ -214,26 +224,11 @@ class ConversationStore:
 
     async def find(self, conversation_id: str) -> StoredConversation:
         """Raises NotFound."""
-        statement = (
-            select(
-                conversations,
-                insights.c.id.label("insight_id"),
-                insights.c.sentiment_score,
-                insights.c.clusters,
-                insights.c.confidence,
-                insights.c.reasoning,
-            )
-            .outerjoin(insights, insights.c.conversation_id == conversations.c.id)
-            .where(conversations.c.id == conversation_id)
-        )
         async with self._database.read() as connection:
-            row = (await connection.execute(statement)).one_or_none()
-            if row is None:
-                raise no_such_conversation(conversation_id)
-            position = None
-            if row.status == Status.PENDING:
-                position = 1 + (await connection.scalar(_count_ahead_of(row)) or 0)
-        return _to_conversation(row, position)
+            row = (await connection.execute(_FIND, {"id": conversation_id})).one_or_none()
+        if row is None:
+            raise no_such_conversation(conversation_id)
+        return _to_conversation(row)
 
     async def erase(self, conversation_id: str) -> None:
         """Remove the conversation and its insight, and overwrite what the files hold of them.
@@ -329,15 +324,35 @@ def no_such_conversation(conversation_id: str) -> NotFound:
     return NotFound(f"There is no conversation {conversation_id!r}.")
 
 
-def _count_ahead_of(row: Row[*tuple[Any, ...]]) -> Select[int]:
-    """How many are claimed before this pending one: live before bulk, older before newer."""
-    columns = conversations.c
-    older = and_(columns.lane == row.lane, columns.created_at < row.created_at)
-    ahead = older if row.lane == Lane.LIVE else or_(older, columns.lane == Lane.LIVE)
-    return select(func.count()).where(columns.status == Status.PENDING, ahead)
+def _find_statement() -> Select[*tuple[Any, ...]]:
+    """One conversation with its insight and its place in the queue, in one statement.
+
+    Ahead of a pending one are the older of its lane, and for a bulk one all live ones.
+    """
+    columns, ahead = conversations.c, conversations.alias()
+    waiting = select(func.count()).where(ahead.c.status == Status.PENDING)
+    older = waiting.where(ahead.c.lane == columns.lane, ahead.c.created_at < columns.created_at)
+    live = waiting.where(ahead.c.lane == Lane.LIVE, columns.lane == Lane.BULK)
+    position = 1 + older.scalar_subquery() + live.scalar_subquery()
+    return (
+        select(
+            conversations,
+            case((columns.status == Status.PENDING, position)).label("queue_position"),
+            insights.c.id.label("insight_id"),
+            insights.c.sentiment_score,
+            insights.c.clusters,
+            insights.c.confidence,
+            insights.c.reasoning,
+        )
+        .outerjoin(insights, insights.c.conversation_id == columns.id)
+        .where(columns.id == bindparam("id"))
+    )
 
 
-def _to_conversation(row: Row[*tuple[Any, ...]], queue_position: int | None) -> StoredConversation:
+_FIND = _find_statement()
+
+
+def _to_conversation(row: Row[*tuple[Any, ...]]) -> StoredConversation:
     insight = None
     if row.insight_id is not None:
         insight = StoredInsight(row.sentiment_score, row.clusters, row.confidence, row.reasoning)
@@ -352,6 +367,6 @@ def _to_conversation(row: Row[*tuple[Any, ...]], queue_position: int | None) -> 
         attempts=row.attempts,
         last_error=row.last_error,
         raw_data=row.raw_data,
-        queue_position=queue_position,
+        queue_position=row.queue_position,
         insight=insight,
     )

@@ -1,5 +1,6 @@
 """The queue in numbers."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class Completions:
 class FigureStore:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._rate = 0.0
+        self._rate_known_until = 0.0
 
     async def queue(self) -> QueueFigures:
         columns = conversations.c
@@ -46,6 +49,13 @@ class FigureStore:
             since = await connection.scalar(oldest)
         age = None if since is None else max(0.0, (now_micros() - since) / 1e6)
         return QueueFigures(counts, age)
+
+    async def completed_per_second(self) -> float:
+        """Over the last minute; 0.0 where nothing was. Up to a second old, as it is asked often."""
+        if time.monotonic() >= self._rate_known_until:
+            self._rate = (await self.completions()).last_minute / 60
+            self._rate_known_until = time.monotonic() + 1.0
+        return self._rate
 
     async def completions(self) -> Completions:
         now = now_micros()
