@@ -30,10 +30,10 @@ run: $(PROD)  ## start the API; HOST and PORT say where
 	$(BIN)/uvicorn main:app --host $(HOST) --port $(PORT) --no-access-log
 
 test: $(DEV)  ## run all tests; ARGS goes to pytest
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no server process
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 check: $(DEV)  ## check format, lint and types
 	$(BIN)/ruff format --check
