@@ -92,7 +92,9 @@ class Worker:
         self._jitter = jitter
         self._lanes = LaneShare()
         self._wake = asyncio.Event()
-        self._worth_looking = True  # False once the queue was found empty, until something wakes us
+        # When to look for work next, on the monotonic clock: at once, or a poll after the queue was
+        # found empty.
+        self._look_at = 0.0
         self._stopping = False
         self._grace_over = False
         self._packs: dict[asyncio.Task[None], list[Claimed]] = {}
@@ -117,7 +119,7 @@ class Worker:
 
     def wake(self) -> None:
         """Something may have become claimable: look now, not at the next poll."""
-        self._worth_looking = True
+        self._look_at = 0.0
         self._wake.set()
 
     def stop_claiming(self) -> None:
@@ -180,21 +182,26 @@ class Worker:
             for start in range(0, len(claimed), self._analyser.pack_size):
                 self._begin(claimed[start : start + self._analyser.pack_size])
             if not claimed:
-                try:
-                    await asyncio.wait_for(self._wake.wait(), pause or self._poll_interval)
-                except TimeoutError:
-                    self._worth_looking = True
+                idle = max(0.001, self._look_at - time.monotonic())
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), pause or idle)
 
     async def _take_office(self) -> None:
         """Wait until this process is the one that works; then put back what its forerunner left."""
+        told = False
         while not self._stopping:
             try:
-                self.standing_by = not self._become_worker()
-                if not self.standing_by:
+                if self._become_worker():
                     await self._rescue(all_orphaned=self._alone)
+                    self.standing_by = False
                     return
+                if not told:
+                    log.info("worker_standing_by", reason="another process works on this database")
+                    told = True
             except Unavailable:
                 pass
+            except Exception:
+                log.exception("worker_start_failed")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), TROUBLE_PAUSE_SECONDS)
             self._wake.clear()
@@ -202,18 +209,19 @@ class Worker:
     async def _claim(self) -> list[Claimed]:
         free = (self._analyser.concurrency - len(self._packs)) * self._analyser.pack_size
         limit = min(self._batch_size, free)
-        if limit <= 0 or not self._worth_looking:
+        if limit <= 0 or time.monotonic() < self._look_at:
             return []
-        self._worth_looking = False  # before looking, for what arrives meanwhile
+        # Put off before looking, so that what arrives meanwhile can put it on again.
+        self._look_at = time.monotonic() + self._poll_interval
         try:
             claimed = await self._queue.claim(
                 limit, bulk_first=self._lanes.bulk_first(limit), lease=LEASE
             )
         except BaseException:
-            self._worth_looking = True
+            self._look_at = 0.0
             raise
         if len(claimed) == limit:
-            self._worth_looking = True
+            self._look_at = 0.0
         bulk = sum(item.lane is Lane.BULK for item in claimed)
         self._lanes.record(limit=limit, live=len(claimed) - bulk, bulk=bulk)
         return claimed
@@ -269,12 +277,23 @@ class Worker:
                 log.info("result_dropped", id=item.id, attempts=item.attempts)
 
     async def _write(self, results: Results) -> set[Claimed]:
-        """Also through a spell without a database: the results were paid for."""
+        """Also through a spell without a database: the results were paid for.
+
+        A result that the database chokes on fails its own conversation and no other.
+        """
         while True:
             try:
                 return await self._queue.settle(results)
             except Unavailable:
                 await asyncio.sleep(TROUBLE_PAUSE_SECONDS / 2)
+            except Exception:
+                if len(results) > 1:
+                    return set().union(*[await self._write([result]) for result in results])
+                ((item, outcome),) = results
+                log.exception("result_cannot_be_stored", id=item.id)
+                if not isinstance(outcome, Fail):
+                    await self._write([(item, Fail("the result could not be stored"))])
+                return set()
 
     def _report(self, item: Claimed, outcome: Outcome) -> None:
         self._on_settled(item, outcome)

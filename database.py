@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _POSTGRES_CONNECTIONS = 10
+_POSTGRES_CONNECT_SECONDS = 5.0
+_POSTGRES_STATEMENT_SECONDS = 15.0
 _UPGRADE_LOCK = 0x1A51_6875  # PostgreSQL advisory lock: any number that nothing else here uses
 
 _PROBE = text("UPDATE alembic_version SET version_num = version_num")
@@ -56,6 +58,11 @@ class Database:
                 pool_size=_POSTGRES_CONNECTIONS,
                 max_overflow=0,
                 pool_pre_ping=True,
+                pool_timeout=_POSTGRES_CONNECT_SECONDS,
+                connect_args={
+                    "timeout": _POSTGRES_CONNECT_SECONDS,
+                    "command_timeout": _POSTGRES_STATEMENT_SECONDS,
+                },
             )
         )
 
@@ -69,7 +76,7 @@ class Database:
         shown = self.url.render_as_string(hide_password=True)
         try:
             await self._connect()
-            await self.write(_upgrade)
+            await self._upgrade()
             await self.check_writable()  # a disk that cannot be written is told at once
         except Unavailable as error:
             raise StartRefused(f"DATABASE_URL {shown}: {error.details}") from error
@@ -78,6 +85,12 @@ class Database:
             # option that the driver does not know.
             cause = str(cause_of(error)).partition("\n")[0]
             raise StartRefused(f"DATABASE_URL {shown}: {cause}") from error
+
+    async def _upgrade(self) -> None:
+        if self._file:
+            await self._file.write(_upgrade, rebuilding=True)
+        else:
+            await self.write(_upgrade)
 
     async def _connect(self) -> None:
         """See that a connection can be had. Several processes may be making a new SQLite file:

@@ -19,6 +19,7 @@ _SQLITE_UNAVAILABLE = {
     sqlite3.SQLITE_READONLY: "The database cannot be written: it is read-only.",
     sqlite3.SQLITE_IOERR: "The database's disk does not answer as it should.",
     sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened.",
+    sqlite3.SQLITE_PROTOCOL: "The database is locked by another process.",
     sqlite3.SQLITE_PERM: "The database file cannot be opened.",
 }
 
@@ -26,6 +27,7 @@ _SQLITE_UNAVAILABLE = {
 _POSTGRES_UNAVAILABLE = {
     "08": "The database cannot be reached.",
     "53": "The database is out of disk, memory or connections.",
+    "58": "The database's disk does not answer as it should.",
     "57P": "The database is shutting down or starting.",
     "57014": "The database took too long.",
     "25006": "The database cannot be written: it is read-only.",

@@ -40,6 +40,7 @@ MAX_RETRY_AFTER_SECONDS = 120.0
 MAX_RATE_PAUSE_SECONDS = 30.0
 BLOCKED_PAUSE_SECONDS = 60.0
 COMPLETION_TOKENS_PER_TEXT = 250
+MAX_COST_TICKS = 10**15  # 100,000 USD for a call is no bill but a mistake
 
 _SYSTEM_PROMPT = """\
 You analyse messages that customers post publicly to companies, for a support team.
@@ -196,7 +197,7 @@ class GrokClient:
                 0,
                 prompt_tokens=int(usage.get("prompt_tokens") or 0),
                 completion_tokens=int(usage.get("completion_tokens") or 0),
-                cost_usd_ticks=int(usage.get("cost_in_usd_ticks") or 0),
+                cost_usd_ticks=min(int(usage.get("cost_in_usd_ticks") or 0), MAX_COST_TICKS),
             )
             content, refusal = message.get("content"), message.get("refusal")
         except _MALFORMED:
@@ -240,6 +241,8 @@ class GrokClient:
     ) -> tuple[list[Answer], Call]:
         sentence = self._presentable(_error_sentence(response))
         reach = _reach(response.status_code, sentence)
+        if reach != "everything":
+            self.blocked_reason = None  # whatever else is wrong, it is not that
         shown = f"HTTP {response.status_code}: {sentence}"
         answer: Answer
         if reach == "this_text":

@@ -52,18 +52,23 @@ class GroupCommit(Generic[Item, Result]):
     async def _drain(self) -> None:
         try:
             while self._waiting:
-                await self._commit_group(self._next_group())
+                if group := self._next_group():
+                    await self._commit_group(group)
         finally:
             self._task = None
 
     def _next_group(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        group = [self._waiting.popleft()]
-        weight = self._weigh(group[0][0])
+        """The next ones that fit; who has stopped waiting meanwhile is left out."""
+        group: list[tuple[Item, asyncio.Future[Result]]] = []
+        weight = 0
         while self._waiting:
-            weight += self._weigh(self._waiting[0][0])
-            if weight > self._max_weight:
+            item, future = self._waiting[0]
+            weight += self._weigh(item)
+            if group and weight > self._max_weight:
                 break
-            group.append(self._waiting.popleft())
+            self._waiting.popleft()
+            if not future.cancelled():
+                group.append((item, future))
         return group
 
     async def _commit_group(self, group: list[tuple[Item, asyncio.Future[Result]]]) -> None:

@@ -90,9 +90,10 @@ class Metrics:
         since = time.monotonic() - window
         return sum(moment > since for moment in self._calls_made_at) / window
 
-    def render(self, queue: QueueFigures) -> bytes:
-        """The text that `/metrics` answers."""
-        for (status, lane), count in queue.counts.items():
-            self._queue.labels(status.value, lane.value).set(count)
-        self._oldest.set(queue.oldest_pending_seconds or 0.0)
+    def render(self, queue: QueueFigures | None) -> bytes:
+        """The text that `/metrics` answers; with `queue` None its gauges stay as they were."""
+        if queue is not None:
+            for (status, lane), count in queue.counts.items():
+                self._queue.labels(status.value, lane.value).set(count)
+            self._oldest.set(queue.oldest_pending_seconds or 0.0)
         return generate_latest(self.registry)

@@ -127,7 +127,7 @@ class OfflineAnalyser:
         pass
 
     async def analyse(self, texts: Sequence[str]) -> list[Answer]:
-        if sum(map(len, texts)) <= _INLINE_CHARACTERS:
+        if sum(map(len, texts)) <= _INLINE_CHARACTERS and "_vader" in self.__dict__:
             return [self._analyse(text) for text in texts]
         return await asyncio.to_thread(lambda: [self._analyse(text) for text in texts])
 
@@ -183,7 +183,7 @@ class OfflineAnalyser:
             sentiment_score=round(score, 4),
             clusters=clusters,
             confidence=round(confidence, 2),
-            reasoning=f"Offline analyser (no Grok key is set): {because}.",
+            reasoning=f"Offline analyser: {because}.",
             details=details,
         )
 

@@ -49,48 +49,68 @@ class SqliteFile:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._writer = _writing_engine(url)
         self._connection: Connection | None = None
+        self._log_to_fold = True  # what a process that died had erased may still be in there
         self.reader = _reading_engine(url)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, rebuilding: bool = False) -> T:
         """`work` in a transaction of its own, after all that were asked for before.
 
-        Who is cancelled while waiting has only stopped waiting: what was begun is finished.
+        Who is cancelled while waiting has only stopped waiting: what was begun is finished. With
+        `rebuilding`, tables may be dropped and made again without taking along the rows that refer
+        to theirs; that all references still hold is checked in the end.
         """
+        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one wait for all that wait together
         return await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._in_transaction, work
+            self._thread, self._in_transaction, work, deadline, rebuilding
         )
 
-    def _in_transaction(self, work: Callable[[Connection], T]) -> T:
+    def _in_transaction(
+        self, work: Callable[[Connection], T], deadline: float, rebuilding: bool
+    ) -> T:
         with translated_errors():
             if self._connection is None:
                 self._connection = self._writer.connect()  # kept: getting one costs a statement
+            connection = self._connection
             try:
-                with self._connection.begin():
-                    return work(self._connection)
+                if rebuilding:
+                    _on_driver(connection, "PRAGMA foreign_keys=OFF")  # heeded outside only
+                with connection.begin():
+                    _begin_writing(connection, deadline)
+                    result = work(connection)
+                    if rebuilding and _on_driver(connection, "PRAGMA foreign_key_check"):
+                        raise RuntimeError("rows are left that refer to others which are gone")
+                if rebuilding:
+                    _on_driver(connection, "PRAGMA foreign_keys=ON")
+                if self._log_to_fold:
+                    self._truncate_log()
             except (DBAPIError, sqlite3.Error) as error:
                 # A connection that has met a full or read-only disk may stay that way after the
                 # cause is gone, so the next transaction gets a new one. A lock leaves no mark.
-                if not is_lock(error):
-                    self._connection.invalidate()
+                if rebuilding or not is_lock(error):
+                    connection.invalidate()
                     self._give_back()
                 raise
+            return result
 
     def _give_back(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     async def truncate_log(self) -> None:
-        """Fold the write-ahead log into the file, as far as open readers allow, without waiting."""
+        """Fold the write-ahead log into the file, so that it keeps no copy of what was erased.
+
+        A reader that is at work stands in the way; then each write tries again until it is done.
+        """
+        self._log_to_fold = True
         with suppress(Unavailable):
             await asyncio.get_running_loop().run_in_executor(self._thread, self._truncate_log)
 
     def _truncate_log(self) -> None:
-        with translated_errors():
-            if self._connection is not None:
-                driver = self._connection.connection.dbapi_connection
-                assert driver is not None
-                driver.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if self._connection is not None:
+            with translated_errors():
+                ((busy, *_),) = _on_driver(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+                self._log_to_fold = bool(busy)
 
     async def close(self) -> None:
         await self.reader.dispose()
@@ -120,9 +140,14 @@ class SqliteFile:
             ) from error
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             lock_file.close()
             return False
+        except OSError as error:
+            lock_file.close()
+            raise Unavailable(
+                f"The worker's lock file cannot be locked: {error.strerror}."
+            ) from error
         self._lock_file = lock_file
         return True
 
@@ -168,31 +193,30 @@ def _writing_engine(url: URL) -> Engine:
         connect_args={"isolation_level": None, "timeout": 0.0, "check_same_thread": False},
     )
     event.listen(engine, "connect", _set_pragmas)
-    event.listen(engine, "begin", _begin_writing)
-
-    @event.listens_for(engine, "connect")
-    def enlarge_cache(connection: DBAPIConnection, _record: Any) -> None:
-        # Rows come with random ids, and each goes to another page of their index.
-        connection.cursor().execute("PRAGMA cache_size=-8000")
-
     return engine
 
 
-def _begin_writing(connection: Connection) -> None:
-    """Take the file's write lock, also from another process, within BUSY_TIMEOUT_SECONDS.
+def _begin_writing(connection: Connection, deadline: float) -> None:
+    """Take the file's write lock, also from another process; tries once at least.
 
     SQLite's own waiting asks ever more rarely, up to every 100 ms, and starves beside a process
     that writes all the time.
     """
-    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
     while True:
         try:
-            connection.connection.cursor().execute("BEGIN IMMEDIATE")
+            _on_driver(connection, "BEGIN IMMEDIATE")
             return
         except sqlite3.OperationalError as error:
             if not is_lock(error) or time.monotonic() > deadline:
                 raise
         time.sleep(random.uniform(0.001, 0.005))
+
+
+def _on_driver(connection: Connection, statement: str) -> list[Any]:
+    """Past SQLAlchemy, which would begin a transaction for it."""
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver.execute(statement).fetchall()
 
 
 def _set_pragmas(connection: DBAPIConnection, _record: Any) -> None:

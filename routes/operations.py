@@ -12,7 +12,7 @@ from services import Services, services
 router = APIRouter(tags=["operations"])
 
 STALLED_SECONDS = 300.0
-OFFLINE_NOTICE = "The offline analyser is at work: a word list, not Grok. Set GROK_KEY to use Grok."
+OFFLINE_NOTICE = "The offline analyser is at work: a word list, not Grok."
 
 
 @router.get("/", include_in_schema=False)
@@ -57,8 +57,10 @@ async def _check_worker(parts: Services) -> str:
         return "ok"
     if not parts.worker.alive:
         return "The worker has stopped."
+    if parts.worker.standing_by:
+        return "ok"  # another process does the work, and answers for it
     try:
-        oldest = (await parts.figures.queue()).oldest_pending_seconds
+        oldest = await parts.figures.oldest_pending_seconds()
     except Unavailable:
         return "ok"  # the database's check tells
     if (oldest or 0) > STALLED_SECONDS and parts.worker.seconds_since_progress > STALLED_SECONDS:
@@ -102,11 +104,15 @@ async def stats(request: Request) -> Stats:
     response_class=Response,
     responses={
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-        **answers("unavailable"),
+        **answers(),
     },
 )
 async def metrics(request: Request) -> Response:
     """For Prometheus."""
     parts = services(request)
-    text = parts.metrics.render(await parts.figures.queue())
+    try:
+        queue = await parts.figures.queue()
+    except Unavailable:
+        queue = None  # the counters are wanted most when something is wrong
+    text = parts.metrics.render(queue)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import case, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database import Database
 from models import Lane, Status, conversations, insights, now_micros
@@ -41,14 +42,17 @@ class FigureStore:
         counted = select(columns.status, columns.lane, func.count()).group_by(
             columns.status, columns.lane
         )
-        oldest = select(func.min(columns.created_at)).where(columns.status == Status.PENDING)
         async with self._database.read() as connection:
             counts = {(status, lane): 0 for status in Status for lane in Lane}
             for status, lane, count in await connection.execute(counted):
                 counts[Status(status), Lane(lane)] = count
-            since = await connection.scalar(oldest)
-        age = None if since is None else max(0.0, (now_micros() - since) / 1e6)
+            age = await _oldest_pending(connection)
         return QueueFigures(counts, age)
+
+    async def oldest_pending_seconds(self) -> float | None:
+        """Age of the oldest that waits; None when none does."""
+        async with self._database.read() as connection:
+            return await _oldest_pending(connection)
 
     async def completed_per_second(self) -> float:
         """Over the last minute; 0.0 where nothing was. Up to a second old, as it is asked often."""
@@ -66,3 +70,13 @@ class FigureStore:
         async with self._database.read() as connection:
             last_minute, last_hour = (await connection.execute(recent)).one()
         return Completions(last_minute, last_hour)
+
+
+_OLDEST = select(func.min(conversations.c.created_at)).where(
+    conversations.c.status == Status.PENDING
+)
+
+
+async def _oldest_pending(connection: AsyncConnection) -> float | None:
+    since = await connection.scalar(_OLDEST)
+    return None if since is None else max(0.0, (now_micros() - since) / 1e6)

@@ -160,9 +160,11 @@ def _claim(limit: int, bulk_first: int, lease: timedelta, connection: Connection
             return []
         return connection.scalars(_PICK, {"lane": lane.value, "now": now, "limit": count}).all()
 
-    live = pick(Lane.LIVE, limit)
-    bulk = pick(Lane.BULK, max(limit - len(live), min(bulk_first, limit)))
-    picked = [*live[: limit - len(bulk)], *bulk]
+    bulk = pick(Lane.BULK, min(bulk_first, limit))
+    live = pick(Lane.LIVE, limit - len(bulk))
+    if (short := limit - len(bulk) - len(live)) > 0:
+        bulk = pick(Lane.BULK, len(bulk) + short)  # those picked before are among them
+    picked = [*live, *bulk]
     if not picked:
         return []
     token = uuid4().hex
@@ -213,7 +215,7 @@ def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, _
 def _end(
     claimed: Collection[Claimed], status: Status, connection: Connection, **values: Any
 ) -> None:
-    """End claims that are held: a new status, no lease, and `values`."""
+    """End claims that `_held` found in this transaction: a new status, no lease, and `values`."""
     connection.execute(
         update(conversations)
         .where(_COLUMNS.id.in_([one.id for one in claimed]))

@@ -393,7 +393,15 @@ WRITES: dict[str, Write] = {
 
 def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads() -> None:
     """A method that is added has to meet a locked database as well."""
-    reads = {"drained", "find", "page", "queue", "completions", "completed_per_second"}
+    reads = {
+        "drained",
+        "find",
+        "page",
+        "queue",
+        "completions",
+        "completed_per_second",
+        "oldest_pending_seconds",
+    }
     methods = {
         name
         for store in (ConversationStore, WorkQueue, InsightStore, FigureStore)

@@ -145,3 +145,18 @@ async def test_drained_waits_for_everything_handed_in(ledger: Ledger) -> None:
 async def test_nothing_handed_in_is_drained_at_once(ledger: Ledger) -> None:
     await asyncio.wait_for(ledger.grouped().drained(), 5)
     assert ledger.groups == []
+
+
+async def test_who_stopped_waiting_before_the_commit_is_left_out(ledger: Ledger) -> None:
+    ledger.gate.clear()
+    group_commit = ledger.grouped()
+    first = asyncio.create_task(group_commit.submit(1))
+    await ledger.entered.wait()
+    gone, stays = (asyncio.create_task(group_commit.submit(item)) for item in (2, 3))
+    await asyncio.sleep(0)  # let them line up
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    ledger.gate.set()
+
+    assert [await first, await stays] == ["stored 1", "stored 3"]
+    assert ledger.groups == [[1], [3]]

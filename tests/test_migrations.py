@@ -1,17 +1,21 @@
 """The migrations make what `models.py` says, on both databases."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, String, delete, func, inspect, select
 
 import migrations
 from database import Database
-from models import SCHEMA_REVISION, metadata
+from models import SCHEMA_REVISION, conversations, insights, metadata
+from sqlite_file import SqliteFile
+from tests.factories import complete, new_conversation
 
 
 def script_directory() -> ScriptDirectory:
@@ -78,3 +82,42 @@ async def test_keys_checks_and_index_columns_are_those_in_the_models(
             for index in model.indexes
         },
     }
+
+
+async def test_a_table_may_be_rebuilt_without_taking_its_insights_along(tmp_path: Path) -> None:
+    """SQLite alters by copying and dropping, and a drop erases what refers to the rows."""
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
+    await database.open()
+    await complete(database, new_conversation())
+    file = SqliteFile(database.url)
+
+    def rebuild(connection: Connection) -> None:
+        operations = Operations(MigrationContext.configure(connection))
+        with operations.batch_alter_table("conversations") as table:
+            table.alter_column("author", type_=String(500))
+
+    await file.write(rebuild, rebuilding=True)
+
+    async with database.read() as connection:
+        assert await connection.scalar(select(func.count()).select_from(insights)) == 1
+    erase = delete(insights).returning(insights.c.id)
+    assert await file.write(lambda connection: connection.execute(erase).all()) == [(1,)]
+    await file.close()
+    await database.close()
+
+
+async def test_a_rebuild_that_leaves_references_to_nothing_is_undone(tmp_path: Path) -> None:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
+    await database.open()
+    await complete(database, new_conversation())
+    file = SqliteFile(database.url)
+
+    with pytest.raises(RuntimeError, match="refer"):
+        await file.write(
+            lambda connection: connection.execute(delete(conversations)).rowcount, rebuilding=True
+        )
+
+    async with database.read() as connection:
+        assert await connection.scalar(select(func.count()).select_from(conversations)) == 1
+    await file.close()
+    await database.close()

@@ -9,13 +9,23 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 
-from analysis import Analyser, NotNow, Outcome, Refused, TransientFailure, Unusable
+from analysis import (
+    Analyser,
+    Analysis,
+    Answer,
+    NotNow,
+    Outcome,
+    Refused,
+    TransientFailure,
+    Unusable,
+)
 from batch_processor import Worker
 from database import Database
 from errors import NotFound
@@ -993,3 +1003,45 @@ async def test_trouble_that_passes_costs_a_conversation_nothing_in_the_end(
         found = await bench.until(id_, "completed")
 
     assert (found.attempts, found.last_error) == (3, None)
+
+
+async def test_a_result_that_cannot_be_stored_fails_its_own_conversation_alone(
+    bench: Bench,
+) -> None:
+    class TooDear(ScriptedAnalyser):
+        async def analyse(self, texts: Sequence[str]) -> list[Answer]:
+            answers = await super().analyse(texts)
+            return [
+                replace(answer, cost_usd_ticks=2**80)
+                if text == "dear" and isinstance(answer, Analysis)
+                else answer
+                for text, answer in zip(texts, answers, strict=True)
+            ]
+
+    analyser = TooDear(pack_size=3)
+    good, dear, last = await bench.add("good", "dear", "last")
+    async with bench.working(analyser):
+        await bench.until(dear, "failed")
+        await bench.until(good, "completed")
+        await bench.until(last, "completed")
+
+    assert (await bench.find(dear)).last_error == "the result could not be stored"
+
+
+@pytest.mark.usefixtures("_brisk")
+async def test_calls_that_end_do_not_put_the_poll_off(bench: Bench) -> None:
+    """What another process hands in is found by the poll, also while this one is busy."""
+    analyser = ScriptedAnalyser(concurrency=2)
+    analyser.hold("slow")
+    await bench.add("slow")
+    async with bench.working(analyser, poll_interval=0.3):
+        await eventually(lambda: analyser.under_way == 1)
+        ids = []
+        for number in range(10):
+            ids += await ConversationStore(bench.database).accept(
+                [NewConversation(f"text {number}")], lane=Lane.LIVE
+            )
+            await asyncio.sleep(0.1)
+        assert await bench.count("completed") >= 3
+        analyser.let_go("slow")
+        await bench.all_completed(11)
