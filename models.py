@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy Core sees them. Statements live in `store.py`.
+"""The tables, as SQLAlchemy Core sees them. Statements live in `store/`.
 
 Times are integers: microseconds since 1970-01-01 UTC. They sort, compare and bucket alike on
 SQLite and PostgreSQL, and take 8 bytes in an index (docs/decisions/0003-times-as-integers.md).
@@ -84,7 +84,7 @@ conversations = Table(
     Column("leased_until", Micros),
     Column("last_error", Text),
     Column("idempotency_key", String(255)),
-    # SHA-256 over what was sent; null without a key.
+    # SHA-256 over the content that was sent; null without a key.
     Column("body_hash", String(64)),
     CheckConstraint("status in ('pending','processing','completed','failed')", name="conv_status"),
     CheckConstraint("lane in ('live','bulk')", name="conv_lane"),
