@@ -181,7 +181,7 @@ def print_totals(insights: list[dict[str, Any]]) -> None:
     print(f"\nTotals of {len(insights)} conversations")
     for sentiment in ("positive", "neutral", "negative"):
         print(f"  {sentiment:20}{signs[sentiment]:4}")
-    print(f"  {'average sentiment':20}  {sum(scores) / len(scores):+.2f}")
+    print(f"  {'average sentiment':20}  {round(sum(scores) / len(scores), 2) + 0.0:+.2f}")
     clusters = Counter(
         cluster for insight in insights for cluster in insight["grok_analysis"]["clusters"]
     )

@@ -79,18 +79,23 @@ class SqliteFile:
                     result = work(connection)
                     if rebuilding and _on_driver(connection, "PRAGMA foreign_key_check"):
                         raise RuntimeError("rows are left that refer to others which are gone")
-                if rebuilding:
-                    _on_driver(connection, "PRAGMA foreign_keys=ON")
-                if self._log_to_fold:
-                    self._truncate_log()
             except (DBAPIError, sqlite3.Error) as error:
                 # A connection that has met a full or read-only disk may stay that way after the
                 # cause is gone, so the next transaction gets a new one. A lock leaves no mark.
-                if rebuilding or not is_lock(error):
-                    connection.invalidate()
-                    self._give_back()
+                if not is_lock(error):
+                    self._drop_connection()
                 raise
-            return result
+            finally:
+                if rebuilding:
+                    self._drop_connection()  # the next one checks references again
+        if self._log_to_fold:
+            self._truncate_log()
+        return result
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._give_back()
 
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None
@@ -103,14 +108,14 @@ class SqliteFile:
         A reader that is at work stands in the way; then each write tries again until it is done.
         """
         self._log_to_fold = True
-        with suppress(Unavailable):
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._truncate_log)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._truncate_log)
 
     def _truncate_log(self) -> None:
-        if self._connection is not None:
-            with translated_errors():
-                ((busy, *_),) = _on_driver(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
-                self._log_to_fold = bool(busy)
+        if self._connection is None:
+            return
+        with suppress(Unavailable), translated_errors():  # what was written is safe all the same
+            ((busy, *_),) = _on_driver(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+            self._log_to_fold = bool(busy)
 
     async def close(self) -> None:
         await self.reader.dispose()

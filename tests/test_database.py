@@ -684,3 +684,21 @@ async def test_a_lock_file_that_cannot_be_made_is_unavailable(tmp_path: Path) ->
             database.become_worker()
     finally:
         await database.close()
+
+
+async def test_an_erased_text_leaves_the_log_also_when_a_reader_stood_in_the_way(
+    opened: Database, tmp_path: Path
+) -> None:
+    store = ConversationStore(opened)
+    (id_,) = await store.accept([new_conversation("a-most-private-text")], lane=Lane.LIVE)
+    async with opened.read() as connection:
+        await connection.scalar(text("SELECT count(*) FROM conversations"))
+        await store.erase(id_)
+    await store.accept([new_conversation("the next one")], lane=Lane.LIVE)
+
+    assert files_with(tmp_path, b"the next one") != []
+    assert files_with(tmp_path, b"a-most-private-text") == []
+
+
+def files_with(folder: Path, needle: bytes) -> list[str]:
+    return [path.name for path in folder.glob("insights.db*") if needle in path.read_bytes()]
