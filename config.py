@@ -3,6 +3,7 @@
 import os
 import re
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -37,6 +38,7 @@ SETTINGS_TO_COME = (
 )
 
 _MANY = 1_000_000
+_DAY = 86_400.0
 
 Scope = Literal["read", "write", "admin"]
 
@@ -66,6 +68,8 @@ def _parse_api_keys(value: Any) -> Any:
             )
         name, scope, digest = found.groups()
         keys.append(ApiKey(name, scope, digest.lower()))  # type: ignore[arg-type]  # the pattern
+    if not keys:
+        raise ValueError("is set, but holds no key")
     return tuple(keys)
 
 
@@ -87,7 +91,7 @@ class Settings(BaseSettings):
     grok_model: str = Field("grok-4.20-0309-non-reasoning", min_length=1)
     grok_rate_limit: int = Field(10, ge=1, le=_MANY)
     grok_concurrency: int = Field(10, ge=1, le=1000)
-    grok_timeout: float = Field(30.0, gt=0)
+    grok_timeout: float = Field(30.0, gt=0, le=_DAY)
     grok_max_attempts: int = Field(3, ge=1, le=100)
     grok_temperature: float = Field(0.3, ge=0, le=2)
     clusters: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = Field(
@@ -99,14 +103,14 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(None, pattern=r"^(rediss?|unix)://", repr=False)
     inbound_rate_limit: int = Field(100, ge=0, le=_MANY)
     batch_size: int = Field(10, ge=1, le=1000)
-    poll_interval: float = Field(5.0, gt=0)
+    poll_interval: float = Field(5.0, ge=0.01, le=_DAY)
     worker_enabled: bool = True
     max_text_length: int = Field(10_000, ge=1)
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1)
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_api_keys)] = Field(
         (), repr=False
     )
-    shutdown_grace: float = Field(10.0, ge=0)
+    shutdown_grace: float = Field(10.0, ge=0, le=_DAY)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "console"
 
@@ -115,6 +119,29 @@ class Settings(BaseSettings):
     def _any_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
 
+    @field_validator("grok_key", mode="before")
+    @classmethod
+    def _fit_for_a_header(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = value.strip()
+            if not re.fullmatch(r"[!-~]+", value):
+                raise ValueError("must be printable ASCII without blanks")
+        return value
+
+    @field_validator("grok_base_url", "redis_url")
+    @classmethod
+    def _possible_address(cls, value: str | None) -> str | None:
+        if value is None or value.startswith("unix:"):
+            return value
+        try:
+            address = urlsplit(value)
+            possible = bool(address.hostname) and (address.port is None or address.port > 0)
+        except ValueError:
+            possible = False
+        if not possible:
+            raise ValueError("is not an address with a host and a possible port")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _supported_database(cls, value: str) -> str:
@@ -122,12 +149,18 @@ class Settings(BaseSettings):
             path = value.removeprefix("sqlite+aiosqlite:///").partition("?")[0]
             if not path or ":memory:" in path:
                 raise ValueError("needs a file: a database in memory would not outlive the process")
+            if "?" in value:
+                raise ValueError("takes no options after the file's name")
         elif not value.startswith("postgresql+asyncpg://"):
             raise ValueError("must start with sqlite+aiosqlite:/// or postgresql+asyncpg://")
         try:
-            make_url(value)
+            url = make_url(value)
         except (ArgumentError, ValueError):
             raise ValueError("is not a database address") from None
+        if url.get_backend_name() == "postgresql" and not (
+            url.database and (url.host or url.query)
+        ):
+            raise ValueError("must name a host and a database")
         return value
 
     @property

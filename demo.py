@@ -98,7 +98,7 @@ def running_service() -> Iterator[Service]:
             "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/insights.db",
             "LOG_LEVEL": "warning",
         }
-        command = [sys.executable, "-m", "uvicorn", "main:app", "--no-access-log"]
+        command = [sys.executable, "-m", "uvicorn", "main:app", "--no-access-log", "--ws", "none"]
         command += ["--app-dir", str(Path(__file__).resolve().parent), "--port", str(port)]
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603  # nothing in it is from outside

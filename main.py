@@ -78,6 +78,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         title="Insights Platform API",
         version=VERSION,
         lifespan=_lifespan,
+        redirect_slashes=False,
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         middleware=[
             Middleware(RequestLog, observe=metrics.request_answered, open_requests=open_requests),

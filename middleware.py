@@ -12,6 +12,7 @@ from collections.abc import Callable
 from random import getrandbits
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_keys import ApiKeys
@@ -94,6 +95,8 @@ class RequestLog:
                 raise
             task.uncancel()
             failure = Unavailable("The service is shutting down.", retry_after=5)
+        except ClientDisconnect:
+            status = 499  # nobody is left to be told; the number is nginx's for this
         except Exception:
             self._log.exception("request_failed", request_id=request_id, path=scope["path"])
             failure = ServiceError("Something went wrong inside; the log has it under this id.")

@@ -29,6 +29,7 @@ from store.insights import InsightFilter, InsightPage, ListedInsight, Sentiment
 MAX_BATCH = 1000
 MAX_RAW_DATA_LEVELS = 64
 MAX_IDEMPOTENCY_KEY = 255
+MAX_AUTHOR_LENGTH = 500
 
 
 # --- times ----------------------------------------------------------------------------------------
@@ -108,7 +109,8 @@ class ConversationIn(BaseModel):
     """One conversation as a client hands it in. Unknown fields are ignored."""
 
     text: Text  # `Bodies` adds the upper limit, which is a setting
-    author: Storable | None = None
+    # PostgreSQL's index on it takes 2,700 bytes at most.
+    author: Annotated[Storable, Field(max_length=MAX_AUTHOR_LENGTH)] | None = None
     timestamp: Time | None = Field(None, description="Default: now. Without an offset it is UTC.")
     raw_data: Annotated[dict[str, Any], AfterValidator(_check_raw_data)] | None = None
 

@@ -37,7 +37,9 @@ class Shutdown:
     def on_signals(self) -> Iterator[None]:
         """While entered, SIGTERM and SIGINT begin the shutdown, then do what they did before."""
         loop = asyncio.get_running_loop()
-        with _wrapped_handlers(lambda: loop.call_soon_threadsafe(self._begin)):
+        with _wrapped_handlers(lambda: loop.call_soon_threadsafe(self._begin)) as before:
+            for handler in before.values():
+                _limit_waiting(handler, self._grace)
             yield
 
     async def finish(self) -> None:
@@ -60,7 +62,8 @@ class Shutdown:
 
 
 @contextmanager
-def _wrapped_handlers(first: Callable[[], object]) -> Iterator[None]:
+def _wrapped_handlers(first: Callable[[], object]) -> Iterator[dict[int, Any]]:
+    """Gives the handlers that were there before."""
     before: dict[int, Any] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -76,7 +79,18 @@ def _wrapped_handlers(first: Callable[[], object]) -> Iterator[None]:
     except ValueError:  # not in the main thread: the signals are somebody else's
         before.clear()
     try:
-        yield
+        yield before
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _limit_waiting(handler: object, grace: float) -> None:
+    """Have uvicorn wait no longer than `grace` for connections, unless it was told a time itself.
+
+    A client that does not read its answer keeps its connection open when its request has long
+    ended. `handler` is a method of uvicorn's Server, where uvicorn is the server.
+    """
+    config = getattr(getattr(handler, "__self__", None), "config", None)
+    if config is not None and getattr(config, "timeout_graceful_shutdown", grace) is None:
+        config.timeout_graceful_shutdown = grace

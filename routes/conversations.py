@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -58,6 +59,22 @@ def _documented_body(shape: type[ConversationIn] | type[BatchIn]) -> dict[str, A
     return {"requestBody": {"required": True, "content": content}}
 
 
+def _idempotency_key(request: Request) -> str | None:
+    """The header's text, as UTF-8 like the one in a batch where it is. Raises InvalidInput."""
+    sent = request.headers.getlist("idempotency-key")
+    if not sent:
+        return None
+    if len(sent) > 1:
+        raise InvalidInput("Idempotency-Key: must be given once")
+    key = sent[0]
+    with suppress(UnicodeDecodeError):
+        key = key.encode("latin-1").decode()
+    try:
+        return check_idempotency_key(key)
+    except ValueError as error:
+        raise InvalidInput(f"Idempotency-Key: {error}") from None
+
+
 async def _read_body(request: Request, shape: type[Body]) -> Body:
     content_type = request.headers.get("content-type", "")
     if content_type != "application/json":
@@ -88,12 +105,7 @@ async def submit_conversation(request: Request) -> Response:
     """Queue a conversation for analysis. A 202 means that it is on disk."""
     parts = services(request)
     conversation = await _read_body(request, parts.bodies.conversation)
-    key = request.headers.get("idempotency-key")
-    if key is not None:
-        try:
-            check_idempotency_key(key)
-        except ValueError as error:
-            raise InvalidInput(f"Idempotency-Key: {error}") from None
+    key = _idempotency_key(request)
     (id_,) = await parts.conversations.accept([conversation.to_new(key)], lane=Lane.LIVE)
     parts.wake_worker()
     return Response(

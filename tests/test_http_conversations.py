@@ -484,6 +484,28 @@ async def test_keys_of_printable_characters_are_taken(shared: httpx.AsyncClient,
 
 
 @on_shared_loop
+async def test_a_key_in_the_header_is_the_same_as_that_in_a_batch(
+    shared: httpx.AsyncClient,
+) -> None:
+    single = await post_with_key(shared, "clé 😀".encode())
+    item = {**json.loads(single.request.content), "idempotency_key": "clé 😀"}
+    batch = await shared.post(f"{CONVERSATIONS}/batch", json={"conversations": [item]})
+
+    assert batch.json()["conversation_ids"] == [single.json()["conversation_id"]]
+
+
+@on_shared_loop
+async def test_two_keys_are_refused(shared: httpx.AsyncClient) -> None:
+    response = await shared.post(
+        CONVERSATIONS,
+        json={"text": "x"},
+        headers=[("Idempotency-Key", "one"), ("Idempotency-Key", "two")],
+    )
+
+    assert_error(response, 400, "invalid_schema", "Idempotency-Key: must be given once")
+
+
+@on_shared_loop
 @pytest.mark.parametrize(
     "key", [b"", b"x" * 256, b"a\tb", b"a\x00b", b"a\x1bb", b"a\x7fb", b"a\x85b", b"\n"]
 )

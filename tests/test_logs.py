@@ -311,9 +311,9 @@ async def test_a_result_that_cannot_be_written_is_logged_without_the_text(
             await in_status(running.client, id_, "processing")
             await run_sql(sqlite_url, "ALTER TABLE insights RENAME COLUMN reasoning TO gone")
             analyser.let_go(MARK)
-            await eventually(lambda: log.named("worker_task_failed"))
+            await eventually(lambda: log.named("result_cannot_be_stored"))
 
-    assert "reasoning" in json.dumps(log.named("worker_task_failed"))
+    assert "reasoning" in json.dumps(log.named("result_cannot_be_stored"))
     assert_keeps_secrets(log.getvalue())
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -208,3 +209,25 @@ async def test_a_locked_database_does_not_hold_up_the_end(
         await until(
             lambda: service.count("status = 'completed'") == 10, within=10, what="all completed"
         )
+
+
+async def test_a_client_that_does_not_read_its_answer_does_not_hold_up_the_end(
+    tmp_path: Path,
+) -> None:
+    async with ServiceProcess(tmp_path, shutdown_grace=1) as service:
+        await service.start()
+        await service.post_batch(["long " * 1800 for _ in range(200)])
+        await until(
+            lambda: service.count("status = 'completed'") == 200, within=20, what="all completed"
+        )
+        with socket.create_connection(("127.0.0.1", service.port)) as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.sendall(
+                b"GET /api/v1/insights?start_time=2000-01-01&end_time=2100-01-01&limit=1000"
+                b" HTTP/1.1\r\nHost: x\r\n\r\n"
+            )
+            deaf.recv(1)
+            started = time.monotonic()
+            service.send(SIGTERM)
+            await service.ended(within=10)
+            assert time.monotonic() - started < 1 + AFTER_GRACE
