@@ -61,7 +61,7 @@ class LaneShare:
 
 
 class Worker:
-    """Analyses what is pending. `run()` until `stop()` has returned.
+    """Analyses what is pending, from `start()` until `stop()` has returned.
 
     `become_worker` tells whether this process may work: on SQLite one process does, others stand by
     and take over when it dies.
@@ -182,7 +182,9 @@ class Worker:
             for start in range(0, len(claimed), self._analyser.pack_size):
                 self._begin(claimed[start : start + self._analyser.pack_size])
             if not claimed:
-                idle = max(0.001, self._look_at - time.monotonic())
+                full = len(self._packs) >= self._analyser.concurrency
+                # With all slots taken only a call that ends brings us on, and that wakes us.
+                idle = self._poll_interval if full else max(0.001, self._look_at - time.monotonic())
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), pause or idle)
 

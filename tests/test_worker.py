@@ -1045,3 +1045,25 @@ async def test_calls_that_end_do_not_put_the_poll_off(bench: Bench) -> None:
         assert await bench.count("completed") >= 3
         analyser.let_go("slow")
         await bench.all_completed(11)
+
+
+async def test_a_backlog_behind_full_slots_is_waited_for_without_asking_again_and_again(
+    bench: Bench,
+) -> None:
+    class Counting(ScriptedAnalyser):
+        asked = 0
+
+        def pause_left(self) -> float:
+            self.asked += 1
+            return 0.0
+
+    analyser = Counting(concurrency=1)
+    analyser.hold("first")
+    await bench.add("first", "second")
+    async with bench.working(analyser, batch_size=1):
+        await eventually(lambda: analyser.under_way == 1)
+        before = analyser.asked
+        await asyncio.sleep(0.1)
+        assert analyser.asked - before <= 2
+        analyser.let_go("first")
+        await bench.all_completed(2)
