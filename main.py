@@ -15,20 +15,19 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
+from analysers import CALL_WINDOW_SECONDS, build_analyser
 from analysis import Analyser
 from api_keys import ApiKeys
 from batch_processor import Worker
 from config import Settings, load_settings, settings_without_effect
 from database import Database
 from errors import ServiceError, StartRefused
-from grok_client import GrokClient
 from http_errors import add_error_handlers
 from logs import set_up_logs
 from metrics import Metrics
 from middleware import BodyLimit, InboundLimit, KeyCheck, OpenRequests, RequestLog
-from offline_analyser import OfflineAnalyser
 from openapi import describe
-from rate_limiter import CallLimiter, SlidingWindow, Window
+from rate_limiter import SlidingWindow, Window
 from routes import conversations, insights, operations
 from schemas import Bodies
 from services import Services
@@ -45,9 +44,6 @@ log = structlog.get_logger(__name__)
 
 VERSION = "0.1.0"
 
-CALL_WINDOW_SECONDS = 1.05
-"""A second as Grok's side counts it, and what two calls' ways there may differ by."""
-
 
 def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastAPI:
     """Build everything without I/O. Opening and closing is the lifespan's."""
@@ -56,7 +52,10 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     bodies = Bodies(max_text_length=settings.max_text_length)
     database = Database(settings.database_url)
     queue = WorkQueue(database)
-    analyser = analyser or _build_analyser(settings, metrics, redis)
+    calls = _build_window(
+        redis, "grok", settings.grok_rate_limit, CALL_WINDOW_SECONDS, fail_open=False
+    )
+    analyser = analyser or build_analyser(settings, window=calls, on_call=metrics.called)
     parts = Services(
         settings=settings,
         bodies=bodies,
@@ -117,27 +116,6 @@ def _build_window(
 
     otherwise = None if fail_open else window
     return RedisWindow(redis, name=name, calls=calls, per=per, otherwise=otherwise)
-
-
-def _build_analyser(settings: Settings, metrics: Metrics, redis: "Redis | None") -> Analyser:
-    if not settings.uses_grok:
-        return OfflineAnalyser()
-    assert settings.grok_key is not None
-    window = _build_window(
-        redis, "grok", settings.grok_rate_limit, CALL_WINDOW_SECONDS, fail_open=False
-    )
-    return GrokClient(
-        key=settings.grok_key.get_secret_value(),
-        base_url=settings.grok_base_url,
-        model=settings.grok_model,
-        limiter=CallLimiter(window),
-        concurrency=settings.grok_concurrency,
-        timeout=settings.grok_timeout,
-        temperature=settings.grok_temperature,
-        clusters=settings.clusters,
-        clusters_closed=settings.clusters_mode == "closed",
-        on_call=metrics.called,
-    )
 
 
 def _build_worker(

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from analysers import CALL_WINDOW_SECONDS
 from analysis import Analysis, NotNow, Refused, TransientFailure, Unusable
 from grok_client import Call, GrokClient
-from main import CALL_WINDOW_SECONDS
 from rate_limiter import CallLimiter, SlidingWindow
 from tests.fake_grok import GOOD_KEY, FakeGrok
 from tests.grok_replies import CONSTRUCTORS, DEFAULT_MODEL, KEY_ID, TEAM_ID, Reply, judge
