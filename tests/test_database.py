@@ -24,12 +24,14 @@ from models import SCHEMA_REVISION, Lane, conversations
 from store.conversations import ConversationStore
 from store.figures import FigureStore
 from store.insights import InsightStore
+from store.ledger import Ledger
 from store.work import Claimed, WorkQueue
 from tests.factories import (
     LEASE,
     accept,
     analysis,
     claim_all,
+    claim_some,
     complete,
     insight_filter,
     new_conversation,
@@ -355,6 +357,7 @@ class Rows:
         await WorkQueue(database).settle([(failing, Fail("refused"))])
         await ConversationStore(database).accept(new_conversations(4), lane=Lane.LIVE)
         rows.claimed = await claim_all(database)
+        await Ledger(database).book("request", model="grok", conversations=1, highest_cost=1)
         rows.pending = await accept(database)
         return rows
 
@@ -367,7 +370,11 @@ WRITES: dict[str, Write] = {
     "erase": lambda database, rows: ConversationStore(database).erase(rows.pending),
     "retry": lambda database, rows: ConversationStore(database).retry(rows.failed),
     "retry_failed": lambda database, _: ConversationStore(database).retry_failed(),
-    "claim": lambda database, _: WorkQueue(database).claim(1, bulk_first=0, lease=LEASE),
+    "claim": lambda database, _: claim_some(database, limit=1),
+    "book": lambda database, _: Ledger(database).book(
+        "request", model="grok", conversations=1, highest_cost=1
+    ),
+    "close_orphans": lambda database, _: Ledger(database).close_orphans(),
     "settle a completion": lambda database, rows: WorkQueue(database).settle(
         [(rows.claimed[0], Complete(analysis()))]
     ),
@@ -398,10 +405,15 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
         "completions",
         "completed_per_second",
         "oldest_pending_seconds",
+        "analysed_before",
+        "recent_clusters",
+        "called_lately",
+        "today",
+        "total",
     }
     methods = {
         name
-        for store in (ConversationStore, WorkQueue, InsightStore, FigureStore)
+        for store in (ConversationStore, WorkQueue, Ledger, InsightStore, FigureStore)
         for name, value in vars(store).items()
         if callable(value) and not name.startswith("_")
     }
@@ -412,7 +424,7 @@ async def snapshot(database: Database) -> list[Any]:
     return await database.read(
         lambda connection: [
             connection.execute(text(f"SELECT * FROM {table} ORDER BY id")).all()
-            for table in ("conversations", "insights")
+            for table in ("conversations", "insights", "calls")
         ]
     )
 
