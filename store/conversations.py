@@ -224,8 +224,9 @@ class ConversationStore:
 
     async def find(self, conversation_id: str) -> StoredConversation:
         """Raises NotFound."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(_FIND, {"id": conversation_id})).one_or_none()
+        row = await self._database.read(
+            lambda connection: connection.execute(_FIND, {"id": conversation_id}).one_or_none()
+        )
         if row is None:
             raise no_such_conversation(conversation_id)
         return _to_conversation(row)
