@@ -211,7 +211,7 @@ def _bucket(table: Table) -> ColumnElement[int]:
     """Counted from the origin, since dividing a time before 1970 would round it up."""
     width = bindparam("width", type_=table.c.timestamp.type)
     origin = bindparam("origin", type_=table.c.timestamp.type)
-    return origin + (table.c.timestamp - origin).op("/")(width).op("*")(width)
+    return origin + (table.c.timestamp - origin) // width * width
 
 
 @lru_cache(maxsize=64)
