@@ -1,5 +1,6 @@
 """Asking for insights."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -11,16 +12,27 @@ from schemas import (
     InsightsOut,
     SummaryOut,
     SummaryQuery,
+    TrendOut,
+    TrendsOut,
+    TrendsQuery,
     insights_json,
     summary_json,
 )
 from services import services
 from store.summaries import Interval
+from store.windows import Window
 
 router = APIRouter(tags=["insights"])
 
 PATH = "/api/v1/insights"
 JSON = "application/json"
+
+WINDOWS = {
+    "15m": Window.QUARTER,
+    "1h": Window.HOUR,
+    "6h": Window.SIX_HOURS,
+    "24h": Window.DAY,
+}
 
 
 @router.get(PATH, response_model=InsightsOut, responses=answers("invalid_schema", "unavailable"))
@@ -41,3 +53,13 @@ async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -
     interval = Interval[query.interval.upper()]
     summary = await services(request).summaries.summary(query.to_filter(), interval)
     return Response(summary_json(summary), media_type=JSON)
+
+
+@router.get("/api/v1/trends", responses=answers("invalid_schema", "unavailable"))
+async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> TrendsOut:
+    """What is rising: clusters whose count in the last window stands out against those before."""
+    as_of = query.as_of or datetime.now(UTC)
+    found = await services(request).windows.trends(WINDOWS[query.window], as_of=as_of)
+    return TrendsOut(
+        as_of=as_of, window=query.window, trends=[TrendOut.of(trend) for trend in found]
+    )
