@@ -1,13 +1,16 @@
 """Asking for insights."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+from exports import FORMATS
 from http_errors import answers
 from schemas import (
+    ExportQuery,
     InsightQuery,
     InsightsOut,
     SummaryOut,
@@ -28,10 +31,10 @@ PATH = "/api/v1/insights"
 JSON = "application/json"
 
 WINDOWS = {
-    "15m": Window.QUARTER,
-    "1h": Window.HOUR,
+    "15m": Window.QUARTER_HOUR,
+    "1h": Window.ONE_HOUR,
     "6h": Window.SIX_HOURS,
-    "24h": Window.DAY,
+    "24h": Window.ONE_DAY,
 }
 
 
@@ -53,6 +56,40 @@ async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -
     interval = Interval[query.interval.upper()]
     summary = await services(request).summaries.summary(query.to_filter(), interval)
     return Response(summary_json(summary), media_type=JSON)
+
+
+@router.get(
+    f"{PATH}/export",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Every match, newest first.",
+            "content": {
+                "text/csv": {"schema": {"type": "string"}},
+                "application/x-ndjson": {"schema": {"type": "string"}},
+            },
+        },
+        **answers("invalid_schema", "unavailable"),
+    },
+)
+async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
+    """Every insight of a filter as a file, however many there are."""
+    wanted, form = query.to_filter(), FORMATS[query.format]
+    batches = services(request).insights.all_of(wanted)
+    first = await anext(batches)  # what is wrong with the database is told before a file begins
+
+    async def content() -> AsyncIterator[bytes]:
+        yield form.head + form.lines(first)
+        async for batch in batches:
+            yield form.lines(batch)
+
+    name = f"insights-{wanted.start_time:%Y%m%dT%H%M%SZ}-{wanted.end_time:%Y%m%dT%H%M%SZ}"
+    disposition = f'attachment; filename="{name}.{query.format}"'
+    return StreamingResponse(
+        content(),
+        media_type=form.media_type,
+        headers={"Content-Disposition": disposition, "Cache-Control": "no-store"},
+    )
 
 
 @router.get("/api/v1/trends", responses=answers("invalid_schema", "unavailable"))

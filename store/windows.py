@@ -1,8 +1,8 @@
 """What is rising and falling: each cluster's count in the last window against those before it.
 
-The last one is exact to the microsecond. Those before it are laid on whole hours, so that they come
-from the tallies; what is between them and the last one is counted by itself. Windows of less than an
-hour follow each other without a gap, and are counted by an index.
+The last one is exact to the microsecond. Those before it are laid on whole hours, so that they
+come from the tallies; what is between them and the last one is counted by itself. Shorter windows
+follow each other without a gap, and are counted by an index.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,10 +27,10 @@ class Window(Enum):
     """How long it is, in microseconds, and how many before it are its baseline: all times of the
     day for an hour, all days of the week for six."""
 
-    QUARTER = (HOUR // 4, 24)
-    HOUR = (HOUR, 24)
+    QUARTER_HOUR = (HOUR // 4, 24)
+    ONE_HOUR = (HOUR, 24)
     SIX_HOURS = (6 * HOUR, 28)
-    DAY = (24 * HOUR, 14)
+    ONE_DAY = (24 * HOUR, 14)
 
     def __init__(self, width: int, before: int) -> None:
         self.width = width
