@@ -12,6 +12,7 @@ Exit status: 0 complete, 1 some rows or the end of the file are missing, 3 nothi
 """
 
 import argparse
+import os
 import re
 import sys
 import time
@@ -33,7 +34,7 @@ from importing.intake import Intake, Options
 from importing.records import PassedOver, Record
 from importing.rejected import RejectedRows, default_path
 from importing.report import Progress, Tally
-from importing.rows import Item, digest_of, make_item
+from importing.rows import Item, digest_of, make_item, make_key
 from importing.sending import Sender, Sent
 from importing.stops import GivenUp
 from sample_conversations import SAMPLE
@@ -53,7 +54,7 @@ def sample_items(now: datetime) -> Iterator[Item]:
         moment = (now - timedelta(minutes=minutes_ago)).isoformat(timespec="seconds")
         yield make_item(
             [Record(number, {"text": text})],
-            digest_of("sample", text, author),
+            make_key("sample", digest_of(text, author)),
             text,
             author=author,
             time=moment,
@@ -295,6 +296,7 @@ def _intake_options(options: argparse.Namespace) -> Options:
 
 
 if __name__ == "__main__":
+    os.nice(10)  # on the service's own machine, its answers to others come first
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

@@ -33,6 +33,7 @@ class Delimited:
         self._lines = source.lines
         self._again: deque[str] = deque()
         self._line = 0
+        self._has_lone_crs = False
         self._passed_over = passed_over
         self.delimiter = delimiter or sniff(source.head)
         first = self._first_line(choose=delimiter is None)
@@ -84,6 +85,9 @@ class Delimited:
             yield from self._record(number, line)
 
     def _record(self, number: int, line: str) -> Iterator[Record]:
+        if '"' not in line:
+            yield from self._good(number, line.rstrip("\r\n").split(self.delimiter))
+            return
         lines = [line]
         cells = self._split(lines, strict=False, more=True)
         if len(lines) > 1 and self._split(lines, strict=True) is None:
@@ -94,15 +98,21 @@ class Delimited:
             yield self._to_record(number, cells or [], "a quote opens here that is never closed")
         elif cells is None:
             yield Record(number, {}, "it cannot be split into cells")
-        elif self._header and cells == self._header:
-            self._passed_over.headers += 1
         else:
             if len(cells) > len(self.names):
                 # Some programs write \" for a quote within quotes.
                 cells = self._split(lines, strict=True, backslash=True) or cells
+            yield from self._good(number, cells)
+
+    def _good(self, number: int, cells: list[str]) -> Iterator[Record]:
+        if cells == self._header:
+            self._passed_over.headers += 1
+        else:
             yield self._to_record(number, cells)
 
     def _to_record(self, number: int, cells: list[str], problem: str = "") -> Record:
+        if self._has_lone_crs:
+            cells = [cell.replace(_CR, "\r") for cell in cells]
         surplus = cells[len(self.names) :]
         if surplus:  # a delimiter outside quotes has moved everything
             problem = problem or (
@@ -139,7 +149,7 @@ class Delimited:
             cells = next(reader)
         except (csv.Error, StopIteration):
             return None
-        return [cell.replace(_CR, "\r") for cell in cells] if _CR in "".join(lines) else cells
+        return cells
 
     def _next_line(self) -> str | None:
         self._line += 1
@@ -147,11 +157,9 @@ class Delimited:
             return self._again.popleft()
         line = next(self._lines, None)
         if line is not None and "\r" in line:
-            line = (
-                _LONE_CR.sub(_CR, line[:-1]) + "\n"
-                if line.endswith("\r")
-                else _LONE_CR.sub(_CR, line)
-            )
+            end = "\n" if line.endswith("\r") else ""
+            line, count = _LONE_CR.subn(_CR, line[:-1] + end if end else line)
+            self._has_lone_crs = self._has_lone_crs or count > 0
         return line
 
     def _skip_rest_of_line(self) -> None:

@@ -126,17 +126,16 @@ def estimate(tally: Tally, stats: Any) -> str:
     count = tally.conversations
     analyser = stats.get("analyser", {}).get("name") if isinstance(stats, dict) else None
     if analyser == "offline":
-        return (
-            f"{count:,} conversations would be sent. The service analyses offline: no Grok calls."
-        )
+        return f"{count:,} conversations would be sent. It analyses offline: no Grok calls."
     calls = -(-count // PACK_SIZE)
     tokens_in = calls * TOKENS_PER_CALL + tally.characters / CHARACTERS_PER_TOKEN
     usd = (
         tokens_in * USD_PER_MILLION_IN + count * TOKENS_OUT_PER_CONVERSATION * USD_PER_MILLION_OUT
     ) / 1e6
+    time = duration(calls / CALLS_PER_SECOND)
     return (
-        f"{_many(count, 'conversation')} to send. With Grok: about {calls:,} calls of {PACK_SIZE},"
-        f" {usd:,.2f} USD, {duration(calls / CALLS_PER_SECOND)} at {CALLS_PER_SECOND} calls a second"
+        f"{_many(count, 'conversation')} to send. With Grok: about {_many(calls, 'call')} of"
+        f" {PACK_SIZE}, {usd:,.2f} USD, {time} at {CALLS_PER_SECOND} calls a second"
         f"{'' if stats else ' (the service does not answer: by its defaults)'}."
     )
 

@@ -7,6 +7,9 @@ A row's idempotency key follows from its content, so that loading it again store
 - without: author, time and text;
 - with neither an id nor both of author and time nothing tells two equal rows apart ("thanks!", by
   anybody): they are kept, and the key has the row's content and how often it came before.
+
+A key begins with the id or the time. Files are mostly in the order of those, so that the keys of a
+batch lie side by side in the service's index: storing it costs half of what hashes alone would.
 """
 
 import hashlib
@@ -149,6 +152,8 @@ def _truth(value: object) -> bool | None:
 
 # --- what is sent ---------------------------------------------------------------------------------
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
 
 @dataclass(slots=True)
 class Item:
@@ -177,14 +182,19 @@ def identify(row: Row, seen: Seen, *, within: str = "") -> bytes | None:
 
 def to_item(row: Row, digest: bytes) -> Item:
     """The row as a conversation of its own. Raises Unfit."""
+    key = make_key(row.id or row.time, digest)
     return make_item(
-        [row.record], digest, row.text, author=row.author, time=row.time, raw_data=row.raw_data
+        [row.record], key, row.text, author=row.author, time=row.time, raw_data=row.raw_data
     )
+
+
+def make_key(first: str | None, digest: bytes) -> str:
+    return f"import:{first or ''}:{digest.hex()}"
 
 
 def make_item(
     records: list[Record],
-    digest: bytes,
+    key: str,
     text: str,
     *,
     author: str | None,
@@ -192,7 +202,7 @@ def make_item(
     raw_data: dict[str, Any] | None,
 ) -> Item:
     """Raises Unfit where it cannot be told in JSON."""
-    body: dict[str, Any] = {"text": text, "idempotency_key": f"import:{digest.hex()}"}
+    body: dict[str, Any] = {"text": text, "idempotency_key": key}
     if author is not None:
         body["author"] = author
     if time is not None:
@@ -200,12 +210,17 @@ def make_item(
     if raw_data:
         body["raw_data"] = raw_data
     try:
-        encoded = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+        encoded = _JSON.encode(body).encode()
     except ValueError:
         raise Unfit("holds numbers that are none (NaN, Infinity)") from None
     return Item(encoded, records, len(text), time)
 
 
 def digest_of(*content: object) -> bytes:
-    encoded = json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
-    return hashlib.sha256(encoded).digest()[:20]
+    joined = "\0".join(_text_of(each) for each in content)
+    return hashlib.sha256(joined.encode()).digest()[:20]
+
+
+def _text_of(value: object) -> str:
+    """Unlike that of any other value; texts hold no NUL."""
+    return value if isinstance(value, str) else "\0" + json.dumps(value, sort_keys=True)

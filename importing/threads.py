@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from importing.records import Record
-from importing.rows import Item, Row, digest_of, make_item
+from importing.rows import Item, Row, digest_of, make_item, make_key
 from importing.seen import temporary_database
 
 _TABLE = """
@@ -196,7 +196,7 @@ class Threads:
     def _item(self, messages: list[dict[str, Any]], part: int) -> Item:
         first = messages[0]
         root = first["root_thread"] or first["root_id"]
-        digest = digest_of("thread", root, first["text"], part)
+        key = make_key(first["at"], digest_of("thread", root, first["text"], part))
         records = [Record(each["line"], json.loads(each["fields"])) for each in messages]
         alone = len(messages) == 1 and part == 1
         raw_data: dict[str, Any] | None = json.loads(first["raw_data"])
@@ -204,7 +204,7 @@ class Threads:
             raw_data = {"thread": root, "part": part, "messages": [_details(m) for m in messages]}
         return make_item(
             records,
-            digest,
+            key,
             first["text"] if alone else "\n".join(each["spoken"] for each in messages),
             author=next((each["author"] for each in messages if each["inbound"]), first["author"]),
             time=first["at"],

@@ -137,6 +137,8 @@ def _zone(name: str) -> timezone:
 
 
 def _from_iso(value: str) -> datetime:
+    if "24:00" not in value and ":60" not in value:
+        return datetime.fromisoformat(_without_zone_name(value))
     later = timedelta()
     value, leap = _LEAP_SECOND.subn(r"\1\2:59", value.upper(), count=1)
     value, midnight = _MIDNIGHT.subn(r"\g<1>00:00", value, count=1)
@@ -144,8 +146,11 @@ def _from_iso(value: str) -> datetime:
         later = timedelta(seconds=1)
     elif midnight:
         later = timedelta(days=1)
-    value = _SPACED_ZONE.sub("", value.removesuffix(" UTC").removesuffix(" GMT"))
-    return datetime.fromisoformat(value) + later
+    return datetime.fromisoformat(_without_zone_name(value)) + later
+
+
+def _without_zone_name(value: str) -> str:
+    return _SPACED_ZONE.sub("", value.upper().removesuffix(" UTC").removesuffix(" GMT"))
 
 
 def _from_number(value: str) -> datetime:
