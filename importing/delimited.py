@@ -67,10 +67,11 @@ class Delimited:
     def _name_surplus(self, head: Sequence[str]) -> None:
         """Where all rows have some more cells than the header, as a delimiter at each line's end
         makes them, these are columns too."""
-        rows = [next(csv.reader([line], delimiter=self.delimiter), []) for line in head[1:]]
-        counts = {len(cells) for cells in rows if any(map(str.strip, cells))}
-        if len(counts) == 1 and (count := counts.pop()) > len(self.names) > 1:
-            self.names += [f"column_{n}" for n in range(len(self.names) + 1, count + 1)]
+        rows = [cells for line in head[1:] if any(cells := _cells(line, self.delimiter))]
+        counts = {len(cells) for cells in rows}
+        if len(counts) == 1 and not any("".join(cells[len(self.names) :]) for cells in rows):
+            numbers = range(len(self.names) + 1, counts.pop() + 1)
+            self.names += [f"column_{number}" for number in numbers]
 
     def __iter__(self) -> Iterator[Record]:
         while (line := self._next_line()) is not None:
@@ -173,10 +174,15 @@ def sniff(head: Sequence[str]) -> str:
     rows = [line for line in head if line.strip(_BLANK)][:10]
 
     def columns(delimiter: str) -> tuple[int, int]:
-        counts = [len(next(csv.reader([line], delimiter=delimiter), [])) for line in rows]
+        counts = [len(_cells(line, delimiter)) for line in rows]
         return (counts[0] if counts else 0, sum(count == counts[0] for count in counts))
 
     return max(DELIMITERS, key=columns)
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    cells = next(csv.reader([line.replace("\r", "")], delimiter=delimiter), [])
+    return [cell.strip() for cell in cells]
 
 
 def _different(names: list[str]) -> list[str]:
