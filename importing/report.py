@@ -41,6 +41,11 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     lines: dict[str, list[int]] = field(default_factory=dict)
 
+    @property
+    def unsent(self) -> int:
+        """Read, and then it had to stop."""
+        return self.read - self.accepted - self.duplicates - self.rejected
+
     def reject(self, record: Record, reason: str) -> None:
         self.rejected += 1
         group = _group(reason)
@@ -98,7 +103,9 @@ def account(
             yield f"  {count:{width},}  {reason} (line{'s' * (count > 1)} {shown})"
     yield (
         f"{tally.read:,} rows read: {tally.accepted:,} {'accepted' if sent else 'good'},"
-        f" {tally.duplicates:,} duplicates, {tally.rejected:,} rejected."
+        f" {tally.duplicates:,} duplicates, {tally.rejected:,} rejected"
+        + f", {tally.unsent:,} not sent" * bool(tally.unsent)
+        + "."
     )
 
 
@@ -126,16 +133,16 @@ def estimate(tally: Tally, stats: Any) -> str:
     count = tally.conversations
     analyser = stats.get("analyser", {}).get("name") if isinstance(stats, dict) else None
     if analyser == "offline":
-        return f"{count:,} conversations would be sent. It analyses offline: no Grok calls."
+        return f"{_many(count, 'conversation')} to send, analysed offline: no calls to Grok."
     calls = -(-count // PACK_SIZE)
     tokens_in = calls * TOKENS_PER_CALL + tally.characters / CHARACTERS_PER_TOKEN
     usd = (
         tokens_in * USD_PER_MILLION_IN + count * TOKENS_OUT_PER_CONVERSATION * USD_PER_MILLION_OUT
     ) / 1e6
-    time = duration(calls / CALLS_PER_SECOND)
+    time_taken = duration(calls / CALLS_PER_SECOND)
     return (
         f"{_many(count, 'conversation')} to send. With Grok: about {_many(calls, 'call')} of"
-        f" {PACK_SIZE}, {usd:,.2f} USD, {time} at {CALLS_PER_SECOND} calls a second"
+        f" {PACK_SIZE}, {usd:,.2f} USD, {time_taken} at {CALLS_PER_SECOND} calls a second"
         f"{'' if stats else ' (the service does not answer: by its defaults)'}."
     )
 
