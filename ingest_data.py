@@ -12,7 +12,6 @@ Exit status: 0 complete, 1 some rows or the end of the file are missing, 3 nothi
 """
 
 import argparse
-import os
 import re
 import sys
 import time
@@ -296,7 +295,6 @@ def _intake_options(options: argparse.Namespace) -> Options:
 
 
 if __name__ == "__main__":
-    os.nice(10)  # on the service's own machine, its answers to others come first
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

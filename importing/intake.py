@@ -71,7 +71,7 @@ class Intake:
             known_as = delimited.known_as
             records = iter(delimited)
         head = list(islice(records, HEAD_RECORDS))
-        self._records = chain(head, records)
+        self.records = chain(head, records)
         self.reading = self._understand(head)
         self.known_as = known_as or self.reading.columns.known_as
         max_text = options.max_text or (MAX_TEXT if options.conversations else None)
@@ -162,7 +162,7 @@ class Intake:
 
     def items(self) -> Iterator[Item]:
         """What is to be sent. All other rows are in the tally, or were handed to `reject`."""
-        for record in self._records:
+        for record in self.records:
             self.tally.read += 1
             try:
                 row = self.reader.read(record)

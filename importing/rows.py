@@ -68,24 +68,7 @@ class RowReader:
             raise Unfit(record.problem)
         columns = self._columns
         fields = self._storable(record.fields)
-        given = fields.get(columns.text)
-        if given is None or (isinstance(given, str) and not given.strip()):
-            raise Unfit("the text is empty")
-        if not isinstance(given, str):
-            if isinstance(given, dict | list):
-                raise Unfit("the text is not text")
-            given = str(given)
-        text, mends = texts.mend(given) if self._mend else (given, [])
-        text = text.strip()
-        if not text.isascii() or not text.isprintable():
-            if texts.is_blank(text):
-                raise Unfit("the text is empty but for signs that nobody can see")
-        elif not text:
-            raise Unfit("the text is empty")
-        if _CUT_ENTITY.search(text):
-            raise Unfit("the text breaks off in an HTML entity: something has split it at a ;")
-        if self.max_text is not None and len(text) > self.max_text:
-            raise Unfit(f"text: must be at most {self.max_text} characters")
+        text, given, mends = self._text(fields)
         author = _string(fields.get(columns.author)) if columns.author else None
         time = self._dates.read(_string(fields.get(columns.time)) or "") if columns.time else None
         raw_data = {
@@ -107,6 +90,28 @@ class RowReader:
         if columns.inbound:
             row.inbound = _truth(fields.get(columns.inbound))
         return row
+
+    def text_of(self, record: Record) -> str:
+        """Raises Unfit."""
+        return self._text(self._storable(record.fields))[0]
+
+    def _text(self, fields: dict[str, Any]) -> tuple[str, str, list[str]]:
+        """As it was meant, as it was given, and what was undone. Raises Unfit."""
+        given = fields.get(self._columns.text)
+        if isinstance(given, dict | list):
+            raise Unfit("the text is not text")
+        given = "" if given is None else str(given)
+        text, mends = texts.mend(given) if self._mend else (given, [])
+        text = text.strip()
+        if not text:
+            raise Unfit("the text is empty")
+        if not (text.isascii() and text.isprintable()) and texts.is_blank(text):
+            raise Unfit("the text is empty but for signs that nobody can see")
+        if _CUT_ENTITY.search(text):
+            raise Unfit("the text breaks off in an HTML entity: something has split it at a ;")
+        if self.max_text is not None and len(text) > self.max_text:
+            raise Unfit(f"text: must be at most {self.max_text} characters")
+        return text, given, mends
 
     def _parent(self, value: object) -> str | None:
         """A link that cannot be read is none: the row itself is good."""

@@ -97,7 +97,7 @@ async def test_killed_anywhere_and_run_again_it_ends_as_one_clean_import(
         url = str(service.client.base_url)
         for number in range(KILLS):
             process = start_import(url, file, *mode)
-            goal = len(clean) * (number + draw.random()) / KILLS
+            goal = len(clean) * (number + draw.random()) / (KILLS + 1)
             await until(
                 partial(reached, service, process, goal), within=60, what="some rows stored"
             )
@@ -111,7 +111,7 @@ async def test_killed_anywhere_and_run_again_it_ends_as_one_clean_import(
             sizes.append(service.count())
         last = await asyncio.to_thread(start_import(url, file, *mode).communicate)
         assert content(service) == clean
-    assert 0 < sizes[0] < sizes[-1] < len(clean), sizes
+    assert sum(0 < size < len(clean) for size in sizes) > KILLS / 2, sizes
     assert clean_import[0].splitlines()[-2] == last[0].splitlines()[-2]
     assert [name for name in os.listdir(tmp_path) if "rejected" in name] == [
         "tweets.csv.rejected.csv"
