@@ -12,6 +12,7 @@ Exit status: 0 complete, 1 some rows or the end of the file are missing, 3 nothi
 """
 
 import argparse
+import os
 import re
 import sys
 import time
@@ -107,14 +108,15 @@ class Import:
         if failure:
             print(f"Stopped: {failure}", file=sys.stderr)
         tally = self._tally
-        if not failure and self._options.wait and not self._options.dry_run:
+        loaded = bool(tally.accepted + tally.duplicates)
+        if self._options.wait and loaded and not failure and not self._options.dry_run:
             try:
                 service = Service(self._client, patience=self._options.patience, sleep=self._sleep)
                 follow(service, tally.first_time, tally.last_time, say=print, sleep=self._sleep)
             except GivenUp as error:
                 print(f"Stopped: {error}", file=sys.stderr)
                 return PARTIAL
-        if not tally.accepted + tally.duplicates:
+        if not loaded:
             return NOTHING
         return PARTIAL if failure or tally.rejected else COMPLETE
 
@@ -298,6 +300,8 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
-        print("Stopped. Run the same command again: what was loaded is not loaded twice.",
-              file=sys.stderr)  # fmt: skip
-        sys.exit(130)
+        print(
+            "Stopped. Run the same command again: what was loaded is not loaded twice.",
+            file=sys.stderr,
+        )
+        os._exit(130)  # at once, though a request may be under way: its rows have their keys

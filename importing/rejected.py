@@ -5,7 +5,8 @@ The file is written in the end and never over another one that somebody may be m
 """
 
 import csv
-import filecmp
+import hashlib
+import io
 import json
 import shutil
 import tempfile
@@ -24,8 +25,9 @@ class RejectedRows:
 
     def __init__(self, path: Path, names: Sequence[str] | None, delimiter: str = ",") -> None:
         self._path, self._names = path, None if names is None else _others(names)
-        self._file: Any = tempfile.NamedTemporaryFile(  # noqa: SIM115  # `write` or `close` ends it
-            "w+", encoding="utf-8", errors="surrogateescape", newline="", prefix="rejected-"
+        self._bytes: Any = tempfile.TemporaryFile()  # noqa: SIM115  # `close` ends it
+        self._file = io.TextIOWrapper(
+            self._bytes, encoding="utf-8", errors="surrogateescape", newline=""
         )
         self._csv = csv.writer(self._file, delimiter=delimiter, lineterminator="\n")
         self.count = 0
@@ -37,26 +39,34 @@ class RejectedRows:
         if self._names is None:
             fields = {name: value for name, value in record.fields.items() if name not in _OWN}
             row = {LINE_COLUMN: record.line, REASON_COLUMN: reason, **fields}
-            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(row) + "\n")
             return
         cells = [record.fields.get(name, "") for name in self._names]
         self._csv.writerow([record.line, reason, *cells, *record.surplus])
 
     def write(self) -> Path | None:
         """Where they are now; None where there are none. Raises OSError."""
-        self._file.flush()
         if not self.count:
             return None
+        self._file.flush()
         for number in range(1, 1000):
             path = self._path if number == 1 else _numbered(self._path, number)
             if not path.exists():
                 partial = path.with_name(path.name + ".part")
-                shutil.copyfile(self._file.name, partial)
+                self._bytes.seek(0)
+                with partial.open("wb") as file:
+                    shutil.copyfileobj(self._bytes, file)
                 partial.replace(path)
                 return path
-            if filecmp.cmp(self._file.name, path, shallow=False):
+            if self._is_in(path):
                 return path
         raise OSError("there are 1,000 files of rejected rows already")
+
+    def _is_in(self, path: Path) -> bool:
+        self._bytes.seek(0)
+        with path.open("rb") as file:
+            there = hashlib.file_digest(file, "sha256").digest()
+        return there == hashlib.file_digest(self._bytes, "sha256").digest()
 
     def close(self) -> None:
         self._file.close()

@@ -57,22 +57,24 @@ class Sender:
         self._at_once = BATCH_ROWS
         self._next_at = 0.0
         self._reached = False
+        self._stopped = False
         self.max_text: int | None = None
         """As the service has told, once it has."""
 
     def send_all(self, items: Iterable[Item]) -> Iterator[Sent]:
         """In order. While a batch is under way, the next one is read. Raises GivenUp."""
-        with ThreadPoolExecutor(1) as thread:
-            under_way: deque[Future[Sent]] = deque()
-            try:
-                for batch in _batches(items):
-                    under_way.append(thread.submit(self._send, batch))
-                    while len(under_way) > 1:
-                        yield under_way.popleft().result()
-                while under_way:
+        thread = ThreadPoolExecutor(1)
+        under_way: deque[Future[Sent]] = deque()
+        try:
+            for batch in _batches(items):
+                under_way.append(thread.submit(self._send, batch))
+                while len(under_way) > 1:
                     yield under_way.popleft().result()
-            finally:
-                thread.shutdown(cancel_futures=True)
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            self._stopped = True
+            thread.shutdown(wait=False, cancel_futures=True)
 
     def _send(self, batch: list[Item]) -> Sent:
         """All of it comes to an end: a batch is taken whole or not at all, so the item that is in
@@ -118,7 +120,7 @@ class Sender:
             b", ".join(item.json for item in items),
         )
         failures, waited, told = 0, 0.0, False
-        while True:
+        while not self._stopped:
             self._keep_pace()
             problem, wait = self._try(body)
             if isinstance(problem, httpx.Response):
@@ -130,12 +132,14 @@ class Sender:
             failures += 1
             patience = self._patience if self._reached else FIRST_PATIENCE_SECONDS
             if waited + wait > patience:
+                self._stopped = True
                 raise GivenUp(f"{problem}; waited {waited:.0f} s")
             if not told and (failures > 1 or wait > 1):
                 told = True
                 self._say(f"{problem}; waiting up to {patience:.0f} s for it")
             self._sleep(wait)
             waited += wait
+        raise GivenUp("stopped")
 
     def _try(self, body: bytes) -> tuple[httpx.Response | str, float | None]:
         """The answer; or what is wrong, and the seconds to wait if the service has said so."""
