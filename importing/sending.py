@@ -4,6 +4,7 @@ Sending twice stores once, since each item has its key: what was cut off is simp
 """
 
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,11 +19,12 @@ from importing.rows import Item
 from importing.stops import GivenUp
 
 PATH = "/api/v1/conversations/batch"
-BATCH_ROWS = 150
+BATCH_ROWS = 200
 """A batch is one piece of work for the service, which live posts have to wait for."""
+AT_ONCE = 2  # while one is stored, the next is parsed
 BATCH_BYTES = 1024 * 1024  # the service's own limit is 2 MiB
-REQUESTS_PER_SECOND = 40.0
-"""Less than half of what the service takes from everybody together by default."""
+REQUESTS_PER_SECOND = 35.0
+"""About a third of what the service takes from everybody together by default."""
 FIRST_PATIENCE_SECONDS = 10.0
 MAX_WAIT_SECONDS = 120
 _HINTS = {401: " (set API_KEY)", 403: " (set API_KEY)", 404: " (is API_URL right?)"}
@@ -57,24 +59,25 @@ class Sender:
         self._at_once = BATCH_ROWS
         self._next_at = 0.0
         self._reached = False
-        self._stopped = False
+        self._stopped = self._told = False
+        self._pace = threading.Lock()
         self.max_text: int | None = None
         """As the service has told, once it has."""
 
     def send_all(self, items: Iterable[Item]) -> Iterator[Sent]:
-        """In order. While a batch is under way, the next one is read. Raises GivenUp."""
-        thread = ThreadPoolExecutor(1)
+        """In order. While batches are under way, the next one is read. Raises GivenUp."""
+        threads = ThreadPoolExecutor(AT_ONCE)
         under_way: deque[Future[Sent]] = deque()
         try:
             for batch in _batches(items):
-                under_way.append(thread.submit(self._send, batch))
-                while len(under_way) > 1:
+                under_way.append(threads.submit(self._send, batch))
+                while len(under_way) > AT_ONCE:
                     yield under_way.popleft().result()
             while under_way:
                 yield under_way.popleft().result()
         finally:
             self._stopped = True
-            thread.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _send(self, batch: list[Item]) -> Sent:
         """All of it comes to an end: a batch is taken whole or not at all, so the item that is in
@@ -119,13 +122,14 @@ class Sender:
             self._lane.encode(),
             b", ".join(item.json for item in items),
         )
-        failures, waited, told = 0, 0.0, False
+        failures, waited = 0, 0.0
         while not self._stopped:
             self._keep_pace()
             problem, wait = self._try(body)
             if isinstance(problem, httpx.Response):
                 self._reached = True
-                if told:
+                if self._told:
+                    self._told = False
                     self._say(f"It takes rows again, after {waited:.0f} s.")
                 return problem
             wait = wait or min(30.0, 2.0**failures)
@@ -134,8 +138,8 @@ class Sender:
             if waited + wait > patience:
                 self._stopped = True
                 raise GivenUp(f"{problem}; waited {waited:.0f} s")
-            if not told and (failures > 1 or wait > 1):
-                told = True
+            if not self._told and (failures > 1 or wait > 1):
+                self._told = True
                 self._say(f"{problem}; waiting up to {patience:.0f} s for it")
             self._sleep(wait)
             waited += wait
@@ -157,10 +161,11 @@ class Sender:
         return f"the service answers {answer.status_code}: {_details(answer)}", float(wait)
 
     def _keep_pace(self) -> None:
-        now = self._clock()
-        if self._next_at > now:
-            time.sleep(self._next_at - now)
-        self._next_at = max(now, self._next_at) + 1 / REQUESTS_PER_SECOND
+        with self._pace:
+            now = self._clock()
+            due = max(now, self._next_at)
+            self._next_at = due + 1 / REQUESTS_PER_SECOND
+        time.sleep(due - now)
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
