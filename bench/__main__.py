@@ -21,6 +21,7 @@ SUBJECTS = {
     "calls": 0.0,
     "start": 0.0,
     "memory": 3.0,
+    "ingest": 8.0,
 }
 
 
