@@ -43,7 +43,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "30 days from 0.83": (PATH, {**_last(days=30, minutes=7), "min_confidence": 0.83}),
     "rare cluster": (PATH, {**_WHOLE, "cluster": RARE_CLUSTER}),
     "frequent cluster": (PATH, {**_WHOLE, "cluster": "topic_00"}),
-    "an author": (PATH, {**_WHOLE, "author": "customer1"}),
+    "an author": (PATH, {**_WHOLE, "author": "customer20"}),
     "q": (PATH, {**_WHOLE, "q": USUAL_WORD}),
     "q, every third": (PATH, {**_WHOLE, "q": FREQUENT_WORD}),
     "q and negative": (PATH, {**_WHOLE, "q": USUAL_WORD, "sentiment": "negative"}),
@@ -201,23 +201,12 @@ def _path_of(service: Server) -> Path:
 
 
 def _as_json(database: sqlite3.Connection, statement: str) -> str:
-    rows = [
-        {
-            "conversation_id": id_,
-            "timestamp": timestamp,
-            "text": text,
-            "author": author,
-            "grok_analysis": {
-                "sentiment_score": score,
-                "clusters": json.loads(clusters),
-                "confidence": confidence,
-                "reasoning": reasoning,
-            },
-        }
-        for id_, timestamp, text, author, score, clusters, confidence, reasoning in database.execute(
-            statement
-        )
-    ]
+    names = ("sentiment_score", "clusters", "confidence", "reasoning")
+    rows = []
+    for id_, timestamp, text, author, score, clusters, *rest in database.execute(statement):
+        analysis = dict(zip(names, (score, json.loads(clusters), *rest), strict=True))
+        row = {"conversation_id": id_, "timestamp": timestamp, "text": text, "author": author}
+        rows.append({**row, "grok_analysis": analysis})
     return json.dumps(rows)
 
 
