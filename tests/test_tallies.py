@@ -118,25 +118,17 @@ async def test_after_any_mix_of_work_the_tallies_equal_a_recount(
         ]
         ids.extend(await ConversationStore(on).accept(items, lane=chance.choice(list(Lane))))
 
+    def outcome() -> Outcome:
+        if chance.random() < 0.3:
+            return Fail("no") if chance.random() < 0.5 else Retry("again", 0.0)
+        clusters = tuple(chance.sample(["a", "b", "c", "d"], 2))
+        score, confidence = chance.uniform(-1, 1), chance.random()
+        return Complete(analysis(score, confidence=confidence, clusters=clusters))
+
     async def work(on: Database) -> None:
         queue = WorkQueue(on)
         claimed = await queue.claim(chance.randint(1, 6), bulk_first=1, lease=timedelta(seconds=30))
-        outcomes: list[Outcome] = [
-            chance.choice(
-                [
-                    Complete(
-                        analysis(
-                            chance.uniform(-1, 1),
-                            confidence=chance.random(),
-                            clusters=tuple(chance.sample(["a", "b", "c", "d"], 2)),
-                        )
-                    )
-                ]
-                * 4
-                + [Fail("no"), Retry("again", 0.0)]
-            )
-            for _ in claimed
-        ]
+        outcomes = [outcome() for _ in claimed]
         await queue.settle(list(zip(claimed, outcomes, strict=True)))
 
     async def erase(on: Database) -> None:
