@@ -18,7 +18,11 @@ SUBJECTS = {
     "paced": 6.0,
     "batches": 2.0,
     "visible": 0.0,
-    "calls": 0.0,
+    "calls": 25.0,
+    "packs": 25.0,
+    "live": 60.0,
+    "outage": 60.0,
+    "chaos": 40.0,
     "start": 0.0,
     "memory": 3.0,
 }

@@ -289,6 +289,7 @@ class FakeGrok:
         self.unknown_model_status = unknown_model_status
         self.key = key
         self._down = False
+        self._down_since = 0.0
         # Ends `down` after its seconds.
         self._outage: asyncio.Task[None] | None = None
         self._config = Config(
@@ -363,6 +364,8 @@ class FakeGrok:
         self.arrivals: list[float] = []
         self.requests: deque[SeenRequest] = deque(maxlen=KEPT_REQUESTS)
         self.bill: list[Billed] = []
+        # When each spell of `down` that is over began and ended, by time.monotonic().
+        self.outages: list[tuple[float, float]] = []
         self._script: deque[Reply] = deque()
         self._rules: list[_Rule] = []
         self._admitted: list[float] = []
@@ -378,6 +381,7 @@ class FakeGrok:
             raise ValueError(f"no such mode: {mode!r}")
         self._forget_outage()
         self._down = True
+        self._down_since = time.monotonic()
         if mode == "refuse":
             await self._stop()
         if seconds is not None:
@@ -396,9 +400,11 @@ class FakeGrok:
     async def up(self) -> None:
         """End `down`, on the same port."""
         self._forget_outage()
-        self._down = False
         if self._server is None:
             await self._start()
+        if self._down:
+            self.outages.append((self._down_since, time.monotonic()))
+        self._down = False
 
     async def saw(self, calls: int, *, within: float = 5.0) -> None:
         """Wait until this many chat requests have been read in full since the last `reset`.
@@ -726,10 +732,10 @@ class FakeGrok:
     async def _control(self, verb: str, method: str, receive: Receive, send: Send) -> None:
         """Steering from another process. Bodies and answers are JSON.
 
-        GET counters, texts (sent and billed, by text), arrivals (time.monotonic() seconds, one
-        clock for all processes of a machine), bill, last_request. POST script {"replies": [..]},
-        when_text {"needle", "reply", "times"}, defaults {option: value}, down {"mode",
-        "seconds"} (with "refuse" this control is gone as well, so that needs seconds), up, reset.
+        GET counters, texts (sent and billed, by text), arrivals and outages (time.monotonic()
+        seconds, one clock for all processes of a machine), bill, last_request. POST script
+        {"replies": [..]}, when_text {"needle", "reply", "times"}, defaults {option: value}, down
+        {"mode", "seconds"} ("refuse" takes this control away too, so it needs seconds), up, reset.
         """
         raw = await _read(receive)
         try:
@@ -786,6 +792,8 @@ class FakeGrok:
                 return {"sent": self.counters.texts_sent, "billed": self.counters.texts_billed}
             case "arrivals":
                 return self.arrivals
+            case "outages":
+                return self.outages
             case "bill":
                 return [asdict(line) for line in self.bill]
             case "last_request":

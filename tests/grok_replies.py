@@ -490,10 +490,11 @@ CONSTRUCTORS = frozenset(
 # stands for all of its replies wherever JSON lists faults.
 GROUPS: dict[str, tuple[str | dict[str, Any], ...]] = {
     "passing": (
-        "rate_per_second",
-        {"reply": "rate_per_second", "retry_after": 1},
-        {"reply": "rate_per_second", "retry_after": 1, "as_date": True},
-        {"reply": "rate_per_minute", "resets_in": None},
+        # High limits: what is to be learned from them would outlast the fault.
+        {"reply": "rate_per_second", "limit": 500},
+        {"reply": "rate_per_second", "limit": 500, "retry_after": 1},
+        {"reply": "rate_per_second", "limit": 500, "retry_after": 1, "as_date": True},
+        {"reply": "rate_per_minute", "limit": 30_000, "resets_in": "1s"},
         "tokens_per_minute",
         "server_error",
         *({"reply": "at_capacity", "wording": wording} for wording in OVERLOADED),
