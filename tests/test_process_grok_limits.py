@@ -82,9 +82,10 @@ async def test_a_strict_server_has_nothing_to_refuse_and_its_first_second_is_use
             assert _shortest_span(arrivals, LIMIT) >= 1.0
             in_first_second = sum(arrival < min(arrivals) + 1.0 for arrival in arrivals)
             assert in_first_second >= LIMIT - 1, in_first_second
-            # The whole of it at 95 % or more of what is allowed.
-            assert max(arrivals) - min(arrivals) <= (len(arrivals) - 1) / LIMIT / 0.95
-            assert counters["calls"] <= 50, "more than the packs need"
+            # And nine tenths of what is allowed over all; `bench calls` has the exact share.
+            assert max(arrivals) - min(arrivals) <= (len(arrivals) - 1) / LIMIT / 0.9
+            # Towards the end of a backlog there are calls enough for smaller packs.
+            assert counters["calls"] <= 60
 
 
 async def test_a_restart_opens_no_second_window_over_the_first(tmp_path: Path) -> None:
