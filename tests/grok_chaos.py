@@ -8,11 +8,12 @@ import asyncio
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.call_ledger import Ledger, compare
-from tests.fake_grok import GOOD_KEY, RunningGrok, grok_process
+from tests.fake_grok import RunningGrok, grok_process
 from tests.grok_replies import GROUPS
 from tests.service_process import ServiceProcess, grok_settings, look, steer, until
 
@@ -40,10 +41,10 @@ class Day:
 async def live_through(
     folder: Path, *, conversations: int, kills: int, within: float, seed: int = 1, **settings: Any
 ) -> Day:
-    """Hand in so many, let it all happen, and give the service a quiet hour at the end: `within`
-    seconds until everything is in a final state. `settings` are the service's."""
+    """Hand in so many, and let it all happen until everything is in a final state, for `within`
+    seconds after the last kill at most. `settings` are the service's."""
     draw = random.Random(seed)
-    options = ["--latency", "0.15", "--latency-sigma", "0.5", "--seed", str(seed)]
+    options = ["--latency", "0.4", "--latency-sigma", "0.5", "--seed", str(seed)]
     options += ["--limit-requests", "30000", "--bill-abandoned"]
     options += ["--fault-rate", str(FAULT_RATE), "--faults", "passing,odd_answers,hang"]
     words = list(REFUSED)
@@ -53,13 +54,12 @@ async def live_through(
     with grok_process(*options) as grok:
         for word, reply in REFUSED.items():
             await steer(grok, "when_text", needle=word, reply=reply)
-        basic = {"grok_rate_limit": 100, "grok_concurrency": 10, "grok_pack_size": 5}
+        basic = {"grok_rate_limit": 100, "grok_concurrency": 10, "grok_pack_size": 2}
         async with ServiceProcess(
             folder, **grok_settings(grok, **{**basic, "grok_timeout": 3, **settings})
         ) as service:
             await service.start()
             await _storm(service, grok, texts, kills, draw)
-            await steer(grok, "defaults", fault_rate=0, default="ok", key=GOOD_KEY, latency=0.02)
             settled = await _settled(service, within)
             await service.kill()
             day = Day(conversations, kills)
@@ -96,13 +96,18 @@ async def _storm(
             await service.post_batch(texts[start:end])
         if life == kills:
             return
-        await asyncio.sleep(draw.uniform(0.2, 1.2))
+        await until(partial(_in_flight, grok), within=30, what="calls in flight")
+        await asyncio.sleep(draw.uniform(0.0, 0.7))
         if life % 3 == 2:
             await steer(grok, "defaults", default=spells[life // 3 % len(spells)], fault_rate=0)
             await asyncio.sleep(0.3)
             await steer(grok, "defaults", default="ok", fault_rate=FAULT_RATE)
         await service.kill()
         await service.start()
+
+
+async def _in_flight(grok: RunningGrok) -> bool:
+    return bool((await look(grok, "counters"))["in_flight"])
 
 
 async def _settled(service: ServiceProcess, within: float) -> bool:
