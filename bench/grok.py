@@ -99,9 +99,13 @@ def check(report: Report, subject: str, name: str, service: Server, grok: Runnin
     refused = control(grok, "counters")["rate_limited"]
     failed = sum(counts["failed"].values())
     stuck = sum(counts["pending"].values()) + sum(counts["processing"].values())
+    if refused or failed or stuck:
+        report.say(
+            f"  WRONG, {name}: {refused} refused for the rate, {failed} failed, {stuck} stuck"
+        )
     report.check(
         subject,
-        f"429s of our own making, failed, stuck{', ' if name else ''}{name}",
+        f"429s of our own making, failed, stuck, {name}",
         f"{refused}, {failed}, {stuck}",
         refused == failed == stuck == 0,
     )
