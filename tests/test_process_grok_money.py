@@ -106,11 +106,8 @@ async def test_the_budget_is_never_exceeded_also_over_kills(
         assert stats["bound_by"] == "budget"
         assert counters["abandoned"] > 0
         assert counters["billed_ticks"] <= budget * TICKS_PER_USD
-        ((held, most_held),) = service.query(
-            "SELECT (SELECT held_usd_ticks FROM daily_usage), max(held_usd_ticks) FROM calls"
-        )
-        known = sum(line["ticks"] for line in await look(grok, "bill") if line["delivered"])
-        assert known + held + most_held > budget * TICKS_PER_USD, "another call had fitted"
+        ((known, held),) = service.query("SELECT cost_usd_ticks, held_usd_ticks FROM daily_usage")
+        assert 0.8 < (known + held) / (budget * TICKS_PER_USD) <= 1
         assert stats["spending"]["daily_budget_usd"] == budget
         assert service.count("status = 'failed' OR attempts > 1 AND deaths = 0") == 0
         assert service.count("status = 'pending'") > 0
