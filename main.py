@@ -8,6 +8,7 @@ import gc
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -15,10 +16,11 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
-from analysers import CALL_WINDOW_SECONDS, build_analyser
+from analysers import build_analyser
 from analysis import Analyser
 from api_keys import ApiKeys
 from batch_processor import Worker
+from calling import Caller
 from config import Settings, load_settings, settings_without_effect
 from database import Database
 from errors import ServiceError, StartRefused
@@ -27,6 +29,7 @@ from logs import set_up_logs
 from metrics import Metrics
 from middleware import BodyLimit, InboundLimit, KeyCheck, OpenRequests, RequestLog
 from openapi import describe
+from prices import TICKS_PER_USD
 from rate_limiter import SlidingWindow, Window
 from routes import conversations, insights, operations
 from schemas import Bodies
@@ -35,6 +38,7 @@ from shutdown import Shutdown
 from store.conversations import ConversationStore
 from store.figures import FigureStore
 from store.insights import InsightStore
+from store.ledger import Ledger
 from store.work import WorkQueue
 
 if TYPE_CHECKING:
@@ -52,10 +56,16 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     bodies = Bodies(max_text_length=settings.max_text_length)
     database = Database(settings.database_url)
     queue = WorkQueue(database)
-    calls = _build_window(
-        redis, "grok", settings.grok_rate_limit, CALL_WINDOW_SECONDS, fail_open=False
+    calls = _build_window(redis, "grok", settings.grok_rate_limit, 1.0, fail_open=False)
+    analyser = analyser or build_analyser(settings, window=calls)
+    ledger = Ledger(database, daily_budget_ticks=_budget_ticks(settings))
+    caller = Caller(
+        analyser,
+        ledger,
+        max_attempts=settings.grok_max_attempts,
+        on_sent=metrics.call_sent,
+        on_call=metrics.call_ended,
     )
-    analyser = analyser or build_analyser(settings, window=calls, on_call=metrics.called)
     parts = Services(
         settings=settings,
         bodies=bodies,
@@ -67,7 +77,9 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         figures=FigureStore(database),
         queue=queue,
         analyser=analyser,
-        worker=_build_worker(settings, database, queue, analyser, metrics),
+        ledger=ledger,
+        caller=caller,
+        worker=_build_worker(settings, database, queue, ledger, analyser, caller, metrics),
         redis=redis,
     )
     rate = settings.inbound_rate_limit
@@ -118,17 +130,31 @@ def _build_window(
     return RedisWindow(redis, name=name, calls=calls, per=per, otherwise=otherwise)
 
 
+def _budget_ticks(settings: Settings) -> int | None:
+    budget = settings.grok_daily_budget_usd
+    return None if budget is None else int(budget * TICKS_PER_USD)
+
+
 def _build_worker(
-    settings: Settings, database: Database, queue: WorkQueue, analyser: Analyser, metrics: Metrics
+    settings: Settings,
+    database: Database,
+    queue: WorkQueue,
+    ledger: Ledger,
+    analyser: Analyser,
+    caller: Caller,
+    metrics: Metrics,
 ) -> Worker | None:
     if not settings.worker_enabled:
         return None
     return Worker(
         queue,
+        ledger,
         analyser,
+        caller,
         batch_size=settings.batch_size,
         poll_interval=settings.poll_interval,
-        max_attempts=settings.grok_max_attempts,
+        reuse_window=timedelta(seconds=settings.reuse_window),
+        call_seconds=2 * settings.grok_timeout,
         become_worker=database.become_worker,
         alone=database.is_sqlite,
         on_settled=metrics.settled,

@@ -57,6 +57,7 @@ class StoredInsight:
     clusters: list[str]
     confidence: float
     reasoning: str
+    notes: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +225,9 @@ class ConversationStore:
 
     async def find(self, conversation_id: str) -> StoredConversation:
         """Raises NotFound."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(_FIND, {"id": conversation_id})).one_or_none()
+        row = await self._database.read(
+            lambda connection: connection.execute(_FIND, {"id": conversation_id}).one_or_none()
+        )
         if row is None:
             raise no_such_conversation(conversation_id)
         return _to_conversation(row)
@@ -280,7 +282,14 @@ def _sqlite_insert(count: int) -> str:
 _RETRY = (
     update(conversations)
     .where(conversations.c.status == Status.FAILED)
-    .values(status=Status.PENDING.value, attempts=0, deaths=0, not_before=0, last_error=None)
+    .values(
+        status=Status.PENDING.value,
+        attempts=0,
+        deaths=0,
+        alone=False,
+        not_before=0,
+        last_error=None,
+    )
 )
 
 
@@ -343,6 +352,7 @@ def _find_statement() -> Select[*tuple[Any, ...]]:
             insights.c.clusters,
             insights.c.confidence,
             insights.c.reasoning,
+            insights.c.notes,
         )
         .outerjoin(insights, insights.c.conversation_id == columns.id)
         .where(columns.id == bindparam("id"))
@@ -355,7 +365,9 @@ _FIND = _find_statement()
 def _to_conversation(row: Row[*tuple[Any, ...]]) -> StoredConversation:
     insight = None
     if row.insight_id is not None:
-        insight = StoredInsight(row.sentiment_score, row.clusters, row.confidence, row.reasoning)
+        insight = StoredInsight(
+            row.sentiment_score, row.clusters, row.confidence, row.reasoning, row.notes or {}
+        )
     return StoredConversation(
         id=row.id,
         status=Status(row.status),

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -79,6 +79,7 @@ class ListedInsight:
     clusters: list[str]
     confidence: float
     reasoning: str
+    notes: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class InsightStore:
                 columns.clusters,
                 columns.confidence,
                 columns.reasoning,
+                columns.notes,
             )
             .where(*conditions)
             .order_by(columns.timestamp.desc(), columns.id.desc())
@@ -121,11 +123,10 @@ class InsightStore:
         if cursor is not None:
             position = _decode_cursor(cursor)
             page = page.where(tuple_(columns.timestamp, columns.id) < position)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(page)).all()
-            total = await connection.scalar(
-                select(func.count()).select_from(insights).where(*conditions)
-            )
+        count = select(func.count()).select_from(insights).where(*conditions)
+        rows, total = await self._database.read(
+            lambda connection: (connection.execute(page).all(), connection.scalar(count))
+        )
         more = len(rows) > limit
         rows = rows[:limit]
         return InsightPage(
@@ -161,4 +162,5 @@ def _to_insight(row: Row[*tuple[Any, ...]]) -> ListedInsight:
         clusters=row.clusters,
         confidence=row.confidence,
         reasoning=row.reasoning,
+        notes=row.notes or {},
     )

@@ -63,7 +63,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     database = Database(database_url)
     await database.open()
     if not database.is_sqlite:
-        empty = text("TRUNCATE conversations, insights, insight_clusters RESTART IDENTITY")
+        empty = text(
+            "TRUNCATE conversations, insights, insight_clusters, calls, daily_usage"
+            " RESTART IDENTITY"
+        )
         await database.write(lambda connection: connection.execute(empty).rowcount)
     yield database
     await database.close()

@@ -1,10 +1,14 @@
 """Values for tests, each with defaults for all that the test does not speak of."""
 
-from collections.abc import Sequence
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Executable, insert
+from sqlalchemy.util import await_only
 
 from analysis import Analysis, Complete
 from database import Database
@@ -67,7 +71,26 @@ async def accept(
 async def claim_all(
     database: Database, *, limit: int = 1000, lease: timedelta = LEASE
 ) -> list[Claimed]:
-    return await WorkQueue(database).claim(limit, bulk_first=0, lease=lease)
+    """The live lane's first, then the bulk lane's."""
+    return [
+        item
+        for lane in Lane
+        for item in await claim_some(database, lanes=[lane], limit=limit, lease=lease)
+    ]
+
+
+async def claim_some(
+    database: Database,
+    *,
+    limit: int,
+    lanes: Sequence[Lane] = (Lane.LIVE, Lane.BULK),
+    lease: timedelta = LEASE,
+) -> list[Claimed]:
+    """Up to `limit` of the first of the lanes that has any."""
+    claim = await WorkQueue(database).claim(
+        lanes, look=limit, take=lambda waiting: waiting, lease=lease
+    )
+    return claim.items
 
 
 async def claim_one(database: Database, *, lease: timedelta = LEASE) -> Claimed:
@@ -151,6 +174,36 @@ async def insert_insights(database: Database, rows: Sequence[dict[str, Any]]) ->
 
     await database.write(work)
     return [row["conversation_id"] for row in listed]
+
+
+async def scalar(database: Database, statement: Executable) -> Any:
+    """The first column of the first row that a statement finds."""
+    return await database.read(lambda connection: connection.scalar(statement))
+
+
+@asynccontextmanager
+async def open_read(database: Database, statement: Executable) -> AsyncIterator[asyncio.Task[Any]]:
+    """While this is entered a read is under way, which asks before and after; both answers."""
+    loop, begun, over = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def work(connection: Connection) -> list[Any]:
+        before = connection.scalar(statement)
+        if connection.dialect.name == "sqlite":
+            loop.call_soon_threadsafe(begun.set)
+            assert over.wait(20)
+        else:  # in the loop's own thread, on SQLAlchemy's bridge
+            begun.set()
+            await_only(asyncio.to_thread(over.wait, 20))
+        return [before, connection.scalar(statement)]
+
+    task = asyncio.create_task(database.read(work))
+    try:
+        async with asyncio.timeout(20):
+            await begun.wait()
+        yield task
+    finally:
+        over.set()
+        await asyncio.wait([task])
 
 
 async def run_sql(database: Database, *statements: Executable) -> None:

@@ -14,8 +14,8 @@ from store.work import WorkQueue
 from tests.factories import (
     accept,
     analysis,
-    claim_all,
     claim_one,
+    claim_some,
     complete,
     insert_insight,
     new_conversation,
@@ -41,7 +41,7 @@ async def test_conversations_are_counted_by_status_and_lane(
     store, work = ConversationStore(database), WorkQueue(database)
     await store.accept(new_conversations(6), lane=Lane.LIVE)
     await store.accept(new_conversations(3), lane=Lane.BULK)
-    first, second, third, *_ = await claim_all(database, limit=5)
+    first, second, third, *_ = await claim_some(database, limit=5)
     await work.settle(
         [
             (first, Complete(analysis())),
@@ -87,7 +87,7 @@ async def test_the_oldest_that_waits_tells_the_age_of_the_queue(
     age = (await figures.queue()).oldest_pending_seconds
     assert age is not None
     assert 3600 <= age < 3660
-    (claimed,) = await claim_all(database, limit=1)
+    (claimed,) = await claim_some(database, limit=1)
     assert claimed.id == old
     age = (await figures.queue()).oldest_pending_seconds
     assert age is not None
