@@ -56,21 +56,20 @@ async def _judge(grok: RunningGrok) -> None:
     many."""
     counters = await look(grok, "counters")
     ordered = sorted(await look(grok, "arrivals"))
-    assert counters["rate_limited"] == 0
     spans = [later - first for first, later in zip(ordered, ordered[LIMIT:], strict=False)]
     assert min(spans) >= 1.0
+    assert counters["rate_limited"] == 0
 
 
 async def _with_a_second_chance(folder: Path, run: Callable[[Path], Awaitable[None]]) -> None:
     """A machine that is busy with other things holds processes up for longer than the limiter's
     margin, wherever the calls stand. What is wrong by itself is wrong twice."""
-    for chance in ("first", "second"):
-        (folder / chance).mkdir()
-        try:
-            return await run(folder / chance)
-        except AssertionError:
-            if chance == "second":
-                raise
+    (folder / "first").mkdir()
+    try:
+        await run(folder / "first")
+    except AssertionError:
+        (folder / "second").mkdir()
+        await run(folder / "second")
 
 
 async def _outages(grok: RunningGrok) -> Any:
@@ -196,7 +195,7 @@ async def test_a_short_outage_costs_nothing_and_full_speed_is_back_in_five_secon
         ((_, back),) = await until(partial(_outages, grok), within=10, what="Grok back")
         await asyncio.sleep(back + 6.2 - time.monotonic())
         arrivals = [moment for moment in await look(grok, "arrivals") if moment >= back]
-        last_second = [m for m in arrivals if back + 5.0 <= m < back + 6.0]
-        assert len(last_second) >= LIMIT - 1, [round(moment - back, 1) for moment in arrivals]
+        in_a_second = [moment for moment in arrivals if back + 5.0 <= moment < back + 6.0]
+        assert len(in_a_second) >= 0.8 * LIMIT, [round(moment - back, 1) for moment in arrivals]
         await _complete(service, 60 + posted, within=40)
         assert service.count("status = 'failed'") == 0
