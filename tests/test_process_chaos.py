@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 async def test_a_day_of_every_fault_and_many_kills_ends_well_and_is_booked_to_the_tick(
     tmp_path: Path,
 ) -> None:
-    day = await live_through(tmp_path, conversations=200, kills=5, within=60)
+    day = await live_through(tmp_path, conversations=200, kills=4, within=60)
     ledger = day.ledger
     print(f"\n{dict(day.outcomes)}, answers by status: {dict(day.calls)}")
     print(

@@ -174,7 +174,7 @@ async def test_live_conversations_do_not_wait_for_a_backlog(tmp_path: Path) -> N
 async def test_a_short_outage_costs_nothing_and_full_speed_is_back_in_five_seconds(
     tmp_path: Path,
 ) -> None:
-    down_seconds = 6.0
+    down_seconds = 5.0
     async with _service(tmp_path, "--strict-rate", str(LIMIT), "--latency", "0.2") as (
         service,
         grok,
