@@ -71,7 +71,7 @@ def _measure(
         follow(service, backlog)
         cpu = service.cpu_seconds() - cpu
         counters, arrivals = control(grok, "counters"), control(grok, "arrivals")
-        check(report, "calls", name, service, grok)
+        check(report, "calls", name, service, grok, jitter=jitter)
     share = call_rate(arrivals) / LIMIT
     ordered = sorted(arrivals)
     shortest = min(b - a for a, b in zip(ordered, ordered[LIMIT:], strict=False))

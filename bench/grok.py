@@ -13,6 +13,7 @@ from bench.client import Connection, build_request
 from bench.posts import PATH
 from bench.report import Report
 from bench.servers import Server, Servers
+from rate_limiter import WAY_MARGIN_SECONDS
 from tests.fake_grok import GOOD_KEY, RunningGrok, grok_process
 
 LIMIT = 10
@@ -93,8 +94,17 @@ def follow(service: Server, count: int) -> list[tuple[float, int]]:
     return progress
 
 
-def check(report: Report, subject: str, name: str, service: Server, grok: RunningGrok) -> None:
-    """What has to hold in every run, once all is done."""
+def check(
+    report: Report,
+    subject: str,
+    name: str,
+    service: Server,
+    grok: RunningGrok,
+    *,
+    jitter: float = 0.0,
+) -> None:
+    """What has to hold in every run, once all is done; that nothing is refused for the rate, where
+    the ways differ by no more than the service allows for."""
     counts = service.get("/api/v1/stats")["counts"]
     refused = control(grok, "counters")["rate_limited"]
     failed = sum(counts["failed"].values())
@@ -107,7 +117,7 @@ def check(report: Report, subject: str, name: str, service: Server, grok: Runnin
         subject,
         f"429s of our own making, failed, stuck, {name}",
         f"{refused}, {failed}, {stuck}",
-        refused == failed == stuck == 0,
+        failed == stuck == 0 and (refused == 0 or jitter > WAY_MARGIN_SECONDS),
     )
 
 

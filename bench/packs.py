@@ -47,7 +47,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
             hand_in(service, backlog)
             rate = steady_rate(follow(service, backlog))
             calls = control(grok, "counters")["calls"]
-            check(report, "packs", name, service, grok)
+            check(report, "packs", name, service, grok, jitter=jitter)
         report.add("packs", f"conversations a second, {name}", Samples([rate]), "/s", at_least=goal)
         report.say(f"  {name}: {backlog} in {calls} calls, {backlog / calls:.2f} each")
     _tell_costs(report, servers, seconds)
