@@ -1,6 +1,5 @@
 """Settings: every environment variable, read once, checked, frozen. Nobody else reads them."""
 
-import os
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -15,7 +14,6 @@ from vocabulary import BUILT_IN
 
 DEFAULT_CLUSTERS = tuple(BUILT_IN)
 
-SETTINGS_TO_COME = ("RETENTION_DAYS",)
 
 _MANY = 1_000_000
 _DAY = 86_400.0
@@ -88,6 +86,7 @@ class Settings(BaseSettings):
     batch_size: int = Field(10, ge=1, le=1000)
     poll_interval: float = Field(5.0, ge=0.01, le=_DAY)
     worker_enabled: bool = True
+    retention_days: float | None = Field(None, gt=0, le=_MANY)
     max_text_length: int = Field(10_000, ge=1)
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1)
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_api_keys)] = Field(
@@ -149,11 +148,6 @@ class Settings(BaseSettings):
     @property
     def uses_grok(self) -> bool:
         return self.analyzer == "grok" or (self.analyzer == "auto" and self.grok_key is not None)
-
-
-def settings_without_effect() -> list[str]:
-    """Variables that are set in the environment, but that this version does nothing with."""
-    return [name for name in SETTINGS_TO_COME if os.environ.get(name)]
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -11,6 +11,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 # --- the rules ------------------------------------------------------------------------------------
 # They read case-folded text. Most texts hold none of the words that a rule starts from, so what is
@@ -312,6 +313,7 @@ _WORD = re.compile(r"\w+")
 _BLANKS = re.compile(r"[^\S\n]{2,}|\t")
 
 
+@lru_cache(maxsize=256)  # each text is asked about twice: when it is packed, and in the end
 def suspicions(text: str) -> tuple[str, ...]:
     """The rules that the text gives cause for, by name, each once; `()` for an ordinary text."""
     read = _BLANKS.sub(" ", "\n" + "\n".join(_readings(text)))

@@ -17,13 +17,14 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from analysers import build_analyser
-from analysis import Analyser
+from analysis import Analyser, Outcome
 from api_keys import ApiKeys
 from batch_processor import Worker
 from calling import Caller
-from config import Settings, load_settings, settings_without_effect
+from config import Settings, load_settings
 from database import Database
 from errors import ServiceError, StartRefused
+from housekeeping import Housekeeper
 from http_errors import add_error_handlers
 from logs import set_up_logs
 from metrics import Metrics
@@ -36,10 +37,14 @@ from schemas import Bodies
 from services import Services
 from shutdown import Shutdown
 from store.conversations import ConversationStore
+from store.erasure import ErasureStore
 from store.figures import FigureStore
 from store.insights import InsightStore
 from store.ledger import Ledger
-from store.work import WorkQueue
+from store.summaries import SummaryStore
+from store.windows import WindowStore
+from store.work import Claimed, WorkQueue
+from stream import InsightStream
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -66,6 +71,8 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         on_sent=metrics.call_sent,
         on_call=metrics.call_ended,
     )
+    insight_store = InsightStore(database)
+    stream = InsightStream(insight_store)
     parts = Services(
         settings=settings,
         bodies=bodies,
@@ -73,13 +80,17 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         metrics=metrics,
         database=database,
         conversations=ConversationStore(database, on_commit=metrics.committed),
-        insights=InsightStore(database),
+        insights=insight_store,
+        summaries=SummaryStore(database),
+        windows=WindowStore(database),
+        stream=stream,
+        housekeeper=_build_housekeeper(settings, database),
         figures=FigureStore(database),
         queue=queue,
         analyser=analyser,
         ledger=ledger,
         caller=caller,
-        worker=_build_worker(settings, database, queue, ledger, analyser, caller, metrics),
+        worker=_build_worker(settings, database, queue, ledger, analyser, caller, metrics, stream),
         redis=redis,
     )
     rate = settings.inbound_rate_limit
@@ -143,9 +154,15 @@ def _build_worker(
     analyser: Analyser,
     caller: Caller,
     metrics: Metrics,
+    stream: InsightStream,
 ) -> Worker | None:
     if not settings.worker_enabled:
         return None
+
+    def on_settled(claimed: Claimed, outcome: Outcome) -> None:
+        metrics.settled(claimed, outcome)
+        stream.wake()
+
     return Worker(
         queue,
         ledger,
@@ -157,7 +174,18 @@ def _build_worker(
         call_seconds=2 * settings.grok_timeout,
         become_worker=database.become_worker,
         alone=database.is_sqlite,
-        on_settled=metrics.settled,
+        on_settled=on_settled,
+    )
+
+
+def _build_housekeeper(settings: Settings, database: Database) -> Housekeeper | None:
+    if not settings.worker_enabled:
+        return None
+    days = settings.retention_days
+    return Housekeeper(
+        ErasureStore(database),
+        retention=None if days is None else timedelta(days=days),
+        may_work=database.become_worker,
     )
 
 
@@ -168,6 +196,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         grace=parts.settings.shutdown_grace,
         worker=parts.worker,
         open_requests=app.state.open_requests,
+        end_streams=parts.stream.close,
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(parts.database.close)
@@ -184,6 +213,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             stack.push_async_callback(parts.redis.aclose)
         if parts.worker is not None:
             parts.worker.start()
+        if parts.housekeeper is not None:
+            parts.housekeeper.start()
+            stack.push_async_callback(parts.housekeeper.stop)
         stack.push_async_callback(shutdown.finish)
         stack.enter_context(_calm_collector())
         with shutdown.on_signals():
@@ -220,8 +252,6 @@ def _log_start(parts: Services) -> None:
         model=parts.analyser.model,
         worker=settings.worker_enabled,
     )
-    for name in settings_without_effect():
-        log.warning("setting_without_effect", name=name)
     if not parts.api_keys:
         log.warning("api_is_open", reason="API_KEYS is not set: everybody may read and write")
     if parts.analyser.name == "offline":

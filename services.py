@@ -11,13 +11,17 @@ from batch_processor import Worker
 from calling import Caller
 from config import Settings
 from database import Database
+from housekeeping import Housekeeper
 from metrics import Metrics
 from schemas import Bodies
 from store.conversations import ConversationStore
 from store.figures import FigureStore
 from store.insights import InsightStore
 from store.ledger import Ledger
+from store.summaries import SummaryStore
+from store.windows import WindowStore
 from store.work import WorkQueue
+from stream import InsightStream
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`worker` is None in a replica that only serves the API."""
+    """`worker` and `housekeeper` are None in a replica that only serves the API."""
 
     settings: Settings
     bodies: Bodies
@@ -34,12 +38,16 @@ class Services:
     database: Database
     conversations: ConversationStore
     insights: InsightStore
+    summaries: SummaryStore
+    windows: WindowStore
+    stream: InsightStream
     figures: FigureStore
     queue: WorkQueue
     analyser: Analyser
     ledger: Ledger
     caller: Caller
     worker: Worker | None
+    housekeeper: Housekeeper | None
     redis: "Redis | None"
 
     def wake_worker(self) -> None:

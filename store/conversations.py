@@ -11,9 +11,10 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
+    Text,
     bindparam,
     case,
-    delete,
+    cast,
     func,
     select,
     update,
@@ -32,7 +33,9 @@ from models import (
     now_micros,
     to_micros,
 )
+from store.erasure import ErasureStore
 from store.ids import Ids, RunningIds
+from store.rows import read_notes
 
 _ROWS_PER_COMMIT = 2000
 
@@ -114,6 +117,7 @@ class ConversationStore:
     ) -> None:
         """`on_commit` hears the number of rows of each group commit."""
         self._database = database
+        self._erasure = ErasureStore(database)
         self._ids = ids or RunningIds()
         self._on_commit = on_commit
         self._last_created_at = 0
@@ -237,13 +241,8 @@ class ConversationStore:
 
         Raises NotFound.
         """
-        statement = delete(conversations).where(conversations.c.id == conversation_id)
-        erased = await self._database.write(
-            lambda connection: connection.execute(statement).rowcount
-        )
-        if not erased:
+        if not await self._erasure.erase(conversation_id):
             raise no_such_conversation(conversation_id)
-        await self._database.forget_erased()
 
     async def retry(self, conversation_id: str) -> None:
         """Put a failed conversation back in the queue. Raises NotFound, Conflict if not failed."""
@@ -352,7 +351,7 @@ def _find_statement() -> Select[*tuple[Any, ...]]:
             insights.c.clusters,
             insights.c.confidence,
             insights.c.reasoning,
-            insights.c.notes,
+            cast(insights.c.notes, Text).label("notes"),
         )
         .outerjoin(insights, insights.c.conversation_id == columns.id)
         .where(columns.id == bindparam("id"))
@@ -366,7 +365,11 @@ def _to_conversation(row: Row[*tuple[Any, ...]]) -> StoredConversation:
     insight = None
     if row.insight_id is not None:
         insight = StoredInsight(
-            row.sentiment_score, row.clusters, row.confidence, row.reasoning, row.notes or {}
+            row.sentiment_score,
+            row.clusters,
+            row.confidence,
+            row.reasoning,
+            read_notes(row.notes),
         )
     return StoredConversation(
         id=row.id,

@@ -12,8 +12,10 @@ from sqlalchemy import Connection, bindparam, case, insert, select, tuple_, upda
 from analysis import Analysis, Complete, Fail, Outcome, PutBack, Retry
 from database import Database
 from group_commit import GroupCommit
-from models import Lane, Status, conversations, insight_clusters, insights, now_micros
+from models import Lane, Status, conversations, insights, now_micros
+from store import derived
 from store.ledger import EndedCall, count_completed, settle_call
+from store.rows import InsightRow
 
 MAX_DEATHS = 3
 _ROWS_PER_COMMIT = 500
@@ -231,9 +233,7 @@ _HELD = (
 """The fence: those whose row still bears their token. What was erased, rescued or claimed anew does
 not; and until the transaction ends, what does cannot be."""
 
-_ADD_INSIGHTS = insert(insights).returning(
-    insights.c.id, insights.c.conversation_id, insights.c.timestamp
-)
+_ADD_INSIGHTS = insert(insights).returning(insights.c.id, insights.c.conversation_id)
 
 
 def _claim(
@@ -343,15 +343,21 @@ def _add_insights(
         }
         for claimed, outcome in completed.items()
     ]
-    clusters = {claimed.id: outcome.analysis.clusters for claimed, outcome in completed.items()}
-    connection.execute(
-        insert(insight_clusters),
-        [
-            {"cluster": cluster, "timestamp": timestamp, "insight_id": insight_id}
-            for insight_id, conversation_id, timestamp in connection.execute(_ADD_INSIGHTS, rows)
-            for cluster in clusters[conversation_id]
-        ],
-    )
+    derived.take_turn(connection)
+    ids = {id_: insight_id for insight_id, id_ in connection.execute(_ADD_INSIGHTS, rows)}
+    added = [
+        InsightRow(
+            id=ids[claimed.id],
+            timestamp=held[claimed].timestamp,
+            text=held[claimed].text,
+            sentiment_score=outcome.analysis.sentiment_score,
+            confidence=outcome.analysis.confidence,
+            clusters=outcome.analysis.clusters,
+            lane=claimed.lane.value,
+        )
+        for claimed, outcome in completed.items()
+    ]
+    derived.add(connection, added)
 
 
 def _rescue(all_orphaned: bool, connection: Connection) -> Rescued:

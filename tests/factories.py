@@ -12,9 +12,11 @@ from sqlalchemy.util import await_only
 
 from analysis import Analysis, Complete
 from database import Database
-from models import Lane, Status, conversations, insight_clusters, insights, now_micros, to_micros
+from models import Lane, Status, conversations, insights, now_micros, to_micros
+from store import derived
 from store.conversations import ConversationStore, NewConversation
 from store.insights import InsightFilter
+from store.rows import InsightRow
 from store.work import Claimed, WorkQueue
 
 NOON = datetime(2025, 1, 20, 12, tzinfo=UTC)
@@ -158,18 +160,12 @@ async def insert_insights(database: Database, rows: Sequence[dict[str, Any]]) ->
         inserted = connection.execute(
             insert(insights).returning(insights.c.id, insights.c.conversation_id), listed
         )
-        insight_ids = {conversation_id: id_ for id_, conversation_id in inserted}
-        connection.execute(
-            insert(insight_clusters),
-            [
-                {
-                    "cluster": cluster,
-                    "timestamp": row["timestamp"],
-                    "insight_id": insight_ids[row["conversation_id"]],
-                }
-                for row in listed
-                for cluster in row["clusters"]
-            ],
+        ids = {conversation_id: id_ for id_, conversation_id in inserted}
+        for row in listed:
+            row |= {"id": ids[row["conversation_id"]], "lane": Lane.LIVE.value}
+        derived.add(
+            connection,
+            [InsightRow(**{name: row[name] for name in InsightRow._fields}) for row in listed],
         )
 
     await database.write(work)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from config import SETTINGS_TO_COME, Settings
+from config import Settings
 from vocabulary import BUILT_IN, FILLER
 
 ROOT = Path(__file__).parent.parent
@@ -14,11 +14,6 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_every_setting_is_in_the_readme(name: str) -> None:
     assert f"`{name.upper()}`" in README
-
-
-@pytest.mark.parametrize("name", SETTINGS_TO_COME)
-def test_a_setting_to_come_is_told_as_such(name: str) -> None:
-    assert f"`{name}`" in README.partition("## Limits")[2]
 
 
 def test_every_module_is_in_the_architecture() -> None:

@@ -124,3 +124,18 @@ async def test_a_completion_counts_at_once(database: Database, figures: FigureSt
     assert await figures.completions() == Completions(last_minute=0, last_hour=0)
     await complete(database, *new_conversations(3))
     assert await figures.completions() == Completions(last_minute=3, last_hour=3)
+
+
+async def test_the_rate_counts_from_the_first_completion_of_the_last_minute(
+    database: Database,
+) -> None:
+    assert await FigureStore(database).completed_per_second() == 0.0
+    now = from_micros(now_micros())
+    for age in (1, 5, 10, 20, 70):
+        await insert_insight(database, created_at=now - timedelta(seconds=age))
+    assert await FigureStore(database).completed_per_second() == pytest.approx(4 / 20, rel=0.1)
+
+
+async def test_a_first_completion_is_no_flood(database: Database) -> None:
+    await complete(database, *new_conversations(3))
+    assert await FigureStore(database).completed_per_second() == pytest.approx(3, rel=0.1)

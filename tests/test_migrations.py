@@ -40,7 +40,12 @@ def test_migrations_form_one_line_from_the_first() -> None:
 async def test_the_migrated_schema_is_the_one_in_the_models(database: Database) -> None:
     def differences(connection: Connection) -> list[Any]:
         context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
+            connection,
+            opts={
+                "compare_type": True,
+                "compare_server_default": True,
+                "include_name": lambda name, kind, _: kind != "table" or "words" not in name,
+            },
         )
         return list(compare_metadata(context, metadata))
 

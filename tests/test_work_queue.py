@@ -252,9 +252,12 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         "created_at": insight["created_at"],
         "fingerprint": "f" * 32,
         "notes": notes,
+        "sentiment": -1,
     }
     assert from_micros(insight["timestamp"]) == NOON
-    assert sorted(clusters) == [(name, insight["timestamp"], insight["id"]) for name in "ab"]
+    assert sorted(clusters) == [
+        (name, insight["timestamp"], insight["id"], -0.25, 0.5) for name in "ab"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -494,7 +497,7 @@ async def test_a_dropped_result_spoils_none_that_it_is_settled_with(
 
 async def test_the_database_itself_refuses_a_second_insight(database: Database) -> None:
     await complete(database, new_conversation())
-    columns = [column for column in insights.c if column.name != "id"]
+    columns = [column for column in insights.c if column.name not in ("id", "sentiment")]
     copy = insert(insights).from_select([column.name for column in columns], select(*columns))
     with pytest.raises(IntegrityError):
         await run_sql(database, copy)

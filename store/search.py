@@ -1,0 +1,207 @@
+"""The index of words: which insights hold which words, newest first.
+
+Its key says both when and which: the second, and the insight's id. So the newest matches, and those
+in a time range, come out of the index by themselves, also where a word is in every third text.
+
+    SQLite       FTS5 without content, `rowid` is the key. A word that is erased stays in the files
+                 until the parts of the index that it was in are merged: `sweep` does that.
+    PostgreSQL   a `tsvector` for each insight, under a GIN index.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnClause,
+    ColumnElement,
+    Connection,
+    TableClause,
+    bindparam,
+    column,
+    literal_column,
+    table,
+    text,
+)
+
+from store.rows import InsightRow
+from words import Phrase, words_of
+
+SECOND = 1_000_000
+_FIRST_SECOND = -(1 << 32)  # 1833; all before it share a second, as do those after 2106
+_LAST_SECOND = (1 << 33) - 1
+_ID_BITS = 30
+ID_MASK = (1 << _ID_BITS) - 1
+"""More insights than this would need another key."""
+
+_PAGES_PER_STEP = 64
+"""A step of merging holds the writer for some 4 ms."""
+
+
+def second_key(timestamp: int) -> int:
+    """The lowest key of the second that `timestamp` is in."""
+    second = min(max(timestamp // SECOND - _FIRST_SECOND, 0), _LAST_SECOND)
+    return second << _ID_BITS
+
+
+def last_key(timestamp: int) -> int:
+    """The highest key of the second that `timestamp` is in."""
+    return second_key(timestamp) | ID_MASK
+
+
+def first_of_second(key: int) -> int:
+    return key & ~ID_MASK
+
+
+def whole_seconds(start: int, end: int) -> tuple[int, int]:
+    """The keys whose times are surely from `start` to `end`, both inclusive. None are, where the
+    first is above the last."""
+    low, high = second_key(start), last_key(end)
+    if start % SECOND or low >> _ID_BITS in (0, _LAST_SECOND):
+        low += 1 << _ID_BITS
+    if (end + 1) % SECOND or high >> _ID_BITS in (0, _LAST_SECOND):
+        high -= 1 << _ID_BITS
+    return low, high
+
+
+def add(connection: Connection, insights: Iterable[InsightRow]) -> None:
+    """Index insights that are being written in this transaction."""
+    statement = _ADD[connection.dialect.name]
+    connection.execute(statement, _rows(connection, insights))
+
+
+def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
+    """Take insights out of the index that are being erased in this transaction."""
+    connection.execute(_SUBTRACT[connection.dialect.name], _rows(connection, insights))
+
+
+def _rows(connection: Connection, insights: Iterable[InsightRow]) -> list[dict[str, Any]]:
+    as_index_takes = _for_fts if connection.dialect.name == "sqlite" else _for_tsvector
+    rows = [
+        {"key": second_key(each.timestamp) | each.id & ID_MASK, "words": as_index_takes(each.text)}
+        for each in insights
+    ]
+    return sorted(rows, key=lambda row: row["key"])  # FTS5 writes a part of its own otherwise
+
+
+def _for_fts(text: str) -> str:
+    return " ".join(words_of(text))
+
+
+def _for_tsvector(text: str) -> str:
+    """Words are letters and digits, so that none needs escaping."""
+    places: dict[str, list[str]] = {}
+    for place, word in enumerate(words_of(text), start=1):
+        places.setdefault(word, []).append(str(place))
+    return " ".join(f"'{word}':{','.join(found)}" for word, found in places.items())
+
+
+def expression(dialect: str, phrases: Sequence[Phrase]) -> str:
+    """What is asked for, as the database's index takes it."""
+    if dialect == "sqlite":
+        return " AND ".join(f'"{" ".join(phrase)}"' for phrase in phrases)
+    return " & ".join(
+        "(" + " <-> ".join(f"'{word}'" for word in phrase) + ")" for phrase in phrases
+    )
+
+
+def index(dialect: str) -> tuple[TableClause, ColumnClause[int], list[ColumnElement[bool]]]:
+    """The index, its key, and the condition for what holds `:q` from key `:low` to key `:high`."""
+    key: ColumnClause[int] = column("rowid" if dialect == "sqlite" else "key", BigInteger)
+    found = table("insight_words", key)
+    match = text(
+        "insight_words MATCH :q"
+        if dialect == "sqlite"
+        else "insight_words.words @@ CAST(:q AS tsquery)"
+    )
+    of_found = found.c[key.name]
+    between = of_found.between(bindparam("low"), bindparam("high"))
+    return found, of_found, [cast("ColumnElement[bool]", match), between]
+
+
+def id_of(key: ColumnElement[int]) -> ColumnElement[int]:
+    return key.op("&")(literal_column(str(ID_MASK)))
+
+
+_ADD = {
+    "sqlite": text("INSERT INTO insight_words (rowid, words) VALUES (:key, :words)"),
+    "postgresql": text(
+        "INSERT INTO insight_words (key, words) VALUES (:key, CAST(:words AS tsvector))"
+    ),
+}
+_SUBTRACT = {
+    "sqlite": text(
+        "INSERT INTO insight_words (insight_words, rowid, words) VALUES ('delete', :key, :words)"
+    ),
+    "postgresql": text("DELETE FROM insight_words WHERE key = :key"),
+}
+
+
+# --- building -------------------------------------------------------------------------------------
+
+_CREATE = {
+    "sqlite": [
+        "CREATE VIRTUAL TABLE insight_words"
+        " USING fts5(words, content='', columnsize=0, tokenize='ascii')",
+        "CREATE TABLE words_to_sweep (id INTEGER PRIMARY KEY, in_round INTEGER NOT NULL DEFAULT 0)",
+    ],
+    "postgresql": [
+        "CREATE TABLE insight_words (key BIGINT PRIMARY KEY, words TSVECTOR NOT NULL)",
+        "CREATE INDEX idx_insight_words ON insight_words USING gin (words)",
+    ],
+}
+
+
+def create(connection: Connection) -> None:
+    for statement in _CREATE[connection.dialect.name]:
+        connection.execute(text(statement))
+
+
+def clear(connection: Connection) -> None:
+    """Empty the index, so that it can be built anew."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(text("INSERT INTO insight_words (insight_words) VALUES ('delete-all')"))
+    else:
+        connection.execute(text("DELETE FROM insight_words"))
+
+
+# --- sweeping -------------------------------------------------------------------------------------
+
+
+def note_erased(connection: Connection) -> None:
+    """Something is being erased in this transaction: the index is to be swept."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(text("INSERT INTO words_to_sweep DEFAULT VALUES"))
+
+
+def sweep(connection: Connection) -> bool:
+    """Merge a little more of the index where something was erased; whether something is left.
+
+    What is erased while a round of merging is under way may miss it, and is sure to be in the next.
+    """
+    if connection.dialect.name != "sqlite":
+        return False  # PostgreSQL's own vacuum does it
+    if not connection.scalar(text("SELECT count(*) FROM words_to_sweep")):
+        return False
+    if _merge(connection, _PAGES_PER_STEP):
+        return True
+    connection.execute(text("DELETE FROM words_to_sweep WHERE in_round"))
+    if connection.execute(text("UPDATE words_to_sweep SET in_round = 1")).rowcount == 0:
+        return False
+    if _merge(connection, -_PAGES_PER_STEP):
+        return True
+    connection.execute(text("DELETE FROM words_to_sweep"))  # the index is in one part already
+    return False
+
+
+def _merge(connection: Connection, pages: int) -> bool:
+    """Whether there was something to merge: more than one change, as FTS5's documentation has it.
+    With fewer than no pages all parts of the index are taken up, else those begun."""
+    driver = connection.connection.dbapi_connection
+    assert driver is not None
+    before: int = driver.total_changes
+    connection.execute(
+        text("INSERT INTO insight_words (insight_words, rank) VALUES ('merge', :pages)"),
+        {"pages": pages},
+    )
+    return bool(driver.total_changes - before > 1)
