@@ -138,7 +138,7 @@ def _type_fault(body: Any) -> tuple[str, str] | None:
 class SeenRequest:
     """One chat request as it came in."""
 
-    # time.monotonic() when the first byte of it reached the application.
+    # time.monotonic() when the first byte of it was read, and `jitter` later where there is any.
     arrived: float
     # Names in lower case.
     headers: dict[str, str]
@@ -235,6 +235,15 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "seed": int,
 }
 KEPT_REQUESTS = 1000
+
+
+class _Protocol(HttpToolsProtocol):
+    """Notes when a request came in: before the application has had its turn, which may be after
+    that of others."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["arrived"] = time.monotonic()  # type: ignore[typeddict-unknown-key]
 
 
 class FakeGrok:
@@ -360,7 +369,7 @@ class FakeGrok:
         # Requests under way are still in flight afterwards.
         in_flight = self.counters.in_flight
         self.counters = Counters(in_flight=in_flight, max_in_flight=in_flight)
-        # time.monotonic() of every chat request, in the order they came.
+        # time.monotonic() of every chat request, almost in the order they came.
         self.arrivals: list[float] = []
         self.requests: deque[SeenRequest] = deque(maxlen=KEPT_REQUESTS)
         self.bill: list[Billed] = []
@@ -443,7 +452,7 @@ class FakeGrok:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def _protocol(self) -> HttpToolsProtocol:
-        protocol = HttpToolsProtocol(self._config, self._state, app_state={})
+        protocol = _Protocol(self._config, self._state, app_state={})
         protocol.access_log = False
         return protocol
 
@@ -463,9 +472,11 @@ class FakeGrok:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if path == "/v1/chat/completions":
+            arrived = float(scope["arrived"])
             if self.jitter > 0.0:
-                await asyncio.sleep(self._jitter_draw.uniform(0.0, self.jitter))
-            await self._chat(time.monotonic(), scope, receive, send)
+                arrived += self._jitter_draw.uniform(0.0, self.jitter)
+                await asyncio.sleep(arrived - time.monotonic())
+            await self._chat(arrived, scope, receive, send)
         elif path.startswith("/_control/"):
             await self._control(path.removeprefix("/_control/"), scope["method"], receive, send)
         else:

@@ -606,7 +606,6 @@ async def test_jitter_moves_arrivals_and_what_the_strict_rate_admits(caller: Cal
 
     delays = [arrival - before for arrival in caller.grok.arrivals]
     assert max(delays) - min(delays) > 0.1
-    assert delays == sorted(delays)
     assert sorted(response.status_code for response in responses) == [200] + [429] * 19
 
 

@@ -81,7 +81,7 @@ async def test_the_budget_is_never_exceeded_also_over_kills(
     tmp_path: Path, grok: RunningGrok
 ) -> None:
     await steer(grok, "defaults", latency=0.3, bill_abandoned=True)
-    budget = 0.05
+    budget = 0.04
     settings = grok_settings(grok, grok_daily_budget_usd=budget, grok_rate_limit=100)
     async with ServiceProcess(tmp_path, **settings) as service:
         await service.start()

@@ -89,3 +89,12 @@ async def test_no_order_reaches_its_neighbours(tmp_path: Path, grok: RunningGrok
             assert wrong == [], f"obeying {way}"
             assert calls < len(mixed) / 2, "hardly any were packed"
         assert service.count("status = 'failed'") == 0
+        flagged = {
+            text
+            for text, notes in service.query(
+                "SELECT text, notes FROM insights WHERE notes IS NOT NULL"
+            )
+            if json.loads(notes).get("suspected_injection")
+        }
+        assert {text for text in attacks if holds_an_order(text)} <= flagged
+        assert not flagged & set(innocent)
