@@ -87,7 +87,7 @@ def follow(service: Server, count: int) -> list[tuple[float, int]]:
     """Look on until so many are completed or failed: moments, and how many were by then."""
     progress = [(time.monotonic(), 0)]
     while progress[-1][1] < count:
-        time.sleep(0.1)
+        time.sleep(0.25)
         counts = service.get("/api/v1/stats")["counts"]
         done = sum(counts["completed"].values()) + sum(counts["failed"].values())
         progress.append((time.monotonic(), done))

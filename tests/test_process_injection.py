@@ -96,5 +96,5 @@ async def test_no_order_reaches_its_neighbours(tmp_path: Path, grok: RunningGrok
             )
             if json.loads(notes).get("suspected_injection")
         }
-        assert {text for text in attacks if holds_an_order(text)} <= flagged
+        assert {text.strip() for text in attacks if holds_an_order(text)} <= flagged
         assert not flagged & set(innocent)
