@@ -15,8 +15,9 @@ from importing.stops import GivenUp
 
 MAX_OBJECT = 8 * 1024 * 1024
 _ARCHIVE = re.compile(r"\s*window\.YTD\.[\w.]+\s*=\s*")
+_BLANK = re.compile(r"[\s;]*")
 _BETWEEN = re.compile(r"[\s,]*")
-_REPLIED_TO = "replied_to"
+_OPEN, _CLOSE = re.compile(r"\["), re.compile(r"\]")
 
 
 def looks_like_json(head: list[str]) -> bool:
@@ -34,10 +35,12 @@ def read(source: Source, passed_over: PassedOver) -> Iterator[Record]:
     for line, value in values:
         if isinstance(value, Record):
             yield value
-        elif isinstance(value, dict):
-            yield from (Record(line, fields) for fields in _unfold(value))
-        else:
-            yield Record(line, {"value": value}, "is not a JSON object")
+            continue
+        for fields in _unfold(value) if isinstance(value, dict) else [value]:
+            if isinstance(fields, dict):
+                yield Record(line, fields)
+            else:
+                yield Record(line, {"value": fields}, "is not a JSON object")
 
 
 def _is_whole(line: str) -> bool:
@@ -62,105 +65,145 @@ def _lines(source: Source, passed_over: PassedOver) -> Iterator[tuple[int, Any]]
 
 def _documents(source: Source) -> Iterator[tuple[int, Any]]:
     """The elements of an array, or objects one after another over several lines."""
-    decoder = json.JSONDecoder()
-    buffer, place, line = "", 0, 1
-    lines = source.lines
-    ended = False
-    start = True
+    text = _Growing(source)
+    text.skip(_ARCHIVE)
+    text.skip(_BLANK)
+    is_array = text.skip(_OPEN)
     while True:
-        if start and (match := _ARCHIVE.match(buffer)):
-            place = match.end()
-        between = _BETWEEN.match(buffer, place)
-        position = between.end() if between else place
-        if start and buffer[position : position + 1] == "[":
-            line += buffer.count("\n", place, position)
-            place, start = position + 1, False
-            continue
-        if buffer[position:].strip() in ("]", "];"):
-            position = len(buffer)
-        if position < len(buffer):
-            try:
-                value, end = decoder.raw_decode(buffer, position)
-            except ValueError as error:
-                if ended:
-                    where = line + buffer.count("\n", place, position)
-                    raise GivenUp(f"{source.name}: line {where} is not JSON: {error}") from None
-            else:
-                start = False
-                line += buffer.count("\n", place, position)
-                yield line, value
-                line += buffer.count("\n", position, end)
-                place = end
-                continue
-        if ended:
+        text.skip(_BETWEEN)
+        if is_array and text.skip(_CLOSE):
+            text.skip(_BLANK)
+            if not text.at_end():
+                raise GivenUp(f"{source.name}: line {text.line}: more follows after the array")
             return
-        buffer, place = buffer[place:], 0
-        if len(buffer) > MAX_OBJECT:
-            raise GivenUp(
-                f"{source.name}: the JSON value that starts on line {line} is larger than"
-                f" {MAX_OBJECT // 1024 // 1024} MiB. One object a line can be of any length:"
-                " for a page of the X API, jq -c '.data[]' makes them"
-            )
+        if text.at_end():
+            if is_array:
+                raise GivenUp(f"{source.name}: breaks off: its array is not closed")
+            return
+        line = text.line
+        yield line, text.take()
+
+
+class _Growing:
+    """The file's text from where we are, as much of it as is needed. `line` counts from 1."""
+
+    def __init__(self, source: Source) -> None:
+        self._name, self._lines = source.name, source.lines
+        self._decoder = json.JSONDecoder()
+        self._text, self._place, self._ended = "", 0, False
+        self.line = 1
+        self._grow()
+
+    def _grow(self) -> None:
         # Twice as much each time, so that a long value is not started on over and over.
-        wanted = max(65_536, len(buffer))
-        pieces = [buffer]
-        while wanted > 0:
-            more = next(lines, "")
-            if not more:
-                ended = True
-                break
-            pieces.append(more)
-            wanted -= len(more)
-        buffer = "".join(pieces)
+        pieces = [self._text[self._place :]]
+        wanted = max(65_536, min(len(pieces[0]), MAX_OBJECT - len(pieces[0])))
+        while wanted > 0 and (line := next(self._lines, "")):
+            pieces.append(line)
+            wanted -= len(line)
+        self._ended = wanted > 0
+        self._text, self._place = "".join(pieces), 0
+
+    def _go_to(self, place: int) -> None:
+        self.line += self._text.count("\n", self._place, place)
+        self._place = place
+
+    def skip(self, pattern: re.Pattern[str]) -> bool:
+        """Whether there was any of it. May stop at the end of what has been read."""
+        found = pattern.match(self._text, self._place)
+        while found and found.end() == len(self._text) and not self._ended:
+            self._go_to(found.end())
+            self._grow()
+            found = pattern.match(self._text, self._place) or found
+            if found.end() == 0:
+                return True
+        if found:
+            self._go_to(found.end())
+        return bool(found and found[0])
+
+    def at_end(self) -> bool:
+        return self._ended and self._place == len(self._text)
+
+    def take(self) -> Any:
+        """The next value. Raises GivenUp."""
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._place)
+            except RecursionError:
+                raise GivenUp(f"{self._name}: line {self.line} is nested too deep") from None
+            except ValueError as error:
+                if self._ended:
+                    where = f"{self._name}: line {self.line} is not JSON"
+                    raise GivenUp(f"{where}: {getattr(error, 'msg', error)}") from None
+            else:
+                # A number may go on in what has not been read yet.
+                if end < len(self._text) or self._ended:
+                    self._go_to(end)
+                    return value
+            if len(self._text) - self._place > MAX_OBJECT:
+                raise GivenUp(
+                    f"{self._name}: the JSON value that starts on line {self.line} is larger than"
+                    f" {MAX_OBJECT // 1024 // 1024} MiB. A file of one object a line can be of any"
+                    " length: for a page of the X API, jq -c '.data[]' makes one"
+                )
+            self._grow()
 
 
 # --- shapes ---------------------------------------------------------------------------------------
 
 
-def _unfold(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _unfold(value: dict[str, Any]) -> Iterator[Any]:
     """The records within one JSON value: itself, a page of them, or a session's turns."""
     if isinstance(tweet := value.get("tweet"), dict):  # X's archive
         value = tweet
     if isinstance(turns := value.get("dialogContent"), list):
         yield from _session(value, turns)
     elif isinstance(data := value.get("data"), list | dict):  # the X API, version 2
-        includes = value.get("includes")
-        users = includes.get("users", []) if isinstance(includes, dict) else []
-        names = {user.get("id"): user.get("username") for user in users if isinstance(user, dict)}
+        users = _dict(value.get("includes")).get("users")
+        names = {
+            str(user.get("id")): user.get("username")
+            for user in (users if isinstance(users, list) else ())
+            if isinstance(user, dict)
+        }
         for tweet in data if isinstance(data, list) else [data]:
-            if isinstance(tweet, dict):
-                yield _tweet(tweet, names)
+            yield _tweet(tweet, names) if isinstance(tweet, dict) else tweet
     elif isinstance(items := value.get("conversations"), list):
-        yield from (item for item in items if isinstance(item, dict))
+        yield from items
     elif "meta" in value and "text" not in value:  # a page of the X API without a result
         return
     else:
         yield _tweet(value, {})
 
 
-def _tweet(tweet: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _tweet(tweet: dict[str, Any], names: dict[str, Any]) -> dict[str, Any]:
     """With its author's name and what it replies to in fields of their own."""
-    user = tweet.get("user") or tweet.get("author")
-    name = names.get(tweet.get("author_id"))
-    if isinstance(user, dict):
-        name = user.get("username") or user.get("screen_name") or name
+    user = _dict(tweet.get("user")) or _dict(tweet.get("author"))
+    name = user.get("username") or user.get("screen_name")
+    name = name or names.get(str(tweet.get("author_id")))
     found = dict(tweet)
     if name:
         if "author" in found:
             found["author_object"] = found["author"]
         found["author"] = name
-    for reference in tweet.get("referenced_tweets") or ():
-        if isinstance(reference, dict) and reference.get("type") == _REPLIED_TO:
+    references = tweet.get("referenced_tweets")
+    for reference in references if isinstance(references, list) else ():
+        if _dict(reference).get("type") == "replied_to":
             found.setdefault("in_reply_to_tweet_id", reference.get("id"))
     return found
 
 
-def _session(value: dict[str, Any], turns: list[Any]) -> Iterator[dict[str, Any]]:
+def _session(value: dict[str, Any], turns: list[Any]) -> Iterator[Any]:
     """A support conversation with its turns inside; the last may be beside them, with a link."""
-    header = value.get("dialogHeader") or {}
-    last = value.get("agentURL") or {}
+    header, last = _dict(value.get("dialogHeader")), _dict(value.get("agentURL"))
     shared = {"session_id": header.get("sessionID"), "company": header.get("company")}
     for number, turn in enumerate(turns, start=1):
+        if not isinstance(turn, dict):
+            yield turn
+            continue
         who = next((key for key in turn if re.fullmatch(r"(client|agent)\d*", key)), "")
         yield {
             **shared,

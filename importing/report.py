@@ -85,8 +85,8 @@ def account(
         yield f"{rows} with the id of an earlier one and another text: all are kept"
     if tally.known:
         yield (
-            f"{_many(tally.known, 'duplicate')}: the service has the text already, with other"
-            " columns beside it, and keeps what it has"
+            f"{_many(tally.known, 'duplicate')} that the service has already, with other details"
+            " beside the text: it keeps what it has"
         )
     if passed_over.blank:
         yield f"{_many(passed_over.blank, 'blank row')} passed over"

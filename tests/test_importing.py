@@ -115,7 +115,7 @@ def test_broken_bytes_are_marked_and_counted_and_cost_no_row(read: Read) -> None
 
 
 def test_gzip_is_unpacked(read: Read) -> None:
-    assert read(gzip.compress(b"text\nhello\n")).texts == ["hello"]
+    assert read(gzip.compress(b"text\nhello\n", mtime=0)).texts == ["hello"]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_gzip_is_unpacked(read: Read) -> None:
         (b"\n\n", "is empty"),
         (b"PK\x03\x04rest", "save it as CSV"),
         (bytes(range(256)) * 4, "is not text"),
-        (gzip.compress(b"text\nhello\n" * 1000)[:-20], "gzip file is damaged"),
+        (gzip.compress(b"text\nhello\n" * 1000, mtime=0)[:-20], "gzip file is damaged"),
         (b"a,b\n1,2\n", "--text-column"),
     ],
 )
@@ -514,6 +514,28 @@ def test_a_json_array_that_breaks_off_gives_what_came_before(read: Read, tmp_pat
     assert len(seen) == intake.tally.read == 2999
 
 
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        ('[{"text": "a"}, {"text": "b"},', "breaks off"),
+        ('[{"text": "a"}', "breaks off"),
+        ('[{"text": "a"}] {"text": "b"}', "more follows"),
+        ('[{"text": "a"}, oops]', "is not JSON"),
+        ("[" + '{"a":' * 100_000, "nested too deep"),
+        ('{"data": [' + '{"text": "a"},' * 1_200_000 + '{"text": "a"}]}', "jq"),
+    ],
+)
+def test_json_that_is_not_whole_is_told(content: str, advice: str, read: Read) -> None:
+    assert advice in refusal(read, content)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "];\n", "]", " ] \n "])
+def test_json_may_end_in_any_good_way(end: str, read: Read) -> None:
+    start = "[" if "]" in end else ""
+    tweets = ('{"text": "a"}\n, ' if start else '{"text":\n "a"}\n ') * 10_000
+    assert len(read(start + tweets + end).texts) == 10_000
+
+
 @pytest.mark.parametrize("text", ["a\u0000b", "half \ud83d"])
 def test_what_no_database_takes_is_marked_in_json_too(text: str, read: Read) -> None:
     found = read(json.dumps([TWEET | {"text": text, "more": {"deep": [text]}}]))
@@ -679,6 +701,76 @@ def test_whatever_the_links_each_message_is_in_one_conversation(
     numbers = sorted(record.line for item in items for record in item.records)
     assert numbers == list(range(1, len(lines) + 1))
     assert len({json.loads(item.json)["idempotency_key"] for item in items}) == len(items)
+
+
+# --- anything at all ------------------------------------------------------------------------------
+
+_CELLS = st.text(alphabet='ab,;"\n\r\t\\é\x00 1/&', max_size=12)
+_LIKE_CSV = st.lists(st.lists(_CELLS, max_size=5).map(",".join), max_size=12).map("\n".join)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["text", "id", "author", "created_at", "data", "includes", "users", "tweet", "user",
+             "dialogContent", "agentURL", "conversations", "referenced_tweets", "type"]
+        ),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+_LIKE_JSON = st.one_of(
+    st.lists(_VALUES, max_size=5).map(json.dumps),
+    st.lists(_VALUES, max_size=5).map(lambda values: "\n".join(map(json.dumps, values))),
+)
+
+
+@given(
+    content=st.one_of(
+        st.binary(max_size=200),
+        _LIKE_CSV.map(lambda text: ("id,text,author,date,reply_to_id\n" + text).encode()),
+        _LIKE_JSON.map(str.encode),
+    ),
+    conversations=st.booleans(),
+)
+@settings(max_examples=500, deadline=None)
+def test_whatever_a_file_holds_its_rows_are_accounted_for(
+    content: bytes, conversations: bool
+) -> None:
+    tally = Tally()
+    rejected = 0
+
+    def reject(record: Record, reason: str) -> None:
+        nonlocal rejected
+        tally.reject(record, reason)
+        rejected += 1
+
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        items: list[Item] = []
+        try:
+            with (
+                opened(file.name, None) as source,
+                closing(
+                    Intake(
+                        source,
+                        Options(conversations=conversations),
+                        tally=tally,
+                        reject=reject,
+                    )
+                ) as intake,
+            ):
+                items += intake.items()
+        except GivenUp:
+            return
+    rows = sum(len(item.records) for item in items)
+    assert tally.read == rows + tally.duplicates + rejected
+    for item in items:
+        body = json.loads(item.json.decode())
+        assert body["text"].strip()
+        assert body["idempotency_key"].isprintable()
 
 
 # --- the files of others --------------------------------------------------------------------------

@@ -508,6 +508,31 @@ def test_a_service_that_stays_busy_is_given_up(capsys: pytest.CaptureFixture[str
     assert last == "Stopped: the service answers 503: The database is locked.; waited 20 s"
 
 
+def test_batches_that_follow_one_that_was_given_up_are_not_tried(
+    write_csv: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "BATCH_ROWS", 1)
+    service = Scripted(*(busy(503, "5") for _ in range(1000)))
+    assert service.load(write_csv("text\n1\n2\n3\n"), "--patience", "20") == 3
+    assert service.waits == [5] * 4
+    assert service.keys == []
+
+
+def test_an_outage_in_the_middle_is_told_once_and_waited_out(
+    write_csv: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sending, "BATCH_ROWS", 1)
+    outage = [httpx.ConnectError("refused") for _ in range(8)]
+    service = Scripted(httpx.Response(202), *outage)
+    assert service.load(write_csv("text\n1\n2\n3\n")) == 0
+    assert service.waits == [1, 2, 4, 8, 16, 30, 30, 30]
+    err = capsys.readouterr().err
+    assert err.count("waiting up to 600 s") == 1
+    assert err.endswith("It takes rows again, after 121 s.\n")
+
+
 def test_what_was_accepted_before_it_stopped_is_told(
     write_csv: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 SEED = 20250120
 KILLS = 5
-ROWS = 6_000
+ROWS = 4_000
 
 
 def write_tweets(path: Path) -> None:
