@@ -80,8 +80,8 @@ _MENTION_OR_LINK = re.compile(r"https?://\S+|www\.\S+|@\w+")
 _SENTENCE_END = re.compile(r"(?<=[.!?\n])\s+")
 # VADER's time grows with the square of the length, so it gets sentences of at most this length.
 _MAX_SENTENCE = 280
-# Below this many characters the work is done before a thread would have started.
-_INLINE_CHARACTERS = 4000
+# Up to this many characters the work is done before a thread would have started.
+_INLINE_CHARACTERS = 1000
 
 # Frequent words that the two groups do not share.
 _ENGLISH = frozenset(
@@ -147,9 +147,14 @@ class OfflineAnalyser:
         on_sent: Callable[[], None] = lambda: None,
     ) -> Reply:
         on_sent()
-        if sum(map(len, texts)) <= _INLINE_CHARACTERS and "_vader" in self.__dict__:
-            return Reply([self._analyse(text) for text in texts])
-        return Reply(await asyncio.to_thread(lambda: [self._analyse(text) for text in texts]))
+        return Reply([await self._analyse_aside(text) for text in texts])
+
+    async def _analyse_aside(self, text: str) -> Analysis:
+        """So that whoever waits for the process gets his turn between two texts at the latest."""
+        if len(text) > _INLINE_CHARACTERS or "_vader" not in self.__dict__:
+            return await asyncio.to_thread(self._analyse, text)
+        await asyncio.sleep(0)
+        return self._analyse(text)
 
     @cached_property
     def _vader(self) -> "SentimentIntensityAnalyzer":

@@ -37,7 +37,9 @@ from store.erasure import ErasureStore
 from store.ids import Ids, RunningIds
 from store.rows import read_notes
 
-_ROWS_PER_COMMIT = 2000
+_ROWS_PER_COMMIT = 500
+_FEW_ROWS = 10
+"""What hands in no more than this does not wait behind an import, but for one commit of it."""
 
 
 class NewConversation(NamedTuple):
@@ -125,6 +127,7 @@ class ConversationStore:
             self._store_group,
             weigh=lambda submission: len(submission.items),
             max_weight=_ROWS_PER_COMMIT,
+            urgent=lambda submission: len(submission.items) <= _FEW_ROWS,
         )
 
     # --- accept -------------------------------------------------------------------------------
