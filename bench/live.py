@@ -1,8 +1,8 @@
 """live: how long live conversations wait during a backlog, five of them a second.
 
-Default settings, a strict Grok of 0.6 s, a backlog that does not end meanwhile. A conversation's
-wait is from its 202 being due until its insight is stored, less Grok's own 0.6 s, both as the
-database has them. The backlog is to move at its floor or better: a fifth of the calls.
+Default settings, a strict Grok of 0.6 s, a backlog that does not end meanwhile. A conversation
+waits from its being stored until its insight is, as the database has them; Grok's own 0.6 s are
+taken off. The backlog is to move at its floor or better: a fifth of the calls.
 """
 
 import sqlite3
