@@ -16,11 +16,11 @@ import structlog
 log = structlog.get_logger(__name__)
 
 FAILURES_TO_OPEN = 5
-FIRST_GAPS_SECONDS = (1.0, 2.0, 4.0)
+FIRST_GAPS_SECONDS = (1.0, 2.0, 3.0)
 LONGEST_GAP_SECONDS = 60.0
-GAP_OF_OUTAGE = 1 / 15
+GAP_OF_OUTAGE = 1 / 20
 """After the first gaps, the next is at most this part of the time that the outage has lasted: so
-its end is noticed after a fifteenth of its length at most."""
+its end is noticed after a twentieth of its length at most."""
 
 
 Begun = NewType("Begun", int)

@@ -132,7 +132,7 @@ def probes(breaker: Breaker, clock: Clock, count: int) -> list[float]:
 def test_an_outage_is_probed_ever_more_rarely(breaker: Breaker, clock: Clock) -> None:
     open_by_failures(breaker)
     waits = probes(breaker, clock, 300)
-    assert waits[:3] == [1.0, 2.0, 4.0]
+    assert waits[:3] == [1.0, 2.0, 3.0]
     assert waits == sorted(waits)
     assert waits[-1] == LONGEST_GAP_SECONDS == 60.0
 
@@ -144,7 +144,7 @@ def test_the_end_of_an_outage_is_noticed_after_a_small_part_of_its_length(
     began = clock.now
     for _ in range(100):
         (wait,) = probes(breaker, clock, 1)
-        assert wait <= max(4.0, (clock.now - began) / 15)
+        assert wait <= max(3.0, (clock.now - began) / 20)
 
 
 def test_what_a_person_must_mend_is_probed_once_a_minute(breaker: Breaker, clock: Clock) -> None:
@@ -299,7 +299,7 @@ def test_opening_and_closing_are_logged_once_each(breaker: Breaker, clock: Clock
     (closed,) = log.named("breaker_closed")
     assert opened["reason"] == "HTTP 503"
     assert opened["next_probe_seconds"] == 1.0
-    assert closed["seconds"] == 7.0
+    assert closed["seconds"] == 6.0
 
 
 EVENTS = st.sampled_from(["begin", "succeeded", "failed", "blocked", "passed_over", "later"])
