@@ -131,7 +131,7 @@ def probes(breaker: Breaker, clock: Clock, count: int) -> list[float]:
 
 def test_an_outage_is_probed_ever_more_rarely(breaker: Breaker, clock: Clock) -> None:
     open_by_failures(breaker)
-    waits = probes(breaker, clock, 300)
+    waits = [round(wait, 6) for wait in probes(breaker, clock, 300)]
     assert waits[:3] == [1.0, 2.0, 3.0]
     assert waits == sorted(waits)
     assert waits[-1] == LONGEST_GAP_SECONDS == 60.0
