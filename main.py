@@ -28,7 +28,7 @@ from metrics import Metrics
 from middleware import BodyLimit, InboundLimit, KeyCheck, OpenRequests, RequestLog
 from openapi import describe
 from rate_limiter import SlidingWindow, Window
-from routes import conversations, insights, operations
+from routes import conversations, dashboard, insights, operations
 from schemas import Bodies
 from services import Services
 from shutdown import Shutdown
@@ -89,7 +89,13 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     app.state.services = parts
     app.state.open_requests = open_requests
     # Not `include_router`: one flat list, ours first, is matched faster than a tree.
-    for router in (operations.router, insights.router, conversations.router, conversations.intake):
+    for router in (
+        dashboard.router,
+        operations.router,
+        insights.router,
+        conversations.router,
+        conversations.intake,
+    ):
         app.router.routes[:0] = router.routes
     add_error_handlers(app)
     describe(app, bodies, limited=bool(rate), with_keys=bool(parts.api_keys))
