@@ -2,12 +2,11 @@
 
 Knows nothing of conversations.
 
-    SQLite       `sqlite_file.py`: every write waits its turn for one connection.
+    SQLite       `sqlite_file.py`: every write waits its turn for one connection, a few read.
     PostgreSQL   one pool for reading and writing; several processes side by side.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -17,10 +16,9 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-import sqlite_file
-from database_errors import cause_of, is_lock, translated_errors
+from database_errors import cause_of, translated_errors
 from errors import StartRefused, Unavailable
 from models import SCHEMA_REVISION
 from sqlite_file import SqliteFile
@@ -48,22 +46,24 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._file = SqliteFile(self.url) if self.is_sqlite else None
-        self._engine = (
-            self._file.reader
-            if self._file
-            else create_async_engine(
-                self.url,
-                hide_parameters=True,  # errors are logged, texts are not
-                pool_size=_POSTGRES_CONNECTIONS,
-                max_overflow=0,
-                pool_pre_ping=True,
-                pool_timeout=_POSTGRES_CONNECT_SECONDS,
-                connect_args={
-                    "timeout": _POSTGRES_CONNECT_SECONDS,
-                    "command_timeout": _POSTGRES_STATEMENT_SECONDS,
-                },
-            )
+        self._file: SqliteFile | None = None
+        if self.is_sqlite:
+            self._file = SqliteFile(self.url)
+            return
+        self._engine = create_async_engine(
+            self.url,
+            hide_parameters=True,  # errors are logged, texts are not
+            pool_size=_POSTGRES_CONNECTIONS,
+            max_overflow=0,
+            pool_pre_ping=True,
+            pool_timeout=_POSTGRES_CONNECT_SECONDS,
+            connect_args={
+                "timeout": _POSTGRES_CONNECT_SECONDS,
+                "command_timeout": _POSTGRES_STATEMENT_SECONDS,
+            },
+        )
+        self._snapshots = self._engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
 
     # --- life ---------------------------------------------------------------------------------
@@ -93,17 +93,12 @@ class Database:
             await self.write(_upgrade)
 
     async def _connect(self) -> None:
-        """See that a connection can be had. Several processes may be making a new SQLite file:
-        the switch to WAL then fails at once instead of waiting for its turn."""
-        deadline = time.monotonic() + sqlite_file.BUSY_TIMEOUT_SECONDS
-        while True:
-            try:
-                async with self._engine.connect():
-                    return
-            except DBAPIError as error:
-                if not is_lock(error) or time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(0.02)
+        """See that a connection can be had."""
+        if self._file:
+            await self._file.connect()
+        else:
+            async with self._engine.connect():
+                pass
 
     async def close(self) -> None:
         if self._file:
@@ -113,11 +108,15 @@ class Database:
 
     # --- transactions -------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """On SQLite a snapshot: several statements inside see the same state."""
-        async with self._transaction() as connection:
-            yield connection
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """What `work` makes of one snapshot: all its statements see the same state.
+
+        It is an ordinary function that changes nothing. On SQLite it runs in a reader's thread.
+        """
+        if self._file:
+            return await self._file.read(work)
+        async with self._transaction(self._snapshots) as connection:
+            return await connection.run_sync(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction and give what it gives: then what it did is on disk.
@@ -127,13 +126,13 @@ class Database:
         """
         if self._file:
             return await self._file.write(work)
-        async with self._transaction() as connection:
+        async with self._transaction(self._engine) as connection:
             return await connection.run_sync(work)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         with translated_errors():
-            async with self._engine.connect() as connection:
+            async with engine.connect() as connection:
                 try:
                     async with connection.begin():
                         yield connection

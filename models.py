@@ -13,17 +13,19 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Computed,
     Double,
     ForeignKey,
     Index,
     Integer,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
 )
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
 
 
@@ -121,12 +123,21 @@ insights = Table(
     # 1 USD is 10,000,000,000 ticks, as xAI bills them.
     Column("cost_usd_ticks", BigInteger, nullable=False, server_default="0"),
     Column("created_at", Micros, nullable=False),
+    # 1 positive, 0 neutral, -1 negative.
+    Column(
+        "sentiment",
+        SmallInteger,
+        Computed(
+            "CASE WHEN sentiment_score > 0.1 THEN 1 WHEN sentiment_score < -0.1 THEN -1 ELSE 0 END",
+            persisted=True,  # but not on SQLite, which can add such a column only so
+        ),
+    ),
     # One insight per conversation, whatever happens.
     Index("idx_insight_conversation_id", "conversation_id", unique=True),
-    Index("idx_insight_timestamp", "timestamp", "id"),
-    Index("idx_insight_sentiment", "sentiment_score", "timestamp"),
-    Index("idx_insight_confidence", "confidence", "timestamp"),
-    Index("idx_insight_author", "author", "timestamp", "id"),
+    # Counting and picking a page needs no more than is in these.
+    Index("idx_insight_timestamp", "timestamp", "id", "sentiment_score", "confidence"),
+    Index("idx_insight_sentiment", "sentiment", "confidence", "timestamp", "id", "sentiment_score"),
+    Index("idx_insight_author", "author", "timestamp", "id", "sentiment_score", "confidence"),
     Index("idx_insight_created_at", "created_at"),
     sqlite_autoincrement=True,  # an id is never given twice, also after the newest row is erased
 )
@@ -142,7 +153,36 @@ insight_clusters = Table(
         ForeignKey("insights.id", ondelete="CASCADE"),
         primary_key=True,
     ),
+    Column("sentiment_score", Double, nullable=False),
+    Column("confidence", Double, nullable=False),
     Index("idx_cluster_insight_id", "insight_id"),
     sqlite_with_rowid=False,
 )
 """Which insights a cluster holds, newest first within the cluster by its key."""
+
+insight_tallies = Table(
+    "insight_tallies",
+    metadata,
+    # A cluster's name, or empty for all insights together.
+    Column("cluster", String(64), primary_key=True),
+    Column("grain", SmallInteger, primary_key=True),
+    # The start of the hour or day.
+    Column("bucket", Micros, primary_key=True),
+    Column("step", SmallInteger, primary_key=True),
+    *(
+        Column(f"{sentiment}{what}", kind, nullable=False)
+        for sentiment in ("positive", "neutral", "negative")
+        for what, kind in (("", Integer), ("_score", BigInteger), ("_confidence", BigInteger))
+    ),
+    sqlite_with_rowid=False,
+)
+"""How many insights, and the sums of their scores and confidences, by hour and by day: see
+`store/tallies.py`."""
+
+completed_counts = Table(
+    "completed_counts",
+    metadata,
+    Column("lane", String(4), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+"""How many conversations are completed, so that nobody needs to count them."""

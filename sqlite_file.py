@@ -1,7 +1,7 @@
 """A database in one file: one connection that writes, a few that read.
 
-The writer has a thread of its own, and a whole transaction is one visit to it. Reading is done
-through aiosqlite. See docs/decisions/0007-a-thread-for-the-sqlite-writer.md for the figures.
+The writer has a thread of its own and the readers share a few; a whole transaction is one visit to
+one of them. See docs/decisions/0007-threads-for-sqlite.md for the figures.
 """
 
 import asyncio
@@ -9,17 +9,16 @@ import fcntl
 import random
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-import aiosqlite
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from database_errors import is_lock, translated_errors
 from errors import Unavailable
@@ -47,10 +46,53 @@ class SqliteFile:
         self._path = url.database
         self._lock_file: IO[bytes] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
-        self._writer = _writing_engine(url)
+        # From then on `_begin_writing` waits, SQLite does not.
+        self._writer = _engine(url, "PRAGMA busy_timeout=0")
         self._connection: Connection | None = None
         self._log_to_fold = True  # what a process that died had erased may still be in there
-        self.reader = _reading_engine(url)
+        self._reading_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
+        self._reader = _engine(url, "PRAGMA query_only=ON")
+        self._idle_readers: deque[Connection] = deque()
+
+    async def connect(self) -> None:
+        """See that a connection can be had. Several processes may be making a new file: the switch
+        to WAL then fails at once instead of waiting for its turn."""
+        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+        while True:
+            try:
+                # Kept open: the last one to close a file empties its log, under an exclusive lock.
+                self._idle_readers.append(await asyncio.to_thread(self._reader.connect))
+                return
+            except DBAPIError as error:
+                if not is_lock(error) or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.02)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """`work` in a snapshot: all its statements see the same state. Who is cancelled has only
+        stopped waiting."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._reading_threads, self._in_snapshot, work
+        )
+
+    def _in_snapshot(self, work: Callable[[Connection], T]) -> T:
+        with translated_errors():
+            try:
+                connection = self._idle_readers.pop()
+            except IndexError:
+                connection = self._reader.connect()
+            try:
+                with connection.begin():
+                    _on_driver(connection, "BEGIN")
+                    return work(connection)
+            except (DBAPIError, sqlite3.Error):
+                connection.invalidate()  # see `_in_transaction`
+                raise
+            finally:
+                if connection.invalidated:
+                    connection.close()
+                else:
+                    self._idle_readers.append(connection)
 
     async def write(self, work: Callable[[Connection], T], *, rebuilding: bool = False) -> T:
         """`work` in a transaction of its own, after all that were asked for before.
@@ -118,11 +160,16 @@ class SqliteFile:
             self._log_to_fold = bool(busy)
 
     async def close(self) -> None:
-        await self.reader.dispose()
+        await asyncio.to_thread(self._close_readers)
         await asyncio.to_thread(self._close_writer)
         if self._lock_file is not None:
             self._lock_file.close()
             self._lock_file = None
+
+    def _close_readers(self) -> None:
+        self._reading_threads.shutdown()  # waits for what is in them
+        while self._idle_readers:
+            self._idle_readers.pop().close()
 
     def _close_writer(self) -> None:
         self._thread.shutdown()  # waits for what is in it
@@ -157,47 +204,26 @@ class SqliteFile:
         return True
 
 
-def _reading_engine(url: URL) -> AsyncEngine:
-    engine = create_async_engine(
-        url,
-        hide_parameters=True,  # errors are logged, texts are not
-        pool_size=_READERS,
-        max_overflow=0,
-        pool_reset_on_return=None,  # each transaction ends where it began
-        # The driver must not begin transactions of its own.
-        connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_SECONDS},
-    )
-    event.listen(engine.sync_engine, "connect", _set_pragmas)
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Connection) -> None:
-        # Straight at the driver: a third of the thread hand-overs of `exec_driver_sql`.
-        connection.connection.run_async(_begin_reading)
-
-    @event.listens_for(engine.sync_engine, "invalidate")
-    def end_transaction(connection: Any, _record: Any, _error: Any) -> None:
-        # Closing alone leaves it open for as long as anything refers to one of its cursors.
-        with suppress(sqlite3.Error, ValueError):
-            connection.run_async(lambda driver: driver.rollback())
-
-    return engine
-
-
-async def _begin_reading(driver: aiosqlite.Connection) -> None:
-    await driver.execute("BEGIN")
-
-
-def _writing_engine(url: URL) -> Engine:
+def _engine(url: URL, last_pragma: str) -> Engine:
+    """Its connections may wander between threads, and begin no transactions of their own."""
     engine = create_engine(
         url.set(drivername="sqlite"),
-        hide_parameters=True,
-        pool_size=1,
-        max_overflow=0,
-        pool_reset_on_return=None,
-        # `_begin_writing` waits, SQLite does not.
-        connect_args={"isolation_level": None, "timeout": 0.0, "check_same_thread": False},
+        hide_parameters=True,  # errors are logged, texts are not
+        poolclass=NullPool,  # connections are kept here
+        connect_args={
+            "isolation_level": None,
+            "timeout": BUSY_TIMEOUT_SECONDS,
+            "check_same_thread": False,
+        },
     )
-    event.listen(engine, "connect", _set_pragmas)
+
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: DBAPIConnection, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in (*_PRAGMAS, last_pragma):
+            cursor.execute(pragma)
+        cursor.close()
+
     return engine
 
 
@@ -222,10 +248,3 @@ def _on_driver(connection: Connection, statement: str) -> list[Any]:
     driver = connection.connection.dbapi_connection
     assert isinstance(driver, sqlite3.Connection)
     return driver.execute(statement).fetchall()
-
-
-def _set_pragmas(connection: DBAPIConnection, _record: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in _PRAGMAS:
-        cursor.execute(pragma)
-    cursor.close()

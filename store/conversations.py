@@ -32,6 +32,7 @@ from models import (
     now_micros,
     to_micros,
 )
+from store import derived
 from store.ids import Ids, RunningIds
 
 _ROWS_PER_COMMIT = 2000
@@ -224,8 +225,9 @@ class ConversationStore:
 
     async def find(self, conversation_id: str) -> StoredConversation:
         """Raises NotFound."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(_FIND, {"id": conversation_id})).one_or_none()
+        row = await self._database.read(
+            lambda connection: connection.execute(_FIND, {"id": conversation_id}).one_or_none()
+        )
         if row is None:
             raise no_such_conversation(conversation_id)
         return _to_conversation(row)
@@ -235,11 +237,7 @@ class ConversationStore:
 
         Raises NotFound.
         """
-        statement = delete(conversations).where(conversations.c.id == conversation_id)
-        erased = await self._database.write(
-            lambda connection: connection.execute(statement).rowcount
-        )
-        if not erased:
+        if not await self._database.write(partial(_erase, conversation_id)):
             raise no_such_conversation(conversation_id)
         await self._database.forget_erased()
 
@@ -275,6 +273,18 @@ def _sqlite_insert(count: int) -> str:
     row = f"({', '.join('?' * len(_NewRow._fields))})"
     values = ", ".join([row] * count)
     return f"INSERT INTO conversations ({columns}) VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608
+
+
+def _erase(conversation_id: str, connection: Connection) -> bool:
+    """Whether it was there. Its row is locked first: then no result of it can be written any more,
+    and of two who erase it only one takes it out of the tallies."""
+    columns = conversations.c
+    locked = select(columns.id).where(columns.id == conversation_id).with_for_update()
+    if connection.scalar(locked) is None:
+        return False
+    derived.subtract(connection, [conversation_id])
+    connection.execute(delete(conversations).where(columns.id == conversation_id))
+    return True
 
 
 _RETRY = (

@@ -4,8 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, case, func, select
 
 from database import Database
 from models import Lane, Status, conversations, insights, now_micros
@@ -38,21 +37,11 @@ class FigureStore:
         self._rate_known_until = 0.0
 
     async def queue(self) -> QueueFigures:
-        columns = conversations.c
-        counted = select(columns.status, columns.lane, func.count()).group_by(
-            columns.status, columns.lane
-        )
-        async with self._database.read() as connection:
-            counts = {(status, lane): 0 for status in Status for lane in Lane}
-            for status, lane, count in await connection.execute(counted):
-                counts[Status(status), Lane(lane)] = count
-            age = await _oldest_pending(connection)
-        return QueueFigures(counts, age)
+        return await self._database.read(_queue)
 
     async def oldest_pending_seconds(self) -> float | None:
         """Age of the oldest that waits; None when none does."""
-        async with self._database.read() as connection:
-            return await _oldest_pending(connection)
+        return await self._database.read(_oldest_pending)
 
     async def completed_per_second(self) -> float:
         """Over the last minute; 0.0 where nothing was. Up to a second old, as it is asked often."""
@@ -67,9 +56,21 @@ class FigureStore:
         recent = select(
             func.count(case((columns.created_at > now - MINUTE, 1))), func.count()
         ).where(columns.created_at > now - HOUR)
-        async with self._database.read() as connection:
-            last_minute, last_hour = (await connection.execute(recent)).one()
-        return Completions(last_minute, last_hour)
+        return Completions(
+            *await self._database.read(lambda connection: connection.execute(recent).one())
+        )
+
+
+_COUNTED = select(conversations.c.status, conversations.c.lane, func.count()).group_by(
+    conversations.c.status, conversations.c.lane
+)
+
+
+def _queue(connection: Connection) -> QueueFigures:
+    counts = {(status, lane): 0 for status in Status for lane in Lane}
+    for status, lane, count in connection.execute(_COUNTED):
+        counts[Status(status), Lane(lane)] = count
+    return QueueFigures(counts, _oldest_pending(connection))
 
 
 _OLDEST = select(func.min(conversations.c.created_at)).where(
@@ -77,6 +78,6 @@ _OLDEST = select(func.min(conversations.c.created_at)).where(
 )
 
 
-async def _oldest_pending(connection: AsyncConnection) -> float | None:
-    since = await connection.scalar(_OLDEST)
+def _oldest_pending(connection: Connection) -> float | None:
+    since = connection.scalar(_OLDEST)
     return None if since is None else max(0.0, (now_micros() - since) / 1e6)

@@ -121,11 +121,10 @@ class InsightStore:
         if cursor is not None:
             position = _decode_cursor(cursor)
             page = page.where(tuple_(columns.timestamp, columns.id) < position)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(page)).all()
-            total = await connection.scalar(
-                select(func.count()).select_from(insights).where(*conditions)
-            )
+        count = select(func.count()).select_from(insights).where(*conditions)
+        rows, total = await self._database.read(
+            lambda connection: (connection.execute(page).all(), connection.scalar(count))
+        )
         more = len(rows) > limit
         rows = rows[:limit]
         return InsightPage(

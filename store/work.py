@@ -12,7 +12,9 @@ from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 from analysis import Analysis, Complete, Fail, Outcome, PutBack, Retry
 from database import Database
 from group_commit import GroupCommit
-from models import Lane, Status, conversations, insight_clusters, insights, now_micros
+from models import Lane, Status, conversations, insights, now_micros
+from store import derived
+from store.rows import InsightRow
 
 MAX_DEATHS = 3
 _ROWS_PER_COMMIT = 500
@@ -147,9 +149,7 @@ _HELD = (
 """The fence: those whose row still bears their token. What was erased, rescued or claimed anew does
 not; and until the transaction ends, what does cannot be."""
 
-_ADD_INSIGHTS = insert(insights).returning(
-    insights.c.id, insights.c.conversation_id, insights.c.timestamp
-)
+_ADD_INSIGHTS = insert(insights).returning(insights.c.id, insights.c.conversation_id)
 
 
 def _claim(limit: int, bulk_first: int, lease: timedelta, connection: Connection) -> list[Claimed]:
@@ -243,15 +243,20 @@ def _add_insights(
         }
         for claimed, analysis in completed.items()
     ]
-    clusters = {claimed.id: analysis.clusters for claimed, analysis in completed.items()}
-    connection.execute(
-        insert(insight_clusters),
-        [
-            {"cluster": cluster, "timestamp": timestamp, "insight_id": insight_id}
-            for insight_id, conversation_id, timestamp in connection.execute(_ADD_INSIGHTS, rows)
-            for cluster in clusters[conversation_id]
-        ],
-    )
+    ids = {id_: insight_id for insight_id, id_ in connection.execute(_ADD_INSIGHTS, rows)}
+    added = [
+        InsightRow(
+            id=ids[claimed.id],
+            timestamp=held[claimed].timestamp,
+            text=held[claimed].text,
+            sentiment_score=analysis.sentiment_score,
+            confidence=analysis.confidence,
+            clusters=analysis.clusters,
+            lane=claimed.lane.value,
+        )
+        for claimed, analysis in completed.items()
+    ]
+    derived.add(connection, added)
 
 
 def _rescue(all_orphaned: bool, connection: Connection) -> Rescued:

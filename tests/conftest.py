@@ -17,6 +17,7 @@ from config import Settings, load_settings
 from database import Database
 from logs import set_up_logs
 from main import create_app
+from models import metadata
 from tests.servers import postgres_database, postgres_server, redis_server
 
 
@@ -63,7 +64,8 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     database = Database(database_url)
     await database.open()
     if not database.is_sqlite:
-        empty = text("TRUNCATE conversations, insights, insight_clusters RESTART IDENTITY")
+        tables = ", ".join([*metadata.tables, "insight_words"])
+        empty = text(f"TRUNCATE {tables} RESTART IDENTITY")
         await database.write(lambda connection: connection.execute(empty).rowcount)
     yield database
     await database.close()

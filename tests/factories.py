@@ -1,16 +1,22 @@
 """Values for tests, each with defaults for all that the test does not speak of."""
 
-from collections.abc import Sequence
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Executable, insert
+from sqlalchemy.util import await_only
 
 from analysis import Analysis, Complete
 from database import Database
-from models import Lane, Status, conversations, insight_clusters, insights, now_micros, to_micros
+from models import Lane, Status, conversations, insights, now_micros, to_micros
+from store import derived
 from store.conversations import ConversationStore, NewConversation
 from store.insights import InsightFilter
+from store.rows import InsightRow
 from store.work import Claimed, WorkQueue
 
 NOON = datetime(2025, 1, 20, 12, tzinfo=UTC)
@@ -135,22 +141,46 @@ async def insert_insights(database: Database, rows: Sequence[dict[str, Any]]) ->
         inserted = connection.execute(
             insert(insights).returning(insights.c.id, insights.c.conversation_id), listed
         )
-        insight_ids = {conversation_id: id_ for id_, conversation_id in inserted}
-        connection.execute(
-            insert(insight_clusters),
-            [
-                {
-                    "cluster": cluster,
-                    "timestamp": row["timestamp"],
-                    "insight_id": insight_ids[row["conversation_id"]],
-                }
-                for row in listed
-                for cluster in row["clusters"]
-            ],
+        ids = {conversation_id: id_ for id_, conversation_id in inserted}
+        for row in listed:
+            row |= {"id": ids[row["conversation_id"]], "lane": Lane.LIVE.value}
+        derived.add(
+            connection,
+            [InsightRow(**{name: row[name] for name in InsightRow._fields}) for row in listed],
         )
 
     await database.write(work)
     return [row["conversation_id"] for row in listed]
+
+
+async def scalar(database: Database, statement: Executable) -> Any:
+    """The first column of the first row that a statement finds."""
+    return await database.read(lambda connection: connection.scalar(statement))
+
+
+@asynccontextmanager
+async def open_read(database: Database, statement: Executable) -> AsyncIterator[asyncio.Task[Any]]:
+    """While this is entered a read is under way, which asks before and after; both answers."""
+    loop, begun, over = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def work(connection: Connection) -> list[Any]:
+        before = connection.scalar(statement)
+        if connection.dialect.name == "sqlite":
+            loop.call_soon_threadsafe(begun.set)
+            assert over.wait(20)
+        else:  # in the loop's own thread, on SQLAlchemy's bridge
+            begun.set()
+            await_only(asyncio.to_thread(over.wait, 20))
+        return [before, connection.scalar(statement)]
+
+    task = asyncio.create_task(database.read(work))
+    try:
+        async with asyncio.timeout(20):
+            await begun.wait()
+        yield task
+    finally:
+        over.set()
+        await asyncio.wait([task])
 
 
 async def run_sql(database: Database, *statements: Executable) -> None:

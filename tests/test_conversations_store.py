@@ -34,6 +34,8 @@ from tests.factories import (
     keyed_conversation,
     new_conversation,
     new_conversations,
+    open_read,
+    scalar,
 )
 
 
@@ -52,8 +54,7 @@ async def other_database(database: Database, database_url: str) -> AsyncIterator
 
 
 async def count(database: Database, table: Any = conversations) -> int:
-    async with database.read() as connection:
-        return await connection.scalar(select(func.count()).select_from(table)) or 0
+    return int(await scalar(database, select(func.count()).select_from(table)))
 
 
 def what_the_database_chokes_on(database: Database) -> NewConversation:
@@ -189,15 +190,13 @@ async def test_conversations_keep_their_order_when_the_clock_stands_still_or_goe
     times = iter([5000, 5000, 5000, 4000, 3000, 6000])
     monkeypatch.setattr("store.conversations.now_micros", lambda: next(times))
     ids = await store.accept(new_conversations(6), lane=Lane.BULK)
-    async with database.read() as connection:
-        found = await connection.execute(
-            select(conversations.c.id, conversations.c.created_at).order_by(
-                conversations.c.created_at
-            )
-        )
-        assert [tuple(row) for row in found] == list(
-            zip(ids, [5000, 5001, 5002, 5003, 5004, 6000], strict=True)
-        )
+    ordered = select(conversations.c.id, conversations.c.created_at).order_by(
+        conversations.c.created_at
+    )
+    found = await database.read(lambda connection: connection.execute(ordered).all())
+    assert [tuple(row) for row in found] == list(
+        zip(ids, [5000, 5001, 5002, 5003, 5004, 6000], strict=True)
+    )
 
 
 # --- collisions of ids ----------------------------------------------------------------------------
@@ -588,12 +587,11 @@ async def test_the_files_hold_nothing_of_an_erased_text(
         )
         markers = ["pending", "finished", "author", "reasoning", "details"]
         assert all(files_hold(f"{marker}-marker") for marker in markers)
-        async with database.read() as connection:
-            ids = await connection.scalars(
-                select(conversations.c.id).where(conversations.c.text.like("finished%"))
-            )
+        finished = await scalar(
+            database, select(conversations.c.id).where(conversations.c.text.like("finished%"))
+        )
         await store.erase(pending)
-        await store.erase(ids.one())
+        await store.erase(finished)
         assert not any(files_hold(f"{marker}-marker") for marker in ("pending", "finished"))
         assert not files_hold("author-marker")
         assert files_hold("kept-marker")
@@ -608,12 +606,11 @@ async def test_erasing_succeeds_while_somebody_reads(sqlite_url: str) -> None:
     await database.open()
     try:
         id_ = await accept(database)
-        async with database.read() as connection:
-            await connection.execute(text("SELECT count(*) FROM conversations"))
+        async with open_read(database, text("SELECT count(*) FROM conversations")) as read:
             started = time.monotonic()
             await ConversationStore(database).erase(id_)
             assert time.monotonic() - started < 10
-            assert await connection.scalar(text("SELECT count(*) FROM conversations")) == 1
+        assert await read == [1, 1]
         assert await count(database) == 0
     finally:
         await database.close()

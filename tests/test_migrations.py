@@ -15,7 +15,7 @@ import migrations
 from database import Database
 from models import SCHEMA_REVISION, conversations, insights, metadata
 from sqlite_file import SqliteFile
-from tests.factories import complete, new_conversation
+from tests.factories import complete, new_conversation, scalar
 
 
 def script_directory() -> ScriptDirectory:
@@ -40,7 +40,12 @@ def test_migrations_form_one_line_from_the_first() -> None:
 async def test_the_migrated_schema_is_the_one_in_the_models(database: Database) -> None:
     def differences(connection: Connection) -> list[Any]:
         context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
+            connection,
+            opts={
+                "compare_type": True,
+                "compare_server_default": True,
+                "include_name": lambda name, kind, _: kind != "table" or "words" not in name,
+            },
         )
         return list(compare_metadata(context, metadata))
 
@@ -70,8 +75,7 @@ async def test_keys_checks_and_index_columns_are_those_in_the_models(
         }
 
     model = metadata.tables[table]
-    async with database.read() as connection:
-        found = await connection.run_sync(migrated)
+    found = await database.read(migrated)
     checks = {str(check.name) for check in model.constraints if hasattr(check, "sqltext")}
     assert found == {
         "primary key": [column.name for column in model.primary_key],
@@ -98,8 +102,7 @@ async def test_a_table_may_be_rebuilt_without_taking_its_insights_along(tmp_path
 
     await file.write(rebuild, rebuilding=True)
 
-    async with database.read() as connection:
-        assert await connection.scalar(select(func.count()).select_from(insights)) == 1
+    assert await scalar(database, select(func.count()).select_from(insights)) == 1
     erase = delete(insights).returning(insights.c.id)
     assert await file.write(lambda connection: connection.execute(erase).all()) == [(1,)]
     await file.close()
@@ -117,7 +120,6 @@ async def test_a_rebuild_that_leaves_references_to_nothing_is_undone(tmp_path: P
             lambda connection: connection.execute(delete(conversations)).rowcount, rebuilding=True
         )
 
-    async with database.read() as connection:
-        assert await connection.scalar(select(func.count()).select_from(conversations)) == 1
+    assert await scalar(database, select(func.count()).select_from(conversations)) == 1
     await file.close()
     await database.close()

@@ -35,6 +35,7 @@ from tests.factories import (
     new_conversation,
     new_conversations,
     run_sql,
+    scalar,
 )
 
 
@@ -60,19 +61,16 @@ async def replicas(database: Database, database_url: str) -> AsyncIterator[list[
 
 
 async def row_of(database: Database, id_: str) -> Any:
-    async with database.read() as connection:
-        return (
-            await connection.execute(select(conversations).where(conversations.c.id == id_))
-        ).one()
+    statement = select(conversations).where(conversations.c.id == id_)
+    return await database.read(lambda connection: connection.execute(statement).one())
 
 
 async def counts(database: Database) -> tuple[int, int]:
     """Of insights and of their clusters."""
-    async with database.read() as connection:
-        return (
-            await connection.scalar(select(func.count()).select_from(insights)) or 0,
-            await connection.scalar(select(func.count()).select_from(insight_clusters)) or 0,
-        )
+    return (
+        await scalar(database, select(func.count()).select_from(insights)),
+        await scalar(database, select(func.count()).select_from(insight_clusters)),
+    )
 
 
 async def settled_ids(queue: WorkQueue, results: Sequence[tuple[Claimed, Outcome]]) -> set[str]:
@@ -233,9 +231,12 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
     )
     before = now_micros()
     assert await settled_ids(queue, [(await claim_one(database), Complete(result))]) == {id_}
-    async with database.read() as connection:
-        insight = (await connection.execute(select(insights))).mappings().one()
-        clusters = (await connection.execute(select(insight_clusters))).all()
+    insight, clusters = await database.read(
+        lambda connection: (
+            connection.execute(select(insights)).mappings().one(),
+            connection.execute(select(insight_clusters)).all(),
+        )
+    )
     assert before <= insight["created_at"] <= now_micros()
     assert dict(insight) == {
         "id": insight["id"],
@@ -250,9 +251,12 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         "grok_analysis": {"model": "grok", "usage": {"tokens": 7}, "content": "🙂"},
         "cost_usd_ticks": 123_456_789_012,
         "created_at": insight["created_at"],
+        "sentiment": -1,
     }
     assert from_micros(insight["timestamp"]) == NOON
-    assert sorted(clusters) == [(name, insight["timestamp"], insight["id"]) for name in "ab"]
+    assert sorted(clusters) == [
+        (name, insight["timestamp"], insight["id"], -0.25, 0.5) for name in "ab"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -492,7 +496,7 @@ async def test_a_dropped_result_spoils_none_that_it_is_settled_with(
 
 async def test_the_database_itself_refuses_a_second_insight(database: Database) -> None:
     await complete(database, new_conversation())
-    columns = [column for column in insights.c if column.name != "id"]
+    columns = [column for column in insights.c if column.name not in ("id", "sentiment")]
     copy = insert(insights).from_select([column.name for column in columns], select(*columns))
     with pytest.raises(IntegrityError):
         await run_sql(database, copy)

@@ -1,0 +1,111 @@
+"""What is kept beside an insight so that reading is fast: its clusters, the tallies, the index of
+words. Whoever writes or erases an insight calls `add` or `subtract` in the same
+transaction; `rebuild` makes it all anew.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select, tuple_
+
+from database import Database
+from models import completed_counts, conversations, insight_clusters, insight_tallies, insights
+from store import search, tallies
+from store.rows import InsightRow
+
+_ROWS_AT_A_TIME = 5000
+
+
+def add(connection: Connection, added: Sequence[InsightRow]) -> None:
+    """For insights that are being written in this transaction."""
+    connection.execute(
+        insert(insight_clusters),
+        [
+            {
+                "cluster": cluster,
+                "timestamp": insight.timestamp,
+                "insight_id": insight.id,
+                "sentiment_score": insight.sentiment_score,
+                "confidence": insight.confidence,
+            }
+            for insight in added
+            for cluster in insight.clusters
+        ],
+    )
+    search.add(connection, added)
+    tallies.add(connection, added)  # last, since others wait for their rows on PostgreSQL
+
+
+def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
+    """For conversations that are being erased in this transaction, and whose rows it has locked."""
+    found = connection.execute(_OF_CONVERSATIONS, {"ids": list(conversation_ids)})
+    if erased := [InsightRow(*row) for row in found]:
+        search.subtract(connection, erased)
+        tallies.subtract(connection, erased)
+
+
+def _select_rows() -> Select[*tuple[Any, ...]]:
+    """The columns of an InsightRow."""
+    columns = [
+        conversations.c.lane if name == "lane" else insights.c[name] for name in InsightRow._fields
+    ]
+    return select(*columns).join_from(
+        insights, conversations, conversations.c.id == insights.c.conversation_id
+    )
+
+
+_OF_CONVERSATIONS = _select_rows().where(
+    insights.c.conversation_id.in_(bindparam("ids", expanding=True))
+)
+
+
+# --- rebuilding -----------------------------------------------------------------------------------
+
+
+async def rebuild(database: Database) -> bool:
+    """Whether the tallies had been wrong. It is one transaction, of some ten seconds for a million
+    insights: who wants to write meanwhile is told to come back."""
+    return await database.write(_rebuild)
+
+
+def _rebuild(connection: Connection) -> bool:
+    before = _fingerprint(connection)
+    connection.execute(delete(insight_tallies))
+    connection.execute(delete(completed_counts))
+    search.clear(connection)
+    fill(connection)
+    return _fingerprint(connection) != before
+
+
+def fill(connection: Connection) -> None:
+    """Count and index all insights, where nothing is counted or indexed yet."""
+    for rows in _chunks(connection):
+        search.add(connection, rows)
+        tallies.add(connection, rows)
+
+
+def _chunks(connection: Connection) -> Iterator[Sequence[InsightRow]]:
+    """By time, so that few tallies are written twice."""
+    columns = insights.c
+    last = tuple_(bindparam("timestamp"), bindparam("id"))
+    statement = (
+        _select_rows()
+        .where(tuple_(columns.timestamp, columns.id) > last)
+        .order_by(columns.timestamp, columns.id)
+        .limit(_ROWS_AT_A_TIME)
+    )
+    after = {"timestamp": -(2**63), "id": 0}
+    while rows := [InsightRow(*row) for row in connection.execute(statement, after)]:
+        yield rows
+        after = {"timestamp": rows[-1].timestamp, "id": rows[-1].id}
+
+
+def _fingerprint(connection: Connection) -> str:
+    digest = hashlib.sha256()
+    for table in (insight_tallies, completed_counts):
+        ordered = select(table).order_by(*table.primary_key)
+        for row in connection.execute(ordered):
+            if any(row[len(table.primary_key) :]):  # a lane may be left with nothing in it
+                digest.update(repr(tuple(row)).encode())
+    return digest.hexdigest()

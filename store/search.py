@@ -1,0 +1,165 @@
+"""The index of words: which insights hold which words, newest first.
+
+Its key says both when and which: the second, and the insight's id. So the newest matches, and those
+in a time range, come out of the index by themselves, also where a word is in every third text.
+
+    SQLite       FTS5 without content, `rowid` is the key. A word that is erased stays in the files
+                 until the parts of the index that it was in are merged: `sweep` does that.
+    PostgreSQL   a `tsvector` for each insight, under a GIN index.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from store.rows import InsightRow
+from words import Phrase, words_of
+
+SECOND = 1_000_000
+_FIRST_SECOND = -(2**32)  # 1833; those before it, and those after 2106, share a second
+_ID_BITS = 30
+ID_MASK = 2**_ID_BITS - 1
+"""More insights than this would need another key."""
+
+_PAGES_PER_STEP = 64
+"""A step of merging holds the writer for some 4 ms."""
+
+
+def second_key(timestamp: int) -> int:
+    """The lowest key of the second that `timestamp` is in."""
+    return min(max(timestamp // SECOND - _FIRST_SECOND, 0), 2**33 - 1) << _ID_BITS
+
+
+def is_first_or_last(key: int) -> bool:
+    """Whether times of more than one second are under this key."""
+    return key >> _ID_BITS in (0, 2**33 - 1)
+
+
+def add(connection: Connection, insights: Iterable[InsightRow]) -> None:
+    """Index insights that are being written in this transaction."""
+    statement = _ADD[connection.dialect.name]
+    connection.execute(statement, _rows(connection, insights))
+
+
+def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
+    """Take insights out of the index that are being erased in this transaction."""
+    connection.execute(_SUBTRACT[connection.dialect.name], _rows(connection, insights))
+    if connection.dialect.name == "sqlite":
+        connection.execute(_TO_SWEEP)
+
+
+def _rows(connection: Connection, insights: Iterable[InsightRow]) -> list[dict[str, Any]]:
+    as_index_takes = _for_fts if connection.dialect.name == "sqlite" else _for_tsvector
+    rows = [
+        {"key": second_key(each.timestamp) | each.id & ID_MASK, "words": as_index_takes(each.text)}
+        for each in insights
+    ]
+    return sorted(rows, key=lambda row: row["key"])  # FTS5 writes a part of its own otherwise
+
+
+def _for_fts(text: str) -> str:
+    return " ".join(words_of(text))
+
+
+def _for_tsvector(text: str) -> str:
+    """Words are letters and digits, so that none needs escaping."""
+    places: dict[str, list[str]] = {}
+    for place, word in enumerate(words_of(text), start=1):
+        places.setdefault(word, []).append(str(place))
+    return " ".join(f"'{word}':{','.join(found)}" for word, found in places.items())
+
+
+def expression(dialect: str, phrases: Sequence[Phrase]) -> str:
+    """What is asked for, as the database's index takes it."""
+    if dialect == "sqlite":
+        return " AND ".join(f'"{" ".join(phrase)}"' for phrase in phrases)
+    return " & ".join(
+        "(" + " <-> ".join(f"'{word}'" for word in phrase) + ")" for phrase in phrases
+    )
+
+
+MATCHING = {
+    "sqlite": "insight_words MATCH :q AND insight_words.rowid",
+    "postgresql": "insight_words.words @@ CAST(:q AS tsquery) AND insight_words.key",
+}
+"""A condition up to the key, which `BETWEEN ... AND ...` is to follow."""
+
+KEY = {"sqlite": "insight_words.rowid", "postgresql": "insight_words.key"}
+
+_ADD = {
+    "sqlite": text("INSERT INTO insight_words (rowid, words) VALUES (:key, :words)"),
+    "postgresql": text(
+        "INSERT INTO insight_words (key, words) VALUES (:key, CAST(:words AS tsvector))"
+    ),
+}
+_SUBTRACT = {
+    "sqlite": text(
+        "INSERT INTO insight_words (insight_words, rowid, words) VALUES ('delete', :key, :words)"
+    ),
+    "postgresql": text("DELETE FROM insight_words WHERE key = :key"),
+}
+
+
+# --- building -------------------------------------------------------------------------------------
+
+_CREATE = {
+    "sqlite": [
+        "CREATE VIRTUAL TABLE insight_words"
+        " USING fts5(words, content='', columnsize=0, tokenize='ascii')",
+        "CREATE TABLE words_to_sweep (id INTEGER PRIMARY KEY AUTOINCREMENT)",
+    ],
+    "postgresql": [
+        "CREATE TABLE insight_words (key BIGINT PRIMARY KEY, words TSVECTOR NOT NULL)",
+        "CREATE INDEX idx_insight_words ON insight_words USING gin (words)",
+    ],
+}
+
+
+def create(connection: Connection) -> None:
+    for statement in _CREATE[connection.dialect.name]:
+        connection.execute(text(statement))
+
+
+def clear(connection: Connection) -> None:
+    """Empty the index, so that it can be built anew."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(text("INSERT INTO insight_words (insight_words) VALUES ('delete-all')"))
+    else:
+        connection.execute(text("DELETE FROM insight_words"))
+
+
+# --- sweeping -------------------------------------------------------------------------------------
+
+_TO_SWEEP = text("INSERT INTO words_to_sweep DEFAULT VALUES")
+
+
+def sweep_begin(connection: Connection) -> int | None:
+    """Begin merging all of the index, where something was erased. Gives what `sweep_end` takes, and
+    None where there is nothing to do."""
+    if connection.dialect.name != "sqlite":
+        return None  # PostgreSQL's vacuum does it
+    newest: int | None = connection.scalar(text("SELECT max(id) FROM words_to_sweep"))
+    if newest is not None:
+        _merge(connection, -_PAGES_PER_STEP)
+    return newest
+
+
+def sweep_step(connection: Connection) -> bool:
+    """Merge a little more; whether something is left."""
+    return _merge(connection, _PAGES_PER_STEP) >= 2  # as FTS5's documentation has it
+
+
+def sweep_end(connection: Connection, newest: int) -> None:
+    connection.execute(text("DELETE FROM words_to_sweep WHERE id <= :newest"), {"newest": newest})
+
+
+def _merge(connection: Connection, pages: int) -> int:
+    driver = connection.connection.dbapi_connection
+    assert driver is not None
+    before: int = driver.total_changes
+    connection.execute(
+        text("INSERT INTO insight_words (insight_words, rank) VALUES ('merge', :pages)"),
+        {"pages": pages},
+    )
+    return int(driver.total_changes) - before

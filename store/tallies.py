@@ -1,0 +1,135 @@
+"""The summary tables: how many insights there are by hour and by day, kept and not counted anew.
+
+A row of `insight_tallies` is for one cluster (or, with an empty name, for all insights), one hour
+or day and, in two of the three grains, one step of confidence. Whoever writes or erases insights
+calls `add` or `subtract` in the same transaction. Scores and confidences are summed as whole
+billionths: such sums are exact, whatever their order, so that taking away undoes adding, and a
+recount is equal to the digit.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, and_, bindparam, delete
+from sqlalchemy.dialects import postgresql, sqlite
+
+from models import completed_counts, insight_tallies
+from store.rows import InsightRow
+
+HOUR = 3_600_000_000
+DAY = 24 * HOUR
+
+UNIT = 1_000_000_000
+"""Sums are in billionths: the error of an average is below one of them."""
+
+STEPS = tuple(number / 20 for number in range(21))
+"""A confidence is in the last of these steps that it is not below."""
+
+EVERYTHING = ""
+"""In place of a cluster's name."""
+
+
+class Grain(IntEnum):
+    HOUR = 0  # all steps together, as 0
+    HOUR_BY_STEP = 1
+    DAY_BY_STEP = 2
+
+
+class Key(NamedTuple):
+    cluster: str
+    grain: int
+    bucket: int
+    step: int
+
+
+def step_of(confidence: float) -> int:
+    return bisect_right(STEPS, confidence) - 1
+
+
+def sentiment_place(score: float) -> int:
+    """0 positive, 1 neutral, 2 negative: the order of the columns."""
+    return 0 if score > 0.1 else 2 if score < -0.1 else 1
+
+
+def tally(insights: Iterable[InsightRow]) -> dict[Key, list[int]]:
+    """The rows that these insights make; nine sums each, in the order of the columns."""
+    rows: dict[Key, list[int]] = {}
+    for insight in insights:
+        first = 3 * sentiment_place(insight.sentiment_score)
+        score = round(insight.sentiment_score * UNIT)
+        confidence = round(insight.confidence * UNIT)
+        step = step_of(insight.confidence)
+        hour = insight.timestamp // HOUR * HOUR
+        day = insight.timestamp // DAY * DAY
+        for cluster in (EVERYTHING, *insight.clusters):
+            for key in (
+                Key(cluster, Grain.HOUR, hour, 0),
+                Key(cluster, Grain.HOUR_BY_STEP, hour, step),
+                Key(cluster, Grain.DAY_BY_STEP, day, step),
+            ):
+                sums = rows.setdefault(key, [0] * 9)
+                sums[first] += 1
+                sums[first + 1] += score
+                sums[first + 2] += confidence
+    return rows
+
+
+def add(connection: Connection, insights: Sequence[InsightRow]) -> None:
+    """Count insights that are being written in this transaction."""
+    _change(connection, insights, 1)
+
+
+def subtract(connection: Connection, insights: Sequence[InsightRow]) -> None:
+    """Take insights away that are being erased in this transaction, whose rows must be locked, so
+    that nobody else takes them away too. What is left of nothing is erased as well."""
+    keys = _change(connection, insights, -1)
+    if keys:
+        connection.execute(_ERASE_EMPTY, [key._asdict() for key in keys])
+
+
+def _change(connection: Connection, insights: Sequence[InsightRow], sign: int) -> Sequence[Key]:
+    rows = tally(insights)
+    if not rows:
+        return []
+    # Every transaction takes the rows in one order, so that no two wait for each other.
+    keys = sorted(rows)
+    lanes = sorted(Counter(each.lane for each in insights).items())
+    counts, tallies = _UPSERTS[connection.dialect.name]
+    connection.execute(counts, [{"lane": lane, "count": sign * count} for lane, count in lanes])
+    connection.execute(
+        tallies,
+        [
+            {**key._asdict(), **{name: sign * n for name, n in zip(SUMS, rows[key], strict=True)}}
+            for key in keys
+        ],
+    )
+    return keys
+
+
+SUMS = [column.name for column in insight_tallies.c if not column.primary_key]
+"""The columns that add up."""
+
+
+def _upserts(dialect: Any) -> tuple[Any, Any]:
+    counts, tallies = dialect.insert(completed_counts), dialect.insert(insight_tallies)
+    return (
+        counts.on_conflict_do_update(
+            index_elements=["lane"],
+            set_={"count": completed_counts.c.count + counts.excluded["count"]},
+        ),
+        tallies.on_conflict_do_update(
+            index_elements=list(Key._fields),
+            set_={name: insight_tallies.c[name] + tallies.excluded[name] for name in SUMS},
+        ),
+    )
+
+
+_UPSERTS = {"sqlite": _upserts(sqlite), "postgresql": _upserts(postgresql)}
+
+_ERASE_EMPTY = delete(insight_tallies).where(
+    *(insight_tallies.c[name] == bindparam(name) for name in Key._fields),
+    and_(*(insight_tallies.c[name] == 0 for name in ("positive", "neutral", "negative"))),
+)
