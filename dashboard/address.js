@@ -1,4 +1,4 @@
-/** What is looked at, as the page's address tells it: a view in, a query string out, and back. */
+// What is looked at, as the address tells it: a query string in, a view out, and back.
 
 const HOUR = 3_600_000;
 export const DAY = 24 * HOUR;
@@ -8,7 +8,7 @@ const RANGES = {
 	"7d": [7 * DAY, "hour", "the last 7 days"],
 	"30d": [30 * DAY, "day", "the last 30 days"],
 };
-export const MAX_DAYS = 1999; // the API gives 2,000 buckets at most
+const MAX_DAYS = 1999; // the API gives 2,000 buckets at most
 
 export const NO_FILTER = { sentiment: "", cluster: "", min_confidence: "", author: "", q: "" };
 const DEFAULTS = { range: "24h", start_time: "", end_time: "", ...NO_FILTER, order: "newest", window: "1h" };
@@ -20,7 +20,7 @@ const ALLOWED = {
 	window: /^(15m|6h|24h)$/,
 };
 
-/** A view has the fields of `DEFAULTS`, all of them text. What makes no sense is left out. */
+// A view has the fields of `DEFAULTS`, all text. What makes no sense is left out.
 export function readView(search) {
 	const view = { ...DEFAULTS };
 	for (const [name, value] of new URLSearchParams(search)) {
@@ -38,10 +38,10 @@ export function searchOf(view) {
 	return changed.length ? `?${new URLSearchParams(changed)}` : "";
 }
 
-/** The change that shows the time between two moments in milliseconds. */
+// The change that shows the time between two moments.
 export const ownRange = (start, end) => ({ range: "own", ...timesOf({ start, end }) });
 
-/** Start and end in milliseconds; `rolling` where the end is now. */
+// Start and end in milliseconds; `rolling` where the end is now.
 export function periodOf(view, now) {
 	if (view.range in RANGES) {
 		const [length, interval, name] = RANGES[view.range];
@@ -55,11 +55,11 @@ export function periodOf(view, now) {
 const iso = (moment) => new Date(moment).toISOString();
 export const timesOf = ({ start, end }) => ({ start_time: iso(start), end_time: iso(end) });
 
-/** The period before: as long, and up to the last microsecond. */
+// The period before: as long, and up to the last microsecond.
 export const timesBefore = ({ start, end }) =>
 	({ start_time: iso(2 * start - end), end_time: iso(start - 1).replace("Z", "999Z") });
 
-/** What the list and the figures share; only the list knows `q`. */
+// What the list and the figures share; only the list knows `q`.
 export const filterOf = ({ sentiment, cluster, min_confidence, author }) => ({ sentiment, cluster, min_confidence, author });
 
 export const isFiltered = (view) => Object.keys(NO_FILTER).some((name) => view[name]);

@@ -1,39 +1,35 @@
-/** The public API. A key, where one is needed, is kept for this tab's session. */
+// The public API. A key, where one is needed, is kept for this tab's session.
 
 import { askForKey } from "./key.js";
 
 const KEY = "insights-api-key";
 
-/** In a sentence for people. `status` is 0 where nothing answered. */
-class Problem extends Error {
-	constructor(status, details, retryAfter) {
-		super(details ?? `The service answered ${status}.`);
-		Object.assign(this, { status, retryAfter });
-	}
-}
+// In a sentence for people. `status` is 0 where nothing answered.
+const problem = (status, details, retryAfter) =>
+	Object.assign(new Error(details ?? `The service answered ${status}.`), { status, retryAfter });
 
 export function urlOf(path, parameters = {}) {
 	const given = Object.entries(parameters).filter(([, value]) => value !== "" && value !== null);
 	return `/api/v1/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
 }
 
-/** A response that is fine. Raises Problem, or an AbortError. Waits where there is too much to do. */
+// A response that is fine; else raises a problem. Waits where there is too much to do.
 export async function open(url, { headers, ...options } = {}) {
 	for (;;) {
 		const key = sessionStorage.getItem(KEY);
 		const credentials = key && { Authorization: `Bearer ${key}` };
 		const response = await fetch(url, { ...options, headers: { ...headers, ...credentials } }).catch((error) => {
-			throw error.name === "AbortError" ? error : new Problem(0, "The service does not answer.");
+			throw error.name === "AbortError" ? error : problem(0, "The service does not answer.");
 		});
 		if (response.ok) return response;
 		const { details, retry_after } = await response.json().catch(() => ({}));
 		if (response.status === 401) await renewKey(key, details);
 		else if (response.status === 429) await wait(retry_after * 1000 * (1 + Math.random()), options.signal);
-		else throw new Problem(response.status, details, retry_after);
+		else throw problem(response.status, details, retry_after);
 	}
 }
 
-/** All requests that are refused at a time wait for the same dialog. */
+// All requests that are refused at a time wait for the same dialog.
 let asking = null;
 async function renewKey(refused, why) {
 	if (sessionStorage.getItem(KEY) !== refused) return; // another has asked meanwhile
@@ -50,7 +46,7 @@ export function wait(milliseconds, signal) {
 	});
 }
 
-/** A link cannot carry a key: where there is one, what it leads to is fetched, then shown or saved. */
+// A link cannot carry a key: where there is one, what it leads to is fetched, then shown or saved.
 export async function follow(event) {
 	const link = event.target.closest("a[href^='/api/']");
 	if (link && !link.download) link.target = "_blank";

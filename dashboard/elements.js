@@ -1,13 +1,13 @@
-/** Elements, made and renewed. Whatever is shown of a text becomes a text node. */
+// Elements, made and renewed. Whatever is shown of a text becomes a text node.
 
 export const $ = (id) => document.getElementById(id);
 
-/** `el("p.small", {title, click: listen}, child, ...)`; null, undefined and false are left out. */
+// `el("p.small", {title, click: listen}, child, ...)`; null, undefined and false are left out.
 export const el = (name, ...parts) => make((tag) => document.createElement(tag), name, parts);
 export const svg = (name, ...parts) =>
 	make((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag), name, parts);
 
-const there = (value) => value !== null && value !== undefined && value !== false;
+const there = (value) => (value ?? false) !== false;
 
 function make(create, name, parts) {
 	const [tag, ...classes] = name.split(".");
@@ -23,12 +23,12 @@ function make(create, name, parts) {
 	return element;
 }
 
-/** Changes the text only where it differs, so that nothing is announced for nothing. */
+// Changes a text only if it differs, so that nothing is announced for nothing.
 export function say(element, text) {
 	if (element.textContent !== text) element.textContent = text;
 }
 
-/** One child for each item, in order, which lives as long as its key: focus and what is open stay. */
+// One child for each item, which lives as long as its key: focus and what is open stay.
 export function keyed(parent, items, keyOf, make, update) {
 	const focused = parent.contains(document.activeElement) && document.activeElement;
 	const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));

@@ -1,4 +1,4 @@
-/** Asks for an API key. The page is of no use without one, so there is no way around it. */
+// Asks for an API key. The page is of no use without one, so there is no way around it.
 
 import { $, say } from "./elements.js";
 

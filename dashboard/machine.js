@@ -1,18 +1,21 @@
-/** The machine itself: queue, calls, breaker, cost; and what failed. */
+// The machine itself: queue, calls, breaker, cost; and what failed.
 
 import { ask, open, urlOf } from "./api.js";
 import { $, el, keyed, say } from "./elements.js";
-import { compact, count, duration, percent, tenths, time, usd } from "./words.js";
+import { count, duration, percent, tenths, time, usd } from "./words.js";
 
 const LONG = 300;
-const MOST = 1000;
 const SIGNS = { good: "✓", care: "!", bad: "✕" };
+
+let guard, announce; // the page's
+let limit = 5; // of failed conversations shown
+let failedBefore = 0;
 
 const both = ({ live, bulk }) => live + bulk;
 const lanes = (counts) => `${count(both(counts))} (${count(counts.live)} live, ${count(counts.bulk)} bulk)`;
 const of = (value, limit, write) => write(value) + (limit ? ` of ${write(limit)}` : "");
 
-/** "good", "care" or "bad", and why. */
+// "good", "care" or "bad", and why.
 function judge({ counts, oldest_pending_seconds, breaker, bound_by, analyser }) {
 	const blocked = breaker?.state === "open" ? (breaker.reason ?? "the breaker is open") : analyser.blocked_reason;
 	if (blocked) return ["bad", `Stopped: ${blocked}`];
@@ -21,79 +24,75 @@ function judge({ counts, oldest_pending_seconds, breaker, bound_by, analyser }) 
 	return both(counts.failed) ? ["care", `${count(both(counts.failed))} failed`] : ["good", "All well"];
 }
 
-export class Machine {
-	/** `guard` runs what asks the service; `announce` tells what was done. */
-	constructor(guard, announce) {
-		Object.assign(this, { guard, announce, limit: 5, failed: 0 });
-		$("retry-all").addEventListener("click", () => this.#retry("conversations/retry"));
-		$("more-failed").addEventListener("click", () => {
-			this.limit = Math.min(MOST, 4 * this.limit);
-			guard("failed", () => this.#showFailed());
-		});
-	}
+export function startMachine(...ofPage) {
+	[guard, announce] = ofPage;
+	$("retry-all").addEventListener("click", () => retry("conversations/retry"));
+	$("more-failed").addEventListener("click", () => {
+		limit = Math.min(1000, 4 * limit);
+		guard("failed", showFailed);
+	});
+}
 
-	show(stats) {
-		const { counts, analyser, breaker, spending, reuse } = stats;
-		const [state, why] = judge(stats);
-		this.tell(state, why);
-		$("trouble").hidden = state !== "bad";
-		say($("trouble"), why);
-		$("offline").hidden = !analyser.notice;
-		say($("offline"), `${analyser.notice} Set GROK_KEY for Grok's judgement.`);
+export function tellHealth(state, why) {
+	$("health").className = `pill ${state}`;
+	say($("health"), `${SIGNS[state]} ${why}`);
+}
 
-		const limit = stats.call_limit_per_second;
-		const oldest = stats.oldest_pending_seconds;
-		const budget = spending?.daily_budget_usd;
-		const today = spending?.today;
-		const probe = breaker?.next_probe_seconds;
-		const facts = [
-			["Waiting", lanes(counts.pending)],
-			["Oldest waits", oldest !== null && duration(oldest)],
-			["Under analysis", lanes(counts.processing)],
-			["Completed", `${count(stats.completed_last_minute)} in a minute, ${count(stats.completed_last_hour)} in an hour`],
-			["Calls per second", of(stats.calls_per_second, limit, tenths), stats.calls_per_second / limit],
-			["Bound by", stats.bound_by],
-			["Breaker", breaker && [breaker.state, breaker.reason, probe && `next try in ${duration(probe)}`].filter(Boolean).join(", ")],
-			["Cost today", today && of(today.cost_usd, budget, usd), today?.cost_usd / budget],
-			["Tokens today", today && `${compact(today.tokens)} in ${count(today.calls)} calls`],
-			["Reused today", reuse && percent(reuse.today_share)],
-			["Analyser", `${analyser.name}, ${analyser.answering_model ?? analyser.model}`],
-		];
-		$("machine").replaceChildren(...facts.filter(([, value]) => value).map(([name, value, used]) =>
-			el("div", el("dt", name), el("dd", value, used < Infinity && el("meter", { value: used, "aria-label": `${name}, used` })))));
+export function showMachine(stats) {
+	const { counts, analyser, breaker, spending, reuse } = stats;
+	const [state, why] = judge(stats);
+	tellHealth(state, why);
+	$("trouble").hidden = state !== "bad";
+	say($("trouble"), why);
+	$("offline").hidden = !analyser.notice;
+	say($("offline"), `${analyser.notice} Set GROK_KEY for Grok's judgement.`);
 
-		const failed = both(counts.failed);
-		$("failed-panel").hidden = !failed;
-		say($("failed-total"), count(failed));
-		if (failed !== this.failed) this.guard("failed", () => this.#showFailed());
-		this.failed = failed;
-	}
+	const calls = stats.calls_per_second;
+	const most = stats.call_limit_per_second;
+	const oldest = stats.oldest_pending_seconds;
+	const budget = spending?.daily_budget_usd;
+	const today = spending?.today;
+	const probe = breaker?.next_probe_seconds;
+	const facts = [
+		["Waiting", lanes(counts.pending)],
+		["Oldest waits", oldest !== null && duration(oldest)],
+		["Under analysis", lanes(counts.processing)],
+		["Completed", `${count(stats.completed_last_minute)} in a minute, ${count(stats.completed_last_hour)} in an hour`],
+		["Calls per second", of(calls, most, tenths), calls / most],
+		["Bound by", stats.bound_by],
+		["Breaker", breaker && [breaker.state, breaker.reason, probe && `next try in ${duration(probe)}`].filter(Boolean).join(", ")],
+		["Cost today", today && of(today.cost_usd, budget, usd), today?.cost_usd / budget],
+		["Reused today", reuse && percent(reuse.today_share)],
+		["Analyser", `${analyser.name}, ${analyser.answering_model ?? analyser.model}`],
+	];
+	$("machine").replaceChildren(...facts.filter(([, value]) => value).map(([name, value, used]) =>
+		el("div", el("dt", name), el("dd", value, used < Infinity && el("meter", { value: used, "aria-label": `${name}, used` })))));
 
-	tell(state, why) {
-		$("health").className = `pill ${state}`;
-		say($("health"), `${SIGNS[state]} ${why}`);
-	}
+	const failed = both(counts.failed);
+	$("failed-panel").hidden = !failed;
+	say($("failed-total"), count(failed));
+	if (failed !== failedBefore) guard("failed", showFailed);
+	failedBefore = failed;
+}
 
-	async #showFailed() {
-		const parameters = { limit: this.limit };
-		const { conversations, metadata } = await ask("conversations/failed", parameters);
-		$("failed-json").href = urlOf("conversations/failed", parameters);
-		$("more-failed").hidden = !metadata.next_cursor || this.limit === MOST;
-		keyed($("failed"), conversations, ({ conversation_id }) => conversation_id,
-			({ conversation_id: id, text, last_error, attempts, created_at }) => el("li",
-				el("p.text", { dir: "auto" }, text),
-				el("p.error", { dir: "auto" }, last_error),
-				el("div.facts", time(created_at), `${count(attempts)} attempts`,
-					el("a", { href: urlOf(`conversations/${id}`) }, "JSON"),
-					el("button", { "aria-label": `Retry ${id}`, click: () => this.#retry(`conversations/${id}/retry`) }, "Retry"))));
-	}
+async function showFailed() {
+	const { conversations, metadata } = await ask("conversations/failed", { limit });
+	$("failed-json").href = urlOf("conversations/failed", { limit });
+	$("more-failed").hidden = !metadata.next_cursor || limit === 1000;
+	keyed($("failed"), conversations, ({ conversation_id }) => conversation_id,
+		({ conversation_id: id, text, last_error, attempts, created_at }) => el("li",
+			el("p.text", { dir: "auto" }, text),
+			el("p.error", { dir: "auto" }, last_error),
+			el("div.facts", time(created_at), `${count(attempts)} attempts`,
+				el("a", { href: urlOf(`conversations/${id}`) }, "JSON"),
+				el("button", { "aria-label": `Retry ${id}`, click: () => retry(`conversations/${id}/retry`) }, "Retry"))));
+}
 
-	#retry(path) {
-		this.guard("retry", async () => {
-			const { retried = 1 } = await (await open(urlOf(path), { method: "POST" })).json();
-			this.announce(`${count(retried)} back in the queue.`);
-			$("failed-title").focus();
-			await this.#showFailed();
-		});
-	}
+function retry(path) {
+	guard("retry", async () => {
+		const { retried = 1 } = await (await open(urlOf(path), { method: "POST" })).json();
+		announce(`${count(retried)} back in the queue.`);
+		$("failed-title").focus();
+		await showFailed();
+	});
 }

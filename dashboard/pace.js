@@ -1,8 +1,8 @@
-/** How often something is asked again. */
+// How often something is asked again.
 
 const SHARE = 30; // a slow service is not asked for more than a 30th of the time
 
-/** Runs `task` every `most` milliseconds, and sooner after a `nudge`, yet `least` apart. */
+// Runs `task` every `most` milliseconds, and sooner after a `nudge`, yet `least` apart.
 export class Pace {
 	constructor(task, least, most) {
 		Object.assign(this, { task, least, most, last: performance.now(), rest: 0 });

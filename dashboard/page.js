@@ -1,12 +1,12 @@
-/** The page put together: one view, what the API says of it, and what comes in meanwhile. */
+// The page put together: one view, what the API says of it, and what comes in meanwhile.
 
 import { DAY, NO_FILTER, filterOf, isFiltered, ownRange, periodOf, readView, searchOf, timesBefore, timesOf } from "./address.js";
 import { ask, follow, urlOf } from "./api.js";
-import { TimeChart } from "./charts.js";
+import { drawChart, startChart } from "./charts.js";
 import { $, el, say } from "./elements.js";
-import { Filters } from "./filters.js";
-import { List } from "./list.js";
-import { Machine } from "./machine.js";
+import { showFilters, startFilters } from "./filters.js";
+import { loadList, offer, startList } from "./list.js";
+import { showMachine, startMachine, tellHealth } from "./machine.js";
 import { Pace } from "./pace.js";
 import { Stream } from "./stream.js";
 import { showRising, showTopics } from "./topics.js";
@@ -27,7 +27,7 @@ let known = {}; // the latest summary, totals before, trends and stats
 
 const problems = new Map();
 
-/** Asks the service for one part of the page; shows what goes wrong, and asks again if that helps. */
+// Asks for one part of the page; shows what goes wrong, and asks again if that helps.
 async function guard(part, task) {
 	const { signal } = loading;
 	try {
@@ -40,11 +40,11 @@ async function guard(part, task) {
 		problems.set(part, problem.message + (mends ? " Trying again; what is shown may be old." : ""));
 		const again = () => signal.aborted || guard(part, task);
 		if (mends && part !== "retry") setTimeout(again, 1000 * (problem.retryAfter ?? RETRY_SECONDS));
-		if (part === "stats") machine.tell("bad", problem.message);
+		if (part === "stats") tellHealth("bad", problem.message);
 	}
 	const [problem] = problems.values();
 	$("problem").hidden = !problem;
-	say($("problem-text"), problem ?? "");
+	say($("problem"), problem ?? "");
 }
 
 const announce = (text) => say($("announce"), text);
@@ -67,13 +67,13 @@ async function load() {
 	const { signal } = loading;
 	period = periodOf(view, Date.now());
 	known = { stats: known.stats };
-	filters.show(view, period);
+	showFilters(view, period);
 	$("page").setAttribute("aria-busy", "true");
 	const trends = guard("trends", loadTrends);
 	await Promise.all([
 		guard("summary", loadSummary),
 		guard("before", loadBefore),
-		guard("list", () => list.load(view, period, trends.then(rising), signal)),
+		guard("list", () => loadList(view, period, trends.then(rising), signal)),
 		trends,
 	]);
 	if (signal.aborted) return;
@@ -83,7 +83,7 @@ async function load() {
 
 // The figures
 
-/** Asks for figures, and links what is shown to their address. */
+// Asks for figures, and links what is shown to their address.
 async function figures(path, parameters, ...links) {
 	const answer = await ask(path, parameters, { signal: loading.signal });
 	for (const id of links) $(id).href = urlOf(path, parameters);
@@ -97,7 +97,7 @@ async function loadSummary() {
 	period = now;
 	known.summary = summary;
 	$("csv").href = urlOf("insights/export", { format: "csv", ...parameters, q: view.q });
-	chart.draw(summary.series, now);
+	drawChart(summary.series, now);
 	showTopics(summary.clusters, view.cluster, choose);
 	$("known").replaceChildren(...summary.clusters.map(({ cluster }) => el("option", { value: cluster })));
 	show();
@@ -117,7 +117,7 @@ async function loadTrends() {
 
 async function loadStats() {
 	known.stats = await ask("stats");
-	machine.show(known.stats);
+	showMachine(known.stats);
 	show();
 }
 
@@ -126,7 +126,7 @@ function rising() {
 	return new Set(up.map(({ cluster }) => cluster));
 }
 
-/** Totals and headline; and where there are none, why, and what to do next. */
+// Totals and headline; and where there are none, why, and what to do next.
 function show() {
 	const { summary, before, stats } = known;
 	if (!summary) return;
@@ -152,20 +152,17 @@ async function goToNewest() {
 // What comes in meanwhile
 
 let arrived = [];
-let missed = false;
 let flushing;
 
 function take(insight) {
-	if (arrived.length < MOST_ARRIVED) arrived.push(insight);
-	else missed = true;
+	if (arrived.length <= MOST_ARRIVED) arrived.push(insight);
 	flushing ??= setTimeout(flush, TOGETHER);
 }
 
 function flush() {
-	list.offer(arrived, missed);
+	offer(arrived, arrived.length > MOST_ARRIVED);
 	for (const pace of paces) pace.nudge();
 	arrived = [];
-	missed = false;
 	flushing = null;
 }
 
@@ -173,13 +170,13 @@ let paused = false;
 let awaySince = null;
 let back = false;
 
-/** Runs while the page is seen and not paused. */
+// Runs while the page is seen and not paused.
 function goOnOrStop() {
 	const run = !paused && !document.hidden;
 	if (!run) awaySince ??= Date.now();
 	else if (awaySince) {
 		back = Date.now() - awaySince > SHORT_ABSENCE;
-		if (back) stream.forget();
+		if (back) stream.lastId = undefined; // the rest is loaded;
 		awaySince = null;
 		for (const pace of paces) pace.nudge();
 	}
@@ -191,16 +188,12 @@ function showConnection(state, seconds) {
 	$("live").className = `pill ${state}`;
 	say($("live"), texts[state]);
 	if (state !== "live") return;
-	if (back) list.offer([], true);
+	if (back) offer([], true);
 	back = false;
 }
 
 // All of it
 
-const filters = new Filters(change);
-const list = new List(change, guard);
-const machine = new Machine(guard, announce);
-const chart = new TimeChart((start, end) => change(ownRange(start, end)));
 const stream = new Stream(take, showConnection);
 const paces = [
 	new Pace(() => guard("summary", loadSummary), 2_000, 30_000),
@@ -224,24 +217,21 @@ const buttons = {
 		say($("pause"), paused ? "Go on" : "Pause");
 		goOnOrStop();
 	},
-	again() {
-		load();
-		guard("stats", loadStats);
-		stream.hurry();
-	},
-	print: () => print(),
 	widen: () => change(NO_FILTER),
 	newest: () => guard("list", goToNewest),
 };
 for (const [id, press] of Object.entries(buttons)) $(id).addEventListener("click", press);
 document.addEventListener("click", (event) => guard("link", () => follow(event)));
 document.addEventListener("visibilitychange", goOnOrStop);
-addEventListener("online", () => stream.hurry());
 addEventListener("popstate", () => {
 	view = readView(location.search);
 	load();
 });
 
+startFilters(change);
+startList(change, guard);
+startMachine(guard, announce);
+startChart((start, end) => change(ownRange(start, end)));
 setTheme(localStorage.getItem("insights-theme") ?? "auto");
 for (const place of document.querySelectorAll(".origin")) say(place, location.origin);
 for (const link of document.querySelectorAll(".head > a")) {

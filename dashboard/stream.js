@@ -1,13 +1,13 @@
-/** New insights as they come, over server-sent events, mended when the connection is lost. */
+// New insights as they come, over server-sent events, mended when the connection is lost.
 
 import { open, urlOf, wait } from "./api.js";
 
-const LONGEST_WAIT = 30;
+const LONGEST_WAIT = 10;
 const SILENCE = 40_000; // the service says something every 15 s
 
-/** By `fetch`, as an EventSource can send no key. */
+// By `fetch`, as an EventSource can send no key.
 export class Stream {
-	/** `onState` gets "connecting", "live", "stopped", or "lost" and the seconds to the next try. */
+	// `onState` gets "connecting", "live", "stopped", or "lost" and the seconds to the next try.
 	constructor(onInsight, onState) {
 		Object.assign(this, { onInsight, onState });
 	}
@@ -24,16 +24,6 @@ export class Stream {
 		this.onState("stopped");
 	}
 
-	/** Go on with what comes from now on. */
-	forget() {
-		this.lastId = undefined;
-	}
-
-	/** Try at once. */
-	hurry() {
-		this.skipWait?.();
-	}
-
 	async #run(signal) {
 		for (let failures = 0; !signal.aborted; failures++) {
 			this.onState("connecting");
@@ -45,8 +35,7 @@ export class Stream {
 			if (signal.aborted) return;
 			const seconds = Math.min(2 ** failures, LONGEST_WAIT) * (0.75 + Math.random() / 2);
 			this.onState("lost", seconds);
-			const hurried = new Promise((resolve) => (this.skipWait = resolve));
-			await Promise.race([wait(seconds * 1000, signal), hurried]).catch(() => {});
+			await wait(seconds * 1000, signal).catch(() => {});
 		}
 	}
 

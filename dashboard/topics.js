@@ -1,4 +1,4 @@
-/** What people talk about, and what of it is rising. */
+// What people talk about, and what of it is rising.
 
 import { ask } from "./api.js";
 import { splitBar } from "./charts.js";
@@ -13,7 +13,7 @@ const keyOf = ({ cluster }) => cluster;
 const topicButton = ({ cluster }, onChoose) =>
 	el("button.topic", { title: `Only ${cluster}`, click: () => onChoose(cluster) }, topicName(cluster));
 
-/** Clusters by frequency, each with its split. */
+// Clusters by frequency, each with its split.
 export function showTopics(clusters, chosen, onChoose) {
 	keyed($("topics"), clusters.slice(0, SHOWN), keyOf,
 		(topic) => el("tr",
@@ -28,7 +28,7 @@ export function showTopics(clusters, chosen, onChoose) {
 		});
 }
 
-/** Trends: what was expected, how strong it is, and texts that tell what it is about. */
+// Trends: what was expected, how strong it is, and texts that tell what it is about.
 export async function showRising(trends, onChoose) {
 	$("no-rising").hidden = trends.length;
 	keyed($("rising"), trends, keyOf,
@@ -48,7 +48,7 @@ export async function showRising(trends, onChoose) {
 
 const texts = new Map();
 
-/** Of a conversation, if it can be had: it may be erased meanwhile. */
+// Of a conversation, if it can be had: it may be erased meanwhile.
 async function textOf(id) {
 	if (texts.size > 200) texts.clear();
 	if (!texts.has(id)) texts.set(id, await ask(`conversations/${id}`).then(({ text }) => text, () => ""));

@@ -1,4 +1,4 @@
-/** The sentence at the top, and the totals with their change against the period before. */
+// The sentence at the top, and the totals with their change against the period before.
 
 import { $, el, say } from "./elements.js";
 import { count, percent, score, topicName } from "./words.js";
@@ -6,7 +6,7 @@ import { count, percent, score, topicName } from "./words.js";
 const SAME = 0.005;
 const share = (sentiment) => (totals) => totals[sentiment] / totals.count;
 
-/** Name, figure, how it is written, and whether more of it is better (1), worse (-1) or neither. */
+// Name, figure, how it is written, and whether more of it is better (1), worse (-1) or neither.
 const TILES = [
 	["Conversations", (totals) => totals.count, count, 0],
 	["Average sentiment", (totals) => totals.average_sentiment, score, 1],
@@ -16,7 +16,7 @@ const TILES = [
 	["Average confidence", (totals) => totals.average_confidence, percent, 0],
 ];
 
-/** `before` is undefined while it is not known. */
+// `before` is undefined while it is not known.
 export function showTotals(totals, before) {
 	$("totals").replaceChildren(...TILES.map(([name, valueOf, write, good]) => {
 		const number = totals[name.toLowerCase()];
@@ -34,7 +34,7 @@ export function showTotals(totals, before) {
 	}));
 }
 
-/** How things are, as one would say it. */
+// How things are, as one would say it.
 export function showHeadline(period, { totals, clusters: [most] }, before, rising) {
 	const mood = totals.average_sentiment;
 	const by = before?.count ? mood - before.average_sentiment : 0;

@@ -1,4 +1,4 @@
-/** Numbers, times and moods in words, for the reader's locale and time zone. */
+// Numbers, times and moods in words, for the reader's locale and time zone.
 
 import { el } from "./elements.js";
 
@@ -13,7 +13,7 @@ export const percent = number({ style: "percent" });
 export const score = number({ signDisplay: "exceptZero", minimumFractionDigits: 2, maximumFractionDigits: 2 });
 export const usd = number({ style: "currency", currency: "USD", maximumSignificantDigits: 4 });
 
-/** A number of seconds in its two largest units: `3 h 5 min`. */
+// A number of seconds in its two largest units: `3 h 5 min`.
 export function duration(seconds) {
 	let rest = Math.round(seconds);
 	const parts = [];
@@ -34,18 +34,17 @@ const clock = moment(CLOCK);
 const day = moment(DAY);
 const dayAndClock = moment({ ...DAY, ...CLOCK });
 const utcDay = moment({ ...DAY, timeZone: "UTC" });
-const full = moment({ dateStyle: "medium", timeStyle: "short" });
 const utc = (iso) => `${iso.slice(0, 19).replace("T", " ")} UTC`;
 
-/** In the reader's zone, and in UTC on hover. */
+// In the reader's zone, and in UTC on hover.
 export function time(iso) {
 	const today = new Date(iso).toDateString() === new Date().toDateString();
 	return el("time", { datetime: iso, title: utc(iso) }, (today ? clock : dayAndClock)(iso));
 }
 
-export const bothTimes = (iso) => `${full(iso)} (${utc(iso)})`;
+export const bothTimes = (iso) => `${dayAndClock(iso)} (${utc(iso)})`;
 
-/** A bucket by its interval. The service's days are days in UTC. */
+// A bucket by its interval. The service's days are days in UTC.
 export const bucketName = (date, interval) => (interval === "day" ? `${utcDay(date)} (UTC)` : dayAndClock(date));
 
 export function bucketTick(date, interval) {
@@ -56,10 +55,10 @@ export function bucketTick(date, interval) {
 export const SENTIMENTS = ["negative", "neutral", "positive"];
 const SIGNS = { negative: "▼ ", neutral: "● ", positive: "▲ " };
 
-/** As the API draws the lines. */
+// As the API draws the lines.
 export const sentimentOf = (value) => (value > 0.1 ? "positive" : value < -0.1 ? "negative" : "neutral");
 
-/** By sign, colour, number, and a word for those who see none of them. */
+// By sign, colour, number, and a word for those who see none of them.
 export function mood(value) {
 	const sentiment = sentimentOf(value);
 	return el(`span.mood.${sentiment}`,
