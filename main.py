@@ -35,6 +35,7 @@ from shutdown import Shutdown
 from store.conversations import ConversationStore
 from store.figures import FigureStore
 from store.insights import InsightStore
+from store.summaries import SummaryStore
 from store.work import WorkQueue
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         database=database,
         conversations=ConversationStore(database, on_commit=metrics.committed),
         insights=InsightStore(database),
+        summaries=SummaryStore(database),
         figures=FigureStore(database),
         queue=queue,
         analyser=analyser,

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,6 +14,7 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     PlainSerializer,
     StringConstraints,
@@ -20,16 +22,25 @@ from pydantic import (
     WithJsonSchema,
     create_model,
 )
+from pydantic_core import to_json
 
 from errors import InvalidInput
 from models import Lane, Status
-from store.conversations import FailedPage, NewConversation, StoredConversation
+from store.conversations import (
+    FailedPage,
+    NewConversation,
+    StoredConversation,
+    StoredInsight,
+)
 from store.insights import InsightFilter, InsightPage, ListedInsight, Sentiment
+from store.summaries import Summary, Tally
+from words import parse_search
 
 MAX_BATCH = 1000
 MAX_RAW_DATA_LEVELS = 64
 MAX_IDEMPOTENCY_KEY = 255
 MAX_AUTHOR_LENGTH = 500
+MAX_SEARCH_LENGTH = 1000
 
 
 # --- times ----------------------------------------------------------------------------------------
@@ -139,15 +150,18 @@ class BatchIn(BaseModel):
         return [item.to_new(item.idempotency_key) for item in self.conversations]
 
 
-class InsightQuery(BaseModel):
+class TimeRange(BaseModel):
     start_time: QueryTime
     end_time: QueryTime
-    limit: int = Field(100, ge=1, le=1000)
+
+
+class InsightConditions(TimeRange):
+    """Which insights; what list, summary and export have in common."""
+
     min_confidence: float | None = Field(None, ge=0, le=1)
     sentiment: Sentiment | None = None
     cluster: Storable | None = None
     author: Storable | None = None
-    cursor: str | None = None
 
     def to_filter(self) -> InsightFilter:
         """Raises InvalidInput."""
@@ -161,6 +175,34 @@ class InsightQuery(BaseModel):
             cluster=self.cluster,
             author=self.author,
         )
+
+
+class SearchConditions(InsightConditions):
+    q: Annotated[str, Field(max_length=MAX_SEARCH_LENGTH)] | None = Field(
+        None, description='Words that the text must hold; `"a phrase"` in quotes.'
+    )
+
+    def to_filter(self) -> InsightFilter:
+        wanted = super().to_filter()
+        return wanted if self.q is None else replace(wanted, words=parse_search(self.q))
+
+
+class InsightQuery(SearchConditions):
+    limit: int = Field(100, ge=1, le=1000)
+    cursor: str | None = None
+
+
+class SummaryQuery(InsightConditions):
+    interval: Literal["minute", "hour", "day"] = "hour"
+
+
+class ExportQuery(SearchConditions):
+    format: Literal["csv", "ndjson"] = "csv"
+
+
+class TrendsQuery(BaseModel):
+    window: Literal["15m", "1h", "6h", "24h"] = "1h"
+    as_of: QueryTime | None = Field(None, description="Default: now.")
 
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -233,6 +275,10 @@ class Retried(BaseModel):
 
 
 class GrokAnalysis(BaseModel):
+    """May tell more of how the analysis came about."""
+
+    model_config = ConfigDict(extra="allow")
+
     sentiment_score: float = Field(ge=-1, le=1)
     clusters: list[str]
     confidence: float = Field(ge=0, le=1)
@@ -245,21 +291,6 @@ class InsightOut(BaseModel):
     text: str
     author: str | None
     grok_analysis: GrokAnalysis
-
-    @classmethod
-    def of(cls, insight: ListedInsight) -> "InsightOut":
-        return cls(
-            conversation_id=insight.conversation_id,
-            timestamp=insight.timestamp,
-            text=insight.text,
-            author=insight.author,
-            grok_analysis=GrokAnalysis(
-                sentiment_score=insight.sentiment_score,
-                clusters=insight.clusters,
-                confidence=insight.confidence,
-                reasoning=insight.reasoning,
-            ),
-        )
 
 
 class InsightsMetadata(BaseModel):
@@ -276,18 +307,108 @@ class InsightsOut(BaseModel):
     insights: list[InsightOut]
     metadata: InsightsMetadata
 
-    @classmethod
-    def of(cls, page: InsightPage, asked: InsightFilter) -> "InsightsOut":
-        return cls(
-            insights=[InsightOut.of(insight) for insight in page.insights],
-            metadata=InsightsMetadata(
-                total_count=page.total_count,
-                returned_count=len(page.insights),
-                start_time=asked.start_time,
-                end_time=asked.end_time,
-                next_cursor=page.next_cursor,
-            ),
-        )
+
+def analysis_item(insight: ListedInsight | StoredInsight) -> dict[str, Any]:
+    """What clients see of an analysis."""
+    return {
+        "sentiment_score": insight.sentiment_score,
+        "clusters": insight.clusters,
+        "confidence": insight.confidence,
+        "reasoning": insight.reasoning,
+        **insight.details,
+    }
+
+
+def insight_item(insight: ListedInsight) -> dict[str, Any]:
+    """An `InsightOut` as list, export and stream give it. A dict, since an object for each costs
+    more than twice as much, and a page may have a thousand."""
+    return {
+        "conversation_id": insight.conversation_id,
+        "timestamp": format_time(insight.timestamp),
+        "text": insight.text,
+        "author": insight.author,
+        "grok_analysis": analysis_item(insight),
+    }
+
+
+def insights_json(page: InsightPage, asked: InsightFilter) -> bytes:
+    """An `InsightsOut`."""
+    return to_json(
+        {
+            "insights": [insight_item(insight) for insight in page.insights],
+            "metadata": {
+                "total_count": page.total_count,
+                "returned_count": len(page.insights),
+                "start_time": format_time(asked.start_time),
+                "end_time": format_time(asked.end_time),
+                "next_cursor": page.next_cursor,
+            },
+        }
+    )
+
+
+class Counts(BaseModel):
+    """`average_sentiment` is null where there is nothing to average."""
+
+    positive: int
+    neutral: int
+    negative: int
+    average_sentiment: float | None
+
+
+class SeriesBucket(Counts):
+    """`bucket` is its start in UTC; the first and last are cut by the time range."""
+
+    bucket: ShownTime
+
+
+class ClusterCounts(Counts):
+    cluster: str
+    count: int
+
+
+class Totals(Counts):
+    count: int
+    average_confidence: float | None
+
+
+class SummaryOut(BaseModel):
+    """`clusters` are the most frequent first."""
+
+    series: list[SeriesBucket]
+    clusters: list[ClusterCounts]
+    totals: Totals
+
+
+def summary_json(summary: Summary) -> bytes:
+    """A `SummaryOut`."""
+    totals = summary.totals
+    return to_json(
+        {
+            "series": [
+                {"bucket": format_time(bucket), **_counts(tally)}
+                for bucket, tally in summary.series.items()
+            ],
+            "clusters": [
+                {"cluster": cluster, "count": tally.count, **_counts(tally)}
+                for cluster, tally in summary.clusters
+            ],
+            "totals": {
+                "count": totals.count,
+                **_counts(totals),
+                "average_confidence": totals.average_confidence,
+            },
+        }
+    )
+
+
+def _counts(tally: Tally) -> dict[str, Any]:
+    return {
+        "positive": tally.positive,
+        "neutral": tally.neutral,
+        "negative": tally.negative,
+        "average_sentiment": tally.average_sentiment,
+    }
 
 
 class QueueOut(BaseModel):
@@ -375,12 +496,7 @@ class ConversationOut(ConversationCore):
             queue = QueueOut(position=found.queue_position, eta_seconds=eta)
         if found.insight is not None:
             insight = ConversationInsight(
-                grok_analysis=GrokAnalysis(
-                    sentiment_score=found.insight.sentiment_score,
-                    clusters=found.insight.clusters,
-                    confidence=found.insight.confidence,
-                    reasoning=found.insight.reasoning,
-                )
+                grok_analysis=GrokAnalysis(**analysis_item(found.insight))
             )
         return cls(**_core(found), queue=queue, insight=insight)
 

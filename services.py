@@ -15,6 +15,7 @@ from schemas import Bodies
 from store.conversations import ConversationStore
 from store.figures import FigureStore
 from store.insights import InsightStore
+from store.summaries import SummaryStore
 from store.work import WorkQueue
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Services:
     database: Database
     conversations: ConversationStore
     insights: InsightStore
+    summaries: SummaryStore
     figures: FigureStore
     queue: WorkQueue
     analyser: Analyser

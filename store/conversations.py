@@ -11,8 +11,10 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
+    Text,
     bindparam,
     case,
+    cast,
     delete,
     func,
     null,
@@ -36,6 +38,7 @@ from models import (
     to_micros,
 )
 from store import cursors, derived
+from store.details import shown_details
 from store.ids import Ids, RunningIds
 
 _ROWS_PER_COMMIT = 2000
@@ -61,6 +64,7 @@ class StoredInsight:
     clusters: list[str]
     confidence: float
     reasoning: str
+    details: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +386,7 @@ def _find_statement() -> Select[*tuple[Any, ...]]:
             insights.c.clusters,
             insights.c.confidence,
             insights.c.reasoning,
+            cast(insights.c.grok_analysis, Text).label("grok_analysis"),
         )
         .outerjoin(insights, insights.c.conversation_id == columns.id)
         .where(columns.id == bindparam("id"))
@@ -428,7 +433,13 @@ def _position(row: Row[*tuple[Any, ...]]) -> tuple[int, int]:
 def _to_conversation(row: Row[*tuple[Any, ...]]) -> StoredConversation:
     insight = None
     if row.insight_id is not None:
-        insight = StoredInsight(row.sentiment_score, row.clusters, row.confidence, row.reasoning)
+        insight = StoredInsight(
+            row.sentiment_score,
+            row.clusters,
+            row.confidence,
+            row.reasoning,
+            shown_details(row.grok_analysis),
+        )
     return StoredConversation(
         id=row.id,
         status=Status(row.status),

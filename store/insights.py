@@ -2,75 +2,40 @@
 
 import base64
 import binascii
+import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select, tuple_
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    select,
+    tuple_,
+)
 
 from database import Database
 from errors import InvalidInput
-from models import from_micros, insight_clusters, insights, to_micros
+from models import from_micros, insight_clusters, insights
+from store import counting, search
+from store.details import shown_details
+from store.filters import InsightFilter, Sentiment, Shape, conditions
 
-POSITIVE_ABOVE = 0.1
-NEGATIVE_BELOW = -0.1
-
-
-class Sentiment(StrEnum):
-    POSITIVE = "positive"
-    NEGATIVE = "negative"
-    NEUTRAL = "neutral"
-
-
-@dataclass(frozen=True, slots=True)
-class InsightFilter:
-    """Which insights are meant. Everything that counts or lists builds its WHERE from this one.
-
-    Both times are inclusive. None means "any".
-    """
-
-    start_time: datetime
-    end_time: datetime
-    min_confidence: float | None = None
-    sentiment: Sentiment | None = None
-    cluster: str | None = None
-    author: str | None = None
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        columns = insights.c
-        conditions: list[ColumnElement[bool]] = [
-            columns.timestamp.between(to_micros(self.start_time), to_micros(self.end_time))
-        ]
-        if self.min_confidence is not None:
-            conditions.append(columns.confidence >= self.min_confidence)
-        match self.sentiment:
-            case Sentiment.POSITIVE:
-                conditions.append(columns.sentiment_score > POSITIVE_ABOVE)
-            case Sentiment.NEGATIVE:
-                conditions.append(columns.sentiment_score < NEGATIVE_BELOW)
-            case Sentiment.NEUTRAL:
-                conditions.append(columns.sentiment_score.between(NEGATIVE_BELOW, POSITIVE_ABOVE))
-        if self.author is not None:
-            conditions.append(columns.author == self.author)
-        if self.cluster is not None:
-            conditions.append(
-                columns.id.in_(
-                    select(insight_clusters.c.insight_id).where(
-                        insight_clusters.c.cluster == self.cluster,
-                        insight_clusters.c.timestamp.between(
-                            to_micros(self.start_time), to_micros(self.end_time)
-                        ),
-                    )
-                )
-            )
-        return conditions
+__all__ = ["InsightFilter", "InsightPage", "InsightStore", "ListedInsight", "Sentiment"]
 
 
 @dataclass(frozen=True, slots=True)
 class ListedInsight:
+    """`details` are what `details.py` shows of the analyser's answer."""
+
     conversation_id: str
     timestamp: datetime
     text: str
@@ -79,6 +44,7 @@ class ListedInsight:
     clusters: list[str]
     confidence: float
     reasoning: str
+    details: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,39 +66,136 @@ class InsightStore:
         The cursor names the last row of the page before, so rows that come or go meanwhile make
         nothing repeat or be skipped. Raises InvalidInput for a cursor that is none of ours.
         """
-        columns = insights.c
-        conditions = wanted.conditions()
-        page = (
-            select(
-                columns.id,
-                columns.conversation_id,
-                columns.timestamp,
-                columns.text,
-                columns.author,
-                columns.sentiment_score,
-                columns.clusters,
-                columns.confidence,
-                columns.reasoning,
-            )
-            .where(*conditions)
-            .order_by(columns.timestamp.desc(), columns.id.desc())
-            .limit(limit + 1)  # one more tells whether there is a next page
-        )
-        if cursor is not None:
-            position = _decode_cursor(cursor)
-            page = page.where(tuple_(columns.timestamp, columns.id) < position)
-        count = select(func.count()).select_from(insights).where(*conditions)
-        rows, total = await self._database.read(
-            lambda connection: (connection.execute(page).all(), connection.scalar(count))
-        )
-        more = len(rows) > limit
-        rows = rows[:limit]
-        return InsightPage(
-            insights=[_to_insight(row) for row in rows],
-            total_count=total or 0,
-            next_cursor=_encode_cursor(rows[-1]) if more else None,
-        )
+        position = None if cursor is None else _decode_cursor(cursor)
+        return await self._database.read(partial(_page, wanted, limit, position))
 
+
+def _page(
+    wanted: InsightFilter, limit: int, position: tuple[int, int] | None, connection: Connection
+) -> InsightPage:
+    total = counting.count(wanted, connection)
+    rows: Sequence[Row[*tuple[Any, ...]]] = []
+    if total:
+        # One more tells whether there is a next page.
+        rows = _rows(wanted, limit + 1, position, total, connection)
+    return InsightPage(
+        insights=[_to_insight(row) for row in rows[:limit]],
+        total_count=total,
+        next_cursor=_encode_cursor(rows[limit - 1]) if len(rows) > limit else None,
+    )
+
+
+def _rows(
+    wanted: InsightFilter,
+    limit: int,
+    position: tuple[int, int] | None,
+    total: int,
+    connection: Connection,
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    values = wanted.values() | {"limit": limit}
+    shape = wanted.shape
+    if position is not None:
+        values |= {"last_timestamp": position[0], "last_id": position[1]}
+        values["end"] = min(values["end"], position[0])  # where the index is entered
+    if wanted.words is not None:
+        return _rows_with_words(wanted, values, position is not None, connection)
+    few = False
+    if (shape.sentiment or shape.min_confidence) and not (shape.cluster or shape.author):
+        # Going through the newest until enough are found passes by `everything / total` for each.
+        few = total * total < limit * counting.count_all_between(wanted, connection)
+    return connection.execute(_statement(shape, position is not None, few), values).all()
+
+
+# --- statements: each picks keys in an index that has all it needs, then fetches their rows -------
+
+
+@lru_cache(maxsize=256)
+def _statement(shape: Shape, after: bool, few: bool) -> Select[*tuple[Any, ...]]:
+    table: Table = insights
+    index = "idx_insight_timestamp"
+    if shape.author:
+        index = "idx_insight_author"
+    elif shape.cluster:
+        table, index = insight_clusters, ""
+    elif few:
+        index = "idx_insight_sentiment"
+    id_ = table.c.insight_id if table is insight_clusters else table.c.id
+    picked = select(table.c.timestamp, id_.label("id")).where(*conditions(shape, table))
+    if few:
+        picked = picked.where(counting.sentiments_of(shape))
+    if index:
+        picked = picked.with_hint(table, f"INDEXED BY {index}", "sqlite")
+    return _fetch(_newest(picked, table.c.timestamp, id_, after).limit(bindparam("limit")))
+
+
+def _newest(
+    picked: Select[*tuple[Any, ...]], timestamp: Any, id_: Any, after: bool
+) -> Select[*tuple[Any, ...]]:
+    if after:
+        last = tuple_(bindparam("last_timestamp"), bindparam("last_id"))
+        picked = picked.where(tuple_(timestamp, id_) < last)
+    return picked.order_by(timestamp.desc(), id_.desc())
+
+
+def _fetch(picked: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    keys = picked.subquery("picked")
+    return (
+        select(
+            insights.c.id,
+            insights.c.conversation_id,
+            insights.c.timestamp,
+            insights.c.text,
+            insights.c.author,
+            insights.c.sentiment_score,
+            cast(insights.c.clusters, Text).label("clusters"),
+            insights.c.confidence,
+            insights.c.reasoning,
+            cast(insights.c.grok_analysis, Text).label("grok_analysis"),
+        )
+        .join_from(keys, insights, insights.c.id == keys.c.id)
+        .order_by(keys.c.timestamp.desc(), keys.c.id.desc())
+    )
+
+
+def _rows_with_words(
+    wanted: InsightFilter, values: dict[str, Any], after: bool, connection: Connection
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    """The index of words knows the order but for what is in one second: so first the second that
+    the last row is in is found, and then all from there on are put in order."""
+    assert wanted.words is not None
+    dialect = connection.dialect.name
+    values |= {
+        "q": search.expression(dialect, wanted.words),
+        "low": search.second_key(values["start"]),
+        "high": search.last_key(values["end"]),
+    }
+    last_key, page = _words_statements(dialect, wanted.shape, after)
+    key = connection.scalar(last_key, values | {"skip": values["limit"] - 1})
+    if key is not None:
+        values["low"] = max(values["low"], search.first_of_second(key))
+    return connection.execute(page, values).all()
+
+
+@lru_cache(maxsize=256)
+def _words_statements(
+    dialect: str, shape: Shape, after: bool
+) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
+    index, key, matching = search.index(dialect)
+    joined = select(insights.c.timestamp, insights.c.id).join_from(
+        index, insights, insights.c.id == search.id_of(key)
+    )
+    matches = joined.where(*matching, *conditions(shape))
+    if after:
+        last = tuple_(bindparam("last_timestamp"), bindparam("last_id"))
+        matches = matches.where(tuple_(insights.c.timestamp, insights.c.id) < last)
+    last_key = (
+        matches.with_only_columns(key).order_by(key.desc()).limit(1).offset(bindparam("skip"))
+    )
+    page = _newest(matches, insights.c.timestamp, insights.c.id, after=False)
+    return last_key, _fetch(page.limit(bindparam("limit")))
+
+
+# --- rows -----------------------------------------------------------------------------------------
 
 _CURSOR = struct.Struct(">qq")  # timestamp in microseconds, insight id
 
@@ -152,12 +215,13 @@ def _decode_cursor(cursor: str) -> tuple[int, int]:
 
 def _to_insight(row: Row[*tuple[Any, ...]]) -> ListedInsight:
     return ListedInsight(
-        conversation_id=row.conversation_id,
-        timestamp=from_micros(row.timestamp),
-        text=row.text,
-        author=row.author,
-        sentiment_score=row.sentiment_score,
-        clusters=row.clusters,
-        confidence=row.confidence,
-        reasoning=row.reasoning,
+        row.conversation_id,
+        from_micros(row.timestamp),
+        row.text,
+        row.author,
+        row.sentiment_score,
+        json.loads(row.clusters),
+        row.confidence,
+        row.reasoning,
+        shown_details(row.grok_analysis),
     )

@@ -9,17 +9,29 @@ in a time range, come out of the index by themselves, also where a word is in ev
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnClause,
+    ColumnElement,
+    Connection,
+    TableClause,
+    bindparam,
+    column,
+    literal_column,
+    table,
+    text,
+)
 
 from store.rows import InsightRow
 from words import Phrase, words_of
 
 SECOND = 1_000_000
-_FIRST_SECOND = -(2**32)  # 1833; those before it, and those after 2106, share a second
+_FIRST_SECOND = -(1 << 32)  # 1833; all before it share a second, as do those after 2106
+_LAST_SECOND = (1 << 33) - 1
 _ID_BITS = 30
-ID_MASK = 2**_ID_BITS - 1
+ID_MASK = (1 << _ID_BITS) - 1
 """More insights than this would need another key."""
 
 _PAGES_PER_STEP = 64
@@ -28,12 +40,28 @@ _PAGES_PER_STEP = 64
 
 def second_key(timestamp: int) -> int:
     """The lowest key of the second that `timestamp` is in."""
-    return min(max(timestamp // SECOND - _FIRST_SECOND, 0), 2**33 - 1) << _ID_BITS
+    second = min(max(timestamp // SECOND - _FIRST_SECOND, 0), _LAST_SECOND)
+    return second << _ID_BITS
 
 
-def is_first_or_last(key: int) -> bool:
-    """Whether times of more than one second are under this key."""
-    return key >> _ID_BITS in (0, 2**33 - 1)
+def last_key(timestamp: int) -> int:
+    """The highest key of the second that `timestamp` is in."""
+    return second_key(timestamp) | ID_MASK
+
+
+def first_of_second(key: int) -> int:
+    return key & ~ID_MASK
+
+
+def whole_seconds(start: int, end: int) -> tuple[int, int]:
+    """The keys whose times are surely from `start` to `end`, both inclusive. None are, where the
+    first is above the last."""
+    low, high = second_key(start), last_key(end)
+    if start % SECOND or low >> _ID_BITS in (0, _LAST_SECOND):
+        low += 1 << _ID_BITS
+    if (end + 1) % SECOND or high >> _ID_BITS in (0, _LAST_SECOND):
+        high -= 1 << _ID_BITS
+    return low, high
 
 
 def add(connection: Connection, insights: Iterable[InsightRow]) -> None:
@@ -79,13 +107,23 @@ def expression(dialect: str, phrases: Sequence[Phrase]) -> str:
     )
 
 
-MATCHING = {
-    "sqlite": "insight_words MATCH :q AND insight_words.rowid",
-    "postgresql": "insight_words.words @@ CAST(:q AS tsquery) AND insight_words.key",
-}
-"""A condition up to the key, which `BETWEEN ... AND ...` is to follow."""
+def index(dialect: str) -> tuple[TableClause, ColumnClause[int], list[ColumnElement[bool]]]:
+    """The index, its key, and the condition for what holds `:q` from key `:low` to key `:high`."""
+    key: ColumnClause[int] = column("rowid" if dialect == "sqlite" else "key", BigInteger)
+    found = table("insight_words", key)
+    match = text(
+        "insight_words MATCH :q"
+        if dialect == "sqlite"
+        else "insight_words.words @@ CAST(:q AS tsquery)"
+    )
+    of_found = found.c[key.name]
+    between = of_found.between(bindparam("low"), bindparam("high"))
+    return found, of_found, [cast("ColumnElement[bool]", match), between]
 
-KEY = {"sqlite": "insight_words.rowid", "postgresql": "insight_words.key"}
+
+def id_of(key: ColumnElement[int]) -> ColumnElement[int]:
+    return key.op("&")(literal_column(str(ID_MASK)))
+
 
 _ADD = {
     "sqlite": text("INSERT INTO insight_words (rowid, words) VALUES (:key, :words)"),

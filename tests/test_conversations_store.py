@@ -515,7 +515,7 @@ async def test_a_completed_conversation_has_its_insight(
     )
     found = await store.find(id_)
     assert (found.status, found.queue_position, found.attempts) == (Status.COMPLETED, None, 1)
-    assert found.insight == StoredInsight(-0.65, ["b", "a"], 0.75, "Because.")
+    assert found.insight == StoredInsight(-0.65, ["b", "a"], 0.75, "Because.", {})
 
 
 async def test_a_failed_conversation_says_why(database: Database, store: ConversationStore) -> None:

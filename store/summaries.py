@@ -1,0 +1,335 @@
+"""Series, clusters and totals for any filter: what counting the insights by hand would give.
+
+Whole hours and days come from the tallies, what is left of them from an index, and so does all that
+the tallies do not know: authors, minutes, and which clusters come together.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from datetime import datetime
+from enum import IntEnum
+from functools import lru_cache, partial
+from itertools import chain
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Select,
+    Table,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+    union_all,
+)
+
+from database import Database
+from errors import InvalidInput
+from models import from_micros, insight_clusters, insight_tallies, insights
+from store import counting
+from store.filters import (
+    NEGATIVE_BELOW,
+    POSITIVE_ABOVE,
+    InsightFilter,
+    Sentiment,
+    Shape,
+    conditions,
+    figure_conditions,
+)
+from store.tallies import DAY, EVERYTHING, HOUR, UNIT
+
+MAX_BUCKETS = 2000
+
+
+class Interval(IntEnum):
+    """The width of a bucket, in microseconds."""
+
+    MINUTE = HOUR // 60
+    HOUR = HOUR
+    DAY = DAY
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many insights, and the sums of their scores and confidences in billionths."""
+
+    positive: int = 0
+    neutral: int = 0
+    negative: int = 0
+    scores: int = 0
+    confidences: int = 0
+
+    @property
+    def count(self) -> int:
+        return self.positive + self.neutral + self.negative
+
+    @property
+    def average_sentiment(self) -> float | None:
+        """None where there is nothing."""
+        return self._average(self.scores)
+
+    @property
+    def average_confidence(self) -> float | None:
+        return self._average(self.confidences)
+
+    def _average(self, total: int) -> float | None:
+        return round(total / self.count / UNIT, 9) if self.count else None
+
+    def add(self, sums: Sequence[int]) -> None:
+        """Five more, in the order of the fields."""
+        self.positive += sums[0]
+        self.neutral += sums[1]
+        self.negative += sums[2]
+        self.scores += sums[3]
+        self.confidences += sums[4]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """`series` has every bucket that the time range touches, also the empty ones, by its start;
+    `clusters` are the most frequent first, and by name where they are equally so."""
+
+    series: Mapping[datetime, Tally]
+    clusters: Sequence[tuple[str, Tally]]
+    totals: Tally
+
+
+class SummaryStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def summary(self, wanted: InsightFilter, interval: Interval) -> Summary:
+        """Raises InvalidInput where that makes more than `MAX_BUCKETS` buckets."""
+        values = wanted.values()
+        first, last = values["start"] // interval, values["end"] // interval
+        if last - first >= MAX_BUCKETS:
+            raise InvalidInput(
+                f"interval: {last - first + 1} buckets of that width are in the time range, and at"
+                f" most {MAX_BUCKETS} are answered"
+            )
+        return await self._database.read(partial(_summary, wanted, interval))
+
+
+def _summary(wanted: InsightFilter, interval: Interval, connection: Connection) -> Summary:
+    values = counting.values_for_tallies(wanted)
+    origin = values["start"] // interval * interval
+    values |= {"origin": origin, "width": int(interval)}
+    series = {bucket: Tally() for bucket in range(origin, values["end"] + 1, interval)}
+    if wanted.cluster != EVERYTHING:  # no cluster has this name
+        for bucket, *sums in _series(wanted.shape, interval, values, connection):
+            series[bucket // interval * interval].add(_whole(sums))
+    totals = Tally()
+    for each in series.values():
+        totals.add(astuple(each))
+    clusters: dict[str, Tally] = {}
+    if totals.count:
+        for cluster, *sums in _clusters(wanted.shape, values, connection):
+            clusters.setdefault(cluster, Tally()).add(_whole(sums))
+    return Summary(
+        series={from_micros(bucket): each for bucket, each in series.items()},
+        clusters=sorted(
+            ((name, each) for name, each in clusters.items() if each.count),
+            key=lambda pair: (-pair[1].count, pair[0]),
+        ),
+        totals=totals,
+    )
+
+
+def _whole(sums: Sequence[Any]) -> Sequence[int]:
+    """Counts, and sums that an index gave as numbers, or PostgreSQL as decimals, in billionths."""
+    positive, neutral, negative, scores, confidences = sums
+    if isinstance(scores, float):
+        scores, confidences = round(scores * UNIT), round(confidences * UNIT)
+    return positive, neutral, negative, int(scores), int(confidences)
+
+
+Rows = Iterable[Sequence[Any]]
+
+
+def _series(
+    shape: Shape, interval: Interval, values: dict[str, Any], connection: Connection
+) -> Rows:
+    """A bucket's start, or a moment in it, and five sums; a bucket may come several times."""
+    if interval is Interval.MINUTE or shape.author:
+        return connection.execute(_series_of_rows(shape), values)
+    if interval is Interval.HOUR:  # then days are of no use
+        nothing = dict.fromkeys(("hours2_start", "hours2_stop", "days_start", "days_stop"), 0)
+        start, stop = values["whole_start"], values["whole_stop"]
+        values = values | {"hours1_start": start, "hours1_stop": stop, **nothing}
+    return chain(
+        connection.execute(_series_of_tallies(shape), values),
+        connection.execute(_series_of_edges(shape), values),
+    )
+
+
+def _clusters(shape: Shape, values: dict[str, Any], connection: Connection) -> Rows:
+    """A cluster's name and five sums; a cluster may come several times."""
+    if shape.author or shape.cluster:
+        return connection.execute(_clusters_of_rows(shape), values)
+    values = values | {"names": connection.scalars(_NAMES).all()}
+    return chain(
+        connection.execute(_clusters_of_tallies(shape), values),
+        connection.execute(_clusters_of_edges(shape), values),
+    )
+
+
+# --- statements -----------------------------------------------------------------------------------
+
+
+def _tally_sums(shape: Shape) -> list[ColumnElement[Any]]:
+    columns = insight_tallies.c
+
+    def summed(what: str) -> ColumnElement[Any]:
+        wanted = [shape.sentiment] if shape.sentiment else list(Sentiment)
+        total: ColumnElement[Any] = columns[wanted[0] + what]
+        for sentiment in wanted[1:]:
+            total = total + columns[sentiment + what]
+        return func.sum(total)
+
+    counts = [
+        func.sum(columns[each]) if shape.sentiment in (None, each) else literal_column("0")
+        for each in Sentiment
+    ]
+    return [*counts, summed("_score"), summed("_confidence")]
+
+
+def _row_sums(table: Table) -> list[ColumnElement[Any]]:
+    score = table.c.sentiment_score
+    return [
+        func.count(case((score > POSITIVE_ABOVE, 1))),
+        func.count(case((score.between(NEGATIVE_BELOW, POSITIVE_ABOVE), 1))),
+        func.count(case((score < NEGATIVE_BELOW, 1))),
+        func.sum(score),
+        func.sum(table.c.confidence),
+    ]
+
+
+def _bucket(table: Table) -> ColumnElement[int]:
+    """Counted from the origin, since dividing a time before 1970 would round it up."""
+    width = bindparam("width", type_=table.c.timestamp.type)
+    origin = bindparam("origin", type_=table.c.timestamp.type)
+    return origin + (table.c.timestamp - origin).op("/")(width).op("*")(width)
+
+
+@lru_cache(maxsize=64)
+def _series_of_rows(shape: Shape) -> Select[*tuple[Any, ...]]:
+    table, hint = _rows_table(shape)
+    bucket = _bucket(table).label("bucket")
+    return _hinted(
+        select(bucket, *_row_sums(table)).where(*conditions(shape, table)), table, hint
+    ).group_by(literal_column("1"))
+
+
+def _rows_table(shape: Shape) -> tuple[Table, str]:
+    if shape.author:
+        return insights, "idx_insight_author"
+    if shape.cluster:
+        return insight_clusters, ""
+    return insights, "idx_insight_timestamp"
+
+
+def _hinted(
+    statement: Select[*tuple[Any, ...]], table: Table, index: str
+) -> Select[*tuple[Any, ...]]:
+    return statement.with_hint(table, f"INDEXED BY {index}", "sqlite") if index else statement
+
+
+@lru_cache(maxsize=64)
+def _series_of_tallies(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
+    bucket = insight_tallies.c.bucket
+    return union_all(
+        *(
+            select(bucket, *_tally_sums(shape))
+            .where(insight_tallies.c.cluster == bindparam("cluster"), *counting.whole(grain, span))
+            .group_by(bucket)
+            for grain, span in counting.WHOLE
+        )
+    )
+
+
+@lru_cache(maxsize=64)
+def _series_of_edges(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
+    table, index = _rows_table(shape)
+    asked = [*figure_conditions(shape, table), *counting.of_cluster(shape)]
+    bucket = _bucket(table)
+    parts = [
+        _hinted(select(bucket, *_row_sums(table)).where(*within, *asked), table, index)
+        for within in (counting.within("edge1", table), counting.within("edge2", table))
+    ]
+    if shape.min_confidence:
+        in_step = select(bucket, *_row_sums(table)).where(*counting.in_step(shape, table))
+        if table is insights:
+            in_step = in_step.where(counting.sentiments_of(shape))
+            index = "idx_insight_sentiment"
+        parts.append(_hinted(in_step, table, index))
+    return union_all(*(part.group_by(literal_column("1")) for part in parts))
+
+
+_NAME = insight_tallies.c.cluster
+
+
+def _all_names() -> Select[*tuple[Any, ...]]:
+    """Each name by one look into the key, in place of going through all rows."""
+    names = (
+        select(func.min(_NAME).label("name")).where(_NAME > EVERYTHING).cte("names", recursive=True)
+    )
+    next_name = select(func.min(_NAME)).where(names.c.name < _NAME).scalar_subquery()
+    names = names.union_all(select(next_name).where(names.c.name.is_not(None)))
+    return select(names.c.name).where(names.c.name.is_not(None))
+
+
+_NAMES = _all_names()
+
+
+@lru_cache(maxsize=64)
+def _clusters_of_tallies(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
+    return union_all(
+        *(
+            select(_NAME, *_tally_sums(shape))
+            .where(
+                _NAME.in_(bindparam("names", expanding=True)),
+                *counting.whole(grain, span),
+            )
+            .group_by(_NAME)
+            for grain, span in counting.WHOLE
+        )
+    )
+
+
+@lru_cache(maxsize=64)
+def _clusters_of_edges(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
+    name = insight_clusters.c.cluster
+    parts = [
+        select(name, *_row_sums(insight_clusters)).where(
+            name.in_(bindparam("names", expanding=True)),
+            *counting.within(edge, insight_clusters),
+            *figure_conditions(shape, insight_clusters),
+        )
+        for edge in ("edge1", "edge2")
+    ]
+    if shape.min_confidence:
+        in_step = (
+            select(name, *_row_sums(insights))
+            .join_from(insights, insight_clusters, insight_clusters.c.insight_id == insights.c.id)
+            .where(counting.sentiments_of(shape), *counting.in_step(shape, insights))
+        )
+        parts.append(_hinted(in_step, insights, "idx_insight_sentiment"))
+    return union_all(*(part.group_by(name) for part in parts))
+
+
+@lru_cache(maxsize=64)
+def _clusters_of_rows(shape: Shape) -> Select[*tuple[Any, ...]]:
+    table, index = _rows_table(shape)
+    id_ = table.c.insight_id if table is insight_clusters else table.c.id
+    together = insight_clusters.alias("together")
+    return _hinted(
+        select(together.c.cluster, *_row_sums(table))
+        .join_from(table, together, together.c.insight_id == id_)
+        .where(*conditions(shape, table))
+        .group_by(together.c.cluster),
+        table,
+        index,
+    )
