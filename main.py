@@ -36,6 +36,7 @@ from store.conversations import ConversationStore
 from store.figures import FigureStore
 from store.insights import InsightStore
 from store.summaries import SummaryStore
+from store.windows import WindowStore
 from store.work import WorkQueue
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         conversations=ConversationStore(database, on_commit=metrics.committed),
         insights=InsightStore(database),
         summaries=SummaryStore(database),
+        windows=WindowStore(database),
         figures=FigureStore(database),
         queue=queue,
         analyser=analyser,

@@ -34,6 +34,7 @@ from store.conversations import (
 )
 from store.insights import InsightFilter, InsightPage, ListedInsight, Sentiment
 from store.summaries import Summary, Tally
+from store.windows import Trend
 from words import parse_search
 
 MAX_BATCH = 1000
@@ -400,6 +401,40 @@ def summary_json(summary: Summary) -> bytes:
             },
         }
     )
+
+
+class TrendOut(BaseModel):
+    """`score` is the signed root of a log-likelihood ratio, and 3 at least of either sign;
+    `average_sentiment` is of the window, null where nothing came; `examples` are its newest."""
+
+    cluster: str
+    count: int
+    expected: float
+    score: float
+    direction: Literal["rising", "falling", "new"]
+    average_sentiment: float | None
+    examples: list[str]
+
+    @classmethod
+    def of(cls, trend: Trend) -> "TrendOut":
+        verdict = trend.verdict
+        return cls(
+            cluster=trend.cluster,
+            count=trend.count,
+            expected=round(verdict.expected, 2),
+            score=round(verdict.score, 2),
+            direction=verdict.direction,
+            average_sentiment=trend.average_sentiment,
+            examples=list(trend.examples),
+        )
+
+
+class TrendsOut(BaseModel):
+    """`trends` are the strongest first."""
+
+    as_of: ShownTime
+    window: str
+    trends: list[TrendOut]
 
 
 def _counts(tally: Tally) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from store.conversations import ConversationStore
 from store.figures import FigureStore
 from store.insights import InsightStore
 from store.summaries import SummaryStore
+from store.windows import WindowStore
 from store.work import WorkQueue
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Services:
     conversations: ConversationStore
     insights: InsightStore
     summaries: SummaryStore
+    windows: WindowStore
     figures: FigureStore
     queue: WorkQueue
     analyser: Analyser

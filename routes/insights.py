@@ -1,26 +1,41 @@
 """Asking for insights."""
 
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+from exports import FORMATS
 from http_errors import answers
 from schemas import (
+    ExportQuery,
     InsightQuery,
     InsightsOut,
     SummaryOut,
     SummaryQuery,
+    TrendOut,
+    TrendsOut,
+    TrendsQuery,
     insights_json,
     summary_json,
 )
 from services import services
 from store.summaries import Interval
+from store.windows import Window
 
 router = APIRouter(tags=["insights"])
 
 PATH = "/api/v1/insights"
 JSON = "application/json"
+
+WINDOWS = {
+    "15m": Window.QUARTER_HOUR,
+    "1h": Window.ONE_HOUR,
+    "6h": Window.SIX_HOURS,
+    "24h": Window.ONE_DAY,
+}
 
 
 @router.get(PATH, response_model=InsightsOut, responses=answers("invalid_schema", "unavailable"))
@@ -41,3 +56,47 @@ async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -
     interval = Interval[query.interval.upper()]
     summary = await services(request).summaries.summary(query.to_filter(), interval)
     return Response(summary_json(summary), media_type=JSON)
+
+
+@router.get(
+    f"{PATH}/export",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Every match, newest first.",
+            "content": {
+                "text/csv": {"schema": {"type": "string"}},
+                "application/x-ndjson": {"schema": {"type": "string"}},
+            },
+        },
+        **answers("invalid_schema", "unavailable"),
+    },
+)
+async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
+    """Every insight of a filter as a file, however many there are."""
+    wanted, form = query.to_filter(), FORMATS[query.format]
+    batches = services(request).insights.all_of(wanted)
+    first = await anext(batches)  # what is wrong with the database is told before a file begins
+
+    async def content() -> AsyncIterator[bytes]:
+        yield form.head + form.lines(first)
+        async for batch in batches:
+            yield form.lines(batch)
+
+    name = f"insights-{wanted.start_time:%Y%m%dT%H%M%SZ}-{wanted.end_time:%Y%m%dT%H%M%SZ}"
+    disposition = f'attachment; filename="{name}.{query.format}"'
+    return StreamingResponse(
+        content(),
+        media_type=form.media_type,
+        headers={"Content-Disposition": disposition, "Cache-Control": "no-store"},
+    )
+
+
+@router.get("/api/v1/trends", responses=answers("invalid_schema", "unavailable"))
+async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> TrendsOut:
+    """What is rising: clusters whose count in the last window stands out against those before."""
+    as_of = query.as_of or datetime.now(UTC)
+    found = await services(request).windows.trends(WINDOWS[query.window], as_of=as_of)
+    return TrendsOut(
+        as_of=as_of, window=query.window, trends=[TrendOut.of(trend) for trend in found]
+    )

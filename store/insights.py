@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
@@ -30,6 +30,8 @@ from store.details import shown_details
 from store.filters import InsightFilter, Sentiment, Shape, conditions
 
 __all__ = ["InsightFilter", "InsightPage", "InsightStore", "ListedInsight", "Sentiment"]
+
+ROWS_OF_EXPORT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,20 @@ class InsightStore:
         position = None if cursor is None else _decode_cursor(cursor)
         return await self._database.read(partial(_page, wanted, limit, position))
 
+    async def all_of(self, wanted: InsightFilter) -> AsyncIterator[Sequence[ListedInsight]]:
+        """Every insight in the order of pages, some at a time.
+
+        No read stays open between them, which would keep the database from tidying up. So what is
+        erased meanwhile is missing, and what comes in with an older time than was reached is there.
+        """
+        position = None
+        while True:
+            rows = await self._database.read(partial(_rows_of_export, wanted, position))
+            yield [_to_insight(row) for row in rows]
+            if len(rows) < ROWS_OF_EXPORT:
+                return
+            position = rows[-1].timestamp, rows[-1].id
+
 
 def _page(
     wanted: InsightFilter, limit: int, position: tuple[int, int] | None, connection: Connection
@@ -85,13 +101,20 @@ def _page(
     )
 
 
+def _rows_of_export(
+    wanted: InsightFilter, position: tuple[int, int] | None, connection: Connection
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    return _rows(wanted, ROWS_OF_EXPORT, position, None, connection)
+
+
 def _rows(
     wanted: InsightFilter,
     limit: int,
     position: tuple[int, int] | None,
-    total: int,
+    total: int | None,
     connection: Connection,
 ) -> Sequence[Row[*tuple[Any, ...]]]:
+    """The next `limit` rows; `total` is how many match, None where that is not known."""
     values = wanted.values() | {"limit": limit}
     shape = wanted.shape
     if position is not None:
@@ -100,7 +123,8 @@ def _rows(
     if wanted.words is not None:
         return _rows_with_words(wanted, values, position is not None, connection)
     few = False
-    if (shape.sentiment or shape.min_confidence) and not (shape.cluster or shape.author):
+    by_figures = (shape.sentiment or shape.min_confidence) and not (shape.cluster or shape.author)
+    if total is not None and by_figures:
         # Going through the newest until enough are found passes by `everything / total` for each.
         few = total * total < limit * counting.count_all_between(wanted, connection)
     return connection.execute(_statement(shape, position is not None, few), values).all()

@@ -39,7 +39,7 @@ from store.filters import (
     conditions,
     figure_conditions,
 )
-from store.tallies import DAY, EVERYTHING, HOUR, UNIT
+from store.tallies import DAY, EVERYTHING, HOUR, NAMES_OF_CLUSTERS, UNIT
 
 MAX_BUCKETS = 2000
 
@@ -169,7 +169,7 @@ def _clusters(shape: Shape, values: dict[str, Any], connection: Connection) -> R
     """A cluster's name and five sums; a cluster may come several times."""
     if shape.author or shape.cluster:
         return connection.execute(_clusters_of_rows(shape), values)
-    values = values | {"names": connection.scalars(_NAMES).all()}
+    values = values | {"names": connection.scalars(NAMES_OF_CLUSTERS).all()}
     return chain(
         connection.execute(_clusters_of_tallies(shape), values),
         connection.execute(_clusters_of_edges(shape), values),
@@ -211,7 +211,7 @@ def _bucket(table: Table) -> ColumnElement[int]:
     """Counted from the origin, since dividing a time before 1970 would round it up."""
     width = bindparam("width", type_=table.c.timestamp.type)
     origin = bindparam("origin", type_=table.c.timestamp.type)
-    return origin + (table.c.timestamp - origin).op("/")(width).op("*")(width)
+    return origin + (table.c.timestamp - origin) // width * width
 
 
 @lru_cache(maxsize=64)
@@ -269,19 +269,6 @@ def _series_of_edges(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
 
 
 _NAME = insight_tallies.c.cluster
-
-
-def _all_names() -> Select[*tuple[Any, ...]]:
-    """Each name by one look into the key, in place of going through all rows."""
-    names = (
-        select(func.min(_NAME).label("name")).where(_NAME > EVERYTHING).cte("names", recursive=True)
-    )
-    next_name = select(func.min(_NAME)).where(names.c.name < _NAME).scalar_subquery()
-    names = names.union_all(select(next_name).where(names.c.name.is_not(None)))
-    return select(names.c.name).where(names.c.name.is_not(None))
-
-
-_NAMES = _all_names()
 
 
 @lru_cache(maxsize=64)

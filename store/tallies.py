@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, delete
+from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models import completed_counts, insight_tallies
@@ -133,3 +133,17 @@ _ERASE_EMPTY = delete(insight_tallies).where(
     *(insight_tallies.c[name] == bindparam(name) for name in Key._fields),
     and_(*(insight_tallies.c[name] == 0 for name in ("positive", "neutral", "negative"))),
 )
+
+
+def _names_of_clusters() -> Select[*tuple[Any, ...]]:
+    """Each name by one look into the key, in place of going through all rows."""
+    name = insight_tallies.c.cluster
+    names = (
+        select(func.min(name).label("name")).where(name > EVERYTHING).cte("names", recursive=True)
+    )
+    next_name = select(func.min(name)).where(name > names.c.name).scalar_subquery()
+    names = names.union_all(select(next_name).where(names.c.name.is_not(None)))
+    return select(names.c.name).where(names.c.name.is_not(None))
+
+
+NAMES_OF_CLUSTERS = _names_of_clusters()

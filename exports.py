@@ -1,0 +1,70 @@
+"""Insights as files: CSV for spreadsheets, NDJSON for programs."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from pydantic_core import to_json
+
+from schemas import format_time, insight_item
+from store.insights import ListedInsight
+
+COLUMNS = (
+    "conversation_id",
+    "timestamp",
+    "author",
+    "text",
+    "sentiment_score",
+    "clusters",
+    "confidence",
+    "reasoning",
+)
+
+_FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  as wide as spreadsheets read them
+
+
+class Format(NamedTuple):
+    """`head` stands before the first insight; `lines` renders some."""
+
+    media_type: str
+    head: bytes
+    lines: Callable[[Sequence[ListedInsight]], bytes]
+
+
+def _csv_lines(insights: Sequence[ListedInsight]) -> bytes:
+    """As RFC 4180 has it; clusters are separated by `;`."""
+    return _csv(
+        (
+            insight.conversation_id,
+            format_time(insight.timestamp),
+            _cell(insight.author or ""),
+            _cell(insight.text),
+            insight.sentiment_score,
+            ";".join(insight.clusters),
+            insight.confidence,
+            _cell(insight.reasoning),
+        )
+        for insight in insights
+    )
+
+
+def _csv(rows: Iterable[Sequence[object]]) -> bytes:
+    written = io.StringIO()
+    csv.writer(written).writerows(rows)
+    return written.getvalue().encode()
+
+
+def _cell(text: str) -> str:
+    """What a spreadsheet would run as a formula is text after an apostrophe."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _ndjson_lines(insights: Sequence[ListedInsight]) -> bytes:
+    return b"".join(to_json(insight_item(insight)) + b"\n" for insight in insights)
+
+
+FORMATS = {
+    "csv": Format("text/csv; charset=utf-8", _csv([COLUMNS]), _csv_lines),
+    "ndjson": Format("application/x-ndjson", b"", _ndjson_lines),
+}
