@@ -39,6 +39,7 @@ export function showFilters(view, now) {
 	for (const [name, value] of Object.entries({ ...view, min_confidence: view.min_confidence || 0 })) {
 		if (form[name]) form[name].value = value;
 	}
+	for (const radio of document.querySelectorAll("[data-choices] input")) radio.checked = view[radio.name] === radio.value;
 	tellConfidence(view.min_confidence);
 	$("own").hidden = view.range !== "own";
 	$("from").value = local(period.start);
