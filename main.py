@@ -16,7 +16,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from analysers import CALL_WINDOW_SECONDS, build_analyser
-from analysis import Analyser
+from analysis import Analyser, Outcome
 from api_keys import ApiKeys
 from batch_processor import Worker
 from config import Settings, load_settings, settings_without_effect
@@ -37,7 +37,8 @@ from store.figures import FigureStore
 from store.insights import InsightStore
 from store.summaries import SummaryStore
 from store.windows import WindowStore
-from store.work import WorkQueue
+from store.work import Claimed, WorkQueue
+from stream import InsightStream
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -57,6 +58,8 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     calls = _build_window(
         redis, "grok", settings.grok_rate_limit, CALL_WINDOW_SECONDS, fail_open=False
     )
+    insight_store = InsightStore(database)
+    stream = InsightStream(insight_store)
     analyser = analyser or build_analyser(settings, window=calls, on_call=metrics.called)
     parts = Services(
         settings=settings,
@@ -65,13 +68,14 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         metrics=metrics,
         database=database,
         conversations=ConversationStore(database, on_commit=metrics.committed),
-        insights=InsightStore(database),
+        insights=insight_store,
         summaries=SummaryStore(database),
         windows=WindowStore(database),
+        stream=stream,
         figures=FigureStore(database),
         queue=queue,
         analyser=analyser,
-        worker=_build_worker(settings, database, queue, analyser, metrics),
+        worker=_build_worker(settings, database, queue, analyser, metrics, stream),
         redis=redis,
     )
     rate = settings.inbound_rate_limit
@@ -129,10 +133,20 @@ def _build_window(
 
 
 def _build_worker(
-    settings: Settings, database: Database, queue: WorkQueue, analyser: Analyser, metrics: Metrics
+    settings: Settings,
+    database: Database,
+    queue: WorkQueue,
+    analyser: Analyser,
+    metrics: Metrics,
+    stream: InsightStream,
 ) -> Worker | None:
     if not settings.worker_enabled:
         return None
+
+    def on_settled(claimed: Claimed, outcome: Outcome) -> None:
+        metrics.settled(claimed, outcome)
+        stream.wake()
+
     return Worker(
         queue,
         analyser,
@@ -141,7 +155,7 @@ def _build_worker(
         max_attempts=settings.grok_max_attempts,
         become_worker=database.become_worker,
         alone=database.is_sqlite,
-        on_settled=metrics.settled,
+        on_settled=on_settled,
     )
 
 
@@ -152,6 +166,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         grace=parts.settings.shutdown_grace,
         worker=parts.worker,
         open_requests=app.state.open_requests,
+        end_streams=parts.stream.close,
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(parts.database.close)

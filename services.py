@@ -18,6 +18,7 @@ from store.insights import InsightStore
 from store.summaries import SummaryStore
 from store.windows import WindowStore
 from store.work import WorkQueue
+from stream import InsightStream
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -36,6 +37,7 @@ class Services:
     insights: InsightStore
     summaries: SummaryStore
     windows: WindowStore
+    stream: InsightStream
     figures: FigureStore
     queue: WorkQueue
     analyser: Analyser

@@ -27,8 +27,16 @@ ANSWER_SECONDS = 0.5
 class Shutdown:
     """`grace` is in seconds, from the signal to the moment when calls in flight are given up."""
 
-    def __init__(self, *, grace: float, worker: Worker | None, open_requests: OpenRequests) -> None:
+    def __init__(
+        self,
+        *,
+        grace: float,
+        worker: Worker | None,
+        open_requests: OpenRequests,
+        end_streams: Callable[[], None] = lambda: None,
+    ) -> None:
         self._grace = grace
+        self._end_streams = end_streams
         self._worker = worker
         self._open_requests = open_requests
         self._deadline: float | None = None
@@ -56,6 +64,7 @@ class Shutdown:
         log.info("service_stopping", grace_seconds=self._grace)
         if self._worker is not None:
             self._worker.stop_claiming()
+        self._end_streams()
         asyncio.get_running_loop().call_later(
             max(0.0, self._grace - ANSWER_SECONDS), self._open_requests.end
         )

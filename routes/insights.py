@@ -1,10 +1,11 @@
 """Asking for insights."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from exports import FORMATS
@@ -99,4 +100,38 @@ async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> Tr
     found = await services(request).windows.trends(WINDOWS[query.window], as_of=as_of)
     return TrendsOut(
         as_of=as_of, window=query.window, trends=[TrendOut.of(trend) for trend in found]
+    )
+
+
+@router.get(
+    "/api/v1/stream",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Server-sent events without end: `insight` for each completed one.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **answers("invalid_schema", "unavailable"),
+    },
+)
+async def stream(
+    request: Request,
+    last_event_id: Annotated[
+        int | None, Header(ge=0, le=2**63 - 1, description="Go on after this `id:`.")
+    ] = None,
+) -> Response:
+    """Insights as they come, each as in a list."""
+    events = services(request).stream.listen(last_event_id)
+    first = await anext(events)  # what is wrong with the database is told before a stream begins
+
+    async def content() -> AsyncIterator[bytes]:
+        async with aclosing(events):
+            yield first
+            async for event in events:
+                yield event
+
+    return StreamingResponse(
+        content(),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, insert, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select, text, tuple_
 
 from database import Database
 from models import completed_counts, conversations, insight_clusters, insight_tallies, insights
@@ -15,6 +15,18 @@ from store import search, tallies
 from store.rows import InsightRow
 
 _ROWS_AT_A_TIME = 5000
+
+
+_IN_ORDER = text("SELECT pg_advisory_xact_lock(:key)")
+_ORDER_LOCK = 0x1A51_6876  # any number that nothing else here uses; database.py has one too
+
+
+def take_turn(connection: Connection) -> None:
+    """Before insights are inserted: from here to the end of the transaction nobody else inserts
+    any. So ids come up in the order in which they are given, and who has seen one has seen all
+    below it. On SQLite every write has its turn anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_IN_ORDER, {"key": _ORDER_LOCK})
 
 
 def add(connection: Connection, added: Sequence[InsightRow]) -> None:
@@ -34,7 +46,7 @@ def add(connection: Connection, added: Sequence[InsightRow]) -> None:
         ],
     )
     search.add(connection, added)
-    tallies.add(connection, added)  # last, since others wait for their rows on PostgreSQL
+    tallies.add(connection, added)
 
 
 def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:

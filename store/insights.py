@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
+    func,
     select,
     tuple_,
 )
@@ -70,6 +71,17 @@ class InsightStore:
         """
         position = None if cursor is None else _decode_cursor(cursor)
         return await self._database.read(partial(_page, wanted, limit, position))
+
+    async def newest_id(self) -> int:
+        """0 where there is none yet. Ids are given, and come up, one after the other."""
+        return await self._database.read(lambda connection: connection.scalar(_NEWEST_ID) or 0)
+
+    async def since(self, id_: int, *, limit: int) -> Sequence[tuple[int, ListedInsight]]:
+        """Up to `limit` insights written after the one with this id, in that order."""
+        rows = await self._database.read(
+            lambda connection: connection.execute(_SINCE, {"id": id_, "limit": limit}).all()
+        )
+        return [(row.id, _to_insight(row)) for row in rows]
 
     async def all_of(self, wanted: InsightFilter) -> AsyncIterator[Sequence[ListedInsight]]:
         """Every insight in the order of pages, some at a time.
@@ -161,23 +173,24 @@ def _newest(
     return picked.order_by(timestamp.desc(), id_.desc())
 
 
+_SHOWN = select(
+    insights.c.id,
+    insights.c.conversation_id,
+    insights.c.timestamp,
+    insights.c.text,
+    insights.c.author,
+    insights.c.sentiment_score,
+    cast(insights.c.clusters, Text).label("clusters"),
+    insights.c.confidence,
+    insights.c.reasoning,
+    cast(insights.c.grok_analysis, Text).label("grok_analysis"),
+)
+
+
 def _fetch(picked: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     keys = picked.subquery("picked")
-    return (
-        select(
-            insights.c.id,
-            insights.c.conversation_id,
-            insights.c.timestamp,
-            insights.c.text,
-            insights.c.author,
-            insights.c.sentiment_score,
-            cast(insights.c.clusters, Text).label("clusters"),
-            insights.c.confidence,
-            insights.c.reasoning,
-            cast(insights.c.grok_analysis, Text).label("grok_analysis"),
-        )
-        .join_from(keys, insights, insights.c.id == keys.c.id)
-        .order_by(keys.c.timestamp.desc(), keys.c.id.desc())
+    return _SHOWN.join_from(keys, insights, insights.c.id == keys.c.id).order_by(
+        keys.c.timestamp.desc(), keys.c.id.desc()
     )
 
 
@@ -217,6 +230,12 @@ def _words_statements(
     )
     page = _newest(matches, insights.c.timestamp, insights.c.id, after=False)
     return last_key, _fetch(page.limit(bindparam("limit")))
+
+
+_NEWEST_ID = select(func.max(insights.c.id))
+_SINCE = (
+    _SHOWN.where(insights.c.id > bindparam("id")).order_by(insights.c.id).limit(bindparam("limit"))
+)
 
 
 # --- rows -----------------------------------------------------------------------------------------

@@ -243,6 +243,7 @@ def _add_insights(
         }
         for claimed, analysis in completed.items()
     ]
+    derived.take_turn(connection)
     ids = {id_: insight_id for insight_id, id_ in connection.execute(_ADD_INSIGHTS, rows)}
     added = [
         InsightRow(

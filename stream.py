@@ -1,0 +1,157 @@
+"""New insights as they come, for everybody who listens.
+
+One task reads them from the database, while somebody listens, and keeps the last ones ready as the
+bytes that go out: they are made once for all. Each listener knows how far it is. One that comes
+back, or cannot keep up, reads from the database until it is abreast again, so nobody waits for the
+slow and nothing gathers for them.
+
+An insight's id is its event's id. Ids come up in the order in which they are given (the store sees
+to that), so "all after this one" leaves nothing out, whoever wrote it and whenever one asks. A
+wake-up is only a hint: other processes write too, and looking now and then finds what they wrote.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from itertools import takewhile
+from typing import NamedTuple
+
+import structlog
+from pydantic_core import to_json
+
+from errors import Unavailable
+from schemas import insight_item
+from store.insights import InsightStore
+
+log = structlog.get_logger(__name__)
+
+KEPT_EVENTS = 1000
+EVENTS_AT_A_TIME = 200
+LOOK_SECONDS = 1.0
+PING_SECONDS = 15.0
+_PING = b": still here\n\n"
+
+
+class _Event(NamedTuple):
+    id: int
+    content: bytes
+
+
+class InsightStream:
+    def __init__(
+        self,
+        store: InsightStore,
+        *,
+        kept: int = KEPT_EVENTS,
+        look_seconds: float = LOOK_SECONDS,
+        ping_seconds: float = PING_SECONDS,
+    ) -> None:
+        self._store = store
+        self._kept = kept
+        self._look_seconds = look_seconds
+        self._ping_seconds = ping_seconds
+        # All events after `_base`, up to the newest that has been read.
+        self._events: deque[_Event] = deque()
+        self._base = 0
+        self._news = asyncio.Event()
+        self._look = asyncio.Event()
+        self._listeners = 0
+        self._reader: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def wake(self) -> None:
+        """Insights may have been written."""
+        self._look.set()
+
+    def close(self) -> None:
+        """Let every listener go, now and from now on."""
+        self._closed = True
+        self._tell()
+
+    async def listen(self, after: int | None) -> AsyncGenerator[bytes]:
+        """Server-sent events, without end: all after this id, or after now where it is None.
+
+        Raises Unavailable, at first only: later on the database is waited for.
+        """
+        newest = await self._store.newest_id()
+        position = newest if after is None else min(after, newest)
+        self._enter(newest)
+        try:
+            yield b": welcome\n\n"
+            while not self._closed:
+                news = self._news
+                events = await self._after(position)
+                if events:
+                    position = events[-1].id
+                    yield b"".join(event.content for event in events)
+                elif position < self._base:
+                    position = self._base  # what was there has been erased
+                elif not await _set_within(news, self._ping_seconds):
+                    yield _PING
+        finally:
+            self._leave()
+
+    async def _after(self, position: int) -> Sequence[_Event]:
+        if position >= self._base:
+            newer = takewhile(lambda event: event.id > position, reversed(self._events))
+            return list(newer)[::-1]
+        return await self._read(position)
+
+    async def _read(self, position: int) -> Sequence[_Event]:
+        while not self._closed:
+            try:
+                found = await self._store.since(position, limit=EVENTS_AT_A_TIME)
+            except Unavailable as error:
+                log.warning("stream_waits", reason=error.details)
+                await asyncio.sleep(self._look_seconds)
+            else:
+                return [
+                    _Event(
+                        id_,
+                        b"event: insight\nid: %d\ndata: %b\n\n" % (id_, to_json(insight_item(one))),
+                    )
+                    for id_, one in found
+                ]
+        return []
+
+    # --- the one that reads for all -----------------------------------------------------------
+
+    def _enter(self, newest: int) -> None:
+        self._listeners += 1
+        if self._reader is None:
+            self._events.clear()
+            self._base = newest
+            self._reader = asyncio.create_task(self._keep_reading(), name="stream-reader")
+
+    def _leave(self) -> None:
+        self._listeners -= 1
+        if not self._listeners and self._reader is not None:
+            self._reader.cancel()
+            self._reader = None
+
+    async def _keep_reading(self) -> None:
+        while not self._closed:
+            self._look.clear()
+            newest = self._events[-1].id if self._events else self._base
+            events = await self._read(newest)
+            for event in events:
+                if len(self._events) == self._kept:
+                    self._base = self._events.popleft().id
+                self._events.append(event)
+            if events:
+                self._tell()
+            else:
+                await _set_within(self._look, self._look_seconds)
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
