@@ -12,7 +12,7 @@ const MOST_ROWS = 500;
 
 let change, guard; // the page's
 let view, period, rising, signal; // what is listed
-let rows, cursor, total, loading;
+let loaded, rows, cursor, total, loading;
 const waiting = new Map();
 let gap = false; // more has come in than waits
 
@@ -35,13 +35,19 @@ export async function loadList(...wanted) {
 	[view, period, rising, signal] = wanted;
 	cursor = null;
 	loading = false;
-	await loadPage([]);
+	await (loaded = loadPage([]));
+}
+
+function askForPage(cursor) {
+	if (!cursor && period.rolling) period = { ...period, end: Date.now() };
+	const which = urgent() ? { sentiment: "negative", limit: RANKED } : { limit: PAGE };
+	const parameters = { ...timesOf(period), ...filterOf(view), q: view.q, ...which, cursor };
+	$("list-json").href = urlOf("insights", parameters);
+	return ask("insights", parameters, { signal });
 }
 
 async function loadPage(before) {
-	const which = urgent() ? { sentiment: "negative", limit: RANKED } : { limit: PAGE };
-	const parameters = { ...timesOf(period), ...filterOf(view), q: view.q, ...which, cursor };
-	const [{ insights, metadata }, up] = await Promise.all([ask("insights", parameters, { signal }), urgent() && rising]);
+	const [{ insights, metadata }, up] = await Promise.all([askForPage(cursor), urgent() && rising]);
 	const known = new Set(before.map(idOf));
 	rows = [...before, ...insights.filter((row) => !known.has(idOf(row)))];
 	if (urgent()) {
@@ -51,7 +57,6 @@ async function loadPage(before) {
 	if (!before.length) forgetWaiting();
 	cursor = metadata.next_cursor;
 	total = metadata.total_count;
-	$("list-json").href = urlOf("insights", parameters);
 	show();
 }
 
@@ -78,6 +83,14 @@ export function offer(insights, andMore = false) {
 	else tell();
 }
 
+// Where the stream may have left something out: what of the newest is not known yet.
+export async function catchUp() {
+	await loaded;
+	const { insights } = await askForPage(null);
+	const known = new Set(rows.map(idOf));
+	offer(insights, insights.length >= PAGE && !insights.some((row) => known.has(idOf(row))));
+}
+
 // As the API filters; of `q` it alone can tell.
 function fits({ timestamp, author, grok_analysis: { sentiment_score, clusters, confidence } }) {
 	const moment = Date.parse(timestamp);
@@ -89,8 +102,7 @@ function fits({ timestamp, author, grok_analysis: { sentiment_score, clusters, c
 
 function showWaiting() {
 	if (view.q || urgent() || gap || rows.length + waiting.size > MOST_ROWS) {
-		const now = period.rolling ? { ...period, end: Date.now() } : period;
-		guard("list", () => loadList(view, now, rising, signal));
+		guard("list", () => loadList(view, period, rising, signal));
 		return;
 	}
 	rows = [...waiting.values(), ...rows].sort((a, b) => Date.parse(b.timestamp) - Date.parse(a.timestamp));

@@ -5,7 +5,7 @@ import { ask, follow, urlOf } from "./api.js";
 import { drawChart, startChart } from "./charts.js";
 import { $, el, say } from "./elements.js";
 import { showFilters, startFilters } from "./filters.js";
-import { loadList, offer, startList } from "./list.js";
+import { catchUp, loadList, offer, startList } from "./list.js";
 import { showMachine, startMachine, tellHealth } from "./machine.js";
 import { Pace } from "./pace.js";
 import { Stream } from "./stream.js";
@@ -168,17 +168,14 @@ function flush() {
 
 let paused = false;
 let awaySince = null;
-let back = false;
 
 // Runs while the page is seen and not paused.
 function goOnOrStop() {
 	const run = !paused && !document.hidden;
 	if (!run) awaySince ??= Date.now();
 	else if (awaySince) {
-		back = Date.now() - awaySince > SHORT_ABSENCE;
-		if (back) stream.lastId = undefined; // the rest is loaded;
+		if (Date.now() - awaySince > SHORT_ABSENCE) stream.lastId = undefined;
 		awaySince = null;
-		for (const pace of paces) pace.nudge();
 	}
 	for (const part of [...paces, stream]) run ? part.start() : part.stop();
 }
@@ -188,8 +185,8 @@ function showConnection(state, seconds) {
 	$("live").className = `pill ${state}`;
 	say($("live"), texts[state]);
 	if (state !== "live") return;
-	if (back) offer([], true);
-	back = false;
+	if (!stream.resumes) guard("list", catchUp);
+	for (const pace of paces) pace.nudge();
 }
 
 // All of it

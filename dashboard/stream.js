@@ -8,6 +8,7 @@ const SILENCE = 40_000; // the service says something every 15 s
 // By `fetch`, as an EventSource can send no key.
 export class Stream {
 	// `onState` gets "connecting", "live", "stopped", or "lost" and the seconds to the next try.
+	// `resumes` tells whether nothing was left out since the connection before.
 	constructor(onInsight, onState) {
 		Object.assign(this, { onInsight, onState });
 	}
@@ -48,6 +49,7 @@ export class Stream {
 		};
 		try {
 			heard();
+			this.resumes = Boolean(this.lastId);
 			const signal = AbortSignal.any([stopped, silent.signal]);
 			const response = await open(urlOf("stream"), { signal, headers: this.lastId && { "Last-Event-ID": this.lastId } });
 			onOpen();
