@@ -18,9 +18,7 @@ export async function open(url, { headers, ...options } = {}) {
 	for (;;) {
 		const key = sessionStorage.getItem(KEY);
 		const credentials = key && { Authorization: `Bearer ${key}` };
-		const response = await fetch(url, { ...options, headers: { ...headers, ...credentials } }).catch((error) => {
-			throw error.name === "AbortError" ? error : problem(0, "The service does not answer.");
-		});
+		const response = await fetch(url, { ...options, headers: { ...headers, ...credentials } }).catch(giveUp);
 		if (response.ok) return response;
 		const { details, retry_after } = await response.json().catch(() => ({}));
 		if (response.status === 401) await renewKey(key, details);
@@ -37,7 +35,12 @@ async function renewKey(refused, why) {
 	sessionStorage.setItem(KEY, await asking);
 }
 
-export const ask = async (path, parameters, options) => (await open(urlOf(path, parameters), options)).json();
+function giveUp(error) {
+	throw error.name === "AbortError" ? error : problem(0, "The service does not answer.");
+}
+
+export const ask = async (path, parameters, options) =>
+	(await open(urlOf(path, parameters), options)).json().catch(giveUp);
 
 export function wait(milliseconds, signal) {
 	return new Promise((resolve, reject) => {

@@ -21,8 +21,7 @@ export function splitBar(counts, most) {
 	return bar;
 }
 
-// The chart over time: stacked counts and the line of their average. Choosing buckets, by dragging
-// or by keys, zooms.
+// The chart over time. Choosing buckets, by dragging or by keys, zooms.
 
 const frame = $("chart");
 const picture = svg("svg", { "aria-hidden": "true" });
@@ -42,7 +41,7 @@ export function startChart(onZoom) {
 	zoomTo = onZoom;
 	frame.append(picture);
 	new ResizeObserver(paint).observe(frame);
-	$("chart-table").addEventListener("toggle", fillTable);
+	$("chart-table").ontoggle = fillTable;
 	const on = (name, listen) => frame.addEventListener(name, (event) => {
 		if (!series.length) return;
 		listen(event);
@@ -130,8 +129,9 @@ function paint() {
 	}
 	rule("zero", 0.5);
 	for (const average of [-1, 0, 1]) label(LEFT + width + 8, y((average + 1) / 2) + 4, average);
-	const every = Math.ceil(TICK_WIDTH / slot);
-	const part = (date) => (period.interval === "minute" ? date.getMinutes() : date.getHours());
+	const hours = period.interval === "hour";
+	const every = (hours ? [1, 3, 6, 12, 24, 48, 96] : [1, 5, 10, 15, 30, 60, 120, 500]).find((steps) => steps * slot > TICK_WIDTH);
+	const part = (date) => (hours ? date.getHours() : date.getMinutes());
 	const round = dates.findIndex((date) => part(date) % every === 0);
 	for (let index = Math.max(0, round); index < series.length - 30 / slot; index += every) {
 		label(x(index), y(0) + 20, bucketTick(dates[index], period.interval), index && "middle");
@@ -140,7 +140,6 @@ function paint() {
 	point();
 }
 
-// Marks what is chosen, and tells its figures.
 function point() {
 	const none = last === undefined;
 	const [from, to] = [first, last].sort((a, b) => a - b);

@@ -7,7 +7,6 @@ import { percent } from "./words.js";
 const form = $("view");
 let period;
 
-// `change` gets what is to be another in the view.
 export function startFilters(change) {
 	for (const set of document.querySelectorAll("[data-choices]")) {
 		for (const choice of set.dataset.choices.split("|")) {
@@ -17,9 +16,9 @@ export function startFilters(change) {
 	}
 	const take = ({ target }) => target.form === form && change(changed(target));
 	for (const event of ["change", "search"]) document.addEventListener(event, take);
-	form.addEventListener("submit", (event) => event.preventDefault());
-	form.min_confidence.addEventListener("input", ({ target }) => tellConfidence(target.value));
-	$("clear").addEventListener("click", () => change(NO_FILTER));
+	form.onsubmit = (event) => event.preventDefault();
+	form.min_confidence.oninput = ({ target }) => tellConfidence(target.value);
+	$("clear").onclick = () => change(NO_FILTER);
 }
 
 function changed({ name, value }) {
@@ -29,17 +28,17 @@ function changed({ name, value }) {
 }
 
 function changedTimes() {
-	const [start, end] = ["from", "to"].map((id) => new Date($(id).value).getTime());
-	$("to").setCustomValidity(start > end ? "This is before the start." : "");
-	return $("to").reportValidity() && start <= end ? ownRange(start, end) : {};
+	const [start, end] = ["from", "to"].map((id) => new Date($(id).value).getTime()).sort((a, b) => a - b);
+	return start <= end ? ownRange(start, end) : {};
 }
 
 export function showFilters(view, now) {
 	period = now;
-	for (const [name, value] of Object.entries({ ...view, min_confidence: view.min_confidence || 0 })) {
-		if (form[name]) form[name].value = value;
+	const shown = { ...view, min_confidence: view.min_confidence || 0 };
+	for (const control of form.elements) {
+		if (control.type === "radio") control.checked = shown[control.name] === control.value;
+		else if (control.name in shown) control.value = shown[control.name];
 	}
-	for (const radio of document.querySelectorAll("[data-choices] input")) radio.checked = view[radio.name] === radio.value;
 	tellConfidence(view.min_confidence);
 	$("own").hidden = view.range !== "own";
 	$("from").value = local(period.start);
@@ -52,7 +51,6 @@ function tellConfidence(value) {
 	say($("confidence"), Number(value) ? `at least ${percent(value)}` : "any");
 }
 
-// As a datetime-local input wants it.
 function local(moment) {
 	const shifted = moment - new Date(moment).getTimezoneOffset() * 60_000;
 	return new Date(shifted).toISOString().slice(0, 19);

@@ -21,16 +21,16 @@ const urgent = () => view.order === "urgent";
 
 export function startList(...ofPage) {
 	[change, guard] = ofPage;
-	$("more").addEventListener("click", loadMore);
-	$("new").addEventListener("click", () => {
+	$("more").onclick = loadMore;
+	$("new").onclick = () => {
 		showWaiting();
 		$("list-title").focus();
-	});
+	};
 	const seen = ([{ isIntersecting }]) => isIntersecting && !urgent() && loadMore();
 	new IntersectionObserver(seen, { rootMargin: "800px" }).observe($("more"));
 }
 
-// The last but one argument promises the topics that rise now.
+// `rising` is a promise.
 export async function loadList(...wanted) {
 	[view, period, rising, signal] = wanted;
 	cursor = null;
@@ -83,7 +83,7 @@ export function offer(insights, andMore = false) {
 	else tell();
 }
 
-// Where the stream may have left something out: what of the newest is not known yet.
+// The stream may have left something out: offer what of the newest is not known yet.
 export async function catchUp() {
 	await loaded;
 	const { insights } = await askForPage(null);

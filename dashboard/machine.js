@@ -7,7 +7,7 @@ import { count, duration, percent, tenths, time, usd } from "./words.js";
 const LONG = 300;
 const SIGNS = { good: "✓", care: "!", bad: "✕" };
 
-let guard, announce; // the page's
+let guard; // the page's
 let limit = 5; // of failed conversations shown
 let failedBefore = 0;
 
@@ -24,13 +24,13 @@ function judge({ counts, oldest_pending_seconds, breaker, bound_by, analyser }) 
 	return both(counts.failed) ? ["care", `${count(both(counts.failed))} failed`] : ["good", "All well"];
 }
 
-export function startMachine(...ofPage) {
-	[guard, announce] = ofPage;
-	$("retry-all").addEventListener("click", () => retry("conversations/retry"));
-	$("more-failed").addEventListener("click", () => {
+export function startMachine(ofPage) {
+	guard = ofPage;
+	$("retry-all").onclick = () => retry("conversations/retry");
+	$("more-failed").onclick = () => {
 		limit = Math.min(1000, 4 * limit);
 		guard("failed", showFailed);
-	});
+	};
 }
 
 export function tellHealth(state, why) {
@@ -47,11 +47,8 @@ export function showMachine(stats) {
 	$("offline").hidden = !analyser.notice;
 	say($("offline"), `${analyser.notice} Set GROK_KEY for Grok's judgement.`);
 
-	const calls = stats.calls_per_second;
-	const most = stats.call_limit_per_second;
-	const oldest = stats.oldest_pending_seconds;
-	const budget = spending?.daily_budget_usd;
-	const today = spending?.today;
+	const { calls_per_second: calls, call_limit_per_second: most, oldest_pending_seconds: oldest } = stats;
+	const { today, daily_budget_usd: budget } = spending ?? {};
 	const probe = breaker?.next_probe_seconds;
 	const facts = [
 		["Waiting", lanes(counts.pending)],
@@ -78,7 +75,7 @@ export function showMachine(stats) {
 async function showFailed() {
 	const { conversations, metadata } = await ask("conversations/failed", { limit });
 	$("failed-json").href = urlOf("conversations/failed", { limit });
-	$("more-failed").hidden = !metadata.next_cursor || limit === 1000;
+	$("more-failed").hidden = !metadata.next_cursor;
 	keyed($("failed"), conversations, ({ conversation_id }) => conversation_id,
 		({ conversation_id: id, text, last_error, attempts, created_at }) => el("li",
 			el("p.text", { dir: "auto" }, text),
@@ -91,7 +88,7 @@ async function showFailed() {
 function retry(path) {
 	guard("retry", async () => {
 		const { retried = 1 } = await (await open(urlOf(path), { method: "POST" })).json();
-		announce(`${count(retried)} back in the queue.`);
+		say($("announce"), `${count(retried)} back in the queue.`);
 		$("failed-title").focus();
 		await showFailed();
 	});

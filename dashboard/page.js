@@ -15,7 +15,6 @@ import { count } from "./words.js";
 
 const TOGETHER = 1000; // what comes in is shown once a second
 const MOST_ARRIVED = 1000;
-const SHORT_ABSENCE = 60_000;
 const RETRY_SECONDS = 5;
 
 let view = readView(location.search);
@@ -47,8 +46,6 @@ async function guard(part, task) {
 	say($("problem"), problem ?? "");
 }
 
-const announce = (text) => say($("announce"), text);
-
 // The view
 
 function change(patch) {
@@ -78,7 +75,7 @@ async function load() {
 	]);
 	if (signal.aborted) return;
 	$("page").removeAttribute("aria-busy");
-	announce($("headline").textContent);
+	say($("announce"), $("headline").textContent);
 }
 
 // The figures
@@ -167,16 +164,10 @@ function flush() {
 }
 
 let paused = false;
-let awaySince = null;
 
 // Runs while the page is seen and not paused.
 function goOnOrStop() {
 	const run = !paused && !document.hidden;
-	if (!run) awaySince ??= Date.now();
-	else if (awaySince) {
-		if (Date.now() - awaySince > SHORT_ABSENCE) stream.lastId = undefined;
-		awaySince = null;
-	}
 	for (const part of [...paces, stream]) run ? part.start() : part.stop();
 }
 
@@ -200,39 +191,37 @@ const paces = [
 ];
 
 const THEMES = ["auto", "light", "dark"];
+const look = document.documentElement.dataset;
 
 function setTheme(theme) {
-	document.documentElement.dataset.theme = theme;
+	look.theme = theme;
 	say($("theme"), `Colours: ${theme}`);
 	localStorage.setItem("insights-theme", theme);
 }
 
-const buttons = {
-	theme: () => setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % 3]),
-	pause() {
-		paused = !paused;
-		say($("pause"), paused ? "Go on" : "Pause");
-		goOnOrStop();
-	},
-	widen: () => change(NO_FILTER),
-	newest: () => guard("list", goToNewest),
+$("theme").onclick = () => setTheme(THEMES[(THEMES.indexOf(look.theme) + 1) % 3]);
+$("pause").onclick = () => {
+	paused = !paused;
+	say($("pause"), paused ? "Go on" : "Pause");
+	goOnOrStop();
 };
-for (const [id, press] of Object.entries(buttons)) $(id).addEventListener("click", press);
-document.addEventListener("click", (event) => guard("link", () => follow(event)));
-document.addEventListener("visibilitychange", goOnOrStop);
-addEventListener("popstate", () => {
+$("widen").onclick = () => change(NO_FILTER);
+$("newest").onclick = () => guard("list", goToNewest);
+document.onclick = (event) => guard("link", () => follow(event));
+document.onvisibilitychange = goOnOrStop;
+window.onpopstate = () => {
 	view = readView(location.search);
 	load();
-});
+};
 
 startFilters(change);
 startList(change, guard);
-startMachine(guard, announce);
+startMachine(guard);
 startChart((start, end) => change(ownRange(start, end)));
 setTheme(localStorage.getItem("insights-theme") ?? "auto");
 for (const place of document.querySelectorAll(".origin")) say(place, location.origin);
 for (const link of document.querySelectorAll(".head > a")) {
-	link.setAttribute("aria-label", `${link.parentNode.firstElementChild.textContent} as JSON`);
+	link.setAttribute("aria-label", `${link.parentNode.firstElementChild.firstChild.textContent} as JSON`);
 }
 load();
 guard("stats", loadStats);

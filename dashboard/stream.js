@@ -21,7 +21,7 @@ export class Stream {
 
 	stop() {
 		this.running?.abort();
-		this.running = null;
+		this.running = this.lastId = null; // after hours there would be too much to go on with
 		this.onState("stopped");
 	}
 
@@ -51,7 +51,7 @@ export class Stream {
 			heard();
 			this.resumes = Boolean(this.lastId);
 			const signal = AbortSignal.any([stopped, silent.signal]);
-			const response = await open(urlOf("stream"), { signal, headers: this.lastId && { "Last-Event-ID": this.lastId } });
+			const response = await open(urlOf("stream"), { signal, headers: this.resumes && { "Last-Event-ID": this.lastId } });
 			onOpen();
 			const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
 			for (let rest = ""; ; ) {

@@ -13,7 +13,6 @@ const keyOf = ({ cluster }) => cluster;
 const topicButton = ({ cluster }, onChoose) =>
 	el("button.topic", { title: `Only ${cluster}`, click: () => onChoose(cluster) }, topicName(cluster));
 
-// Clusters by frequency, each with its split.
 export function showTopics(clusters, chosen, onChoose) {
 	keyed($("topics"), clusters.slice(0, SHOWN), keyOf,
 		(topic) => el("tr",
@@ -28,7 +27,7 @@ export function showTopics(clusters, chosen, onChoose) {
 		});
 }
 
-// Trends: what was expected, how strong it is, and texts that tell what it is about.
+// Trends, with texts that tell what they are about.
 export async function showRising(trends, onChoose) {
 	$("no-rising").hidden = trends.length;
 	keyed($("rising"), trends, keyOf,
@@ -42,13 +41,13 @@ export async function showRising(trends, onChoose) {
 	const items = [...$("rising").children];
 	for (const [index, { examples }] of trends.slice(0, EXAMPLES).entries()) {
 		const texts = await Promise.all(examples.slice(0, 2).map(textOf));
-		items[index].lastChild.replaceChildren(...texts.filter(Boolean).map((text) => el("blockquote", { dir: "auto" }, text)));
+		items[index].lastChild.replaceChildren(...[...new Set(texts)].filter(Boolean).map((text) => el("blockquote", { dir: "auto" }, text)));
 	}
 }
 
 const texts = new Map();
 
-// Of a conversation, if it can be had: it may be erased meanwhile.
+// Empty for one that was erased meanwhile.
 async function textOf(id) {
 	if (texts.size > 200) texts.clear();
 	if (!texts.has(id)) texts.set(id, await ask(`conversations/${id}`).then(({ text }) => text, () => ""));

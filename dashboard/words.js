@@ -13,7 +13,7 @@ export const percent = number({ style: "percent" });
 export const score = number({ signDisplay: "exceptZero", minimumFractionDigits: 2, maximumFractionDigits: 2 });
 export const usd = number({ style: "currency", currency: "USD", maximumSignificantDigits: 4 });
 
-// A number of seconds in its two largest units: `3 h 5 min`.
+// Seconds in their two largest units: `3 h 5 min`.
 export function duration(seconds) {
 	let rest = Math.round(seconds);
 	const parts = [];
@@ -55,7 +55,6 @@ export function bucketTick(date, interval) {
 export const SENTIMENTS = ["negative", "neutral", "positive"];
 const SIGNS = { negative: "▼ ", neutral: "● ", positive: "▲ " };
 
-// As the API draws the lines.
 export const sentimentOf = (value) => (value > 0.1 ? "positive" : value < -0.1 ? "negative" : "neutral");
 
 // By sign, colour, number, and a word for those who see none of them.
