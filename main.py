@@ -8,6 +8,7 @@ import gc
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -22,6 +23,7 @@ from batch_processor import Worker
 from config import Settings, load_settings, settings_without_effect
 from database import Database
 from errors import ServiceError, StartRefused
+from housekeeping import Housekeeper
 from http_errors import add_error_handlers
 from logs import set_up_logs
 from metrics import Metrics
@@ -33,6 +35,7 @@ from schemas import Bodies
 from services import Services
 from shutdown import Shutdown
 from store.conversations import ConversationStore
+from store.erasure import ErasureStore
 from store.figures import FigureStore
 from store.insights import InsightStore
 from store.summaries import SummaryStore
@@ -72,6 +75,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         summaries=SummaryStore(database),
         windows=WindowStore(database),
         stream=stream,
+        housekeeper=_build_housekeeper(settings, database),
         figures=FigureStore(database),
         queue=queue,
         analyser=analyser,
@@ -159,6 +163,17 @@ def _build_worker(
     )
 
 
+def _build_housekeeper(settings: Settings, database: Database) -> Housekeeper | None:
+    if not settings.worker_enabled:
+        return None
+    days = settings.retention_days
+    return Housekeeper(
+        ErasureStore(database),
+        retention=None if days is None else timedelta(days=days),
+        may_work=database.become_worker,
+    )
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Services = app.state.services
@@ -183,6 +198,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             stack.push_async_callback(parts.redis.aclose)
         if parts.worker is not None:
             parts.worker.start()
+        if parts.housekeeper is not None:
+            parts.housekeeper.start()
+            stack.push_async_callback(parts.housekeeper.stop)
         stack.push_async_callback(shutdown.finish)
         stack.enter_context(_calm_collector())
         with shutdown.on_signals():

@@ -10,6 +10,7 @@ from api_keys import ApiKeys
 from batch_processor import Worker
 from config import Settings
 from database import Database
+from housekeeping import Housekeeper
 from metrics import Metrics
 from schemas import Bodies
 from store.conversations import ConversationStore
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`worker` is None in a replica that only serves the API."""
+    """`worker` and `housekeeper` are None in a replica that only serves the API."""
 
     settings: Settings
     bodies: Bodies
@@ -42,6 +43,7 @@ class Services:
     queue: WorkQueue
     analyser: Analyser
     worker: Worker | None
+    housekeeper: Housekeeper | None
     redis: "Redis | None"
 
     def wake_worker(self) -> None:

@@ -21,6 +21,7 @@ SUBJECTS = {
     "calls": 0.0,
     "start": 0.0,
     "memory": 3.0,
+    "reads": 0.0,
 }
 
 
@@ -43,6 +44,17 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=ROOT / ".bench", help="where databases go, on a disk"
     )
+    parser.add_argument(
+        "--sizes",
+        type=lambda text: [int(size) for size in text.split(",")],
+        default=[10_000, 100_000],
+        help="of the databases for `reads`, which are kept (10000,100000)",
+    )
+    parser.add_argument(
+        "--postgres",
+        metavar="URL",
+        help="for `reads`: databases there instead, named URL_SIZE; they must exist",
+    )
     options = parser.parse_args()
     if unknown := set(options.names) - {*SUBJECTS, "all"}:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
@@ -56,6 +68,7 @@ def main() -> None:
     try:
         machine.say(report, folder)
         servers = Servers(folder)
+        servers.sizes, servers.postgres = options.sizes, options.postgres
         for name in names:
             subject = importlib.import_module(f"bench.{name}")
             report.say()

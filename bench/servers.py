@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +84,8 @@ class Servers:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.sizes: Sequence[int] = ()
+        self.postgres: str | None = None
         self.peaks_mb: dict[str, float] = {}
         self._count = 0
 
@@ -96,9 +98,9 @@ class Servers:
         self, name: str, *, database: Path | None = None, **settings: object
     ) -> Iterator[Server]:
         """The service itself. Settings that are not named have their defaults."""
-        database = database or self.new_database(name)
         environment = {key.upper(): str(value) for key, value in settings.items()}
-        environment["DATABASE_URL"] = f"sqlite+aiosqlite:///{database}"
+        database = database or self.new_database(name)
+        environment.setdefault("DATABASE_URL", f"sqlite+aiosqlite:///{database}")
         with self._running("main:app", name, environment, database) as server:
             try:
                 yield server

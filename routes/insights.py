@@ -109,7 +109,7 @@ async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> Tr
     responses={
         200: {
             "description": "Server-sent events without end: `insight` for each completed one.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {}},
         },
         **answers("invalid_schema", "unavailable"),
     },

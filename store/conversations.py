@@ -15,7 +15,6 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    delete,
     func,
     null,
     select,
@@ -37,8 +36,9 @@ from models import (
     now_micros,
     to_micros,
 )
-from store import cursors, derived
+from store import cursors
 from store.details import shown_details
+from store.erasure import ErasureStore
 from store.ids import Ids, RunningIds
 
 _ROWS_PER_COMMIT = 2000
@@ -130,6 +130,7 @@ class ConversationStore:
     ) -> None:
         """`on_commit` hears the number of rows of each group commit."""
         self._database = database
+        self._erasure = ErasureStore(database)
         self._ids = ids or RunningIds()
         self._on_commit = on_commit
         self._last_created_at = 0
@@ -270,9 +271,8 @@ class ConversationStore:
 
         Raises NotFound.
         """
-        if not await self._database.write(partial(_erase, conversation_id)):
+        if not await self._erasure.erase(conversation_id):
             raise no_such_conversation(conversation_id)
-        await self._database.forget_erased()
 
     async def retry(self, conversation_id: str) -> None:
         """Put a failed conversation back in the queue. Raises NotFound, Conflict if not failed."""
@@ -306,18 +306,6 @@ def _sqlite_insert(count: int) -> str:
     row = f"({', '.join('?' * len(_NewRow._fields))})"
     values = ", ".join([row] * count)
     return f"INSERT INTO conversations ({columns}) VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608
-
-
-def _erase(conversation_id: str, connection: Connection) -> bool:
-    """Whether it was there. Its row is locked first: then no result of it can be written any more,
-    and of two who erase it only one takes it out of the tallies."""
-    columns = conversations.c
-    locked = select(columns.id).where(columns.id == conversation_id).with_for_update()
-    if connection.scalar(locked) is None:
-        return False
-    derived.subtract(connection, [conversation_id])
-    connection.execute(delete(conversations).where(columns.id == conversation_id))
-    return True
 
 
 _RETRY = (

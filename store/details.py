@@ -10,7 +10,7 @@ SHOWN: tuple[str, ...] = ()
 
 def shown_details(stored: str) -> Mapping[str, Any]:
     """Those of `SHOWN` that are in an analyser's stored answer, which is JSON."""
-    if not any(f'"{name}"' in stored for name in SHOWN):
+    if not SHOWN or not any(f'"{name}"' in stored for name in SHOWN):
         return {}  # reading all of them as JSON would double the cost of a page
     found = json.loads(stored)
     return {name: found[name] for name in SHOWN if name in found}

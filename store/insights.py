@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Connection,
@@ -35,8 +35,7 @@ __all__ = ["InsightFilter", "InsightPage", "InsightStore", "ListedInsight", "Sen
 ROWS_OF_EXPORT = 500
 
 
-@dataclass(frozen=True, slots=True)
-class ListedInsight:
+class ListedInsight(NamedTuple):
     """`details` are what `details.py` shows of the analyser's answer."""
 
     conversation_id: str
@@ -44,7 +43,7 @@ class ListedInsight:
     text: str
     author: str | None
     sentiment_score: float
-    clusters: list[str]
+    clusters: Sequence[str]
     confidence: float
     reasoning: str
     details: Mapping[str, Any]
@@ -257,14 +256,24 @@ def _decode_cursor(cursor: str) -> tuple[int, int]:
 
 
 def _to_insight(row: Row[*tuple[Any, ...]]) -> ListedInsight:
-    return ListedInsight(
-        row.conversation_id,
-        from_micros(row.timestamp),
-        row.text,
-        row.author,
-        row.sentiment_score,
-        json.loads(row.clusters),
-        row.confidence,
-        row.reasoning,
-        shown_details(row.grok_analysis),
+    """By place, since it is done up to a thousand times for a page."""
+    _, conversation_id, timestamp, text, author, score, clusters, confidence, reasoning, stored = (
+        row
     )
+    return ListedInsight(
+        conversation_id,
+        from_micros(timestamp),
+        text,
+        author,
+        score,
+        _clusters_in(clusters),
+        confidence,
+        reasoning,
+        shown_details(stored),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _clusters_in(stored: str) -> Sequence[str]:
+    """The same few come again and again."""
+    return tuple(json.loads(stored))

@@ -73,8 +73,6 @@ def add(connection: Connection, insights: Iterable[InsightRow]) -> None:
 def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
     """Take insights out of the index that are being erased in this transaction."""
     connection.execute(_SUBTRACT[connection.dialect.name], _rows(connection, insights))
-    if connection.dialect.name == "sqlite":
-        connection.execute(_TO_SWEEP)
 
 
 def _rows(connection: Connection, insights: Iterable[InsightRow]) -> list[dict[str, Any]]:
@@ -145,7 +143,7 @@ _CREATE = {
     "sqlite": [
         "CREATE VIRTUAL TABLE insight_words"
         " USING fts5(words, content='', columnsize=0, tokenize='ascii')",
-        "CREATE TABLE words_to_sweep (id INTEGER PRIMARY KEY AUTOINCREMENT)",
+        "CREATE TABLE words_to_sweep (id INTEGER PRIMARY KEY, in_round INTEGER NOT NULL DEFAULT 0)",
     ],
     "postgresql": [
         "CREATE TABLE insight_words (key BIGINT PRIMARY KEY, words TSVECTOR NOT NULL)",
@@ -169,30 +167,36 @@ def clear(connection: Connection) -> None:
 
 # --- sweeping -------------------------------------------------------------------------------------
 
-_TO_SWEEP = text("INSERT INTO words_to_sweep DEFAULT VALUES")
+
+def note_erased(connection: Connection) -> None:
+    """Something is being erased in this transaction: the index is to be swept."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(text("INSERT INTO words_to_sweep DEFAULT VALUES"))
 
 
-def sweep_begin(connection: Connection) -> int | None:
-    """Begin merging all of the index, where something was erased. Gives what `sweep_end` takes, and
-    None where there is nothing to do."""
+def sweep(connection: Connection) -> bool:
+    """Merge a little more of the index where something was erased; whether something is left.
+
+    What is erased while a round of merging is under way may miss it, and is sure to be in the next.
+    """
     if connection.dialect.name != "sqlite":
-        return None  # PostgreSQL's vacuum does it
-    newest: int | None = connection.scalar(text("SELECT max(id) FROM words_to_sweep"))
-    if newest is not None:
-        _merge(connection, -_PAGES_PER_STEP)
-    return newest
+        return False  # PostgreSQL's own vacuum does it
+    if not connection.scalar(text("SELECT count(*) FROM words_to_sweep")):
+        return False
+    if _merge(connection, _PAGES_PER_STEP):
+        return True
+    connection.execute(text("DELETE FROM words_to_sweep WHERE in_round"))
+    if connection.execute(text("UPDATE words_to_sweep SET in_round = 1")).rowcount == 0:
+        return False
+    if _merge(connection, -_PAGES_PER_STEP):
+        return True
+    connection.execute(text("DELETE FROM words_to_sweep"))  # the index is in one part already
+    return False
 
 
-def sweep_step(connection: Connection) -> bool:
-    """Merge a little more; whether something is left."""
-    return _merge(connection, _PAGES_PER_STEP) >= 2  # as FTS5's documentation has it
-
-
-def sweep_end(connection: Connection, newest: int) -> None:
-    connection.execute(text("DELETE FROM words_to_sweep WHERE id <= :newest"), {"newest": newest})
-
-
-def _merge(connection: Connection, pages: int) -> int:
+def _merge(connection: Connection, pages: int) -> bool:
+    """Whether there was something to merge: more than one change, as FTS5's documentation has it.
+    With fewer than no pages all parts of the index are taken up, else those begun."""
     driver = connection.connection.dbapi_connection
     assert driver is not None
     before: int = driver.total_changes
@@ -200,4 +204,4 @@ def _merge(connection: Connection, pages: int) -> int:
         text("INSERT INTO insight_words (insight_words, rank) VALUES ('merge', :pages)"),
         {"pages": pages},
     )
-    return int(driver.total_changes) - before
+    return bool(driver.total_changes - before > 1)

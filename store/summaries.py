@@ -5,11 +5,10 @@ the tallies do not know: authors, minutes, and which clusters come together.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from functools import lru_cache, partial
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
@@ -123,7 +122,7 @@ def _summary(wanted: InsightFilter, interval: Interval, connection: Connection) 
             series[bucket // interval * interval].add(_whole(sums))
     totals = Tally()
     for each in series.values():
-        totals.add(astuple(each))
+        totals.add((each.positive, each.neutral, each.negative, each.scores, each.confidences))
     clusters: dict[str, Tally] = {}
     if totals.count:
         for cluster, *sums in _clusters(wanted.shape, values, connection):
@@ -154,26 +153,26 @@ def _series(
 ) -> Rows:
     """A bucket's start, or a moment in it, and five sums; a bucket may come several times."""
     if interval is Interval.MINUTE or shape.author:
-        return connection.execute(_series_of_rows(shape), values)
+        return connection.execute(_series_of_rows(shape), values).all()
     if interval is Interval.HOUR:  # then days are of no use
         nothing = dict.fromkeys(("hours2_start", "hours2_stop", "days_start", "days_stop"), 0)
         start, stop = values["whole_start"], values["whole_stop"]
         values = values | {"hours1_start": start, "hours1_stop": stop, **nothing}
-    return chain(
-        connection.execute(_series_of_tallies(shape), values),
-        connection.execute(_series_of_edges(shape), values),
-    )
+    return [  # all at once: row by row the interpreter's lock changes hands for each
+        *connection.execute(_series_of_tallies(shape), values).all(),
+        *connection.execute(_series_of_edges(shape), values).all(),
+    ]
 
 
 def _clusters(shape: Shape, values: dict[str, Any], connection: Connection) -> Rows:
     """A cluster's name and five sums; a cluster may come several times."""
     if shape.author or shape.cluster:
-        return connection.execute(_clusters_of_rows(shape), values)
+        return connection.execute(_clusters_of_rows(shape), values).all()
     values = values | {"names": connection.scalars(NAMES_OF_CLUSTERS).all()}
-    return chain(
-        connection.execute(_clusters_of_tallies(shape), values),
-        connection.execute(_clusters_of_edges(shape), values),
-    )
+    return [
+        *connection.execute(_clusters_of_tallies(shape), values).all(),
+        *connection.execute(_clusters_of_edges(shape), values).all(),
+    ]
 
 
 # --- statements -----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ from database import Database
 from errors import NotFound, StartRefused, Unavailable
 from models import SCHEMA_REVISION, Lane, conversations
 from store.conversations import ConversationStore
+from store.erasure import ErasureStore
 from store.figures import FigureStore
 from store.insights import InsightStore
+from store.summaries import SummaryStore
+from store.windows import WindowStore
 from store.work import Claimed, WorkQueue
 from tests.factories import (
     LEASE,
@@ -365,6 +369,10 @@ WRITES: dict[str, Write] = {
         [new_conversation()], lane=Lane.LIVE
     ),
     "erase": lambda database, rows: ConversationStore(database).erase(rows.pending),
+    "erase_older_than": lambda database, _: ErasureStore(database).erase_older_than(
+        datetime(2100, 1, 1, tzinfo=UTC), limit=1
+    ),
+    "sweep": lambda database, _: ErasureStore(database).sweep(),
     "retry": lambda database, rows: ConversationStore(database).retry(rows.failed),
     "retry_failed": lambda database, _: ConversationStore(database).retry_failed(),
     "claim": lambda database, _: WorkQueue(database).claim(1, bulk_first=0, lease=LEASE),
@@ -394,6 +402,11 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
         "drained",
         "find",
         "page",
+        "all_of",
+        "newest_id",
+        "since",
+        "summary",
+        "trends",
         "queue",
         "completions",
         "completed_per_second",
@@ -401,7 +414,15 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
     }
     methods = {
         name
-        for store in (ConversationStore, WorkQueue, InsightStore, FigureStore)
+        for store in (
+            ConversationStore,
+            ErasureStore,
+            WorkQueue,
+            InsightStore,
+            SummaryStore,
+            WindowStore,
+            FigureStore,
+        )
         for name, value in vars(store).items()
         if callable(value) and not name.startswith("_")
     }
@@ -432,7 +453,7 @@ async def test_every_write_to_a_locked_file_is_unavailable_and_works_after(
         assert await snapshot(quick) == before
     async with asyncio.timeout(10):
         await WRITES[name](quick, rows)
-    if name != "check_writable":
+    if name not in ("check_writable", "sweep"):
         assert await snapshot(quick) != before
 
 

@@ -68,7 +68,7 @@ async def test_an_insight_is_listed_with_all_that_it_says(
     )
     page = await store.page(insight_filter(), limit=10, cursor=None)
     assert page.insights == [
-        ListedInsight(id_, NOON, "Where is it?", "ann", -0.65, ["b", "a"], 0.5, "Because.", {})
+        ListedInsight(id_, NOON, "Where is it?", "ann", -0.65, ("b", "a"), 0.5, "Because.", {})
     ]
     assert page.insights[0].timestamp.tzinfo is UTC
 

@@ -1,0 +1,140 @@
+"""A database with many insights, made once and kept: python -m bench.many_insights COUNT URL
+
+Ninety days of them up to `END`, a few more by day than by night; 25 clusters, some frequent and one
+rare; words as they come in real texts, one of them in every third text. Written by the store's own
+functions, some thousands in a transaction.
+"""
+
+import asyncio
+import itertools
+import random
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, insert, text
+
+from database import Database
+from models import Lane, Status, conversations, insights, to_micros
+from store import derived
+from store.rows import InsightRow
+
+END = datetime(2025, 4, 1, tzinfo=UTC)
+DAYS = 90
+RARE_CLUSTER = "warehouse_fire"
+FREQUENT_WORD = "parcel"
+USUAL_WORD = "word99"
+"""About one text in a hundred has it."""
+
+_AT_A_TIME = 5000
+_DAY = 86_400_000_000
+_CLUSTERS = [f"topic_{number:02}" for number in range(24)]
+_CLUSTER_WEIGHTS = list(itertools.accumulate(1 / (number + 2) for number in range(24)))
+_WORDS = [f"word{number}" for number in range(30_000)]
+_WORD_WEIGHTS = list(itertools.accumulate(1 / (number + 5) for number in range(30_000)))
+_CONFIDENCES = [0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.95, 0.98]
+
+
+async def build(url: str, count: int) -> None:
+    database = Database(url)
+    await database.open()
+    try:
+        if await database.read(lambda connection: connection.scalar(_COUNT)) >= count:
+            return
+        started = time.monotonic()
+        draw = random.Random(7)
+        moments = sorted(
+            to_micros(END) - int(DAYS * _DAY * draw.random()) - 1 for _ in range(count)
+        )
+        for first in range(0, count, _AT_A_TIME):
+            rows = [
+                _row(number, moments[number], draw) for number in range(first, first + _AT_A_TIME)
+            ]
+            await database.write(partial(_write, rows))
+            done = first + _AT_A_TIME
+            if done % 100_000 == 0:
+                print(f"  {done:,} insights after {time.monotonic() - started:.0f} s", flush=True)
+        await database.forget_erased()
+        if not database.is_sqlite:
+            await _analyse(url)
+    finally:
+        await database.close()
+
+
+def build_once(url: str, count: int) -> None:
+    """In a process of its own, so that what it takes of memory and CPU is not this one's."""
+    command = [sys.executable, "-m", "bench.many_insights", str(count), url]
+    subprocess.run(command, check=True)
+
+
+_COUNT = text("SELECT count(*) FROM insights")
+
+
+async def _analyse(url: str) -> None:
+    """What PostgreSQL's autovacuum does after a while."""
+    import asyncpg
+
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    await connection.execute("VACUUM ANALYZE")
+    await connection.close()
+
+
+def _row(number: int, timestamp: int, draw: random.Random) -> dict[str, Any]:
+    words = draw.choices(_WORDS, cum_weights=_WORD_WEIGHTS, k=18)
+    if draw.random() < 0.33:
+        words[draw.randrange(18)] = FREQUENT_WORD
+    clusters = draw.choices(_CLUSTERS, cum_weights=_CLUSTER_WEIGHTS, k=draw.choice([1, 1, 2]))
+    if draw.random() < 0.0002:
+        clusters = [RARE_CLUSTER]
+    score = round(min(1.0, max(-1.0, draw.gauss(-0.2, 0.5))), 2)
+    return {
+        "conversation_id": f"conv_{number:08x}",
+        "timestamp": timestamp,
+        "text": " ".join(words),
+        "author": f"customer{int(draw.paretovariate(0.7)) % 200_000}",
+        "sentiment_score": score,
+        "clusters": list(dict.fromkeys(clusters)),
+        "confidence": draw.choice(_CONFIDENCES),
+        "reasoning": "The customer has waited for a week, and asks for the third time where it is.",
+        "grok_analysis": {
+            "model": "grok-4",
+            "usage": {"prompt_tokens": 310, "completion_tokens": 60, "cost_in_usd_ticks": 912_000},
+            "content": "x" * 200,
+        },
+        "cost_usd_ticks": 912_000,
+        "created_at": timestamp + 2_000_000,
+    }
+
+
+def _write(rows: list[dict[str, Any]], connection: Connection) -> None:
+    connection.execute(
+        insert(conversations),
+        [
+            {
+                "id": row["conversation_id"],
+                "text": row["text"],
+                "author": row["author"],
+                "timestamp": row["timestamp"],
+                "status": Status.COMPLETED.value,
+                "created_at": row["timestamp"],
+                "lane": Lane.LIVE.value,
+                "attempts": 1,
+            }
+            for row in rows
+        ],
+    )
+    ids = connection.execute(
+        insert(insights).returning(insights.c.id, sort_by_parameter_order=True), rows
+    ).scalars()
+    names = InsightRow._fields
+    whole = [
+        {**row, "id": id_, "lane": Lane.LIVE.value} for id_, row in zip(ids, rows, strict=True)
+    ]
+    derived.add(connection, [InsightRow(**{name: row[name] for name in names}) for row in whole])
+
+
+if __name__ == "__main__":
+    asyncio.run(build(sys.argv[2], int(sys.argv[1])))

@@ -1,0 +1,76 @@
+"""Erasing conversations with all that is kept of them, one or those that are too old."""
+
+from collections.abc import Collection
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy import Connection, bindparam, delete, select
+
+from database import Database
+from models import Status, conversations, to_micros
+from store import derived, search
+
+_STEPS_AT_A_TIME = 20
+
+
+class ErasureStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def erase(self, conversation_id: str) -> bool:
+        """Remove the conversation and its insight, and overwrite what the files hold of them.
+
+        Whether it was there. Also one that is being analysed is gone: its result will be dropped.
+        """
+        if not await self._database.write(partial(_erase, conversation_id)):
+            return False
+        await self.sweep()
+        return True
+
+    async def erase_older_than(self, moment: datetime, *, limit: int) -> int:
+        """Remove up to `limit` conversations whose timestamp is before, but for those that are
+        being analysed right now; how many. `sweep` is to follow."""
+        before = to_micros(moment)
+        return await self._database.write(partial(_erase_older_than, before, limit))
+
+    async def sweep(self) -> bool:
+        """Overwrite a little more of what the files still hold of what was erased; whether
+        something is left."""
+        for _ in range(_STEPS_AT_A_TIME):
+            if not await self._database.write(search.sweep):
+                await self._database.forget_erased()
+                return False
+        return True
+
+
+_LOCK = select(conversations.c.id).where(conversations.c.id == bindparam("id")).with_for_update()
+_OLD = (
+    select(conversations.c.id)
+    .where(
+        conversations.c.timestamp < bindparam("before"),
+        conversations.c.status != Status.PROCESSING.value,
+    )
+    .order_by(conversations.c.timestamp)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_DELETE = delete(conversations).where(conversations.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def _erase(conversation_id: str, connection: Connection) -> int:
+    return _erase_locked(connection.scalars(_LOCK, {"id": conversation_id}).all(), connection)
+
+
+def _erase_older_than(before: int, limit: int, connection: Connection) -> int:
+    locked = connection.scalars(_OLD, {"before": before, "limit": limit}).all()
+    return _erase_locked(locked, connection)
+
+
+def _erase_locked(ids: Collection[str], connection: Connection) -> int:
+    """Since their rows are locked no result for them can be written any more, and of two who erase
+    the same one only one takes it out of the tallies."""
+    if ids:
+        derived.subtract(connection, ids)
+        connection.execute(_DELETE, {"ids": list(ids)})
+        search.note_erased(connection)
+    return len(ids)
