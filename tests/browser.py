@@ -20,10 +20,14 @@ FLAGS = (
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 
 
+def find_program() -> str | None:
+    return next(filter(None, map(shutil.which, PROGRAMS)), None)
+
+
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
     """The machine's own. Skips where there is none that works."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    program = find_program()
     if program is None:
         pytest.skip("no Chromium is installed, so the dashboard is not tried in one")
     async with async_playwright() as playwright:
