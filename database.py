@@ -60,6 +60,9 @@ class Database:
             connect_args={
                 "timeout": _POSTGRES_CONNECT_SECONDS,
                 "command_timeout": _POSTGRES_STATEMENT_SECONDS,
+                # Every statement has an index. Where few rows are expected to match many that lie
+                # close together, going through the table would be chosen now and then.
+                "server_settings": {"enable_seqscan": "off", "jit": "off"},
             },
         )
         self._snapshots = self._engine.execution_options(

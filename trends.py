@@ -9,8 +9,9 @@ night: how much more than Poisson the windows before vary among themselves (the 
 dispersion of P. McCullagh and J. Nelder, "Generalized Linear Models", 1989) divides the ratio, so
 that a lively cluster has to do more to stand out.
 
-On steady random traffic a cluster is called falsely in fewer than two of a thousand looks (`python
--m bench trends` measures it), mostly as falling; a threefold rise is called from 5 a window on.
+On steady random traffic a cluster is called falsely in fewer than three of a thousand looks. A
+threefold rise within one window is called in six of ten cases where 5 a window are usual, in nine
+of ten where 10 are, and always from 30 on (`python -m bench trends` measures both).
 """
 
 import math
@@ -21,7 +22,9 @@ from typing import Literal
 CALLED_FROM = 3.0
 """The score, of either sign, from which a cluster is called."""
 LEAST_COUNT = 5
-"""Nothing is called rising or new with fewer, nor falling where fewer were expected."""
+"""Nothing is called rising or new with fewer."""
+LEAST_EXPECTED = 8
+"""Nothing is called falling where fewer were expected: by chance none of 5 come now and then."""
 
 Direction = Literal["new", "rising", "falling"]
 
@@ -47,7 +50,7 @@ def judge(count: int, before: Sequence[int], *, more: int = 0, part: float = 0.0
     score = _signed_root(count, total, windows) / math.sqrt(_dispersion(before))
     if score >= CALLED_FROM and count >= LEAST_COUNT:
         return Verdict(expected, score, "rising" if total else "new")
-    if score <= -CALLED_FROM and expected >= LEAST_COUNT:
+    if score <= -CALLED_FROM and expected >= LEAST_EXPECTED:
         return Verdict(expected, score, "falling")
     return None
 

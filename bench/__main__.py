@@ -22,6 +22,7 @@ SUBJECTS = {
     "start": 0.0,
     "memory": 3.0,
     "reads": 0.0,
+    "trends": 0.0,
     "dashboard": 5.0,
 }
 

@@ -1,5 +1,6 @@
 """Asking for insights."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from schemas import (
     TrendOut,
     TrendsOut,
     TrendsQuery,
+    format_time,
     insights_json,
     summary_json,
 )
@@ -84,8 +86,9 @@ async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Re
         async for batch in batches:
             yield form.lines(batch)
 
-    name = f"insights-{wanted.start_time:%Y%m%dT%H%M%SZ}-{wanted.end_time:%Y%m%dT%H%M%SZ}"
-    disposition = f'attachment; filename="{name}.{query.format}"'
+    times = (wanted.start_time, wanted.end_time)
+    start, end = (re.sub("[-:]", "", format_time(each.replace(microsecond=0))) for each in times)
+    disposition = f'attachment; filename="insights-{start}-{end}.{query.format}"'
     return StreamingResponse(
         content(),
         media_type=form.media_type,
