@@ -23,6 +23,7 @@ from tests.browser import chromium, opened, serious_faults
 from tests.http_helpers import all_done, on_shared_loop, submit, submit_batch
 from tests.service_process import ServiceProcess
 
+expect.set_options(timeout=15_000)
 pytestmark = [pytest.mark.slow, on_shared_loop]
 
 HOSTILE = [
