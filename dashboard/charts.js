@@ -116,7 +116,7 @@ function paint() {
 			paths[sentiment] += `M${x(index)} ${y(below / top)}V${y(above / top)}h${fine(slot - gap)}V${y(below / top)}z`;
 			below = above;
 		}
-		// Where nothing was the line is broken; one alone between two gaps is a dot.
+		// Where nothing was the line is broken; one between two gaps is a dot.
 		if (below) paths.average += `${command}${x(index + 0.5)} ${y((bucket.average_sentiment + 1) / 2)}h.01`;
 		command = below ? "L" : "M";
 	}

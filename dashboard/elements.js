@@ -28,7 +28,7 @@ export function say(element, text) {
 	if (element.textContent !== text) element.textContent = text;
 }
 
-// One child for each item, which lives as long as its key: focus and what is open stay.
+// One child for each item, kept while its key is there: focus and what is open stay.
 export function keyed(parent, items, keyOf, make, update) {
 	const focused = parent.contains(document.activeElement) && document.activeElement;
 	const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));

@@ -1,4 +1,4 @@
-// Asks for an API key. The page is of no use without one, so there is no way around it.
+// Asks for an API key. There is no way around it: without one nothing can be shown.
 
 import { $, say } from "./elements.js";
 

@@ -45,7 +45,7 @@ export function showMachine(stats) {
 	$("trouble").hidden = state !== "bad";
 	say($("trouble"), why);
 	$("offline").hidden = !analyser.notice;
-	say($("offline"), `${analyser.notice} Set GROK_KEY for Grok's judgement.`);
+	say($("offline"), `${analyser.notice} Set GROK_KEY to use Grok.`);
 
 	const { calls_per_second: calls, call_limit_per_second: most, oldest_pending_seconds: oldest } = stats;
 	const { today, daily_budget_usd: budget } = spending ?? {};

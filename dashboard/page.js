@@ -26,7 +26,7 @@ let known = {}; // the latest summary, totals before, trends and stats
 
 const problems = new Map();
 
-// Asks for one part of the page; shows what goes wrong, and asks again if that helps.
+// Asks for a part of the page; shows what goes wrong, and asks again if that helps.
 async function guard(part, task) {
 	const { signal } = loading;
 	try {
@@ -48,13 +48,16 @@ async function guard(part, task) {
 
 // The view
 
-function change(patch) {
-	const before = searchOf(view);
-	view = readView(searchOf({ ...view, ...patch }));
-	if (searchOf(view) === before) return;
-	history.pushState(null, "", location.pathname + searchOf(view));
-	load();
+// Whether it is another view than before.
+function see(next) {
+	const other = searchOf(next) !== searchOf(view);
+	view = next;
+	if (other) load();
+	return other;
 }
+
+const change = (patch) =>
+	see(readView(searchOf({ ...view, ...patch }))) && history.pushState(null, "", location.pathname + searchOf(view));
 
 const choose = (cluster) => change({ cluster: cluster === view.cluster ? "" : cluster });
 
@@ -123,7 +126,7 @@ function rising() {
 	return new Set(up.map(({ cluster }) => cluster));
 }
 
-// Totals and headline; and where there are none, why, and what to do next.
+// Totals and headline; where there are none, why, and what to do next.
 function show() {
 	const { summary, before, stats } = known;
 	if (!summary) return;
@@ -209,10 +212,7 @@ $("widen").onclick = () => change(NO_FILTER);
 $("newest").onclick = () => guard("list", goToNewest);
 document.onclick = (event) => guard("link", () => follow(event));
 document.onvisibilitychange = goOnOrStop;
-window.onpopstate = () => {
-	view = readView(location.search);
-	load();
-};
+window.onpopstate = () => see(readView(location.search));
 
 startFilters(change);
 startList(change, guard);
