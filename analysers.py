@@ -1,23 +1,14 @@
 """Which analyser the settings ask for, and how it is set up."""
 
-from collections.abc import Callable
-
 from analysis import Analyser
 from config import Settings
-from grok_client import Call, GrokClient
+from grok_client import GrokClient
 from offline_analyser import OfflineAnalyser
-from rate_limiter import CallLimiter, SlidingWindow, Window
-
-CALL_WINDOW_SECONDS = 1.05
-"""A second as Grok's side counts it, and what two calls' ways there may differ by."""
+from rate_limiter import CallLimiter, Ceiling, SlidingWindow, Window
+from vocabulary import Vocabulary
 
 
-def build_analyser(
-    settings: Settings,
-    *,
-    window: Window | None = None,
-    on_call: Callable[[Call], None] = lambda _call: None,
-) -> Analyser:
+def build_analyser(settings: Settings, *, window: Window | None = None) -> Analyser:
     """Without I/O. `window` is the limit on calls that is shared with others, if one is."""
     if not settings.uses_grok:
         return OfflineAnalyser()
@@ -26,11 +17,13 @@ def build_analyser(
         key=settings.grok_key.get_secret_value(),
         base_url=settings.grok_base_url,
         model=settings.grok_model,
-        limiter=CallLimiter(window or SlidingWindow(settings.grok_rate_limit, CALL_WINDOW_SECONDS)),
+        limiter=CallLimiter(
+            window or SlidingWindow(settings.grok_rate_limit, 1.0),
+            Ceiling(settings.grok_rate_limit),
+        ),
         concurrency=settings.grok_concurrency,
         timeout=settings.grok_timeout,
         temperature=settings.grok_temperature,
-        clusters=settings.clusters,
-        clusters_closed=settings.clusters_mode == "closed",
-        on_call=on_call,
+        vocabulary=Vocabulary(settings.clusters, closed=settings.clusters_mode == "closed"),
+        pack_size=settings.grok_pack_size,
     )

@@ -4,13 +4,15 @@ An analyser answers each text with an `Answer`; `decide` turns that and the numb
 an `Outcome`; the store carries the outcome out. Nothing here knows a clock, a table or a socket.
 """
 
+import hashlib
 import json
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, assert_never
+from enum import StrEnum
+from typing import NamedTuple, Protocol, assert_never
 
 UNKNOWN_CLUSTER = "unknown"
 MAX_CLUSTERS = 5
@@ -63,12 +65,59 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class NotNow:
-    """Nothing is wrong with the text; the analyser takes no calls at present."""
+    """Nothing is wrong with the text; the analyser takes no calls for the moment."""
 
     reason: str
 
 
-Answer = Analysis | Unusable | TransientFailure | Refused | NotNow
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Nothing is wrong with the text; no call can succeed until a person acts."""
+
+    reason: str
+
+
+Answer = Analysis | Unusable | TransientFailure | Refused | NotNow | Blocked
+
+
+class CallOutcome(StrEnum):
+    """How a call ended, in the words of the ledger."""
+
+    UNDER_WAY = "under_way"
+    ANSWERED = "answered"
+    UNUSABLE = "unusable"  # for one of its texts at least
+    REFUSED = "refused"
+    RATE_LIMITED = "rate_limited"
+    BLOCKED = "blocked"
+    FAILED = "failed"  # the other side's fault: 5xx and the like
+    TIMEOUT = "timeout"
+    CONNECTION_ERROR = "connection_error"
+    CUT_OFF = "cut_off"  # we stopped or died meanwhile: nobody knows what it cost
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call to a model, for the ledger. `model` is the one that answered, None if none did.
+
+    `completion_tokens` has the reasoning ones, which are billed alike. `cost_usd_ticks` None means
+    that it may have been billed without our being told: xAI charges for texts that it refuses, and
+    for answers that never arrived.
+    """
+
+    outcome: CallOutcome
+    model: str | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd_ticks: int | None = 0
+    seconds: float = 0.0
+
+
+class Reply(NamedTuple):
+    """One answer for each text, in order; `call` is None where no call was sent."""
+
+    answers: Sequence[Answer]
+    call: Call | None = None
 
 
 class Analyser(Protocol):
@@ -80,15 +129,58 @@ class Analyser(Protocol):
     """Calls that may be under way at once."""
     pack_size: int
     """Texts that one call takes at most."""
-    blocked_reason: str | None
-    """Why no call can succeed until a person acts; None while all is well."""
+
+    @property
+    def answering_model(self) -> str | None:
+        """The model that answered last, where it is known."""
+        ...
+
+    @property
+    def reuse_key(self) -> str:
+        """Two analyses of one text may differ where this does: model, prompt, topics."""
+        ...
+
+    @property
+    def calls_at_once(self) -> int:
+        """Calls that may be sent in one go after a rest."""
+        ...
+
+    @property
+    def call_limit_per_second(self) -> float | None:
+        """What is kept to now; None where nothing limits calls."""
+        ...
+
+    @property
+    def call_interval(self) -> float:
+        """Seconds between calls when as many are made as are allowed; 0.0 without a limit."""
+        ...
 
     def pause_left(self) -> float:
         """Seconds until a call makes sense again; 0.0 when it does now."""
         ...
 
-    async def analyse(self, texts: Sequence[str]) -> list[Answer]:
-        """One answer for each text, in order. Raises only for bugs: a failure is an answer too."""
+    def highest_cost(self, texts: Sequence[str]) -> int | None:
+        """What a call with these may cost at most, in ticks; None where calls are not paid for."""
+        ...
+
+    def called_before(self) -> None:
+        """Another process has made calls in the last seconds: they count to the limit."""
+        ...
+
+    def remember(self, recent: Iterable[Sequence[str]]) -> None:
+        """The clusters of analyses just made or, after a restart, of the last ones before it: so
+        that topics keep their names."""
+        ...
+
+    async def analyse(
+        self,
+        texts: Sequence[str],
+        *,
+        request_id: str | None = None,
+        on_sent: Callable[[], None] = lambda: None,
+    ) -> Reply:
+        """Raises only for bugs: a failure is an answer too. `on_sent` hears when the call leaves,
+        which may be well after it was asked for; `request_id` names it to the other side."""
         ...
 
     async def aclose(self) -> None: ...
@@ -99,15 +191,22 @@ class Analyser(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Complete:
+    """`fingerprint` lets equal texts be answered from this analysis, None never does. `notes` is
+    what a reader of the insight should know besides."""
+
     analysis: Analysis
+    fingerprint: str | None = None
+    notes: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Back to pending with the attempt spent, not to be claimed for `delay` seconds."""
+    """Back to pending with the attempt spent, not to be claimed for `delay` seconds, and then,
+    where `alone`, not to share a call with others."""
 
     error: str
     delay: float
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,28 +222,44 @@ class PutBack:
 Outcome = Complete | Retry | Fail | PutBack
 
 
-def decide(answer: Answer, attempts: int, *, max_attempts: int, jitter: float) -> Outcome:
+def decide(
+    answer: Answer,
+    attempts: int,
+    *,
+    max_attempts: int,
+    jitter: float,
+    packed: bool = False,
+    outage: bool = False,
+) -> Outcome:
     """The one table of what an answer leads to.
 
     `attempts` counts the one just made, from 1. Unusable answers are asked for `max_attempts` times
     in all, then the fallback insight stands in. Failures are retried `max_attempts` times, after
-    1, 2, 4 ... seconds, then the conversation fails. `jitter` in 0..1 stretches a delay by up to a
-    half, so that conversations that failed together do not come back together.
+    1, 2, 4 ... seconds, then the conversation fails, unless there is an `outage`, which is nobody's
+    failure. `jitter` in 0..1 stretches a delay by up to a half, so that conversations that failed
+    together do not come back together. What came of a call that was `packed` with other texts may
+    be their fault, so it ends nothing: the text is asked again, alone if it could have been one of
+    them that spoiled the call.
     """
     match answer:
         case Analysis():
             return Complete(answer)
         case Unusable():
+            if packed:
+                return Retry(answer.reason, delay=0.0, alone=True)
             if attempts < max_attempts:
                 return Retry(answer.reason, delay=0.0)
             return Complete(fallback(answer))
         case TransientFailure():
-            if attempts <= max_attempts:
-                return Retry(answer.reason, delay=2.0 ** (attempts - 1) * (1 + jitter / 2))
+            if outage:
+                return PutBack()
+            if packed or attempts <= max_attempts:
+                delay = 2.0 ** (attempts - 1) * (1 + jitter / 2)
+                return Retry(answer.reason, delay, alone=packed and attempts > 1)
             return Fail(answer.reason)
         case Refused():
-            return Fail(answer.reason)
-        case NotNow():
+            return Retry(answer.reason, delay=0.0, alone=True) if packed else Fail(answer.reason)
+        case NotNow() | Blocked():
             return PutBack()
         case _:
             assert_never(answer)
@@ -162,18 +277,30 @@ def fallback(answer: Unusable) -> Analysis:
     )
 
 
+# --- texts that are the same ----------------------------------------------------------------------
+
+_HANDLE_OR_URL = re.compile(r"(?<!\w)@\w+|(?:https?://|www\.)\S+", re.IGNORECASE)
+
+
+def fingerprint(text: str, reuse_key: str) -> str:
+    """32 hex digits, equal for texts that differ in @handles, URLs, white space and Unicode form
+    (NFC) only, and that are analysed in the same way."""
+    text = _HANDLE_OR_URL.sub(" ", unicodedata.normalize("NFC", text))
+    text = " ".join(text.split())
+    return hashlib.sha256(f"{reuse_key}\0{text}".encode("utf-8", "replace")).hexdigest()[:32]
+
+
 # --- reading what a language model wrote ----------------------------------------------------------
 
 
-def parse_results(
-    content: str, ids: Sequence[str], *, allowed_clusters: Collection[str] | None = None
-) -> dict[str, Analysis | Unusable]:
+def parse_results(content: str, ids: Sequence[str]) -> dict[str, Analysis | Unusable]:
     """Find each id's result in the text that a model answered with.
 
     Takes JSON, also inside a markdown fence, and the last of several documents. The document is
     `{"results": [{"id", "sentiment_score", "clusters", "confidence", "reasoning"}]}`; where a
-    single id was asked for, also the bare result. With `allowed_clusters` other names are dropped.
+    single id was asked for, also the bare result.
     The answer has every id and no other: one that is missing, doubled or malformed is Unusable.
+    What was read stands in the details as `result`.
     """
     entries: list[object] = []
     for document in _json_documents(content):
@@ -197,7 +324,7 @@ def parse_results(
             case []:
                 results[id_] = Unusable("the answer leaves this conversation out")
             case [dict() as entry]:
-                results[id_] = _read_result(entry, allowed_clusters)
+                results[id_] = _read_result(entry)
             case _:
                 results[id_] = Unusable("the answer has this conversation twice")
     return results
@@ -228,9 +355,7 @@ def _json_documents(content: str) -> Iterator[object]:
             start = _ANYWHERE.search(content, end)
 
 
-def _read_result(
-    entry: Mapping[str, object], allowed_clusters: Collection[str] | None
-) -> Analysis | Unusable:
+def _read_result(entry: Mapping[str, object]) -> Analysis | Unusable:
     score = _number(entry.get("sentiment_score"))
     confidence = _number(entry.get("confidence"))
     clusters = entry.get("clusters")
@@ -241,9 +366,17 @@ def _read_result(
         return Unusable("the answer's clusters or reasoning have the wrong type")
     return Analysis(
         sentiment_score=min(1.0, max(-1.0, score)),
-        clusters=normalise_clusters(clusters, allowed_clusters),
+        clusters=normalise_clusters(clusters),
         confidence=min(1.0, max(0.0, confidence)),
         reasoning=storable(reasoning)[:MAX_REASONING_LENGTH],
+        details={
+            "result": {
+                "sentiment_score": score,
+                "clusters": [name for name in clusters if isinstance(name, str)],
+                "confidence": confidence,
+                "reasoning": reasoning,
+            }
+        },
     )
 
 
@@ -258,14 +391,12 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def normalise_clusters(
-    names: Sequence[object], allowed: Collection[str] | None = None
-) -> tuple[str, ...]:
+def normalise_clusters(names: Sequence[object]) -> tuple[str, ...]:
     """snake_case, no doubles, at most 5, in the order given; `("unknown",)` when none is left."""
     kept: dict[str, None] = {}
     for name in names:
         snake = snake_case(name) if isinstance(name, str) else ""
-        if snake and (allowed is None or snake in allowed):
+        if snake:
             kept[snake] = None
     return tuple(kept)[:MAX_CLUSTERS] or (UNKNOWN_CLUSTER,)
 

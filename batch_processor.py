@@ -5,27 +5,23 @@ transaction is open while an analyser thinks, and one slow answer keeps one slot
 """
 
 import asyncio
-import random
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any, Literal
 
 import structlog
 
-from analysis import (
-    Analyser,
-    Answer,
-    Complete,
-    Fail,
-    NotNow,
-    Outcome,
-    PutBack,
-    TransientFailure,
-    decide,
-)
+from analysis import Analyser, Complete, Fail, Outcome, PutBack, fingerprint
+from breaker import Begun, Breaker
+from calling import TROUBLE_PAUSE_SECONDS, Caller, notes_on
 from errors import Unavailable
+from injection import suspicions
 from models import Lane
+from pacing import CALLS_IN_LINE, LaneShare, Pace, pack_size
+from store.ledger import EndedCall, Ledger
 from store.work import Claimed, Results, WorkQueue
 
 log = structlog.get_logger(__name__)
@@ -33,31 +29,16 @@ log = structlog.get_logger(__name__)
 LEASE = timedelta(seconds=30)
 TEND_SECONDS = 10.0
 """How often leases are extended and orphans looked for: well within a lease."""
-BULK_SHARE = 0.2
-"""The part of the calls that the bulk lane gets while it has work, however busy the live lane."""
-TROUBLE_PAUSE_SECONDS = 1.0
 SETTLE_SECONDS = 1.0
 """How long the last results, and rows to put back, may take to be written after the grace."""
+HOLD_SECONDS = 1.0
+"""How long conversations that are claimed may wait for a call to begin."""
+LIVE_SECONDS = 30.0
+"""How long after a live conversation more of them are reckoned with."""
+RECENT_ANALYSES = 2000
+"""Whose topics are remembered over a restart."""
 
-
-class LaneShare:
-    """Sees to it that bulk work gets its share of the calls. Pure bookkeeping."""
-
-    def __init__(self, share: float = BULK_SHARE) -> None:
-        self._share = share
-        self._owed = 0.0
-
-    def bulk_first(self, limit: int) -> int:
-        """How many of the next `limit` calls are to go to the bulk lane before any live one."""
-        return int(self._owed + limit * self._share + 1e-9)
-
-    def record(self, *, limit: int, live: int, bulk: int) -> None:
-        """What a claim of up to `limit` brought."""
-        reserved = self.bulk_first(limit)
-        self._owed += (live + bulk) * self._share - bulk
-        if bulk < reserved:
-            self._owed = 0.0  # the bulk lane is empty: it saves nothing up for later
-        self._owed = max(0.0, self._owed)
+Bound = Literal["queue", "rate", "concurrency", "budget", "breaker"]
 
 
 class Worker:
@@ -70,35 +51,47 @@ class Worker:
     def __init__(
         self,
         queue: WorkQueue,
+        ledger: Ledger,
         analyser: Analyser,
+        caller: Caller,
         *,
         batch_size: int,
         poll_interval: float,
-        max_attempts: int,
+        reuse_window: timedelta = timedelta(0),
+        call_seconds: float = 60.0,
         become_worker: Callable[[], bool] = lambda: True,
         alone: bool = False,
         on_settled: Callable[[Claimed, Outcome], None] = lambda _claimed, _outcome: None,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`alone`: no other worker can exist, so what is in processing at start is orphaned."""
+        """`alone`: no other worker can exist, so what is in processing at start is orphaned.
+
+        Equal texts are answered from an analysis that is not older than `reuse_window`. No call
+        takes longer than `call_seconds`.
+        """
         self._queue = queue
+        self._ledger = ledger
         self._analyser = analyser
+        self._caller = caller
         self._batch_size = batch_size
         self._poll_interval = poll_interval
-        self._max_attempts = max_attempts
+        self._reuse_window = reuse_window
+        self._call_seconds = call_seconds
         self._become_worker = become_worker
         self._alone = alone
         self._on_settled = on_settled
-        self._jitter = jitter
         self._lanes = LaneShare()
+        self._pace = Pace()
+        self._backlog = dict.fromkeys(Lane, False)  # more waits than can be sent in one go
+        self._more = False  # something was left when we last looked
+        self._live_until = 0.0  # monotonic: live conversations come in, so far as is known
         self._wake = asyncio.Event()
         # When to look for work next, on the monotonic clock: at once, or a poll after the queue was
         # found empty.
         self._look_at = 0.0
+        self._not_before = 0.0  # the same clock: after trouble with the database
         self._stopping = False
-        self._grace_over = False
-        self._packs: dict[asyncio.Task[None], list[Claimed]] = {}
-        self._analyses: set[asyncio.Future[list[Answer]]] = set()
+        self._ready: deque[list[Claimed]] = deque()  # packs that are claimed and not yet begun
+        self._in_hand: dict[asyncio.Task[None], list[Claimed]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.standing_by = True
         self._last_progress = time.monotonic()
@@ -132,12 +125,10 @@ class Worker:
         if not self._tasks:
             return
         await self._finished(within=grace)
-        self._grace_over = True
-        for analysis in self._analyses:
-            analysis.cancel()  # `_analyse` turns this into "not now"
+        self._caller.give_up()
         await self._finished(within=SETTLE_SECONDS)
         # What is left waits for a database that does not answer: the next start finds its rows.
-        remaining = [*self._packs, *self._tasks]
+        remaining = [*self._in_hand, *self._tasks]
         for task in remaining:
             task.cancel()
         await asyncio.gather(*remaining, return_exceptions=True)
@@ -147,8 +138,8 @@ class Worker:
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await asyncio.wait(self._tasks[:1])
-                while self._packs:
-                    await asyncio.wait(self._packs)
+                while self._in_hand:
+                    await asyncio.wait(self._in_hand)
 
     @property
     def alive(self) -> bool:
@@ -156,12 +147,31 @@ class Worker:
 
     @property
     def seconds_since_progress(self) -> float:
-        """Since a result was last written, or since the start."""
+        """Since a conversation last came to its end, or since the start."""
         return time.monotonic() - self._last_progress
 
     @property
+    def breaker(self) -> Breaker:
+        return self._caller.breaker
+
+    @property
     def calls_under_way(self) -> int:
-        return len(self._analyses)
+        return self._caller.under_way
+
+    @property
+    def bound_by(self) -> Bound:
+        """What keeps the throughput from being higher at this moment."""
+        caller = self._caller
+        if caller.breaker.reason is not None:
+            return "breaker"
+        if caller.out_of_money:
+            return "budget"
+        if caller.unsent or self._analyser.pause_left():
+            return "rate"
+        more = self._more or time.monotonic() >= self._look_at
+        if more and caller.free <= 0:
+            return "concurrency"
+        return "rate" if any(self._backlog.values()) else "queue"
 
     # --- claiming -----------------------------------------------------------------------------
 
@@ -169,24 +179,62 @@ class Worker:
         await self._take_office()
         while not self._stopping:
             self._wake.clear()  # before looking, so that an arrival meanwhile is not slept through
-            claimed: list[Claimed] = []
-            pause = self._analyser.pause_left()
-            if not pause:
-                try:
-                    claimed = await self._claim()
-                except Unavailable:
-                    pause = TROUBLE_PAUSE_SECONDS
-                except Exception:
-                    log.exception("worker_claim_failed")
-                    pause = TROUBLE_PAUSE_SECONDS
-            for start in range(0, len(claimed), self._analyser.pack_size):
-                self._begin(claimed[start : start + self._analyser.pack_size])
+            pause = self._wait_left()
+            if pause > HOLD_SECONDS or self._caller.one_by_one:
+                self._put_back_ready()
+            if not pause and (pack := await self._next_pack()):
+                if self._wait_left():  # things changed while the database was asked
+                    self._ready.appendleft(pack)
+                else:
+                    self._begin(pack)
+                continue
+            # Whatever else brings us on also wakes us: an arrival, a call that leaves or ends.
+            idle = max(0.001, self._look_at - time.monotonic())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._wait_left() or idle)
+        self._put_back_ready()
+
+    def _put_back_ready(self) -> None:
+        """What is claimed is not to wait for long, nor in packs where only single texts go."""
+        put_back = [(item, PutBack()) for pack in self._ready for item in pack]
+        self._ready.clear()
+        if put_back:
+            self._take_in_hand([item for item, _ in put_back], self._settle(put_back))
+
+    def _wait_left(self) -> float:
+        """Seconds until the next call may begin, as far as is known; 0.0 when it may now.
+
+        What has to happen before that wakes us: a call that leaves or ends.
+        """
+        pause = max(self._caller.wait_left(), self._not_before - time.monotonic())
+        if pause > 0:
+            return pause
+        if self._caller.free <= 0:
+            return self._poll_interval
+        if any(self._backlog.values()):
+            # Claimed just before it can be sent, so that what arrives last can go first.
+            if self._caller.unsent >= CALLS_IN_LINE:
+                return self._poll_interval
+            if time.monotonic() < self._live_until:
+                return self._pace.left()
+        return 0.0
+
+    async def _next_pack(self) -> list[Claimed] | None:
+        """What the next call carries; None when there is nothing to do, or no way to know."""
+        while not self._ready and time.monotonic() >= self._look_at and not self._stopping:
+            try:
+                claimed = await self._claim()
+            except Unavailable:
+                self._not_before = time.monotonic() + TROUBLE_PAUSE_SECONDS
+                return None
+            except Exception:
+                log.exception("worker_claim_failed")
+                self._not_before = time.monotonic() + TROUBLE_PAUSE_SECONDS
+                return None
             if not claimed:
-                full = len(self._packs) >= self._analyser.concurrency
-                # With all slots taken only a call that ends brings us on, and that wakes us.
-                idle = self._poll_interval if full else max(0.001, self._look_at - time.monotonic())
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), pause or idle)
+                return None
+            self._ready.extend(self._packs(await self._answer_again(claimed)))
+        return self._ready.popleft() if self._ready else None
 
     async def _take_office(self) -> None:
         """Wait until this process is the one that works; then put back what its forerunner left."""
@@ -195,6 +243,7 @@ class Worker:
             try:
                 if self._become_worker():
                     await self._rescue(all_orphaned=self._alone)
+                    await self._take_over()
                     self.standing_by = False
                     return
                 if not told:
@@ -208,89 +257,126 @@ class Worker:
                 await asyncio.wait_for(self._wake.wait(), TROUBLE_PAUSE_SECONDS)
             self._wake.clear()
 
+    async def _take_over(self) -> None:
+        """What there is to know of those who worked before us."""
+        if await self._ledger.called_lately():
+            self._analyser.called_before()
+        self._analyser.remember(await self._queue.recent_clusters(RECENT_ANALYSES))
+
     async def _claim(self) -> list[Claimed]:
-        free = (self._analyser.concurrency - len(self._packs)) * self._analyser.pack_size
-        limit = min(self._batch_size, free)
-        if limit <= 0 or time.monotonic() < self._look_at:
-            return []
+        calls = max(1, min(self._caller.free, self._analyser.calls_at_once))
+        most = min(self._analyser.pack_size, self._batch_size)
+        if self._caller.one_by_one:
+            most = 1
         # Put off before looking, so that what arrives meanwhile can put it on again.
         self._look_at = time.monotonic() + self._poll_interval
         try:
-            claimed = await self._queue.claim(
-                limit, bulk_first=self._lanes.bulk_first(limit), lease=LEASE
+            claim = await self._queue.claim(
+                self._lanes.order(),
+                look=calls * most + 1,
+                take=lambda waiting: pack_size(waiting, calls=calls, most=most),
+                lease=LEASE,
             )
         except BaseException:
             self._look_at = 0.0
             raise
-        if len(claimed) == limit:
+        self._more = sum(claim.waiting.values()) > len(claim.items)
+        if self._more:
             self._look_at = 0.0
-        bulk = sum(item.lane is Lane.BULK for item in claimed)
-        self._lanes.record(limit=limit, live=len(claimed) - bulk, bulk=bulk)
-        return claimed
+        lane = claim.items[0].lane if claim.items else None
+        for each, waiting in claim.waiting.items():
+            if each is lane or not waiting:
+                self._backlog[each] = waiting > calls * most
+        if lane is Lane.LIVE:
+            self._live_until = time.monotonic() + LIVE_SECONDS
+        if lane is not None:
+            self._lanes.record(lane, bulk_is_empty=claim.waiting.get(Lane.BULK) == 0)
+        return claim.items
+
+    async def _answer_again(self, claimed: Sequence[Claimed]) -> list[Claimed]:
+        """Answer from an earlier analysis what can be; give the rest."""
+        if not self._reuse_window:
+            return list(claimed)
+        key = self._analyser.reuse_key
+        prints = {item: fingerprint(item.text, key) for item in claimed}
+        try:
+            earlier = await self._queue.analysed_before(
+                set(prints.values()), within=self._reuse_window
+            )
+        except Exception as error:
+            # Calls cost money, but they are what we are here for.
+            log.warning("reuse_not_looked_up", cause=repr(error))
+            return list(claimed)
+        again: list[tuple[Claimed, Outcome]] = []
+        for item in claimed:
+            if (found := earlier.get(prints[item])) is not None:
+                notes = notes_on(item.text) | {"reused_from": found.conversation_id}
+                again.append((item, Complete(found.analysis, notes=notes)))
+        if again:
+            self._take_in_hand([item for item, _ in again], self._settle(again))
+        return [item for item in claimed if prints[item] not in earlier]
+
+    def _packs(self, claimed: Sequence[Claimed]) -> list[list[Claimed]]:
+        """What can share a call, and by itself each that could spoil it for the others."""
+        together = [item for item in claimed if not item.alone and not suspicions(item.text)]
+        apart = [[item] for item in claimed if item not in together]
+        return [together, *apart] if together else apart
 
     # --- analysing ----------------------------------------------------------------------------
 
     def _begin(self, pack: list[Claimed]) -> None:
-        task = asyncio.create_task(self._work(pack))
-        self._packs[task] = pack
+        self._pace.record(self._analyser.call_interval)
+        begun = self._caller.begin()
+        self._take_in_hand(pack, self._work(begun, pack))
+
+    async def _work(self, begun: Begun, pack: list[Claimed]) -> None:
+        results, ended = await self._caller.call(begun, pack, on_sent=self._wake.set)
+        await self._settle(results, ended)
+
+    def _take_in_hand(self, items: list[Claimed], work: Coroutine[Any, Any, None]) -> None:
+        """Do this about these: until it is done their leases are extended, and stopping waits."""
+        task = asyncio.create_task(work)
+        self._in_hand[task] = items
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._packs[task]
-        self._wake.set()  # a slot is free
+        del self._in_hand[task]
         if not task.cancelled() and (error := task.exception()):
             log.error("worker_task_failed", exc_info=error)
 
-    async def _work(self, pack: list[Claimed]) -> None:
-        answers = await self._analyse([item.text for item in pack])
-        outcomes = [
-            decide(answer, item.attempts, max_attempts=self._max_attempts, jitter=self._jitter())
-            for item, answer in zip(pack, answers, strict=True)
-        ]
-        await self._settle(list(zip(pack, outcomes, strict=True)))
+    # --- settling -----------------------------------------------------------------------------
 
-    async def _analyse(self, texts: Sequence[str]) -> Sequence[Answer]:
-        """The analyser's answers, or why there are none. Stopping cancels the call and nothing
-        else: once there are answers, they are written."""
-        if self._grace_over:
-            return [NotNow("shutting down")] * len(texts)
-        analysis = asyncio.ensure_future(self._analyser.analyse(texts))
-        self._analyses.add(analysis)
-        try:
-            answers = await analysis
-            if len(answers) != len(texts):
-                raise ValueError(f"{len(answers)} answers to {len(texts)} texts")
-        except asyncio.CancelledError:
-            return [NotNow("shutting down")] * len(texts)
-        except Exception:
-            log.exception("analyser_failed")
-            return [TransientFailure("internal error in the analyser")] * len(texts)
-        finally:
-            self._analyses.discard(analysis)
-        return answers
-
-    async def _settle(self, results: Results) -> None:
-        settled = await self._write(results)
-        self._last_progress = time.monotonic()
+    async def _settle(self, results: Results, ended: EndedCall | None = None) -> None:
+        self._wake.set()  # a slot is free
+        settled = await self._write(results, ended)
+        if any(isinstance(outcome, Complete | Fail) for _, outcome in results):
+            self._last_progress = time.monotonic()
         for item, outcome in results:
             if item in settled:
                 self._report(item, outcome)
             else:
                 log.info("result_dropped", id=item.id, attempts=item.attempts)
 
-    async def _write(self, results: Results) -> set[Claimed]:
+    async def _write(self, results: Results, ended: EndedCall | None = None) -> set[Claimed]:
         """Also through a spell without a database: the results were paid for.
 
         A result that the database chokes on fails its own conversation and no other.
         """
         while True:
             try:
-                return await self._queue.settle(results)
+                return await self._queue.settle(results, ended)
             except Unavailable:
                 await asyncio.sleep(TROUBLE_PAUSE_SECONDS / 2)
             except Exception:
+                if ended is not None and results:
+                    await self._write([], ended)
+                    ended = None
+                    continue
                 if len(results) > 1:
                     return set().union(*[await self._write([result]) for result in results])
+                if not results:
+                    log.exception("call_cannot_be_entered")
+                    return set()
                 ((item, outcome),) = results
                 log.exception("result_cannot_be_stored", id=item.id)
                 if not isinstance(outcome, Fail):
@@ -300,13 +386,14 @@ class Worker:
     def _report(self, item: Claimed, outcome: Outcome) -> None:
         self._on_settled(item, outcome)
         match outcome:
-            case Complete(analysis):
+            case Complete(analysis, notes=notes):
                 log.info(
                     "conversation_completed",
                     id=item.id,
                     attempts=item.attempts,
                     confidence=analysis.confidence,
                     fallback=bool(analysis.details.get("fallback")),
+                    **notes,
                 )
             case Fail(error):
                 log.warning("conversation_failed", id=item.id, attempts=item.attempts, error=error)
@@ -333,7 +420,8 @@ class Worker:
             if self.standing_by:
                 continue
             try:
-                tokens = {item.token for pack in self._packs.values() for item in pack}
+                in_hand = [*self._in_hand.values(), *self._ready]
+                tokens = {item.token for items in in_hand for item in items}
                 if tokens:
                     await self._queue.extend(tokens, lease=LEASE)
                 await self._rescue()
@@ -343,6 +431,9 @@ class Worker:
                 log.exception("worker_tending_failed")
 
     async def _rescue(self, *, all_orphaned: bool = False) -> None:
+        age = 0.0 if all_orphaned else 2 * self._call_seconds + LEASE.total_seconds()
+        if cut_off := await self._ledger.close_orphans(older_than_seconds=age):
+            log.warning("calls_cut_off", calls=cut_off)
         rescued = await self._queue.rescue(all_orphaned=all_orphaned)
         if rescued.back_to_pending or rescued.failed:
             log.warning(

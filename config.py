@@ -1,6 +1,5 @@
 """Settings: every environment variable, read once, checked, frozen. Nobody else reads them."""
 
-import os
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -11,30 +10,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from errors import StartRefused
+from vocabulary import BUILT_IN
 
-DEFAULT_CLUSTERS = (
-    "delivery_problems",
-    "product_issues",
-    "billing_problems",
-    "refund_request",
-    "account_access",
-    "app_or_website_bug",
-    "service_outage",
-    "customer_service",
-    "cancellation",
-    "booking_problems",
-    "pricing",
-    "feature_request",
-    "security_concern",
-    "question",
-    "praise",
-)
+DEFAULT_CLUSTERS = tuple(BUILT_IN)
 
-SETTINGS_TO_COME = (
-    "GROK_PACK_SIZE",
-    "GROK_DAILY_BUDGET_USD",
-    "REUSE_WINDOW",
-)
 
 _MANY = 1_000_000
 _DAY = 86_400.0
@@ -90,9 +69,12 @@ class Settings(BaseSettings):
     grok_model: str = Field("grok-4.20-0309-non-reasoning", min_length=1)
     grok_rate_limit: int = Field(10, ge=1, le=_MANY)
     grok_concurrency: int = Field(10, ge=1, le=1000)
+    grok_pack_size: int = Field(10, ge=1, le=100)
     grok_timeout: float = Field(30.0, gt=0, le=_DAY)
     grok_max_attempts: int = Field(3, ge=1, le=100)
     grok_temperature: float = Field(0.3, ge=0, le=2)
+    grok_daily_budget_usd: float | None = Field(None, ge=0, le=_MANY)
+    reuse_window: float = Field(7 * _DAY, ge=0, le=3650 * _DAY)
     clusters: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = Field(
         DEFAULT_CLUSTERS, min_length=1
     )
@@ -166,11 +148,6 @@ class Settings(BaseSettings):
     @property
     def uses_grok(self) -> bool:
         return self.analyzer == "grok" or (self.analyzer == "auto" and self.grok_key is not None)
-
-
-def settings_without_effect() -> list[str]:
-    """Variables that are set in the environment, but that this version does nothing with."""
-    return [name for name in SETTINGS_TO_COME if os.environ.get(name)]
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -1,41 +1,45 @@
-"""Loads conversations into a running service: the built-in sample, or a CSV.
+"""Loads conversations into a running service: a file in nearly any form, or the built-in sample.
 
-A client of the HTTP API and of nothing else. A CSV is read as a stream; its columns are found by
-name, and those that are neither text, author nor time go along as raw data. A row's idempotency
-key is made of its content, so loading the same again stores nothing twice. Rows that cannot be
-taken are told with their line and do not stop the others; rows of empty cells are none.
+    python ingest_data.py tweets.csv --dry-run     # what it would do
+    python ingest_data.py tweets.csv               # do it; stopped anywhere, do it again
+    python ingest_data.py twcs.csv --conversations --wait
 
-Exit status: 0 all rows accepted, 1 some not, 2 nothing could be done.
+A client of the HTTP API and of nothing else; `importing/` is what it is made of. A row's key is
+made of its content, so loading the same again stores nothing twice, and no state is kept.
+
+Exit status: 0 complete, 1 some rows or the end of the file are missing, 3 nothing was loaded,
+2 wrong usage, 130 stopped by Ctrl-C.
 """
 
 import argparse
-import csv
-import hashlib
-import json
+import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import httpx
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from importing import report
+from importing.columns import NAMES
+from importing.files import Source, opened
+from importing.following import Service, follow
+from importing.intake import Intake, Options
+from importing.records import PassedOver, Record
+from importing.rejected import RejectedRows, default_path
+from importing.report import Progress, Tally
+from importing.rows import Item, digest_of, make_item, make_key
+from importing.sending import Sender, Sent
+from importing.stops import GivenUp
 from sample_conversations import SAMPLE
 
-COLUMNS = {
-    "text": ("text", "tweet", "content", "body", "message"),
-    "author": ("author", "author_id", "name", "user", "username"),
-    "timestamp": ("timestamp", "created_at", "tweet_created", "date"),
-}
-TIME_FORMATS = ("%Y-%m-%d %H:%M:%S %z", "%a %b %d %H:%M:%S %z %Y")
-MAX_CELL = 16 * 1024 * 1024
-BATCH_ROWS = 500
-BATCH_CHARACTERS = 250_000  # as JSON up to six bytes each, and the service's own limit is 2 MiB
-CONNECTION_TRIES, BUSY_TRIES, MAX_WAIT_SECONDS = 4, 60, 120
-HINTS = {401: " (set API_KEY)", 403: " (set API_KEY)", 404: " (is API_URL right?)"}
+COMPLETE, PARTIAL, NOTHING = 0, 1, 3
 
 
 class ClientSettings(BaseSettings):
@@ -44,164 +48,18 @@ class ClientSettings(BaseSettings):
     api_key: str | None = None
 
 
-class GivenUp(Exception):
-    """Loading cannot go on; says why in one line."""
-
-
-class Row(NamedTuple):
-    """`place` is for people ("line 7"). With a `problem` it is not to be sent."""
-
-    place: str
-    body: dict[str, Any]
-    problem: str = ""
-
-
-def sample_rows(now: datetime) -> Iterator[Row]:
+def sample_items(now: datetime) -> Iterator[Item]:
     """The sample as of `now`. Its keys leave the times out, so that it is stored only once."""
     for number, (minutes_ago, author, text) in enumerate(SAMPLE, start=1):
         moment = (now - timedelta(minutes=minutes_ago)).isoformat(timespec="seconds")
-        body = {"text": text, "author": author, "timestamp": moment}
-        yield Row(f"sample {number}", {**body, "idempotency_key": _hash(text, author)})
-
-
-def csv_rows(path: str) -> Iterator[Row]:
-    """Raises GivenUp where the file cannot be read or has no column for the text."""
-    csv.field_size_limit(MAX_CELL)
-    try:
-        # A byte that is not UTF-8 becomes a surrogate, which spoils its own row only.
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.reader(file)
-            names = [name.strip() for name in next(reader, [])]
-            lower = [name.lower() for name in names]
-            found = {
-                field: next((lower.index(name) for name in known if name in lower), -1)
-                for field, known in COLUMNS.items()
-            }
-            if found["text"] < 0:
-                raise GivenUp(f"{path}: no column is called {' or '.join(COLUMNS['text'])}")
-            while True:
-                place = f"line {reader.line_num + 1}"
-                try:
-                    cells = next(reader)
-                    if any(map(str.strip, cells)):
-                        yield Row(place, _to_body(names, found, cells))
-                except StopIteration:
-                    return
-                except (csv.Error, ValueError) as error:
-                    yield Row(place, {}, str(error))
-    except OSError as error:
-        raise GivenUp(f"{path}: {error.strerror}") from None
-
-
-def _to_body(names: list[str], found: dict[str, int], cells: list[str]) -> dict[str, Any]:
-    """Raises ValueError with what is wrong with the row."""
-    if len(cells) > len(names):  # a comma outside quotes has moved everything
-        raise ValueError(f"{len(cells)} cells, but the header names {len(names)} columns")
-    if any("\ud800" <= character <= "\udfff" for character in "".join(cells)):
-        raise ValueError("not UTF-8")
-    row = dict(enumerate(cells))
-    body: dict[str, Any] = {f: row.pop(found[f], "").strip() or None for f in COLUMNS}
-    if body["text"] is None:
-        raise ValueError("the text is empty")
-    if body["timestamp"] is not None:
-        body["timestamp"] = _convert_time(body["timestamp"])
-    raw_data = body["raw_data"] = dict[str, str]()
-    for column, cell in row.items():
-        known = not names[column] or names[column] in raw_data
-        raw_data[f"column_{column + 1}" if known else names[column]] = cell
-    return {**body, "idempotency_key": _hash(*body.values())}
-
-
-def _convert_time(value: str) -> str:
-    """ISO 8601 of what is that already or in another known format. Raises ValueError."""
-    with suppress(ValueError):
-        return datetime.fromisoformat(value.upper()).isoformat()
-    for known in TIME_FORMATS:
-        with suppress(ValueError):
-            return datetime.strptime(value, known).isoformat()  # noqa: DTZ007  # both have %z
-    raise ValueError(f"not a time that can be read for sure: {value[:50]}")
-
-
-def _hash(*content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-class Loader:
-    """Sends rows in batches and counts what becomes of them."""
-
-    def __init__(self, client: httpx.Client, lane: str, sleep: Callable[[float], None]) -> None:
-        self._client, self._lane, self._sleep = client, lane, sleep
-        self.accepted = self.rejected = 0
-
-    def load(self, rows: Iterable[Row]) -> None:
-        """Raises GivenUp; what was accepted until then stays so."""
-        batch: list[Row] = []
-        room = BATCH_CHARACTERS
-        for row in rows:
-            if row.problem:
-                self._reject(row, row.problem)
-                continue
-            size = len(str(row.body))
-            if batch and (len(batch) == BATCH_ROWS or size > room):
-                self._send(batch)
-                batch, room = [], BATCH_CHARACTERS
-            batch.append(row)
-            room -= size
-        self._send(batch)
-
-    def _reject(self, row: Row, reason: str) -> None:
-        self.rejected += 1
-        print(f"{row.place}: {reason}", file=sys.stderr)
-
-    def _send(self, batch: list[Row]) -> None:
-        """A batch is taken whole or not at all: the row that is named goes, the rest again."""
-        while batch:
-            answer = self._post({"conversations": [row.body for row in batch], "lane": self._lane})
-            status, details = answer.status_code, _details(answer)
-            named = re.match(r"conversations\[(\d+)\]\.?(.*)", details, re.DOTALL)
-            if status == 202:
-                self.accepted += len(batch)
-                return
-            if status == 413 and len(batch) > 1:
-                self._send(batch[: len(batch) // 2])
-                batch = batch[len(batch) // 2 :]
-            elif status in (400, 409, 413) and (named or len(batch) == 1):
-                row = batch[position := int(named[1]) if named else 0]
-                batch = batch[:position] + batch[position + 1 :]
-                if status == 409:  # stored before, with another time: a sample of earlier
-                    self.accepted += 1
-                else:
-                    self._reject(row, named[2] if named else details)
-            else:
-                raise GivenUp(f"the service answers {status}: {details}{HINTS.get(status, '')}")
-
-    def _post(self, body: dict[str, Any]) -> httpx.Response:
-        """The first answer that is not "come back later". Sending twice stores once."""
-        failures = refusals = 0
-        while True:
-            wait = 2**failures
-            try:
-                answer = self._client.post("/api/v1/conversations/batch", json=body)
-            except httpx.TransportError as error:
-                failures += 1
-                problem = f"cannot reach {self._client.base_url}: {error!s}"
-            else:
-                if answer.status_code not in (429, 502, 503, 504):
-                    return answer
-                refusals += 1
-                problem = f"the service answers {answer.status_code}: {_details(answer)}"
-                asked = answer.headers.get("retry-after", "")
-                wait = max(1, min(int(asked), MAX_WAIT_SECONDS)) if asked.isdecimal() else 2
-            if failures == CONNECTION_TRIES or refusals == BUSY_TRIES:
-                raise GivenUp(problem)
-            print(f"{problem}; trying again in {wait} s", file=sys.stderr)
-            self._sleep(wait)
-
-
-def _details(answer: httpx.Response) -> str:
-    with suppress(ValueError, TypeError, LookupError):
-        return str(answer.json()["details"])
-    return answer.reason_phrase
+        yield make_item(
+            [Record(number, {"text": text})],
+            make_key("sample", digest_of(text, author)),
+            text,
+            author=author,
+            time=moment,
+            raw_data=None,
+        )
 
 
 def main(
@@ -211,35 +69,239 @@ def main(
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     settings = ClientSettings()
-    parser = argparse.ArgumentParser(description="Load conversations into a running service.")
-    parser.add_argument("file", nargs="?", help="a CSV in UTF-8; without it the built-in sample")
-    parser.add_argument("--url", default=settings.api_url, help="where the API is (API_URL)")
-    parser.add_argument("--key", default=settings.api_key, help="the API key (API_KEY)")
+    parser = _parser(settings)
     options = parser.parse_args(argv)
     if not re.match(r"https?://", options.url):
         parser.error(f"API_URL must begin with http:// or https://, which {options.url} does not")
-    rows = csv_rows(options.file) if options.file else sample_rows(datetime.now(UTC))
+    if options.file is None and (options.conversations or options.dry_run):
+        parser.error("a file is needed")
     headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
-    failure = None
     with httpx.Client(
-        base_url=options.url, headers=headers, timeout=30, transport=transport
+        base_url=options.url, headers=headers, timeout=60, transport=transport
     ) as client:
-        loader = Loader(client, "bulk" if options.file else "live", sleep)
+        return Import(options, client, sleep).run()
+
+
+class Import:
+    """One run, from the file's first byte to the last line of the account."""
+
+    def __init__(
+        self, options: argparse.Namespace, client: httpx.Client, sleep: Callable[[float], None]
+    ) -> None:
+        self._options, self._client, self._sleep = options, client, sleep
+        self._tally = Tally()
+        self._progress: Progress | None = None
+        self._rejected: RejectedRows | None = None
+        self._sender = Sender(
+            client,
+            lane="live" if options.file is None else "bulk",
+            patience=options.patience,
+            sleep=sleep,
+            say=self._say,
+        )
+
+    def run(self) -> int:
         try:
-            loader.load(rows)
+            failure = self._load_sample() if self._options.file is None else self._load_file()
         except GivenUp as error:
-            failure = error
+            failure = str(error)
+        if failure:
             print(f"Stopped: {failure}", file=sys.stderr)
-    accepted, rejected = loader.accepted, loader.rejected
-    if accepted or rejected or not failure:
-        print(f"{accepted + rejected} rows read: {accepted} accepted, {rejected} rejected.")
-    if failure or rejected:
-        return 1 if accepted else 2
-    return 0
+        tally = self._tally
+        loaded = bool(tally.accepted + tally.duplicates)
+        if self._options.wait and loaded and not failure and not self._options.dry_run:
+            try:
+                service = Service(self._client, patience=self._options.patience, sleep=self._sleep)
+                follow(service, tally.first_time, tally.last_time, say=print, sleep=self._sleep)
+            except GivenUp as error:
+                print(f"Stopped: {error}", file=sys.stderr)
+                return PARTIAL
+        if not loaded:
+            return NOTHING
+        return PARTIAL if failure or tally.rejected else COMPLETE
+
+    # --- the two things that can be loaded ----------------------------------------------------
+
+    def _load_sample(self) -> str:
+        """Why it stopped before the end; empty where it did not."""
+        tally, failure = self._tally, ""
+        try:
+            for sent in self._sender.send_all(sample_items(datetime.now(UTC))):
+                # A sample of another moment is known, with other times.
+                tally.accepted += len(sent.accepted) + len(sent.known)
+                for item, reason in sent.rejected:
+                    self._reject(item.records[0], reason)
+        except GivenUp as error:
+            failure = str(error)
+        tally.read = tally.accepted + tally.rejected
+        if tally.read:
+            for line in report.account(tally, Counter(), PassedOver(), None):
+                print(line)
+        return failure
+
+    def _load_file(self) -> str:
+        """As above. Raises GivenUp where nothing was begun."""
+        options, tally = self._options, self._tally
+        with opened(options.file, options.encoding) as source, ExitStack() as stack:
+            intake = Intake(source, _intake_options(options), tally=tally, reject=self._reject)
+            stack.callback(intake.close)
+            for line in intake.plan():
+                print(line, flush=True)
+            path = default_path(options.file, is_json=intake.names is None)
+            self._rejected = RejectedRows(
+                Path(options.rejected) if options.rejected else path,
+                intake.names,
+                intake.delimiter,
+            )
+            stack.callback(self._rejected.close)
+            self._progress = Progress(source.size, name=source.name, tally=tally)
+            try:
+                failure = self._work(intake, source)
+            finally:
+                self._progress.close()
+                self._progress = None
+            for line in report.account(
+                tally,
+                intake.reader.mended,
+                intake.passed_over,
+                intake.links,
+                ids_shared=intake.ids_shared,
+                sent=not options.dry_run,
+            ):
+                print(line)
+            self._write_rejected()
+            if options.dry_run:
+                print(report.estimate(tally, self._stats()))
+            return failure
+
+    def _work(self, intake: Intake, source: Source) -> str:
+        """Send, or with --dry-run only count. Why it stopped before the end."""
+        tally, progress = self._tally, self._progress
+        failures: list[str] = []
+
+        def items() -> Iterator[Item]:
+            # What came before the file broke off is still sent.
+            try:
+                for item in intake.items():
+                    tally.conversations += 1
+                    tally.characters += item.text_length
+                    yield item
+            except GivenUp as error:
+                failures.append(str(error))
+
+        try:
+            for sent in self._sent(items()):
+                tally.accepted += sum(len(item.records) for item in sent.accepted)
+                for item in (*sent.accepted, *sent.known):
+                    tally.span(item.time)
+                known = sum(len(item.records) for item in sent.known)
+                tally.known += known
+                tally.duplicates += known
+                for item, reason in sent.rejected:
+                    for record in item.records:
+                        self._reject(record, reason)
+                if intake.links is None and self._sender.max_text is not None:
+                    intake.reader.max_text = self._sender.max_text
+                if progress:
+                    progress.update(source.position())
+        except GivenUp as error:
+            failures.append(str(error))
+        return "; ".join(failures)
+
+    def _sent(self, items: Iterator[Item]) -> Iterator[Sent]:
+        if self._options.dry_run:
+            return (Sent(accepted=[item]) for item in items)
+        return self._sender.send_all(items)
+
+    # --- what is told -------------------------------------------------------------------------
+
+    def _reject(self, record: Record, reason: str) -> None:
+        self._tally.reject(record, reason)
+        if self._rejected:
+            self._rejected.add(record, reason)
+
+    def _write_rejected(self) -> None:
+        if self._options.dry_run or not self._rejected:
+            return
+        try:
+            if path := self._rejected.write():
+                print(f"The rejected rows are in {path}: mend them there and load that file.")
+        except OSError as error:
+            self._say(f"The rejected rows could not be written ({error}): say --rejected FILE")
+
+    def _say(self, line: str) -> None:
+        if self._progress:
+            self._progress.say(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def _stats(self) -> Any:
+        """None where the service does not answer: a dry run needs none."""
+        with suppress(httpx.HTTPError, ValueError):
+            answer = self._client.get("/api/v1/stats")
+            return answer.json() if answer.status_code == 200 else None
+        return None
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def _parser(settings: ClientSettings) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Load conversations into a running service.",
+        epilog="Exit status: 0 complete, 1 partial, 3 nothing was loaded, 2 wrong usage.",
+    )
+    add = parser.add_argument
+    add("file", nargs="?", help="CSV, TSV, JSON or NDJSON, also gzipped; - is standard input;"
+        " without it the built-in sample")  # fmt: skip
+    add("--url", default=settings.api_url, help="where the API is (API_URL)")
+    add("--key", default=settings.api_key, help="the API key (better: API_KEY)")
+    add("--dry-run", action="store_true", help="send nothing, show what would be")
+    add("--wait", action="store_true", help="follow the analysis to its end, show what came of it")
+    add("--conversations", action="store_true", help="put reply chains together")
+    add("--rejected", metavar="FILE", help="where rejected rows go (FILE.rejected.csv)")
+    add("--ignore-ids", action="store_true", help="do not use the ids: a spreadsheet ruined them")
+    add("--dates", choices=("dmy", "mdy"), help="how 3/4/2015 is meant: day or month first")
+    add("--encoding", help="if it is neither UTF-8, UTF-16 nor a Western one: shift_jis, ...")
+    add("--delimiter", type=_delimiter, help="of a CSV, if it is none of , ; | and tab")
+    add("--no-header", action="store_true", help="the first line of the CSV is a row already")
+    add("--lines", action="store_true", help="each line of the file is a text")
+    for what in NAMES:
+        add(f"--{what}-column", metavar="NAME", help="by name or number; found by itself mostly")
+    add("--keep-text", action="store_true", help="do not undo &amp;, â€™ and the like")
+    add("--max-text", type=int, metavar="N", help="the service's MAX_TEXT_LENGTH (10000)")
+    add("--patience", type=float, default=600.0, metavar="S",
+        help="seconds to wait for a service that is busy or away (600)")  # fmt: skip
+    return parser
+
+
+def _delimiter(value: str) -> str:
+    value = {"tab": "\t", "\\t": "\t"}.get(value, value)
+    if len(value) != 1 or value in '\r\n"':
+        raise argparse.ArgumentTypeError("must be one character, or tab")
+    return value
+
+
+def _intake_options(options: argparse.Namespace) -> Options:
+    return Options(
+        columns={what: getattr(options, f"{what}_column") for what in NAMES},
+        delimiter=options.delimiter,
+        header=not options.no_header,
+        lines=options.lines,
+        dates=options.dates,
+        ignore_ids=options.ignore_ids,
+        mend=not options.keep_text,
+        conversations=options.conversations,
+        max_text=options.max_text,
+    )
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
-        sys.exit(130)
+        print(
+            "Stopped. Run the same command again: what was loaded is not loaded twice.",
+            file=sys.stderr,
+        )
+        os._exit(130)  # at once, though a request may be under way: its rows have their keys

@@ -16,11 +16,12 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
-from analysers import CALL_WINDOW_SECONDS, build_analyser
+from analysers import build_analyser
 from analysis import Analyser, Outcome
 from api_keys import ApiKeys
 from batch_processor import Worker
-from config import Settings, load_settings, settings_without_effect
+from calling import Caller
+from config import Settings, load_settings
 from database import Database
 from errors import ServiceError, StartRefused
 from housekeeping import Housekeeper
@@ -29,6 +30,7 @@ from logs import set_up_logs
 from metrics import Metrics
 from middleware import BodyLimit, InboundLimit, KeyCheck, OpenRequests, RequestLog
 from openapi import describe
+from prices import TICKS_PER_USD
 from rate_limiter import SlidingWindow, Window
 from routes import conversations, dashboard, insights, operations
 from schemas import Bodies
@@ -38,6 +40,7 @@ from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.figures import FigureStore
 from store.insights import InsightStore
+from store.ledger import Ledger
 from store.summaries import SummaryStore
 from store.windows import WindowStore
 from store.work import Claimed, WorkQueue
@@ -58,12 +61,18 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     bodies = Bodies(max_text_length=settings.max_text_length)
     database = Database(settings.database_url)
     queue = WorkQueue(database)
-    calls = _build_window(
-        redis, "grok", settings.grok_rate_limit, CALL_WINDOW_SECONDS, fail_open=False
+    calls = _build_window(redis, "grok", settings.grok_rate_limit, 1.0, fail_open=False)
+    analyser = analyser or build_analyser(settings, window=calls)
+    ledger = Ledger(database, daily_budget_ticks=_budget_ticks(settings))
+    caller = Caller(
+        analyser,
+        ledger,
+        max_attempts=settings.grok_max_attempts,
+        on_sent=metrics.call_sent,
+        on_call=metrics.call_ended,
     )
     insight_store = InsightStore(database)
     stream = InsightStream(insight_store)
-    analyser = analyser or build_analyser(settings, window=calls, on_call=metrics.called)
     parts = Services(
         settings=settings,
         bodies=bodies,
@@ -79,7 +88,9 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         figures=FigureStore(database),
         queue=queue,
         analyser=analyser,
-        worker=_build_worker(settings, database, queue, analyser, metrics, stream),
+        ledger=ledger,
+        caller=caller,
+        worker=_build_worker(settings, database, queue, ledger, analyser, caller, metrics, stream),
         redis=redis,
     )
     rate = settings.inbound_rate_limit
@@ -136,11 +147,18 @@ def _build_window(
     return RedisWindow(redis, name=name, calls=calls, per=per, otherwise=otherwise)
 
 
+def _budget_ticks(settings: Settings) -> int | None:
+    budget = settings.grok_daily_budget_usd
+    return None if budget is None else int(budget * TICKS_PER_USD)
+
+
 def _build_worker(
     settings: Settings,
     database: Database,
     queue: WorkQueue,
+    ledger: Ledger,
     analyser: Analyser,
+    caller: Caller,
     metrics: Metrics,
     stream: InsightStream,
 ) -> Worker | None:
@@ -153,10 +171,13 @@ def _build_worker(
 
     return Worker(
         queue,
+        ledger,
         analyser,
+        caller,
         batch_size=settings.batch_size,
         poll_interval=settings.poll_interval,
-        max_attempts=settings.grok_max_attempts,
+        reuse_window=timedelta(seconds=settings.reuse_window),
+        call_seconds=2 * settings.grok_timeout,
         become_worker=database.become_worker,
         alone=database.is_sqlite,
         on_settled=on_settled,
@@ -237,8 +258,6 @@ def _log_start(parts: Services) -> None:
         model=parts.analyser.model,
         worker=settings.worker_enabled,
     )
-    for name in settings_without_effect():
-        log.warning("setting_without_effect", name=name)
     if not parts.api_keys:
         log.warning("api_is_open", reason="API_KEYS is not set: everybody may read and write")
     if parts.analyser.name == "offline":

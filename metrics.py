@@ -5,9 +5,10 @@ from collections import deque
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from analysis import Complete, Fail, Outcome, PutBack, Retry
-from grok_client import Call
+from analysis import Call, Complete, Fail, Outcome, PutBack, Retry
+from prices import TICKS_PER_USD
 from store.figures import QueueFigures
+from store.ledger import Usage
 from store.work import Claimed
 
 _REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -50,12 +51,22 @@ class Metrics:
         )
         self._tokens = Counter("grok_tokens", "Tokens used.", ["kind"], registry=registry)
         self._cost = Counter("grok_cost_usd", "As billed by Grok, in USD.", registry=registry)
+        self._reused = Counter(
+            "conversations_reused", "Answered from an earlier analysis.", registry=registry
+        )
+        self._breaker = Gauge("grok_breaker_open", "1 while it is.", registry=registry)
+        self._spent_today = Gauge(
+            "grok_spent_today_usd",
+            "Since midnight UTC, by all processes on the database.",
+            registry=registry,
+        )
+        self._held_today = Gauge(
+            "grok_held_today_usd", "May have been spent besides.", registry=registry
+        )
         # Looking a labelled child up costs more than counting on it.
         self._request_counters: dict[tuple[str, str, int], Counter] = {}
         self._latency_by_route: dict[str, Histogram] = {}
         self._calls_made_at: deque[float] = deque(maxlen=10_000)
-        self.tokens = 0
-        self.cost_usd_ticks = 0
 
     def request_answered(self, method: str, route: str, status: int, seconds: float) -> None:
         key = (method, route, status)
@@ -74,26 +85,35 @@ class Metrics:
     def settled(self, _claimed: Claimed, outcome: Outcome) -> None:
         names = {Complete: "completed", Fail: "failed", Retry: "retry", PutBack: "put_back"}
         self._settled.labels(names[type(outcome)]).inc()
+        if isinstance(outcome, Complete) and "reused_from" in outcome.notes:
+            self._reused.inc()
 
-    def called(self, call: Call) -> None:
+    def call_sent(self) -> None:
         self._calls_made_at.append(time.monotonic())
-        self._calls.labels(call.outcome).inc()
+
+    def call_ended(self, call: Call) -> None:
+        self._calls.labels(call.outcome.value).inc()
         self._call_latency.observe(call.seconds)
         self._tokens.labels("prompt").inc(call.prompt_tokens)
+        self._tokens.labels("cached").inc(call.cached_tokens)
         self._tokens.labels("completion").inc(call.completion_tokens)
-        self._cost.inc(call.cost_usd_ticks / 1e10)
-        self.tokens += call.prompt_tokens + call.completion_tokens
-        self.cost_usd_ticks += call.cost_usd_ticks
+        self._cost.inc((call.cost_usd_ticks or 0) / TICKS_PER_USD)
 
     def calls_per_second(self, window: float = 10.0) -> float:
-        """Calls answered in the last `window` seconds, per second."""
+        """Calls sent in the last `window` seconds, per second."""
         since = time.monotonic() - window
         return sum(moment > since for moment in self._calls_made_at) / window
 
-    def render(self, queue: QueueFigures | None) -> bytes:
-        """The text that `/metrics` answers; with `queue` None its gauges stay as they were."""
+    def render(
+        self, queue: QueueFigures | None, usage: Usage | None, *, breaker_open: bool
+    ) -> bytes:
+        """The text that `/metrics` answers; with None, gauges stay as they were."""
         if queue is not None:
             for (status, lane), count in queue.counts.items():
                 self._queue.labels(status.value, lane.value).set(count)
             self._oldest.set(queue.oldest_pending_seconds or 0.0)
+        if usage is not None:
+            self._spent_today.set(usage.cost_usd_ticks / TICKS_PER_USD)
+            self._held_today.set(usage.held_usd_ticks / TICKS_PER_USD)
+        self._breaker.set(breaker_open)
         return generate_latest(self.registry)

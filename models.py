@@ -11,6 +11,7 @@ from enum import StrEnum
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Computed,
@@ -23,9 +24,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
 
 
@@ -79,6 +81,8 @@ conversations = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     # Times that a worker died while this was in flight.
     Column("deaths", Integer, nullable=False, server_default="0"),
+    # Not to share a call with others: one that it shared was spoiled, perhaps by this.
+    Column("alone", Boolean, nullable=False, server_default=false()),
     # A pending row is not claimed before this time; 0 is at once.
     Column("not_before", Micros, nullable=False, server_default="0"),
     # Names one claim, and is the fence of its result; null unless processing.
@@ -123,6 +127,10 @@ insights = Table(
     # 1 USD is 10,000,000,000 ticks, as xAI bills them.
     Column("cost_usd_ticks", BigInteger, nullable=False, server_default="0"),
     Column("created_at", Micros, nullable=False),
+    # Equal for texts that may be answered from one analysis; null where this is none of its own.
+    Column("fingerprint", String(32)),
+    # What a reader should know besides: `reused_from`, `suspected_injection`. Null is nothing.
+    Column("notes", JSON(none_as_null=True)),
     # 1 positive, 0 neutral, -1 negative.
     Column(
         "sentiment",
@@ -140,6 +148,14 @@ insights = Table(
     Index("idx_insight_author", "author", "timestamp", "id", "sentiment_score", "confidence"),
     Index("idx_insight_created_at", "created_at"),
     sqlite_autoincrement=True,  # an id is never given twice, also after the newest row is erased
+)
+
+Index(
+    "idx_insight_fingerprint",
+    insights.c.fingerprint,
+    insights.c.created_at,
+    sqlite_where=insights.c.fingerprint.is_not(None),
+    postgresql_where=insights.c.fingerprint.is_not(None),
 )
 
 insight_clusters = Table(
@@ -160,6 +176,50 @@ insight_clusters = Table(
 )
 """Which insights a cluster holds, newest first within the cluster by its key."""
 
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", _SequentialId, primary_key=True, autoincrement=True),
+    # What the call is named to the other side.
+    Column("request_id", String(36), nullable=False),
+    Column("started_at", Micros, nullable=False),
+    Column("ended_at", Micros),
+    Column("conversations", Integer, nullable=False),
+    Column("model_asked", String(100), nullable=False),
+    Column("model_answered", String(100)),
+    Column("prompt_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("completion_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cost_usd_ticks", BigInteger, nullable=False, server_default="0"),
+    # What it may have cost, as long as that is not known: counted to the budget.
+    Column("held_usd_ticks", BigInteger, nullable=False, server_default="0"),
+    Column("outcome", String(16), nullable=False),
+    Index("idx_call_started_at", "started_at"),
+)
+"""The ledger: every call that was paid for, or may have been."""
+
+Index(
+    "idx_call_under_way",
+    calls.c.id,
+    sqlite_where=calls.c.outcome == "under_way",
+    postgresql_where=calls.c.outcome == "under_way",
+)
+
+daily_usage = Table(
+    "daily_usage",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),  # since 1970-01-01, UTC
+    Column("calls", BigInteger, nullable=False, server_default="0"),
+    # Completed ones, and those among them that were answered from an earlier analysis.
+    Column("conversations", BigInteger, nullable=False, server_default="0"),
+    Column("reused", BigInteger, nullable=False, server_default="0"),
+    Column("prompt_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("completion_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cost_usd_ticks", BigInteger, nullable=False, server_default="0"),
+    Column("held_usd_ticks", BigInteger, nullable=False, server_default="0"),
+)
+"""The ledger's sums, a row for each day on which calls began or conversations were completed."""
 insight_tallies = Table(
     "insight_tallies",
     metadata,

@@ -7,11 +7,11 @@ It reads English only and knows nothing of irony: a stand-in for Grok, and it sa
 import asyncio
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from analysis import UNKNOWN_CLUSTER, Analysis, Answer
+from analysis import UNKNOWN_CLUSTER, Analysis, Reply
 
 if TYPE_CHECKING:
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
@@ -118,18 +118,38 @@ class OfflineAnalyser:
     model = "vader-3.3.2"
     concurrency = 1
     pack_size = 50
-    blocked_reason: str | None = None
+    answering_model = model
+    reuse_key = f"{model}\n1"
+    calls_at_once = 1
+    call_interval = 0.0
+    call_limit_per_second = None
 
     def pause_left(self) -> float:
         return 0.0
 
+    def highest_cost(self, texts: Sequence[str]) -> None:
+        return None
+
+    def called_before(self) -> None:
+        pass
+
+    def remember(self, recent: Iterable[Sequence[str]]) -> None:
+        pass
+
     async def aclose(self) -> None:
         pass
 
-    async def analyse(self, texts: Sequence[str]) -> list[Answer]:
+    async def analyse(
+        self,
+        texts: Sequence[str],
+        *,
+        request_id: str | None = None,
+        on_sent: Callable[[], None] = lambda: None,
+    ) -> Reply:
+        on_sent()
         if sum(map(len, texts)) <= _INLINE_CHARACTERS and "_vader" in self.__dict__:
-            return [self._analyse(text) for text in texts]
-        return await asyncio.to_thread(lambda: [self._analyse(text) for text in texts])
+            return Reply([self._analyse(text) for text in texts])
+        return Reply(await asyncio.to_thread(lambda: [self._analyse(text) for text in texts]))
 
     @cached_property
     def _vader(self) -> "SentimentIntensityAnalyzer":

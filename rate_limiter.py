@@ -10,10 +10,29 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
+WAY_MARGIN_SECONDS = 0.04
+"""What two calls' ways to the other side may differ by: its second is longer than ours by that.
+docs/decisions/0009-the-window-of-calls.md has the figures."""
+_MOST_MARGIN_SECONDS = 0.5
+_PROBE_SECONDS = 60.0
+_MOST_PROBE_SECONDS = 3600.0
+
 
 class Window(Protocol):
     async def try_pass(self) -> float:
         """0.0 where the caller may pass, and is counted; else the seconds until it may ask."""
+        ...
+
+    def limit(self, calls: int, per: float) -> None:
+        """From now on, let `calls` pass in `per` seconds."""
+        ...
+
+    def fill(self) -> None:
+        """Count as many passes as there may be, at this moment."""
         ...
 
 
@@ -23,18 +42,92 @@ class SlidingWindow:
     def __init__(
         self, calls: int, per: float, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self._calls = calls
         self._per = per
         self._clock = clock
-        self._passed: deque[float] = deque(maxlen=calls)  # a newer entry pushes the oldest out
+        self._passed: deque[float] = deque()
+
+    def limit(self, calls: int, per: float) -> None:
+        self._calls = calls
+        self._per = per
+
+    def fill(self) -> None:
+        self._passed.extend([self._clock()] * self._calls)
 
     async def try_pass(self) -> float:
         now = self._clock()
-        if len(self._passed) == self._passed.maxlen:
-            wait = self._passed[0] + self._per - now
-            if wait > 0:
-                return wait
+        while self._passed and self._passed[0] + self._per <= now:
+            self._passed.popleft()
+        if len(self._passed) >= self._calls:
+            # There are more than may be where the limit has been lowered.
+            return self._passed[-self._calls] + self._per - now
         self._passed.append(now)
         return 0.0
+
+
+class Ceiling:
+    """The rate that the other side bears: what was asked for, or less where it said so.
+
+    A limit that a refusal names is kept to and probed upward again, each time that a probe is
+    refused after a longer while. One that good answers name holds until they name another.
+    """
+
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`most` is in calls a second, as all rates here."""
+        self._most = float(most)
+        self._clock = clock
+        self._told: float | None = None
+        self._refused: float | None = None
+        self._margin = WAY_MARGIN_SECONDS
+        self._probe_at = 0.0
+        self._probe_after = _PROBE_SECONDS
+
+    @property
+    def rate(self) -> float:
+        return min(self._most, self._told or self._most, self._refused or self._most)
+
+    def window(self) -> tuple[int, float]:
+        """Calls, and the seconds in which they may pass."""
+        calls = max(1, int(self.rate))
+        return calls, calls / self.rate * (1 + self._margin)
+
+    def told(self, rate: float) -> None:
+        """A good answer named the limit."""
+        if rate != self._told and rate < self._most:
+            log.warning("call_limit_told", calls_per_second=round(rate, 3))
+        self._told = rate
+
+    def refused(self, rate: float | None) -> None:
+        """A call was refused for its rate, by a limit of `rate` where that was named."""
+        if rate is None:
+            return
+        if rate >= self.rate:
+            # We kept to that limit, and yet: the ways differ by more than was thought.
+            self._margin = min(2 * self._margin, _MOST_MARGIN_SECONDS)
+        else:
+            self._refused = rate
+        self._probe_at = self._clock() + self._probe_after
+        self._probe_after = min(2 * self._probe_after, _MOST_PROBE_SECONDS)
+        log.warning(
+            "call_limit_lowered",
+            calls_per_second=round(self.rate, 3),
+            margin_seconds=self._margin,
+            next_probe_seconds=round(self._probe_at - self._clock()),
+        )
+
+    def probe(self) -> None:
+        """Try a little more, if it is time."""
+        lowered = self._refused is not None or self._margin > WAY_MARGIN_SECONDS
+        if not lowered or self._clock() < self._probe_at:
+            return
+        self._probe_at = self._clock() + _PROBE_SECONDS
+        self._margin = max(WAY_MARGIN_SECONDS, self._margin / 2)
+        if self._refused is not None:
+            raised = max(self._refused * 1.25, min(self._refused + 1, 2 * self._refused))
+            self._refused = raised if raised < self._most else None
+        if self._refused is None and self._margin == WAY_MARGIN_SECONDS:
+            self._probe_after = _PROBE_SECONDS
+        log.info("call_limit_raised", calls_per_second=round(self.rate, 3))
 
 
 class CallLimiter:
@@ -44,15 +137,34 @@ class CallLimiter:
     def __init__(
         self,
         window: Window,
+        ceiling: Ceiling,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._window = window
+        self._ceiling = ceiling
         self._clock = clock
         self._sleep = sleep
         self._paused_until = 0.0
         self._turn = asyncio.Lock()  # fair: wakes its waiters in order
+        window.limit(*ceiling.window())
+
+    @property
+    def rate(self) -> float:
+        """Calls a second that are allowed now."""
+        return self._ceiling.rate
+
+    @property
+    def calls(self) -> int:
+        """Calls that may follow each other at once, after a rest."""
+        return self._ceiling.window()[0]
+
+    @property
+    def interval(self) -> float:
+        """Seconds between calls, when as many are made as may be."""
+        calls, per = self._ceiling.window()
+        return per / calls
 
     def pause(self, seconds: float) -> None:
         """Nobody passes for the next `seconds`; a longer pause that is running stays."""
@@ -62,8 +174,29 @@ class CallLimiter:
         """Seconds; 0.0 when not paused."""
         return max(0.0, self._paused_until - self._clock())
 
-    async def wait_turn(self) -> None:
-        """Returns at the moment when the call may be made: make it at once."""
+    def told(self, rate: float) -> None:
+        """A good answer named a limit, in calls a second."""
+        self._ceiling.told(rate)
+        self._window.limit(*self._ceiling.window())
+
+    def refused(self, rate: float | None) -> None:
+        """A call was refused for its rate; `rate` is the limit that was named, if one was."""
+        self._ceiling.refused(rate)
+        self._window.limit(*self._ceiling.window())
+
+    def called_before(self) -> None:
+        """Somebody else has used up the window."""
+        self._window.fill()
+
+    async def wait_turn(self) -> bool:
+        """Returns at the moment when the call may be made: make it at once. False where a pause
+        is on, or begins meanwhile."""
         async with self._turn:
-            while wait := self.pause_left() or await self._window.try_pass():
+            self._ceiling.probe()
+            self._window.limit(*self._ceiling.window())
+            while not self.pause_left():
+                wait = await self._window.try_pass()
+                if not wait:
+                    return True
                 await self._sleep(wait)
+            return False

@@ -53,6 +53,17 @@ class RedisWindow:
         self._clock = clock
         self._away_until = 0.0
 
+    def limit(self, calls: int, per: float) -> None:
+        self._calls = calls
+        self._per_micros = int(per * 1_000_000)
+        if self._otherwise:
+            self._otherwise.limit(calls, per)
+
+    def fill(self) -> None:
+        """Redis remembers the passes of others; without it they have to be guessed."""
+        if self._otherwise:
+            self._otherwise.fill()
+
     async def try_pass(self) -> float:
         if self._clock() >= self._away_until:
             try:

@@ -14,7 +14,6 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     StringConstraints,
@@ -26,6 +25,7 @@ from pydantic_core import to_json
 
 from errors import InvalidInput
 from models import Lane, Status
+from prices import TICKS_PER_USD
 from store.conversations import (
     FailedPage,
     NewConversation,
@@ -33,6 +33,7 @@ from store.conversations import (
     StoredInsight,
 )
 from store.insights import InsightFilter, InsightPage, ListedInsight, Sentiment
+from store.ledger import Usage
 from store.summaries import Summary, Tally
 from store.windows import Trend
 from words import parse_search
@@ -275,15 +276,21 @@ class Retried(BaseModel):
     retried: int
 
 
-class GrokAnalysis(BaseModel):
-    """May tell more of how the analysis came about."""
+def _is_absent(value: object) -> bool:
+    return value is None
 
-    model_config = ConfigDict(extra="allow")
+
+class GrokAnalysis(BaseModel):
+    """`reused_from` names the conversation whose analysis answered this one too, as its text is the
+    same; `suspected_injection` tells by which signs the text tries to steer the analyser. Each is
+    there only where it applies."""
 
     sentiment_score: float = Field(ge=-1, le=1)
     clusters: list[str]
     confidence: float = Field(ge=0, le=1)
     reasoning: str
+    reused_from: str | None = Field(None, exclude_if=_is_absent)
+    suspected_injection: list[str] | None = Field(None, exclude_if=_is_absent)
 
 
 class InsightOut(BaseModel):
@@ -316,7 +323,7 @@ def analysis_item(insight: ListedInsight | StoredInsight) -> dict[str, Any]:
         "clusters": insight.clusters,
         "confidence": insight.confidence,
         "reasoning": insight.reasoning,
-        **insight.details,
+        **insight.notes,
     }
 
 
@@ -561,27 +568,76 @@ class LaneCounts(BaseModel):
 
 
 class AnalyserStats(BaseModel):
-    """`notice` is for people to see, null where there is nothing to tell."""
+    """`answering_model` is the one that answered last, null before the first answer. `notice` is
+    for people to see, null where there is nothing to tell."""
 
     name: str
     model: str
+    answering_model: str | None
     notice: str | None
-    blocked_reason: str | None
 
 
-class SinceStart(BaseModel):
-    """Of this process."""
+class BreakerStats(BaseModel):
+    """`next_probe_seconds` is null while it is closed."""
 
+    state: Literal["closed", "open"]
+    reason: str | None
+    next_probe_seconds: float | None
+
+
+class Spending(BaseModel):
+    """`tokens` has prompt, completion and reasoning; `cached_tokens` are part of it.
+
+    `held_usd` may have been spent besides: calls that are under way, and those of which nobody
+    knows what they cost. It counts to the budget.
+    """
+
+    calls: int
     tokens: int
+    cached_tokens: int
     cost_usd: float
+    held_usd: float
+
+    @classmethod
+    def of(cls, usage: Usage) -> "Spending":
+        return cls(
+            calls=usage.calls,
+            tokens=usage.prompt_tokens + usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            cost_usd=usage.cost_usd_ticks / TICKS_PER_USD,
+            held_usd=usage.held_usd_ticks / TICKS_PER_USD,
+        )
+
+
+class SpendingStats(BaseModel):
+    """Of all processes on the database. Today began at midnight UTC."""
+
+    today: Spending
+    total: Spending
+    daily_budget_usd: float | None
+
+
+class ReuseStats(BaseModel):
+    """The share of completed conversations, 0 to 1, that an earlier analysis answered."""
+
+    today_share: float
+    total_share: float
 
 
 class Stats(BaseModel):
+    """`calls_per_second` is over the last ten seconds, in this process; `call_limit_per_second` is
+    what is kept to, null where nothing limits it. `bound_by` is what keeps the throughput from
+    being higher now; `queue` means that there is no more to do."""
+
     counts: dict[Status, LaneCounts]
     oldest_pending_seconds: float | None
     completed_last_minute: int
     completed_last_hour: int
     analyser: AnalyserStats
     calls_per_second: float
+    call_limit_per_second: float | None
     calls_under_way: int
-    since_start: SinceStart
+    bound_by: Literal["queue", "rate", "concurrency", "budget", "breaker"]
+    breaker: BreakerStats
+    spending: SpendingStats
+    reuse: ReuseStats

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from analysis import Analyser
 from api_keys import ApiKeys
 from batch_processor import Worker
+from calling import Caller
 from config import Settings
 from database import Database
 from housekeeping import Housekeeper
@@ -16,6 +17,7 @@ from schemas import Bodies
 from store.conversations import ConversationStore
 from store.figures import FigureStore
 from store.insights import InsightStore
+from store.ledger import Ledger
 from store.summaries import SummaryStore
 from store.windows import WindowStore
 from store.work import WorkQueue
@@ -42,6 +44,8 @@ class Services:
     figures: FigureStore
     queue: WorkQueue
     analyser: Analyser
+    ledger: Ledger
+    caller: Caller
     worker: Worker | None
     housekeeper: Housekeeper | None
     redis: "Redis | None"

@@ -210,6 +210,11 @@ CONFIDENCE=$(python "float($MIDDLE_CONFIDENCE)")
 filtered "min_confidence=$CONFIDENCE" "min_confidence=$CONFIDENCE" "a['confidence'] >= $MIDDLE_CONFIDENCE"
 filtered 'times include their ends' 'start_time=2025-01-20T10:00:01Z&end_time=2025-01-20T10:00:01Z' "i['timestamp'] == '2025-01-20T10:00:01Z'"
 
+# A word of a text is in it, whatever its case; a phrase is in quotes.
+filtered 'q=INVOICE' q=INVOICE "'invoice' in i['text']"
+filtered 'q="new app"' 'q=%22new%20app%22' "'new app' in i['text']"
+filtered 'q=app new is no phrase' 'q=app%20new' "'new app' in i['text']"
+
 PAGED=
 CURSOR=
 for PAGE in 1 2 3; do
@@ -236,6 +241,24 @@ request GET "$API/insights?$TIMES&sentiment=angry"
 expect_error 'sentiment=angry' 400 invalid_schema "'sentiment' in d['details']"
 request GET "$API/insights?$TIMES&cursor=not-a-cursor"
 expect_error 'a bad cursor' 400 invalid_schema "'cursor' in d['details']"
+
+# --- the same counted, as a file, and as they come ------------------------------------------------
+
+SCORES="[i['grok_analysis']['sentiment_score'] for i in saved('list')['insights']]"
+request GET "$API/insights/summary?$TIMES&author=$MARK&interval=hour"
+expect 'GET /insights/summary' 200 "len(d['series']) == 25 and d['totals']['count'] == 5 and d['totals']['negative'] == sum(s < -0.1 for s in $SCORES)"
+expect 'its average is that of the list' 200 "abs(d['totals']['average_sentiment'] - sum($SCORES) / 5) < 1e-6"
+expect 'its series add up' 200 "sum(b['positive'] + b['neutral'] + b['negative'] for b in d['series']) == 5 and d['series'][10]['bucket'] == '2025-01-20T10:00:00Z'"
+request GET "$API/insights/summary?$TIMES&interval=second"
+expect_error 'interval=second' 400 invalid_schema "'interval' in d['details']"
+request GET "$API/trends?window=6h"
+expect 'GET /trends' 200 "d['window'] == '6h' and isinstance(d['trends'], list)"
+request GET "$API/insights/export?$TIMES&author=$MARK&format=ndjson"
+expect 'GET /insights/export as NDJSON' 200 "[json.loads(line) for line in text.splitlines()] == saved('list')['insights']"
+request GET "$API/insights/export?$TIMES&author=$MARK&format=csv"
+expect 'GET /insights/export as CSV' 200 "[row['conversation_id'] for row in __import__('csv').DictReader(__import__('io').StringIO(text))] == [i['conversation_id'] for i in saved('list')['insights']]"
+request GET "$API/stream" -H 'Last-Event-ID: 0' --max-time 1
+expect 'GET /stream' 200 "h['content-type'].startswith('text/event-stream') and 'event: insight' in text and 'id: ' in text"
 
 # --- figures --------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ const RIGHT = 40;
 const TOP = 10; // below the plot there are 24 for the times
 const TICK_WIDTH = 86;
 
-// How many of each sentiment, side by side; `most` fills the width.
+// Counts of each sentiment, side by side; `most` fills the width.
 export function splitBar(counts, most) {
 	const bar = svg("svg.split", { viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" });
 	let x = 0;

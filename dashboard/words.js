@@ -13,7 +13,7 @@ export const percent = number({ style: "percent" });
 export const score = number({ signDisplay: "exceptZero", minimumFractionDigits: 2, maximumFractionDigits: 2 });
 export const usd = number({ style: "currency", currency: "USD", maximumSignificantDigits: 4 });
 
-// Seconds in their two largest units: `3 h 5 min`.
+// Seconds in their two largest units, `3 h 5 min`.
 export function duration(seconds) {
 	let rest = Math.round(seconds);
 	const parts = [];
@@ -36,7 +36,7 @@ const dayAndClock = moment({ ...DAY, ...CLOCK });
 const utcDay = moment({ ...DAY, timeZone: "UTC" });
 const utc = (iso) => `${iso.slice(0, 19).replace("T", " ")} UTC`;
 
-// In the reader's zone, and in UTC on hover.
+// In the reader's zone; in UTC on hover.
 export function time(iso) {
 	const today = new Date(iso).toDateString() === new Date().toDateString();
 	return el("time", { datetime: iso, title: utc(iso) }, (today ? clock : dayAndClock)(iso));

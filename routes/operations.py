@@ -1,12 +1,24 @@
 """For those who run the service: is it alive, is it well, what is it doing."""
 
+from contextlib import suppress
+
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from errors import Unavailable
 from http_errors import answers
 from models import Lane, Status
-from schemas import AnalyserStats, Health, LaneCounts, Ready, SinceStart, Stats
+from schemas import (
+    AnalyserStats,
+    BreakerStats,
+    Health,
+    LaneCounts,
+    Ready,
+    ReuseStats,
+    Spending,
+    SpendingStats,
+    Stats,
+)
 from services import Services, services
 
 router = APIRouter(tags=["operations"])
@@ -32,7 +44,7 @@ async def ready(request: Request) -> Response:
     checks = {
         "database": await _check_database(parts),
         "worker": await _check_worker(parts),
-        "analyser": parts.analyser.blocked_reason or "ok",
+        "analyser": parts.caller.breaker.reason or "ok",
     }
     well = all(check == "ok" for check in checks.values())
     answer = Ready(status="ready" if well else "not_ready", checks=checks)
@@ -59,6 +71,8 @@ async def _check_worker(parts: Services) -> str:
     except Unavailable:
         return "ok"  # the database's check tells
     if (oldest or 0) > STALLED_SECONDS and parts.worker.seconds_since_progress > STALLED_SECONDS:
+        if parts.caller.out_of_money:
+            return "The daily budget is spent: conversations wait for midnight UTC."
         return "Conversations wait, and none has finished for five minutes."
     return "ok"
 
@@ -69,7 +83,8 @@ async def stats(request: Request) -> Stats:
     parts = services(request)
     queue = await parts.figures.queue()
     completions = await parts.figures.completions()
-    analyser = parts.analyser
+    today, total = await parts.ledger.today(), await parts.ledger.total()
+    analyser, breaker = parts.analyser, parts.caller.breaker
     return Stats(
         counts={
             status: LaneCounts(
@@ -83,14 +98,24 @@ async def stats(request: Request) -> Stats:
         analyser=AnalyserStats(
             name=analyser.name,
             model=analyser.model,
+            answering_model=analyser.answering_model,
             notice=OFFLINE_NOTICE if analyser.name == "offline" else None,
-            blocked_reason=analyser.blocked_reason,
         ),
         calls_per_second=parts.metrics.calls_per_second(),
-        calls_under_way=parts.worker.calls_under_way if parts.worker else 0,
-        since_start=SinceStart(
-            tokens=parts.metrics.tokens, cost_usd=parts.metrics.cost_usd_ticks / 1e10
+        call_limit_per_second=analyser.call_limit_per_second,
+        calls_under_way=parts.caller.under_way,
+        bound_by=parts.worker.bound_by if parts.worker else "queue",
+        breaker=BreakerStats(
+            state="closed" if breaker.reason is None else "open",
+            reason=breaker.reason,
+            next_probe_seconds=breaker.next_probe_seconds(),
         ),
+        spending=SpendingStats(
+            today=Spending.of(today),
+            total=Spending.of(total),
+            daily_budget_usd=parts.settings.grok_daily_budget_usd,
+        ),
+        reuse=ReuseStats(today_share=today.reused_share, total_share=total.reused_share),
     )
 
 
@@ -105,9 +130,9 @@ async def stats(request: Request) -> Stats:
 async def metrics(request: Request) -> Response:
     """For Prometheus."""
     parts = services(request)
-    try:
+    queue = usage = None
+    with suppress(Unavailable):  # the counters are wanted most when something is wrong
         queue = await parts.figures.queue()
-    except Unavailable:
-        queue = None  # the counters are wanted most when something is wrong
-    text = parts.metrics.render(queue)
+        usage = await parts.ledger.today()
+    text = parts.metrics.render(queue, usage, breaker_open=parts.caller.breaker.reason is not None)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

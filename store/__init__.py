@@ -2,6 +2,7 @@
 
     conversations.py   what clients do with a conversation: hand in, look up, erase, retry
     work.py            what the worker does with the queue: claim, settle, extend, rescue
+    ledger.py          what calls were made and what they cost
     insights.py        what dashboards ask: the page and its total
     figures.py         what operators ask: the queue in numbers
 

@@ -37,9 +37,9 @@ from models import (
     to_micros,
 )
 from store import cursors
-from store.details import shown_details
 from store.erasure import ErasureStore
 from store.ids import Ids, RunningIds
+from store.rows import read_notes
 
 _ROWS_PER_COMMIT = 2000
 
@@ -64,7 +64,7 @@ class StoredInsight:
     clusters: list[str]
     confidence: float
     reasoning: str
-    details: Mapping[str, Any]
+    notes: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +311,14 @@ def _sqlite_insert(count: int) -> str:
 _RETRY = (
     update(conversations)
     .where(conversations.c.status == Status.FAILED)
-    .values(status=Status.PENDING.value, attempts=0, deaths=0, not_before=0, last_error=None)
+    .values(
+        status=Status.PENDING.value,
+        attempts=0,
+        deaths=0,
+        alone=False,
+        not_before=0,
+        last_error=None,
+    )
 )
 
 
@@ -374,7 +381,7 @@ def _find_statement() -> Select[*tuple[Any, ...]]:
             insights.c.clusters,
             insights.c.confidence,
             insights.c.reasoning,
-            cast(insights.c.grok_analysis, Text).label("grok_analysis"),
+            cast(insights.c.notes, Text).label("notes"),
         )
         .outerjoin(insights, insights.c.conversation_id == columns.id)
         .where(columns.id == bindparam("id"))
@@ -426,7 +433,7 @@ def _to_conversation(row: Row[*tuple[Any, ...]]) -> StoredConversation:
             row.clusters,
             row.confidence,
             row.reasoning,
-            shown_details(row.grok_analysis),
+            read_notes(row.notes),
         )
     return StoredConversation(
         id=row.id,

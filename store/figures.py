@@ -44,9 +44,10 @@ class FigureStore:
         return await self._database.read(_oldest_pending)
 
     async def completed_per_second(self) -> float:
-        """Over the last minute; 0.0 where nothing was. Up to a second old, as it is asked often."""
+        """Since the first completion of the last minute; 0.0 where there was none. Up to a second
+        old, as it is asked often."""
         if time.monotonic() >= self._rate_known_until:
-            self._rate = (await self.completions()).last_minute / 60
+            self._rate = await self._database.read(_completed_per_second)
             self._rate_known_until = time.monotonic() + 1.0
         return self._rate
 
@@ -78,6 +79,14 @@ def _queue(connection: Connection) -> QueueFigures:
     for lane, count in connection.execute(_COMPLETED):
         counts[Status.COMPLETED, Lane(lane)] = count
     return QueueFigures(counts, _oldest_pending(connection))
+
+
+def _completed_per_second(connection: Connection) -> float:
+    now = now_micros()
+    created_at = insights.c.created_at
+    recent = select(func.count(), func.min(created_at)).where(created_at > now - MINUTE)
+    count, since = connection.execute(recent).one()
+    return count / max(1.0, (now - since) / 1e6) if count else 0.0
 
 
 _OLDEST = select(func.min(conversations.c.created_at)).where(

@@ -23,8 +23,8 @@ from sqlalchemy import (
 from database import Database
 from models import from_micros, insight_clusters, insights
 from store import counting, cursors, search
-from store.details import shown_details
 from store.filters import InsightFilter, Sentiment, Shape, conditions
+from store.rows import read_notes
 
 __all__ = ["InsightFilter", "InsightPage", "InsightStore", "ListedInsight", "Sentiment"]
 
@@ -32,7 +32,7 @@ ROWS_OF_EXPORT = 500
 
 
 class ListedInsight(NamedTuple):
-    """`details` are what `details.py` shows of the analyser's answer."""
+    """`notes` are what a reader should know besides, mostly nothing."""
 
     conversation_id: str
     timestamp: datetime
@@ -42,7 +42,7 @@ class ListedInsight(NamedTuple):
     clusters: Sequence[str]
     confidence: float
     reasoning: str
-    details: Mapping[str, Any]
+    notes: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ _SHOWN = select(
     cast(insights.c.clusters, Text).label("clusters"),
     insights.c.confidence,
     insights.c.reasoning,
-    cast(insights.c.grok_analysis, Text).label("grok_analysis"),
+    cast(insights.c.notes, Text).label("notes"),
 )
 
 
@@ -240,9 +240,7 @@ _SINCE = (
 
 def _to_insight(row: Row[*tuple[Any, ...]]) -> ListedInsight:
     """By place, since it is done up to a thousand times for a page."""
-    _, conversation_id, timestamp, text, author, score, clusters, confidence, reasoning, stored = (
-        row
-    )
+    _, conversation_id, timestamp, text, author, score, clusters, confidence, reasoning, notes = row
     return ListedInsight(
         conversation_id,
         from_micros(timestamp),
@@ -252,7 +250,7 @@ def _to_insight(row: Row[*tuple[Any, ...]]) -> ListedInsight:
         _clusters_in(clusters),
         confidence,
         reasoning,
-        shown_details(stored),
+        read_notes(notes),
     )
 
 

@@ -1,7 +1,8 @@
 """A stored insight, as those see it who count and index it."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 
 class InsightRow(NamedTuple):
@@ -14,3 +15,9 @@ class InsightRow(NamedTuple):
     confidence: float
     clusters: Sequence[str]
     lane: str
+
+
+def read_notes(stored: str | None) -> Mapping[str, Any]:
+    """An insight's `notes` from their column's text, which is null for nearly all."""
+    notes: dict[str, Any] = json.loads(stored) if stored else {}
+    return notes

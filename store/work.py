@@ -1,19 +1,20 @@
 """The queue as the worker sees it: claim, settle, extend, rescue."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple, assert_never
 from uuid import uuid4
 
-from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, case, insert, select, tuple_, update
 
 from analysis import Analysis, Complete, Fail, Outcome, PutBack, Retry
 from database import Database
 from group_commit import GroupCommit
 from models import Lane, Status, conversations, insights, now_micros
 from store import derived
+from store.ledger import EndedCall, count_completed, settle_call
 from store.rows import InsightRow
 
 MAX_DEATHS = 3
@@ -28,7 +29,7 @@ class Claimed:
     """A conversation that is ours until its lease runs out.
 
     `attempts` includes this one. `token` names the claim: a result counts only while the row
-    still bears it.
+    still bears it. `alone`: it must not share a call with others.
     """
 
     id: str
@@ -36,6 +37,15 @@ class Claimed:
     lane: Lane
     attempts: int
     token: str
+    alone: bool = False
+
+
+class Claim(NamedTuple):
+    """`waiting` tells how many were seen to wait in each lane before, counted no further than was
+    asked for; a lane that nobody looked at is not in it."""
+
+    items: list[Claimed]
+    waiting: Mapping[Lane, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,37 +65,111 @@ class _HeldRow(NamedTuple):
 Results = Sequence[tuple[Claimed, Outcome]]
 
 
+class _Settlement(NamedTuple):
+    """What one call brought, or what was answered without one."""
+
+    results: Results
+    ended: EndedCall | None
+
+
+class Earlier(NamedTuple):
+    """An analysis that equal texts may be answered from."""
+
+    conversation_id: str
+    analysis: Analysis
+
+
 class WorkQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
         # Calls that end at the same moment share one commit, as posts do.
-        self._group_commit = GroupCommit[Results, set[Claimed]](
-            self._settle_group, weigh=len, max_weight=_ROWS_PER_COMMIT
+        self._group_commit = GroupCommit[_Settlement, set[Claimed]](
+            self._settle_group,
+            weigh=lambda settlement: max(1, len(settlement.results)),
+            max_weight=_ROWS_PER_COMMIT,
         )
 
-    async def claim(self, limit: int, *, bulk_first: int, lease: timedelta) -> list[Claimed]:
-        """Take up to `limit` pending conversations: live before bulk, then oldest first.
+    async def claim(
+        self,
+        lanes: Sequence[Lane],
+        *,
+        look: int,
+        take: Callable[[int], int],
+        lease: timedelta,
+    ) -> Claim:
+        """Take the oldest pending conversations of the first of `lanes` that has any.
 
-        Up to `bulk_first` of them come from the bulk lane before any live one. They are ours until
-        `lease` from now; each has one attempt charged. Several processes never get the same row.
+        Counts up to `look` waiting ones, and takes as many as `take` makes of that number. They are
+        ours until `lease` from now; each has one attempt charged. Several processes never get the
+        same row.
         """
-        return await self._database.write(partial(_claim, limit, bulk_first, lease))
+        return await self._database.write(partial(_claim, lanes, look, take, lease))
 
-    async def settle(self, results: Results) -> set[Claimed]:
+    async def settle(self, results: Results, ended: EndedCall | None = None) -> set[Claimed]:
         """Carry out what was decided, each for its own row; the claims for which that happened.
 
-        One that is left out had been erased or claimed anew meanwhile: its result is dropped.
+        One that is left out had been erased or claimed anew meanwhile: its result is dropped. What
+        the call cost that `ended` is entered in the same transaction, whatever becomes of the rows.
         """
-        return await self._group_commit.submit(results)
+        return await self._group_commit.submit(_Settlement(results, ended))
 
     async def drained(self) -> None:
         """Wait until every result handed in so far is written, or refused."""
         await self._group_commit.drained()
 
-    async def _settle_group(self, group: Sequence[Results]) -> list[set[Claimed]]:
-        everything = [result for results in group for result in results]
-        held = await self._database.write(partial(_settle, everything))
-        return [held & {claimed for claimed, _ in results} for results in group]
+    async def _settle_group(self, group: Sequence[_Settlement]) -> list[set[Claimed]]:
+        everything = [result for settlement in group for result in settlement.results]
+        ended = [settlement.ended for settlement in group if settlement.ended is not None]
+        held = await self._database.write(partial(_settle, everything, ended))
+        return [held & {claimed for claimed, _ in settlement.results} for settlement in group]
+
+    async def analysed_before(
+        self, fingerprints: Collection[str], *, within: timedelta
+    ) -> Mapping[str, Earlier]:
+        """The newest analysis of each fingerprint that has one, not older than `within`."""
+        columns = insights.c
+        statement = (
+            select(
+                columns.fingerprint,
+                columns.conversation_id,
+                columns.sentiment_score,
+                columns.clusters,
+                columns.confidence,
+                columns.reasoning,
+                columns.grok_analysis,
+            )
+            .where(
+                columns.fingerprint.in_(fingerprints),
+                columns.created_at > now_micros() - _micros(within),
+            )
+            .order_by(columns.created_at)  # of several, the last one stays in the mapping
+        )
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        return {
+            row.fingerprint: Earlier(
+                row.conversation_id,
+                Analysis(
+                    row.sentiment_score,
+                    tuple(row.clusters),
+                    row.confidence,
+                    row.reasoning,
+                    details=row.grok_analysis,
+                ),
+            )
+            for row in rows
+        }
+
+    async def recent_clusters(self, limit: int) -> list[list[str]]:
+        """The clusters of the newest analyses, oldest first: those of their own, of texts that
+        are not suspected of anything, among the newest `limit` insights."""
+        columns = insights.c
+        newest = (
+            select(columns.clusters, columns.fingerprint, columns.notes)
+            .order_by(columns.id.desc())
+            .limit(limit)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(newest).all())
+        return [row.clusters for row in reversed(rows) if row.fingerprint and not row.notes]
 
     async def extend(self, tokens: Collection[str], *, lease: timedelta) -> None:
         """Keep what these claims still hold until `lease` from now."""
@@ -135,7 +219,7 @@ _CLAIM = (
         lease_token=bindparam("token"),
         leased_until=bindparam("until"),
     )
-    .returning(_COLUMNS.id, _COLUMNS.text, _COLUMNS.lane, _COLUMNS.attempts)
+    .returning(_COLUMNS.id, _COLUMNS.text, _COLUMNS.lane, _COLUMNS.attempts, _COLUMNS.alone)
 )
 
 _HELD = (
@@ -152,48 +236,56 @@ not; and until the transaction ends, what does cannot be."""
 _ADD_INSIGHTS = insert(insights).returning(insights.c.id, insights.c.conversation_id)
 
 
-def _claim(limit: int, bulk_first: int, lease: timedelta, connection: Connection) -> list[Claimed]:
+def _claim(
+    lanes: Sequence[Lane],
+    look: int,
+    take: Callable[[int], int],
+    lease: timedelta,
+    connection: Connection,
+) -> Claim:
     now = now_micros()
-
-    def pick(lane: Lane, count: int) -> Sequence[str]:
-        if count <= 0:
-            return []
-        return connection.scalars(_PICK, {"lane": lane.value, "now": now, "limit": count}).all()
-
-    bulk = pick(Lane.BULK, min(bulk_first, limit))
-    live = pick(Lane.LIVE, limit - len(bulk))
-    if (short := limit - len(bulk) - len(live)) > 0:
-        bulk = pick(Lane.BULK, len(bulk) + short)  # those picked before are among them
-    picked = [*live, *bulk]
+    waiting: dict[Lane, int] = {}
+    picked: Sequence[str] = []
+    for lane in lanes:
+        # Once there is something to do, all that matters of the other lane is whether it is empty.
+        values = {"lane": lane.value, "now": now, "limit": 1 if picked else look}
+        found = connection.scalars(_PICK, values).all()
+        waiting[lane] = len(found)
+        picked = picked or found[: take(len(found))]
     if not picked:
-        return []
+        return Claim([], waiting)
     token = uuid4().hex
     claimed = connection.execute(
         _CLAIM, {"ids": picked, "token": token, "until": now + _micros(lease)}
     )
     rows = {row.id: row for row in claimed}
-    return [
-        Claimed(id_, rows[id_].text, Lane(rows[id_].lane), rows[id_].attempts, token)
+    items = [
+        Claimed(id_, row.text, Lane(row.lane), row.attempts, token, row.alone)
         for id_ in picked
+        for row in [rows[id_]]
     ]
+    return Claim(items, waiting)
 
 
-def _settle(results: Results, connection: Connection) -> set[Claimed]:
+def _settle(results: Results, ended: Sequence[EndedCall], connection: Connection) -> set[Claimed]:
     now = now_micros()
     held = _held([claimed for claimed, _ in results], connection)
-    completed: dict[Claimed, Analysis] = {}
+    completed: dict[Claimed, Complete] = {}
     put_back: list[Claimed] = []
     for claimed, outcome in results:
         if claimed not in held:
             continue
         match outcome:
-            case Complete(analysis):
-                completed[claimed] = analysis
+            case Complete():
+                completed[claimed] = outcome
             case PutBack():
                 put_back.append(claimed)
-            case Retry(error, delay):
+            case Retry(error, delay, alone):
                 due = now + int(delay * 1_000_000)
-                _end([claimed], Status.PENDING, connection, last_error=error, not_before=due)
+                kept = {"alone": True} if alone else {}
+                _end(
+                    [claimed], Status.PENDING, connection, last_error=error, not_before=due, **kept
+                )
             case Fail(error):
                 _end([claimed], Status.FAILED, connection, last_error=error)
             case _:
@@ -203,6 +295,12 @@ def _settle(results: Results, connection: Connection) -> set[Claimed]:
     if completed:
         _end(completed, Status.COMPLETED, connection, last_error=None)
         _add_insights(completed, held, now, connection)
+    # Last, since everybody meets in the day's row.
+    for one in ended:
+        settle_call(one, connection)
+    if completed:
+        reused = sum("reused_from" in outcome.notes for outcome in completed.values())
+        count_completed(len(completed), reused, now, connection)
     return set(held)
 
 
@@ -224,7 +322,7 @@ def _end(
 
 
 def _add_insights(
-    completed: Mapping[Claimed, Analysis],
+    completed: Mapping[Claimed, Complete],
     held: Mapping[Claimed, _HeldRow],
     now: int,
     connection: Connection,
@@ -233,15 +331,17 @@ def _add_insights(
         {
             "conversation_id": claimed.id,
             **held[claimed]._asdict(),
-            "sentiment_score": analysis.sentiment_score,
-            "clusters": list(analysis.clusters),
-            "confidence": analysis.confidence,
-            "reasoning": analysis.reasoning,
-            "grok_analysis": dict(analysis.details),
-            "cost_usd_ticks": analysis.cost_usd_ticks,
+            "sentiment_score": outcome.analysis.sentiment_score,
+            "clusters": list(outcome.analysis.clusters),
+            "confidence": outcome.analysis.confidence,
+            "reasoning": outcome.analysis.reasoning,
+            "grok_analysis": dict(outcome.analysis.details),
+            "cost_usd_ticks": outcome.analysis.cost_usd_ticks,
             "created_at": now,
+            "fingerprint": outcome.fingerprint,
+            "notes": dict(outcome.notes) or None,
         }
-        for claimed, analysis in completed.items()
+        for claimed, outcome in completed.items()
     ]
     derived.take_turn(connection)
     ids = {id_: insight_id for insight_id, id_ in connection.execute(_ADD_INSIGHTS, rows)}
@@ -250,12 +350,12 @@ def _add_insights(
             id=ids[claimed.id],
             timestamp=held[claimed].timestamp,
             text=held[claimed].text,
-            sentiment_score=analysis.sentiment_score,
-            confidence=analysis.confidence,
-            clusters=analysis.clusters,
+            sentiment_score=outcome.analysis.sentiment_score,
+            confidence=outcome.analysis.confidence,
+            clusters=outcome.analysis.clusters,
             lane=claimed.lane.value,
         )
-        for claimed, analysis in completed.items()
+        for claimed, outcome in completed.items()
     ]
     derived.add(connection, added)
 
@@ -264,7 +364,15 @@ def _rescue(all_orphaned: bool, connection: Connection) -> Rescued:
     orphaned = _COLUMNS.status == Status.PROCESSING
     if not all_orphaned:
         orphaned &= _COLUMNS.leased_until < now_micros()
-    change = update(conversations).where(orphaned).values(deaths=_COLUMNS.deaths + 1)
+    # One that was there at two deaths may be their cause, and takes no others with it next time.
+    change = (
+        update(conversations)
+        .where(orphaned)
+        .values(
+            deaths=_COLUMNS.deaths + 1,
+            alone=case((_COLUMNS.deaths > 0, True), else_=_COLUMNS.alone),
+        )
+    )
     failed = connection.execute(
         change.where(_COLUMNS.deaths + 1 >= MAX_DEATHS).values(
             status=Status.FAILED.value, last_error=DIED, **_NOT_LEASED

@@ -73,7 +73,26 @@ async def accept(
 async def claim_all(
     database: Database, *, limit: int = 1000, lease: timedelta = LEASE
 ) -> list[Claimed]:
-    return await WorkQueue(database).claim(limit, bulk_first=0, lease=lease)
+    """The live lane's first, then the bulk lane's."""
+    return [
+        item
+        for lane in Lane
+        for item in await claim_some(database, lanes=[lane], limit=limit, lease=lease)
+    ]
+
+
+async def claim_some(
+    database: Database,
+    *,
+    limit: int,
+    lanes: Sequence[Lane] = (Lane.LIVE, Lane.BULK),
+    lease: timedelta = LEASE,
+) -> list[Claimed]:
+    """Up to `limit` of the first of the lanes that has any."""
+    claim = await WorkQueue(database).claim(
+        lanes, look=limit, take=lambda waiting: waiting, lease=lease
+    )
+    return claim.items
 
 
 async def claim_one(database: Database, *, lease: timedelta = LEASE) -> Claimed:

@@ -30,7 +30,7 @@ import uuid
 from bisect import insort
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -43,6 +43,7 @@ if __name__ == "__main__":
     # Run by its path: what `tests` is found in is the folder above.
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tests.grok_obedience import WAYS, obey
 from tests.grok_replies import (
     CAMEL,
     CODES,
@@ -58,6 +59,7 @@ from tests.grok_replies import (
     Usage,
     count_tokens,
     judge,
+    replies_named,
     texts_by_id,
 )
 
@@ -136,7 +138,7 @@ def _type_fault(body: Any) -> tuple[str, str] | None:
 class SeenRequest:
     """One chat request as it came in."""
 
-    # time.monotonic() when the first byte of it reached the application.
+    # time.monotonic() when the first byte of it was read, and `jitter` later where there is any.
     arrived: float
     # Names in lower case.
     headers: dict[str, str]
@@ -169,12 +171,30 @@ class Counters:
     cached_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
-    # Ticks of all 200s that were written out, 10,000,000,000 to the dollar.
+    # The sum of the bill, 10,000,000,000 to the dollar.
     billed_ticks: int = 0
     # Text to the number of well-formed requests that carried it, refused ones included.
     texts_sent: Counter[str] = field(default_factory=Counter)
-    # Text to the number of 200s it was billed in, malformed ones included.
+    # Text to the number of answers it was billed in, malformed ones included.
     texts_billed: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """One line of the bill: an answer that was made, and is charged for wherever it ended up."""
+
+    # The caller's x-client-request-id, "" if it sent none.
+    request_id: str
+    # The one that answered.
+    model: str
+    texts: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    ticks: int
+    # False where the connection broke, or the client had left, before the end of the answer.
+    delivered: bool
 
 
 @dataclass(slots=True)
@@ -191,13 +211,23 @@ def _codes(value: Any) -> Codes:
     return cast(Codes, value)
 
 
+def _way(value: Any) -> str | None:
+    if value is None or value == "any" or value in WAYS:
+        return cast(str | None, value)
+    raise ValueError(f"obey is one of {sorted(WAYS)}, any or null, not {value!r}")
+
+
 # What may be set from outside: the names of FakeGrok's attributes, and what reads them from JSON.
 OPTIONS: dict[str, Callable[[Any], Any]] = {
     "latency": float,
     "latency_sigma": float,
+    "jitter": float,
     "strict_rate": lambda value: None if value is None else int(value),
+    "limit_requests": lambda value: None if value is None else int(value),
     "fault_rate": float,
-    "faults": lambda specs: tuple(Reply.named(spec) for spec in specs),
+    "faults": replies_named,
+    "obey": _way,
+    "bill_abandoned": bool,
     "default": Reply.named,
     "codes": _codes,
     "unknown_model_status": int,
@@ -205,6 +235,15 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "seed": int,
 }
 KEPT_REQUESTS = 1000
+
+
+class _Protocol(HttpToolsProtocol):
+    """Notes when a request came in: before the application has had its turn, which may be after
+    that of others."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["arrived"] = time.monotonic()  # type: ignore[typeddict-unknown-key]
 
 
 class FakeGrok:
@@ -222,31 +261,46 @@ class FakeGrok:
         port: int = 0,
         latency: float = 0.0,
         latency_sigma: float = 0.0,
+        jitter: float = 0.0,
         strict_rate: int | None = None,
+        limit_requests: int | None = None,
         fault_rate: float = 0.0,
         faults: tuple[Reply, ...] = (),
+        obey: str | None = None,
+        bill_abandoned: bool = False,
         seed: int = 0,
         codes: Codes = "slug",
         unknown_model_status: int = 400,
         key: str = GOOD_KEY,
     ) -> None:
         """`latency` is in seconds and holds for 200s: constant, or the median of a log-normal
-        distribution when `latency_sigma` is above 0. `strict_rate` admits that many requests in
-        any trailing second. `fault_rate` is the share (0 to 1) of requests answered with one of
-        `faults`; `seed` fixes both draws. Port 0 takes any free one.
+        distribution when `latency_sigma` is above 0. `jitter`, in seconds, is the most by which
+        the way delays a request before it counts as arrived. `strict_rate` admits that many
+        requests in any trailing second. `limit_requests` is the number that a good answer's headers
+        tell as the limit of a minute, None the model's own. `fault_rate` is the share (0 to 1) of
+        requests answered with one of `faults`. `seed` fixes all draws. `obey` is how to do what
+        texts order (`grok_obedience`), None never to. `bill_abandoned` also charges for answers
+        whose client left before they came, as the real one does. Port 0 takes any free one.
         """
         self.host = host
         self.port = port
         self.latency = latency
         self.latency_sigma = latency_sigma
+        self.jitter = jitter
         self.strict_rate = strict_rate
+        self.limit_requests = limit_requests
         self.fault_rate = fault_rate
         self.faults = faults
+        self.obey = obey
+        self.bill_abandoned = bill_abandoned
         self.default = Reply.ok()
         self.codes: Codes = codes
         self.unknown_model_status = unknown_model_status
         self.key = key
         self._down = False
+        self._down_since = 0.0
+        # Ends `down` after its seconds.
+        self._outage: asyncio.Task[None] | None = None
         self._config = Config(
             cast(Any, self),
             interface="asgi3",
@@ -287,6 +341,7 @@ class FakeGrok:
     def seed(self, seed: int) -> None:
         self._seed = seed
         self._latency_draw = random.Random(f"latency {seed}")
+        self._jitter_draw = random.Random(f"jitter {seed}")
         self._fault_draw = random.Random(f"faults {seed}")
 
     # Steering.
@@ -314,27 +369,51 @@ class FakeGrok:
         # Requests under way are still in flight afterwards.
         in_flight = self.counters.in_flight
         self.counters = Counters(in_flight=in_flight, max_in_flight=in_flight)
-        # time.monotonic() of every chat request, in the order they came.
+        # time.monotonic() of every chat request, almost in the order they came.
         self.arrivals: list[float] = []
         self.requests: deque[SeenRequest] = deque(maxlen=KEPT_REQUESTS)
+        self.bill: list[Billed] = []
+        # When each spell of `down` that is over began and ended, by time.monotonic().
+        self.outages: list[tuple[float, float]] = []
         self._script: deque[Reply] = deque()
         self._rules: list[_Rule] = []
         self._admitted: list[float] = []
         self._prefixes: dict[tuple[str, str], list[str]] = {}
         self._read = 0
 
-    async def down(self, mode: Literal["unavailable", "refuse"] = "unavailable") -> None:
-        """Be unreachable until `up`: answer everything with 503, or close all connections and
-        refuse new ones."""
+    async def down(
+        self, mode: Literal["unavailable", "refuse"] = "unavailable", seconds: float | None = None
+    ) -> None:
+        """Be unreachable for `seconds`, None until `up`: answer everything with 503, or close all
+        connections and refuse new ones. Raises ValueError for another mode."""
+        if mode not in ("unavailable", "refuse"):
+            raise ValueError(f"no such mode: {mode!r}")
+        self._forget_outage()
         self._down = True
+        self._down_since = time.monotonic()
         if mode == "refuse":
             await self._stop()
+        if seconds is not None:
+            self._outage = asyncio.create_task(self._come_back(seconds))
+
+    async def _come_back(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._outage = None
+        await self.up()
+
+    def _forget_outage(self) -> None:
+        if self._outage is not None:
+            self._outage.cancel()
+            self._outage = None
 
     async def up(self) -> None:
         """End `down`, on the same port."""
-        self._down = False
+        self._forget_outage()
         if self._server is None:
             await self._start()
+        if self._down:
+            self.outages.append((self._down_since, time.monotonic()))
+        self._down = False
 
     async def saw(self, calls: int, *, within: float = 5.0) -> None:
         """Wait until this many chat requests have been read in full since the last `reset`.
@@ -358,6 +437,7 @@ class FakeGrok:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        self._forget_outage()
         await self._stop()
 
     async def _start(self) -> None:
@@ -372,7 +452,7 @@ class FakeGrok:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def _protocol(self) -> HttpToolsProtocol:
-        protocol = HttpToolsProtocol(self._config, self._state, app_state={})
+        protocol = _Protocol(self._config, self._state, app_state={})
         protocol.access_log = False
         return protocol
 
@@ -390,9 +470,12 @@ class FakeGrok:
     # Serving.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived = time.monotonic()
         path = scope["path"]
         if path == "/v1/chat/completions":
+            arrived = float(scope["arrived"])
+            if self.jitter > 0.0:
+                arrived += self._jitter_draw.uniform(0.0, self.jitter)
+                await asyncio.sleep(arrived - time.monotonic())
             await self._chat(arrived, scope, receive, send)
         elif path.startswith("/_control/"):
             await self._control(path.removeprefix("/_control/"), scope["method"], receive, send)
@@ -417,6 +500,8 @@ class FakeGrok:
                 delay = self._draw_latency() if reply.choose else 0.0
             if not await _client_stays(receive, delay - (time.monotonic() - arrived)):
                 self.counters.abandoned += 1
+                if self.bill_abandoned and reply.choose:
+                    self._answer(reply, request, delivered=False)
             elif reply.broken == "silent":
                 self.counters.dropped += 1
                 await _reset_connection(receive, send)
@@ -551,31 +636,14 @@ class FakeGrok:
     async def _send_answer(
         self, receive: Receive, send: Send, reply: Reply, request: SeenRequest
     ) -> None:
-        body = request.body
-        name = REDIRECTS.get(body["model"], (body["model"], None))[0]
-        model = MODELS[name]
-        choice = self._choice(reply, request)
-        usage = self._usage(name, model, request, choice.content or choice.reasoning_content or "")
-        priority = body.get("service_tier") == "priority"
-        ticks = usage.ticks(model, priority=priority)
-        message = {"role": "assistant", "content": choice.content, "refusal": choice.refusal}
-        if choice.reasoning_content is not None:
-            message["reasoning_content"] = choice.reasoning_content
-        answer = {
-            "id": str(uuid.uuid4()),
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": name,
-            "choices": [{"index": 0, "message": message, "finish_reason": choice.finish_reason}],
-            "usage": usage.as_json(ticks),
-            "system_fingerprint": "fp_1fb66439292298c7",
-            "service_tier": "priority" if priority else "default",
-        }
+        answer = self._answer(reply, request, delivered=reply.broken is None)
+        model = MODELS[answer["model"]]
+        per_minute = self.limit_requests or model.requests
         milliseconds = int((time.monotonic() - request.arrived) * 1000)
         headers = [
             (b"content-type", b"application/json"),
-            (b"x-ratelimit-limit-requests", b"%d" % model.requests),
-            (b"x-ratelimit-remaining-requests", b"%d" % model.requests),
+            (b"x-ratelimit-limit-requests", b"%d" % per_minute),
+            (b"x-ratelimit-remaining-requests", b"%d" % per_minute),
             (b"x-ratelimit-limit-tokens", b"%d" % model.tokens),
             (b"x-ratelimit-remaining-tokens", b"%d" % model.tokens),
             (b"x-metrics-e2e-ms", b"%d" % milliseconds),
@@ -589,6 +657,21 @@ class FakeGrok:
             await send(half)
             await _reset_connection(receive, send)
             return
+        self.counters.by_status[200] += 1
+        await _respond(send, 200, headers, data)
+
+    def _answer(self, reply: Reply, request: SeenRequest, *, delivered: bool) -> dict[str, Any]:
+        """The completion, and its line on the bill."""
+        body = request.body
+        name = REDIRECTS.get(body["model"], (body["model"], None))[0]
+        model = MODELS[name]
+        choice = self._choice(reply, request)
+        usage = self._usage(name, model, request, choice.content or choice.reasoning_content or "")
+        priority = body.get("service_tier") == "priority"
+        ticks = usage.ticks(model, priority=priority)
+        message = {"role": "assistant", "content": choice.content, "refusal": choice.refusal}
+        if choice.reasoning_content is not None:
+            message["reasoning_content"] = choice.reasoning_content
         counters = self.counters
         counters.prompt_tokens += usage.prompt
         counters.cached_tokens += usage.cached
@@ -596,17 +679,38 @@ class FakeGrok:
         counters.reasoning_tokens += usage.reasoning
         counters.billed_ticks += ticks
         counters.texts_billed.update(request.texts.values())
-        counters.by_status[200] += 1
-        await _respond(send, 200, headers, data)
+        self.bill.append(
+            Billed(
+                request_id=request.headers.get("x-client-request-id", ""),
+                model=name,
+                texts=len(request.texts),
+                prompt_tokens=usage.prompt,
+                cached_tokens=usage.cached,
+                completion_tokens=usage.completion,
+                reasoning_tokens=usage.reasoning,
+                ticks=ticks,
+                delivered=delivered,
+            )
+        )
+        return {
+            "id": str(uuid.uuid4()),
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": name,
+            "choices": [{"index": 0, "message": message, "finish_reason": choice.finish_reason}],
+            "usage": usage.as_json(ticks),
+            "system_fingerprint": "fp_1fb66439292298c7",
+            "service_tier": "priority" if priority else "default",
+        }
 
-    @staticmethod
-    def _choice(reply: Reply, request: SeenRequest) -> Choice:
+    def _choice(self, reply: Reply, request: SeenRequest) -> Choice:
         body = request.body
         schema = _dig(body, "response_format", "json_schema", "schema", "properties", "results")
         allowed = _dig(schema, "items", "properties", "clusters", "items", "enum")
         results = [judge(text, identity, allowed) for identity, text in request.texts.items()]
         assert reply.choose is not None
-        choice = reply.choose(results)
+        obeyed = obey(results, request.texts, self.obey) if self.obey else None
+        choice = obeyed or reply.choose(results)
         cap = body.get("max_completion_tokens") or body.get("max_tokens")
         if cap is None or choice.content is None or count_tokens(choice.content) <= cap:
             return choice
@@ -639,9 +743,10 @@ class FakeGrok:
     async def _control(self, verb: str, method: str, receive: Receive, send: Send) -> None:
         """Steering from another process. Bodies and answers are JSON.
 
-        GET counters, texts (sent and billed, by text), arrivals (time.monotonic() seconds, one
-        clock for all processes of a machine), last_request. POST script {"replies": [..]},
-        when_text {"needle", "reply", "times"}, defaults {option: value}, down, up, reset.
+        GET counters, texts (sent and billed, by text), arrivals and outages (time.monotonic()
+        seconds, one clock for all processes of a machine), bill, last_request. POST script
+        {"replies": [..]}, when_text {"needle", "reply", "times"}, defaults {option: value}, down
+        {"mode", "seconds"} ("refuse" takes this control away too, so it needs seconds), up, reset.
         """
         raw = await _read(receive)
         try:
@@ -660,7 +765,12 @@ class FakeGrok:
                 case "defaults":
                     self.configure(body)
                 case "down":
-                    await self.down()
+                    mode = body.get("mode", "unavailable")
+                    if mode == "refuse":
+                        self._refuse_soon(float(body["seconds"]))
+                    else:
+                        seconds = body.get("seconds")
+                        await self.down(mode, None if seconds is None else float(seconds))
                 case "up":
                     await self.up()
                 case "reset":
@@ -672,6 +782,17 @@ class FakeGrok:
         else:
             await _respond_json(send, 200, {"ok": True})
 
+    def _refuse_soon(self, seconds: float) -> None:
+        """Once the answer to whoever asked for it is out."""
+
+        async def refuse() -> None:
+            await asyncio.sleep(0.05)
+            self._outage = None  # this task, which `down` must not cancel
+            await self.down("refuse", seconds)
+
+        self._forget_outage()
+        self._outage = asyncio.create_task(refuse())
+
     def _view(self, name: str) -> Any:
         match name:
             case "counters":
@@ -682,6 +803,10 @@ class FakeGrok:
                 return {"sent": self.counters.texts_sent, "billed": self.counters.texts_billed}
             case "arrivals":
                 return self.arrivals
+            case "outages":
+                return self.outages
+            case "bill":
+                return [asdict(line) for line in self.bill]
             case "last_request":
                 request = self.last_request if self.requests else None
                 return request and {"headers": request.headers, "body": request.body}
@@ -802,6 +927,10 @@ async def _serve(options: argparse.Namespace) -> None:
     grok = FakeGrok(host=options.host, port=options.port)
     given = {name: value for name, value in vars(options).items() if value is not None}
     grok.configure({name: value for name, value in given.items() if name in OPTIONS})
+    # Held up by a busy machine, it would see requests arrive later than they did, and refuse some
+    # that kept to its rate. Only root may do this.
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
     async with grok:
         running = RunningGrok(grok.base_url, grok.control_url, os.getpid())
         print(json.dumps(asdict(running)), flush=True)
@@ -818,9 +947,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency", type=float, help="seconds, or the median of them")
     parser.add_argument("--latency-sigma", type=float, help="above 0: log-normal latency")
+    parser.add_argument(
+        "--jitter", type=float, help="seconds that the way delays a request at most"
+    )
     parser.add_argument("--strict-rate", type=int, help="requests in any trailing second")
+    parser.add_argument("--limit-requests", type=int, help="a minute's limit in the headers")
     parser.add_argument("--fault-rate", type=float, help="share of faults, 0 to 1")
-    parser.add_argument("--faults", type=lambda names: names.split(","), help="names of replies")
+    parser.add_argument(
+        "--faults", type=lambda names: names.split(","), help="names of replies or groups"
+    )
+    parser.add_argument("--obey", choices=[*sorted(WAYS), "any"], help="do what texts order")
+    parser.add_argument("--bill-abandoned", action="store_true", default=None)
     parser.add_argument("--default", help="name of the usual reply")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--codes", choices=["slug", "sentence"])

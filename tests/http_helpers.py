@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import threading
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from analysis import Analyser, Analysis, Answer
+from analysis import Analyser, Analysis, Answer, Call, Reply
 from config import load_settings
 from logs import set_up_logs
 from main import create_app
@@ -151,6 +151,10 @@ class ScriptedAnalyser:
 
     name = "scripted"
     model = "scripted-1"
+    answering_model: str | None = None
+    reuse_key = "scripted-1"
+    call_interval = 0.0
+    call_limit_per_second: float | None = None
 
     def __init__(
         self,
@@ -161,8 +165,14 @@ class ScriptedAnalyser:
     ) -> None:
         self.concurrency = concurrency
         self.pack_size = pack_size
+        self.calls_at_once = concurrency
         self.answer = answer
-        self.blocked_reason: str | None = None
+        self.cost: int | None = None
+        """What a call may cost at most, in ticks."""
+        self.call: Call | None = None
+        """What each call is told to have been."""
+        self.remembered: list[Sequence[str]] = []
+        self.others_called = False
         self.calls: list[tuple[str, ...]] = []
         """The texts of each call, in the order in which calls began."""
         self.under_way = 0
@@ -188,17 +198,36 @@ class ScriptedAnalyser:
     def pause_left(self) -> float:
         return 0.0
 
-    async def analyse(self, texts: Sequence[str]) -> list[Answer]:
+    def highest_cost(self, texts: Sequence[str]) -> int | None:
+        return self.cost
+
+    def called_before(self) -> None:
+        self.others_called = True
+
+    def remember(self, recent: Iterable[Sequence[str]]) -> None:
+        self.remembered.extend(recent)
+
+    async def analyse(
+        self,
+        texts: Sequence[str],
+        *,
+        request_id: str | None = None,
+        on_sent: Callable[[], None] = lambda: None,
+    ) -> Reply:
         self.calls.append(tuple(texts))
+        on_sent()
         self.under_way += 1
         self.max_under_way = max(self.max_under_way, self.under_way)
         try:
             for part, let_go in list(self._held.items()):
                 if any(part in text for text in texts):
                     await let_go.wait()
-            return [self._answer(text) for text in texts]
+            return Reply(self.answers(texts), self.call)
         finally:
             self.under_way -= 1
+
+    def answers(self, texts: Sequence[str]) -> list[Answer]:
+        return [self._answer(text) for text in texts]
 
     def _answer(self, text: str) -> Answer:
         scripted = self._scripted.get(text)

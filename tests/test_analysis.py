@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import unicodedata
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from analysis import (
     MAX_REASONING_LENGTH,
     Analysis,
     Answer,
+    Blocked,
     Complete,
     Fail,
     NotNow,
@@ -26,6 +28,7 @@ from analysis import (
     Unusable,
     decide,
     fallback,
+    fingerprint,
     normalise_clusters,
     parse_results,
 )
@@ -52,12 +55,56 @@ DECISIONS: list[tuple[Answer, int, Outcome]] = [
     (Refused("against the rules"), 1, Fail("against the rules")),
     (NotNow("breaker open"), 1, PutBack()),
     (NotNow("breaker open"), 99, PutBack()),
+    (Blocked("no credits"), 1, PutBack()),
+    (Blocked("no credits"), 99, PutBack()),
 ]
 
 
 @pytest.mark.parametrize(("answer", "attempts", "outcome"), DECISIONS)
 def test_each_answer_leads_to_its_outcome(answer: Answer, attempts: int, outcome: Outcome) -> None:
     assert decide(answer, attempts, max_attempts=3, jitter=0.0) == outcome
+
+
+# What came of a call with others may be their fault, and so ends nothing.
+PACKED: list[tuple[Answer, int, Outcome]] = [
+    (GOOD, 1, Complete(GOOD)),
+    (UNUSABLE, 1, Retry("it is not JSON", delay=0.0, alone=True)),
+    (UNUSABLE, 3, Retry("it is not JSON", delay=0.0, alone=True)),
+    (UNUSABLE, 99, Retry("it is not JSON", delay=0.0, alone=True)),
+    (Refused("against the rules"), 1, Retry("against the rules", delay=0.0, alone=True)),
+    (Refused("against the rules"), 99, Retry("against the rules", delay=0.0, alone=True)),
+    (DOWN, 1, Retry("503", delay=1.0)),
+    (DOWN, 2, Retry("503", delay=2.0, alone=True)),
+    (DOWN, 4, Retry("503", delay=8.0, alone=True)),
+    (NotNow("breaker open"), 1, PutBack()),
+    (Blocked("no credits"), 99, PutBack()),
+]
+
+
+@pytest.mark.parametrize(("answer", "attempts", "outcome"), PACKED)
+def test_what_came_of_a_packed_call_ends_nothing_but_is_asked_again_alone(
+    answer: Answer, attempts: int, outcome: Outcome
+) -> None:
+    assert decide(answer, attempts, max_attempts=3, jitter=0.0, packed=True) == outcome
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("attempts", [1, 4, 99])
+def test_an_outage_is_no_conversations_failure(packed: bool, attempts: int) -> None:
+    outcome = decide(DOWN, attempts, max_attempts=3, jitter=0.0, packed=packed, outage=True)
+    assert outcome == PutBack()
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (GOOD, Complete(GOOD)),
+        (UNUSABLE, Complete(fallback(UNUSABLE))),
+        (Refused("against the rules"), Fail("against the rules")),
+    ],
+)
+def test_what_was_answered_counts_also_in_an_outage(answer: Answer, outcome: Outcome) -> None:
+    assert decide(answer, 3, max_attempts=3, jitter=0.0, outage=True) == outcome
 
 
 def test_a_single_attempt_goes_straight_to_the_fallback() -> None:
@@ -99,7 +146,25 @@ def answer(*entries: object) -> str:
     return json.dumps({"results": entries})
 
 
-LATE = Analysis(-0.5, ("delivery_problems",), 0.8, "Late.")
+def as_read(
+    sentiment_score: float = -0.5,
+    clusters: tuple[str, ...] = ("delivery_problems",),
+    confidence: float = 0.8,
+    reasoning: str = "Late.",
+    written: dict[str, Any] | None = None,
+) -> Analysis:
+    """What an entry becomes; `written` holds what stood in it otherwise."""
+    result = {
+        "sentiment_score": sentiment_score,
+        "clusters": list(clusters),
+        "confidence": confidence,
+        "reasoning": reasoning,
+        **(written or {}),
+    }
+    return Analysis(sentiment_score, clusters, confidence, reasoning, details={"result": result})
+
+
+LATE = as_read()
 
 
 def reason_of(result: Analysis | Unusable) -> str:
@@ -193,7 +258,7 @@ def test_each_id_gets_its_own_result_in_whatever_order() -> None:
     results = parse_results(content, ["a", "b"])
     assert list(results) == ["a", "b"]
     assert results["a"] == LATE
-    assert results["b"] == Analysis(0.25, ("delivery_problems",), 0.8, "Late.")
+    assert results["b"] == as_read(0.25)
 
 
 def test_a_missing_id_spoils_no_other() -> None:
@@ -301,9 +366,9 @@ def test_a_field_of_the_wrong_type_is_unusable(overrides: dict[str, object]) -> 
 def test_a_result_without_reasoning_is_still_a_result() -> None:
     brief = entry()
     del brief["reasoning"]
-    assert parse_results(answer(brief), ["a"]) == {
-        "a": Analysis(-0.5, ("delivery_problems",), 0.8, "")
-    }
+    found = parse_results(answer(brief), ["a"])["a"]
+    assert isinstance(found, Analysis)
+    assert (found.sentiment_score, found.reasoning) == (-0.5, "")
 
 
 def test_reasoning_is_cut_and_rid_of_what_no_database_takes() -> None:
@@ -320,10 +385,20 @@ def test_clusters_of_a_result_are_normalised_and_at_most_five() -> None:
     assert result.clusters == ("late_delivery", "topic_0", "topic_1", "topic_2", "topic_3")
 
 
-def test_in_closed_mode_only_allowed_clusters_count() -> None:
-    content = answer(entry(clusters=["praise", "Late Delivery", "made up"]))
-    results = parse_results(content, ["a"], allowed_clusters=["late_delivery", "billing"])
-    assert results == {"a": Analysis(-0.5, ("late_delivery",), 0.8, "Late.")}
+def test_the_details_hold_what_was_written_of_this_id_and_of_no_other() -> None:
+    odd = {"clusters": ["Late Delivery!"], "sentiment_score": -5, "reasoning": "a\x00b"}
+    content = answer(entry("a", **odd, note="of a"), entry("b", reasoning="of b"))
+    results = parse_results(content, ["a", "b"])
+    assert results["a"].details == {"result": {**odd, "confidence": 0.8}}
+    assert results["b"] == as_read(reasoning="of b")
+
+
+@pytest.mark.parametrize("odd", ["NaN", "1e9999", "-Infinity", "7", "null", '{"a": NaN}'])
+def test_the_details_are_json_for_every_database(odd: str) -> None:
+    content = answer(entry(clusters=["late", "HERE"], note="HERE")).replace('"HERE"', odd)
+    (result,) = parse_results(content, ["a"]).values()
+    assert isinstance(result, Analysis)
+    assert "late" in json.dumps(result.details, allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -388,8 +463,94 @@ def test_a_sound_result_comes_through_as_it_is(
 ) -> None:
     content = answer(entry(sentiment_score=score, confidence=confidence, reasoning=reasoning))
     assert parse_results(content, ["a"]) == {
-        "a": Analysis(score, ("delivery_problems",), confidence, reasoning)
+        "a": as_read(score, confidence=confidence, reasoning=reasoning)
     }
+
+
+# --- texts that are the same ----------------------------------------------------------------------
+
+# None of them an "@", a "/" or a "." of its own, so that what is put between stays what it is.
+PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="@/.:"), max_size=20)
+HANDLES = st.text("abc_XYZ019é", min_size=1, max_size=15).map("@{}".format)
+URLS = st.builds(
+    "{}{}".format,
+    st.sampled_from(["https://", "http://", "HTTPS://", "www.", "https://www."]),
+    st.text("abcXYZ019-._~:/?#@!$&'()*+,;=%", min_size=1, max_size=20),
+)
+SPACES = st.text(" \t\n\r\u00a0\u2003\u3000", min_size=1, max_size=4)
+
+
+def same(one: str, other: str) -> bool:
+    return fingerprint(one, "key") == fingerprint(other, "key")
+
+
+@given(st.text(), st.text())
+def test_a_fingerprint_is_32_hex_digits_and_always_the_same(text: str, reuse_key: str) -> None:
+    assert re.fullmatch(r"[0-9a-f]{32}", fingerprint(text, reuse_key))
+    assert fingerprint(text, reuse_key) == fingerprint(text, reuse_key)
+
+
+@given(PLAIN, HANDLES, HANDLES, PLAIN)
+def test_another_handle_makes_no_other_text(before: str, one: str, two: str, after: str) -> None:
+    assert same(f"{before} {one} {after}", f"{before} {two} {after}")
+
+
+@given(PLAIN, URLS, URLS, PLAIN)
+def test_another_url_makes_no_other_text(before: str, one: str, two: str, after: str) -> None:
+    assert same(f"{before} {one} {after}", f"{before} {two} {after}")
+
+
+@given(st.lists(PLAIN), SPACES, SPACES)
+def test_other_white_space_makes_no_other_text(words: list[str], one: str, two: str) -> None:
+    assert same(one.join(words), two.join(words))
+    assert same(one.join(words), f"{two}{two.join(words)}{one}")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_another_unicode_form_makes_no_other_text(text: str) -> None:
+    assert same(unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text))
+
+
+@given(st.text("abc dé!?👍", max_size=20), st.text("abc dé!?👍", max_size=20))
+def test_other_words_make_another_text(one: str, two: str) -> None:
+    assert same(one, two) == (one.split() == two.split())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("It is late", "It is Late"),
+        ("It is late", "It is late!"),
+        ("It is late", "Itis late"),
+        ("@shop is late", "shop is late"),
+        ("write to me@a.example", "write to me@b.example"),
+        ("1 day", "2 days"),
+        ("ﬁne", "fine"),
+        ("great 👍", "great 👎"),
+    ],
+)
+def test_what_may_be_meant_otherwise_is_another_text(one: str, other: str) -> None:
+    assert not same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("@shop is late", "is late"),
+        ("@shop @help is late", "@shop is late"),
+        ("is late (@shop)", "is late (@help)"),
+        ("see https://a.example/1?b=c#d", "see"),
+        ("see WWW.a.example", "see http://b.example"),
+        ("@shop", "https://a.example"),
+    ],
+)
+def test_whether_anybody_is_named_or_linked_to_makes_no_other_text(one: str, other: str) -> None:
+    assert same(one, other)
+
+
+def test_analysed_otherwise_it_is_another_text() -> None:
+    assert fingerprint("late", "model a") != fingerprint("late", "model b")
+    assert fingerprint("b late", "a") != fingerprint("late", "a b")
 
 
 # --- clusters -------------------------------------------------------------------------------------
@@ -445,21 +606,6 @@ def test_clusters_are_distinct_in_order_and_at_most_five(
     names: list[object], kept: tuple[str, ...]
 ) -> None:
     assert normalise_clusters(names) == kept
-
-
-@pytest.mark.parametrize(
-    ("names", "kept"),
-    [
-        (["Billing", "praise"], ("billing",)),
-        (["praise"], ("unknown",)),
-        ([*"abcdefg", "billing"], ("billing",)),
-        (["unknown"], ("unknown",)),
-    ],
-)
-def test_clusters_that_are_not_allowed_are_dropped_before_counting(
-    names: list[object], kept: tuple[str, ...]
-) -> None:
-    assert normalise_clusters(names, ["billing", "delivery"]) == kept
 
 
 @given(st.lists(st.text() | st.none() | st.integers()))

@@ -26,6 +26,7 @@ from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.figures import FigureStore
 from store.insights import InsightStore
+from store.ledger import Ledger
 from store.summaries import SummaryStore
 from store.windows import WindowStore
 from store.work import Claimed, WorkQueue
@@ -34,6 +35,7 @@ from tests.factories import (
     accept,
     analysis,
     claim_all,
+    claim_some,
     complete,
     insight_filter,
     new_conversation,
@@ -359,6 +361,7 @@ class Rows:
         await WorkQueue(database).settle([(failing, Fail("refused"))])
         await ConversationStore(database).accept(new_conversations(4), lane=Lane.LIVE)
         rows.claimed = await claim_all(database)
+        await Ledger(database).book("request", model="grok", conversations=1, highest_cost=1)
         rows.pending = await accept(database)
         return rows
 
@@ -375,7 +378,11 @@ WRITES: dict[str, Write] = {
     "sweep": lambda database, _: ErasureStore(database).sweep(),
     "retry": lambda database, rows: ConversationStore(database).retry(rows.failed),
     "retry_failed": lambda database, _: ConversationStore(database).retry_failed(),
-    "claim": lambda database, _: WorkQueue(database).claim(1, bulk_first=0, lease=LEASE),
+    "claim": lambda database, _: claim_some(database, limit=1),
+    "book": lambda database, _: Ledger(database).book(
+        "request", model="grok", conversations=1, highest_cost=1
+    ),
+    "close_orphans": lambda database, _: Ledger(database).close_orphans(),
     "settle a completion": lambda database, rows: WorkQueue(database).settle(
         [(rows.claimed[0], Complete(analysis()))]
     ),
@@ -411,6 +418,11 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
         "completions",
         "completed_per_second",
         "oldest_pending_seconds",
+        "analysed_before",
+        "recent_clusters",
+        "called_lately",
+        "today",
+        "total",
     }
     methods = {
         name
@@ -418,6 +430,7 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
             ConversationStore,
             ErasureStore,
             WorkQueue,
+            Ledger,
             InsightStore,
             SummaryStore,
             WindowStore,
@@ -433,7 +446,7 @@ async def snapshot(database: Database) -> list[Any]:
     return await database.read(
         lambda connection: [
             connection.execute(text(f"SELECT * FROM {table} ORDER BY id")).all()
-            for table in ("conversations", "insights")
+            for table in ("conversations", "insights", "calls")
         ]
     )
 

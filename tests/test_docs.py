@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from config import SETTINGS_TO_COME, Settings
+from config import Settings
+from vocabulary import BUILT_IN, FILLER
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -15,13 +16,17 @@ def test_every_setting_is_in_the_readme(name: str) -> None:
     assert f"`{name.upper()}`" in README
 
 
-@pytest.mark.parametrize("name", SETTINGS_TO_COME)
-def test_a_setting_to_come_is_told_as_such(name: str) -> None:
-    assert f"`{name}`" in README.partition("## Limits")[2]
-
-
 def test_every_module_is_in_the_architecture() -> None:
     architecture = (ROOT / "ARCHITECTURE.md").read_text()
     modules = {path.name for path in ROOT.glob("*.py")} - {"sample_conversations.py"}
 
     assert {name for name in modules if f"`{name}`" not in architecture} == set()
+
+
+def test_the_page_on_topics_has_the_list_and_the_words_that_do_not_count() -> None:
+    page = (ROOT / "docs" / "topics.md").read_text()
+
+    assert [f"| `{name}` | {meaning} |" for name, meaning in BUILT_IN.items()] == [
+        line for line in page.partition("## The built-in list")[2].splitlines() if "`" in line
+    ]
+    assert set(page.replace("|", " ").split()) >= FILLER

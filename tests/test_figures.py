@@ -14,8 +14,8 @@ from store.work import WorkQueue
 from tests.factories import (
     accept,
     analysis,
-    claim_all,
     claim_one,
+    claim_some,
     complete,
     insert_insight,
     new_conversation,
@@ -41,7 +41,7 @@ async def test_conversations_are_counted_by_status_and_lane(
     store, work = ConversationStore(database), WorkQueue(database)
     await store.accept(new_conversations(6), lane=Lane.LIVE)
     await store.accept(new_conversations(3), lane=Lane.BULK)
-    first, second, third, *_ = await claim_all(database, limit=5)
+    first, second, third, *_ = await claim_some(database, limit=5)
     await work.settle(
         [
             (first, Complete(analysis())),
@@ -87,7 +87,7 @@ async def test_the_oldest_that_waits_tells_the_age_of_the_queue(
     age = (await figures.queue()).oldest_pending_seconds
     assert age is not None
     assert 3600 <= age < 3660
-    (claimed,) = await claim_all(database, limit=1)
+    (claimed,) = await claim_some(database, limit=1)
     assert claimed.id == old
     age = (await figures.queue()).oldest_pending_seconds
     assert age is not None
@@ -124,3 +124,18 @@ async def test_a_completion_counts_at_once(database: Database, figures: FigureSt
     assert await figures.completions() == Completions(last_minute=0, last_hour=0)
     await complete(database, *new_conversations(3))
     assert await figures.completions() == Completions(last_minute=3, last_hour=3)
+
+
+async def test_the_rate_counts_from_the_first_completion_of_the_last_minute(
+    database: Database,
+) -> None:
+    assert await FigureStore(database).completed_per_second() == 0.0
+    now = from_micros(now_micros())
+    for age in (1, 5, 10, 20, 70):
+        await insert_insight(database, created_at=now - timedelta(seconds=age))
+    assert await FigureStore(database).completed_per_second() == pytest.approx(4 / 20, rel=0.1)
+
+
+async def test_a_first_completion_is_no_flood(database: Database) -> None:
+    await complete(database, *new_conversations(3))
+    assert await FigureStore(database).completed_per_second() == pytest.approx(3, rel=0.1)

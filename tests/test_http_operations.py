@@ -174,7 +174,10 @@ async def test_a_grok_that_takes_no_calls_is_not_ready_and_says_why(start_app: S
     assert answer["status"] == "not_ready"
     assert answer["checks"].pop("analyser").startswith(reason)
     assert set(answer["checks"].values()) == {"ok"}
-    assert stats["analyser"]["blocked_reason"].startswith(reason)
+    assert stats["breaker"]["state"] == "open"
+    assert stats["breaker"]["reason"].startswith(reason)
+    assert 50 < stats["breaker"]["next_probe_seconds"] <= 60
+    assert stats["bound_by"] == "breaker"
     assert (shown["status"], shown["attempts"], shown["last_error"]) == ("pending", 0, None)
 
 
@@ -194,7 +197,11 @@ async def test_stats_of_a_new_service_are_zeros(client: httpx.AsyncClient) -> No
     assert stats["oldest_pending_seconds"] is None
     assert (stats["completed_last_minute"], stats["completed_last_hour"]) == (0, 0)
     assert (stats["calls_per_second"], stats["calls_under_way"]) == (0.0, 0)
-    assert stats["since_start"] == {"tokens": 0, "cost_usd": 0.0}
+    nothing = {"calls": 0, "tokens": 0, "cached_tokens": 0, "cost_usd": 0.0, "held_usd": 0.0}
+    assert stats["spending"] == {"today": nothing, "total": nothing, "daily_budget_usd": None}
+    assert stats["reuse"] == {"today_share": 0.0, "total_share": 0.0}
+    assert stats["breaker"] == {"state": "closed", "reason": None, "next_probe_seconds": None}
+    assert (stats["bound_by"], stats["call_limit_per_second"]) == ("queue", None)
 
 
 async def test_stats_say_that_the_offline_analyser_is_no_grok(client: httpx.AsyncClient) -> None:
@@ -202,7 +209,7 @@ async def test_stats_say_that_the_offline_analyser_is_no_grok(client: httpx.Asyn
 
     assert analyser["name"] == "offline"
     assert "not Grok" in analyser["notice"]
-    assert analyser["blocked_reason"] is None
+    assert analyser["answering_model"] == analyser["model"]
 
 
 async def test_stats_count_by_status_and_lane(start_app: StartApp) -> None:
@@ -259,14 +266,21 @@ async def test_stats_and_metrics_show_what_grok_billed(start_app: StartApp) -> N
     assert stats["analyser"]["model"] == DEFAULT_MODEL
     assert stats["analyser"]["notice"] is None
     tokens = counters.prompt_tokens + counters.completion_tokens
-    assert stats["since_start"]["tokens"] == tokens
-    assert stats["since_start"]["cost_usd"] == pytest.approx(dollars)
-    assert stats["calls_per_second"] == pytest.approx(0.3)
+    spent = {
+        "calls": counters.calls,
+        "tokens": tokens,
+        "cached_tokens": counters.cached_tokens,
+        "cost_usd": pytest.approx(dollars),
+        "held_usd": 0.0,
+    }
+    assert stats["spending"] == {"today": spent, "total": spent, "daily_budget_usd": None}
+    assert stats["calls_per_second"] == pytest.approx(counters.calls / 10)
     assert samples["grok_cost_usd_total"] == pytest.approx(dollars)
     assert samples["grok_tokens_total{kind=prompt}"] == counters.prompt_tokens
     assert samples["grok_tokens_total{kind=completion}"] == counters.completion_tokens
-    assert samples["grok_calls_total{outcome=answered}"] == 3
-    assert samples["grok_call_seconds_count"] == 3
+    assert samples["grok_spent_today_usd"] == pytest.approx(dollars)
+    assert samples["grok_calls_total{outcome=answered}"] == counters.calls
+    assert samples["grok_call_seconds_count"] == counters.calls
 
 
 # --- /metrics -------------------------------------------------------------------------------------

@@ -3,12 +3,15 @@
 import csv
 import hashlib
 import json
+import os
+import re
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import uvicorn
 
 import ingest_data
 from config import ApiKey, Settings
+from importing import following, sending
 from main import create_app
 from sample_conversations import SAMPLE
 from tests.servers import free_port
@@ -114,7 +118,8 @@ def test_sample_goes_to_the_live_lane(url: str, capsys: pytest.CaptureFixture[st
     assert ingest_data.main(["--url", url]) == 0
     assert counts(url) == {"live": len(SAMPLE), "bulk": 0}
     assert (
-        f"{len(SAMPLE)} rows read: {len(SAMPLE)} accepted, 0 rejected." in capsys.readouterr().out
+        f"{len(SAMPLE)} rows read: {len(SAMPLE)} accepted, 0 duplicates, 0 rejected."
+        in capsys.readouterr().out
     )
     assert {row["text"] for row in stored(url, len(SAMPLE))} == {one.text for one in SAMPLE}
 
@@ -127,7 +132,7 @@ def test_sample_of_another_moment_is_not_stored_again(
     assert ingest_data.main(["--url", url]) == 0
     assert counts(url) == {"live": len(SAMPLE), "bulk": 0}
     out = capsys.readouterr().out
-    assert out.count(f"{len(SAMPLE)} rows read: {len(SAMPLE)} accepted, 0 rejected.") == 2
+    assert out.count(f"{len(SAMPLE)} rows read: {len(SAMPLE)} accepted, 0 duplicates") == 2
 
 
 def test_sample_is_varied_and_of_the_last_day() -> None:
@@ -200,46 +205,137 @@ def test_same_content_is_stored_once_whatever_the_file(
     assert counts(url)["bulk"] == 3
 
 
-def test_bad_rows_are_told_and_do_not_stop_the_others(
+def account(capsys: pytest.CaptureFixture[str]) -> tuple[int, int, int, int]:
+    """Rows read, accepted, duplicates and rejected, as told in the last such line."""
+    out = capsys.readouterr().out
+    *_, found = re.finditer(
+        r"^([\d,]+) rows read: ([\d,]+) (?:accepted|good), ([\d,]+) duplicates, ([\d,]+) rejected",
+        out,
+        re.MULTILINE,
+    )
+    read, accepted, duplicates, rejected = (int(each.replace(",", "")) for each in found.groups())
+    assert read == accepted + duplicates + rejected
+    return read, accepted, duplicates, rejected
+
+
+def test_bad_rows_can_be_mended_in_their_file_and_loaded_again(
     start_service: StartService, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_csv(
-        "text,author,date\n"
-        "one,a,2020-01-01\n"
-        '"in two\nlines",b,\n'
-        ",nobody,2020-01-01\n"
-        "much too long for it,c,\n"
-        "when?,d,03-04-2015 11:35\n"
-        "caf\udce9,e,\n"
-        "commas, not in quotes,f,2020-01-01\n"
-        "nul\x00,g,\n"
-        "before time,h,0001-01-01T00:00:00+14:00\n"
-        "last,i,2020-01-02\n"
+        "id,text,author,date\n"
+        "1,one,a,2020-01-01\n"
+        '2,"in two\nlines",b,\n'
+        "3,,nobody,2020-01-01\n"
+        "4,much too long for it,c,\n"
+        "5,when?,d,31-31-2015 11:35\n"
+        '6,"one, too many",f,2020-01-01,more\n'
+        "7,before time,h,0001-01-01T00:00:00+14:00\n"
+        "8,last,i,2020-01-02\n"
     )
     with start_service(max_text_length=15) as url:
         assert ingest_data.main(["--url", url, file]) == 1
-        texts = {row["text"] for row in stored(url, 3)}
-    assert texts == {"one", "in two\nlines", "last"}
-    out, err = capsys.readouterr()
-    assert out == "10 rows read: 3 accepted, 7 rejected.\n"
-    told = [line for line in err.splitlines() if not line.startswith("{")]  # the service's log
-    assert dict(line.split(": ", 1) for line in told) == {
-        "line 5": "the text is empty",
-        "line 6": "text: must be at most 15 characters",
-        "line 7": "not a time that can be read for sure: 03-04-2015 11:35",
-        "line 8": "not UTF-8",
-        "line 9": "4 cells, but the header names 3 columns",
-        "line 10": "text: must not contain the NUL character",
-        "line 11": "timestamp: must be an ISO 8601 time, such as 2025-01-20T10:00:00Z",
-    }
+        assert account(capsys) == (8, 3, 0, 5)
+        rejected = Path(file + ".rejected.csv")
+        header, *lines = csv.reader(rejected.read_text().splitlines())
+        assert header == ["import_line", "import_reason", "id", "text", "author", "date"]
+        assert [(line[0], line[2]) for line in lines] == [
+            ("5", "4"), ("4", "3"), ("6", "5"), ("7", "6"), ("8", "7"),
+        ] or {line[2] for line in lines} == set("34567")  # fmt: skip
+        reasons = {line[2]: line[1] for line in lines}
+        assert reasons["3"] == "the text is empty"
+        assert reasons["4"] == "text: must be at most 15 characters"
+        assert reasons["5"] == "not a time that can be read for sure: 31-31-2015 11:35"
+        assert reasons["6"].startswith("more cells than columns: 5, not 4")
+
+        mended = rejected.read_text().replace("much too long for it", "short")
+        mended = mended.replace("31-31-2015", "31-12-2015").replace(",more", "")
+        mended = mended.replace("one, too many", "one").replace("0001-", "2001-")
+        rejected.write_text(mended)
+        assert ingest_data.main(["--url", url, str(rejected)]) == 1
+        assert account(capsys) == (5, 4, 0, 1)
+        rows = stored(url, 7)
+    assert all(set(row["raw_data"]) == {"id"} for row in rows)
+
+    # Nobody's work is written over.
+    with start_service(max_text_length=15) as url:
+        assert ingest_data.main(["--url", url, file]) == 1
+    assert rejected.read_text() == mended
+    assert Path(file + ".rejected-2.csv").exists()
 
 
 def test_nothing_is_left_where_all_rows_are_bad(
     url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ingest_data.main(["--url", url, write_csv("text,date\na,never\n,\n b,NaT\n")]) == 2
-    assert capsys.readouterr().out == "2 rows read: 0 accepted, 2 rejected.\n"
+    assert ingest_data.main(["--url", url, write_csv("text,date\na,never\n,\n ,2020-01-01\n")]) == 3
+    assert account(capsys) == (2, 0, 0, 2)
     assert sum(counts(url).values()) == 0
+
+
+def test_rejected_json_stays_json(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "tweets.ndjson"
+    file.write_text('{"text": "good"}\n{"text": "", "likes": {"n": 1}}\n')
+    assert ingest_data.main(["--url", url, str(file)]) == 1
+    rejected = tmp_path / "tweets.ndjson.rejected.ndjson"
+    assert json.loads(rejected.read_text()) == {
+        "import_line": 2,
+        "import_reason": "the text is empty",
+        "text": "",
+        "likes": {"n": 1},
+    }
+    rejected.write_text(rejected.read_text().replace('"text": ""', '"text": "mended"'))
+    assert ingest_data.main(["--url", url, str(rejected)]) == 0
+    assert stored(url, 2)[1]["raw_data"] == {"likes": {"n": 1}}
+
+
+def test_what_was_understood_is_shown_before_anything_is_sent(
+    write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = Scripted(httpx.Response(401, json={"details": "no key"}))
+    assert service.load(write_csv("id,when,body,likes\n1,2,hello,3\n"), "--time-column", "2") == 3
+    file = write_csv("tweet_id,created_at,text,author_id\n1,24/4/2020,hello,7\n")
+    assert Scripted(httpx.Response(401)).load(file) == 3
+    out = capsys.readouterr().out
+    assert "timestamp  created_at, day first (24/4/2020 is 2020-04-24T00:00:00Z)" in out
+    assert "author     author_id" in out
+
+
+def test_a_dry_run_sends_nothing_and_tells_what_it_would_cost(
+    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv("id,text\n1,a\n1,a\n2,\n3,b\n")
+    assert ingest_data.main(["--url", url, file, "--dry-run"]) == 1
+    out = capsys.readouterr().out
+    assert "4 rows read: 2 good, 1 duplicates, 1 rejected." in out
+    assert "2 conversations to send, analysed offline" in out
+    assert sum(counts(url).values()) == 0
+    assert not Path(file + ".rejected.csv").exists()
+    assert ingest_data.main(["--url", "http://127.0.0.1:9", file, "--dry-run"]) == 1
+    assert "With Grok: about 1 call of 10, 0.00 USD, 0 s at 10 calls" in capsys.readouterr().out
+
+
+def test_standard_input(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"text\nfrom a pipe\n")
+    os.close(write_end)
+    monkeypatch.setattr("sys.stdin", os.fdopen(read_end))
+    assert ingest_data.main(["--url", url, "-"]) == 0
+    assert stored(url, 1)[0]["text"] == "from a pipe"
+
+
+def test_the_same_tweets_with_other_columns_stay_as_they_are(
+    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{number},text {number},{{likes}}" for number in range(300)]
+    assert ingest_data.main(["--url", url, write_csv("\n".join(["id,text,likes", *rows]))]) == 0
+    newer = [row.format(likes="many") if n % 50 == 7 else row for n, row in enumerate(rows)]
+    capsys.readouterr()
+    assert ingest_data.main(["--url", url, write_csv("\n".join(["id,text,likes", *newer]))]) == 0
+    assert account(capsys) == (300, 294, 6, 0)
+    assert counts(url)["bulk"] == 300
 
 
 def test_a_batch_over_the_services_limit_is_divided(
@@ -250,31 +346,71 @@ def test_a_batch_over_the_services_limit_is_divided(
     with start_service(max_body_bytes=5000) as url:
         assert ingest_data.main(["--url", url, file]) == 1
         assert counts(url)["bulk"] == 40
-    out, err = capsys.readouterr()
-    assert out == "41 rows read: 40 accepted, 1 rejected.\n"
-    assert "line 42: The body is larger than 5000 bytes" in err
+    out = capsys.readouterr().out
+    assert "The body is larger than 5000 bytes" in out
+    assert "41 rows read: 40 accepted, 0 duplicates, 1 rejected." in out
+
+
+def test_conversations_are_stored_whole_and_once(
+    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv(
+        "tweet_id,author,created_at,text,in_reply_to\n"
+        "2,shop,2020-01-01T10:05:00Z,On it,1\n1,ann,2020-01-01T10:00:00Z,Late!,\n"
+        "3,bob,2020-01-02,Thanks,\n"
+    )
+    for _ in range(2):
+        assert ingest_data.main(["--url", url, file, "--conversations"]) == 0
+        assert account(capsys) == (3, 3, 0, 0)
+    assert [row["text"] for row in stored(url, 2)] == ["@ann: Late!\n@shop: On it", "Thanks"]
+
+
+def test_the_end_of_the_analysis_is_waited_for_and_summed_up(
+    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"My parcel is late again {n},2020-01-0{n}" for n in range(1, 6)]
+    file = write_csv("\n".join(["text,date", *rows, "I love it,2020-01-01"]))
+    assert ingest_data.main(["--url", url, file, "--wait"], sleep=lambda _: time.sleep(0.05)) == 0
+    out = capsys.readouterr().out
+    assert "6 conversations are analysed from 2020-01-01 to 2020-01-05" in out
+    assert re.search(r"negative +█+ +83% +5$", out, re.MULTILINE)
+    assert re.search(r"delivery_problems +5", out)
+
+
+def test_a_summary_of_the_service_is_shown_as_it_is() -> None:
+    totals = {"count": 4, "positive": 1, "neutral": 0, "negative": 3}
+    answers: dict[str, Any] = {
+        "/api/v1/insights/summary": {
+            "totals": totals,
+            "clusters": [{"cluster": "billing", "count": 3, "average_sentiment": -0.5}],
+        },
+        "/api/v1/trends": {
+            "trends": [
+                {"cluster": "outage", "count": 9, "expected": 1.5, "direction": "rising"},
+                {"cluster": "praise", "count": 1, "expected": 5.5, "direction": "falling"},
+            ]
+        },
+    }
+    transport = httpx.MockTransport(
+        lambda request: httpx.Response(200, json=answers[request.url.path])
+    )
+    with httpx.Client(base_url="http://test", transport=transport) as client:
+        service = following.Service(client, patience=0, sleep=lambda _: None)
+        moment = datetime(2020, 1, 1, tzinfo=UTC)
+        lines = list(following.summary(service, moment, moment))
+    assert lines[0] == "4 conversations are analysed from 2020-01-01 to 2020-01-01"
+    assert lines[3].endswith(" 75%        3")
+    assert [line.split() for line in lines[5:]] == [
+        ["billing", "3", "average", "sentiment", "-0.50"],
+        "Rising in the last 24 hours of them".split(),
+        ["outage", "9,", "1.5", "expected"],
+    ]
 
 
 def test_more_rows_than_a_batch_takes(url: str, write_csv: Callable[[str], str]) -> None:
-    rows = (str(number) for number in range(ingest_data.BATCH_ROWS * 2 + 1))
+    rows = (str(number) for number in range(sending.BATCH_ROWS * 2 + 1))
     assert ingest_data.main(["--url", url, write_csv("\n".join(["text", *rows]))]) == 0
-    assert counts(url)["bulk"] == ingest_data.BATCH_ROWS * 2 + 1
-
-
-def test_a_cell_over_the_readers_limit_spoils_its_row_only(
-    write_csv: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = csv.field_size_limit()
-    monkeypatch.setattr(ingest_data, "MAX_CELL", 200_000)
-    try:
-        rows = list(
-            ingest_data.csv_rows(write_csv(f"text\n{'x' * 150_000}\n{'y' * 250_000}\nok\n"))
-        )
-    finally:
-        csv.field_size_limit(before)
-    assert [row.place for row in rows] == ["line 2", "line 3", "line 4"]
-    assert [bool(row.problem) for row in rows] == [False, True, False]
-    assert rows[2].body["text"] == "ok"
+    assert counts(url)["bulk"] == sending.BATCH_ROWS * 2 + 1
 
 
 @pytest.mark.parametrize(
@@ -289,10 +425,13 @@ def test_published_files_load_whole_and_once(
         pytest.skip(f"{file} is not there")
     with file.open(encoding="utf-8", newline="") as opened:
         different = len({tuple(row) for row in csv.reader(opened)}) - 1
+    accepted = 0
     for _ in range(2):
         assert ingest_data.main(["--url", url, str(file)]) == 0
-        assert capsys.readouterr().out == f"{rows} rows read: {rows} accepted, 0 rejected.\n"
-        assert counts(url) == {"live": 0, "bulk": different}
+        read, accepted, duplicates, _rejected = account(capsys)
+        assert (read, accepted + duplicates) == (rows, rows)
+        assert counts(url) == {"live": 0, "bulk": accepted}
+    assert accepted <= different
 
 
 # --- waiting --------------------------------------------------------------------------------------
@@ -301,7 +440,7 @@ def test_published_files_load_whole_and_once(
 def test_the_services_limit_is_waited_out(
     start_service: StartService, write_csv: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest_data, "BATCH_ROWS", 1)
+    monkeypatch.setattr(sending, "BATCH_ROWS", 1)
     waits: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -362,11 +501,36 @@ def test_a_lost_connection_is_tried_again() -> None:
 
 
 def test_a_service_that_stays_busy_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
-    service = Scripted(*(busy(503, "2") for _ in range(100)))
-    assert service.load() == 2
-    assert len(service.waits) == ingest_data.BUSY_TRIES - 1
+    service = Scripted(*(busy(503, "2") for _ in range(1000)))
+    assert service.load("--patience", "20") == 3
+    assert sum(service.waits) == 20
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == "Stopped: the service answers 503: The database is locked."
+    assert last == "Stopped: the service answers 503: The database is locked.; waited 20 s"
+
+
+def test_batches_that_follow_one_that_was_given_up_are_not_tried(
+    write_csv: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "BATCH_ROWS", 1)
+    service = Scripted(*(busy(503, "5") for _ in range(1000)))
+    assert service.load(write_csv("text\n1\n2\n3\n"), "--patience", "20") == 3
+    assert service.waits == [5] * 4
+    assert service.keys == []
+
+
+def test_an_outage_in_the_middle_is_told_once_and_waited_out(
+    write_csv: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sending, "BATCH_ROWS", 1)
+    outage = [httpx.ConnectError("refused") for _ in range(8)]
+    service = Scripted(httpx.Response(202), *outage)
+    assert service.load(write_csv("text\n1\n2\n3\n")) == 0
+    assert service.waits == [1, 2, 4, 8, 16, 30, 30, 30]
+    err = capsys.readouterr().err
+    assert err.count("waiting up to 600 s") == 1
+    assert err.endswith("It takes rows again, after 121 s.\n")
 
 
 def test_what_was_accepted_before_it_stopped_is_told(
@@ -374,11 +538,11 @@ def test_what_was_accepted_before_it_stopped_is_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(ingest_data, "BATCH_ROWS", 2)
+    monkeypatch.setattr(sending, "BATCH_ROWS", 2)
     service = Scripted(httpx.Response(202), httpx.Response(500, json={"details": "a bug"}))
     assert service.load(write_csv("text\n1\n2\n3\n")) == 1
     out, err = capsys.readouterr()
-    assert out == "2 rows read: 2 accepted, 0 rejected.\n"
+    assert out.endswith("3 rows read: 2 accepted, 0 duplicates, 0 rejected, 1 not sent.\n")
     assert err == "Stopped: the service answers 500: a bug\n"
 
 
@@ -387,7 +551,7 @@ def test_what_was_accepted_before_it_stopped_is_told(
 
 def stopped_with(capsys: pytest.CaptureFixture[str]) -> str:
     out, err = capsys.readouterr()
-    assert out == ""
+    assert "rows read: 0 accepted" in out or "rows read" not in out
     *_, line = err.splitlines()
     assert line.startswith("Stopped: ")
     return line.removeprefix("Stopped: ")
@@ -397,12 +561,12 @@ def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and does not listen
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        assert ingest_data.main(["--url", url], sleep=lambda _seconds: None) == 2
+        assert ingest_data.main(["--url", url], sleep=lambda _seconds: None) == 3
     assert stopped_with(capsys).startswith(f"cannot reach {url}")
 
 
 def test_another_service_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    assert Scripted(httpx.Response(404, text="<html>")).load() == 2
+    assert Scripted(httpx.Response(404, text="<html>")).load() == 3
     assert stopped_with(capsys) == "the service answers 404: Not Found (is API_URL right?)"
 
 
@@ -416,9 +580,9 @@ def test_api_keys(
         for scope in ("read", "write")
     )
     with start_service(api_keys=api_keys) as url:
-        assert ingest_data.main(["--url", url]) == 2
+        assert ingest_data.main(["--url", url]) == 3
         assert stopped_with(capsys).startswith("the service answers 401: ")
-        assert ingest_data.main(["--url", url, "--key", "read-key"]) == 2
+        assert ingest_data.main(["--url", url, "--key", "read-key"]) == 3
         assert stopped_with(capsys).startswith("the service answers 403: ")
         monkeypatch.setenv("API_URL", url)
         monkeypatch.setenv("API_KEY", "write-key")
@@ -426,25 +590,25 @@ def test_api_keys(
 
 
 def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert Scripted().load("missing.csv") == 2
+    assert Scripted().load("missing.csv") == 3
     assert stopped_with(capsys) == "missing.csv: No such file or directory"
-    assert Scripted().load(str(tmp_path)) == 2
+    assert Scripted().load(str(tmp_path)) == 3
     assert stopped_with(capsys) == f"{tmp_path}: Is a directory"
 
 
-@pytest.mark.parametrize("content", ["", "\n", "id,author\n1,ann\n", "\udcff\udcfet\x00"])
+@pytest.mark.parametrize("content", ["id,author\n1,ann\n", "hello\n", "\udcff\udcfet\x00"])
 def test_a_file_without_a_text_column(
     content: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert Scripted().load(write_csv(content)) == 2
-    assert "no column is called text or tweet or" in stopped_with(capsys)
+    assert Scripted().load(write_csv(content)) == 3
+    assert "no column is called text, full_text, tweet or" in stopped_with(capsys)
 
 
 def test_a_file_with_a_header_only(
     write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert Scripted().load(write_csv("text\n")) == 0
-    assert capsys.readouterr().out == "0 rows read: 0 accepted, 0 rejected.\n"
+    assert Scripted().load(write_csv("text\n")) == 3
+    assert "0 rows read: 0 accepted, 0 duplicates, 0 rejected." in capsys.readouterr().out
 
 
 def test_an_address_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:

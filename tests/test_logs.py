@@ -81,7 +81,7 @@ async def test_an_analysis_has_one_line_that_names_its_conversation(start_app: S
     async with start_app(analyser=ScriptedAnalyser()) as running:
         with captured_log() as log:
             id_ = await submit(running.client)
-            await in_status(running.client, id_, "completed")
+            await eventually(lambda: log.named("conversation_completed"))
 
     (line,) = log.named("conversation_completed")
     assert (line["id"], line["attempts"], line["fallback"]) == (id_, 1, False)
@@ -214,10 +214,10 @@ async def test_no_key_is_logged_when_grok_refuses_it_and_repeats_it(start_app: S
             grok.default = Reply.status(400, sentence)
             async with start_app(**grok_settings(grok)) as running:
                 await submit(running.client)
-                await eventually(lambda: log.named("grok_blocked"))
+                await eventually(lambda: log.named("breaker_opened"))
                 stats = (await running.client.get(STATS)).json()
 
-    (line,) = log.named("grok_blocked")
+    (line,) = log.named("breaker_opened")
     assert line["level"] == "error"
     assert "Incorrect API key" in line["reason"]
     assert_keeps_secrets(log.getvalue())

@@ -17,7 +17,7 @@ SAMPLES = Path(__file__).parents[2] / "shared" / "data"
 
 
 async def analyse(text: str) -> Analysis:
-    (answer,) = await OfflineAnalyser().analyse([text])
+    (answer,) = (await OfflineAnalyser().analyse([text])).answers
     assert isinstance(answer, Analysis)
     return answer
 
@@ -155,7 +155,7 @@ async def test_every_answer_says_that_no_grok_wrote_it(text: str) -> None:
 
 async def test_it_is_never_blocked_nor_paused_and_closes_at_once() -> None:
     analyser = OfflineAnalyser()
-    assert (analyser.name, analyser.blocked_reason, analyser.pause_left()) == ("offline", None, 0.0)
+    assert (analyser.name, analyser.pause_left()) == ("offline", 0.0)
     await analyser.aclose()
 
 
@@ -164,12 +164,12 @@ async def test_it_is_never_blocked_nor_paused_and_closes_at_once() -> None:
 
 async def test_answers_come_in_the_order_of_the_texts() -> None:
     texts = ["I love it", "The parcel is broken, I hate it", "The shop is on the corner."] * 200
-    answers = await OfflineAnalyser().analyse(texts)
+    answers = (await OfflineAnalyser().analyse(texts)).answers
     assert answers == [await analyse(text) for text in texts[:3]] * 200
 
 
 async def test_no_texts_give_no_answers() -> None:
-    assert await OfflineAnalyser().analyse([]) == []
+    assert (await OfflineAnalyser().analyse([])).answers == []
 
 
 class Listening(OfflineAnalyser):
@@ -206,7 +206,7 @@ class Listening(OfflineAnalyser):
 )
 async def test_a_long_text_is_read_in_short_parts_and_to_its_end(text: str) -> None:
     analyser = Listening()
-    (answer,) = await analyser.analyse([text])
+    (answer,) = (await analyser.analyse([text])).answers
     assert isinstance(answer, Analysis)
     assert max(map(len, analyser.read)) <= 280
     assert "".join("".join(analyser.read).split()) == "".join(text.split())

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from rebuild_summaries import rebuild
 from tests.fake_grok import RunningGrok, grok_process
 from tests.service_process import ServiceProcess, grok_settings, look, steer, until
 
@@ -220,6 +221,9 @@ async def test_a_storm_of_kills_loses_nothing_and_leaves_nothing_stuck(
         assert (last_error is not None) == (status == "failed")
     assert service.query("PRAGMA integrity_check") == [("ok",)]
     assert service.query("PRAGMA foreign_key_check") == []
+
+    # What is kept counted is what counting gives.
+    assert not await rebuild(f"sqlite+aiosqlite:///{service.database_file}")
 
 
 async def test_a_conversation_in_flight_at_three_deaths_fails_and_can_be_retried(

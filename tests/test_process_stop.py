@@ -70,6 +70,16 @@ async def _dribble(service: ServiceProcess) -> bytes:
         writer.close()
 
 
+async def _stream(service: ServiceProcess) -> bytes:
+    """Listen for new insights; what came until the connection closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    try:
+        writer.write(b"GET /api/v1/stream HTTP/1.1\r\nHost: test\r\n\r\n")
+        return await reader.read()
+    finally:
+        writer.close()
+
+
 async def _idle(service: ServiceProcess) -> bytes:
     """Ask once, and keep the connection; what came after the first answer until it closed."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -231,3 +241,25 @@ async def test_a_client_that_does_not_read_its_answer_does_not_hold_up_the_end(
             service.send(SIGTERM)
             await service.ended(within=10)
             assert time.monotonic() - started < 1 + AFTER_GRACE
+
+
+async def test_open_streams_end_at_once(tmp_path: Path, grok: RunningGrok) -> None:
+    async with ServiceProcess(tmp_path, shutdown_grace=10, **grok_settings(grok)) as service:
+        await service.start()
+        listening = [asyncio.create_task(_stream(service)) for _ in range(20)]
+        await until(
+            lambda: all("/api/v1/stream" not in str(each.get("path")) for each in service.events()),
+            within=5,
+            what="no stream has ended",
+        )
+        id_ = await service.post("one more")
+        await until(
+            lambda: service.count(f"id = '{id_}' AND status = 'completed'"),
+            within=10,
+            what="something to stream",
+        )
+        await asyncio.sleep(0.5)
+        assert await _stop(service, SIGTERM, within=5) < 3
+        for heard in await asyncio.gather(*listening):
+            assert heard.count(b"event: insight") == 1
+            assert heard.endswith(b"0\r\n\r\n")  # as an answer ends that is whole

@@ -69,6 +69,68 @@ async def test_without_redis_the_local_limit_still_holds() -> None:
     await redis.aclose()
 
 
+async def test_a_limit_that_is_lowered_counts_those_that_passed_before(redis: Redis) -> None:
+    window = RedisWindow(redis, name=uuid4().hex, calls=5, per=60.0, otherwise=None)
+    assert [await window.try_pass() for _ in range(3)] == [0.0] * 3
+
+    window.limit(3, 60.0)
+
+    assert await window.try_pass() > 59.0
+
+
+async def test_a_limit_that_is_raised_lets_so_many_more_pass(redis: Redis) -> None:
+    window = RedisWindow(redis, name=uuid4().hex, calls=2, per=60.0, otherwise=None)
+    await window.try_pass()
+    await window.try_pass()
+
+    window.limit(4, 60.0)
+
+    assert [await window.try_pass() > 0 for _ in range(3)] == [False, False, True]
+
+
+async def test_a_limit_may_change_its_period_too(redis: Redis) -> None:
+    window = RedisWindow(redis, name=uuid4().hex, calls=1, per=60.0, otherwise=None)
+    await window.try_pass()
+
+    window.limit(1, 30.0)
+
+    assert 29.0 < await window.try_pass() <= 30.0
+
+
+async def test_one_that_was_told_to_be_full_trusts_redis_which_knows_better(redis: Redis) -> None:
+    local = SlidingWindow(1, 60.0)
+    window = RedisWindow(redis, name=uuid4().hex, calls=1, per=60.0, otherwise=local)
+
+    window.fill()
+
+    assert await window.try_pass() == 0.0
+
+
+async def test_without_redis_the_local_limit_is_changed_and_filled_along() -> None:
+    redis = connect(f"redis://127.0.0.1:{free_port()}/0")
+    local = SlidingWindow(1, 60.0)
+    window = RedisWindow(redis, name="x", calls=1, per=60.0, otherwise=local)
+
+    window.limit(3, 30.0)
+    assert [await window.try_pass() > 0 for _ in range(4)] == [False, False, False, True]
+    window.limit(4, 30.0)
+    window.fill()
+
+    assert 29.0 < await window.try_pass() <= 30.0
+    await redis.aclose()
+
+
+async def test_with_neither_redis_nor_a_local_limit_nothing_can_be_changed_or_filled() -> None:
+    redis = connect(f"redis://127.0.0.1:{free_port()}/0")
+    window = RedisWindow(redis, name="x", calls=1, per=60.0, otherwise=None)
+
+    window.limit(2, 60.0)
+    window.fill()
+
+    assert await window.try_pass() == 0.0
+    await redis.aclose()
+
+
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server to start")
 async def test_redis_is_asked_again_after_it_came_back() -> None:
     port = free_port()

@@ -30,6 +30,7 @@ from tests.factories import (
     RUN_OUT,
     analysis,
     claim_all,
+    claim_some,
     complete,
     insert_insight,
     insert_insights,
@@ -126,10 +127,10 @@ async def test_after_any_mix_of_work_the_tallies_equal_a_recount(
         return Complete(analysis(score, confidence=confidence, clusters=clusters))
 
     async def work(on: Database) -> None:
-        queue = WorkQueue(on)
-        claimed = await queue.claim(chance.randint(1, 6), bulk_first=1, lease=timedelta(seconds=30))
+        lanes = chance.sample(list(Lane), 2)
+        claimed = await claim_some(on, limit=chance.randint(1, 6), lanes=lanes)
         outcomes = [outcome() for _ in claimed]
-        await queue.settle(list(zip(claimed, outcomes, strict=True)))
+        await WorkQueue(on).settle(list(zip(claimed, outcomes, strict=True)))
 
     async def erase(on: Database) -> None:
         if ids:
@@ -139,7 +140,7 @@ async def test_after_any_mix_of_work_the_tallies_equal_a_recount(
             )
 
     async def lose_a_lease(on: Database) -> None:
-        await WorkQueue(on).claim(2, bulk_first=0, lease=RUN_OUT)
+        await claim_some(on, limit=2, lease=RUN_OUT)
         await WorkQueue(on).rescue()
         await ConversationStore(on).retry_failed()
 

@@ -22,7 +22,7 @@ from models import (
     now_micros,
 )
 from store.conversations import ConversationStore
-from store.work import DIED, Claimed, Rescued, WorkQueue
+from store.work import DIED, Claim, Claimed, Rescued, WorkQueue
 from tests.factories import (
     LEASE,
     NOON,
@@ -31,6 +31,7 @@ from tests.factories import (
     analysis,
     claim_all,
     claim_one,
+    claim_some,
     complete,
     new_conversation,
     new_conversations,
@@ -81,76 +82,75 @@ async def settled_ids(queue: WorkQueue, results: Sequence[tuple[Claimed, Outcome
 
 
 async def test_an_empty_queue_gives_nothing(queue: WorkQueue) -> None:
-    assert await queue.claim(10, bulk_first=2, lease=LEASE) == []
+    claim = await queue.claim(tuple(Lane), look=10, take=lambda waiting: waiting, lease=LEASE)
+    assert claim == Claim([], {Lane.LIVE: 0, Lane.BULK: 0})
 
 
-async def test_a_claim_marks_its_rows(database: Database, queue: WorkQueue) -> None:
+async def test_a_claim_marks_its_rows(database: Database) -> None:
     id_ = await accept(database, "Where is it?", lane=Lane.BULK)
     before = now_micros()
-    (claimed,) = await queue.claim(10, bulk_first=0, lease=timedelta(seconds=30))
+    (claimed,) = await claim_some(database, limit=10, lease=timedelta(seconds=30))
     assert claimed == Claimed(id_, "Where is it?", Lane.BULK, attempts=1, token=claimed.token)
     row = await row_of(database, id_)
     assert (row.status, row.attempts, row.lease_token) == ("processing", 1, claimed.token)
     assert before + 30_000_000 <= row.leased_until <= now_micros() + 30_000_000
 
 
-async def test_live_comes_before_bulk_and_old_before_new(
+@pytest.mark.parametrize("first", Lane)
+async def test_a_claim_is_from_the_first_lane_that_has_any_and_from_no_other(
+    store: ConversationStore, queue: WorkQueue, first: Lane
+) -> None:
+    ids = {lane: await store.accept(new_conversations(3), lane=lane) for lane in Lane}
+    (then,) = set(Lane) - {first}
+
+    claims = [
+        await queue.claim((first, then), look=10, take=lambda waiting: waiting, lease=LEASE)
+        for _ in range(3)
+    ]
+
+    assert [[item.id for item in claim.items] for claim in claims] == [ids[first], ids[then], []]
+    assert [claim.waiting for claim in claims] == [
+        {first: 3, then: 1},  # of the other lane it is seen whether it is empty
+        {first: 0, then: 3},
+        {first: 0, then: 0},
+    ]
+
+
+async def test_how_many_are_taken_is_up_to_who_asks_and_knows_how_many_wait(
     store: ConversationStore, queue: WorkQueue
 ) -> None:
-    bulk = await store.accept(new_conversations(3), lane=Lane.BULK)
-    live = await store.accept(new_conversations(3), lane=Lane.LIVE)
-    claimed = await queue.claim(10, bulk_first=0, lease=LEASE)
-    assert [item.id for item in claimed] == live + bulk
+    ids = await store.accept(new_conversations(9), lane=Lane.LIVE)
+    seen: list[int] = []
 
+    def a_third(waiting: int) -> int:
+        seen.append(waiting)
+        return waiting // 3
 
-@pytest.mark.parametrize(
-    ("limit", "bulk_first", "bulk", "live"),
-    [
-        (4, 0, 0, 4),
-        (4, 1, 1, 3),
-        (4, 4, 4, 0),
-        (4, 9, 4, 0),
-        (7, 1, 2, 5),
-        (10, 2, 5, 5),
-        (100, 3, 5, 5),
-        (1, 1, 1, 0),
-        (0, 0, 0, 0),
-        (0, 3, 0, 0),
-    ],
-)
-async def test_of_five_in_each_lane_the_bulk_floor_is_kept_and_live_takes_the_rest(
-    store: ConversationStore, queue: WorkQueue, limit: int, bulk_first: int, bulk: int, live: int
-) -> None:
-    bulk_ids = await store.accept(new_conversations(5), lane=Lane.BULK)
-    live_ids = await store.accept(new_conversations(5), lane=Lane.LIVE)
-    claimed = {item.id for item in await queue.claim(limit, bulk_first=bulk_first, lease=LEASE)}
-    assert claimed == {*bulk_ids[:bulk], *live_ids[:live]}
+    claim = await queue.claim((Lane.LIVE,), look=100, take=a_third, lease=LEASE)
+    assert [item.id for item in claim.items] == ids[:3]
 
-
-async def test_a_bulk_floor_without_bulk_work_costs_live_nothing(
-    store: ConversationStore, queue: WorkQueue
-) -> None:
-    live = await store.accept(new_conversations(5), lane=Lane.LIVE)
-    claimed = await queue.claim(4, bulk_first=2, lease=LEASE)
-    assert [item.id for item in claimed] == live[:4]
+    claim = await queue.claim((Lane.LIVE,), look=4, take=a_third, lease=LEASE)
+    assert [item.id for item in claim.items] == ids[3:4]
+    assert claim.waiting == {Lane.LIVE: 4}  # no further than was looked
+    assert seen == [9, 4]
 
 
 async def test_what_is_claimed_is_not_claimed_again(
-    store: ConversationStore, queue: WorkQueue
+    store: ConversationStore, database: Database
 ) -> None:
     ids = await store.accept(new_conversations(3), lane=Lane.LIVE)
-    first = await queue.claim(2, bulk_first=0, lease=LEASE)
-    second = await queue.claim(2, bulk_first=0, lease=LEASE)
+    first = await claim_some(database, limit=2)
+    second = await claim_some(database, limit=2)
     assert [item.id for item in first + second] == ids
     assert first[0].token == first[1].token != second[0].token
-    assert await queue.claim(2, bulk_first=0, lease=LEASE) == []
+    assert await claim_some(database, limit=2) == []
 
 
-async def test_an_expired_lease_alone_frees_nothing(queue: WorkQueue, database: Database) -> None:
+async def test_an_expired_lease_alone_frees_nothing(database: Database) -> None:
     """It takes a rescue, which counts the death."""
     await accept(database)
     await claim_one(database, lease=RUN_OUT)
-    assert await queue.claim(1, bulk_first=0, lease=LEASE) == []
+    assert await claim_some(database, limit=1) == []
 
 
 async def test_what_is_to_wait_is_not_claimed_before_its_time(
@@ -175,11 +175,8 @@ async def test_four_replicas_with_many_claimers_never_get_the_same_row(
     async def work(database: Database, seed: int) -> None:
         chance = random.Random(seed)
         while len(taken) < total:
-            taken.extend(
-                await WorkQueue(database).claim(
-                    chance.randint(1, 9), bulk_first=chance.randint(0, 2), lease=LEASE
-                )
-            )
+            lanes = chance.sample(list(Lane), 2)
+            taken.extend(await claim_some(database, limit=chance.randint(1, 9), lanes=lanes))
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(work(replicas[seed % 4], seed) for seed in range(16)))
@@ -201,7 +198,7 @@ async def test_conversations_handed_in_meanwhile_are_all_claimed_once(
 
     async def work(database: Database) -> None:
         while len(taken) < total:
-            claimed = await WorkQueue(database).claim(5, bulk_first=1, lease=LEASE)
+            claimed = await claim_some(database, limit=5)
             settled = await settled_ids(
                 WorkQueue(database), [(item, Complete(analysis())) for item in claimed]
             )
@@ -230,7 +227,9 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         cost_usd_ticks=123_456_789_012,
     )
     before = now_micros()
-    assert await settled_ids(queue, [(await claim_one(database), Complete(result))]) == {id_}
+    notes = {"suspected_injection": ["override"]}
+    completed = Complete(result, fingerprint="f" * 32, notes=notes)
+    assert await settled_ids(queue, [(await claim_one(database), completed)]) == {id_}
     insight, clusters = await database.read(
         lambda connection: (
             connection.execute(select(insights)).mappings().one(),
@@ -251,6 +250,8 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         "grok_analysis": {"model": "grok", "usage": {"tokens": 7}, "content": "🙂"},
         "cost_usd_ticks": 123_456_789_012,
         "created_at": insight["created_at"],
+        "fingerprint": "f" * 32,
+        "notes": notes,
         "sentiment": -1,
     }
     assert from_micros(insight["timestamp"]) == NOON
@@ -662,7 +663,7 @@ async def test_whatever_the_order_no_conversation_is_lost_or_analysed_twice(
                 known.update(await store.accept(items, lane=chance.choice(list(Lane))))
             case "claim":
                 lease = chance.choice([LEASE, RUN_OUT])
-                in_hand += await queue.claim(chance.randint(1, 5), bulk_first=1, lease=lease)
+                in_hand += await claim_some(database, limit=chance.randint(1, 5), lease=lease)
             case "settle" | "late":
                 some = chance.sample(in_hand, min(len(in_hand), 3))
                 outcomes: list[Outcome] = [Complete(analysis()), PutBack()]

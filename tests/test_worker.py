@@ -5,36 +5,30 @@ answers when the test says so.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
 
 from analysis import (
-    Analyser,
     Analysis,
-    Answer,
     NotNow,
-    Outcome,
     Refused,
     TransientFailure,
     Unusable,
 )
-from batch_processor import Worker
+from analysis import Reply as Analysed
 from database import Database
 from errors import NotFound
 from grok_client import GrokClient
 from models import Lane
-from rate_limiter import CallLimiter, SlidingWindow
-from store.conversations import ConversationStore, NewConversation, StoredConversation
-from store.work import Claimed, WorkQueue
+from rate_limiter import CallLimiter, Ceiling, SlidingWindow
+from store.conversations import ConversationStore, NewConversation
 from tests.conftest import StartApp
+from tests.factories import claim_some
 from tests.fake_grok import GOOD_KEY, FakeGrok
 from tests.grok_replies import DEFAULT_MODEL, Reply, judge
 from tests.http_helpers import (
@@ -46,96 +40,11 @@ from tests.http_helpers import (
     locked_by_another,
     submit,
 )
+from tests.worker_bench import FOR_EVER, Bench
+from vocabulary import Vocabulary
 
 BLAME = "My parcel is late and broken"
 PRAISE = "Thanks, I love it"
-FOR_EVER = 60.0
-"""A poll interval that no test lives to see the end of."""
-
-
-class Bench:
-    """A database, what puts conversations into it, and what looks at them."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.conversations = ConversationStore(database)
-        self.queue = WorkQueue(database)
-        self.settled: list[tuple[Claimed, Outcome]] = []
-
-    async def add(self, *texts: str, lane: Lane = Lane.LIVE) -> list[str]:
-        return await self.conversations.accept([NewConversation(one) for one in texts], lane=lane)
-
-    async def find(self, id_: str) -> StoredConversation:
-        return await self.conversations.find(id_)
-
-    async def until(self, id_: str, status: str, *, within: float = 5.0) -> StoredConversation:
-        seen: list[StoredConversation] = []
-
-        async def has_status() -> bool:
-            seen[:] = [await self.find(id_)]
-            return seen[0].status == status
-
-        await eventually(has_status, within=within, what=f"{id_} {status}")
-        return seen[0]
-
-    async def run(self, statement: str, **parameters: Any) -> list[Any]:
-        def work(connection: Connection) -> list[Any]:
-            result = connection.execute(text(statement), parameters)
-            return list(result) if result.returns_rows else []
-
-        return await self.database.write(work)
-
-    async def count(self, status: str) -> int:
-        statement = "SELECT count(*) FROM conversations WHERE status = :status"
-        return int((await self.run(statement, status=status))[0][0])
-
-    async def until_attempted(self, id_: str, attempts: int) -> None:
-        """Wait until the conversation is pending again after so many attempts."""
-
-        async def is_pending_again() -> bool:
-            found = await self.find(id_)
-            return (found.status, found.attempts) == ("pending", attempts)
-
-        await eventually(is_pending_again, what=f"{id_} pending after {attempts}")
-
-    async def all_completed(self, count: int, *, within: float = 10.0) -> None:
-        async def are_completed() -> bool:
-            return await self.count("completed") == count
-
-        await eventually(are_completed, within=within)
-
-    async def due_in(self, id_: str) -> float:
-        """Seconds until the conversation may be claimed again."""
-        found = await self.run("SELECT not_before FROM conversations WHERE id = :id", id=id_)
-        return float(found[0][0]) / 1e6 - time.time()
-
-    async def make_due(self) -> None:
-        await self.run("UPDATE conversations SET not_before = 0")
-
-    async def details(self, id_: str) -> dict[str, Any]:
-        """The analyser's whole answer, as it is kept."""
-        found = await self.run(
-            "SELECT grok_analysis FROM insights WHERE conversation_id = :id", id=id_
-        )
-        return dict(json.loads(found[0][0]))
-
-    @asynccontextmanager
-    async def working(self, analyser: Analyser, **overrides: Any) -> AsyncIterator[Worker]:
-        settings = {
-            "batch_size": 10,
-            "poll_interval": FOR_EVER,
-            "max_attempts": 3,
-            "alone": True,
-            "jitter": lambda: 0.0,
-            "on_settled": lambda claimed, outcome: self.settled.append((claimed, outcome)),
-        }
-        worker = Worker(self.queue, analyser, **{**settings, **overrides})
-        worker.start()
-        try:
-            yield worker
-        finally:
-            await worker.stop(0)
-            await self.queue.drained()
 
 
 @pytest.fixture
@@ -158,11 +67,11 @@ async def client(grok: FakeGrok) -> AsyncIterator[GrokClient]:
         key=GOOD_KEY,
         base_url=grok.base_url,
         model=DEFAULT_MODEL,
-        limiter=CallLimiter(SlidingWindow(1000, 1.05)),
+        limiter=CallLimiter(SlidingWindow(1000, 1.0), Ceiling(1000)),
         concurrency=10,
         timeout=0.3,
         temperature=0.3,
-        clusters=("praise",),
+        vocabulary=Vocabulary(("praise",), closed=False),
         jitter=lambda: 0.0,
     )
     yield client
@@ -174,6 +83,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trouble is waited out in hundredths of seconds."""
     monkeypatch.setattr("sqlite_file.BUSY_TIMEOUT_SECONDS", 0.02)
     monkeypatch.setattr("batch_processor.TROUBLE_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("calling.TROUBLE_PAUSE_SECONDS", 0.02)
 
 
 # --- what an answer of Grok leads to --------------------------------------------------------------
@@ -344,16 +254,16 @@ async def test_a_text_that_is_refused_fails_alone_and_is_not_asked_again(
 ) -> None:
     grok.when_text("bad", reply)
     bad, *others = await bench.add("bad", BLAME, PRAISE)
-    async with bench.working(client):
+    async with bench.working(client) as worker:
         found = await bench.until(bad, "failed")
         for id_ in others:
             await bench.until(id_, "completed")
+        assert worker.breaker.reason is None
 
     assert (found.attempts, found.insight) == (1, None)
     assert found.last_error is not None
     assert found.last_error.startswith(error)
     assert grok.counters.texts_sent["bad"] == 1
-    assert client.blocked_reason is None
 
 
 @pytest.mark.parametrize("reply", [Reply.wrong_key(), Reply.credits_gone(), Reply.unknown_model()])
@@ -363,7 +273,7 @@ async def test_what_only_a_person_can_mend_keeps_every_conversation_pending(
     grok.default = reply
     ids = await bench.add(*["text"] * 25)
     async with bench.working(client) as worker:
-        await eventually(lambda: client.blocked_reason)
+        await eventually(lambda: worker.breaker.reason)
 
         async def all_pending() -> bool:
             return await bench.count("pending") == 25
@@ -373,10 +283,11 @@ async def test_what_only_a_person_can_mend_keeps_every_conversation_pending(
         later = await bench.add("later")
         worker.wake()
         found = [await bench.find(id_) for id_ in [*ids, *later]]
+        assert worker.bound_by == "breaker"
+        assert worker.breaker.wait_left() > 55
 
     assert {(one.status, one.attempts, one.last_error) for one in found} == {("pending", 0, None)}
     assert grok.counters.calls <= 10
-    assert client.pause_left() > 55
 
 
 async def test_an_analysis_under_way_shows_as_processing(
@@ -436,6 +347,7 @@ async def test_an_idle_bulk_lane_saves_nothing_up(bench: Bench) -> None:
         await eventually(lambda: analyser.under_way)
         await bench.add(*["bulk"] * 20, lane=Lane.BULK)
         await bench.add(*["live"] * 20)
+        worker.wake()
         analyser.let_go("first")
         await bench.all_completed(71)
 
@@ -486,7 +398,7 @@ async def test_a_pack_is_answered_in_its_order(bench: Bench) -> None:
 
 async def test_in_a_pack_each_gets_its_own_outcome(bench: Bench) -> None:
     analyser = ScriptedAnalyser(concurrency=1, pack_size=5)
-    analyser.script("refused", Refused("no"))
+    analyser.script("refused", Refused("no"), Refused("no"))
     analyser.script("unusable", *[Unusable("what?")] * 3)
     analyser.script("later", NotNow("wait"))
     ids = await bench.add("good", "refused", "unusable", "later")
@@ -496,10 +408,11 @@ async def test_in_a_pack_each_gets_its_own_outcome(bench: Bench) -> None:
 
     assert [(one.status, one.attempts) for one in found] == [
         ("completed", 1),
-        ("failed", 1),
+        ("failed", 2),  # once more alone, since another of the pack might have been meant
         ("completed", 3),
         ("completed", 1),
     ]
+    assert [call for call in analyser.calls if len(call) > 1] == [analyser.calls[0]]
 
 
 # --- when it looks --------------------------------------------------------------------------------
@@ -653,7 +566,7 @@ async def test_stopping_without_any_grace_leaves_nothing_in_processing(
 
 
 async def test_a_worker_that_was_never_started_can_be_stopped(bench: Bench) -> None:
-    worker = Worker(bench.queue, ScriptedAnalyser(), batch_size=1, poll_interval=1, max_attempts=3)
+    worker = bench.worker(ScriptedAnalyser())
 
     await asyncio.wait_for(worker.stop(grace=5), 1)
 
@@ -727,7 +640,7 @@ async def test_a_write_that_is_called_off_leaves_the_database_usable(
 ) -> None:
     await bench.add(*["text"] * 20)
     for _ in range(10):
-        claim = asyncio.create_task(bench.queue.claim(1, bulk_first=0, lease=timedelta(hours=1)))
+        claim = asyncio.create_task(claim_some(bench.database, limit=1, lease=timedelta(hours=1)))
         await asyncio.sleep(delay)
         claim.cancel()
         await asyncio.gather(claim, return_exceptions=True)
@@ -805,9 +718,9 @@ async def test_an_analyser_that_raises_spoils_no_other_call(bench: Bench) -> Non
 class _ShortAnalyser(ScriptedAnalyser):
     """Answers one text too few, the first time."""
 
-    async def analyse(self, texts: Sequence[str]) -> Any:
-        answers = await super().analyse(texts)
-        return answers[1:] if len(self.calls) == 1 else answers
+    async def analyse(self, texts: Sequence[str], **options: Any) -> Analysed:
+        reply = await super().analyse(texts, **options)
+        return reply._replace(answers=reply.answers[1:]) if len(self.calls) == 1 else reply
 
 
 async def test_an_analyser_that_leaves_one_out_is_treated_as_one_that_raises(
@@ -877,7 +790,7 @@ async def test_a_worker_that_stands_by_takes_nothing_from_the_one_that_works(
     other = Database(sqlite_url)
     assert other.become_worker()
     (id_,) = await bench.add("text")
-    await bench.queue.claim(1, bulk_first=0, lease=timedelta(seconds=-1))
+    await claim_some(bench.database, limit=1, lease=timedelta(seconds=-1))
     office = _Office(bench.database)
     async with bench.working(ScriptedAnalyser(), become_worker=office):
         await eventually(lambda: office.asked >= 10)
@@ -889,7 +802,7 @@ async def test_a_worker_that_stands_by_takes_nothing_from_the_one_that_works(
 
 async def test_at_start_the_only_worker_takes_up_what_its_forerunner_left(bench: Bench) -> None:
     ids = await bench.add("text 1", "text 2")
-    await bench.queue.claim(2, bulk_first=0, lease=timedelta(hours=1))
+    await claim_some(bench.database, limit=2, lease=timedelta(hours=1))
     with captured_log() as log:
         async with bench.working(ScriptedAnalyser()):
             for id_ in ids:
@@ -903,7 +816,7 @@ async def test_at_start_the_only_worker_takes_up_what_its_forerunner_left(bench:
 async def test_what_was_in_flight_at_three_deaths_fails(bench: Bench) -> None:
     deadly, innocent = await bench.add("deadly", "innocent")
     await bench.run("UPDATE conversations SET deaths = 2 WHERE text = 'deadly'")
-    await bench.queue.claim(2, bulk_first=0, lease=timedelta(hours=1))
+    await claim_some(bench.database, limit=2, lease=timedelta(hours=1))
     analyser = ScriptedAnalyser()
     async with bench.working(analyser):
         found = await bench.until(deadly, "failed")
@@ -918,9 +831,9 @@ async def test_one_of_several_workers_leaves_the_others_claims_alone(
 ) -> None:
     monkeypatch.setattr("batch_processor.TEND_SECONDS", 0.02)
     (theirs,) = await bench.add("theirs")
-    await bench.queue.claim(1, bulk_first=0, lease=timedelta(hours=1))
+    await claim_some(bench.database, limit=1, lease=timedelta(hours=1))
     (left,) = await bench.add("left")
-    await bench.queue.claim(1, bulk_first=0, lease=timedelta(seconds=0.2))
+    await claim_some(bench.database, limit=1, lease=timedelta(seconds=0.2))
     async with bench.working(ScriptedAnalyser(), alone=False):
         await bench.until(left, "completed")
 
@@ -964,7 +877,7 @@ async def test_under_random_faults_every_conversation_ends_with_one_insight_or_a
         Reply.content_violation(),
         Reply.refusal(),
         Reply.fenced(),
-        Reply.rate_per_second(retry_after=0),
+        Reply.rate_per_second(limit=1000, retry_after=0),
     )
     grok.fault_rate = 0.4
     await bench.add(*[f"text {number}" for number in range(60)])
@@ -1009,14 +922,16 @@ async def test_a_result_that_cannot_be_stored_fails_its_own_conversation_alone(
     bench: Bench,
 ) -> None:
     class TooDear(ScriptedAnalyser):
-        async def analyse(self, texts: Sequence[str]) -> list[Answer]:
-            answers = await super().analyse(texts)
-            return [
-                replace(answer, cost_usd_ticks=2**80)
-                if text == "dear" and isinstance(answer, Analysis)
-                else answer
-                for text, answer in zip(texts, answers, strict=True)
-            ]
+        async def analyse(self, texts: Sequence[str], **options: Any) -> Analysed:
+            reply = await super().analyse(texts, **options)
+            return reply._replace(
+                answers=[
+                    replace(answer, cost_usd_ticks=2**80)
+                    if text == "dear" and isinstance(answer, Analysis)
+                    else answer
+                    for text, answer in zip(texts, reply.answers, strict=True)
+                ]
+            )
 
     analyser = TooDear(pack_size=3)
     good, dear, last = await bench.add("good", "dear", "last")

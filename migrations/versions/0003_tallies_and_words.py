@@ -8,8 +8,8 @@ from alembic import op
 
 from store import derived, search
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 _SEQUENTIAL_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 

@@ -1,0 +1,125 @@
+"""When to stop calling, why, and when to try again. A small state machine on events and a clock.
+
+    closed ──five failures in a row, of different conversations──▶ open, probing ever more rarely
+    closed ──a reason that only a person can mend───────────────▶ open, probing once a minute
+    open   ──any answer that shows the other side at work───────▶ closed
+
+While it is open, one call at a time may be made, to see. Nothing here knows who is called.
+"""
+
+import time
+from collections.abc import Callable, Collection
+from typing import NewType
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+FAILURES_TO_OPEN = 5
+FIRST_GAPS_SECONDS = (1.0, 2.0, 4.0)
+LONGEST_GAP_SECONDS = 60.0
+GAP_OF_OUTAGE = 1 / 15
+"""After the first gaps, the next is at most this part of the time that the outage has lasted: so
+its end is noticed after a fifteenth of its length at most."""
+
+
+Begun = NewType("Begun", int)
+"""When a call began: what came of one from before the breaker opened says nothing about now, unless
+it is an answer."""
+
+
+class Breaker:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failed: set[str] = set()  # conversations since the last answer
+        self._failures = 0
+        self._reason: str | None = None
+        self._needs_a_person = False
+        self._opened_at = 0.0
+        self._next_probe_at = 0.0
+        self._probes = 0
+        self._probing = False
+        self._openings = 0
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is open; None while it is closed."""
+        return self._reason
+
+    def next_probe_seconds(self) -> float | None:
+        """None while it is closed; 0.0 while a probe is due or under way."""
+        if self._reason is None:
+            return None
+        return 0.0 if self._probing else max(0.0, self._next_probe_at - self._clock())
+
+    def wait_left(self) -> float:
+        """Seconds until a call may begin; 0.0 when it may now. The end of a probe changes it."""
+        if self._reason is None:
+            return 0.0
+        if self._probing:
+            return LONGEST_GAP_SECONDS
+        return max(0.0, self._next_probe_at - self._clock())
+
+    def begin(self) -> Begun:
+        """A call begins. Whichever method hears of its end is to be given what this gives."""
+        self._probing = self._reason is not None
+        return Begun(self._openings)
+
+    def succeeded(self) -> None:
+        """The other side answered; what it said does not matter here."""
+        self._failures = 0
+        self._failed.clear()
+        self._probing = False
+        if self._reason is not None:
+            seconds = round(self._clock() - self._opened_at, 1)
+            log.info("breaker_closed", reason=self._reason, seconds=seconds)
+            self._reason = None
+
+    def failed(self, begun: Begun, reason: str, conversations: Collection[str]) -> None:
+        """No answer, by the other side's fault or the way's."""
+        if self._reason is None:
+            if not self._failed.issuperset(conversations):
+                self._failures += 1
+            self._failed.update(conversations)
+            if self._failures >= FAILURES_TO_OPEN:
+                self._open(reason, needs_a_person=False)
+        elif begun == self._openings:
+            self._probe_again(reason)
+
+    def blocked(self, begun: Begun, reason: str) -> None:
+        """No call can succeed until a person acts."""
+        if self._reason is None or not self._needs_a_person:
+            self._open(reason, needs_a_person=True)
+        elif begun == self._openings:
+            self._probe_again(reason)
+
+    def passed_over(self, begun: Begun) -> None:
+        """A call that told nothing: held back before it left, or refused for its rate."""
+        if begun == self._openings:
+            self._probing = False
+
+    def _open(self, reason: str, *, needs_a_person: bool) -> None:
+        self._reason = reason
+        self._needs_a_person = needs_a_person
+        self._opened_at = self._clock()
+        self._openings += 1
+        self._probes = 0
+        self._schedule()
+        log.error("breaker_opened", reason=reason, next_probe_seconds=self._gap())
+
+    def _probe_again(self, reason: str) -> None:
+        self._reason = reason
+        self._probes += 1
+        self._schedule()
+
+    def _schedule(self) -> None:
+        self._probing = False
+        self._next_probe_at = self._clock() + self._gap()
+
+    def _gap(self) -> float:
+        if self._needs_a_person:
+            return LONGEST_GAP_SECONDS
+        if self._probes < len(FIRST_GAPS_SECONDS):
+            return FIRST_GAPS_SECONDS[self._probes]
+        outage = self._clock() - self._opened_at
+        return min(LONGEST_GAP_SECONDS, max(FIRST_GAPS_SECONDS[-1], outage * GAP_OF_OUTAGE))

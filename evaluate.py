@@ -1,0 +1,375 @@
+"""Measures the analyser in use against texts whose sentiment people have judged.
+
+    python evaluate.py tweets.csv
+    python evaluate.py texts.txt --labels labels.txt
+    GROK_MODEL=... python evaluate.py tweets.csv --limit 200 --json grok.json
+
+The analyser is the one that the service would run with the same settings, in this process; no
+service is needed and nothing is stored. With a GROK_KEY this costs money: begin with --limit.
+"""
+
+import argparse
+import asyncio
+import csv
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from analysers import build_analyser
+from analysis import (
+    Analyser,
+    Analysis,
+    Blocked,
+    NotNow,
+    Refused,
+    Reply,
+    TransientFailure,
+    Unusable,
+)
+from config import load_settings
+from errors import StartRefused
+from evaluation import (
+    CLASSES,
+    Judged,
+    by_language,
+    by_length,
+    calibration,
+    confusion,
+    f1,
+    measure,
+    script_of,
+    sentiment_of,
+)
+from importing.files import opened
+from importing.intake import Intake, Options
+from importing.report import Tally
+from importing.stops import GivenUp, Unfit
+from prices import TICKS_PER_USD
+
+LABEL_COLUMNS = ("airline_sentiment", "sentiment", "label", "target", "polarity")
+LANGUAGE_COLUMNS = ("lang", "language")
+TRIES = 3
+MAX_PAUSE_SECONDS = 120.0
+
+_WORDS = {
+    "neg": "negative", "negative": "negative",
+    "neu": "neutral", "neutral": "neutral",
+    "pos": "positive", "positive": "positive",
+}  # fmt: skip
+_NUMBERINGS = (
+    ("0", "1", "2"),  # TweetEval
+    ("0", "2", "4"),  # Sentiment140
+    ("-1", "0", "1"),
+)
+
+
+# --- texts and labels -----------------------------------------------------------------------------
+
+
+def load(options: argparse.Namespace) -> list[Judged]:
+    """Raises GivenUp."""
+    intake_options = Options(
+        columns={"text": options.text_column},
+        lines=options.labels is not None,
+        ignore_ids=True,
+        dates="dmy",  # they are not looked at
+        mend=not options.keep_text,
+    )
+    rows: list[tuple[str, str, str]] = []
+    with (
+        opened(options.file, options.encoding) as source,
+        closing(Intake(source, intake_options, tally=Tally(), reject=lambda *_: None)) as intake,
+    ):
+        label_column = language_column = None
+        if options.labels is None:
+            names = list(intake.names or ())
+            label_column = _column(names, options.label_column, LABEL_COLUMNS)
+            language_column = _column(names, None, LANGUAGE_COLUMNS)
+            if label_column is None:
+                raise GivenUp(
+                    f"{options.file}: no column is called {', '.join(LABEL_COLUMNS)}; say"
+                    " --label-column NAME, or --labels FILE if they are in a file beside it"
+                )
+        labels = [] if options.labels is None else _lines(options.labels)
+        for number, record in enumerate(intake.records):
+            try:
+                text = intake.reader.text_of(record)
+            except Unfit:
+                continue
+            label = labels[number] if label_column is None else record.fields.get(label_column, "")
+            language = str(record.fields.get(language_column or "", "") or "") or script_of(text)
+            rows.append((text, str(label).strip(), language))
+    names_of = _names_of({label for _, label, _ in rows}, options.mapping)
+    judged = [
+        Judged(text, names_of[label], language)
+        for text, label, language in rows
+        if label in names_of
+    ]
+    if not judged:
+        raise GivenUp(f"{options.file}: no row has a text and a label")
+    if options.limit and options.limit < len(judged):
+        judged = random.Random(options.seed).sample(judged, options.limit)
+    return judged
+
+
+def _column(names: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str | None:
+    if wanted is not None:
+        return wanted if wanted in names else None
+    return next((name for name in names if name.strip().lower() in usual), None)
+
+
+def _lines(path: str) -> list[str]:
+    """Raises GivenUp."""
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise GivenUp(f"{path}: {error.strerror}") from None
+
+
+def _names_of(labels: set[str], mapping: str | None) -> dict[str, str]:
+    """The class that each label stands for; without those that stand for none. Raises GivenUp."""
+    if mapping is not None:
+        pairs = [line.split(None, 1) for line in _lines(mapping) if line.strip()]
+        return {number: _WORDS[name.strip().lower()] for number, name in pairs}
+    words = {label: _WORDS[label.lower()] for label in labels if label.lower() in _WORDS}
+    if words:
+        return words
+    for numbers in _NUMBERINGS:
+        if labels and labels <= set(numbers):
+            return dict(zip(numbers, CLASSES, strict=True))
+    shown = ", ".join(sorted(labels)[:10])
+    raise GivenUp(f"the labels are none of {', '.join(CLASSES)}, but {shown}; say --mapping FILE")
+
+
+# --- asking ---------------------------------------------------------------------------------------
+
+Unanswered = Unusable | TransientFailure | Refused | NotNow | Blocked
+
+
+async def ask_all(
+    analyser: Analyser, judged: Sequence[Judged], on_progress: Callable[[int], None]
+) -> tuple[list[Judged], list[str], int]:
+    """With what was said; the reasons where nothing was; the cost in ticks. Raises GivenUp."""
+    size = analyser.pack_size
+    packs = [range(start, min(start + size, len(judged))) for start in range(0, len(judged), size)]
+    answered = list(judged)
+    failures: list[str] = []
+    ticks = done = 0
+    slots = asyncio.Semaphore(analyser.concurrency)
+
+    async def once(pack: Sequence[int]) -> dict[int, Unanswered]:
+        """Those that came to nothing, and why."""
+        nonlocal ticks
+        reply = await _ask_patiently(analyser, [judged[index].text for index in pack])
+        ticks += (reply.call.cost_usd_ticks or 0) if reply.call else 0
+        unanswered: dict[int, Unanswered] = {}
+        for index, answer in zip(pack, reply.answers, strict=True):
+            if isinstance(answer, Analysis):
+                answered[index] = replace(
+                    judged[index],
+                    said=sentiment_of(answer.sentiment_score),
+                    score=answer.sentiment_score,
+                    confidence=answer.confidence,
+                    reasoning=answer.reasoning,
+                )
+            else:
+                unanswered[index] = answer
+        return unanswered
+
+    async def ask(pack: range) -> None:
+        nonlocal done
+        async with slots:
+            unanswered = await once(pack)
+            for index, answer in unanswered.items():  # each alone, as the service does
+                last: Unanswered | None = answer
+                for _ in range(TRIES - 1):
+                    if isinstance(last, Refused) and len(pack) == 1:
+                        break
+                    last = (await once([index])).get(index)
+                    if last is None or isinstance(last, Refused):
+                        break
+                if last is not None:
+                    failures.append(last.reason)
+            done += len(pack)
+            on_progress(done)
+
+    async with asyncio.TaskGroup() as group:
+        for pack in packs:
+            group.create_task(ask(pack))
+    return answered, failures, ticks
+
+
+async def _ask_patiently(analyser: Analyser, texts: Sequence[str]) -> Reply:
+    """Raises GivenUp where only a person can help."""
+    paused = 0.0
+    while True:
+        if (pause := analyser.pause_left()) > 0:
+            if paused > MAX_PAUSE_SECONDS:
+                raise GivenUp("the analyser takes no calls for minutes")
+            await asyncio.sleep(pause)
+            paused += pause
+            continue
+        reply = await analyser.analyse(texts)
+        match reply.answers[0]:  # those of one call have this in common
+            case Blocked(reason):
+                raise GivenUp(f"the analyser takes no calls: {reason}")
+            case NotNow(reason):
+                if paused > MAX_PAUSE_SECONDS:
+                    raise GivenUp(f"the analyser takes no calls: {reason}")
+                await asyncio.sleep(1.0)
+                paused += 1.0
+            case _:
+                return reply
+
+
+# --- the report -----------------------------------------------------------------------------------
+
+
+def figures(judged: Sequence[Judged], failures: Sequence[str]) -> dict[str, Any]:
+    bins, error = calibration(judged)
+    return {
+        "overall": asdict(measure("all", judged)),
+        "classes": {name: asdict(_class(judged, name)) for name in CLASSES},
+        "confusion": confusion(judged),
+        "by_language": [asdict(each) for each in by_language(judged)],
+        "by_length": [asdict(each) for each in by_length(judged)],
+        "calibration": {"error": error, "bins": [asdict(each) for each in bins]},
+        "without_answer": len(failures),
+        "reasons": sorted(set(failures))[:10],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    count: int
+    precision: float
+    recall: float
+    f1: float | None
+
+
+def _class(judged: Sequence[Judged], name: str) -> ClassFigures:
+    labelled = [each for each in judged if each.label == name]
+    said = [each for each in judged if each.said == name]
+    right = sum(each.is_right for each in labelled)
+    return ClassFigures(
+        len(labelled),
+        right / len(said) if said else 0.0,
+        right / len(labelled) if labelled else 0.0,
+        f1(judged, name),
+    )
+
+
+def show(found: dict[str, Any]) -> None:
+    overall = found["overall"]
+    print(f"{found['file']}: {overall['count']:,} texts, analyser {found['analyser']}"
+          f" ({found['model']})")  # fmt: skip
+    print(f"  accuracy  {overall['accuracy']:.3f}  (95 %: {overall['low']:.3f} to"
+          f" {overall['high']:.3f})\n  macro-F1  {overall['macro_f1']:.3f}")  # fmt: skip
+    print(f"  cost      {found['cost_usd']:.4f} USD, {found['seconds']:.1f} s")
+    if found["without_answer"]:
+        reasons = "; ".join(found["reasons"])
+        print(f"  without an answer, counted as wrong: {found['without_answer']} ({reasons})")
+    print("\nLabelled    said negative   neutral  positive      none  precision recall     F1")
+    for name in CLASSES:
+        row, each = found["confusion"][name], found["classes"][name]
+        counts = "".join(f"{row[said]:10,}" for said in (*CLASSES, "none"))
+        score = "-" if each["f1"] is None else f"{each['f1']:.3f}"
+        print(f"{name:14}{counts}     {each['precision']:.3f}  {each['recall']:.3f}  {score:>5}")
+    for title, slices in (
+        ("By language or script", found["by_language"]),
+        ("By length in characters", found["by_length"]),
+    ):
+        print(f"\n{title:26} texts  accuracy  macro-F1")
+        for each in slices:
+            print(f"  {each['name']:22} {each['count']:7,}  {each['accuracy']:8.3f}"
+                  f"  {each['macro_f1']:8.3f}")  # fmt: skip
+    print(f"\nConfidence      texts  mean confidence  accuracy    (expected calibration error"
+          f" {found['calibration']['error']:.3f})")  # fmt: skip
+    for each in found["calibration"]["bins"]:
+        print(f"  {each['low']:.1f}-{each['high']:.1f}   {each['count']:10,}"
+              f"  {each['confidence']:15.3f}  {each['accuracy']:8.3f}")  # fmt: skip
+
+
+def write_mistakes(path: str, judged: Sequence[Judged]) -> None:
+    """The surest first. Raises OSError."""
+    wrong = sorted((one for one in judged if not one.is_right), key=lambda one: -one.confidence)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", "said", "score", "confidence", "text", "reasoning"])
+        for each in wrong:
+            writer.writerow(
+                [each.label, each.said, each.score, each.confidence, each.text, each.reasoning]
+            )
+
+
+async def evaluate(options: argparse.Namespace, analyser: Analyser) -> dict[str, Any]:
+    """Raises GivenUp, OSError."""
+    judged = load(options)
+    started = time.monotonic()
+
+    def on_progress(done: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done:,} of {len(judged):,}", end="", file=sys.stderr, flush=True)
+
+    try:
+        judged, failures, ticks = await ask_all(analyser, judged, on_progress)
+    except* GivenUp as group:
+        raise group.exceptions[0] from None
+    finally:
+        if sys.stderr.isatty():
+            print("\r", end="", file=sys.stderr)
+    if options.mistakes:
+        write_mistakes(options.mistakes, judged)
+    return {
+        "file": options.file,
+        "analyser": analyser.name,
+        "model": analyser.model,
+        "seconds": time.monotonic() - started,
+        "cost_usd": ticks / TICKS_PER_USD,
+        **figures(judged, failures),
+    }
+
+
+def main(argv: Sequence[str], *, analyser: Analyser | None = None) -> int:
+    """0 done, 1 not; `analyser` stands in for the one that the settings ask for."""
+    parser = argparse.ArgumentParser(description="Measure the analyser on labelled texts.")
+    add = parser.add_argument
+    add("file", help="a CSV or JSON with texts and labels; with --labels a text in each line")
+    add("--labels", metavar="FILE", help="the labels, one in each line")
+    add("--mapping", metavar="FILE", help="lines such as: 0 negative")
+    add("--text-column", metavar="NAME")
+    add("--label-column", metavar="NAME", help=f"one of {', '.join(LABEL_COLUMNS)} is found")
+    add("--encoding", help="as for ingest_data.py")
+    add("--keep-text", action="store_true", help="do not undo &amp;, â€™ and the like first")
+    add("--limit", type=int, metavar="N", help="only so many, drawn at random")
+    add("--seed", type=int, default=1, help="of the draw (1)")
+    add("--json", metavar="FILE", help="also write all figures there")
+    add("--mistakes", metavar="FILE", help="write what it got wrong there, the surest first")
+    options = parser.parse_args(argv)
+
+    async def run() -> dict[str, Any]:
+        used = analyser or build_analyser(load_settings())
+        try:
+            return await evaluate(options, used)
+        finally:
+            await used.aclose()
+
+    try:
+        found = asyncio.run(run())
+        if options.json:
+            Path(options.json).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    except (GivenUp, StartRefused, OSError) as error:
+        print(f"Stopped: {error}", file=sys.stderr)
+        return 1
+    show(found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,195 @@
+"""Opens whatever people have: plain or gzipped, in any usual encoding, or standard input.
+
+A file is read twice: all its bytes tell which encoding it is in, then its lines are given one by
+one. Memory does not grow with the file.
+"""
+
+import codecs
+import gzip
+import io
+import os
+import re
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from importing.stops import GivenUp
+from importing.texts import mend_misread
+
+HEAD_BYTES = 1024 * 1024
+SAMPLE_BYTES = 256 * 1024
+HEAD_LINES = 20
+MAX_LINE = 4 * 1024 * 1024
+"""Characters. What is longer is no row of tweets; its row is rejected."""
+
+_BOMS = (
+    (b"\xef\xbb\xbf", "utf-8"),
+    (b"\xff\xfe\x00\x00", "utf-32-le"),
+    (b"\x00\x00\xfe\xff", "utf-32-be"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+)
+_OTHER_KINDS = (
+    (b"PK\x03\x04", "is a zip archive or an Excel workbook: unpack it, or save it as CSV (UTF-8)"),
+    (b"\xd0\xcf\x11\xe0", "is an old Excel workbook: save it as CSV (UTF-8)"),
+    (b"PAR1", "is a Parquet file: export it as CSV or NDJSON"),
+    (b"%PDF", "is a PDF"),
+    (b"SQLite format 3", "is a database: export its table as CSV"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd: unpack it first"),
+    (b"BZh", "is compressed with bzip2: unpack it first"),
+    (b"\xfd7zXZ", "is compressed with xz: unpack it first"),
+)
+
+_MULTI_BYTE = re.compile(  # UTF-8 as it should be, or broken off
+    rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{1,2}|[\xf0-\xf4][\x80-\xbf]{1,3}"
+)
+_HIGH = re.compile(rb"[\x80-\xff]+")
+_WESTERN = frozenset("àâäáãåæçèéêëìíîïñòóôöõøùúûüÿœßÉÖÄÜÇ“”‘’„‚–—…•€£¥©®™°´«»¿¡ ")
+_LEGACY = ("cp1252", "mac_roman")
+
+
+@dataclass(slots=True)
+class Source:
+    """An opened file of text. `head` is its first lines, `size` its bytes on disk."""
+
+    name: str
+    lines: Iterator[str]
+    head: list[str]
+    encoding: str
+    size: int
+    _raw: BinaryIO
+
+    def position(self) -> int:
+        """Bytes of it that have been read."""
+        return self._raw.tell()
+
+
+@contextmanager
+def opened(path: str, encoding: str | None) -> Iterator[Source]:
+    """`path` "-" is standard input. Raises GivenUp where there is nothing that could be read."""
+    name = "standard input" if path == "-" else path
+    try:
+        with _seekable(path) as raw:
+            first = _unpacked(raw).read(HEAD_BYTES)
+            _check_kind(name, first)
+            found = encoding or _by_signature(first) or _judge(name, _unpacked(raw))
+            size = raw.seek(0, os.SEEK_END)
+            yield _as_text(name, raw, size, first, found)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise GivenUp(f"{name}: the gzip file is damaged or breaks off: {error}") from None
+    except OSError as error:
+        raise GivenUp(f"{name}: {error.strerror or error}") from None
+
+
+@contextmanager
+def _seekable(path: str) -> Iterator[BinaryIO]:
+    """The file; what cannot be read twice goes to a temporary one first."""
+    with sys.stdin.buffer if path == "-" else open(path, "rb") as raw:
+        if raw.seekable():
+            yield raw
+            return
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(raw, copy)
+            yield copy
+
+
+def _unpacked(raw: BinaryIO) -> BinaryIO:
+    """From its start."""
+    raw.seek(0)
+    magic = raw.read(2)
+    raw.seek(0)
+    return gzip.GzipFile(fileobj=raw) if magic == b"\x1f\x8b" else raw  # type: ignore[return-value]
+
+
+def _check_kind(path: str, head: bytes) -> None:
+    if not head:
+        raise GivenUp(f"{path}: is empty")
+    for magic, what in _OTHER_KINDS:
+        if head.startswith(magic):
+            raise GivenUp(f"{path}: {what}")
+    start = head[:4096]
+    strange = sum(byte < 9 or 13 < byte < 32 for byte in start if byte)
+    if strange > len(start) // 20 and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise GivenUp(f"{path}: is not text. Export it as CSV, TSV, JSON or NDJSON")
+
+
+# --- encodings ------------------------------------------------------------------------------------
+
+
+def _by_signature(head: bytes) -> str | None:
+    """By its byte order mark, or by where the zero bytes of ASCII in UTF-16 are."""
+    for bom, encoding in _BOMS:
+        if head.startswith(bom):
+            return encoding
+    start = head[:4096]
+    if start[1::2].count(0) > len(start) // 5 and not start[0::2].count(0):
+        return "utf-16-le"
+    if start[0::2].count(0) > len(start) // 5 and not start[1::2].count(0):
+        return "utf-16-be"
+    return None
+
+
+def _judge(name: str, file: BinaryIO) -> str:
+    """UTF-8, also with some broken bytes; else the Western encoding that makes sense of it."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    high = multi_byte = 0
+    sample = b""
+    while chunk := file.read(HEAD_BYTES):
+        try:
+            decoder.decode(chunk)
+        except UnicodeDecodeError:
+            decoder.reset()
+            high += sum(map(len, _HIGH.findall(chunk)))
+            multi_byte += sum(map(len, _MULTI_BYTE.findall(chunk)))
+            if len(sample) < SAMPLE_BYTES:
+                sample += b"\n".join(line for line in chunk.splitlines() if _HIGH.search(line))
+    if multi_byte * 2 >= high:
+        return "utf-8"
+    senses = {name: _sense(sample[:SAMPLE_BYTES].decode(name, "replace")) for name in _LEGACY}
+    best = max(senses, key=senses.__getitem__)
+    if senses[best] <= 0:
+        raise GivenUp(
+            f"{name}: is neither UTF-8 nor a Western encoding. Say which it is, for example"
+            " --encoding shift_jis, gb18030, cp1251 or cp1256"
+        )
+    return best
+
+
+def _sense(text: str) -> int:
+    """Above 0 where most of what is not ASCII could be European writing."""
+    foreign = [letter for letter in mend_misread(text)[0] if letter > "\x7f"]
+    return sum(1 if letter in _WESTERN or letter > "\u2fff" else -1 for letter in foreign)
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+
+def _as_text(name: str, raw: BinaryIO, size: int, first: bytes, encoding: str) -> Source:
+    """Lines end in LF, or in CR where the file has no LF; each is given with its end."""
+    try:
+        start = first.decode(encoding, "replace").lstrip("\ufeff")
+    except LookupError:
+        raise GivenUp(f"there is no encoding called {encoding}") from None
+    ending = "\r" if "\r" in start and "\n" not in start else "\n"
+    text = io.TextIOWrapper(
+        _unpacked(raw), encoding=encoding, errors="surrogateescape", newline=ending
+    )
+    return Source(name, _lines(name, text), start.split(ending)[:HEAD_LINES], encoding, size, raw)
+
+
+def _lines(name: str, text: io.TextIOWrapper) -> Iterator[str]:
+    """Raises GivenUp where the file breaks off."""
+    first = True
+    try:
+        while line := text.readline(MAX_LINE):
+            yield line.removeprefix("\ufeff") if first else line
+            first = False
+    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeError, OSError) as error:
+        raise GivenUp(f"{name}: cannot be read any further: {error}") from None
+    finally:
+        text.detach()  # the file belongs to who has opened it

@@ -1,0 +1,195 @@
+"""One file, understood: which form and columns it has is decided by its first records, and shown;
+then its rows come out as items to be sent, and each row that does not is accounted for."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+
+from importing import json_files
+from importing.columns import Columns, Ids, Reading, recognise
+from importing.delimited import Delimited
+from importing.files import Source
+from importing.records import PassedOver, Record
+from importing.report import Tally
+from importing.rows import Item, Row, RowReader, identify, to_item
+from importing.seen import Seen
+from importing.stops import GivenUp, Unfit
+from importing.threads import Threads
+from importing.times import Dates, Order
+
+HEAD_RECORDS = 1000
+MAX_TEXT = 10_000
+"""The service's default; where it differs, the service says so."""
+_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As the user has them. `columns` has names or numbers, by what they hold."""
+
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    delimiter: str | None = None
+    header: bool = True
+    lines: bool = False
+    dates: Order | None = None
+    ignore_ids: bool = False
+    mend: bool = True
+    conversations: bool = False
+    max_text: int | None = None
+
+
+class Intake:
+    """`names` are the columns of a delimited file, None for JSON; `reject` hears of bad rows."""
+
+    def __init__(
+        self,
+        source: Source,
+        options: Options,
+        *,
+        tally: Tally,
+        reject: Callable[[Record, str], None],
+    ) -> None:
+        """Reads the first records. Raises GivenUp where it would load nothing, or nonsense."""
+        self.source, self.options, self.tally, self._reject = source, options, tally, reject
+        self.passed_over = PassedOver()
+        self.names: Sequence[str] | None = None
+        self.delimiter = ","
+        known_as = ""
+        records: Iterator[Record]
+        if options.lines:
+            records = (Record(n, {"text": line.rstrip()}) for n, line in enumerate(source.lines, 1))
+        elif json_files.looks_like_json(source.head):
+            records = json_files.read(source, self.passed_over)
+        else:
+            delimited = Delimited(
+                source,
+                delimiter=options.delimiter,
+                header=options.header,
+                passed_over=self.passed_over,
+            )
+            self.names, self.delimiter = delimited.names, delimited.delimiter
+            known_as = delimited.known_as
+            records = iter(delimited)
+        head = list(islice(records, HEAD_RECORDS))
+        self.records = chain(head, records)
+        self.reading = self._understand(head)
+        self.known_as = known_as or self.reading.columns.known_as
+        max_text = options.max_text or (MAX_TEXT if options.conversations else None)
+        self.reader = RowReader(
+            self.reading, mend=options.mend, use_ids=not options.ignore_ids, max_text=max_text
+        )
+        self._seen = Seen()
+        self._threads = Threads(max_text=max_text or MAX_TEXT) if options.conversations else None
+        self.links = self._threads.links if self._threads else None
+
+    def close(self) -> None:
+        self._seen.close()
+        if self._threads:
+            self._threads.close()
+
+    @property
+    def ids_shared(self) -> int:
+        return self._seen.ids_shared
+
+    # --- what it is ---------------------------------------------------------------------------
+
+    def _understand(self, head: list[Record]) -> Reading:
+        good = [record.fields for record in head if not record.problem]
+        name, options = self.source.name, self.options
+        if self.names is None and not good:
+            raise GivenUp(f"{name}: holds no JSON object")
+        names = self.names or list(dict.fromkeys(chain.from_iterable(good)))
+        columns = recognise(name, names, options.columns)
+        ids, dates = Ids(), Dates(options.dates)
+        if columns.id and not options.ignore_ids:
+            for fields in good:
+                ids.learn(fields.get(columns.id))
+            if ids.ruined:
+                raise GivenUp(
+                    f"{name}: most ids in {columns.id} lost their digits in a spreadsheet (such as"
+                    f" {ids.example}), so that they tell no tweet from another. Take the file as it"
+                    " was before the spreadsheet, or load it with --ignore-ids: rows are then told"
+                    " apart by author, time and text"
+                )
+        values = [str(fields.get(columns.time) or "") for fields in good] if columns.time else []
+        self._example = next(filter(None, values), "")
+        for value in values:
+            dates.learn(value)
+        if undecided := next((value for value in values if dates.undecided(value)), None):
+            raise GivenUp(
+                f"{name}: {undecided} in {columns.time} is two days, and the first rows do not"
+                " tell which. Say --dates dmy (day first) or --dates mdy (month first)"
+            )
+        if options.conversations:
+            _check_links(name, columns, ignore_ids=options.ignore_ids)
+        return Reading(columns, ids, dates)
+
+    def plan(self) -> Iterator[str]:
+        """What was understood, for people."""
+        columns, dates = self.reading.columns, self.reading.dates
+        form = "a text in each line" if self.options.lines else "JSON"
+        if self.names is not None:
+            form = f"CSV with {_DELIMITER_NAMES.get(self.delimiter, repr(self.delimiter))}"
+        known_as = f": {self.known_as}" if self.known_as else ""
+        yield f"{self.source.name} ({form}, {self.source.encoding}){known_as}"
+        yield f"  text       {columns.text}"
+        yield f"  author     {columns.author or 'none'}"
+        if columns.time is None:
+            yield "  timestamp  none: each row gets the time at which it is loaded"
+        else:
+            order = f", {dates.describe()}" if dates.describe() else ""
+            yield f"  timestamp  {columns.time}{order}{self._shown_example()}"
+        if columns.id and self.options.ignore_ids:
+            yield f"  id         {columns.id} is not used"
+        else:
+            yield f"  id         {columns.id or 'none'}"
+        if self.options.conversations:
+            yield f"  thread     {columns.thread or columns.parent}"
+        taken = {columns.text, columns.author, columns.time}
+        others = [name for name in self.names or () if name not in taken]
+        if others:
+            yield f"  raw_data   {', '.join(others)}"
+
+    def _shown_example(self) -> str:
+        if not self._example:
+            return ""
+        try:
+            return f" ({self._example} is {self.reading.dates.read(self._example)})"
+        except Unfit:
+            return ""
+
+    # --- what comes out -----------------------------------------------------------------------
+
+    def items(self) -> Iterator[Item]:
+        """What is to be sent. All other rows are in the tally, or were handed to `reject`."""
+        for record in self.records:
+            self.tally.read += 1
+            try:
+                row = self.reader.read(record)
+                if item := self._take(row):
+                    yield item
+            except Unfit as unfit:
+                self._reject(record, str(unfit))
+        if self._threads:
+            yield from self._threads.items()
+
+    def _take(self, row: Row) -> Item | None:
+        """Raises Unfit."""
+        within = (row.thread or "") if self._threads else ""
+        digest = identify(row, self._seen, within=within)
+        if digest is None:
+            self.tally.duplicates += 1
+        elif self._threads:
+            self._threads.add(row, digest)
+        else:
+            return to_item(row, digest)
+        return None
+
+
+def _check_links(name: str, columns: Columns, *, ignore_ids: bool) -> None:
+    if columns.thread or (columns.id and columns.parent and not ignore_ids):
+        return
+    raise GivenUp(
+        f"{name}: --conversations needs a column for the thread, or one for the id and one for what"
+        " is replied to; name them with --thread-column, --id-column and --parent-column"
+    )

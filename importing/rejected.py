@@ -1,0 +1,87 @@
+"""The rows that could not be taken, in a file like their own, to be mended and loaded again.
+
+Two columns come first, the line and the reason; they are passed over when the file is loaded.
+The file is written in the end and never over another one that somebody may be mending.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from importing.records import Record
+from importing.rows import LINE_COLUMN, REASON_COLUMN
+
+_OWN = (LINE_COLUMN, REASON_COLUMN)
+
+
+class RejectedRows:
+    """Kept in a temporary file until `write`. `names` is None for JSON."""
+
+    def __init__(self, path: Path, names: Sequence[str] | None, delimiter: str = ",") -> None:
+        self._path, self._names = path, None if names is None else _others(names)
+        self._bytes: Any = tempfile.TemporaryFile()  # noqa: SIM115  # `close` ends it
+        self._file = io.TextIOWrapper(
+            self._bytes, encoding="utf-8", errors="surrogateescape", newline=""
+        )
+        self._csv = csv.writer(self._file, delimiter=delimiter, lineterminator="\n")
+        self.count = 0
+        if self._names is not None:
+            self._csv.writerow([*_OWN, *self._names])
+
+    def add(self, record: Record, reason: str) -> None:
+        self.count += 1
+        if self._names is None:
+            fields = {name: value for name, value in record.fields.items() if name not in _OWN}
+            row = {LINE_COLUMN: record.line, REASON_COLUMN: reason, **fields}
+            self._file.write(json.dumps(row) + "\n")
+            return
+        cells = [record.fields.get(name, "") for name in self._names]
+        self._csv.writerow([record.line, reason, *cells, *record.surplus])
+
+    def write(self) -> Path | None:
+        """Where they are now; None where there are none. Raises OSError."""
+        if not self.count:
+            return None
+        self._file.flush()
+        for number in range(1, 1000):
+            path = self._path if number == 1 else _numbered(self._path, number)
+            if not path.exists():
+                partial = path.with_name(path.name + ".part")
+                self._bytes.seek(0)
+                with partial.open("wb") as file:
+                    shutil.copyfileobj(self._bytes, file)
+                partial.replace(path)
+                return path
+            if self._is_in(path):
+                return path
+        raise OSError("there are 1,000 files of rejected rows already")
+
+    def _is_in(self, path: Path) -> bool:
+        self._bytes.seek(0)
+        with path.open("rb") as file:
+            there = hashlib.file_digest(file, "sha256").digest()
+        return there == hashlib.file_digest(self._bytes, "sha256").digest()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _others(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name not in _OWN]
+
+
+def default_path(source: str, *, is_json: bool) -> Path:
+    ending = "ndjson" if is_json else "csv"
+    if source == "-":
+        return Path(f"stdin.rejected.{ending}")
+    return Path(f"{source}.rejected.{ending}")

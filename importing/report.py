@@ -1,0 +1,201 @@
+"""What is shown to the person who waits: the plan, the progress, the account in the end."""
+
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tqdm import tqdm
+
+from importing.records import PassedOver, Record
+from importing.threads import Links
+
+_SHOWN_LINES = 8
+_SECONDS_BETWEEN_LINES = 5.0
+
+# What an analysis with Grok takes, for the estimate before anything is sent.
+TOKENS_PER_CALL = 185 + 400
+"""xAI's own hidden ones, and our prompt."""
+CHARACTERS_PER_TOKEN = 4
+TOKENS_OUT_PER_CONVERSATION = 80
+USD_PER_MILLION_IN, USD_PER_MILLION_OUT = 1.25, 2.50
+PACK_SIZE, CALLS_PER_SECOND = 10, 10
+
+
+@dataclass(slots=True)
+class Tally:
+    """Where each row has gone. `known` are among the duplicates."""
+
+    read: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    known: int = 0
+    rejected: int = 0
+    conversations: int = 0
+    characters: int = 0
+    first_time: str | None = None
+    last_time: str | None = None
+    reasons: Counter[str] = field(default_factory=Counter)
+    lines: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def unsent(self) -> int:
+        """Read, and then it had to stop."""
+        return self.read - self.accepted - self.duplicates - self.rejected
+
+    def reject(self, record: Record, reason: str) -> None:
+        self.rejected += 1
+        group = _group(reason)
+        self.reasons[group] += 1
+        lines = self.lines.setdefault(group, [])
+        if len(lines) <= _SHOWN_LINES:
+            lines.append(record.line)
+
+    def span(self, moment: str | None) -> None:
+        if moment is not None:
+            self.first_time = min(self.first_time or moment, moment)
+            self.last_time = max(self.last_time or moment, moment)
+
+
+def _group(reason: str) -> str:
+    """Without what is particular to the row."""
+    return re.sub(r"(?<=[a-z]): .*| \S*\d\S{3,}(?= (was|lost|is two))", "", reason)
+
+
+# --- the account ----------------------------------------------------------------------------------
+
+
+def account(
+    tally: Tally,
+    mended: Counter[str],
+    passed_over: PassedOver,
+    links: Links | None,
+    *,
+    ids_shared: int = 0,
+    sent: bool = True,
+) -> Iterable[str]:
+    """All that became of the file, the sum of it in the last line."""
+    for what, count in mended.most_common():
+        yield f"{_many(count, 'text')} {what}"
+    if ids_shared:
+        rows = _many(ids_shared, "row")
+        yield f"{rows} with the id of an earlier one and another text: all are kept"
+    if tally.known:
+        yield (
+            f"{_many(tally.known, 'duplicate')} that the service has already, with other details"
+            " beside the text: it keeps what it has"
+        )
+    if passed_over.blank:
+        yield f"{_many(passed_over.blank, 'blank row')} passed over"
+    if passed_over.headers:
+        yield f"{_many(passed_over.headers, 'repeated header')} passed over"
+    if links:
+        yield from _account_of_links(links)
+    if tally.rejected:
+        yield "Rejected:"
+        width = max(len(f"{count:,}") for count in tally.reasons.values())
+        for reason, count in tally.reasons.most_common():
+            lines = tally.lines[reason]
+            shown = ", ".join(map(str, lines[:_SHOWN_LINES])) + ", ..." * (count > _SHOWN_LINES)
+            yield f"  {count:{width},}  {reason} (line{'s' * (count > 1)} {shown})"
+    yield (
+        f"{tally.read:,} rows read: {tally.accepted:,} {'accepted' if sent else 'good'},"
+        f" {tally.duplicates:,} duplicates, {tally.rejected:,} rejected"
+        + f", {tally.unsent:,} not sent" * bool(tally.unsent)
+        + "."
+    )
+
+
+def _account_of_links(links: Links) -> Iterable[str]:
+    yield f"{_many(links.threads, 'thread')}, of which {links.alone:,} are a single message"
+    if links.orphans:
+        yield (
+            f"{_many(links.orphans, 'message')} to which the answered one is missing"
+            f" ({links.missing:,} are not in the file): answers to the same one are a thread"
+        )
+    if links.cycles:
+        yield f"{_many(links.cycles, 'chain')} cut that answered itself"
+    if links.older:
+        yield f"{_many(links.older, 'message')} older than what it answers"
+    if links.cut:
+        yield f"{_many(links.cut, 'thread')} too long for one conversation, cut into several"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def estimate(tally: Tally, stats: Any) -> str:
+    """Of the analysis. `stats` is what /api/v1/stats answers, None where nobody does."""
+    count = tally.conversations
+    analyser = stats.get("analyser", {}).get("name") if isinstance(stats, dict) else None
+    if analyser == "offline":
+        return f"{_many(count, 'conversation')} to send, analysed offline: no calls to Grok."
+    calls = -(-count // PACK_SIZE)
+    tokens_in = calls * TOKENS_PER_CALL + tally.characters / CHARACTERS_PER_TOKEN
+    usd = (
+        tokens_in * USD_PER_MILLION_IN + count * TOKENS_OUT_PER_CONVERSATION * USD_PER_MILLION_OUT
+    ) / 1e6
+    time_taken = duration(calls / CALLS_PER_SECOND)
+    return (
+        f"{_many(count, 'conversation')} to send. With Grok: about {_many(calls, 'call')} of"
+        f" {PACK_SIZE}, {usd:,.2f} USD, {time_taken} at {CALLS_PER_SECOND} calls a second"
+        f"{'' if stats else ' (the service does not answer: by its defaults)'}."
+    )
+
+
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+class Progress:
+    """On a terminal a bar, otherwise a line every few seconds. Goes to standard error."""
+
+    def __init__(self, total_bytes: int, *, name: str, tally: Tally) -> None:
+        self._total, self._tally = max(1, total_bytes), tally
+        self._started = self._told = time.monotonic()
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                total=total_bytes,
+                desc=name,
+                bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}{remaining} left",
+                leave=False,
+            )
+
+    def update(self, bytes_read: int) -> None:
+        now = time.monotonic()
+        if self._bar is None and now - self._told < _SECONDS_BETWEEN_LINES:
+            return
+        self._told = now
+        tally = self._tally
+        done = tally.accepted + tally.duplicates + tally.rejected
+        rate = done / max(0.001, now - self._started)
+        figures = f"{tally.accepted:,} accepted, {tally.rejected:,} rejected, {rate:,.0f} rows/s, "
+        if self._bar is not None:
+            self._bar.postfix = figures
+            self._bar.update(bytes_read - self._bar.n)
+            return
+        share = min(1.0, bytes_read / self._total)
+        left = (now - self._started) * (1 - share) / share if share else 0.0
+        self.say(f"{share:4.0%}  {figures}{duration(left)} left")
+
+    def say(self, line: str) -> None:
+        if self._bar is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._bar.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

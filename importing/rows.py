@@ -1,0 +1,231 @@
+"""From a record to what is sent for it, or to the reason why nothing can be.
+
+A row's idempotency key follows from its content, so that loading it again stores nothing:
+
+- with an id: the id and the text. The same tweet exported again, with other counts beside it, is
+  the same; two files that number their rows 1, 2, 3 do not get in each other's way;
+- without: author, time and text;
+- with neither an id nor both of author and time nothing tells two equal rows apart ("thanks!", by
+  anybody): they are kept, and the key has the row's content and how often it came before.
+
+A key begins with the id or the time. Files are mostly in the order of those, so that the keys of a
+batch lie side by side in the service's index: storing it costs half of what hashes alone would.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from importing import texts
+from importing.columns import Reading
+from importing.records import Record
+from importing.seen import Seen
+from importing.stops import Unfit
+
+LINE_COLUMN, REASON_COLUMN = "import_line", "import_reason"
+"""In a file of rejected rows, in front of the row's own columns."""
+
+
+_CUT_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|#\d+)$")
+
+
+@dataclass(slots=True)
+class Row:
+    """`time` is ISO 8601 in UTC. `raw_data` is what goes along, None where there is nothing."""
+
+    record: Record
+    text: str
+    author: str | None
+    time: str | None
+    id: str | None
+    parent: str | None
+    thread: str | None
+    inbound: bool | None
+    raw_data: dict[str, Any] | None
+
+
+class RowReader:
+    """Reads the records of one file. `mended` counts what was undone, `times_missing` rows."""
+
+    def __init__(
+        self, reading: Reading, *, mend: bool, use_ids: bool, max_text: int | None
+    ) -> None:
+        columns = reading.columns
+        self._columns, self._ids, self._dates = columns, reading.ids, reading.dates
+        self._id = columns.id if use_ids else None
+        self._aside = {columns.text, columns.author, columns.time, LINE_COLUMN, REASON_COLUMN}
+        self._mend = mend
+        self.max_text = max_text
+        self.mended: Counter[str] = Counter()
+        self.without_time = 0
+
+    def read(self, record: Record) -> Row:
+        """Raises Unfit."""
+        if record.problem:
+            raise Unfit(record.problem)
+        columns = self._columns
+        fields = self._storable(record.fields)
+        text, given, mends = self._text(fields)
+        author = _string(fields.get(columns.author)) if columns.author else None
+        time = self._dates.read(_string(fields.get(columns.time)) or "") if columns.time else None
+        raw_data = {
+            name: value
+            for name, value in fields.items()
+            if name not in self._aside and value not in ("", None)
+        }
+        if mends:
+            self.mended.update(mends)
+            raw_data[columns.text] = given
+        self.without_time += time is None
+        row = Row(record, text, author, time, None, None, None, None, raw_data or None)
+        if self._id:
+            row.id = self._ids.read(fields.get(self._id))
+            if columns.parent:
+                row.parent = self._parent(fields.get(columns.parent))
+        if columns.thread:
+            row.thread = _string(fields.get(columns.thread))
+        if columns.inbound:
+            row.inbound = _truth(fields.get(columns.inbound))
+        return row
+
+    def text_of(self, record: Record) -> str:
+        """Raises Unfit."""
+        return self._text(self._storable(record.fields))[0]
+
+    def _text(self, fields: dict[str, Any]) -> tuple[str, str, list[str]]:
+        """As it was meant, as it was given, and what was undone. Raises Unfit."""
+        given = fields.get(self._columns.text)
+        if isinstance(given, dict | list):
+            raise Unfit("the text is not text")
+        given = "" if given is None else str(given)
+        text, mends = texts.mend(given) if self._mend else (given, [])
+        text = text.strip()
+        if not text:
+            raise Unfit("the text is empty")
+        if not (text.isascii() and text.isprintable()) and texts.is_blank(text):
+            raise Unfit("the text is empty but for signs that nobody can see")
+        if _CUT_ENTITY.search(text):
+            raise Unfit("the text breaks off in an HTML entity: something has split it at a ;")
+        if self.max_text is not None and len(text) > self.max_text:
+            raise Unfit(f"text: must be at most {self.max_text} characters")
+        return text, given, mends
+
+    def _parent(self, value: object) -> str | None:
+        """A link that cannot be read is none: the row itself is good."""
+        try:
+            parent = self._ids.read(value)
+        except Unfit:
+            return None
+        return None if parent in ("0", "-1") else parent
+
+    def _storable(self, fields: dict[str, Any]) -> dict[str, Any]:
+        try:
+            together = "".join(fields.values())
+        except TypeError:  # JSON, where values are of all kinds
+            together = json.dumps(fields, ensure_ascii=False)
+            if "\\u0000" in together:
+                together += "\x00"
+        if not texts.storable(together)[1]:
+            return fields
+        self.mended[texts.UNREADABLE] += 1
+        return {texts.storable(name)[0]: _storable(value) for name, value in fields.items()}
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return texts.storable(value)[0]
+    if isinstance(value, list):
+        return [_storable(each) for each in value]
+    if isinstance(value, dict):
+        return {texts.storable(name)[0]: _storable(each) for name, each in value.items()}
+    return value
+
+
+def _string(value: object) -> str | None:
+    """Of a cell or a JSON value; None where it is blank."""
+    if value is None:
+        return None
+    return str(value).strip() or None
+
+
+def _truth(value: object) -> bool | None:
+    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
+
+
+# --- what is sent ---------------------------------------------------------------------------------
+
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(slots=True)
+class Item:
+    """One conversation to be sent: its JSON, and the records that it is made of."""
+
+    json: bytes
+    records: list[Record]
+    text_length: int
+    time: str | None
+
+
+def identify(row: Row, seen: Seen, *, within: str = "") -> bytes | None:
+    """What the row's key is made of; None where the same row came before in this import.
+
+    One thread's message is not another's: `within` is the thread, where threads are put together.
+    """
+    if row.id is not None:
+        digest = digest_of("id", row.id, row.text)
+        return digest if seen.is_new_with_id(f"{within}/{row.id}", digest) else None
+    if row.author is not None and row.time is not None:
+        digest = digest_of("said", row.author, row.time, row.text)
+        return digest if seen.is_new(digest) else None
+    digest = digest_of("row", row.text, row.author, row.time, row.raw_data)
+    return digest_of("nth", digest.hex(), seen.times_before(digest))
+
+
+def to_item(row: Row, digest: bytes) -> Item:
+    """The row as a conversation of its own. Raises Unfit."""
+    key = make_key(row.id or row.time, digest)
+    return make_item(
+        [row.record], key, row.text, author=row.author, time=row.time, raw_data=row.raw_data
+    )
+
+
+def make_key(first: str | None, digest: bytes) -> str:
+    return f"import:{first or ''}:{digest.hex()}"
+
+
+def make_item(
+    records: list[Record],
+    key: str,
+    text: str,
+    *,
+    author: str | None,
+    time: str | None,
+    raw_data: dict[str, Any] | None,
+) -> Item:
+    """Raises Unfit where it cannot be told in JSON."""
+    body: dict[str, Any] = {"text": text, "idempotency_key": key}
+    if author is not None:
+        body["author"] = author
+    if time is not None:
+        body["timestamp"] = time
+    if raw_data:
+        body["raw_data"] = raw_data
+    try:
+        encoded = _JSON.encode(body).encode()
+    except ValueError:
+        raise Unfit("holds numbers that are none (NaN, Infinity)") from None
+    return Item(encoded, records, len(text), time)
+
+
+def digest_of(*content: object) -> bytes:
+    joined = "\0".join(_text_of(each) for each in content)
+    return hashlib.sha256(joined.encode()).digest()[:20]
+
+
+def _text_of(value: object) -> str:
+    """Unlike that of any other value; texts hold no NUL."""
+    return value if isinstance(value, str) else "\0" + json.dumps(value, sort_keys=True)

@@ -1,0 +1,86 @@
+"""Undoes what programs did to a text on its way, where that loses nothing and leaves no doubt.
+
+Each mend is counted under its name, and the text as it was stays in `raw_data`.
+"""
+
+import html
+import json
+import re
+import unicodedata
+
+MISREAD = "had been read in a wrong encoding (â€™ for ’)"
+ENTITIES = "had HTML entities (&amp; for &)"
+ESCAPES = "had escapes (\\u2019 for ’)"
+STILL_MISREAD = "still look misread: bytes of them are lost"
+FORMULA = "had been turned into a formula (=@ for @)"
+UNREADABLE = "held bytes that are no text; each is now �"
+
+_REPLACED = "\ufffd"
+_NO_TEXT = re.compile("[\ud800-\udfff]+|\x00")
+_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{1,7}|#[xX][0-9a-fA-F]{1,6});")
+_ESCAPE = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
+
+# How Windows-1252 shows the bytes 80-BF; it leaves some out, which programs then pass as they are.
+_AS_CP1252 = {
+    byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0x100)
+}
+_BYTE = {letter: byte for byte, letter in _AS_CP1252.items()}
+_FOLLOWING = re.escape("".join(_AS_CP1252[byte] for byte in range(0x80, 0xC0)))
+_STILL_MISREAD = re.compile("â€|ðŸ|[ÂÃ][-¿]")
+_MISREAD = re.compile(
+    f"[\u00c2-\u00df][{_FOLLOWING}]|[\u00e0-\u00ef][{_FOLLOWING}]{{2}}|[\u00f0-\u00f4][{_FOLLOWING}]{{3}}"
+)
+
+
+def storable(text: str) -> tuple[str, bool]:
+    """Without NUL and half characters, which no database takes; and whether any was in it."""
+    if not _NO_TEXT.search(text):
+        return text, False
+    return _NO_TEXT.sub(_REPLACED, text), True
+
+
+def mend(text: str) -> tuple[str, list[str]]:
+    """The text as it was meant, and the names of what was undone."""
+    done: list[str] = []
+    if not text.isascii():
+        text, changed = mend_misread(text)
+        if changed:
+            done.append(MISREAD)
+        if _STILL_MISREAD.search(text):
+            done.append(STILL_MISREAD)
+    if "&" in text and (found := _ENTITY.sub(lambda each: html.unescape(each[0]), text)) != text:
+        text = storable(found)[0]
+        done.append(ENTITIES)
+    if "\\u" in text and (found := _ESCAPE.sub(_unescape, text)) != text:
+        text = found
+        done.append(ESCAPES)
+    if text.startswith("=@"):
+        text = text[1:]
+        done.append(FORMULA)
+    return text, done
+
+
+def mend_misread(text: str) -> tuple[str, bool]:
+    """UTF-8 that was read as Windows-1252. Only what makes whole characters again is touched."""
+    found = _MISREAD.sub(_read_again, text)
+    return found, found != text
+
+
+def _read_again(match: re.Match[str]) -> str:
+    try:
+        return bytes(_BYTE[letter] for letter in match[0]).decode()
+    except UnicodeDecodeError:
+        return match[0]
+
+
+def _unescape(match: re.Match[str]) -> str:
+    found = str(json.loads(f'"{match[0]}"'))
+    return match[0] if _NO_TEXT.search(found) else found
+
+
+def is_blank(text: str) -> bool:
+    """Also where it holds nothing but what nobody can see."""
+    return not any(unicodedata.category(letter) not in _INVISIBLE for letter in text)
+
+
+_INVISIBLE = frozenset(("Zs", "Zl", "Zp", "Cc", "Cf"))

@@ -1,0 +1,179 @@
+"""The money: every call that is paid for, booked before it leaves and settled with its result.
+
+A call that is under way holds what it may cost at most; so do those of which nobody knows what they
+cost. What is spent and what is held together never exceed the day's budget. Days are UTC, and a
+call belongs to the one on which it began.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from analysis import Call, CallOutcome
+from database import Database
+from models import calls, daily_usage, now_micros
+
+_MICROS_PER_DAY = 86_400_000_000
+_RECENT_MICROS = 5_000_000
+"""Longer than a call waits between being booked and being sent."""
+
+
+class EndedCall(NamedTuple):
+    """What became of a booked call; `call` None means that it was never sent."""
+
+    id: int
+    call: Call | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """`held_usd_ticks` is what calls may have cost of which it is not known, or not yet.
+
+    `conversations` are those completed, `reused` those of them that no call was made for.
+    """
+
+    calls: int = 0
+    conversations: int = 0
+    reused: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd_ticks: int = 0
+    held_usd_ticks: int = 0
+
+    @property
+    def reused_share(self) -> float:
+        """0.0 to 1.0 of the completed ones."""
+        return self.reused / self.conversations if self.conversations else 0.0
+
+
+class Ledger:
+    def __init__(self, database: Database, *, daily_budget_ticks: int | None = None) -> None:
+        """Without a budget every call fits."""
+        self._database = database
+        self._budget = daily_budget_ticks
+
+    async def book(
+        self, request_id: str, *, model: str, conversations: int, highest_cost: int
+    ) -> int | None:
+        """Enter a call that is about to be made; its id, or None where the budget has no room for
+        `highest_cost` ticks, and then it must not be made."""
+        row = {
+            "request_id": request_id,
+            "started_at": now_micros(),
+            "conversations": conversations,
+            "model_asked": model[:100],
+            "held_usd_ticks": highest_cost,
+            "outcome": CallOutcome.UNDER_WAY.value,
+        }
+        return await self._database.write(partial(_book, row, self._budget))
+
+    async def close_orphans(self, *, older_than_seconds: float = 0.0) -> int:
+        """Calls under way since longer than that were cut off: their worker is gone. How many."""
+        before = now_micros() - int(older_than_seconds * 1_000_000)
+        statement = (
+            update(calls)
+            .where(calls.c.outcome == CallOutcome.UNDER_WAY, calls.c.started_at <= before)
+            .values(outcome=CallOutcome.CUT_OFF.value)
+        )
+        return await self._database.write(lambda connection: connection.execute(statement).rowcount)
+
+    async def called_lately(self) -> bool:
+        """Whether a call was booked in the last few seconds, by whomever."""
+        recent = select(calls.c.id).where(calls.c.started_at > now_micros() - _RECENT_MICROS)
+        return await self._database.read(
+            lambda connection: connection.execute(recent.limit(1)).first() is not None
+        )
+
+    async def today(self) -> Usage:
+        day = now_micros() // _MICROS_PER_DAY
+        return await self._sum(_SUM.where(daily_usage.c.day == day))
+
+    async def total(self) -> Usage:
+        return await self._sum(_SUM)
+
+    async def _sum(self, statement: Select[*tuple[Any, ...]]) -> Usage:
+        row = await self._database.read(lambda connection: connection.execute(statement).one())
+        return Usage(*(int(value or 0) for value in row))
+
+
+_SUM = select(*(func.sum(daily_usage.c[name]) for name in Usage.__dataclass_fields__))
+
+
+def _book(row: dict[str, Any], budget: int | None, connection: Connection) -> int | None:
+    day = row["started_at"] // _MICROS_PER_DAY
+    highest_cost = row["held_usd_ticks"]
+    _open_day(day, connection)
+    spent = daily_usage.c.cost_usd_ticks + daily_usage.c.held_usd_ticks
+    hold = update(daily_usage).where(daily_usage.c.day == day)
+    if budget is not None:
+        hold = hold.where(spent + highest_cost <= budget)
+    hold = hold.values(
+        calls=daily_usage.c.calls + 1,
+        held_usd_ticks=daily_usage.c.held_usd_ticks + highest_cost,
+    )
+    if not connection.execute(hold).rowcount:
+        return None
+    id_ = connection.scalar(insert(calls).returning(calls.c.id), row)
+    assert id_ is not None
+    return int(id_)
+
+
+def _open_day(day: int, connection: Connection) -> None:
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    connection.execute(dialect.insert(daily_usage).values(day=day).on_conflict_do_nothing())
+
+
+def settle_call(ended: EndedCall, connection: Connection) -> None:
+    """Enter what a call was and cost, once, in the caller's transaction."""
+    call = ended.call
+    mine = (calls.c.id == ended.id, calls.c.outcome == CallOutcome.UNDER_WAY)
+    booked = connection.execute(
+        select(calls.c.started_at, calls.c.held_usd_ticks).where(*mine).with_for_update()
+    ).one_or_none()
+    if booked is None:
+        return  # settled before, by a transaction whose commit was not heard of
+    cost_is_unknown = call is not None and call.cost_usd_ticks is None
+    still_held = booked.held_usd_ticks if cost_is_unknown else 0
+    change: dict[str, int] = {"held_usd_ticks": still_held - booked.held_usd_ticks}
+    if call is None:
+        connection.execute(delete(calls).where(*mine))
+        change["calls"] = -1
+    else:
+        figures = {
+            "prompt_tokens": call.prompt_tokens,
+            "cached_tokens": call.cached_tokens,
+            "completion_tokens": call.completion_tokens,
+            "cost_usd_ticks": call.cost_usd_ticks or 0,
+        }
+        connection.execute(
+            update(calls)
+            .where(*mine)
+            .values(
+                ended_at=now_micros(),
+                outcome=call.outcome.value,
+                model_answered=call.model,
+                held_usd_ticks=still_held,
+                **figures,
+            )
+        )
+        change |= figures
+    _add(booked.started_at // _MICROS_PER_DAY, change, connection)
+
+
+def count_completed(conversations: int, reused: int, now: int, connection: Connection) -> None:
+    """Conversations that were completed in the caller's transaction, at `now`."""
+    day = now // _MICROS_PER_DAY
+    _open_day(day, connection)
+    _add(day, {"conversations": conversations, "reused": reused}, connection)
+
+
+def _add(day: int, change: dict[str, int], connection: Connection) -> None:
+    connection.execute(
+        update(daily_usage)
+        .where(daily_usage.c.day == day)
+        .values({name: daily_usage.c[name] + by for name, by in change.items()})
+    )
