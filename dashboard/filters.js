@@ -1,4 +1,4 @@
-// The controls, bound to the view by their names.
+// The controls, bound to the view by name.
 
 import { NO_FILTER, isFiltered, ownRange } from "./address.js";
 import { $, el, say } from "./elements.js";

@@ -57,7 +57,7 @@ export function showMachine(stats) {
 		["Completed", `${count(stats.completed_last_minute)} in a minute, ${count(stats.completed_last_hour)} in an hour`],
 		["Calls per second", of(calls, most, tenths), calls / most],
 		["Bound by", stats.bound_by],
-		["Breaker", breaker && [breaker.state, breaker.reason, probe && `next try in ${duration(probe)}`].filter(Boolean).join(", ")],
+		["Breaker", breaker && [breaker.state, breaker.reason, probe && `next try in ${duration(probe)}`].filter(Boolean).join(" · ")],
 		["Cost today", today && of(today.cost_usd, budget, usd), today?.cost_usd / budget],
 		["Reused today", reuse && percent(reuse.today_share)],
 		["Analyser", `${analyser.name}, ${analyser.answering_model ?? analyser.model}`],

@@ -1,4 +1,4 @@
-// Numbers, times and moods in words, for the reader's locale and time zone.
+// Numbers, times and moods in words, for the reader's locale and zone.
 
 import { el } from "./elements.js";
 
