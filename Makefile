@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run test test-fast check format bench lock clean
+.PHONY: help setup demo run test test-fast browser check format bench lock clean
 
 # make run HOST=0.0.0.0 PORT=9000, make test ARGS='-k health -x', make setup PYTHON=/path/to/python3
 HOST := 127.0.0.1
@@ -29,11 +29,17 @@ demo: $(PROD)  ## show the whole service at work; ARGS goes to demo.py
 run: $(PROD)  ## start the API; HOST and PORT say where
 	$(BIN)/uvicorn main:app --host $(HOST) --port $(PORT) --no-access-log --ws none
 
-test: $(DEV)  ## run all tests; ARGS goes to pytest
+test: $(DEV) browser  ## run all tests; ARGS goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no server process
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+# What the dashboard is tried in, where it can be installed; else those tests are skipped, and say so.
+browser:
+	@command -v chromium >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && apt-get update && DEBIAN_FRONTEND=noninteractive \
+			apt-get install --yes --no-install-recommends chromium; } >/dev/null 2>&1 || true
 
 check: $(DEV)  ## check format, lint and types
 	$(BIN)/ruff format --check

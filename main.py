@@ -32,7 +32,7 @@ from middleware import BodyLimit, InboundLimit, KeyCheck, OpenRequests, RequestL
 from openapi import describe
 from prices import TICKS_PER_USD
 from rate_limiter import SlidingWindow, Window
-from routes import conversations, insights, operations
+from routes import conversations, dashboard, insights, operations
 from schemas import Bodies
 from services import Services
 from shutdown import Shutdown
@@ -112,7 +112,13 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     app.state.services = parts
     app.state.open_requests = open_requests
     # Not `include_router`: one flat list, ours first, is matched faster than a tree.
-    for router in (operations.router, insights.router, conversations.router, conversations.intake):
+    for router in (
+        dashboard.router,
+        operations.router,
+        insights.router,
+        conversations.router,
+        conversations.intake,
+    ):
         app.router.routes[:0] = router.routes
     add_error_handlers(app)
     describe(app, bodies, limited=bool(rate), with_keys=bool(parts.api_keys))

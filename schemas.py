@@ -26,7 +26,12 @@ from pydantic_core import to_json
 from errors import InvalidInput
 from models import Lane, Status
 from prices import TICKS_PER_USD
-from store.conversations import NewConversation, StoredConversation, StoredInsight
+from store.conversations import (
+    FailedPage,
+    NewConversation,
+    StoredConversation,
+    StoredInsight,
+)
 from store.insights import InsightFilter, InsightPage, ListedInsight, Sentiment
 from store.ledger import Usage
 from store.summaries import Summary, Tally
@@ -459,8 +464,8 @@ class ConversationInsight(BaseModel):
     grok_analysis: GrokAnalysis
 
 
-class ConversationOut(BaseModel):
-    """`queue` is null unless pending, `insight` until completed."""
+class ConversationCore(BaseModel):
+    """What there is to tell of a conversation whatever has become of it."""
 
     conversation_id: str
     status: Status
@@ -472,6 +477,55 @@ class ConversationOut(BaseModel):
     attempts: int
     last_error: str | None
     raw_data: dict[str, Any] | None
+
+
+class FailedQuery(BaseModel):
+    limit: int = Field(100, ge=1, le=1000)
+    cursor: str | None = None
+
+
+class FailedMetadata(BaseModel):
+    """`next_cursor` is null on the last page."""
+
+    total_count: int
+    returned_count: int
+    next_cursor: str | None
+
+
+class FailedOut(BaseModel):
+    conversations: list[ConversationCore]
+    metadata: FailedMetadata
+
+    @classmethod
+    def of(cls, page: FailedPage) -> "FailedOut":
+        return cls(
+            conversations=[ConversationCore(**_core(found)) for found in page.conversations],
+            metadata=FailedMetadata(
+                total_count=page.total_count,
+                returned_count=len(page.conversations),
+                next_cursor=page.next_cursor,
+            ),
+        )
+
+
+def _core(found: StoredConversation) -> dict[str, Any]:
+    return {
+        "conversation_id": found.id,
+        "status": found.status,
+        "lane": found.lane,
+        "text": found.text,
+        "author": found.author,
+        "timestamp": found.timestamp,
+        "created_at": found.created_at,
+        "attempts": found.attempts,
+        "last_error": found.last_error,
+        "raw_data": found.raw_data,
+    }
+
+
+class ConversationOut(ConversationCore):
+    """`queue` is null unless pending, `insight` until completed."""
+
     queue: QueueOut | None
     insight: ConversationInsight | None
 
@@ -486,20 +540,7 @@ class ConversationOut(BaseModel):
             insight = ConversationInsight(
                 grok_analysis=GrokAnalysis(**analysis_item(found.insight))
             )
-        return cls(
-            conversation_id=found.id,
-            status=found.status,
-            lane=found.lane,
-            text=found.text,
-            author=found.author,
-            timestamp=found.timestamp,
-            created_at=found.created_at,
-            attempts=found.attempts,
-            last_error=found.last_error,
-            raw_data=found.raw_data,
-            queue=queue,
-            insight=insight,
-        )
+        return cls(**_core(found), queue=queue, insight=insight)
 
 
 class ErrorOut(BaseModel):

@@ -28,6 +28,7 @@ SUBJECTS = {
     "ingest": 8.0,
     "reads": 0.0,
     "trends": 0.0,
+    "dashboard": 5.0,
 }
 
 
@@ -54,7 +55,7 @@ def main() -> None:
         "--sizes",
         type=lambda text: [int(size) for size in text.split(",")],
         default=[10_000, 100_000],
-        help="of the databases for `reads`, which are kept (10000,100000)",
+        help="of the databases for `reads` and `dashboard`, which are kept (10000,100000)",
     )
     parser.add_argument(
         "--postgres",

@@ -34,7 +34,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
     def measure(name: str, server: Server, number: int) -> None:
         first = round(RATE * (seconds + 1)) * number
         cpu_before = server.cpu_seconds()
-        seen = _post(server, bodies, seconds, first)
+        seen = post_paced(server, bodies, seconds, first)
         cpu[name].append(
             1000 * (server.cpu_seconds() - cpu_before) / (RATE * (seconds + WARM_UP_SECONDS))
         )
@@ -91,7 +91,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
         report.add("paced", f"p{100 * part:g}, of a plain app's", ratio)
 
 
-def _post(server: Server, bodies: Path, seconds: float, first: int) -> dict[str, list[float]]:
+def post_paced(server: Server, bodies: Path, seconds: float, first: int) -> dict[str, list[float]]:
     command = [sys.executable, "-m", "bench.paced_client", str(server.port), PATH, str(RATE)]
     command += [str(seconds), str(bodies), str(first)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT).stdout

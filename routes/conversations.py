@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
@@ -19,6 +19,8 @@ from schemas import (
     Body,
     ConversationIn,
     ConversationOut,
+    FailedOut,
+    FailedQuery,
     Retried,
     check_idempotency_key,
     parse_body,
@@ -153,6 +155,13 @@ async def retry_conversation(request: Request, conversation_id: ConversationId) 
     await parts.conversations.retry(conversation_id)
     parts.wake_worker()
     return Accepted(conversation_id=conversation_id)
+
+
+@router.get(f"{PATH}/failed", responses=answers("invalid_schema", "unavailable"))
+async def list_failed(request: Request, query: Annotated[FailedQuery, Query()]) -> FailedOut:
+    """Conversations that failed and why, those accepted last first."""
+    conversations = services(request).conversations
+    return FailedOut.of(await conversations.failed(limit=query.limit, cursor=query.cursor))
 
 
 @router.get(f"{PATH}/{{conversation_id}}", responses=answers("not_found", "unavailable"))

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from errors import Unavailable
 from http_errors import answers
@@ -25,11 +25,6 @@ router = APIRouter(tags=["operations"])
 
 STALLED_SECONDS = 300.0
 OFFLINE_NOTICE = "The offline analyser is at work: a word list, not Grok."
-
-
-@router.get("/", include_in_schema=False)
-async def home() -> Response:
-    return RedirectResponse("/docs")
 
 
 @router.head("/health", include_in_schema=False)

@@ -16,7 +16,10 @@ from sqlalchemy import (
     case,
     cast,
     func,
+    null,
     select,
+    tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.dialects import postgresql
@@ -33,6 +36,7 @@ from models import (
     now_micros,
     to_micros,
 )
+from store import cursors
 from store.erasure import ErasureStore
 from store.ids import Ids, RunningIds
 from store.rows import read_notes
@@ -81,6 +85,15 @@ class StoredConversation:
     raw_data: dict[str, Any] | None
     queue_position: int | None
     insight: StoredInsight | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedPage:
+    """`total_count` is of all that failed; `next_cursor` is None on the last page."""
+
+    conversations: Sequence[StoredConversation]
+    total_count: int
+    next_cursor: str | None
 
 
 class _Submission(NamedTuple):
@@ -239,6 +252,23 @@ class ConversationStore:
             raise no_such_conversation(conversation_id)
         return _to_conversation(row)
 
+    async def failed(self, *, limit: int, cursor: str | None) -> FailedPage:
+        """Up to `limit` failed conversations after `cursor`, those accepted last first.
+
+        Raises InvalidInput for a cursor that is none of ours.
+        """
+        page = _failed_statement(limit + 1, cursor)  # one more tells whether there is a next page
+        rows, total = await self._database.read(
+            lambda connection: (connection.execute(page).all(), connection.scalar(_COUNT_FAILED))
+        )
+        more = len(rows) > limit
+        rows = rows[:limit]
+        return FailedPage(
+            conversations=[_to_conversation(row) for row in rows],
+            total_count=total or 0,
+            next_cursor=cursors.encode(*_position(rows[-1])) if more else None,
+        )
+
     async def erase(self, conversation_id: str) -> None:
         """Remove the conversation and its insight, and overwrite what the files hold of them.
 
@@ -362,6 +392,40 @@ def _find_statement() -> Select[*tuple[Any, ...]]:
 
 
 _FIND = _find_statement()
+
+
+_COUNT_FAILED = select(func.count()).where(conversations.c.status == Status.FAILED)
+
+
+def _failed_statement(limit: int, cursor: str | None) -> Select[*tuple[Any, ...]]:
+    """The newest of each lane, by the index that has the lane before the time, and of both of them
+    the newest."""
+    columns = conversations.c
+    newest = []
+    for lane in Lane:
+        of_lane = select(columns.id).where(
+            columns.status == Status.FAILED, columns.lane == lane.value
+        )
+        if cursor is not None:
+            created_at, number = cursors.decode(cursor)
+            before = (created_at, f"conv_{number % 2**32:08x}")
+            of_lane = of_lane.where(tuple_(columns.created_at, columns.id) < before)
+        newest.append(of_lane.order_by(*_NEWEST_FIRST).limit(limit).subquery())
+    ids = union_all(*(select(part.c.id) for part in newest))
+    no_value = null()
+    return (
+        select(conversations, no_value.label("queue_position"), no_value.label("insight_id"))
+        .where(columns.id.in_(ids))
+        .order_by(*_NEWEST_FIRST)
+        .limit(limit)
+    )
+
+
+_NEWEST_FIRST = (conversations.c.created_at.desc(), conversations.c.id.desc())
+
+
+def _position(row: Row[*tuple[Any, ...]]) -> tuple[int, int]:
+    return row.created_at, int(row.id.removeprefix("conv_"), 16)
 
 
 def _to_conversation(row: Row[*tuple[Any, ...]]) -> StoredConversation:

@@ -1,9 +1,6 @@
 """Insights as dashboards ask for them: one page, newest first, and the exact total."""
 
-import base64
-import binascii
 import json
-import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,9 +21,8 @@ from sqlalchemy import (
 )
 
 from database import Database
-from errors import InvalidInput
 from models import from_micros, insight_clusters, insights
-from store import counting, search
+from store import counting, cursors, search
 from store.filters import InsightFilter, Sentiment, Shape, conditions
 from store.rows import read_notes
 
@@ -68,7 +64,7 @@ class InsightStore:
         The cursor names the last row of the page before, so rows that come or go meanwhile make
         nothing repeat or be skipped. Raises InvalidInput for a cursor that is none of ours.
         """
-        position = None if cursor is None else _decode_cursor(cursor)
+        position = None if cursor is None else cursors.decode(cursor)
         return await self._database.read(partial(_page, wanted, limit, position))
 
     async def newest_id(self) -> int:
@@ -105,10 +101,12 @@ def _page(
     if total:
         # One more tells whether there is a next page.
         rows = _rows(wanted, limit + 1, position, total, connection)
+    more = len(rows) > limit
+    rows = rows[:limit]
     return InsightPage(
-        insights=[_to_insight(row) for row in rows[:limit]],
+        insights=[_to_insight(row) for row in rows],
         total_count=total,
-        next_cursor=_encode_cursor(rows[limit - 1]) if len(rows) > limit else None,
+        next_cursor=cursors.encode(rows[-1].timestamp, rows[-1].id) if more else None,
     )
 
 
@@ -238,21 +236,6 @@ _SINCE = (
 
 
 # --- rows -----------------------------------------------------------------------------------------
-
-_CURSOR = struct.Struct(">qq")  # timestamp in microseconds, insight id
-
-
-def _encode_cursor(row: Row[*tuple[Any, ...]]) -> str:
-    return base64.urlsafe_b64encode(_CURSOR.pack(row.timestamp, row.id)).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> tuple[int, int]:
-    try:
-        packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        timestamp, id_ = _CURSOR.unpack(packed)
-    except (binascii.Error, struct.error, ValueError):
-        raise InvalidInput("cursor: not a next_cursor that this service gave") from None
-    return timestamp, id_
 
 
 def _to_insight(row: Row[*tuple[Any, ...]]) -> ListedInsight:

@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects import sqlite
 
 from analysis import Complete, Fail, Outcome, PutBack, Retry
 from database import Database
-from errors import Conflict, NotFound, ServiceError
+from errors import Conflict, InvalidInput, NotFound, ServiceError
 from models import Lane, Status, conversations, insight_clusters, insights
+from store import cursors
 from store.conversations import (
     ConversationStore,
     NewConversation,
     StoredConversation,
     StoredInsight,
+    _failed_statement,
 )
 from store.ids import RunningIds
 from store.work import WorkQueue
@@ -35,6 +38,7 @@ from tests.factories import (
     new_conversation,
     new_conversations,
     open_read,
+    run_sql,
     scalar,
 )
 
@@ -616,12 +620,99 @@ async def test_erasing_succeeds_while_somebody_reads(sqlite_url: str) -> None:
         await database.close()
 
 
-# --- retry ----------------------------------------------------------------------------------------
+# --- what failed ----------------------------------------------------------------------------------
 
 
 async def fail_all(database: Database, reason: str = "503") -> None:
     claimed = await claim_all(database)
     await WorkQueue(database).settle([(item, Fail(reason)) for item in claimed])
+
+
+async def fail_in_both_lanes(database: Database, count: int) -> list[str]:
+    """Every third in the live lane; the ids, oldest first."""
+    ids = []
+    for number in range(count):
+        lane = Lane.BULK if number % 3 else Lane.LIVE
+        ids.append(await accept(database, f"text {number}", lane=lane))
+    await fail_all(database)
+    return ids
+
+
+async def test_failed_conversations_are_listed_newest_first_over_both_lanes(
+    database: Database, store: ConversationStore
+) -> None:
+    ids = await fail_in_both_lanes(database, 7)
+    await accept(database, "pending")
+    await complete(database, new_conversation("completed"))
+
+    page = await store.failed(limit=10, cursor=None)
+
+    assert [found.id for found in page.conversations] == ids[::-1]
+    assert {(found.status, found.last_error) for found in page.conversations} == {
+        (Status.FAILED, "503")
+    }
+    assert (page.total_count, page.next_cursor) == (7, None)
+
+
+async def test_pages_of_failed_conversations_neither_skip_nor_repeat_while_some_come_and_go(
+    database: Database, store: ConversationStore
+) -> None:
+    ids = await fail_in_both_lanes(database, 8)
+    first = await store.failed(limit=3, cursor=None)
+    await store.retry(first.conversations[-1].id)  # the very one that the cursor names
+    await claim_all(database)
+    await fail_in_both_lanes(database, 2)
+
+    second = await store.failed(limit=3, cursor=first.next_cursor)
+    third = await store.failed(limit=3, cursor=second.next_cursor)
+
+    pages = (first, second, third)
+    assert [found.id for page in pages for found in page.conversations] == ids[::-1]
+    assert (second.total_count, third.next_cursor) == (9, None)
+
+
+async def test_conversations_of_one_moment_are_all_listed_once(
+    database: Database, store: ConversationStore
+) -> None:
+    ids = await fail_in_both_lanes(database, 5)
+    await run_sql(database, update(conversations).values(created_at=1))
+
+    listed: list[str] = []
+    cursor = None
+    while not listed or cursor:
+        page = await store.failed(limit=2, cursor=cursor)
+        listed += [found.id for found in page.conversations]
+        cursor = page.next_cursor
+
+    assert sorted(listed) == sorted(ids)
+
+
+@pytest.mark.parametrize("cursor", ["", "?", "AAAA", "ä" * 22])
+async def test_a_cursor_that_was_not_given_is_refused(
+    store: ConversationStore, cursor: str
+) -> None:
+    with pytest.raises(InvalidInput, match="cursor"):
+        await store.failed(limit=1, cursor=cursor)
+
+
+@pytest.mark.parametrize("cursor", [None, cursors.encode(1, 1)])
+async def test_failed_conversations_are_found_by_an_index(
+    sqlite_url: str, cursor: str | None
+) -> None:
+    database = Database(sqlite_url)
+    await database.open()
+    compiled = _failed_statement(2, cursor).compile(
+        dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
+    )
+    explain = text(f"EXPLAIN QUERY PLAN {compiled}")
+    plan = await database.read(lambda connection: connection.execute(explain).all())
+    await database.close()
+
+    assert str(plan).count("idx_conv_status (status=? AND lane=?") == len(Lane)
+    assert "SCAN conversations" not in str(plan)
+
+
+# --- retry ----------------------------------------------------------------------------------------
 
 
 async def test_a_failed_conversation_goes_back_to_pending_as_if_new(

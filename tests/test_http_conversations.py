@@ -754,6 +754,40 @@ async def test_the_place_in_the_queue_counts_live_before_bulk_and_old_before_new
     assert [queue["position"] for queue in queues] == [1, 2, 3, 4]
 
 
+# --- what failed ----------------------------------------------------------------------------------
+
+
+async def test_failed_conversations_are_listed_with_their_errors(start_app: StartApp) -> None:
+    analyser = ScriptedAnalyser()
+    for text in ("bad 0", "bad 1"):
+        analyser.script(text, Refused("against the rules"))
+    async with start_app(analyser=analyser) as running:
+        client = running.client
+        ids = await submit_batch(client, ["bad 0", "good", "bad 1"])
+        await all_done(client)
+        shown = await show(client, ids[2])
+        first = (await client.get(f"{CONVERSATIONS}/failed?limit=1")).json()
+        cursor = first["metadata"]["next_cursor"]
+        second = (await client.get(f"{CONVERSATIONS}/failed?limit=1&cursor={cursor}")).json()
+
+    assert first["conversations"] == [
+        {name: value for name, value in shown.items() if name not in ("queue", "insight")}
+    ]
+    assert first["conversations"][0]["last_error"] == "against the rules"
+    assert first["metadata"] == {"total_count": 2, "returned_count": 1, "next_cursor": cursor}
+    assert [found["conversation_id"] for found in second["conversations"]] == [ids[0]]
+    assert second["metadata"] == {"total_count": 2, "returned_count": 1, "next_cursor": None}
+
+
+@pytest.mark.parametrize(
+    ("query", "field"), [("limit=0", "limit"), ("limit=1001", "limit"), ("cursor=x", "cursor")]
+)
+async def test_a_bad_query_for_failed_conversations_is_refused(
+    client: httpx.AsyncClient, query: str, field: str
+) -> None:
+    assert_error(await client.get(f"{CONVERSATIONS}/failed?{query}"), 400, "invalid_schema", field)
+
+
 # --- retrying -------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,62 @@
+// The public API. A key, where one is needed, is kept for this tab's session.
+
+import { askForKey } from "./key.js";
+
+const KEY = "insights-api-key";
+
+// In a sentence for people. `status` is 0 where nothing answered.
+const problem = (status, details, retryAfter) =>
+	Object.assign(new Error(details ?? `The service answered ${status}.`), { status, retryAfter });
+
+export function urlOf(path, parameters = {}) {
+	const given = Object.entries(parameters).filter(([, value]) => value !== "" && value !== null);
+	return `/api/v1/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
+}
+
+// A response that is fine; else raises a problem. Waits where there is too much to do.
+export async function open(url, { headers, ...options } = {}) {
+	for (;;) {
+		const key = sessionStorage.getItem(KEY);
+		const credentials = key && { Authorization: `Bearer ${key}` };
+		const response = await fetch(url, { ...options, headers: { ...headers, ...credentials } }).catch(giveUp);
+		if (response.ok) return response;
+		const { details, retry_after } = await response.json().catch(() => ({}));
+		if (response.status === 401) await renewKey(key, details);
+		else if (response.status === 429) await wait(retry_after * 1000 * (1 + Math.random()), options.signal);
+		else throw problem(response.status, details, retry_after);
+	}
+}
+
+// All requests that are refused at a time wait for the same dialog.
+let asking = null;
+async function renewKey(refused, why) {
+	if (sessionStorage.getItem(KEY) !== refused) return; // another has asked meanwhile
+	asking ??= askForKey(why).finally(() => (asking = null));
+	sessionStorage.setItem(KEY, await asking);
+}
+
+function giveUp(error) {
+	throw error.name === "AbortError" ? error : problem(0, "The service does not answer.");
+}
+
+export const ask = async (path, parameters, options) =>
+	(await open(urlOf(path, parameters), options)).json().catch(giveUp);
+
+export function wait(milliseconds, signal) {
+	return new Promise((resolve, reject) => {
+		setTimeout(resolve, milliseconds);
+		signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+	});
+}
+
+// A link cannot carry a key: where there is one, what it leads to is fetched, then shown or saved.
+export async function follow(event) {
+	const link = event.target.closest("a[href^='/api/']");
+	if (link && !link.download) link.target = "_blank";
+	if (!link || !sessionStorage.getItem(KEY)) return;
+	event.preventDefault();
+	const got = link.cloneNode();
+	got.href = URL.createObjectURL(await (await open(link.href)).blob());
+	got.click();
+	setTimeout(() => URL.revokeObjectURL(got.href), 60_000);
+}

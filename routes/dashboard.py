@@ -1,0 +1,85 @@
+"""The page for support teams: files that reach everything they show over the public API."""
+
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from errors import NotFound
+
+router = APIRouter(include_in_schema=False)
+
+_FOLDER = Path(__file__).parent.parent / "dashboard"
+_KINDS = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+_HEADERS = {
+    # Texts of strangers are shown: even a mistake in the page must not make one run.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",  # the address holds what is searched for
+    "Cache-Control": "no-cache",  # kept, but asked about each time: all files from one version
+}
+
+
+class _File(NamedTuple):
+    content: bytes
+    kind: str
+    etag: str
+
+
+@cache
+def _files() -> dict[str, _File]:
+    """By name. Read once, since it is little: from the disk each would take threads three times."""
+    files = {}
+    for path in sorted(_FOLDER.iterdir()):
+        content = path.read_bytes()
+        etag = f'"{sha256(content).hexdigest()[:32]}"'
+        files[path.name] = _File(content, _KINDS[path.suffix], etag)
+    return files
+
+
+@cache
+def _preloads() -> str:
+    """For the page's head: all modules at once, not each when another asks for it."""
+    modules = (name for name in _files() if name.endswith(".js"))
+    return ", ".join(f"</dashboard/{name}>; rel=modulepreload" for name in modules)
+
+
+@router.get("/")
+async def home() -> Response:
+    return RedirectResponse("/dashboard")
+
+
+@router.head("/dashboard")
+@router.get("/dashboard")
+async def page(request: Request) -> Response:
+    response = _answer(request, _files()["index.html"])
+    response.headers["Link"] = _preloads()
+    return response
+
+
+@router.head("/dashboard/{name}")
+@router.get("/dashboard/{name}")
+async def file(request: Request, name: str) -> Response:
+    found = _files().get(name)
+    if found is None:
+        raise NotFound(f"There is nothing at {request.url.path}.")
+    return _answer(request, found)
+
+
+def _answer(request: Request, wanted: _File) -> Response:
+    headers = {**_HEADERS, "ETag": wanted.etag}
+    if wanted.etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(wanted.content, headers=headers, media_type=wanted.kind)
