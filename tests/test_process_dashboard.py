@@ -737,7 +737,7 @@ async def test_a_stopped_machine_says_why(open_page: Open) -> None:
         await page.reload()
         await expect(page.locator("#health")).to_have_text("✕ Stopped: Wrong key.")
         await expect(page.locator("#trouble")).to_be_visible()
-        await expect(page.locator("#machine")).to_contain_text("open · Wrong key. · next try in 41 s")
+        await expect(page.locator("#machine")).to_contain_text("Wrong key. · next try in 41 s")
 
 
 # --- keys -----------------------------------------------------------------------------------------
