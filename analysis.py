@@ -18,6 +18,7 @@ UNKNOWN_CLUSTER = "unknown"
 MAX_CLUSTERS = 5
 MAX_CLUSTER_LENGTH = 64
 MAX_REASONING_LENGTH = 1000
+MAX_RETRY_SECONDS = 60.0
 
 
 # --- answers: what an analyser says of one text ---------------------------------------------------
@@ -254,7 +255,7 @@ def decide(
             if outage:
                 return PutBack()
             if packed or attempts <= max_attempts:
-                delay = 2.0 ** (attempts - 1) * (1 + jitter / 2)
+                delay = min(2.0 ** (attempts - 1), MAX_RETRY_SECONDS) * (1 + jitter / 2)
                 return Retry(answer.reason, delay, alone=packed and attempts > 1)
             return Fail(answer.reason)
         case Refused():

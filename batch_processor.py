@@ -83,6 +83,7 @@ class Worker:
         self._pace = Pace()
         self._backlog = dict.fromkeys(Lane, False)  # more waits than can be sent in one go
         self._more = False  # something was left when we last looked
+        self._bulk_is_empty = True  # when we last looked
         self._live_until = 0.0  # monotonic: live conversations come in, so far as is known
         self._wake = asyncio.Event()
         # When to look for work next, on the monotonic clock: at once, or a poll after the queue was
@@ -147,7 +148,7 @@ class Worker:
 
     @property
     def seconds_since_progress(self) -> float:
-        """Since a conversation last came to its end, or since the start."""
+        """Since a conversation last came to its end, or none was waiting."""
         return time.monotonic() - self._last_progress
 
     @property
@@ -180,7 +181,7 @@ class Worker:
         while not self._stopping:
             self._wake.clear()  # before looking, so that an arrival meanwhile is not slept through
             pause = self._wait_left()
-            if pause > HOLD_SECONDS or self._caller.one_by_one:
+            if self._trouble_left() > HOLD_SECONDS or self._caller.one_by_one:
                 self._put_back_ready()
             if not pause and (pack := await self._next_pack()):
                 if self._wait_left():  # things changed while the database was asked
@@ -206,10 +207,9 @@ class Worker:
 
         What has to happen before that wakes us: a call that leaves or ends.
         """
-        pause = max(self._caller.wait_left(), self._not_before - time.monotonic())
-        if pause > 0:
-            return pause
-        if self._caller.free <= 0:
+        if (trouble := self._trouble_left()) > 0:
+            return trouble
+        if self._caller.free <= 0 or self._caller.unsent >= self._analyser.calls_at_once:
             return self._poll_interval
         if any(self._backlog.values()):
             # Claimed just before it can be sent, so that what arrives last can go first.
@@ -218,6 +218,10 @@ class Worker:
             if time.monotonic() < self._live_until:
                 return self._pace.left()
         return 0.0
+
+    def _trouble_left(self) -> float:
+        """Seconds for which no call can be made, whatever happens here."""
+        return max(self._caller.wait_left(), self._not_before - time.monotonic())
 
     async def _next_pack(self) -> list[Claimed] | None:
         """What the next call carries; None when there is nothing to do, or no way to know."""
@@ -289,8 +293,10 @@ class Worker:
                 self._backlog[each] = waiting > calls * most
         if lane is Lane.LIVE:
             self._live_until = time.monotonic() + LIVE_SECONDS
-        if lane is not None:
-            self._lanes.record(lane, bulk_is_empty=claim.waiting.get(Lane.BULK) == 0)
+        if Lane.BULK in claim.waiting:
+            self._bulk_is_empty = not claim.waiting[Lane.BULK]
+        if not any(claim.waiting.values()):
+            self._last_progress = time.monotonic()  # nothing waits for any
         return claim.items
 
     async def _answer_again(self, claimed: Sequence[Claimed]) -> list[Claimed]:
@@ -326,6 +332,7 @@ class Worker:
 
     def _begin(self, pack: list[Claimed]) -> None:
         self._pace.record(self._analyser.call_interval)
+        self._lanes.record(pack[0].lane, bulk_is_empty=self._bulk_is_empty)
         begun = self._caller.begin()
         self._take_in_hand(pack, self._work(begun, pack))
 

@@ -65,6 +65,9 @@ class Breaker:
         self._probing = self._reason is not None
         return Begun(self._openings)
 
+    def has_opened_since(self, begun: Begun) -> bool:
+        return self._reason is not None and begun != self._openings
+
     def succeeded(self) -> None:
         """The other side answered; what it said does not matter here."""
         self._failures = 0

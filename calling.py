@@ -67,6 +67,7 @@ class Caller:
         self._left = 0  # of those begun
         self._no_calls_until = 0.0  # monotonic: the budget is spent, or the ledger is away
         self._spent_day = -1  # since 1970, UTC
+        self._told_day = -1
         self._money_pause = _FIRST_MONEY_PAUSE_SECONDS
         self._given_up = False
         self._analyses: set[asyncio.Future[Reply]] = set()
@@ -89,7 +90,7 @@ class Caller:
 
     @property
     def out_of_money(self) -> bool:
-        """A call did not fit into what was left of today's budget."""
+        """The last call did not fit into what was left of today's budget."""
         return self._spent_day == _today()
 
     @property
@@ -129,11 +130,16 @@ class Caller:
         try:
             request_id = str(uuid4())
             booked, may_call = await self._book(request_id, pack)
+            if may_call and self.breaker.has_opened_since(begun):
+                may_call = False
             reply = (
                 await self._analyse([item.text for item in pack], request_id, leaves)
                 if may_call
-                else Reply([NotNow("the day's budget is spent")] * len(pack))
+                else Reply([NotNow("no call can be made now")] * len(pack))
             )
+        except BaseException:
+            self.breaker.passed_over(begun)
+            raise
         finally:
             self._begun -= 1
             self._left -= left
@@ -161,20 +167,26 @@ class Caller:
                 conversations=len(pack),
                 highest_cost=highest_cost,
             )
-        except Unavailable:
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                log.exception("call_cannot_be_booked")
             self._no_calls_until = time.monotonic() + TROUBLE_PAUSE_SECONDS
             return None, False
         if booked is None:
             self._run_out_of_money()
         else:
             self._money_pause = _FIRST_MONEY_PAUSE_SECONDS
+            self._spent_day = -1  # what was held has been set free
         return booked, booked is not None
 
     def _run_out_of_money(self) -> None:
-        if not self.out_of_money:
-            log.warning("budget_spent", reason="what does not fit waits for midnight UTC")
-        self._spent_day = _today()
-        # What is held for calls under way may be free again soon; if it is not, then at midnight.
+        """What is held for calls under way may be free again soon; else there is some at midnight.
+        Where there are none, the budget is what it is, and single texts may still fit."""
+        if self._begun == 1:
+            self._spent_day = _today()
+            if self._told_day != self._spent_day:
+                log.warning("budget_spent", reason="what does not fit waits for midnight UTC")
+                self._told_day = self._spent_day
         self._no_calls_until = time.monotonic() + min(self._money_pause, _until_midnight())
         self._money_pause = min(2 * self._money_pause, BUDGET_LOOK_SECONDS)
 
@@ -194,6 +206,9 @@ class Caller:
             if len(reply.answers) != len(texts):
                 raise ValueError(f"{len(reply.answers)} answers to {len(texts)} texts")
         except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # not the call was called off, but we were
             return Reply([NotNow("shutting down")] * len(texts))
         except Exception:
             log.exception("analyser_failed")

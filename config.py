@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     batch_size: int = Field(10, ge=1, le=1000)
     poll_interval: float = Field(5.0, ge=0.01, le=_DAY)
     worker_enabled: bool = True
-    retention_days: float | None = Field(None, gt=0, le=_MANY)
+    retention_days: float | None = Field(None, gt=0, le=365_000)
     max_text_length: int = Field(10_000, ge=1)
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1)
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_api_keys)] = Field(

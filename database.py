@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import URL, Connection, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -50,21 +50,12 @@ class Database:
         if self.is_sqlite:
             self._file = SqliteFile(self.url)
             return
-        self._engine = create_async_engine(
+        self._engine = _postgres_engine(
             self.url,
-            hide_parameters=True,  # errors are logged, texts are not
-            pool_size=_POSTGRES_CONNECTIONS,
-            max_overflow=0,
-            pool_pre_ping=True,
-            pool_timeout=_POSTGRES_CONNECT_SECONDS,
-            connect_args={
-                "timeout": _POSTGRES_CONNECT_SECONDS,
-                "command_timeout": _POSTGRES_STATEMENT_SECONDS,
-                # Every statement has an index. Where few rows are expected to match many that lie
-                # close together, going through the table would be chosen now and then.
-                "server_settings": {"enable_seqscan": "off", "jit": "off"},
-            },
+            connections=_POSTGRES_CONNECTIONS,
+            statement_seconds=_POSTGRES_STATEMENT_SECONDS,
         )
+        self._patient_engine = _postgres_engine(self.url, connections=1, statement_seconds=None)
         self._snapshots = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -93,7 +84,7 @@ class Database:
         if self._file:
             await self._file.write(_upgrade, rebuilding=True)
         else:
-            await self.write(_upgrade)
+            await self.rework(_upgrade)
 
     async def _connect(self) -> None:
         """See that a connection can be had."""
@@ -108,6 +99,7 @@ class Database:
             await self._file.close()
         else:
             await self._engine.dispose()
+            await self._patient_engine.dispose()
 
     # --- transactions -------------------------------------------------------------------------
 
@@ -130,6 +122,13 @@ class Database:
         if self._file:
             return await self._file.write(work)
         async with self._transaction(self._engine) as connection:
+            return await connection.run_sync(work)
+
+    async def rework(self, work: Callable[[Connection], T]) -> T:
+        """A write that goes through all rows, and may take as long as that takes."""
+        if self._file:
+            return await self._file.write(work)
+        async with self._transaction(self._patient_engine) as connection:
             return await connection.run_sync(work)
 
     @asynccontextmanager
@@ -160,6 +159,25 @@ class Database:
         A second one on the same file would call Grok with a second budget.
         """
         return self._file is None or self._file.become_worker()
+
+
+def _postgres_engine(url: URL, *, connections: int, statement_seconds: float | None) -> AsyncEngine:
+    """Connects when it is first used."""
+    return create_async_engine(
+        url,
+        hide_parameters=True,  # errors are logged, texts are not
+        pool_size=connections,
+        max_overflow=0,
+        pool_pre_ping=True,
+        pool_timeout=_POSTGRES_CONNECT_SECONDS,
+        connect_args={
+            "timeout": _POSTGRES_CONNECT_SECONDS,
+            "command_timeout": statement_seconds,
+            # Every statement has an index. Where few rows are expected to match many that lie
+            # close together, going through the table would be chosen now and then.
+            "server_settings": {"enable_seqscan": "off", "jit": "off"},
+        },
+    )
 
 
 def _upgrade(connection: Connection) -> None:

@@ -308,26 +308,31 @@ class GrokClient:
             case Reach.EVERYTHING:
                 return Blocked(str(error)), Call(CallOutcome.BLOCKED)
             case Reach.PASSING:
-                return TransientFailure(str(error)), Call(CallOutcome.FAILED)
+                cost = None if error.status in _TIMEOUTS_ON_THE_WAY else 0
+                return TransientFailure(str(error)), Call(CallOutcome.FAILED, cost_usd_ticks=cost)
 
     def _hold_back(self, response: httpx.Response, sentence: str) -> None:
         """All calls, after a 429; those that are refused together count as one."""
-        if self._limiter.pause_left():
-            return
-        self._rate_refusals += 1
+        together = self._limiter.pause_left() > 0
+        self._rate_refusals += not together
         pause = self._rate_pause(response, sentence)
         self._limiter.pause(pause)
+        if together:
+            return
         self._limiter.refused(named_limit(sentence))
         log.warning("grok_rate_limited", pause_seconds=round(pause, 2), reason=sentence)
 
     def _rate_pause(self, response: httpx.Response, sentence: str) -> float:
         """Seconds: as told, else 1, 2, 4 ... 30 with jitter."""
         told = told_wait(response.headers, sentence)
-        if told is not None:
+        if told or (told == 0.0 and self._rate_refusals <= 1):  # "at once" is believed once
             return min(told, MAX_RETRY_AFTER_SECONDS)
         backoff = min(2.0 ** min(self._rate_refusals - 1, 10), MAX_RATE_PAUSE_SECONDS)
         return backoff * (1 + self._jitter() / 4)
 
+
+_TIMEOUTS_ON_THE_WAY = (504, 520, 522, 523, 524)
+"""Who stands before the API gave up waiting: it may have answered all the same, and billed that."""
 
 # What reading a completion of the wrong shape, or with numbers out of range, comes to.
 _MALFORMED = (OverflowError, AttributeError, LookupError, RecursionError, TypeError, ValueError)

@@ -64,6 +64,8 @@ class Housekeeper:
                     await self.tidy_up()
             except Unavailable as error:
                 log.warning("housekeeping_waits", reason=error.details)
+            except Exception:
+                log.exception("housekeeping_failed")
             await asyncio.sleep(self._round_seconds)
 
     async def tidy_up(self) -> None:

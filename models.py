@@ -220,6 +220,7 @@ daily_usage = Table(
     Column("held_usd_ticks", BigInteger, nullable=False, server_default="0"),
 )
 """The ledger's sums, a row for each day on which calls began or conversations were completed."""
+
 insight_tallies = Table(
     "insight_tallies",
     metadata,

@@ -52,6 +52,8 @@ class RedisWindow:
         self._otherwise = otherwise
         self._clock = clock
         self._away_until = 0.0
+        self._away = False
+        self._back_at = 0.0
 
     def limit(self, calls: int, per: float) -> None:
         self._calls = calls
@@ -74,9 +76,21 @@ class RedisWindow:
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("redis_away", window=self._key, cause=repr(error))
                 self._away_until = self._clock() + _RETRY_SECONDS
+                if not self._away:
+                    self._away = True
+                    self.fill()  # with what passed through Redis a moment ago
             else:
-                return int(wait) / 1_000_000
+                return max(int(wait) / 1_000_000, self._since_back())
         return await self._otherwise.try_pass() if self._otherwise else 0.0
+
+    def _since_back(self) -> float:
+        """Seconds for which nobody passes, as Redis does not know who passed while it was away."""
+        if self._otherwise is None:
+            return 0.0
+        if self._away:
+            self._away = False
+            self._back_at = self._clock() + self._per_micros / 1_000_000
+        return max(0.0, self._back_at - self._clock())
 
 
 def connect(url: str) -> Redis:

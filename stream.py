@@ -104,6 +104,9 @@ class InsightStream:
             except Unavailable as error:
                 log.warning("stream_waits", reason=error.details)
                 await asyncio.sleep(self._look_seconds)
+            except Exception:
+                log.exception("stream_failed")
+                await asyncio.sleep(self._look_seconds)
             else:
                 return [
                     _Event(

@@ -77,11 +77,13 @@ _OF_CONVERSATIONS = _select_rows().where(
 
 async def rebuild(database: Database) -> bool:
     """Whether the tallies had been wrong. It is one transaction, of some ten seconds for a million
-    insights: who wants to write meanwhile is told to come back."""
-    return await database.write(_rebuild)
+    insights: who wants to write meanwhile waits, or is told to come back."""
+    return await database.rework(_rebuild)
 
 
 def _rebuild(connection: Connection) -> bool:
+    if connection.dialect.name == "postgresql":  # whoever settles or erases waits
+        connection.execute(text("LOCK TABLE conversations IN EXCLUSIVE MODE"))
     before = _fingerprint(connection)
     connection.execute(delete(insight_tallies))
     connection.execute(delete(completed_counts))

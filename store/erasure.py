@@ -1,12 +1,14 @@
 """Erasing conversations with all that is kept of them, one or those that are too old."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
 from sqlalchemy import Connection, bindparam, delete, select
 
 from database import Database
+from errors import Unavailable
 from models import Status, conversations, to_micros
 from store import derived, search
 
@@ -24,7 +26,8 @@ class ErasureStore:
         """
         if not await self._database.write(partial(_erase, conversation_id)):
             return False
-        await self.sweep()
+        with suppress(Unavailable):  # it is erased; the housekeeper sweeps up behind it
+            await self.sweep()
         return True
 
     async def erase_older_than(self, moment: datetime, *, limit: int) -> int:

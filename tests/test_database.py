@@ -408,6 +408,7 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
     reads = {
         "drained",
         "find",
+        "failed",
         "page",
         "all_of",
         "newest_id",

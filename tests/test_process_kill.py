@@ -20,7 +20,7 @@ from tests.service_process import ServiceProcess, grok_settings, look, steer, un
 pytestmark = pytest.mark.slow
 
 SEED = 20250120
-KILLS = {"at work": 36, "at start": 3, "at an acknowledgement": 3, "at a write": 8}
+KILLS = {"at work": 17, "at start": 3, "at an acknowledgement": 3, "at a write": 7}
 CLIENTS = 5
 DIED = "the worker died while analysing this"
 

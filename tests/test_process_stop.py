@@ -187,6 +187,10 @@ async def test_sigterm_while_starting_ends_it_quietly(tmp_path: Path) -> None:
         start_seconds = time.monotonic() - started
         await service.post("from the first life")
         await service.kill()
+        # As if it had died before it looked.
+        with closing(sqlite3.connect(service.database_file)) as database, database:
+            database.execute("DELETE FROM insights")
+            database.execute("UPDATE conversations SET status = 'pending', lease_token = NULL")
         for part in (0.2, 0.5, 0.7, 0.8, 0.9):
             service.launch()
             await asyncio.sleep(start_seconds * part)
