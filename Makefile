@@ -30,10 +30,10 @@ run: $(PROD)  ## start the API; HOST and PORT say where
 	$(BIN)/uvicorn main:app --host $(HOST) --port $(PORT) --no-access-log --ws none
 
 test: $(DEV) browser  ## run all tests; ARGS goes to pytest
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no server process
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow" $(ARGS)
 
 # What the dashboard is tried in, where it can be installed; else those tests are skipped, and say so.
 browser:

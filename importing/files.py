@@ -14,7 +14,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -192,4 +192,5 @@ def _lines(name: str, text: io.TextIOWrapper) -> Iterator[str]:
     except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeError, OSError) as error:
         raise GivenUp(f"{name}: cannot be read any further: {error}") from None
     finally:
-        text.detach()  # the file belongs to who has opened it
+        with suppress(ValueError):  # closed meanwhile
+            text.detach()  # the file belongs to who has opened it
