@@ -26,7 +26,7 @@ let known = {}; // the latest summary, totals before, trends and stats
 
 const problems = new Map();
 
-// Asks for a part of the page; shows what goes wrong, and asks again if that helps.
+// Asks for a part of the page; shows what goes wrong; asks again.
 async function guard(part, task) {
 	const { signal } = loading;
 	try {
@@ -110,14 +110,15 @@ async function loadBefore() {
 
 async function loadTrends() {
 	const parameters = { window: view.window, as_of: period.rolling ? "" : timesOf(period).end_time };
-	known.trends = (await figures("trends", parameters, "trends-json")).trends;
+	const { trends } = await figures("trends", parameters, "trends-json");
+	known.trends = trends;
 	show();
-	showRising(known.trends, choose);
+	showRising(trends, choose);
 }
 
 async function loadStats() {
-	known.stats = await ask("stats");
-	showMachine(known.stats);
+	const stats = await ask("stats");
+	showMachine((known.stats = stats));
 	show();
 }
 
@@ -126,7 +127,7 @@ function rising() {
 	return new Set(up.map(({ cluster }) => cluster));
 }
 
-// Totals and headline; where there are none, why, and what to do next.
+// Totals and headline; else why there are none.
 function show() {
 	const { summary, before, stats } = known;
 	if (!summary) return;
