@@ -133,6 +133,7 @@ def test_demo_stays_up_until_a_signal_and_ends_cleanly(
 ) -> None:
     with running_demo(tmp_path) as (process, url, printed):
         assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+        assert f"{url}/dashboard" in printed[0]
         assert f"{url}/docs" in printed[0]
         assert processes_of(tmp_path)  # the look for processes does find some
         process.send_signal(number)
