@@ -36,6 +36,7 @@ from routes import conversations, dashboard, insights, operations
 from schemas import Bodies
 from services import Services
 from shutdown import Shutdown
+from store import derived
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.figures import FigureStore
@@ -208,6 +209,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack.push_async_callback(parts.database.close)
         try:
             await parts.database.open()
+            await derived.ensure(parts.database)
         except ServiceError as error:
             log.critical("start_refused", reason=error.details)
             sys.tracebacklimit = 0  # the server prints the exception; that line says it all

@@ -27,7 +27,7 @@ from sqlalchemy import (
     false,
 )
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
 
 
@@ -239,6 +239,21 @@ insight_tallies = Table(
 )
 """How many insights, and the sums of their scores and confidences, by hour and by day: see
 `store/tallies.py`."""
+
+insight_days = Table(
+    "insight_days",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),  # since 1970-01-01, UTC
+    Column("changes", BigInteger, nullable=False),
+)
+"""A number for each day that ever had insights, raised whenever its insights change."""
+
+derived_data = Table(
+    "derived_data",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+)
+"""One row: which version of `store/derived.py` made all that it keeps."""
 
 completed_counts = Table(
     "completed_counts",

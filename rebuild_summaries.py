@@ -1,7 +1,7 @@
 """python rebuild_summaries.py: count all insights anew, and index their words anew.
 
 For after a restore of half a backup, or a change to what a word is: the service keeps both right by
-itself. It is one transaction, of some ten seconds for a million insights, in which the service
+itself. It is one transaction, of some thirty seconds for a million insights, in which the service
 answers 503 to whoever hands in. Ends with 1 where the figures had been wrong, and are right now.
 """
 

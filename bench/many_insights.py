@@ -42,6 +42,7 @@ async def build(url: str, count: int) -> None:
     database = Database(url)
     await database.open()
     try:
+        await derived.ensure(database)
         if await database.read(lambda connection: connection.scalar(_COUNT)) >= count:
             return
         started = time.monotonic()

@@ -21,7 +21,6 @@ from sqlalchemy import (
 )
 
 from models import insight_clusters, insight_tallies, insights
-from store import search
 from store.filters import InsightFilter, Sentiment, Shape, conditions, figure_conditions
 from store.tallies import DAY, EVERYTHING, HOUR, STEPS, Grain, step_of
 
@@ -70,11 +69,10 @@ def _up(moment: int, width: int) -> int:
 
 
 def count(wanted: InsightFilter, connection: Connection) -> int:
+    """For a filter without words: those are counted by `store/matches.py`."""
     shape = wanted.shape
     if wanted.cluster == EVERYTHING:
         return 0  # no cluster has this name
-    if shape.words:
-        return _count_with_words(wanted, connection)
     if shape.author:
         return connection.scalar(_count_rows(shape), wanted.values()) or 0
     return connection.scalar(_count_tallied(shape), values_for_tallies(wanted)) or 0
@@ -208,39 +206,3 @@ def sentiments_of(shape: Shape) -> ColumnElement[bool]:
     numbers = {Sentiment.POSITIVE: "1", Sentiment.NEUTRAL: "0", Sentiment.NEGATIVE: "-1"}
     asked = [numbers[shape.sentiment]] if shape.sentiment else numbers.values()
     return insights.c.sentiment.in_([literal_column(number) for number in asked])
-
-
-# --- words ----------------------------------------------------------------------------------------
-
-
-def _count_with_words(wanted: InsightFilter, connection: Connection) -> int:
-    assert wanted.words is not None
-    dialect, shape = connection.dialect.name, wanted.shape
-    values = wanted.values() | {"q": search.expression(dialect, wanted.words)}
-    start, end = values["start"], values["end"]
-    by_row, by_key = _words_counts(dialect, shape)
-    spans = [(search.second_key(start), search.last_key(end))]
-    total = 0
-    if not (shape.sentiment or shape.min_confidence or shape.cluster or shape.author):
-        low, high = search.whole_seconds(start, end)
-        if low <= high:  # no row needs to be looked at, but for those in the first and last second
-            total = connection.scalar(by_key, values | {"low": low, "high": high}) or 0
-            spans = [(spans[0][0], low - 1), (high + 1, spans[0][1])]
-    for low, high in spans:
-        if low <= high:
-            total += connection.scalar(by_row, values | {"low": low, "high": high}) or 0
-    return total
-
-
-@lru_cache(maxsize=64)
-def _words_counts(
-    dialect: str, shape: Shape
-) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
-    index, key, matching = search.index(dialect)
-    by_key = select(func.count()).select_from(index).where(*matching)
-    by_row = (
-        select(func.count())
-        .select_from(index.join(insights, insights.c.id == search.id_of(key)))
-        .where(*matching, *conditions(shape))
-    )
-    return by_row, by_key

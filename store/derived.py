@@ -1,18 +1,29 @@
 """What is kept beside an insight so that reading is fast: its clusters, the tallies, the index of
-words. Whoever writes or erases an insight calls `add` or `subtract` in the same
-transaction; `rebuild` makes it all anew.
+words, and which days have changed. Whoever writes or erases an insight calls `add` or `subtract` in
+the same transaction; `rebuild` makes it all anew, and `ensure` does so where an earlier version of
+this code made it.
 """
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select, text, tuple_
 
 from database import Database
-from models import completed_counts, conversations, insight_clusters, insight_tallies, insights
-from store import search, tallies
+from models import (
+    completed_counts,
+    conversations,
+    derived_data,
+    insight_clusters,
+    insight_tallies,
+    insights,
+)
+from store import days, search, tallies
 from store.rows import InsightRow
+
+log = structlog.get_logger(__name__)
 
 _ROWS_AT_A_TIME = 5000
 
@@ -45,8 +56,13 @@ def add(connection: Connection, added: Sequence[InsightRow]) -> None:
             for cluster in insight.clusters
         ],
     )
+    _add_but_clusters(connection, added)
+
+
+def _add_but_clusters(connection: Connection, added: Sequence[InsightRow]) -> None:
     search.add(connection, added)
     tallies.add(connection, added)
+    days.touch(connection, (insight.timestamp for insight in added))
 
 
 def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
@@ -55,6 +71,7 @@ def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
     if erased := [InsightRow(*row) for row in found]:
         search.subtract(connection, erased)
         tallies.subtract(connection, erased)
+        days.touch(connection, (insight.timestamp for insight in erased))
 
 
 def _select_rows() -> Select[*tuple[Any, ...]]:
@@ -74,29 +91,55 @@ _OF_CONVERSATIONS = _select_rows().where(
 
 # --- rebuilding -----------------------------------------------------------------------------------
 
+VERSION = 1
+"""Raised with every change to what is kept, be it only to what a word is."""
+
+
+async def ensure(database: Database) -> None:
+    """Rebuild where there is nothing yet, or what another version made."""
+    if await database.read(_version) != VERSION:
+        await database.rework(_ensure)
+
+
+def _ensure(connection: Connection) -> None:
+    _keep_others_out(connection)
+    before = _version(connection)
+    if before != VERSION:  # no other replica was faster
+        log.info("derived_data_is_rebuilt", before=before, after=VERSION)
+        _rebuild(connection)
+
 
 async def rebuild(database: Database) -> bool:
-    """Whether the tallies had been wrong. It is one transaction, of some ten seconds for a million
-    insights: who wants to write meanwhile waits, or is told to come back."""
-    return await database.rework(_rebuild)
+    """Whether the tallies had been wrong. It is one transaction, of some thirty seconds for a
+    million insights: who wants to write meanwhile waits, or is told to come back."""
+    return await database.rework(_rebuild_and_compare)
 
 
-def _rebuild(connection: Connection) -> bool:
-    if connection.dialect.name == "postgresql":  # whoever settles or erases waits
-        connection.execute(text("LOCK TABLE conversations IN EXCLUSIVE MODE"))
+def _rebuild_and_compare(connection: Connection) -> bool:
+    _keep_others_out(connection)
     before = _fingerprint(connection)
-    connection.execute(delete(insight_tallies))
-    connection.execute(delete(completed_counts))
-    search.clear(connection)
-    fill(connection)
+    _rebuild(connection)
     return _fingerprint(connection) != before
 
 
-def fill(connection: Connection) -> None:
-    """Count and index all insights, where nothing is counted or indexed yet."""
+def _keep_others_out(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":  # whoever settles or erases waits
+        connection.execute(text("LOCK TABLE conversations IN EXCLUSIVE MODE"))
+
+
+def _rebuild(connection: Connection) -> None:
+    for table in (insight_tallies, completed_counts, derived_data):
+        connection.execute(delete(table))
+    search.clear(connection)
+    days.touch_all(connection)
     for rows in _chunks(connection):
-        search.add(connection, rows)
-        tallies.add(connection, rows)
+        _add_but_clusters(connection, rows)
+    connection.execute(insert(derived_data), {"version": VERSION})
+
+
+def _version(connection: Connection) -> int | None:
+    version: int | None = connection.scalar(select(derived_data.c.version))
+    return version
 
 
 def _chunks(connection: Connection) -> Iterator[Sequence[InsightRow]]:

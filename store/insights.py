@@ -22,8 +22,9 @@ from sqlalchemy import (
 
 from database import Database
 from models import from_micros, insight_clusters, insights
-from store import counting, cursors, search
+from store import counting, cursors, matches, search
 from store.filters import InsightFilter, Sentiment, Shape, conditions
+from store.matches import MatchCounter
 from store.rows import read_notes
 
 __all__ = ["InsightFilter", "InsightPage", "InsightStore", "ListedInsight", "Sentiment"]
@@ -57,6 +58,7 @@ class InsightPage:
 class InsightStore:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._matches = MatchCounter()
 
     async def page(self, wanted: InsightFilter, *, limit: int, cursor: str | None) -> InsightPage:
         """Up to `limit` insights after `cursor`, newest timestamp first; ties by newest id.
@@ -65,7 +67,28 @@ class InsightStore:
         nothing repeat or be skipped. Raises InvalidInput for a cursor that is none of ours.
         """
         position = None if cursor is None else cursors.decode(cursor)
-        return await self._database.read(partial(_page, wanted, limit, position))
+        return await self._database.read(partial(self._page, wanted, limit, position))
+
+    def _page(
+        self,
+        wanted: InsightFilter,
+        limit: int,
+        position: tuple[int, int] | None,
+        connection: Connection,
+    ) -> InsightPage:
+        counted = self._matches.count if wanted.words is not None else counting.count
+        total = counted(wanted, connection)
+        rows: Sequence[Row[*tuple[Any, ...]]] = []
+        if total:
+            # One more tells whether there is a next page.
+            rows = _rows(wanted, limit + 1, position, total, connection)
+        more = len(rows) > limit
+        rows = rows[:limit]
+        return InsightPage(
+            insights=[_to_insight(row) for row in rows],
+            total_count=total,
+            next_cursor=cursors.encode(rows[-1].timestamp, rows[-1].id) if more else None,
+        )
 
     async def newest_id(self) -> int:
         """0 where there is none yet. Ids are given, and come up, one after the other."""
@@ -91,23 +114,6 @@ class InsightStore:
             if len(rows) < ROWS_OF_EXPORT:
                 return
             position = rows[-1].timestamp, rows[-1].id
-
-
-def _page(
-    wanted: InsightFilter, limit: int, position: tuple[int, int] | None, connection: Connection
-) -> InsightPage:
-    total = counting.count(wanted, connection)
-    rows: Sequence[Row[*tuple[Any, ...]]] = []
-    if total:
-        # One more tells whether there is a next page.
-        rows = _rows(wanted, limit + 1, position, total, connection)
-    more = len(rows) > limit
-    rows = rows[:limit]
-    return InsightPage(
-        insights=[_to_insight(row) for row in rows],
-        total_count=total,
-        next_cursor=cursors.encode(rows[-1].timestamp, rows[-1].id) if more else None,
-    )
 
 
 def _rows_of_export(
@@ -196,10 +202,9 @@ def _rows_with_words(
 ) -> Sequence[Row[*tuple[Any, ...]]]:
     """The index of words knows the order but for what is in one second: so first the second that
     the last row is in is found, and then all from there on are put in order."""
-    assert wanted.words is not None
     dialect = connection.dialect.name
     values |= {
-        "q": search.expression(dialect, wanted.words),
+        "q": matches.expression_of(wanted, dialect),
         "low": search.second_key(values["start"]),
         "high": search.last_key(values["end"]),
     }
@@ -214,18 +219,18 @@ def _rows_with_words(
 def _words_statements(
     dialect: str, shape: Shape, after: bool
 ) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
-    index, key, matching = search.index(dialect)
+    index = search.index(dialect)
     joined = select(insights.c.timestamp, insights.c.id).join_from(
-        index, insights, insights.c.id == search.id_of(key)
+        index.table, insights, insights.c.id == search.id_of(index.key)
     )
-    matches = joined.where(*matching, *conditions(shape))
+    between = index.between(bindparam("low"), bindparam("high"))
+    found = joined.where(index.matching, between, *conditions(shape))
     if after:
         last = tuple_(bindparam("last_timestamp"), bindparam("last_id"))
-        matches = matches.where(tuple_(insights.c.timestamp, insights.c.id) < last)
-    last_key = (
-        matches.with_only_columns(key).order_by(key.desc()).limit(1).offset(bindparam("skip"))
-    )
-    page = _newest(matches, insights.c.timestamp, insights.c.id, after=False)
+        found = found.where(tuple_(insights.c.timestamp, insights.c.id) < last)
+    by_key = found.with_only_columns(index.key).order_by(index.key.desc())
+    last_key = by_key.limit(1).offset(bindparam("skip"))
+    page = _newest(found, insights.c.timestamp, insights.c.id, after=False)
     return last_key, _fetch(page.limit(bindparam("limit")))
 
 

@@ -11,6 +11,7 @@ class InsightRow(NamedTuple):
     id: int
     timestamp: int
     text: str
+    author: str | None
     sentiment_score: float
     confidence: float
     clusters: Sequence[str]

@@ -1,7 +1,9 @@
 """The index of words: which insights hold which words, newest first.
 
-Its key says both when and which: the second, and the insight's id. So the newest matches, and those
-in a time range, come out of the index by themselves, also where a word is in every third text.
+Beside its words an insight has the terms of its figures (`store/terms.py`), so that the index alone
+finds what is negative and holds a word. Its key says both when and which: the second, and the
+insight's id. So the newest matches, and those in a time range, come out of the index by themselves,
+also where a word is in every third text.
 
     SQLite       FTS5 without content, `rowid` is the key. A word that is erased stays in the files
                  until the parts of the index that it was in are merged: `sweep` does that.
@@ -9,7 +11,8 @@ in a time range, come out of the index by themselves, also where a word is in ev
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -17,22 +20,26 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     TableClause,
-    bindparam,
     column,
     literal_column,
     table,
     text,
 )
 
+from store.days import Days
 from store.rows import InsightRow
+from store.terms import Group, terms_of
 from words import Phrase, words_of
 
 SECOND = 1_000_000
-_FIRST_SECOND = -(1 << 32)  # 1833; all before it share a second, as do those after 2106
+_DAY = 86_400
+_FIRST_DAY = -49_711  # in 1833; all before it share a second, as do those after 2106
+_FIRST_SECOND = _FIRST_DAY * _DAY
 _LAST_SECOND = (1 << 33) - 1
 _ID_BITS = 30
 ID_MASK = (1 << _ID_BITS) - 1
 """More insights than this would need another key."""
+_KEYS_OF_A_DAY = literal_column(str(_DAY << _ID_BITS), BigInteger)
 
 _PAGES_PER_STEP = 64
 """A step of merging holds the writer for some 4 ms."""
@@ -51,6 +58,12 @@ def last_key(timestamp: int) -> int:
 
 def first_of_second(key: int) -> int:
     return key & ~ID_MASK
+
+
+def told_apart(days: Days) -> Days:
+    """Those among them whose times the keys tell apart."""
+    first = max(days.first, _FIRST_DAY + 1)
+    return Days(first, max(first, min(days.stop, _FIRST_DAY + _LAST_SECOND // _DAY)))
 
 
 def whole_seconds(start: int, end: int) -> tuple[int, int]:
@@ -78,45 +91,70 @@ def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
 def _rows(connection: Connection, insights: Iterable[InsightRow]) -> list[dict[str, Any]]:
     as_index_takes = _for_fts if connection.dialect.name == "sqlite" else _for_tsvector
     rows = [
-        {"key": second_key(each.timestamp) | each.id & ID_MASK, "words": as_index_takes(each.text)}
+        {
+            "key": second_key(each.timestamp) | each.id & ID_MASK,
+            "terms": as_index_takes([*words_of(each.text), *terms_of(each)]),
+        }
         for each in insights
     ]
     return sorted(rows, key=lambda row: row["key"])  # FTS5 writes a part of its own otherwise
 
 
-def _for_fts(text: str) -> str:
-    return " ".join(words_of(text))
+def _for_fts(terms: Sequence[str]) -> str:
+    return " ".join(terms)
 
 
-def _for_tsvector(text: str) -> str:
-    """Words are letters and digits, so that none needs escaping."""
+def _for_tsvector(terms: Sequence[str]) -> str:
+    """Terms are letters and digits, so that none needs escaping."""
     places: dict[str, list[str]] = {}
-    for place, word in enumerate(words_of(text), start=1):
-        places.setdefault(word, []).append(str(place))
-    return " ".join(f"'{word}':{','.join(found)}" for word, found in places.items())
+    for place, term in enumerate(terms, start=1):
+        places.setdefault(term, []).append(str(place))
+    return " ".join(f"'{term}':{','.join(found)}" for term, found in places.items())
 
 
-def expression(dialect: str, phrases: Sequence[Phrase]) -> str:
-    """What is asked for, as the database's index takes it."""
+def expression(dialect: str, phrases: Sequence[Phrase], groups: Sequence[Group] = ()) -> str:
+    """What must be there, all phrases and one term of each group, as the database's index takes
+    it."""
     if dialect == "sqlite":
-        return " AND ".join(f'"{" ".join(phrase)}"' for phrase in phrases)
-    return " & ".join(
-        "(" + " <-> ".join(f"'{word}'" for word in phrase) + ")" for phrase in phrases
-    )
+        parts = [f'"{" ".join(phrase)}"' for phrase in phrases]
+        parts += ["(" + " OR ".join(f'"{term}"' for term in group) + ")" for group in groups]
+        return " AND ".join(parts)
+    parts = [" <-> ".join(f"'{word}'" for word in phrase) for phrase in phrases]
+    parts += [" | ".join(f"'{term}'" for term in group) for group in groups]
+    return " & ".join(f"({part})" for part in parts)
 
 
-def index(dialect: str) -> tuple[TableClause, ColumnClause[int], list[ColumnElement[bool]]]:
-    """The index, its key, and the condition for what holds `:q` from key `:low` to key `:high`."""
+class Index(NamedTuple):
+    """What statements name: its table and key, the condition for what `:q` asks for, and the day
+    of a key."""
+
+    table: TableClause
+    key: ColumnElement[int]
+    matching: ColumnElement[bool]
+    day: ColumnElement[int]
+
+    def between(self, low: Any, high: Any) -> ColumnElement[bool]:
+        return self.key.between(low, high)
+
+
+@lru_cache
+def index(dialect: str) -> Index:
     key: ColumnClause[int] = column("rowid" if dialect == "sqlite" else "key", BigInteger)
-    found = table("insight_words", key)
+    found = table("insight_terms", key)
     match = text(
-        "insight_words MATCH :q"
+        "insight_terms MATCH :q"
         if dialect == "sqlite"
-        else "insight_words.words @@ CAST(:q AS tsquery)"
+        else "insight_terms.terms @@ CAST(:q AS tsquery)"
     )
     of_found = found.c[key.name]
-    between = of_found.between(bindparam("low"), bindparam("high"))
-    return found, of_found, [cast("ColumnElement[bool]", match), between]
+    day = of_found // _KEYS_OF_A_DAY + _FIRST_DAY
+    return Index(found, of_found, cast("ColumnElement[bool]", match), day)
+
+
+def keys_of_day(day: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """The first and the last, of one that the keys tell apart."""
+    first = (day - _FIRST_DAY) * _KEYS_OF_A_DAY
+    return first, first + _KEYS_OF_A_DAY - 1
 
 
 def id_of(key: ColumnElement[int]) -> ColumnElement[int]:
@@ -124,45 +162,25 @@ def id_of(key: ColumnElement[int]) -> ColumnElement[int]:
 
 
 _ADD = {
-    "sqlite": text("INSERT INTO insight_words (rowid, words) VALUES (:key, :words)"),
+    "sqlite": text("INSERT INTO insight_terms (rowid, terms) VALUES (:key, :terms)"),
     "postgresql": text(
-        "INSERT INTO insight_words (key, words) VALUES (:key, CAST(:words AS tsvector))"
+        "INSERT INTO insight_terms (key, terms) VALUES (:key, CAST(:terms AS tsvector))"
     ),
 }
 _SUBTRACT = {
     "sqlite": text(
-        "INSERT INTO insight_words (insight_words, rowid, words) VALUES ('delete', :key, :words)"
+        "INSERT INTO insight_terms (insight_terms, rowid, terms) VALUES ('delete', :key, :terms)"
     ),
-    "postgresql": text("DELETE FROM insight_words WHERE key = :key"),
+    "postgresql": text("DELETE FROM insight_terms WHERE key = :key"),
 }
-
-
-# --- building -------------------------------------------------------------------------------------
-
-_CREATE = {
-    "sqlite": [
-        "CREATE VIRTUAL TABLE insight_words"
-        " USING fts5(words, content='', columnsize=0, tokenize='ascii')",
-        "CREATE TABLE words_to_sweep (id INTEGER PRIMARY KEY, in_round INTEGER NOT NULL DEFAULT 0)",
-    ],
-    "postgresql": [
-        "CREATE TABLE insight_words (key BIGINT PRIMARY KEY, words TSVECTOR NOT NULL)",
-        "CREATE INDEX idx_insight_words ON insight_words USING gin (words)",
-    ],
-}
-
-
-def create(connection: Connection) -> None:
-    for statement in _CREATE[connection.dialect.name]:
-        connection.execute(text(statement))
 
 
 def clear(connection: Connection) -> None:
     """Empty the index, so that it can be built anew."""
     if connection.dialect.name == "sqlite":
-        connection.execute(text("INSERT INTO insight_words (insight_words) VALUES ('delete-all')"))
+        connection.execute(text("INSERT INTO insight_terms (insight_terms) VALUES ('delete-all')"))
     else:
-        connection.execute(text("DELETE FROM insight_words"))
+        connection.execute(text("DELETE FROM insight_terms"))
 
 
 # --- sweeping -------------------------------------------------------------------------------------
@@ -201,7 +219,7 @@ def _merge(connection: Connection, pages: int) -> bool:
     assert driver is not None
     before: int = driver.total_changes
     connection.execute(
-        text("INSERT INTO insight_words (insight_words, rank) VALUES ('merge', :pages)"),
+        text("INSERT INTO insight_terms (insight_terms, rank) VALUES ('merge', :pages)"),
         {"pages": pages},
     )
     return bool(driver.total_changes - before > 1)

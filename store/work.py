@@ -350,6 +350,7 @@ def _add_insights(
             id=ids[claimed.id],
             timestamp=held[claimed].timestamp,
             text=held[claimed].text,
+            author=held[claimed].author,
             sentiment_score=outcome.analysis.sentiment_score,
             confidence=outcome.analysis.confidence,
             clusters=outcome.analysis.clusters,

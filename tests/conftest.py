@@ -64,7 +64,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     database = Database(database_url)
     await database.open()
     if not database.is_sqlite:
-        tables = ", ".join([*metadata.tables, "insight_words"])
+        tables = ", ".join([*metadata.tables, "insight_terms"])
         empty = text(f"TRUNCATE {tables} RESTART IDENTITY")
         await database.write(lambda connection: connection.execute(empty).rowcount)
     yield database

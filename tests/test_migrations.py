@@ -37,6 +37,11 @@ def test_migrations_form_one_line_from_the_first() -> None:
     ]
 
 
+def _is_index(table: str) -> bool:
+    """The index of words and what belongs to it, which `models.py` does not know."""
+    return table.startswith(("insight_terms", "words_to_sweep"))
+
+
 async def test_the_migrated_schema_is_the_one_in_the_models(database: Database) -> None:
     def differences(connection: Connection) -> list[Any]:
         context = MigrationContext.configure(
@@ -44,7 +49,7 @@ async def test_the_migrated_schema_is_the_one_in_the_models(database: Database) 
             opts={
                 "compare_type": True,
                 "compare_server_default": True,
-                "include_name": lambda name, kind, _: kind != "table" or "words" not in name,
+                "include_name": lambda name, kind, _: kind != "table" or not _is_index(name),
             },
         )
         return list(compare_metadata(context, metadata))

@@ -21,7 +21,7 @@ from tests.factories import NOON, insight_filter, scalar
 from words import parse_search
 
 ROWS = 50_000
-TABLES = ("insights", "insight_clusters", "insight_tallies", "conversations", "insight_words")
+TABLES = ("insights", "insight_clusters", "insight_tallies", "conversations", "insight_terms")
 
 Statement = tuple[str, Any]
 
@@ -57,7 +57,16 @@ def _fill(connection: Connection) -> None:
         statement = _FILL.format(table=table, columns=columns)
         connection.execute(text(statement), {"rows": ROWS})
     rows = [
-        InsightRow(number, 10**15 + number * 10**6, f"late word{number % 100}", 0, 0, (), "live")
+        InsightRow(
+            number,
+            10**15 + number * 10**6,
+            f"late word{number % 100}",
+            f"author{number % 500}",
+            number % 200 / 100.0 - 1,
+            number % 100 / 100.0,
+            (f"cluster{number % 40}",),
+            "live",
+        )
         for number in range(1, ROWS + 1)
     ]
     search.add(connection, rows)
@@ -110,7 +119,7 @@ def _is_scan(detail: str) -> bool:
         return True
     if words[0] != "SCAN" or words[1] not in TABLES:
         return False
-    return words[1] != "insight_words" or "M" not in words[-1]  # an index's number, then a match
+    return words[1] != "insight_terms" or "M" not in words[-1]  # an index's number, then a match
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -225,4 +225,4 @@ async def test_the_index_stays_whole_through_sweeping(sqlite_url: str, tmp_path:
     finally:
         await database.close()
     with closing(sqlite3.connect(tmp_path / "insights.db")) as file:
-        file.execute("INSERT INTO insight_words (insight_words) VALUES ('integrity-check')")
+        file.execute("INSERT INTO insight_terms (insight_terms) VALUES ('integrity-check')")

@@ -16,8 +16,8 @@ from analysis import Complete, Fail, Outcome, Retry
 from config import Settings
 from database import Database
 from errors import NotFound
-from models import Lane, completed_counts, insight_tallies
-from store import derived, search
+from models import Lane, completed_counts, derived_data, insight_tallies
+from store import derived
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.figures import FigureStore
@@ -50,6 +50,7 @@ def row(**overrides: Any) -> InsightRow:
         "id": 1,
         "timestamp": 1,
         "text": "",
+        "author": None,
         "sentiment_score": -0.5,
         "confidence": 0.9,
         "clusters": (),
@@ -269,20 +270,18 @@ def test_the_command_says_whether_the_figures_were_right(
     assert rebuild_summaries.main() == 2
 
 
-async def test_a_database_of_the_first_version_is_counted_and_indexed_at_the_upgrade(
-    database: Database,
-) -> None:
-    """As `fill` finds it then: insights and nothing beside them."""
+async def test_what_another_version_kept_is_made_anew_at_the_start(database: Database) -> None:
+    """As after the migration of an old database: insights, and nothing beside them."""
     ids = await insert_insights(database, [{"text": f"late number{n}"} for n in range(20)])
+    await derived.ensure(database)
     expected = await _tallies(database)
+    await run_sql(database, delete(insight_tallies), delete(completed_counts))
+    await derived.ensure(database)
+    assert await _tallies(database) == []
 
-    def forget_and_fill(connection: Any) -> None:
-        connection.execute(delete(insight_tallies))
-        connection.execute(delete(completed_counts))
-        search.clear(connection)
-        derived.fill(connection)
+    await run_sql(database, update(derived_data).values(version=derived.VERSION - 1))
+    await derived.ensure(database)
 
-    await database.write(forget_and_fill)
     assert await _tallies(database) == expected
     assert await search_all(database, "late number3") == 1
     await ConversationStore(database).erase(ids[3])

@@ -1,12 +1,10 @@
 """Tallies, the index of words, and indexes that answer by themselves.
 
-Fills them from the insights that are there: some ten seconds for a million.
+What is in them is made after all migrations, from the insights: see `ensure` in `store/derived.py`.
 """
 
 import sqlalchemy as sa
 from alembic import op
-
-from store import derived, search
 
 revision = "0003"
 down_revision = "0002"
@@ -39,8 +37,18 @@ def upgrade() -> None:
         sa.Column("lane", sa.String(4), primary_key=True),
         sa.Column("count", sa.BigInteger, nullable=False),
     )
-    search.create(op.get_bind())
-    derived.fill(op.get_bind())
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(
+            "CREATE VIRTUAL TABLE insight_words"
+            " USING fts5(words, content='', columnsize=0, tokenize='ascii')"
+        )
+        op.execute(
+            "CREATE TABLE words_to_sweep"
+            " (id INTEGER PRIMARY KEY, in_round INTEGER NOT NULL DEFAULT 0)"
+        )
+    else:
+        op.execute("CREATE TABLE insight_words (key BIGINT PRIMARY KEY, words TSVECTOR NOT NULL)")
+        op.execute("CREATE INDEX idx_insight_words ON insight_words USING gin (words)")
 
 
 def _indexes_of_insights() -> None:

@@ -1,0 +1,95 @@
+"""What was counted of a day may be kept as long as nothing of that day has changed.
+
+`insight_days` has a number for each day that ever had insights. Whoever writes or erases insights
+of a day raises it in the same transaction. So a figure is right for every snapshot in which the
+day's number is the one that it was counted at, whichever process writes.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from models import insight_days
+from store.tallies import DAY
+
+Kept = TypeVar("Kept")
+
+_QUESTIONS = 32
+"""For so many questions answers are kept: a hundred bytes for each day, and more for lists."""
+
+
+class Days(NamedTuple):
+    """From `first` up to, but without, `stop`, in days since 1970-01-01 UTC."""
+
+    first: int
+    stop: int
+
+
+def whole_days(start: int, end: int) -> Days:
+    """Those inside a time range, which is in microseconds and inclusive."""
+    first, stop = -(-start // DAY), (end + 1) // DAY
+    return Days(first, max(first, stop))
+
+
+def touch(connection: Connection, timestamps: Iterable[int]) -> None:
+    """Insights with these timestamps are written or erased in this transaction."""
+    days = sorted({timestamp // DAY for timestamp in timestamps})  # in one order: no deadlocks
+    if days:
+        connection.execute(_TOUCH[connection.dialect.name], [{"day": day} for day in days])
+
+
+def touch_all(connection: Connection) -> None:
+    """Every figure may be another after this transaction."""
+    connection.execute(update(insight_days).values(changes=insight_days.c.changes + 1))
+
+
+class KeptByDay(Generic[Kept]):
+    """Answers to the latest questions, day by day; for several threads at once."""
+
+    def __init__(self) -> None:
+        self._answers: Callable[[Hashable], dict[int, tuple[int, Kept]]]
+        self._answers = lru_cache(maxsize=_QUESTIONS)(lambda _question: {})
+
+    def get(
+        self,
+        question: Hashable,
+        days: Days,
+        connection: Connection,
+        ask: Callable[[Sequence[int]], Mapping[int, Kept]],
+    ) -> Mapping[int, Kept]:
+        """The answer for each of the days that has one: what is kept, and for days that have
+        changed since what `ask` now finds in the connection's snapshot."""
+        found: dict[int, Kept] = {}
+        if days.first >= days.stop:
+            return found
+        known = self._answers(question)
+        changed: dict[int, int] = {}
+        for day, number in connection.execute(_NUMBERS, days._asdict()).all():
+            kept = known.get(day)
+            if kept is not None and kept[0] == number:
+                found[day] = kept[1]
+            else:
+                changed[day] = number
+        if changed:
+            for day, answer in ask(list(changed)).items():
+                found[day] = answer
+                known[day] = changed[day], answer
+        return found
+
+
+_NUMBERS = select(insight_days.c.day, insight_days.c.changes).where(
+    insight_days.c.day >= bindparam("first"), insight_days.c.day < bindparam("stop")
+)
+
+
+def _touching(dialect: Any) -> Any:
+    touched = dialect.insert(insight_days).values(day=bindparam("day"), changes=1)
+    return touched.on_conflict_do_update(
+        index_elements=["day"], set_={"changes": insight_days.c.changes + 1}
+    )
+
+
+_TOUCH = {"sqlite": _touching(sqlite), "postgresql": _touching(postgresql)}
