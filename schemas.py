@@ -71,7 +71,7 @@ def _parse_query_time(value: object) -> datetime:
 
 
 def format_time(moment: datetime) -> str:
-    """`2025-01-20T10:00:00Z`, with a fraction only where there is one."""
+    """`2025-01-20T10:00:00Z`, with a fraction only where there is one; as `to_json` writes it."""
     return moment.isoformat().replace("+00:00", "Z")
 
 
@@ -332,7 +332,7 @@ def insight_item(insight: ListedInsight) -> dict[str, Any]:
     more than twice as much, and a page may have a thousand."""
     return {
         "conversation_id": insight.conversation_id,
-        "timestamp": format_time(insight.timestamp),
+        "timestamp": insight.timestamp,
         "text": insight.text,
         "author": insight.author,
         "grok_analysis": analysis_item(insight),
@@ -347,8 +347,8 @@ def insights_json(page: InsightPage, asked: InsightFilter) -> bytes:
             "metadata": {
                 "total_count": page.total_count,
                 "returned_count": len(page.insights),
-                "start_time": format_time(asked.start_time),
-                "end_time": format_time(asked.end_time),
+                "start_time": asked.start_time,
+                "end_time": asked.end_time,
                 "next_cursor": page.next_cursor,
             },
         }
@@ -394,8 +394,7 @@ def summary_json(summary: Summary) -> bytes:
     return to_json(
         {
             "series": [
-                {"bucket": format_time(bucket), **_counts(tally)}
-                for bucket, tally in summary.series.items()
+                {"bucket": bucket, **_counts(tally)} for bucket, tally in summary.series.items()
             ],
             "clusters": [
                 {"cluster": cluster, "count": tally.count, **_counts(tally)}

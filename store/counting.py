@@ -104,11 +104,12 @@ def values_for_tallies(wanted: InsightFilter) -> dict[str, Any]:
     for name, span in spans.items():
         values[f"{name}_start"], values[f"{name}_stop"] = span
     values["cluster"] = EVERYTHING if wanted.cluster is None else wanted.cluster
-    values["hour_grain"] = Grain.HOUR.value
+    values["hour_grain"], values["day_grain"] = Grain.HOUR.value, Grain.DAY.value
     values["first_step"] = 0
     if (least := wanted.min_confidence) is not None:
         step = step_of(least)
         values["hour_grain"] = Grain.HOUR_BY_STEP.value
+        values["day_grain"] = Grain.DAY_BY_STEP.value
         # The step that the least is inside of is counted by an index.
         values["first_step"] = step if least == STEPS[step] else step + 1
         values["step_stop"] = least if least == STEPS[step] else STEPS[step + 1]
@@ -150,7 +151,7 @@ def whole(grain: str, span: str) -> list[ColumnElement[bool]]:
     """The tallies of whole hours or days, for the confidence that is asked for."""
     columns = insight_tallies.c
     return [
-        columns.grain == (bindparam("hour_grain") if grain == "hour" else Grain.DAY_BY_STEP.value),
+        columns.grain == bindparam(f"{grain}_grain"),
         columns.bucket >= bindparam(f"{span}_start"),
         columns.bucket < bindparam(f"{span}_stop"),
         columns.step >= bindparam("first_step"),

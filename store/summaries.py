@@ -4,12 +4,13 @@ Whole hours and days come from the tallies, what is left of them from an index, 
 the tallies do not know: authors, minutes, and which clusters come together.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from functools import lru_cache, partial
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -29,6 +30,7 @@ from database import Database
 from errors import InvalidInput
 from models import from_micros, insight_clusters, insight_tallies, insights
 from store import counting
+from store.days import KeptByDay, whole_days
 from store.filters import (
     NEGATIVE_BELOW,
     POSITIVE_ABOVE,
@@ -77,13 +79,12 @@ class Tally:
     def _average(self, total: int) -> float | None:
         return round(total / self.count / UNIT, 9) if self.count else None
 
-    def add(self, sums: Sequence[int]) -> None:
-        """Five more, in the order of the fields."""
-        self.positive += sums[0]
-        self.neutral += sums[1]
-        self.negative += sums[2]
-        self.scores += sums[3]
-        self.confidences += sums[4]
+    def add(self, more: "Tally") -> None:
+        self.positive += more.positive
+        self.neutral += more.neutral
+        self.negative += more.negative
+        self.scores += more.scores
+        self.confidences += more.confidences
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Summary:
 class SummaryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._together = KeptByDay[Rows]()
 
     async def summary(self, wanted: InsightFilter, interval: Interval) -> Summary:
         """Raises InvalidInput where that makes more than `MAX_BUCKETS` buckets."""
@@ -109,26 +111,34 @@ class SummaryStore:
                 f"interval: {last - first + 1} buckets of that width are in the time range, and at"
                 f" most {MAX_BUCKETS} are answered"
             )
-        return await self._database.read(partial(_summary, wanted, interval))
+        return await self._database.read(partial(_summary, wanted, interval, self._together))
 
 
-def _summary(wanted: InsightFilter, interval: Interval, connection: Connection) -> Summary:
+Rows = Sequence[Sequence[Any]]
+
+
+def _summary(
+    wanted: InsightFilter, interval: Interval, together: KeptByDay[Rows], connection: Connection
+) -> Summary:
     values = counting.values_for_tallies(wanted)
     origin = values["start"] // interval * interval
     values |= {"origin": origin, "width": int(interval)}
-    series = {bucket: Tally() for bucket in range(origin, values["end"] + 1, interval)}
+    series: dict[int, Tally] = {}
     if wanted.cluster != EVERYTHING:  # no cluster has this name
         for bucket, *sums in _series(wanted.shape, interval, values, connection):
-            series[bucket // interval * interval].add(_whole(sums))
+            _add(series, bucket // interval * interval, sums)
     totals = Tally()
     for each in series.values():
-        totals.add((each.positive, each.neutral, each.negative, each.scores, each.confidences))
+        totals.add(each)
     clusters: dict[str, Tally] = {}
     if totals.count:
-        for cluster, *sums in _clusters(wanted.shape, values, connection):
-            clusters.setdefault(cluster, Tally()).add(_whole(sums))
+        for cluster, *sums in _clusters(wanted, values, together, connection):
+            _add(clusters, cluster, sums)
     return Summary(
-        series={from_micros(bucket): each for bucket, each in series.items()},
+        series={
+            from_micros(bucket): series.get(bucket) or Tally()
+            for bucket in range(origin, values["end"] + 1, interval)
+        },
         clusters=sorted(
             ((name, each) for name, each in clusters.items() if each.count),
             key=lambda pair: (-pair[1].count, pair[0]),
@@ -137,15 +147,23 @@ def _summary(wanted: InsightFilter, interval: Interval, connection: Connection) 
     )
 
 
+Key = TypeVar("Key", int, str)
+
+
+def _add(tallies: dict[Key, Tally], key: Key, sums: Sequence[Any]) -> None:
+    tally = Tally(*_whole(sums))
+    if key in tallies:
+        tallies[key].add(tally)
+    else:
+        tallies[key] = tally
+
+
 def _whole(sums: Sequence[Any]) -> Sequence[int]:
     """Counts, and sums that an index gave as numbers, or PostgreSQL as decimals, in billionths."""
     positive, neutral, negative, scores, confidences = sums
     if isinstance(scores, float):
         scores, confidences = round(scores * UNIT), round(confidences * UNIT)
     return positive, neutral, negative, int(scores), int(confidences)
-
-
-Rows = Iterable[Sequence[Any]]
 
 
 def _series(
@@ -164,15 +182,54 @@ def _series(
     ]
 
 
-def _clusters(shape: Shape, values: dict[str, Any], connection: Connection) -> Rows:
+def _clusters(
+    wanted: InsightFilter,
+    values: dict[str, Any],
+    together: KeptByDay[Rows],
+    connection: Connection,
+) -> Rows:
     """A cluster's name and five sums; a cluster may come several times."""
-    if shape.author or shape.cluster:
+    shape = wanted.shape
+    if shape.author:
         return connection.execute(_clusters_of_rows(shape), values).all()
+    if shape.cluster:
+        return _clusters_together(wanted, values, together, connection)
     values = values | {"names": connection.scalars(NAMES_OF_CLUSTERS).all()}
     return [
         *connection.execute(_clusters_of_tallies(shape), values).all(),
         *connection.execute(_clusters_of_edges(shape), values).all(),
     ]
+
+
+def _clusters_together(
+    wanted: InsightFilter,
+    values: dict[str, Any],
+    together: KeptByDay[Rows],
+    connection: Connection,
+) -> Rows:
+    """Those of the insights of one cluster: no tally knows which come together."""
+    start, end = values["start"], values["end"]
+    days = whole_days(start, end)
+
+    def by_day(changed: Sequence[int]) -> Mapping[int, Rows]:
+        first, stop = min(changed) * DAY, (max(changed) + 1) * DAY
+        between = {"start": first, "end": stop - 1, "origin": first, "width": DAY}
+        found: dict[int, list[Sequence[Any]]] = {day: [] for day in changed}
+        for moment, *row in connection.execute(_clusters_by_day(wanted.shape), values | between):
+            if moment // DAY in found:
+                found[moment // DAY].append(row)
+        return found
+
+    question = wanted.cluster, wanted.sentiment, wanted.min_confidence
+    rows = list(chain(*together.get(question, days, connection, by_day).values()))
+    edges = [(start, end)]
+    if days.first < days.stop:
+        edges = [(start, days.first * DAY - 1), (days.stop * DAY, end)]
+    for first, last in edges:
+        if first <= last:
+            between = {"start": first, "end": last}
+            rows += connection.execute(_clusters_of_rows(wanted.shape), values | between).all()
+    return rows
 
 
 # --- statements -----------------------------------------------------------------------------------
@@ -304,6 +361,15 @@ def _clusters_of_edges(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
         )
         parts.append(_hinted(in_step, insights, "idx_insight_sentiment"))
     return union_all(*(part.group_by(name) for part in parts))
+
+
+@lru_cache(maxsize=64)
+def _clusters_by_day(shape: Shape) -> Select[*tuple[Any, ...]]:
+    clusters = _clusters_of_rows(shape)
+    bucket = _bucket(insight_clusters)
+    return clusters.with_only_columns(bucket, *clusters.selected_columns).group_by(
+        literal_column("1")
+    )
 
 
 @lru_cache(maxsize=64)

@@ -1,7 +1,7 @@
 """The summary tables: how many insights there are by hour and by day, kept and not counted anew.
 
 A row of `insight_tallies` is for one cluster (or, with an empty name, for all insights), one hour
-or day and, in two of the three grains, one step of confidence. Whoever writes or erases insights
+or day and, in two of the four grains, one step of confidence. Whoever writes or erases insights
 calls `add` or `subtract` in the same transaction. Scores and confidences are summed as whole
 billionths: such sums are exact, whatever their order, so that taking away undoes adding, and a
 recount is equal to the digit.
@@ -36,6 +36,7 @@ class Grain(IntEnum):
     HOUR = 0  # all steps together, as 0
     HOUR_BY_STEP = 1
     DAY_BY_STEP = 2
+    DAY = 3  # all steps together
 
 
 class Key(NamedTuple):
@@ -69,6 +70,7 @@ def tally(insights: Iterable[InsightRow]) -> dict[Key, list[int]]:
                 Key(cluster, Grain.HOUR, hour, 0),
                 Key(cluster, Grain.HOUR_BY_STEP, hour, step),
                 Key(cluster, Grain.DAY_BY_STEP, day, step),
+                Key(cluster, Grain.DAY, day, 0),
             ):
                 sums = rows.setdefault(key, [0] * 9)
                 sums[first] += 1

@@ -5,7 +5,7 @@ come from the tallies; what is between them and the last one is counted by itsel
 follow each other without a gap, and are counted by an index.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -91,9 +91,10 @@ def _count(window: Window, last: Span, whole: int, connection: Connection) -> di
     names = connection.scalars(NAMES_OF_CLUSTERS).all()
     found = {name: _Counts([0] * window.before) for name in names}
 
-    def rows(statement: Select[*tuple[Any, ...]], span: Span) -> Iterable[Row[*tuple[Any, ...]]]:
+    def rows(statement: Select[*tuple[Any, ...]], span: Span) -> Sequence[Row[*tuple[Any, ...]]]:
         values = {"names": names, "start": span.start, "stop": span.stop, "width": window.width}
-        return connection.execute(statement, values) if span.start < span.stop else ()
+        # All at once: row by row the interpreter's lock changes hands for each.
+        return connection.execute(statement, values).all() if span.start < span.stop else ()
 
     by_window = _WINDOWS_OF_HOURS if window.width >= HOUR else _WINDOWS_OF_ROWS
     for name, place, count in rows(by_window, Span(whole - window.before * window.width, whole)):

@@ -131,6 +131,31 @@ def assert_summary(summary: Summary, rows: Sequence[Row], interval: Interval) ->
         assert_counts(tally, clusters[name])
 
 
+async def expect_agreement(
+    insights: InsightStore, summaries: SummaryStore, wanted: InsightFilter, rows: dict[str, Row]
+) -> int:
+    """Whatever is asked agrees with what `rows` hold; how many match."""
+    expected = {id_: row for id_, row in rows.items() if matches(row, wanted)}
+    page = await insights.page(wanted, limit=1000, cursor=None)
+    listed = [insight.conversation_id for insight in page.insights]
+    assert page.total_count == len(listed) == len(expected), wanted
+    assert set(listed) == set(expected), wanted
+    assert [insight.timestamp for insight in page.insights] == sorted(
+        (row["timestamp"] for row in expected.values()), reverse=True
+    )
+    exported = [
+        insight.conversation_id async for batch in insights.all_of(wanted) for insight in batch
+    ]
+    assert exported == listed
+    if wanted.words is None:
+        for interval in Interval:
+            if (wanted.end_time - wanted.start_time).total_seconds() > 1900 * interval / 1e6:
+                continue
+            summary = await summaries.summary(wanted, interval)
+            assert_summary(summary, list(expected.values()), interval)
+    return len(expected)
+
+
 async def test_all_figures_agree_with_counting_by_hand(database: Database) -> None:
     chance = random.Random(20250120)
     made = [random_row(chance) for _ in range(500)]
@@ -140,31 +165,28 @@ async def test_all_figures_agree_with_counting_by_hand(database: Database) -> No
         await ErasureStore(database).erase(id_)
         del rows[id_]
     insights, summaries = InsightStore(database), SummaryStore(database)
-    sizes = []
-    for _ in range(100):
-        wanted = random_filter(chance)
-        expected = {id_: row for id_, row in rows.items() if matches(row, wanted)}
-        sizes.append(len(expected))
-
-        page = await insights.page(wanted, limit=1000, cursor=None)
-        listed = [insight.conversation_id for insight in page.insights]
-        assert page.total_count == len(listed) == len(expected), wanted
-        assert set(listed) == set(expected), wanted
-        assert [insight.timestamp for insight in page.insights] == sorted(
-            (row["timestamp"] for row in expected.values()), reverse=True
-        )
-        exported = [
-            insight.conversation_id async for batch in insights.all_of(wanted) for insight in batch
-        ]
-        assert exported == listed
-
-        if wanted.words is None:
-            for interval in Interval:
-                if (wanted.end_time - wanted.start_time).total_seconds() > 1900 * interval / 1e6:
-                    continue
-                summary = await summaries.summary(wanted, interval)
-                assert_summary(summary, list(expected.values()), interval)
+    sizes = [
+        await expect_agreement(insights, summaries, random_filter(chance), rows) for _ in range(100)
+    ]
     assert sum(size > 0 for size in sizes) > 40  # the filters were not all too narrow
+
+
+async def test_what_was_kept_of_an_earlier_answer_agrees_as_well(database: Database) -> None:
+    """The same few questions again and again, while insights come and go."""
+    chance = random.Random(7)
+    rows: dict[str, Row] = {}
+    insights, summaries = InsightStore(database), SummaryStore(database)
+    filters = [random_filter(chance) for _ in range(60)]
+    filters = [each for each in filters if each.words or each.cluster][:15]
+    assert len(filters) == 15
+    for _ in range(6):
+        made = [random_row(chance) for _ in range(40)]
+        rows.update(zip(await insert_insights(database, made), made, strict=True))
+        for id_ in chance.sample(list(rows), 10):
+            await ErasureStore(database).erase(id_)
+            del rows[id_]
+        for wanted in filters:
+            await expect_agreement(insights, summaries, wanted, rows)
 
 
 async def test_a_summary_has_every_bucket_cut_by_the_range(database: Database) -> None:

@@ -81,6 +81,7 @@ def test_one_insight_is_counted_for_all_and_for_each_cluster_in_every_grain() ->
             Key(cluster, Grain.HOUR, 30 * HOUR, 0),
             Key(cluster, Grain.HOUR_BY_STEP, 30 * HOUR, 18),
             Key(cluster, Grain.DAY_BY_STEP, 24 * HOUR, 18),
+            Key(cluster, Grain.DAY, 24 * HOUR, 0),
         )
     }
 

@@ -1,0 +1,101 @@
+"""Figures that are kept for a day follow every change of that day, and of no other."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import Connection, func, select
+
+from database import Database
+from models import insights
+from store import derived
+from store.conversations import ConversationStore
+from store.days import Days, KeptByDay, whole_days
+from store.tallies import DAY
+from tests.factories import NOON, complete, insert_insight, new_conversation
+
+FIRST = int(NOON.timestamp()) // 86_400
+WEEK = Days(FIRST, FIRST + 7)
+
+
+class Counter:
+    """Counts insights by day, and notes for which days it was asked to."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.kept = KeptByDay[int]()
+        self.asked: list[int] = []
+
+    def count(self, connection: Connection, days: Days = WEEK) -> dict[int, int]:
+        def ask(changed: Sequence[int]) -> dict[int, int]:
+            self.asked += [day - FIRST for day in changed]
+            return {day: _count_of(day, connection) for day in changed}
+
+        counts = self.kept.get("all", days, connection, ask)
+        return {day - FIRST: counts[day] for day in sorted(counts)}
+
+    async def __call__(self, days: Days = WEEK) -> tuple[dict[int, int], list[int]]:
+        """The counts, and which days were counted for it."""
+        self.asked = []
+        counts = await self.database.read(lambda connection: self.count(connection, days))
+        return counts, self.asked
+
+
+def _count_of(day: int, connection: Connection) -> int:
+    of_day = insights.c.timestamp.between(day * DAY, (day + 1) * DAY - 1)
+    return connection.scalar(select(func.count()).select_from(insights).where(of_day)) or 0
+
+
+async def test_only_days_that_changed_are_counted_again(
+    database: Database, database_url: str
+) -> None:
+    other = Database(database_url)
+    await other.open()
+    counter = Counter(database)
+    try:
+        ids = [
+            await insert_insight(database, timestamp=NOON + timedelta(days=day)) for day in (0, 2)
+        ]
+        assert await counter() == ({0: 1, 2: 1}, [0, 2])
+        assert await counter() == ({0: 1, 2: 1}, [])
+        await complete(other, new_conversation(timestamp=NOON + timedelta(days=2)))
+        assert await counter() == ({0: 1, 2: 2}, [2])
+        await complete(other, new_conversation(timestamp=NOON + timedelta(days=8)))
+        assert await counter() == ({0: 1, 2: 2}, [])
+        await ConversationStore(other).erase(ids[0])
+        assert await counter() == ({0: 0, 2: 2}, [0])
+        assert await counter(Days(FIRST + 2, FIRST + 3)) == ({2: 2}, [])
+        assert await counter(Days(FIRST, FIRST)) == ({}, [])
+        await derived.rebuild(other)
+        assert await counter() == ({0: 0, 2: 2}, [0, 2])
+    finally:
+        await other.close()
+
+
+async def test_who_sees_an_older_state_is_not_told_of_a_newer_one(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    await database.open()
+    counter = Counter(database)
+    await insert_insight(database)
+    loop = asyncio.get_running_loop()
+
+    def look_twice(connection: Connection) -> list[dict[int, int]]:
+        before = counter.count(connection)
+        for work in (insert_insight(database), counter()):
+            asyncio.run_coroutine_threadsafe(work, loop).result(10)
+        return [before, counter.count(connection)]
+
+    try:
+        assert await database.read(look_twice) == [{0: 1}, {0: 1}]
+        assert (await counter())[0] == {0: 2}
+    finally:
+        await database.close()
+
+
+def test_only_days_that_are_wholly_inside_count_as_whole() -> None:
+    assert whole_days(0, DAY - 1) == (0, 1)
+    assert whole_days(1, 2 * DAY - 1) == (1, 2)
+    assert whole_days(0, 2 * DAY - 2) == (0, 1)
+    assert whole_days(1, DAY - 1) == (1, 1)
+    assert whole_days(5, 7) == (1, 1)
+    assert whole_days(-DAY, -1) == (-1, 0)
