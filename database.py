@@ -174,8 +174,13 @@ def _postgres_engine(url: URL, *, connections: int, statement_seconds: float | N
             "timeout": _POSTGRES_CONNECT_SECONDS,
             "command_timeout": statement_seconds,
             # Every statement has an index. Where few rows are expected to match many that lie
-            # close together, going through the table would be chosen now and then.
-            "server_settings": {"enable_seqscan": "off", "jit": "off"},
+            # close together, going through the table would be chosen now and then. None takes as
+            # long as it takes to start a helper.
+            "server_settings": {
+                "enable_seqscan": "off",
+                "jit": "off",
+                "max_parallel_workers_per_gather": "0",
+            },
         },
     )
 

@@ -3,8 +3,8 @@
 Both databases index what is made here instead of splitting texts by themselves, so that a search
 finds the same on both. A word is a run of letters and digits, without regard to case or accents.
 Scripts that put no blanks between words count each character as a word, and what is asked for in
-them as a phrase. What is in the index was made by `words_of`: after a change to it, the index has
-to be built anew (`python rebuild_summaries.py`).
+them as a phrase. What is in the index was made by `words_of`: a change to it raises `VERSION`
+in `store/derived.py`, so that the index is built anew.
 """
 
 import re

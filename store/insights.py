@@ -31,6 +31,11 @@ __all__ = ["InsightFilter", "InsightPage", "InsightStore", "ListedInsight", "Sen
 
 ROWS_OF_EXPORT = 500
 
+Position = tuple[int, int]
+"""Of the last row that was given: its timestamp and id."""
+
+Rows = Sequence[Row[*tuple[Any, ...]]]
+
 
 class ListedInsight(NamedTuple):
     """`notes` are what a reader should know besides, mostly nothing."""
@@ -73,15 +78,16 @@ class InsightStore:
         self,
         wanted: InsightFilter,
         limit: int,
-        position: tuple[int, int] | None,
+        position: Position | None,
         connection: Connection,
     ) -> InsightPage:
-        counted = self._matches.count if wanted.words is not None else counting.count
-        total = counted(wanted, connection)
-        rows: Sequence[Row[*tuple[Any, ...]]] = []
-        if total:
-            # One more tells whether there is a next page.
-            rows = _rows(wanted, limit + 1, position, total, connection)
+        # One more row tells whether there is a next page.
+        if wanted.words is not None:
+            found = self._matches.count(wanted, connection)
+            total, rows = found.total, _matches(wanted, limit + 1, position, found, connection)
+        else:
+            total = counting.count(wanted, connection)
+            rows = _rows(wanted, limit + 1, position, total, connection) if total else []
         more = len(rows) > limit
         rows = rows[:limit]
         return InsightPage(
@@ -109,40 +115,44 @@ class InsightStore:
         """
         position = None
         while True:
-            rows = await self._database.read(partial(_rows_of_export, wanted, position))
+            rows = await self._database.read(partial(self._rows_of_export, wanted, position))
             yield [_to_insight(row) for row in rows]
             if len(rows) < ROWS_OF_EXPORT:
                 return
             position = rows[-1].timestamp, rows[-1].id
 
-
-def _rows_of_export(
-    wanted: InsightFilter, position: tuple[int, int] | None, connection: Connection
-) -> Sequence[Row[*tuple[Any, ...]]]:
-    return _rows(wanted, ROWS_OF_EXPORT, position, None, connection)
+    def _rows_of_export(
+        self, wanted: InsightFilter, position: Position | None, connection: Connection
+    ) -> Rows:
+        if wanted.words is not None:
+            found = self._matches.count(wanted, connection)
+            return _matches(wanted, ROWS_OF_EXPORT, position, found, connection)
+        return _rows(wanted, ROWS_OF_EXPORT, position, None, connection)
 
 
 def _rows(
     wanted: InsightFilter,
     limit: int,
-    position: tuple[int, int] | None,
+    position: Position | None,
     total: int | None,
     connection: Connection,
-) -> Sequence[Row[*tuple[Any, ...]]]:
+) -> Rows:
     """The next `limit` rows; `total` is how many match, None where that is not known."""
-    values = wanted.values() | {"limit": limit}
-    shape = wanted.shape
-    if position is not None:
-        values |= {"last_timestamp": position[0], "last_id": position[1]}
-        values["end"] = min(values["end"], position[0])  # where the index is entered
-    if wanted.words is not None:
-        return _rows_with_words(wanted, values, position is not None, connection)
+    values, shape = _values(wanted, limit, position), wanted.shape
     few = False
     by_figures = (shape.sentiment or shape.min_confidence) and not (shape.cluster or shape.author)
     if total is not None and by_figures:
         # Going through the newest until enough are found passes by `everything / total` for each.
         few = total * total < limit * counting.count_all_between(wanted, connection)
     return connection.execute(_statement(shape, position is not None, few), values).all()
+
+
+def _values(wanted: InsightFilter, limit: int, position: Position | None) -> dict[str, Any]:
+    values = wanted.values() | {"limit": limit}
+    if position is not None:
+        values |= {"last_timestamp": position[0], "last_id": position[1]}
+        values["end"] = min(values["end"], position[0])  # where the index is entered
+    return values
 
 
 # --- statements: each picks keys in an index that has all it needs, then fetches their rows -------
@@ -197,18 +207,25 @@ def _fetch(picked: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _rows_with_words(
-    wanted: InsightFilter, values: dict[str, Any], after: bool, connection: Connection
-) -> Sequence[Row[*tuple[Any, ...]]]:
+def _matches(
+    wanted: InsightFilter,
+    limit: int,
+    position: Position | None,
+    found: matches.Found,
+    connection: Connection,
+) -> Rows:
     """The index of words knows the order but for what is in one second: so first the second that
     the last row is in is found, and then all from there on are put in order."""
-    dialect = connection.dialect.name
+    values, dialect = _values(wanted, limit, position), connection.dialect.name
+    reach = matches.reach(found, limit, values["end"], connection)
+    if reach is None:
+        return []
     values |= {
         "q": matches.expression_of(wanted, dialect),
-        "low": search.second_key(values["start"]),
-        "high": search.last_key(values["end"]),
+        "low": reach.low,
+        "high": reach.high,
     }
-    last_key, page = _words_statements(dialect, wanted.shape, after)
+    last_key, page = _words_statements(dialect, reach.way, wanted.shape, position is not None)
     key = connection.scalar(last_key, values | {"skip": values["limit"] - 1})
     if key is not None:
         values["low"] = max(values["low"], search.first_of_second(key))
@@ -217,14 +234,14 @@ def _rows_with_words(
 
 @lru_cache(maxsize=256)
 def _words_statements(
-    dialect: str, shape: Shape, after: bool
+    dialect: str, way: search.Way, shape: Shape, after: bool
 ) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
-    index = search.index(dialect)
+    index = search.index(dialect, way)
     joined = select(insights.c.timestamp, insights.c.id).join_from(
         index.table, insights, insights.c.id == search.id_of(index.key)
     )
     between = index.between(bindparam("low"), bindparam("high"))
-    found = joined.where(index.matching, between, *conditions(shape))
+    found = joined.where(index.matching, between, *matches.left_to_check(shape))
     if after:
         last = tuple_(bindparam("last_timestamp"), bindparam("last_id"))
         found = found.where(tuple_(insights.c.timestamp, insights.c.id) < last)

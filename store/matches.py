@@ -6,15 +6,17 @@ counted of a whole day is kept until something of that day changes.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, literal_column, select
 
-from models import insight_days, insights
-from store import search, terms
+from models import from_micros, insight_days, insights
+from store import counting, search, terms
 from store.days import KeptByDay, whole_days
 from store.filters import InsightFilter, Shape, conditions
+from store.search import Way
 from store.tallies import DAY, STEPS, step_of
 
 
@@ -33,6 +35,11 @@ def expression_of(wanted: InsightFilter, dialect: str) -> str:
     return _question(wanted, dialect).possible
 
 
+def left_to_check(shape: Shape) -> list[ColumnElement[bool]]:
+    """What the index does not know of the rows of `insights` that it names."""
+    return conditions(Shape(None, shape.min_confidence, cluster=False, author=False, words=False))
+
+
 def _question(wanted: InsightFilter, dialect: str) -> _Question:
     words, groups, least = wanted.words or (), terms.groups_of(wanted), wanted.min_confidence
 
@@ -49,26 +56,51 @@ def _question(wanted: InsightFilter, dialect: str) -> _Question:
     return _Question(possible, asking(sure), asking(unsure), least)
 
 
+class Span(NamedTuple):
+    """How many there are from `start` to `end`, in microseconds and inclusive."""
+
+    start: int
+    end: int
+    matches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`spans` make up the time range, the newest first, but for days that have nothing at all."""
+
+    total: int
+    spans: Sequence[Span]
+
+
 class MatchCounter:
     """Counts, and keeps what it counted."""
 
     def __init__(self) -> None:
         self._kept = KeptByDay[int]()
 
-    def count(self, wanted: InsightFilter, connection: Connection) -> int:
+    def count(self, wanted: InsightFilter, connection: Connection) -> Found:
         values = wanted.values()
         start, end = values["start"], values["end"]
         question = _question(wanted, connection.dialect.name)
         counter = _Counter(question, wanted.shape, values, connection)
         days = search.told_apart(whole_days(start, end))
         if days.first >= days.stop:
-            return counter.between(start, end)
-        counts = self._kept.get(question, days, connection, counter.by_day)
-        return (
-            sum(counts.values())
-            + counter.between(start, days.first * DAY - 1)
-            + counter.between(days.stop * DAY, end)
-        )
+            spans = [counter.span(start, end)]
+        else:
+            counts = self._kept.get(question, days, connection, counter.by_day)
+            spans = [
+                counter.span(days.stop * DAY, end),
+                *(
+                    Span(day * DAY, (day + 1) * DAY - 1, counts[day])
+                    for day in sorted(counts, reverse=True)
+                ),
+                counter.span(start, days.first * DAY - 1),
+            ]
+        return Found(sum(span.matches for span in spans), spans)
+
+
+_DAYS_BY_KEY = 3
+"""So many days are counted by going through them, more by the index of words."""
 
 
 class _Counter(NamedTuple):
@@ -79,35 +111,37 @@ class _Counter(NamedTuple):
 
     def by_day(self, days: Sequence[int]) -> Mapping[int, int]:
         """For days whose times the keys tell apart."""
-        by_key, by_row = _statements_by_day(self.connection.dialect.name, self.shape)
+        way = Way.BY_KEY if max(days) - min(days) < _DAYS_BY_KEY else Way.BY_WORDS
+        by_key, by_row = _statements_by_day(self.connection.dialect.name, self.shape, way)
         values = {**self.values, "days": days}
         values["low"] = search.second_key(min(days) * DAY)
         values["high"] = search.second_key((max(days) + 1) * DAY) - 1
         counts = dict.fromkeys(days, 0)
         for statement, q in ((by_key, self.question.sure), (by_row, self.question.unsure)):
             if q is not None:
-                for day, count in self.connection.execute(statement, {**values, "q": q}):
+                for day, count in self.connection.execute(statement, {**values, "q": q}).all():
                     if day in counts:
                         counts[day] += count
         return counts
 
-    def between(self, start: int, end: int) -> int:
+    def span(self, start: int, end: int) -> Span:
         """For any times, in microseconds and inclusive."""
         if start > end:
-            return 0
+            return Span(start, end, 0)
         first, last = search.second_key(start), search.last_key(end)
         low, high = search.whole_seconds(start, end)
         if low > high:
-            return self._by_row(self.question.possible, first, last)
-        return (
+            return Span(start, end, self._by_row(self.question.possible, first, last))
+        count = (
             self._by_key(low, high)
             + self._by_row(self.question.possible, first, low - 1)
             + self._by_row(self.question.possible, high + 1, last)
         )
+        return Span(start, end, count)
 
     def _by_key(self, low: int, high: int) -> int:
         """For whole seconds."""
-        by_key, _ = _statements(self.connection.dialect.name, self.shape)
+        by_key, _ = _statements(self.connection.dialect.name, self.shape, Way.BY_KEY)
         values = {"q": self.question.sure, "low": low, "high": high}
         count: int = self.connection.scalar(by_key, values) or 0
         if self.question.unsure is not None:
@@ -117,7 +151,7 @@ class _Counter(NamedTuple):
     def _by_row(self, q: str, low: int, high: int) -> int:
         if low > high:
             return 0
-        _, by_row = _statements(self.connection.dialect.name, self.shape)
+        _, by_row = _statements(self.connection.dialect.name, self.shape, Way.BY_KEY)
         values = {**self.values, "q": q, "low": low, "high": high}
         return self.connection.scalar(by_row, values) or 0
 
@@ -126,25 +160,25 @@ _Statement = Select[*tuple[Any, ...]]
 
 
 @lru_cache(maxsize=64)
-def _statements(dialect: str, shape: Shape) -> tuple[_Statement, _Statement]:
+def _statements(dialect: str, shape: Shape, way: Way) -> tuple[_Statement, _Statement]:
     """One that trusts the index, and one that looks at the rows as well."""
-    index = search.index(dialect)
+    index = search.index(dialect, way)
     matching = index.matching, index.between(bindparam("low"), bindparam("high"))
     by_key = select(func.count()).select_from(index.table).where(*matching)
     return by_key, by_key.join(insights, insights.c.id == search.id_of(index.key)).where(
-        *conditions(shape)
+        *left_to_check(shape)
     )
 
 
 @lru_cache(maxsize=64)
-def _statements_by_day(dialect: str, shape: Shape) -> tuple[_Statement, _Statement]:
+def _statements_by_day(dialect: str, shape: Shape, way: Way) -> tuple[_Statement, _Statement]:
     """The same, day by day. FTS5 enters each day by its key, which costs less than sorting; GIN
     finds all at once."""
-    index = search.index(dialect)
+    index = search.index(dialect, way)
     if dialect != "sqlite":
         by_key, by_row = (
             statement.with_only_columns(index.day, func.count()).group_by(literal_column("1"))
-            for statement in _statements(dialect, shape)
+            for statement in _statements(dialect, shape, way)
         )
         return by_key, by_row
     day = insight_days.c.day
@@ -154,6 +188,46 @@ def _statements_by_day(dialect: str, shape: Shape) -> tuple[_Statement, _Stateme
     with_rows = counts.join(insights, insights.c.id == search.id_of(index.key))
     by_key, by_row = (
         select(day, each.scalar_subquery()).where(day.in_(bindparam("days", expanding=True)))
-        for each in (counts, with_rows.where(*conditions(shape)))
+        for each in (counts, with_rows.where(*left_to_check(shape)))
     )
     return by_key, by_row
+
+
+# --- a page ---------------------------------------------------------------------------------------
+
+
+class Reach(NamedTuple):
+    """The keys among which the next matches are, and the way to find them."""
+
+    low: int
+    high: int
+    way: Way
+
+
+_PASSED_AT_ONCE = 30_000
+_PASSED_FOR_ONE = 10
+"""PostgreSQL passes by so many keys while it fetches one match that the index of words names: what
+lies together in the table is read at once."""
+
+
+def reach(found: Found, limit: int, end: int, connection: Connection) -> Reach | None:
+    """Where the newest `limit` matches up to the moment `end` surely are; None where none are."""
+    spans, missing = [], limit
+    for span in found.spans:
+        if span.matches and span.start <= end:
+            spans.append(span)
+            # The first one may have matches after the end as well.
+            missing -= span.matches if span.end <= end else 0
+        if missing <= 0:
+            break
+    if not spans:
+        return None
+    start, end = spans[-1].start, min(spans[0].end, end)
+    way = Way.BY_WORDS
+    if connection.dialect.name == "postgresql":
+        between = InsightFilter(from_micros(start), from_micros(end))
+        share = limit / sum(span.matches for span in spans)
+        passed = counting.count(between, connection) * min(share, 1.0)
+        if passed <= max(_PASSED_AT_ONCE, _PASSED_FOR_ONE * found.total):
+            way = Way.BY_KEY
+    return Reach(search.second_key(start), search.last_key(end), way)

@@ -11,6 +11,7 @@ also where a word is in every third text.
 """
 
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
@@ -124,6 +125,14 @@ def expression(dialect: str, phrases: Sequence[Phrase], groups: Sequence[Group] 
     return " & ".join(f"({part})" for part in parts)
 
 
+class Way(Enum):
+    """How PostgreSQL is to find what matches. It guesses how many do, and often wrongly: who has
+    counted them says it. FTS5 goes by words and keys at once."""
+
+    BY_WORDS = "words"
+    BY_KEY = "key"
+
+
 class Index(NamedTuple):
     """What statements name: its table and key, the condition for what `:q` asks for, and the day
     of a key."""
@@ -138,17 +147,19 @@ class Index(NamedTuple):
 
 
 @lru_cache
-def index(dialect: str) -> Index:
-    key: ColumnClause[int] = column("rowid" if dialect == "sqlite" else "key", BigInteger)
-    found = table("insight_terms", key)
-    match = text(
-        "insight_terms MATCH :q"
-        if dialect == "sqlite"
-        else "insight_terms.terms @@ CAST(:q AS tsquery)"
-    )
-    of_found = found.c[key.name]
-    day = of_found // _KEYS_OF_A_DAY + _FIRST_DAY
-    return Index(found, of_found, cast("ColumnElement[bool]", match), day)
+def index(dialect: str, way: Way) -> Index:
+    name: ColumnClause[int] = column("rowid" if dialect == "sqlite" else "key", BigInteger)
+    found = table("insight_terms", name)
+    key: ColumnElement[int] = found.c[name.name]
+    match = "insight_terms MATCH :q"
+    if dialect != "sqlite":
+        match = "insight_terms.terms @@ CAST(:q AS tsquery)"
+        if way is Way.BY_KEY:
+            match = f"({match}) IS TRUE"  # which GIN does not answer
+        else:
+            key = key + literal_column("0")  # which the key's index does not know
+    day = key // _KEYS_OF_A_DAY + _FIRST_DAY
+    return Index(found, key, cast("ColumnElement[bool]", text(match)), day)
 
 
 def keys_of_day(day: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:

@@ -1,21 +1,27 @@
 """The migrations make what `models.py` says, on both databases."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, String, delete, func, inspect, select
+from sqlalchemy import Connection, String, delete, func, inspect, select, text
 
 import migrations
 from database import Database
+from migrations import upgrade
 from models import SCHEMA_REVISION, conversations, insights, metadata
 from sqlite_file import SqliteFile
-from tests.factories import complete, new_conversation, scalar
+from store import derived
+from store.insights import InsightStore
+from tests.factories import NOON, complete, insight_filter, new_conversation, scalar
+from words import parse_search
 
 
 def script_directory() -> ScriptDirectory:
@@ -127,4 +133,47 @@ async def test_a_rebuild_that_leaves_references_to_nothing_is_undone(tmp_path: P
 
     assert await scalar(database, select(func.count()).select_from(conversations)) == 1
     await file.close()
+    await database.close()
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
+async def test_an_old_database_serves_what_it_held(tmp_path: Path, revision: str) -> None:
+    def make_old(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(upgrade.__file__).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        for statement in (
+            "INSERT INTO conversations (id, text, timestamp, status, created_at, lane)"
+            " VALUES ('conv_00000001', 'late again', 5, 'completed', 1, 'live')",
+            "INSERT INTO insights (id, conversation_id, timestamp, text, sentiment_score, clusters,"
+            " confidence, reasoning, grok_analysis, created_at) VALUES (1, 'conv_00000001', 5,"
+            " 'late again', -0.5, '[\"late\"]', 0.9, '', '{}', 1)",
+        ):
+            connection.execute(text(statement))
+        columns = "cluster, timestamp, insight_id"
+        figures = (
+            (", sentiment_score, confidence", ", -0.5, 0.9") if revision == "0003" else ("", "")
+        )
+        connection.execute(
+            text(
+                f"INSERT INTO insight_clusters ({columns}{figures[0]})"
+                f" VALUES ('late', 5, 1{figures[1]})"
+            )
+        )
+
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
+    file = SqliteFile(database.url)
+    await file.write(make_old, rebuilding=True)
+    await file.close()
+
+    await database.open()
+    await derived.ensure(database)
+
+    always = {"start_time": datetime(1970, 1, 1, tzinfo=UTC), "end_time": NOON}
+    for asked in ({}, {"cluster": "late"}, {"words": parse_search("again"), "cluster": "late"}):
+        page = await InsightStore(database).page(
+            insight_filter(**always, **asked), limit=9, cursor=None
+        )
+        assert page.total_count == len(page.insights) == 1
     await database.close()
