@@ -81,9 +81,9 @@ async def _check_worker(parts: Services) -> str:
 async def stats(request: Request) -> Stats:
     """The queue and the spending."""
     parts = services(request)
-    queue = await parts.figures.queue()
-    completions = await parts.figures.completions()
-    today, total = await parts.ledger.today(), await parts.ledger.total()
+    figures = await parts.figures.all()
+    queue, completions = figures.queue, figures.completions
+    today, total = figures.today, figures.total
     analyser, breaker = parts.analyser, parts.caller.breaker
     return Stats(
         counts={
@@ -130,9 +130,9 @@ async def stats(request: Request) -> Stats:
 async def metrics(request: Request) -> Response:
     """For Prometheus."""
     parts = services(request)
-    queue = usage = None
+    queue = today = None
     with suppress(Unavailable):  # the counters are wanted most when something is wrong
-        queue = await parts.figures.queue()
-        usage = await parts.ledger.today()
-    text = parts.metrics.render(queue, usage, breaker_open=parts.caller.breaker.reason is not None)
+        figures = await parts.figures.all()
+        queue, today = figures.queue, figures.today
+    text = parts.metrics.render(queue, today, breaker_open=parts.caller.breaker.reason is not None)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

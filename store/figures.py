@@ -1,4 +1,4 @@
-"""The queue in numbers."""
+"""The queue and the spending in numbers."""
 
 import time
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from sqlalchemy import Connection, case, func, select
 
 from database import Database
 from models import Lane, Status, completed_counts, conversations, insights, now_micros
+from store.ledger import Usage, usage_in_all, usage_today
 
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
@@ -30,14 +31,24 @@ class Completions:
     last_hour: int
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All of one moment."""
+
+    queue: QueueFigures
+    completions: Completions
+    today: Usage
+    total: Usage
+
+
 class FigureStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._rate = 0.0
         self._rate_known_until = 0.0
 
-    async def queue(self) -> QueueFigures:
-        return await self._database.read(_queue)
+    async def all(self) -> Figures:
+        return await self._database.read(_all)
 
     async def oldest_pending_seconds(self) -> float | None:
         """Age of the oldest that waits; None when none does."""
@@ -51,15 +62,14 @@ class FigureStore:
             self._rate_known_until = time.monotonic() + 1.0
         return self._rate
 
-    async def completions(self) -> Completions:
-        now = now_micros()
-        columns = insights.c
-        recent = select(
-            func.count(case((columns.created_at > now - MINUTE, 1))), func.count()
-        ).where(columns.created_at > now - HOUR)
-        return Completions(
-            *await self._database.read(lambda connection: connection.execute(recent).one())
-        )
+
+def _all(connection: Connection) -> Figures:
+    return Figures(
+        _queue(connection),
+        _completions(connection),
+        today=usage_today(connection),
+        total=usage_in_all(connection),
+    )
 
 
 _COUNTED = (
@@ -74,11 +84,18 @@ _COMPLETED = select(completed_counts.c.lane, completed_counts.c["count"])
 
 def _queue(connection: Connection) -> QueueFigures:
     counts = {(status, lane): 0 for status in Status for lane in Lane}
-    for status, lane, count in connection.execute(_COUNTED):
+    for status, lane, count in connection.execute(_COUNTED).all():
         counts[Status(status), Lane(lane)] = count
-    for lane, count in connection.execute(_COMPLETED):
+    for lane, count in connection.execute(_COMPLETED).all():
         counts[Status.COMPLETED, Lane(lane)] = count
     return QueueFigures(counts, _oldest_pending(connection))
+
+
+def _completions(connection: Connection) -> Completions:
+    now = now_micros()
+    created_at = insights.c.created_at
+    recent = select(func.count(case((created_at > now - MINUTE, 1))), func.count())
+    return Completions(*connection.execute(recent.where(created_at > now - HOUR)).one())
 
 
 def _completed_per_second(connection: Connection) -> float:

@@ -89,18 +89,25 @@ class Ledger:
         )
 
     async def today(self) -> Usage:
-        day = now_micros() // _MICROS_PER_DAY
-        return await self._sum(_SUM.where(daily_usage.c.day == day))
+        return await self._database.read(usage_today)
 
     async def total(self) -> Usage:
-        return await self._sum(_SUM)
-
-    async def _sum(self, statement: Select[*tuple[Any, ...]]) -> Usage:
-        row = await self._database.read(lambda connection: connection.execute(statement).one())
-        return Usage(*(int(value or 0) for value in row))
+        return await self._database.read(usage_in_all)
 
 
 _SUM = select(*(func.sum(daily_usage.c[name]) for name in Usage.__dataclass_fields__))
+
+
+def usage_today(connection: Connection) -> Usage:
+    return _usage(_SUM.where(daily_usage.c.day == now_micros() // _MICROS_PER_DAY), connection)
+
+
+def usage_in_all(connection: Connection) -> Usage:
+    return _usage(_SUM, connection)
+
+
+def _usage(statement: Select[*tuple[Any, ...]], connection: Connection) -> Usage:
+    return Usage(*(int(value or 0) for value in connection.execute(statement).one()))
 
 
 def _book(row: dict[str, Any], budget: int | None, connection: Connection) -> int | None:

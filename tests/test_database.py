@@ -415,8 +415,7 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
         "since",
         "summary",
         "trends",
-        "queue",
-        "completions",
+        "all",
         "completed_per_second",
         "oldest_pending_seconds",
         "analysed_before",
@@ -475,7 +474,7 @@ async def test_a_locked_file_can_still_be_read(quick: Database, locked: Locks) -
     (id_,) = await complete(quick, new_conversation())
     with locked():
         assert (await ConversationStore(quick).find(id_)).id == id_
-        queue = await FigureStore(quick).queue()
+        queue = (await FigureStore(quick).all()).queue
         page = await InsightStore(quick).page(insight_filter(), limit=10, cursor=None)
     assert sum(queue.counts.values()) == 1
     assert page.next_cursor is None

@@ -30,7 +30,7 @@ def figures(database: Database) -> FigureStore:
 
 
 async def test_an_empty_queue_has_zeros_everywhere(figures: FigureStore) -> None:
-    queue = await figures.queue()
+    queue = (await figures.all()).queue
     assert queue.counts == {(status, lane): 0 for status in Status for lane in Lane}
     assert queue.oldest_pending_seconds is None
 
@@ -49,7 +49,7 @@ async def test_conversations_are_counted_by_status_and_lane(
             (third, Fail("refused")),
         ]
     )
-    queue = await figures.queue()
+    queue = (await figures.all()).queue
     assert {key: count for key, count in queue.counts.items() if count} == {
         (Status.COMPLETED, Lane.LIVE): 2,
         (Status.FAILED, Lane.LIVE): 1,
@@ -64,13 +64,13 @@ async def test_conversations_are_counted_by_status_and_lane(
 async def test_what_is_erased_leaves_every_count(database: Database, figures: FigureStore) -> None:
     (completed,) = await complete(database, new_conversation())
     pending = await accept(database)
-    assert (await figures.completions()).last_hour == 1
+    assert (await figures.all()).completions.last_hour == 1
     for id_ in (completed, pending):
         await ConversationStore(database).erase(id_)
-    queue = await figures.queue()
+    queue = (await figures.all()).queue
     assert sum(queue.counts.values()) == 0
     assert queue.oldest_pending_seconds is None
-    assert await figures.completions() == Completions(last_minute=0, last_hour=0)
+    assert (await figures.all()).completions == Completions(last_minute=0, last_hour=0)
 
 
 async def test_the_oldest_that_waits_tells_the_age_of_the_queue(
@@ -84,12 +84,12 @@ async def test_the_oldest_that_waits_tells_the_age_of_the_queue(
         .where(conversations.c.id == old)
         .values(created_at=now_micros() - 3_600_000_000),
     )
-    age = (await figures.queue()).oldest_pending_seconds
+    age = (await figures.all()).queue.oldest_pending_seconds
     assert age is not None
     assert 3600 <= age < 3660
     (claimed,) = await claim_some(database, limit=1)
     assert claimed.id == old
-    age = (await figures.queue()).oldest_pending_seconds
+    age = (await figures.all()).queue.oldest_pending_seconds
     assert age is not None
     assert 0 <= age < 60
 
@@ -99,7 +99,7 @@ async def test_a_clock_that_went_back_gives_no_negative_age(
 ) -> None:
     await accept(database)
     await run_sql(database, update(conversations).values(created_at=now_micros() + 3_600_000_000))
-    assert (await figures.queue()).oldest_pending_seconds == 0.0
+    assert (await figures.all()).queue.oldest_pending_seconds == 0.0
 
 
 async def test_work_that_is_being_done_does_not_wait(
@@ -107,7 +107,7 @@ async def test_work_that_is_being_done_does_not_wait(
 ) -> None:
     await accept(database)
     await claim_one(database)
-    assert (await figures.queue()).oldest_pending_seconds is None
+    assert (await figures.all()).queue.oldest_pending_seconds is None
 
 
 async def test_completions_are_counted_by_when_they_were_made(
@@ -117,13 +117,13 @@ async def test_completions_are_counted_by_when_they_were_made(
     now = from_micros(now_micros())
     for age in (0, 30, 90, 1800, 3500, 3700, 86_400):
         await insert_insight(database, created_at=now - timedelta(seconds=age))
-    assert await figures.completions() == Completions(last_minute=2, last_hour=5)
+    assert (await figures.all()).completions == Completions(last_minute=2, last_hour=5)
 
 
 async def test_a_completion_counts_at_once(database: Database, figures: FigureStore) -> None:
-    assert await figures.completions() == Completions(last_minute=0, last_hour=0)
+    assert (await figures.all()).completions == Completions(last_minute=0, last_hour=0)
     await complete(database, *new_conversations(3))
-    assert await figures.completions() == Completions(last_minute=3, last_hour=3)
+    assert (await figures.all()).completions == Completions(last_minute=3, last_hour=3)
 
 
 async def test_the_rate_counts_from_the_first_completion_of_the_last_minute(

@@ -171,8 +171,7 @@ async def test_no_read_scans_a_table(full: Database) -> None:
             await WindowStore(full).trends(window, as_of=NOON + timedelta(minutes=7))
         await insights.since(ROWS - 10, limit=200)
         await insights.newest_id()
-        await FigureStore(full).queue()
-        await FigureStore(full).completions()
+        await FigureStore(full).all()
     await expect_no_scans(full, statements)
 
 

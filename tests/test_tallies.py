@@ -157,7 +157,7 @@ async def test_after_any_mix_of_work_the_tallies_equal_a_recount(
         await other.close()
     counted = await scalar(database, text("SELECT count(*) FROM insights"))
     assert counted > 50
-    queue = await FigureStore(database).queue()
+    queue = (await FigureStore(database).all()).queue
     assert sum(queue.counts[key] for key in queue.counts if key[0] == "completed") == counted
     found = await search_all(database, "late parcel", "great app", "refund")
     assert found == counted
