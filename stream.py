@@ -22,7 +22,7 @@ from pydantic_core import to_json
 
 from errors import Unavailable
 from schemas import insight_item
-from store.insights import InsightStore
+from store.insights import InsightStore, ListedInsight
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +37,11 @@ _PING = b": still here\n\n"
 class _Event(NamedTuple):
     id: int
     content: bytes
+
+
+def _event(id_: int, insight: ListedInsight) -> _Event:
+    data = to_json(insight_item(insight))
+    return _Event(id_, b"event: insight\nid: %d\ndata: %b\n\n" % (id_, data))
 
 
 class InsightStream:
@@ -106,20 +111,13 @@ class InsightStream:
         while not self._closed:
             try:
                 found = await self._store.since(position, limit=EVENTS_AT_A_TIME)
+                return [_event(id_, insight) for id_, insight in found]
             except Unavailable as error:
                 log.warning("stream_waits", reason=error.details)
                 await asyncio.sleep(self._look_seconds)
             except Exception:
                 log.exception("stream_failed")
                 await asyncio.sleep(self._look_seconds)
-            else:
-                return [
-                    _Event(
-                        id_,
-                        b"event: insight\nid: %d\ndata: %b\n\n" % (id_, to_json(insight_item(one))),
-                    )
-                    for id_, one in found
-                ]
         return []
 
     # --- the one that reads for all -----------------------------------------------------------

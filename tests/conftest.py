@@ -19,6 +19,7 @@ from logs import set_up_logs
 from main import create_app
 from models import metadata
 from tests.servers import postgres_database, postgres_server, redis_server
+from tests.worker_bench import Bench
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,6 +69,14 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         empty = text(f"TRUNCATE {tables} RESTART IDENTITY")
         await database.write(lambda connection: connection.execute(empty).rowcount)
     yield database
+    await database.close()
+
+
+@pytest.fixture
+async def bench(sqlite_url: str) -> AsyncIterator[Bench]:
+    database = Database(sqlite_url)
+    await database.open()
+    yield Bench(database)
     await database.close()
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from analysis import Complete
 from config import load_settings
 from database import Database
+from errors import Unavailable
 from main import create_app
 from models import Lane
 from store.conversations import ConversationStore
@@ -23,7 +24,7 @@ from store.insights import InsightStore
 from store.work import Claimed, WorkQueue
 from stream import InsightStream
 from tests.factories import analysis, claim_all, insert_insights, new_conversations
-from tests.http_helpers import assert_error, eventually, list_all, served, submit
+from tests.http_helpers import assert_error, captured_log, eventually, list_all, served, submit
 
 STREAM = "/api/v1/stream"
 FOR_EVER = 60.0
@@ -199,6 +200,47 @@ async def test_one_that_falls_behind_reads_on_by_itself(database: Database) -> N
             await events.aclose()
     assert heard == {"quick": ids, "slow": ids}
     assert len(stream._events) <= 10
+
+
+class Stumbling(InsightStore):
+    """Once the next read raises, or gives what nobody can make an event of."""
+
+    stumbles: Exception | None = None
+    gives_nonsense = False
+
+    async def since(self, id_: int, *, limit: int) -> Sequence[tuple[int, Any]]:
+        trouble, self.stumbles = self.stumbles, None
+        if trouble:
+            raise trouble
+        nonsense, self.gives_nonsense = self.gives_nonsense, False
+        return [(id_ + 1, None)] if nonsense else await super().since(id_, limit=limit)
+
+
+@pytest.mark.parametrize("trouble", [Unavailable("It is locked."), RuntimeError("a bug"), None])
+@pytest.mark.parametrize("after", [None, 0], ids=["new", "back"])
+async def test_it_goes_on_after_a_read_that_went_wrong(
+    database: Database, trouble: Exception | None, after: int | None
+) -> None:
+    """Both the one that reads for all and a listener that reads for itself."""
+    store = Stumbling(database)
+    stream = InsightStream(store, look_seconds=0.01)
+    if after is not None:
+        await insert_insights(database, [{}])
+    events = stream.listen(after)
+    await anext(events)
+    store.stumbles, store.gives_nonsense = trouble, trouble is None
+    with captured_log() as log:
+        await insert_insights(database, [{}])
+        heard: list[int] = []
+        async with asyncio.timeout(20):
+            while len(heard) < (1 if after is None else 2):
+                heard += ids_in(await anext(events))
+    await events.aclose()
+    assert heard == await all_ids(database)
+    (line,) = [line for line in log.events if line["event"].startswith("stream_")]
+    assert line["event"] == (
+        "stream_waits" if isinstance(trouble, Unavailable) else "stream_failed"
+    )
 
 
 async def test_who_hears_nothing_new_hears_that_it_is_still_there(database: Database) -> None:

@@ -48,14 +48,6 @@ PRAISE = "Thanks, I love it"
 
 
 @pytest.fixture
-async def bench(sqlite_url: str) -> AsyncIterator[Bench]:
-    database = Database(sqlite_url)
-    await database.open()
-    yield Bench(database)
-    await database.close()
-
-
-@pytest.fixture
 async def grok() -> AsyncIterator[FakeGrok]:
     async with FakeGrok() as grok:
         yield grok
