@@ -48,12 +48,6 @@ PRAISE = "Thanks, I love it"
 
 
 @pytest.fixture
-async def grok() -> AsyncIterator[FakeGrok]:
-    async with FakeGrok() as grok:
-        yield grok
-
-
-@pytest.fixture
 async def client(grok: FakeGrok) -> AsyncIterator[GrokClient]:
     client = GrokClient(
         key=GOOD_KEY,
