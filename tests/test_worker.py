@@ -830,7 +830,7 @@ async def test_a_lease_is_kept_for_as_long_as_the_call_takes(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batch_processor.TEND_SECONDS", 0.02)
-    monkeypatch.setattr("batch_processor.LEASE", timedelta(seconds=0.3))
+    monkeypatch.setattr("batch_processor.LEASE", timedelta(seconds=1.0))
     analyser = ScriptedAnalyser()
     analyser.hold("slow")
     (id_,) = await bench.add("slow")
