@@ -87,7 +87,7 @@ class InsightStream:
         self._enter(newest)
         try:
             # With an id, so that one that is cut off before its first event can go on after it.
-            yield b": welcome\nid: %d\n\n" % position
+            yield b": welcome\n\nid: %d\n\n" % position
             while not self._closed:
                 news = self._news
                 events = await self._after(position)
