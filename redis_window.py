@@ -12,7 +12,7 @@ from rate_limiter import Window
 
 log = structlog.get_logger(__name__)
 
-_ANSWER_SECONDS = 0.25
+ANSWER_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
 
 # A log of passes by Redis's own clock, so that the replicas' clocks do not matter.
@@ -93,8 +93,6 @@ class RedisWindow:
         return max(0.0, self._back_at - self._clock())
 
 
-def connect(url: str) -> Redis:
-    """Opens no connection yet; close with `aclose()`."""
-    return Redis.from_url(
-        url, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
-    )
+def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
+    """Opens no connection yet; close with `aclose()`. It counts as away after `answer_seconds`."""
+    return Redis.from_url(url, socket_timeout=answer_seconds, socket_connect_timeout=answer_seconds)

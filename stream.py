@@ -1,9 +1,10 @@
 """New insights as they come, for everybody who listens.
 
 One task reads them from the database, while somebody listens, and keeps the last ones ready as the
-bytes that go out: they are made once for all. Each listener knows how far it is. One that comes
-back, or cannot keep up, reads from the database until it is abreast again, so nobody waits for the
-slow and nothing gathers for them.
+bytes that go out: they are made once for all. The first after a quiet time goes out at once; what
+follows is gathered for a moment, since under load most of the cost is that of reading and sending
+at all. Each listener knows how far it is. One that comes back, or cannot keep up, reads from the
+database until it is abreast again, so nobody waits for the slow and nothing gathers for them.
 
 An insight's id is its event's id. Ids come up in the order in which they are given (the store sees
 to that), so "all after this one" leaves nothing out, whoever wrote it and whenever one asks. A
@@ -21,12 +22,13 @@ from pydantic_core import to_json
 
 from errors import Unavailable
 from schemas import insight_item
-from store.insights import InsightStore
+from store.insights import InsightStore, ListedInsight
 
 log = structlog.get_logger(__name__)
 
 KEPT_EVENTS = 1000
 EVENTS_AT_A_TIME = 200
+GATHER_SECONDS = 0.25
 LOOK_SECONDS = 1.0
 PING_SECONDS = 15.0
 _PING = b": still here\n\n"
@@ -37,17 +39,24 @@ class _Event(NamedTuple):
     content: bytes
 
 
+def _event(id_: int, insight: ListedInsight) -> _Event:
+    data = to_json(insight_item(insight))
+    return _Event(id_, b"event: insight\nid: %d\ndata: %b\n\n" % (id_, data))
+
+
 class InsightStream:
     def __init__(
         self,
         store: InsightStore,
         *,
         kept: int = KEPT_EVENTS,
+        gather_seconds: float = GATHER_SECONDS,
         look_seconds: float = LOOK_SECONDS,
         ping_seconds: float = PING_SECONDS,
     ) -> None:
         self._store = store
         self._kept = kept
+        self._gather_seconds = gather_seconds
         self._look_seconds = look_seconds
         self._ping_seconds = ping_seconds
         # All events after `_base`, up to the newest that has been read.
@@ -77,7 +86,8 @@ class InsightStream:
         position = newest if after is None else min(after, newest)
         self._enter(newest)
         try:
-            yield b": welcome\n\n"
+            # With an id, so that one that is cut off before its first event can go on after it.
+            yield b": welcome\n\nid: %d\n\n" % position
             while not self._closed:
                 news = self._news
                 events = await self._after(position)
@@ -101,20 +111,13 @@ class InsightStream:
         while not self._closed:
             try:
                 found = await self._store.since(position, limit=EVENTS_AT_A_TIME)
+                return [_event(id_, insight) for id_, insight in found]
             except Unavailable as error:
                 log.warning("stream_waits", reason=error.details)
                 await asyncio.sleep(self._look_seconds)
             except Exception:
                 log.exception("stream_failed")
                 await asyncio.sleep(self._look_seconds)
-            else:
-                return [
-                    _Event(
-                        id_,
-                        b"event: insight\nid: %d\ndata: %b\n\n" % (id_, to_json(insight_item(one))),
-                    )
-                    for id_, one in found
-                ]
         return []
 
     # --- the one that reads for all -----------------------------------------------------------
@@ -143,6 +146,10 @@ class InsightStream:
                 self._events.append(event)
             if events:
                 self._tell()
+            if len(events) == EVENTS_AT_A_TIME:
+                continue  # there is more
+            if events:
+                await asyncio.sleep(self._gather_seconds)
             else:
                 await _set_within(self._look, self._look_seconds)
 

@@ -35,7 +35,7 @@ export async function loadList(...wanted) {
 	[view, period, rising, signal] = wanted;
 	cursor = null;
 	loading = false;
-	await (loaded = loadPage([]));
+	await (loaded = loadPage());
 }
 
 function askForPage(cursor) {
@@ -46,15 +46,16 @@ function askForPage(cursor) {
 	return ask("insights", parameters, { signal });
 }
 
-async function loadPage(before) {
+async function loadPage(more) {
 	const [{ insights, metadata }, up] = await Promise.all([askForPage(cursor), urgent() && rising]);
+	const before = more ? rows : []; // as they are by now
 	const known = new Set(before.map(idOf));
 	rows = [...before, ...insights.filter((row) => !known.has(idOf(row)))];
 	if (urgent()) {
 		for (const row of rows) row.urgency = urgency(row.grok_analysis, up);
 		rows.sort((a, b) => b.urgency - a.urgency);
 	}
-	if (!before.length) forgetWaiting();
+	if (!more) forgetWaiting();
 	cursor = metadata.next_cursor;
 	total = metadata.total_count;
 	show();
@@ -64,11 +65,11 @@ async function loadMore() {
 	if (!cursor || loading) return;
 	const of = signal;
 	loading = true;
-	await guard("list", () => loadPage(rows));
+	await guard("list", () => loadPage(true));
 	if (of === signal) loading = false;
 }
 
-// What came in (with `andMore` not all of it). It waits behind a button where it would disturb.
+// What came in, with `andMore` not all of it: behind a button where it would disturb.
 export function offer(insights, andMore = false) {
 	if (!rows) return;
 	const known = new Set(rows.map(idOf));
@@ -83,7 +84,7 @@ export function offer(insights, andMore = false) {
 	else tell();
 }
 
-// The stream may have left something out: offer what of the newest is not known yet.
+// The stream may have left something out: offer what is new of the newest.
 export async function catchUp() {
 	await loaded;
 	const { insights } = await askForPage(null);

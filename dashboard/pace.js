@@ -4,7 +4,7 @@ const SHARE = 30; // a slow service is not asked for more than a 30th of the tim
 
 // Runs `task` every `most` milliseconds, and sooner after a `nudge`, yet `least` apart.
 export class Pace {
-	constructor(task, least, most) {
+	constructor(task, least, most = least) {
 		Object.assign(this, { task, least, most, last: performance.now(), rest: 0 });
 	}
 

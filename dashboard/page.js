@@ -189,9 +189,9 @@ function showConnection(state, seconds) {
 const stream = new Stream(take, showConnection);
 const paces = [
 	new Pace(() => guard("summary", loadSummary), 3_000, 30_000),
-	new Pace(() => guard("before", loadBefore), 60_000, 60_000),
+	new Pace(() => guard("before", loadBefore), 60_000),
 	new Pace(() => guard("trends", loadTrends), 30_000, 60_000),
-	new Pace(() => guard("stats", loadStats), 5_000, 5_000),
+	new Pace(() => guard("stats", loadStats), 10_000),
 ];
 
 const THEMES = ["auto", "light", "dark"];

@@ -15,10 +15,17 @@ from sqlalchemy import text
 from analysis import Analyser
 from config import Settings, load_settings
 from database import Database
+from grok_client import GrokClient
 from logs import set_up_logs
 from main import create_app
 from models import metadata
+from rate_limiter import CallLimiter, Ceiling, SlidingWindow
+from tests.fake_grok import GOOD_KEY, FakeGrok
+from tests.grok_calls import CLUSTERS, MakeClient
+from tests.grok_replies import DEFAULT_MODEL
 from tests.servers import postgres_database, postgres_server, redis_server
+from tests.worker_bench import Bench
+from vocabulary import Vocabulary
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,6 +75,50 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         empty = text(f"TRUNCATE {tables} RESTART IDENTITY")
         await database.write(lambda connection: connection.execute(empty).rowcount)
     yield database
+    await database.close()
+
+
+@pytest.fixture
+async def grok() -> AsyncIterator[FakeGrok]:
+    async with FakeGrok() as grok:
+        yield grok
+
+
+@pytest.fixture
+async def make_client(
+    grok: FakeGrok, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[MakeClient]:
+    """A client of that Grok with the usual settings, but for those that are named."""
+    # Reading the world's certificates takes each client 30 ms, and none is needed here.
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    clients = []
+
+    def make(**overrides: Any) -> GrokClient:
+        rate = overrides.pop("rate", 1000)
+        settings: dict[str, Any] = {
+            "key": GOOD_KEY,
+            "base_url": grok.base_url,
+            "model": DEFAULT_MODEL,
+            "limiter": CallLimiter(SlidingWindow(rate, 1.0), Ceiling(rate)),
+            "concurrency": 10,
+            "timeout": 5.0,
+            "temperature": 0.3,
+            "vocabulary": Vocabulary(CLUSTERS),
+            "jitter": lambda: 0.0,
+        }
+        clients.append(GrokClient(**{**settings, **overrides}))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.fixture
+async def bench(sqlite_url: str) -> AsyncIterator[Bench]:
+    database = Database(sqlite_url)
+    await database.open()
+    yield Bench(database)
     await database.close()
 
 

@@ -142,12 +142,6 @@ class Caller:
 
 
 @pytest_asyncio.fixture
-async def grok() -> AsyncIterator[FakeGrok]:
-    async with FakeGrok() as fake:
-        yield fake
-
-
-@pytest_asyncio.fixture
 async def caller(grok: FakeGrok) -> AsyncIterator[Caller]:
     headers = {"authorization": f"Bearer {GOOD_KEY}"}
     # Loading certificates takes longer than most of these tests.

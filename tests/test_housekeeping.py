@@ -137,14 +137,24 @@ async def test_only_the_process_that_works_tidies_up(database: Database) -> None
     assert await listed(database) == ids
 
 
-async def test_a_database_that_is_away_is_waited_for(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        (Unavailable("The database is locked by another process."), "housekeeping_waits"),
+        (RuntimeError("a bug"), "housekeeping_failed"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_it_goes_on_after_a_round_that_went_wrong(
+    database: Database, trouble: Exception, told: str
+) -> None:
     rounds = 0
 
     def may_work() -> bool:
         nonlocal rounds
         rounds += 1
         if rounds == 1:
-            raise Unavailable("The database is locked by another process.")
+            raise trouble
         return True
 
     await insert_insights(database, [{"timestamp": NOON - 40 * DAY}])
@@ -155,13 +165,15 @@ async def test_a_database_that_is_away_is_waited_for(database: Database) -> None
         now=lambda: NOON,
         round_seconds=0.01,
     )
-    keeper.start()
 
     async def is_gone() -> bool:
         return await listed(database) == []
 
-    await eventually(is_gone)
-    await keeper.stop()
+    with captured_log() as log:
+        keeper.start()
+        await eventually(is_gone)
+        await keeper.stop()
+    assert len(log.named(told)) == 1
 
 
 async def test_the_service_erases_what_is_too_old_by_its_own_time(start_app: StartApp) -> None:

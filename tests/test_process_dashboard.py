@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from sample_conversations import SAMPLE
 from tests.browser import chromium, opened, serious_faults
@@ -419,8 +419,8 @@ async def test_a_reader_further_down_is_not_moved_by_what_comes_in(
     async with open_page() as page:
         await is_live(page)
         row = rows(page).nth(20)
-        await row.scroll_into_view_if_needed()
-        await page.evaluate("document.querySelectorAll('#list > li')[20].scrollIntoView()")
+        await row.evaluate("row => row.scrollIntoView()")
+        await row.scroll_into_view_if_needed()  # that is, wait until it stands still there
         key, place = await row.get_attribute("data-key"), await row.bounding_box()
         await submit_batch(service.client, [f"Late again, number {n}" for n in range(12)])
         await expect(page.locator("#new")).to_have_text("12 new: show")
@@ -431,6 +431,29 @@ async def test_a_reader_further_down_is_not_moved_by_what_comes_in(
         await expect(page.locator("#new")).to_be_hidden()
         await expect(page.locator("#list-title")).to_be_focused()
         await expect(rows(page).first).to_be_in_viewport()
+
+
+async def test_what_comes_in_while_more_is_loaded_stays(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked.set()
+        await go_on.wait()
+        await route.continue_()
+
+    async with open_page(query(range="7d")) as page:
+        await is_live(page)
+        await expect(rows(page)).to_have_count(50)
+        await page.route("**/api/v1/insights?*cursor=*", hold)
+        await page.locator("#more").evaluate("button => button.click()")
+        await asyncio.wait_for(asked.wait(), 10)
+        await submit(service.client, "This came in meanwhile: where is my parcel?")
+        await expect(rows(page).first).to_contain_text("This came in meanwhile")
+        go_on.set()
+        await expect(rows(page)).to_have_count(101)
+        await expect(rows(page).first).to_contain_text("This came in meanwhile")
 
 
 async def test_only_what_fits_the_filters_comes_in(
@@ -453,7 +476,9 @@ async def test_what_is_open_and_has_focus_stays_so_while_the_page_renews_itself(
         await rows(page).first.locator(".opener").press("Enter")
         details = page.locator(".details dl")
         await expect(details).to_be_visible()
-        topic = page.locator("#topics button").first
+        # Named, since another may come first after the renewal.
+        name = await page.locator("#topics button").first.get_attribute("title")
+        topic = page.locator(f"#topics button[title='{name}']")
         await topic.focus()
         before = await tile(page, "Conversations")
         await submit_batch(service.client, ["Great app, thanks", "Great app again, thanks"])

@@ -15,7 +15,8 @@ from tests.servers import free_port, own_redis
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    redis = connect(redis_url)
+    """Patient: on a busy machine an answer may take longer than the service waits for one."""
+    redis = connect(redis_url, answer_seconds=20.0)
     yield redis
     await redis.aclose()
 

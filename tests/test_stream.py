@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from fastapi import FastAPI
 from analysis import Complete
 from config import load_settings
 from database import Database
+from errors import Unavailable
 from main import create_app
 from models import Lane
 from store.conversations import ConversationStore
@@ -22,9 +24,11 @@ from store.insights import InsightStore
 from store.work import Claimed, WorkQueue
 from stream import InsightStream
 from tests.factories import analysis, claim_all, insert_insights, new_conversations
-from tests.http_helpers import assert_error, eventually, list_all, served, submit
+from tests.http_helpers import assert_error, captured_log, eventually, list_all, served, submit
 
 STREAM = "/api/v1/stream"
+FOR_EVER = 60.0
+"""Seconds that no test lives to see the end of."""
 
 
 # --- the hub, on both databases -------------------------------------------------------------------
@@ -44,7 +48,8 @@ async def ids_heard(stream: InsightStream, after: int | None, count: int) -> lis
 
 
 def ids_in(content: bytes) -> list[int]:
-    return [int(line[4:]) for line in content.splitlines() if line.startswith(b"id: ")]
+    """Those of insights."""
+    return [int(id_) for id_ in re.findall(rb"^event: insight\nid: (\d+)$", content, re.MULTILINE)]
 
 
 async def all_ids(database: Database) -> list[int]:
@@ -81,6 +86,62 @@ async def test_an_id_from_the_future_is_as_now(database: Database) -> None:
     content = await anext(events)
     await events.aclose()
     assert ids_in(content) == (await all_ids(database))[3:]
+
+
+async def test_one_that_is_cut_off_before_its_first_event_goes_on_without_a_gap(
+    database: Database,
+) -> None:
+    await insert_insights(database, [{}] * 3)
+    stream = InsightStream(InsightStore(database))
+    events = stream.listen(None)
+    (last,) = re.findall(rb"^id: (\d+)$", await anext(events), re.MULTILINE)
+    await events.aclose()
+    await insert_insights(database, [{}] * 2)
+    assert await ids_heard(stream, int(last), 2) == (await all_ids(database))[3:]
+
+
+async def test_a_lone_insight_comes_at_once(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), gather_seconds=FOR_EVER, look_seconds=0.01)
+    events = stream.listen(None)
+    await anext(events)
+    await insert_insights(database, [{}])
+    async with asyncio.timeout(10):
+        assert ids_in(await anext(events)) == await all_ids(database)
+    await events.aclose()
+
+
+async def test_more_than_is_read_at_a_time_is_not_held_up(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), gather_seconds=FOR_EVER, look_seconds=0.01)
+    events = stream.listen(None)
+    await anext(events)
+    await insert_insights(database, [{}] * 450)
+    heard: list[int] = []
+    async with asyncio.timeout(20):
+        while len(heard) < 450:
+            heard += ids_in(await anext(events))
+    await events.aclose()
+    assert heard == await all_ids(database)
+
+
+async def test_what_comes_close_together_goes_out_together(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), gather_seconds=0.1, look_seconds=0.001)
+    events = stream.listen(None)
+    await anext(events)
+
+    async def write() -> None:
+        for _ in range(50):
+            await insert_insights(database, [{}])
+
+    started = time.monotonic()
+    writing = asyncio.create_task(write())
+    heard: list[list[int]] = []
+    async with asyncio.timeout(60):
+        while sum(map(len, heard)) < 50:
+            heard.append(ids_in(await anext(events)))
+    await writing
+    await events.aclose()
+    assert [id_ for ids in heard for id_ in ids] == await all_ids(database)
+    assert len(heard) <= (time.monotonic() - started) / 0.1 + 1
 
 
 async def test_what_is_erased_is_passed_over(database: Database) -> None:
@@ -141,6 +202,47 @@ async def test_one_that_falls_behind_reads_on_by_itself(database: Database) -> N
     assert len(stream._events) <= 10
 
 
+class Stumbling(InsightStore):
+    """Once the next read raises, or gives what nobody can make an event of."""
+
+    stumbles: Exception | None = None
+    gives_nonsense = False
+
+    async def since(self, id_: int, *, limit: int) -> Sequence[tuple[int, Any]]:
+        trouble, self.stumbles = self.stumbles, None
+        if trouble:
+            raise trouble
+        nonsense, self.gives_nonsense = self.gives_nonsense, False
+        return [(id_ + 1, None)] if nonsense else await super().since(id_, limit=limit)
+
+
+@pytest.mark.parametrize("trouble", [Unavailable("It is locked."), RuntimeError("a bug"), None])
+@pytest.mark.parametrize("after", [None, 0], ids=["new", "back"])
+async def test_it_goes_on_after_a_read_that_went_wrong(
+    database: Database, trouble: Exception | None, after: int | None
+) -> None:
+    """Both the one that reads for all and a listener that reads for itself."""
+    store = Stumbling(database)
+    stream = InsightStream(store, look_seconds=0.01)
+    if after is not None:
+        await insert_insights(database, [{}])
+    events = stream.listen(after)
+    await anext(events)
+    store.stumbles, store.gives_nonsense = trouble, trouble is None
+    with captured_log() as log:
+        await insert_insights(database, [{}])
+        heard: list[int] = []
+        async with asyncio.timeout(20):
+            while len(heard) < (1 if after is None else 2):
+                heard += ids_in(await anext(events))
+    await events.aclose()
+    assert heard == await all_ids(database)
+    (line,) = [line for line in log.events if line["event"].startswith("stream_")]
+    assert line["event"] == (
+        "stream_waits" if isinstance(trouble, Unavailable) else "stream_failed"
+    )
+
+
 async def test_who_hears_nothing_new_hears_that_it_is_still_there(database: Database) -> None:
     stream = InsightStream(InsightStore(database), ping_seconds=0.01)
     events = stream.listen(None)
@@ -159,16 +261,20 @@ async def test_without_listeners_nothing_is_read(database: Database) -> None:
 
 
 async def test_closing_lets_every_listener_go(database: Database) -> None:
-    stream = InsightStream(InsightStore(database))
+    """Also while more is gathered."""
+    stream = InsightStream(InsightStore(database), gather_seconds=FOR_EVER, look_seconds=0.01)
     listening = [stream.listen(None) for _ in range(5)]
     for events in listening:
         await anext(events)
+    await insert_insights(database, [{}])
+    for events in listening:
+        assert ids_in(await anext(events))
     rests = [asyncio.ensure_future(anext(events, b"the end")) for events in listening]
     await asyncio.sleep(0)
     stream.close()
     async with asyncio.timeout(5):
         assert await asyncio.gather(*rests) == [b"the end"] * 5
-    assert [content async for content in stream.listen(None)] == [b": welcome\n\n"]
+    assert len([content async for content in stream.listen(None)]) == 1
 
 
 # --- over HTTP ------------------------------------------------------------------------------------

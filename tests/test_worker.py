@@ -48,20 +48,6 @@ PRAISE = "Thanks, I love it"
 
 
 @pytest.fixture
-async def bench(sqlite_url: str) -> AsyncIterator[Bench]:
-    database = Database(sqlite_url)
-    await database.open()
-    yield Bench(database)
-    await database.close()
-
-
-@pytest.fixture
-async def grok() -> AsyncIterator[FakeGrok]:
-    async with FakeGrok() as grok:
-        yield grok
-
-
-@pytest.fixture
 async def client(grok: FakeGrok) -> AsyncIterator[GrokClient]:
     client = GrokClient(
         key=GOOD_KEY,
@@ -844,7 +830,7 @@ async def test_a_lease_is_kept_for_as_long_as_the_call_takes(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batch_processor.TEND_SECONDS", 0.02)
-    monkeypatch.setattr("batch_processor.LEASE", timedelta(seconds=0.3))
+    monkeypatch.setattr("batch_processor.LEASE", timedelta(seconds=1.0))
     analyser = ScriptedAnalyser()
     analyser.hold("slow")
     (id_,) = await bench.add("slow")
