@@ -86,8 +86,7 @@ class InsightStream:
         position = newest if after is None else min(after, newest)
         self._enter(newest)
         try:
-            # With an id, so that one that is cut off before its first event can go on after it.
-            yield b": welcome\n\nid: %d\n\n" % position
+            yield b": welcome\n\n"
             while not self._closed:
                 news = self._news
                 events = await self._after(position)

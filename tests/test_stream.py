@@ -88,18 +88,6 @@ async def test_an_id_from_the_future_is_as_now(database: Database) -> None:
     assert ids_in(content) == (await all_ids(database))[3:]
 
 
-async def test_one_that_is_cut_off_before_its_first_event_goes_on_without_a_gap(
-    database: Database,
-) -> None:
-    await insert_insights(database, [{}] * 3)
-    stream = InsightStream(InsightStore(database))
-    events = stream.listen(None)
-    (last,) = re.findall(rb"^id: (\d+)$", await anext(events), re.MULTILINE)
-    await events.aclose()
-    await insert_insights(database, [{}] * 2)
-    assert await ids_heard(stream, int(last), 2) == (await all_ids(database))[3:]
-
-
 async def test_a_lone_insight_comes_at_once(database: Database) -> None:
     stream = InsightStream(InsightStore(database), gather_seconds=FOR_EVER, look_seconds=0.01)
     events = stream.listen(None)
