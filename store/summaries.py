@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     CompoundSelect,
     Connection,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Table,
     bindparam,
     case,
+    cast,
     func,
     literal_column,
     select,
@@ -243,7 +245,7 @@ def _tally_sums(shape: Shape) -> list[ColumnElement[Any]]:
         total: ColumnElement[Any] = columns[wanted[0] + what]
         for sentiment in wanted[1:]:
             total = total + columns[sentiment + what]
-        return func.sum(total)
+        return cast(func.sum(total), BigInteger)  # PostgreSQL makes it a decimal, which is slow
 
     counts = [
         func.sum(columns[each]) if shape.sentiment in (None, each) else literal_column("0")
