@@ -151,9 +151,6 @@ class BatchIn(BaseModel):
     conversations: list[BatchItemIn] = Field(min_length=1, max_length=MAX_BATCH)
     lane: Lane = Lane.BULK
 
-    def to_new(self) -> list[NewConversation]:
-        return [item.to_new(item.idempotency_key) for item in self.conversations]
-
 
 class TimeRange(BaseModel):
     start_time: QueryTime
