@@ -669,6 +669,15 @@ async def test_a_statement_that_is_wrong_stays_a_bug(database: Database) -> None
 # --- erasing --------------------------------------------------------------------------------------
 
 
+async def test_the_log_is_folded_in_where_nobody_waits_for_it(
+    opened: Database, tmp_path: Path
+) -> None:
+    store = ConversationStore(opened)
+    for _ in range(50):
+        await store.accept([new_conversation("x" * 1000)] * 100, lane=Lane.BULK)
+    assert (tmp_path / "insights.db-wal").stat().st_size < 2_000_000  # of five million
+
+
 async def test_folding_in_the_log_empties_it(opened: Database, tmp_path: Path) -> None:
     await accept(opened)
     assert (tmp_path / "insights.db-wal").stat().st_size > 0
