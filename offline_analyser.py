@@ -122,7 +122,7 @@ class OfflineAnalyser:
     reuse_key = f"{model}\n1"
     calls_at_once = 1
     # It shares a process with those who post: this leaves them most of it, while there are any.
-    call_interval = 0.02
+    call_interval = 0.03
     call_limit_per_second = None
 
     def pause_left(self) -> float:
