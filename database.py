@@ -113,14 +113,15 @@ class Database:
         async with self._transaction(self._snapshots) as connection:
             return await connection.run_sync(work)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
         """Run `work` in one transaction and give what it gives: then what it did is on disk.
 
-        After an exception nothing is. `work` is an ordinary function: on SQLite it runs in the
-        writer's thread, on PostgreSQL in this one, under SQLAlchemy's asyncio bridge.
+        After an exception nothing is. Where writes wait for each other, `urgent` ones go first.
+        `work` is an ordinary function: on SQLite it runs in the writer's thread, on PostgreSQL in
+        this one, under SQLAlchemy's asyncio bridge.
         """
         if self._file:
-            return await self._file.write(work)
+            return await self._file.write(work, urgent=urgent)
         async with self._transaction(self._engine) as connection:
             return await connection.run_sync(work)
 

@@ -20,8 +20,7 @@ class GroupCommit(Generic[Item, Result]):
 
     If `commit` raises a ServiceError, all of the group get it. If it raises anything else, the
     group is tried again one by one, so that a row that the database chokes on spoils no other.
-    `weigh` tells an item's size; a group weighs at most `max_weight`, or is one item. Those that
-    are `urgent` share no group with others, and wait for one group of others at most.
+    `weigh` tells an item's size; a group weighs at most `max_weight`, or is one item.
     """
 
     def __init__(
@@ -30,22 +29,17 @@ class GroupCommit(Generic[Item, Result]):
         *,
         weigh: Callable[[Item], int],
         max_weight: int,
-        urgent: Callable[[Item], bool] = lambda _item: False,
     ) -> None:
         self._commit = commit
         self._weigh = weigh
         self._max_weight = max_weight
-        self._urgent = urgent
-        self._urgent_ones: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._others: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._others_turn = False
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Result:
         """Returns once the item is committed; raises what became of it otherwise."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        line = self._urgent_ones if self._urgent(item) else self._others
-        line.append((item, future))
+        self._waiting.append((item, future))
         if self._task is None:
             self._task = asyncio.create_task(self._drain())
         return await future
@@ -57,7 +51,7 @@ class GroupCommit(Generic[Item, Result]):
 
     async def _drain(self) -> None:
         try:
-            while self._urgent_ones or self._others:
+            while self._waiting:
                 if group := self._next_group():
                     await self._commit_group(group)
         finally:
@@ -67,16 +61,12 @@ class GroupCommit(Generic[Item, Result]):
         """The next ones that fit; who has stopped waiting meanwhile is left out."""
         group: list[tuple[Item, asyncio.Future[Result]]] = []
         weight = 0
-        line = self._urgent_ones or self._others
-        if self._others_turn and self._others:
-            line = self._others
-        self._others_turn = line is self._urgent_ones
-        while line:
-            item, future = line[0]
+        while self._waiting:
+            item, future = self._waiting[0]
             weight += self._weigh(item)
             if group and weight > self._max_weight:
                 break
-            line.popleft()
+            self._waiting.popleft()
             if not future.cancelled():
                 group.append((item, future))
         return group

@@ -121,7 +121,8 @@ class OfflineAnalyser:
     answering_model = model
     reuse_key = f"{model}\n1"
     calls_at_once = 1
-    call_interval = 0.0
+    # It shares a process with those who post: this leaves them most of it, while there are any.
+    call_interval = 0.03
     call_limit_per_second = None
 
     def pause_left(self) -> float:

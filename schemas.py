@@ -118,6 +118,9 @@ Text = Annotated[
 ]
 
 
+_SORTED = json.JSONEncoder(sort_keys=True)
+
+
 class ConversationIn(BaseModel):
     """One conversation as a client hands it in. Unknown fields are ignored."""
 
@@ -136,7 +139,7 @@ class ConversationIn(BaseModel):
     def _hash(self) -> str:
         """The same for the same content, however the JSON was spelled."""
         timestamp = None if self.timestamp is None else format_time(self.timestamp)
-        content = json.dumps([self.text, self.author, timestamp, self.raw_data], sort_keys=True)
+        content = _SORTED.encode([self.text, self.author, timestamp, self.raw_data])
         return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -147,9 +150,6 @@ class BatchItemIn(ConversationIn):
 class BatchIn(BaseModel):
     conversations: list[BatchItemIn] = Field(min_length=1, max_length=MAX_BATCH)
     lane: Lane = Lane.BULK
-
-    def to_new(self) -> list[NewConversation]:
-        return [item.to_new(item.idempotency_key) for item in self.conversations]
 
 
 class TimeRange(BaseModel):

@@ -1,5 +1,6 @@
 """Handing conversations in, looking them up, retrying and erasing them."""
 
+import asyncio
 import re
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -26,7 +27,7 @@ from schemas import (
     parse_body,
 )
 from services import services
-from store.conversations import no_such_conversation
+from store.conversations import NewConversation, no_such_conversation
 
 router = APIRouter(tags=["conversations"])
 
@@ -43,6 +44,9 @@ class _DirectRoute(APIRoute):
 intake = APIRouter(tags=["conversations"], route_class=_DirectRoute)
 
 PATH = "/api/v1/conversations"
+
+_ROWS_AT_A_TIME = 50
+"""Of a batch: hashing so many takes a third of a millisecond."""
 
 
 async def _possible_id(conversation_id: str) -> str:
@@ -84,6 +88,16 @@ async def _read_body(request: Request, shape: type[Body]) -> Body:
     if content_type != "application/json" and not content_type.endswith("+json"):
         raise InvalidInput("The Content-Type must be application/json.")
     return parse_body(shape, await request.body())
+
+
+async def take_apart(batch: BatchIn) -> list[NewConversation]:
+    """The conversations in it, in order. Others have their turn meanwhile."""
+    rows: list[NewConversation] = []
+    for start in range(0, len(batch.conversations), _ROWS_AT_A_TIME):
+        some = batch.conversations[start : start + _ROWS_AT_A_TIME]
+        rows += [item.to_new(item.idempotency_key) for item in some]
+        await asyncio.sleep(0)
+    return rows
 
 
 @intake.post(
@@ -129,7 +143,7 @@ async def submit_batch(request: Request) -> Response:
     """Queue up to 1,000 conversations, all or none."""
     parts = services(request)
     batch = await _read_body(request, parts.bodies.batch)
-    ids = await parts.conversations.accept(batch.to_new(), lane=batch.lane)
+    ids = await parts.conversations.accept(await take_apart(batch), lane=batch.lane)
     parts.wake_worker()
     body = BatchAccepted(accepted=len(ids), conversation_ids=ids)
     return Response(body.model_dump_json(), 202, media_type="application/json")

@@ -173,9 +173,25 @@ def settle_call(ended: EndedCall, connection: Connection) -> None:
 
 def count_completed(conversations: int, reused: int, now: int, connection: Connection) -> None:
     """Conversations that were completed in the caller's transaction, at `now`."""
-    day = now // _MICROS_PER_DAY
-    _open_day(day, connection)
-    _add(day, {"conversations": conversations, "reused": reused}, connection)
+    counted = {"day": now // _MICROS_PER_DAY, "conversations": conversations, "reused": reused}
+    connection.execute(_COUNT_COMPLETED[connection.dialect.name], counted)
+
+
+def _count_completed_statement(dialect: Any) -> Any:
+    counted = dialect.insert(daily_usage)
+    return counted.on_conflict_do_update(
+        index_elements=["day"],
+        set_={
+            name: daily_usage.c[name] + counted.excluded[name]
+            for name in ("conversations", "reused")
+        },
+    )
+
+
+_COUNT_COMPLETED = {
+    "sqlite": _count_completed_statement(sqlite),
+    "postgresql": _count_completed_statement(postgresql),
+}
 
 
 def _add(day: int, change: dict[str, int], connection: Connection) -> None:

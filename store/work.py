@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple, assert_never
 from uuid import uuid4
 
-from sqlalchemy import Connection, bindparam, case, insert, select, tuple_, update
+from sqlalchemy import Connection, Update, bindparam, case, insert, select, tuple_, update
 
 from analysis import Analysis, Complete, Fail, Outcome, PutBack, Retry
 from database import Database
@@ -233,6 +233,18 @@ _HELD = (
 """The fence: those whose row still bears their token. What was erased, rescued or claimed anew does
 not; and until the transaction ends, what does cannot be."""
 
+
+def _ending(status: Status, **values: Any) -> Update:
+    """A new status, no lease, and `values`."""
+    return (
+        update(conversations)
+        .where(_COLUMNS.id.in_(bindparam("ids", expanding=True)))
+        .values(status=status.value, **_NOT_LEASED, **values)
+    )
+
+
+_COMPLETE = _ending(Status.COMPLETED, last_error=None)
+_PUT_BACK = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1)
 _ADD_INSIGHTS = insert(insights).returning(insights.c.id, insights.c.conversation_id)
 
 
@@ -283,17 +295,16 @@ def _settle(results: Results, ended: Sequence[EndedCall], connection: Connection
             case Retry(error, delay, alone):
                 due = now + int(delay * 1_000_000)
                 kept = {"alone": True} if alone else {}
-                _end(
-                    [claimed], Status.PENDING, connection, last_error=error, not_before=due, **kept
-                )
+                retry = _ending(Status.PENDING, last_error=error, not_before=due, **kept)
+                _end([claimed], retry, connection)
             case Fail(error):
-                _end([claimed], Status.FAILED, connection, last_error=error)
+                _end([claimed], _ending(Status.FAILED, last_error=error), connection)
             case _:
                 assert_never(outcome)
     if put_back:
-        _end(put_back, Status.PENDING, connection, attempts=_COLUMNS.attempts - 1)
+        _end(put_back, _PUT_BACK, connection)
     if completed:
-        _end(completed, Status.COMPLETED, connection, last_error=None)
+        _end(completed, _COMPLETE, connection)
         _add_insights(completed, held, now, connection)
     # Last, since everybody meets in the day's row.
     for one in ended:
@@ -310,15 +321,9 @@ def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, _
     return {one: rows[one.id, one.token] for one in claimed if (one.id, one.token) in rows}
 
 
-def _end(
-    claimed: Collection[Claimed], status: Status, connection: Connection, **values: Any
-) -> None:
-    """End claims that `_held` found in this transaction: a new status, no lease, and `values`."""
-    connection.execute(
-        update(conversations)
-        .where(_COLUMNS.id.in_([one.id for one in claimed]))
-        .values(status=status.value, **_NOT_LEASED, **values)
-    )
+def _end(claimed: Collection[Claimed], ending: Update, connection: Connection) -> None:
+    """End claims that `_held` found in this transaction."""
+    connection.execute(ending, {"ids": [one.id for one in claimed]})
 
 
 def _add_insights(

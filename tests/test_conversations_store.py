@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects import sqlite
 
 from analysis import Complete, Fail, Outcome, PutBack, Retry
@@ -273,6 +274,30 @@ async def test_many_at_once_share_a_few_commits_and_each_gets_its_own_answer(
     assert len(commits) <= 3
     texts = [(await store.find(id_)).text for (id_,) in answers]
     assert texts == [f"text {number}" for number in range(200)]
+
+
+async def test_a_post_is_committed_between_the_batches_of_an_import(sqlite_url: str) -> None:
+    begun, gate = threading.Event(), threading.Event()
+    commits: list[int] = []
+
+    def hold_up(_connection: Connection) -> None:
+        begun.set()
+        assert gate.wait(10)
+
+    database = Database(sqlite_url)
+    await database.open()
+    store = ConversationStore(database, on_commit=commits.append)
+    waiting = [asyncio.create_task(database.write(hold_up))]
+    assert await asyncio.to_thread(begun.wait, 10)
+    for rows in (300, 300, 1, 300):
+        accepting = store.accept([new_conversation()] * rows, lane=Lane.BULK)
+        waiting.append(asyncio.create_task(accepting))  # type: ignore[arg-type]
+    await asyncio.sleep(0)  # let them line up
+    gate.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting)
+    await database.close()
+    assert commits == [1, 300, 300, 300]
 
 
 async def test_batches_at_once_get_their_own_ids_each(store: ConversationStore) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
@@ -262,6 +263,31 @@ async def test_many_writes_at_once_all_come_through(database: Database) -> None:
     async with asyncio.timeout(60):
         await asyncio.gather(*(write(number) for number in range(60)))
     assert await count(database) == 60
+
+
+async def test_urgent_writes_and_others_take_turns_where_both_wait(opened: Database) -> None:
+    begun, gate = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def hold_up(_connection: Connection) -> None:
+        begun.set()
+        assert gate.wait(10)
+
+    def write(name: str) -> asyncio.Task[None]:
+        work = opened.write(lambda _connection: done.append(name), urgent=name.isupper())
+        return asyncio.create_task(work)
+
+    waiting = [asyncio.create_task(opened.write(hold_up))]
+    assert await asyncio.to_thread(begun.wait, 10)
+    waiting += [write(name) for name in "abAcB"]
+    gone = write("C")
+    await asyncio.sleep(0)  # let them line up
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    gate.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting)
+    assert done == ["A", "a", "B", "b", "c"]
 
 
 async def test_many_reads_at_once_all_come_through(database: Database) -> None:
@@ -640,6 +666,15 @@ async def test_a_statement_that_is_wrong_stays_a_bug(database: Database) -> None
 
 
 # --- erasing --------------------------------------------------------------------------------------
+
+
+async def test_the_log_is_folded_in_where_nobody_waits_for_it(
+    opened: Database, tmp_path: Path
+) -> None:
+    store = ConversationStore(opened)
+    for _ in range(50):
+        await store.accept([new_conversation("x" * 1000)] * 100, lane=Lane.BULK)
+    assert (tmp_path / "insights.db-wal").stat().st_size < 2_000_000  # of five million
 
 
 async def test_folding_in_the_log_empties_it(opened: Database, tmp_path: Path) -> None:

@@ -160,30 +160,3 @@ async def test_who_stopped_waiting_before_the_commit_is_left_out(ledger: Ledger)
 
     assert [await first, await stays] == ["stored 1", "stored 3"]
     assert ledger.groups == [[1], [3]]
-
-
-async def test_the_urgent_wait_for_one_group_of_others_at_most_and_starve_nobody(
-    ledger: Ledger,
-) -> None:
-    group_commit = GroupCommit[int, str](
-        ledger.commit, weigh=abs, max_weight=100, urgent=lambda item: item < 10
-    )
-    ledger.gate.clear()
-    waiting = [asyncio.create_task(group_commit.submit(100))]
-    await ledger.entered.wait()
-    later = (200, 300, 1, 400, 2, 3)
-    waiting += [asyncio.create_task(group_commit.submit(item)) for item in later]
-    await asyncio.sleep(0)  # let them line up
-    ledger.gate.set()
-    async with asyncio.timeout(5):
-        await asyncio.gather(*waiting)
-    assert ledger.groups == [[100], [1, 2, 3], [200], [300], [400]]
-
-
-async def test_others_get_their_turn_beside_a_flood_of_the_urgent(ledger: Ledger) -> None:
-    group_commit = GroupCommit[int, str](
-        ledger.commit, weigh=abs, max_weight=2, urgent=lambda item: item < 10
-    )
-    async with asyncio.timeout(5):
-        await asyncio.gather(*(group_commit.submit(item) for item in [1] * 6 + [20, 30]))
-    assert ledger.groups == [[1, 1], [20], [1, 1], [30], [1, 1]]

@@ -12,6 +12,8 @@ import pytest
 import pytest_asyncio
 
 from analysis import Refused
+from routes.conversations import take_apart
+from schemas import BatchIn
 from tests.conftest import StartApp
 from tests.fake_grok import FakeGrok
 from tests.grok_replies import Reply
@@ -569,6 +571,18 @@ async def test_a_batch_is_answered_in_the_order_sent(shared: httpx.AsyncClient) 
 
 
 @on_shared_loop
+async def test_others_have_their_turn_while_a_large_batch_is_taken_apart() -> None:
+    texts = [str(number) for number in range(1000)]
+    batch = BatchIn.model_validate({"conversations": [{"text": text} for text in texts]})
+    taking = asyncio.create_task(take_apart(batch))
+    turns = 0
+    while not taking.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert [row.text for row in taking.result()] == texts
+    assert turns >= 10
+
+
 @pytest.mark.parametrize(
     ("fields", "lane"), [({}, "bulk"), ({"lane": "bulk"}, "bulk"), ({"lane": "live"}, "live")]
 )

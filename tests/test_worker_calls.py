@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,12 +18,14 @@ from analysis import (
     NotNow,
     PutBack,
     Refused,
+    Reply,
     TransientFailure,
     Unusable,
 )
 from breaker import FAILURES_TO_OPEN
 from calling import Caller
 from models import Lane
+from offline_analyser import OfflineAnalyser
 from store.ledger import Ledger
 from tests.factories import claim_one
 from tests.http_helpers import ScriptedAnalyser, captured_log, eventually, good
@@ -496,6 +500,30 @@ async def test_beside_a_backlog_no_more_calls_wait_in_line_than_need_to(bench: B
             (await asyncio.wait_for(analyser.line.get(), 2)).set()
         await bench.until(live, "completed")
         assert analyser.calls[2] == ("live",)
+
+
+class Timed(OfflineAnalyser):
+    """Remembers when calls were made, on the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.calls: list[float] = []
+
+    async def analyse(self, texts: Sequence[str], **options: Any) -> Reply:
+        self.calls.append(time.monotonic())
+        return await super().analyse(texts, **options)
+
+
+async def test_beside_live_posts_the_offline_analyser_leaves_the_process_room(
+    bench: Bench,
+) -> None:
+    analyser = Timed()
+    await bench.add("live")
+    await bench.add(*[f"bulk {number}" for number in range(100)], lane=Lane.BULK)
+    async with bench.working(analyser):
+        await bench.all_completed(101)
+    bulk = analyser.calls[1:]
+    assert len(bulk) == 10
+    assert bulk[-1] - bulk[0] > 0.2  # 30 ms each, of which one may catch up
 
 
 async def test_full_slots_with_more_to_do_show_as_bound_by_concurrency(bench: Bench) -> None:
