@@ -95,6 +95,11 @@ async def test_the_budget_is_never_exceeded_also_over_kills(
         await service.kill()
         await service.start()
 
+        async def is_spent() -> bool:
+            return bool((await _stats(service))["bound_by"] == "budget")
+
+        # A start waits for what its predecessor may have called in the last second.
+        await until(is_spent, within=20, what="the budget spent")
         calls = await _calls_at_rest(grok)
         stats, counters = await _stats(service), await look(grok, "counters")
         print(
