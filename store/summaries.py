@@ -153,19 +153,15 @@ Key = TypeVar("Key", int, str)
 
 
 def _add(tallies: dict[Key, Tally], key: Key, sums: Sequence[Any]) -> None:
-    tally = Tally(*_whole(sums))
+    """Counts, and sums in billionths, or as an index gave them, as numbers."""
+    positive, neutral, negative, scores, confidences = sums
+    if isinstance(scores, float):
+        scores, confidences = round(scores * UNIT), round(confidences * UNIT)
+    tally = Tally(positive, neutral, negative, scores, confidences)
     if key in tallies:
         tallies[key].add(tally)
     else:
         tallies[key] = tally
-
-
-def _whole(sums: Sequence[Any]) -> Sequence[int]:
-    """Counts, and sums that an index gave as numbers, or PostgreSQL as decimals, in billionths."""
-    positive, neutral, negative, scores, confidences = sums
-    if isinstance(scores, float):
-        scores, confidences = round(scores * UNIT), round(confidences * UNIT)
-    return positive, neutral, negative, int(scores), int(confidences)
 
 
 def _series(
@@ -217,7 +213,8 @@ def _clusters_together(
         first, stop = min(changed) * DAY, (max(changed) + 1) * DAY
         between = {"start": first, "end": stop - 1, "origin": first, "width": DAY}
         found: dict[int, list[Sequence[Any]]] = {day: [] for day in changed}
-        for moment, *row in connection.execute(_clusters_by_day(wanted.shape), values | between):
+        rows = connection.execute(_clusters_by_day(wanted.shape), values | between).all()
+        for moment, *row in rows:
             if moment // DAY in found:
                 found[moment // DAY].append(row)
         return found
