@@ -117,12 +117,12 @@ class OfflineAnalyser:
     name = "offline"
     model = "vader-3.3.2"
     concurrency = 1
-    pack_size = 50
+    pack_size = 5  # live posts wait while so many results are written
     answering_model = model
     reuse_key = f"{model}\n1"
     calls_at_once = 1
     # It shares a process with those who post: this leaves them most of it, while there are any.
-    call_interval = 0.03
+    call_interval = 0.015
     call_limit_per_second = None
 
     def pause_left(self) -> float:
