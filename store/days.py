@@ -6,7 +6,7 @@ day's number is the one that it was counted at, whichever process writes.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from threading import Lock
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, bindparam, select, update
@@ -16,9 +16,6 @@ from models import insight_days
 from store.tallies import DAY
 
 Kept = TypeVar("Kept")
-
-_QUESTIONS = 32
-"""For so many questions answers are kept: a hundred bytes for each day, and more for lists."""
 
 
 class Days(NamedTuple):
@@ -49,9 +46,11 @@ def touch_all(connection: Connection) -> None:
 class KeptByDay(Generic[Kept]):
     """Answers to the latest questions, day by day; for several threads at once."""
 
-    def __init__(self) -> None:
-        self._answers: Callable[[Hashable], dict[int, tuple[int, Kept]]]
-        self._answers = lru_cache(maxsize=_QUESTIONS)(lambda _question: {})
+    def __init__(self, *, most: int) -> None:
+        """`most` answers are kept, each for a day, but always all to the latest question."""
+        self._most = most
+        self._lock = Lock()
+        self._questions: dict[Hashable, dict[int, tuple[int, Kept]]] = {}  # the latest is the last
 
     def get(
         self,
@@ -65,7 +64,7 @@ class KeptByDay(Generic[Kept]):
         found: dict[int, Kept] = {}
         if days.first >= days.stop:
             return found
-        known = self._answers(question)
+        known = self._known(question)
         changed: dict[int, int] = {}
         for day, number in connection.execute(_NUMBERS, days._asdict()).all():
             kept = known.get(day)
@@ -78,6 +77,18 @@ class KeptByDay(Generic[Kept]):
                 found[day] = answer
                 known[day] = changed[day], answer
         return found
+
+    def _known(self, question: Hashable) -> dict[int, tuple[int, Kept]]:
+        """The answers by day, each with the number at which it was found."""
+        questions = self._questions
+        with self._lock:
+            known = questions[question] = questions.pop(question, {})
+            while sum(1 + len(each) for each in questions.values()) > self._most:
+                oldest = next(iter(questions))
+                if oldest == question:
+                    break
+                del questions[oldest]
+        return known
 
 
 _NUMBERS = select(insight_days.c.day, insight_days.c.changes).where(

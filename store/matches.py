@@ -5,7 +5,7 @@ the first and the last second, and of the step of confidence that the least is i
 counted of a whole day is kept until something of that day changes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -72,11 +72,15 @@ class Found:
     spans: Sequence[Span]
 
 
+_KEPT_COUNTS = 50_000
+"""A hundred bytes each: of a dozen searches in ten years."""
+
+
 class MatchCounter:
     """Counts, and keeps what it counted."""
 
     def __init__(self) -> None:
-        self._kept = KeptByDay[int]()
+        self._kept = KeptByDay[int](most=_KEPT_COUNTS)
 
     def count(self, wanted: InsightFilter, connection: Connection) -> Found:
         values = wanted.values()
@@ -101,6 +105,8 @@ class MatchCounter:
 
 _DAYS_BY_KEY = 3
 """So many days are counted by going through them, more by the index of words."""
+_DAYS_AT_A_TIME = 1000
+"""As many as a statement may name with ease."""
 
 
 class _Counter(NamedTuple):
@@ -111,18 +117,24 @@ class _Counter(NamedTuple):
 
     def by_day(self, days: Sequence[int]) -> Mapping[int, int]:
         """For days whose times the keys tell apart."""
+        counts = dict.fromkeys(days, 0)
+        at_a_time = _DAYS_AT_A_TIME if self.connection.dialect.name == "sqlite" else len(days)
+        for start in range(0, len(days), at_a_time):
+            for day, count in self._rows_by_day(days[start : start + at_a_time]):
+                if day in counts:
+                    counts[day] += count
+        return counts
+
+    def _rows_by_day(self, days: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Days and numbers, also of days in between; a day may come twice."""
         way = Way.BY_KEY if max(days) - min(days) < _DAYS_BY_KEY else Way.BY_WORDS
         by_key, by_row = _statements_by_day(self.connection.dialect.name, self.shape, way)
         values = {**self.values, "days": days}
         values["low"] = search.second_key(min(days) * DAY)
         values["high"] = search.second_key((max(days) + 1) * DAY) - 1
-        counts = dict.fromkeys(days, 0)
         for statement, q in ((by_key, self.question.sure), (by_row, self.question.unsure)):
             if q is not None:
-                for day, count in self.connection.execute(statement, {**values, "q": q}).all():
-                    if day in counts:
-                        counts[day] += count
-        return counts
+                yield from self.connection.execute(statement, {**values, "q": q}).all()
 
     def span(self, start: int, end: int) -> Span:
         """For any times, in microseconds and inclusive."""

@@ -45,6 +45,8 @@ from store.filters import (
 from store.tallies import DAY, EVERYTHING, HOUR, NAMES_OF_CLUSTERS, UNIT
 
 MAX_BUCKETS = 2000
+_KEPT_DAYS = 5000
+"""Some kilobytes each: one row for each cluster that another was with that day."""
 
 
 class Interval(IntEnum):
@@ -102,7 +104,7 @@ class Summary:
 class SummaryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._together = KeptByDay[Rows]()
+        self._together = KeptByDay[Rows](most=_KEPT_DAYS)
 
     async def summary(self, wanted: InsightFilter, interval: Interval) -> Summary:
         """Raises InvalidInput where that makes more than `MAX_BUCKETS` buckets."""

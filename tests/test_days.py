@@ -23,7 +23,7 @@ class Counter:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.kept = KeptByDay[int]()
+        self.kept = KeptByDay[int](most=100)
         self.asked: list[int] = []
 
     def count(self, connection: Connection, days: Days = WEEK) -> dict[int, int]:
@@ -90,6 +90,25 @@ async def test_who_sees_an_older_state_is_not_told_of_a_newer_one(sqlite_url: st
         assert (await counter())[0] == {0: 2}
     finally:
         await database.close()
+
+
+async def test_the_latest_questions_are_kept_and_not_too_many_answers(database: Database) -> None:
+    for day in range(3):
+        await insert_insight(database, timestamp=NOON + timedelta(days=day))
+    kept = KeptByDay[int](most=10)  # two questions and what they are
+    asked: list[str] = []
+
+    def ask_all(connection: Connection) -> None:
+        for question in ("a", "b", "a", "c", "a", "b"):
+
+            def ask(changed: Sequence[int], question: str = question) -> dict[int, int]:
+                asked.append(question)
+                return dict.fromkeys(changed, 0)
+
+            assert len(kept.get(question, WEEK, connection, ask)) == 3
+
+    await database.read(ask_all)
+    assert asked == ["a", "b", "c", "b"]
 
 
 def test_only_days_that_are_wholly_inside_count_as_whole() -> None:

@@ -155,6 +155,21 @@ async def test_times_beyond_what_the_index_tells_apart_are_still_in_order(
         assert page.total_count == len(ids) - first
 
 
+async def test_more_days_than_a_statement_may_name_are_counted(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.matches._DAYS_AT_A_TIME", 7)
+    days = [NOON + timedelta(days=3 * day) for day in range(20)]
+    await insert_insights(database, [{"timestamp": day} for day in days])
+    wanted = insight_filter(
+        start_time=days[0] - timedelta(days=2),
+        end_time=days[-1] + timedelta(days=2),
+        words=parse_search("parcel"),
+    )
+    page = await InsightStore(database).page(wanted, limit=100, cursor=None)
+    assert page.total_count == len(page.insights) == 20
+
+
 def test_keys_keep_the_order_of_seconds() -> None:
     seconds = [-(10**12), -(2**32), -1, 0, 1_700_000_000, 2**32 - 1, 10**12]
     keys = [second_key(second * 1_000_000) for second in seconds]
