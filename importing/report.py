@@ -167,7 +167,7 @@ class Progress:
         self._bar: Any = None
         if sys.stderr.isatty():
             self._bar = tqdm(
-                total=total_bytes,
+                total=self._total,
                 desc=name,
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}{remaining} left",
                 leave=False,
@@ -182,11 +182,13 @@ class Progress:
         done = tally.accepted + tally.duplicates + tally.rejected
         rate = done / max(0.001, now - self._started)
         figures = f"{tally.accepted:,} accepted, {tally.rejected:,} rejected, {rate:,.0f} rows/s, "
+        share = min(1.0, bytes_read / self._total)
+        if share == 1.0:  # threads are sent once all of the file has been read
+            share = done / max(1, tally.read)
         if self._bar is not None:
             self._bar.postfix = figures
-            self._bar.update(bytes_read - self._bar.n)
+            self._bar.update(int(share * self._total) - self._bar.n)
             return
-        share = min(1.0, bytes_read / self._total)
         left = (now - self._started) * (1 - share) / share if share else 0.0
         self.say(f"{share:4.0%}  {figures}{duration(left)} left")
 

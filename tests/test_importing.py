@@ -19,7 +19,7 @@ from importing.columns import Ids
 from importing.files import opened
 from importing.intake import Intake, Options
 from importing.records import Record
-from importing.report import Tally
+from importing.report import Progress, Tally
 from importing.rows import Item
 from importing.stops import GivenUp, Unfit
 from importing.times import Dates
@@ -863,3 +863,25 @@ def test_published_conversations_come_together(name: str, threads: int, read: Re
     found = read(DATA / name, conversations=True)
     assert len(found.items) == threads
     assert sum(len(item.records) for item in found.items) == found.tally.read
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+def test_progress_goes_by_bytes_and_by_rows_once_all_are_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As with --conversations, which sends nothing before the file's end."""
+    monkeypatch.setattr("importing.report._SECONDS_BETWEEN_LINES", 0.0)
+    tally = Tally()
+    progress = Progress(200, name="tweets.csv", tally=tally)
+    for read, accepted, duplicates, bytes_read in (
+        (10, 5, 0, 50),
+        (40, 10, 2, 200),
+        (40, 38, 2, 200),
+    ):
+        tally.read, tally.accepted, tally.duplicates = read, accepted, duplicates
+        progress.update(bytes_read)
+    progress.close()
+    shares = [line.split()[0] for line in capsys.readouterr().err.splitlines()]
+    assert shares == ["25%", "30%", "100%"]
