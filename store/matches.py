@@ -223,13 +223,14 @@ lies together in the table is read at once."""
 
 
 def reach(found: Found, limit: int, end: int, connection: Connection) -> Reach | None:
-    """Where the newest `limit` matches up to the moment `end` surely are; None where none are."""
+    """Where the next `limit` matches surely are, from the moment `end` back, at which some may have
+    been given already; None where none are."""
     spans, missing = [], limit
     for span in found.spans:
         if span.matches and span.start <= end:
             spans.append(span)
-            # The first one may have matches after the end as well.
-            missing -= span.matches if span.end <= end else 0
+            # Of what is in the end's own span, some may have been given already.
+            missing -= span.matches if span.end < end else 0
         if missing <= 0:
             break
     if not spans:

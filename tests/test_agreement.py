@@ -131,6 +131,12 @@ def assert_summary(summary: Summary, rows: Sequence[Row], interval: Interval) ->
         assert_counts(tally, clusters[name])
 
 
+@pytest.fixture(autouse=True)
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that an export goes on after rows at every kind of moment."""
+    monkeypatch.setattr("store.insights.ROWS_OF_EXPORT", 7)
+
+
 async def expect_agreement(
     insights: InsightStore, summaries: SummaryStore, wanted: InsightFilter, rows: dict[str, Row]
 ) -> int:

@@ -155,6 +155,28 @@ async def test_times_beyond_what_the_index_tells_apart_are_still_in_order(
         assert page.total_count == len(ids) - first
 
 
+@pytest.mark.parametrize("last", [timedelta(0), -timedelta(microseconds=1)])
+async def test_a_page_that_ends_where_a_day_or_the_range_does_is_not_the_last(
+    database: Database, last: timedelta
+) -> None:
+    midnight = datetime(2025, 1, 21, tzinfo=UTC)
+    earlier = [NOON - timedelta(days=day) for day in (1, 1, 1, 2, 2)]
+    moments = [midnight + last] * 5 + earlier
+    ids = await insert_insights(database, [{"timestamp": moment} for moment in moments])
+    wanted = insight_filter(
+        start_time=NOON - timedelta(days=9), end_time=midnight, words=parse_search("parcel")
+    )
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = await InsightStore(database).page(wanted, limit=2, cursor=cursor)
+        seen += [insight.conversation_id for insight in page.insights]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert sorted(seen) == sorted(ids)
+
+
 async def test_more_days_than_a_statement_may_name_are_counted(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
