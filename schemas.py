@@ -126,7 +126,10 @@ class ConversationIn(BaseModel):
 
     text: Text  # `Bodies` adds the upper limit, which is a setting
     # PostgreSQL's index on it takes 2,700 bytes at most.
-    author: Annotated[Storable, Field(max_length=MAX_AUTHOR_LENGTH)] | None = None
+    author: (
+        Annotated[str, StringConstraints(max_length=MAX_AUTHOR_LENGTH), AfterValidator(_storable)]
+        | None
+    ) = None
     timestamp: Time | None = Field(None, description="Default: now. Without an offset it is UTC.")
     raw_data: Annotated[dict[str, Any], AfterValidator(_check_raw_data)] | None = None
 

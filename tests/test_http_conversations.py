@@ -216,13 +216,20 @@ async def test_the_length_of_a_text_has_the_documented_default(client: httpx.Asy
 
 
 @on_shared_loop
-@pytest.mark.parametrize("author", [5, True, ["a"], {"a": 1}, "a\x00b"])
+@pytest.mark.parametrize(
+    ("author", "told"),
+    [
+        *((nonsense, "author: ") for nonsense in (5, True, ["a"], {"a": 1})),
+        ("a\x00b", "author: must not contain the NUL character"),
+        ("x" * 501, "author: must be at most 500 characters"),
+    ],
+)
 async def test_an_author_that_cannot_be_taken_is_refused_by_name(
-    shared: httpx.AsyncClient, author: Any
+    shared: httpx.AsyncClient, author: Any, told: str
 ) -> None:
     response = await shared.post(CONVERSATIONS, json={"text": "a", "author": author})
 
-    assert_error(response, 400, "invalid_schema", "author: ")
+    assert_error(response, 400, "invalid_schema", told)
 
 
 # --- timestamps -----------------------------------------------------------------------------------
