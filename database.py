@@ -116,7 +116,8 @@ class Database:
     async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
         """Run `work` in one transaction and give what it gives: then what it did is on disk.
 
-        After an exception nothing is. Where writes wait for each other, `urgent` ones go first.
+        After an exception nothing is. Where writes wait for each other, `urgent` ones are in a line
+        of their own, which has every second turn.
         `work` is an ordinary function: on SQLite it runs in the writer's thread, on PostgreSQL in
         this one, under SQLAlchemy's asyncio bridge.
         """

@@ -112,12 +112,12 @@ class SqliteFile:
     async def write(
         self, work: Callable[[Connection], T], *, urgent: bool = False, rebuilding: bool = False
     ) -> T:
-        """`work` in a transaction of its own, after all that were asked for before.
+        """`work` in a transaction of its own. There are two lines, each in its order: where both
+        have somebody, `urgent` ones and others take turns.
 
-        Where both wait, `urgent` ones and others take turns. Who is cancelled while waiting has
-        only stopped waiting: what was begun is finished. With `rebuilding`, tables may be dropped
-        and made again without taking along the rows that refer to theirs; that all references
-        still hold is checked in the end.
+        Who is cancelled while waiting has only stopped waiting: what was begun is finished. With
+        `rebuilding`, tables may be dropped and made again without taking along the rows that refer
+        to theirs; that all references still hold is checked in the end.
         """
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one wait for all that wait together
         turn = _Turn(partial(self._in_transaction, work, deadline, rebuilding), Future())

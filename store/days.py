@@ -17,6 +17,9 @@ from store.tallies import DAY
 
 Kept = TypeVar("Kept")
 
+_QUESTIONS = 200
+"""More are not kept, however few days each is about."""
+
 
 class Days(NamedTuple):
     """From `first` up to, but without, `stop`, in days since 1970-01-01 UTC."""
@@ -83,11 +86,10 @@ class KeptByDay(Generic[Kept]):
         questions = self._questions
         with self._lock:
             known = questions[question] = questions.pop(question, {})
-            while sum(1 + len(each) for each in questions.values()) > self._most:
-                oldest = next(iter(questions))
-                if oldest == question:
-                    break
-                del questions[oldest]
+            while len(questions) > 1 and (
+                len(questions) > _QUESTIONS or sum(map(len, questions.values())) > self._most
+            ):
+                del questions[next(iter(questions))]
         return known
 
 

@@ -113,7 +113,7 @@ def _for_tsvector(terms: Sequence[str]) -> str:
     return " ".join(f"'{term}':{','.join(found)}" for term, found in places.items())
 
 
-def expression(dialect: str, phrases: Sequence[Phrase], groups: Sequence[Group] = ()) -> str:
+def expression(dialect: str, phrases: Sequence[Phrase], groups: Sequence[Group]) -> str:
     """What must be there, all phrases and one term of each group, as the database's index takes
     it."""
     if dialect == "sqlite":

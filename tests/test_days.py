@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import Connection, func, select
 
 from database import Database
@@ -92,10 +93,15 @@ async def test_who_sees_an_older_state_is_not_told_of_a_newer_one(sqlite_url: st
         await database.close()
 
 
-async def test_the_latest_questions_are_kept_and_not_too_many_answers(database: Database) -> None:
+@pytest.mark.parametrize(("most", "questions"), [(8, 200), (1000, 2)])
+async def test_the_latest_questions_are_kept_and_not_too_many_answers(
+    database: Database, monkeypatch: pytest.MonkeyPatch, most: int, questions: int
+) -> None:
+    """Two of them, for one reason or the other."""
+    monkeypatch.setattr("store.days._QUESTIONS", questions)
     for day in range(3):
         await insert_insight(database, timestamp=NOON + timedelta(days=day))
-    kept = KeptByDay[int](most=10)  # two questions and what they are
+    kept = KeptByDay[int](most=most)
     asked: list[str] = []
 
     def ask_all(connection: Connection) -> None:

@@ -75,7 +75,7 @@ def test_no_search_is_a_syntax_error_to_the_index() -> None:
         for _ in range(3000):
             q = "".join(chance.choices(alphabet, k=chance.randint(1, 30)))
             try:
-                asked = expression("sqlite", parse_search(q))
+                asked = expression("sqlite", parse_search(q), [])
             except InvalidInput:
                 continue
             connection.execute("SELECT * FROM t WHERE t MATCH ?", [asked]).fetchall()
