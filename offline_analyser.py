@@ -7,6 +7,7 @@ It reads English only and knows nothing of irony: a stand-in for Grok, and it sa
 import asyncio
 import html
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,9 @@ _SENTENCE_END = re.compile(r"(?<=[.!?\n])\s+")
 _MAX_SENTENCE = 280
 # Up to this many characters the work is done before a thread would have started.
 _INLINE_CHARACTERS = 1000
+_REST = 12
+"""A call begins after so many times the processor time that its analyses take."""
+_TEXTS_OF_LATE = 50
 
 # Frequent words that the two groups do not share.
 _ENGLISH = frozenset(
@@ -121,9 +125,16 @@ class OfflineAnalyser:
     answering_model = model
     reuse_key = f"{model}\n1"
     calls_at_once = 1
-    # It shares a process with those who post: this leaves them most of it, while there are any.
-    call_interval = 0.015
     call_limit_per_second = None
+
+    def __init__(self) -> None:
+        self._cpu_seconds = 0.0002  # for a text, of late
+
+    @property
+    def call_interval(self) -> float:
+        """It shares a process with those who post, and leaves them most of it while there are any,
+        on a slow machine too: with all that a result costs it works for a third of the time."""
+        return _REST * self.pack_size * self._cpu_seconds
 
     def pause_left(self) -> float:
         return 0.0
@@ -157,6 +168,12 @@ class OfflineAnalyser:
         await asyncio.sleep(0)
         return self._analyse(text)
 
+    def _analyse(self, text: str) -> Analysis:
+        started = time.thread_time()
+        analysis = self._judge(text)
+        self._cpu_seconds += (time.thread_time() - started - self._cpu_seconds) / _TEXTS_OF_LATE
+        return analysis
+
     @cached_property
     def _vader(self) -> "SentimentIntensityAnalyzer":
         # Reads its word list (and imports `requests`): only for those who run without Grok.
@@ -167,7 +184,7 @@ class OfflineAnalyser:
             vader.lexicon.pop(word, None)
         return vader
 
-    def _analyse(self, text: str) -> Analysis:
+    def _judge(self, text: str) -> Analysis:
         # Handles go first: to the word list, "@united" is praise.
         words = _MENTION_OR_LINK.sub(" ", html.unescape(text)).strip()
         if not _is_english(words):

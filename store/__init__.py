@@ -18,6 +18,7 @@ What they share:
     days.py              which days have changed
     counting.py        exact totals, from the tallies where they serve
     matches.py         exact totals and the newest of what holds words
+    many.py            many rows by one statement
 
 Plain classes over one `Database`. Rows become frozen values here; no SQLAlchemy object leaves.
 Times go in and come out aware and in UTC. Any method may raise Unavailable, and then nothing

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -39,6 +39,7 @@ from models import (
 from store import cursors
 from store.erasure import ErasureStore
 from store.ids import Ids, RunningIds
+from store.many import SqliteInsert
 from store.rows import read_notes
 
 _ROWS_PER_COMMIT = 500
@@ -296,11 +297,10 @@ def _insert(connection: Connection, rows: Sequence[_NewRow]) -> int:
     """How many were inserted: fewer than `rows` where an id or key exists already."""
     if connection.dialect.name == "sqlite":
         # By hand, as this is what most of the service's time goes to: half the cost of the below.
-        values: list[Any] = []
-        for row in rows:
-            values += row[:-1]
-            values.append(None if row.raw_data is None else json.dumps(row.raw_data))
-        return connection.exec_driver_sql(_sqlite_insert(len(rows)), tuple(values)).rowcount
+        as_json = [
+            (*row[:-1], None if row.raw_data is None else json.dumps(row.raw_data)) for row in rows
+        ]
+        return _SQLITE_INSERT.run(connection, as_json)
     statement = postgresql.insert(conversations).on_conflict_do_nothing()
     inserted = connection.scalars(
         statement.returning(conversations.c.id), [row._asdict() for row in rows]
@@ -308,14 +308,7 @@ def _insert(connection: Connection, rows: Sequence[_NewRow]) -> int:
     return len(inserted.all())
 
 
-@lru_cache(maxsize=256)
-def _sqlite_insert(count: int) -> str:
-    """One statement for `count` rows, so that their thread needs the interpreter's lock once."""
-    columns = ", ".join(_NewRow._fields)
-    row = f"({', '.join('?' * len(_NewRow._fields))})"
-    values = ", ".join([row] * count)
-    return f"INSERT INTO conversations ({columns}) VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608
-
+_SQLITE_INSERT = SqliteInsert("conversations", _NewRow._fields, "ON CONFLICT DO NOTHING")
 
 _RETRY = (
     update(conversations)

@@ -7,12 +7,12 @@ day's number is the one that it was counted at, whichever process writes.
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from threading import Lock
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, bindparam, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from models import insight_days
+from store.many import ManyRows
 from store.tallies import DAY
 
 Kept = TypeVar("Kept")
@@ -38,7 +38,7 @@ def touch(connection: Connection, timestamps: Iterable[int]) -> None:
     """Insights with these timestamps are written or erased in this transaction."""
     days = sorted({timestamp // DAY for timestamp in timestamps})  # in one order: no deadlocks
     if days:
-        connection.execute(_TOUCH[connection.dialect.name], [{"day": day} for day in days])
+        _CHANGES.insert(connection, [(day, 1) for day in days])
 
 
 def touch_all(connection: Connection) -> None:
@@ -98,11 +98,4 @@ _NUMBERS = select(insight_days.c.day, insight_days.c.changes).where(
 )
 
 
-def _touching(dialect: Any) -> Any:
-    touched = dialect.insert(insight_days).values(day=bindparam("day"), changes=1)
-    return touched.on_conflict_do_update(
-        index_elements=["day"], set_={"changes": insight_days.c.changes + 1}
-    )
-
-
-_TOUCH = {"sqlite": _touching(sqlite), "postgresql": _touching(postgresql)}
+_CHANGES = ManyRows(insight_days, adding=True)

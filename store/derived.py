@@ -21,6 +21,7 @@ from models import (
     insights,
 )
 from store import days, search, tallies
+from store.many import ManyRows
 from store.rows import InsightRow
 
 log = structlog.get_logger(__name__)
@@ -30,6 +31,9 @@ _ROWS_AT_A_TIME = 5000
 
 _IN_ORDER = text("SELECT pg_advisory_xact_lock(:key)")
 _ORDER_LOCK = 0x1A51_6876  # any number that nothing else here uses; database.py has one too
+
+
+_CLUSTERS = ManyRows(insight_clusters)
 
 
 def take_turn(connection: Connection) -> None:
@@ -42,18 +46,12 @@ def take_turn(connection: Connection) -> None:
 
 def add(connection: Connection, added: Sequence[InsightRow]) -> None:
     """For insights that are being written in this transaction."""
-    connection.execute(
-        insert(insight_clusters),
+    _CLUSTERS.insert(
+        connection,
         [
-            {
-                "cluster": cluster,
-                "timestamp": insight.timestamp,
-                "insight_id": insight.id,
-                "sentiment_score": insight.sentiment_score,
-                "confidence": insight.confidence,
-            }
-            for insight in added
-            for cluster in insight.clusters
+            (cluster, each.timestamp, each.id, each.sentiment_score, each.confidence)
+            for each in added
+            for cluster in each.clusters
         ],
     )
     _add_but_clusters(connection, added)

@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from store.days import Days
+from store.many import SqliteInsert
 from store.rows import InsightRow
 from store.terms import Group, terms_of
 from words import Phrase, words_of
@@ -80,25 +81,32 @@ def whole_seconds(start: int, end: int) -> tuple[int, int]:
 
 def add(connection: Connection, insights: Iterable[InsightRow]) -> None:
     """Index insights that are being written in this transaction."""
-    statement = _ADD[connection.dialect.name]
-    connection.execute(statement, _rows(connection, insights))
+    rows = _rows(connection, insights)
+    if connection.dialect.name == "sqlite":
+        _ADD_ON_SQLITE.run(connection, rows)
+    else:
+        connection.execute(_ADD, [{"key": key, "terms": terms} for key, terms in rows])
 
 
 def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
     """Take insights out of the index that are being erased in this transaction."""
-    connection.execute(_SUBTRACT[connection.dialect.name], _rows(connection, insights))
+    rows = _rows(connection, insights)
+    if connection.dialect.name == "sqlite":
+        _SUBTRACT_ON_SQLITE.run(connection, [("delete", key, terms) for key, terms in rows])
+    else:
+        connection.execute(_SUBTRACT, [{"key": key} for key, _ in rows])
 
 
-def _rows(connection: Connection, insights: Iterable[InsightRow]) -> list[dict[str, Any]]:
+def _rows(connection: Connection, insights: Iterable[InsightRow]) -> list[tuple[int, str]]:
+    """Keys, and terms as the index takes them. Without the order FTS5 writes a part for each."""
     as_index_takes = _for_fts if connection.dialect.name == "sqlite" else _for_tsvector
-    rows = [
-        {
-            "key": second_key(each.timestamp) | each.id & ID_MASK,
-            "terms": as_index_takes([*words_of(each.text), *terms_of(each)]),
-        }
+    return sorted(
+        (
+            second_key(each.timestamp) | each.id & ID_MASK,
+            as_index_takes([*words_of(each.text), *terms_of(each)]),
+        )
         for each in insights
-    ]
-    return sorted(rows, key=lambda row: row["key"])  # FTS5 writes a part of its own otherwise
+    )
 
 
 def _for_fts(terms: Sequence[str]) -> str:
@@ -172,18 +180,10 @@ def id_of(key: ColumnElement[int]) -> ColumnElement[int]:
     return key.op("&")(literal_column(str(ID_MASK)))
 
 
-_ADD = {
-    "sqlite": text("INSERT INTO insight_terms (rowid, terms) VALUES (:key, :terms)"),
-    "postgresql": text(
-        "INSERT INTO insight_terms (key, terms) VALUES (:key, CAST(:terms AS tsvector))"
-    ),
-}
-_SUBTRACT = {
-    "sqlite": text(
-        "INSERT INTO insight_terms (insight_terms, rowid, terms) VALUES ('delete', :key, :terms)"
-    ),
-    "postgresql": text("DELETE FROM insight_terms WHERE key = :key"),
-}
+_ADD_ON_SQLITE = SqliteInsert("insight_terms", ["rowid", "terms"])
+_SUBTRACT_ON_SQLITE = SqliteInsert("insight_terms", ["insight_terms", "rowid", "terms"])
+_ADD = text("INSERT INTO insight_terms (key, terms) VALUES (:key, CAST(:terms AS tsvector))")
+_SUBTRACT = text("DELETE FROM insight_terms WHERE key = :key")
 
 
 def clear(connection: Connection) -> None:

@@ -14,9 +14,9 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from models import completed_counts, insight_tallies
+from store.many import ManyRows
 from store.rows import InsightRow
 
 HOUR = 3_600_000_000
@@ -99,37 +99,13 @@ def _change(connection: Connection, insights: Sequence[InsightRow], sign: int) -
     # Every transaction takes the rows in one order, so that no two wait for each other.
     keys = sorted(rows)
     lanes = sorted(Counter(each.lane for each in insights).items())
-    counts, tallies = _UPSERTS[connection.dialect.name]
-    connection.execute(counts, [{"lane": lane, "count": sign * count} for lane, count in lanes])
-    connection.execute(
-        tallies,
-        [
-            {**key._asdict(), **{name: sign * n for name, n in zip(SUMS, rows[key], strict=True)}}
-            for key in keys
-        ],
-    )
+    _COUNTS.insert(connection, [(lane, sign * count) for lane, count in lanes])
+    _TALLIES.insert(connection, [(*key, *(sign * n for n in rows[key])) for key in keys])
     return keys
 
 
-SUMS = [column.name for column in insight_tallies.c if not column.primary_key]
-"""The columns that add up."""
-
-
-def _upserts(dialect: Any) -> tuple[Any, Any]:
-    counts, tallies = dialect.insert(completed_counts), dialect.insert(insight_tallies)
-    return (
-        counts.on_conflict_do_update(
-            index_elements=["lane"],
-            set_={"count": completed_counts.c.count + counts.excluded["count"]},
-        ),
-        tallies.on_conflict_do_update(
-            index_elements=list(Key._fields),
-            set_={name: insight_tallies.c[name] + tallies.excluded[name] for name in SUMS},
-        ),
-    )
-
-
-_UPSERTS = {"sqlite": _upserts(sqlite), "postgresql": _upserts(postgresql)}
+_COUNTS = ManyRows(completed_counts, adding=True)
+_TALLIES = ManyRows(insight_tallies, adding=True)
 
 _ERASE_EMPTY = delete(insight_tallies).where(
     *(insight_tallies.c[name] == bindparam(name) for name in Key._fields),

@@ -176,6 +176,7 @@ class Listening(OfflineAnalyser):
     """Notes what it gives the word list to read, whose time grows with the square of the length."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.read: list[str] = []
 
     @cached_property
@@ -280,3 +281,17 @@ def test_it_does_not_judge_arabic(record_property: Any) -> None:
     unknown = sum(ANALYSER._analyse(text).clusters == ("unknown",) for text in texts)
     record_property("unknown", unknown)
     assert unknown > 0.95 * len(texts)
+
+
+# --- beside those who post ------------------------------------------------------------------------
+
+
+async def test_it_rests_for_longer_the_longer_its_analyses_take() -> None:
+    """Processor time, so that a machine busy with other things makes no difference."""
+    analyser = OfflineAnalyser()
+    for _ in range(200):
+        await analyser.analyse(["It is late."])
+    short = analyser.call_interval
+    for _ in range(200):
+        await analyser.analyse(["It is late, and nobody says why or until when. " * 15])
+    assert analyser.call_interval > 3 * short > 0
