@@ -83,8 +83,9 @@ _SENTENCE_END = re.compile(r"(?<=[.!?\n])\s+")
 _MAX_SENTENCE = 280
 # Up to this many characters the work is done before a thread would have started.
 _INLINE_CHARACTERS = 1000
-_REST = 12
-"""A call begins after so many times the processor time that its analyses take."""
+_REST_SECONDS, _REST_TIMES = 0.015, 4
+"""Between the beginnings of two calls: so much for writing what they bring, and so many times the
+processor time that a call's analyses take."""
 _TEXTS_OF_LATE = 50
 
 # Frequent words that the two groups do not share.
@@ -132,9 +133,9 @@ class OfflineAnalyser:
 
     @property
     def call_interval(self) -> float:
-        """It shares a process with those who post, and leaves them most of it while there are any,
-        on a slow machine too: with all that a result costs it works for a third of the time."""
-        return _REST * self.pack_size * self._cpu_seconds
+        """It shares a process with those who post. This leaves them two thirds of it or more, also
+        where the machine is slow or the texts are long."""
+        return _REST_SECONDS + _REST_TIMES * self.pack_size * self._cpu_seconds
 
     def pause_left(self) -> float:
         return 0.0

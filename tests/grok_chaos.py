@@ -20,7 +20,8 @@ from tests.service_process import ServiceProcess, grok_settings, look, steer, un
 DIED = "the worker died while analysing this"
 FAULT_RATE = 0.15
 TRIES = 4
-"""How often a conversation is asked about in all before trouble on the way fails it."""
+"""How often a conversation is asked about in all before trouble on the way fails it. A try that a
+death cut off counts, though Grok may not have seen it."""
 # Texts with one of these words are refused for themselves, each in its own way.
 REFUSED = {f"forbidden{number}": reply for number, reply in enumerate(GROUPS["this_text"])}
 _BATCH = 100
@@ -138,7 +139,7 @@ def _judge_outcomes(
         elif refused:
             outcome, right = "failed, refused for itself", status == "failed"
         else:
-            outcome, right = f"{status}, trouble on the way", sent.get(text, 0) >= TRIES
+            outcome, right = f"{status}, trouble on the way", sent.get(text, 0) + deaths >= TRIES
         day.outcomes[outcome] += 1
         if not right or insights != (status == "completed"):
             day.faults.append(f"{outcome}: {text!r} ({last_error}), {insights} insights")

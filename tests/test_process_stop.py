@@ -18,8 +18,9 @@ from tests.service_process import ServiceProcess, grok_settings, look, steer, un
 pytestmark = pytest.mark.slow
 
 GRACE = 2.0
-AFTER_GRACE = 2.0
-"""What the contract allows on top of the grace."""
+AFTER_GRACE = 4.0
+"""The contract allows two seconds on top of the grace; two more are for a machine that is busy with
+other tests. What must not hold up the end takes longer than all of it."""
 
 
 @pytest.fixture
