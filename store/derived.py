@@ -28,12 +28,10 @@ log = structlog.get_logger(__name__)
 
 _ROWS_AT_A_TIME = 5000
 
+_CLUSTERS = ManyRows(insight_clusters)
 
 _IN_ORDER = text("SELECT pg_advisory_xact_lock(:key)")
 _ORDER_LOCK = 0x1A51_6876  # any number that nothing else here uses; database.py has one too
-
-
-_CLUSTERS = ManyRows(insight_clusters)
 
 
 def take_turn(connection: Connection) -> None:
