@@ -1,5 +1,7 @@
 """Which analyser the settings ask for, and how it is set up."""
 
+from collections.abc import Awaitable, Callable
+
 from analysis import Analyser
 from config import Settings
 from grok_client import GrokClient
@@ -8,10 +10,16 @@ from rate_limiter import CallLimiter, Ceiling, SlidingWindow, Window
 from vocabulary import Vocabulary
 
 
-def build_analyser(settings: Settings, *, window: Window | None = None) -> Analyser:
-    """Without I/O. `window` is the limit on calls that is shared with others, if one is."""
+def build_analyser(
+    settings: Settings,
+    *,
+    window: Window | None = None,
+    give_way: Callable[[], Awaitable[None]] | None = None,
+) -> Analyser:
+    """Without I/O. `window` is the limit on calls that is shared with others, if one is; `give_way`
+    is what an analyser that works in this process does before each text."""
     if not settings.uses_grok:
-        return OfflineAnalyser()
+        return OfflineAnalyser(give_way)
     assert settings.grok_key is not None
     return GrokClient(
         key=settings.grok_key.get_secret_value(),

@@ -130,6 +130,9 @@ class Analyser(Protocol):
     """Calls that may be under way at once."""
     pack_size: int
     """Texts that one call takes at most."""
+    import_rest: float
+    """Seconds by which a call for the bulk lane puts off the next one while batches and live posts
+    come in: for what shares the process with them."""
 
     @property
     def answering_model(self) -> str | None:

@@ -35,6 +35,8 @@ HOLD_SECONDS = 1.0
 """How long conversations that are claimed may wait for a call to begin."""
 LIVE_SECONDS = 30.0
 """How long after a live conversation more of them are reckoned with."""
+IMPORT_SECONDS = 1.0
+"""How long after a batch for the bulk lane more of them are reckoned with."""
 RECENT_ANALYSES = 2000
 """Whose topics are remembered over a restart."""
 
@@ -85,6 +87,7 @@ class Worker:
         self._more = False  # something was left when we last looked
         self._bulk_is_empty = True  # when we last looked
         self._live_until = 0.0  # monotonic: live conversations come in, so far as is known
+        self._import_until = 0.0  # monotonic: batches come in for the bulk lane, to this process
         self._wake = asyncio.Event()
         # When to look for work next, on the monotonic clock: at once, or a poll after the queue was
         # found empty.
@@ -115,6 +118,10 @@ class Worker:
         """Something may have become claimable: look now, not at the next poll."""
         self._look_at = 0.0
         self._wake.set()
+
+    def note_import(self) -> None:
+        """A batch for the bulk lane has come in; more of them are reckoned with."""
+        self._import_until = time.monotonic() + IMPORT_SECONDS
 
     def stop_claiming(self) -> None:
         self._stopping = True
@@ -331,8 +338,12 @@ class Worker:
     # --- analysing ----------------------------------------------------------------------------
 
     def _begin(self, pack: list[Claimed]) -> None:
-        self._pace.record(self._analyser.call_interval)
-        self._lanes.record(pack[0].lane, bulk_is_empty=self._bulk_is_empty)
+        lane = pack[0].lane
+        interval = self._analyser.call_interval
+        if lane is Lane.BULK and time.monotonic() < self._import_until:
+            interval += self._analyser.import_rest
+        self._pace.record(interval)
+        self._lanes.record(lane, bulk_is_empty=self._bulk_is_empty)
         begun = self._caller.begin()
         self._take_in_hand(pack, self._work(begun, pack))
 

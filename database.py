@@ -126,6 +126,13 @@ class Database:
         async with self._transaction(self._engine) as connection:
             return await connection.run_sync(work)
 
+    async def give_way(self) -> None:
+        """Let others have their turn, before and amid what keeps the interpreter busy."""
+        if self._file:
+            await self._file.give_way()
+        else:
+            await asyncio.sleep(0)
+
     async def rework(self, work: Callable[[Connection], T]) -> T:
         """A write that goes through all rows, and may take as long as that takes."""
         if self._file:

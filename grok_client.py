@@ -54,6 +54,7 @@ class GrokClient:
     as `limiter` lets pass. A 429 holds all calls back."""
 
     name = "grok"
+    import_rest = 0.0
 
     def __init__(
         self,

@@ -50,8 +50,11 @@ class Services:
     housekeeper: Housekeeper | None
     redis: "Redis | None"
 
-    def wake_worker(self) -> None:
+    def wake_worker(self, *, importing: bool = False) -> None:
+        """Something may wait for the worker; with `importing`, something that can wait."""
         if self.worker is not None:
+            if importing:
+                self.worker.note_import()
             self.worker.wake()
 
 

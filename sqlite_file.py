@@ -60,6 +60,8 @@ class SqliteFile:
         self._urgent: deque[_Turn] = deque()
         self._others: deque[_Turn] = deque()
         self._others_next = False
+        self._urgent_answered = asyncio.Event()
+        self._urgent_answered.set()
         self._changes_folded = 0
         # From then on `_begin_writing` waits, SQLite does not.
         self._writer = _engine(url, "PRAGMA busy_timeout=0")
@@ -113,7 +115,8 @@ class SqliteFile:
         self, work: Callable[[Connection], T], *, urgent: bool = False, rebuilding: bool = False
     ) -> T:
         """`work` in a transaction of its own. There are two lines, each in its order: where both
-        have somebody, `urgent` ones and others take turns.
+        have somebody, `urgent` ones and others take turns. Others do not begin before the caller
+        of an urgent one that is under way has his answer.
 
         Who is cancelled while waiting has only stopped waiting: what was begun is finished. With
         `rebuilding`, tables may be dropped and made again without taking along the rows that refer
@@ -121,10 +124,25 @@ class SqliteFile:
         """
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one wait for all that wait together
         turn = _Turn(partial(self._in_transaction, work, deadline, rebuilding), Future())
+        if urgent:
+            self._urgent_answered.clear()
+        elif not self._urgent_answered.is_set():
+            await self.give_way()
         (self._urgent if urgent else self._others).append(turn)
         self._thread.submit(self._take_next)
-        result: T = await asyncio.wrap_future(turn.future)
+        try:
+            result: T = await asyncio.wrap_future(turn.future)
+        finally:
+            if urgent:
+                self._urgent_answered.set()
         return result
+
+    async def give_way(self) -> None:
+        """Let the others of this loop have their turn; and where an urgent write is under way, its
+        caller his answer first. The writer's thread waits at each of its steps for whoever keeps
+        the interpreter busy, and so does the answer for the next write's steps."""
+        await self._urgent_answered.wait()
+        await asyncio.sleep(0)
 
     def _take_next(self) -> None:
         """In the writer's thread, once for each that waits."""

@@ -1,8 +1,7 @@
 """Handing conversations in, looking them up, retrying and erasing them."""
 
-import asyncio
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -90,13 +89,15 @@ async def _read_body(request: Request, shape: type[Body]) -> Body:
     return parse_body(shape, await request.body())
 
 
-async def take_apart(batch: BatchIn) -> list[NewConversation]:
+async def take_apart(
+    batch: BatchIn, give_way: Callable[[], Awaitable[None]]
+) -> list[NewConversation]:
     """The conversations in it, in order. Others have their turn meanwhile."""
     rows: list[NewConversation] = []
     for start in range(0, len(batch.conversations), _ROWS_AT_A_TIME):
         some = batch.conversations[start : start + _ROWS_AT_A_TIME]
         rows += [item.to_new(item.idempotency_key) for item in some]
-        await asyncio.sleep(0)
+        await give_way()
     return rows
 
 
@@ -142,9 +143,12 @@ async def submit_conversation(request: Request) -> Response:
 async def submit_batch(request: Request) -> Response:
     """Queue up to 1,000 conversations, all or none."""
     parts = services(request)
+    give_way = parts.database.give_way
+    await request.body()
+    await give_way()  # before what takes long: reading the JSON cannot be interrupted
     batch = await _read_body(request, parts.bodies.batch)
-    ids = await parts.conversations.accept(await take_apart(batch), lane=batch.lane)
-    parts.wake_worker()
+    ids = await parts.conversations.accept(await take_apart(batch, give_way), lane=batch.lane)
+    parts.wake_worker(importing=batch.lane is Lane.BULK)
     body = BatchAccepted(accepted=len(ids), conversation_ids=ids)
     return Response(body.model_dump_json(), 202, media_type="application/json")
 

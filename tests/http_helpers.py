@@ -154,6 +154,7 @@ class ScriptedAnalyser:
     answering_model: str | None = None
     reuse_key = "scripted-1"
     call_interval = 0.0
+    import_rest = 0.0
     call_limit_per_second: float | None = None
 
     def __init__(

@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,73 @@ async def test_urgent_writes_and_others_take_turns_where_both_wait(opened: Datab
     async with asyncio.timeout(10):
         await asyncio.gather(*waiting)
     assert done == ["A", "a", "B", "b", "c"]
+
+
+async def test_the_caller_of_an_urgent_write_has_his_answer_before_others_begin(
+    opened: Database,
+) -> None:
+    begun, gate = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def hold_up(_connection: Connection) -> None:
+        begun.set()
+        assert gate.wait(10)
+
+    async def write_urgently() -> None:
+        await opened.write(hold_up, urgent=True)
+        order.append("answered")
+
+    async def give_way() -> None:
+        await opened.give_way()
+        order.append("gave way")
+
+    waiting = [asyncio.create_task(write_urgently())]
+    assert await asyncio.to_thread(begun.wait, 10)
+    waiting.append(asyncio.create_task(give_way()))
+    waiting.append(asyncio.create_task(opened.write(lambda _connection: order.append("other"))))
+    await asyncio.sleep(0.05)
+    assert order == []
+    gate.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting)
+    assert order[0] == "answered"
+    assert sorted(order[1:]) == ["gave way", "other"]
+
+
+async def test_one_urgent_write_is_given_way_to_and_not_all_that_follow(opened: Database) -> None:
+    first, gates = threading.Event(), [threading.Event(), threading.Event()]
+
+    def hold_up(gate: threading.Event, _connection: Connection) -> None:
+        first.set()
+        assert gate.wait(10)
+
+    writing = [
+        asyncio.create_task(opened.write(partial(hold_up, gate), urgent=True)) for gate in gates
+    ]
+    assert await asyncio.to_thread(first.wait, 10)
+    giving_way = asyncio.create_task(opened.give_way())
+    await asyncio.sleep(0)  # it begins
+    gates[0].set()
+    try:
+        async with asyncio.timeout(10):
+            await giving_way
+        assert not writing[1].done()
+    finally:
+        gates[1].set()
+        await asyncio.gather(*writing)
+
+
+async def test_nobody_gives_way_for_longer_than_an_urgent_write_that_failed(
+    opened: Database,
+) -> None:
+    def fail(_connection: Connection) -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        await opened.write(fail, urgent=True)
+    async with asyncio.timeout(10):
+        await opened.give_way()
+        assert await opened.write(lambda _connection: 1) == 1
 
 
 async def test_many_reads_at_once_all_come_through(database: Database) -> None:

@@ -3,13 +3,16 @@
 import asyncio
 import json
 import re
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
+from sqlalchemy import Connection
 
 from analysis import Refused
 from routes.conversations import take_apart
@@ -581,13 +584,34 @@ async def test_a_batch_is_answered_in_the_order_sent(shared: httpx.AsyncClient) 
 async def test_others_have_their_turn_while_a_large_batch_is_taken_apart() -> None:
     texts = [str(number) for number in range(1000)]
     batch = BatchIn.model_validate({"conversations": [{"text": text} for text in texts]})
-    taking = asyncio.create_task(take_apart(batch))
+    taking = asyncio.create_task(take_apart(batch, partial(asyncio.sleep, 0)))
     turns = 0
     while not taking.done():
         await asyncio.sleep(0)
         turns += 1
     assert [row.text for row in taking.result()] == texts
     assert turns >= 10
+
+
+async def test_a_batch_is_not_read_while_a_post_is_being_stored(start_app: StartApp) -> None:
+    begun, gate = threading.Event(), threading.Event()
+
+    def store_slowly(_connection: Connection) -> None:
+        begun.set()
+        assert gate.wait(10)
+
+    async with start_app() as app:
+        database = app.app.state.services.database
+        storing = asyncio.create_task(database.write(store_slowly, urgent=True))
+        assert await asyncio.to_thread(begun.wait, 10)
+        sending = asyncio.create_task(app.client.post(BATCH, json={"conversations": []}))
+        try:
+            done, _ = await asyncio.wait([sending], timeout=0.3)
+            assert not done
+        finally:
+            gate.set()
+            await storing
+        assert_error(await sending, 400, "invalid_schema", "1 to 1000")
 
 
 @pytest.mark.parametrize(

@@ -413,6 +413,16 @@ def test_more_rows_than_a_batch_takes(url: str, write_csv: Callable[[str], str])
     assert counts(url)["bulk"] == sending.BATCH_ROWS * 2 + 1
 
 
+def test_while_it_reads_others_have_the_processor_in_between(
+    url: str, write_csv: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[None] = []
+    monkeypatch.setattr(sending, "_let_others_run", lambda: turns.append(None))
+    rows = (str(number) for number in range(sending.BATCH_ROWS * 2))
+    assert ingest_data.main(["--url", url, write_csv("\n".join(["text", *rows]))]) == 0
+    assert 10 <= len(turns) <= 20
+
+
 @pytest.mark.parametrize(
     ("name", "rows"),
     [("airline/airline_sample.csv", 1500), ("twcs/twcs_sample.csv", 1500)],

@@ -286,6 +286,26 @@ def test_it_does_not_judge_arabic(record_property: Any) -> None:
 # --- beside those who post ------------------------------------------------------------------------
 
 
+async def test_it_gives_way_before_each_text() -> None:
+    before: list[int] = []
+
+    async def give_way() -> None:
+        before.append(analyser.analysed)
+
+    analyser = Counting(give_way)
+    await analyser.analyse(["It is late."])  # the first one loads the words, in a thread
+    await analyser.analyse(["It is late.", "And broken.", "Thanks for nothing."])
+    assert before == [1, 2, 3]
+
+
+class Counting(OfflineAnalyser):
+    analysed = 0
+
+    def _analyse(self, text: str) -> Analysis:
+        self.analysed += 1
+        return super()._analyse(text)
+
+
 async def test_it_rests_for_longer_the_longer_its_analyses_take() -> None:
     """Processor time, so that a machine busy with other things makes no difference."""
     analyser = OfflineAnalyser()

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -509,10 +510,12 @@ class Timed(OfflineAnalyser):
         super().__init__()
         self.calls: list[float] = []
         self.rests: list[float] = []
+        self.texts: list[Sequence[str]] = []
 
     async def analyse(self, texts: Sequence[str], **options: Any) -> Reply:
         self.calls.append(time.monotonic())
         self.rests.append(self.call_interval)
+        self.texts.append(texts)
         return await super().analyse(texts, **options)
 
 
@@ -529,6 +532,29 @@ async def test_beside_live_posts_the_offline_analyser_leaves_the_process_room(
     assert len(bulk) == 20
     # It may be a tenth faster, and of one rest it may catch up.
     assert bulk[-1] - bulk[0] > 0.8 * sum(analyser.rests[1:-1])
+
+
+async def test_beside_an_import_and_live_posts_bulk_calls_rest_longer_and_live_ones_do_not(
+    bench: Bench,
+) -> None:
+    analyser = Timed()
+    analyser.import_rest = 0.3
+    await bench.add("live")
+    await bench.add(*[f"bulk {number}" for number in range(30)], lane=Lane.BULK)
+    async with bench.working(analyser) as worker:
+        worker.note_import()
+        await eventually(lambda: len(analyser.calls) >= 2)  # the live one, and one of bulk
+        live = await bench.add(*[f"live {number}" for number in range(10)])
+        worker.wake()
+        for id_ in live:
+            await bench.until(id_, "completed")
+        await bench.all_completed(41)
+    gaps = [later - earlier for earlier, later in pairwise(analyser.calls)]
+    bulk = [texts[0].startswith("bulk") for texts in analyser.texts]
+    after_bulk = [gap for gap, was_bulk in zip(gaps, bulk, strict=False) if was_bulk]
+    after_live = [gap for gap, was_bulk in zip(gaps, bulk, strict=False) if not was_bulk]
+    assert min(after_bulk[:2]) > 0.25
+    assert min(after_live) < 0.2
 
 
 async def test_full_slots_with_more_to_do_show_as_bound_by_concurrency(bench: Bench) -> None:
