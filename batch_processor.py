@@ -123,6 +123,10 @@ class Worker:
         """A batch for the bulk lane has come in; more of them are reckoned with."""
         self._import_until = time.monotonic() + IMPORT_SECONDS
 
+    @property
+    def importing(self) -> bool:
+        return time.monotonic() < self._import_until
+
     def stop_claiming(self) -> None:
         self._stopping = True
         self._wake.set()
@@ -340,7 +344,7 @@ class Worker:
     def _begin(self, pack: list[Claimed]) -> None:
         lane = pack[0].lane
         interval = self._analyser.call_interval
-        if lane is Lane.BULK and time.monotonic() < self._import_until:
+        if lane is Lane.BULK and self.importing:
             interval += self._analyser.import_rest
         self._pace.record(interval)
         self._lanes.record(lane, bulk_is_empty=self._bulk_is_empty)

@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from sqlalchemy import Connection
 from analysis import Refused
 from routes.conversations import take_apart
 from schemas import BatchIn
-from tests.conftest import StartApp
+from tests.conftest import RunningApp, StartApp
 from tests.fake_grok import FakeGrok
 from tests.grok_replies import Reply
 from tests.http_helpers import (
@@ -593,25 +594,55 @@ async def test_others_have_their_turn_while_a_large_batch_is_taken_apart() -> No
     assert turns >= 10
 
 
-async def test_a_batch_is_not_read_while_a_post_is_being_stored(start_app: StartApp) -> None:
+@asynccontextmanager
+async def _post_being_stored(running: RunningApp) -> AsyncIterator[None]:
+    """While the block is under way, somebody waits for his post to be written."""
     begun, gate = threading.Event(), threading.Event()
 
     def store_slowly(_connection: Connection) -> None:
         begun.set()
         assert gate.wait(10)
 
-    async with start_app() as app:
-        database = app.app.state.services.database
-        storing = asyncio.create_task(database.write(store_slowly, urgent=True))
+    database = running.app.state.services.database
+    storing = asyncio.create_task(database.write(store_slowly, urgent=True))
+    try:
         assert await asyncio.to_thread(begun.wait, 10)
-        sending = asyncio.create_task(app.client.post(BATCH, json={"conversations": []}))
-        try:
+        yield
+    finally:
+        gate.set()
+        await storing
+
+
+async def test_a_batch_is_not_read_while_a_post_is_being_stored(start_app: StartApp) -> None:
+    async with start_app() as running:
+        async with _post_being_stored(running):
+            sending = asyncio.create_task(running.client.post(BATCH, json={"conversations": []}))
             done, _ = await asyncio.wait([sending], timeout=0.3)
             assert not done
-        finally:
-            gate.set()
-            await storing
         assert_error(await sending, 400, "invalid_schema", "1 to 1000")
+
+
+async def test_nothing_is_analysed_in_this_process_while_a_post_is_being_stored(
+    start_app: StartApp,
+) -> None:
+    async with start_app() as running:
+        analyser = running.app.state.services.analyser
+        await analyser.analyse(["The first one loads the words."])
+        async with _post_being_stored(running):
+            analysing = asyncio.create_task(analyser.analyse(["My parcel is late."]))
+            done, _ = await asyncio.wait([analysing], timeout=0.3)
+            assert not done
+        assert len((await analysing).answers) == 1
+
+
+@pytest.mark.parametrize("lane", ["bulk", "live"])
+async def test_the_worker_hears_of_an_import(start_app: StartApp, lane: str) -> None:
+    async with start_app() as running:
+        worker = running.app.state.services.worker
+        await submit(running.client)
+        assert not worker.importing
+        await submit_batch(running.client, ["a"], lane=lane)
+        assert worker.importing is (lane == "bulk")
 
 
 @pytest.mark.parametrize(
