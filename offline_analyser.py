@@ -86,7 +86,6 @@ _INLINE_CHARACTERS = 1000
 _REST_SECONDS, _REST_TIMES = 0.015, 4
 """Between the beginnings of two calls: so much for writing what they bring, and so many times the
 processor time that a call's analyses take."""
-_IMPORT_REST_SECONDS = 0.1
 _TEXTS_OF_LATE = 50
 
 # Frequent words that the two groups do not share.
@@ -128,7 +127,7 @@ class OfflineAnalyser:
     reuse_key = f"{model}\n1"
     calls_at_once = 1
     call_limit_per_second = None
-    import_rest = _IMPORT_REST_SECONDS
+    import_rest = 0.1
 
     def __init__(self, give_way: Callable[[], Awaitable[None]] | None = None) -> None:
         """`give_way`, before each text, lets others have the process first."""

@@ -128,9 +128,9 @@ class SqliteFile:
             self._urgent_answered.clear()
         elif not self._urgent_answered.is_set():
             await self.give_way()
-        (self._urgent if urgent else self._others).append(turn)
-        self._thread.submit(self._take_next)
         try:
+            (self._urgent if urgent else self._others).append(turn)
+            self._thread.submit(self._take_next)
             result: T = await asyncio.wrap_future(turn.future)
         finally:
             if urgent:

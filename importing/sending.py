@@ -29,6 +29,7 @@ a second are sent: as fast as it should be, and no faster, since every batch is 
 _ROWS_AT_A_TIME = 25
 """That are read before whoever waits for this processor has it. A batch takes milliseconds to read,
 and a thread of the service that wakes up meanwhile may have to wait for all of them."""
+_let_others_run: Callable[[], None] = getattr(os, "sched_yield", lambda: None)  # not on Windows
 FIRST_PATIENCE_SECONDS = 10.0
 MAX_WAIT_SECONDS = 120
 _HINTS = {401: " (set API_KEY)", 403: " (set API_KEY)", 404: " (is API_URL right?)"}
@@ -168,9 +169,6 @@ class Sender:
         due = max(now, self._next_at)
         self._next_at = due + 1 / REQUESTS_PER_SECOND
         time.sleep(due - now)
-
-
-_let_others_run: Callable[[], None] = getattr(os, "sched_yield", lambda: None)  # not on Windows
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
