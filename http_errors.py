@@ -17,9 +17,11 @@ STATUS = {
     "forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,
+    "timeout": 408,
     "conflict": 409,
     "payload_too_large": 413,
     "rate_limit_exceeded": 429,
+    "headers_too_large": 431,
     "internal_error": 500,
     "unavailable": 503,
 }

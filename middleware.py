@@ -1,11 +1,11 @@
 """What every request passes on its way in and out, as plain ASGI.
 
-From the outside in: RequestLog (id, log line, metrics, the last resort for bugs), InboundLimit,
-KeyCheck, BodyLimit. Each answers errors in the service's one shape.
+From the outside in: RequestLog (id, log line, metrics, the last resort for bugs), RouteFinder
+(which route will answer), Admission (key, limit, scope), BodyLimit. Each answers errors in the
+service's one shape.
 """
 
 import asyncio
-import math
 import re
 import time
 from collections.abc import Callable
@@ -15,11 +15,12 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api_keys import ApiKeys
-from config import Scope as KeyScope
-from errors import RateLimited, ServiceError, TooLarge, Unavailable
+from access import Access, find_access
+from api_keys import ApiKeys, check_scope
+from config import ApiKey
+from errors import ServiceError, TooLarge, Unauthorized, Unavailable
 from http_errors import error_response
-from rate_limiter import Window
+from inbound_limits import InboundLimits
 
 log = structlog.get_logger(__name__)
 
@@ -117,40 +118,57 @@ class RequestLog:
         )
 
 
-class InboundLimit:
-    """Answers 429 where `/api` gets more requests than the window lets pass."""
+class RouteFinder:
+    """Puts the `Access` of the route that will answer into the scope."""
 
-    def __init__(self, app: ASGIApp, *, window: Window) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._window = window
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/api/"):
-            wait = await self._window.try_pass()
-            if wait:
-                error = RateLimited(
-                    "Too many requests in this second.", retry_after=max(1, math.ceil(wait))
-                )
-                await error_response(error)(scope, receive, send)
-                return
+        if scope["type"] == "http":
+            scope["access"] = find_access(scope["app"].router.routes, scope)
         await self._app(scope, receive, send)
 
 
-class KeyCheck:
-    """Lets requests to `/api` pass only with a key of the scope that the operation needs."""
+class Admission:
+    """Lets requests pass with a key of the scope that the route needs, and no more of them than
+    the limits allow. The key comes first: who has none takes nothing from others.
 
-    def __init__(self, app: ASGIApp, *, api_keys: ApiKeys) -> None:
+    Handlers find the key as `scope["api_key"]`, None where the API is open.
+    """
+
+    def __init__(self, app: ASGIApp, *, api_keys: ApiKeys, limits: InboundLimits | None) -> None:
         self._app = app
         self._api_keys = api_keys
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/api/"):
-            try:
-                self._api_keys.check(_presented_key(scope), _needed_scope(scope["method"]))
-            except ServiceError as error:
-                await error_response(error)(scope, receive, send)
-                return
+        if scope["type"] == "http":
+            scope["api_key"] = None
+            access: Access = scope["access"]
+            if not access.open:
+                try:
+                    await self._admit(scope, access)
+                except ServiceError as error:
+                    await error_response(error)(scope, receive, send)
+                    return
         await self._app(scope, receive, send)
+
+    async def _admit(self, scope: Scope, access: Access) -> None:
+        """Raises Unauthorized, RateLimited or Forbidden."""
+        key: ApiKey | None = None
+        if self._api_keys:
+            try:
+                key = self._api_keys.identify(_presented_key(scope))
+            except Unauthorized:
+                if self._limits:
+                    await self._limits.stranger((scope.get("client") or ("",))[0])
+                raise
+        if self._limits and access.limited:
+            await self._limits.request(key)
+        if key is not None:
+            check_scope(key, access.scope)
+        scope["api_key"] = key
 
 
 def _presented_key(scope: Scope) -> str:
@@ -160,12 +178,6 @@ def _presented_key(scope: Scope) -> str:
     bearer = kind.lower() == b"bearer"
     key = credentials.strip() if bearer else headers.get(b"x-api-key", b"")
     return key.decode("utf-8", "surrogateescape")
-
-
-def _needed_scope(method: str) -> KeyScope:
-    if method in ("GET", "HEAD", "OPTIONS"):
-        return "read"
-    return "admin" if method == "DELETE" else "write"
 
 
 class BodyLimit:

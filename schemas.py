@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
     create_model,
+    model_validator,
 )
 from pydantic_core import to_json
 
@@ -39,6 +40,7 @@ from store.windows import Trend
 from words import parse_search
 
 MAX_BATCH = 1000
+MAX_LIVE_BATCH = 10
 MAX_RAW_DATA_LEVELS = 64
 MAX_IDEMPOTENCY_KEY = 255
 MAX_AUTHOR_LENGTH = 500
@@ -152,7 +154,15 @@ class BatchItemIn(ConversationIn):
 
 class BatchIn(BaseModel):
     conversations: list[BatchItemIn] = Field(min_length=1, max_length=MAX_BATCH)
-    lane: Lane = Lane.BULK
+    lane: Lane = Field(Lane.BULK, description=f"`live` takes at most {MAX_LIVE_BATCH}.")
+
+    @model_validator(mode="after")
+    def _few_go_first(self) -> Self:
+        if self.lane is Lane.LIVE and len(self.conversations) > MAX_LIVE_BATCH:
+            raise InvalidInput(
+                f"conversations: the live lane takes at most {MAX_LIVE_BATCH} in a batch"
+            )
+        return self
 
 
 class TimeRange(BaseModel):

@@ -12,6 +12,7 @@ from calling import Caller
 from config import Settings
 from database import Database
 from housekeeping import Housekeeper
+from inbound_limits import InboundLimits
 from metrics import Metrics
 from schemas import Bodies
 from store.conversations import ConversationStore
@@ -48,6 +49,7 @@ class Services:
     caller: Caller
     worker: Worker | None
     housekeeper: Housekeeper | None
+    inbound_limits: InboundLimits | None
     redis: "Redis | None"
 
     def wake_worker(self, *, importing: bool = False) -> None:

@@ -4,11 +4,13 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from access import needs
 from errors import InvalidInput
 from http_errors import answers
 from models import Lane
@@ -89,6 +91,11 @@ async def _read_body(request: Request, shape: type[Body]) -> Body:
     return parse_body(shape, await request.body())
 
 
+def _root_path(request: Request) -> str:
+    """What a client has to write before a path of ours, ready for a header."""
+    return quote(request.scope.get("root_path", "").rstrip("/"))
+
+
 async def take_apart(
     batch: BatchIn, give_way: Callable[[], Awaitable[None]]
 ) -> list[NewConversation]:
@@ -118,6 +125,7 @@ async def take_apart(
         ],
     },
 )
+@needs("write")
 async def submit_conversation(request: Request) -> Response:
     """Queue a conversation for analysis. A 202 means that it is on disk."""
     parts = services(request)
@@ -128,7 +136,7 @@ async def submit_conversation(request: Request) -> Response:
     return Response(
         Accepted(conversation_id=id_).model_dump_json(),
         202,
-        {"Location": f"{PATH}/{id_}"},
+        {"Location": f"{_root_path(request)}{PATH}/{id_}"},
         "application/json",
     )
 
@@ -140,6 +148,7 @@ async def submit_conversation(request: Request) -> Response:
     responses=answers("invalid_schema", "conflict", "payload_too_large", "unavailable"),
     openapi_extra=_documented_body(BatchIn),
 )
+@needs("write")
 async def submit_batch(request: Request) -> Response:
     """Queue up to 1,000 conversations, all or none."""
     parts = services(request)
@@ -147,6 +156,8 @@ async def submit_batch(request: Request) -> Response:
     await request.body()
     await give_way()  # before what takes long: reading the JSON cannot be interrupted
     batch = await _read_body(request, parts.bodies.batch)
+    if parts.inbound_limits:
+        await parts.inbound_limits.rows(request.scope["api_key"], len(batch.conversations))
     ids = await parts.conversations.accept(await take_apart(batch, give_way), lane=batch.lane)
     parts.wake_worker(importing=batch.lane is Lane.BULK)
     body = BatchAccepted(accepted=len(ids), conversation_ids=ids)
@@ -154,6 +165,7 @@ async def submit_batch(request: Request) -> Response:
 
 
 @router.post(f"{PATH}/retry", status_code=202, responses=answers("unavailable"))
+@needs("write")
 async def retry_failed_conversations(request: Request) -> Retried:
     """Put all failed conversations back in the queue."""
     parts = services(request)
@@ -167,6 +179,7 @@ async def retry_failed_conversations(request: Request) -> Retried:
     status_code=202,
     responses=answers("not_found", "conflict", "unavailable"),
 )
+@needs("write")
 async def retry_conversation(request: Request, conversation_id: ConversationId) -> Accepted:
     """Put one failed conversation back in the queue."""
     parts = services(request)
@@ -176,6 +189,7 @@ async def retry_conversation(request: Request, conversation_id: ConversationId) 
 
 
 @router.get(f"{PATH}/failed", responses=answers("invalid_schema", "unavailable"))
+@needs("read")
 async def list_failed(request: Request, query: Annotated[FailedQuery, Query()]) -> FailedOut:
     """Conversations that failed and why, those accepted last first."""
     conversations = services(request).conversations
@@ -183,6 +197,7 @@ async def list_failed(request: Request, query: Annotated[FailedQuery, Query()]) 
 
 
 @router.get(f"{PATH}/{{conversation_id}}", responses=answers("not_found", "unavailable"))
+@needs("read")
 async def get_conversation(request: Request, conversation_id: ConversationId) -> ConversationOut:
     """One conversation, how far it is, and its insight."""
     parts = services(request)
@@ -196,6 +211,7 @@ async def get_conversation(request: Request, conversation_id: ConversationId) ->
 @router.delete(
     f"{PATH}/{{conversation_id}}", status_code=204, responses=answers("not_found", "unavailable")
 )
+@needs("admin")
 async def erase_conversation(request: Request, conversation_id: ConversationId) -> Response:
     """Erase a conversation and its insight from everything, also while it is being analysed."""
     await services(request).conversations.erase(conversation_id)

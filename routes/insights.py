@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
+from access import needs
 from exports import FORMATS
 from http_errors import answers
 from schemas import (
@@ -42,6 +43,7 @@ WINDOWS = {
 
 
 @router.get(PATH, response_model=InsightsOut, responses=answers("invalid_schema", "unavailable"))
+@needs("read")
 async def list_insights(request: Request, query: Annotated[InsightQuery, Query()]) -> Response:
     """Insights in a time range, newest first, with the exact total for the whole filter."""
     wanted = query.to_filter()
@@ -54,6 +56,7 @@ async def list_insights(request: Request, query: Annotated[InsightQuery, Query()
     response_model=SummaryOut,
     responses=answers("invalid_schema", "unavailable"),
 )
+@needs("read")
 async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
     """The same insights counted: by time, by cluster, and all together."""
     interval = Interval[query.interval.upper()]
@@ -75,6 +78,7 @@ async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -
         **answers("invalid_schema", "unavailable"),
     },
 )
+@needs("read")
 async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
     """Every insight of a filter as a file, however many there are."""
     wanted, form = query.to_filter(), FORMATS[query.format]
@@ -97,6 +101,7 @@ async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Re
 
 
 @router.get("/api/v1/trends", responses=answers("invalid_schema", "unavailable"))
+@needs("read")
 async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> TrendsOut:
     """What is rising: clusters whose count in the last window stands out against those before."""
     as_of = query.as_of or datetime.now(UTC)
@@ -117,6 +122,7 @@ async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> Tr
         **answers("invalid_schema", "unavailable"),
     },
 )
+@needs("read")
 async def stream(
     request: Request,
     last_event_id: Annotated[

@@ -5,6 +5,7 @@ from contextlib import suppress
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from access import needs, open_to_all
 from errors import Unavailable
 from http_errors import answers
 from models import Lane, Status
@@ -29,6 +30,7 @@ OFFLINE_NOTICE = "The offline analyser is at work: a word list, not Grok."
 
 @router.head("/health", include_in_schema=False)
 @router.get("/health", responses=answers())
+@open_to_all(any_host=True)
 async def health() -> Health:
     """The process answers."""
     return Health()
@@ -38,6 +40,7 @@ async def health() -> Health:
 @router.get(
     "/ready", response_model=Ready, responses={503: {"model": Ready, "description": "not ready"}}
 )
+@open_to_all(any_host=True)
 async def ready(request: Request) -> Response:
     """The service can do its work: write, and analyse what waits."""
     parts = services(request)
@@ -78,6 +81,7 @@ async def _check_worker(parts: Services) -> str:
 
 
 @router.get("/api/v1/stats", responses=answers("unavailable"))
+@needs("read")
 async def stats(request: Request) -> Stats:
     """The queue and the spending."""
     parts = services(request)
@@ -127,6 +131,7 @@ async def stats(request: Request) -> Stats:
         **answers(),
     },
 )
+@needs("read", limited=False)
 async def metrics(request: Request) -> Response:
     """For Prometheus."""
     parts = services(request)
