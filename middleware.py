@@ -146,7 +146,8 @@ class KeyCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith("/api/"):
             try:
-                self._api_keys.check(_presented_key(scope), _needed_scope(scope["method"]))
+                name = self._api_keys.check(_presented_key(scope), _needed_scope(scope["method"]))
+                scope["api_key_name"] = name
             except ServiceError as error:
                 await error_response(error)(scope, receive, send)
                 return

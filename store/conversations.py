@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from database import Database
-from errors import Conflict, NotFound, ServiceError
+from errors import Conflict, NotFound, ServiceError, Unavailable
 from group_commit import GroupCommit
 from models import (
     Lane,
@@ -37,6 +37,7 @@ from models import (
     to_micros,
 )
 from store import cursors
+from store.counts import counted_in
 from store.erasure import ErasureStore
 from store.ids import Ids, RunningIds
 from store.many import SqliteInsert
@@ -46,6 +47,24 @@ _ROWS_PER_COMMIT = 500
 _FEW_ROWS = 10
 """What hands in no more than this has commits of its own, which go first: it does not wait behind
 an import, but for one write at most."""
+
+
+MAX_PENDING = 1_000_000
+"""Hours of work at any rate: what is handed in beyond that had better wait with its sender."""
+_FULL_RETRY_SECONDS = 30
+
+EVERYBODY = ""
+"""Owner of what comes in without an API key, and came in before idempotency keys had owners."""
+
+
+class KeyConflict(Conflict):
+    """An idempotency key of the item at `position` was used before, with another text, or with the
+    same and other details."""
+
+    def __init__(self, position: int, *, other_text: bool) -> None:
+        what = "text" if other_text else "body"
+        super().__init__(f"The idempotency key was used before with a different {what}.")
+        self.position = position
 
 
 class NewConversation(NamedTuple):
@@ -103,6 +122,21 @@ class _Submission(NamedTuple):
 
     items: Sequence[NewConversation]
     lane: Lane
+    owner: str
+
+
+class _Key(NamedTuple):
+    """An idempotency key and whose it is."""
+
+    key: str
+    owner: str
+
+
+class _Known(NamedTuple):
+    """The conversation that a key led to."""
+
+    id: str
+    body_hash: str
 
 
 class _NewRow(NamedTuple):
@@ -116,8 +150,19 @@ class _NewRow(NamedTuple):
     created_at: int
     lane: str
     idempotency_key: str | None
+    key_owner: str
     body_hash: str | None
     raw_data: Mapping[str, Any] | None
+
+
+class _Clash(NamedTuple):
+    """The item at `position` has the key, but not the body, of the conversation `with_id`."""
+
+    position: int
+    with_id: str
+
+
+_Answer = list[str] | ServiceError
 
 
 class _IdsTaken(Exception):
@@ -150,14 +195,18 @@ class ConversationStore:
 
     # --- accept -------------------------------------------------------------------------------
 
-    async def accept(self, items: Sequence[NewConversation], *, lane: Lane) -> list[str]:
+    async def accept(
+        self, items: Sequence[NewConversation], *, lane: Lane, owner: str = EVERYBODY
+    ) -> list[str]:
         """Store all of `items` or none, and give their ids in order. On return they are on disk.
 
         An item whose idempotency key is known, with the same body, gives the known id and stores
-        nothing. Raises Conflict if the body differs.
+        nothing. `owner`, the name of the API key that they came with, has idempotency keys of its
+        own, and knows those of everybody. Raises KeyConflict if the body differs, Unavailable if
+        more would be pending than may be.
         """
         group_commit = self._few if len(items) <= _FEW_ROWS else self._many
-        return await group_commit.submit(_Submission(items, lane))
+        return await group_commit.submit(_Submission(items, lane, owner))
 
     async def drained(self) -> None:
         """Wait until everything handed in so far has been answered."""
@@ -166,7 +215,7 @@ class ConversationStore:
 
     async def _store_group(
         self, urgent: bool, submissions: Sequence[_Submission]
-    ) -> Sequence[list[str] | ServiceError]:
+    ) -> Sequence[_Answer]:
         count = sum(len(submission.items) for submission in submissions)
         while True:
             try:
@@ -181,43 +230,48 @@ class ConversationStore:
 
     def _store(
         self, submissions: Sequence[_Submission], ids: Sequence[str], connection: Connection
-    ) -> tuple[int, list[list[str] | ServiceError]]:
+    ) -> tuple[int, list[_Answer]]:
         """How many rows were inserted, and what each submission is answered."""
-        rows, answers = self._plan(submissions, ids, _known_keys(connection, submissions))
+        room = MAX_PENDING - counted_in(Status.PENDING, connection)
+        rows, answers = self._plan(submissions, ids, _known_keys(connection, submissions), room)
         if rows and _insert(connection, rows) < len(rows):
             raise _IdsTaken
-        return len(rows), answers
+        return len(rows), [
+            _key_conflict(answer, submission, connection) if isinstance(answer, _Clash) else answer
+            for answer, submission in zip(answers, submissions, strict=True)
+        ]
 
     def _plan(
         self,
         submissions: Sequence[_Submission],
         ids: Sequence[str],
-        known: dict[str, tuple[str, str]],
-    ) -> tuple[list[_NewRow], list[list[str] | ServiceError]]:
+        known: dict[_Key, _Known],
+        room: int,
+    ) -> tuple[list[_NewRow], list[_Answer | _Clash]]:
         """Which rows to insert, and what each submission is answered.
 
-        `known` maps an idempotency key to its conversation's id and body hash; keys planned here
-        join it, so that two equal requests in one group store one row.
+        Keys planned here join the `known` ones, so that two equal requests in one group store one
+        row. No more than `room` rows are planned.
         """
         rows: list[_NewRow] = []
-        answers: list[list[str] | ServiceError] = []
+        answers: list[_Answer | _Clash] = []
         free_ids = iter(ids)
-        for items, lane in submissions:
+        for items, lane, owner in submissions:
             answer: list[str] = []
             planned: list[_NewRow] = []
-            new_keys: dict[str, tuple[str, str]] = {}
-            conflict: Conflict | None = None
+            new_keys: dict[_Key, _Known] = {}
+            clash: _Clash | None = None
             for position, item in enumerate(items):
                 id_ = next(free_ids)
-                key, body_hash = item.idempotency_key, item.body_hash
-                if key is not None and body_hash is not None:
-                    found = new_keys.get(key) or known.get(key)
-                    if found and found[1] != body_hash:
-                        conflict = conflict or _key_conflict(position, len(items))
+                if item.idempotency_key is not None and item.body_hash is not None:
+                    key = _Key(item.idempotency_key, owner)
+                    found = new_keys.get(key) or known.get(key) or known.get(_of_everybody(key))
+                    if found and found.body_hash != item.body_hash:
+                        clash = clash or _Clash(position, found.id)
                     if found:
-                        answer.append(found[0])
+                        answer.append(found.id)
                         continue
-                    new_keys[key] = (id_, body_hash)
+                    new_keys[key] = _Known(id_, item.body_hash)
                 created_at = self._next_created_at()
                 timestamp = created_at if item.timestamp is None else to_micros(item.timestamp)
                 planned.append(
@@ -229,14 +283,17 @@ class ConversationStore:
                         Status.PENDING.value,
                         created_at,
                         lane.value,
-                        key,
-                        body_hash,
+                        item.idempotency_key,
+                        owner,
+                        item.body_hash,
                         item.raw_data,
                     )
                 )
                 answer.append(id_)
-            if conflict:
-                answers.append(conflict)
+            if clash:
+                answers.append(clash)
+            elif len(rows) + len(planned) > room and planned:
+                answers.append(_too_many_pending())
             else:
                 rows += planned
                 known.update(new_keys)
@@ -266,13 +323,16 @@ class ConversationStore:
         """
         page = _failed_statement(limit + 1, cursor)  # one more tells whether there is a next page
         rows, total = await self._database.read(
-            lambda connection: (connection.execute(page).all(), connection.scalar(_COUNT_FAILED))
+            lambda connection: (
+                connection.execute(page).all(),
+                counted_in(Status.FAILED, connection),
+            )
         )
         more = len(rows) > limit
         rows = rows[:limit]
         return FailedPage(
             conversations=[_to_conversation(row) for row in rows],
-            total_count=total or 0,
+            total_count=total,
             next_cursor=cursors.encode(*_position(rows[-1])) if more else None,
         )
 
@@ -335,9 +395,8 @@ def _retry(conversation_id: str, connection: Connection) -> None:
     raise Conflict(f"Only a failed conversation can be retried; this one is {status}.")
 
 
-def _known_keys(
-    connection: Connection, submissions: Sequence[_Submission]
-) -> dict[str, tuple[str, str]]:
+def _known_keys(connection: Connection, submissions: Sequence[_Submission]) -> dict[_Key, _Known]:
+    """Of all owners."""
     keys = [
         item.idempotency_key
         for submission in submissions
@@ -350,22 +409,45 @@ def _known_keys(
         found = connection.exec_driver_sql(_SQLITE_KNOWN_KEYS, (json.dumps(keys),))
     else:
         found = connection.execute(_KNOWN_KEYS, {"keys": keys})
-    return {key: (id_, body_hash) for key, id_, body_hash in found}
+    return {_Key(key, owner): _Known(id_, body_hash) for key, owner, id_, body_hash in found}
 
 
 _KNOWN_KEYS = select(
-    conversations.c.idempotency_key, conversations.c.id, conversations.c.body_hash
+    conversations.c.idempotency_key,
+    conversations.c.key_owner,
+    conversations.c.id,
+    conversations.c.body_hash,
 ).where(conversations.c.idempotency_key.in_(bindparam("keys", expanding=True)))
 # The same with one parameter for all keys, which takes a third of the time.
 _SQLITE_KNOWN_KEYS = """
-SELECT idempotency_key, id, body_hash FROM conversations
+SELECT idempotency_key, key_owner, id, body_hash FROM conversations
 WHERE idempotency_key IN (SELECT value FROM json_each(?))
 """
 
 
-def _key_conflict(position: int, count: int) -> Conflict:
-    place = f"conversations[{position}].idempotency_key: " if count > 1 else ""
-    return Conflict(f"{place}The idempotency key was used before with a different body.")
+def _key_conflict(clash: _Clash, submission: _Submission, connection: Connection) -> KeyConflict:
+    item = submission.items[clash.position]
+    earlier = connection.scalar(_TEXT, {"id": clash.with_id})
+    if earlier is None:  # in the same request, of which nothing is stored
+        same_key = (
+            one.text for one in submission.items if one.idempotency_key == item.idempotency_key
+        )
+        earlier = next(same_key)
+    return KeyConflict(clash.position, other_text=earlier != item.text)
+
+
+_TEXT = select(conversations.c.text).where(conversations.c.id == bindparam("id"))
+
+
+def _of_everybody(key: _Key) -> _Key:
+    return key._replace(owner=EVERYBODY)
+
+
+def _too_many_pending() -> Unavailable:
+    return Unavailable(
+        f"At most {MAX_PENDING:,} conversations may wait for analysis, and no more are taken now.",
+        retry_after=_FULL_RETRY_SECONDS,
+    )
 
 
 def no_such_conversation(conversation_id: str) -> NotFound:
@@ -399,9 +481,6 @@ def _find_statement() -> Select[*tuple[Any, ...]]:
 
 
 _FIND = _find_statement()
-
-
-_COUNT_FAILED = select(func.count()).where(conversations.c.status == Status.FAILED)
 
 
 def _failed_statement(limit: int, cursor: str | None) -> Select[*tuple[Any, ...]]:

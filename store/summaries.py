@@ -115,7 +115,10 @@ class SummaryStore:
                 f"interval: {last - first + 1} buckets of that width are in the time range, and at"
                 f" most {MAX_BUCKETS} are answered"
             )
-        return await self._database.read(partial(_summary, wanted, interval, self._together))
+        work = partial(_summary, wanted, interval, self._together)
+        # What no tally knows: minutes, and which clusters come together.
+        by_rows = interval is Interval.MINUTE or wanted.cluster is not None
+        return await self._database.read(work, costly=by_rows or counting.is_costly(wanted))
 
 
 Rows = Sequence[Sequence[Any]]
