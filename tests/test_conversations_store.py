@@ -16,11 +16,13 @@ from sqlalchemy.dialects import sqlite
 
 from analysis import Complete, Fail, Outcome, PutBack, Retry
 from database import Database
-from errors import Conflict, InvalidInput, NotFound, ServiceError
+from errors import Conflict, InvalidInput, NotFound, ServiceError, Unavailable
 from models import Lane, Status, conversations, insight_clusters, insights
 from store import cursors
 from store.conversations import (
+    EVERYBODY,
     ConversationStore,
+    KeyConflict,
     NewConversation,
     StoredConversation,
     StoredInsight,
@@ -491,6 +493,110 @@ async def test_a_conflict_in_a_batch_names_its_place_and_stores_nothing(
         await store.accept(items, lane=Lane.BULK)
     assert caught.value.position == 2
     assert await count(database) == 0
+
+
+@pytest.mark.parametrize("size", [1, 5])
+async def test_a_conflict_says_whether_the_text_is_another(
+    database: Database, store: ConversationStore, size: int
+) -> None:
+    """As it stands in the database, in the same commit, and in the same request."""
+    others = new_conversations(size - 1)
+    known = keyed_conversation("key", "0" * 64)
+    same_text = keyed_conversation("key", "1" * 64)
+    other_text = same_text._replace(text="Another text")
+    for item, what in ((same_text, "different body"), (other_text, "different text")):
+        for items in ([known, item], [*others, item]):
+            if items[0] is not known:
+                await store.accept([known], lane=Lane.LIVE)
+            with pytest.raises(KeyConflict, match=what) as caught:
+                await store.accept(items, lane=Lane.LIVE)
+            assert caught.value.position == len(items) - 1
+        (id_,) = await store.accept([known], lane=Lane.LIVE)
+        await store.erase(id_)
+        answers = await asyncio.gather(
+            store.accept([known], lane=Lane.LIVE),
+            store.accept([item], lane=Lane.LIVE),
+            return_exceptions=True,
+        )
+        assert isinstance(answers[1], KeyConflict)
+        assert what in answers[1].details
+        assert isinstance(answers[0], list)
+        await store.erase(*answers[0])
+
+
+async def test_each_owner_has_keys_of_its_own(database: Database, store: ConversationStore) -> None:
+    items = [keyed_conversation("key", digit * 64) for digit in "0123"]
+    owners = ["ana", "ben", "ANA", EVERYBODY]
+    ids = [
+        await store.accept([item], lane=Lane.LIVE, owner=owner)
+        for item, owner in zip(items, owners, strict=True)
+    ]
+    assert await count(database) == 4
+    for item, owner, id_ in zip(items, owners, ids, strict=True):
+        assert await store.accept([item], lane=Lane.LIVE, owner=owner) == id_
+    with pytest.raises(KeyConflict):
+        await store.accept([items[0]], lane=Lane.LIVE, owner="ben")
+    assert await count(database) == 4
+
+
+async def test_owners_that_meet_in_one_commit_do_not_meet_in_their_keys(
+    database: Database, store: ConversationStore
+) -> None:
+    answers = await asyncio.gather(
+        *(
+            store.accept([keyed_conversation("key", str(n) * 64)], lane=Lane.LIVE, owner=f"o{n}")
+            for n in range(8)
+        ),
+        *(
+            store.accept([keyed_conversation("key", str(n) * 64)], lane=Lane.LIVE, owner=f"o{n}")
+            for n in range(8)
+        ),
+    )
+    assert answers[:8] == answers[8:]
+    assert await count(database) == 8
+
+
+async def test_what_came_in_without_an_owner_is_everybodys(
+    database: Database, store: ConversationStore
+) -> None:
+    """So an import goes on after API keys have been set up, without any row twice."""
+    before = await store.accept([keyed_conversation()], lane=Lane.BULK)
+    assert await store.accept([keyed_conversation()], lane=Lane.BULK, owner="ana") == before
+    with pytest.raises(KeyConflict):
+        await store.accept([keyed_conversation(body_hash="1" * 64)], lane=Lane.BULK, owner="ana")
+    own = await store.accept([keyed_conversation("mine")], lane=Lane.BULK, owner="ana")
+    assert await store.accept([keyed_conversation("mine")], lane=Lane.BULK) != own
+
+
+# --- too much of it -------------------------------------------------------------------------------
+
+
+async def test_more_than_may_wait_is_refused_and_nothing_of_it_stored(
+    database: Database, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.conversations.MAX_PENDING", 5)
+    known = keyed_conversation()
+    ids = await store.accept([known, *new_conversations(3)], lane=Lane.BULK)
+    with pytest.raises(Unavailable, match="At most 5") as caught:
+        await store.accept(new_conversations(2), lane=Lane.LIVE)
+    assert caught.value.retry_after
+    assert await count(database) == 4
+
+    refused, known_again, accepted, refused_too = await asyncio.gather(
+        store.accept(new_conversations(2), lane=Lane.LIVE),
+        store.accept([known], lane=Lane.LIVE),
+        store.accept(new_conversations(1), lane=Lane.LIVE),
+        store.accept(new_conversations(1), lane=Lane.LIVE),
+        return_exceptions=True,
+    )
+    assert isinstance(refused, Unavailable)
+    assert isinstance(refused_too, Unavailable)
+    assert known_again == ids[:1]
+    assert isinstance(accepted, list)
+
+    await claim_all(database, limit=1)  # one is no longer pending
+    await store.accept(new_conversations(1), lane=Lane.LIVE)
+    assert await count(database) == 6
 
 
 async def test_a_key_outlives_completion_but_not_erasure(
