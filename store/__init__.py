@@ -18,6 +18,7 @@ What they share:
     days.py              which days have changed
     counting.py        exact totals, from the tallies where they serve
     matches.py         exact totals and the newest of what holds words
+    positions.py       how many a pending conversation waits behind
     counts.py          conversations counted by status and lane
     many.py            many rows by one statement
 

@@ -13,9 +13,7 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
-    case,
     cast,
-    func,
     null,
     select,
     tuple_,
@@ -41,9 +39,12 @@ from store.counts import counted_in
 from store.erasure import ErasureStore
 from store.ids import Ids, RunningIds
 from store.many import SqliteInsert
+from store.positions import QueuePositions
 from store.rows import read_notes
 
 _ROWS_PER_COMMIT = 500
+_RETRIED_AT_ONCE = 1000
+"""They hold the writer for some 5 ms."""
 _FEW_ROWS = 10
 """What hands in no more than this has commits of its own, which go first: it does not wait behind
 an import, but for one write at most."""
@@ -182,6 +183,7 @@ class ConversationStore:
         self._erasure = ErasureStore(database)
         self._ids = ids or RunningIds()
         self._on_commit = on_commit
+        self._positions = QueuePositions()
         self._last_created_at = 0
         self._few = self._grouped(urgent=True)
         self._many = self._grouped(urgent=False)
@@ -309,12 +311,16 @@ class ConversationStore:
 
     async def find(self, conversation_id: str) -> StoredConversation:
         """Raises NotFound."""
-        row = await self._database.read(
-            lambda connection: connection.execute(_FIND, {"id": conversation_id}).one_or_none()
-        )
+        return await self._database.read(partial(self._find, conversation_id))
+
+    def _find(self, conversation_id: str, connection: Connection) -> StoredConversation:
+        row = connection.execute(_FIND, {"id": conversation_id}).one_or_none()
         if row is None:
             raise no_such_conversation(conversation_id)
-        return _to_conversation(row)
+        position = None
+        if row.status == Status.PENDING:
+            position = self._positions.find(Lane(row.lane), row.created_at, connection)
+        return _to_conversation(row, queue_position=position)
 
     async def failed(self, *, limit: int, cursor: str | None) -> FailedPage:
         """Up to `limit` failed conversations after `cursor`, those accepted last first.
@@ -349,8 +355,17 @@ class ConversationStore:
         await self._database.write(partial(_retry, conversation_id))
 
     async def retry_failed(self) -> int:
-        """Put all failed conversations back in the queue; how many there were."""
-        return await self._database.write(lambda connection: connection.execute(_RETRY).rowcount)
+        """Put all failed conversations back in the queue, some at a time; how many there were."""
+        failed = await self._database.read(partial(counted_in, Status.FAILED))
+        retried = 0
+        # No more than there were: a retried one may fail again meanwhile.
+        while retried < failed:
+            limit = min(_RETRIED_AT_ONCE, failed - retried)
+            some = await self._database.write(partial(_retry_some, limit))
+            if not some:
+                break
+            retried += some
+        return retried
 
 
 def _insert(connection: Connection, rows: Sequence[_NewRow]) -> int:
@@ -382,6 +397,20 @@ _RETRY = (
         last_error=None,
     )
 )
+
+
+_SOME_FAILED = (
+    select(conversations.c.id)
+    .where(conversations.c.status == Status.FAILED)
+    .order_by(conversations.c.lane, conversations.c.created_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+
+
+def _retry_some(limit: int, connection: Connection) -> int:
+    ids = connection.scalars(_SOME_FAILED, {"limit": limit}).all()
+    return connection.execute(_RETRY.where(conversations.c.id.in_(ids))).rowcount if ids else 0
 
 
 def _retry(conversation_id: str, connection: Connection) -> None:
@@ -454,33 +483,19 @@ def no_such_conversation(conversation_id: str) -> NotFound:
     return NotFound(f"There is no conversation {conversation_id!r}.")
 
 
-def _find_statement() -> Select[*tuple[Any, ...]]:
-    """One conversation with its insight and its place in the queue, in one statement.
-
-    Ahead of a pending one are the older of its lane, and for a bulk one all live ones.
-    """
-    columns, ahead = conversations.c, conversations.alias()
-    waiting = select(func.count()).where(ahead.c.status == Status.PENDING)
-    older = waiting.where(ahead.c.lane == columns.lane, ahead.c.created_at < columns.created_at)
-    live = waiting.where(ahead.c.lane == Lane.LIVE, columns.lane == Lane.BULK)
-    position = 1 + older.scalar_subquery() + live.scalar_subquery()
-    return (
-        select(
-            conversations,
-            case((columns.status == Status.PENDING, position)).label("queue_position"),
-            insights.c.id.label("insight_id"),
-            insights.c.sentiment_score,
-            insights.c.clusters,
-            insights.c.confidence,
-            insights.c.reasoning,
-            cast(insights.c.notes, Text).label("notes"),
-        )
-        .outerjoin(insights, insights.c.conversation_id == columns.id)
-        .where(columns.id == bindparam("id"))
+_FIND = (
+    select(
+        conversations,
+        insights.c.id.label("insight_id"),
+        insights.c.sentiment_score,
+        insights.c.clusters,
+        insights.c.confidence,
+        insights.c.reasoning,
+        cast(insights.c.notes, Text).label("notes"),
     )
-
-
-_FIND = _find_statement()
+    .outerjoin(insights, insights.c.conversation_id == conversations.c.id)
+    .where(conversations.c.id == bindparam("id"))
+)
 
 
 def _failed_statement(limit: int, cursor: str | None) -> Select[*tuple[Any, ...]]:
@@ -498,9 +513,8 @@ def _failed_statement(limit: int, cursor: str | None) -> Select[*tuple[Any, ...]
             of_lane = of_lane.where(tuple_(columns.created_at, columns.id) < before)
         newest.append(of_lane.order_by(*_NEWEST_FIRST).limit(limit).subquery())
     ids = union_all(*(select(part.c.id) for part in newest))
-    no_value = null()
     return (
-        select(conversations, no_value.label("queue_position"), no_value.label("insight_id"))
+        select(conversations, null().label("insight_id"))
         .where(columns.id.in_(ids))
         .order_by(*_NEWEST_FIRST)
         .limit(limit)
@@ -514,7 +528,9 @@ def _position(row: Row[*tuple[Any, ...]]) -> tuple[int, int]:
     return row.created_at, int(row.id.removeprefix("conv_"), 16)
 
 
-def _to_conversation(row: Row[*tuple[Any, ...]]) -> StoredConversation:
+def _to_conversation(
+    row: Row[*tuple[Any, ...]], *, queue_position: int | None = None
+) -> StoredConversation:
     insight = None
     if row.insight_id is not None:
         insight = StoredInsight(
@@ -535,6 +551,6 @@ def _to_conversation(row: Row[*tuple[Any, ...]]) -> StoredConversation:
         attempts=row.attempts,
         last_error=row.last_error,
         raw_data=row.raw_data,
-        queue_position=row.queue_position,
+        queue_position=queue_position,
         insight=insight,
     )

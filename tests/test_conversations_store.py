@@ -1,6 +1,7 @@
 """Conversations as their senders see them, on both databases."""
 
 import asyncio
+import random
 import re
 import threading
 import time
@@ -18,7 +19,7 @@ from analysis import Complete, Fail, Outcome, PutBack, Retry
 from database import Database
 from errors import Conflict, InvalidInput, NotFound, ServiceError, Unavailable
 from models import Lane, Status, conversations, insight_clusters, insights
-from store import cursors
+from store import cursors, positions
 from store.conversations import (
     EVERYBODY,
     ConversationStore,
@@ -36,6 +37,7 @@ from tests.factories import (
     analysis,
     claim_all,
     claim_one,
+    claim_some,
     complete,
     keyed_conversation,
     new_conversation,
@@ -597,6 +599,52 @@ async def test_more_than_may_wait_is_refused_and_nothing_of_it_stored(
     await claim_all(database, limit=1)  # one is no longer pending
     await store.accept(new_conversations(1), lane=Lane.LIVE)
     assert await count(database) == 6
+
+
+@pytest.mark.parametrize("long_lane", [0, 10_000])
+async def test_a_position_is_exact_in_a_short_lane_and_a_second_old_in_a_long_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch, long_lane: int
+) -> None:
+    monkeypatch.setattr("store.positions.LONG_LANE", long_lane)
+    store, chance = ConversationStore(database), random.Random(3)
+    queue: dict[Lane, list[str]] = {lane: [] for lane in Lane}
+    for _ in range(12):
+        lane = chance.choice(list(Lane))
+        queue[lane] += await store.accept(new_conversations(chance.randint(1, 9)), lane=lane)
+
+    async def check(store: ConversationStore) -> None:
+        in_order = [*queue[Lane.LIVE], *queue[Lane.BULK]]
+        for id_ in chance.sample(in_order, len(in_order)):
+            found = await store.find(id_)
+            assert found.queue_position == in_order.index(id_) + 1
+
+    await check(store)
+    for lane in Lane:
+        for item in await claim_some(database, limit=3, lanes=[lane]):
+            queue[lane].remove(item.id)
+    monkeypatch.setattr("store.positions._KEPT_SECONDS", -1.0)
+    await check(ConversationStore(database))
+
+
+async def test_positions_cost_less_than_counting_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one in the middle is counted from an end, those beside it from there."""
+    monkeypatch.setattr("store.positions.LONG_LANE", 0)
+    counted: list[int] = []
+    count_between = positions._count
+
+    def count_and_note(*args: Any) -> int:
+        counted.append(count_between(*args))
+        return counted[-1]
+
+    monkeypatch.setattr("store.positions._count", count_and_note)
+    store = ConversationStore(database)
+    ids = await store.accept(new_conversations(400), lane=Lane.BULK)
+    for place in (0, 399, 200, 201, 199, 202):
+        assert (await store.find(ids[place])).queue_position == place + 1
+    assert counted[:2] == [0, 1]
+    assert max(counted[3:]) <= 2
 
 
 async def test_a_key_outlives_completion_but_not_erasure(
