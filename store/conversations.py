@@ -1,6 +1,7 @@
 """Conversations as their senders see them: accept, find, erase, retry."""
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,6 +53,9 @@ an import, but for one write at most."""
 
 MAX_PENDING = 1_000_000
 """Hours of work at any rate: what is handed in beyond that had better wait with its sender."""
+_MUCH_ROOM = 100_000
+"""Several replicas take in less than this within a second."""
+_ROOM_KNOWN_SECONDS = 1.0
 _FULL_RETRY_SECONDS = 30
 
 EVERYBODY = ""
@@ -185,6 +189,8 @@ class ConversationStore:
         self._on_commit = on_commit
         self._positions = QueuePositions()
         self._last_created_at = 0
+        self._room = 0
+        self._room_known_until = 0.0
         self._few = self._grouped(urgent=True)
         self._many = self._grouped(urgent=False)
 
@@ -234,14 +240,22 @@ class ConversationStore:
         self, submissions: Sequence[_Submission], ids: Sequence[str], connection: Connection
     ) -> tuple[int, list[_Answer]]:
         """How many rows were inserted, and what each submission is answered."""
-        room = MAX_PENDING - counted_in(Status.PENDING, connection)
-        rows, answers = self._plan(submissions, ids, _known_keys(connection, submissions), room)
+        known = _known_keys(connection, submissions)
+        rows, answers = self._plan(submissions, ids, known, self._find_room(connection))
+        self._room -= len(rows)
         if rows and _insert(connection, rows) < len(rows):
             raise _IdsTaken
         return len(rows), [
             _key_conflict(answer, submission, connection) if isinstance(answer, _Clash) else answer
             for answer, submission in zip(answers, submissions, strict=True)
         ]
+
+    def _find_room(self, connection: Connection) -> int:
+        """How many more may be pending. As long as that is many, it is counted once a second."""
+        if self._room < _MUCH_ROOM or time.monotonic() > self._room_known_until:
+            self._room = MAX_PENDING - counted_in(Status.PENDING, connection)
+            self._room_known_until = time.monotonic() + _ROOM_KNOWN_SECONDS
+        return self._room
 
     def _plan(
         self,
