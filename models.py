@@ -25,9 +25,10 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    text,
 )
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 """The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
 
 
@@ -90,6 +91,8 @@ conversations = Table(
     Column("leased_until", Micros),
     Column("last_error", Text),
     Column("idempotency_key", String(255)),
+    # The name of the API key that the idempotency key belongs to; empty is everybody.
+    Column("key_owner", Text, nullable=False, server_default=text("''")),
     # SHA-256 over the content that was sent; null without a key.
     Column("body_hash", String(64)),
     CheckConstraint("status in ('pending','processing','completed','failed')", name="conv_status"),
@@ -100,6 +103,7 @@ conversations = Table(
 Index(
     "idx_conv_idempotency_key",
     conversations.c.idempotency_key,
+    conversations.c.key_owner,
     unique=True,
     sqlite_where=conversations.c.idempotency_key.is_not(None),
     postgresql_where=conversations.c.idempotency_key.is_not(None),
@@ -255,10 +259,16 @@ derived_data = Table(
 )
 """One row: which version of `store/derived.py` made all that it keeps."""
 
-completed_counts = Table(
-    "completed_counts",
+status_counts = Table(
+    "status_counts",
     metadata,
+    Column("status", String(10), primary_key=True),
     Column("lane", String(4), primary_key=True),
+    # Several rows are one count, so that connections do not wait for each other. Single ones may
+    # be below zero.
+    Column("part", SmallInteger, primary_key=True, autoincrement=False),
     Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
-"""How many conversations are completed, so that nobody needs to count them."""
+"""How many conversations there are, so that nobody needs to count them. Triggers on `conversations`
+keep it (migration 0005): a migration that makes that table anew has to make them anew as well."""

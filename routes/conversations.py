@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from access import needs
-from errors import InvalidInput
+from errors import Conflict, InvalidInput
 from http_errors import answers
 from models import Lane
 from schemas import (
@@ -28,7 +28,12 @@ from schemas import (
     parse_body,
 )
 from services import services
-from store.conversations import NewConversation, no_such_conversation
+from store.conversations import (
+    EVERYBODY,
+    KeyConflict,
+    NewConversation,
+    no_such_conversation,
+)
 
 router = APIRouter(tags=["conversations"])
 
@@ -82,6 +87,12 @@ def _idempotency_key(request: Request) -> str | None:
         raise InvalidInput(f"Idempotency-Key: {error}") from None
 
 
+def _owner(request: Request) -> str:
+    """Whose idempotency keys those of this request are."""
+    key = request.scope["api_key"]
+    return key.name if key else EVERYBODY
+
+
 async def _read_body(request: Request, shape: type[Body]) -> Body:
     content_type = request.headers.get("content-type", "")
     if content_type != "application/json":
@@ -131,7 +142,9 @@ async def submit_conversation(request: Request) -> Response:
     parts = services(request)
     conversation = await _read_body(request, parts.bodies.conversation)
     key = _idempotency_key(request)
-    (id_,) = await parts.conversations.accept([conversation.to_new(key)], lane=Lane.LIVE)
+    (id_,) = await parts.conversations.accept(
+        [conversation.to_new(key)], lane=Lane.LIVE, owner=_owner(request)
+    )
     parts.wake_worker()
     return Response(
         Accepted(conversation_id=id_).model_dump_json(),
@@ -158,7 +171,12 @@ async def submit_batch(request: Request) -> Response:
     batch = await _read_body(request, parts.bodies.batch)
     if parts.inbound_limits:
         await parts.inbound_limits.rows(request.scope["api_key"], len(batch.conversations))
-    ids = await parts.conversations.accept(await take_apart(batch, give_way), lane=batch.lane)
+    items = await take_apart(batch, give_way)
+    try:
+        ids = await parts.conversations.accept(items, lane=batch.lane, owner=_owner(request))
+    except KeyConflict as conflict:
+        place = f"conversations[{conflict.position}].idempotency_key"
+        raise Conflict(f"{place}: {conflict.details}") from None
     parts.wake_worker(importing=batch.lane is Lane.BULK)
     body = BatchAccepted(accepted=len(ids), conversation_ids=ids)
     return Response(body.model_dump_json(), 202, media_type="application/json")

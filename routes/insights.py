@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from access import needs
+from disconnect import stopped_when_gone
 from exports import FORMATS
 from http_errors import answers
 from schemas import (
@@ -47,7 +48,8 @@ WINDOWS = {
 async def list_insights(request: Request, query: Annotated[InsightQuery, Query()]) -> Response:
     """Insights in a time range, newest first, with the exact total for the whole filter."""
     wanted = query.to_filter()
-    page = await services(request).insights.page(wanted, limit=query.limit, cursor=query.cursor)
+    async with stopped_when_gone(request):
+        page = await services(request).insights.page(wanted, limit=query.limit, cursor=query.cursor)
     return Response(insights_json(page, wanted), media_type=JSON)
 
 
@@ -60,7 +62,8 @@ async def list_insights(request: Request, query: Annotated[InsightQuery, Query()
 async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
     """The same insights counted: by time, by cluster, and all together."""
     interval = Interval[query.interval.upper()]
-    summary = await services(request).summaries.summary(query.to_filter(), interval)
+    async with stopped_when_gone(request):
+        summary = await services(request).summaries.summary(query.to_filter(), interval)
     return Response(summary_json(summary), media_type=JSON)
 
 
@@ -83,7 +86,8 @@ async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Re
     """Every insight of a filter as a file, however many there are."""
     wanted, form = query.to_filter(), FORMATS[query.format]
     batches = services(request).insights.all_of(wanted)
-    first = await anext(batches)  # what is wrong with the database is told before a file begins
+    async with stopped_when_gone(request):
+        first = await anext(batches)  # what is wrong with the database is told before a file begins
 
     async def content() -> AsyncIterator[bytes]:
         yield form.head + form.lines(first)
@@ -105,7 +109,8 @@ async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Re
 async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> TrendsOut:
     """What is rising: clusters whose count in the last window stands out against those before."""
     as_of = query.as_of or datetime.now(UTC)
-    found = await services(request).windows.trends(WINDOWS[query.window], as_of=as_of)
+    async with stopped_when_gone(request):
+        found = await services(request).windows.trends(WINDOWS[query.window], as_of=as_of)
     return TrendsOut(
         as_of=as_of, window=query.window, trends=[TrendOut.of(trend) for trend in found]
     )

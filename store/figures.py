@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, case, func, select
 
 from database import Database
-from models import Lane, Status, completed_counts, conversations, insights, now_micros
+from models import Lane, Status, conversations, insights, now_micros
+from store import counts
 from store.ledger import Usage, usage_in_all, usage_today
 
 MINUTE = 60_000_000
@@ -72,23 +73,8 @@ def _all(connection: Connection) -> Figures:
     )
 
 
-_COUNTED = (
-    select(conversations.c.status, conversations.c.lane, func.count())
-    .where(conversations.c.status.in_([each.value for each in Status if each != Status.COMPLETED]))
-    .group_by(conversations.c.status, conversations.c.lane)
-)
-"""By an index. The completed ones, which grow for ever, are kept counted."""
-
-_COMPLETED = select(completed_counts.c.lane, completed_counts.c["count"])
-
-
 def _queue(connection: Connection) -> QueueFigures:
-    counts = {(status, lane): 0 for status in Status for lane in Lane}
-    for status, lane, count in connection.execute(_COUNTED).all():
-        counts[Status(status), Lane(lane)] = count
-    for lane, count in connection.execute(_COMPLETED).all():
-        counts[Status.COMPLETED, Lane(lane)] = count
-    return QueueFigures(counts, _oldest_pending(connection))
+    return QueueFigures(counts.counted(connection), _oldest_pending(connection))
 
 
 def _completions(connection: Connection) -> Completions:
@@ -106,11 +92,17 @@ def _completed_per_second(connection: Connection) -> float:
     return count / max(1.0, (now - since) / 1e6) if count else 0.0
 
 
-_OLDEST = select(func.min(conversations.c.created_at)).where(
-    conversations.c.status == Status.PENDING
+_OLDEST = select(
+    *(
+        select(func.min(conversations.c.created_at))
+        .where(conversations.c.status == Status.PENDING, conversations.c.lane == lane.value)
+        .scalar_subquery()
+        for lane in Lane
+    )
 )
+"""Of each lane: the index has the lane before the time."""
 
 
 def _oldest_pending(connection: Connection) -> float | None:
-    since = connection.scalar(_OLDEST)
-    return None if since is None else max(0.0, (now_micros() - since) / 1e6)
+    since = [moment for moment in connection.execute(_OLDEST).one() if moment is not None]
+    return max(0.0, (now_micros() - min(since)) / 1e6) if since else None

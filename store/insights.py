@@ -20,7 +20,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from database import Database
+from database import LONG_READ_SECONDS, Database
 from models import from_micros, insight_clusters, insights
 from store import counting, cursors, matches, search
 from store.filters import InsightFilter, Sentiment, Shape, conditions
@@ -72,7 +72,8 @@ class InsightStore:
         nothing repeat or be skipped. Raises InvalidInput for a cursor that is none of ours.
         """
         position = None if cursor is None else cursors.decode(cursor)
-        return await self._database.read(partial(self._page, wanted, limit, position))
+        page = partial(self._page, wanted, limit, position)
+        return await self._database.read(page, costly=counting.is_costly(wanted))
 
     def _page(
         self,
@@ -115,7 +116,11 @@ class InsightStore:
         """
         position = None
         while True:
-            rows = await self._database.read(partial(self._rows_of_export, wanted, position))
+            rows = await self._database.read(
+                partial(self._rows_of_export, wanted, position),
+                costly=True,
+                seconds=LONG_READ_SECONDS,
+            )
             yield [_to_insight(row) for row in rows]
             if len(rows) < ROWS_OF_EXPORT:
                 return

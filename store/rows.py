@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class InsightRow(NamedTuple):
-    """`timestamp` is in microseconds; `lane` is its conversation's."""
+    """`timestamp` is in microseconds."""
 
     id: int
     timestamp: int
@@ -15,7 +15,6 @@ class InsightRow(NamedTuple):
     sentiment_score: float
     confidence: float
     clusters: Sequence[str]
-    lane: str
 
 
 def read_notes(stored: str | None) -> Mapping[str, Any]:

@@ -359,7 +359,6 @@ def _add_insights(
             sentiment_score=outcome.analysis.sentiment_score,
             confidence=outcome.analysis.confidence,
             clusters=outcome.analysis.clusters,
-            lane=claimed.lane.value,
         )
         for claimed, outcome in completed.items()
     ]

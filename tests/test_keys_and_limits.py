@@ -54,6 +54,37 @@ class Clock:
         return self.now
 
 
+async def test_an_idempotency_key_belongs_to_the_api_key_that_sent_it(start_app: StartApp) -> None:
+    async with start_app(api_keys=API_KEYS, worker_enabled=False) as running:
+
+        async def post(scope: str, text: str) -> httpx.Response:
+            headers = {"Authorization": f"Bearer {KEYS[scope]}", "Idempotency-Key": "order-7"}
+            return await running.client.post(CONVERSATIONS, json={"text": text}, headers=headers)
+
+        async def post_batch(scope: str, text: str) -> httpx.Response:
+            return await running.client.post(
+                f"{CONVERSATIONS}/batch",
+                json={"conversations": [{"text": text, "idempotency_key": "order-7"}]},
+                headers={"X-API-Key": KEYS[scope]},
+            )
+
+        mine, theirs = await post("write", "where is it"), await post("admin", "all is well")
+        assert (mine.status_code, theirs.status_code) == (202, 202)
+        mine_id, their_id = (answer.json()["conversation_id"] for answer in (mine, theirs))
+        assert mine_id != their_id
+        assert (await post("write", "where is it")).json()["conversation_id"] == mine_id
+        for scope, text, id_ in (
+            ("write", "where is it", mine_id),
+            ("admin", "all is well", their_id),
+        ):
+            answer = await post_batch(scope, text)
+            assert answer.json()["conversation_ids"] == [id_]
+        assert_error(await post("write", "all is well"), 409, "conflict", "different text")
+        place = "conversations[0].idempotency_key: "
+        for scope, text in (("write", "all is well"), ("admin", "where is it")):
+            assert_error(await post_batch(scope, text), 409, "conflict", place)
+
+
 # --- API keys -------------------------------------------------------------------------------------
 
 
