@@ -16,7 +16,6 @@ from schemas import (
     Accepted,
     BatchAccepted,
     BatchIn,
-    Body,
     ConversationIn,
     ConversationOut,
     FailedOut,
@@ -80,13 +79,13 @@ def _idempotency_key(request: Request) -> str | None:
         raise InvalidInput(f"Idempotency-Key: {error}") from None
 
 
-async def _read_body(request: Request, shape: type[Body]) -> Body:
+async def _read_body(request: Request) -> bytes:
     content_type = request.headers.get("content-type", "")
     if content_type != "application/json":
         content_type = content_type.partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
         raise InvalidInput("The Content-Type must be application/json.")
-    return parse_body(shape, await request.body())
+    return await request.body()
 
 
 async def take_apart(
@@ -121,9 +120,11 @@ async def take_apart(
 async def submit_conversation(request: Request) -> Response:
     """Queue a conversation for analysis. A 202 means that it is on disk."""
     parts = services(request)
-    conversation = await _read_body(request, parts.bodies.conversation)
-    key = _idempotency_key(request)
-    (id_,) = await parts.conversations.accept([conversation.to_new(key)], lane=Lane.LIVE)
+    body = await _read_body(request)
+    async with parts.budget_of(body).hold(len(body)):
+        conversation = parse_body(parts.bodies.conversation, body)
+        key = _idempotency_key(request)
+        (id_,) = await parts.conversations.accept([conversation.to_new(key)], lane=Lane.LIVE)
     parts.wake_worker()
     return Response(
         Accepted(conversation_id=id_).model_dump_json(),
@@ -144,13 +145,14 @@ async def submit_batch(request: Request) -> Response:
     """Queue up to 1,000 conversations, all or none."""
     parts = services(request)
     give_way = parts.database.give_way
-    await request.body()
-    await give_way()  # before what takes long: reading the JSON cannot be interrupted
-    batch = await _read_body(request, parts.bodies.batch)
-    ids = await parts.conversations.accept(await take_apart(batch, give_way), lane=batch.lane)
+    body = await _read_body(request)
+    async with parts.budget_of(body).hold(len(body)):
+        await give_way()  # before what takes long: reading the JSON cannot be interrupted
+        batch = parse_body(parts.bodies.batch, body)
+        ids = await parts.conversations.accept(await take_apart(batch, give_way), lane=batch.lane)
     parts.wake_worker(importing=batch.lane is Lane.BULK)
-    body = BatchAccepted(accepted=len(ids), conversation_ids=ids)
-    return Response(body.model_dump_json(), 202, media_type="application/json")
+    answer = BatchAccepted(accepted=len(ids), conversation_ids=ids)
+    return Response(answer.model_dump_json(), 202, media_type="application/json")
 
 
 @router.post(f"{PATH}/retry", status_code=202, responses=answers("unavailable"))
