@@ -42,7 +42,7 @@ class Limits:
     bodies_bytes: int = 64_000_000
     write_bytes: int = 256_000
     write_seconds: float = 15.0
-    answers_bytes: int = 48_000_000
+    answers_bytes: int = 32_000_000
     patience_seconds: float = 1.0
     linger_seconds: float = 2.0
     sweep_seconds: float = 0.5

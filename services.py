@@ -58,8 +58,8 @@ class Services:
     housekeeper: Housekeeper | None
     redis: "Redis | None"
     large_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
-    small_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(1_000_000))
-    large_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(3_000_000))
+    small_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(500_000))
+    large_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(2_100_000))
 
     def budget_of(self, body: bytes) -> ByteBudget:
         return self.small_bodies if len(body) <= SMALL_BODY else self.large_bodies

@@ -95,7 +95,7 @@ async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Re
     first = await next_lines()  # what is wrong with the database is told before a file begins
 
     async def content() -> AsyncIterator[bytes]:
-        lines = form.head + (first or b"")
+        lines: bytes | None = form.head + (first or b"")
         while lines is not None:
             yield lines
             lines = await next_lines()
