@@ -500,16 +500,23 @@ class FailedOut(BaseModel):
     conversations: list[ConversationCore]
     metadata: FailedMetadata
 
-    @classmethod
-    def of(cls, page: FailedPage) -> "FailedOut":
-        return cls(
-            conversations=[ConversationCore(**_core(found)) for found in page.conversations],
-            metadata=FailedMetadata(
-                total_count=page.total_count,
-                returned_count=len(page.conversations),
-                next_cursor=page.next_cursor,
-            ),
-        )
+
+def failed_json(page: FailedPage) -> bytes:
+    """A `FailedOut`."""
+    items = b",".join(
+        [_with_raw_data(ConversationCore(**_core(found)), found) for found in page.conversations]
+    )
+    metadata = FailedMetadata(
+        total_count=page.total_count,
+        returned_count=len(page.conversations),
+        next_cursor=page.next_cursor,
+    )
+    return b'{"conversations":[%b],"metadata":%b}' % (items, metadata.model_dump_json().encode())
+
+
+def _with_raw_data(shape: ConversationCore, found: StoredConversation) -> bytes:
+    content = shape.model_dump_json(exclude={"raw_data"}).encode()
+    return b'%b,"raw_data":%b}' % (content[:-1], (found.raw_data or "null").encode())
 
 
 def _core(found: StoredConversation) -> dict[str, Any]:
@@ -523,7 +530,7 @@ def _core(found: StoredConversation) -> dict[str, Any]:
         "created_at": found.created_at,
         "attempts": found.attempts,
         "last_error": found.last_error,
-        "raw_data": found.raw_data,
+        "raw_data": None,  # see `_with_raw_data`
     }
 
 
@@ -545,6 +552,11 @@ class ConversationOut(ConversationCore):
                 grok_analysis=GrokAnalysis(**analysis_item(found.insight))
             )
         return cls(**_core(found), queue=queue, insight=insight)
+
+
+def conversation_json(found: StoredConversation, *, per_second: float) -> bytes:
+    """A `ConversationOut`."""
+    return _with_raw_data(ConversationOut.of(found, per_second=per_second), found)
 
 
 class ErrorOut(BaseModel):

@@ -22,6 +22,8 @@ from schemas import (
     FailedQuery,
     Retried,
     check_idempotency_key,
+    conversation_json,
+    failed_json,
     parse_body,
 )
 from services import services
@@ -177,22 +179,34 @@ async def retry_conversation(request: Request, conversation_id: ConversationId) 
     return Accepted(conversation_id=conversation_id)
 
 
-@router.get(f"{PATH}/failed", responses=answers("invalid_schema", "unavailable"))
-async def list_failed(request: Request, query: Annotated[FailedQuery, Query()]) -> FailedOut:
+@router.get(
+    f"{PATH}/failed",
+    response_model=FailedOut,
+    responses=answers("invalid_schema", "unavailable"),
+)
+async def list_failed(request: Request, query: Annotated[FailedQuery, Query()]) -> Response:
     """Conversations that failed and why, those accepted last first."""
-    conversations = services(request).conversations
-    return FailedOut.of(await conversations.failed(limit=query.limit, cursor=query.cursor))
+    parts = services(request)
+    async with parts.large_reads:
+        page = await parts.conversations.failed(limit=query.limit, cursor=query.cursor)
+        await parts.database.give_way()
+        return Response(failed_json(page), media_type="application/json")
 
 
-@router.get(f"{PATH}/{{conversation_id}}", responses=answers("not_found", "unavailable"))
-async def get_conversation(request: Request, conversation_id: ConversationId) -> ConversationOut:
+@router.get(
+    f"{PATH}/{{conversation_id}}",
+    response_model=ConversationOut,
+    responses=answers("not_found", "unavailable"),
+)
+async def get_conversation(request: Request, conversation_id: ConversationId) -> Response:
     """One conversation, how far it is, and its insight."""
     parts = services(request)
     found = await parts.conversations.find(conversation_id)
     per_second = 0.0
     if found.queue_position is not None and not parts.caller.wait_left():
         per_second = await parts.figures.completed_per_second()
-    return ConversationOut.of(found, per_second=per_second)
+    content = conversation_json(found, per_second=per_second)
+    return Response(content, media_type="application/json")
 
 
 @router.delete(

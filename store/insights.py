@@ -26,7 +26,7 @@ from models import from_micros, insight_clusters, insights
 from store import counting, cursors, matches, search
 from store.filters import InsightFilter, Sentiment, Shape, conditions
 from store.matches import MatchCounter
-from store.rows import read_notes
+from store.rows import BYTES_OF_PAGE, read_notes
 
 __all__ = ["InsightFilter", "InsightPage", "InsightStore", "ListedInsight", "Sentiment"]
 
@@ -34,7 +34,6 @@ ROWS_AT_A_TIME = 128
 """What one statement gives at most: texts that are as long as they may be are 5 MB then."""
 
 ROWS_OF_EXPORT = 500
-BYTES_OF_PAGE = 2_000_000
 BYTES_OF_EXPORT = 250_000
 BYTES_OF_EVENTS = 125_000
 _ROW_BYTES = 220
