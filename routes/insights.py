@@ -89,6 +89,7 @@ async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Re
     async def next_lines() -> bytes | None:
         """None at the end. Meanwhile nothing is held but the bytes that go out."""
         async with parts.large_reads:
+            await parts.database.give_way()
             batch = await anext(batches, None)
             return None if batch is None else form.lines(batch)
 

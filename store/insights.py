@@ -34,7 +34,7 @@ ROWS_AT_A_TIME = 128
 """What one statement gives at most: texts that are as long as they may be are 5 MB then."""
 
 ROWS_OF_EXPORT = 500
-BYTES_OF_EXPORT = 250_000
+BYTES_OF_EXPORT = 64_000
 BYTES_OF_EVENTS = 125_000
 _ROW_BYTES = 220
 """An insight's JSON without its values."""
