@@ -27,7 +27,8 @@ demo: $(PROD)  ## show the whole service at work; ARGS goes to demo.py
 	$(BIN)/python demo.py $(ARGS)
 
 run: $(PROD)  ## start the API; HOST and PORT say where
-	$(BIN)/uvicorn main:app --host $(HOST) --port $(PORT) --no-access-log --ws none
+	$(BIN)/uvicorn main:app --host $(HOST) --port $(PORT) \
+		--http connection_guard:GuardedProtocol --no-access-log --ws none
 
 test: $(DEV) browser  ## run all tests; ARGS goes to pytest
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)

@@ -6,7 +6,7 @@
     ├── Forbidden        a valid API key without the needed scope
     ├── NotFound
     ├── Conflict         clashes with what is stored
-    ├── RequestTimeout   the request did not come in time
+    ├── RequestTimeout   the request came too slowly
     ├── TooLarge         the request body is over the limit
     ├── HeadersTooLarge  the request's head is over the limit
     ├── RateLimited      too many requests; carries when to come back

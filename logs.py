@@ -5,6 +5,7 @@ An event has a stable name and fields. Texts of tweets appear at debug level onl
 
 import logging
 import logging.config
+import re
 import sys
 from contextlib import suppress
 from typing import Any
@@ -64,7 +65,19 @@ def set_up_logs(*, level: str, format: str) -> None:
 
 def _render_json(_logger: Any, _method: str, event: Any) -> str:
     # Three times as fast as the standard library's, and a busy service logs each request.
-    return to_json(event, fallback=repr).decode()
+    line = to_json(event, fallback=repr).decode()
+    return line if line.isprintable() else _UNPRINTABLE.sub(_escaped, line)
+
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """As JSON has it, where it is what a terminal may take for a command, such as U+202E."""
+    character = found[0]
+    if character.isprintable():
+        return character
+    return re.sub("....", r"\\u\g<0>", character.encode("utf-16-be").hex())
 
 
 def _render_console(_logger: Any, _method: str, event: Any) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -45,6 +45,7 @@ MAX_RAW_DATA_LEVELS = 64
 MAX_IDEMPOTENCY_KEY = 255
 MAX_AUTHOR_LENGTH = 500
 MAX_SEARCH_LENGTH = 1000
+_ITEMS_OF_PIECE = 50
 
 
 # --- times ----------------------------------------------------------------------------------------
@@ -352,20 +353,21 @@ def insight_item(insight: ListedInsight) -> dict[str, Any]:
     }
 
 
-def insights_json(page: InsightPage, asked: InsightFilter) -> bytes:
-    """An `InsightsOut`."""
-    return to_json(
-        {
-            "insights": [insight_item(insight) for insight in page.insights],
-            "metadata": {
-                "total_count": page.total_count,
-                "returned_count": len(page.insights),
-                "start_time": asked.start_time,
-                "end_time": asked.end_time,
-                "next_cursor": page.next_cursor,
-            },
-        }
-    )
+def insights_json(page: InsightPage, asked: InsightFilter) -> Iterator[bytes]:
+    """An `InsightsOut` in pieces, so that others have their turn between them."""
+    before = b'{"insights":['
+    for start in range(0, len(page.insights), _ITEMS_OF_PIECE):
+        some = page.insights[start : start + _ITEMS_OF_PIECE]
+        yield before + to_json([insight_item(insight) for insight in some])[1:-1]
+        before = b","
+    metadata = {
+        "total_count": page.total_count,
+        "returned_count": len(page.insights),
+        "start_time": asked.start_time,
+        "end_time": asked.end_time,
+        "next_cursor": page.next_cursor,
+    }
+    yield (b"" if page.insights else before) + b'],"metadata":' + to_json(metadata) + b"}"
 
 
 class Counts(BaseModel):
@@ -508,16 +510,23 @@ class FailedOut(BaseModel):
     conversations: list[ConversationCore]
     metadata: FailedMetadata
 
-    @classmethod
-    def of(cls, page: FailedPage) -> "FailedOut":
-        return cls(
-            conversations=[ConversationCore(**_core(found)) for found in page.conversations],
-            metadata=FailedMetadata(
-                total_count=page.total_count,
-                returned_count=len(page.conversations),
-                next_cursor=page.next_cursor,
-            ),
-        )
+
+def failed_json(page: FailedPage) -> bytes:
+    """A `FailedOut`."""
+    items = b",".join(
+        [_with_raw_data(ConversationCore(**_core(found)), found) for found in page.conversations]
+    )
+    metadata = FailedMetadata(
+        total_count=page.total_count,
+        returned_count=len(page.conversations),
+        next_cursor=page.next_cursor,
+    )
+    return b'{"conversations":[%b],"metadata":%b}' % (items, metadata.model_dump_json().encode())
+
+
+def _with_raw_data(shape: ConversationCore, found: StoredConversation) -> bytes:
+    content = shape.model_dump_json(exclude={"raw_data"}).encode()
+    return b'%b,"raw_data":%b}' % (content[:-1], (found.raw_data or "null").encode())
 
 
 def _core(found: StoredConversation) -> dict[str, Any]:
@@ -531,7 +540,7 @@ def _core(found: StoredConversation) -> dict[str, Any]:
         "created_at": found.created_at,
         "attempts": found.attempts,
         "last_error": found.last_error,
-        "raw_data": found.raw_data,
+        "raw_data": None,  # see `_with_raw_data`
     }
 
 
@@ -553,6 +562,11 @@ class ConversationOut(ConversationCore):
                 grok_analysis=GrokAnalysis(**analysis_item(found.insight))
             )
         return cls(**_core(found), queue=queue, insight=insight)
+
+
+def conversation_json(found: StoredConversation, *, per_second: float) -> bytes:
+    """A `ConversationOut`."""
+    return _with_raw_data(ConversationOut.of(found, per_second=per_second), found)
 
 
 class ErrorOut(BaseModel):

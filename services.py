@@ -1,6 +1,7 @@
 """The parts of a running service, as handlers reach them. `main.py` puts them together."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -8,6 +9,7 @@ from starlette.requests import Request
 from analysis import Analyser
 from api_keys import ApiKeys
 from batch_processor import Worker
+from byte_budget import ByteBudget
 from calling import Caller
 from config import Settings
 from database import Database
@@ -27,10 +29,16 @@ from stream import InsightStream
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+SMALL_BODY = 65_536
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`worker` and `housekeeper` are None in a replica that only serves the API."""
+    """`worker` and `housekeeper` are None in a replica that only serves the API.
+
+    `large_reads` bounds how many pages are made at once. The budgets bound the bodies that are
+    read and stored at once, in bytes of JSON: it takes up to 30 times as much when it is parsed.
+    """
 
     settings: Settings
     bodies: Bodies
@@ -51,6 +59,12 @@ class Services:
     housekeeper: Housekeeper | None
     inbound_limits: InboundLimits | None
     redis: "Redis | None"
+    large_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    small_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(500_000))
+    large_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(2_100_000))
+
+    def budget_of(self, body: bytes) -> ByteBudget:
+        return self.small_bodies if len(body) <= SMALL_BODY else self.large_bodies
 
     def wake_worker(self, *, importing: bool = False) -> None:
         """Something may wait for the worker; with `importing`, something that can wait."""

@@ -18,13 +18,14 @@ from schemas import (
     Accepted,
     BatchAccepted,
     BatchIn,
-    Body,
     ConversationIn,
     ConversationOut,
     FailedOut,
     FailedQuery,
     Retried,
     check_idempotency_key,
+    conversation_json,
+    failed_json,
     parse_body,
 )
 from services import services
@@ -93,13 +94,13 @@ def _owner(request: Request) -> str:
     return key.name if key else EVERYBODY
 
 
-async def _read_body(request: Request, shape: type[Body]) -> Body:
+async def _read_body(request: Request) -> bytes:
     content_type = request.headers.get("content-type", "")
     if content_type != "application/json":
         content_type = content_type.partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
         raise InvalidInput("The Content-Type must be application/json.")
-    return parse_body(shape, await request.body())
+    return await request.body()
 
 
 def _root_path(request: Request) -> str:
@@ -140,11 +141,13 @@ async def take_apart(
 async def submit_conversation(request: Request) -> Response:
     """Queue a conversation for analysis. A 202 means that it is on disk."""
     parts = services(request)
-    conversation = await _read_body(request, parts.bodies.conversation)
-    key = _idempotency_key(request)
-    (id_,) = await parts.conversations.accept(
-        [conversation.to_new(key)], lane=Lane.LIVE, owner=_owner(request)
-    )
+    body = await _read_body(request)
+    async with parts.budget_of(body).hold(len(body)):
+        conversation = parse_body(parts.bodies.conversation, body)
+        key = _idempotency_key(request)
+        (id_,) = await parts.conversations.accept(
+            [conversation.to_new(key)], lane=Lane.LIVE, owner=_owner(request)
+        )
     parts.wake_worker()
     return Response(
         Accepted(conversation_id=id_).model_dump_json(),
@@ -166,20 +169,21 @@ async def submit_batch(request: Request) -> Response:
     """Queue up to 1,000 conversations, all or none."""
     parts = services(request)
     give_way = parts.database.give_way
-    await request.body()
-    await give_way()  # before what takes long: reading the JSON cannot be interrupted
-    batch = await _read_body(request, parts.bodies.batch)
-    if parts.inbound_limits:
-        await parts.inbound_limits.rows(request.scope["api_key"], len(batch.conversations))
-    items = await take_apart(batch, give_way)
-    try:
-        ids = await parts.conversations.accept(items, lane=batch.lane, owner=_owner(request))
-    except KeyConflict as conflict:
-        place = f"conversations[{conflict.position}].idempotency_key"
-        raise Conflict(f"{place}: {conflict.details}") from None
+    body = await _read_body(request)
+    async with parts.budget_of(body).hold(len(body)):
+        await give_way()  # before what takes long: reading the JSON cannot be interrupted
+        batch = parse_body(parts.bodies.batch, body)
+        if parts.inbound_limits:
+            await parts.inbound_limits.rows(request.scope["api_key"], len(batch.conversations))
+        items = await take_apart(batch, give_way)
+        try:
+            ids = await parts.conversations.accept(items, lane=batch.lane, owner=_owner(request))
+        except KeyConflict as conflict:
+            place = f"conversations[{conflict.position}].idempotency_key"
+            raise Conflict(f"{place}: {conflict.details}") from None
     parts.wake_worker(importing=batch.lane is Lane.BULK)
-    body = BatchAccepted(accepted=len(ids), conversation_ids=ids)
-    return Response(body.model_dump_json(), 202, media_type="application/json")
+    answer = BatchAccepted(accepted=len(ids), conversation_ids=ids)
+    return Response(answer.model_dump_json(), 202, media_type="application/json")
 
 
 @router.post(f"{PATH}/retry", status_code=202, responses=answers("unavailable"))
@@ -206,24 +210,36 @@ async def retry_conversation(request: Request, conversation_id: ConversationId) 
     return Accepted(conversation_id=conversation_id)
 
 
-@router.get(f"{PATH}/failed", responses=answers("invalid_schema", "unavailable"))
+@router.get(
+    f"{PATH}/failed",
+    response_model=FailedOut,
+    responses=answers("invalid_schema", "unavailable"),
+)
 @needs("read")
-async def list_failed(request: Request, query: Annotated[FailedQuery, Query()]) -> FailedOut:
+async def list_failed(request: Request, query: Annotated[FailedQuery, Query()]) -> Response:
     """Conversations that failed and why, those accepted last first."""
-    conversations = services(request).conversations
-    return FailedOut.of(await conversations.failed(limit=query.limit, cursor=query.cursor))
+    parts = services(request)
+    async with parts.large_reads:
+        page = await parts.conversations.failed(limit=query.limit, cursor=query.cursor)
+        await parts.database.give_way()
+        return Response(failed_json(page), media_type="application/json")
 
 
-@router.get(f"{PATH}/{{conversation_id}}", responses=answers("not_found", "unavailable"))
+@router.get(
+    f"{PATH}/{{conversation_id}}",
+    response_model=ConversationOut,
+    responses=answers("not_found", "unavailable"),
+)
 @needs("read")
-async def get_conversation(request: Request, conversation_id: ConversationId) -> ConversationOut:
+async def get_conversation(request: Request, conversation_id: ConversationId) -> Response:
     """One conversation, how far it is, and its insight."""
     parts = services(request)
     found = await parts.conversations.find(conversation_id)
     per_second = 0.0
     if found.queue_position is not None and not parts.caller.wait_left():
         per_second = await parts.figures.completed_per_second()
-    return ConversationOut.of(found, per_second=per_second)
+    content = conversation_json(found, per_second=per_second)
+    return Response(content, media_type="application/json")
 
 
 @router.delete(

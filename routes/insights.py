@@ -47,10 +47,15 @@ WINDOWS = {
 @needs("read")
 async def list_insights(request: Request, query: Annotated[InsightQuery, Query()]) -> Response:
     """Insights in a time range, newest first, with the exact total for the whole filter."""
-    wanted = query.to_filter()
-    async with stopped_when_gone(request):
-        page = await services(request).insights.page(wanted, limit=query.limit, cursor=query.cursor)
-    return Response(insights_json(page, wanted), media_type=JSON)
+    wanted, parts = query.to_filter(), services(request)
+    async with stopped_when_gone(request), parts.large_reads:
+        page = await parts.insights.page(wanted, limit=query.limit, cursor=query.cursor)
+        pieces = []
+        for piece in insights_json(page, wanted):
+            pieces.append(piece)
+            await parts.database.give_way()
+        del page
+        return Response(b"".join(pieces), media_type=JSON)
 
 
 @router.get(
@@ -84,15 +89,24 @@ async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -
 @needs("read")
 async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
     """Every insight of a filter as a file, however many there are."""
-    wanted, form = query.to_filter(), FORMATS[query.format]
-    batches = services(request).insights.all_of(wanted)
+    wanted, form, parts = query.to_filter(), FORMATS[query.format], services(request)
+    batches = parts.insights.all_of(wanted)
+
+    async def next_lines() -> bytes | None:
+        """None at the end. Meanwhile nothing is held but the bytes that go out."""
+        async with parts.large_reads:
+            await parts.database.give_way()
+            batch = await anext(batches, None)
+            return None if batch is None else form.lines(batch)
+
     async with stopped_when_gone(request):
-        first = await anext(batches)  # what is wrong with the database is told before a file begins
+        first = await next_lines()  # what is wrong with the database is told before a file begins
 
     async def content() -> AsyncIterator[bytes]:
-        yield form.head + form.lines(first)
-        async for batch in batches:
-            yield form.lines(batch)
+        lines: bytes | None = form.head + (first or b"")
+        while lines is not None:
+            yield lines
+            lines = await next_lines()
 
     times = (wanted.start_time, wanted.end_time)
     start, end = (re.sub("[-:]", "", format_time(each.replace(microsecond=0))) for each in times)

@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
+from pydantic_core import to_json
 from sqlalchemy import (
     Connection,
     Row,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
+    func,
     null,
     select,
     tuple_,
@@ -41,7 +43,7 @@ from store.erasure import ErasureStore
 from store.ids import Ids, RunningIds
 from store.many import SqliteInsert
 from store.positions import QueuePositions
-from store.rows import read_notes
+from store.rows import BYTES_OF_PAGE, how_many_fit, read_notes
 
 _ROWS_PER_COMMIT = 500
 _RETRIED_AT_ONCE = 1000
@@ -97,7 +99,8 @@ class StoredInsight:
 
 @dataclass(frozen=True, slots=True)
 class StoredConversation:
-    """`queue_position` counts from 1, and is None unless pending."""
+    """`queue_position` counts from 1, and is None unless pending. `raw_data` is JSON, since it
+    would take up to 30 times as much memory as what it stands for."""
 
     id: str
     status: Status
@@ -108,14 +111,15 @@ class StoredConversation:
     created_at: datetime
     attempts: int
     last_error: str | None
-    raw_data: dict[str, Any] | None
+    raw_data: str | None
     queue_position: int | None
     insight: StoredInsight | None
 
 
 @dataclass(frozen=True, slots=True)
 class FailedPage:
-    """`total_count` is of all that failed; `next_cursor` is None on the last page."""
+    """`total_count` is of all that failed; `next_cursor` is None on the last page. A page may be
+    shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON."""
 
     conversations: Sequence[StoredConversation]
     total_count: int
@@ -341,20 +345,9 @@ class ConversationStore:
 
         Raises InvalidInput for a cursor that is none of ours.
         """
-        page = _failed_statement(limit + 1, cursor)  # one more tells whether there is a next page
-        rows, total = await self._database.read(
-            lambda connection: (
-                connection.execute(page).all(),
-                counted_in(Status.FAILED, connection),
-            )
-        )
-        more = len(rows) > limit
-        rows = rows[:limit]
-        return FailedPage(
-            conversations=[_to_conversation(row) for row in rows],
-            total_count=total,
-            next_cursor=cursors.encode(*_position(rows[-1])) if more else None,
-        )
+        # One more tells whether there is a next page.
+        keys = _failed_statement(limit + 1, cursor)
+        return await self._database.read(partial(_failed, keys, limit))
 
     async def erase(self, conversation_id: str) -> None:
         """Remove the conversation and its insight, and overwrite what the files hold of them.
@@ -497,9 +490,16 @@ def no_such_conversation(conversation_id: str) -> NotFound:
     return NotFound(f"There is no conversation {conversation_id!r}.")
 
 
+_RAW_DATA = cast(conversations.c.raw_data, Text)
+_SHOWN = (
+    *(column for column in conversations.c if column.name != "raw_data"),
+    _RAW_DATA.label("raw_data"),
+)
+
+
 _FIND = (
     select(
-        conversations,
+        *_SHOWN,
         insights.c.id.label("insight_id"),
         insights.c.sentiment_score,
         insights.c.clusters,
@@ -512,9 +512,23 @@ _FIND = (
 )
 
 
+def _failed(keys: Select[*tuple[Any, ...]], limit: int, connection: Connection) -> FailedPage:
+    found = connection.execute(keys).all()
+    count = how_many_fit((row.size for row in found[:limit]), BYTES_OF_PAGE)
+    ids = [row.id for row in found[:count]]
+    rows = connection.execute(_FAILED, {"ids": ids}).all() if ids else []
+    sizes = (len(to_json((row.text, row.last_error))) + len(row.raw_data or "") for row in rows)
+    rows = rows[: how_many_fit(sizes, BYTES_OF_PAGE)]
+    return FailedPage(
+        conversations=[_to_conversation(row) for row in rows],
+        total_count=counted_in(Status.FAILED, connection),
+        next_cursor=cursors.encode(*_position(rows[-1])) if len(rows) < len(found) else None,
+    )
+
+
 def _failed_statement(limit: int, cursor: str | None) -> Select[*tuple[Any, ...]]:
     """The newest of each lane, by the index that has the lane before the time, and of both of them
-    the newest."""
+    the newest: their ids, and how long they are."""
     columns = conversations.c
     newest = []
     for lane in Lane:
@@ -527,8 +541,9 @@ def _failed_statement(limit: int, cursor: str | None) -> Select[*tuple[Any, ...]
             of_lane = of_lane.where(tuple_(columns.created_at, columns.id) < before)
         newest.append(of_lane.order_by(*_NEWEST_FIRST).limit(limit).subquery())
     ids = union_all(*(select(part.c.id) for part in newest))
+    size = func.length(columns.text) + func.coalesce(func.length(_RAW_DATA), 0)
     return (
-        select(conversations, null().label("insight_id"))
+        select(columns.id, size.label("size"))
         .where(columns.id.in_(ids))
         .order_by(*_NEWEST_FIRST)
         .limit(limit)
@@ -536,6 +551,12 @@ def _failed_statement(limit: int, cursor: str | None) -> Select[*tuple[Any, ...]
 
 
 _NEWEST_FIRST = (conversations.c.created_at.desc(), conversations.c.id.desc())
+
+_FAILED = (
+    select(*_SHOWN, null().label("insight_id"))
+    .where(conversations.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(*_NEWEST_FIRST)
+)
 
 
 def _position(row: Row[*tuple[Any, ...]]) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import hashlib
 import random
 from typing import Any
 
+import httpx
 import pytest
 
 from errors import RateLimited
