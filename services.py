@@ -1,6 +1,6 @@
 """The parts of a running service, as handlers reach them. `main.py` puts them together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -13,6 +13,7 @@ from config import Settings
 from database import Database
 from housekeeping import Housekeeper
 from inbound_limits import InboundLimits
+from kept import Kept
 from metrics import Metrics
 from schemas import Bodies
 from store.conversations import ConversationStore
@@ -51,6 +52,9 @@ class Services:
     housekeeper: Housekeeper | None
     inbound_limits: InboundLimits | None
     redis: "Redis | None"
+    database_check: Kept[str] = field(default_factory=Kept)
+    worker_check: Kept[str] = field(default_factory=Kept)
+    metrics_text: Kept[bytes] = field(default_factory=Kept)
 
     def wake_worker(self, *, importing: bool = False) -> None:
         """Something may wait for the worker; with `importing`, something that can wait."""
