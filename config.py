@@ -1,10 +1,18 @@
 """Settings: every environment variable, read once, checked, frozen. Nobody else reads them."""
 
 import re
+from ipaddress import IPv4Address
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    IPvAnyAddress,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -51,6 +59,19 @@ def _parse_api_keys(value: Any) -> Any:
     return tuple(keys)
 
 
+def _parse_hosts(value: Any) -> Any:
+    """Names and addresses as they stand in `Host`, in lower case, IPv6 without brackets."""
+    hosts = _split_commas(value)
+    if isinstance(value, str):
+        hosts = tuple(host.lower().removesuffix(".").strip("[]") for host in hosts)
+        for host in hosts:
+            if not re.fullmatch(r"[a-z0-9_.-]+|[0-9a-f:.]+", host):
+                raise ValueError(
+                    f"{host!r} is not the name of a host: no scheme, port, path or wildcard"
+                )
+    return hosts
+
+
 class Settings(BaseSettings):
     """Durations are seconds; None means "not set". README.md explains each setting to its users."""
 
@@ -89,6 +110,8 @@ class Settings(BaseSettings):
     retention_days: float | None = Field(None, gt=0, le=365_000)
     max_text_length: int = Field(10_000, ge=1)
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1)
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = ()
+    bind: IPvAnyAddress = IPv4Address("0.0.0.0")  # noqa: S104  # compose's, which publishes there
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_api_keys)] = Field(
         (), repr=False
     )

@@ -31,7 +31,7 @@ from http_errors import add_error_handlers
 from inbound_limits import InboundLimits
 from logs import set_up_logs
 from metrics import Metrics
-from middleware import Admission, BodyLimit, OpenRequests, RequestLog, RouteFinder
+from middleware import Admission, BodyLimit, OpenRequests, RequestLog, RouteFinder, WebCheck
 from openapi import describe
 from prices import TICKS_PER_USD
 from rate_limiter import SlidingWindow, Window
@@ -49,6 +49,7 @@ from store.summaries import SummaryStore
 from store.windows import WindowStore
 from store.work import Claimed, WorkQueue
 from stream import InsightStream
+from web_pages import WebPages
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -99,6 +100,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         inbound_limits=limits,
         redis=redis,
     )
+    pages = WebPages(settings.allowed_hosts)
     open_requests = OpenRequests()
     app = FastAPIOffline(
         docs_url=None,  # `routes/docs.py` has them
@@ -111,6 +113,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         middleware=[
             Middleware(RequestLog, observe=metrics.request_answered, open_requests=open_requests),
             Middleware(RouteFinder),
+            *([] if parts.api_keys else [Middleware(WebCheck, pages=pages)]),
             Middleware(Admission, api_keys=parts.api_keys, limits=limits),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
         ],
@@ -280,9 +283,18 @@ def _log_start(parts: Services) -> None:
         worker=settings.worker_enabled,
     )
     if not parts.api_keys:
-        log.warning("api_is_open", reason="API_KEYS is not set: everybody may read and write")
+        log.warning("api_is_open", reason=_who_can_reach_it(settings))
     if parts.analyser.name == "offline":
         log.warning("offline_analyser", reason=operations.OFFLINE_NOTICE)
+
+
+def _who_can_reach_it(settings: Settings) -> str:
+    names = ", ".join(("localhost", *settings.allowed_hosts)).upper()
+    return (
+        "API_KEYS IS NOT SET: EVERYBODY WHO CAN REACH THIS PORT MAY READ, WRITE AND ERASE ALL,"
+        f" BY AN IP ADDRESS, A NAME WITHOUT A DOT OR {names}. SET API_KEYS, OR BIND=127.0.0.1 WHERE"
+        " COMPOSE PUBLISHES THE PORT."
+    )
 
 
 def _app_from_environment() -> FastAPI:

@@ -1,8 +1,8 @@
 """What every request passes on its way in and out, as plain ASGI.
 
 From the outside in: RequestLog (id, log line, metrics, the last resort for bugs), RouteFinder
-(which route will answer), Admission (key, limit, scope), BodyLimit. Each answers errors in the
-service's one shape.
+(which route will answer), WebCheck (whose page it is, where there are no keys), Admission (key,
+limit, scope), BodyLimit. Each answers errors in the service's one shape.
 """
 
 import asyncio
@@ -12,18 +12,29 @@ from collections.abc import Callable
 from random import getrandbits
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from access import Access, find_access
 from api_keys import ApiKeys, check_scope
 from config import ApiKey
-from errors import ServiceError, TooLarge, Unauthorized, Unavailable
+from errors import (
+    Forbidden,
+    InvalidInput,
+    ServiceError,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
 from http_errors import error_response
 from inbound_limits import InboundLimits
+from web_pages import WebPages
 
 log = structlog.get_logger(__name__)
 
+_TELL_HOW_TO_KEEP = {b"cache-control", b"etag"}
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -51,7 +62,10 @@ class OpenRequests:
 
 
 class RequestLog:
-    """Gives each request an id, answers it as `X-Request-ID`, logs and counts what became of it."""
+    """Gives each request an id, answers it as `X-Request-ID`, logs and counts what became of it.
+
+    Sees to it that no answer is kept that does not say itself how, or is taken for what it is not.
+    """
 
     def __init__(
         self,
@@ -82,7 +96,13 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"].append((b"x-request-id", request_id.encode()))
+                headers = message["headers"]
+                names = {name for name, _ in headers}
+                if names.isdisjoint(_TELL_HOW_TO_KEEP):
+                    headers.append((b"cache-control", b"no-store"))
+                if b"x-content-type-options" not in names:
+                    headers.append((b"x-content-type-options", b"nosniff"))
+                headers.append((b"x-request-id", request_id.encode()))
             await send(message)
 
         task = asyncio.current_task()
@@ -128,6 +148,41 @@ class RouteFinder:
         if scope["type"] == "http":
             scope["access"] = find_access(scope["app"].router.routes, scope)
         await self._app(scope, receive, send)
+
+
+class WebCheck:
+    """Where there are no keys, keeps out what a browser sends for other people's pages."""
+
+    def __init__(self, app: ASGIApp, *, pages: WebPages) -> None:
+        self._app = app
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not scope["access"].any_host:
+            try:
+                self._check(scope)
+            except ServiceError as error:
+                await error_response(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        """Raises InvalidInput or Forbidden."""
+        headers = Headers(scope=scope)
+        host = headers.get("host")
+        if host is None:
+            return  # HTTP/1.0, which no browser speaks
+        if not self._pages.serves(host):
+            raise InvalidInput(
+                "Without API keys this Host is not served: name it in ALLOWED_HOSTS, or set keys."
+            )
+        if scope["method"] in _SAFE_METHODS:
+            return
+        origin, fetch_site = headers.get("origin"), headers.get("sec-fetch-site")
+        if not self._pages.may_write(host, origin=origin, fetch_site=fetch_site):
+            raise Forbidden(
+                "A web page of another origin may not write: name its host in ALLOWED_HOSTS."
+            )
 
 
 class Admission:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import to_json
 
+from bad_json import MAX_RAW_DATA_LEVELS, explain_bad_json
 from errors import InvalidInput
 from models import Lane, Status
 from prices import TICKS_PER_USD
@@ -41,7 +43,6 @@ from words import parse_search
 
 MAX_BATCH = 1000
 MAX_LIVE_BATCH = 10
-MAX_RAW_DATA_LEVELS = 64
 MAX_IDEMPOTENCY_KEY = 255
 MAX_AUTHOR_LENGTH = 500
 MAX_SEARCH_LENGTH = 1000
@@ -237,11 +238,16 @@ class Bodies:
 
 
 def parse_body(shape: type[Body], body: bytes) -> Body:
-    """Raises InvalidInput with one sentence that names the field."""
+    """A byte order mark before the JSON is passed over. Raises InvalidInput with one sentence that
+    names the field."""
+    body = body.removeprefix(BOM_UTF8)
     try:
         return shape.model_validate_json(body)
     except ValidationError as error:
-        raise InvalidInput(explain(error.errors(include_url=False, include_input=False))) from None
+        errors = error.errors(include_url=False, include_input=False)
+    if errors[0]["type"] == "json_invalid":
+        raise InvalidInput(explain_bad_json(body, errors[0]["ctx"]["error"]))
+    raise InvalidInput(explain(errors))
 
 
 def explain(errors: Sequence[Any]) -> str:
@@ -251,8 +257,6 @@ def explain(errors: Sequence[Any]) -> str:
     for part in error["loc"]:
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
     match error["type"]:
-        case "json_invalid":
-            return f"The body is not valid JSON: {error['ctx']['error']}"
         case "missing" if "." not in place:
             return f"Missing required field: {place}"
         case "missing":

@@ -15,6 +15,7 @@ from config import Settings
 from database import Database
 from housekeeping import Housekeeper
 from inbound_limits import InboundLimits
+from kept import Kept
 from metrics import Metrics
 from schemas import Bodies
 from store.conversations import ConversationStore
@@ -65,6 +66,10 @@ class Services:
 
     def budget_of(self, body: bytes) -> ByteBudget:
         return self.small_bodies if len(body) <= SMALL_BODY else self.large_bodies
+
+    database_check: Kept[str] = field(default_factory=Kept)
+    worker_check: Kept[str] = field(default_factory=Kept)
+    metrics_text: Kept[bytes] = field(default_factory=Kept)
 
     def wake_worker(self, *, importing: bool = False) -> None:
         """Something may wait for the worker; with `importing`, something that can wait."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from email.message import Message
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -97,10 +98,25 @@ def _owner(request: Request) -> str:
 async def _read_body(request: Request) -> bytes:
     content_type = request.headers.get("content-type", "")
     if content_type != "application/json":
-        content_type = content_type.partition(";")[0].strip().lower()
-    if content_type != "application/json" and not content_type.endswith("+json"):
-        raise InvalidInput("The Content-Type must be application/json.")
+        _check_content_type(content_type)
+    encoding = request.headers.get("content-encoding", "")
+    if encoding.lower() not in ("", "identity"):
+        raise InvalidInput("Content-Encoding: compressed bodies are not taken; send it unpacked.")
     return await request.body()
+
+
+def _check_content_type(content_type: str) -> None:
+    """Any of JSON's names, in the one encoding that JSON has. Raises InvalidInput."""
+    message = Message()
+    message["content-type"] = content_type
+    kind = message.get_content_type() if content_type else ""
+    if kind != "application/json" and not kind.endswith("+json"):
+        form = kind in ("application/x-www-form-urlencoded", "multipart/form-data")
+        raise InvalidInput(
+            f"The Content-Type must be application/json{', which a form is not' if form else ''}."
+        )
+    if message.get_content_charset("utf-8") not in ("utf-8", "utf8", "us-ascii"):
+        raise InvalidInput("The charset of the Content-Type must be utf-8, as JSON is.")
 
 
 def _root_path(request: Request) -> str:

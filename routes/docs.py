@@ -27,7 +27,7 @@ _INLINE_SCRIPT = re.compile(r"<script(?: type=\"?[\w/]+\"?)?>(.+?)</script>", re
 async def swagger_ui(request: Request) -> Response:
     return _page(
         get_swagger_ui_html(
-            openapi_url="openapi.json",
+            openapi_url="./openapi.json",
             title=request.app.title,
             swagger_js_url=f"{FILES}/swagger-ui-bundle.js",
             swagger_css_url=f"{FILES}/swagger-ui.css",
@@ -47,7 +47,7 @@ async def oauth2_redirect() -> Response:
 async def redoc(request: Request) -> Response:
     return _page(
         get_redoc_html(
-            openapi_url="openapi.json",
+            openapi_url="./openapi.json",
             title=request.app.title,
             redoc_js_url=f"{FILES}/redoc.standalone.js",
             redoc_favicon_url=_ICON,

@@ -1,8 +1,9 @@
 """For those who run the service: is it alive, is it well, what is it doing."""
 
 from contextlib import suppress
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from access import needs, open_to_all
@@ -38,17 +39,24 @@ async def health() -> Health:
 
 @router.head("/ready", include_in_schema=False)
 @router.get(
-    "/ready", response_model=Ready, responses={503: {"model": Ready, "description": "not ready"}}
+    "/ready",
+    response_model=Ready,
+    responses={**answers("invalid_schema"), 503: {"model": Ready, "description": "not ready"}},
 )
 @open_to_all(any_host=True)
-async def ready(request: Request) -> Response:
-    """The service can do its work: write, and analyse what waits."""
+async def ready(
+    request: Request,
+    purpose: Annotated[
+        Literal["traffic"] | None,
+        Query(alias="for", description="`traffic` leaves out who analyses: for load balancers."),
+    ] = None,
+) -> Response:
+    """The service can do its work: write, and analyse what waits. Found out once a second."""
     parts = services(request)
-    checks = {
-        "database": await _check_database(parts),
-        "worker": await _check_worker(parts),
-        "analyser": parts.caller.breaker.reason or "ok",
-    }
+    checks = {"database": await parts.database_check.get(lambda: _check_database(parts))}
+    if purpose != "traffic":
+        checks["worker"] = await parts.worker_check.get(lambda: _check_worker(parts))
+        checks["analyser"] = parts.caller.breaker.reason or "ok"
     well = all(check == "ok" for check in checks.values())
     answer = Ready(status="ready" if well else "not_ready", checks=checks)
     return JSONResponse(answer.model_dump(), 200 if well else 503)
@@ -133,11 +141,15 @@ async def stats(request: Request) -> Stats:
 )
 @needs("read", limited=False)
 async def metrics(request: Request) -> Response:
-    """For Prometheus."""
+    """For Prometheus. Counted once a second."""
     parts = services(request)
+    text = await parts.metrics_text.get(lambda: _render_metrics(parts))
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _render_metrics(parts: Services) -> bytes:
     queue = today = None
     with suppress(Unavailable):  # the counters are wanted most when something is wrong
         figures = await parts.figures.all()
         queue, today = figures.queue, figures.today
-    text = parts.metrics.render(queue, today, breaker_open=parts.caller.breaker.reason is not None)
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+    return parts.metrics.render(queue, today, breaker_open=parts.caller.breaker.reason is not None)

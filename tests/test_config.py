@@ -1,6 +1,7 @@
 """Settings from the environment: the defaults, and one clear line for whatever cannot be."""
 
 import re
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ DEFAULTS = {
     "worker_enabled": True,
     "max_text_length": 10_000,
     "max_body_bytes": 2_097_152,
+    "allowed_hosts": (),
+    "bind": IPv4Address("0.0.0.0"),
     "api_keys": (),
     "shutdown_grace": 10.0,
     "log_level": "info",
@@ -93,6 +96,9 @@ def test_default_model_is_a_grok_that_does_not_reason() -> None:
         ("SHUTDOWN_GRACE", "0", 0.0),
         ("LOG_LEVEL", "WARNING", "warning"),
         ("LOG_FORMAT", "json", "json"),
+        ("ALLOWED_HOSTS", "a.example, B.Example.,", ("a.example", "b.example")),
+        ("ALLOWED_HOSTS", "10.0.0.5,[2001:DB8::1]", ("10.0.0.5", "2001:db8::1")),
+        ("BIND", "127.0.0.1", IPv4Address("127.0.0.1")),
         ("API_KEYS", f"ann:read:{DIGEST}", (ApiKey("ann", "read", DIGEST),)),
         (
             "API_KEYS",
@@ -126,6 +132,13 @@ IMPOSSIBLE = [
     ("GROK_TIMEOUT", "30s"),
     ("GROK_MAX_ATTEMPTS", "0"),
     ("GROK_TEMPERATURE", "2.1"),
+    ("ALLOWED_HOSTS", "https://a.example"),
+    ("ALLOWED_HOSTS", "a.example:8000"),
+    ("ALLOWED_HOSTS", "a.example/insights"),
+    ("ALLOWED_HOSTS", "*.example"),
+    ("ALLOWED_HOSTS", "a b"),
+    ("BIND", "localhost"),
+    ("BIND", "127.0.0.1:8000"),
     ("GROK_TEMPERATURE", "-0.1"),
     ("GROK_TEMPERATURE", "nan"),
     ("CLUSTERS", ","),

@@ -29,6 +29,12 @@ from tests.http_helpers import (
 )
 
 
+@pytest.fixture(autouse=True)
+def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each asks twice in a second, and means it."""
+    monkeypatch.setattr("kept.SECONDS", 0.0)
+
+
 async def ready(client: httpx.AsyncClient) -> tuple[int, dict[str, Any]]:
     response = await client.get("/ready")
     assert set(response.json()) == {"status", "checks"}

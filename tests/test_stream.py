@@ -293,7 +293,7 @@ async def events_of(address: str, **headers: str) -> AsyncIterator[AsyncIterator
     ):
         assert response.status_code == 200
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert response.headers["cache-control"] == "no-cache"
+        assert response.headers["cache-control"] == "no-store"
 
         async def parsed() -> AsyncIterator[dict[str, Any]]:
             event: dict[str, str] = {}
