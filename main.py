@@ -269,10 +269,10 @@ def _log_start(parts: Services) -> None:
 def _app_from_environment() -> FastAPI:
     try:
         settings = load_settings()
+        set_up_logs(level=settings.log_level, format=settings.log_format)
+        return create_app(settings)
     except StartRefused as error:
         raise SystemExit(f"Cannot start: {error.details}") from None
-    set_up_logs(level=settings.log_level, format=settings.log_format)
-    return create_app(settings)
 
 
 def __getattr__(name: str) -> Any:

@@ -56,9 +56,11 @@ class Sender:
         patience: float,
         sleep: Callable[[float], None],
         say: Callable[[str], None],
+        via: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client, self._lane, self._patience = client, lane, patience
+        self._via = via
         self._sleep, self._say, self._clock = sleep, say, clock
         self._most_bytes = BATCH_BYTES
         self._at_once = BATCH_ROWS
@@ -156,7 +158,7 @@ class Sender:
                 PATH, content=body, headers={"Content-Type": "application/json"}
             )
         except httpx.TransportError as error:
-            return f"cannot reach {self._client.base_url}: {error!s}", None
+            return f"cannot reach {self._client.base_url}{self._via}: {error!s}", None
         if answer.status_code not in _AGAIN:
             return answer, None
         self._reached = True
