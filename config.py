@@ -170,6 +170,10 @@ class Settings(BaseSettings):
             url.database and (url.host or url.query)
         ):
             raise ValueError("must name a host and a database")
+        if "sslmode" in url.query:  # as libpq, and so most hosts of PostgreSQL, call it
+            mode = url.query["sslmode"]
+            url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+            return url.render_as_string(hide_password=False)
         return value
 
     @property

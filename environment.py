@@ -53,19 +53,16 @@ def read_env_file(path: str | Path | None, names: Collection[str]) -> dict[str, 
     return {name: known[name] for name in names if name in known and name not in set_already}
 
 
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-
-
 def _decode(data: bytes) -> str:
-    """Editors on Windows write UTF-16 and the code page 1252 as well. Raises ValueError."""
-    encodings = [encoding for mark, encoding in _MARKS if data.startswith(mark)]
-    if not encodings and b"\0" in data[:2]:
+    """Editors on Windows write UTF-16 and the code page 1252 as well, also behind the mark of
+    UTF-8. Raises ValueError."""
+    data = data.removeprefix(codecs.BOM_UTF8)
+    encodings = ["utf-8", "cp1252"]
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings = ["utf-16"]
+    elif b"\0" in data[:2]:
         encodings = ["utf-16-be" if data[0] == 0 else "utf-16-le"]
-    for encoding in encodings or ["utf-8", "cp1252"]:
+    for encoding in encodings:
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError:

@@ -82,6 +82,11 @@ def test_default_model_is_a_grok_that_does_not_reason() -> None:
             "postgresql+asyncpg://me:secret@db:5432/insights",
             "postgresql+asyncpg://me:secret@db:5432/insights",
         ),
+        (
+            "DATABASE_URL",
+            "postgresql+asyncpg://me:p%40ss@db/insights?sslmode=require",
+            "postgresql+asyncpg://me:p%40ss@db/insights?ssl=require",
+        ),
         ("REDIS_URL", "redis://localhost:6379/0", "redis://localhost:6379/0"),
         ("REDIS_URL", "rediss://localhost", "rediss://localhost"),
         ("INBOUND_RATE_LIMIT", "0", 0),

@@ -52,6 +52,7 @@ LINES = "# für alle – naïve\nBATCH_SIZE=7\nGROK_KEY=xai-1\n"
         LINES.encode("utf-16-le"),
         LINES.encode("utf-16-be"),
         LINES.encode("cp1252"),
+        b"\xef\xbb\xbf" + LINES.encode("cp1252"),
         LINES.replace("\n", "\r\n").encode(),
         LINES.replace("\n", "\r").encode(),
         LINES.replace("=", " = ").encode(),
