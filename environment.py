@@ -21,6 +21,7 @@ from urllib.request import getproxies
 import httpx
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
+from socksio import SOCKSError
 
 from errors import StartRefused
 
@@ -83,6 +84,10 @@ def plain(value: str) -> str:
 # --- proxies --------------------------------------------------------------------------------------
 
 
+NOT_REACHED = (httpx.RequestError, SOCKSError)
+"""What a request without an answer raises: httpx leaves the errors of a SOCKS proxy as they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proxy:
     url: str
@@ -112,10 +117,8 @@ def find_way(url: str, variables: Mapping[str, str] | None = None) -> Way:
     those of the environment by their scheme: "http", "https", "all" and "no". Raises nothing."""
     variables = getproxies() if variables is None else variables
     address = httpx.URL(url)
-    host, port = (
-        address.raw_host.decode("ascii").rstrip("."),
-        address.port or _PORTS.get(address.scheme),
-    )
+    host = address.raw_host.decode("ascii").rstrip(".")
+    port = address.port or _PORTS.get(address.scheme)
     if _is_own_machine(host) or _is_excepted(host, port, variables.get("no", "")):
         return Way(None, ())
     passed_over: list[str] = []

@@ -32,7 +32,7 @@ from analysis import (
     parse_results,
     storable,
 )
-from environment import Proxy
+from environment import NOT_REACHED, Proxy
 from grok_errors import Reach, named_limit, presentable, read_error, told_wait
 from grok_prompt import PROMPT_VERSION, Prompt, Request
 from rate_limiter import CallLimiter
@@ -201,7 +201,7 @@ class GrokClient:
         except (httpx.TimeoutException, TimeoutError):
             failure = TransientFailure(f"Grok did not answer within {seconds:g} s{self._via}")
             reply = Reply([failure] * count, Call(CallOutcome.TIMEOUT, cost_usd_ticks=None))
-        except httpx.RequestError as error:
+        except NOT_REACHED as error:
             cause = type(error).__name__
             if isinstance(error, httpx.ProxyError):
                 cause += f": {presentable(str(error), key=self._key)}"

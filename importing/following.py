@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from environment import NOT_REACHED
 from importing.report import duration
 from importing.stops import GivenUp
 
@@ -40,7 +41,7 @@ class Service:
             wait = 2.0
             try:
                 answer = self._client.get(path, params=query)
-            except httpx.TransportError as error:
+            except NOT_REACHED as error:
                 problem = f"cannot reach {self._client.base_url}{self._via}: {error!s}"
             else:
                 if answer.status_code == 200:

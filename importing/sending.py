@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from environment import NOT_REACHED
 from importing.rows import Item
 from importing.stops import GivenUp
 
@@ -157,7 +158,7 @@ class Sender:
             answer = self._client.post(
                 PATH, content=body, headers={"Content-Type": "application/json"}
             )
-        except httpx.TransportError as error:
+        except NOT_REACHED as error:
             return f"cannot reach {self._client.base_url}{self._via}: {error!s}", None
         if answer.status_code not in _AGAIN:
             return answer, None

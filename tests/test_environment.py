@@ -417,6 +417,28 @@ async def test_a_proxy_that_never_answers_ends_as_a_failure(scheme: str) -> None
     assert "(GROK_PROXY)" in answer.reason
 
 
+@pytest.mark.parametrize(
+    "reply", [b"HTTP/1.1 400 Bad\r\n\r\n", b"\x05\xff", b"\x04", b"\x05\0" * 500]
+)
+async def test_what_is_no_socks_proxy_ends_as_a_failure(reply: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(reply)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    proxy = f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with (
+        server,
+        grok_client(grok_base_url="https://grok.test/v1", grok_proxy=proxy) as client,
+    ):
+        answer = await ask(client)
+
+    assert isinstance(answer, TransientFailure)
+    assert answer.reason.endswith(f"by way of the proxy {proxy} (GROK_PROXY)")
+
+
 async def test_the_setting_stands_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "*")
