@@ -27,7 +27,7 @@ UNTIMED = Bounds(health_seconds=10, live_p99_ms=10_000, fair_floor_ms=10_000)
 
 @pytest.mark.parametrize("name", SHORT)
 def test_it_holds_against(name: str, tmp_path: Path) -> None:
-    result = attack(ATTACKS[name], tmp_path, ROOT, UNTIMED)
+    result = attack(ATTACKS[name], tmp_path, ROOT, UNTIMED, calm_seconds=0.2)
 
     assert result.faults == [], result
 
@@ -35,7 +35,7 @@ def test_it_holds_against(name: str, tmp_path: Path) -> None:
 def test_what_is_out_of_bounds_is_told(tmp_path: Path) -> None:
     nothing_is_enough = Bounds(memory_mib=1, health_seconds=0, live_p99_ms=0)
 
-    result = attack(ATTACKS["live-rows"], tmp_path, ROOT, nothing_is_enough)
+    result = attack(ATTACKS["live-rows"], tmp_path, ROOT, nothing_is_enough, calm_seconds=0.2)
 
     assert {"memory", "/health", "live posts"} <= set(result.faults)
     assert "DEAD" not in result.faults

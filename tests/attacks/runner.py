@@ -92,13 +92,20 @@ ATTACKS = {
 }
 
 
-def attack(one: Attack, folder: Path, project: Path, bounds: Bounds) -> Result:
+def attack(
+    one: Attack,
+    folder: Path,
+    project: Path,
+    bounds: Bounds,
+    *,
+    calm_seconds: float = CALM_SECONDS,
+) -> Result:
     """Carry it out against a new service of the code in `project`."""
     with running(folder, project=project, keys=True, **one.settings) as target:
         if one.prepare:
             one.prepare(target)
         with _Watch(target) as watch:
-            time.sleep(CALM_SECONDS)
+            time.sleep(calm_seconds)
             calm = watch.begin_anew()
             checks = _in_another_process(one.run, target)
             beside = watch.begin_anew()
