@@ -8,6 +8,7 @@ import asyncio
 import math
 import random
 import re
+import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,7 @@ from analysis import (
     parse_results,
     storable,
 )
+from environment import NOT_REACHED, Proxy
 from grok_errors import Reach, named_limit, presentable, read_error, told_wait
 from grok_prompt import PROMPT_VERSION, Prompt, Request
 from rate_limiter import CallLimiter
@@ -68,10 +70,12 @@ class GrokClient:
         temperature: float,
         vocabulary: Vocabulary,
         pack_size: int = 1,
+        proxy: Proxy | None = None,
+        certificates: ssl.SSLContext | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`timeout` is the seconds that a call with one text may take, twice that with more;
-        `jitter` gives 0..1."""
+        `certificates` are httpx's own where none are given; `jitter` gives 0..1."""
         self.model = model
         self.concurrency = concurrency
         self.pack_size = pack_size
@@ -79,6 +83,8 @@ class GrokClient:
         self._key = key
         self._limiter = limiter
         self._timeout = timeout
+        self._connect_timeout = min(timeout, CONNECT_TIMEOUT_SECONDS)
+        self._via = f" by way of the proxy {proxy}" if proxy else ""
         self._vocabulary = vocabulary
         self._prompt = Prompt(model=model, temperature=temperature, vocabulary=vocabulary)
         self._jitter = jitter
@@ -91,11 +97,16 @@ class GrokClient:
             base_url=base_url.rstrip("/") + "/",
             headers={"Authorization": f"Bearer {key}"},
             # What a call may take in all is counted from the moment that it leaves.
-            timeout=httpx.Timeout(None, connect=min(timeout, CONNECT_TIMEOUT_SECONDS)),
-            limits=httpx.Limits(
-                max_connections=concurrency,
-                max_keepalive_connections=concurrency,
-                keepalive_expiry=IDLE_CONNECTION_SECONDS,
+            timeout=httpx.Timeout(None, connect=self._connect_timeout),
+            # A transport of our own: which proxy is asked was settled by whoever made this client.
+            transport=httpx.AsyncHTTPTransport(
+                verify=certificates or True,
+                proxy=proxy.for_client(certificates) if proxy else None,
+                limits=httpx.Limits(
+                    max_connections=concurrency,
+                    max_keepalive_connections=concurrency,
+                    keepalive_expiry=IDLE_CONNECTION_SECONDS,
+                ),
             ),
         )
 
@@ -166,6 +177,7 @@ class GrokClient:
             leaves = event == "http11.send_request_headers.started"
             if not leaves or info["request"].method != b"POST":  # CONNECT opens a proxy's tunnel
                 return
+            deadline.reschedule(None)
             if not await self._limiter.wait_turn():
                 raise _HeldBack
             sent_at = clock()
@@ -180,15 +192,20 @@ class GrokClient:
             extensions={"trace": at_event},
         )
         try:
-            async with asyncio.timeout(None) as deadline:
+            # A proxy's handshake comes after connecting, and has no timeout of its own in httpx.
+            until_connected = 3 * self._connect_timeout
+            async with asyncio.timeout(until_connected) as deadline:
                 response = await self._http.send(http_request)
         except _HeldBack:
             return Reply([NotNow("Grok takes no calls for the moment")] * count)
         except (httpx.TimeoutException, TimeoutError):
-            failure = TransientFailure(f"Grok did not answer within {seconds:g} s")
+            failure = TransientFailure(f"Grok did not answer within {seconds:g} s{self._via}")
             reply = Reply([failure] * count, Call(CallOutcome.TIMEOUT, cost_usd_ticks=None))
-        except httpx.RequestError as error:
-            failure = TransientFailure(f"Grok could not be reached ({type(error).__name__})")
+        except NOT_REACHED as error:
+            cause = type(error).__name__
+            if isinstance(error, httpx.ProxyError):
+                cause += f": {presentable(str(error), key=self._key)}"
+            failure = TransientFailure(f"Grok could not be reached ({cause}){self._via}")
             call = Call(CallOutcome.CONNECTION_ERROR, cost_usd_ticks=None)
             reply = Reply([failure] * count, call)
         else:
@@ -310,7 +327,8 @@ class GrokClient:
                 return Blocked(str(error)), Call(CallOutcome.BLOCKED)
             case Reach.PASSING:
                 cost = None if error.status in _TIMEOUTS_ON_THE_WAY else 0
-                return TransientFailure(str(error)), Call(CallOutcome.FAILED, cost_usd_ticks=cost)
+                failure = TransientFailure(f"{error}{self._via}")
+                return failure, Call(CallOutcome.FAILED, cost_usd_ticks=cost)
 
     def _hold_back(self, response: httpx.Response, sentence: str) -> None:
         """All calls, after a 429; those that are refused together count as one."""

@@ -26,6 +26,8 @@ from typing import Any
 import httpx
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from environment import find_way, is_possible_address, plain, read_env_file, trusted_certificates
+from errors import StartRefused
 from importing import report
 from importing.columns import NAMES
 from importing.files import Source, opened
@@ -43,7 +45,7 @@ COMPLETE, PARTIAL, NOTHING = 0, 1, 3
 
 
 class ClientSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore")
     api_url: str = "http://localhost:8000"
     api_key: str | None = None
 
@@ -68,27 +70,51 @@ def main(
     transport: httpx.BaseTransport | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    settings = ClientSettings()
+    try:
+        from_file: dict[str, Any] = read_env_file(".env", ClientSettings.model_fields)
+        settings = ClientSettings(**from_file)
+        certificates = trusted_certificates()
+    except StartRefused as error:
+        print(f"Stopped: {error}", file=sys.stderr)
+        return NOTHING
     parser = _parser(settings)
     options = parser.parse_args(argv)
+    options.url, options.key = plain(options.url), plain(options.key or "")
     if not re.match(r"https?://", options.url):
         parser.error(f"API_URL must begin with http:// or https://, which {options.url} does not")
+    if not is_possible_address(options.url):
+        parser.error(f"API_URL must have a host and a possible port, which {options.url} has not")
+    if not re.fullmatch(r"[!-~]*", options.key):
+        parser.error("API_KEY must be printable ASCII without blanks")
     if options.file is None and (options.conversations or options.dry_run):
         parser.error("a file is needed")
     headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
+    way = find_way(options.url)
+    for sentence in way.passed_over:
+        print(f"Passed over: {sentence}", file=sys.stderr)
+    transport = transport or httpx.HTTPTransport(
+        verify=certificates, proxy=way.proxy.for_client(certificates) if way.proxy else None
+    )
+    via = f" by way of the proxy {way.proxy}" if way.proxy else ""
     with httpx.Client(
         base_url=options.url, headers=headers, timeout=60, transport=transport
     ) as client:
-        return Import(options, client, sleep).run()
+        return Import(options, client, sleep, via=via).run()
 
 
 class Import:
     """One run, from the file's first byte to the last line of the account."""
 
     def __init__(
-        self, options: argparse.Namespace, client: httpx.Client, sleep: Callable[[float], None]
+        self,
+        options: argparse.Namespace,
+        client: httpx.Client,
+        sleep: Callable[[float], None],
+        *,
+        via: str = "",
     ) -> None:
-        self._options, self._client, self._sleep = options, client, sleep
+        """`via` names the proxy between here and the service."""
+        self._options, self._client, self._sleep, self._via = options, client, sleep, via
         self._tally = Tally()
         self._progress: Progress | None = None
         self._rejected: RejectedRows | None = None
@@ -98,6 +124,7 @@ class Import:
             patience=options.patience,
             sleep=sleep,
             say=self._say,
+            via=via,
         )
 
     def run(self) -> int:
@@ -111,7 +138,12 @@ class Import:
         loaded = bool(tally.accepted + tally.duplicates)
         if self._options.wait and loaded and not failure and not self._options.dry_run:
             try:
-                service = Service(self._client, patience=self._options.patience, sleep=self._sleep)
+                service = Service(
+                    self._client,
+                    patience=self._options.patience,
+                    sleep=self._sleep,
+                    via=self._via,
+                )
                 follow(service, tally.first_time, tally.last_time, say=print, sleep=self._sleep)
             except GivenUp as error:
                 print(f"Stopped: {error}", file=sys.stderr)

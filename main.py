@@ -300,10 +300,10 @@ def _who_can_reach_it(settings: Settings) -> str:
 def _app_from_environment() -> FastAPI:
     try:
         settings = load_settings()
+        set_up_logs(level=settings.log_level, format=settings.log_format)
+        return create_app(settings)
     except StartRefused as error:
         raise SystemExit(f"Cannot start: {error.details}") from None
-    set_up_logs(level=settings.log_level, format=settings.log_format)
-    return create_app(settings)
 
 
 def __getattr__(name: str) -> Any:

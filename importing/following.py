@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from environment import NOT_REACHED
 from importing.report import duration
 from importing.stops import GivenUp
 
@@ -24,9 +25,14 @@ class Service:
     """GETs that outlast a restart of the service."""
 
     def __init__(
-        self, client: httpx.Client, *, patience: float, sleep: Callable[[float], None]
+        self,
+        client: httpx.Client,
+        *,
+        patience: float,
+        sleep: Callable[[float], None],
+        via: str = "",
     ) -> None:
-        self._client, self._patience, self._sleep = client, patience, sleep
+        self._client, self._patience, self._sleep, self._via = client, patience, sleep, via
 
     def get(self, path: str, **query: str | int) -> Any:
         """The JSON; None where there is no such page. Raises GivenUp."""
@@ -35,8 +41,8 @@ class Service:
             wait = 2.0
             try:
                 answer = self._client.get(path, params=query)
-            except httpx.TransportError as error:
-                problem = f"cannot reach {self._client.base_url}: {error!s}"
+            except NOT_REACHED as error:
+                problem = f"cannot reach {self._client.base_url}{self._via}: {error!s}"
             else:
                 if answer.status_code == 200:
                     return answer.json()

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from environment import NOT_REACHED
 from importing.rows import Item
 from importing.stops import GivenUp
 
@@ -56,9 +57,11 @@ class Sender:
         patience: float,
         sleep: Callable[[float], None],
         say: Callable[[str], None],
+        via: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client, self._lane, self._patience = client, lane, patience
+        self._via = via
         self._sleep, self._say, self._clock = sleep, say, clock
         self._most_bytes = BATCH_BYTES
         self._at_once = BATCH_ROWS
@@ -155,8 +158,8 @@ class Sender:
             answer = self._client.post(
                 PATH, content=body, headers={"Content-Type": "application/json"}
             )
-        except httpx.TransportError as error:
-            return f"cannot reach {self._client.base_url}: {error!s}", None
+        except NOT_REACHED as error:
+            return f"cannot reach {self._client.base_url}{self._via}: {error!s}", None
         if answer.status_code not in _AGAIN:
             return answer, None
         self._reached = True
