@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,13 @@ COLUMNS = (
     "reasoning",
 )
 
-_FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  as wide as spreadsheets read them
+BOM = b"\xef\xbb\xbf"
+"""By which a spreadsheet knows that a CSV is UTF-8."""
+
+# Where a cell begins with a sign of formulas, as wide as spreadsheets read them; or a part of it
+# that is a cell for a spreadsheet that splits at `;` or tab, to which our quotes are no quotes.
+# With the quotes and apostrophes before the sign, so that the mark can be told from an author's.
+_FORMULA = re.compile("(?:(?<=[;\\t\\r\\n])|^)(?=[\"']*[=+\\-@\\t\\r\\n＝＋－＠])")  # noqa: RUF001
 
 
 class Format(NamedTuple):
@@ -51,13 +58,16 @@ def _csv_lines(insights: Sequence[ListedInsight]) -> bytes:
 
 def _csv(rows: Iterable[Sequence[object]]) -> bytes:
     written = io.StringIO()
-    csv.writer(written).writerows(rows)
+    csv.writer(written, quoting=csv.QUOTE_ALL).writerows(rows)
     return written.getvalue().encode()
 
 
 def _cell(text: str) -> str:
-    """What a spreadsheet would run as a formula is text after an apostrophe."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    """What a spreadsheet would run as a formula is text after an apostrophe.
+
+    `importing/cells.py` takes these apostrophes out again, and no others.
+    """
+    return _FORMULA.sub("'", text)
 
 
 def _ndjson_lines(insights: Sequence[ListedInsight]) -> bytes:

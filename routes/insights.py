@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from exports import FORMATS
+from exports import BOM, FORMATS
 from http_errors import answers
 from schemas import (
     ExportQuery,
@@ -81,8 +81,10 @@ async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Re
     batches = services(request).insights.all_of(wanted)
     first = await anext(batches)  # what is wrong with the database is told before a file begins
 
+    head = BOM + form.head if query.bom and query.format == "csv" else form.head
+
     async def content() -> AsyncIterator[bytes]:
-        yield form.head + form.lines(first)
+        yield head + form.lines(first)
         async for batch in batches:
             yield form.lines(batch)
 

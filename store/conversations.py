@@ -183,7 +183,12 @@ class ConversationStore:
         self, submissions: Sequence[_Submission], ids: Sequence[str], connection: Connection
     ) -> tuple[int, list[list[str] | ServiceError]]:
         """How many rows were inserted, and what each submission is answered."""
-        rows, answers = self._plan(submissions, ids, _known_keys(connection, submissions))
+
+        def text_of(id_: str) -> str | None:
+            return connection.scalar(select(conversations.c.text).where(conversations.c.id == id_))
+
+        known = _known_keys(connection, submissions)
+        rows, answers = self._plan(submissions, ids, known, text_of)
         if rows and _insert(connection, rows) < len(rows):
             raise _IdsTaken
         return len(rows), answers
@@ -193,11 +198,13 @@ class ConversationStore:
         submissions: Sequence[_Submission],
         ids: Sequence[str],
         known: dict[str, tuple[str, str]],
+        text_of: Callable[[str], str | None],
     ) -> tuple[list[_NewRow], list[list[str] | ServiceError]]:
         """Which rows to insert, and what each submission is answered.
 
         `known` maps an idempotency key to its conversation's id and body hash; keys planned here
-        join it, so that two equal requests in one group store one row.
+        join it, so that two equal requests in one group store one row. `text_of` gives a stored
+        conversation's text.
         """
         rows: list[_NewRow] = []
         answers: list[list[str] | ServiceError] = []
@@ -212,8 +219,10 @@ class ConversationStore:
                 key, body_hash = item.idempotency_key, item.body_hash
                 if key is not None and body_hash is not None:
                     found = new_keys.get(key) or known.get(key)
-                    if found and found[1] != body_hash:
-                        conflict = conflict or _key_conflict(position, len(items))
+                    if found and found[1] != body_hash and conflict is None:
+                        planned_texts = (row.text for row in rows + planned if row.id == found[0])
+                        text = next(planned_texts, None) or text_of(found[0])
+                        conflict = _key_conflict(position, len(items), same_text=text == item.text)
                     if found:
                         answer.append(found[0])
                         continue
@@ -363,9 +372,11 @@ WHERE idempotency_key IN (SELECT value FROM json_each(?))
 """
 
 
-def _key_conflict(position: int, count: int) -> Conflict:
+def _key_conflict(position: int, count: int, *, same_text: bool) -> Conflict:
+    """An importer tells by it a row that it knows from one whose key somebody else has taken."""
     place = f"conversations[{position}].idempotency_key: " if count > 1 else ""
-    return Conflict(f"{place}The idempotency key was used before with a different body.")
+    difference = "a different body" if same_text else "another text"
+    return Conflict(f"{place}The idempotency key was used before with {difference}.")
 
 
 def no_such_conversation(conversation_id: str) -> NotFound:
