@@ -72,12 +72,8 @@ class RowReader:
 
     def read(self, record: Record) -> Row:
         """Raises Unfit."""
-        if record.problem:
-            raise Unfit(record.problem)
         columns = self._columns
-        fields = self._storable(record.fields)
-        if self._is_export:
-            fields = {name: unmarked(value) for name, value in fields.items()}
+        fields = self._fields(record)
         text, given, mends = self._text(fields)
         author = author_of(fields.get(columns.author)) if columns.author else None
         time = self._dates.read(self._time(fields)) if columns.time else None
@@ -105,7 +101,16 @@ class RowReader:
 
     def text_of(self, record: Record) -> str:
         """Raises Unfit."""
-        return self._text(self._storable(record.fields))[0]
+        return self._text(self._fields(record))[0]
+
+    def _fields(self, record: Record) -> dict[str, Any]:
+        """Raises Unfit."""
+        if record.problem:
+            raise Unfit(record.problem)
+        fields = self._storable(record.fields)
+        if self._is_export:
+            return {name: unmarked(value) for name, value in fields.items()}
+        return fields
 
     def _text(self, fields: dict[str, Any]) -> tuple[str, str, list[str]]:
         """As it was meant, as it was given, and what was undone. Raises Unfit."""
