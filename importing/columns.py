@@ -9,6 +9,7 @@ from itertools import islice
 
 from importing.stops import GivenUp, Unfit
 from importing.times import Dates, zone_of
+from importing.values import plain
 
 # The first of them that has anything in it is taken. Compared as `_plain` has them.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -17,7 +18,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         " text_original comment_text message_text post_text review_text review_content review_body"
         " review text_display plain_body body_text description_text description caption"
         " post_message status_text sentiment_text mention_text selftext feedback verbatim"
-        " hit_sentence snippet".split()
+        " hit_sentence opening_text snippet".split()
     ),
     "author": tuple(
         "author username screen_name author_username user_screen_name user_profile user author_id"
@@ -25,7 +26,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         " user_handle"
         " sender_name sender from_name from requester consumer customer reviewer reviewer_name"
         " reviewer_nickname profile_name display_name commenter posted_by account_name full_name"
-        " nickname customer_name from_id sender_id requester_id user_id customer_id".split()
+        " nickname customer_name from_id sender_id requester_id user_id customer_id owner"
+        " influencer".split()
     ),
     "time": tuple(
         "timestamp created_at tweet_created date datetime time created_date created posted_at"
@@ -36,7 +38,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         " review_submit_date_and_time comment_date comment_create_timestamp comment_time"
         " message_date message_time received_at received date_received timestamp_ms timestamp_utc"
         " time_stamp unix_time unix_timestamp unix_review_time date_unixtime epoch ts indexed_at"
-        " added_at written_at tweet_date tweet_time".split()
+        " added_at written_at tweet_date tweet_time at".split()
     ),
     "id": tuple("tweet_id id_str id tweetid status_id message_id".split()),
     "parent": tuple(
@@ -326,6 +328,7 @@ class Ids:
 
 def _id_text(value: object) -> str:
     """Without what pandas (`3.0`) and spreadsheet users (`'12`) put to it."""
+    value = plain(value) if isinstance(value, dict) else value
     text = "" if value is None else str(value).strip().removeprefix("'")
     found = _FLOAT.fullmatch(text)
     return found[1] if found else text
