@@ -50,9 +50,9 @@ from evaluation import (
 from importing.columns import NO_COLUMN, listed
 from importing.files import opened
 from importing.intake import Intake, Options
+from importing.labels import classes_of, plain_label, read_lines
 from importing.report import Tally
 from importing.stops import GivenUp, Unfit
-from labels import classes_of, plain_label, read_lines
 from prices import TICKS_PER_USD
 
 LABEL_COLUMNS = ("airline_sentiment", "sentiment", "label", "target", "polarity")

@@ -25,10 +25,13 @@ COLUMNS = (
 BOM = b"\xef\xbb\xbf"
 """By which a spreadsheet knows that a CSV is UTF-8."""
 
-# Where a cell begins with a sign of formulas, as wide as spreadsheets read them; or a part of it
-# that is a cell for a spreadsheet that splits at `;` or tab, to which our quotes are no quotes.
-# With the quotes and apostrophes before the sign, so that the mark can be told from an author's.
-_FORMULA = re.compile("(?:(?<=[;\\t\\r\\n])|^)(?=[\"']*[=+\\-@\\t\\r\\n＝＋－＠])")  # noqa: RUF001
+# Where a cell begins with what spreadsheets take for a formula, as wide as they read it; or a part
+# of it does that is a cell for a spreadsheet which splits at `;` or tab, and to which our quotes
+# are no quotes. With the quotes and apostrophes before the sign, so that a mark can be told from
+# an apostrophe of the author's.
+_FORMULA = re.compile(
+    "^(?=[\"']*[=+\\-@＝＋－＠\t\r\n])|(?<=[;\t\r\n])(?=[\"']*[=+\\-@＝＋－＠])"  # noqa: RUF001
+)
 
 
 class Format(NamedTuple):
@@ -40,7 +43,7 @@ class Format(NamedTuple):
 
 
 def _csv_lines(insights: Sequence[ListedInsight]) -> bytes:
-    """As RFC 4180 has it; clusters are separated by `;`."""
+    """As RFC 4180 has it, all cells in quotes; clusters are separated by `;`."""
     return _csv(
         (
             insight.conversation_id,
@@ -75,6 +78,6 @@ def _ndjson_lines(insights: Sequence[ListedInsight]) -> bytes:
 
 
 FORMATS = {
-    "csv": Format("text/csv; charset=utf-8", _csv([COLUMNS]), _csv_lines),
+    "csv": Format("text/csv; charset=utf-8", f"{','.join(COLUMNS)}\r\n".encode(), _csv_lines),
     "ndjson": Format("application/x-ndjson", b"", _ndjson_lines),
 }

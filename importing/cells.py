@@ -8,7 +8,7 @@ So exactly one apostrophe goes from each of these places, and the author's own s
 import re
 from typing import Any
 
-MARKED = re.compile("(?:(?<=[;\\t\\r\\n])|^)'(?=[\"']*[=+\\-@\\t\\r\\n＝＋－＠])")
+MARKED = re.compile("^'(?=[\"']*[=+\\-@＝＋－＠\t\r\n])|(?<=[;\t\r\n])'(?=[\"']*[=+\\-@＝＋－＠])")
 
 
 def unmarked(value: Any) -> Any:

@@ -73,6 +73,7 @@ EXPORT = "an export of this service"
 _EXPORT_COLUMNS = frozenset(
     "conversation_id timestamp author text sentiment_score clusters confidence reasoning".split()
 )
+_EXPORT_FIELDS = frozenset("conversation_id timestamp author text grok_analysis".split())
 
 # Sets that are published without a header, by what their cells look like.
 _HEADERLESS = (
@@ -182,7 +183,8 @@ def recognised(columns: Sequence[str]) -> int:
 
 
 def recognise_export(columns: Iterable[str]) -> bool:
-    return set(columns) >= _EXPORT_COLUMNS
+    names = set(columns)
+    return names >= _EXPORT_COLUMNS or names >= _EXPORT_FIELDS
 
 
 @lru_cache(4096)

@@ -130,12 +130,8 @@ class RowReader:
             text = text.strip()
         if not text.strip():
             raise Unfit("the text is empty")
-        if columns.is_export:
-            return text, given, mends
-        if not (text.isascii() and text.isprintable()) and texts.is_blank(text):
-            raise Unfit("the text is empty but for signs that nobody can see")
-        if _CUT_ENTITY.search(text):
-            raise Unfit("the text breaks off in an HTML entity: something has split it at a ;")
+        if not columns.is_export:
+            _check(text)
         if self.max_text is not None and len(text) > self.max_text:
             raise Unfit(f"text: must be at most {self.max_text} characters")
         return text, given, mends
@@ -166,6 +162,14 @@ class RowReader:
             return fields
         self.mended[texts.UNREADABLE] += 1
         return {texts.storable(name)[0]: _storable(value) for name, value in fields.items()}
+
+
+def _check(text: str) -> None:
+    """Raises Unfit."""
+    if not (text.isascii() and text.isprintable()) and texts.is_blank(text):
+        raise Unfit("the text is empty but for signs that nobody can see")
+    if _CUT_ENTITY.search(text):
+        raise Unfit("the text breaks off in an HTML entity: something has split it at a ;")
 
 
 def _storable(value: Any) -> Any:
