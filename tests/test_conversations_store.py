@@ -399,6 +399,25 @@ async def test_the_same_key_with_another_body_is_a_conflict(
     assert await count(database) == 1
 
 
+async def test_a_conflict_tells_whether_the_text_is_another(
+    database: Database, store: ConversationStore
+) -> None:
+    stored = keyed_conversation("key", "0" * 64)
+    other = stored._replace(body_hash="1" * 64)
+    await store.accept([stored], lane=Lane.LIVE)
+    for other_text, told in ((stored.text, "a different body"), ("all well", "another text")):
+        with pytest.raises(Conflict, match=rf"was used before with {told}\.$"):
+            await store.accept([other._replace(text=other_text)], lane=Lane.BULK)
+        # Also of two in one batch, neither of which is stored yet.
+        first, second = (
+            each._replace(idempotency_key="new")
+            for each in (stored, other._replace(text=other_text))
+        )
+        with pytest.raises(Conflict, match=rf"^conversations\[1\].* with {told}\.$"):
+            await store.accept([first, second], lane=Lane.BULK)
+    assert await count(database) == 1
+
+
 async def test_another_key_with_the_same_body_is_another_conversation(
     database: Database, store: ConversationStore
 ) -> None:

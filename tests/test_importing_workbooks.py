@@ -91,7 +91,7 @@ def test_rows_of_a_sheet_are_read_with_real_dates(read: Read) -> None:
 
 
 def test_ids_that_excel_ruined_are_noticed(read: Read) -> None:
-    rows = [["tweet_id", "text"], *([5.70306133677760e17, f"t{n}"] for n in range(20))]
+    rows: Rows = [["tweet_id", "text"], *([5.70306133677760e17, f"t{n}"] for n in range(20))]
     assert "--ignore-ids" in refusal(read, workbook(Posts=rows))
 
 
@@ -161,7 +161,7 @@ def test_a_damaged_workbook_is_told(part: str, read: Read) -> None:
 
 
 def test_too_many_columns(read: Read) -> None:
-    wide = [["text", *range(2001)], ["late"]]
+    wide: Rows = [["text", *range(2001)], ["late"]]
     assert "more than 2,000 columns" in refusal(read, workbook(Posts=wide))
 
 
