@@ -26,7 +26,7 @@ from importing.records import Record
 from importing.seen import Seen
 from importing.stops import Unfit
 from importing.times import is_clock
-from importing.values import author_of, plain, text_of
+from importing.values import IN_PIECES, author_of, plain, text_in_pieces, text_of
 
 LINE_COLUMN, REASON_COLUMN = "import_line", "import_reason"
 """In a file of rejected rows, in front of the row's own columns."""
@@ -75,7 +75,7 @@ class RowReader:
         columns = self._columns
         fields = self._fields(record)
         text, given, mends = self._text(fields)
-        author = author_of(fields.get(columns.author)) if columns.author else None
+        author = self._author(fields.get(columns.author)) if columns.author else None
         time = self._dates.read(self._time(fields)) if columns.time else None
         raw_data = {
             name: value
@@ -119,6 +119,8 @@ class RowReader:
         if given is None:
             raise Unfit("the text is not text")
         text = given
+        if given.startswith(IN_PIECES) and self._mend and (together := text_in_pieces(given)):
+            text, mends = together, [texts.PIECES]
         for name in columns.whole:
             whole = text_of(fields.get(name)) or ""
             if len(whole) > len(text):
@@ -135,6 +137,11 @@ class RowReader:
         if self.max_text is not None and len(text) > self.max_text:
             raise Unfit(f"text: must be at most {self.max_text} characters")
         return text, given, mends
+
+    def _author(self, value: Any) -> str | None:
+        if self._columns.is_export:  # whose authors are names already, whatever they look like
+            return None if value is None else str(value) or None
+        return author_of(value)
 
     def _time(self, fields: dict[str, Any]) -> str:
         value = plain(fields.get(self._columns.time or ""))

@@ -13,6 +13,7 @@ from importing.markup import to_text
 MISREAD = "had been read in a wrong encoding (â€™ for ’)"
 MARKUP = "had been markup (<p>, <br>)"
 CUT_OFF = "had been cut off, and stood whole in another column"
+PIECES = 'had stood in pieces ({"text": ...})'
 ENTITIES = "had HTML entities (&amp; for &)"
 ESCAPES = "had escapes (\\u2019 for ’)"
 STILL_MISREAD = "still look misread: bytes of them are lost"

@@ -21,6 +21,7 @@ _WRAPPED = (
     "timestamp", "plain", "simpleText",
 )  # fmt: skip
 _DEPTH = 4
+IN_PIECES = '{"text":'
 
 
 def author_of(value: Any, depth: int = _DEPTH) -> str | None:
@@ -71,12 +72,9 @@ def plain(value: Any, depth: int = _DEPTH) -> str:
 def text_of(value: Any) -> str | None:
     """The text of a JSON value or of a cell; None where it is an object or list that is no text.
 
-    Texts with marks in them come in pieces, `["see ", {"type": "link", "text": "this"}]`, in JSON
-    and also in cells.
+    A text with marks in it may come in pieces: `["see ", {"type": "link", "text": "this"}]`.
     """
     if isinstance(value, str):
-        if value.startswith('{"text":') and (pieces := _pieces_in(value)) is not None:
-            return pieces
         return value
     if value is None:
         return ""
@@ -94,7 +92,8 @@ def _joined(pieces: list[Any]) -> str | None:
     return "".join(strings) if len(strings) == len(texts) else None
 
 
-def _pieces_in(cell: str) -> str | None:
+def text_in_pieces(cell: str) -> str | None:
+    """Of a cell that begins with IN_PIECES and holds them as JSON, such as YouTube's; else None."""
     try:
         return _joined(json.loads(f"[{cell}]"))
     except (ValueError, RecursionError):

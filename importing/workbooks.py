@@ -4,6 +4,7 @@ What has to fit into memory (the table of shared texts) and what is streamed (th
 by the sizes that the archive declares, beyond which zipfile reads nothing.
 """
 
+import warnings
 import zipfile
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
@@ -75,6 +76,8 @@ def _rows_of(name: str, file: BinaryIO, sheet: str | None) -> Iterator[tuple[int
             f"{name}: to read Excel workbooks, install openpyxl (pip install openpyxl), or save it"
             " as CSV (UTF-8)"
         ) from None
+    # It warns of styles and of what else it leaves out, none of which is text.
+    warnings.filterwarnings("ignore", category=UserWarning, module="openpyxl")
     file.seek(0)
     _check_sizes(name, file)
     try:
