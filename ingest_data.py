@@ -31,7 +31,7 @@ from errors import StartRefused
 from importing import report
 from importing.columns import NAMES
 from importing.files import Source, opened
-from importing.following import Service, follow
+from importing.following import Ids, Service, follow
 from importing.intake import Intake, Options
 from importing.records import PassedOver, Record
 from importing.rejected import RejectedRows, default_path
@@ -99,7 +99,11 @@ def main(
     with httpx.Client(
         base_url=options.url, headers=headers, timeout=60, transport=transport
     ) as client:
-        return Import(options, client, sleep, via=via).run()
+        load = Import(options, client, sleep, via=via)
+        try:
+            return load.run()
+        finally:
+            load.close()
 
 
 class Import:
@@ -118,6 +122,7 @@ class Import:
         self._tally = Tally()
         self._progress: Progress | None = None
         self._rejected: RejectedRows | None = None
+        self._ids = Ids()
         self._sender = Sender(
             client,
             lane="live" if options.file is None else "bulk",
@@ -126,6 +131,9 @@ class Import:
             say=self._say,
             via=via,
         )
+
+    def close(self) -> None:
+        self._ids.close()
 
     def run(self) -> int:
         try:
@@ -144,7 +152,8 @@ class Import:
                     sleep=self._sleep,
                     via=self._via,
                 )
-                follow(service, tally.first_time, tally.last_time, say=print, sleep=self._sleep)
+                first, last = tally.first_time, tally.last_time
+                follow(service, self._ids, first, last, say=_print_now, sleep=self._sleep)
             except GivenUp as error:
                 print(f"Stopped: {error}", file=sys.stderr)
                 return PARTIAL
@@ -161,6 +170,9 @@ class Import:
             for sent in self._sender.send_all(sample_items(datetime.now(UTC))):
                 # A sample of another moment is known, with other times.
                 tally.accepted += len(sent.accepted) + len(sent.known)
+                self._ids.add(sent.ids)
+                for item in (*sent.accepted, *sent.known):
+                    tally.span(item.time)
                 for item, reason in sent.rejected:
                     self._reject(item.records[0], reason)
         except GivenUp as error:
@@ -224,6 +236,7 @@ class Import:
         try:
             for sent in self._sent(items()):
                 tally.accepted += sum(len(item.records) for item in sent.accepted)
+                self._ids.add(sent.ids)
                 for item in (*sent.accepted, *sent.known):
                     tally.span(item.time)
                 known = sum(len(item.records) for item in sent.known)
@@ -284,8 +297,8 @@ def _parser(settings: ClientSettings) -> argparse.ArgumentParser:
         epilog="Exit status: 0 complete, 1 partial, 3 nothing was loaded, 2 wrong usage.",
     )
     add = parser.add_argument
-    add("file", nargs="?", help="CSV, TSV, JSON or NDJSON, also gzipped; - is standard input;"
-        " without it the built-in sample")  # fmt: skip
+    add("file", nargs="?", help="CSV, TSV, JSON or NDJSON, also gzipped, or xlsx; - is standard"
+        " input; without it the built-in sample")  # fmt: skip
     add("--url", default=settings.api_url, help="where the API is (API_URL)")
     add("--key", default=settings.api_key, help="the API key (better: API_KEY)")
     add("--dry-run", action="store_true", help="send nothing, show what would be")
@@ -293,18 +306,34 @@ def _parser(settings: ClientSettings) -> argparse.ArgumentParser:
     add("--conversations", action="store_true", help="put reply chains together")
     add("--rejected", metavar="FILE", help="where rejected rows go (FILE.rejected.csv)")
     add("--ignore-ids", action="store_true", help="do not use the ids: a spreadsheet ruined them")
-    add("--dates", choices=("dmy", "mdy"), help="how 3/4/2015 is meant: day or month first")
+    add(
+        "--dates",
+        choices=("dmy", "mdy", "ymd"),
+        help="how 3/4/2015 is meant: day or month first; ymd for 25-01-20",
+    )
     add("--encoding", help="if it is neither UTF-8, UTF-16 nor a Western one: shift_jis, ...")
     add("--delimiter", type=_delimiter, help="of a CSV, if it is none of , ; | and tab")
     add("--no-header", action="store_true", help="the first line of the CSV is a row already")
+    add("--skip-lines", type=int, metavar="N", help="lines of another kind before the header; those"
+        " of the usual reports are found")  # fmt: skip
+    add("--records", metavar="NAME", help="the list that holds the rows, in JSON with several")
+    add("--sheet", metavar="NAME", help="of a workbook with several")
     add("--lines", action="store_true", help="each line of the file is a text")
     for what in NAMES:
-        add(f"--{what}-column", metavar="NAME", help="by name or number; found by itself mostly")
+        add(
+            f"--{what}-column",
+            metavar="NAME",
+            help="by name or number, or none; found by itself mostly",
+        )
     add("--keep-text", action="store_true", help="do not undo &amp;, â€™ and the like")
     add("--max-text", type=int, metavar="N", help="the service's MAX_TEXT_LENGTH (10000)")
     add("--patience", type=float, default=600.0, metavar="S",
         help="seconds to wait for a service that is busy or away (600)")  # fmt: skip
     return parser
+
+
+def _print_now(line: str) -> None:
+    print(line, flush=True)
 
 
 def _delimiter(value: str) -> str:
@@ -325,6 +354,9 @@ def _intake_options(options: argparse.Namespace) -> Options:
         mend=not options.keep_text,
         conversations=options.conversations,
         max_text=options.max_text,
+        skip_lines=options.skip_lines,
+        records=options.records,
+        sheet=options.sheet,
     )
 
 

@@ -215,6 +215,7 @@ class SummaryQuery(InsightConditions):
 
 class ExportQuery(SearchConditions):
     format: Literal["csv", "ndjson"] = "csv"
+    bom: bool = Field(False, description="Begin a CSV with a byte order mark, as Excel needs it.")
 
 
 class TrendsQuery(BaseModel):

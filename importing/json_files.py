@@ -1,4 +1,4 @@
-"""JSON: one value a line, an array, or what the X API and X's archive give.
+"""JSON: one value a line, an array, or pages of what APIs and archives give.
 
 An array is read element by element, so that its length does not matter. A single object (a page of
 the X API, a batch as this service takes it) has to fit into memory: up to MAX_OBJECT characters.
@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from importing.columns import MAX_COLUMNS
 from importing.files import Source
 from importing.records import PassedOver, Record
+from importing.shapes import unfold
 from importing.stops import GivenUp
 
 MAX_OBJECT = 8 * 1024 * 1024
@@ -25,8 +27,9 @@ def looks_like_json(head: list[str]) -> bool:
     return bool(_ARCHIVE.match(start) or re.match(r"\{\s*(\"|\})|\[\s*(\{|\"|\]|$)", start))
 
 
-def read(source: Source, passed_over: PassedOver) -> Iterator[Record]:
-    """Raises GivenUp where the JSON breaks off in a way that nothing after it can be read."""
+def read(source: Source, passed_over: PassedOver, list_name: str | None = None) -> Iterator[Record]:
+    """`list_name` is that of the list which holds the records, where they stand in a larger
+    object. Raises GivenUp where the JSON breaks off in a way that nothing after it can be read."""
     start = "\n".join(source.head).lstrip()
     if start.startswith("{") and _is_whole(source.head[0]):
         values = _lines(source, passed_over)
@@ -36,11 +39,13 @@ def read(source: Source, passed_over: PassedOver) -> Iterator[Record]:
         if isinstance(value, Record):
             yield value
             continue
-        for fields in _unfold(value) if isinstance(value, dict) else [value]:
-            if isinstance(fields, dict):
-                yield Record(line, fields)
-            else:
+        for fields in unfold(source.name, value, list_name) if isinstance(value, dict) else [value]:
+            if not isinstance(fields, dict):
                 yield Record(line, {"value": fields}, "is not a JSON object")
+            elif len(fields) > MAX_COLUMNS:
+                yield Record(line, {}, f"has more than {MAX_COLUMNS:,} fields")
+            else:
+                yield Record(line, fields)
 
 
 def _is_whole(line: str) -> bool:
@@ -147,82 +152,3 @@ class _Growing:
                     " length: for a page of the X API, jq -c '.data[]' makes one"
                 )
             self._grow()
-
-
-# --- shapes ---------------------------------------------------------------------------------------
-
-
-def _unfold(value: dict[str, Any]) -> Iterator[Any]:
-    """The records within one JSON value: itself, a page of them, or a session's turns."""
-    if isinstance(tweet := value.get("tweet"), dict):  # X's archive
-        value = tweet
-    if isinstance(turns := value.get("dialogContent"), list):
-        yield from _session(value, turns)
-    elif isinstance(data := value.get("data"), list | dict):  # the X API, version 2
-        users = _dict(value.get("includes")).get("users")
-        names = {
-            str(user.get("id")): user.get("username")
-            for user in (users if isinstance(users, list) else ())
-            if isinstance(user, dict)
-        }
-        for tweet in data if isinstance(data, list) else [data]:
-            yield _tweet(tweet, names) if isinstance(tweet, dict) else tweet
-    elif isinstance(items := value.get("conversations"), list):
-        yield from items
-    elif "meta" in value and "text" not in value:  # a page of the X API without a result
-        return
-    else:
-        yield _tweet(value, {})
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _tweet(tweet: dict[str, Any], names: dict[str, Any]) -> dict[str, Any]:
-    """With its author's name and what it replies to in fields of their own."""
-    user = _dict(tweet.get("user")) or _dict(tweet.get("author"))
-    name = user.get("username") or user.get("screen_name")
-    name = name or names.get(str(tweet.get("author_id")))
-    found = dict(tweet)
-    if name:
-        if "author" in found:
-            found["author_object"] = found["author"]
-        found["author"] = name
-    references = tweet.get("referenced_tweets")
-    for reference in references if isinstance(references, list) else ():
-        if _dict(reference).get("type") == "replied_to":
-            found.setdefault("in_reply_to_tweet_id", reference.get("id"))
-    return found
-
-
-def _session(value: dict[str, Any], turns: list[Any]) -> Iterator[Any]:
-    """A support conversation with its turns inside; the last may be beside them, with a link."""
-    header, last = _dict(value.get("dialogHeader")), _dict(value.get("agentURL"))
-    shared = {"session_id": header.get("sessionID"), "company": header.get("company")}
-    for number, turn in enumerate(turns, start=1):
-        if not isinstance(turn, dict):
-            yield turn
-            continue
-        who = next((key for key in turn if re.fullmatch(r"(client|agent)\d*", key)), "")
-        yield {
-            **shared,
-            "turn": number,
-            "tweet_id": turn.get("tweet_ID"),
-            "author_id": turn.get(who),
-            "inbound": who.startswith("client"),
-            "created_at": turn.get("datetime"),
-            "text": turn.get("message"),
-        }
-    if last.get("url_utterance"):
-        yield {
-            **shared,
-            "turn": len(turns) + 1,
-            "tweet_id": last.get("tweet_ID"),
-            "author_id": header.get("company"),
-            "inbound": False,
-            "created_at": None,
-            "text": last["url_utterance"],
-            "doc_id": last.get("doc_id"),
-            "doc_url": last.get("url"),
-        }

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from access import needs
 from disconnect import stopped_when_gone
-from exports import FORMATS
+from exports import BOM, FORMATS
 from http_errors import answers
 from schemas import (
     ExportQuery,
@@ -102,8 +102,10 @@ async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Re
     async with stopped_when_gone(request):
         first = await next_lines()  # what is wrong with the database is told before a file begins
 
+    head = BOM + form.head if query.bom and query.format == "csv" else form.head
+
     async def content() -> AsyncIterator[bytes]:
-        lines: bytes | None = form.head + (first or b"")
+        lines: bytes | None = head + (first or b"")
         while lines is not None:
             yield lines
             lines = await next_lines()

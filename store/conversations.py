@@ -69,8 +69,8 @@ class KeyConflict(Conflict):
     same and other details."""
 
     def __init__(self, position: int, *, other_text: bool) -> None:
-        what = "text" if other_text else "body"
-        super().__init__(f"The idempotency key was used before with a different {what}.")
+        what = "another text" if other_text else "a different body"
+        super().__init__(f"The idempotency key was used before with {what}.")
         self.position = position
 
 

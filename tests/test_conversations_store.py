@@ -508,7 +508,7 @@ async def test_a_conflict_says_whether_the_text_is_another(
     known = keyed_conversation("key", "0" * 64)
     same_text = keyed_conversation("key", "1" * 64)
     other_text = same_text._replace(text="Another text")
-    for item, what in ((same_text, "different body"), (other_text, "different text")):
+    for item, what in ((same_text, "different body"), (other_text, "another text")):
         for items in ([known, item], [*others, item]):
             if items[0] is not known:
                 await store.accept([known], lane=Lane.LIVE)

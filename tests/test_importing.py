@@ -4,9 +4,7 @@ import csv
 import gzip
 import json
 import tempfile
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,61 +21,11 @@ from importing.report import Progress, Tally
 from importing.rows import Item
 from importing.stops import GivenUp, Unfit
 from importing.times import Dates
+from tests.import_helpers import Outcome, Read, refusal
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 HEADER = "tweet_id,author_id,inbound,created_at,text,response_tweet_id,in_response_to_tweet_id"
 MOMENT = "Tue Oct 31 22:10:47 +0000 2017"
-
-
-@dataclass
-class Outcome:
-    intake: Intake
-    tally: Tally
-    bodies: list[dict[str, Any]]
-    items: list[Item]
-    rejected: list[tuple[int, str]]
-
-    @property
-    def texts(self) -> list[str]:
-        return [body["text"] for body in self.bodies]
-
-
-Read = Callable[..., Outcome]
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Read:
-    """`read("text\\nhello\\n", dates="dmy")`: what comes of a file with this content."""
-
-    def do(content: str | bytes | Path, *, encoding: str | None = None, **options: Any) -> Outcome:
-        path = content if isinstance(content, Path) else tmp_path / "rows.csv"
-        if isinstance(content, str):
-            path.write_text(content, encoding="utf-8", newline="")
-        elif isinstance(content, bytes):
-            path.write_bytes(content)
-        tally = Tally()
-        rejected: list[tuple[int, str]] = []
-
-        def reject(record: Record, reason: str) -> None:
-            tally.reject(record, reason)
-            rejected.append((record.line, reason))
-
-        with (
-            opened(str(path), encoding) as source,
-            closing(Intake(source, Options(**options), tally=tally, reject=reject)) as intake,
-        ):
-            items = list(intake.items())
-        rows = sum(len(item.records) for item in items)
-        assert tally.read == rows + tally.duplicates + tally.rejected
-        return Outcome(intake, tally, [json.loads(each.json) for each in items], items, rejected)
-
-    return do
-
-
-def refusal(read: Read, content: str | bytes | Path, **options: Any) -> str:
-    with pytest.raises(GivenUp) as caught:
-        read(content, **options)
-    return str(caught.value)
 
 
 def row(number: int, text: str, *, reply_to: str = "", author: str = "ann") -> str:
