@@ -4,19 +4,25 @@ import { askForKey } from "./key.js";
 
 const KEY = "insights-api-key";
 
+// Wherever a proxy has put the service: the API is beside the folder that this file is in.
+const ROOT = new URL("..", import.meta.url);
+const API = `${ROOT.pathname}api/v1/`;
+export const serviceAddress = ROOT.href.slice(0, -1);
+export const currentKey = () => sessionStorage.getItem(KEY);
+
 // In a sentence for people. `status` is 0 where nothing answered.
 const problem = (status, details, retryAfter) =>
 	Object.assign(new Error(details ?? `The service answered ${status}.`), { status, retryAfter });
 
 export function urlOf(path, parameters = {}) {
 	const given = Object.entries(parameters).filter(([, value]) => value !== "" && value !== null);
-	return `/api/v1/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
+	return `${API}${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
 }
 
 // A response that is fine; else raises a problem. Waits where there is too much to do.
 export async function open(url, { headers, ...options } = {}) {
 	for (;;) {
-		const key = sessionStorage.getItem(KEY);
+		const key = currentKey();
 		const credentials = key && { Authorization: `Bearer ${key}` };
 		const response = await fetch(url, { ...options, headers: { ...headers, ...credentials } }).catch(giveUp);
 		if (response.ok) return response;
@@ -30,7 +36,7 @@ export async function open(url, { headers, ...options } = {}) {
 // All requests that are refused at a time wait for the same dialog.
 let asking = null;
 async function renewKey(refused, why) {
-	if (sessionStorage.getItem(KEY) !== refused) return; // another has asked meanwhile
+	if (currentKey() !== refused) return; // another has asked meanwhile
 	asking ??= askForKey(why).finally(() => (asking = null));
 	sessionStorage.setItem(KEY, await asking);
 }
@@ -51,9 +57,10 @@ export function wait(milliseconds, signal) {
 
 // A link cannot carry a key: where there is one, what it leads to is fetched, then shown or saved.
 export async function follow(event) {
-	const link = event.target.closest("a[href^='/api/']");
-	if (link && !link.download) link.target = "_blank";
-	if (!link || !sessionStorage.getItem(KEY)) return;
+	const link = event.target.closest("a");
+	if (!link?.href.startsWith(location.origin + API)) return;
+	if (!link.download) link.target = "_blank";
+	if (!currentKey()) return;
 	event.preventDefault();
 	const got = link.cloneNode();
 	got.href = URL.createObjectURL(await (await open(link.href)).blob());

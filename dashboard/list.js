@@ -3,7 +3,7 @@
 import { filterOf, timesOf } from "./address.js";
 import { ask, urlOf } from "./api.js";
 import { $, el, keyed, say } from "./elements.js";
-import { bothTimes, count, mood, percent, sentimentOf, time, topicName } from "./words.js";
+import { bothTimes, count, isUnread, mood, percent, sentimentOf, time, topicName } from "./words.js";
 
 const PAGE = 50;
 const RANKED = 200;
@@ -12,7 +12,7 @@ const MOST_ROWS = 500;
 
 let change, guard; // the page's
 let view, period, rising, signal; // what is listed
-let loaded, rows, cursor, total, loading;
+let loaded, rows, cursor, total, loading, nearEnd;
 const waiting = new Map();
 let gap = false; // more has come in than waits
 
@@ -27,7 +27,7 @@ export function startList(...ofPage) {
 		$("list-title").focus();
 	};
 	const seen = ([{ isIntersecting }]) => isIntersecting && !urgent() && loadMore();
-	new IntersectionObserver(seen, { rootMargin: "800px" }).observe($("more"));
+	nearEnd = new IntersectionObserver(seen, { rootMargin: "800px" });
 }
 
 // `rising` is a promise.
@@ -36,6 +36,13 @@ export async function loadList(...wanted) {
 	cursor = null;
 	loading = false;
 	await (loaded = loadPage());
+	watchEnd();
+}
+
+// Anew after each page: one that is short leaves the end in sight, and that is no news.
+function watchEnd() {
+	nearEnd.disconnect();
+	nearEnd.observe($("more"));
 }
 
 function askForPage(cursor) {
@@ -66,7 +73,9 @@ async function loadMore() {
 	const of = signal;
 	loading = true;
 	await guard("list", () => loadPage(true));
-	if (of === signal) loading = false;
+	if (of !== signal) return;
+	loading = false;
+	watchEnd();
 }
 
 // What came in, with `andMore` not all of it: behind a button where it would disturb.
@@ -87,9 +96,9 @@ export function offer(insights, andMore = false) {
 // The stream may have left something out: offer what is new of the newest.
 export async function catchUp() {
 	await loaded;
-	const { insights } = await askForPage(null);
+	const { insights, metadata } = await askForPage(null);
 	const known = new Set(rows.map(idOf));
-	offer(insights, insights.length >= PAGE && !insights.some((row) => known.has(idOf(row))));
+	offer(insights, metadata.next_cursor && !insights.some((row) => known.has(idOf(row))));
 }
 
 // As the API filters; of `q` it alone can tell.
@@ -129,12 +138,13 @@ function tell() {
 	say($("covers"), `Ranked: the newest ${count(rows.length)} of ${count(total)} negative ones.`);
 	$("nothing").hidden = rows.length;
 	$("more").hidden = !cursor;
-	say($("more"), urgent() ? `Rank ${RANKED} more` : "Show more");
+	say($("more"), urgent() ? "Rank more" : "Show more");
 	$("new").hidden = !waiting.size && !gap;
 	say($("new"), `${gap ? "Many" : count(waiting.size)} new: ${urgent() ? "rank" : view.q ? "search" : "show"}`);
 }
 
-function makeRow({ conversation_id, timestamp, text, author, urgency, grok_analysis: { sentiment_score, clusters, confidence } }) {
+function makeRow({ conversation_id, timestamp, text, author, urgency, grok_analysis }) {
+	const { sentiment_score, clusters, confidence } = grok_analysis;
 	const details = el("div.details", { hidden: "" });
 	const toggle = () => {
 		details.hidden = !details.hidden;
@@ -144,12 +154,14 @@ function makeRow({ conversation_id, timestamp, text, author, urgency, grok_analy
 	const opener = el("button.opener", { "aria-expanded": "false", "aria-label": `Details: ${text.slice(0, 60)}`, click: toggle });
 	const chip = (name, value, label) =>
 		el("button.chip", { title: `Only this ${name}`, dir: "auto", click: () => change({ [name]: value }) }, label);
-	return el("li.row", mood(sentiment_score),
+	const unread = isUnread(grok_analysis);
+	return el("li.row", unread ? el("span.neutral", "–") : mood(sentiment_score),
 		el("div",
 			el("p.text", { dir: "auto", click: () => getSelection().isCollapsed && toggle() }, text),
 			el("div.facts", time(timestamp), author && chip("author", author, author),
-				...clusters.map((cluster) => chip("cluster", cluster, topicName(cluster))),
-				el("span", `${percent(confidence)} sure`), urgency && el("span", `urgency ${count(100 * urgency)}`))),
+				...(unread ? [el("span.error", "not analysed: the model's answer could not be read")]
+					: [...clusters.map((cluster) => chip("cluster", cluster, topicName(cluster))), el("span", `${percent(confidence)} sure`)]),
+				urgency && el("span", `urgency ${count(100 * urgency)}`))),
 		opener, details);
 }
 

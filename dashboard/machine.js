@@ -39,11 +39,13 @@ export function tellHealth(state, why) {
 }
 
 export function showMachine(stats) {
-	const { counts, analyser, breaker, spending, reuse } = stats;
+	const { counts, analyser, breaker, fallback, spending, reuse } = stats;
 	const [state, why] = judge(stats);
 	tellHealth(state, why);
 	$("trouble").hidden = state !== "bad";
 	say($("trouble"), why);
+	$("fallback").hidden = !fallback?.notice;
+	say($("fallback"), fallback?.notice ?? "");
 	$("offline").hidden = !analyser.notice;
 	say($("offline"), `${analyser.notice} Set GROK_KEY to use Grok.`);
 
@@ -60,6 +62,7 @@ export function showMachine(stats) {
 		["Breaker", breaker && [breaker.state, breaker.reason, probe && `next try in ${duration(probe)}`].filter(Boolean).join(" · ")],
 		["Cost today", today && of(today.cost_usd, budget, usd), today?.cost_usd / budget],
 		["Reused today", reuse && percent(reuse.today_share)],
+		["Not analysed today", fallback?.today && count(fallback.today)],
 		["Analyser", `${analyser.name}, ${analyser.answering_model ?? analyser.model}`],
 	];
 	$("machine").replaceChildren(...facts.filter(([, value]) => value).map(([name, value, used]) =>

@@ -1,14 +1,14 @@
 // The page put together: one view, what the API says of it, and what comes in meanwhile.
 
 import { DAY, NO_FILTER, filterOf, isFiltered, ownRange, periodOf, readView, searchOf, timesBefore, timesOf } from "./address.js";
-import { ask, follow, urlOf } from "./api.js";
+import { ask, follow, serviceAddress, urlOf } from "./api.js";
 import { drawChart, startChart } from "./charts.js";
 import { $, el, say } from "./elements.js";
 import { showFilters, startFilters } from "./filters.js";
 import { catchUp, loadList, offer, startList } from "./list.js";
+import { Live } from "./live.js";
 import { showMachine, startMachine, tellHealth } from "./machine.js";
 import { Pace } from "./pace.js";
-import { Stream } from "./stream.js";
 import { showRising, showTopics } from "./topics.js";
 import { showHeadline, showTotals } from "./totals.js";
 import { count } from "./words.js";
@@ -96,7 +96,7 @@ async function loadSummary() {
 	const summary = await figures("insights/summary", { ...parameters, interval: now.interval }, "summary-json", "topics-json");
 	period = now;
 	known.summary = summary;
-	$("csv").href = urlOf("insights/export", { format: "csv", ...parameters, q: view.q });
+	$("csv").href = urlOf("insights/export", { format: "csv", bom: true, ...parameters, q: view.q });
 	drawChart(summary.series, now);
 	showTopics(summary.clusters, view.cluster, choose);
 	$("known").replaceChildren(...summary.clusters.map(({ cluster }) => el("option", { value: cluster })));
@@ -155,8 +155,8 @@ async function goToNewest() {
 let arrived = [];
 let flushing;
 
-function take(insight) {
-	if (arrived.length <= MOST_ARRIVED) arrived.push(insight);
+function take(insights) {
+	if (arrived.length <= MOST_ARRIVED) arrived.push(...insights);
 	flushing ??= setTimeout(flush, TOGETHER);
 }
 
@@ -186,7 +186,7 @@ function showConnection(state, seconds) {
 
 // All of it
 
-const stream = new Stream(take, showConnection);
+const stream = new Live(take, showConnection);
 const paces = [
 	new Pace(() => guard("summary", loadSummary), 3_000, 30_000),
 	new Pace(() => guard("before", loadBefore), 60_000),
@@ -220,7 +220,7 @@ startList(change, guard);
 startMachine(guard);
 startChart((start, end) => change(ownRange(start, end)));
 setTheme(localStorage.getItem("insights-theme") ?? "auto");
-for (const place of document.querySelectorAll(".origin")) say(place, location.origin);
+for (const place of document.querySelectorAll(".origin")) say(place, serviceAddress);
 for (const link of document.querySelectorAll(".head > a")) {
 	link.setAttribute("aria-label", `${link.parentNode.firstElementChild.firstChild.textContent} as JSON`);
 }

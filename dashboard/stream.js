@@ -1,45 +1,40 @@
 // New insights as they come, over server-sent events, mended when the connection is lost.
 
-import { open, urlOf, wait } from "./api.js";
-
 const LONGEST_WAIT = 10;
 const SILENCE = 40_000; // the service says something every 15 s
 
 // By `fetch`, as an EventSource can send no key.
 export class Stream {
-	// `onState` gets "connecting", "live", "stopped", or "lost" and the seconds to the next try.
-	// `resumes` tells whether nothing was left out since the connection before.
-	constructor(onInsight, onState) {
-		Object.assign(this, { onInsight, onState });
-	}
-
-	start() {
-		if (this.running) return;
-		this.running = new AbortController();
-		this.#run(this.running.signal);
+	// `onState` gets "connecting", "live", "refused" (by the key; then it has ended), or "lost" and
+	// the seconds to the next try. `resumes` tells whether nothing was left out since the connection before.
+	constructor(url, key, onInsights, onState) {
+		Object.assign(this, { url, key, onInsights, onState });
+		this.stopped = new AbortController();
+		this.#run();
 	}
 
 	stop() {
-		this.running?.abort();
-		this.running = this.lastId = null; // after hours there would be too much to go on with
-		this.onState("stopped");
+		this.stopped.abort();
 	}
 
-	async #run(signal) {
+	async #run() {
+		const { signal } = this.stopped;
 		for (let failures = 0; !signal.aborted; failures++) {
 			this.onState("connecting");
 			const onOpen = () => {
 				failures = 0;
 				this.onState("live");
 			};
-			await this.#read(signal, onOpen).catch(() => {}); // the next try tells whether it is mended
+			const status = await this.#read(signal, onOpen).catch(() => 0); // the next try tells whether it is mended
 			if (signal.aborted) return;
+			if (status === 401 || status === 403) return this.onState("refused");
 			const seconds = Math.min(2 ** failures, LONGEST_WAIT) * (0.75 + Math.random() / 2);
 			this.onState("lost", seconds);
-			await wait(seconds * 1000, signal).catch(() => {});
+			await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 		}
 	}
 
+	// Until the connection ends; its status.
 	async #read(stopped, onOpen) {
 		const silent = new AbortController();
 		let timer;
@@ -51,25 +46,31 @@ export class Stream {
 			heard();
 			this.resumes = Boolean(this.lastId);
 			const signal = AbortSignal.any([stopped, silent.signal]);
-			const response = await open(urlOf("stream"), { signal, headers: this.resumes && { "Last-Event-ID": this.lastId } });
+			const headers = {
+				...(this.key && { Authorization: `Bearer ${this.key}` }),
+				...(this.resumes && { "Last-Event-ID": this.lastId }),
+			};
+			const { ok, status, body } = await fetch(this.url, { signal, headers });
+			if (!ok) return status;
 			onOpen();
-			const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+			const reader = body.pipeThrough(new TextDecoderStream()).getReader();
 			for (let rest = ""; ; ) {
 				const { value, done } = await reader.read();
-				if (done) return;
+				if (done) return status;
 				heard();
 				const events = (rest + value.replaceAll("\r", "")).split("\n\n");
 				rest = events.pop();
-				for (const event of events) this.#take(event);
+				const insights = events.map((event) => this.#insightIn(event)).filter(Boolean);
+				if (insights.length) this.onInsights(insights);
 			}
 		} finally {
 			clearTimeout(timer);
 		}
 	}
 
-	#take(event) {
+	#insightIn(event) {
 		const fields = Object.fromEntries([...event.matchAll(/^(\w+): ?(.*)$/gm)].map(([, ...field]) => field));
 		this.lastId = fields.id ?? this.lastId;
-		if (fields.event === "insight") this.onInsight(JSON.parse(fields.data));
+		return fields.event === "insight" && JSON.parse(fields.data);
 	}
 }

@@ -64,4 +64,7 @@ export function mood(value) {
 		el("span", { "aria-hidden": "true" }, SIGNS[sentiment]), el("span.unseen", sentiment, " "), score(value));
 }
 
+// Whether this stands for an answer that was of no use. It is no judgement.
+export const isUnread = ({ clusters, confidence }) => confidence === 0 && clusters.length === 1 && clusters[0] === "unknown";
+
 export const topicName = (cluster) => cluster.replaceAll("_", " ");

@@ -25,7 +25,8 @@ _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-        "require-trusted-types-for 'script'"
+        # One policy only, which makes one address only: that of the worker that tabs share.
+        "require-trusted-types-for 'script'; trusted-types hub"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",  # the address holds what is searched for
@@ -52,9 +53,12 @@ def _files() -> dict[str, _File]:
 
 @cache
 def _preloads() -> str:
-    """For the page's head: all modules at once, not each when another asks for it."""
+    """For the page's head: all modules at once, not each when another asks for it.
+
+    Relative, as all addresses of the page are: it may be anywhere behind a proxy.
+    """
     modules = (name for name in _files() if name.endswith(".js"))
-    return ", ".join(f"</dashboard/{name}>; rel=modulepreload" for name in modules)
+    return ", ".join(f"<dashboard/{name}>; rel=modulepreload" for name in modules)
 
 
 @router.get("/")
@@ -70,6 +74,14 @@ async def page(request: Request) -> Response:
     response = _answer(request, _files()["index.html"])
     response.headers["Link"] = _preloads()
     return response
+
+
+@router.head("/dashboard/")
+@router.get("/dashboard/")
+async def page_with_slash(request: Request) -> Response:
+    """To the one address to which the page's own are relative."""
+    query = request.url.query
+    return RedirectResponse(f"../dashboard?{query}" if query else "../dashboard")
 
 
 @router.head("/dashboard/{name}")

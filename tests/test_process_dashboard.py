@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import httpx
 import pytest
@@ -20,8 +20,10 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from sample_conversations import SAMPLE
 from tests.browser import chromium, opened, serious_faults
+from tests.fake_grok import FakeGrok, RunningGrok
+from tests.grok_replies import Reply
 from tests.http_helpers import all_done, on_shared_loop, submit, submit_batch
-from tests.service_process import ServiceProcess
+from tests.service_process import ServiceProcess, grok_settings
 
 expect.set_options(timeout=15_000)
 pytestmark = [pytest.mark.slow, on_shared_loop]
@@ -399,6 +401,30 @@ async def test_naughty_strings_do_no_harm(service: ServiceProcess, open_page: Op
         assert await page.evaluate("document.scripts.length") == 1
 
 
+async def test_pages_may_be_shorter_than_what_was_asked_for(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    """As they are where texts are long: what says that there is more is the cursor alone."""
+
+    async def shorten(route: Route) -> None:
+        url = httpx.URL(route.request.url)
+        response = await service.client.get(url.copy_set_param("limit", "3"))
+        await route.fulfill(json=response.json())
+
+    async with open_page() as page:
+        await page.route("**/api/v1/insights?*", shorten)
+        await page.goto(f"{address(service)}{query(**WHOLE, author='customer3')}")
+        wanted = await get(service, "insights", **WHOLE, author="customer3")
+        await expect(rows(page).nth(9)).to_be_attached()  # the first screen fills by itself
+        await page.mouse.wheel(0, 20_000)
+        await expect(rows(page)).to_have_count(len(wanted["insights"]))
+        await page.get_by_text("Most urgent first").click()
+        await expect(rows(page)).to_have_count(3)
+        await page.locator("#more").click()
+        await expect(rows(page)).to_have_count(6)
+        await expect(page.locator("#covers")).to_contain_text("the newest 6 of")
+
+
 # --- live -----------------------------------------------------------------------------------------
 
 
@@ -557,6 +583,45 @@ async def test_a_lost_connection_is_shown_and_mended_without_a_gap(
         await expect(page.locator("#problem")).to_be_hidden()
 
 
+# --- what was not analysed ------------------------------------------------------------------------
+
+
+async def test_an_answer_that_could_not_be_read_is_no_judgement(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with (
+        FakeGrok() as grok,
+        ServiceProcess(tmp_path, **grok_settings(cast(RunningGrok, grok))) as service,
+    ):
+        grok.when_text("riddle", Reply.garbage())
+        await service.start()
+        await submit(service.client, "A riddle that no model answers")
+        await submit(service.client, "My parcel is late, terrible")
+        await all_done(service.client)
+        async with opened(browser, address(service)) as page:
+            unread = rows(page).filter(has_text="riddle")
+            await expect(unread).to_contain_text(
+                "not analysed: the model's answer could not be read"
+            )
+            await expect(unread).not_to_contain_text("sure")
+            await expect(unread.locator(".mood, .chip")).to_have_count(0)
+            other = rows(page).filter(has_text="terrible")
+            await expect(other).not_to_contain_text("not analysed")
+            await expect(other.locator(".mood")).to_have_count(1)
+
+
+@pytest.mark.parametrize("notice", ["12 of 40 answers could not be read.", None])
+async def test_many_such_answers_are_told(open_page: Open, notice: str | None) -> None:
+    async with open_page() as page:
+        stats = await page.evaluate("fetch('api/v1/stats').then(answer => answer.json())")
+        stats["fallback"] = {"today": 12, "last_hour": 12, "notice": notice}
+        await page.route("**/api/v1/stats", lambda route: route.fulfill(json=stats))
+        await page.reload()
+        await expect(page.locator("#machine")).to_contain_text("Not analysed today")
+        await expect(page.locator("#fallback")).to_have_text(notice or "")
+        await expect(page.locator("#fallback")).to_be_visible(visible=notice is not None)
+
+
 # --- export ---------------------------------------------------------------------------------------
 
 
@@ -564,6 +629,7 @@ async def test_the_export_is_the_view(service: ServiceProcess, open_page: Open) 
     async with open_page(query(**WHOLE, author="<i>mallory</i>", q="late")) as page:
         await expect(rows(page)).to_have_count(1)
         await expect(page.locator("#csv")).to_have_attribute("href", re.compile("q=late"))
+        await expect(page.locator("#csv")).to_have_attribute("href", re.compile("bom=true"))
         (exported,) = await exported_rows(page)
     assert "HYPERLINK" in exported["text"]
     assert not exported["text"].startswith("=")

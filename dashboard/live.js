@@ -1,0 +1,77 @@
+// What this tab hears of the stream that all tabs share.
+
+import { ask, currentKey, wait } from "./api.js";
+
+const HUB = new URL("hub.js", import.meta.url).href;
+// Changes with what hub and tab say to each other: an old hub lives as long as an old tab.
+const PROTOCOL = "1";
+const RETRY_SECONDS = 5;
+
+// The page's policy lets no text become a script's address, but this one.
+const policy = window.trustedTypes?.createPolicy("hub", { createScriptURL: () => HUB });
+
+export class Live {
+	// `onState` gets "connecting", "live", "stopped", or "lost" and the seconds to the next try.
+	// `resumes` tells whether nothing was left out since this tab was "live" before.
+	constructor(onInsights, onState) {
+		Object.assign(this, { onInsights, onState });
+		if (!window.SharedWorker) {
+			this.#runHub();
+			return;
+		}
+		const worker = new SharedWorker(policy?.createScriptURL("") ?? HUB, { type: "module", name: PROTOCOL });
+		worker.onerror = () => this.#runHub();
+		this.#use(worker.port);
+		// A port does not tell that its page is gone.
+		window.addEventListener("pagehide", () => this.port?.postMessage(null));
+		window.addEventListener("pageshow", ({ persisted }) => persisted && this.running && this.#listen());
+	}
+
+	start() {
+		if (this.running) return;
+		this.running = true;
+		this.#listen();
+	}
+
+	stop() {
+		this.running = false;
+		this.port?.postMessage(null);
+		this.onState("stopped");
+	}
+
+	#listen() {
+		this.heardLive = false;
+		this.port?.postMessage({ key: currentKey() });
+	}
+
+	#use(port) {
+		this.port = port;
+		port.onmessage = ({ data }) => this.running && this.#hear(data);
+		if (this.running) this.#listen();
+	}
+
+	// In this tab, where there are no shared workers.
+	async #runHub() {
+		const { serve } = await import("./hub.js");
+		const { port1, port2 } = new MessageChannel();
+		serve(port1);
+		this.#use(port2);
+	}
+
+	async #hear({ insights, state, seconds, resumes }) {
+		if (insights) this.onInsights(insights);
+		else if (state !== "refused") {
+			if (state === "live") {
+				this.resumes = resumes && this.heardLive;
+				this.heardLive = true;
+			}
+			this.onState(state, seconds);
+		} else {
+			const refused = currentKey();
+			this.onState("connecting");
+			await ask("stats").catch(() => {}); // asks the reader for a key
+			if (currentKey() === refused) await wait(1000 * RETRY_SECONDS);
+			if (this.running) this.#listen();
+		}
+	}
+}
