@@ -84,7 +84,7 @@ def parse_search(q: str) -> tuple[Phrase, ...]:
 
     Everything that is neither word nor quote only separates words, so no input is malformed. A
     word that `words_of` splits, such as `don't`, is a phrase. Raises InvalidInput where nothing is
-    left to look for.
+    left to look for, or too much.
     """
     phrases: dict[Phrase, None] = {}
     in_all = 0

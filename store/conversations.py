@@ -300,7 +300,7 @@ class ConversationStore:
                         created_at,
                         lane.value,
                         item.idempotency_key,
-                        owner,
+                        owner if item.idempotency_key is not None else EVERYBODY,
                         item.body_hash,
                         item.raw_data,
                     )
