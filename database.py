@@ -35,7 +35,7 @@ _POSTGRES_COSTLY_READS = 3
 READ_SECONDS = 3.0
 """A read that a client waits for is stopped after so long."""
 LONG_READ_SECONDS = 15.0
-"""A read of the service's own, or a part of an export."""
+"""A part of an export, which its client has already begun to receive, has so long."""
 _UPGRADE_LOCK = 0x1A51_6875  # PostgreSQL advisory lock: any number that nothing else here uses
 
 _PROBE = text("UPDATE alembic_version SET version_num = version_num")

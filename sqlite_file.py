@@ -91,7 +91,7 @@ class _Reading:
             self._driver = driver
 
     def end(self) -> None:
-        """From here on the connection may be another's."""
+        """From here on it is not stopped any more; its connection may be another's soon."""
         with self._lock:
             self._driver = None
 
@@ -175,17 +175,19 @@ class SqliteFile:
             except IndexError:
                 connection = self._reader.connect()
             try:
-                reading.begin(_driver_of(connection))
                 with connection.begin():
                     _on_driver(connection, "BEGIN")
-                    return work(connection)
+                    reading.begin(_driver_of(connection))
+                    try:
+                        return work(connection)
+                    finally:
+                        reading.end()  # the end of the transaction must not be interrupted
             except (DBAPIError, sqlite3.Error) as error:
                 if is_interrupt(error):
                     raise Unavailable(TOOK_TOO_LONG) from error
                 connection.invalidate()  # see `_in_transaction`
                 raise
             finally:
-                reading.end()
                 if connection.invalidated:
                     connection.close()
                 else:

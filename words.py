@@ -84,18 +84,21 @@ def parse_search(q: str) -> tuple[Phrase, ...]:
 
     Everything that is neither word nor quote only separates words, so no input is malformed. A
     word that `words_of` splits, such as `don't`, is a phrase. Raises InvalidInput where nothing is
-    left to look for.
+    left to look for, or too much.
     """
-    phrases: dict[Phrase, int] = {}
+    phrases: dict[Phrase, None] = {}
+    in_all = 0
     for number, part in enumerate(q.split('"')):
         for piece in [part] if number % 2 else part.split():
             if words := words_of(piece):
-                phrases[tuple(words)] = size = _words_in(words)
+                phrases[tuple(words)] = None
+                size = _words_in(words)
+                in_all += size
                 if size > MAX_PHRASE_WORDS:
                     raise InvalidInput(f"q: a phrase must hold at most {MAX_PHRASE_WORDS} words")
     if not phrases:
         raise InvalidInput("q: must hold a word to look for")
-    if sum(phrases.values()) > MAX_WORDS:
+    if in_all > MAX_WORDS:
         raise InvalidInput(f"q: must hold at most {MAX_WORDS} words in all")
     return tuple(phrases)
 

@@ -304,7 +304,7 @@ class ConversationStore:
                         created_at,
                         lane.value,
                         item.idempotency_key,
-                        owner,
+                        owner if item.idempotency_key is not None else EVERYBODY,
                         item.body_hash,
                         item.raw_data,
                     )
@@ -363,14 +363,10 @@ class ConversationStore:
 
     async def retry_failed(self) -> int:
         """Put all failed conversations back in the queue, some at a time; how many there were."""
-        failed = await self._database.read(partial(counted_in, Status.FAILED))
+        failed = await self._database.write(partial(counted_in, Status.FAILED))
         retried = 0
         # No more than there were: a retried one may fail again meanwhile.
-        while retried < failed:
-            limit = min(_RETRIED_AT_ONCE, failed - retried)
-            some = await self._database.write(partial(_retry_some, limit))
-            if not some:
-                break
+        while some := await self._database.write(partial(_retry_some, failed - retried)):
             retried += some
         return retried
 
@@ -415,7 +411,8 @@ _SOME_FAILED = (
 )
 
 
-def _retry_some(limit: int, connection: Connection) -> int:
+def _retry_some(most: int, connection: Connection) -> int:
+    limit = min(most, _RETRIED_AT_ONCE)
     ids = connection.scalars(_SOME_FAILED, {"limit": limit}).all()
     return connection.execute(_RETRY.where(conversations.c.id.in_(ids))).rowcount if ids else 0
 

@@ -31,7 +31,7 @@ from store.conversations import (
     _failed_statement,
 )
 from store.ids import RunningIds
-from store.work import WorkQueue
+from store.work import Claimed, WorkQueue
 from tests.factories import (
     NOON,
     accept,
@@ -972,3 +972,16 @@ async def test_a_put_back_conversation_keeps_its_place(
     (claimed,) = await claim_all(database, limit=1)
     await WorkQueue(database).settle([(claimed, PutBack())])
     assert [(await store.find(id_)).queue_position for id_ in (first, second)] == [1, 2]
+
+
+async def test_very_many_are_retried_some_at_a_time(
+    database: Database, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.conversations._RETRIED_AT_ONCE", 3)
+    await store.accept(new_conversations(8), lane=Lane.BULK)
+    results: list[tuple[Claimed, Outcome]] = [
+        (item, Fail("no")) for item in await claim_all(database)
+    ]
+    await WorkQueue(database).settle(results)
+    assert await store.retry_failed() == 8
+    assert len(await claim_all(database)) == 8
