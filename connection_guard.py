@@ -453,6 +453,8 @@ class _Exchange:
         body = message.get("body", b"")
         if len(body) <= _SMALL_WRITE:
             await send(message)
+            if self._cycle.disconnected:
+                await asyncio.sleep(0)  # whoever writes without end must hear of it
             return
         connection = self._connection
         size, step = len(body), connection.limits.write_bytes
@@ -462,6 +464,9 @@ class _Exchange:
             for start in range(0, size, step):
                 await send({**message, "body": view[start : start + step], "more_body": True})
                 await connection.flow.drain()
+                if self._cycle.disconnected:
+                    await asyncio.sleep(0)
+                    return
             if not message.get("more_body", False):
                 await send({**message, "body": b""})
         finally:

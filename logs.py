@@ -3,6 +3,7 @@
 An event has a stable name and fields. Texts of tweets appear at debug level only, keys never.
 """
 
+import json
 import logging
 import logging.config
 import re
@@ -65,7 +66,10 @@ def set_up_logs(*, level: str, format: str) -> None:
 
 def _render_json(_logger: Any, _method: str, event: Any) -> str:
     # Three times as fast as the standard library's, and a busy service logs each request.
-    line = to_json(event, fallback=repr).decode()
+    try:
+        line = to_json(event, fallback=repr).decode()
+    except ValueError:  # half a character has no UTF-8
+        line = json.dumps(event, default=repr)
     return line if line.isprintable() else _UNPRINTABLE.sub(_escaped, line)
 
 

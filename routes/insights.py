@@ -1,13 +1,14 @@
 """Asking for insights."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from access import needs
 from disconnect import stopped_when_gone
@@ -41,6 +42,18 @@ WINDOWS = {
     "6h": Window.SIX_HOURS,
     "24h": Window.ONE_DAY,
 }
+
+
+class _Stream(StreamingResponse):
+    """Closes what it sends from, also where the client has gone or did not read."""
+
+    def __init__(self, content: AsyncGenerator[bytes], **more: Any) -> None:
+        super().__init__(content, **more)
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._content):
+            await super().__call__(scope, receive, send)
 
 
 @router.get(PATH, response_model=InsightsOut, responses=answers("invalid_schema", "unavailable"))
@@ -104,7 +117,7 @@ async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Re
 
     head = BOM + form.head if query.bom and query.format == "csv" else form.head
 
-    async def content() -> AsyncIterator[bytes]:
+    async def content() -> AsyncGenerator[bytes]:
         lines: bytes | None = head + (first or b"")
         while lines is not None:
             yield lines
@@ -113,7 +126,7 @@ async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Re
     times = (wanted.start_time, wanted.end_time)
     start, end = (re.sub("[-:]", "", format_time(each.replace(microsecond=0))) for each in times)
     disposition = f'attachment; filename="insights-{start}-{end}.{query.format}"'
-    return StreamingResponse(
+    return _Stream(
         content(),
         media_type=form.media_type,
         headers={"Content-Disposition": disposition, "Cache-Control": "no-store"},
@@ -154,13 +167,13 @@ async def stream(
     events = services(request).stream.listen(last_event_id)
     first = await anext(events)  # what is wrong with the database is told before a stream begins
 
-    async def content() -> AsyncIterator[bytes]:
+    async def content() -> AsyncGenerator[bytes]:
         async with aclosing(events):
             yield first
             async for event in events:
                 yield event
 
-    return StreamingResponse(
+    return _Stream(
         content(),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-import httpx
 import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -75,13 +74,17 @@ def small_app(held: Held) -> FastAPI:
     @app.get("/events")
     async def events() -> Response:
         async def endless() -> AsyncIterator[bytes]:
-            try:
-                while True:
-                    yield b"x" * 100_000
-            finally:
-                held.ended.append("events")
+            while True:
+                yield b"x" * 100_000
 
-        return StreamingResponse(endless())
+        class Told(StreamingResponse):
+            async def __call__(self, *args: Any) -> None:
+                try:
+                    await super().__call__(*args)
+                finally:
+                    held.ended.append("events")
+
+        return Told(endless())
 
     return app
 
@@ -111,14 +114,13 @@ class Client:
 
     def answer(self) -> tuple[int, Any]:
         """The next whole answer."""
-        response = httpx.Response(0)
         received = b""
         while True:
             head, end, body = received.partition(b"\r\n\r\n")
             lengths = [line for line in head.split(b"\r\n") if line.startswith(b"content-length")]
-            if end and lengths and len(body) >= int(lengths[0].partition(b":")[2]):
-                response = httpx.Response(int(head[9:12]), content=body)
-                return response.status_code, response.json()
+            length = int(lengths[0].partition(b":")[2]) if lengths else 0
+            if end and length and len(body) >= length:
+                return int(head[9:12]), json.loads(body[:length])
             data = self.socket.recv(65_536)
             assert data, received
             received += data
@@ -326,7 +328,7 @@ def test_a_slow_body_of_the_pace_that_is_allowed_is_read(server: Server, chunked
 
 
 def test_bodies_under_way_have_one_budget_and_the_oldest_gives_way() -> None:
-    with running(bodies_bytes=300_000, body_seconds=60) as server:
+    with running(bodies_bytes=350_000, body_seconds=60) as server:
         head = POST + b"Content-Length: 100001\r\n\r\n"
         first, *others = [server.sent(head, b"a" * 100_000) for _ in range(3)]
         assert server.sent(POST + b"Content-Length: 5\r\n\r\nabcde").answer() == (200, 5)
@@ -393,7 +395,7 @@ def test_no_more_of_an_answer_is_written_than_is_read() -> None:
         server.sent(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n", small=True)
         eventually(lambda: server.connections()[0].stalled_since < 1e18, "stalled")
         size = server.connections()[0].transport.get_write_buffer_size()
-        assert 0 < size <= Limits().write_bytes
+        assert 0 < size <= Limits().write_bytes + 65_536  # and what is no reason to wait
         assert server.connections()[0].answer_bytes == BIG
 
 
@@ -425,6 +427,7 @@ def test_answers_that_wait_have_one_budget_and_the_longest_stalled_gives_way() -
                 )
         eventually(lambda: not _is_connected(server, clients[0]), "the first is closed")
         assert _is_connected(server, clients[1])
+        assert _is_connected(server, clients[2])
 
 
 # --- connections ----------------------------------------------------------------------------------
@@ -442,7 +445,9 @@ def test_at_the_cap_the_connection_that_waits_longest_is_closed() -> None:
 def test_at_the_cap_of_all_an_address_with_many_gives_up_one() -> None:
     with running(connections=16, head_seconds=60) as server:
         other = server.client(address="127.0.0.2")
-        idle = [server.client() for _ in range(15)]
+        idle = [server.client() for _ in range(8)]
+        for _ in range(7):
+            server.client(address="127.0.0.4")
         eventually(lambda: len(server.connections()) == 16)
         assert server.sent(HEALTH, address="127.0.0.3").answer() == (200, {"status": "ok"})
         assert idle[0].rest() == b""

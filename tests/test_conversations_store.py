@@ -20,6 +20,7 @@ from analysis import Complete, Fail, Outcome, PutBack, Retry
 from database import Database
 from errors import Conflict, InvalidInput, NotFound, ServiceError, Unavailable
 from models import Lane, Status, conversations, insight_clusters, insights
+from schemas import failed_json
 from store import cursors, positions
 from store.conversations import (
     EVERYBODY,
@@ -31,6 +32,7 @@ from store.conversations import (
     _failed_statement,
 )
 from store.ids import RunningIds
+from store.rows import BYTES_OF_PAGE
 from store.work import Claimed, WorkQueue
 from tests.factories import (
     NOON,
@@ -834,6 +836,28 @@ async def test_failed_conversations_are_listed_newest_first_over_both_lanes(
         (Status.FAILED, "503")
     }
     assert (page.total_count, page.next_cursor) == (7, None)
+
+
+async def test_a_page_of_failed_conversations_ends_at_its_bytes(
+    database: Database, store: ConversationStore
+) -> None:
+    raw = {"": "x" * 900_000}
+    texts = [*["\x01" * 10_000] * 80, "short"]
+    items = [new_conversation(text) for text in texts]
+    items += [new_conversation(raw_data=raw) for _ in range(5)]
+    ids = await store.accept(items, lane=Lane.LIVE)
+    await fail_all(database)
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = await store.failed(limit=1000, cursor=cursor)
+        assert len(failed_json(page)) <= 1.1 * BYTES_OF_PAGE
+        found += [each.id for each in page.conversations]
+        assert page.total_count == len(ids)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert found == ids[::-1]
 
 
 async def test_pages_of_failed_conversations_neither_skip_nor_repeat_while_some_come_and_go(
