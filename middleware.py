@@ -12,8 +12,9 @@ from collections.abc import Callable
 from random import getrandbits
 
 import structlog
-from starlette.datastructures import Headers
+from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from access import Access, find_access
@@ -34,6 +35,7 @@ from web_pages import WebPages
 log = structlog.get_logger(__name__)
 
 _TELL_HOW_TO_KEEP = {b"cache-control", b"etag"}
+_HOSTS_KNOWN_BY_HEART = 100
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -143,11 +145,24 @@ class RouteFinder:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._found: dict[tuple[str, str], Access] = {}
+        """By method and path, where the path is a route's own, without an id in it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope["access"] = find_access(scope["app"].router.routes, scope)
+            asked = scope["method"], get_route_path(scope)
+            access = self._found.get(asked)
+            if access is None:
+                routes = scope["app"].router.routes
+                access = find_access(routes, scope)
+                if any(_is_exactly(route, *asked) for route in routes):
+                    self._found[asked] = access
+            scope["access"] = access
         await self._app(scope, receive, send)
+
+
+def _is_exactly(route: BaseRoute, method: str, path: str) -> bool:
+    return isinstance(route, Route) and route.path == path and method in (route.methods or ())
 
 
 class WebCheck:
@@ -156,6 +171,7 @@ class WebCheck:
     def __init__(self, app: ASGIApp, *, pages: WebPages) -> None:
         self._app = app
         self._pages = pages
+        self._served: set[bytes] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not scope["access"].any_host:
@@ -168,21 +184,31 @@ class WebCheck:
 
     def _check(self, scope: Scope) -> None:
         """Raises InvalidInput or Forbidden."""
-        headers = Headers(scope=scope)
-        host = headers.get("host")
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        host = headers.get(b"host")
         if host is None:
             return  # HTTP/1.0, which no browser speaks
-        if not self._pages.serves(host):
-            raise InvalidInput(
-                "Without API keys this Host is not served: name it in ALLOWED_HOSTS, or set keys."
-            )
+        if host not in self._served:
+            self._check_host(host)
         if scope["method"] in _SAFE_METHODS:
             return
-        origin, fetch_site = headers.get("origin"), headers.get("sec-fetch-site")
-        if not self._pages.may_write(host, origin=origin, fetch_site=fetch_site):
+        origin, fetch_site = headers.get(b"origin"), headers.get(b"sec-fetch-site")
+        if (origin is not None or fetch_site is not None) and not self._pages.may_write(
+            host.decode("latin-1"),
+            origin=None if origin is None else origin.decode("latin-1"),
+            fetch_site=None if fetch_site is None else fetch_site.decode("latin-1"),
+        ):
             raise Forbidden(
                 "A web page of another origin may not write: name its host in ALLOWED_HOSTS."
             )
+
+    def _check_host(self, host: bytes) -> None:
+        if not self._pages.serves(host.decode("latin-1")):
+            raise InvalidInput(
+                "Without API keys this Host is not served: name it in ALLOWED_HOSTS, or set keys."
+            )
+        if len(self._served) < _HOSTS_KNOWN_BY_HEART:
+            self._served.add(host)
 
 
 class Admission:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import kept
 from config import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,7 +65,8 @@ class Server:
             connection.close()
 
     def metric(self, name: str) -> float:
-        """One sample of `/metrics`, by its whole name with labels."""
+        """One sample of `/metrics`, by its whole name with labels, as it is now."""
+        time.sleep(1.1 * kept.SECONDS)
         for line in self.get("/metrics").splitlines():
             if line.startswith(f"{name} "):
                 return float(line.rpartition(" ")[2])
@@ -75,7 +77,6 @@ class Server:
         before = -1.0
         while (now := self.metric(name)) != before:
             before = now
-            time.sleep(0.2)
         return now
 
 

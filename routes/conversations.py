@@ -121,7 +121,8 @@ def _check_content_type(content_type: str) -> None:
 
 def _root_path(request: Request) -> str:
     """What a client has to write before a path of ours, ready for a header."""
-    return quote(request.scope.get("root_path", "").rstrip("/"))
+    root_path: str = request.scope.get("root_path", "")
+    return quote(root_path.rstrip("/")) if root_path else ""
 
 
 async def take_apart(
