@@ -187,11 +187,14 @@ class GrokClient:
         seconds = self._timeout * (2 if count > 1 else 1)
         clock = asyncio.get_running_loop().time
         sent_at: float | None = None
+        greeted: list[Any] = []  # the connection to a SOCKS proxy, before it stands
 
         async def at_event(event: str, info: Mapping[str, Any]) -> None:
             """The turn is taken when the connection stands and the request is about to leave:
             making a connection takes a while that nobody knows beforehand."""
             nonlocal sent_at
+            if event == "socks.connect_tcp.complete":
+                greeted.append(info["return_value"])
             leaves = event == "http11.send_request_headers.started"
             if not leaves or info["request"].method != b"POST":  # CONNECT opens a proxy's tunnel
                 return
@@ -232,6 +235,8 @@ class GrokClient:
         else:
             reply = self._read(response, request.ids, texts)
         if sent_at is None:  # there was no connection to send it on
+            for stream in greeted:  # httpx leaves it open when the handshake fails
+                await stream.aclose()
             return Reply(reply.answers)
         assert reply.call is not None
         return reply._replace(call=replace(reply.call, seconds=clock() - sent_at))

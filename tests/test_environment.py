@@ -343,15 +343,19 @@ class RecordingProxy:
         self.answer = answer
         self.heads: list[str] = []
         self.url = ""
+        self.hung_up = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        if self.answer:
-            writer.write(self.answer)
-            await writer.drain()
+        try:
+            if self.answer:
+                self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+                writer.write(self.answer)
+                await writer.drain()
+            else:
+                await reader.read()  # until the other side gives up
+        finally:
             writer.close()
-        else:
-            await reader.read()  # until the other side gives up
+            self.hung_up.set()
 
 
 @asynccontextmanager
@@ -412,6 +416,7 @@ async def test_a_proxy_that_never_answers_ends_as_a_failure(scheme: str) -> None
     ):
         async with asyncio.timeout(20):
             answer = await ask(client)
+            await proxy.hung_up.wait()  # the connection is not left open
 
     assert isinstance(answer, TransientFailure)
     assert "(GROK_PROXY)" in answer.reason
