@@ -21,13 +21,12 @@ NAMES: dict[str, tuple[str, ...]] = {
         " hit_sentence opening_text snippet".split()
     ),
     "author": tuple(
-        "author username screen_name author_username user_screen_name user_profile user author_id"
-        " name user_name handle from_user account author_name author_handle author_display_name"
-        " user_handle"
-        " sender_name sender from_name from requester consumer customer reviewer reviewer_name"
-        " reviewer_nickname profile_name display_name commenter posted_by account_name full_name"
-        " nickname customer_name from_id sender_id requester_id user_id customer_id owner"
-        " influencer".split()
+        "author username screen_name author_username user_screen_name user_profile user_username"
+        " account_acct account_username user author_id name user_name handle from_user account"
+        " author_name author_handle author_display_name user_handle sender_name sender from_name"
+        " from requester consumer customer reviewer reviewer_name reviewer_nickname profile_name"
+        " display_name commenter posted_by account_name full_name nickname customer_name from_id"
+        " sender_id requester_id user_id customer_id owner influencer".split()
     ),
     "time": tuple(
         "timestamp created_at tweet_created date datetime time created_date created posted_at"

@@ -1,7 +1,7 @@
 """JSON: one value a line, an array, or pages of what APIs and archives give.
 
-An array is read element by element, so that its length does not matter. A single object (a page of
-the X API, a batch as this service takes it) has to fit into memory: up to MAX_OBJECT characters.
+An array is read element by element, so that its length does not matter, and so is the list of an
+object that is larger than MAX_OBJECT characters. Smaller objects (a page of an API) are held whole.
 """
 
 import json
@@ -12,14 +12,17 @@ from typing import Any
 from importing.columns import MAX_COLUMNS
 from importing.files import Source
 from importing.records import PassedOver, Record
-from importing.shapes import unfold
+from importing.shapes import holds_text, unfold
 from importing.stops import GivenUp
 
 MAX_OBJECT = 8 * 1024 * 1024
+_MOST_BEFORE = 1000
 _ARCHIVE = re.compile(r"\s*window\.YTD\.[\w.]+\s*=\s*")
 _BLANK = re.compile(r"[\s;]*")
 _BETWEEN = re.compile(r"[\s,]*")
-_OPEN, _CLOSE = re.compile(r"\["), re.compile(r"\]")
+_OPEN, _CLOSE = re.compile(r"\[\s*"), re.compile(r"\]")
+_OPEN_OBJECT, _CLOSE_OBJECT = re.compile(r"\{\s*"), re.compile(r"\}")
+_COLON = re.compile(r"\s*:\s*")
 
 
 def looks_like_json(head: list[str]) -> bool:
@@ -34,7 +37,7 @@ def read(source: Source, passed_over: PassedOver, list_name: str | None = None) 
     if start.startswith("{") and _is_whole(source.head[0]):
         values = _lines(source, passed_over)
     else:
-        values = _documents(source)
+        values = _documents(source, list_name)
     for line, value in values:
         if isinstance(value, Record):
             yield value
@@ -68,7 +71,7 @@ def _lines(source: Source, passed_over: PassedOver) -> Iterator[tuple[int, Any]]
             yield number, Record(number, {"value": line.rstrip()}, f"is not JSON: {message}")
 
 
-def _documents(source: Source) -> Iterator[tuple[int, Any]]:
+def _documents(source: Source, list_name: str | None) -> Iterator[tuple[int, Any]]:
     """The elements of an array, or objects one after another over several lines."""
     text = _Growing(source)
     text.skip(_ARCHIVE)
@@ -86,7 +89,56 @@ def _documents(source: Source) -> Iterator[tuple[int, Any]]:
                 raise GivenUp(f"{source.name}: breaks off: its array is not closed")
             return
         line = text.line
-        yield line, text.take()
+        try:
+            value = text.take()
+        except _TooLarge:
+            if is_array or not text.skip(_OPEN_OBJECT):
+                raise
+            yield from _members(source.name, text, list_name)
+        else:
+            yield line, value
+
+
+def _members(name: str, text: "_Growing", list_name: str | None) -> Iterator[tuple[int, Any]]:
+    """The records of an object that is too large to be held: the elements of its one list of texts,
+    as they come. Raises GivenUp."""
+    taken: str | None = list_name
+    while not text.skip(_CLOSE_OBJECT):
+        key = text.take()
+        text.skip(_COLON)
+        if not text.skip(_OPEN):
+            text.take()
+            text.skip(_BETWEEN)
+            continue
+        before: list[tuple[int, Any]] = []  # elements without a text, until one has one
+        chosen = key == list_name
+        while not text.skip(_CLOSE):
+            line, value = text.line, text.take()
+            text.skip(_BETWEEN)
+            if not chosen and list_name is None and holds_text(value):
+                _check_list(name, key, taken)
+                taken, chosen = key, True
+                yield from before
+            if chosen:
+                yield line, {key: [value]} if list_name else value
+            elif len(before) < _MOST_BEFORE:
+                before.append((line, value))
+        text.skip(_BETWEEN)
+
+
+def _check_list(name: str, key: str, taken: str | None) -> None:
+    """Raises GivenUp."""
+    if key == "data":
+        raise GivenUp(
+            f"{name}: this page of the X API is larger than {MAX_OBJECT // 1024 // 1024} MiB: ask"
+            " for smaller ones, or make one object a line of it with jq -c '.data[]'"
+        )
+    if taken is not None:
+        raise GivenUp(f"{name}: holds several lists ({taken}, {key}): say --records NAME")
+
+
+class _TooLarge(GivenUp):
+    """The value is still to be taken."""
 
 
 class _Growing:
@@ -146,7 +198,7 @@ class _Growing:
                     self._go_to(end)
                     return value
             if len(self._text) - self._place > MAX_OBJECT:
-                raise GivenUp(
+                raise _TooLarge(
                     f"{self._name}: the JSON value that starts on line {self.line} is larger than"
                     f" {MAX_OBJECT // 1024 // 1024} MiB. A file of one object a line can be of any"
                     " length: for a page of the X API, jq -c '.data[]' makes one"

@@ -145,9 +145,9 @@ class RowReader:
 
     def _time(self, fields: dict[str, Any]) -> str:
         value = plain(fields.get(self._columns.time or ""))
-        if self._columns.clock and len(value) <= _DAY_ALONE:
-            clock = plain(fields.get(self._columns.clock))
-            return f"{value} {clock}" if is_clock(clock) else value
+        if self._columns.clock and is_clock(clock := plain(fields.get(self._columns.clock))):
+            day = value.removesuffix(" 00:00:00")  # as a workbook has days
+            return f"{day} {clock}" if len(day) <= _DAY_ALONE else value
         return value
 
     def _parent(self, value: object) -> str | None:

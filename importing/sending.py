@@ -39,7 +39,7 @@ KEY_TAKEN = (
     "the service has another text under this row's key: somebody has sent it before, and this row"
     " is not there"
 )
-_AGAIN = (429, 502, 503, 504)
+_AGAIN = (408, 429, 502, 503, 504)
 
 
 @dataclass(slots=True)

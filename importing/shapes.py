@@ -57,7 +57,7 @@ def _only_list(name: str, value: Fields) -> list[Any] | None:
     lists = [
         (path, items)
         for path, items in _lists(value)
-        if path.split(".")[0] != "includes" and any(map(_holds_text, items[:20]))
+        if path.split(".")[0] != "includes" and any(map(holds_text, items[:20]))
     ]
     if len(lists) > 1:
         raise GivenUp(
@@ -100,7 +100,7 @@ def _is_text(value: Any) -> bool:
     )
 
 
-def _holds_text(value: object) -> bool:
+def holds_text(value: object) -> bool:
     return isinstance(value, dict) and _has_text(_lifted(value))
 
 

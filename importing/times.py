@@ -67,6 +67,7 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _LEAP_SECOND = re.compile(r"(T| )(\d\d:\d\d):60")
 _MIDNIGHT = re.compile(r"(T| )24:00(:00(?:\.0+)?)?")
 _SPACED_ZONE = re.compile(r" (?=[+-]\d\d:?\d\d$)")
+_BRACKETS = re.compile(r"(?<=Z|\d)\[[A-Z_/]+\]$")
 _ODD_SPACES = str.maketrans("\xa0\u202f\u2009", "   ")
 _SPREADSHEET_DAY_0 = datetime(1899, 12, 30, tzinfo=UTC)
 
@@ -265,7 +266,9 @@ def _from_iso(value: str) -> datetime:
 
 
 def _without_zone_name(value: str) -> str:
-    return _SPACED_ZONE.sub("", value.upper().removesuffix(" UTC").removesuffix(" GMT"))
+    # Java adds the zone's name in brackets, to an offset that says it already.
+    value = _BRACKETS.sub("", value.upper())
+    return _SPACED_ZONE.sub("", value.removesuffix(" UTC").removesuffix(" GMT"))
 
 
 def _from_number(value: str) -> datetime:

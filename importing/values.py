@@ -14,7 +14,7 @@ _PERSON = (
     " name display_name displayName displayname real_name full_name fullName authorName"
     " nickname first_name firstName label value"
 ).split()
-_PEOPLE_WITHIN = ("user", "author", "profile", "account", "simpleText", "user_profile")
+_PEOPLE_WITHIN = ("user", "author", "profile", "account", "simpleText", "emailAddress")
 _PERSON_ID = ("id_str", "id", "user_id", "_id", "did")
 _WRAPPED = (
     "$date", "$numberLong", "$oid", "label", "value", "rendered", "#text", "seconds", "_seconds",

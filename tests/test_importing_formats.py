@@ -577,6 +577,28 @@ def test_several_lists_are_asked_about(read: Read) -> None:
     assert "there is no list x" in refusal(read, json.dumps(page), records="x")
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_long_list_in_one_object_is_read_piece_by_piece(indent: int | None, read: Read) -> None:
+    message = {"id": 0, "content": "x" * 1000, "author": {"name": "ann"}, "attachments": []}
+    messages = [message | {"id": number, "date": "2025-01-20"} for number in range(12_000)]
+    export = {
+        "channel": {"name": "help", "tags": [1, {"a": "]"}]},
+        "names": ["a", {"b": {}}, "c"],
+        "empty": [],
+        "messages": [{"type": "service"}, *messages],
+        "count": 12_000,
+    }
+    content = json.dumps(export, indent=indent)
+    found = read(content)
+    assert len(found.texts) == 12_000
+    assert [reason for _, reason in found.rejected] == ["the text is empty"]
+    assert found.bodies[-1]["author"] == "ann"
+    assert len(read(content, records="messages").texts) == 12_000
+    more = json.dumps({**export, "replies": [message]}, indent=indent)
+    assert "several lists (messages, replies)" in refusal(read, more)
+    assert "is not JSON" in refusal(read, content[:-400])
+
+
 def test_a_list_with_columns_of_its_own_can_be_named(read: Read) -> None:
     page = json.dumps({"rows": [{"was": "a"}], "count": 1})
     assert "--records" in refusal(read, page)

@@ -90,6 +90,11 @@ def test_rows_of_a_sheet_are_read_with_real_dates(read: Read) -> None:
     assert "(a sheet, Excel)" in next(iter(found.intake.plan()))
 
 
+def test_a_day_and_a_time_of_it_in_two_columns(read: Read) -> None:
+    rows: Rows = [["text", "Date", "Time"], ["late", MOMENT.date(), MOMENT.time()]]
+    assert read(workbook(Posts=rows)).bodies[0]["timestamp"] == "2025-01-20T10:00:01Z"
+
+
 def test_ids_that_excel_ruined_are_noticed(read: Read) -> None:
     rows: Rows = [["tweet_id", "text"], *([5.70306133677760e17, f"t{n}"] for n in range(20))]
     assert "--ignore-ids" in refusal(read, workbook(Posts=rows))
