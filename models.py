@@ -25,9 +25,10 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    literal_column,
 )
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0006"
 """The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
 
 
@@ -156,6 +157,14 @@ Index(
     insights.c.created_at,
     sqlite_where=insights.c.fingerprint.is_not(None),
     postgresql_where=insights.c.fingerprint.is_not(None),
+)
+
+# Those that say that no usable answer could be had, and next to none else.
+Index(
+    "idx_insight_unsure",
+    insights.c.created_at,
+    sqlite_where=insights.c.confidence == literal_column("0"),
+    postgresql_where=insights.c.confidence == literal_column("0"),
 )
 
 insight_clusters = Table(

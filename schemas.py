@@ -626,6 +626,16 @@ class ReuseStats(BaseModel):
     total_share: float
 
 
+class FallbackStats(BaseModel):
+    """Insights that stand in for an answer that could not be used (cluster `unknown`, confidence
+    0): how many were completed since midnight UTC and in the last hour. `notice` is for people to
+    see, null while no more than one in ten are."""
+
+    today: int
+    last_hour: int
+    notice: str | None
+
+
 class Stats(BaseModel):
     """`calls_per_second` is over the last ten seconds, in this process; `call_limit_per_second` is
     what is kept to, null where nothing limits it. `bound_by` is what keeps the throughput from
@@ -643,3 +653,4 @@ class Stats(BaseModel):
     breaker: BreakerStats
     spending: SpendingStats
     reuse: ReuseStats
+    fallback: FallbackStats

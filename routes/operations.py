@@ -11,6 +11,7 @@ from models import Lane, Status
 from schemas import (
     AnalyserStats,
     BreakerStats,
+    FallbackStats,
     Health,
     LaneCounts,
     Ready,
@@ -20,10 +21,14 @@ from schemas import (
     Stats,
 )
 from services import Services, services
+from store.figures import Figures
 
 router = APIRouter(tags=["operations"])
 
 STALLED_SECONDS = 300.0
+FALLBACK_SHARE_TO_NOTICE = 0.1
+FALLBACKS_TO_NOTICE = 2
+"""One is no pattern, however few there are."""
 OFFLINE_NOTICE = "The offline analyser is at work: a word list, not Grok."
 
 
@@ -116,7 +121,25 @@ async def stats(request: Request) -> Stats:
             daily_budget_usd=parts.settings.grok_daily_budget_usd,
         ),
         reuse=ReuseStats(today_share=today.reused_share, total_share=total.reused_share),
+        fallback=FallbackStats(
+            today=figures.fallbacks.today,
+            last_hour=figures.fallbacks.last_hour,
+            notice=_fallback_notice(figures),
+        ),
     )
+
+
+def _fallback_notice(figures: Figures) -> str | None:
+    for when, fallbacks, all_ in (
+        ("in the last hour", figures.fallbacks.last_hour, figures.completions.last_hour),
+        ("today", figures.fallbacks.today, figures.today.conversations),
+    ):
+        if fallbacks >= FALLBACKS_TO_NOTICE and fallbacks > all_ * FALLBACK_SHARE_TO_NOTICE:
+            return (
+                f"{fallbacks} of {all_} conversations analysed {when} got no usable answer: they "
+                "are stored as neutral, without a topic and without confidence."
+            )
+    return None
 
 
 @router.get(

@@ -1,14 +1,25 @@
 """The queue and the spending in numbers."""
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import (
+    Connection,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+)
 
+from analysis import UNKNOWN_CLUSTER
 from database import Database
 from models import Lane, Status, completed_counts, conversations, insights, now_micros
-from store.ledger import Usage, usage_in_all, usage_today
+from store.ledger import MICROS_PER_DAY, Usage, usage_in_all, usage_today
 
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
@@ -32,11 +43,20 @@ class Completions:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallbacks:
+    """Conversations that were completed without a usable answer. Today began at midnight UTC."""
+
+    today: int
+    last_hour: int
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """All of one moment."""
 
     queue: QueueFigures
     completions: Completions
+    fallbacks: Fallbacks
     today: Usage
     total: Usage
 
@@ -67,6 +87,7 @@ def _all(connection: Connection) -> Figures:
     return Figures(
         _queue(connection),
         _completions(connection),
+        _fallbacks(connection),
         today=usage_today(connection),
         total=usage_in_all(connection),
     )
@@ -96,6 +117,24 @@ def _completions(connection: Connection) -> Completions:
     created_at = insights.c.created_at
     recent = select(func.count(case((created_at > now - MINUTE, 1))), func.count())
     return Completions(*connection.execute(recent.where(created_at > now - HOUR)).one())
+
+
+_FALLBACKS = select(
+    func.count(case((insights.c.created_at >= bindparam("midnight"), 1))),
+    func.count(case((insights.c.created_at > bindparam("hour_ago"), 1))),
+).where(
+    insights.c.confidence == literal_column("0"),  # word for word as in the index
+    insights.c.created_at > bindparam("since"),
+    cast(insights.c.clusters, Text) == json.dumps([UNKNOWN_CLUSTER]),
+)
+
+
+def _fallbacks(connection: Connection) -> Fallbacks:
+    now = now_micros()
+    midnight, hour_ago = now // MICROS_PER_DAY * MICROS_PER_DAY, now - HOUR
+    since = min(midnight - 1, hour_ago)
+    values = {"midnight": midnight, "hour_ago": hour_ago, "since": since}
+    return Fallbacks(*connection.execute(_FALLBACKS, values).one())
 
 
 def _completed_per_second(connection: Connection) -> float:

@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from analysis import Analyser, Analysis, Answer, Call, Reply
+from analysis import Analyser, Analysis, Answer, Call, Reply, Sighting
 from config import load_settings
 from logs import set_up_logs
 from main import create_app
@@ -172,7 +172,7 @@ class ScriptedAnalyser:
         """What a call may cost at most, in ticks."""
         self.call: Call | None = None
         """What each call is told to have been."""
-        self.remembered: list[Sequence[str]] = []
+        self.remembered: list[Sighting] = []
         self.others_called = False
         self.calls: list[tuple[str, ...]] = []
         """The texts of each call, in the order in which calls began."""
@@ -205,7 +205,7 @@ class ScriptedAnalyser:
     def called_before(self) -> None:
         self.others_called = True
 
-    def remember(self, recent: Iterable[Sequence[str]]) -> None:
+    def remember(self, recent: Iterable[Sighting]) -> None:
         self.remembered.extend(recent)
 
     async def analyse(

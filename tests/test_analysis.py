@@ -30,8 +30,8 @@ from analysis import (
     fallback,
     fingerprint,
     normalise_clusters,
-    parse_results,
 )
+from parsing import parse_results
 from tests.factories import analysis
 
 # --- decide ---------------------------------------------------------------------------------------

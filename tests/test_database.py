@@ -514,7 +514,7 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
         "completed_per_second",
         "oldest_pending_seconds",
         "analysed_before",
-        "recent_clusters",
+        "recent_sightings",
         "called_lately",
         "today",
         "total",
