@@ -224,16 +224,20 @@ ONE_TEXT: list[tuple[Reply, str, type, CallOutcome]] = [
     (Reply.ok(), "ok", Analysis, CallOutcome.ANSWERED),
     (Reply.fenced(), "fenced", Analysis, CallOutcome.ANSWERED),
     (Reply.two_documents(), "two_documents", Analysis, CallOutcome.ANSWERED),
-    (Reply.out_of_range(), "out_of_range", Analysis, CallOutcome.ANSWERED),
+    (Reply.out_of_range(), "out_of_range", Unusable, CallOutcome.UNUSABLE),
+    (Reply.out_of_range(1.1, -0.1), "out_of_range", Analysis, CallOutcome.ANSWERED),
     (Reply.bare_object(), "bare_object", Analysis, CallOutcome.ANSWERED),
     (Reply.missing_id(), "missing_id", Analysis, CallOutcome.ANSWERED),
     (Reply.empty_content(), "empty_content", Unusable, CallOutcome.UNUSABLE),
     (Reply.null_content(), "null_content", Unusable, CallOutcome.UNUSABLE),
     (Reply.reasoning_only(), "reasoning_only", Unusable, CallOutcome.UNUSABLE),
     (Reply.truncated(), "truncated", Unusable, CallOutcome.UNUSABLE),
-    (Reply.unfinished(), "unfinished", Unusable, CallOutcome.UNUSABLE),
-    (Reply.unfinished("tool_calls"), "unfinished", Unusable, CallOutcome.UNUSABLE),
-    (Reply.unfinished("a new one"), "unfinished", Unusable, CallOutcome.UNUSABLE),
+    (Reply.unfinished(), "unfinished", Refused, CallOutcome.ANSWERED),
+    (Reply.unfinished("CONTENT_FILTER"), "unfinished", Refused, CallOutcome.ANSWERED),
+    (Reply.unfinished("length"), "unfinished", Unusable, CallOutcome.UNUSABLE),
+    (Reply.unfinished("tool_calls"), "unfinished", Analysis, CallOutcome.ANSWERED),
+    (Reply.unfinished("eos_token"), "unfinished", Analysis, CallOutcome.ANSWERED),
+    (Reply.unfinished("STOP"), "unfinished", Analysis, CallOutcome.ANSWERED),
     (Reply.unfinished("end_turn"), "unfinished", Analysis, CallOutcome.ANSWERED),
     (Reply.garbage(), "garbage", Unusable, CallOutcome.UNUSABLE),
     (Reply.garbage("[]"), "garbage", Unusable, CallOutcome.UNUSABLE),
@@ -377,7 +381,7 @@ async def test_the_last_of_two_documents_counts(grok: FakeGrok, make_client: Mak
 async def test_what_is_out_of_range_is_clamped_and_names_are_put_right(
     grok: FakeGrok, make_client: MakeClient
 ) -> None:
-    grok.script(Reply.out_of_range())
+    grok.script(Reply.out_of_range(1.1, -0.1))
 
     answer = await ask(make_client())
 

@@ -101,7 +101,7 @@ async def test_a_closed_list_of_clusters_allows_no_other(
     grok: FakeGrok, make_client: MakeClient
 ) -> None:
     client = make_client(vocabulary=Vocabulary(("praise", "other_things"), closed=True))
-    grok.script(Reply.out_of_range())
+    grok.script(Reply.out_of_range(1.1, 0.5))
 
     answer = await ask(client)
 

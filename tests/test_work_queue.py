@@ -90,8 +90,15 @@ async def test_a_claim_marks_its_rows(database: Database) -> None:
     id_ = await accept(database, "Where is it?", lane=Lane.BULK)
     before = now_micros()
     (claimed,) = await claim_some(database, limit=10, lease=timedelta(seconds=30))
-    assert claimed == Claimed(id_, "Where is it?", Lane.BULK, attempts=1, token=claimed.token)
     row = await row_of(database, id_)
+    assert claimed == Claimed(
+        id_,
+        "Where is it?",
+        Lane.BULK,
+        attempts=1,
+        token=claimed.token,
+        timestamp=row.timestamp,
+    )
     assert (row.status, row.attempts, row.lease_token) == ("processing", 1, claimed.token)
     assert before + 30_000_000 <= row.leased_until <= now_micros() + 30_000_000
 
