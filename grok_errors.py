@@ -20,6 +20,10 @@ import httpx
 from analysis import storable
 
 
+MAX_READ = 2000
+"""Characters of what an error says that are looked at."""
+
+
 class Reach(StrEnum):
     THIS_TEXT = "this_text"
     """Whatever else is sent is not concerned."""
@@ -58,7 +62,7 @@ def read_error(
 
 
 def presentable(sentence: str, *, key: str) -> str:
-    sentence = sentence.replace(key, "***")
+    sentence = sentence.replace(key, "***")[:MAX_READ]
     sentence = re.sub(r"\bxai-[A-Za-z0-9*]+|[^\s'\"(]*\*{3}[^\s'\")]*", "***", sentence)
     sentence = re.sub(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "***", sentence)
     sentence = re.sub(r"\b(org|proj)[-_][A-Za-z0-9]{8,}", "***", sentence)
@@ -131,7 +135,7 @@ class _Told:
 
 
 def _reach(status: int, told: _Told, texts: Sequence[str]) -> Reach:
-    words = told.words
+    words = told.words[:MAX_READ]
     if _CREDITS.search(words):
         return Reach.EVERYTHING
     if re.search(r"json_validate_failed|generated json does not match", words, re.I):

@@ -25,12 +25,14 @@ from analysis import (
 )
 from breaker import FAILURES_TO_OPEN
 from calling import Caller
-from models import Lane
+from models import Lane, to_micros
 from offline_analyser import OfflineAnalyser
 from store.ledger import Ledger
-from tests.factories import claim_one
+from store.work import WorkQueue
+from tests.factories import NOON, claim_one, insert_insight
 from tests.http_helpers import ScriptedAnalyser, captured_log, eventually, good
 from tests.worker_bench import Bench
+from vocabulary import Vocabulary
 
 DOWN = TransientFailure("HTTP 503: down")
 WEEK = timedelta(days=7)
@@ -214,6 +216,123 @@ async def test_a_reason_that_a_person_must_mend_stops_all_calls_at_once(bench: B
     assert {(one.status, one.attempts, one.last_error) for one in found} == {("pending", 0, None)}
     (line,) = log.named("breaker_opened")
     assert line["reason"] == "HTTP 400: Incorrect API key"
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+UNCLEAR = Refused("HTTP 422: something is wrong", doubtful=True)
+REFUSED_CALL = Call(CallOutcome.REFUSED, cost_usd_ticks=None)
+
+
+async def statuses(bench: Bench) -> dict[str, list[tuple[str, int, str | None]]]:
+    rows = await bench.run("SELECT text, status, attempts, last_error FROM conversations")
+    found: dict[str, list[tuple[str, int, str | None]]] = {}
+    for text, *rest in rows:
+        found.setdefault(text, []).append(tuple(rest))
+    return found
+
+
+@pytest.mark.parametrize("pack_size", [1, 10])
+async def test_a_refusal_of_every_text_is_nobodys_and_fails_nothing(
+    bench: Bench, pack_size: int
+) -> None:
+    analyser = ScriptedAnalyser(concurrency=2, pack_size=pack_size, answer=lambda _text: UNCLEAR)
+    analyser.call = REFUSED_CALL
+    await bench.add(*[f"text {number}" for number in range(20)])
+    with captured_log() as log:
+        async with bench.working(analyser) as worker:
+            await eventually(lambda: worker.breaker.reason)
+
+            async def all_pending() -> bool:
+                return await bench.count("pending") == 20
+
+            await eventually(all_pending)
+            assert worker.breaker.reason == UNCLEAR.reason
+
+    assert await bench.run("SELECT max(attempts) FROM conversations") in ([(0,)], [(1,)])
+    if pack_size == 1:
+        assert await bench.run("SELECT DISTINCT attempts, last_error FROM conversations") == [
+            (0, None)
+        ]
+    (line,) = log.named("refusals_taken_back")
+    assert line["count"] == 2
+
+
+async def test_a_refusal_of_one_text_fails_it_at_once_and_opens_nothing(bench: Bench) -> None:
+    analyser = ScriptedAnalyser(concurrency=1)
+    analyser.script("bad 1", UNCLEAR)
+    analyser.script("bad 2", UNCLEAR)
+    analyser.script("bad 3", UNCLEAR)
+    await bench.add("bad 1", "bad 2", "good", "bad 3")
+    async with bench.working(analyser) as worker:
+
+        async def done() -> bool:
+            return await bench.count("failed") == 3 and await bench.count("completed") == 1
+
+        await eventually(done)
+        assert worker.breaker.reason is None
+
+    assert len(analyser.calls) == 4
+    assert (await statuses(bench))["bad 1"] == [("failed", 1, UNCLEAR.reason)]
+
+
+async def test_texts_that_are_at_fault_themselves_never_open_the_breaker(bench: Bench) -> None:
+    too_long = Refused("HTTP 400: maximum context length")
+    analyser = ScriptedAnalyser(concurrency=1, answer=lambda _text: too_long)
+    analyser.call = REFUSED_CALL
+    await bench.add(*[f"text {number}" for number in range(10)])
+    async with bench.working(analyser) as worker:
+
+        async def all_failed() -> bool:
+            return await bench.count("failed") == 10
+
+        await eventually(all_failed)
+        assert worker.breaker.reason is None
+    assert len(analyser.calls) == 10
+
+
+@pytest.mark.usefixtures("_quick_probes")
+async def test_a_refusal_does_not_tell_the_breaker_that_all_is_well(bench: Bench) -> None:
+    too_long = Refused("HTTP 400: maximum context length")
+    analyser = ScriptedAnalyser(
+        concurrency=1, answer=lambda text: too_long if "long" in text else DOWN
+    )
+    analyser.call = REFUSED_CALL
+    texts = [f"{kind} {number}" for number in range(FAILURES_TO_OPEN) for kind in ("long", "text")]
+    await bench.add(*texts)
+    async with bench.working(analyser) as worker:
+        await eventually(lambda: worker.breaker.reason)
+
+        async def the_long_have_failed() -> bool:
+            return await bench.count("failed") == FAILURES_TO_OPEN
+
+        await eventually(the_long_have_failed)
+        (late,) = await bench.add("long, as a probe")
+        await bench.run(
+            "UPDATE conversations SET not_before = 0, created_at = 0 WHERE id = :id", id=late
+        )
+        worker.wake()
+        await bench.until(late, "failed")
+        assert worker.breaker.reason is not None
+
+
+@pytest.mark.usefixtures("_quick_probes")
+async def test_one_bad_text_at_the_head_of_the_queue_does_not_keep_the_breaker_open(
+    bench: Bench,
+) -> None:
+    analyser = ScriptedAnalyser(concurrency=1, answer=lambda _text: DOWN)
+    ids = await bench.add(*[f"text {number}" for number in range(FAILURES_TO_OPEN)])
+    async with bench.working(analyser) as worker:
+        await eventually(lambda: worker.breaker.reason)
+        await bench.run("UPDATE conversations SET not_before = 0")
+        analyser.answer = lambda text: UNCLEAR if text == "text 0" else good()
+        worker.wake()
+        await eventually(lambda: worker.breaker.reason is None)
+        await bench.make_due()
+        worker.wake()
+        found = await bench.until(ids[0], "failed")
+        await bench.all_completed(FAILURES_TO_OPEN - 1)
+    assert found.last_error == UNCLEAR.reason
 
 
 # --- money ----------------------------------------------------------------------------------------
@@ -594,3 +713,32 @@ async def test_topics_are_remembered_over_a_restart(bench: Bench) -> None:
         *learned[0],
         *learned[1],
     }
+
+
+async def test_who_led_to_a_topic_on_which_days_is_remembered_over_a_restart(bench: Bench) -> None:
+    """Though there are more analyses of late than are looked at."""
+    day = timedelta(days=1)
+    topic = {"clusters": ["gift_cards"], "fingerprint": "1" * 32}
+    for number, author in enumerate(["ann", "ben", "cem", "ann"]):
+        await insert_insight(bench.database, timestamp=NOON + number * day, author=author, **topic)
+    flagged = {**topic, "clusters": ["scam"], "notes": {"suspected_injection": ["override"]}}
+    for number, author in enumerate(["ann", "ben", "cem"]):
+        await insert_insight(
+            bench.database, timestamp=NOON + number * day, author=author, **flagged
+        )
+
+    recent = await WorkQueue(bench.database).recent_sightings(1)
+    assert recent == []
+    recent = await WorkQueue(bench.database).recent_sightings(4)
+    topics = Vocabulary(["praise"])
+    for sighting in recent:
+        topics.learn(sighting)
+
+    first = to_micros(NOON) // 86_400_000_000
+    assert {(each.author, each.day - first) for each in recent} == {
+        ("ann", 0),
+        ("ben", 1),
+        ("cem", 2),
+        ("ann", 3),
+    }
+    assert topics.in_use() == ("gift_cards",)
