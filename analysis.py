@@ -253,11 +253,11 @@ def decide(
     `attempts` counts the one just made, from 1. Unusable answers are asked for `max_attempts` times
     in all, then the fallback insight stands in. Failures are retried `max_attempts` times, after
     1, 2, 4 ... seconds, then the conversation fails, unless there is an `outage`, which is nobody's
-    failure; a text that was refused then is put back for `probe_delay` seconds, since another may
-    fare better. `jitter` in 0..1 stretches a delay by up to a half, so that conversations that failed
-    together do not come back together. What came of a call that was `packed` with other texts may
-    be their fault, so it ends nothing: the text is asked again, alone if it could have been one of
-    them that spoiled the call.
+    failure; a text that was refused then is put back for `probe_delay` seconds, since others may
+    fare better. `jitter` in 0..1 stretches a delay by up to a half, so that conversations that
+    failed together do not come back together. What came of a call that was `packed` with other
+    texts may be their fault, so it ends nothing: the text is asked again, alone if it could have
+    been one of them that spoiled the call.
     """
     match answer:
         case Analysis():

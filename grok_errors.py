@@ -19,7 +19,6 @@ import httpx
 
 from analysis import storable
 
-
 MAX_READ = 2000
 """Characters of what an error says that are looked at."""
 
