@@ -74,7 +74,7 @@ class Breaker:
     def probe_delay(self) -> float:
         """Seconds for which a text that a probe was refused for makes room for others: the longer
         it is open the longer, so that all get their turn."""
-        return min(LONGEST_DELAY_SECONDS, max(LONGEST_GAP_SECONDS, self._outage()) * 1.5)
+        return min(LONGEST_DELAY_SECONDS, max(self._gap(), self._outage()) * 1.5)
 
     def begin(self) -> Begun:
         """A call begins. Whichever method hears of its end is to be given what this gives."""

@@ -31,6 +31,7 @@ from analysis import (
     Reply,
     TransientFailure,
     Unusable,
+    as_analysed,
 )
 from config import load_settings
 from errors import StartRefused
@@ -215,7 +216,7 @@ async def _ask_patiently(analyser: Analyser, texts: Sequence[str]) -> Reply:
             await asyncio.sleep(pause)
             paused += pause
             continue
-        reply = await analyser.analyse(texts)
+        reply = await analyser.analyse([as_analysed(text) for text in texts])
         match reply.answers[0]:  # those of one call have this in common
             case Blocked(reason):
                 raise GivenUp(f"the analyser takes no calls: {reason}")

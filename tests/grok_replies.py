@@ -513,7 +513,8 @@ GROUPS: dict[str, tuple[str | dict[str, Any], ...]] = {
         "null_content",
         "reasoning_only",
         "truncated",
-        "unfinished",
+        {"reply": "unfinished", "reason": "length"},
+        {"reply": "unfinished", "reason": "eos_token"},
         "two_documents",
         "garbage",
         "out_of_range",
@@ -531,6 +532,7 @@ GROUPS: dict[str, tuple[str | dict[str, Any], ...]] = {
         "wrong_type",
         "bad_data",
         "refusal",
+        "unfinished",
     ),
     "until_a_person_acts": (
         "wrong_key",

@@ -81,6 +81,7 @@ def test_only_a_closed_list_bounds_the_names() -> None:
         ("refunds", "refund_request"),
         ("refund_delayed", "refund_request"),
         ("poor_customer_service", "customer_service"),
+        ("billing", "billing_problems"),
         ("billing_question", "billing_problems"),
         ("website_or_app_bugs", "app_or_website_bug"),
         ("access_to_account", "account_access"),
