@@ -143,9 +143,9 @@ def _reach(status: int, told: _Told, texts: Sequence[str]) -> Reach:
         return Reach.THIS_TEXT
     refused = status in (400, 422)
     about_a_text = bool(told.fields) and all(map(_is_text, told.fields))
-    if _EVERYTHING.search(words):
-        return Reach.EVERYTHING
-    if not (refused and about_a_text) and _names_it(_FORMAT, words, texts):
+    if not (refused and about_a_text) and (
+        _EVERYTHING.search(words) or _names_it(_FORMAT, words, texts)
+    ):
         return Reach.EVERYTHING
     if status == 429:
         return Reach.RATE

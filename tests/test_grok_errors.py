@@ -52,6 +52,19 @@ FIELDS: list[tuple[str, int, Any, str]] = [
         "temperature",
     ),
     ("openai param alone", 400, openai("Invalid input", "response_format"), "(response_format)"),
+    (
+        "azure, other name",
+        400,
+        openai("'max_tokens' is not supported with this model.", "max_tokens", "unsupported"),
+        "max_tokens",
+    ),
+    (
+        "openai schema",
+        400,
+        openai("Invalid schema for response_format 'results'", "response_format"),
+        "response_format",
+    ),
+    ("nest", 400, {"statusCode": 400, "message": ["temperature must not exceed 1"]}, "temperature"),
     ("openai unknown", 400, openai("Unrecognized request argument supplied: foo"), "foo"),
     ("openai max", 400, openai("max_tokens is too large: 2500", "max_tokens"), "max_tokens"),
     (
@@ -406,6 +419,7 @@ def test_a_refusal_that_names_nothing_may_be_anybodys(status: int, body: Any) ->
     [
         {"error": "cannot read: 'set max_completion_tokens, unknown parameter, json schema'"},
         fastapi("messages", 1, "content", msg="no", type="x", input="temperature unsupported"),
+        fastapi("messages", 1, "content", msg="no: 'incorrect api key'", type="x"),
         fastapi("messages", 1, "content", msg="no: temperature is not supported", type="x"),
     ],
 )

@@ -25,14 +25,12 @@ from analysis import (
 )
 from breaker import FAILURES_TO_OPEN
 from calling import Caller
-from models import Lane, to_micros
+from models import Lane
 from offline_analyser import OfflineAnalyser
 from store.ledger import Ledger
-from store.work import WorkQueue
-from tests.factories import NOON, claim_one, insert_insight
+from tests.factories import claim_one
 from tests.http_helpers import ScriptedAnalyser, captured_log, eventually, good
 from tests.worker_bench import Bench
-from vocabulary import Vocabulary
 
 DOWN = TransientFailure("HTTP 503: down")
 WEEK = timedelta(days=7)
@@ -713,32 +711,3 @@ async def test_topics_are_remembered_over_a_restart(bench: Bench) -> None:
         *learned[0],
         *learned[1],
     }
-
-
-async def test_who_led_to_a_topic_on_which_days_is_remembered_over_a_restart(bench: Bench) -> None:
-    """Though there are more analyses of late than are looked at."""
-    day = timedelta(days=1)
-    topic = {"clusters": ["gift_cards"], "fingerprint": "1" * 32}
-    for number, author in enumerate(["ann", "ben", "cem", "ann"]):
-        await insert_insight(bench.database, timestamp=NOON + number * day, author=author, **topic)
-    flagged = {**topic, "clusters": ["scam"], "notes": {"suspected_injection": ["override"]}}
-    for number, author in enumerate(["ann", "ben", "cem"]):
-        await insert_insight(
-            bench.database, timestamp=NOON + number * day, author=author, **flagged
-        )
-
-    recent = await WorkQueue(bench.database).recent_sightings(1)
-    assert recent == []
-    recent = await WorkQueue(bench.database).recent_sightings(4)
-    topics = Vocabulary(["praise"])
-    for sighting in recent:
-        topics.learn(sighting)
-
-    first = to_micros(NOON) // 86_400_000_000
-    assert {(each.author, each.day - first) for each in recent} == {
-        ("ann", 0),
-        ("ben", 1),
-        ("cem", 2),
-        ("ann", 3),
-    }
-    assert topics.in_use() == ("gift_cards",)
