@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from analysis import Analyser
+from analysis.offline import OfflineAnalyser
+from analysis.outcomes import Analyser
+from analysis.topics import Vocabulary
 from config import Settings
 from environment import Proxy, find_way, trusted_certificates
 from grok_client import GrokClient
-from offline_analyser import OfflineAnalyser
 from rate_limiter import CallLimiter, Ceiling, SlidingWindow, Window
-from vocabulary import Vocabulary
 
 log = structlog.get_logger(__name__)
 

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 import structlog
 
-from analysis import Analyser, Complete, Fail, Outcome, PutBack, fingerprint
+from analysis.injection import suspicions
+from analysis.outcomes import Analyser, Complete, Fail, Outcome, PutBack, fingerprint
 from breaker import Begun, Breaker
 from calling import TROUBLE_PAUSE_SECONDS, Caller, notes_on
 from errors import Unavailable
-from injection import suspicions
 from models import Lane
 from pacing import CALLS_IN_LINE, LaneShare, Pace, pack_size
 from store.ledger import EndedCall, Ledger

@@ -11,7 +11,8 @@ from uuid import uuid4
 
 import structlog
 
-from analysis import (
+from analysis.injection import suspicions
+from analysis.outcomes import (
     Analyser,
     Analysis,
     Answer,
@@ -32,7 +33,6 @@ from analysis import (
 )
 from breaker import Begun, Breaker
 from errors import Unavailable
-from injection import suspicions
 from store.ledger import MICROS_PER_DAY, EndedCall, Ledger
 from store.work import Claimed, Settlement
 

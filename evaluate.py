@@ -23,7 +23,19 @@ from pathlib import Path
 from typing import Any
 
 from analysers import build_analyser
-from analysis import (
+from analysis.evaluation import (
+    CLASSES,
+    Judged,
+    by_language,
+    by_length,
+    calibration,
+    confusion,
+    f1,
+    measure,
+    script_of,
+    sentiment_of,
+)
+from analysis.outcomes import (
     Analyser,
     Analysis,
     Blocked,
@@ -36,18 +48,6 @@ from analysis import (
 )
 from config import load_settings
 from errors import StartRefused
-from evaluation import (
-    CLASSES,
-    Judged,
-    by_language,
-    by_length,
-    calibration,
-    confusion,
-    f1,
-    measure,
-    script_of,
-    sentiment_of,
-)
 from importing.columns import NO_COLUMN, listed
 from importing.files import opened
 from importing.intake import Intake, Options

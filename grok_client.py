@@ -20,7 +20,7 @@ import httpx
 import structlog
 
 import prices
-from analysis import (
+from analysis.outcomes import (
     Analysis,
     Answer,
     Blocked,
@@ -34,12 +34,12 @@ from analysis import (
     Unusable,
     storable,
 )
+from analysis.parsing import parse_results
+from analysis.topics import Vocabulary
 from environment import NOT_REACHED, Proxy
 from grok_errors import Reach, named_limit, presentable, read_error, told_wait
 from grok_prompt import PROMPT_VERSION, Prompt, Request
-from parsing import parse_results
 from rate_limiter import CallLimiter
-from vocabulary import Vocabulary
 
 log = structlog.get_logger(__name__)
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import prices
-from analysis import MAX_CLUSTERS
-from vocabulary import Vocabulary
+from analysis.outcomes import MAX_CLUSTERS
+from analysis.topics import Vocabulary
 
 PROMPT_VERSION = "3"
 COMPLETION_TOKENS_PER_TEXT = 250

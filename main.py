@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 
 from access import open_to_all
 from analysers import build_analyser
-from analysis import Analyser, Outcome
+from analysis.outcomes import Analyser, Outcome
 from api_keys import ApiKeys
 from batch_processor import Worker
 from calling import Caller

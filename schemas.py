@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import to_json
 
+from analysis.words import parse_search
 from bad_json import MAX_RAW_DATA_LEVELS, explain_bad_json
 from errors import InvalidInput
 from models import Lane, Status
@@ -39,7 +40,6 @@ from store.insights import InsightFilter, InsightPage, ListedInsight, Sentiment
 from store.ledger import Usage
 from store.summaries import Summary, Tally
 from store.windows import Trend
-from words import parse_search
 
 MAX_BATCH = 1000
 MAX_LIVE_BATCH = 10

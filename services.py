@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
-from analysis import Analyser
+from analysis.outcomes import Analyser
 from api_keys import ApiKeys
 from batch_processor import Worker
 from byte_budget import ByteBudget

@@ -7,7 +7,7 @@ ends of a scale in one set and its lower half in the next: there a mapping is as
 import re
 from pathlib import Path
 
-from evaluation import CLASSES
+from analysis.evaluation import CLASSES
 from importing.stops import GivenUp
 
 NEGATIVE, NEUTRAL, POSITIVE = CLASSES

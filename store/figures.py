@@ -16,7 +16,7 @@ from sqlalchemy import (
     select,
 )
 
-from analysis import UNKNOWN_CLUSTER
+from analysis.outcomes import UNKNOWN_CLUSTER
 from database import Database
 from models import Lane, Status, conversations, insights, now_micros
 from store import counts

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from analysis import Call, CallOutcome
+from analysis.outcomes import Call, CallOutcome
 from database import Database
 from models import calls, daily_usage, now_micros
 

@@ -27,11 +27,11 @@ from sqlalchemy import (
     text,
 )
 
+from analysis.words import Phrase, words_of
 from store.days import Days
 from store.many import SqliteInsert
 from store.rows import InsightRow
 from store.terms import Group, terms_of
-from words import Phrase, words_of
 
 SECOND = 1_000_000
 _DAY = 86_400

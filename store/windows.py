@@ -14,11 +14,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, func, literal_column, select
 
+from analysis.trend_score import Verdict, judge
 from database import Database
 from models import insight_clusters, insight_tallies, insights, to_micros
 from store.counting import Span, cut
 from store.tallies import HOUR, NAMES_OF_CLUSTERS, UNIT, Grain
-from trends import Verdict, judge
 
 EXAMPLES = 3
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from analysis import Analysis, Complete, Fail, Outcome, PutBack, Retry, Sighting
+from analysis.outcomes import Analysis, Complete, Fail, Outcome, PutBack, Retry, Sighting
 from database import Database
 from group_commit import GroupCommit
 from models import Lane, Status, conversations, insight_clusters, insights, now_micros

@@ -12,7 +12,8 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from analysis import Analyser
+from analysis.outcomes import Analyser
+from analysis.topics import Vocabulary
 from config import Settings, load_settings
 from database import Database
 from grok_client import GrokClient
@@ -26,7 +27,6 @@ from tests.grok_replies import DEFAULT_MODEL
 from tests.import_helpers import Read, reader
 from tests.servers import postgres_database, postgres_server, redis_server
 from tests.worker_bench import Bench
-from vocabulary import Vocabulary
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Executable, insert
 from sqlalchemy.util import await_only
 
-from analysis import Analysis, Complete
+from analysis.outcomes import Analysis, Complete
 from database import Database
 from models import Lane, Status, conversations, insights, now_micros, to_micros
 from store import derived

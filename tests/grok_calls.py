@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from analysis import Call
+from analysis.outcomes import Call
+from analysis.topics import Vocabulary
 from grok_client import GrokClient
 from grok_prompt import Prompt
 from rate_limiter import CallLimiter, Ceiling, SlidingWindow
 from tests.grok_replies import DEFAULT_MODEL, judge
-from vocabulary import Vocabulary
 
 BLAME = "My parcel is late and broken"
 PRAISE = "Thanks, I love it"

@@ -18,7 +18,7 @@ import httpx
 import pytest
 import uvicorn
 
-from analysis import Analyser, Analysis, Answer, Call, Reply, Sighting
+from analysis.outcomes import Analyser, Analysis, Answer, Call, Reply, Sighting
 from config import load_settings
 from connection_guard import GuardedProtocol
 from logs import set_up_logs

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.words import parse_search, words_of
 from database import Database
 from errors import InvalidInput
 from models import to_micros
@@ -24,7 +25,6 @@ from store.insights import InsightStore
 from store.summaries import MAX_BUCKETS, Interval, Summary, SummaryStore, Tally
 from store.tallies import DAY, HOUR
 from tests.factories import NOON, insert_insights, insight_filter
-from words import parse_search, words_of
 
 SPREAD = 6 * 86_400
 """Seconds to either side of noon: whole days, hours, and what is left at the edges."""

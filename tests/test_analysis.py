@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import (
+from analysis.outcomes import (
     MAX_CLUSTER_LENGTH,
     MAX_CLUSTERS,
     MAX_REASONING_LENGTH,
@@ -33,7 +33,7 @@ from analysis import (
     fingerprint,
     normalise_clusters,
 )
-from parsing import parse_results
+from analysis.parsing import parse_results
 from tests.factories import analysis
 
 # --- decide ---------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects import sqlite
 
-from analysis import Complete, Fail, Outcome, PutBack, Retry
+from analysis.outcomes import Complete, Fail, Outcome, PutBack, Retry
 from database import Database
 from errors import Conflict, InvalidInput, NotFound, ServiceError, Unavailable
 from models import Lane, Status, conversations, insight_clusters, insights

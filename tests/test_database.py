@@ -20,7 +20,7 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
-from analysis import Complete, Fail, PutBack, Retry
+from analysis.outcomes import Complete, Fail, PutBack, Retry
 from database import Database
 from errors import NotFound, StartRefused, Unavailable
 from models import SCHEMA_REVISION, Lane, conversations

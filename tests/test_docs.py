@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis.topics import BUILT_IN, FILLER
 from config import Settings, load_settings
-from vocabulary import BUILT_IN, FILLER
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

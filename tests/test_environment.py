@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 import ingest_data
 from analysers import build_analyser
-from analysis import Analysis, TransientFailure
+from analysis.outcomes import Analysis, TransientFailure
 from config import Settings, load_settings
 from environment import Way, find_way, read_proxy
 from errors import StartRefused

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import evaluate
-from analysis import Analysis, Answer, Blocked, Call, CallOutcome, Refused, TransientFailure
-from evaluation import (
+from analysis.evaluation import (
     CLASSES,
     Judged,
     by_language,
@@ -19,6 +18,15 @@ from evaluation import (
     measure,
     script_of,
     wilson,
+)
+from analysis.outcomes import (
+    Analysis,
+    Answer,
+    Blocked,
+    Call,
+    CallOutcome,
+    Refused,
+    TransientFailure,
 )
 from tests.http_helpers import ScriptedAnalyser
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from analysis import Complete, Fail
+from analysis.outcomes import Complete, Fail
 from database import Database
 from models import Lane, Status, conversations, from_micros, now_micros
 from store.conversations import ConversationStore

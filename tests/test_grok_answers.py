@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import (
+from analysis.outcomes import (
     Analysis,
     Blocked,
     CallOutcome,
@@ -18,6 +18,7 @@ from analysis import (
     TransientFailure,
     Unusable,
 )
+from analysis.topics import Vocabulary
 from tests.fake_grok import GOOD_KEY, FakeGrok
 from tests.grok_calls import (
     BLAME,
@@ -48,7 +49,6 @@ from tests.grok_replies import (
     judge,
 )
 from tests.http_helpers import captured_log
-from vocabulary import Vocabulary
 
 NEUTRAL = "The weather is there"
 

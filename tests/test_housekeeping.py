@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from analysis import Complete
+from analysis.outcomes import Complete
 from database import Database
 from errors import NotFound, Unavailable
 from housekeeping import ROWS_PER_STEP, Housekeeper

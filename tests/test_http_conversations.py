@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import Connection
 
-from analysis import Refused
+from analysis.outcomes import Refused
 from routes.conversations import take_apart
 from schemas import BatchIn
 from tests.conftest import RunningApp, StartApp

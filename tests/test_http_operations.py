@@ -9,7 +9,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from analysis import Refused, Unusable
+from analysis.outcomes import Refused, Unusable
 from tests.conftest import RunningApp, StartApp
 from tests.fake_grok import FakeGrok
 from tests.grok_replies import DEFAULT_MODEL, Reply

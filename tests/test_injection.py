@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from injection import suspicions
+from analysis.injection import suspicions
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "data"
 

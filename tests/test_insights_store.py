@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic_core import to_json
 
+from analysis.words import parse_search
 from database import Database
 from errors import InvalidInput
 from schemas import insight_item, insights_json
@@ -33,7 +34,6 @@ from tests.factories import (
     insight_filter,
     new_conversation,
 )
-from words import parse_search
 
 HOUR = timedelta(hours=1)
 MICROSECOND = timedelta(microseconds=1)

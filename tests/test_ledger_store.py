@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from analysis import Call, CallOutcome, Complete, Retry
+from analysis.outcomes import Call, CallOutcome, Complete, Retry
 from database import Database
 from models import calls, daily_usage, now_micros
 from store.ledger import EndedCall, Ledger, Usage, count_completed, settle_call

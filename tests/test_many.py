@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
 
-from analysis import Complete
+from analysis.outcomes import Complete
 from database import Database
 from models import Lane, insight_days
 from store.conversations import ConversationStore

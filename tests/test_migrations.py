@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, String, delete, func, inspect, select, text
 
 import migrations
+from analysis.words import parse_search
 from database import Database
 from migrations import upgrade
 from models import SCHEMA_REVISION, Lane, Status, conversations, insights, metadata
@@ -35,7 +36,6 @@ from tests.factories import (
     scalar,
 )
 from tests.servers import postgres_database, postgres_server
-from words import parse_search
 
 
 def script_directory() -> ScriptDirectory:

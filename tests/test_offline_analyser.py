@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import MAX_CLUSTERS, Analysis, normalise_clusters
+from analysis.offline import OfflineAnalyser
+from analysis.outcomes import MAX_CLUSTERS, Analysis, normalise_clusters
 from config import DEFAULT_CLUSTERS
-from offline_analyser import OfflineAnalyser
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "data"
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
+from analysis.words import parse_search
 from database import Database
 from store import search
 from store.figures import FigureStore
@@ -18,7 +19,6 @@ from store.rows import InsightRow
 from store.summaries import Interval, SummaryStore
 from store.windows import Window, WindowStore
 from tests.factories import NOON, insight_filter, scalar
-from words import parse_search
 
 ROWS = 50_000
 TABLES = ("insights", "insight_clusters", "insight_tallies", "conversations", "insight_terms")

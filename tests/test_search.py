@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from analysis.words import parse_search
 from database import Database
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
@@ -22,7 +23,6 @@ from tests.factories import (
     new_conversation,
     scalar,
 )
-from words import parse_search
 
 TEXTS = [
     "The parcel has not arrived, I want a refund!",

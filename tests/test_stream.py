@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from analysis import Complete
+from analysis.outcomes import Complete
 from config import load_settings
 from database import Database
 from errors import Unavailable

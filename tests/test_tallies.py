@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select, text, update
 
 import rebuild_summaries
-from analysis import Complete, Fail, Outcome, Retry
+from analysis.outcomes import Complete, Fail, Outcome, Retry
+from analysis.words import parse_search
 from config import Settings
 from database import Database
 from errors import NotFound
@@ -40,7 +41,6 @@ from tests.factories import (
     run_sql,
     scalar,
 )
-from words import parse_search
 
 HOUR = 3_600_000_000
 

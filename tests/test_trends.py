@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from analysis.trend_score import CALLED_FROM, LEAST_COUNT, judge
 from database import Database
 from store.windows import Window, WindowStore
 from tests.factories import NOON, insert_insights
-from trends import CALLED_FROM, LEAST_COUNT, judge
 
 # --- pure -----------------------------------------------------------------------------------------
 

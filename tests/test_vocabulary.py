@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import MAX_CLUSTERS, Sighting, normalise_clusters
+from analysis.offline import _TOPICS
+from analysis.outcomes import MAX_CLUSTERS, Sighting, normalise_clusters
+from analysis.topics import BUILT_IN, COMMON, FILLER, WINDOW, Vocabulary
 from config import DEFAULT_CLUSTERS
-from offline_analyser import _TOPICS
-from vocabulary import BUILT_IN, COMMON, FILLER, WINDOW, Vocabulary
 
 
 def learn(topics: Vocabulary, *names: str) -> None:
@@ -265,7 +265,7 @@ def test_who_led_to_a_name_is_remembered_longer_than_the_analyses() -> None:
 
 
 def test_what_is_remembered_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vocabulary.MAX_WITNESSED", 5)
+    monkeypatch.setattr("analysis.topics.MAX_WITNESSED", 5)
     topics = vocabulary(*(f"topic{letter}" for letter in "abcdefgh"), "topich", "topica")
     assert len(topics._witnesses) == 5
     assert list(topics._witnesses)[-1] == "topica"

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
+from analysis.words import MAX_PHRASE_WORDS, MAX_WORD_LENGTH, MAX_WORDS, parse_search, words_of
 from errors import InvalidInput
 from store.search import expression
-from words import MAX_PHRASE_WORDS, MAX_WORD_LENGTH, MAX_WORDS, parse_search, words_of
 
 
 @pytest.mark.parametrize(

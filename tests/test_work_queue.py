@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from analysis import Complete, Fail, Outcome, PutBack, Retry
+from analysis.outcomes import Complete, Fail, Outcome, PutBack, Retry
+from analysis.topics import Vocabulary
 from database import Database
 from models import (
     Lane,
@@ -40,7 +41,6 @@ from tests.factories import (
     run_sql,
     scalar,
 )
-from vocabulary import Vocabulary
 
 
 @pytest.fixture

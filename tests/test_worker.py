@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from analysis import (
+from analysis.outcomes import (
     Analysis,
     NotNow,
     Refused,
     TransientFailure,
     Unusable,
 )
-from analysis import Reply as Analysed
+from analysis.outcomes import Reply as Analysed
+from analysis.topics import Vocabulary
 from database import Database
 from errors import NotFound
 from grok_client import GrokClient
@@ -41,7 +42,6 @@ from tests.http_helpers import (
     submit,
 )
 from tests.worker_bench import FOR_EVER, Bench
-from vocabulary import Vocabulary
 
 BLAME = "My parcel is late and broken"
 PRAISE = "Thanks, I love it"

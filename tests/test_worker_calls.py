@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from analysis import (
+from analysis.offline import OfflineAnalyser
+from analysis.outcomes import (
     Analysis,
     Answer,
     Blocked,
@@ -26,7 +27,6 @@ from analysis import (
 from breaker import FAILURES_TO_OPEN
 from calling import Caller
 from models import Lane
-from offline_analyser import OfflineAnalyser
 from store.ledger import Ledger
 from tests.factories import claim_one
 from tests.http_helpers import ScriptedAnalyser, captured_log, eventually, good

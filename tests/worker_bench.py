@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from analysis import Analyser, Outcome
+from analysis.outcomes import Analyser, Outcome
 from batch_processor import Worker
 from calling import Caller
 from database import Database

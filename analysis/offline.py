@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from analysis import UNKNOWN_CLUSTER, Analysis, Reply, Sighting
+from analysis.outcomes import UNKNOWN_CLUSTER, Analysis, Reply, Sighting
 
 if TYPE_CHECKING:
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer

@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import lenient_json
-from analysis import (
+from analysis import lenient_json
+from analysis.outcomes import (
     MAX_REASONING_LENGTH,
     Analysis,
     Unusable,

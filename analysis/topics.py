@@ -11,8 +11,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from analysis import MAX_CLUSTERS, UNKNOWN_CLUSTER, Sighting, snake_case
-from injection import starts_a_rule, suspicions
+from analysis.injection import starts_a_rule, suspicions
+from analysis.outcomes import MAX_CLUSTERS, UNKNOWN_CLUSTER, Sighting, snake_case
 
 BUILT_IN: Mapping[str, str] = {
     "delivery_problems": "orders or parcels late, lost, damaged on the way",
