@@ -19,7 +19,6 @@ from uuid import uuid4
 import httpx
 import structlog
 
-import prices
 from analysis.outcomes import (
     Analysis,
     Answer,
@@ -37,8 +36,9 @@ from analysis.outcomes import (
 from analysis.parsing import parse_results
 from analysis.topics import Vocabulary
 from environment import NOT_REACHED, Proxy
-from grok_errors import Reach, named_limit, presentable, read_error, told_wait
-from grok_prompt import PROMPT_VERSION, Prompt, Request
+from grok import prices
+from grok.errors import Reach, named_limit, presentable, read_error, told_wait
+from grok.prompt import PROMPT_VERSION, Prompt, Request
 from rate_limiter import CallLimiter
 
 log = structlog.get_logger(__name__)

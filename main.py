@@ -26,6 +26,7 @@ from calling import Caller
 from config import Settings, load_settings
 from database import Database
 from errors import ServiceError, StartRefused
+from grok.prices import TICKS_PER_USD
 from housekeeping import Housekeeper
 from http_errors import add_error_handlers
 from inbound_limits import InboundLimits
@@ -33,7 +34,6 @@ from logs import set_up_logs
 from metrics import Metrics
 from middleware import Admission, BodyLimit, OpenRequests, RequestLog, RouteFinder, WebCheck
 from openapi import describe
-from prices import TICKS_PER_USD
 from rate_limiter import SlidingWindow, Window
 from routes import conversations, dashboard, docs, insights, operations
 from schemas import Bodies

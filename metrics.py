@@ -6,7 +6,7 @@ from collections import deque
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from analysis.outcomes import Call, Complete, Fail, Outcome, PutBack, Retry
-from prices import TICKS_PER_USD
+from grok.prices import TICKS_PER_USD
 from store.figures import QueueFigures
 from store.ledger import Usage
 from store.work import Claimed

@@ -10,8 +10,8 @@ from typing import Any
 
 from analysis.outcomes import Call
 from analysis.topics import Vocabulary
+from grok.prompt import Prompt
 from grok_client import GrokClient
-from grok_prompt import Prompt
 from rate_limiter import CallLimiter, Ceiling, SlidingWindow
 from tests.grok_replies import DEFAULT_MODEL, judge
 

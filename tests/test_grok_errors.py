@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from grok_errors import GrokError, Reach, read_error
+from grok.errors import GrokError, Reach, read_error
 
 KEY = "xai-secret"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prices import TICKS_PER_USD, cost, price_of
+from grok.prices import TICKS_PER_USD, cost, price_of
 from tests.grok_replies import DEFAULT_MODEL, MODELS, REDIRECTS, Usage
 
 TOKENS = st.integers(0, 300_000)

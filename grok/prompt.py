@@ -12,9 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import prices
 from analysis.outcomes import MAX_CLUSTERS
 from analysis.topics import Vocabulary
+from grok import prices
 
 PROMPT_VERSION = "3"
 COMPLETION_TOKENS_PER_TEXT = 250
