@@ -2,7 +2,7 @@
 
 Knows nothing of conversations.
 
-    SQLite       `sqlite_file.py`: every write waits its turn for one connection, a few read.
+    SQLite       `backends/sqlite.py`: every write waits its turn for one connection, a few read.
     PostgreSQL   one pool for reading and writing; several processes side by side.
 """
 
@@ -18,10 +18,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from database_errors import TOOK_TOO_LONG, cause_of, translated_errors
+from backends.errors import TOOK_TOO_LONG, cause_of, translated_errors
+from backends.sqlite import SqliteFile
 from errors import StartRefused, Unavailable
 from models import SCHEMA_REVISION
-from sqlite_file import SqliteFile
 
 log = structlog.get_logger(__name__)
 

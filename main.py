@@ -141,7 +141,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
 def _connect_redis(settings: Settings) -> "Redis | None":
     if settings.redis_url is None:
         return None
-    from redis_window import connect  # 6 MB that few need
+    from backends.redis import connect  # 6 MB that few need
 
     return connect(settings.redis_url)
 
@@ -154,7 +154,7 @@ def _build_window(
     window = SlidingWindow(calls, per)
     if redis is None:
         return window
-    from redis_window import RedisWindow
+    from backends.redis import RedisWindow
 
     otherwise = None if fail_open else window
     return RedisWindow(redis, name=name, calls=calls, per=per, otherwise=otherwise)

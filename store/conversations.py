@@ -25,9 +25,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+from backends.group_commit import GroupCommit
 from database import Database
 from errors import Conflict, NotFound, ServiceError, Unavailable
-from group_commit import GroupCommit
 from models import (
     Lane,
     Status,

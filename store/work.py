@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 
 from analysis.outcomes import Analysis, Complete, Fail, Outcome, PutBack, Retry, Sighting
+from backends.group_commit import GroupCommit
 from database import Database
-from group_commit import GroupCommit
 from models import Lane, Status, conversations, insight_clusters, insights, now_micros
 from store import derived
 from store.ledger import MICROS_PER_DAY, EndedCall, count_completed, settle_call

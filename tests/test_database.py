@@ -21,10 +21,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
 from analysis.outcomes import Complete, Fail, PutBack, Retry
+from backends.sqlite import keep_private
 from database import Database
 from errors import NotFound, StartRefused, Unavailable
 from models import SCHEMA_REVISION, Lane, conversations
-from sqlite_file import keep_private
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.figures import FigureStore
@@ -469,7 +469,7 @@ Locks = Callable[[], Any]
 @pytest.fixture
 def quick_url(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """With a patience of 50 ms."""
-    monkeypatch.setattr("sqlite_file.BUSY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("backends.sqlite.BUSY_TIMEOUT_SECONDS", 0.05)
     return sqlite_url
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from backends.group_commit import GroupCommit
 from errors import Conflict, ServiceError, Unavailable
-from group_commit import GroupCommit
 
 
 class Ledger:

@@ -58,7 +58,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[http
 
 @pytest.fixture
 def _impatient_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sqlite_file.BUSY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("backends.sqlite.BUSY_TIMEOUT_SECONDS", 0.05)
 
 
 # --- 400: the body --------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ async def test_a_replica_without_a_worker_is_ready(start_app: StartApp) -> None:
 async def test_a_database_that_cannot_be_written_is_not_ready(
     start_app: StartApp, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sqlite_file.BUSY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("backends.sqlite.BUSY_TIMEOUT_SECONDS", 0.05)
     async with start_app() as running:
         async with locked_by_another(sqlite_url):
             status, answer = await ready(running.client)

@@ -320,7 +320,7 @@ async def test_a_result_that_cannot_be_written_is_logged_without_the_text(
 async def test_a_locked_database_is_logged_without_the_text(
     start_app: StartApp, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sqlite_file.BUSY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("backends.sqlite.BUSY_TIMEOUT_SECONDS", 0.05)
     async with start_app(worker_enabled=False) as running:
         with captured_log(level="info") as log:
             async with locked_by_another(sqlite_url):

@@ -18,10 +18,10 @@ from sqlalchemy import Connection, String, delete, func, inspect, select, text
 
 import migrations
 from analysis.words import parse_search
+from backends.sqlite import SqliteFile
 from database import Database
 from migrations import upgrade
 from models import SCHEMA_REVISION, Lane, Status, conversations, insights, metadata
-from sqlite_file import SqliteFile
 from store import derived
 from store.conversations import EVERYBODY, ConversationStore
 from store.figures import FigureStore

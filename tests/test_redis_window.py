@@ -14,10 +14,10 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from backends.redis import RedisWindow, connect
 from config import Settings
 from main import create_app
 from rate_limiter import SlidingWindow
-from redis_window import RedisWindow, connect
 from tests.servers import free_port, own_redis
 
 

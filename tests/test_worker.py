@@ -67,7 +67,7 @@ async def client(grok: FakeGrok) -> AsyncIterator[GrokClient]:
 @pytest.fixture
 def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trouble is waited out in hundredths of seconds."""
-    monkeypatch.setattr("sqlite_file.BUSY_TIMEOUT_SECONDS", 0.02)
+    monkeypatch.setattr("backends.sqlite.BUSY_TIMEOUT_SECONDS", 0.02)
     monkeypatch.setattr("batch_processor.TROUBLE_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr("calling.TROUBLE_PAUSE_SECONDS", 0.02)
 

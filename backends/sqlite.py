@@ -22,7 +22,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
-from database_errors import TOOK_TOO_LONG, is_interrupt, is_lock, translated_errors
+from backends.errors import TOOK_TOO_LONG, is_interrupt, is_lock, translated_errors
 from errors import Unavailable
 
 T = TypeVar("T")
