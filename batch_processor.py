@@ -22,7 +22,7 @@ from errors import Unavailable
 from models import Lane
 from pacing import CALLS_IN_LINE, LaneShare, Pace, pack_size
 from store.ledger import EndedCall, Ledger
-from store.work import Claimed, Results, WorkQueue
+from store.queue import Claimed, Results, WorkQueue
 
 log = structlog.get_logger(__name__)
 

@@ -34,7 +34,7 @@ from analysis.outcomes import (
 from breaker import Begun, Breaker
 from errors import Unavailable
 from store.ledger import MICROS_PER_DAY, EndedCall, Ledger
-from store.work import Claimed, Settlement
+from store.queue import Claimed, Settlement
 
 log = structlog.get_logger(__name__)
 

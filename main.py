@@ -42,12 +42,12 @@ from shutdown import Shutdown
 from store import derived
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
-from store.figures import FigureStore
 from store.insights import InsightStore
 from store.ledger import Ledger
+from store.operations import FigureStore
+from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
-from store.windows import WindowStore
-from store.work import Claimed, WorkQueue
+from store.trends import WindowStore
 from stream import InsightStream
 from web_pages import WebPages
 

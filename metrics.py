@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from analysis.outcomes import Call, Complete, Fail, Outcome, PutBack, Retry
 from grok.prices import TICKS_PER_USD
-from store.figures import QueueFigures
 from store.ledger import Usage
-from store.work import Claimed
+from store.operations import QueueFigures
+from store.queue import Claimed
 
 _REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _CALL_BUCKETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)

@@ -39,7 +39,7 @@ from store.conversations import (
 from store.insights import InsightFilter, InsightPage, ListedInsight, Sentiment
 from store.ledger import Usage
 from store.summaries import Summary, Tally
-from store.windows import Trend
+from store.trends import Trend
 
 MAX_BATCH = 1000
 MAX_LIVE_BATCH = 10

@@ -19,12 +19,12 @@ from kept import Kept
 from metrics import Metrics
 from schemas import Bodies
 from store.conversations import ConversationStore
-from store.figures import FigureStore
 from store.insights import InsightStore
 from store.ledger import Ledger
+from store.operations import FigureStore
+from store.queue import WorkQueue
 from store.summaries import SummaryStore
-from store.windows import WindowStore
-from store.work import WorkQueue
+from store.trends import WindowStore
 from stream import InsightStream
 
 if TYPE_CHECKING:

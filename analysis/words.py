@@ -6,7 +6,7 @@ case, to accents, and to the vowel points of Arabic and Hebrew, which most peopl
 marks tell words apart: the vowel signs of Hindi, for example.
 Scripts that put no blanks between words count each character as a word, and what is asked for in
 them as a phrase. What is in the index was made by `words_of`: a change to it raises `VERSION`
-in `store/derived.py`, so that the index is built anew.
+in `store/derived/__init__.py`, so that the index is built anew.
 """
 
 import itertools

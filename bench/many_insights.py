@@ -20,7 +20,7 @@ from sqlalchemy import Connection, insert, text
 from database import Database
 from models import Lane, Status, conversations, insights, to_micros
 from store import derived
-from store.rows import InsightRow
+from store.insight_row import InsightRow
 
 END = datetime(2025, 4, 1, tzinfo=UTC)
 DAYS = 90

@@ -29,7 +29,7 @@ from schemas import (
 )
 from services import services
 from store.summaries import Interval
-from store.windows import Window
+from store.trends import Window
 
 router = APIRouter(tags=["insights"])
 

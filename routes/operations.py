@@ -23,7 +23,7 @@ from schemas import (
     Stats,
 )
 from services import Services, services
-from store.figures import Figures
+from store.operations import Figures
 
 router = APIRouter(tags=["operations"])
 

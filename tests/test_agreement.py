@@ -18,12 +18,12 @@ from database import Database
 from errors import InvalidInput
 from models import to_micros
 from store.conversations import ConversationStore
-from store.counting import cut
+from store.derived.rollup_query import cut
+from store.derived.rollups import DAY, HOUR
 from store.erasure import ErasureStore
 from store.filters import InsightFilter, Sentiment
 from store.insights import InsightStore
 from store.summaries import MAX_BUCKETS, Interval, Summary, SummaryStore, Tally
-from store.tallies import DAY, HOUR
 from tests.factories import NOON, insert_insights, insight_filter
 
 SPREAD = 6 * 86_400

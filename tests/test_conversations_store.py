@@ -32,8 +32,8 @@ from store.conversations import (
     _failed_statement,
 )
 from store.ids import RunningIds
-from store.rows import BYTES_OF_PAGE
-from store.work import Claimed, WorkQueue
+from store.insight_row import BYTES_OF_PAGE
+from store.queue import Claimed, WorkQueue
 from tests.factories import (
     NOON,
     accept,

@@ -10,8 +10,8 @@ from database import Database
 from errors import Unavailable
 from models import Lane, Status, conversations, status_counts
 from store.conversations import ConversationStore
-from store.counts import counted, counted_in, recount
-from store.work import WorkQueue
+from store.derived.status_counts import counted, counted_in, recount
+from store.queue import WorkQueue
 from tests.factories import (
     LEASE,
     claim_some,

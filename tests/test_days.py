@@ -12,8 +12,8 @@ from errors import Unavailable
 from models import insights
 from store import derived
 from store.conversations import ConversationStore
-from store.days import Days, KeptByDay, touch, whole_days
-from store.tallies import DAY
+from store.derived.day_cache import Days, KeptByDay, touch, whole_days
+from store.derived.rollups import DAY
 from tests.factories import NOON, complete, insert_insight, new_conversation
 
 FIRST = int(NOON.timestamp()) // 86_400
@@ -99,7 +99,7 @@ async def test_the_latest_questions_are_kept_and_not_too_many_answers(
     database: Database, monkeypatch: pytest.MonkeyPatch, most: int, questions: int
 ) -> None:
     """Two of them, for one reason or the other."""
-    monkeypatch.setattr("store.days._QUESTIONS", questions)
+    monkeypatch.setattr("store.derived.day_cache._QUESTIONS", questions)
     for day in range(3):
         await insert_insight(database, timestamp=NOON + timedelta(days=day))
     kept = KeptByDay[int](most=most)

@@ -14,7 +14,7 @@ from store import derived
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.insights import InsightStore
-from store.work import WorkQueue
+from store.queue import WorkQueue
 from tests.conftest import StartApp
 from tests.factories import (
     NOON,

@@ -16,6 +16,7 @@ from database import Database
 from errors import InvalidInput
 from schemas import insight_item, insights_json
 from store.conversations import ConversationStore
+from store.insight_row import BYTES_OF_PAGE
 from store.insights import (
     BYTES_OF_EXPORT,
     InsightFilter,
@@ -24,7 +25,6 @@ from store.insights import (
     ListedInsight,
     Sentiment,
 )
-from store.rows import BYTES_OF_PAGE
 from tests.factories import (
     NOON,
     accept,

@@ -14,7 +14,7 @@ from analysis.outcomes import Call, CallOutcome, Complete, Retry
 from database import Database
 from models import calls, daily_usage, now_micros
 from store.ledger import EndedCall, Ledger, Usage, count_completed, settle_call
-from store.work import WorkQueue
+from store.queue import WorkQueue
 from tests.factories import accept, analysis, claim_all, claim_one, run_sql, scalar
 
 DAY_MICROS = 86_400_000_000

@@ -7,9 +7,9 @@ from sqlalchemy import Connection, select
 from analysis.outcomes import Complete
 from database import Database
 from models import Lane, insight_days
+from store.bulk_insert import ManyRows
 from store.conversations import ConversationStore
-from store.many import ManyRows
-from store.work import WorkQueue
+from store.queue import WorkQueue
 from tests.factories import analysis, claim_all, new_conversations
 
 

@@ -11,13 +11,13 @@ from sqlalchemy import Connection, event, text
 
 from analysis.words import parse_search
 from database import Database
-from store import search
-from store.figures import FigureStore
+from store.derived import word_index
 from store.filters import InsightFilter, Sentiment
+from store.insight_row import InsightRow
 from store.insights import InsightStore
-from store.rows import InsightRow
+from store.operations import FigureStore
 from store.summaries import Interval, SummaryStore
-from store.windows import Window, WindowStore
+from store.trends import Window, WindowStore
 from tests.factories import NOON, insight_filter, scalar
 
 ROWS = 50_000
@@ -68,7 +68,7 @@ def _fill(connection: Connection) -> None:
         )
         for number in range(1, ROWS + 1)
     ]
-    search.add(connection, rows)
+    word_index.add(connection, rows)
     if connection.dialect.name == "postgresql":
         connection.execute(text("ANALYZE"))
 

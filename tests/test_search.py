@@ -11,9 +11,9 @@ from sqlalchemy import text
 from analysis.words import parse_search
 from database import Database
 from store.conversations import ConversationStore
+from store.derived.word_index import last_key, second_key, whole_seconds
 from store.erasure import ErasureStore
 from store.insights import InsightStore
-from store.search import last_key, second_key, whole_seconds
 from tests.factories import (
     NOON,
     complete,
@@ -194,7 +194,7 @@ async def test_a_page_that_ends_where_a_day_or_the_range_does_is_not_the_last(
 async def test_more_days_than_a_statement_may_name_are_counted(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.matches._DAYS_AT_A_TIME", 7)
+    monkeypatch.setattr("store.derived.word_counts._DAYS_AT_A_TIME", 7)
     days = [NOON + timedelta(days=3 * day) for day in range(20)]
     await insert_insights(database, [{"timestamp": day} for day in days])
     wanted = insight_filter(

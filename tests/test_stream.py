@@ -22,7 +22,7 @@ from main import create_app
 from models import Lane, insights
 from store.conversations import ConversationStore
 from store.insights import InsightStore
-from store.work import Claimed, WorkQueue
+from store.queue import Claimed, WorkQueue
 from stream import CHUNK_BYTES, InsightStream
 from tests.factories import analysis, claim_all, insert_insights, new_conversations
 from tests.http_helpers import assert_error, captured_log, eventually, list_all, served, submit

@@ -20,12 +20,12 @@ from errors import NotFound
 from models import Lane, derived_data, insight_tallies, status_counts
 from store import derived
 from store.conversations import ConversationStore
+from store.derived.rollups import STEPS, UNIT, Grain, Key, step_of, tally
 from store.erasure import ErasureStore
-from store.figures import FigureStore
+from store.insight_row import InsightRow
 from store.insights import InsightStore
-from store.rows import InsightRow
-from store.tallies import STEPS, UNIT, Grain, Key, step_of, tally
-from store.work import WorkQueue
+from store.operations import FigureStore
+from store.queue import WorkQueue
 from tests.factories import (
     NOON,
     RUN_OUT,

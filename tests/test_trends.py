@@ -8,7 +8,7 @@ import pytest
 
 from analysis.trend_score import CALLED_FROM, LEAST_COUNT, judge
 from database import Database
-from store.windows import Window, WindowStore
+from store.trends import Window, WindowStore
 from tests.factories import NOON, insert_insights
 
 # --- pure -----------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ async def test_counts_are_those_of_the_windows_themselves(
     def keep(count: int, before: list[int], *, more: int = 0, part: float = 0.0) -> None:
         given[seen[len(given)]] = (count, sum(before) + more, len(before) + part)
 
-    monkeypatch.setattr("store.windows.judge", keep)
+    monkeypatch.setattr("store.trends.judge", keep)
     for window in Window:
         given.clear()
         seen = ["a", "b", "c", "edge"]

@@ -9,7 +9,7 @@ import pytest
 
 from analysis.words import MAX_PHRASE_WORDS, MAX_WORD_LENGTH, MAX_WORDS, parse_search, words_of
 from errors import InvalidInput
-from store.search import expression
+from store.derived.word_index import expression
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from models import (
     to_micros,
 )
 from store.conversations import ConversationStore
-from store.work import DIED, Claim, Claimed, Rescued, WorkQueue
+from store.queue import DIED, Claim, Claimed, Rescued, WorkQueue
 from tests.factories import (
     LEASE,
     NOON,

@@ -15,7 +15,7 @@ from database import Database
 from models import Lane
 from store.conversations import ConversationStore, NewConversation, StoredConversation
 from store.ledger import Ledger
-from store.work import Claimed, WorkQueue
+from store.queue import Claimed, WorkQueue
 from tests.http_helpers import eventually
 
 FOR_EVER = 60.0

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, literal_column, select
 
 from models import from_micros, insight_days, insights
-from store import counting, search, terms
-from store.days import KeptByDay, whole_days
+from store.derived import rollup_query, terms, word_index
+from store.derived.day_cache import KeptByDay, whole_days
+from store.derived.rollups import DAY, STEPS, step_of
+from store.derived.word_index import Way
 from store.filters import InsightFilter, Shape, conditions
-from store.search import Way
-from store.tallies import DAY, STEPS, step_of
 
 
 class _Question(NamedTuple):
@@ -44,7 +44,7 @@ def _question(wanted: InsightFilter, dialect: str) -> _Question:
     words, groups, least = wanted.words or (), terms.groups_of(wanted), wanted.min_confidence
 
     def asking(*more: terms.Group) -> str:
-        return search.expression(dialect, words, [*groups, *more])
+        return word_index.expression(dialect, words, [*groups, *more])
 
     if least is None:
         return _Question(asking(), asking(), None, None)
@@ -87,7 +87,7 @@ class MatchCounter:
         start, end = values["start"], values["end"]
         question = _question(wanted, connection.dialect.name)
         counter = _Counter(question, wanted.shape, values, connection)
-        days = search.told_apart(whole_days(start, end))
+        days = word_index.told_apart(whole_days(start, end))
         if days.first >= days.stop:
             spans = [counter.span(start, end)]
         else:
@@ -129,8 +129,8 @@ class _Counter(NamedTuple):
         way = Way.BY_KEY if max(days) - min(days) < _DAYS_BY_KEY else Way.BY_WORDS
         by_key, by_row = _statements_by_day(self.connection.dialect.name, self.shape, way)
         values = {**self.values, "days": days}
-        values["low"] = search.second_key(min(days) * DAY)
-        values["high"] = search.second_key((max(days) + 1) * DAY) - 1
+        values["low"] = word_index.second_key(min(days) * DAY)
+        values["high"] = word_index.second_key((max(days) + 1) * DAY) - 1
         for statement, q in ((by_key, self.question.sure), (by_row, self.question.unsure)):
             if q is not None:
                 yield from self.connection.execute(statement, {**values, "q": q}).all()
@@ -139,8 +139,8 @@ class _Counter(NamedTuple):
         """For any times, in microseconds and inclusive."""
         if start > end:
             return Span(start, end, 0)
-        first, last = search.second_key(start), search.last_key(end)
-        low, high = search.whole_seconds(start, end)
+        first, last = word_index.second_key(start), word_index.last_key(end)
+        low, high = word_index.whole_seconds(start, end)
         if low > high:
             return Span(start, end, self._by_row(self.question.possible, first, last))
         count = (
@@ -173,10 +173,10 @@ _Statement = Select[*tuple[Any, ...]]
 @lru_cache(maxsize=64)
 def _statements(dialect: str, shape: Shape, way: Way) -> tuple[_Statement, _Statement]:
     """One that trusts the index, and one that looks at the rows as well."""
-    index = search.index(dialect, way)
+    index = word_index.index(dialect, way)
     matching = index.matching, index.between(bindparam("low"), bindparam("high"))
     by_key = select(func.count()).select_from(index.table).where(*matching)
-    return by_key, by_key.join(insights, insights.c.id == search.id_of(index.key)).where(
+    return by_key, by_key.join(insights, insights.c.id == word_index.id_of(index.key)).where(
         *left_to_check(shape)
     )
 
@@ -185,7 +185,7 @@ def _statements(dialect: str, shape: Shape, way: Way) -> tuple[_Statement, _Stat
 def _statements_by_day(dialect: str, shape: Shape, way: Way) -> tuple[_Statement, _Statement]:
     """The same, day by day. FTS5 enters each day by its key, which costs less than sorting; GIN
     finds all at once."""
-    index = search.index(dialect, way)
+    index = word_index.index(dialect, way)
     if dialect != "sqlite":
         by_key, by_row = (
             statement.with_only_columns(index.day, func.count()).group_by(literal_column("1"))
@@ -194,9 +194,9 @@ def _statements_by_day(dialect: str, shape: Shape, way: Way) -> tuple[_Statement
         return by_key, by_row
     day = insight_days.c.day
     counts = select(func.count()).select_from(index.table)
-    counts = counts.where(index.matching, index.between(*search.keys_of_day(day)))
+    counts = counts.where(index.matching, index.between(*word_index.keys_of_day(day)))
     counts = counts.correlate(insight_days)
-    with_rows = counts.join(insights, insights.c.id == search.id_of(index.key))
+    with_rows = counts.join(insights, insights.c.id == word_index.id_of(index.key))
     by_key, by_row = (
         select(day, each.scalar_subquery()).where(day.in_(bindparam("days", expanding=True)))
         for each in (counts, with_rows.where(*left_to_check(shape)))
@@ -239,7 +239,7 @@ def reach(found: Found, limit: int, end: int, connection: Connection) -> Reach |
     if connection.dialect.name == "postgresql":
         between = InsightFilter(from_micros(start), from_micros(end))
         share = limit / sum(span.matches for span in spans)
-        passed = counting.count(between, connection) * min(share, 1.0)
+        passed = rollup_query.count(between, connection) * min(share, 1.0)
         if passed <= max(_PASSED_AT_ONCE, _PASSED_FOR_ONE * found.total):
             way = Way.BY_KEY
-    return Reach(search.second_key(start), search.last_key(end), way)
+    return Reach(word_index.second_key(start), word_index.last_key(end), way)

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
 from models import insight_tallies
-from store.many import ManyRows
-from store.rows import InsightRow
+from store.bulk_insert import ManyRows
+from store.insight_row import InsightRow
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR

@@ -12,8 +12,8 @@ from typing import Generic, NamedTuple, TypeVar
 from sqlalchemy import Connection, bindparam, select, update
 
 from models import insight_days
-from store.many import ManyRows
-from store.tallies import DAY
+from store.bulk_insert import ManyRows
+from store.derived.rollups import DAY
 
 Kept = TypeVar("Kept")
 

@@ -26,8 +26,8 @@ from backends.group_commit import GroupCommit
 from database import Database
 from models import Lane, Status, conversations, insight_clusters, insights, now_micros
 from store import derived
+from store.insight_row import InsightRow
 from store.ledger import MICROS_PER_DAY, EndedCall, count_completed, settle_call
-from store.rows import InsightRow
 
 MAX_DEATHS = 3
 _ROWS_PER_COMMIT = 500

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from analysis.outcomes import UNKNOWN_CLUSTER
 from database import Database
 from models import Lane, Status, conversations, insights, now_micros
-from store import counts
+from store.derived import status_counts
 from store.ledger import MICROS_PER_DAY, Usage, usage_in_all, usage_today
 
 MINUTE = 60_000_000
@@ -95,7 +95,7 @@ def _all(connection: Connection) -> Figures:
 
 
 def _queue(connection: Connection) -> QueueFigures:
-    return QueueFigures(counts.counted(connection), _oldest_pending(connection))
+    return QueueFigures(status_counts.counted(connection), _oldest_pending(connection))
 
 
 def _completions(connection: Connection) -> Completions:

@@ -18,9 +18,9 @@ from models import (
     insight_tallies,
     insights,
 )
-from store import counts, days, search, tallies
-from store.many import ManyRows
-from store.rows import InsightRow
+from store.bulk_insert import ManyRows
+from store.derived import day_cache, rollups, status_counts, word_index
+from store.insight_row import InsightRow
 
 log = structlog.get_logger(__name__)
 
@@ -54,18 +54,18 @@ def add(connection: Connection, added: Sequence[InsightRow]) -> None:
 
 
 def _add_but_clusters(connection: Connection, added: Sequence[InsightRow]) -> None:
-    search.add(connection, added)
-    tallies.add(connection, added)
-    days.touch(connection, (insight.timestamp for insight in added))
+    word_index.add(connection, added)
+    rollups.add(connection, added)
+    day_cache.touch(connection, (insight.timestamp for insight in added))
 
 
 def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
     """For conversations that are being erased in this transaction, and whose rows it has locked."""
     found = connection.execute(_OF_CONVERSATIONS, {"ids": list(conversation_ids)})
     if erased := [InsightRow(*row) for row in found]:
-        search.subtract(connection, erased)
-        tallies.subtract(connection, erased)
-        days.touch(connection, (insight.timestamp for insight in erased))
+        word_index.subtract(connection, erased)
+        rollups.subtract(connection, erased)
+        day_cache.touch(connection, (insight.timestamp for insight in erased))
 
 
 def _select_rows() -> Select[*tuple[Any, ...]]:
@@ -119,9 +119,9 @@ def _keep_others_out(connection: Connection) -> None:
 def _rebuild(connection: Connection) -> None:
     for table in (insight_tallies, derived_data):
         connection.execute(delete(table))
-    counts.recount(connection)
-    search.clear(connection)
-    days.touch_all(connection)
+    status_counts.recount(connection)
+    word_index.clear(connection)
+    day_cache.touch_all(connection)
     for rows in _chunks(connection):
         _add_but_clusters(connection, rows)
     connection.execute(insert(derived_data), {"version": VERSION})
@@ -153,5 +153,5 @@ def _fingerprint(connection: Connection) -> str:
     ordered = select(insight_tallies).order_by(*insight_tallies.primary_key)
     for row in connection.execute(ordered):
         digest.update(repr(tuple(row)).encode())
-    digest.update(repr(counts.counted(connection)).encode())
+    digest.update(repr(status_counts.counted(connection)).encode())
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """The index of words: which insights hold which words, newest first.
 
-Beside its words an insight has the terms of its figures (`store/terms.py`), so that the index alone
+Beside its words an insight has the terms of its figures (`store/derived/terms.py`), so that the index alone
 finds what is negative and holds a word. Its key says both when and which: the second, and the
 insight's id. So the newest matches, and those in a time range, come out of the index by themselves,
 also where a word is in every third text.
@@ -28,10 +28,10 @@ from sqlalchemy import (
 )
 
 from analysis.words import Phrase, words_of
-from store.days import Days
-from store.many import SqliteInsert
-from store.rows import InsightRow
-from store.terms import Group, terms_of
+from store.bulk_insert import SqliteInsert
+from store.derived.day_cache import Days
+from store.derived.terms import Group, terms_of
+from store.insight_row import InsightRow
 
 SECOND = 1_000_000
 _DAY = 86_400

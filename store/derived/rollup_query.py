@@ -21,8 +21,8 @@ from sqlalchemy import (
 )
 
 from models import insight_clusters, insight_tallies, insights
+from store.derived.rollups import DAY, EVERYTHING, HOUR, STEPS, Grain, step_of
 from store.filters import InsightFilter, Sentiment, Shape, conditions, figure_conditions
-from store.tallies import DAY, EVERYTHING, HOUR, STEPS, Grain, step_of
 
 
 class Span(NamedTuple):
@@ -76,7 +76,7 @@ def is_costly(wanted: InsightFilter) -> bool:
 
 
 def count(wanted: InsightFilter, connection: Connection) -> int:
-    """For a filter without words: those are counted by `store/matches.py`."""
+    """For a filter without words: those are counted by `store/derived/word_counts.py`."""
     shape = wanted.shape
     if wanted.cluster == EVERYTHING:
         return 0  # no cluster has this name

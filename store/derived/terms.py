@@ -7,9 +7,9 @@ an author's name may be anything, and a term is letters and digits.
 import hashlib
 from collections.abc import Sequence
 
+from store.derived.rollups import STEPS, sentiment_place, step_of
 from store.filters import InsightFilter, Sentiment
-from store.rows import InsightRow
-from store.tallies import STEPS, sentiment_place, step_of
+from store.insight_row import InsightRow
 
 _SIGN = "\ue000"  # for private use: Unicode will never make it a letter
 
