@@ -16,13 +16,13 @@ import structlog
 
 from analysis.injection import suspicions
 from analysis.outcomes import Analyser, Complete, Fail, Outcome, PutBack, fingerprint
-from breaker import Begun, Breaker
-from calling import TROUBLE_PAUSE_SECONDS, Caller, notes_on
 from errors import Unavailable
 from models import Lane
-from pacing import CALLS_IN_LINE, LaneShare, Pace, pack_size
 from store.ledger import EndedCall, Ledger
 from store.queue import Claimed, Results, WorkQueue
+from worker.breaker import Begun, Breaker
+from worker.calls import TROUBLE_PAUSE_SECONDS, Caller, notes_on
+from worker.schedule import CALLS_IN_LINE, LaneShare, Pace, pack_size
 
 log = structlog.get_logger(__name__)
 

@@ -22,12 +22,10 @@ from analysers import build_analyser
 from analysis.outcomes import Analyser, Outcome
 from api_keys import ApiKeys
 from batch_processor import Worker
-from calling import Caller
 from config import Settings, load_settings
 from database import Database
 from errors import ServiceError, StartRefused
 from grok.prices import TICKS_PER_USD
-from housekeeping import Housekeeper
 from http_errors import add_error_handlers
 from inbound_limits import InboundLimits
 from logs import set_up_logs
@@ -50,6 +48,8 @@ from store.summaries import SummaryStore
 from store.trends import WindowStore
 from stream import InsightStream
 from web_pages import WebPages
+from worker.calls import Caller
+from worker.retention import Housekeeper
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -10,10 +10,8 @@ from analysis.outcomes import Analyser
 from api_keys import ApiKeys
 from batch_processor import Worker
 from byte_budget import ByteBudget
-from calling import Caller
 from config import Settings
 from database import Database
-from housekeeping import Housekeeper
 from inbound_limits import InboundLimits
 from kept import Kept
 from metrics import Metrics
@@ -26,6 +24,8 @@ from store.queue import WorkQueue
 from store.summaries import SummaryStore
 from store.trends import WindowStore
 from stream import InsightStream
+from worker.calls import Caller
+from worker.retention import Housekeeper
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from breaker import FAILURES_TO_OPEN, LONGEST_GAP_SECONDS, Breaker
 from tests.http_helpers import captured_log
+from worker.breaker import FAILURES_TO_OPEN, LONGEST_GAP_SECONDS, Breaker
 
 
 class Clock:

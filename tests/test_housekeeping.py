@@ -8,7 +8,6 @@ import pytest
 from analysis.outcomes import Complete
 from database import Database
 from errors import NotFound, Unavailable
-from housekeeping import ROWS_PER_STEP, Housekeeper
 from models import Lane
 from store import derived
 from store.conversations import ConversationStore
@@ -26,6 +25,7 @@ from tests.factories import (
     new_conversation,
 )
 from tests.http_helpers import captured_log, eventually, list_all, submit
+from worker.retention import ROWS_PER_STEP, Housekeeper
 
 DAY = timedelta(days=1)
 LIMIT = timedelta(days=30)
@@ -62,7 +62,7 @@ async def test_without_a_limit_nothing_is_erased(database: Database) -> None:
 async def test_many_are_erased_some_at_a_time(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("housekeeping.PAUSE_SECONDS", 0)
+    monkeypatch.setattr("worker.retention.PAUSE_SECONDS", 0)
     count = 2 * ROWS_PER_STEP + 7
     await insert_insights(database, [{"timestamp": NOON - 40 * DAY}] * count)
     (kept,) = await insert_insights(database, [{"timestamp": NOON}])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import Lane
-from pacing import LaneShare, Pace, pack_size
+from worker.schedule import LaneShare, Pace, pack_size
 
 
 def call(share: LaneShare, *, live: bool = True, bulk: bool = True) -> Lane:

@@ -69,7 +69,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trouble is waited out in hundredths of seconds."""
     monkeypatch.setattr("backends.sqlite.BUSY_TIMEOUT_SECONDS", 0.02)
     monkeypatch.setattr("batch_processor.TROUBLE_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr("calling.TROUBLE_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("worker.calls.TROUBLE_PAUSE_SECONDS", 0.02)
 
 
 # --- what an answer of Grok leads to --------------------------------------------------------------

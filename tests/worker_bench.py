@@ -10,13 +10,13 @@ from sqlalchemy import Connection, text
 
 from analysis.outcomes import Analyser, Outcome
 from batch_processor import Worker
-from calling import Caller
 from database import Database
 from models import Lane
 from store.conversations import ConversationStore, NewConversation, StoredConversation
 from store.ledger import Ledger
 from store.queue import Claimed, WorkQueue
 from tests.http_helpers import eventually
+from worker.calls import Caller
 
 FOR_EVER = 60.0
 """A poll interval that no test lives to see the end of."""

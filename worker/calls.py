@@ -31,10 +31,10 @@ from analysis.outcomes import (
     decide,
     fingerprint,
 )
-from breaker import Begun, Breaker
 from errors import Unavailable
 from store.ledger import MICROS_PER_DAY, EndedCall, Ledger
 from store.queue import Claimed, Settlement
+from worker.breaker import Begun, Breaker
 
 log = structlog.get_logger(__name__)
 
