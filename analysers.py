@@ -8,9 +8,9 @@ from analysis.offline import OfflineAnalyser
 from analysis.outcomes import Analyser
 from analysis.topics import Vocabulary
 from config import Settings
-from environment import Proxy, find_way, trusted_certificates
 from grok_client import GrokClient
 from rate_limiter import CallLimiter, Ceiling, SlidingWindow, Window
+from runtime.environment import Proxy, find_way, trusted_certificates
 
 log = structlog.get_logger(__name__)
 

@@ -19,8 +19,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from analysis.topics import BUILT_IN
-from environment import NO_ADDRESS, is_possible_address, plain, read_env_file, read_proxy
 from errors import StartRefused
+from runtime.environment import NO_ADDRESS, is_possible_address, plain, read_env_file, read_proxy
 
 DEFAULT_CLUSTERS = tuple(BUILT_IN)
 

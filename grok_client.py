@@ -35,11 +35,11 @@ from analysis.outcomes import (
 )
 from analysis.parsing import parse_results
 from analysis.topics import Vocabulary
-from environment import NOT_REACHED, Proxy
 from grok import prices
 from grok.errors import Reach, named_limit, presentable, read_error, told_wait
 from grok.prompt import PROMPT_VERSION, Prompt, Request
 from rate_limiter import CallLimiter
+from runtime.environment import NOT_REACHED, Proxy
 
 log = structlog.get_logger(__name__)
 

@@ -26,7 +26,6 @@ from typing import Any
 import httpx
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from environment import find_way, is_possible_address, plain, read_env_file, trusted_certificates
 from errors import StartRefused
 from importing import report
 from importing.columns import NAMES
@@ -39,6 +38,13 @@ from importing.report import Progress, Tally
 from importing.rows import Item, digest_of, make_item, make_key
 from importing.sending import Sender, Sent
 from importing.stops import GivenUp
+from runtime.environment import (
+    find_way,
+    is_possible_address,
+    plain,
+    read_env_file,
+    trusted_certificates,
+)
 from sample_conversations import SAMPLE
 
 COMPLETE, PARTIAL, NOTHING = 0, 1, 3

@@ -28,15 +28,15 @@ from errors import ServiceError, StartRefused
 from grok.prices import TICKS_PER_USD
 from http_errors import add_error_handlers
 from inbound_limits import InboundLimits
-from logs import set_up_logs
-from metrics import Metrics
 from middleware import Admission, BodyLimit, OpenRequests, RequestLog, RouteFinder, WebCheck
 from openapi import describe
 from rate_limiter import SlidingWindow, Window
 from routes import conversations, dashboard, docs, insights, operations
+from runtime.logs import set_up_logs
+from runtime.metrics import Metrics
+from runtime.shutdown import Shutdown
 from schemas import Bodies
 from services import Services
-from shutdown import Shutdown
 from store import derived
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore

@@ -14,7 +14,7 @@ from config import Settings
 from database import Database
 from inbound_limits import InboundLimits
 from kept import Kept
-from metrics import Metrics
+from runtime.metrics import Metrics
 from schemas import Bodies
 from store.conversations import ConversationStore
 from store.insights import InsightStore

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 
-from environment import NOT_REACHED
 from importing.report import duration
 from importing.stops import GivenUp
+from runtime.environment import NOT_REACHED
 
 POLL_SECONDS = 1.0
 _SECONDS_BETWEEN_LINES = 10.0

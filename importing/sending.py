@@ -15,9 +15,9 @@ from typing import Any
 
 import httpx
 
-from environment import NOT_REACHED
 from importing.rows import Item
 from importing.stops import GivenUp
+from runtime.environment import NOT_REACHED
 
 PATH = "/api/v1/conversations/batch"
 BATCH_ROWS = 150

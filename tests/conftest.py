@@ -17,10 +17,10 @@ from analysis.topics import Vocabulary
 from config import Settings, load_settings
 from database import Database
 from grok_client import GrokClient
-from logs import set_up_logs
 from main import create_app
 from models import metadata
 from rate_limiter import CallLimiter, Ceiling, SlidingWindow
+from runtime.logs import set_up_logs
 from tests.fake_grok import GOOD_KEY, FakeGrok
 from tests.grok_calls import CLUSTERS, MakeClient
 from tests.grok_replies import DEFAULT_MODEL

@@ -21,8 +21,8 @@ import uvicorn
 from analysis.outcomes import Analyser, Analysis, Answer, Call, Reply, Sighting
 from config import load_settings
 from connection_guard import GuardedProtocol
-from logs import set_up_logs
 from main import create_app
+from runtime.logs import set_up_logs
 from tests.fake_grok import GOOD_KEY, FakeGrok
 
 CONVERSATIONS = "/api/v1/conversations"

@@ -18,10 +18,10 @@ import ingest_data
 from analysers import build_analyser
 from analysis.outcomes import Analysis, TransientFailure
 from config import Settings, load_settings
-from environment import Way, find_way, read_proxy
 from errors import StartRefused
 from grok_client import GrokClient
 from main import create_app
+from runtime.environment import Way, find_way, read_proxy
 from tests.fake_grok import GOOD_KEY, FakeGrok
 from tests.grok_calls import ask
 
