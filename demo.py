@@ -28,7 +28,7 @@ import httpx
 
 import ingest_data
 from config import Settings
-from sample_conversations import SAMPLE
+from importing.sample import SAMPLE
 
 START_SECONDS = 30
 ANALYSIS_SECONDS = 60

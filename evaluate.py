@@ -50,11 +50,11 @@ from config import load_settings
 from errors import StartRefused
 from grok.prices import TICKS_PER_USD
 from importing.columns import NO_COLUMN, listed
+from importing.errors import GivenUp, Unfit
 from importing.files import opened
-from importing.intake import Intake, Options
 from importing.labels import classes_of, plain_label, read_lines
+from importing.pipeline import Intake, Options
 from importing.report import Tally
-from importing.stops import GivenUp, Unfit
 
 LABEL_COLUMNS = ("airline_sentiment", "sentiment", "label", "target", "polarity")
 LANGUAGE_COLUMNS = ("lang", "language")

@@ -29,15 +29,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from errors import StartRefused
 from importing import report
 from importing.columns import NAMES
+from importing.errors import GivenUp
 from importing.files import Source, opened
-from importing.following import Ids, Service, follow
-from importing.intake import Intake, Options
+from importing.pipeline import Intake, Options
 from importing.records import PassedOver, Record
 from importing.rejected import RejectedRows, default_path
 from importing.report import Progress, Tally
 from importing.rows import Item, digest_of, make_item, make_key
-from importing.sending import Sender, Sent
-from importing.stops import GivenUp
+from importing.sample import SAMPLE
+from importing.sender import Sender, Sent
+from importing.wait import Ids, Service, follow
 from runtime.environment import (
     find_way,
     is_possible_address,
@@ -45,7 +46,6 @@ from runtime.environment import (
     read_env_file,
     trusted_certificates,
 )
-from sample_conversations import SAMPLE
 
 COMPLETE, PARTIAL, NOTHING = 0, 1, 3
 

@@ -7,8 +7,8 @@ from datetime import tzinfo
 from functools import lru_cache
 from itertools import islice
 
-from importing.stops import GivenUp, Unfit
-from importing.times import Dates, zone_of
+from importing.dates import Dates, zone_of
+from importing.errors import GivenUp, Unfit
 from importing.values import plain
 
 # The first of them that has anything in it is taken. Compared as `_plain` has them.

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 
 from importing.columns import MAX_COLUMNS, recognise_export, recognise_headerless, recognised
+from importing.errors import GivenUp
 from importing.files import HEAD_BYTES, HEAD_LINES, MAX_LINE, Source
 from importing.records import PassedOver, Record
-from importing.stops import GivenUp
 
 DELIMITERS = ",;\t|"
 MAX_RECORD_LINES = 2000

@@ -19,8 +19,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from importing.stops import GivenUp
-from importing.texts import mend_misread
+from importing.errors import GivenUp
+from importing.text_repair import mend_misread
 
 HEAD_BYTES = 1024 * 1024
 SAMPLE_BYTES = 256 * 1024

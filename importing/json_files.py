@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from importing.columns import MAX_COLUMNS
+from importing.errors import GivenUp
 from importing.files import Source
 from importing.records import PassedOver, Record
 from importing.shapes import holds_text, unfold
-from importing.stops import GivenUp
 
 MAX_OBJECT = 8 * 1024 * 1024
 _MOST_BEFORE = 1000

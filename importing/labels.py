@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from analysis.evaluation import CLASSES
-from importing.stops import GivenUp
+from importing.errors import GivenUp
 
 NEGATIVE, NEUTRAL, POSITIVE = CLASSES
 _FIVE = (NEGATIVE, NEGATIVE, NEUTRAL, POSITIVE, POSITIVE)

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from importing.records import PassedOver, Record
-from importing.threads import Links
+from importing.reply_threads import Links
 
 _SHOWN_LINES = 8
 _SECONDS_BETWEEN_LINES = 5.0

@@ -19,13 +19,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from importing import texts
+from importing import text_repair
 from importing.cells import unmarked
 from importing.columns import Reading
+from importing.dates import is_clock
+from importing.duplicates import Seen
+from importing.errors import Unfit
 from importing.records import Record
-from importing.seen import Seen
-from importing.stops import Unfit
-from importing.times import is_clock
 from importing.values import IN_PIECES, author_of, plain, text_in_pieces, text_of
 
 LINE_COLUMN, REASON_COLUMN = "import_line", "import_reason"
@@ -120,13 +120,13 @@ class RowReader:
             raise Unfit("the text is not text")
         text = given
         if given.startswith(IN_PIECES) and self._mend and (together := text_in_pieces(given)):
-            text, mends = together, [texts.PIECES]
+            text, mends = together, [text_repair.PIECES]
         for name in columns.whole:
             whole = text_of(fields.get(name)) or ""
             if len(whole) > len(text):
-                text, mends = whole, [texts.CUT_OFF]
+                text, mends = whole, [text_repair.CUT_OFF]
         if self._mend:
-            text, more = texts.mend(text)
+            text, more = text_repair.mend(text)
             mends += more
         if not columns.is_export:  # what the service has taken, it takes again
             text = text.strip()
@@ -165,15 +165,15 @@ class RowReader:
             together = json.dumps(fields, ensure_ascii=False)
             if "\\u0000" in together:
                 together += "\x00"
-        if not texts.storable(together)[1]:
+        if not text_repair.storable(together)[1]:
             return fields
-        self.mended[texts.UNREADABLE] += 1
-        return {texts.storable(name)[0]: _storable(value) for name, value in fields.items()}
+        self.mended[text_repair.UNREADABLE] += 1
+        return {text_repair.storable(name)[0]: _storable(value) for name, value in fields.items()}
 
 
 def _check(text: str) -> None:
     """Raises Unfit."""
-    if not (text.isascii() and text.isprintable()) and texts.is_blank(text):
+    if not (text.isascii() and text.isprintable()) and text_repair.is_blank(text):
         raise Unfit("the text is empty but for signs that nobody can see")
     if _CUT_ENTITY.search(text):
         raise Unfit("the text breaks off in an HTML entity: something has split it at a ;")
@@ -181,11 +181,11 @@ def _check(text: str) -> None:
 
 def _storable(value: Any) -> Any:
     if isinstance(value, str):
-        return texts.storable(value)[0]
+        return text_repair.storable(value)[0]
     if isinstance(value, list):
         return [_storable(each) for each in value]
     if isinstance(value, dict):
-        return {texts.storable(name)[0]: _storable(each) for name, each in value.items()}
+        return {text_repair.storable(name)[0]: _storable(each) for name, each in value.items()}
     return value
 
 

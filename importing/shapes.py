@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from importing.columns import listed, names_a_text
-from importing.stops import GivenUp
+from importing.errors import GivenUp
 
 # What posts are wrapped in, by what the usual services call it.
 _WRAPPERS = (

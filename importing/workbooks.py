@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 
 from importing.columns import MAX_COLUMNS, listed
 from importing.delimited import different, find_header
+from importing.errors import GivenUp
 from importing.files import HEAD_LINES, Source
 from importing.records import PassedOver, Record
-from importing.stops import GivenUp
 
 _SHEETS = "xl/worksheets/"
 MAX_IN_MEMORY = 64 * 1024 * 1024

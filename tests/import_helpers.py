@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from importing.errors import GivenUp
 from importing.files import opened
-from importing.intake import Intake, Options
+from importing.pipeline import Intake, Options
 from importing.records import Record
 from importing.report import Tally
 from importing.rows import Item
-from importing.stops import GivenUp
 
 
 @dataclass

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sample_conversations import SAMPLE
+from importing.sample import SAMPLE
 from tests.servers import free_port
 
 pytestmark = pytest.mark.slow

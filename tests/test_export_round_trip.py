@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exports import BOM, FORMATS
 from importing.files import opened
-from importing.intake import Intake, Options
+from importing.pipeline import Intake, Options
 from importing.report import Tally
 from store.insights import ListedInsight
 from tests.import_helpers import Read

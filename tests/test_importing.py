@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from importing import texts
+from importing import text_repair
 from importing.columns import Ids
+from importing.dates import Dates
+from importing.errors import GivenUp, Unfit
 from importing.files import opened
-from importing.intake import Intake, Options
+from importing.pipeline import Intake, Options
 from importing.records import Record
 from importing.report import Progress, Tally
 from importing.rows import Item
-from importing.stops import GivenUp, Unfit
-from importing.times import Dates
 from tests.import_helpers import Outcome, Read, refusal
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -59,7 +59,7 @@ def test_a_foreign_byte_far_down_still_tells_the_encoding(read: Read) -> None:
 def test_broken_bytes_are_marked_and_counted_and_cost_no_row(read: Read) -> None:
     found = read(b"text\ncut emoji \xf0\x9f\x98 here\nnul \x00 here\nfine \xc3\xa9\n")
     assert found.texts == ["cut emoji � here", "nul � here", "fine é"]
-    assert found.intake.reader.mended == {texts.UNREADABLE: 2}
+    assert found.intake.reader.mended == {text_repair.UNREADABLE: 2}
 
 
 def test_gzip_is_unpacked(read: Read) -> None:
@@ -211,11 +211,11 @@ def test_other_columns_go_along_and_blank_cells_do_not(read: Read) -> None:
 @pytest.mark.parametrize(
     ("given_text", "meant", "name"),
     [
-        ("wasnâ€™t ðŸ˜‰ cafÃ©", "wasn’t 😉 café", texts.MISREAD),
-        ("you &amp; me &lt;3 &#39;", "you & me <3 '", texts.ENTITIES),
-        ("&amp;amp;", "&amp;", texts.ENTITIES),
-        ("it\\u2019s \\ud83d\\ude00", "it’s 😀", texts.ESCAPES),
-        ("=@shop late", "@shop late", texts.FORMULA),
+        ("wasnâ€™t ðŸ˜‰ cafÃ©", "wasn’t 😉 café", text_repair.MISREAD),
+        ("you &amp; me &lt;3 &#39;", "you & me <3 '", text_repair.ENTITIES),
+        ("&amp;amp;", "&amp;", text_repair.ENTITIES),
+        ("it\\u2019s \\ud83d\\ude00", "it’s 😀", text_repair.ESCAPES),
+        ("=@shop late", "@shop late", text_repair.FORMULA),
     ],
 )
 def test_what_programs_did_to_a_text_is_undone_and_kept(
@@ -230,7 +230,7 @@ def test_what_programs_did_to_a_text_is_undone_and_kept(
 
 @pytest.mark.parametrize("text", ["100 % © & co", "a?b=1&copy=2", "\\u12", "naïve Â", "=1+2", "é"])
 def test_a_text_that_nothing_happened_to_is_left_alone(text: str) -> None:
-    assert texts.mend(text) == (text, [])
+    assert text_repair.mend(text) == (text, [])
 
 
 @given(st.text())
@@ -240,8 +240,8 @@ def test_reading_in_the_wrong_encoding_is_undone_exactly(text: str) -> None:
         misread = text.encode().decode("cp1252")
     except UnicodeDecodeError:
         return
-    if not texts.mend_misread(text)[1]:
-        assert texts.mend_misread(misread)[0] == text
+    if not text_repair.mend_misread(text)[1]:
+        assert text_repair.mend_misread(misread)[0] == text
 
 
 def test_a_text_split_at_the_end_of_an_entity_is_not_taken_for_whole(read: Read) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from importing.following import Ids, Service, follow
-from importing.stops import GivenUp
+from importing.errors import GivenUp
+from importing.wait import Ids, Service, follow
 
 OURS = [f"conv_{number:08x}" for number in (5, 6, 0xFFFFFFFF)]
 

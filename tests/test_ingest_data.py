@@ -21,9 +21,9 @@ import uvicorn
 
 import ingest_data
 from config import ApiKey, Settings
-from importing import following, sending
+from importing import sender, wait
+from importing.sample import SAMPLE
 from main import create_app
-from sample_conversations import SAMPLE
 from tests.servers import free_port
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -395,9 +395,9 @@ def test_a_summary_of_the_service_is_shown_as_it_is() -> None:
         lambda request: httpx.Response(200, json=answers[request.url.path])
     )
     with httpx.Client(base_url="http://test", transport=transport) as client:
-        service = following.Service(client, patience=0, sleep=lambda _: None)
+        service = wait.Service(client, patience=0, sleep=lambda _: None)
         moment = datetime(2020, 1, 1, tzinfo=UTC)
-        lines = list(following.summary(service, moment, moment))
+        lines = list(wait.summary(service, moment, moment))
     assert lines[0] == "4 conversations are analysed from 2020-01-01 to 2020-01-01"
     assert lines[3].endswith(" 75%        3")
     assert [line.split() for line in lines[5:]] == [
@@ -408,17 +408,17 @@ def test_a_summary_of_the_service_is_shown_as_it_is() -> None:
 
 
 def test_more_rows_than_a_batch_takes(url: str, write_csv: Callable[[str], str]) -> None:
-    rows = (str(number) for number in range(sending.BATCH_ROWS * 2 + 1))
+    rows = (str(number) for number in range(sender.BATCH_ROWS * 2 + 1))
     assert ingest_data.main(["--url", url, write_csv("\n".join(["text", *rows]))]) == 0
-    assert counts(url)["bulk"] == sending.BATCH_ROWS * 2 + 1
+    assert counts(url)["bulk"] == sender.BATCH_ROWS * 2 + 1
 
 
 def test_while_it_reads_others_have_the_processor_in_between(
     url: str, write_csv: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns: list[None] = []
-    monkeypatch.setattr(sending, "_let_others_run", lambda: turns.append(None))
-    rows = (str(number) for number in range(sending.BATCH_ROWS * 2))
+    monkeypatch.setattr(sender, "_let_others_run", lambda: turns.append(None))
+    rows = (str(number) for number in range(sender.BATCH_ROWS * 2))
     assert ingest_data.main(["--url", url, write_csv("\n".join(["text", *rows]))]) == 0
     assert 10 <= len(turns) <= 20
 
@@ -573,7 +573,7 @@ def test_a_host_that_is_refused_stops_it_and_rejects_no_row(
 def test_the_services_limit_is_waited_out(
     start_service: StartService, write_csv: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "BATCH_ROWS", 1)
+    monkeypatch.setattr(sender, "BATCH_ROWS", 1)
     waits: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -644,7 +644,7 @@ def test_a_service_that_stays_busy_is_given_up(capsys: pytest.CaptureFixture[str
 def test_batches_that_follow_one_that_was_given_up_are_not_tried(
     write_csv: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "BATCH_ROWS", 1)
+    monkeypatch.setattr(sender, "BATCH_ROWS", 1)
     service = Scripted(*(busy(503, "5") for _ in range(1000)))
     assert service.load(write_csv("text\n1\n2\n3\n"), "--patience", "20") == 3
     assert service.waits == [5] * 4
@@ -656,7 +656,7 @@ def test_an_outage_in_the_middle_is_told_once_and_waited_out(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sending, "BATCH_ROWS", 1)
+    monkeypatch.setattr(sender, "BATCH_ROWS", 1)
     outage = [httpx.ConnectError("refused") for _ in range(8)]
     service = Scripted(httpx.Response(202), *outage)
     assert service.load(write_csv("text\n1\n2\n3\n")) == 0
@@ -671,7 +671,7 @@ def test_what_was_accepted_before_it_stopped_is_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sending, "BATCH_ROWS", 2)
+    monkeypatch.setattr(sender, "BATCH_ROWS", 2)
     service = Scripted(httpx.Response(202), httpx.Response(500, json={"details": "a bug"}))
     assert service.load(write_csv("text\n1\n2\n3\n")) == 1
     out, err = capsys.readouterr()

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, expect
 
-from sample_conversations import SAMPLE
+from importing.sample import SAMPLE
 from tests.browser import chromium, opened, serious_faults
 from tests.fake_grok import FakeGrok, RunningGrok
 from tests.grok_replies import Reply

@@ -19,15 +19,15 @@ from importing.columns import (
     recognise,
     zone_in,
 )
+from importing.dates import Dates, Order
 from importing.delimited import Delimited
+from importing.duplicates import Seen
+from importing.errors import GivenUp, Unfit
 from importing.files import Source
 from importing.records import PassedOver, Record
+from importing.reply_threads import Threads
 from importing.report import Tally
 from importing.rows import Item, Row, RowReader, identify, to_item
-from importing.seen import Seen
-from importing.stops import GivenUp, Unfit
-from importing.threads import Threads
-from importing.times import Dates, Order
 from importing.values import plain
 from importing.workbooks import Sheet
 

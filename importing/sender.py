@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
+from importing.errors import GivenUp
 from importing.rows import Item
-from importing.stops import GivenUp
 from runtime.environment import NOT_REACHED
 
 PATH = "/api/v1/conversations/batch"

@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 
+from importing.errors import GivenUp
 from importing.report import duration
-from importing.stops import GivenUp
 from runtime.environment import NOT_REACHED
 
 POLL_SECONDS = 1.0

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from itertools import dropwhile, islice, takewhile
 from typing import Any
 
+from importing.duplicates import temporary_database
 from importing.records import Record
 from importing.rows import Item, Row, digest_of, make_item, make_key
-from importing.seen import temporary_database
 
 _NAME_LENGTH = 50
 

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from importing.stops import Unfit
+from importing.errors import Unfit
 
 Order = Literal["dmy", "mdy", "ymd"]
 
