@@ -17,26 +17,28 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
-from access import open_to_all
 from analysers import build_analyser
 from analysis.outcomes import Analyser, Outcome
-from api_keys import ApiKeys
+from api import conversations, dashboard, docs, insights, operations
+from api.access import open_to_all
+from api.error_responses import add_error_handlers
+from api.event_stream import InsightStream
+from api.inbound_limits import InboundLimits
+from api.keys import ApiKeys
+from api.middleware import Admission, BodyLimit, OpenRequests, RequestLog, RouteFinder, WebCheck
+from api.openapi import describe
+from api.services import Services
+from api.web_pages import WebPages
 from batch_processor import Worker
 from config import Settings, load_settings
 from database import Database
 from errors import ServiceError, StartRefused
 from grok.prices import TICKS_PER_USD
-from http_errors import add_error_handlers
-from inbound_limits import InboundLimits
-from middleware import Admission, BodyLimit, OpenRequests, RequestLog, RouteFinder, WebCheck
-from openapi import describe
 from rate_limiter import SlidingWindow, Window
-from routes import conversations, dashboard, docs, insights, operations
 from runtime.logs import set_up_logs
 from runtime.metrics import Metrics
 from runtime.shutdown import Shutdown
 from schemas import Bodies
-from services import Services
 from store import derived
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
@@ -46,8 +48,6 @@ from store.operations import FigureStore
 from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
 from store.trends import WindowStore
-from stream import InsightStream
-from web_pages import WebPages
 from worker.calls import Caller
 from worker.retention import Housekeeper
 
@@ -103,7 +103,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     pages = WebPages(settings.allowed_hosts)
     open_requests = OpenRequests()
     app = FastAPIOffline(
-        docs_url=None,  # `routes/docs.py` has them
+        docs_url=None,  # `api/docs.py` has them
         redoc_url=None,
         title="Insights Platform API",
         version=VERSION,

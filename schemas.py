@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import to_json
 
 from analysis.words import parse_search
-from bad_json import MAX_RAW_DATA_LEVELS, explain_bad_json
+from api.bad_json import MAX_RAW_DATA_LEVELS, explain_bad_json
 from errors import InvalidInput
 from grok.prices import TICKS_PER_USD
 from models import Lane, Status

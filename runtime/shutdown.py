@@ -15,8 +15,8 @@ from typing import Any
 
 import structlog
 
+from api.middleware import OpenRequests
 from batch_processor import Worker
-from middleware import OpenRequests
 
 log = structlog.get_logger(__name__)
 

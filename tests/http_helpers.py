@@ -19,8 +19,8 @@ import pytest
 import uvicorn
 
 from analysis.outcomes import Analyser, Analysis, Answer, Call, Reply, Sighting
+from api.connection_guard import GuardedProtocol
 from config import load_settings
-from connection_guard import GuardedProtocol
 from main import create_app
 from runtime.logs import set_up_logs
 from tests.fake_grok import GOOD_KEY, FakeGrok

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from api_keys import ApiKeys, check_scope
+from api.keys import ApiKeys, check_scope
 from config import ApiKey, Scope
 from errors import Forbidden, Unauthorized
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from byte_budget import ByteBudget
+from api.byte_budget import ByteBudget
 
 
 async def test_what_does_not_fit_waits_and_nobody_overtakes() -> None:

@@ -13,10 +13,10 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-import connection_guard
-from connection_guard import GuardedProtocol
-from connections import Limits, _peer_name, raise_file_limit
-from http_errors import add_error_handlers
+from api import connection_guard
+from api.connection_guard import GuardedProtocol
+from api.connections import Limits, _peer_name, raise_file_limit
+from api.error_responses import add_error_handlers
 from tests.http_helpers import captured_log, served
 
 SHORT = {

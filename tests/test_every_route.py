@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from access import NEVER_SAID, access_of, needs, open_to_all
+from api.access import NEVER_SAID, access_of, needs, open_to_all
 from config import Settings
 from main import create_app
 from tests.http_helpers import CONVERSATIONS, STATS, assert_error

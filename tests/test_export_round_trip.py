@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exports import BOM, FORMATS
+from api.exports import BOM, FORMATS
 from importing.files import opened
 from importing.pipeline import Intake, Options
 from importing.report import Tally

@@ -16,7 +16,7 @@ import pytest_asyncio
 from sqlalchemy import Connection
 
 from analysis.outcomes import Refused
-from routes.conversations import take_apart
+from api.conversations import take_apart
 from schemas import BatchIn
 from tests.conftest import RunningApp, StartApp
 from tests.fake_grok import FakeGrok

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from starlette.routing import Mount, Route
 
+from api.kept import Kept
 from config import Settings
-from kept import Kept
 from main import create_app
 from tests.conftest import StartApp
 from tests.http_helpers import (
@@ -194,7 +194,7 @@ async def test_who_asks_together_or_soon_after_gets_one_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("kept.time.monotonic", lambda: now)
+    monkeypatch.setattr("api.kept.time.monotonic", lambda: now)
     asked = 0
     kept = Kept[int]()
 
@@ -240,7 +240,7 @@ async def test_who_goes_away_or_fails_leaves_nothing_behind() -> None:
 async def test_a_flood_of_ready_and_metrics_asks_the_database_once(
     start_app: StartApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kept.SECONDS", 60.0)
+    monkeypatch.setattr("api.kept.SECONDS", 60.0)
     async with start_app() as running:
         parts = running.app.state.services
         asked = []

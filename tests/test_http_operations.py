@@ -33,7 +33,7 @@ from tests.http_helpers import good as good_answer
 @pytest.fixture(autouse=True)
 def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each asks twice in a second, and means it."""
-    monkeypatch.setattr("kept.SECONDS", 0.0)
+    monkeypatch.setattr("api.kept.SECONDS", 0.0)
 
 
 async def ready(client: httpx.AsyncClient) -> tuple[int, dict[str, Any]]:
@@ -123,7 +123,7 @@ async def test_a_worker_that_is_gone_is_not_ready(start_app: StartApp) -> None:
 async def test_a_worker_that_gets_nowhere_is_not_ready(
     start_app: StartApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("routes.operations.STALLED_SECONDS", 0.2)
+    monkeypatch.setattr("api.operations.STALLED_SECONDS", 0.2)
     analyser = ScriptedAnalyser(concurrency=1)
     analyser.hold("slow")
     async with start_app(analyser=analyser) as running:

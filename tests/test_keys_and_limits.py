@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from api.inbound_limits import InboundLimits
 from errors import RateLimited
-from inbound_limits import InboundLimits
 from rate_limiter import SlidingWindow
 from tests.conftest import StartApp
 from tests.http_helpers import (
@@ -419,7 +419,7 @@ async def test_strangers_are_told_apart_by_what_they_cannot_vary_at_will(
 
 
 async def test_no_more_than_some_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inbound_limits._MOST_STRANGERS", 100)
+    monkeypatch.setattr("api.inbound_limits._MOST_STRANGERS", 100)
     limits = inbound_limits()
     for number in range(1000):
         await limits.stranger(f"10.0.{number // 250}.{number % 250}")

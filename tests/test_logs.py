@@ -267,7 +267,7 @@ async def test_a_bug_in_a_request_is_logged_without_the_text_that_met_it(
     assert response.status_code == 500
     (line,) = log.named("request_failed")
     assert "a bug" in json.dumps(line)
-    assert "routes/conversations.py" in json.dumps(line)
+    assert "api/conversations.py" in json.dumps(line)
     assert_keeps_secrets(log.getvalue())
 
 

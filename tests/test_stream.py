@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from sqlalchemy import select
 
 from analysis.outcomes import Complete
+from api.event_stream import CHUNK_BYTES, InsightStream
 from config import load_settings
 from database import Database
 from errors import Unavailable
@@ -23,7 +24,6 @@ from models import Lane, insights
 from store.conversations import ConversationStore
 from store.insights import InsightStore
 from store.queue import Claimed, WorkQueue
-from stream import CHUNK_BYTES, InsightStream
 from tests.factories import analysis, claim_all, insert_insights, new_conversations
 from tests.http_helpers import assert_error, captured_log, eventually, list_all, served, submit
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from web_pages import WebPages
+from api.web_pages import WebPages
 
 PAGES = WebPages(["insights.example.org", "2001:db8::5"])
 

@@ -12,7 +12,7 @@ from fastapi.openapi.docs import (
 )
 from starlette.responses import HTMLResponse, Response
 
-from access import open_to_all
+from api.access import open_to_all
 
 router = APIRouter(include_in_schema=False)
 

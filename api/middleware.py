@@ -17,8 +17,11 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from access import Access, find_access
-from api_keys import ApiKeys, check_scope
+from api.access import Access, find_access
+from api.error_responses import error_response
+from api.inbound_limits import InboundLimits
+from api.keys import ApiKeys, check_scope
+from api.web_pages import WebPages
 from config import ApiKey
 from errors import (
     Forbidden,
@@ -28,9 +31,6 @@ from errors import (
     Unauthorized,
     Unavailable,
 )
-from http_errors import error_response
-from inbound_limits import InboundLimits
-from web_pages import WebPages
 
 log = structlog.get_logger(__name__)
 

@@ -1,12 +1,12 @@
 """uvicorn's HTTP protocol with bounds, in bytes and in time, on what a client can make it hold.
 
-    uvicorn main:app --http connection_guard:GuardedProtocol
+    uvicorn main:app --http api.connection_guard:GuardedProtocol
 
 The head of a request, its body and each write of the answer have a size or a rate, and a deadline.
 One request of a connection is read at a time: what is sent after it waits, unparsed. A refusal has
 the one shape of our errors, is followed by the end of the connection, and is logged.
 
-uvicorn calls the methods that are overridden here; `connections.py` has the bounds that all share.
+uvicorn calls the methods that are overridden here; `api/connections.py` has the bounds that all share.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from connections import Connections, Limits, Peer
+from api.connections import Connections, Limits, Peer
+from api.error_responses import ExpectationFailed, NotImplementedHere, error_response
 from errors import HeadersTooLarge, InvalidInput, RequestTimeout, ServiceError, Unavailable
-from http_errors import ExpectationFailed, NotImplementedHere, error_response
 
 _SMALL_WRITE = 65_536
 """What uvloop takes before it asks to pause: an answer of that size is sent off in one go."""

@@ -7,8 +7,8 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
-from access import Access, access_of
-from http_errors import STATUS
+from api.access import Access, access_of
+from api.error_responses import STATUS
 from schemas import Bodies
 
 

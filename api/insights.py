@@ -10,10 +10,11 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from access import needs
-from disconnect import stopped_when_gone
-from exports import BOM, FORMATS
-from http_errors import answers
+from api.access import needs
+from api.disconnect import stopped_when_gone
+from api.error_responses import answers
+from api.exports import BOM, FORMATS
+from api.services import services
 from schemas import (
     ExportQuery,
     InsightQuery,
@@ -27,7 +28,6 @@ from schemas import (
     insights_json,
     summary_json,
 )
-from services import services
 from store.summaries import Interval
 from store.trends import Window
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from access import open_to_all
+from api.access import open_to_all
 from errors import NotFound
 
 router = APIRouter(include_in_schema=False)

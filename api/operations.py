@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from access import needs, open_to_all
+from api.access import needs, open_to_all
+from api.error_responses import answers
+from api.services import Services, services
 from errors import Unavailable
-from http_errors import answers
 from models import Lane, Status
 from schemas import (
     AnalyserStats,
@@ -22,7 +23,6 @@ from schemas import (
     SpendingStats,
     Stats,
 )
-from services import Services, services
 from store.operations import Figures
 
 router = APIRouter(tags=["operations"])

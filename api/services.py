@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 
 from analysis.outcomes import Analyser
-from api_keys import ApiKeys
+from api.byte_budget import ByteBudget
+from api.event_stream import InsightStream
+from api.inbound_limits import InboundLimits
+from api.kept import Kept
+from api.keys import ApiKeys
 from batch_processor import Worker
-from byte_budget import ByteBudget
 from config import Settings
 from database import Database
-from inbound_limits import InboundLimits
-from kept import Kept
 from runtime.metrics import Metrics
 from schemas import Bodies
 from store.conversations import ConversationStore
@@ -23,7 +24,6 @@ from store.operations import FigureStore
 from store.queue import WorkQueue
 from store.summaries import SummaryStore
 from store.trends import WindowStore
-from stream import InsightStream
 from worker.calls import Caller
 from worker.retention import Housekeeper
 

@@ -11,9 +11,10 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from access import needs
+from api.access import needs
+from api.error_responses import answers
+from api.services import services
 from errors import Conflict, InvalidInput
-from http_errors import answers
 from models import Lane
 from schemas import (
     Accepted,
@@ -29,7 +30,6 @@ from schemas import (
     failed_json,
     parse_body,
 )
-from services import services
 from store.conversations import (
     EVERYBODY,
     KeyConflict,
