@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from analysers import build_analyser
 from analysis.evaluation import (
     CLASSES,
     Judged,
@@ -46,6 +45,7 @@ from analysis.outcomes import (
     Unusable,
     as_analysed,
 )
+from assembly import build_analyser
 from config import load_settings
 from errors import StartRefused
 from grok.prices import TICKS_PER_USD

@@ -17,7 +17,6 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
-from analysers import build_analyser
 from analysis.outcomes import Analyser, Outcome
 from api import conversations, dashboard, docs, insights, operations
 from api.access import open_to_all
@@ -29,6 +28,7 @@ from api.middleware import Admission, BodyLimit, OpenRequests, RequestLog, Route
 from api.openapi import describe
 from api.services import Services
 from api.web_pages import WebPages
+from assembly import build_analyser
 from batch_processor import Worker
 from config import Settings, load_settings
 from database import Database

@@ -15,8 +15,8 @@ import pytest
 from pydantic import SecretStr
 
 import ingest_data
-from analysers import build_analyser
 from analysis.outcomes import Analysis, TransientFailure
+from assembly import build_analyser
 from config import Settings, load_settings
 from errors import StartRefused
 from grok_client import GrokClient
