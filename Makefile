@@ -23,8 +23,8 @@ help:  ## list the targets
 
 setup: $(DEV)  ## create .venv and install everything, for running and for developing
 
-demo: $(PROD)  ## show the whole service at work; ARGS goes to demo.py
-	$(BIN)/python demo.py $(ARGS)
+demo: $(PROD)  ## show the whole service at work; ARGS goes to it
+	$(BIN)/python -m tools.demo $(ARGS)
 
 run: $(PROD)  ## start the API; HOST and PORT say where
 	$(BIN)/uvicorn main:app --host $(HOST) --port $(PORT) \

@@ -1,4 +1,4 @@
-"""`demo.py` and `test_api.sh`, run as a newcomer runs them."""
+"""`tools/demo.py` and `test_api.sh`, run as a newcomer runs them."""
 
 import http.server
 import os
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 
 
-# --- demo.py --------------------------------------------------------------------------------------
+# --- tools.demo --------------------------------------------------------------------------------------
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -35,7 +35,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def run_demo(folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, ROOT / "demo.py", "--exit"],
+        [sys.executable, "-m", "tools.demo", "--exit"],
         env=environment(folder) | more,
         cwd=folder,
         capture_output=True,
@@ -48,7 +48,7 @@ def run_demo(folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
 def running_demo(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, list[str]]]:
     """The process, the service's address, and what it has printed, which grows at the end."""
     process = subprocess.Popen(
-        [sys.executable, ROOT / "demo.py"],
+        [sys.executable, "-m", "tools.demo"],
         env=environment(folder),
         cwd=folder,
         stdout=subprocess.PIPE,

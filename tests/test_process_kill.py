@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from rebuild_summaries import rebuild
 from tests.fake_grok import RunningGrok, grok_process
 from tests.service_process import ServiceProcess, grok_settings, look, steer, until
+from tools.rebuild_derived import rebuild
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import delete, select, text, update
 
-import rebuild_summaries
 from analysis.outcomes import Complete, Fail, Outcome, Retry
 from analysis.words import parse_search
 from config import Settings
@@ -41,6 +40,7 @@ from tests.factories import (
     run_sql,
     scalar,
 )
+from tools import rebuild_derived
 
 HOUR = 3_600_000_000
 
@@ -262,13 +262,13 @@ def test_the_command_says_whether_the_figures_were_right(
         await database.close()
 
     asyncio.run(prepare())
-    assert rebuild_summaries.main() == 0
+    assert rebuild_derived.main() == 0
     assert "were right" in capsys.readouterr().out
     asyncio.run(prepare(delete(insight_tallies)))
-    assert rebuild_summaries.main() == 1
+    assert rebuild_derived.main() == 1
     assert "were wrong" in capsys.readouterr().out
     monkeypatch.setenv("DATABASE_URL", "sqlite+aiosqlite:////no/such/folder/insights.db")
-    assert rebuild_summaries.main() == 2
+    assert rebuild_derived.main() == 2
 
 
 async def test_what_another_version_kept_is_made_anew_at_the_start(database: Database) -> None:

@@ -3,7 +3,7 @@
 Everything is temporary and local: a free port, a database in a temporary folder, the offline
 analyser. The service then stays up until Ctrl-C; with --exit it ends at once.
 
-    python demo.py [--exit]
+    python -m tools.demo [--exit]
 """
 
 import argparse
@@ -100,7 +100,7 @@ def running_service() -> Iterator[Service]:
         }
         command = [sys.executable, "-m", "uvicorn", "main:app", "--no-access-log", "--ws", "none"]
         command += ["--http", "api.connection_guard:GuardedProtocol"]
-        command += ["--app-dir", str(Path(__file__).resolve().parent), "--port", str(port)]
+        command += ["--app-dir", str(Path(__file__).resolve().parent.parent), "--port", str(port)]
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603  # nothing in it is from outside
                 command,
