@@ -181,10 +181,10 @@ class Database:
         """Really write, since a lock taken tells nothing of a full disk. Raises Unavailable."""
         await self.write(lambda connection: connection.execute(_PROBE).rowcount)
 
-    async def forget_erased(self) -> None:
+    async def checkpoint_truncate(self) -> None:
         """See that no log keeps a copy of what was erased. PostgreSQL sees to it by itself."""
         if self._file:
-            await self._file.truncate_log()
+            await self._file.checkpoint_truncate()
 
     def become_worker(self) -> bool:
         """Whether this process may analyse: on SQLite one at a time may, on PostgreSQL all.

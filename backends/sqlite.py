@@ -34,7 +34,7 @@ _READERS = 4
 _COSTLY_READERS = 2
 """Threads of their own for reads that may take long, so that no number of them keeps others out."""
 _STOP_AGAIN_SECONDS = 0.02
-_CHANGES_TO_FOLD = 400
+_CHANGES_PER_CHECKPOINT = 400
 """So many rows in the log take some 2 ms to fold into the file."""
 
 _PRAGMAS = (
@@ -44,7 +44,7 @@ _PRAGMAS = (
     "PRAGMA secure_delete=ON",  # what is erased is overwritten, not only unlinked
     "PRAGMA temp_store=MEMORY",
     "PRAGMA journal_size_limit=16777216",
-    "PRAGMA wal_autocheckpoint=4000",  # only where `_fold_some` never gets to it
+    "PRAGMA wal_autocheckpoint=4000",  # only where `_checkpoint_when_idle` never gets to it
 )
 
 
@@ -113,11 +113,11 @@ class SqliteFile:
         self._others_next = False
         self._urgent_answered = asyncio.Event()
         self._urgent_answered.set()
-        self._changes_folded = 0
+        self._changes_checkpointed = 0
         # From then on `_begin_writing` waits, SQLite does not.
         self._writer = _engine(url, "PRAGMA busy_timeout=0")
         self._connection: Connection | None = None
-        self._log_to_fold = True  # what a process that died had erased may still be in there
+        self._checkpoint_due = True  # what a process that died had erased may still be in there
         self._reading_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
         self._costly_threads = ThreadPoolExecutor(
             _COSTLY_READERS, thread_name_prefix="sqlite-costly-reader"
@@ -240,16 +240,16 @@ class SqliteFile:
         else:
             turn.future.set_result(result)
             if not (self._urgent or self._others):
-                self._fold_some()
+                self._checkpoint_when_idle()
 
-    def _fold_some(self) -> None:
+    def _checkpoint_when_idle(self) -> None:
         """Fold the log into the file before a commit has to, whose caller would wait for it."""
         connection = self._connection
         if connection is None:
             return
         driver = _driver_of(connection)
-        if driver.total_changes - self._changes_folded >= _CHANGES_TO_FOLD:
-            self._changes_folded = driver.total_changes
+        if driver.total_changes - self._changes_checkpointed >= _CHANGES_PER_CHECKPOINT:
+            self._changes_checkpointed = driver.total_changes
             with suppress(Unavailable), translated_errors():
                 _on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -278,8 +278,8 @@ class SqliteFile:
             finally:
                 if rebuilding:
                     self._drop_connection()  # the next one checks references again
-        if self._log_to_fold:
-            self._truncate_log()
+        if self._checkpoint_due:
+            self._checkpoint_truncate()
         return result
 
     def _drop_connection(self) -> None:
@@ -289,24 +289,24 @@ class SqliteFile:
 
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None
-        self._changes_folded = 0  # each connection counts its own
+        self._changes_checkpointed = 0  # each connection counts its own
         if connection is not None:
             connection.close()
 
-    async def truncate_log(self) -> None:
+    async def checkpoint_truncate(self) -> None:
         """Fold the write-ahead log into the file, so that it keeps no copy of what was erased.
 
         A reader that is at work stands in the way; then each write tries again until it is done.
         """
-        self._log_to_fold = True
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._truncate_log)
+        self._checkpoint_due = True
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint_truncate)
 
-    def _truncate_log(self) -> None:
+    def _checkpoint_truncate(self) -> None:
         if self._connection is None:
             return
         with suppress(Unavailable), translated_errors():  # what was written is safe all the same
             ((busy, *_),) = _on_driver(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
-            self._log_to_fold = bool(busy)
+            self._checkpoint_due = bool(busy)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._close_readers)

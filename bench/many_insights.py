@@ -58,7 +58,7 @@ async def build(url: str, count: int) -> None:
             done = first + _AT_A_TIME
             if done % 100_000 == 0:
                 print(f"  {done:,} insights after {time.monotonic() - started:.0f} s", flush=True)
-        await database.forget_erased()
+        await database.checkpoint_truncate()
         if not database.is_sqlite:
             await _analyse(url)
     finally:

@@ -42,7 +42,7 @@ class ErasureStore:
         something is left."""
         for _ in range(_STEPS_AT_A_TIME):
             if not await self._database.write(word_index.sweep):
-                await self._database.forget_erased()
+                await self._database.checkpoint_truncate()
                 return False
         return True
 

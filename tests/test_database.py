@@ -805,7 +805,7 @@ async def test_the_log_is_folded_in_once_nobody_waits_for_a_write(
 async def test_folding_in_the_log_empties_it(opened: Database, tmp_path: Path) -> None:
     await accept(opened)
     assert (tmp_path / "insights.db-wal").stat().st_size > 0
-    await opened.forget_erased()
+    await opened.checkpoint_truncate()
     assert (tmp_path / "insights.db-wal").stat().st_size == 0
     assert await count(opened) == 1
 
@@ -815,7 +815,7 @@ async def test_erasing_succeeds_although_the_log_cannot_be_folded_in(
 ) -> None:
     id_ = await accept(quick)
     with locked():
-        await quick.forget_erased()
+        await quick.checkpoint_truncate()
     await ConversationStore(quick).erase(id_)
     with pytest.raises(NotFound):
         await ConversationStore(quick).find(id_)
