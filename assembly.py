@@ -19,13 +19,13 @@ def build_analyser(
     settings: Settings,
     *,
     window: Window | None = None,
-    give_way: Callable[[], Awaitable[None]] | None = None,
+    yield_to_urgent_write: Callable[[], Awaitable[None]] | None = None,
 ) -> Analyser:
     """Without I/O, but that certificates are read. `window` is the limit on calls that is shared
-    with others, if one is; `give_way` is what an analyser that works in this process does before
+    with others, if one is; `yield_to_urgent_write` is what an analyser that works in this process does before
     each text. Raises StartRefused."""
     if not settings.uses_grok:
-        return OfflineAnalyser(give_way)
+        return OfflineAnalyser(yield_to_urgent_write)
     assert settings.grok_key is not None
     return GrokClient(
         key=settings.grok_key.get_secret_value(),

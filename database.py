@@ -150,10 +150,10 @@ class Database:
         async with self._transaction(self._engine) as connection:
             return await connection.run_sync(work)
 
-    async def give_way(self) -> None:
+    async def yield_to_urgent_write(self) -> None:
         """Let others have their turn, before and amid what keeps the interpreter busy."""
         if self._file:
-            await self._file.give_way()
+            await self._file.yield_to_urgent_write()
         else:
             await asyncio.sleep(0)
 

@@ -68,7 +68,9 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     database = Database(settings.database_url)
     queue = WorkQueue(database)
     calls = _build_window(redis, "grok", settings.grok_rate_limit, 1.0, fail_open=False)
-    analyser = analyser or build_analyser(settings, window=calls, give_way=database.give_way)
+    analyser = analyser or build_analyser(
+        settings, window=calls, yield_to_urgent_write=database.yield_to_urgent_write
+    )
     ledger = Ledger(database, daily_budget_ticks=_budget_ticks(settings))
     caller = Caller(
         analyser,

@@ -129,9 +129,9 @@ class OfflineAnalyser:
     call_limit_per_second = None
     import_rest = 0.1
 
-    def __init__(self, give_way: Callable[[], Awaitable[None]] | None = None) -> None:
-        """`give_way`, before each text, lets others have the process first."""
-        self._give_way = give_way or partial(asyncio.sleep, 0)
+    def __init__(self, yield_to_urgent_write: Callable[[], Awaitable[None]] | None = None) -> None:
+        """`yield_to_urgent_write`, before each text, lets others have the process first."""
+        self._yield_to_urgent_write = yield_to_urgent_write or partial(asyncio.sleep, 0)
         self._cpu_seconds = 0.0002  # for a text, of late
 
     @property
@@ -169,7 +169,7 @@ class OfflineAnalyser:
         """So that whoever waits for the process gets his turn between two texts at the latest."""
         if len(text) > _INLINE_CHARACTERS or "_vader" not in self.__dict__:
             return await asyncio.to_thread(self._analyse, text)
-        await self._give_way()
+        await self._yield_to_urgent_write()
         return self._analyse(text)
 
     def _analyse(self, text: str) -> Analysis:

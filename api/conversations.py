@@ -126,14 +126,14 @@ def _root_path(request: Request) -> str:
 
 
 async def take_apart(
-    batch: BatchIn, give_way: Callable[[], Awaitable[None]]
+    batch: BatchIn, yield_to_urgent_write: Callable[[], Awaitable[None]]
 ) -> list[NewConversation]:
     """The conversations in it, in order. Others have their turn meanwhile."""
     rows: list[NewConversation] = []
     for start in range(0, len(batch.conversations), _ROWS_AT_A_TIME):
         some = batch.conversations[start : start + _ROWS_AT_A_TIME]
         rows += [item.to_new(item.idempotency_key) for item in some]
-        await give_way()
+        await yield_to_urgent_write()
     return rows
 
 
@@ -185,14 +185,16 @@ async def submit_conversation(request: Request) -> Response:
 async def submit_batch(request: Request) -> Response:
     """Queue up to 1,000 conversations, all or none."""
     parts = services(request)
-    give_way = parts.database.give_way
+    yield_to_urgent_write = parts.database.yield_to_urgent_write
     body = await _read_body(request)
     async with parts.budget_of(body).hold(len(body)):
-        await give_way()  # before what takes long: reading the JSON cannot be interrupted
+        await (
+            yield_to_urgent_write()
+        )  # before what takes long: reading the JSON cannot be interrupted
         batch = parse_body(parts.bodies.batch, body)
         if parts.inbound_limits:
             await parts.inbound_limits.rows(request.scope["api_key"], len(batch.conversations))
-        items = await take_apart(batch, give_way)
+        items = await take_apart(batch, yield_to_urgent_write)
         try:
             ids = await parts.conversations.accept(items, lane=batch.lane, owner=_owner(request))
         except KeyConflict as conflict:
@@ -238,7 +240,7 @@ async def list_failed(request: Request, query: Annotated[FailedQuery, Query()]) 
     parts = services(request)
     async with parts.large_reads:
         page = await parts.conversations.failed(limit=query.limit, cursor=query.cursor)
-        await parts.database.give_way()
+        await parts.database.yield_to_urgent_write()
         return Response(failed_json(page), media_type="application/json")
 
 

@@ -66,7 +66,7 @@ async def list_insights(request: Request, query: Annotated[InsightQuery, Query()
         pieces = []
         for piece in insights_json(page, wanted):
             pieces.append(piece)
-            await parts.database.give_way()
+            await parts.database.yield_to_urgent_write()
         del page
         return Response(b"".join(pieces), media_type=JSON)
 
@@ -108,7 +108,7 @@ async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Re
     async def next_lines() -> bytes | None:
         """None at the end. Meanwhile nothing is held but the bytes that go out."""
         async with parts.large_reads:
-            await parts.database.give_way()
+            await parts.database.yield_to_urgent_write()
             batch = await anext(batches, None)
             return None if batch is None else form.lines(batch)
 

@@ -209,7 +209,7 @@ class SqliteFile:
         if urgent:
             self._urgent_answered.clear()
         elif not self._urgent_answered.is_set():
-            await self.give_way()
+            await self.yield_to_urgent_write()
         try:
             (self._urgent if urgent else self._others).append(turn)
             self._thread.submit(self._take_next)
@@ -219,7 +219,7 @@ class SqliteFile:
                 self._urgent_answered.set()
         return result
 
-    async def give_way(self) -> None:
+    async def yield_to_urgent_write(self) -> None:
         """Let the others of this loop have their turn; and where an urgent write is under way, its
         caller his answer first. The writer's thread waits at each of its steps for whoever keeps
         the interpreter busy, and so does the answer for the next write's steps."""

@@ -360,13 +360,13 @@ async def test_the_caller_of_an_urgent_write_has_his_answer_before_others_begin(
         await opened.write(hold_up, urgent=True)
         order.append("answered")
 
-    async def give_way() -> None:
-        await opened.give_way()
+    async def yield_to_urgent_write() -> None:
+        await opened.yield_to_urgent_write()
         order.append("gave way")
 
     waiting = [asyncio.create_task(write_urgently())]
     assert await asyncio.to_thread(begun.wait, 10)
-    waiting.append(asyncio.create_task(give_way()))
+    waiting.append(asyncio.create_task(yield_to_urgent_write()))
     waiting.append(asyncio.create_task(opened.write(lambda _connection: order.append("other"))))
     await asyncio.sleep(0.05)
     assert order == []
@@ -388,7 +388,7 @@ async def test_one_urgent_write_is_given_way_to_and_not_all_that_follow(opened: 
         asyncio.create_task(opened.write(partial(hold_up, gate), urgent=True)) for gate in gates
     ]
     assert await asyncio.to_thread(first.wait, 10)
-    giving_way = asyncio.create_task(opened.give_way())
+    giving_way = asyncio.create_task(opened.yield_to_urgent_write())
     await asyncio.sleep(0)  # it begins
     gates[0].set()
     try:
@@ -409,7 +409,7 @@ async def test_nobody_gives_way_for_longer_than_an_urgent_write_that_failed(
     with pytest.raises(RuntimeError, match="no"):
         await opened.write(fail, urgent=True)
     async with asyncio.timeout(10):
-        await opened.give_way()
+        await opened.yield_to_urgent_write()
         assert await opened.write(lambda _connection: 1) == 1
 
 

@@ -289,10 +289,10 @@ def test_it_does_not_judge_arabic(record_property: Any) -> None:
 async def test_it_gives_way_before_each_text() -> None:
     before: list[int] = []
 
-    async def give_way() -> None:
+    async def yield_to_urgent_write() -> None:
         before.append(analyser.analysed)
 
-    analyser = Counting(give_way)
+    analyser = Counting(yield_to_urgent_write)
     await analyser.analyse(["It is late."])  # the first one loads the words, in a thread
     await analyser.analyse(["It is late.", "And broken.", "Thanks for nothing."])
     assert before == [1, 2, 3]
