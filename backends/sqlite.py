@@ -108,9 +108,9 @@ class SqliteFile:
         self._path = url.database
         self._lock_file: IO[bytes] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
-        self._urgent: deque[_Turn] = deque()
-        self._others: deque[_Turn] = deque()
-        self._others_next = False
+        self._high: deque[_Turn] = deque()
+        self._normal: deque[_Turn] = deque()
+        self._serve_normal_next = False
         self._urgent_answered = asyncio.Event()
         self._urgent_answered.set()
         self._changes_checkpointed = 0
@@ -211,7 +211,7 @@ class SqliteFile:
         elif not self._urgent_answered.is_set():
             await self.yield_to_urgent_write()
         try:
-            (self._urgent if urgent else self._others).append(turn)
+            (self._high if urgent else self._normal).append(turn)
             self._thread.submit(self._take_next)
             result: T = await asyncio.wrap_future(turn.future)
         finally:
@@ -228,8 +228,10 @@ class SqliteFile:
 
     def _take_next(self) -> None:
         """In the writer's thread, once for each that waits."""
-        line = self._others if self._others_next and self._others else self._urgent or self._others
-        self._others_next = line is self._urgent
+        line = (
+            self._normal if self._serve_normal_next and self._normal else self._high or self._normal
+        )
+        self._serve_normal_next = line is self._high
         turn = line.popleft()
         if not turn.future.set_running_or_notify_cancel():
             return
@@ -239,7 +241,7 @@ class SqliteFile:
             turn.future.set_exception(error)
         else:
             turn.future.set_result(result)
-            if not (self._urgent or self._others):
+            if not (self._high or self._normal):
                 self._checkpoint_when_idle()
 
     def _checkpoint_when_idle(self) -> None:
