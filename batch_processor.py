@@ -27,7 +27,7 @@ from worker.schedule import CALLS_IN_LINE, LaneShare, Pace, pack_size
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(seconds=30)
-TEND_SECONDS = 10.0
+RENEW_SECONDS = 10.0
 """How often leases are extended and orphans looked for: well within a lease."""
 SETTLE_SECONDS = 1.0
 """How long the last results, and rows to put back, may take to be written after the grace."""
@@ -46,7 +46,7 @@ Bound = Literal["queue", "rate", "concurrency", "budget", "breaker"]
 class Worker:
     """Analyses what is pending, from `start()` until `stop()` has returned.
 
-    `become_worker` tells whether this process may work: on SQLite one process does, others stand by
+    `acquire_worker_lock` tells whether this process may work: on SQLite one process does, others stand by
     and take over when it dies.
     """
 
@@ -61,7 +61,7 @@ class Worker:
         poll_interval: float,
         reuse_window: timedelta = timedelta(0),
         call_seconds: float = 60.0,
-        become_worker: Callable[[], bool] = lambda: True,
+        acquire_worker_lock: Callable[[], bool] = lambda: True,
         alone: bool = False,
         on_settled: Callable[[Claimed, Outcome], None] = lambda _claimed, _outcome: None,
     ) -> None:
@@ -78,7 +78,7 @@ class Worker:
         self._poll_interval = poll_interval
         self._reuse_window = reuse_window
         self._call_seconds = call_seconds
-        self._become_worker = become_worker
+        self._acquire_worker_lock = acquire_worker_lock
         self._alone = alone
         self._on_settled = on_settled
         self._lanes = LaneShare()
@@ -97,7 +97,7 @@ class Worker:
         self._ready: deque[list[Claimed]] = deque()  # packs that are claimed and not yet begun
         self._in_hand: dict[asyncio.Task[None], list[Claimed]] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self.standing_by = True
+        self.is_standby = True
         self._last_progress = time.monotonic()
 
     # --- life ---------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class Worker:
     def start(self) -> None:
         self._tasks = [
             asyncio.create_task(self._run(), name="worker"),
-            asyncio.create_task(self._tend(), name="worker-tender"),
+            asyncio.create_task(self._renew_leases(), name="worker-leases"),
         ]
         for task in self._tasks:
             task.add_done_callback(self._notice_death)
@@ -188,7 +188,7 @@ class Worker:
     # --- claiming -----------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        await self._take_office()
+        await self._acquire_leadership()
         while not self._stopping:
             self._wake.clear()  # before looking, so that an arrival meanwhile is not slept through
             pause = self._wait_left()
@@ -251,18 +251,18 @@ class Worker:
             self._ready.extend(self._packs(await self._answer_again(claimed)))
         return self._ready.popleft() if self._ready else None
 
-    async def _take_office(self) -> None:
+    async def _acquire_leadership(self) -> None:
         """Wait until this process is the one that works; then put back what its forerunner left."""
         told = False
         while not self._stopping:
             try:
-                if self._become_worker():
+                if self._acquire_worker_lock():
                     await self._rescue(all_orphaned=self._alone)
-                    await self._take_over()
-                    self.standing_by = False
+                    await self._warm_up()
+                    self.is_standby = False
                     return
                 if not told:
-                    log.info("worker_standing_by", reason="another process works on this database")
+                    log.info("worker_is_standby", reason="another process works on this database")
                     told = True
             except Unavailable:
                 pass
@@ -272,7 +272,7 @@ class Worker:
                 await asyncio.wait_for(self._wake.wait(), TROUBLE_PAUSE_SECONDS)
             self._wake.clear()
 
-    async def _take_over(self) -> None:
+    async def _warm_up(self) -> None:
         """What there is to know of those who worked before us."""
         if await self._ledger.called_lately():
             self._analyser.called_before()
@@ -452,12 +452,12 @@ class Worker:
 
     # --- tending ------------------------------------------------------------------------------
 
-    async def _tend(self) -> None:
+    async def _renew_leases(self) -> None:
         """Extend our leases, then look for those of dead workers. In that order: ours may have
         run out while the database was away, and they are still ours."""
         while True:
-            await asyncio.sleep(TEND_SECONDS)
-            if self.standing_by:
+            await asyncio.sleep(RENEW_SECONDS)
+            if self.is_standby:
                 continue
             try:
                 in_hand = [*self._in_hand.values(), *self._ready]
@@ -468,7 +468,7 @@ class Worker:
             except Unavailable:
                 pass
             except Exception:
-                log.exception("worker_tending_failed")
+                log.exception("lease_renewal_failed")
 
     async def _rescue(self, *, all_orphaned: bool = False) -> None:
         age = 0.0 if all_orphaned else 2 * self._call_seconds + LEASE.total_seconds()

@@ -186,12 +186,12 @@ class Database:
         if self._file:
             await self._file.checkpoint_truncate()
 
-    def become_worker(self) -> bool:
+    def acquire_worker_lock(self) -> bool:
         """Whether this process may analyse: on SQLite one at a time may, on PostgreSQL all.
 
         A second one on the same file would call Grok with a second budget.
         """
-        return self._file is None or self._file.become_worker()
+        return self._file is None or self._file.acquire_worker_lock()
 
 
 def _postgres_engine(url: URL, *, connections: int, statement_seconds: float | None) -> AsyncEngine:

@@ -203,7 +203,7 @@ def _build_worker(
         poll_interval=settings.poll_interval,
         reuse_window=timedelta(seconds=settings.reuse_window),
         call_seconds=2 * settings.grok_timeout,
-        become_worker=database.become_worker,
+        acquire_worker_lock=database.acquire_worker_lock,
         alone=database.is_sqlite,
         on_settled=on_settled,
     )
@@ -216,7 +216,7 @@ def _build_housekeeper(settings: Settings, database: Database) -> Housekeeper | 
     return Housekeeper(
         ErasureStore(database),
         retention=None if days is None else timedelta(days=days),
-        may_work=database.become_worker,
+        may_work=database.acquire_worker_lock,
     )
 
 

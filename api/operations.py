@@ -80,7 +80,7 @@ async def _check_worker(parts: Services) -> str:
         return "ok"
     if not parts.worker.alive:
         return "The worker has stopped."
-    if parts.worker.standing_by:
+    if parts.worker.is_standby:
         return "ok"  # another process does the work, and answers for it
     try:
         oldest = await parts.figures.oldest_pending_seconds()

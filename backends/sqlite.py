@@ -328,7 +328,7 @@ class SqliteFile:
         self._give_back()
         self._writer.dispose()
 
-    def become_worker(self) -> bool:
+    def acquire_worker_lock(self) -> bool:
         """Take the right to analyse, which one process has at a time, until `close`.
 
         The operating system frees the lock when its holder dies, however it dies, so whoever gets

@@ -91,7 +91,7 @@ def usual_umask() -> Iterator[None]:
 async def test_the_files_are_for_their_owner_alone(sqlite_url: str, tmp_path: Path) -> None:
     database = Database(sqlite_url)
     await database.open()
-    assert database.become_worker()
+    assert database.acquire_worker_lock()
     await accept(database)
     open_files = modes(tmp_path)
     await database.close()
@@ -109,7 +109,7 @@ async def test_files_that_others_could_read_are_closed_to_them(
     """As an earlier version left them, also where another process has them open just now."""
     first, second = Database(sqlite_url), Database(sqlite_url)
     await first.open()
-    assert first.become_worker()
+    assert first.acquire_worker_lock()
     await accept(first)
     for name in modes(tmp_path):
         (tmp_path / name).chmod(0o664)
@@ -829,12 +829,12 @@ async def test_on_one_file_one_may_work_and_the_other_once_it_is_gone(sqlite_url
     await first.open()
     await second.open()
     try:
-        assert first.become_worker() is True
-        assert first.become_worker() is True
-        assert second.become_worker() is False
+        assert first.acquire_worker_lock() is True
+        assert first.acquire_worker_lock() is True
+        assert second.acquire_worker_lock() is False
         await first.close()
-        assert second.become_worker() is True
-        assert first.become_worker() is False
+        assert second.acquire_worker_lock() is True
+        assert first.acquire_worker_lock() is False
     finally:
         await first.close()
         await second.close()
@@ -843,9 +843,9 @@ async def test_on_one_file_one_may_work_and_the_other_once_it_is_gone(sqlite_url
 async def test_who_closes_lets_another_work(sqlite_url: str) -> None:
     first, second = Database(sqlite_url), Database(sqlite_url)
     try:
-        assert first.become_worker() is True
+        assert first.acquire_worker_lock() is True
         await first.close()
-        assert second.become_worker() is True
+        assert second.acquire_worker_lock() is True
     finally:
         await second.close()
 
@@ -853,7 +853,7 @@ async def test_who_closes_lets_another_work(sqlite_url: str) -> None:
 async def test_on_two_files_both_may_work(tmp_path: Path) -> None:
     first, second = (Database(f"sqlite+aiosqlite:///{tmp_path}/{name}.db") for name in "ab")
     try:
-        assert (first.become_worker(), second.become_worker()) == (True, True)
+        assert (first.acquire_worker_lock(), second.acquire_worker_lock()) == (True, True)
     finally:
         await first.close()
         await second.close()
@@ -862,7 +862,7 @@ async def test_on_two_files_both_may_work(tmp_path: Path) -> None:
 async def test_on_postgres_all_may_work(postgres_url: str) -> None:
     first, second = Database(postgres_url), Database(postgres_url)
     try:
-        assert (first.become_worker(), second.become_worker()) == (True, True)
+        assert (first.acquire_worker_lock(), second.acquire_worker_lock()) == (True, True)
     finally:
         await first.close()
         await second.close()
@@ -872,7 +872,7 @@ async def test_a_lock_file_that_cannot_be_made_is_unavailable(tmp_path: Path) ->
     database = Database(f"sqlite+aiosqlite:///{tmp_path}/nowhere/insights.db")
     try:
         with pytest.raises(Unavailable, match="lock file"):
-            database.become_worker()
+            database.acquire_worker_lock()
     finally:
         await database.close()
 

@@ -732,7 +732,7 @@ class _Office:
 
     def __call__(self) -> bool:
         self.asked += 1
-        return self._database.become_worker()
+        return self._database.acquire_worker_lock()
 
 
 @pytest.mark.usefixtures("_brisk")
@@ -740,13 +740,13 @@ async def test_a_worker_stands_by_while_another_process_works_and_then_takes_ove
     bench: Bench, sqlite_url: str
 ) -> None:
     other = Database(sqlite_url)
-    assert other.become_worker()
+    assert other.acquire_worker_lock()
     analyser = ScriptedAnalyser()
     (id_,) = await bench.add("text")
     office = _Office(bench.database)
-    async with bench.working(analyser, become_worker=office, poll_interval=0.02) as worker:
+    async with bench.working(analyser, acquire_worker_lock=office, poll_interval=0.02) as worker:
         await eventually(lambda: office.asked >= 5)
-        assert worker.standing_by
+        assert worker.is_standby
         assert worker.alive
         assert (await bench.find(id_)).status == "pending"
         assert analyser.calls == []
@@ -754,16 +754,16 @@ async def test_a_worker_stands_by_while_another_process_works_and_then_takes_ove
         await other.close()
 
         await bench.until(id_, "completed")
-        assert not worker.standing_by
+        assert not worker.is_standby
     await other.close()
 
 
 @pytest.mark.usefixtures("_brisk")
 async def test_a_worker_that_stands_by_can_be_stopped(bench: Bench, sqlite_url: str) -> None:
     other = Database(sqlite_url)
-    assert other.become_worker()
+    assert other.acquire_worker_lock()
     async with bench.working(
-        ScriptedAnalyser(), become_worker=bench.database.become_worker
+        ScriptedAnalyser(), acquire_worker_lock=bench.database.acquire_worker_lock
     ) as worker:
         await asyncio.wait_for(worker.stop(grace=5), 2)
     await other.close()
@@ -773,13 +773,13 @@ async def test_a_worker_that_stands_by_can_be_stopped(bench: Bench, sqlite_url: 
 async def test_a_worker_that_stands_by_takes_nothing_from_the_one_that_works(
     bench: Bench, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batch_processor.TEND_SECONDS", 0.01)
+    monkeypatch.setattr("batch_processor.RENEW_SECONDS", 0.01)
     other = Database(sqlite_url)
-    assert other.become_worker()
+    assert other.acquire_worker_lock()
     (id_,) = await bench.add("text")
     await claim_some(bench.database, limit=1, lease=timedelta(seconds=-1))
     office = _Office(bench.database)
-    async with bench.working(ScriptedAnalyser(), become_worker=office):
+    async with bench.working(ScriptedAnalyser(), acquire_worker_lock=office):
         await eventually(lambda: office.asked >= 10)
         found = await bench.find(id_)
     await other.close()
@@ -816,7 +816,7 @@ async def test_what_was_in_flight_at_three_deaths_fails(bench: Bench) -> None:
 async def test_one_of_several_workers_leaves_the_others_claims_alone(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batch_processor.TEND_SECONDS", 0.02)
+    monkeypatch.setattr("batch_processor.RENEW_SECONDS", 0.02)
     (theirs,) = await bench.add("theirs")
     await claim_some(bench.database, limit=1, lease=timedelta(hours=1))
     (left,) = await bench.add("left")
@@ -830,7 +830,7 @@ async def test_one_of_several_workers_leaves_the_others_claims_alone(
 async def test_a_lease_is_kept_for_as_long_as_the_call_takes(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batch_processor.TEND_SECONDS", 0.02)
+    monkeypatch.setattr("batch_processor.RENEW_SECONDS", 0.02)
     monkeypatch.setattr("batch_processor.LEASE", timedelta(seconds=1.0))
     analyser = ScriptedAnalyser()
     analyser.hold("slow")
