@@ -50,9 +50,9 @@ def _find_proxy(settings: Settings) -> Proxy | None:
     if settings.grok_proxy:
         proxy: Proxy | None = Proxy(settings.grok_proxy, "GROK_PROXY")
     else:
-        proxy, passed_over = find_way(settings.grok_base_url)
-        for sentence in passed_over:
-            log.warning("proxy_passed_over", reason=sentence)
+        proxy, not_tried = find_way(settings.grok_base_url)
+        for sentence in not_tried:
+            log.warning("proxy_not_tried", reason=sentence)
     if proxy:
         log.info("grok_proxy", proxy=str(proxy))
     return proxy

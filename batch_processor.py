@@ -18,10 +18,10 @@ from analysis.injection import suspicions
 from analysis.outcomes import Analyser, Complete, Fail, Outcome, PutBack, fingerprint
 from errors import Unavailable
 from models import Lane
-from store.ledger import EndedCall, Ledger
+from store.ledger import CallReceipt, Ledger
 from store.queue import Claimed, Results, WorkQueue
-from worker.breaker import Begun, Breaker
-from worker.calls import TROUBLE_PAUSE_SECONDS, Caller, notes_on
+from worker.breaker import Breaker, BreakerToken
+from worker.calls import TROUBLE_PAUSE_SECONDS, CallRunner, notes_on
 from worker.schedule import CALLS_IN_LINE, LaneShare, Pace, pack_size
 
 log = structlog.get_logger(__name__)
@@ -55,7 +55,7 @@ class Worker:
         queue: WorkQueue,
         ledger: Ledger,
         analyser: Analyser,
-        caller: Caller,
+        call_runner: CallRunner,
         *,
         batch_size: int,
         poll_interval: float,
@@ -73,7 +73,7 @@ class Worker:
         self._queue = queue
         self._ledger = ledger
         self._analyser = analyser
-        self._caller = caller
+        self._call_runner = call_runner
         self._batch_size = batch_size
         self._poll_interval = poll_interval
         self._reuse_window = reuse_window
@@ -137,7 +137,7 @@ class Worker:
         if not self._tasks:
             return
         await self._finished(within=grace)
-        self._caller.give_up()
+        self._call_runner.give_up()
         await self._finished(within=SETTLE_SECONDS)
         # What is left waits for a database that does not answer: the next start finds its rows.
         remaining = [*self._in_hand, *self._tasks]
@@ -164,24 +164,24 @@ class Worker:
 
     @property
     def breaker(self) -> Breaker:
-        return self._caller.breaker
+        return self._call_runner.breaker
 
     @property
     def calls_under_way(self) -> int:
-        return self._caller.under_way
+        return self._call_runner.under_way
 
     @property
     def bound_by(self) -> Bound:
         """What keeps the throughput from being higher at this moment."""
-        caller = self._caller
-        if caller.breaker.reason is not None:
+        call_runner = self._call_runner
+        if call_runner.breaker.reason is not None:
             return "breaker"
-        if caller.out_of_money:
+        if call_runner.out_of_money:
             return "budget"
-        if caller.unsent or self._analyser.pause_left():
+        if call_runner.unsent or self._analyser.pause_left():
             return "rate"
         more = self._more or time.monotonic() >= self._look_at
-        if more and caller.free <= 0:
+        if more and call_runner.free <= 0:
             return "concurrency"
         return "rate" if any(self._backlog.values()) else "queue"
 
@@ -192,7 +192,7 @@ class Worker:
         while not self._stopping:
             self._wake.clear()  # before looking, so that an arrival meanwhile is not slept through
             pause = self._wait_left()
-            if self._trouble_left() > HOLD_SECONDS or self._caller.one_by_one:
+            if self._trouble_left() > HOLD_SECONDS or self._call_runner.one_by_one:
                 self._put_back_ready()
             if not pause and (pack := await self._next_pack()):
                 if self._wait_left():  # things changed while the database was asked
@@ -220,11 +220,11 @@ class Worker:
         """
         if (trouble := self._trouble_left()) > 0:
             return trouble
-        if self._caller.free <= 0 or self._caller.unsent >= self._analyser.calls_at_once:
+        if self._call_runner.free <= 0 or self._call_runner.unsent >= self._analyser.calls_at_once:
             return self._poll_interval
         if any(self._backlog.values()):
             # Claimed just before it can be sent, so that what arrives last can go first.
-            if self._caller.unsent >= CALLS_IN_LINE:
+            if self._call_runner.unsent >= CALLS_IN_LINE:
                 return self._poll_interval
             if time.monotonic() < self._live_until:
                 return self._pace.left()
@@ -232,7 +232,7 @@ class Worker:
 
     def _trouble_left(self) -> float:
         """Seconds for which no call can be made, whatever happens here."""
-        return max(self._caller.wait_left(), self._not_before - time.monotonic())
+        return max(self._call_runner.wait_left(), self._not_before - time.monotonic())
 
     async def _next_pack(self) -> list[Claimed] | None:
         """What the next call carries; None when there is nothing to do, or no way to know."""
@@ -279,9 +279,9 @@ class Worker:
         self._analyser.remember(await self._queue.recent_sightings(RECENT_ANALYSES))
 
     async def _claim(self) -> list[Claimed]:
-        calls = max(1, min(self._caller.free, self._analyser.calls_at_once))
+        calls = max(1, min(self._call_runner.free, self._analyser.calls_at_once))
         most = min(self._analyser.pack_size, self._batch_size)
-        if self._caller.one_by_one:
+        if self._call_runner.one_by_one:
             most = 1
         # Put off before looking, so that what arrives meanwhile can put it on again.
         self._look_at = time.monotonic() + self._poll_interval
@@ -348,11 +348,11 @@ class Worker:
             interval += self._analyser.import_rest
         self._pace.record(interval)
         self._lanes.record(lane, bulk_is_empty=self._bulk_is_empty)
-        begun = self._caller.begin()
+        begun = self._call_runner.begin()
         self._take_in_hand(pack, self._work(begun, pack))
 
-    async def _work(self, begun: Begun, pack: list[Claimed]) -> None:
-        await self._settle(*await self._caller.call(begun, pack, on_sent=self._wake.set))
+    async def _work(self, begun: BreakerToken, pack: list[Claimed]) -> None:
+        await self._settle(*await self._call_runner.call(begun, pack, on_sent=self._wake.set))
 
     def _take_in_hand(self, items: list[Claimed], work: Coroutine[Any, Any, None]) -> None:
         """Do this about these: until it is done their leases are extended, and stopping waits."""
@@ -370,7 +370,7 @@ class Worker:
     async def _settle(
         self,
         results: Results,
-        ended: EndedCall | None = None,
+        ended: CallReceipt | None = None,
         not_theirs: Sequence[str] = (),
     ) -> None:
         self._wake.set()  # a slot is free
@@ -388,7 +388,7 @@ class Worker:
     async def _write(
         self,
         results: Results,
-        ended: EndedCall | None = None,
+        ended: CallReceipt | None = None,
         not_theirs: Sequence[str] = (),
     ) -> set[Claimed]:
         """Also through a spell without a database: the results were paid for.

@@ -96,7 +96,7 @@ def main(
         parser.error("a file is needed")
     headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
     way = find_way(options.url)
-    for sentence in way.passed_over:
+    for sentence in way.not_tried:
         print(f"Passed over: {sentence}", file=sys.stderr)
     transport = transport or httpx.HTTPTransport(
         verify=certificates, proxy=way.proxy.for_client(certificates) if way.proxy else None
@@ -213,7 +213,7 @@ class Import:
             for line in report.account(
                 tally,
                 intake.reader.mended,
-                intake.passed_over,
+                intake.not_tried,
                 intake.links,
                 ids_shared=intake.ids_shared,
                 sent=not options.dry_run,

@@ -48,7 +48,7 @@ from store.operations import FigureStore
 from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
 from store.trends import WindowStore
-from worker.calls import Caller
+from worker.calls import CallRunner
 from worker.retention import Housekeeper
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         settings, window=calls, yield_to_urgent_write=database.yield_to_urgent_write
     )
     ledger = Ledger(database, daily_budget_ticks=_budget_ticks(settings))
-    caller = Caller(
+    call_runner = CallRunner(
         analyser,
         ledger,
         max_attempts=settings.grok_max_attempts,
@@ -97,8 +97,10 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         queue=queue,
         analyser=analyser,
         ledger=ledger,
-        caller=caller,
-        worker=_build_worker(settings, database, queue, ledger, analyser, caller, metrics, stream),
+        call_runner=call_runner,
+        worker=_build_worker(
+            settings, database, queue, ledger, analyser, call_runner, metrics, stream
+        ),
         inbound_limits=limits,
         redis=redis,
     )
@@ -183,7 +185,7 @@ def _build_worker(
     queue: WorkQueue,
     ledger: Ledger,
     analyser: Analyser,
-    caller: Caller,
+    call_runner: CallRunner,
     metrics: Metrics,
     stream: InsightStream,
 ) -> Worker | None:
@@ -198,7 +200,7 @@ def _build_worker(
         queue,
         ledger,
         analyser,
-        caller,
+        call_runner,
         batch_size=settings.batch_size,
         poll_interval=settings.poll_interval,
         reuse_window=timedelta(seconds=settings.reuse_window),

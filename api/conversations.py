@@ -255,7 +255,7 @@ async def get_conversation(request: Request, conversation_id: ConversationId) ->
     parts = services(request)
     found = await parts.conversations.find(conversation_id)
     per_second = 0.0
-    if found.queue_position is not None and not parts.caller.wait_left():
+    if found.queue_position is not None and not parts.call_runner.wait_left():
         per_second = await parts.figures.completed_per_second()
     content = conversation_json(found, per_second=per_second)
     return Response(content, media_type="application/json")

@@ -61,7 +61,7 @@ async def ready(
     checks = {"database": await parts.database_check.get(lambda: _check_database(parts))}
     if purpose != "traffic":
         checks["worker"] = await parts.worker_check.get(lambda: _check_worker(parts))
-        checks["analyser"] = parts.caller.breaker.reason or "ok"
+        checks["analyser"] = parts.call_runner.breaker.reason or "ok"
     well = all(check == "ok" for check in checks.values())
     answer = Ready(status="ready" if well else "not_ready", checks=checks)
     return JSONResponse(answer.model_dump(), 200 if well else 503)
@@ -87,7 +87,7 @@ async def _check_worker(parts: Services) -> str:
     except Unavailable:
         return "ok"  # the database's check tells
     if (oldest or 0) > STALLED_SECONDS and parts.worker.seconds_since_progress > STALLED_SECONDS:
-        if parts.caller.out_of_money:
+        if parts.call_runner.out_of_money:
             return "The daily budget is spent: conversations wait for midnight UTC."
         return "Conversations wait, and none has finished for five minutes."
     return "ok"
@@ -101,7 +101,7 @@ async def stats(request: Request) -> Stats:
     figures = await parts.figures.all()
     queue, completions = figures.queue, figures.completions
     today, total = figures.today, figures.total
-    analyser, breaker = parts.analyser, parts.caller.breaker
+    analyser, breaker = parts.analyser, parts.call_runner.breaker
     return Stats(
         counts={
             status: LaneCounts(
@@ -120,7 +120,7 @@ async def stats(request: Request) -> Stats:
         ),
         calls_per_second=parts.metrics.calls_per_second(),
         call_limit_per_second=analyser.call_limit_per_second,
-        calls_under_way=parts.caller.under_way,
+        calls_under_way=parts.call_runner.under_way,
         bound_by=parts.worker.bound_by if parts.worker else "queue",
         breaker=BreakerStats(
             state="closed" if breaker.reason is None else "open",
@@ -175,4 +175,6 @@ async def _render_metrics(parts: Services) -> bytes:
     with suppress(Unavailable):  # the counters are wanted most when something is wrong
         figures = await parts.figures.all()
         queue, today = figures.queue, figures.today
-    return parts.metrics.render(queue, today, breaker_open=parts.caller.breaker.reason is not None)
+    return parts.metrics.render(
+        queue, today, breaker_open=parts.call_runner.breaker.reason is not None
+    )

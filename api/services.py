@@ -24,7 +24,7 @@ from store.operations import FigureStore
 from store.queue import WorkQueue
 from store.summaries import SummaryStore
 from store.trends import WindowStore
-from worker.calls import Caller
+from worker.calls import CallRunner
 from worker.retention import Housekeeper
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Services:
     queue: WorkQueue
     analyser: Analyser
     ledger: Ledger
-    caller: Caller
+    call_runner: CallRunner
     worker: Worker | None
     housekeeper: Housekeeper | None
     inbound_limits: InboundLimits | None

@@ -30,12 +30,12 @@ def looks_like_json(head: list[str]) -> bool:
     return bool(_ARCHIVE.match(start) or re.match(r"\{\s*(\"|\})|\[\s*(\{|\"|\]|$)", start))
 
 
-def read(source: Source, passed_over: PassedOver, list_name: str | None = None) -> Iterator[Record]:
+def read(source: Source, not_tried: PassedOver, list_name: str | None = None) -> Iterator[Record]:
     """`list_name` is that of the list which holds the records, where they stand in a larger
     object. Raises GivenUp where the JSON breaks off in a way that nothing after it can be read."""
     start = "\n".join(source.head).lstrip()
     if start.startswith("{") and _is_whole(source.head[0]):
-        values = _lines(source, passed_over)
+        values = _lines(source, not_tried)
     else:
         values = _documents(source, list_name)
     for line, value in values:
@@ -59,10 +59,10 @@ def _is_whole(line: str) -> bool:
     return True
 
 
-def _lines(source: Source, passed_over: PassedOver) -> Iterator[tuple[int, Any]]:
+def _lines(source: Source, not_tried: PassedOver) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(source.lines, start=1):
         if not line.strip():
-            passed_over.blank += 1
+            not_tried.blank += 1
             continue
         try:
             yield number, json.loads(line)

@@ -69,7 +69,7 @@ class Intake:
     ) -> None:
         """Reads the first records. Raises GivenUp where it would load nothing, or nonsense."""
         self.source, self.options, self.tally, self._reject = source, options, tally, reject
-        self.passed_over = PassedOver()
+        self.not_tried = PassedOver()
         self.names: Sequence[str] | None = None
         self.delimiter = ","
         known_as = ""
@@ -82,20 +82,20 @@ class Intake:
                 header=options.header,
                 skip_lines=options.skip_lines,
                 wanted=set(wanted) - {NO_COLUMN},
-                passed_over=self.passed_over,
+                not_tried=self.not_tried,
             )
             self.names = sheet.names
             records = iter(sheet)
         elif options.lines:
             records = (Record(n, {"text": line.rstrip()}) for n, line in enumerate(source.lines, 1))
         elif json_files.looks_like_json(source.head):
-            records = json_files.read(source, self.passed_over, options.records)
+            records = json_files.read(source, self.not_tried, options.records)
         else:
             delimited = Delimited(
                 source,
                 delimiter=options.delimiter,
                 header=options.header,
-                passed_over=self.passed_over,
+                not_tried=self.not_tried,
                 skip_lines=options.skip_lines,
                 wanted=set(wanted) - {NO_COLUMN},
             )

@@ -35,16 +35,16 @@ class Sheet:
         header: bool,
         skip_lines: int | None,
         wanted: Collection[str],
-        passed_over: PassedOver,
+        not_tried: PassedOver,
     ) -> None:
         assert source.workbook is not None
-        self._passed_over = passed_over
+        self._not_tried = not_tried
         rows = _rows_of(source.name, source.workbook, sheet)
         head = list(islice(rows, (skip_lines or 0) + HEAD_LINES))
         start = skip_lines or 0
         if skip_lines is None and header:
             start = find_header([[[cell.strip() for cell in cells]] for _, cells in head], wanted)
-        passed_over.preamble = start
+        not_tried.preamble = start
         while start < len(head) and not any(head[start][1]):
             start += 1
         if start == len(head):
@@ -59,7 +59,7 @@ class Sheet:
     def __iter__(self) -> Iterator[Record]:
         for number, cells in self._rows:
             if not any(cells):
-                self._passed_over.blank += 1
+                self._not_tried.blank += 1
                 continue
             surplus = cells[len(self.names) :]
             problem = "more cells than columns" if surplus else ""

@@ -108,7 +108,7 @@ class Proxy:
 class Way(NamedTuple):
     proxy: Proxy | None
     """None is straight to the server."""
-    passed_over: tuple[str, ...]
+    not_tried: tuple[str, ...]
     """A sentence for each variable that could not be understood; none holds a value."""
 
 
@@ -121,15 +121,15 @@ def find_way(url: str, variables: Mapping[str, str] | None = None) -> Way:
     port = address.port or _PORTS.get(address.scheme)
     if _is_own_machine(host) or _is_excepted(host, port, variables.get("no", "")):
         return Way(None, ())
-    passed_over: list[str] = []
+    not_tried: list[str] = []
     for scheme in (address.scheme, "all"):
         variable = f"{scheme.upper()}_PROXY"
         if value := plain(variables.get(scheme, "")):
             try:
-                return Way(Proxy(read_proxy(value), variable), tuple(passed_over))
+                return Way(Proxy(read_proxy(value), variable), tuple(not_tried))
             except ValueError as error:
-                passed_over.append(f"{variable} {error}")
-    return Way(None, tuple(passed_over))
+                not_tried.append(f"{variable} {error}")
+    return Way(None, tuple(not_tried))
 
 
 _PORTS = {"http": 80, "https": 443}

@@ -21,7 +21,7 @@ _RECENT_MICROS = 5_000_000
 """Longer than a call waits between being booked and being sent."""
 
 
-class EndedCall(NamedTuple):
+class CallReceipt(NamedTuple):
     """What became of a booked call; `call` None means that it was never sent."""
 
     id: int
@@ -134,7 +134,7 @@ def _open_day(day: int, connection: Connection) -> None:
     connection.execute(dialect.insert(daily_usage).values(day=day).on_conflict_do_nothing())
 
 
-def settle_call(ended: EndedCall, connection: Connection) -> None:
+def settle_call(ended: CallReceipt, connection: Connection) -> None:
     """Enter what a call was and cost, once, in the caller's transaction."""
     call = ended.call
     mine = (calls.c.id == ended.id, calls.c.outcome == CallOutcome.UNDER_WAY)

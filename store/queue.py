@@ -27,7 +27,7 @@ from database import Database
 from models import Lane, Status, conversations, insight_clusters, insights, now_micros
 from store import derived
 from store.insight_row import InsightRow
-from store.ledger import MICROS_PER_DAY, EndedCall, count_completed, settle_call
+from store.ledger import MICROS_PER_DAY, CallReceipt, count_completed, settle_call
 
 MAX_DEATHS = 3
 _ROWS_PER_COMMIT = 500
@@ -85,7 +85,7 @@ class Settlement(NamedTuple):
     failed before, as it turns out for no fault of theirs: they go back to pending."""
 
     results: Results
-    ended: EndedCall | None = None
+    ended: CallReceipt | None = None
     not_theirs: Sequence[str] = ()
 
 
@@ -125,7 +125,7 @@ class WorkQueue:
     async def settle(
         self,
         results: Results,
-        ended: EndedCall | None = None,
+        ended: CallReceipt | None = None,
         not_theirs: Sequence[str] = (),
     ) -> set[Claimed]:
         """Carry out what was decided, each for its own row; the claims for which that happened.
@@ -381,7 +381,7 @@ def _claim(
 
 def _settle(
     results: Results,
-    ended: Sequence[EndedCall],
+    ended: Sequence[CallReceipt],
     not_theirs: Sequence[str],
     connection: Connection,
 ) -> set[Claimed]:

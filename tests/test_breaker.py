@@ -94,7 +94,7 @@ def test_any_answer_between_begins_the_row_anew(breaker: Breaker) -> None:
 
 def test_a_call_that_told_nothing_neither_counts_nor_begins_the_row_anew(breaker: Breaker) -> None:
     for number in range(FAILURES_TO_OPEN):
-        breaker.passed_over(breaker.begin())
+        breaker.not_tried(breaker.begin())
         assert breaker.reason is None
         fail(breaker, f"c{number}")
     assert breaker.reason is not None
@@ -161,7 +161,7 @@ def test_failures_and_calls_that_told_nothing_leave_the_row_of_refusals_as_it_is
 ) -> None:
     for number in range(3):
         fail(breaker, f"d{number}")
-        breaker.passed_over(breaker.begin())
+        breaker.not_tried(breaker.begin())
         refuse(breaker, f"c{number}")
     assert breaker.reason == "HTTP 422: no"
 
@@ -257,7 +257,7 @@ def test_a_probe_that_told_nothing_may_be_made_again_at_once(
     open_it(breaker)
     reason = breaker.reason
     clock.now += 60
-    breaker.passed_over(breaker.begin())
+    breaker.not_tried(breaker.begin())
     assert breaker.wait_left() == 0.0
     assert breaker.reason == reason
 
@@ -284,10 +284,10 @@ def test_calls_that_were_under_way_when_it_opened_end_no_probe(
     clock.now += 60
     probe = breaker.begin()
     breaker.failed(first, "an old story", ["d1"])
-    breaker.passed_over(second)
+    breaker.not_tried(second)
     assert breaker.reason == reason
     assert breaker.wait_left() > 0.0, "no second probe beside the first"
-    breaker.passed_over(probe)
+    breaker.not_tried(probe)
     assert breaker.wait_left() == 0.0
 
 
@@ -382,7 +382,7 @@ def test_opening_and_closing_are_logged_once_each(breaker: Breaker, clock: Clock
     assert closed["seconds"] == 6.0
 
 
-EVENTS = st.sampled_from(["begin", "succeeded", "failed", "blocked", "passed_over", "later"])
+EVENTS = st.sampled_from(["begin", "succeeded", "failed", "blocked", "not_tried", "later"])
 
 
 @given(st.lists(st.tuples(EVENTS, st.sampled_from("abcdefgh"), st.floats(0, 100)), max_size=60))
@@ -400,8 +400,8 @@ def test_whatever_happens_a_call_may_begin_within_a_minute_or_after_the_probe(
                 breaker.failed(under_way.pop(), "HTTP 503", [conversation])
             case "blocked" if under_way:
                 breaker.blocked(under_way.pop(0), "HTTP 401")
-            case "passed_over" if under_way:
-                breaker.passed_over(under_way.pop(0))
+            case "not_tried" if under_way:
+                breaker.not_tried(under_way.pop(0))
             case "succeeded":
                 breaker.succeeded()
             case _:
@@ -411,6 +411,6 @@ def test_whatever_happens_a_call_may_begin_within_a_minute_or_after_the_probe(
         if breaker.reason is None:
             assert breaker.wait_left() == 0.0
     for begun in under_way:
-        breaker.passed_over(begun)
+        breaker.not_tried(begun)
     clock.now += LONGEST_GAP_SECONDS + 1e-6
     assert breaker.wait_left() == 0.0

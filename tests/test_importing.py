@@ -127,7 +127,7 @@ def test_a_lost_quote_is_noticed_though_another_one_closes_it(read: Read) -> Non
 def test_line_numbers_are_those_of_an_editor(read: Read) -> None:
     found = read('text,n\n"two\nlines",1\n\n,,\n,3\nlast,4\n,5\n')
     assert found.rejected == [(6, "the text is empty"), (8, "the text is empty")]
-    assert found.intake.passed_over.blank == 2
+    assert found.intake.not_tried.blank == 2
 
 
 def test_a_comma_outside_quotes_is_no_silent_loss(read: Read) -> None:
@@ -149,7 +149,7 @@ def test_quotes_escaped_by_backslash_are_read(read: Read) -> None:
 def test_short_rows_and_repeated_headers(read: Read) -> None:
     found = read("author,text,likes\nann,short\nauthor,text,likes\nbob,whole,3\n")
     assert found.texts == ["short", "whole"]
-    assert found.intake.passed_over.headers == 1
+    assert found.intake.not_tried.headers == 1
 
 
 def test_a_text_over_the_csv_modules_limit(read: Read) -> None:

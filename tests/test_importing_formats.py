@@ -49,7 +49,7 @@ def test_lines_before_the_header(case: Any) -> None:
     assert found.texts == ["Third week without a refund, @acme_care.", "Parcel came today, thanks!"]
     assert fields(found, "timestamp") == ["2025-01-20T10:00:00Z", "2025-01-20T11:00:00Z"]
     assert fields(found, "author") == ["maple_otter", "harbour_lane"]
-    assert found.intake.passed_over.preamble == 6
+    assert found.intake.not_tried.preamble == 6
 
 
 def test_posts_in_html(case: Any) -> None:
@@ -557,7 +557,7 @@ def test_lines_before_the_header_can_be_counted(read: Read) -> None:
     for options in ({"skip_lines": 2}, {}):
         found = read(content, columns=columns, **options)
         assert (found.texts, found.bodies[0]["author"]) == (["late"], "ann")
-        assert found.intake.passed_over.preamble == 2
+        assert found.intake.not_tried.preamble == 2
     found = read(content + ",\n,x\n", columns=columns)
     assert found.rejected == [(6, "the text is empty")]
 

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 from analysis.outcomes import Call, CallOutcome, Complete, Retry
 from database import Database
 from models import calls, daily_usage, now_micros
-from store.ledger import EndedCall, Ledger, Usage, count_completed, settle_call
+from store.ledger import CallReceipt, Ledger, Usage, count_completed, settle_call
 from store.queue import WorkQueue
 from tests.factories import accept, analysis, claim_all, claim_one, run_sql, scalar
 
@@ -58,7 +58,7 @@ async def book(ledger: Ledger, highest_cost: int = 100, *, conversations: int = 
 
 
 async def settle(database: Database, booked: int, call: Call | None) -> None:
-    await database.write(partial(settle_call, EndedCall(booked, call)))
+    await database.write(partial(settle_call, CallReceipt(booked, call)))
 
 
 async def row_of(database: Database, booked: int) -> Any:
@@ -388,7 +388,7 @@ async def test_results_and_their_call_are_written_together(
     booked = await book(ledger, conversations=2)
 
     await WorkQueue(database).settle(
-        [(first, Complete(analysis())), (second, Retry("odd", 0.0))], EndedCall(booked, ANSWERED)
+        [(first, Complete(analysis())), (second, Retry("odd", 0.0))], CallReceipt(booked, ANSWERED)
     )
 
     today = await ledger.today()
@@ -417,7 +417,9 @@ async def test_a_call_is_paid_for_although_its_rows_are_no_longer_ours(
     await queue.rescue(all_orphaned=True)
     booked = await book(ledger)
 
-    assert await queue.settle([(late, Complete(analysis()))], EndedCall(booked, ANSWERED)) == set()
+    assert (
+        await queue.settle([(late, Complete(analysis()))], CallReceipt(booked, ANSWERED)) == set()
+    )
 
     today = await ledger.today()
     assert (today.cost_usd_ticks, today.held_usd_ticks, today.conversations) == (40, 0, 0)

@@ -30,7 +30,7 @@ from tests.factories import claim_one
 from tests.http_helpers import ScriptedAnalyser, captured_log, eventually, good
 from tests.worker_bench import Bench
 from worker.breaker import FAILURES_TO_OPEN
-from worker.calls import Caller
+from worker.calls import CallRunner
 
 DOWN = TransientFailure("HTTP 503: down")
 WEEK = timedelta(days=7)
@@ -393,16 +393,16 @@ async def test_a_breaker_that_opens_while_a_call_is_booked_holds_the_call_back(
     class Meanwhile(Ledger):
         async def book(self, *args: Any, **kwargs: Any) -> int | None:
             booked = await super().book(*args, **kwargs)
-            caller.breaker.blocked(other, "HTTP 400: Incorrect API key")
+            call_runner.breaker.blocked(other, "HTTP 400: Incorrect API key")
             return booked
 
     analyser = ScriptedAnalyser()
     analyser.cost = 100
-    caller = Caller(analyser, Meanwhile(bench.database), max_attempts=3)
+    call_runner = CallRunner(analyser, Meanwhile(bench.database), max_attempts=3)
     await bench.add("text")
     claimed = await claim_one(bench.database)
-    other, begun = caller.begin(), caller.begin()
-    results, ended, _ = await caller.call(begun, [claimed], on_sent=lambda: None)
+    other, begun = call_runner.begin(), call_runner.begin()
+    results, ended, _ = await call_runner.call(begun, [claimed], on_sent=lambda: None)
 
     assert results == [(claimed, PutBack())]
     assert analyser.calls == []

@@ -16,7 +16,7 @@ from store.conversations import ConversationStore, NewConversation, StoredConver
 from store.ledger import Ledger
 from store.queue import Claimed, WorkQueue
 from tests.http_helpers import eventually
-from worker.calls import Caller
+from worker.calls import CallRunner
 
 FOR_EVER = 60.0
 """A poll interval that no test lives to see the end of."""
@@ -92,7 +92,7 @@ class Bench:
     def worker(self, analyser: Analyser, **overrides: Any) -> Worker:
         budget = overrides.pop("daily_budget_ticks", None)
         ledger = Ledger(self.database, daily_budget_ticks=budget)
-        caller = Caller(
+        call_runner = CallRunner(
             analyser,
             ledger,
             max_attempts=overrides.pop("max_attempts", 3),
@@ -104,7 +104,7 @@ class Bench:
             "alone": True,
             "on_settled": lambda claimed, outcome: self.settled.append((claimed, outcome)),
         }
-        return Worker(self.queue, ledger, analyser, caller, **{**settings, **overrides})
+        return Worker(self.queue, ledger, analyser, call_runner, **{**settings, **overrides})
 
     @asynccontextmanager
     async def working(self, analyser: Analyser, **overrides: Any) -> AsyncIterator[Worker]:

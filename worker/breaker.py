@@ -31,7 +31,7 @@ its end is noticed after a twentieth of its length at most."""
 _QUOTED_OR_COUNTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\d+")
 """In which refusals may differ and be the same."""
 
-Begun = NewType("Begun", int)
+BreakerToken = NewType("BreakerToken", int)
 """When a call began: what came of one from before the breaker opened says nothing about now, unless
 it is an answer."""
 
@@ -76,12 +76,12 @@ class Breaker:
         it is open the longer, so that all get their turn."""
         return min(LONGEST_DELAY_SECONDS, max(self._gap(), self._outage()) * 1.5)
 
-    def begin(self) -> Begun:
+    def begin(self) -> BreakerToken:
         """A call begins. Whichever method hears of its end is to be given what this gives."""
         self._probing = self._reason is not None
-        return Begun(self._openings)
+        return BreakerToken(self._openings)
 
-    def has_opened_since(self, begun: Begun) -> bool:
+    def opened_after(self, begun: BreakerToken) -> bool:
         return self._reason is not None and begun != self._openings
 
     def succeeded(self) -> None:
@@ -95,7 +95,7 @@ class Breaker:
             log.info("breaker_closed", reason=self._reason, seconds=seconds)
             self._reason = None
 
-    def failed(self, begun: Begun, reason: str, conversations: Collection[str]) -> None:
+    def failed(self, begun: BreakerToken, reason: str, conversations: Collection[str]) -> None:
         """No answer, by the other side's fault or the way's."""
         if self._reason is None:
             if not self._failed.issuperset(conversations):
@@ -106,14 +106,16 @@ class Breaker:
         elif begun == self._openings:
             self._probe_again(reason)
 
-    def blocked(self, begun: Begun, reason: str) -> None:
+    def blocked(self, begun: BreakerToken, reason: str) -> None:
         """No call can succeed until a person acts."""
         if self._reason is None or not self._needs_a_person:
             self._open(reason, needs_a_person=True)
         elif begun == self._openings:
             self._probe_again(reason)
 
-    def refused(self, begun: Begun, reason: str, conversation: str, text: str) -> tuple[str, ...]:
+    def refused(
+        self, begun: BreakerToken, reason: str, conversation: str, text: str
+    ) -> tuple[str, ...]:
         """A text was refused, alone, and it may not be its fault. Where this opens it, the
         conversations that were refused so before this one: it was not theirs either."""
         if self._reason is not None:
@@ -133,7 +135,7 @@ class Breaker:
         self._open(reason, needs_a_person=True)
         return earlier
 
-    def passed_over(self, begun: Begun) -> None:
+    def not_tried(self, begun: BreakerToken) -> None:
         """A call that told nothing: held back before it left, or refused for its rate."""
         if begun == self._openings:
             self._probing = False

@@ -32,9 +32,9 @@ from analysis.outcomes import (
     fingerprint,
 )
 from errors import Unavailable
-from store.ledger import MICROS_PER_DAY, EndedCall, Ledger
+from store.ledger import MICROS_PER_DAY, CallReceipt, Ledger
 from store.queue import Claimed, Settlement
-from worker.breaker import Begun, Breaker
+from worker.breaker import Breaker, BreakerToken
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ BUDGET_LOOK_SECONDS = 60.0
 TROUBLE_PAUSE_SECONDS = 1.0
 
 
-class Caller:
+class CallRunner:
     """At most `analyser.concurrency` calls have begun and not ended; `begin` counts on that."""
 
     def __init__(
@@ -111,13 +111,13 @@ class Caller:
 
     # --- a call -------------------------------------------------------------------------------
 
-    def begin(self) -> Begun:
+    def begin(self) -> BreakerToken:
         """Take up a slot; `call` gives it back."""
         self._begun += 1
         return self.breaker.begin()
 
     async def call(
-        self, begun: Begun, pack: Sequence[Claimed], *, on_sent: Callable[[], None]
+        self, begun: BreakerToken, pack: Sequence[Claimed], *, on_sent: Callable[[], None]
     ) -> Settlement:
         """What is to become of each of the `pack`, and what else is to be written with it."""
         left = False
@@ -133,7 +133,7 @@ class Caller:
         try:
             request_id = str(uuid4())
             booked, may_call = await self._book(request_id, texts)
-            if may_call and self.breaker.has_opened_since(begun):
+            if may_call and self.breaker.opened_after(begun):
                 may_call = False
             reply = (
                 await self._analyse(texts, request_id, leaves)
@@ -141,7 +141,7 @@ class Caller:
                 else Reply([NotNow("no call can be made now")] * len(pack))
             )
         except BaseException:
-            self.breaker.passed_over(begun)
+            self.breaker.not_tried(begun)
             raise
         finally:
             self._begun -= 1
@@ -156,7 +156,9 @@ class Caller:
             (item, self._outcome(begun, item, answer, packed=len(pack) > 1))
             for item, answer in zip(pack, reply.answers, strict=True)
         ]
-        return Settlement(results, None if booked is None else EndedCall(booked, call), not_theirs)
+        return Settlement(
+            results, None if booked is None else CallReceipt(booked, call), not_theirs
+        )
 
     async def _book(self, request_id: str, texts: Sequence[str]) -> tuple[int | None, bool]:
         """The ledger's id of the call, None where there is nothing to pay; and whether to call."""
@@ -228,13 +230,13 @@ class Caller:
 
     # --- what came of it ----------------------------------------------------------------------
 
-    def _judge(self, begun: Begun, reply: Reply, pack: Sequence[Claimed]) -> Sequence[str]:
+    def _judge(self, begun: BreakerToken, reply: Reply, pack: Sequence[Claimed]) -> Sequence[str]:
         """Tell the breaker. The conversations that failed before for what was not their fault."""
         match reply.answers[0]:  # those of one call tell the same of the other side
             case Refused(reason, doubtful=True) if len(pack) == 1:
                 return self.breaker.refused(begun, reason, pack[0].id, as_analysed(pack[0].text))
             case Refused() if reply.call is None or reply.call.outcome is CallOutcome.REFUSED:
-                self.breaker.passed_over(begun)  # an error, which does not say that all is well
+                self.breaker.not_tried(begun)  # an error, which does not say that all is well
             case Analysis() | Unusable() | Refused():
                 self.breaker.succeeded()
             case TransientFailure(reason):
@@ -242,10 +244,12 @@ class Caller:
             case Blocked(reason):
                 self.breaker.blocked(begun, reason)
             case NotNow():
-                self.breaker.passed_over(begun)
+                self.breaker.not_tried(begun)
         return ()
 
-    def _outcome(self, begun: Begun, item: Claimed, answer: Answer, *, packed: bool) -> Outcome:
+    def _outcome(
+        self, begun: BreakerToken, item: Claimed, answer: Answer, *, packed: bool
+    ) -> Outcome:
         breaker = self.breaker
         outcome = decide(
             answer,
@@ -254,7 +258,7 @@ class Caller:
             jitter=self._jitter(),
             packed=packed,
             outage=breaker.reason is not None,
-            probe_delay=0.0 if breaker.has_opened_since(begun) else breaker.probe_delay,
+            probe_delay=0.0 if breaker.opened_after(begun) else breaker.probe_delay,
         )
         if not isinstance(outcome, Complete):
             return outcome
