@@ -1,4 +1,4 @@
-"""chaos: everything goes wrong at once, and yet each conversation ends well, booked to the tick.
+"""chaos: everything goes wrong at once, and yet each conversation ends well, reserved to the tick.
 
 Fifty conversations for each second of the measurement, 2,000 by default, through a Grok that fails
 in every way it is known to, while the service is killed once for every hundred of them. What must
@@ -33,7 +33,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
         report.say(f"  WRONG: {fault}")
     report.check(
         "chaos",
-        f"of {conversations} conversations over {kills} kills, in a wrong state or booked wrongly",
+        f"of {conversations} conversations over {kills} kills, in a wrong state or reserved wrongly",
         str(len(day.faults)),
         not day.faults,
     )

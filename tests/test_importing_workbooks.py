@@ -18,14 +18,14 @@ Rows = list[list[Any]]
 
 
 def workbook(**sheets: Rows) -> bytes:
-    book = openpyxl.Workbook()
-    book.remove(book.worksheets[0])
+    reserve = openpyxl.Workbook()
+    reserve.remove(reserve.worksheets[0])
     for title, rows in sheets.items():
-        sheet = book.create_sheet(title)
+        sheet = reserve.create_sheet(title)
         for row in rows:
             sheet.append(row)
     written = io.BytesIO()
-    book.save(written)
+    reserve.save(written)
     return written.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""The money, on both databases: booked before a call leaves, settled with what came of it."""
+"""The money, on both databases: reserved before a call leaves, settled with what came of it."""
 
 import asyncio
 import random
@@ -48,21 +48,21 @@ async def replicas(
         await other.close()
 
 
-async def book(ledger: Ledger, highest_cost: int = 100, *, conversations: int = 1) -> int:
+async def reserve(ledger: Ledger, highest_cost: int = 100, *, conversations: int = 1) -> int:
     """The id of a call that must fit."""
-    booked = await ledger.book(
+    reserved = await ledger.reserve(
         "request-1", model="grok-4.3", conversations=conversations, highest_cost=highest_cost
     )
-    assert booked is not None
-    return booked
+    assert reserved is not None
+    return reserved
 
 
-async def settle(database: Database, booked: int, call: Call | None) -> None:
-    await database.write(partial(settle_call, CallReceipt(booked, call)))
+async def settle(database: Database, reserved: int, call: Call | None) -> None:
+    await database.write(partial(settle_call, CallReceipt(reserved, call)))
 
 
-async def row_of(database: Database, booked: int) -> Any:
-    statement = select(calls).where(calls.c.id == booked)
+async def row_of(database: Database, reserved: int) -> Any:
+    statement = select(calls).where(calls.c.id == reserved)
     return await database.read(lambda connection: connection.execute(statement).one())
 
 
@@ -80,10 +80,10 @@ async def test_an_empty_ledger_has_spent_nothing(ledger: Ledger) -> None:
 
 async def test_a_booked_call_holds_what_it_may_cost(database: Database, ledger: Ledger) -> None:
     before = now_micros()
-    booked = await ledger.book("request-7", model="m" * 200, conversations=3, highest_cost=100)
+    reserved = await ledger.reserve("request-7", model="m" * 200, conversations=3, highest_cost=100)
 
-    assert booked is not None
-    row = await row_of(database, booked)
+    assert reserved is not None
+    row = await row_of(database, reserved)
     assert (row.request_id, row.model_asked, row.conversations) == ("request-7", "m" * 100, 3)
     assert (row.outcome, row.held_usd_ticks, row.cost_usd_ticks) == ("under_way", 100, 0)
     assert before <= row.started_at <= now_micros()
@@ -94,11 +94,11 @@ async def test_a_booked_call_holds_what_it_may_cost(database: Database, ledger: 
 async def test_a_settled_call_costs_what_it_cost_and_holds_nothing(
     database: Database, ledger: Ledger
 ) -> None:
-    booked = await book(ledger)
+    reserved = await reserve(ledger)
 
-    await settle(database, booked, ANSWERED)
+    await settle(database, reserved, ANSWERED)
 
-    row = await row_of(database, booked)
+    row = await row_of(database, reserved)
     assert (row.outcome, row.model_answered) == ("answered", "grok-4.3")
     assert (row.prompt_tokens, row.cached_tokens, row.completion_tokens) == (700, 64, 90)
     assert (row.cost_usd_ticks, row.held_usd_ticks) == (40, 0)
@@ -111,9 +111,9 @@ async def test_a_settled_call_costs_what_it_cost_and_holds_nothing(
 async def test_a_call_that_was_never_sent_leaves_no_trace(
     database: Database, ledger: Ledger
 ) -> None:
-    booked = await book(ledger)
+    reserved = await reserve(ledger)
 
-    await settle(database, booked, None)
+    await settle(database, reserved, None)
 
     assert await rows(database) == []
     assert await ledger.total() == Usage()
@@ -130,12 +130,12 @@ async def test_a_call_keeps_its_hold_only_where_nobody_knows_what_it_cost(
         (Call(CallOutcome.TIMEOUT, cost_usd_ticks=None), 100),
         (Call(CallOutcome.REFUSED, cost_usd_ticks=None), 100),
     ):
-        booked = await book(ledger)
+        reserved = await reserve(ledger)
 
-        await settle(database, booked, call)
+        await settle(database, reserved, call)
 
         held += kept
-        row = await row_of(database, booked)
+        row = await row_of(database, reserved)
         assert (row.outcome, row.held_usd_ticks) == (call.outcome, kept)
         assert (await ledger.today()).held_usd_ticks == held
     assert (await ledger.today()).cost_usd_ticks == 40
@@ -144,15 +144,15 @@ async def test_a_call_keeps_its_hold_only_where_nobody_knows_what_it_cost(
 async def test_a_call_is_counted_once_however_often_it_is_settled(
     database: Database, ledger: Ledger
 ) -> None:
-    booked = await book(ledger)
-    await settle(database, booked, ANSWERED)
+    reserved = await reserve(ledger)
+    await settle(database, reserved, ANSWERED)
     once = await ledger.total()
 
     for again in (ANSWERED, Call(CallOutcome.TIMEOUT, cost_usd_ticks=None), None):
-        await settle(database, booked, again)
+        await settle(database, reserved, again)
 
         assert await ledger.total() == once
-        assert (await row_of(database, booked)).outcome == "answered"
+        assert (await row_of(database, reserved)).outcome == "answered"
 
 
 async def test_a_call_that_nobody_booked_changes_nothing(
@@ -166,8 +166,8 @@ async def test_a_call_that_nobody_booked_changes_nothing(
 async def test_a_call_settled_by_many_at_once_is_counted_once(
     replicas: list[Database], ledger: Ledger
 ) -> None:
-    booked = await book(ledger)
-    await asyncio.gather(*(settle(one, booked, ANSWERED) for one in replicas for _ in range(4)))
+    reserved = await reserve(ledger)
+    await asyncio.gather(*(settle(one, reserved, ANSWERED) for one in replicas for _ in range(4)))
     assert (await ledger.total()).cost_usd_ticks == 40
     assert (await ledger.total()).calls == 1
 
@@ -178,7 +178,7 @@ async def test_a_call_settled_by_many_at_once_is_counted_once(
 async def test_calls_that_nobody_will_settle_are_cut_off_and_keep_their_hold(
     database: Database, ledger: Ledger
 ) -> None:
-    orphan, settled = await book(ledger, 70), await book(ledger, 100)
+    orphan, settled = await reserve(ledger, 70), await reserve(ledger, 100)
     await settle(database, settled, ANSWERED)
 
     assert await ledger.close_orphans() == 1
@@ -191,7 +191,7 @@ async def test_calls_that_nobody_will_settle_are_cut_off_and_keep_their_hold(
 
 
 async def test_a_call_younger_than_that_is_no_orphan(database: Database, ledger: Ledger) -> None:
-    old, young = await book(ledger), await book(ledger)
+    old, young = await reserve(ledger), await reserve(ledger)
     minute_ago = now_micros() - 60_000_000
     await run_sql(database, update(calls).where(calls.c.id == old).values(started_at=minute_ago))
 
@@ -204,20 +204,20 @@ async def test_a_call_younger_than_that_is_no_orphan(database: Database, ledger:
 async def test_the_late_result_of_an_orphan_does_not_release_its_hold(
     database: Database, ledger: Ledger
 ) -> None:
-    booked = await book(ledger)
+    reserved = await reserve(ledger)
     await ledger.close_orphans()
 
-    await settle(database, booked, None)
+    await settle(database, reserved, None)
 
     assert await ledger.today() == Usage(calls=1, held_usd_ticks=100)
 
 
 async def test_whether_anybody_called_lately_is_known(database: Database, ledger: Ledger) -> None:
-    booked = await book(ledger)
+    reserved = await reserve(ledger)
     assert await ledger.called_lately()
 
     before = now_micros() - 6_000_000
-    await run_sql(database, update(calls).where(calls.c.id == booked).values(started_at=before))
+    await run_sql(database, update(calls).where(calls.c.id == reserved).values(started_at=before))
     assert not await ledger.called_lately()
 
 
@@ -229,7 +229,7 @@ def with_budget(database: Database, ticks: int) -> Ledger:
 
 
 async def book_if_it_fits(ledger: Ledger, highest_cost: int) -> int | None:
-    return await ledger.book("r", model="m", conversations=1, highest_cost=highest_cost)
+    return await ledger.reserve("r", model="m", conversations=1, highest_cost=highest_cost)
 
 
 async def test_what_fits_to_the_tick_is_booked_and_no_more(
@@ -249,7 +249,7 @@ async def test_what_a_call_did_not_cost_is_there_for_the_next(
     database: Database, ledger: Ledger
 ) -> None:
     tight = with_budget(database, 100)
-    first = await book(tight, 100)
+    first = await reserve(tight, 100)
     assert await book_if_it_fits(tight, 60) is None
 
     await settle(database, first, ANSWERED)
@@ -262,13 +262,15 @@ async def test_a_call_of_unknown_cost_is_counted_as_the_dearest_that_it_may_have
     database: Database, ledger: Ledger
 ) -> None:
     tight = with_budget(database, 100)
-    await settle(database, await book(tight, 100), Call(CallOutcome.TIMEOUT, cost_usd_ticks=None))
+    await settle(
+        database, await reserve(tight, 100), Call(CallOutcome.TIMEOUT, cost_usd_ticks=None)
+    )
     assert await book_if_it_fits(tight, 1) is None
 
 
 async def test_a_budget_is_a_days(database: Database, ledger: Ledger) -> None:
     tight = with_budget(database, 100)
-    await book(tight, 100)
+    await reserve(tight, 100)
     assert await book_if_it_fits(tight, 1) is None
 
     yesterday = daily_usage.c.day - 1
@@ -282,14 +284,14 @@ async def test_a_budget_is_a_days(database: Database, ledger: Ledger) -> None:
 async def test_a_call_belongs_to_the_day_on_which_it_began(
     database: Database, ledger: Ledger
 ) -> None:
-    booked = await book(ledger)
+    reserved = await reserve(ledger)
     await run_sql(
         database,
         update(calls).values(started_at=calls.c.started_at - DAY_MICROS),
         update(daily_usage).values(day=daily_usage.c.day - 1),
     )
 
-    await settle(database, booked, ANSWERED)
+    await settle(database, reserved, ANSWERED)
 
     assert await ledger.today() == Usage()
     assert (await ledger.total()).cost_usd_ticks == 40
@@ -304,9 +306,9 @@ async def test_many_that_book_at_once_never_exceed_the_budget(
 ) -> None:
     tight = [with_budget(one, 1000) for one in replicas]
 
-    booked = await asyncio.gather(*(book_if_it_fits(one, 90) for one in tight for _ in range(15)))
+    reserved = await asyncio.gather(*(book_if_it_fits(one, 90) for one in tight for _ in range(15)))
 
-    assert len([id_ for id_ in booked if id_ is not None]) == 11
+    assert len([id_ for id_ in reserved if id_ is not None]) == 11
     assert await ledger.today() == Usage(calls=11, held_usd_ticks=990)
 
 
@@ -320,13 +322,13 @@ async def test_many_that_book_and_settle_at_once_never_exceed_the_budget(
         tight = with_budget(database, 2000)
         for _ in range(20):
             highest = chance.randint(50, 300)
-            booked = await book_if_it_fits(tight, highest)
+            reserved = await book_if_it_fits(tight, highest)
             today = await tight.today()
             assert today.cost_usd_ticks + today.held_usd_ticks <= 2000
-            if booked is not None:
+            if reserved is not None:
                 cost = chance.randint(0, highest)
                 ended = [None, Call(CallOutcome.ANSWERED, cost_usd_ticks=cost)]
-                await settle(database, booked, chance.choice(ended))
+                await settle(database, reserved, chance.choice(ended))
 
     await asyncio.gather(*(work(one) for one in replicas for _ in range(2)))
 
@@ -347,9 +349,9 @@ async def test_the_days_agree_with_adding_up_the_calls(database: Database, ledge
         Call(CallOutcome.REFUSED, cost_usd_ticks=None),
     ]
     for number in range(40):
-        booked = await book(ledger, chance.randint(1, 500))
+        reserved = await reserve(ledger, chance.randint(1, 500))
         if number % 8:
-            await settle(database, booked, chance.choice(ends))
+            await settle(database, reserved, chance.choice(ends))
 
     names = ("prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd_ticks")
     total = asdict(await ledger.total())
@@ -385,10 +387,11 @@ async def test_results_and_their_call_are_written_together(
     for text in ("one", "two"):
         await accept(database, text)
     first, second = await claim_all(database)
-    booked = await book(ledger, conversations=2)
+    reserved = await reserve(ledger, conversations=2)
 
     await WorkQueue(database).settle(
-        [(first, Complete(analysis())), (second, Retry("odd", 0.0))], CallReceipt(booked, ANSWERED)
+        [(first, Complete(analysis())), (second, Retry("odd", 0.0))],
+        CallReceipt(reserved, ANSWERED),
     )
 
     today = await ledger.today()
@@ -415,10 +418,10 @@ async def test_a_call_is_paid_for_although_its_rows_are_no_longer_ours(
     late = await claim_one(database)
     queue = WorkQueue(database)
     await queue.rescue(all_orphaned=True)
-    booked = await book(ledger)
+    reserved = await reserve(ledger)
 
     assert (
-        await queue.settle([(late, Complete(analysis()))], CallReceipt(booked, ANSWERED)) == set()
+        await queue.settle([(late, Complete(analysis()))], CallReceipt(reserved, ANSWERED)) == set()
     )
 
     today = await ledger.today()

@@ -18,7 +18,7 @@ async def test_a_day_of_every_fault_and_many_kills_ends_well_and_is_booked_to_th
     ledger = day.ledger
     print(f"\n{dict(day.outcomes)}, answers by status: {dict(day.calls)}")
     print(
-        f"calls: {dict(ledger.outcomes)}; {ledger.booked_ticks} ticks booked; of calls without an"
+        f"calls: {dict(ledger.outcomes)}; {ledger.booked_ticks} ticks reserved; of calls without an"
         f" answer {ledger.unknown_ticks} billed, {ledger.unknown_held_ticks} held"
     )
     assert day.faults == []

@@ -391,10 +391,10 @@ async def test_a_breaker_that_opens_while_a_call_is_booked_holds_the_call_back(
     bench: Bench,
 ) -> None:
     class Meanwhile(Ledger):
-        async def book(self, *args: Any, **kwargs: Any) -> int | None:
-            booked = await super().book(*args, **kwargs)
+        async def reserve(self, *args: Any, **kwargs: Any) -> int | None:
+            reserved = await super().reserve(*args, **kwargs)
             call_runner.breaker.blocked(other, "HTTP 400: Incorrect API key")
-            return booked
+            return reserved
 
     analyser = ScriptedAnalyser()
     analyser.cost = 100
@@ -425,7 +425,7 @@ async def test_a_call_that_cannot_be_booked_is_not_made_and_tried_again(
     (id_,) = await bench.add("text")
     with captured_log() as log:
         async with bench.working(analyser):
-            await eventually(lambda: len(log.named("call_cannot_be_booked")) >= 2)
+            await eventually(lambda: len(log.named("call_cannot_be_reserved")) >= 2)
             assert analyser.calls == []
             await bench.run("DROP TRIGGER refuse")
             found = await bench.until(id_, "completed")
@@ -502,7 +502,7 @@ async def test_a_call_that_is_cut_off_at_the_stop_keeps_its_hold_on_the_budget(
 
 
 async def test_what_a_dead_worker_had_under_way_is_listed_as_cut_off(bench: Bench) -> None:
-    id_ = await bench.ledger.book("request", model="m", conversations=1, highest_cost=100)
+    id_ = await bench.ledger.reserve("request", model="m", conversations=1, highest_cost=100)
     analyser = ScriptedAnalyser()
     await bench.add("text")
     with captured_log() as log:

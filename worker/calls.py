@@ -132,7 +132,7 @@ class CallRunner:
 
         try:
             request_id = str(uuid4())
-            booked, may_call = await self._book(request_id, texts)
+            reserved, may_call = await self._reserve(request_id, texts)
             if may_call and self.breaker.opened_after(begun):
                 may_call = False
             reply = (
@@ -157,16 +157,16 @@ class CallRunner:
             for item, answer in zip(pack, reply.answers, strict=True)
         ]
         return Settlement(
-            results, None if booked is None else CallReceipt(booked, call), not_theirs
+            results, None if reserved is None else CallReceipt(reserved, call), not_theirs
         )
 
-    async def _book(self, request_id: str, texts: Sequence[str]) -> tuple[int | None, bool]:
+    async def _reserve(self, request_id: str, texts: Sequence[str]) -> tuple[int | None, bool]:
         """The ledger's id of the call, None where there is nothing to pay; and whether to call."""
         highest_cost = self._analyser.highest_cost(texts)
         if highest_cost is None:
             return None, True
         try:
-            booked = await self._ledger.book(
+            reserved = await self._ledger.reserve(
                 request_id,
                 model=self._analyser.model,
                 conversations=len(texts),
@@ -174,15 +174,15 @@ class CallRunner:
             )
         except Exception as error:
             if not isinstance(error, Unavailable):
-                log.exception("call_cannot_be_booked")
+                log.exception("call_cannot_be_reserved")
             self._no_calls_until = time.monotonic() + TROUBLE_PAUSE_SECONDS
             return None, False
-        if booked is None:
+        if reserved is None:
             self._run_out_of_money()
         else:
             self._money_pause = _FIRST_MONEY_PAUSE_SECONDS
             self._spent_day = -1  # what was held has been set free
-        return booked, booked is not None
+        return reserved, reserved is not None
 
     def _run_out_of_money(self) -> None:
         """What is held for calls under way may be free again soon; else there is some at midnight.
