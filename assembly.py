@@ -9,7 +9,7 @@ from analysis.outcomes import Analyser
 from analysis.topics import Vocabulary
 from config import Settings
 from grok_client import GrokClient
-from rate_limiter import CallLimiter, Ceiling, SlidingWindow, Window
+from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.environment import Proxy, find_way, trusted_certificates
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ def build_analyser(
         model=settings.grok_model,
         limiter=CallLimiter(
             window or SlidingWindow(settings.grok_rate_limit, 1.0),
-            Ceiling(settings.grok_rate_limit),
+            LearnedRate(settings.grok_rate_limit),
         ),
         concurrency=settings.grok_concurrency,
         timeout=settings.grok_timeout,

@@ -22,7 +22,7 @@ from store.ledger import CallReceipt, Ledger
 from store.queue import Claimed, Results, WorkQueue
 from worker.breaker import Breaker, BreakerToken
 from worker.calls import TROUBLE_PAUSE_SECONDS, CallRunner, notes_on
-from worker.schedule import CALLS_IN_LINE, LaneShare, Pace, pack_size
+from worker.schedule import CALLS_IN_LINE, CallSpacing, LaneShare, pack_size
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +82,7 @@ class Worker:
         self._alone = alone
         self._on_settled = on_settled
         self._lanes = LaneShare()
-        self._pace = Pace()
+        self._pace = CallSpacing()
         self._backlog = dict.fromkeys(Lane, False)  # more waits than can be sent in one go
         self._more = False  # something was left when we last looked
         self._bulk_is_empty = True  # when we last looked
@@ -275,7 +275,7 @@ class Worker:
     async def _warm_up(self) -> None:
         """What there is to know of those who worked before us."""
         if await self._ledger.called_lately():
-            self._analyser.called_before()
+            self._analyser.assume_window_used()
         self._analyser.remember(await self._queue.recent_sightings(RECENT_ANALYSES))
 
     async def _claim(self) -> list[Claimed]:

@@ -146,8 +146,8 @@ class GrokClient:
     def pause_left(self) -> float:
         return self._limiter.pause_left()
 
-    def called_before(self) -> None:
-        self._limiter.called_before()
+    def assume_window_used(self) -> None:
+        self._limiter.assume_window_used()
 
     def remember(self, recent: Iterable[Sighting]) -> None:
         for sighting in recent:

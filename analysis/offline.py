@@ -146,7 +146,7 @@ class OfflineAnalyser:
     def highest_cost(self, texts: Sequence[str]) -> None:
         return None
 
-    def called_before(self) -> None:
+    def assume_window_used(self) -> None:
         pass
 
     def remember(self, recent: Iterable[Sighting]) -> None:

@@ -176,7 +176,7 @@ class Analyser(Protocol):
         """What a call with these may cost at most, in ticks; None where calls are not paid for."""
         ...
 
-    def called_before(self) -> None:
+    def assume_window_used(self) -> None:
         """Another process has made calls in the last seconds: they count to the limit."""
         ...
 

@@ -19,7 +19,7 @@ from database import Database
 from grok_client import GrokClient
 from main import create_app
 from models import metadata
-from rate_limiter import CallLimiter, Ceiling, SlidingWindow
+from rate_limiter import CallLimiter, LearnedRate, SlidingWindow
 from runtime.logs import set_up_logs
 from tests.fake_grok import GOOD_KEY, FakeGrok
 from tests.grok_calls import CLUSTERS, MakeClient
@@ -100,7 +100,7 @@ async def make_client(
             "key": GOOD_KEY,
             "base_url": grok.base_url,
             "model": DEFAULT_MODEL,
-            "limiter": CallLimiter(SlidingWindow(rate, 1.0), Ceiling(rate)),
+            "limiter": CallLimiter(SlidingWindow(rate, 1.0), LearnedRate(rate)),
             "concurrency": 10,
             "timeout": 5.0,
             "temperature": 0.3,

@@ -12,7 +12,7 @@ from analysis.outcomes import Call
 from analysis.topics import Vocabulary
 from grok.prompt import Prompt
 from grok_client import GrokClient
-from rate_limiter import CallLimiter, Ceiling, SlidingWindow
+from rate_limiter import CallLimiter, LearnedRate, SlidingWindow
 from tests.grok_replies import DEFAULT_MODEL, judge
 
 BLAME = "My parcel is late and broken"
@@ -56,7 +56,7 @@ class Clock:
     def limiter(self, rate: int = 1000, **overrides: Any) -> CallLimiter:
         return CallLimiter(
             SlidingWindow(rate, 1.0, clock=self),
-            Ceiling(rate, clock=self),
+            LearnedRate(rate, clock=self),
             **{"clock": self, "sleep": self.sleep, **overrides},
         )
 

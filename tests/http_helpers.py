@@ -202,7 +202,7 @@ class ScriptedAnalyser:
     def highest_cost(self, texts: Sequence[str]) -> int | None:
         return self.cost
 
-    def called_before(self) -> None:
+    def assume_window_used(self) -> None:
         self.others_called = True
 
     def remember(self, recent: Iterable[Sighting]) -> None:

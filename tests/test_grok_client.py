@@ -434,7 +434,7 @@ async def test_calls_of_a_process_before_this_one_count(
 ) -> None:
     clock = Clock()
     client = make_client(limiter=clock.limiter(10))
-    client.called_before()
+    client.assume_window_used()
     left: list[float] = []
 
     await client.analyse([BLAME], on_sent=lambda: left.append(clock.now))

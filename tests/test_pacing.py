@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import Lane
-from worker.schedule import LaneShare, Pace, pack_size
+from worker.schedule import CallSpacing, LaneShare, pack_size
 
 
 def call(share: LaneShare, *, live: bool = True, bulk: bool = True) -> Lane:
@@ -130,7 +130,7 @@ class Clock:
         return self.now
 
 
-def begun(pace: Pace, clock: Clock, *, calls: int, interval: float) -> list[float]:
+def begun(pace: CallSpacing, clock: Clock, *, calls: int, interval: float) -> list[float]:
     """The moments at which calls begin that are made as soon as the pace allows, from 0."""
     start, moments = clock.now, []
     for _ in range(calls):
@@ -141,12 +141,12 @@ def begun(pace: Pace, clock: Clock, *, calls: int, interval: float) -> list[floa
 
 
 def test_the_first_call_need_not_wait() -> None:
-    assert Pace(clock=Clock()).left() == 0.0
+    assert CallSpacing(clock=Clock()).left() == 0.0
 
 
 def test_calls_are_spread_a_little_closer_than_the_limit_would_have_them() -> None:
     clock = Clock()
-    moments = begun(Pace(clock=clock), clock, calls=12, interval=0.1)
+    moments = begun(CallSpacing(clock=clock), clock, calls=12, interval=0.1)
     gaps = [after - before for before, after in pairwise(moments)]
     assert gaps[2:] == [pytest.approx(0.09)] * 9
     assert max(gaps[:2]) <= 0.09, "the first may make up for time that nobody used"
@@ -154,12 +154,12 @@ def test_calls_are_spread_a_little_closer_than_the_limit_would_have_them() -> No
 
 def test_without_a_limit_nobody_waits() -> None:
     clock = Clock()
-    assert begun(Pace(clock=clock), clock, calls=50, interval=0.0) == [0.0] * 50
+    assert begun(CallSpacing(clock=clock), clock, calls=50, interval=0.0) == [0.0] * 50
 
 
 def test_a_rest_saves_up_one_call_at_most() -> None:
     clock = Clock()
-    pace = Pace(clock=clock)
+    pace = CallSpacing(clock=clock)
     begun(pace, clock, calls=5, interval=0.1)
     clock.now += 3600
     moments = begun(pace, clock, calls=10, interval=0.1)
@@ -170,7 +170,7 @@ def test_a_rest_saves_up_one_call_at_most() -> None:
 @given(st.lists(st.tuples(st.floats(0, 2), st.sampled_from([0.0, 0.05, 0.1, 1.0])), max_size=50))
 def test_nobody_waits_longer_than_an_interval(steps: list[tuple[float, float]]) -> None:
     clock = Clock()
-    pace = Pace(clock=clock)
+    pace = CallSpacing(clock=clock)
     longest = 0.0
     for passes, interval in steps:
         clock.now += passes

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rate_limiter import WAY_MARGIN_SECONDS, CallLimiter, Ceiling, SlidingWindow
+from rate_limiter import JITTER_MARGIN_SECONDS, CallLimiter, LearnedRate, SlidingWindow
 from tests.http_helpers import captured_log
 
 
@@ -161,13 +161,13 @@ async def test_one_that_is_filled_lets_nobody_pass_for_its_period(clock: Clock) 
 
 
 @pytest.fixture
-def ceiling(clock: Clock) -> Ceiling:
-    return Ceiling(10, clock=clock)
+def ceiling(clock: Clock) -> LearnedRate:
+    return LearnedRate(10, clock=clock)
 
 
-def test_at_first_it_is_what_was_asked_for_and_a_margin(ceiling: Ceiling) -> None:
+def test_at_first_it_is_what_was_asked_for_and_a_margin(ceiling: LearnedRate) -> None:
     assert ceiling.rate == 10.0
-    assert ceiling.window() == (10, 1.0 + WAY_MARGIN_SECONDS)
+    assert ceiling.window() == (10, 1.0 + JITTER_MARGIN_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -182,15 +182,15 @@ def test_at_first_it_is_what_was_asked_for_and_a_margin(ceiling: Ceiling) -> Non
     ],
 )
 def test_a_limit_that_good_answers_name_is_kept_to(
-    ceiling: Ceiling, told: float, rate: float, window: tuple[int, float]
+    ceiling: LearnedRate, told: float, rate: float, window: tuple[int, float]
 ) -> None:
     ceiling.told(told)
     assert ceiling.rate == rate
     calls, per = ceiling.window()
-    assert (calls, per / (1 + WAY_MARGIN_SECONDS)) == pytest.approx(window)
+    assert (calls, per / (1 + JITTER_MARGIN_SECONDS)) == pytest.approx(window)
 
 
-def test_a_limit_that_was_told_holds_until_another_is(ceiling: Ceiling, clock: Clock) -> None:
+def test_a_limit_that_was_told_holds_until_another_is(ceiling: LearnedRate, clock: Clock) -> None:
     ceiling.told(4.0)
     clock.now += 86_400
     ceiling.probe()
@@ -201,13 +201,13 @@ def test_a_limit_that_was_told_holds_until_another_is(ceiling: Ceiling, clock: C
     assert ceiling.rate == 10.0
 
 
-def test_a_limit_that_a_refusal_names_is_kept_to(ceiling: Ceiling) -> None:
+def test_a_limit_that_a_refusal_names_is_kept_to(ceiling: LearnedRate) -> None:
     ceiling.refused(2.0)
     assert ceiling.rate == 2.0
-    assert ceiling.window() == (2, 1.0 + WAY_MARGIN_SECONDS)
+    assert ceiling.window() == (2, 1.0 + JITTER_MARGIN_SECONDS)
 
 
-def test_the_lowest_of_all_limits_holds(ceiling: Ceiling) -> None:
+def test_the_lowest_of_all_limits_holds(ceiling: LearnedRate) -> None:
     ceiling.told(6.0)
     ceiling.refused(3.0)
     assert ceiling.rate == 3.0
@@ -215,7 +215,7 @@ def test_the_lowest_of_all_limits_holds(ceiling: Ceiling) -> None:
     assert ceiling.rate == 2.0
 
 
-def test_a_refusal_that_names_no_limit_changes_none(ceiling: Ceiling) -> None:
+def test_a_refusal_that_names_no_limit_changes_none(ceiling: LearnedRate) -> None:
     before = ceiling.window()
     ceiling.refused(None)
     assert ceiling.window() == before
@@ -223,7 +223,7 @@ def test_a_refusal_that_names_no_limit_changes_none(ceiling: Ceiling) -> None:
 
 @pytest.mark.parametrize("named", [10.0, 37.0])
 def test_refused_by_a_limit_that_was_kept_to_the_margin_grows(
-    ceiling: Ceiling, named: float
+    ceiling: LearnedRate, named: float
 ) -> None:
     margins = []
     for _ in range(6):
@@ -234,7 +234,7 @@ def test_refused_by_a_limit_that_was_kept_to_the_margin_grows(
     assert margins == [pytest.approx(one) for one in (0.08, 0.16, 0.32, 0.5, 0.5, 0.5)]
 
 
-def test_a_grown_margin_shrinks_again_step_by_step(ceiling: Ceiling, clock: Clock) -> None:
+def test_a_grown_margin_shrinks_again_step_by_step(ceiling: LearnedRate, clock: Clock) -> None:
     ceiling.refused(10.0)
     ceiling.refused(10.0)
     periods = []
@@ -245,7 +245,7 @@ def test_a_grown_margin_shrinks_again_step_by_step(ceiling: Ceiling, clock: Cloc
     assert periods == [pytest.approx(one) for one in (1.08, 1.04, 1.04, 1.04)]
 
 
-def probed(ceiling: Ceiling, clock: Clock, seconds: int) -> list[tuple[int, float]]:
+def probed(ceiling: LearnedRate, clock: Clock, seconds: int) -> list[tuple[int, float]]:
     """Seconds and rate at each change, while it is tried once a second."""
     changes = []
     for second in range(1, seconds + 1):
@@ -258,7 +258,7 @@ def probed(ceiling: Ceiling, clock: Clock, seconds: int) -> list[tuple[int, floa
 
 
 def test_a_limit_that_a_refusal_named_is_raised_again_minute_by_minute(
-    ceiling: Ceiling, clock: Clock
+    ceiling: LearnedRate, clock: Clock
 ) -> None:
     ceiling.refused(2.0)
     assert probed(ceiling, clock, 3600) == [
@@ -272,13 +272,13 @@ def test_a_limit_that_a_refusal_named_is_raised_again_minute_by_minute(
     ]
 
 
-def test_a_limit_below_one_a_second_at_most_doubles(ceiling: Ceiling, clock: Clock) -> None:
+def test_a_limit_below_one_a_second_at_most_doubles(ceiling: LearnedRate, clock: Clock) -> None:
     ceiling.refused(0.25)
     assert [rate for _, rate in probed(ceiling, clock, 240)] == [0.5, 1.0, 2.0, 3.0]
 
 
 def test_each_probe_that_is_refused_makes_the_next_wait_longer(
-    ceiling: Ceiling, clock: Clock
+    ceiling: LearnedRate, clock: Clock
 ) -> None:
     waits = []
     for _ in range(9):
@@ -292,7 +292,7 @@ def test_each_probe_that_is_refused_makes_the_next_wait_longer(
     assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
 
 
-def test_once_back_at_the_top_the_waits_begin_anew(ceiling: Ceiling, clock: Clock) -> None:
+def test_once_back_at_the_top_the_waits_begin_anew(ceiling: LearnedRate, clock: Clock) -> None:
     for _ in range(3):
         ceiling.refused(2.0)
     clock.now += 3600
@@ -302,11 +302,11 @@ def test_once_back_at_the_top_the_waits_begin_anew(ceiling: Ceiling, clock: Cloc
     assert probed(ceiling, clock, 3600)[0] == (60, 3.0)
 
 
-def test_nothing_is_probed_that_was_not_lowered(ceiling: Ceiling, clock: Clock) -> None:
+def test_nothing_is_probed_that_was_not_lowered(ceiling: LearnedRate, clock: Clock) -> None:
     assert probed(ceiling, clock, 200) == []
 
 
-def test_each_lowering_and_raising_is_logged(ceiling: Ceiling, clock: Clock) -> None:
+def test_each_lowering_and_raising_is_logged(ceiling: LearnedRate, clock: Clock) -> None:
     with captured_log() as log:
         ceiling.told(4.0)
         ceiling.told(4.0)
@@ -327,7 +327,7 @@ def test_whatever_is_said_a_call_passes_now_and_then_and_never_more_than_allowed
     most: int, events: list[tuple[str, float | None, float]]
 ) -> None:
     clock = Clock()
-    ceiling = Ceiling(most, clock=clock)
+    ceiling = LearnedRate(most, clock=clock)
     told = None
     for event, rate, seconds in events:
         clock.now += seconds
@@ -342,7 +342,7 @@ def test_whatever_is_said_a_call_passes_now_and_then_and_never_more_than_allowed
         calls, per = ceiling.window()
         assert calls >= 1
         assert 0 < ceiling.rate <= min(most, told or most)
-        assert calls / per <= ceiling.rate / (1 + WAY_MARGIN_SECONDS) + 1e-9
+        assert calls / per <= ceiling.rate / (1 + JITTER_MARGIN_SECONDS) + 1e-9
 
 
 # --- turns ----------------------------------------------------------------------------------------
@@ -350,7 +350,7 @@ def test_whatever_is_said_a_call_passes_now_and_then_and_never_more_than_allowed
 
 def limiter(clock: Clock, calls: int = 2) -> CallLimiter:
     window = SlidingWindow(calls, 1.0, clock=clock)
-    return CallLimiter(window, Ceiling(calls, clock=clock), clock=clock, sleep=clock.sleep)
+    return CallLimiter(window, LearnedRate(calls, clock=clock), clock=clock, sleep=clock.sleep)
 
 
 async def test_turns_come_in_order_and_as_fast_as_the_window_allows(clock: Clock) -> None:
@@ -407,7 +407,7 @@ async def test_a_pause_that_begins_during_a_wait_sends_all_who_wait_away() -> No
         await clock.sleep(seconds)
 
     window = SlidingWindow(1, 1.0, clock=clock)
-    turns = CallLimiter(window, Ceiling(1, clock=clock), clock=clock, sleep=sleep)
+    turns = CallLimiter(window, LearnedRate(1, clock=clock), clock=clock, sleep=sleep)
     assert await turns.wait_turn()
 
     assert await asyncio.gather(*(turns.wait_turn() for _ in range(3))) == [False] * 3
@@ -426,7 +426,7 @@ async def test_a_limit_that_is_learned_while_one_waits_holds_for_the_next() -> N
         await clock.sleep(seconds)
 
     window = SlidingWindow(2, 1.0, clock=clock)
-    turns = CallLimiter(window, Ceiling(2, clock=clock), clock=clock, sleep=sleep)
+    turns = CallLimiter(window, LearnedRate(2, clock=clock), clock=clock, sleep=sleep)
     for _ in range(5):
         await turns.wait_turn()
         went.append(round(clock.now - 1000.0, 6))
@@ -461,7 +461,7 @@ async def test_a_lowered_limit_is_tried_again_by_those_who_call(clock: Clock) ->
 
 async def test_what_another_process_called_before_counts(clock: Clock) -> None:
     turns = limiter(clock, calls=10)
-    turns.called_before()
+    turns.assume_window_used()
     assert await turns.wait_turn()
     assert clock.now == pytest.approx(1001.04)
 
@@ -476,7 +476,7 @@ async def test_a_caller_who_gives_up_takes_no_turn_and_blocks_nobody() -> None:
         clock.now += seconds
 
     window = SlidingWindow(1, 1.0, clock=clock)
-    turns = CallLimiter(window, Ceiling(1, clock=clock), clock=clock, sleep=sleep)
+    turns = CallLimiter(window, LearnedRate(1, clock=clock), clock=clock, sleep=sleep)
     await turns.wait_turn()
     gives_up = asyncio.create_task(turns.wait_turn())
     patient = asyncio.create_task(turns.wait_turn())
@@ -489,7 +489,7 @@ async def test_a_caller_who_gives_up_takes_no_turn_and_blocks_nobody() -> None:
 
 
 async def test_on_the_real_clock_a_full_window_opens_again() -> None:
-    turns = CallLimiter(SlidingWindow(40, 1.0), Ceiling(40))
+    turns = CallLimiter(SlidingWindow(40, 1.0), LearnedRate(40))
     clock = asyncio.get_running_loop().time
     started = clock()
     for _ in range(41):
@@ -503,7 +503,7 @@ async def test_on_the_real_clock_a_full_window_opens_again() -> None:
 @given(
     calls=st.integers(1, 12),
     steps=st.lists(
-        st.tuples(st.floats(0, 0.3), st.floats(0, WAY_MARGIN_SECONDS * 0.999)),
+        st.tuples(st.floats(0, 0.3), st.floats(0, JITTER_MARGIN_SECONDS * 0.999)),
         min_size=1,
         max_size=80,
     ),
@@ -539,4 +539,4 @@ def test_a_backlog_uses_what_is_allowed(calls: int, waiting: int) -> None:
 
     asyncio.run(clear())
     full_windows = (waiting - 1) // calls
-    assert clock.now - 1000.0 == pytest.approx(full_windows * (1 + WAY_MARGIN_SECONDS))
+    assert clock.now - 1000.0 == pytest.approx(full_windows * (1 + JITTER_MARGIN_SECONDS))

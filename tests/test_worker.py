@@ -26,7 +26,7 @@ from database import Database
 from errors import NotFound
 from grok_client import GrokClient
 from models import Lane
-from rate_limiter import CallLimiter, Ceiling, SlidingWindow
+from rate_limiter import CallLimiter, LearnedRate, SlidingWindow
 from store.conversations import ConversationStore, NewConversation
 from tests.conftest import StartApp
 from tests.factories import claim_some
@@ -53,7 +53,7 @@ async def client(grok: FakeGrok) -> AsyncIterator[GrokClient]:
         key=GOOD_KEY,
         base_url=grok.base_url,
         model=DEFAULT_MODEL,
-        limiter=CallLimiter(SlidingWindow(1000, 1.0), Ceiling(1000)),
+        limiter=CallLimiter(SlidingWindow(1000, 1.0), LearnedRate(1000)),
         concurrency=10,
         timeout=0.3,
         temperature=0.3,

@@ -44,7 +44,7 @@ def pack_size(waiting: int, *, calls: int, most: int) -> int:
     return max(1, min(most, -(-waiting // max(1, calls))))
 
 
-class Pace:
+class CallSpacing:
     """Spreads calls evenly while live conversations come in beside a backlog, so that they need not
     wait until a burst has left the limiter's window. It costs a second, once."""
 
