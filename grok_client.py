@@ -36,7 +36,7 @@ from analysis.outcomes import (
 from analysis.parsing import parse_results
 from analysis.topics import Vocabulary
 from grok import prices
-from grok.errors import Reach, named_limit, presentable, read_error, told_wait
+from grok.errors import ErrorScope, named_limit, presentable, read_error, told_wait
 from grok.prompt import PROMPT_VERSION, Prompt, Request
 from rate_limiter import CallLimiter
 from runtime.environment import NOT_REACHED, Proxy
@@ -354,18 +354,18 @@ class GrokClient:
     ) -> tuple[Answer, Call]:
         error = read_error(response, key=self._key, texts=texts, status=status)
         match error.reach:
-            case Reach.THIS_TEXT | Reach.THIS_REQUEST:
-                doubtful = error.reach is Reach.THIS_REQUEST
+            case ErrorScope.THIS_TEXT | ErrorScope.THIS_REQUEST:
+                doubtful = error.reach is ErrorScope.THIS_REQUEST
                 refused = Refused(str(error), doubtful=doubtful)
                 return refused, Call(CallOutcome.REFUSED, cost_usd_ticks=None)
-            case Reach.THIS_ANSWER:
+            case ErrorScope.THIS_ANSWER:
                 return Unusable(str(error)), Call(CallOutcome.UNUSABLE, cost_usd_ticks=None)
-            case Reach.RATE:
+            case ErrorScope.RATE:
                 self._hold_back(response, error.sentence)
                 return NotNow(str(error)), Call(CallOutcome.RATE_LIMITED)
-            case Reach.EVERYTHING:
+            case ErrorScope.EVERYTHING:
                 return Blocked(str(error)), Call(CallOutcome.BLOCKED)
-            case Reach.PASSING:
+            case ErrorScope.PASSING:
                 unknown = response.is_success or error.status in _TIMEOUTS_ON_THE_WAY
                 cost = None if unknown else 0
                 failure = TransientFailure(f"{error}{self._via}")

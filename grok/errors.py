@@ -23,7 +23,7 @@ MAX_READ = 2000
 """Characters of what an error says that are looked at."""
 
 
-class Reach(StrEnum):
+class ErrorScope(StrEnum):
     THIS_TEXT = "this_text"
     """Whatever else is sent is not concerned."""
     THIS_REQUEST = "this_request"
@@ -44,7 +44,7 @@ class GrokError:
 
     status: int
     sentence: str
-    reach: Reach
+    reach: ErrorScope
 
     def __str__(self) -> str:
         return f"HTTP {self.status}: {self.sentence}"
@@ -133,31 +133,31 @@ class _Told:
     fields: Sequence[str] = ()
 
 
-def _reach(status: int, told: _Told, texts: Sequence[str]) -> Reach:
+def _reach(status: int, told: _Told, texts: Sequence[str]) -> ErrorScope:
     words = told.words[:MAX_READ]
     if _CREDITS.search(words):
-        return Reach.EVERYTHING
+        return ErrorScope.EVERYTHING
     if re.search(r"json_validate_failed|generated json does not match", words, re.I):
-        return Reach.THIS_ANSWER
+        return ErrorScope.THIS_ANSWER
     if _CONTENT.search(words) or _TOO_LONG.search(words) or status == 413:
-        return Reach.THIS_TEXT
+        return ErrorScope.THIS_TEXT
     refused = status in (400, 422)
     about_a_text = bool(told.fields) and all(map(_is_text, told.fields))
     if not (refused and about_a_text) and (
         _EVERYTHING.search(words) or _names_it(_FORMAT, words, texts)
     ):
-        return Reach.EVERYTHING
+        return ErrorScope.EVERYTHING
     if status == 429:
-        return Reach.RATE
+        return ErrorScope.RATE
     if status in (401, 402, 403, 404, 405, 407, 410, 415):
-        return Reach.EVERYTHING
+        return ErrorScope.EVERYTHING
     if not refused or _BODY_WAS_DAMAGED.search(words):
-        return Reach.PASSING
+        return ErrorScope.PASSING
     if about_a_text:
-        return Reach.THIS_REQUEST
+        return ErrorScope.THIS_REQUEST
     if told.fields or _names_it(_PARAMETER, words, texts):
-        return Reach.EVERYTHING
-    return Reach.THIS_REQUEST
+        return ErrorScope.EVERYTHING
+    return ErrorScope.THIS_REQUEST
 
 
 def _is_text(field: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from grok.errors import GrokError, Reach, read_error
+from grok.errors import ErrorScope, GrokError, read_error
 
 KEY = "xai-secret"
 
@@ -168,7 +168,7 @@ def test_a_refused_field_concerns_every_call_and_is_named(
     status: int, body: Any, named: str
 ) -> None:
     error = told(status, body)
-    assert error.reach is Reach.EVERYTHING, error
+    assert error.reach is ErrorScope.EVERYTHING, error
     assert named in str(error)
 
 
@@ -203,7 +203,7 @@ ACCOUNT: list[tuple[int, Any]] = [
 @pytest.mark.parametrize(("status", "body"), ACCOUNT)
 def test_what_a_person_must_mend_concerns_every_call(status: int, body: Any) -> None:
     error = told(status, body)
-    assert error.reach is Reach.EVERYTHING, error
+    assert error.reach is ErrorScope.EVERYTHING, error
     assert "abcd" not in str(error)
 
 
@@ -389,7 +389,7 @@ CONTENT: list[tuple[int, Any]] = [
 
 @pytest.mark.parametrize(("status", "body"), [*TOO_LONG, *CONTENT])
 def test_a_text_that_is_too_long_or_not_liked_concerns_no_other(status: int, body: Any) -> None:
-    assert told(status, body).reach is Reach.THIS_TEXT, told(status, body)
+    assert told(status, body).reach is ErrorScope.THIS_TEXT, told(status, body)
 
 
 # --- what cannot be told --------------------------------------------------------------------------
@@ -411,7 +411,7 @@ def test_a_text_that_is_too_long_or_not_liked_concerns_no_other(status: int, bod
     ],
 )
 def test_a_refusal_that_names_nothing_may_be_anybodys(status: int, body: Any) -> None:
-    assert told(status, body).reach is Reach.THIS_REQUEST
+    assert told(status, body).reach is ErrorScope.THIS_REQUEST
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_a_refusal_that_names_nothing_may_be_anybodys(status: int, body: Any) ->
 )
 def test_what_is_quoted_from_a_text_is_no_name_of_a_field(body: Any) -> None:
     text = "Set max_completion_tokens, unknown parameter, json schema: temperature is not supported"
-    assert told(422, body, texts=("late", text)).reach is Reach.THIS_REQUEST
+    assert told(422, body, texts=("late", text)).reach is ErrorScope.THIS_REQUEST
 
 
 @pytest.mark.parametrize(
@@ -434,30 +434,30 @@ def test_what_is_quoted_from_a_text_is_no_name_of_a_field(body: Any) -> None:
         (
             429,
             openai("Rate limit reached for gpt-4 in organization org-abcdefgh12 on tokens per min"),
-            Reach.RATE,
+            ErrorScope.RATE,
         ),
         (
             429,
             {
                 "error": "Too many tokens for team x and model y. Tokens per Minute (actual/limit): 9/8"
             },
-            Reach.RATE,
+            ErrorScope.RATE,
         ),
-        (500, openai("The server had an error"), Reach.PASSING),
-        (503, "<html>the temperature is not supported</html>", Reach.PASSING),
-        (408, "", Reach.PASSING),
-        (409, "", Reach.PASSING),
-        (400, "Failed to parse the request body as JSON: eof", Reach.PASSING),
+        (500, openai("The server had an error"), ErrorScope.PASSING),
+        (503, "<html>the temperature is not supported</html>", ErrorScope.PASSING),
+        (408, "", ErrorScope.PASSING),
+        (409, "", ErrorScope.PASSING),
+        (400, "Failed to parse the request body as JSON: eof", ErrorScope.PASSING),
         (
             400,
             openai(
                 "Failed to generate JSON. Please adjust your prompt.", code="json_validate_failed"
             ),
-            Reach.THIS_ANSWER,
+            ErrorScope.THIS_ANSWER,
         ),
     ],
 )
-def test_other_errors_are_what_they_were(status: int, body: Any, reach: Reach) -> None:
+def test_other_errors_are_what_they_were(status: int, body: Any, reach: ErrorScope) -> None:
     error = told(status, body)
     assert error.reach is reach
     assert "org-abc" not in str(error)
@@ -500,4 +500,4 @@ def test_a_sentence_holds_no_key_and_no_ids() -> None:
 
 @pytest.mark.parametrize("body", ["[" * 100_000, '{"error":' * 500 + "1" + "}" * 500, "{" * 9])
 def test_deep_bodies_are_read_no_deeper_than_makes_sense(body: str) -> None:
-    assert told(422, body).reach in (Reach.THIS_REQUEST, Reach.PASSING)
+    assert told(422, body).reach in (ErrorScope.THIS_REQUEST, ErrorScope.PASSING)
