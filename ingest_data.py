@@ -29,7 +29,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from errors import StartRefused
 from importing import report
 from importing.columns import NAMES
-from importing.errors import GivenUp
+from importing.errors import ImportFailed
 from importing.files import Source, opened
 from importing.pipeline import Intake, Options
 from importing.records import PassedOver, Record
@@ -144,7 +144,7 @@ class Import:
     def run(self) -> int:
         try:
             failure = self._load_sample() if self._options.file is None else self._load_file()
-        except GivenUp as error:
+        except ImportFailed as error:
             failure = str(error)
         if failure:
             print(f"Stopped: {failure}", file=sys.stderr)
@@ -160,7 +160,7 @@ class Import:
                 )
                 first, last = tally.first_time, tally.last_time
                 follow(service, self._ids, first, last, say=_print_now, sleep=self._sleep)
-            except GivenUp as error:
+            except ImportFailed as error:
                 print(f"Stopped: {error}", file=sys.stderr)
                 return PARTIAL
         if not loaded:
@@ -181,7 +181,7 @@ class Import:
                     tally.span(item.time)
                 for item, reason in sent.rejected:
                     self._reject(item.records[0], reason)
-        except GivenUp as error:
+        except ImportFailed as error:
             failure = str(error)
         tally.read = tally.accepted + tally.rejected
         if tally.read:
@@ -190,7 +190,7 @@ class Import:
         return failure
 
     def _load_file(self) -> str:
-        """As above. Raises GivenUp where nothing was begun."""
+        """As above. Raises ImportFailed where nothing was begun."""
         options, tally = self._options, self._tally
         with opened(options.file, options.encoding) as source, ExitStack() as stack:
             intake = Intake(source, _intake_options(options), tally=tally, reject=self._reject)
@@ -236,7 +236,7 @@ class Import:
                     tally.conversations += 1
                     tally.characters += item.text_length
                     yield item
-            except GivenUp as error:
+            except ImportFailed as error:
                 failures.append(str(error))
 
         try:
@@ -255,7 +255,7 @@ class Import:
                     intake.reader.max_text = self._sender.max_text
                 if progress:
                     progress.update(source.position())
-        except GivenUp as error:
+        except ImportFailed as error:
             failures.append(str(error))
         return "; ".join(failures)
 

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from importing.errors import Unfit
+from importing.errors import RowRejected
 
 Order = Literal["dmy", "mdy", "ymd"]
 
@@ -104,7 +104,7 @@ class Dates:
         return " and ".join(sorted(names[order] for order in orders if order))
 
     def read(self, value: str) -> str | None:
-        """ISO 8601 in UTC; None where there is none. Raises Unfit."""
+        """ISO 8601 in UTC; None where there is none. Raises RowRejected."""
         value = value.strip()
         if value.lower() in MISSING:
             return None
@@ -114,7 +114,7 @@ class Dates:
                 moment = _in_zone(moment, self._zone)
             return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
         except (ValueError, OverflowError, KeyError):
-            raise Unfit(f"not a time that can be read for sure: {value[:50]}") from None
+            raise RowRejected(f"not a time that can be read for sure: {value[:50]}") from None
 
     def _parse(self, value: str) -> datetime:
         """Raises ValueError, OverflowError or KeyError."""
@@ -163,14 +163,14 @@ class Dates:
         return _in_zone(moment, zone_of(time["zone"])) if time["zone"] else moment
 
     def _from_numbers(self, found: re.Match[str]) -> tuple[int, int, int]:
-        """Raises Unfit where they are several days."""
+        """Raises RowRejected where they are several days."""
         orders = _possible_orders(found)
         days = {_day_of(found, order) for order in orders}
         if len(days) > 1:
             order = self._order(found["sign"])
             days = {_day_of(found, order)} if order in orders and order else set()
             if not order:
-                raise Unfit(
+                raise RowRejected(
                     f"{found[0]} is two days: say --dates dmy (day first) or mdy (month first)"
                 )
         if not days:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 
 from importing.columns import MAX_COLUMNS, recognise_export, recognise_headerless, recognised
-from importing.errors import GivenUp
+from importing.errors import ImportFailed
 from importing.files import HEAD_BYTES, HEAD_LINES, MAX_LINE, Source
 from importing.records import PassedOver, Record
 
@@ -39,7 +39,7 @@ class Delimited:
         skip_lines: int | None = None,
         wanted: Collection[str] = (),
     ) -> None:
-        """`wanted` are columns that the user has named. Raises GivenUp."""
+        """`wanted` are columns that the user has named. Raises ImportFailed."""
         csv.field_size_limit(MAX_LINE)
         self._lines = source.lines
         self._again: deque[str] = deque()
@@ -56,9 +56,9 @@ class Delimited:
         self.delimiter = delimiter or sniff(head)
         first = self._first_line(choose=delimiter is None)
         if first is None:
-            raise GivenUp(f"{source.name}: is empty")
+            raise ImportFailed(f"{source.name}: is empty")
         if first.count(self.delimiter) >= MAX_COLUMNS:
-            raise GivenUp(f"{source.name}: has more than {MAX_COLUMNS:,} columns")
+            raise ImportFailed(f"{source.name}: has more than {MAX_COLUMNS:,} columns")
         cells = self._split([first], strict=False) or [""]
         self._header: list[str] = []
         self.known_as = ""

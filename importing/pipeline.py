@@ -22,7 +22,7 @@ from importing.columns import (
 from importing.dates import Dates, Order
 from importing.delimited import Delimited
 from importing.duplicates import Seen
-from importing.errors import GivenUp, Unfit
+from importing.errors import ImportFailed, RowRejected
 from importing.files import Source
 from importing.records import PassedOver, Record
 from importing.reply_threads import Threads
@@ -67,7 +67,7 @@ class Intake:
         tally: Tally,
         reject: Callable[[Record, str], None],
     ) -> None:
-        """Reads the first records. Raises GivenUp where it would load nothing, or nonsense."""
+        """Reads the first records. Raises ImportFailed where it would load nothing, or nonsense."""
         self.source, self.options, self.tally, self._reject = source, options, tally, reject
         self.not_tried = PassedOver()
         self.names: Sequence[str] | None = None
@@ -129,7 +129,7 @@ class Intake:
         good = [record.fields for record in head if not record.problem]
         name, options = self.source.name, self.options
         if self.names is None and not good:
-            raise GivenUp(f"{name}: holds no JSON object")
+            raise ImportFailed(f"{name}: holds no JSON object")
         names = self.names or list(dict.fromkeys(chain.from_iterable(good)))
         self.columns_there = names
         filled = {
@@ -141,7 +141,7 @@ class Intake:
             for fields in good:
                 ids.learn(fields.get(columns.id))
             if ids.ruined:
-                raise GivenUp(
+                raise ImportFailed(
                     f"{name}: most ids in {columns.id} lost their digits in a spreadsheet (such as"
                     f" {ids.example}), so that they tell no tweet from another. Take the file as it"
                     " was before the spreadsheet, or load it with --ignore-ids: rows are then told"
@@ -152,7 +152,7 @@ class Intake:
         for value in values:
             dates.learn(value)
         if undecided := next((value for value in values if dates.undecided(value)), None):
-            raise GivenUp(
+            raise ImportFailed(
                 f"{name}: {undecided} in {columns.time} is two days, and the first rows do not"
                 " tell which. Say --dates dmy (day first), mdy (month first) or ymd (year first)"
             )
@@ -163,7 +163,7 @@ class Intake:
         return Reading(columns, ids, dates, columns.is_export and self.names is not None)
 
     def _ask_for_the_time(self, columns: Columns, good: list[dict[str, Any]]) -> None:
-        """Raises GivenUp where a column plainly holds the times, under a name of its own.
+        """Raises ImportFailed where a column plainly holds the times, under a name of its own.
 
         Rows that all get the time of their loading look like a wave of posts today.
         """
@@ -174,7 +174,7 @@ class Intake:
                 continue
             values = list(filter(None, (plain(fields.get(name)) for fields in good)))
             if like_a_time(name, values, dates):
-                raise GivenUp(
+                raise ImportFailed(
                     f"{self.source.name}: no column is known as the time, and {name} looks like it"
                     f" ({values[0][:40]}). Say --time-column with its name; or --time-column"
                     f" {NO_COLUMN}, and each row gets the time at which it is loaded"
@@ -214,7 +214,7 @@ class Intake:
             return ""
         try:
             return f" ({self._example} is {self.reading.dates.read(self._example)})"
-        except Unfit:
+        except RowRejected:
             return ""
 
     # --- what comes out -----------------------------------------------------------------------
@@ -227,13 +227,13 @@ class Intake:
                 row = self.reader.read(record)
                 if item := self._take(row):
                     yield item
-            except Unfit as unfit:
+            except RowRejected as unfit:
                 self._reject(record, str(unfit))
         if self._threads:
             yield from self._threads.items()
 
     def _take(self, row: Row) -> Item | None:
-        """Raises Unfit."""
+        """Raises RowRejected."""
         within = (row.thread or "") if self._threads else ""
         digest = identify(row, self._seen, within=within)
         if digest is None:
@@ -263,11 +263,11 @@ def _size_of(value: Any) -> int:
 
 
 def _zone_of(name: str, time: str | None) -> tzinfo:
-    """That which the column's own name tells. Raises GivenUp."""
+    """That which the column's own name tells. Raises ImportFailed."""
     try:
         return zone_in(time or "") or UTC
-    except Unfit as unfit:
-        raise GivenUp(
+    except RowRejected as unfit:
+        raise ImportFailed(
             f"{name}: {unfit}: write the offset into the header, as in Date (+05:30)"
         ) from None
 
@@ -275,7 +275,7 @@ def _zone_of(name: str, time: str | None) -> tzinfo:
 def _check_links(name: str, columns: Columns, *, ignore_ids: bool) -> None:
     if columns.thread or (columns.id and columns.parent and not ignore_ids):
         return
-    raise GivenUp(
+    raise ImportFailed(
         f"{name}: --conversations needs a column for the thread, or one for the id and one for what"
         " is replied to; name them with --thread-column, --id-column and --parent-column"
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from importing.errors import GivenUp
+from importing.errors import ImportFailed
 from importing.rows import Item
 from runtime.environment import NOT_REACHED
 
@@ -80,7 +80,7 @@ class Sender:
         """As the service has told, once it has."""
 
     def send_all(self, items: Iterable[Item]) -> Iterator[Sent]:
-        """In order. While a batch is under way, the next one is read. Raises GivenUp."""
+        """In order. While a batch is under way, the next one is read. Raises ImportFailed."""
         threads = ThreadPoolExecutor(1)
         under_way: deque[Future[Sent]] = deque()
         try:
@@ -119,7 +119,7 @@ class Sender:
             alone = len(part) == 1 and answer.status_code != 400
             if answer.status_code not in (400, 409, 413) or not (named or alone):
                 hint = _HINTS.get(answer.status_code, "")
-                raise GivenUp(f"the service answers {answer.status_code}: {details}{hint}")
+                raise ImportFailed(f"the service answers {answer.status_code}: {details}{hint}")
             position = int(named[1]) if named else 0
             item, reason = part[position], named[2] if named else details
             waiting.extendleft(reversed(part[:position] + part[position + 1 :]))
@@ -156,13 +156,13 @@ class Sender:
             patience = self._patience if self._reached else FIRST_PATIENCE_SECONDS
             if waited + wait > patience:
                 self._stopped = True
-                raise GivenUp(f"{problem}; waited {waited:.0f} s")
+                raise ImportFailed(f"{problem}; waited {waited:.0f} s")
             if not self._told and (failures > 1 or wait > 1):
                 self._told = True
                 self._say(f"{problem}; waiting up to {patience:.0f} s for it")
             self._sleep(wait)
             waited += wait
-        raise GivenUp("stopped")
+        raise ImportFailed("stopped")
 
     def _try(self, body: bytes) -> tuple[httpx.Response | str, float | None]:
         """The answer; or what is wrong, and the seconds to wait if the service has said so."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from importing.errors import GivenUp
+from importing.errors import ImportFailed
 from importing.report import duration
 from runtime.environment import NOT_REACHED
 
@@ -46,7 +46,7 @@ class Service:
         self._client, self._patience, self._sleep, self._via = client, patience, sleep, via
 
     def get(self, path: str, **query: str | int) -> Any:
-        """The JSON; None where there is no such page. Raises GivenUp."""
+        """The JSON; None where there is no such page. Raises ImportFailed."""
         waited = 0.0
         while True:
             wait = 2.0
@@ -61,11 +61,11 @@ class Service:
                     return None
                 problem = f"GET {path} answers {answer.status_code}"
                 if answer.status_code not in (429, 502, 503, 504):
-                    raise GivenUp(problem)
+                    raise ImportFailed(problem)
                 with suppress(ValueError):
                     wait = max(1.0, min(120.0, float(answer.headers.get("retry-after", ""))))
             if waited >= self._patience:
-                raise GivenUp(f"{problem}; waited {waited:.0f} s")
+                raise ImportFailed(f"{problem}; waited {waited:.0f} s")
             self._sleep(wait)
             waited += wait
 
@@ -110,7 +110,7 @@ def follow(
 ) -> None:
     """Until what was `sent` is analysed; then the summary from `first` to `last`.
 
-    Raises GivenUp.
+    Raises ImportFailed.
     """
     _until_analysed(service, sent, say, sleep, clock)
     failed = _failed(service, sent)
@@ -222,11 +222,11 @@ def summary(service: Service, start: datetime, end: datetime) -> Iterator[str]:
 
 
 def _json(answer: httpx.Response) -> Any:
-    """Raises GivenUp where another program answers, such as a proxy with a page of its own."""
+    """Raises ImportFailed where another program answers, such as a proxy with a page of its own."""
     try:
         return answer.json()
     except ValueError:
-        raise GivenUp(f"GET {answer.url.path} answers no JSON (is API_URL right?)") from None
+        raise ImportFailed(f"GET {answer.url.path} answers no JSON (is API_URL right?)") from None
 
 
 def _shown(moment: datetime) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from importing.errors import GivenUp
+from importing.errors import ImportFailed
 from importing.files import opened
 from importing.pipeline import Intake, Options
 from importing.records import Record
@@ -62,6 +62,6 @@ def reader(folder: Path) -> Read:
 
 
 def refusal(read: Read, content: str | bytes | Path, **options: Any) -> str:
-    with pytest.raises(GivenUp) as caught:
+    with pytest.raises(ImportFailed) as caught:
         read(content, **options)
     return str(caught.value)

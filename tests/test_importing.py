@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from importing import text_repair
 from importing.columns import Ids
 from importing.dates import Dates
-from importing.errors import GivenUp, Unfit
+from importing.errors import ImportFailed, RowRejected
 from importing.files import opened
 from importing.pipeline import Intake, Options
 from importing.records import Record
@@ -267,7 +267,7 @@ def test_dates_mean_what_the_list_of_them_says(read: Read) -> None:
         if expected == "missing":
             assert dates.read(value) is None
         elif expected == "invalid":
-            with pytest.raises(Unfit):
+            with pytest.raises(RowRejected):
                 dates.read(value)
         elif expected not in ("ambiguous", "edge"):
             moment = dates.read(value)
@@ -326,7 +326,7 @@ def test_times_of_spreadsheets_and_programs(value: str, utc: str) -> None:
      "3 hours ago", "Jan 2025", "20 janvier 2025", "10:00", "2025-01-20 13:00 PM", "v1.2.25x"],
 )  # fmt: skip
 def test_a_time_that_is_no_time_is_none(value: str) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(RowRejected):
         Dates().read(value)
 
 
@@ -392,7 +392,7 @@ def test_ids_lose_what_programs_put_to_them() -> None:
         "3", "12", "12", "7", None, None,
     ]  # fmt: skip
     for bad in ("10,031,007", "[12, 13]", "12;13", '"'):
-        with pytest.raises(Unfit):
+        with pytest.raises(RowRejected):
             ids.read(bad)
 
 
@@ -496,7 +496,7 @@ def test_a_json_array_that_breaks_off_gives_what_came_before(read: Read, tmp_pat
     with (
         opened(str(path), None) as source,
         closing(Intake(source, Options(), tally=Tally(), reject=lambda *_: None)) as intake,
-        pytest.raises(GivenUp, match="is not JSON"),
+        pytest.raises(ImportFailed, match="is not JSON"),
     ):
         seen.extend(intake.items())
     assert len(seen) == intake.tally.read == 2999
@@ -751,7 +751,7 @@ def test_whatever_a_file_holds_its_rows_are_accounted_for(
                 ) as intake,
             ):
                 items += intake.items()
-        except GivenUp:
+        except ImportFailed:
             return
     rows = sum(len(item.records) for item in items)
     assert tally.read == rows + tally.duplicates + rejected

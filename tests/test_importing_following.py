@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from importing.errors import GivenUp
+from importing.errors import ImportFailed
 from importing.wait import Ids, Service, follow
 
 OURS = [f"conv_{number:08x}" for number in (5, 6, 0xFFFFFFFF)]
@@ -153,7 +153,7 @@ def test_another_program_that_answers_is_told() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, text="<html>"))
     with httpx.Client(base_url="http://test", transport=transport) as client:
         service = Service(client, patience=0, sleep=lambda _: None)
-        with pytest.raises(GivenUp, match="answers no JSON"):
+        with pytest.raises(ImportFailed, match="answers no JSON"):
             service.get("/api/v1/stats")
 
 
