@@ -26,7 +26,7 @@ from tests.grok_calls import CLUSTERS, MakeClient
 from tests.grok_replies import DEFAULT_MODEL
 from tests.import_helpers import Read, reader
 from tests.servers import postgres_database, postgres_server, redis_server
-from tests.worker_bench import Bench
+from tests.worker_bench import WorkerHarness
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -116,10 +116,10 @@ async def make_client(
 
 
 @pytest.fixture
-async def bench(sqlite_url: str) -> AsyncIterator[Bench]:
+async def bench(sqlite_url: str) -> AsyncIterator[WorkerHarness]:
     database = Database(sqlite_url)
     await database.open()
-    yield Bench(database)
+    yield WorkerHarness(database)
     await database.close()
 
 

@@ -41,7 +41,7 @@ from tests.http_helpers import (
     locked_by_another,
     submit,
 )
-from tests.worker_bench import FOR_EVER, Bench
+from tests.worker_bench import FOR_EVER, WorkerHarness
 
 BLAME = "My parcel is late and broken"
 PRAISE = "Thanks, I love it"
@@ -87,7 +87,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 async def test_a_usable_answer_completes_the_conversation(
-    bench: Bench, grok: FakeGrok, client: GrokClient, reply: Reply, score: float
+    bench: WorkerHarness, grok: FakeGrok, client: GrokClient, reply: Reply, score: float
 ) -> None:
     grok.script(reply)
     (id_,) = await bench.add(BLAME)
@@ -119,7 +119,7 @@ async def test_a_usable_answer_completes_the_conversation(
     ],
 )
 async def test_three_unusable_answers_end_in_the_fallback_insight(
-    bench: Bench, grok: FakeGrok, client: GrokClient, reply: Reply
+    bench: WorkerHarness, grok: FakeGrok, client: GrokClient, reply: Reply
 ) -> None:
     grok.default = reply
     (id_,) = await bench.add(BLAME)
@@ -136,7 +136,7 @@ async def test_three_unusable_answers_end_in_the_fallback_insight(
 
 
 async def test_an_unusable_answer_is_asked_again_at_once(
-    bench: Bench, grok: FakeGrok, client: GrokClient
+    bench: WorkerHarness, grok: FakeGrok, client: GrokClient
 ) -> None:
     grok.script(Reply.garbage(), Reply.truncated(), Reply.ok())
     (id_,) = await bench.add(BLAME)
@@ -164,7 +164,7 @@ async def test_an_unusable_answer_is_asked_again_at_once(
     ],
 )
 async def test_passing_trouble_is_retried_after_one_two_and_four_seconds_then_fails(
-    bench: Bench, grok: FakeGrok, client: GrokClient, reply: Reply, error: str
+    bench: WorkerHarness, grok: FakeGrok, client: GrokClient, reply: Reply, error: str
 ) -> None:
     grok.default = reply
     (id_,) = await bench.add(BLAME)
@@ -188,7 +188,7 @@ async def test_passing_trouble_is_retried_after_one_two_and_four_seconds_then_fa
 
 
 async def test_a_delay_is_stretched_by_up_to_a_half(
-    bench: Bench, grok: FakeGrok, client: GrokClient
+    bench: WorkerHarness, grok: FakeGrok, client: GrokClient
 ) -> None:
     grok.default = Reply.server_error()
     (id_,) = await bench.add(BLAME)
@@ -199,7 +199,7 @@ async def test_a_delay_is_stretched_by_up_to_a_half(
 
 
 async def test_a_retry_comes_by_itself_when_it_is_due(
-    bench: Bench, grok: FakeGrok, client: GrokClient
+    bench: WorkerHarness, grok: FakeGrok, client: GrokClient
 ) -> None:
     grok.script(Reply.server_error())
     (id_,) = await bench.add(BLAME)
@@ -211,7 +211,7 @@ async def test_a_retry_comes_by_itself_when_it_is_due(
 
 
 async def test_a_429_costs_no_attempt_and_shows_nowhere_as_failure(
-    bench: Bench, grok: FakeGrok, client: GrokClient
+    bench: WorkerHarness, grok: FakeGrok, client: GrokClient
 ) -> None:
     grok.script(Reply.rate_per_second(retry_after=1))
     (id_,) = await bench.add(BLAME)
@@ -237,7 +237,7 @@ async def test_a_429_costs_no_attempt_and_shows_nowhere_as_failure(
     ],
 )
 async def test_a_text_that_is_refused_fails_alone_and_is_not_asked_again(
-    bench: Bench, grok: FakeGrok, client: GrokClient, reply: Reply, error: str
+    bench: WorkerHarness, grok: FakeGrok, client: GrokClient, reply: Reply, error: str
 ) -> None:
     grok.when_text("bad", reply)
     bad, *others = await bench.add("bad", BLAME, PRAISE)
@@ -255,7 +255,7 @@ async def test_a_text_that_is_refused_fails_alone_and_is_not_asked_again(
 
 @pytest.mark.parametrize("reply", [Reply.wrong_key(), Reply.credits_gone(), Reply.unknown_model()])
 async def test_what_only_a_person_can_mend_keeps_every_conversation_pending(
-    bench: Bench, grok: FakeGrok, client: GrokClient, reply: Reply
+    bench: WorkerHarness, grok: FakeGrok, client: GrokClient, reply: Reply
 ) -> None:
     grok.default = reply
     ids = await bench.add(*["text"] * 25)
@@ -278,7 +278,7 @@ async def test_what_only_a_person_can_mend_keeps_every_conversation_pending(
 
 
 async def test_an_analysis_under_way_shows_as_processing(
-    bench: Bench, grok: FakeGrok, client: GrokClient
+    bench: WorkerHarness, grok: FakeGrok, client: GrokClient
 ) -> None:
     grok.script(Reply.ok().after(0.2))
     (id_,) = await bench.add(BLAME)
@@ -295,7 +295,7 @@ async def test_an_analysis_under_way_shows_as_processing(
 # --- whose turn it is -----------------------------------------------------------------------------
 
 
-async def test_live_comes_before_bulk_and_old_before_new(bench: Bench) -> None:
+async def test_live_comes_before_bulk_and_old_before_new(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(concurrency=1)
     await bench.add("bulk 1", "bulk 2", lane=Lane.BULK)
     await bench.add("live 1", "live 2")
@@ -309,7 +309,7 @@ async def test_live_comes_before_bulk_and_old_before_new(bench: Bench) -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 3, 10])
 async def test_bulk_gets_a_fifth_of_the_calls_while_live_floods(
-    bench: Bench, concurrency: int
+    bench: WorkerHarness, concurrency: int
 ) -> None:
     analyser = ScriptedAnalyser(concurrency=concurrency)
     await bench.add(*["bulk"] * 30, lane=Lane.BULK)
@@ -322,7 +322,7 @@ async def test_bulk_gets_a_fifth_of_the_calls_while_live_floods(
         assert abs(bulk - calls / 5) <= 2, (calls, bulk)
 
 
-async def test_an_idle_bulk_lane_saves_nothing_up(bench: Bench) -> None:
+async def test_an_idle_bulk_lane_saves_nothing_up(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(concurrency=1)
     await bench.add(*["live"] * 30)
     async with bench.working(analyser) as worker:
@@ -341,7 +341,7 @@ async def test_an_idle_bulk_lane_saves_nothing_up(bench: Bench) -> None:
     assert analyser.texts[1:11].count("bulk") <= 3
 
 
-async def test_one_slow_answer_keeps_one_place_and_no_other(bench: Bench) -> None:
+async def test_one_slow_answer_keeps_one_place_and_no_other(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(concurrency=3)
     analyser.hold("slow")
     analyser.hold("fast")
@@ -357,7 +357,7 @@ async def test_one_slow_answer_keeps_one_place_and_no_other(bench: Bench) -> Non
         await bench.until(slow, "completed")
 
 
-async def test_there_are_never_more_calls_than_places(bench: Bench) -> None:
+async def test_there_are_never_more_calls_than_places(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(concurrency=4)
     analyser.hold("text")
     await bench.add(*["text"] * 30)
@@ -371,7 +371,7 @@ async def test_there_are_never_more_calls_than_places(bench: Bench) -> None:
     assert analyser.max_under_way == 4
 
 
-async def test_a_pack_is_answered_in_its_order(bench: Bench) -> None:
+async def test_a_pack_is_answered_in_its_order(bench: WorkerHarness) -> None:
     scores = {f"text {number}": number / 100 for number in range(23)}
     analyser = ScriptedAnalyser(concurrency=2, pack_size=5, answer=lambda text: good(scores[text]))
     ids = await bench.add(*scores)
@@ -383,7 +383,7 @@ async def test_a_pack_is_answered_in_its_order(bench: Bench) -> None:
     assert [one.insight.sentiment_score for one in found if one.insight] == list(scores.values())
 
 
-async def test_in_a_pack_each_gets_its_own_outcome(bench: Bench) -> None:
+async def test_in_a_pack_each_gets_its_own_outcome(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(concurrency=1, pack_size=5)
     analyser.script("refused", Refused("no"), Refused("no"))
     analyser.script("unusable", *[Unusable("what?")] * 3)
@@ -405,7 +405,7 @@ async def test_in_a_pack_each_gets_its_own_outcome(bench: Bench) -> None:
 # --- when it looks --------------------------------------------------------------------------------
 
 
-async def test_an_arrival_is_worked_on_at_once(bench: Bench) -> None:
+async def test_an_arrival_is_worked_on_at_once(bench: WorkerHarness) -> None:
     async with bench.working(ScriptedAnalyser()) as worker:
         (first,) = await bench.add("first")
         worker.wake()
@@ -435,14 +435,14 @@ async def test_a_retried_conversation_is_worked_on_at_once(start_app: StartApp) 
         await in_status(running.client, id_, "completed", within=2)
 
 
-async def test_what_nobody_tells_of_is_found_at_the_next_look(bench: Bench) -> None:
+async def test_what_nobody_tells_of_is_found_at_the_next_look(bench: WorkerHarness) -> None:
     async with bench.working(ScriptedAnalyser(), poll_interval=0.05):
         (id_,) = await bench.add("from another process")
         await bench.until(id_, "completed", within=2)
 
 
 async def test_a_long_queue_is_worked_through_without_waiting_between_batches(
-    bench: Bench,
+    bench: WorkerHarness,
 ) -> None:
     analyser = ScriptedAnalyser(concurrency=4)
     await bench.add(*["text"] * 53)
@@ -452,7 +452,7 @@ async def test_a_long_queue_is_worked_through_without_waiting_between_batches(
     assert len(analyser.calls) == 53
 
 
-async def test_an_arrival_while_the_worker_looks_is_not_slept_through(bench: Bench) -> None:
+async def test_an_arrival_while_the_worker_looks_is_not_slept_through(bench: WorkerHarness) -> None:
     async with bench.working(ScriptedAnalyser()) as worker:
         for number in range(20):
             (id_,) = await bench.add(f"text {number}")
@@ -463,7 +463,9 @@ async def test_an_arrival_while_the_worker_looks_is_not_slept_through(bench: Ben
 # --- stopping -------------------------------------------------------------------------------------
 
 
-async def test_stopping_lets_calls_in_flight_finish_and_claims_no_more(bench: Bench) -> None:
+async def test_stopping_lets_calls_in_flight_finish_and_claims_no_more(
+    bench: WorkerHarness,
+) -> None:
     analyser = ScriptedAnalyser(concurrency=2)
     analyser.hold("slow")
     ids = await bench.add("slow 1", "slow 2", "not begun")
@@ -484,7 +486,7 @@ async def test_stopping_lets_calls_in_flight_finish_and_claims_no_more(bench: Be
 
 
 async def test_stopping_puts_back_what_does_not_finish_in_time_at_no_charge(
-    bench: Bench, grok: FakeGrok, client: GrokClient
+    bench: WorkerHarness, grok: FakeGrok, client: GrokClient
 ) -> None:
     grok.script(Reply.server_error())
     (id_,) = await bench.add(BLAME)
@@ -507,7 +509,7 @@ async def test_stopping_puts_back_what_does_not_finish_in_time_at_no_charge(
     assert await bench.run("SELECT lease_token, deaths FROM conversations") == [(None, 0)]
 
 
-async def test_stopping_an_idle_worker_takes_no_time(bench: Bench) -> None:
+async def test_stopping_an_idle_worker_takes_no_time(bench: WorkerHarness) -> None:
     async with bench.working(ScriptedAnalyser()) as worker:
         (id_,) = await bench.add("text")
         worker.wake()
@@ -520,7 +522,7 @@ async def test_stopping_an_idle_worker_takes_no_time(bench: Bench) -> None:
 
 
 async def test_stopping_while_waiting_for_a_rate_limit_takes_no_time(
-    bench: Bench, grok: FakeGrok, client: GrokClient
+    bench: WorkerHarness, grok: FakeGrok, client: GrokClient
 ) -> None:
     grok.script(Reply.rate_per_second(retry_after=60))
     (id_,) = await bench.add(BLAME)
@@ -536,7 +538,7 @@ async def test_stopping_while_waiting_for_a_rate_limit_takes_no_time(
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89])
 async def test_stopping_without_any_grace_leaves_nothing_in_processing(
-    bench: Bench, steps: int
+    bench: WorkerHarness, steps: int
 ) -> None:
     analyser = ScriptedAnalyser(concurrency=5)
     analyser.hold("text")
@@ -552,7 +554,7 @@ async def test_stopping_without_any_grace_leaves_nothing_in_processing(
         assert charged == [(0, 0)]
 
 
-async def test_a_worker_that_was_never_started_can_be_stopped(bench: Bench) -> None:
+async def test_a_worker_that_was_never_started_can_be_stopped(bench: WorkerHarness) -> None:
     worker = bench.worker(ScriptedAnalyser())
 
     await asyncio.wait_for(worker.stop(grace=5), 1)
@@ -564,7 +566,9 @@ async def test_a_worker_that_was_never_started_can_be_stopped(bench: Bench) -> N
 
 
 @pytest.mark.usefixtures("_brisk")
-async def test_a_result_outlasts_a_spell_without_a_database(bench: Bench, sqlite_url: str) -> None:
+async def test_a_result_outlasts_a_spell_without_a_database(
+    bench: WorkerHarness, sqlite_url: str
+) -> None:
     analyser = ScriptedAnalyser()
     analyser.hold("text")
     (id_,) = await bench.add("text")
@@ -584,7 +588,7 @@ async def test_a_result_outlasts_a_spell_without_a_database(bench: Bench, sqlite
 
 @pytest.mark.usefixtures("_brisk")
 async def test_claiming_goes_on_after_a_spell_without_a_database(
-    bench: Bench, sqlite_url: str
+    bench: WorkerHarness, sqlite_url: str
 ) -> None:
     (id_,) = await bench.add("text")
     with captured_log() as log:
@@ -606,7 +610,7 @@ async def test_claiming_goes_on_after_a_spell_without_a_database(
 
 @pytest.mark.usefixtures("_brisk")
 async def test_a_lock_at_the_end_holds_up_the_stop_for_two_seconds_at_most(
-    bench: Bench, sqlite_url: str
+    bench: WorkerHarness, sqlite_url: str
 ) -> None:
     analyser = ScriptedAnalyser(concurrency=10)
     analyser.hold("text")
@@ -623,7 +627,7 @@ async def test_a_lock_at_the_end_holds_up_the_stop_for_two_seconds_at_most(
 
 @pytest.mark.parametrize("delay", [0, 0.0001, 0.0003, 0.0005, 0.001, 0.002])
 async def test_a_write_that_is_called_off_leaves_the_database_usable(
-    bench: Bench, delay: float
+    bench: WorkerHarness, delay: float
 ) -> None:
     await bench.add(*["text"] * 20)
     for _ in range(10):
@@ -637,7 +641,7 @@ async def test_a_write_that_is_called_off_leaves_the_database_usable(
     assert await bench.count("pending") + await bench.count("processing") == 30
 
 
-async def test_a_late_result_of_an_erased_conversation_is_dropped(bench: Bench) -> None:
+async def test_a_late_result_of_an_erased_conversation_is_dropped(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser()
     analyser.hold("text")
     (id_,) = await bench.add("text")
@@ -654,7 +658,7 @@ async def test_a_late_result_of_an_erased_conversation_is_dropped(bench: Bench) 
     assert await bench.run("SELECT count(*) FROM insights") == [(0,)]
 
 
-async def test_a_late_result_of_a_claim_that_ran_out_is_dropped(bench: Bench) -> None:
+async def test_a_late_result_of_a_claim_that_ran_out_is_dropped(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(answer=lambda _text: good(0.1))
     analyser.hold("text")
     (id_,) = await bench.add("text")
@@ -673,7 +677,9 @@ async def test_a_late_result_of_a_claim_that_ran_out_is_dropped(bench: Bench) ->
 # --- bugs in the analyser -------------------------------------------------------------------------
 
 
-async def test_an_analyser_that_raises_is_asked_again_and_then_believed(bench: Bench) -> None:
+async def test_an_analyser_that_raises_is_asked_again_and_then_believed(
+    bench: WorkerHarness,
+) -> None:
     analyser = ScriptedAnalyser()
     analyser.script("text", *[RuntimeError("a bug")] * 4)
     (id_,) = await bench.add("text")
@@ -690,7 +696,7 @@ async def test_an_analyser_that_raises_is_asked_again_and_then_believed(bench: B
     assert "a bug" not in str(found)
 
 
-async def test_an_analyser_that_raises_spoils_no_other_call(bench: Bench) -> None:
+async def test_an_analyser_that_raises_spoils_no_other_call(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser()
     analyser.script("bad", RuntimeError("a bug"))
     bad, *others = await bench.add("bad", *["good"] * 20)
@@ -711,7 +717,7 @@ class _ShortAnalyser(ScriptedAnalyser):
 
 
 async def test_an_analyser_that_leaves_one_out_is_treated_as_one_that_raises(
-    bench: Bench,
+    bench: WorkerHarness,
 ) -> None:
     (id_,) = await bench.add("text")
     async with bench.working(_ShortAnalyser()):
@@ -737,7 +743,7 @@ class _Office:
 
 @pytest.mark.usefixtures("_brisk")
 async def test_a_worker_stands_by_while_another_process_works_and_then_takes_over(
-    bench: Bench, sqlite_url: str
+    bench: WorkerHarness, sqlite_url: str
 ) -> None:
     other = Database(sqlite_url)
     assert other.acquire_worker_lock()
@@ -759,7 +765,9 @@ async def test_a_worker_stands_by_while_another_process_works_and_then_takes_ove
 
 
 @pytest.mark.usefixtures("_brisk")
-async def test_a_worker_that_stands_by_can_be_stopped(bench: Bench, sqlite_url: str) -> None:
+async def test_a_worker_that_stands_by_can_be_stopped(
+    bench: WorkerHarness, sqlite_url: str
+) -> None:
     other = Database(sqlite_url)
     assert other.acquire_worker_lock()
     async with bench.working(
@@ -771,7 +779,7 @@ async def test_a_worker_that_stands_by_can_be_stopped(bench: Bench, sqlite_url: 
 
 @pytest.mark.usefixtures("_brisk")
 async def test_a_worker_that_stands_by_takes_nothing_from_the_one_that_works(
-    bench: Bench, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+    bench: WorkerHarness, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batch_processor.RENEW_SECONDS", 0.01)
     other = Database(sqlite_url)
@@ -787,7 +795,9 @@ async def test_a_worker_that_stands_by_takes_nothing_from_the_one_that_works(
     assert found.status == "processing"
 
 
-async def test_at_start_the_only_worker_takes_up_what_its_forerunner_left(bench: Bench) -> None:
+async def test_at_start_the_only_worker_takes_up_what_its_forerunner_left(
+    bench: WorkerHarness,
+) -> None:
     ids = await bench.add("text 1", "text 2")
     await claim_some(bench.database, limit=2, lease=timedelta(hours=1))
     with captured_log() as log:
@@ -800,7 +810,7 @@ async def test_at_start_the_only_worker_takes_up_what_its_forerunner_left(bench:
     assert await bench.run("SELECT DISTINCT deaths FROM conversations") == [(1,)]
 
 
-async def test_what_was_in_flight_at_three_deaths_fails(bench: Bench) -> None:
+async def test_what_was_in_flight_at_three_deaths_fails(bench: WorkerHarness) -> None:
     deadly, innocent = await bench.add("deadly", "innocent")
     await bench.run("UPDATE conversations SET deaths = 2 WHERE text = 'deadly'")
     await claim_some(bench.database, limit=2, lease=timedelta(hours=1))
@@ -814,7 +824,7 @@ async def test_what_was_in_flight_at_three_deaths_fails(bench: Bench) -> None:
 
 
 async def test_one_of_several_workers_leaves_the_others_claims_alone(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batch_processor.RENEW_SECONDS", 0.02)
     (theirs,) = await bench.add("theirs")
@@ -828,7 +838,7 @@ async def test_one_of_several_workers_leaves_the_others_claims_alone(
 
 
 async def test_a_lease_is_kept_for_as_long_as_the_call_takes(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batch_processor.RENEW_SECONDS", 0.02)
     monkeypatch.setattr("batch_processor.LEASE", timedelta(seconds=1.0))
@@ -856,7 +866,7 @@ async def test_a_lease_is_kept_for_as_long_as_the_call_takes(
 
 
 async def test_under_random_faults_every_conversation_ends_with_one_insight_or_a_reason(
-    bench: Bench, grok: FakeGrok, client: GrokClient
+    bench: WorkerHarness, grok: FakeGrok, client: GrokClient
 ) -> None:
     grok.faults = (
         Reply.garbage(),
@@ -888,7 +898,7 @@ async def test_under_random_faults_every_conversation_ends_with_one_insight_or_a
 
 
 async def test_trouble_that_passes_costs_a_conversation_nothing_in_the_end(
-    bench: Bench,
+    bench: WorkerHarness,
 ) -> None:
     analyser = ScriptedAnalyser()
     analyser.script(
@@ -906,7 +916,7 @@ async def test_trouble_that_passes_costs_a_conversation_nothing_in_the_end(
 
 
 async def test_a_result_that_cannot_be_stored_fails_its_own_conversation_alone(
-    bench: Bench,
+    bench: WorkerHarness,
 ) -> None:
     class TooDear(ScriptedAnalyser):
         async def analyse(self, texts: Sequence[str], **options: Any) -> Analysed:
@@ -931,7 +941,7 @@ async def test_a_result_that_cannot_be_stored_fails_its_own_conversation_alone(
 
 
 @pytest.mark.usefixtures("_brisk")
-async def test_calls_that_end_do_not_put_the_poll_off(bench: Bench) -> None:
+async def test_calls_that_end_do_not_put_the_poll_off(bench: WorkerHarness) -> None:
     """What another process hands in is found by the poll, also while this one is busy."""
     analyser = ScriptedAnalyser(concurrency=2)
     analyser.hold("slow")
@@ -950,7 +960,7 @@ async def test_calls_that_end_do_not_put_the_poll_off(bench: Bench) -> None:
 
 
 async def test_a_backlog_behind_full_slots_is_waited_for_without_asking_again_and_again(
-    bench: Bench,
+    bench: WorkerHarness,
 ) -> None:
     class Counting(ScriptedAnalyser):
         asked = 0

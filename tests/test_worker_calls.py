@@ -28,7 +28,7 @@ from models import Lane
 from store.ledger import Ledger
 from tests.factories import claim_one
 from tests.http_helpers import ScriptedAnalyser, captured_log, eventually, good
-from tests.worker_bench import Bench
+from tests.worker_bench import WorkerHarness
 from worker.breaker import FAILURES_TO_OPEN
 from worker.calls import CallRunner
 
@@ -43,7 +43,7 @@ def _quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.breaker.FIRST_GAPS_SECONDS", (0.01, 0.02, 0.04))
 
 
-async def notes(bench: Bench, id_: str) -> dict[str, Any]:
+async def notes(bench: WorkerHarness, id_: str) -> dict[str, Any]:
     found = await bench.run("SELECT notes FROM insights WHERE conversation_id = :id", id=id_)
     return json.loads(found[0][0]) if found[0][0] else {}
 
@@ -56,7 +56,7 @@ async def notes(bench: Bench, id_: str) -> dict[str, Any]:
     [(1, [1]), (4, [1] * 4), (5, [2, 1, 1, 1]), (12, [3] * 4), (40, [10] * 4)],
 )
 async def test_a_pack_is_as_large_as_it_takes_for_all_to_go_at_once(
-    bench: Bench, waiting: int, sizes: list[int]
+    bench: WorkerHarness, waiting: int, sizes: list[int]
 ) -> None:
     analyser = ScriptedAnalyser(concurrency=4, pack_size=10)
     analyser.hold("text")
@@ -68,7 +68,7 @@ async def test_a_pack_is_as_large_as_it_takes_for_all_to_go_at_once(
         await bench.all_completed(waiting)
 
 
-async def test_a_pack_is_of_one_lane(bench: Bench) -> None:
+async def test_a_pack_is_of_one_lane(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(concurrency=1, pack_size=10)
     await bench.add("live 1", "live 2")
     await bench.add("bulk 1", "bulk 2", lane=Lane.BULK)
@@ -78,7 +78,9 @@ async def test_a_pack_is_of_one_lane(bench: Bench) -> None:
     assert analyser.calls == [("live 1", "live 2"), ("bulk 1", "bulk 2")]
 
 
-async def test_a_claim_and_with_it_a_pack_is_no_larger_than_the_batch_size(bench: Bench) -> None:
+async def test_a_claim_and_with_it_a_pack_is_no_larger_than_the_batch_size(
+    bench: WorkerHarness,
+) -> None:
     analyser = ScriptedAnalyser(concurrency=1, pack_size=50)
     await bench.add(*["text"] * 20)
     async with bench.working(analyser, batch_size=7):
@@ -92,7 +94,7 @@ async def test_a_claim_and_with_it_a_pack_is_no_larger_than_the_batch_size(bench
     [(Refused("no"), "failed"), (Unusable("what?"), "completed")],
 )
 async def test_what_came_badly_out_of_a_pack_is_asked_again_alone(
-    bench: Bench, answer: Answer, status: str
+    bench: WorkerHarness, answer: Answer, status: str
 ) -> None:
     analyser = ScriptedAnalyser(concurrency=1, pack_size=10)
     analyser.script("bad", *[answer] * 3)
@@ -107,7 +109,7 @@ async def test_what_came_badly_out_of_a_pack_is_asked_again_alone(
 
 @pytest.mark.usefixtures("_quick_probes")
 async def test_a_text_that_makes_every_call_fail_spoils_its_neighbours_no_more_than_twice(
-    bench: Bench,
+    bench: WorkerHarness,
 ) -> None:
     class Poisoned(ScriptedAnalyser):
         def answers(self, texts: Any) -> list[Answer]:
@@ -130,7 +132,7 @@ async def test_a_text_that_makes_every_call_fail_spoils_its_neighbours_no_more_t
     assert len(others) == 9
 
 
-async def test_a_text_that_may_be_steering_is_asked_alone_and_flagged(bench: Bench) -> None:
+async def test_a_text_that_may_be_steering_is_asked_alone_and_flagged(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(concurrency=1, pack_size=10)
     innocent, steering, other = await bench.add("Where is it?", OVERRIDE, "It is late")
     async with bench.working(analyser):
@@ -145,7 +147,7 @@ async def test_a_text_that_may_be_steering_is_asked_alone_and_flagged(bench: Ben
 
 
 @pytest.mark.usefixtures("_quick_probes")
-async def test_an_outage_fails_nothing_and_is_over_when_it_is_over(bench: Bench) -> None:
+async def test_an_outage_fails_nothing_and_is_over_when_it_is_over(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(concurrency=10, answer=lambda _text: DOWN)
     await bench.add(*[f"text {number}" for number in range(40)])
     async with bench.working(analyser) as worker:
@@ -167,7 +169,7 @@ async def test_an_outage_fails_nothing_and_is_over_when_it_is_over(bench: Bench)
 
 
 @pytest.mark.usefixtures("_quick_probes")
-async def test_while_the_breaker_is_open_one_call_at_a_time_is_made(bench: Bench) -> None:
+async def test_while_the_breaker_is_open_one_call_at_a_time_is_made(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(concurrency=10, pack_size=10, answer=lambda _text: DOWN)
     await bench.add(*[f"text {number}" for number in range(200)])
     async with bench.working(analyser) as worker:
@@ -183,7 +185,9 @@ async def test_while_the_breaker_is_open_one_call_at_a_time_is_made(bench: Bench
         analyser.let_go("text")
 
 
-async def test_one_conversation_that_fails_again_and_again_opens_no_breaker(bench: Bench) -> None:
+async def test_one_conversation_that_fails_again_and_again_opens_no_breaker(
+    bench: WorkerHarness,
+) -> None:
     analyser = ScriptedAnalyser(answer=lambda _text: DOWN)
     (id_,) = await bench.add("text")
     async with bench.working(analyser, max_attempts=FAILURES_TO_OPEN + 1) as worker:
@@ -197,7 +201,9 @@ async def test_one_conversation_that_fails_again_and_again_opens_no_breaker(benc
     assert found.last_error == DOWN.reason
 
 
-async def test_a_reason_that_a_person_must_mend_stops_all_calls_at_once(bench: Bench) -> None:
+async def test_a_reason_that_a_person_must_mend_stops_all_calls_at_once(
+    bench: WorkerHarness,
+) -> None:
     analyser = ScriptedAnalyser(
         concurrency=1, pack_size=1, answer=lambda _text: Blocked("HTTP 400: Incorrect API key")
     )
@@ -222,7 +228,7 @@ UNCLEAR = Refused("HTTP 422: something is wrong", doubtful=True)
 REFUSED_CALL = Call(CallOutcome.REFUSED, cost_usd_ticks=None)
 
 
-async def statuses(bench: Bench) -> dict[str, list[tuple[str, int, str | None]]]:
+async def statuses(bench: WorkerHarness) -> dict[str, list[tuple[str, int, str | None]]]:
     rows = await bench.run("SELECT text, status, attempts, last_error FROM conversations")
     found: dict[str, list[tuple[str, int, str | None]]] = {}
     for text, *rest in rows:
@@ -232,7 +238,7 @@ async def statuses(bench: Bench) -> dict[str, list[tuple[str, int, str | None]]]
 
 @pytest.mark.parametrize("pack_size", [1, 10])
 async def test_a_refusal_of_every_text_is_nobodys_and_fails_nothing(
-    bench: Bench, pack_size: int
+    bench: WorkerHarness, pack_size: int
 ) -> None:
     analyser = ScriptedAnalyser(concurrency=2, pack_size=pack_size, answer=lambda _text: UNCLEAR)
     analyser.call = REFUSED_CALL
@@ -256,7 +262,9 @@ async def test_a_refusal_of_every_text_is_nobodys_and_fails_nothing(
     assert line["count"] == 2
 
 
-async def test_a_refusal_of_one_text_fails_it_at_once_and_opens_nothing(bench: Bench) -> None:
+async def test_a_refusal_of_one_text_fails_it_at_once_and_opens_nothing(
+    bench: WorkerHarness,
+) -> None:
     analyser = ScriptedAnalyser(concurrency=1)
     analyser.script("bad 1", UNCLEAR)
     analyser.script("bad 2", UNCLEAR)
@@ -274,7 +282,9 @@ async def test_a_refusal_of_one_text_fails_it_at_once_and_opens_nothing(bench: B
     assert (await statuses(bench))["bad 1"] == [("failed", 1, UNCLEAR.reason)]
 
 
-async def test_texts_that_are_at_fault_themselves_never_open_the_breaker(bench: Bench) -> None:
+async def test_texts_that_are_at_fault_themselves_never_open_the_breaker(
+    bench: WorkerHarness,
+) -> None:
     too_long = Refused("HTTP 400: maximum context length")
     analyser = ScriptedAnalyser(concurrency=1, answer=lambda _text: too_long)
     analyser.call = REFUSED_CALL
@@ -290,7 +300,7 @@ async def test_texts_that_are_at_fault_themselves_never_open_the_breaker(bench: 
 
 
 @pytest.mark.usefixtures("_quick_probes")
-async def test_a_refusal_does_not_tell_the_breaker_that_all_is_well(bench: Bench) -> None:
+async def test_a_refusal_does_not_tell_the_breaker_that_all_is_well(bench: WorkerHarness) -> None:
     too_long = Refused("HTTP 400: maximum context length")
     analyser = ScriptedAnalyser(
         concurrency=1, answer=lambda text: too_long if "long" in text else DOWN
@@ -316,7 +326,7 @@ async def test_a_refusal_does_not_tell_the_breaker_that_all_is_well(bench: Bench
 
 @pytest.mark.usefixtures("_quick_probes")
 async def test_one_bad_text_at_the_head_of_the_queue_does_not_keep_the_breaker_open(
-    bench: Bench,
+    bench: WorkerHarness,
 ) -> None:
     analyser = ScriptedAnalyser(concurrency=1, answer=lambda _text: DOWN)
     ids = await bench.add(*[f"text {number}" for number in range(FAILURES_TO_OPEN)])
@@ -340,7 +350,7 @@ def paid(cost: int = 10, outcome: CallOutcome = CallOutcome.ANSWERED) -> Call:
     return Call(outcome, model="m", prompt_tokens=5, completion_tokens=2, cost_usd_ticks=cost)
 
 
-async def test_a_call_is_entered_with_its_results(bench: Bench) -> None:
+async def test_a_call_is_entered_with_its_results(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(concurrency=1, pack_size=10)
     analyser.cost, analyser.call = 100, paid(42)
     await bench.add("text 1", "text 2")
@@ -353,7 +363,7 @@ async def test_a_call_is_entered_with_its_results(bench: Bench) -> None:
     assert await bench.run(f"SELECT {sums} FROM daily_usage") == [(1, 2, 0, 42, 0)]
 
 
-async def test_a_paid_call_is_entered_though_its_result_is_dropped(bench: Bench) -> None:
+async def test_a_paid_call_is_entered_though_its_result_is_dropped(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser()
     analyser.cost, analyser.call = 100, paid(42)
     analyser.hold("text")
@@ -371,7 +381,9 @@ async def test_a_paid_call_is_entered_though_its_result_is_dropped(bench: Bench)
         await eventually(is_entered)
 
 
-async def test_a_call_that_was_never_sent_leaves_no_trace_in_the_ledger(bench: Bench) -> None:
+async def test_a_call_that_was_never_sent_leaves_no_trace_in_the_ledger(
+    bench: WorkerHarness,
+) -> None:
     class Held(ScriptedAnalyser):
         async def analyse(self, texts: Any, **_options: Any) -> Any:
             return await super().analyse(texts)  # tells nobody that it leaves
@@ -388,7 +400,7 @@ async def test_a_call_that_was_never_sent_leaves_no_trace_in_the_ledger(bench: B
 
 
 async def test_a_breaker_that_opens_while_a_call_is_booked_holds_the_call_back(
-    bench: Bench,
+    bench: WorkerHarness,
 ) -> None:
     class Meanwhile(Ledger):
         async def reserve(self, *args: Any, **kwargs: Any) -> int | None:
@@ -414,7 +426,7 @@ async def test_a_breaker_that_opens_while_a_call_is_booked_holds_the_call_back(
 
 
 async def test_a_call_that_cannot_be_booked_is_not_made_and_tried_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where that is a bug and not a spell without a database."""
     monkeypatch.setattr("worker.calls.TROUBLE_PAUSE_SECONDS", 0.02)
@@ -437,7 +449,7 @@ async def test_a_call_that_cannot_be_booked_is_not_made_and_tried_again(
 
 
 async def test_what_does_not_fit_into_the_budget_is_not_asked_and_does_not_fail(
-    bench: Bench,
+    bench: WorkerHarness,
 ) -> None:
     analyser = ScriptedAnalyser(concurrency=3)
     analyser.cost, analyser.call = 100, paid(70)
@@ -465,7 +477,7 @@ async def test_what_does_not_fit_into_the_budget_is_not_asked_and_does_not_fail(
 
 
 async def test_what_a_budget_has_no_room_for_in_packs_it_may_have_room_for_one_by_one(
-    bench: Bench,
+    bench: WorkerHarness,
 ) -> None:
     class ByTheText(ScriptedAnalyser):
         def highest_cost(self, texts: Any) -> int:
@@ -485,7 +497,7 @@ async def test_what_a_budget_has_no_room_for_in_packs_it_may_have_room_for_one_b
 
 
 async def test_a_call_that_is_cut_off_at_the_stop_keeps_its_hold_on_the_budget(
-    bench: Bench,
+    bench: WorkerHarness,
 ) -> None:
     analyser = ScriptedAnalyser()
     analyser.cost = 100
@@ -501,7 +513,7 @@ async def test_a_call_that_is_cut_off_at_the_stop_keeps_its_hold_on_the_budget(
     assert await bench.count("pending") == 1
 
 
-async def test_what_a_dead_worker_had_under_way_is_listed_as_cut_off(bench: Bench) -> None:
+async def test_what_a_dead_worker_had_under_way_is_listed_as_cut_off(bench: WorkerHarness) -> None:
     id_ = await bench.ledger.reserve("request", model="m", conversations=1, highest_cost=100)
     analyser = ScriptedAnalyser()
     await bench.add("text")
@@ -518,7 +530,7 @@ async def test_what_a_dead_worker_had_under_way_is_listed_as_cut_off(bench: Benc
 # --- equal texts ----------------------------------------------------------------------------------
 
 
-async def test_an_equal_text_is_answered_from_the_earlier_analysis(bench: Bench) -> None:
+async def test_an_equal_text_is_answered_from_the_earlier_analysis(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(answer=lambda text: good(0.25 if "first" in text else 0.75))
     analyser.cost, analyser.call = 100, paid(42)
     (first,) = await bench.add("@united first   bag lost https://t.co/abc")
@@ -541,7 +553,7 @@ async def test_an_equal_text_is_answered_from_the_earlier_analysis(bench: Bench)
 
 
 async def test_a_reused_analysis_is_not_reused_for_longer_than_it_lasts_itself(
-    bench: Bench,
+    bench: WorkerHarness,
 ) -> None:
     analyser = ScriptedAnalyser()
     async with bench.working(analyser, reuse_window=timedelta(hours=1)) as worker:
@@ -556,7 +568,9 @@ async def test_a_reused_analysis_is_not_reused_for_longer_than_it_lasts_itself(
 
 
 @pytest.mark.parametrize("key", ["another model", "another prompt"])
-async def test_what_another_model_or_prompt_said_is_not_reused(bench: Bench, key: str) -> None:
+async def test_what_another_model_or_prompt_said_is_not_reused(
+    bench: WorkerHarness, key: str
+) -> None:
     analyser = ScriptedAnalyser()
     async with bench.working(analyser, reuse_window=WEEK) as worker:
         (first,) = await bench.add("same")
@@ -570,7 +584,7 @@ async def test_what_another_model_or_prompt_said_is_not_reused(bench: Bench, key
     assert analyser.texts == ["same", "same"]
 
 
-async def test_nothing_is_reused_of_a_fallback_nor_of_what_was_erased(bench: Bench) -> None:
+async def test_nothing_is_reused_of_a_fallback_nor_of_what_was_erased(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser()
     analyser.script("same", *[Unusable("what?")] * 3)
     async with bench.working(analyser, reuse_window=WEEK) as worker:
@@ -603,7 +617,9 @@ class Lined(ScriptedAnalyser):
         return await super().analyse(texts, **options)
 
 
-async def test_beside_a_backlog_no_more_calls_wait_in_line_than_need_to(bench: Bench) -> None:
+async def test_beside_a_backlog_no_more_calls_wait_in_line_than_need_to(
+    bench: WorkerHarness,
+) -> None:
     analyser = Lined(concurrency=40, pack_size=2)
     await bench.add(*["bulk"] * 200, lane=Lane.BULK)
     async with bench.working(analyser) as worker:
@@ -637,7 +653,7 @@ class Timed(OfflineAnalyser):
 
 
 async def test_beside_live_posts_the_offline_analyser_leaves_the_process_room(
-    bench: Bench,
+    bench: WorkerHarness,
 ) -> None:
     analyser = Timed()
     text = "The parcel is late, and nobody says why or until when it will be. " * 3
@@ -652,7 +668,7 @@ async def test_beside_live_posts_the_offline_analyser_leaves_the_process_room(
 
 
 async def test_beside_an_import_and_live_posts_bulk_calls_rest_longer_and_live_ones_do_not(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batch_processor.IMPORT_SECONDS", 60)
     analyser = Timed()
@@ -675,7 +691,9 @@ async def test_beside_an_import_and_live_posts_bulk_calls_rest_longer_and_live_o
     assert min(after_live) < 0.25
 
 
-async def test_full_slots_with_more_to_do_show_as_bound_by_concurrency(bench: Bench) -> None:
+async def test_full_slots_with_more_to_do_show_as_bound_by_concurrency(
+    bench: WorkerHarness,
+) -> None:
     analyser = ScriptedAnalyser(concurrency=2)
     analyser.hold("text")
     await bench.add(*["text"] * 3)
@@ -687,7 +705,7 @@ async def test_full_slots_with_more_to_do_show_as_bound_by_concurrency(bench: Be
         await eventually(lambda: worker.bound_by == "queue")
 
 
-async def test_topics_are_remembered_over_a_restart(bench: Bench) -> None:
+async def test_topics_are_remembered_over_a_restart(bench: WorkerHarness) -> None:
     def answer(text: str) -> Answer:
         return Analysis(0.0, (f"topic_{text}",), 0.5, "")
 

@@ -22,7 +22,7 @@ FOR_EVER = 60.0
 """A poll interval that no test lives to see the end of."""
 
 
-class Bench:
+class WorkerHarness:
     """A database, what puts conversations into it, and what looks at them."""
 
     def __init__(self, database: Database) -> None:
