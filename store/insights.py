@@ -271,7 +271,7 @@ def _fetch(picked: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
 
 def _matches(
     wanted: InsightFilter,
-    found: word_counts.Found,
+    found: word_counts.MatchCount,
     connection: Connection,
     limit: int,
     position: Position | None,
@@ -279,7 +279,7 @@ def _matches(
     """The index of words knows the order but for what is in one second: so first the second that
     the last row is in is found, and then all from there on are put in order."""
     values, dialect = _values(wanted, limit, position), connection.dialect.name
-    reach = word_counts.reach(found, limit, values["end"], connection)
+    reach = word_counts.candidate_range(found, limit, values["end"], connection)
     if reach is None:
         return []
     values |= {
@@ -296,14 +296,14 @@ def _matches(
 
 @lru_cache(maxsize=256)
 def _words_statements(
-    dialect: str, way: word_index.Way, shape: Shape, after: bool
+    dialect: str, way: word_index.AccessPath, shape: Shape, after: bool
 ) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
     index = word_index.index(dialect, way)
     joined = select(insights.c.timestamp, insights.c.id).join_from(
         index.table, insights, insights.c.id == word_index.id_of(index.key)
     )
     between = index.between(bindparam("low"), bindparam("high"))
-    found = joined.where(index.matching, between, *word_counts.left_to_check(shape))
+    found = joined.where(index.matching, between, *word_counts.residual_conditions(shape))
     if after:
         last = tuple_(bindparam("last_timestamp"), bindparam("last_id"))
         found = found.where(tuple_(insights.c.timestamp, insights.c.id) < last)

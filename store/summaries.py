@@ -32,7 +32,7 @@ from database import Database
 from errors import InvalidInput
 from models import from_micros, insight_clusters, insight_tallies, insights
 from store.derived import rollup_query
-from store.derived.day_cache import KeptByDay, whole_days
+from store.derived.day_cache import DayCache, whole_days
 from store.derived.rollups import DAY, EVERYTHING, HOUR, NAMES_OF_CLUSTERS, UNIT
 from store.filters import (
     NEGATIVE_BELOW,
@@ -105,7 +105,7 @@ class Summary:
 class SummaryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._together = KeptByDay[Rows](most=_KEPT_DAYS)
+        self._together = DayCache[Rows](most=_KEPT_DAYS)
 
     async def summary(self, wanted: InsightFilter, interval: Interval) -> Summary:
         """Raises InvalidInput where that makes more than `MAX_BUCKETS` buckets."""
@@ -126,7 +126,7 @@ Rows = Sequence[Sequence[Any]]
 
 
 def _summary(
-    wanted: InsightFilter, interval: Interval, together: KeptByDay[Rows], connection: Connection
+    wanted: InsightFilter, interval: Interval, together: DayCache[Rows], connection: Connection
 ) -> Summary:
     values = rollup_query.values_for_tallies(wanted)
     origin = values["start"] // interval * interval
@@ -189,7 +189,7 @@ def _series(
 def _clusters(
     wanted: InsightFilter,
     values: dict[str, Any],
-    together: KeptByDay[Rows],
+    together: DayCache[Rows],
     connection: Connection,
 ) -> Rows:
     """A cluster's name and five sums; a cluster may come several times."""
@@ -208,7 +208,7 @@ def _clusters(
 def _clusters_together(
     wanted: InsightFilter,
     values: dict[str, Any],
-    together: KeptByDay[Rows],
+    together: DayCache[Rows],
     connection: Connection,
 ) -> Rows:
     """Those of the insights of one cluster: no tally knows which come together."""

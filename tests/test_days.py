@@ -12,7 +12,7 @@ from errors import Unavailable
 from models import insights
 from store import derived
 from store.conversations import ConversationStore
-from store.derived.day_cache import Days, KeptByDay, touch, whole_days
+from store.derived.day_cache import DayCache, Days, touch, whole_days
 from store.derived.rollups import DAY
 from tests.factories import NOON, complete, insert_insight, new_conversation
 
@@ -25,7 +25,7 @@ class Counter:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.kept = KeptByDay[int](most=100)
+        self.kept = DayCache[int](most=100)
         self.asked: list[int] = []
 
     def count(self, connection: Connection, days: Days = WEEK) -> dict[int, int]:
@@ -99,10 +99,10 @@ async def test_the_latest_questions_are_kept_and_not_too_many_answers(
     database: Database, monkeypatch: pytest.MonkeyPatch, most: int, questions: int
 ) -> None:
     """Two of them, for one reason or the other."""
-    monkeypatch.setattr("store.derived.day_cache._QUESTIONS", questions)
+    monkeypatch.setattr("store.derived.day_cache._QUERIES", questions)
     for day in range(3):
         await insert_insight(database, timestamp=NOON + timedelta(days=day))
-    kept = KeptByDay[int](most=most)
+    kept = DayCache[int](most=most)
     asked: list[str] = []
 
     def ask_all(connection: Connection) -> None:
@@ -131,7 +131,7 @@ async def test_what_was_found_before_it_was_stopped_is_kept(database: Database) 
     """A question that takes too long for one read gets further with each."""
     days = [0, 3, 4, 7]
     await database.write(lambda connection: touch(connection, [day * DAY for day in days]))
-    kept = KeptByDay[int](most=100)
+    kept = DayCache[int](most=100)
     asked: list[list[int]] = []
 
     def ask(some: Sequence[int]) -> Mapping[int, int]:

@@ -384,7 +384,7 @@ FORMATS: dict[str, tuple[str, list[tuple[str, str | None, str | None]]]] = {
         [("It crashes", None, TEN)],
     ),
     "Meltwater": (
-        "Date,Time,Headline,URL,Opening Text,Hit Sentence,Influencer,Reach\n"
+        "Date,Time,Headline,URL,Opening Text,Hit Sentence,Influencer,CandidateRange\n"
         "20-Jan-2025,10:00AM,Acme,https://n.example,,So late,@ann,12\n",
         [("So late", "@ann", TEN)],
     ),

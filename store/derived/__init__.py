@@ -56,7 +56,7 @@ def add(connection: Connection, added: Sequence[InsightRow]) -> None:
 def _add_but_clusters(connection: Connection, added: Sequence[InsightRow]) -> None:
     word_index.add(connection, added)
     rollups.add(connection, added)
-    day_cache.touch(connection, (insight.timestamp for insight in added))
+    day_cache.bump_day_version(connection, (insight.timestamp for insight in added))
 
 
 def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
@@ -65,7 +65,7 @@ def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
     if erased := [InsightRow(*row) for row in found]:
         word_index.subtract(connection, erased)
         rollups.subtract(connection, erased)
-        day_cache.touch(connection, (insight.timestamp for insight in erased))
+        day_cache.bump_day_version(connection, (insight.timestamp for insight in erased))
 
 
 def _select_rows() -> Select[*tuple[Any, ...]]:
@@ -121,7 +121,7 @@ def _rebuild(connection: Connection) -> None:
         connection.execute(delete(table))
     status_counts.recount(connection)
     word_index.clear(connection)
-    day_cache.touch_all(connection)
+    day_cache.bump_all_day_versions(connection)
     for rows in _chunks(connection):
         _add_but_clusters(connection, rows)
     connection.execute(insert(derived_data), {"version": VERSION})

@@ -17,7 +17,7 @@ from store.derived.rollups import DAY
 
 Kept = TypeVar("Kept")
 
-_QUESTIONS = 200
+_QUERIES = 200
 """More are not kept, however few days each is about."""
 
 
@@ -34,26 +34,26 @@ def whole_days(start: int, end: int) -> Days:
     return Days(first, max(first, stop))
 
 
-def touch(connection: Connection, timestamps: Iterable[int]) -> None:
+def bump_day_version(connection: Connection, timestamps: Iterable[int]) -> None:
     """Insights with these timestamps are written or erased in this transaction."""
     days = sorted({timestamp // DAY for timestamp in timestamps})  # in one order: no deadlocks
     if days:
         _CHANGES.insert(connection, [(day, 1) for day in days])
 
 
-def touch_all(connection: Connection) -> None:
+def bump_all_day_versions(connection: Connection) -> None:
     """Every figure may be another after this transaction."""
     connection.execute(update(insight_days).values(changes=insight_days.c.changes + 1))
 
 
-class KeptByDay(Generic[Kept]):
+class DayCache(Generic[Kept]):
     """Answers to the latest questions, day by day; for several threads at once."""
 
     def __init__(self, *, most: int) -> None:
         """`most` answers are kept, each for a day, but always all to the latest question."""
         self._most = most
         self._lock = Lock()
-        self._questions: dict[Hashable, dict[int, tuple[int, Kept]]] = {}  # the latest is the last
+        self._queries: dict[Hashable, dict[int, tuple[int, Kept]]] = {}  # the latest is the last
 
     def get(
         self,
@@ -91,11 +91,11 @@ class KeptByDay(Generic[Kept]):
 
     def _known(self, question: Hashable) -> dict[int, tuple[int, Kept]]:
         """The answers by day, each with the number at which it was found."""
-        questions = self._questions
+        questions = self._queries
         with self._lock:
             known = questions[question] = questions.pop(question, {})
             while len(questions) > 1 and (
-                len(questions) > _QUESTIONS or sum(map(len, questions.values())) > self._most
+                len(questions) > _QUERIES or sum(map(len, questions.values())) > self._most
             ):
                 del questions[next(iter(questions))]
         return known

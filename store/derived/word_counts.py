@@ -14,9 +14,9 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, liter
 
 from models import from_micros, insight_days, insights
 from store.derived import rollup_query, terms, word_index
-from store.derived.day_cache import KeptByDay, whole_days
+from store.derived.day_cache import DayCache, whole_days
 from store.derived.rollups import DAY, STEPS, step_of
-from store.derived.word_index import Way
+from store.derived.word_index import AccessPath
 from store.filters import InsightFilter, Shape, conditions
 
 
@@ -35,7 +35,7 @@ def expression_of(wanted: InsightFilter, dialect: str) -> str:
     return _question(wanted, dialect).possible
 
 
-def left_to_check(shape: Shape) -> list[ColumnElement[bool]]:
+def residual_conditions(shape: Shape) -> list[ColumnElement[bool]]:
     """What the index does not know of the rows of `insights` that it names."""
     return conditions(Shape(None, shape.min_confidence, cluster=False, author=False, words=False))
 
@@ -65,7 +65,7 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MatchCount:
     """`spans` make up the time range, the newest first, but for days that have nothing at all."""
 
     total: int
@@ -80,14 +80,14 @@ class MatchCounter:
     """Counts, and keeps what it counted."""
 
     def __init__(self) -> None:
-        self._kept = KeptByDay[int](most=_KEPT_COUNTS)
+        self._kept = DayCache[int](most=_KEPT_COUNTS)
 
-    def count(self, wanted: InsightFilter, connection: Connection) -> Found:
+    def count(self, wanted: InsightFilter, connection: Connection) -> MatchCount:
         values = wanted.values()
         start, end = values["start"], values["end"]
         question = _question(wanted, connection.dialect.name)
         counter = _Counter(question, wanted.shape, values, connection)
-        days = word_index.told_apart(whole_days(start, end))
+        days = word_index.distinguishable_days(whole_days(start, end))
         if days.first >= days.stop:
             spans = [counter.span(start, end)]
         else:
@@ -102,7 +102,7 @@ class MatchCounter:
                 ),
                 counter.span(start, days.first * DAY - 1),
             ]
-        return Found(sum(span.matches for span in spans), spans)
+        return MatchCount(sum(span.matches for span in spans), spans)
 
 
 _DAYS_BY_KEY = 3
@@ -126,7 +126,7 @@ class _Counter(NamedTuple):
 
     def _rows_by_day(self, days: Sequence[int]) -> Iterator[Sequence[int]]:
         """Days and numbers, also of days in between; a day may come twice."""
-        way = Way.BY_KEY if max(days) - min(days) < _DAYS_BY_KEY else Way.BY_WORDS
+        way = AccessPath.BY_KEY if max(days) - min(days) < _DAYS_BY_KEY else AccessPath.BY_WORDS
         by_key, by_row = _statements_by_day(self.connection.dialect.name, self.shape, way)
         values = {**self.values, "days": days}
         values["low"] = word_index.second_key(min(days) * DAY)
@@ -152,7 +152,7 @@ class _Counter(NamedTuple):
 
     def _by_key(self, low: int, high: int) -> int:
         """For whole seconds."""
-        by_key, _ = _statements(self.connection.dialect.name, self.shape, Way.BY_KEY)
+        by_key, _ = _statements(self.connection.dialect.name, self.shape, AccessPath.BY_KEY)
         values = {"q": self.question.sure, "low": low, "high": high}
         count: int = self.connection.scalar(by_key, values) or 0
         if self.question.unsure is not None:
@@ -162,7 +162,7 @@ class _Counter(NamedTuple):
     def _by_row(self, q: str, low: int, high: int) -> int:
         if low > high:
             return 0
-        _, by_row = _statements(self.connection.dialect.name, self.shape, Way.BY_KEY)
+        _, by_row = _statements(self.connection.dialect.name, self.shape, AccessPath.BY_KEY)
         values = {**self.values, "q": q, "low": low, "high": high}
         return self.connection.scalar(by_row, values) or 0
 
@@ -171,18 +171,20 @@ _Statement = Select[*tuple[Any, ...]]
 
 
 @lru_cache(maxsize=64)
-def _statements(dialect: str, shape: Shape, way: Way) -> tuple[_Statement, _Statement]:
+def _statements(dialect: str, shape: Shape, way: AccessPath) -> tuple[_Statement, _Statement]:
     """One that trusts the index, and one that looks at the rows as well."""
     index = word_index.index(dialect, way)
     matching = index.matching, index.between(bindparam("low"), bindparam("high"))
     by_key = select(func.count()).select_from(index.table).where(*matching)
     return by_key, by_key.join(insights, insights.c.id == word_index.id_of(index.key)).where(
-        *left_to_check(shape)
+        *residual_conditions(shape)
     )
 
 
 @lru_cache(maxsize=64)
-def _statements_by_day(dialect: str, shape: Shape, way: Way) -> tuple[_Statement, _Statement]:
+def _statements_by_day(
+    dialect: str, shape: Shape, way: AccessPath
+) -> tuple[_Statement, _Statement]:
     """The same, day by day. FTS5 enters each day by its key, which costs less than sorting; GIN
     finds all at once."""
     index = word_index.index(dialect, way)
@@ -199,7 +201,7 @@ def _statements_by_day(dialect: str, shape: Shape, way: Way) -> tuple[_Statement
     with_rows = counts.join(insights, insights.c.id == word_index.id_of(index.key))
     by_key, by_row = (
         select(day, each.scalar_subquery()).where(day.in_(bindparam("days", expanding=True)))
-        for each in (counts, with_rows.where(*left_to_check(shape)))
+        for each in (counts, with_rows.where(*residual_conditions(shape)))
     )
     return by_key, by_row
 
@@ -207,12 +209,12 @@ def _statements_by_day(dialect: str, shape: Shape, way: Way) -> tuple[_Statement
 # --- a page ---------------------------------------------------------------------------------------
 
 
-class Reach(NamedTuple):
+class CandidateRange(NamedTuple):
     """The keys among which the next matches are, and the way to find them."""
 
     low: int
     high: int
-    way: Way
+    way: AccessPath
 
 
 _PASSED_AT_ONCE = 30_000
@@ -221,7 +223,9 @@ _PASSED_FOR_ONE = 10
 lies together in the table is read at once."""
 
 
-def reach(found: Found, limit: int, end: int, connection: Connection) -> Reach | None:
+def candidate_range(
+    found: MatchCount, limit: int, end: int, connection: Connection
+) -> CandidateRange | None:
     """Where the next `limit` matches surely are, from the moment `end` back, at which some may have
     been given already; None where none are."""
     spans, missing = [], limit
@@ -235,11 +239,11 @@ def reach(found: Found, limit: int, end: int, connection: Connection) -> Reach |
     if not spans:
         return None
     start, end = spans[-1].start, min(spans[0].end, end)
-    way = Way.BY_WORDS
+    way = AccessPath.BY_WORDS
     if connection.dialect.name == "postgresql":
         between = InsightFilter(from_micros(start), from_micros(end))
         share = limit / sum(span.matches for span in spans)
         passed = rollup_query.count(between, connection) * min(share, 1.0)
         if passed <= max(_PASSED_AT_ONCE, _PASSED_FOR_ONE * found.total):
-            way = Way.BY_KEY
-    return Reach(word_index.second_key(start), word_index.last_key(end), way)
+            way = AccessPath.BY_KEY
+    return CandidateRange(word_index.second_key(start), word_index.last_key(end), way)

@@ -62,7 +62,7 @@ def first_of_second(key: int) -> int:
     return key & ~ID_MASK
 
 
-def told_apart(days: Days) -> Days:
+def distinguishable_days(days: Days) -> Days:
     """Those among them whose times the keys tell apart."""
     first = max(days.first, _FIRST_DAY + 1)
     return Days(first, max(first, min(days.stop, _FIRST_DAY + _LAST_SECOND // _DAY)))
@@ -133,7 +133,7 @@ def expression(dialect: str, phrases: Sequence[Phrase], groups: Sequence[Group])
     return " & ".join(f"({part})" for part in parts)
 
 
-class Way(Enum):
+class AccessPath(Enum):
     """How PostgreSQL is to find what matches. It guesses how many do, and often wrongly: who has
     counted them says it. FTS5 goes by words and keys at once."""
 
@@ -155,14 +155,14 @@ class Index(NamedTuple):
 
 
 @lru_cache
-def index(dialect: str, way: Way) -> Index:
+def index(dialect: str, way: AccessPath) -> Index:
     name: ColumnClause[int] = column("rowid" if dialect == "sqlite" else "key", BigInteger)
     found = table("insight_terms", name)
     key: ColumnElement[int] = found.c[name.name]
     match = "insight_terms MATCH :q"
     if dialect != "sqlite":
         match = "insight_terms.terms @@ CAST(:q AS tsquery)"
-        if way is Way.BY_KEY:
+        if way is AccessPath.BY_KEY:
             match = f"({match}) IS TRUE"  # which GIN does not answer
         else:
             key = key + literal_column("0")  # which the key's index does not know
