@@ -128,7 +128,7 @@ Rows = Sequence[Sequence[Any]]
 def _summary(
     wanted: InsightFilter, interval: Interval, together: DayCache[Rows], connection: Connection
 ) -> Summary:
-    values = rollup_query.values_for_tallies(wanted)
+    values = rollup_query.rollup_values(wanted)
     origin = values["start"] // interval * interval
     values |= {"origin": origin, "width": int(interval)}
     series: dict[int, Tally] = {}
@@ -241,7 +241,7 @@ def _clusters_together(
 # --- statements -----------------------------------------------------------------------------------
 
 
-def _tally_sums(shape: Shape) -> list[ColumnElement[Any]]:
+def _rollup_sums(shape: Shape) -> list[ColumnElement[Any]]:
     columns = insight_tallies.c
 
     def summed(what: str) -> ColumnElement[Any]:
@@ -304,7 +304,7 @@ def _series_of_tallies(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
     bucket = insight_tallies.c.bucket
     return union_all(
         *(
-            select(bucket, *_tally_sums(shape))
+            select(bucket, *_rollup_sums(shape))
             .where(
                 insight_tallies.c.cluster == bindparam("cluster"), *rollup_query.whole(grain, span)
             )
@@ -339,7 +339,7 @@ _NAME = insight_tallies.c.cluster
 def _clusters_of_tallies(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
     return union_all(
         *(
-            select(_NAME, *_tally_sums(shape))
+            select(_NAME, *_rollup_sums(shape))
             .where(
                 _NAME.in_(bindparam("names", expanding=True)),
                 *rollup_query.whole(grain, span),

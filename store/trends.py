@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, literal_column,
 from analysis.trend_score import Verdict, judge
 from database import Database
 from models import insight_clusters, insight_tallies, insights, to_micros
-from store.derived.rollup_query import Span, cut
+from store.derived.rollup_query import Span
 from store.derived.rollups import HOUR, NAMES_OF_CLUSTERS, UNIT, Grain
 
 EXAMPLES = 3

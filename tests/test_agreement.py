@@ -18,7 +18,6 @@ from database import Database
 from errors import InvalidInput
 from models import to_micros
 from store.conversations import ConversationStore
-from store.derived.rollup_query import cut
 from store.derived.rollups import DAY, HOUR
 from store.erasure import ErasureStore
 from store.filters import InsightFilter, Sentiment
@@ -275,7 +274,7 @@ moments = st.integers(-(10**17), 10**17) | st.integers(-40, 40).map(lambda n: n 
 @settings(max_examples=300, deadline=None)
 def test_a_range_is_cut_into_pieces_that_are_it(one: int, other: int) -> None:
     start, end = sorted((one, other))
-    pieces = cut(start, end)
+    pieces = decompose(start, end)
     used = sorted(
         span for span in (*pieces.edges, *pieces.hours, pieces.days) if span.start < span.stop
     )

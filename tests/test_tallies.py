@@ -19,7 +19,7 @@ from errors import NotFound
 from models import Lane, derived_data, insight_tallies, status_counts
 from store import derived
 from store.conversations import ConversationStore
-from store.derived.rollups import STEPS, UNIT, Grain, Key, step_of, tally
+from store.derived.rollups import CONFIDENCE_BINS, UNIT, Grain, Key, confidence_bin, tally
 from store.erasure import ErasureStore
 from store.insight_row import InsightRow
 from store.insights import InsightStore
@@ -66,8 +66,8 @@ def row(**overrides: Any) -> InsightRow:
     [(0.0, 0), (0.049, 0), (0.05, 1), (0.85, 17), (0.85 - 2**-53, 16), (0.9999, 19), (1.0, 20)],
 )
 def test_a_step_begins_with_its_own_number(confidence: float, step: int) -> None:
-    assert step_of(confidence) == step
-    assert confidence >= STEPS[step]
+    assert confidence_bin(confidence) == step
+    assert confidence >= CONFIDENCE_BINS[step]
 
 
 def test_one_insight_is_counted_for_all_and_for_each_cluster_in_every_grain() -> None:
@@ -78,8 +78,8 @@ def test_one_insight_is_counted_for_all_and_for_each_cluster_in_every_grain() ->
         for cluster in ("", "late", "price")
         for key in (
             Key(cluster, Grain.HOUR, 30 * HOUR, 0),
-            Key(cluster, Grain.HOUR_BY_STEP, 30 * HOUR, 18),
-            Key(cluster, Grain.DAY_BY_STEP, 24 * HOUR, 18),
+            Key(cluster, Grain.HOUR_BY_BIN, 30 * HOUR, 18),
+            Key(cluster, Grain.DAY_BY_BIN, 24 * HOUR, 18),
             Key(cluster, Grain.DAY, 24 * HOUR, 0),
         )
     }

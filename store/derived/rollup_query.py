@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from models import insight_clusters, insight_tallies, insights
-from store.derived.rollups import DAY, EVERYTHING, HOUR, STEPS, Grain, step_of
+from store.derived.rollups import CONFIDENCE_BINS, DAY, EVERYTHING, HOUR, Grain, confidence_bin
 from store.filters import InsightFilter, Sentiment, Shape, conditions, figure_conditions
 
 
@@ -32,7 +32,7 @@ class Span(NamedTuple):
     stop: int
 
 
-class Cut(NamedTuple):
+class RangeParts(NamedTuple):
     """A time range in pieces; those that are not needed are empty."""
 
     edges: tuple[Span, Span]
@@ -45,20 +45,20 @@ class Cut(NamedTuple):
         return Span(self.hours[0].start, self.hours[1].stop)
 
 
-def cut(start: int, end: int) -> Cut:
+def decompose(start: int, end: int) -> RangeParts:
     """Both inclusive."""
     stop = end + 1
     first_hour, last_hour = _up(start, HOUR), stop // HOUR * HOUR
     nothing = Span(start, start)
     if first_hour > last_hour:
-        return Cut((Span(start, stop), nothing), (nothing, nothing), nothing)
+        return RangeParts((Span(start, stop), nothing), (nothing, nothing), nothing)
     edges = (Span(start, first_hour), Span(last_hour, stop))
     first_day, last_day = _up(first_hour, DAY), last_hour // DAY * DAY
     if first_day > last_day:
         hours = Span(first_hour, last_hour)
-        return Cut(edges, (hours, Span(last_hour, last_hour)), Span(last_hour, last_hour))
+        return RangeParts(edges, (hours, Span(last_hour, last_hour)), Span(last_hour, last_hour))
     hours_around = (Span(first_hour, first_day), Span(last_day, last_hour))
-    return Cut(edges, hours_around, Span(first_day, last_day))
+    return RangeParts(edges, hours_around, Span(first_day, last_day))
 
 
 def _up(moment: int, width: int) -> int:
@@ -68,7 +68,7 @@ def _up(moment: int, width: int) -> int:
 def is_costly(wanted: InsightFilter) -> bool:
     """Whether counting it goes through more than tallies: through the matches of a search, through
     an author's insights, or through those in the step of confidence that the least is inside of."""
-    inside_step = wanted.min_confidence is not None and wanted.min_confidence not in STEPS
+    inside_step = wanted.min_confidence is not None and wanted.min_confidence not in CONFIDENCE_BINS
     return wanted.words is not None or wanted.author is not None or inside_step
 
 
@@ -82,7 +82,7 @@ def count(wanted: InsightFilter, connection: Connection) -> int:
         return 0  # no cluster has this name
     if shape.author:
         return connection.scalar(_count_rows(shape), wanted.values()) or 0
-    return connection.scalar(_count_tallied(shape), values_for_tallies(wanted)) or 0
+    return connection.scalar(_count_tallied(shape), rollup_values(wanted)) or 0
 
 
 def count_all_between(wanted: InsightFilter, connection: Connection) -> int:
@@ -96,10 +96,10 @@ def _count_rows(shape: Shape) -> Select[*tuple[Any, ...]]:
     return counted.with_hint(insights, "INDEXED BY idx_insight_author", "sqlite")
 
 
-def values_for_tallies(wanted: InsightFilter) -> dict[str, Any]:
+def rollup_values(wanted: InsightFilter) -> dict[str, Any]:
     """For the statements of this module."""
     values = wanted.values()
-    pieces = cut(values["start"], values["end"])
+    pieces = decompose(values["start"], values["end"])
     spans = {
         "edge1": pieces.edges[0],
         "edge2": pieces.edges[1],
@@ -114,12 +114,12 @@ def values_for_tallies(wanted: InsightFilter) -> dict[str, Any]:
     values["hour_grain"], values["day_grain"] = Grain.HOUR.value, Grain.DAY.value
     values["first_step"] = 0
     if (least := wanted.min_confidence) is not None:
-        step = step_of(least)
-        values["hour_grain"] = Grain.HOUR_BY_STEP.value
-        values["day_grain"] = Grain.DAY_BY_STEP.value
+        step = confidence_bin(least)
+        values["hour_grain"] = Grain.HOUR_BY_BIN.value
+        values["day_grain"] = Grain.DAY_BY_BIN.value
         # The step that the least is inside of is counted by an index.
-        values["first_step"] = step if least == STEPS[step] else step + 1
-        values["step_stop"] = least if least == STEPS[step] else STEPS[step + 1]
+        values["first_step"] = step if least == CONFIDENCE_BINS[step] else step + 1
+        values["step_stop"] = least if least == CONFIDENCE_BINS[step] else CONFIDENCE_BINS[step + 1]
     return values
 
 

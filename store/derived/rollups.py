@@ -24,7 +24,7 @@ DAY = 24 * HOUR
 UNIT = 1_000_000_000
 """Sums are in billionths: the error of an average is below one of them."""
 
-STEPS = tuple(number / 20 for number in range(21))
+CONFIDENCE_BINS = tuple(number / 20 for number in range(21))
 """A confidence is in the last of these steps that it is not below."""
 
 EVERYTHING = ""
@@ -33,8 +33,8 @@ EVERYTHING = ""
 
 class Grain(IntEnum):
     HOUR = 0  # all steps together, as 0
-    HOUR_BY_STEP = 1
-    DAY_BY_STEP = 2
+    HOUR_BY_BIN = 1
+    DAY_BY_BIN = 2
     DAY = 3  # all steps together
 
 
@@ -45,8 +45,8 @@ class Key(NamedTuple):
     step: int
 
 
-def step_of(confidence: float) -> int:
-    return bisect_right(STEPS, confidence) - 1
+def confidence_bin(confidence: float) -> int:
+    return bisect_right(CONFIDENCE_BINS, confidence) - 1
 
 
 def sentiment_place(score: float) -> int:
@@ -54,21 +54,21 @@ def sentiment_place(score: float) -> int:
     return 0 if score > 0.1 else 2 if score < -0.1 else 1
 
 
-def tally(insights: Iterable[InsightRow]) -> dict[Key, list[int]]:
+def rollup_rows(insights: Iterable[InsightRow]) -> dict[Key, list[int]]:
     """The rows that these insights make; nine sums each, in the order of the columns."""
     rows: dict[Key, list[int]] = {}
     for insight in insights:
         first = 3 * sentiment_place(insight.sentiment_score)
         score = round(insight.sentiment_score * UNIT)
         confidence = round(insight.confidence * UNIT)
-        step = step_of(insight.confidence)
+        step = confidence_bin(insight.confidence)
         hour = insight.timestamp // HOUR * HOUR
         day = insight.timestamp // DAY * DAY
         for cluster in (EVERYTHING, *insight.clusters):
             for key in (
                 Key(cluster, Grain.HOUR, hour, 0),
-                Key(cluster, Grain.HOUR_BY_STEP, hour, step),
-                Key(cluster, Grain.DAY_BY_STEP, day, step),
+                Key(cluster, Grain.HOUR_BY_BIN, hour, step),
+                Key(cluster, Grain.DAY_BY_BIN, day, step),
                 Key(cluster, Grain.DAY, day, 0),
             ):
                 sums = rows.setdefault(key, [0] * 9)
@@ -92,7 +92,7 @@ def subtract(connection: Connection, insights: Sequence[InsightRow]) -> None:
 
 
 def _change(connection: Connection, insights: Sequence[InsightRow], sign: int) -> Sequence[Key]:
-    rows = tally(insights)
+    rows = rollup_rows(insights)
     if not rows:
         return []
     # Every transaction takes the rows in one order, so that no two wait for each other.

@@ -7,20 +7,20 @@ an author's name may be anything, and a term is letters and digits.
 import hashlib
 from collections.abc import Sequence
 
-from store.derived.rollups import STEPS, sentiment_place, step_of
+from store.derived.rollups import CONFIDENCE_BINS, confidence_bin, sentiment_place
 from store.filters import InsightFilter, Sentiment
 from store.insight_row import InsightRow
 
 _SIGN = "\ue000"  # for private use: Unicode will never make it a letter
 
 _SENTIMENTS = tuple(f"{_SIGN}{sentiment.value}" for sentiment in Sentiment)
-_STEPS = tuple(f"{_SIGN}{step}" for step in range(len(STEPS)))
+_CONFIDENCE_BINS = tuple(f"{_SIGN}{step}" for step in range(len(CONFIDENCE_BINS)))
 
 
 def terms_of(insight: InsightRow) -> list[str]:
     return [
         _SENTIMENTS[sentiment_place(insight.sentiment_score)],
-        _STEPS[step_of(insight.confidence)],
+        _CONFIDENCE_BINS[confidence_bin(insight.confidence)],
         *(_named("cluster", cluster) for cluster in insight.clusters),
         *([_named("author", insight.author)] if insight.author is not None else []),
     ]
@@ -42,9 +42,9 @@ def groups_of(wanted: InsightFilter) -> list[Group]:
     return groups
 
 
-def steps_from(first: int, stop: int = len(STEPS)) -> Group:
+def steps_from(first: int, stop: int = len(CONFIDENCE_BINS)) -> Group:
     """For a confidence inside one of these steps."""
-    return _STEPS[first:stop]
+    return _CONFIDENCE_BINS[first:stop]
 
 
 def _named(kind: str, name: str) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, liter
 from models import from_micros, insight_days, insights
 from store.derived import rollup_query, terms, word_index
 from store.derived.day_cache import DayCache, whole_days
-from store.derived.rollups import DAY, STEPS, step_of
+from store.derived.rollups import CONFIDENCE_BINS, DAY, confidence_bin
 from store.derived.word_index import AccessPath
 from store.filters import InsightFilter, Shape, conditions
 
@@ -48,9 +48,9 @@ def _question(wanted: InsightFilter, dialect: str) -> _Question:
 
     if least is None:
         return _Question(asking(), asking(), None, None)
-    step = step_of(least)
+    step = confidence_bin(least)
     possible = asking(terms.steps_from(step))
-    if least == STEPS[step]:
+    if least == CONFIDENCE_BINS[step]:
         return _Question(possible, possible, None, None)
     sure, unsure = terms.steps_from(step + 1), terms.steps_from(step, step + 1)
     return _Question(possible, asking(sure), asking(unsure), least)
