@@ -6,7 +6,7 @@ import structlog
 
 from analysis.offline import OfflineAnalyser
 from analysis.outcomes import Analyser
-from analysis.topics import Vocabulary
+from analysis.topics import Topics
 from config import Settings
 from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
@@ -38,7 +38,7 @@ def build_analyser(
         concurrency=settings.grok_concurrency,
         timeout=settings.grok_timeout,
         temperature=settings.grok_temperature,
-        vocabulary=Vocabulary(settings.clusters, closed=settings.clusters_mode == "closed"),
+        vocabulary=Topics(settings.clusters, closed=settings.clusters_mode == "closed"),
         pack_size=settings.grok_pack_size,
         proxy=_find_proxy(settings),
         certificates=trusted_certificates(),

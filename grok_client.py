@@ -34,7 +34,7 @@ from analysis.outcomes import (
     storable,
 )
 from analysis.parsing import parse_results
-from analysis.topics import Vocabulary
+from analysis.topics import Topics
 from grok import prices
 from grok.errors import ErrorScope, named_limit, presentable, read_error, told_wait
 from grok.prompt import PROMPT_VERSION, Prompt, Request
@@ -79,7 +79,7 @@ class GrokClient:
         concurrency: int,
         timeout: float,
         temperature: float,
-        vocabulary: Vocabulary,
+        vocabulary: Topics,
         pack_size: int = 1,
         proxy: Proxy | None = None,
         certificates: ssl.SSLContext | None = None,

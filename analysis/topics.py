@@ -84,7 +84,7 @@ class _Witnesses:
         return len(self.authors) >= MIN_AUTHORS and len(self.days) >= MIN_DAYS
 
 
-class Vocabulary:
+class Topics:
     """The fixed topics, and the others that the analyses of late have used.
 
     Names are snake_case. Fixed names never change into others; with `closed` there are no others.

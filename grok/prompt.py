@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.outcomes import MAX_CLUSTERS
-from analysis.topics import Vocabulary
+from analysis.topics import Topics
 from grok import prices
 
 PROMPT_VERSION = "3"
@@ -59,7 +59,7 @@ class Request:
 
 
 class Prompt:
-    def __init__(self, *, model: str, temperature: float, vocabulary: Vocabulary) -> None:
+    def __init__(self, *, model: str, temperature: float, vocabulary: Topics) -> None:
         self._model = model
         self._temperature = temperature
         self._vocabulary = vocabulary

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from analysis.outcomes import Analyser
-from analysis.topics import Vocabulary
+from analysis.topics import Topics
 from config import Settings, load_settings
 from database import Database
 from grok_client import GrokClient
@@ -104,7 +104,7 @@ async def make_client(
             "concurrency": 10,
             "timeout": 5.0,
             "temperature": 0.3,
-            "vocabulary": Vocabulary(CLUSTERS),
+            "vocabulary": Topics(CLUSTERS),
             "jitter": lambda: 0.0,
         }
         clients.append(GrokClient(**{**settings, **overrides}))

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from analysis.outcomes import Call
-from analysis.topics import Vocabulary
+from analysis.topics import Topics
 from grok.prompt import Prompt
 from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow
@@ -18,7 +18,7 @@ from tests.grok_replies import DEFAULT_MODEL, judge
 BLAME = "My parcel is late and broken"
 PRAISE = "Thanks, I love it"
 CLUSTERS = ("delivery_problems", "product_issues", "praise")
-PROMPT = Prompt(model=DEFAULT_MODEL, temperature=0.3, vocabulary=Vocabulary(CLUSTERS))
+PROMPT = Prompt(model=DEFAULT_MODEL, temperature=0.3, vocabulary=Topics(CLUSTERS))
 UUIDS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 MakeClient = Callable[..., GrokClient]

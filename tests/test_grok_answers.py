@@ -18,7 +18,7 @@ from analysis.outcomes import (
     TransientFailure,
     Unusable,
 )
-from analysis.topics import Vocabulary
+from analysis.topics import Topics
 from tests.fake_grok import GOOD_KEY, FakeGrok
 from tests.grok_calls import (
     BLAME,
@@ -106,8 +106,8 @@ async def test_two_clients_share_analyses_only_where_they_ask_alike(
     for other in (
         {"model": "grok-4.3"},
         {"temperature": 0.0},
-        {"vocabulary": Vocabulary(("billing",))},
-        {"vocabulary": Vocabulary(CLUSTERS, closed=True)},
+        {"vocabulary": Topics(("billing",))},
+        {"vocabulary": Topics(CLUSTERS, closed=True)},
     ):
         assert make_client(**other).reuse_key != key
 

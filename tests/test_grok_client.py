@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.outcomes import Analysis, CallOutcome, NotNow, Sighting, TransientFailure, Unusable
-from analysis.topics import Vocabulary
+from analysis.topics import Topics
 from grok_client import GrokClient
 from tests.fake_grok import GOOD_KEY, FakeGrok
 from tests.grok_calls import (
@@ -105,7 +105,7 @@ async def test_the_schema_asks_for_one_result_for_each_id(
 async def test_a_closed_list_of_clusters_allows_no_other(
     grok: FakeGrok, make_client: MakeClient
 ) -> None:
-    client = make_client(vocabulary=Vocabulary(("praise", "other_things"), closed=True))
+    client = make_client(vocabulary=Topics(("praise", "other_things"), closed=True))
     grok.script(Reply.out_of_range(1.1, 0.5))
 
     answer = await ask(client)

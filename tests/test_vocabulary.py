@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from analysis.offline import _TOPICS
 from analysis.outcomes import MAX_CLUSTERS, Sighting, normalise_clusters
-from analysis.topics import BUILT_IN, COMMON, FILLER, WINDOW, Vocabulary
+from analysis.topics import BUILT_IN, COMMON, FILLER, WINDOW, Topics
 from config import DEFAULT_CLUSTERS
 
 
-def learn(topics: Vocabulary, *names: str) -> None:
+def learn(topics: Topics, *names: str) -> None:
     """Each in an analysis of its own, of a text by another author on another day."""
     for name in names:
         number = next(_numbers)
@@ -23,9 +23,9 @@ def learn(topics: Vocabulary, *names: str) -> None:
 _numbers = count()
 
 
-def vocabulary(*learned: str, fixed: tuple[str, ...] = DEFAULT_CLUSTERS) -> Vocabulary:
+def vocabulary(*learned: str, fixed: tuple[str, ...] = DEFAULT_CLUSTERS) -> Topics:
     """One that has seen each of `learned` in an analysis of its own."""
-    topics = Vocabulary(fixed)
+    topics = Topics(fixed)
     learn(topics, *learned)
     return topics
 
@@ -47,11 +47,11 @@ def test_the_built_in_list_has_every_topic_that_the_offline_analyser_finds() -> 
 @pytest.mark.parametrize("name", sorted(BUILT_IN.keys() - {"question"}))
 def test_each_built_in_name_is_a_topic_of_its_own(name: str) -> None:
     """Two that were one topic would send every near-duplicate to the first of them."""
-    assert Vocabulary(BUILT_IN).fold([f"late_{name}_issue"]) == (name,)
+    assert Topics(BUILT_IN).fold([f"late_{name}_issue"]) == (name,)
 
 
 def test_the_prompt_gives_each_name_with_its_meaning_where_there_is_one() -> None:
-    topics = Vocabulary(["praise", "Gift Cards", "praise", "!!!"])
+    topics = Topics(["praise", "Gift Cards", "praise", "!!!"])
     assert topics.prompt_lines() == f"- praise: {BUILT_IN['praise']}\n- gift_cards"
 
 
@@ -63,8 +63,8 @@ def test_the_prompt_does_not_change_with_what_is_learned() -> None:
 
 
 def test_only_a_closed_list_bounds_the_names() -> None:
-    assert Vocabulary(["Praise", "Gift Cards"]).allowed is None
-    assert Vocabulary(["Praise", "Gift Cards"], closed=True).allowed == ("praise", "gift_cards")
+    assert Topics(["Praise", "Gift Cards"]).allowed is None
+    assert Topics(["Praise", "Gift Cards"], closed=True).allowed == ("praise", "gift_cards")
 
 
 # --- folding --------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def test_doubles_go_before_the_five_are_counted() -> None:
 
 
 def test_a_closed_list_lets_no_other_name_through_but_folds_onto_its_own() -> None:
-    topics = Vocabulary(["delivery_problems", "praise"], closed=True)
+    topics = Topics(["delivery_problems", "praise"], closed=True)
     assert topics.fold(["late_delivery", "gift_cards", "praise"]) == ("delivery_problems", "praise")
     assert topics.fold(["gift_cards"]) == ("unknown",)
     assert topics.fold(["unknown"]) == ("unknown",)
@@ -166,7 +166,7 @@ names = st.lists(
 def test_folding_is_sound_whatever_was_learned(
     clusters: list[str], learned: list[list[str]], closed: bool
 ) -> None:
-    topics = Vocabulary(DEFAULT_CLUSTERS, closed=closed)
+    topics = Topics(DEFAULT_CLUSTERS, closed=closed)
     for analysis in learned:
         topics.learn(Sighting(analysis))
     kept = topics.fold(clusters)
@@ -213,7 +213,7 @@ def test_a_name_counts_once_for_each_analysis() -> None:
 
 
 def test_a_closed_list_has_no_others_in_use() -> None:
-    topics = Vocabulary(["praise"], closed=True)
+    topics = Topics(["praise"], closed=True)
     learn(topics, *["gift_cards"] * COMMON)
     assert topics.in_use() == ()
 

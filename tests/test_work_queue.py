@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from analysis.outcomes import Complete, Fail, Outcome, PutBack, Retry
-from analysis.topics import Vocabulary
+from analysis.topics import Topics
 from database import Database
 from models import (
     Lane,
@@ -716,7 +716,7 @@ async def test_who_led_to_a_topic_on_which_days_is_remembered_over_a_restart(
     recent = await WorkQueue(database).recent_sightings(1)
     assert recent == []
     recent = await WorkQueue(database).recent_sightings(4)
-    topics = Vocabulary(["praise"])
+    topics = Topics(["praise"])
     for sighting in recent:
         topics.learn(sighting)
 

@@ -21,7 +21,7 @@ from analysis.outcomes import (
     Unusable,
 )
 from analysis.outcomes import Reply as Analysed
-from analysis.topics import Vocabulary
+from analysis.topics import Topics
 from database import Database
 from errors import NotFound
 from grok_client import GrokClient
@@ -57,7 +57,7 @@ async def client(grok: FakeGrok) -> AsyncIterator[GrokClient]:
         concurrency=10,
         timeout=0.3,
         temperature=0.3,
-        vocabulary=Vocabulary(("praise",), closed=False),
+        vocabulary=Topics(("praise",), closed=False),
         jitter=lambda: 0.0,
     )
     yield client
