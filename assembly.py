@@ -22,8 +22,8 @@ def build_analyser(
     yield_to_urgent_write: Callable[[], Awaitable[None]] | None = None,
 ) -> Analyser:
     """Without I/O, but that certificates are read. `window` is the limit on calls that is shared
-    with others, if one is; `yield_to_urgent_write` is what an analyser that works in this process does before
-    each text. Raises StartRefused."""
+    with others, if one is; `yield_to_urgent_write` is what an analyser that works in this process
+    does before each text. Raises StartRefused."""
     if not settings.uses_grok:
         return OfflineAnalyser(yield_to_urgent_write)
     assert settings.grok_key is not None

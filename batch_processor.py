@@ -46,8 +46,8 @@ Bound = Literal["queue", "rate", "concurrency", "budget", "breaker"]
 class Worker:
     """Analyses what is pending, from `start()` until `stop()` has returned.
 
-    `acquire_worker_lock` tells whether this process may work: on SQLite one process does, others stand by
-    and take over when it dies.
+    `acquire_worker_lock` tells whether this process may work: on SQLite one process does, others
+    stand by and take over when it dies.
     """
 
     def __init__(

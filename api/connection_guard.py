@@ -6,7 +6,8 @@ The head of a request, its body and each write of the answer have a size or a ra
 One request of a connection is read at a time: what is sent after it waits, unparsed. A refusal has
 the one shape of our errors, is followed by the end of the connection, and is logged.
 
-uvicorn calls the methods that are overridden here; `api/connections.py` has the bounds that all share.
+uvicorn calls the methods that are overridden here; `api/connections.py` has the bounds that all
+share.
 """
 
 import asyncio

@@ -33,7 +33,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
         report.say(f"  WRONG: {fault}")
     report.check(
         "chaos",
-        f"of {conversations} conversations over {kills} kills, in a wrong state or reserved wrongly",
+        f"of {conversations} conversations over {kills} kills, in a wrong state or paid wrongly",
         str(len(day.faults)),
         not day.faults,
     )

@@ -122,8 +122,8 @@ def recognise(
     filled: Collection[str] | None = None,
 ) -> Columns:
     """`wanted` has the user's choice of some, by name or number, or "none"; `filled` are the
-    columns that have anything in the first rows, all where it is None. Raises ImportFailed without a
-    text."""
+    columns that have anything in the first rows, all where it is None. Raises ImportFailed
+    without a text."""
     by_plain_name: dict[str, list[str]] = {}
     for column in columns:
         for plain_name in _plain_names(column):

@@ -74,7 +74,7 @@ class Source:
 
 @contextmanager
 def opened(path: str, encoding: str | None) -> Iterator[Source]:
-    """`path` "-" is standard input. Raises ImportFailed where there is nothing that could be read."""
+    """`path` "-" is standard input. Raises ImportFailed where nothing could be read."""
     name = "standard input" if path == "-" else path
     try:
         with _seekable(path) as raw:

@@ -32,7 +32,7 @@ def looks_like_json(head: list[str]) -> bool:
 
 def read(source: Source, not_tried: PassedOver, list_name: str | None = None) -> Iterator[Record]:
     """`list_name` is that of the list which holds the records, where they stand in a larger
-    object. Raises ImportFailed where the JSON breaks off in a way that nothing after it can be read."""
+    object. Raises ImportFailed where the JSON breaks off so that nothing after it can be read."""
     start = "\n".join(source.head).lstrip()
     if start.startswith("{") and _is_whole(source.head[0]):
         values = _lines(source, not_tried)

@@ -1,8 +1,8 @@
 """The money: every call that is paid for, reserved before it leaves and settled with its result.
 
 A call that is under way holds what it may cost at most; so do those of which nobody knows what they
-cost. A call is reserved only where it fits, with what is spent and held, into the day's budget. Days
-are UTC, and a call belongs to the one on which it began.
+cost. A call is reserved only where it fits, with what is spent and held, into the day's budget.
+Days are UTC, and a call belongs to the one on which it began.
 """
 
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, literal_column,
 from analysis.trend_score import Verdict, judge
 from database import Database
 from models import insight_clusters, insight_tallies, insights, to_micros
-from store.derived.rollup_query import Span
+from store.derived.rollup_query import Span, decompose
 from store.derived.rollups import HOUR, NAMES_OF_CLUSTERS, UNIT, Grain
 
 EXAMPLES = 3
@@ -101,7 +101,7 @@ def _count(window: Window, last: Span, whole: int, connection: Connection) -> di
         found[name].before[place] = int(count)
     for name, count, _ in rows(_ROWS_IN, Span(whole, last.start)):
         found[name].between = count
-    pieces = cut(last.start, last.stop - 1)
+    pieces = decompose(last.start, last.stop - 1)
     for edge in pieces.edges:
         for name, count, scores in rows(_ROWS_IN, edge):
             found[name].last += count

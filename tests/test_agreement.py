@@ -18,6 +18,7 @@ from database import Database
 from errors import InvalidInput
 from models import to_micros
 from store.conversations import ConversationStore
+from store.derived.rollup_query import decompose
 from store.derived.rollups import DAY, HOUR
 from store.erasure import ErasureStore
 from store.filters import InsightFilter, Sentiment

@@ -12,7 +12,7 @@ from errors import Unavailable
 from models import insights
 from store import derived
 from store.conversations import ConversationStore
-from store.derived.day_cache import DayCache, Days, touch, whole_days
+from store.derived.day_cache import DayCache, Days, bump_day_version, whole_days
 from store.derived.rollups import DAY
 from tests.factories import NOON, complete, insert_insight, new_conversation
 
@@ -130,7 +130,9 @@ def test_only_days_that_are_wholly_inside_count_as_whole() -> None:
 async def test_what_was_found_before_it_was_stopped_is_kept(database: Database) -> None:
     """A question that takes too long for one read gets further with each."""
     days = [0, 3, 4, 7]
-    await database.write(lambda connection: touch(connection, [day * DAY for day in days]))
+    await database.write(
+        lambda connection: bump_day_version(connection, [day * DAY for day in days])
+    )
     kept = DayCache[int](most=100)
     asked: list[list[int]] = []
 

@@ -21,7 +21,7 @@ from config import Settings, load_settings
 from errors import StartRefused
 from grok_client import GrokClient
 from main import create_app
-from runtime.environment import AccessPath, find_way, read_proxy
+from runtime.environment import Way, find_way, read_proxy
 from tests.fake_grok import GOOD_KEY, FakeGrok
 from tests.grok_calls import ask
 
@@ -239,7 +239,7 @@ def test_the_password_of_a_proxy_may_have_any_signs(password: str) -> None:
     ],
 )
 def test_no_proxy_excepts_what_it_names(no_proxy: str) -> None:
-    assert find_way(GROK, {**PROXIES, "no": no_proxy}) == AccessPath(None, ())
+    assert find_way(GROK, {**PROXIES, "no": no_proxy}) == Way(None, ())
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_what_no_proxy_does_not_name_goes_by_the_proxy_however_odd_it_is(no_prox
 def test_no_proxy_excepts_addresses_networks_and_international_names(
     url: str, no_proxy: str
 ) -> None:
-    assert find_way(url, {**PROXIES, "no": no_proxy}) == AccessPath(None, ())
+    assert find_way(url, {**PROXIES, "no": no_proxy}) == Way(None, ())
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_no_proxy_excepts_addresses_networks_and_international_names(
 def test_this_machine_is_asked_without_a_proxy(host: str) -> None:
     variables = {"http": "http://proxy", "all": "http://proxy"}
 
-    assert find_way(f"http://{host}:9000/v1", variables) == AccessPath(None, ())
+    assert find_way(f"http://{host}:9000/v1", variables) == Way(None, ())
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])

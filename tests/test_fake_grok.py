@@ -128,7 +128,7 @@ def chat(texts: dict[str, str] = TEXTS, **overrides: Any) -> dict[str, Any]:
     }
 
 
-class CallRunner:
+class Caller:
     """A client of one fake."""
 
     def __init__(self, client: httpx.AsyncClient, grok: FakeGrok) -> None:
@@ -142,17 +142,17 @@ class CallRunner:
 
 
 @pytest_asyncio.fixture
-async def call_runner(grok: FakeGrok) -> AsyncIterator[CallRunner]:
+async def caller(grok: FakeGrok) -> AsyncIterator[Caller]:
     headers = {"authorization": f"Bearer {GOOD_KEY}"}
     # Loading certificates takes longer than most of these tests.
     async with httpx.AsyncClient(headers=headers, timeout=5.0, verify=False) as client:
-        yield CallRunner(client, grok)
+        yield Caller(client, grok)
 
 
 async def test_a_good_answer_has_the_shape_and_the_headers_of_the_real_one(
-    call_runner: CallRunner,
+    caller: Caller,
 ) -> None:
-    response = await call_runner.ask()
+    response = await caller.ask()
 
     answer = response.json()
     assert response.status_code == 200
@@ -169,8 +169,8 @@ async def test_a_good_answer_has_the_shape_and_the_headers_of_the_real_one(
     assert response.headers["x-request-id"]
 
 
-async def test_each_text_is_judged_by_its_own_words(call_runner: CallRunner) -> None:
-    response = await call_runner.ask()
+async def test_each_text_is_judged_by_its_own_words(caller: Caller) -> None:
+    response = await caller.ask()
 
     content = response.json()["choices"][0]["message"]["content"]
     first, second = json.loads(content)["results"]
@@ -207,9 +207,9 @@ def test_the_documented_example_costs_what_it_cost() -> None:
     assert usage.ticks(MODELS[DEFAULT_MODEL]) == 10_115_500
 
 
-async def test_reasoning_is_billed_beside_the_completion(call_runner: CallRunner) -> None:
+async def test_reasoning_is_billed_beside_the_completion(caller: Caller) -> None:
     body = chat(model="grok-4.3", reasoning_effort="low")
-    usage = (await call_runner.ask(body)).json()["usage"]
+    usage = (await caller.ask(body)).json()["usage"]
 
     reasoning = usage["completion_tokens_details"]["reasoning_tokens"]
     assert reasoning == 94
@@ -218,12 +218,12 @@ async def test_reasoning_is_billed_beside_the_completion(call_runner: CallRunner
 
 
 async def test_a_repeated_prefix_under_one_conversation_id_is_cached(
-    call_runner: CallRunner,
+    caller: Caller,
 ) -> None:
     headers = {"x-grok-conv-id": "slot-1"}
-    first = await call_runner.ask(headers=headers)
-    second = await call_runner.ask(chat({"c": "another text"}), headers=headers)
-    other = await call_runner.ask(headers={"x-grok-conv-id": "slot-2"})
+    first = await caller.ask(headers=headers)
+    second = await caller.ask(chat({"c": "another text"}), headers=headers)
+    other = await caller.ask(headers={"x-grok-conv-id": "slot-2"})
 
     cached = [
         response.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
@@ -234,15 +234,15 @@ async def test_a_repeated_prefix_under_one_conversation_id_is_cached(
     assert cached[1] % 64 == 0
 
 
-async def test_a_retired_name_answers_as_its_target(call_runner: CallRunner) -> None:
-    response = await call_runner.ask(chat(model="grok-4-1-fast-non-reasoning"))
+async def test_a_retired_name_answers_as_its_target(caller: Caller) -> None:
+    response = await caller.ask(chat(model="grok-4-1-fast-non-reasoning"))
 
     assert response.json()["model"] == "grok-4.3"
     assert response.json()["usage"]["completion_tokens_details"]["reasoning_tokens"] == 0
 
 
-async def test_an_answer_over_the_cap_is_cut(call_runner: CallRunner) -> None:
-    response = await call_runner.ask(chat(max_completion_tokens=10))
+async def test_an_answer_over_the_cap_is_cut(caller: Caller) -> None:
+    response = await caller.ask(chat(max_completion_tokens=10))
 
     assert response.json()["choices"][0]["finish_reason"] == "length"
     assert response.json()["usage"]["completion_tokens"] == 10
@@ -250,20 +250,20 @@ async def test_an_answer_over_the_cap_is_cut(call_runner: CallRunner) -> None:
 
 @pytest.mark.parametrize(("spec", "status", "sentence"), ERRORS, ids=str)
 async def test_each_error_of_the_catalogue_comes_over_the_wire(
-    call_runner: CallRunner, spec: Any, status: int, sentence: str
+    caller: Caller, spec: Any, status: int, sentence: str
 ) -> None:
-    call_runner.grok.script(Reply.named(spec))
-    response = await call_runner.ask()
+    caller.grok.script(Reply.named(spec))
+    response = await caller.ask()
 
     assert response.status_code == status
     assert sentence in (response.json().get("error") if _is_flat(response) else response.text)
     assert "x-ratelimit-limit-requests" not in response.headers
     assert "retry-after" not in response.headers
     assert response.headers["x-request-id"]
-    assert call_runner.grok.counters.by_status == {status: 1}
-    assert call_runner.grok.counters.billed_ticks == 0
+    assert caller.grok.counters.by_status == {status: 1}
+    assert caller.grok.counters.billed_ticks == 0
     # Only this one was scripted.
-    assert (await call_runner.ask()).status_code == 200
+    assert (await caller.ask()).status_code == 200
 
 
 def _is_flat(response: httpx.Response) -> bool:
@@ -272,10 +272,10 @@ def _is_flat(response: httpx.Response) -> bool:
 
 
 @pytest.mark.parametrize("name", ODD_ANSWERS)
-async def test_each_odd_answer_comes_as_a_billed_200(call_runner: CallRunner, name: str) -> None:
+async def test_each_odd_answer_comes_as_a_billed_200(caller: Caller, name: str) -> None:
     finish_reason, looks_right = ODD_ANSWERS[name]
-    call_runner.grok.script(Reply.named(name))
-    response = await call_runner.ask()
+    caller.grok.script(Reply.named(name))
+    response = await caller.ask()
 
     choice = response.json()["choices"][0]
     assert response.status_code == 200
@@ -283,7 +283,7 @@ async def test_each_odd_answer_comes_as_a_billed_200(call_runner: CallRunner, na
     assert looks_right(choice["message"]["content"])
     assert (choice["message"]["refusal"] is not None) == (name == "refusal")
     assert ("reasoning_content" in choice["message"]) == (name == "reasoning_only")
-    assert call_runner.grok.counters.billed_ticks > 0
+    assert caller.grok.counters.billed_ticks > 0
 
 
 def test_every_constructor_is_shown_here() -> None:
@@ -306,37 +306,37 @@ def test_every_constructor_is_shown_here() -> None:
     ],
 )
 async def test_codes_come_in_either_vocabulary(
-    call_runner: CallRunner, codes: Any, reply: Reply, code: str
+    caller: Caller, codes: Any, reply: Reply, code: str
 ) -> None:
-    call_runner.grok.codes = codes
-    call_runner.grok.script(reply)
+    caller.grok.codes = codes
+    caller.grok.script(reply)
 
-    assert (await call_runner.ask()).json()["code"] == code
+    assert (await caller.ask()).json()["code"] == code
 
 
-async def test_retry_after_comes_in_seconds_or_as_a_date(call_runner: CallRunner) -> None:
-    call_runner.grok.script(
+async def test_retry_after_comes_in_seconds_or_as_a_date(caller: Caller) -> None:
+    caller.grok.script(
         Reply.rate_per_second(retry_after=7),
         Reply.rate_per_second(retry_after=7, as_date=True),
         Reply.cloudflare(524, retry_after=60),
     )
-    seconds, date, page = [(await call_runner.ask()).headers["retry-after"] for _ in range(3)]
+    seconds, date, page = [(await caller.ask()).headers["retry-after"] for _ in range(3)]
 
     assert (seconds, page) == ("7", "60")
     assert 6 <= parsedate_to_datetime(date).timestamp() - time.time() <= 8
 
 
-async def test_the_checks_come_in_the_order_of_the_real_api(call_runner: CallRunner) -> None:
+async def test_the_checks_come_in_the_order_of_the_real_api(caller: Caller) -> None:
     json_type = {"content-type": "application/json"}
     nobody = {"authorization": "Bearer nobody"}
     penalty = chat(presence_penalty=0)
 
-    not_json = await call_runner.ask(content=b'{"model": ', headers={**json_type, **nobody})
-    wrong_type = await call_runner.ask(chat(model="grok-99", messages="hi"), headers=nobody)
-    no_model = await call_runner.ask(chat(model="grok-99"), headers=nobody)
-    bad_key = await call_runner.ask(penalty, headers=nobody)
-    del call_runner.client.headers["authorization"]
-    no_key = await call_runner.ask(penalty)
+    not_json = await caller.ask(content=b'{"model": ', headers={**json_type, **nobody})
+    wrong_type = await caller.ask(chat(model="grok-99", messages="hi"), headers=nobody)
+    no_model = await caller.ask(chat(model="grok-99"), headers=nobody)
+    bad_key = await caller.ask(penalty, headers=nobody)
+    del caller.client.headers["authorization"]
+    no_key = await caller.ask(penalty)
 
     assert (not_json.status_code, not_json.headers["content-type"][:10]) == (400, "text/plain")
     assert (wrong_type.status_code, wrong_type.headers["content-type"][:10]) == (422, "text/plain")
@@ -358,17 +358,17 @@ async def test_the_checks_come_in_the_order_of_the_real_api(call_runner: CallRun
     ],
 )
 async def test_arguments_a_model_does_not_take_are_refused(
-    call_runner: CallRunner, overrides: dict[str, Any], sentence: str
+    caller: Caller, overrides: dict[str, Any], sentence: str
 ) -> None:
-    response = await call_runner.ask(chat(**overrides))
+    response = await caller.ask(chat(**overrides))
 
     assert response.status_code == 400
     assert sentence in response.json()["error"]
 
 
-async def test_arguments_a_model_takes_and_unknown_fields_pass(call_runner: CallRunner) -> None:
-    plain = await call_runner.ask(chat(stop=["x"], no_such_option=1, presence_penalty=None))
-    effort = await call_runner.ask(chat(model="grok-4.3", reasoning_effort="none"))
+async def test_arguments_a_model_takes_and_unknown_fields_pass(caller: Caller) -> None:
+    plain = await caller.ask(chat(stop=["x"], no_such_option=1, presence_penalty=None))
+    effort = await caller.ask(chat(model="grok-4.3", reasoning_effort="none"))
 
     assert (plain.status_code, effort.status_code) == (200, 200)
 
@@ -386,190 +386,190 @@ async def test_arguments_a_model_takes_and_unknown_fields_pass(call_runner: Call
     ],
     ids=str,
 )
-async def test_wrong_types_are_a_422(call_runner: CallRunner, overrides: dict[str, Any]) -> None:
-    response = await call_runner.ask(chat(**overrides))
+async def test_wrong_types_are_a_422(caller: Caller, overrides: dict[str, Any]) -> None:
+    response = await caller.ask(chat(**overrides))
 
     assert response.status_code == 422
     assert response.text.startswith("Failed to deserialize the JSON body into the target type: ")
 
 
-async def test_an_unknown_model_can_be_a_404(call_runner: CallRunner) -> None:
-    call_runner.grok.unknown_model_status = 404
-    response = await call_runner.ask(chat(model="grok-99"))
+async def test_an_unknown_model_can_be_a_404(caller: Caller) -> None:
+    caller.grok.unknown_model_status = 404
+    response = await caller.ask(chat(model="grok-99"))
 
     assert response.status_code == 404
     assert "The model grok-99 does not exist" in response.json()["error"]
 
 
-async def test_wrong_method_and_missing_content_type_are_refused(call_runner: CallRunner) -> None:
-    wrong_method = await call_runner.client.get(f"{caller.grok.base_url}/chat/completions")
-    untyped = await call_runner.ask(content=b"{}")
+async def test_wrong_method_and_missing_content_type_are_refused(caller: Caller) -> None:
+    wrong_method = await caller.client.get(f"{caller.grok.base_url}/chat/completions")
+    untyped = await caller.ask(content=b"{}")
 
     assert (wrong_method.status_code, untyped.status_code) == (405, 415)
 
 
-async def test_models_and_key_can_be_looked_up(call_runner: CallRunner) -> None:
-    models = await call_runner.client.get(f"{caller.grok.base_url}/models")
-    key = await call_runner.client.get(f"{caller.grok.base_url}/api-key")
-    nothing = await call_runner.client.get(f"{caller.grok.base_url}/credits")
+async def test_models_and_key_can_be_looked_up(caller: Caller) -> None:
+    models = await caller.client.get(f"{caller.grok.base_url}/models")
+    key = await caller.client.get(f"{caller.grok.base_url}/api-key")
+    nothing = await caller.client.get(f"{caller.grok.base_url}/credits")
 
     assert DEFAULT_MODEL in [model["id"] for model in models.json()["data"]]
     assert key.json()["team_blocked"] is False
     assert nothing.status_code == 404
-    assert (call_runner.grok.counters.calls, call_runner.grok.counters.lookups) == (0, 3)
+    assert (caller.grok.counters.calls, caller.grok.counters.lookups) == (0, 3)
 
 
 async def test_the_strict_rate_admits_exactly_its_number_in_any_second(
-    call_runner: CallRunner,
+    caller: Caller,
 ) -> None:
-    call_runner.grok.strict_rate = 5
-    responses = await asyncio.gather(*[call_runner.ask() for _ in range(12)])
+    caller.grok.strict_rate = 5
+    responses = await asyncio.gather(*[caller.ask() for _ in range(12)])
 
     refused = [response for response in responses if response.status_code == 429]
     assert len(refused) == 7
-    assert call_runner.grok.counters.rate_limited == 7
+    assert caller.grok.counters.rate_limited == 7
     assert "Requests per Second (actual/limit): 5/5" in refused[0].json()["error"]
 
-    opens_again = sorted(call_runner.grok.arrivals)[0] + 1.0
-    assert (await call_runner.ask()).status_code == 429
+    opens_again = sorted(caller.grok.arrivals)[0] + 1.0
+    assert (await caller.ask()).status_code == 429
     await asyncio.sleep(opens_again - time.monotonic() + 0.05)
-    assert (await call_runner.ask()).status_code == 200
+    assert (await caller.ask()).status_code == 200
 
 
-async def test_arrivals_are_the_moments_the_requests_came(call_runner: CallRunner) -> None:
+async def test_arrivals_are_the_moments_the_requests_came(caller: Caller) -> None:
     before = time.monotonic()
-    call_runner.grok.script(Reply.ok().after(0.1))
-    await call_runner.ask()
-    await call_runner.ask()
+    caller.grok.script(Reply.ok().after(0.1))
+    await caller.ask()
+    await caller.ask()
 
-    first, second = call_runner.grok.arrivals
+    first, second = caller.grok.arrivals
     assert before <= first
     assert second - first >= 0.1
 
 
-async def test_text_rules_come_before_the_script_and_run_out(call_runner: CallRunner) -> None:
-    call_runner.grok.when_text("parcel", Reply.content_violation(), times=1)
-    call_runner.grok.script(Reply.server_error())
-    statuses = [(await call_runner.ask()).status_code for _ in range(3)]
+async def test_text_rules_come_before_the_script_and_run_out(caller: Caller) -> None:
+    caller.grok.when_text("parcel", Reply.content_violation(), times=1)
+    caller.grok.script(Reply.server_error())
+    statuses = [(await caller.ask()).status_code for _ in range(3)]
 
     assert statuses == [403, 500, 200]
 
 
-async def test_a_text_rule_spares_requests_without_its_text(call_runner: CallRunner) -> None:
-    call_runner.grok.when_text("parcel", Reply.content_violation())
-    spared = await call_runner.ask(chat({"a": "fine"}))
-    struck = [await call_runner.ask(), await call_runner.ask()]
+async def test_a_text_rule_spares_requests_without_its_text(caller: Caller) -> None:
+    caller.grok.when_text("parcel", Reply.content_violation())
+    spared = await caller.ask(chat({"a": "fine"}))
+    struck = [await caller.ask(), await caller.ask()]
 
     assert spared.status_code == 200
     assert [response.status_code for response in struck] == [403, 403]
-    assert call_runner.grok.counters.texts_sent == {"fine": 1, TEXTS["a"]: 2, TEXTS["b"]: 2}
-    assert call_runner.grok.counters.texts_billed == {"fine": 1}
+    assert caller.grok.counters.texts_sent == {"fine": 1, TEXTS["a"]: 2, TEXTS["b"]: 2}
+    assert caller.grok.counters.texts_billed == {"fine": 1}
 
 
-async def test_a_dropped_connection_gives_no_answer(call_runner: CallRunner) -> None:
-    call_runner.grok.script(Reply.drop(), Reply.drop(halfway=True))
+async def test_a_dropped_connection_gives_no_answer(caller: Caller) -> None:
+    caller.grok.script(Reply.drop(), Reply.drop(halfway=True))
     for _ in range(2):
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
-            await call_runner.ask()
+            await caller.ask()
 
-    assert call_runner.grok.counters.dropped == 2
-    assert call_runner.grok.counters.by_status == {}
-    assert call_runner.grok.counters.in_flight == 0
-    assert (await call_runner.ask()).status_code == 200
+    assert caller.grok.counters.dropped == 2
+    assert caller.grok.counters.by_status == {}
+    assert caller.grok.counters.in_flight == 0
+    assert (await caller.ask()).status_code == 200
 
 
-async def test_a_hang_ends_when_the_client_leaves(call_runner: CallRunner) -> None:
-    call_runner.grok.script(Reply.hang())
+async def test_a_hang_ends_when_the_client_leaves(caller: Caller) -> None:
+    caller.grok.script(Reply.hang())
     with pytest.raises(httpx.ReadTimeout):
-        await call_runner.ask(timeout=0.1)
-    await call_runner.grok.idle()
+        await caller.ask(timeout=0.1)
+    await caller.grok.idle()
 
-    assert call_runner.grok.counters.abandoned == 1
-    assert call_runner.grok.counters.billed_ticks == 0
+    assert caller.grok.counters.abandoned == 1
+    assert caller.grok.counters.billed_ticks == 0
 
 
-async def test_concurrency_is_counted_while_calls_wait(call_runner: CallRunner) -> None:
-    call_runner.grok.script(*[Reply.hang()] * 3)
-    calls = [asyncio.create_task(call_runner.ask()) for _ in range(3)]
-    await call_runner.grok.saw(3)
-    assert call_runner.grok.counters.in_flight == 3
+async def test_concurrency_is_counted_while_calls_wait(caller: Caller) -> None:
+    caller.grok.script(*[Reply.hang()] * 3)
+    calls = [asyncio.create_task(caller.ask()) for _ in range(3)]
+    await caller.grok.saw(3)
+    assert caller.grok.counters.in_flight == 3
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
 
-    assert call_runner.grok.counters.max_in_flight == 3
+    assert caller.grok.counters.max_in_flight == 3
 
 
-async def test_the_last_request_can_be_read(call_runner: CallRunner) -> None:
-    await call_runner.ask(headers={"X-Client-Request-Id": "42"})
+async def test_the_last_request_can_be_read(caller: Caller) -> None:
+    await caller.ask(headers={"X-Client-Request-Id": "42"})
 
-    last = call_runner.grok.last_request
+    last = caller.grok.last_request
     assert last.headers["x-client-request-id"] == "42"
     assert last.body == chat()
     assert last.texts == TEXTS
 
 
-async def test_down_answers_503_until_up(call_runner: CallRunner) -> None:
-    await call_runner.grok.down()
-    assert (await call_runner.ask()).status_code == 503
-    await call_runner.grok.up()
-    assert (await call_runner.ask()).status_code == 200
+async def test_down_answers_503_until_up(caller: Caller) -> None:
+    await caller.grok.down()
+    assert (await caller.ask()).status_code == 503
+    await caller.grok.up()
+    assert (await caller.ask()).status_code == 200
 
 
 async def test_down_can_refuse_connections_and_come_back_on_its_port(
-    call_runner: CallRunner,
+    caller: Caller,
 ) -> None:
-    assert (await call_runner.ask()).status_code == 200
-    base_url = call_runner.grok.base_url
-    await call_runner.grok.down("refuse")
+    assert (await caller.ask()).status_code == 200
+    base_url = caller.grok.base_url
+    await caller.grok.down("refuse")
     with pytest.raises(httpx.TransportError):
-        await call_runner.ask()
+        await caller.ask()
     with pytest.raises(httpx.ConnectError):
-        await call_runner.ask()
-    await call_runner.grok.up()
+        await caller.ask()
+    await caller.grok.up()
 
-    assert call_runner.grok.base_url == base_url
-    assert (await call_runner.ask()).status_code == 200
+    assert caller.grok.base_url == base_url
+    assert (await caller.ask()).status_code == 200
 
 
 @pytest.mark.parametrize("mode", ["unavailable", "refuse"])
-async def test_down_can_end_by_itself(call_runner: CallRunner, mode: Any) -> None:
-    await call_runner.grok.down(mode, 0.1)
+async def test_down_can_end_by_itself(caller: Caller, mode: Any) -> None:
+    await caller.grok.down(mode, 0.1)
     started = time.monotonic()
     if mode == "unavailable":
-        assert (await call_runner.ask()).status_code == 503
+        assert (await caller.ask()).status_code == 503
     while True:
         try:
-            if (await call_runner.ask()).status_code == 200:
+            if (await caller.ask()).status_code == 200:
                 break
         except httpx.TransportError:
             pass
         assert time.monotonic() < started + 5.0
         await asyncio.sleep(0.01)
 
-    ((gone, back),) = call_runner.grok.outages
+    ((gone, back),) = caller.grok.outages
     assert started - 0.1 < gone < back - 0.09
 
 
-async def test_up_ends_a_spell_that_would_end_by_itself(call_runner: CallRunner) -> None:
-    await call_runner.grok.down("unavailable", 0.1)
-    await call_runner.grok.up()
-    await call_runner.grok.down()
+async def test_up_ends_a_spell_that_would_end_by_itself(caller: Caller) -> None:
+    await caller.grok.down("unavailable", 0.1)
+    await caller.grok.up()
+    await caller.grok.down()
     await asyncio.sleep(0.15)
 
-    assert (await call_runner.ask()).status_code == 503
+    assert (await caller.ask()).status_code == 503
 
 
-async def test_the_bill_has_a_line_for_each_answer_that_was_made(call_runner: CallRunner) -> None:
-    call_runner.grok.script(
+async def test_the_bill_has_a_line_for_each_answer_that_was_made(caller: Caller) -> None:
+    caller.grok.script(
         Reply.ok(), Reply.server_error(), Reply.garbage(), Reply.drop(halfway=True), Reply.drop()
     )
     answers = []
     for number in range(5):
         with suppress(httpx.TransportError):
-            answers.append(await call_runner.ask(headers={"x-client-request-id": f"call {number}"}))
+            answers.append(await caller.ask(headers={"x-client-request-id": f"call {number}"}))
 
-    bill = call_runner.grok.bill
+    bill = caller.grok.bill
     assert [(line.request_id, line.delivered) for line in bill] == [
         ("call 0", True),
         ("call 2", True),
@@ -581,34 +581,34 @@ async def test_the_bill_has_a_line_for_each_answer_that_was_made(call_runner: Ca
         usage["prompt_tokens"],
         usage["cost_in_usd_ticks"],
     )
-    assert call_runner.grok.counters.billed_ticks == sum(line.ticks for line in bill)
+    assert caller.grok.counters.billed_ticks == sum(line.ticks for line in bill)
 
 
-async def test_an_answer_nobody_waited_for_is_billed_where_told(call_runner: CallRunner) -> None:
-    call_runner.grok.bill_abandoned = True
-    call_runner.grok.script(Reply.hang())
+async def test_an_answer_nobody_waited_for_is_billed_where_told(caller: Caller) -> None:
+    caller.grok.bill_abandoned = True
+    caller.grok.script(Reply.hang())
     with pytest.raises(httpx.ReadTimeout):
-        await call_runner.ask(timeout=0.1)
-    await call_runner.grok.idle()
+        await caller.ask(timeout=0.1)
+    await caller.grok.idle()
 
-    assert [(line.texts, line.delivered) for line in call_runner.grok.bill] == [(2, False)]
+    assert [(line.texts, line.delivered) for line in caller.grok.bill] == [(2, False)]
 
 
-async def test_the_headers_can_tell_another_limit(call_runner: CallRunner) -> None:
-    call_runner.grok.limit_requests = 240
+async def test_the_headers_can_tell_another_limit(caller: Caller) -> None:
+    caller.grok.limit_requests = 240
 
-    assert (await call_runner.ask()).headers["x-ratelimit-limit-requests"] == "240"
+    assert (await caller.ask()).headers["x-ratelimit-limit-requests"] == "240"
 
 
 async def test_jitter_moves_arrivals_and_what_the_strict_rate_admits(
-    call_runner: CallRunner,
+    caller: Caller,
 ) -> None:
-    call_runner.grok.jitter = 0.2
-    call_runner.grok.strict_rate = 1
+    caller.grok.jitter = 0.2
+    caller.grok.strict_rate = 1
     before = time.monotonic()
-    responses = await asyncio.gather(*[call_runner.ask() for _ in range(20)])
+    responses = await asyncio.gather(*[caller.ask() for _ in range(20)])
 
-    delays = [arrival - before for arrival in call_runner.grok.arrivals]
+    delays = [arrival - before for arrival in caller.grok.arrivals]
     assert max(delays) - min(delays) > 0.1
     assert sorted(response.status_code for response in responses) == [200] + [429] * 19
 
@@ -666,14 +666,12 @@ def test_what_customers_say_is_no_order(text: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_in_obeying_mode_an_order_spoils_its_neighbours(
-    call_runner: CallRunner, way: str
-) -> None:
+async def test_in_obeying_mode_an_order_spoils_its_neighbours(caller: Caller, way: str) -> None:
     texts = {**TEXTS, "c": ORDERS[0]}
-    honest = await call_runner.ask(chat(texts))
-    call_runner.grok.obey = way
-    spared = await call_runner.ask()
-    steered = await call_runner.ask(chat(texts))
+    honest = await caller.ask(chat(texts))
+    caller.grok.obey = way
+    spared = await caller.ask()
+    steered = await caller.ask(chat(texts))
 
     def neighbours(response: httpx.Response) -> dict[str, list[Any]]:
         content = response.json()["choices"][0]["message"]["content"]
@@ -689,7 +687,7 @@ async def test_closing_does_not_wait_for_hanging_calls() -> None:
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {GOOD_KEY}"}) as client:
         async with FakeGrok() as grok:
             grok.script(Reply.hang())
-            call = asyncio.create_task(CallRunner(client, grok).ask())
+            call = asyncio.create_task(Caller(client, grok).ask())
             await grok.saw(1)
             started = time.monotonic()
         assert time.monotonic() - started < 1.0
@@ -697,13 +695,13 @@ async def test_closing_does_not_wait_for_hanging_calls() -> None:
             await call
 
 
-async def test_random_faults_follow_the_seed(call_runner: CallRunner) -> None:
+async def test_random_faults_follow_the_seed(caller: Caller) -> None:
     async def storm(seed: int) -> list[int]:
-        call_runner.grok.seed = seed
-        return [(await call_runner.ask()).status_code for _ in range(40)]
+        caller.grok.seed = seed
+        return [(await caller.ask()).status_code for _ in range(40)]
 
-    call_runner.grok.fault_rate = 0.3
-    call_runner.grok.faults = (Reply.server_error(), Reply.rate_per_second())
+    caller.grok.fault_rate = 0.3
+    caller.grok.faults = (Reply.server_error(), Reply.rate_per_second())
     first, again, other = await storm(1), await storm(1), await storm(2)
 
     assert first == again != other
@@ -711,13 +709,13 @@ async def test_random_faults_follow_the_seed(call_runner: CallRunner) -> None:
     assert 20 <= first.count(200) <= 36
 
 
-async def test_latency_delays_answers_and_not_errors(call_runner: CallRunner) -> None:
-    call_runner.grok.latency = 0.15
-    call_runner.grok.script(Reply.server_error(), Reply.ok(), Reply.server_error().after(0.15))
+async def test_latency_delays_answers_and_not_errors(caller: Caller) -> None:
+    caller.grok.latency = 0.15
+    caller.grok.script(Reply.server_error(), Reply.ok(), Reply.server_error().after(0.15))
     spans = []
     for _ in range(3):
         started = time.monotonic()
-        await call_runner.ask()
+        await caller.ask()
         spans.append(time.monotonic() - started)
 
     assert spans[0] < 0.15 <= min(spans[1:])
@@ -735,15 +733,15 @@ def test_log_normal_latency_has_its_median_and_a_tail() -> None:
     assert seconds[-1] > 4.0
 
 
-async def test_reset_forgets_counts_and_scripts_and_keeps_options(call_runner: CallRunner) -> None:
-    call_runner.grok.strict_rate = 1
-    await call_runner.ask()
-    call_runner.grok.script(Reply.server_error())
-    call_runner.grok.reset()
+async def test_reset_forgets_counts_and_scripts_and_keeps_options(caller: Caller) -> None:
+    caller.grok.strict_rate = 1
+    await caller.ask()
+    caller.grok.script(Reply.server_error())
+    caller.grok.reset()
 
-    assert call_runner.grok.counters.calls == 0
-    assert (await call_runner.ask()).status_code == 200
-    assert (await call_runner.ask()).status_code == 429
+    assert caller.grok.counters.calls == 0
+    assert (await caller.ask()).status_code == 200
+    assert (await caller.ask()).status_code == 429
 
 
 @pytest.mark.parametrize(

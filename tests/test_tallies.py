@@ -19,7 +19,7 @@ from errors import NotFound
 from models import Lane, derived_data, insight_tallies, status_counts
 from store import derived
 from store.conversations import ConversationStore
-from store.derived.rollups import CONFIDENCE_BINS, UNIT, Grain, Key, confidence_bin, tally
+from store.derived.rollups import CONFIDENCE_BINS, UNIT, Grain, Key, confidence_bin, rollup_rows
 from store.erasure import ErasureStore
 from store.insight_row import InsightRow
 from store.insights import InsightStore
@@ -72,7 +72,7 @@ def test_a_step_begins_with_its_own_number(confidence: float, step: int) -> None
 
 def test_one_insight_is_counted_for_all_and_for_each_cluster_in_every_grain() -> None:
     moment = 30 * HOUR + 5
-    rows = tally([row(timestamp=moment, clusters=("late", "price"))])
+    rows = rollup_rows([row(timestamp=moment, clusters=("late", "price"))])
     assert rows == {
         key: [0, 0, 0, 0, 0, 0, 1, -UNIT // 2, 9 * UNIT // 10]
         for cluster in ("", "late", "price")
@@ -91,7 +91,7 @@ scores = st.floats(-1, 1)
 @given(st.lists(st.tuples(scores, st.floats(0, 1), st.integers(-(10**16), 10**16)), max_size=20))
 def test_the_order_of_adding_makes_no_difference(values: list[tuple[float, float, int]]) -> None:
     rows = [row(sentiment_score=s, confidence=c, timestamp=t) for s, c, t in values]
-    assert tally(rows) == tally(rows[::-1])
+    assert rollup_rows(rows) == rollup_rows(rows[::-1])
 
 
 # --- kept -----------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The index of words: which insights hold which words, newest first.
 
-Beside its words an insight has the terms of its figures (`store/derived/terms.py`), so that the index alone
-finds what is negative and holds a word. Its key says both when and which: the second, and the
+Beside its words an insight has the terms of its figures (`store/derived/terms.py`), so that the
+index alone finds what is negative and holds a word. Its key says both when and which: the second, and the
 insight's id. So the newest matches, and those in a time range, come out of the index by themselves,
 also where a word is in every third text.
 
