@@ -9,7 +9,7 @@ import asyncio
 
 from bench.report import Report, Samples
 from bench.servers import Servers
-from tests.grok_chaos import live_through
+from tests.fakes.grok.chaos import live_through
 
 PER_SECOND = 50
 PER_KILL = 100

@@ -14,7 +14,7 @@ from bench.posts import PATH
 from bench.report import Report
 from bench.servers import Server, Servers
 from rate_limiter import JITTER_MARGIN_SECONDS
-from tests.fake_grok import GOOD_KEY, RunningGrok, grok_process
+from tests.fakes.grok.server import GOOD_KEY, RunningGrok, grok_process
 
 LIMIT = 10
 """Calls in any second: the service's default, and what the fake refuses to go beyond."""

@@ -21,12 +21,12 @@ from main import create_app
 from models import metadata
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow
 from runtime.logs import set_up_logs
-from tests.fake_grok import GOOD_KEY, FakeGrok
-from tests.grok_calls import CLUSTERS, MakeClient
-from tests.grok_replies import DEFAULT_MODEL
-from tests.import_helpers import Read, reader
-from tests.servers import postgres_database, postgres_server, redis_server
-from tests.worker_bench import WorkerHarness
+from tests.fakes.grok.calls import CLUSTERS, MakeClient
+from tests.fakes.grok.replies import DEFAULT_MODEL
+from tests.fakes.grok.server import GOOD_KEY, FakeGrok
+from tests.support.import_helpers import Read, reader
+from tests.support.servers import postgres_database, postgres_server, redis_server
+from tests.support.worker_harness import WorkerHarness
 
 
 @pytest.fixture(scope="session", autouse=True)

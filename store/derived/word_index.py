@@ -1,9 +1,9 @@
 """The index of words: which insights hold which words, newest first.
 
 Beside its words an insight has the terms of its figures (`store/derived/terms.py`), so that the
-index alone finds what is negative and holds a word. Its key says both when and which: the second, and the
-insight's id. So the newest matches, and those in a time range, come out of the index by themselves,
-also where a word is in every third text.
+index alone finds what is negative and holds a word. Its key says both when and which: the second,
+and the insight's id. So the newest matches, and those in a time range, come out of the index by
+themselves, also where a word is in every third text.
 
     SQLite       FTS5 without content, `rowid` is the key. A word that is erased stays in the files
                  until the parts of the index that it was in are merged: `sweep` does that.
