@@ -37,9 +37,9 @@ def generated(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "config.yml").write_text("post_hooks: []\n")  # formatting it is not our subject
     generator = Path(sys.executable).parent / "openapi-python-client"
     options = {"url": f"{address}/openapi.json", "output-path": PACKAGE, "config": "config.yml"}
+    arguments = [f"--{name}={value}" for name, value in options.items()]
     done = subprocess.run(
-        [generator, "generate", "--meta=none", "--fail-on-warning"]
-        + [f"--{name}={value}" for name, value in options.items()],
+        [generator, "generate", "--meta=none", "--fail-on-warning", *arguments],
         cwd=tmp_path,
         capture_output=True,
         text=True,
