@@ -4,11 +4,10 @@ import hashlib
 import json
 import math
 import re
-from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -18,7 +17,6 @@ from pydantic import (
     Field,
     PlainSerializer,
     StringConstraints,
-    ValidationError,
     WithJsonSchema,
     create_model,
     model_validator,
@@ -26,7 +24,6 @@ from pydantic import (
 from pydantic_core import to_json
 
 from analysis.words import parse_search
-from api.bad_json import MAX_RAW_DATA_LEVELS, explain_bad_json
 from errors import InvalidInput
 from grok.prices import TICKS_PER_USD
 from models import Lane, Status
@@ -46,6 +43,7 @@ MAX_LIVE_BATCH = 10
 MAX_IDEMPOTENCY_KEY = 255
 MAX_AUTHOR_LENGTH = 500
 MAX_SEARCH_LENGTH = 1000
+MAX_RAW_DATA_LEVELS = 64
 _ITEMS_OF_PIECE = 50
 
 
@@ -223,9 +221,6 @@ class TrendsQuery(BaseModel):
     as_of: QueryTime | None = Field(None, description="Default: now.")
 
 
-Body = TypeVar("Body", bound=BaseModel)
-
-
 class Bodies:
     """The request bodies, with the limits that are settings."""
 
@@ -236,19 +231,6 @@ class Bodies:
         items: Any = (list[item], Field(min_length=1, max_length=MAX_BATCH))
         self.conversation = create_model("ConversationIn", __base__=ConversationIn, text=limited)
         self.batch = create_model("BatchIn", __base__=BatchIn, conversations=items)
-
-
-def parse_body(shape: type[Body], body: bytes) -> Body:
-    """A byte order mark before the JSON is passed over. Raises InvalidInput with one sentence that
-    names the field."""
-    body = body.removeprefix(BOM_UTF8)
-    try:
-        return shape.model_validate_json(body)
-    except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)
-    if errors[0]["type"] == "json_invalid":
-        raise InvalidInput(explain_bad_json(body, errors[0]["ctx"]["error"]))
-    raise InvalidInput(explain(errors))
 
 
 def explain(errors: Sequence[Any]) -> str:

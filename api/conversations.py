@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from api.access import needs
+from api.bodies import parse_body
 from api.error_responses import answers
 from api.services import services
 from errors import Conflict, InvalidInput
@@ -28,7 +29,6 @@ from schemas import (
     check_idempotency_key,
     conversation_json,
     failed_json,
-    parse_body,
 )
 from store.conversations import (
     EVERYBODY,
