@@ -137,8 +137,9 @@ class ConversationIn(BaseModel):
 
     def to_new(self, idempotency_key: str | None) -> NewConversation:
         body_hash = self._hash() if idempotency_key is not None else None
+        raw_data = None if self.raw_data is None else to_json(self.raw_data).decode()
         return NewConversation(
-            self.text, self.author, self.timestamp, self.raw_data, idempotency_key, body_hash
+            self.text, self.author, self.timestamp, raw_data, idempotency_key, body_hash
         )
 
     def _hash(self) -> str:

@@ -184,7 +184,7 @@ async def test_what_was_kept_of_an_earlier_answer_agrees_as_well(
     """The same few questions again and again, while insights come and go; on PostgreSQL, matches
     are found in either way."""
     for name in ("_PASSED_AT_ONCE", "_PASSED_FOR_ONE"):
-        monkeypatch.setattr(f"store.matches.{name}", passed)
+        monkeypatch.setattr(f"store.derived.word_counts.{name}", passed)
     chance = random.Random(7)
     rows: dict[str, Row] = {}
     insights, summaries = InsightStore(database), SummaryStore(database)

@@ -528,7 +528,7 @@ WRITES: dict[str, Write] = {
     "retry": lambda database, rows: ConversationStore(database).retry(rows.failed),
     "retry_failed": lambda database, _: ConversationStore(database).retry_failed(),
     "claim": lambda database, _: claim_some(database, limit=1),
-    "book": lambda database, _: Ledger(database).reserve(
+    "reserve": lambda database, _: Ledger(database).reserve(
         "request", model="grok", conversations=1, highest_cost=1
     ),
     "close_orphans": lambda database, _: Ledger(database).close_orphans(),

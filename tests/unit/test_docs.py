@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text()
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 EXAMPLE = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
-FOR_OTHERS = {"BIND", "API_URL", "API_KEY"}
+FOR_OTHERS = {"API_URL", "API_KEY"}
 """Settings of docker-compose.yml itself and of ingest_data.py."""
 
 
