@@ -56,7 +56,7 @@ async def ready(
         Query(alias="for", description="`traffic` leaves out who analyses: for load balancers."),
     ] = None,
 ) -> Response:
-    """The service can do its work: write, and analyse what waits. MatchCount out once a second."""
+    """The service can do its work: write, and analyse what waits. Found out once a second."""
     parts = services(request)
     checks = {"database": await parts.database_check.get(lambda: _check_database(parts))}
     if purpose != "traffic":
