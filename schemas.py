@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import to_json
 
+from analysis.sentiment import Sentiment
 from analysis.words import parse_search
 from api.bad_json import MAX_RAW_DATA_LEVELS, explain_bad_json
 from errors import InvalidInput
@@ -36,7 +37,8 @@ from store.conversations import (
     StoredConversation,
     StoredInsight,
 )
-from store.insights import InsightFilter, InsightPage, ListedInsight, Sentiment
+from store.filters import InsightFilter
+from store.insights import InsightPage, ListedInsight
 from store.ledger import Usage
 from store.summaries import Summary, Tally
 from store.trends import Trend

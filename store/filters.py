@@ -3,22 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Table, bindparam, exists
 
+from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE, Sentiment
 from analysis.words import Phrase
 from models import insight_clusters, insights, to_micros
-
-POSITIVE_ABOVE = 0.1
-NEGATIVE_BELOW = -0.1
-
-
-class Sentiment(StrEnum):
-    POSITIVE = "positive"
-    NEUTRAL = "neutral"
-    NEGATIVE = "negative"
 
 
 class Shape(NamedTuple):

@@ -26,10 +26,8 @@ from models import from_micros, insight_clusters, insights
 from store import cursors
 from store.derived import rollup_query, word_counts, word_index
 from store.derived.word_counts import MatchCounter
-from store.filters import InsightFilter, Sentiment, Shape, conditions
+from store.filters import InsightFilter, Shape, conditions
 from store.insight_row import BYTES_OF_PAGE, read_notes
-
-__all__ = ["InsightFilter", "InsightPage", "InsightStore", "ListedInsight", "Sentiment"]
 
 ROWS_AT_A_TIME = 128
 """What one statement gives at most: texts that are as long as they may be are 5 MB then."""

@@ -28,21 +28,14 @@ from sqlalchemy import (
     union_all,
 )
 
+from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE, Sentiment
 from database import Database
 from errors import InvalidInput
 from models import from_micros, insight_clusters, insight_tallies, insights
 from store.derived import rollup_query
 from store.derived.day_cache import DayCache, whole_days
 from store.derived.rollups import DAY, EVERYTHING, HOUR, NAMES_OF_CLUSTERS, UNIT
-from store.filters import (
-    NEGATIVE_BELOW,
-    POSITIVE_ABOVE,
-    InsightFilter,
-    Sentiment,
-    Shape,
-    conditions,
-    figure_conditions,
-)
+from store.filters import InsightFilter, Shape, conditions, figure_conditions
 
 MAX_BUCKETS = 2000
 _DAYS_AT_A_TIME = 50

@@ -20,9 +20,10 @@ from sqlalchemy import (
     select,
 )
 
+from analysis.sentiment import Sentiment
 from models import insight_clusters, insight_tallies, insights
 from store.derived.rollups import CONFIDENCE_BINS, DAY, EVERYTHING, HOUR, Grain, confidence_bin
-from store.filters import InsightFilter, Sentiment, Shape, conditions, figure_conditions
+from store.filters import InsightFilter, Shape, conditions, figure_conditions
 
 
 class Span(NamedTuple):

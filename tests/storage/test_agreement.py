@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.sentiment import Sentiment
 from analysis.words import parse_search, words_of
 from database import Database
 from errors import InvalidInput
@@ -21,7 +22,7 @@ from store.conversations import ConversationStore
 from store.derived.rollup_query import decompose
 from store.derived.rollups import DAY, HOUR
 from store.erasure import ErasureStore
-from store.filters import InsightFilter, Sentiment
+from store.filters import InsightFilter
 from store.insights import InsightStore
 from store.summaries import MAX_BUCKETS, Interval, Summary, SummaryStore, Tally
 from tests.support.factories import NOON, insert_insights, insight_filter
@@ -184,7 +185,7 @@ async def test_what_was_kept_of_an_earlier_answer_agrees_as_well(
     """The same few questions again and again, while insights come and go; on PostgreSQL, matches
     are found in either way."""
     for name in ("_PASSED_AT_ONCE", "_PASSED_FOR_ONE"):
-        monkeypatch.setattr(f"store.matches.{name}", passed)
+        monkeypatch.setattr(f"store.derived.word_counts.{name}", passed)
     chance = random.Random(7)
     rows: dict[str, Row] = {}
     insights, summaries = InsightStore(database), SummaryStore(database)
