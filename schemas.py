@@ -40,8 +40,8 @@ from store.conversations import (
 from store.filters import InsightFilter
 from store.insights import InsightPage, ListedInsight
 from store.ledger import Usage
-from store.summaries import Summary, Tally
-from store.trends import Trend
+from store.summaries import Aggregate, Interval, Summary
+from store.trends import Trend, Window
 
 MAX_BATCH = 1000
 MAX_LIVE_BATCH = 10
@@ -212,7 +212,7 @@ class InsightQuery(SearchConditions):
 
 
 class SummaryQuery(InsightConditions):
-    interval: Literal["minute", "hour", "day"] = "hour"
+    interval: Interval = Interval.HOUR
 
 
 class ExportQuery(SearchConditions):
@@ -221,7 +221,7 @@ class ExportQuery(SearchConditions):
 
 
 class TrendsQuery(BaseModel):
-    window: Literal["15m", "1h", "6h", "24h"] = "1h"
+    window: Window = Window.ONE_HOUR
     as_of: QueryTime | None = Field(None, description="Default: now.")
 
 
@@ -465,7 +465,7 @@ class TrendsOut(BaseModel):
     trends: list[TrendOut]
 
 
-def _counts(tally: Tally) -> dict[str, Any]:
+def _counts(tally: Aggregate) -> dict[str, Any]:
     return {
         "positive": tally.positive,
         "neutral": tally.neutral,

@@ -15,7 +15,7 @@ from store.insight_row import InsightRow
 _SIGN = "\ue000"  # for private use: Unicode will never make it a letter
 
 _SENTIMENTS = {sentiment: f"{_SIGN}{sentiment}" for sentiment in Sentiment}
-_CONFIDENCE_BINS = tuple(f"{_SIGN}{step}" for step in range(len(CONFIDENCE_BINS)))
+_CONFIDENCE_BINS = tuple(f"{_SIGN}{bin_}" for bin_ in range(len(CONFIDENCE_BINS)))
 
 
 def terms_of(insight: InsightRow) -> list[str]:
@@ -43,8 +43,8 @@ def groups_of(wanted: InsightFilter) -> list[Group]:
     return groups
 
 
-def steps_from(first: int, stop: int = len(CONFIDENCE_BINS)) -> Group:
-    """For a confidence inside one of these steps."""
+def bins_from(first: int, stop: int = len(CONFIDENCE_BINS)) -> Group:
+    """For a confidence inside one of the bins from `first` up to, but without, `stop`."""
     return _CONFIDENCE_BINS[first:stop]
 
 
