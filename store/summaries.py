@@ -113,8 +113,8 @@ def _summary(
     buckets = range(start // interval.width * interval.width, stop, interval.width)
     series = {bucket: Aggregate() for bucket in buckets}
     totals = Aggregate()
-    for bucket, *sums in rollup_query.series(wanted, interval.width, connection):
-        series[bucket].add(sums)
+    for moment, *sums in rollup_query.series(wanted, interval.width, connection):
+        series[moment // interval.width * interval.width].add(sums)
         totals.add(sums)
     clusters: defaultdict[str, Aggregate] = defaultdict(Aggregate)
     if totals.count:
@@ -136,8 +136,7 @@ def _clusters(wanted: InsightFilter, together: DayCache[Rows], connection: Conne
         return _clusters_together(wanted, together, connection)
     values = rollup_query.values_of(wanted)
     values["names"] = connection.scalars(NAMES_OF_CLUSTERS).all()
-    by_cluster = rollup_query.statement(wanted.shape, Key(cluster=True))
-    return connection.execute(by_cluster, values).all()
+    return rollup_query.figures(wanted.shape, Key(cluster=True), values, connection)
 
 
 def _clusters_together(
@@ -148,13 +147,14 @@ def _clusters_together(
     values, (start, stop) = rollup_query.values_of(wanted), wanted.span
     days = full_days(wanted.span)
 
+    def rows_in(span: Span, key: Key) -> Rows:
+        between = span_values("range", span) | rollup_query.bucket_values(span.start, DAY)
+        return rollup_query.figures(wanted.shape, key, values | between, connection, by_rows=True)
+
     def by_day(changed: Sequence[int]) -> Mapping[int, Rows]:
         span = Span(min(changed) * DAY, (max(changed) + 1) * DAY)
-        buckets = rollup_query.bucket_values(span.start, DAY)
-        statement = rollup_query.statement(wanted.shape, Key(True, True), by_rows=True)
         found: dict[int, list[Sequence[int]]] = {day: [] for day in changed}
-        rows = connection.execute(statement, values | span_values("range", span) | buckets).all()
-        for moment, *row in rows:
+        for moment, *row in rows_in(span, Key(bucket=True, cluster=True)):
             if moment // DAY in found:
                 found[moment // DAY].append(row)
         return found
@@ -165,8 +165,6 @@ def _clusters_together(
     ends = [Span(start, stop)]
     if days.first < days.stop:
         ends = [Span(start, days.first * DAY), Span(days.stop * DAY, stop)]
-    by_cluster = rollup_query.statement(wanted.shape, Key(cluster=True), by_rows=True)
     for span in ends:
-        if span.start < span.stop:
-            rows += connection.execute(by_cluster, values | span_values("range", span)).all()
+        rows += rows_in(span, Key(cluster=True))
     return rows

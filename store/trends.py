@@ -98,26 +98,26 @@ def _count(window: Window, last: Span, gap_from: int, connection: Connection) ->
     found = {name: _Counts([0] * window.before) for name in names}
 
     baseline = Span(gap_from - window.before * window.width, gap_from)
-    by_window = rollup_query.statement(
-        ANY, Key(bucket=True, cluster=True), by_rows=window.width < HOUR, only_count=True
-    )
     values = rollup_query.values_between(baseline, by_day=False) | {"names": names}
     values |= rollup_query.bucket_values(baseline.start, window.width)
-    # All at once: row by row the interpreter's lock changes hands for each.
-    for start, name, count in connection.execute(by_window, values).all():
+    by_window, by_rows = Key(bucket=True, cluster=True), window.width < HOUR
+    for start, name, count in rollup_query.figures(
+        ANY, by_window, values, connection, by_rows=by_rows, only_count=True
+    ):
         found[name].before[(gap_from - start) // window.width - 1] += count
 
-    by_cluster = rollup_query.statement(ANY, Key(cluster=True))
+    gap = rollup_query.values_between(Span(gap_from, last.start)) | {"names": names}
+    for name, count in rollup_query.figures(
+        ANY, Key(cluster=True), gap, connection, only_count=True
+    ):
+        found[name].between += count
+
     values = rollup_query.values_between(last) | {"names": names}
-    for name, *counts, scores, _ in connection.execute(by_cluster, values).all():
+    for name, *counts, scores, _ in rollup_query.figures(
+        ANY, Key(cluster=True), values, connection
+    ):
         found[name].last += sum(counts)
         found[name].scores += scores
-
-    if gap_from < last.start:
-        by_cluster = rollup_query.statement(ANY, Key(cluster=True), by_rows=True, only_count=True)
-        values = span_values("range", Span(gap_from, last.start)) | {"names": names}
-        for name, count in connection.execute(by_cluster, values).all():
-            found[name].between = count
     return found
 
 

@@ -6,7 +6,7 @@ does the confidence bin that `min_confidence` falls inside of. Rollups do not kn
 or which clusters come together: figures about those are summed over rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -82,8 +82,8 @@ def _round_up(moment: int, width: int) -> int:
 # --- figures --------------------------------------------------------------------------------------
 
 Rows = Sequence[Sequence[Any]]
-"""Keys, then five sums: positive, neutral and negative insights, and their scores and confidences
-in billionths. The same keys may come several times."""
+"""Keys, the bucket before the cluster, then five sums: positive, neutral and negative insights, and
+their scores and confidences in billionths. The same keys may come several times."""
 
 ANY = Shape()
 
@@ -106,29 +106,52 @@ def count(wanted: InsightFilter, connection: Connection) -> int:
     """For a filter without words; `store/derived/word_counts.py` counts the others."""
     if wanted.cluster == EVERYTHING:
         return 0  # no cluster has this name
-    counts = statement(wanted.shape, Key(), only_count=True)
-    return sum(n or 0 for n in connection.scalars(counts, values_of(wanted)).all())
+    values = values_of(wanted)
+    return sum(n for (n,) in figures(wanted.shape, Key(), values, connection, only_count=True))
 
 
 def count_between(span: Span, connection: Connection) -> int:
     """All insights in the time range."""
-    counts = statement(ANY, Key(), only_count=True)
-    return sum(n or 0 for n in connection.scalars(counts, values_between(span)).all())
+    values = values_between(span)
+    return sum(n for (n,) in figures(ANY, Key(), values, connection, only_count=True))
 
 
 def series(wanted: InsightFilter, width: int, connection: Connection) -> Rows:
-    """By bucket of `width`, which is a minute, an hour or a day in microseconds."""
+    """By a moment in the bucket. `width`, in microseconds, is a minute, an hour or a day."""
     if wanted.cluster == EVERYTHING:
         return []
     values = values_of(wanted, by_day=width >= DAY)
     values |= bucket_values(values["range_start"] // width * width, width)
-    by_bucket = statement(wanted.shape, Key(bucket=True), by_rows=width < HOUR)
-    return connection.execute(by_bucket, values).all()
+    return figures(wanted.shape, Key(bucket=True), values, connection, by_rows=width < HOUR)
+
+
+def figures(
+    shape: Shape,
+    key: Key,
+    values: Mapping[str, Any],
+    connection: Connection,
+    *,
+    by_rows: bool = False,
+    only_count: bool = False,
+) -> Rows:
+    """The insights with these values, by `key`. `by_rows` reads no rollups; with `only_count` one
+    count is in place of the five sums.
+
+    By cluster, but without a filter by cluster or author, `values` also has `names`: those of all
+    clusters. By bucket, it also has `bucket_values`.
+    """
+    parts = ("range",) if by_rows or shape.author else _PARTS[shape.min_confidence]
+    spans = tuple(part for part in parts if values[f"{part}_start"] < values[f"{part}_stop"])
+    if not spans:
+        return []
+    # All at once: row by row the interpreter's lock changes hands for each.
+    return connection.execute(_statement(shape, key, spans, only_count), values).all()
 
 
 def values_of(wanted: InsightFilter, *, by_day: bool = True) -> dict[str, Any]:
-    """The parameters of `statement` for a filter without words."""
-    values = values_between(wanted.span, by_day=by_day) | {"author": wanted.author}
+    """For a filter without words."""
+    values: dict[str, Any] = values_between(wanted.span, by_day=by_day)
+    values["author"] = wanted.author
     if wanted.cluster is not None:
         values["cluster"] = wanted.cluster
     if (least := wanted.min_confidence) is not None:
@@ -145,7 +168,7 @@ def values_of(wanted: InsightFilter, *, by_day: bool = True) -> dict[str, Any]:
 
 
 def values_between(span: Span, *, by_day: bool = True) -> dict[str, Any]:
-    """The parameters of `statement` for all insights in a time range."""
+    """For all insights in a time range."""
     parts = decompose(span, by_day=by_day)
     return {
         **span_values("range", span),
@@ -163,16 +186,21 @@ def values_between(span: Span, *, by_day: bool = True) -> dict[str, Any]:
 
 
 def bucket_values(origin: int, width: int) -> dict[str, int]:
-    """The parameters that a key with buckets needs besides: no bucket begins before `origin`."""
+    """For buckets of `width`; none begins before `origin`."""
     return {"origin": origin, "width": width}
 
 
 # --- the builder ----------------------------------------------------------------------------------
 
+_PARTS = {
+    False: ("hours1", "hours2", "days", "partial1", "partial2"),
+    True: ("hours1", "hours2", "days", "partial1", "partial2", "full_buckets"),
+}
+"""The spans that a time range is decomposed into, without and with a least confidence."""
+
 
 class _Source(NamedTuple):
-    """Rows of one table. The sources of a statement are disjoint; together they are all that the
-    filter asks for. `hint` is the index by which SQLite must enter."""
+    """Rows of one table. `hint` is the index by which SQLite must enter."""
 
     table: Table
     where: Sequence[ColumnElement[bool]]
@@ -180,35 +208,31 @@ class _Source(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def statement(
-    shape: Shape, key: Key, *, by_rows: bool = False, only_count: bool = False
+def _statement(
+    shape: Shape, key: Key, spans: Sequence[str], only_count: bool
 ) -> CompoundSelect[*tuple[Any, ...]]:
-    """Gives `Rows`, or with `only_count` one count in place of the five sums; a count or sum is
-    None where there is nothing and no key. `by_rows` reads no rollups.
-
-    With a key by cluster, but no filter by cluster or author, the parameter `names` has the names
-    of all clusters.
-    """
-    sources = (
-        [_rows_between(shape, key, "range")] if by_rows or shape.author else _sources(shape, key)
-    )
-    return union_all(*(_select(source, shape, key, only_count=only_count) for source in sources))
+    """The sources of the spans are disjoint, and together are all that the filter asks for."""
+    sources = (_source(shape, key, span) for span in spans)
+    return union_all(*(_select(source, shape, key, only_count) for source in sources))
 
 
-def _sources(shape: Shape, key: Key) -> Iterator[_Source]:
-    for grain, span in (("hour", "hours1"), ("hour", "hours2"), ("day", "days")):
-        yield _rollups_between(shape, key, grain, span)
-    yield _rows_between(shape, key, "partial1")
-    yield _rows_between(shape, key, "partial2")
-    if shape.min_confidence:
-        yield _rows_of_bin(shape)
+def _source(shape: Shape, key: Key, span: str) -> _Source:
+    match span:
+        case "hours1" | "hours2":
+            return _rollups_between(key, "hour_grain", span)
+        case "days":
+            return _rollups_between(key, "day_grain", span)
+        case "full_buckets":
+            return _rows_of_bin(shape)
+        case _:
+            return _rows_between(shape, key, span)
 
 
-def _rollups_between(shape: Shape, key: Key, grain: str, span: str) -> _Source:
+def _rollups_between(key: Key, grain: str, span: str) -> _Source:
     columns = insight_tallies.c
     where = [
         _named(columns.cluster, any_name=key.cluster),
-        columns.grain == bindparam(f"{grain}_grain"),
+        columns.grain == bindparam(grain),
         *within(span, columns.bucket),
         columns.step >= bindparam("first_bin"),
     ]
@@ -251,15 +275,15 @@ def has_sentiment(shape: Shape) -> ColumnElement[bool]:
     return insights.c.sentiment.in_([literal_column(number) for number in asked])
 
 
-def _select(
-    source: _Source, shape: Shape, key: Key, *, only_count: bool
-) -> Select[*tuple[Any, ...]]:
+def _select(source: _Source, shape: Shape, key: Key, only_count: bool) -> Select[*tuple[Any, ...]]:
     table = source.table
     is_rollup = table is insight_tallies
     sums = _rollup_sums(shape, only_count) if is_rollup else _row_sums(table, only_count)
     keys: list[ColumnElement[Any]] = []
-    if key.bucket:
-        keys.append(_bucket(table.c.bucket if is_rollup else table.c.timestamp))
+    if key.bucket and not is_rollup:
+        keys.append(_bucket(table.c.timestamp))
+    elif key.bucket:  # without clusters the rollups come in its order, so that nothing is sorted
+        keys.append(_bucket(table.c.bucket) if key.cluster else table.c.bucket)
     together = insight_clusters.alias("together")
     joins = key.cluster and not is_rollup and (table is insights or shape.cluster)
     if key.cluster:
