@@ -32,7 +32,6 @@ from analysis.evaluation import (
     f1,
     measure,
     script_of,
-    sentiment_of,
 )
 from analysis.outcomes import (
     Analyser,
@@ -45,6 +44,7 @@ from analysis.outcomes import (
     Unusable,
     as_analysed,
 )
+from analysis.sentiment import sentiment_of
 from assembly import build_analyser
 from config import load_settings
 from errors import StartRefused

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import to_json
 
+from analysis.sentiment import Sentiment
 from analysis.words import parse_search
 from errors import InvalidInput
 from grok.prices import TICKS_PER_USD
@@ -33,10 +34,11 @@ from store.conversations import (
     StoredConversation,
     StoredInsight,
 )
-from store.insights import InsightFilter, InsightPage, ListedInsight, Sentiment
+from store.filters import InsightFilter
+from store.insights import InsightPage, ListedInsight
 from store.ledger import Usage
-from store.summaries import Summary, Tally
-from store.trends import Trend
+from store.summaries import Aggregate, Interval, Summary
+from store.trends import Trend, Window
 
 MAX_BATCH = 1000
 MAX_LIVE_BATCH = 10
@@ -209,7 +211,7 @@ class InsightQuery(SearchConditions):
 
 
 class SummaryQuery(InsightConditions):
-    interval: Literal["minute", "hour", "day"] = "hour"
+    interval: Interval = Interval.HOUR
 
 
 class ExportQuery(SearchConditions):
@@ -218,7 +220,7 @@ class ExportQuery(SearchConditions):
 
 
 class TrendsQuery(BaseModel):
-    window: Literal["15m", "1h", "6h", "24h"] = "1h"
+    window: Window = Window.ONE_HOUR
     as_of: QueryTime | None = Field(None, description="Default: now.")
 
 
@@ -446,7 +448,7 @@ class TrendsOut(BaseModel):
     trends: list[TrendOut]
 
 
-def _counts(tally: Tally) -> dict[str, Any]:
+def _counts(tally: Aggregate) -> dict[str, Any]:
     return {
         "positive": tally.positive,
         "neutral": tally.neutral,

@@ -27,6 +27,7 @@ from typing import Any
 import httpx
 
 import ingest_data
+from analysis.sentiment import Sentiment, sentiment_of
 from config import Settings
 from importing.sample import SAMPLE
 
@@ -178,10 +179,10 @@ def print_insights(insights: list[dict[str, Any]]) -> None:
 
 def print_totals(insights: list[dict[str, Any]]) -> None:
     scores = [insight["grok_analysis"]["sentiment_score"] for insight in insights]
-    signs = Counter(_sentiment(score) for score in scores)
+    signs = Counter(sentiment_of(score) for score in scores)
     print(f"\nTotals of {len(insights)} conversations")
-    for sentiment in ("positive", "neutral", "negative"):
-        print(f"  {sentiment:20}{signs[sentiment]:4}")
+    for sentiment in Sentiment:
+        print(f"  {sentiment.value:20}{signs[sentiment]:4}")
     print(f"  {'average sentiment':20}  {round(sum(scores) / len(scores), 2) + 0.0:+.2f}")
     clusters = Counter(
         cluster for insight in insights for cluster in insight["grok_analysis"]["clusters"]
@@ -200,10 +201,6 @@ def print_addresses(service: Service) -> None:
         f"  curl -d '{{\"text\": \"My parcel is late\"}}' -H 'Content-Type: application/json'"
         f" {service.url}/api/v1/conversations"
     )
-
-
-def _sentiment(score: float) -> str:
-    return "positive" if score > 0.1 else "negative" if score < -0.1 else "neutral"
 
 
 def _bar(score: float) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -354,7 +353,7 @@ async def test_the_days_agree_with_adding_up_the_calls(database: Database, ledge
             await settle(database, reserved, chance.choice(ends))
 
     names = ("prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd_ticks")
-    total = asdict(await ledger.total())
+    total = (await ledger.total())._asdict()
     for name in (*names, "held_usd_ticks"):
         assert total[name] == int(await scalar(database, select(func.sum(calls.c[name]))) or 0)
     assert total["calls"] == len(await rows(database))
