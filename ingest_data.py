@@ -31,8 +31,8 @@ from importing import report
 from importing.columns import NAMES
 from importing.errors import ImportFailed
 from importing.files import Source, opened
-from importing.pipeline import Intake, Options
-from importing.records import PassedOver, Record
+from importing.pipeline import Options, Pipeline
+from importing.records import Record, SkippedLines
 from importing.rejected import RejectedRows, default_path
 from importing.report import Progress, Tally
 from importing.rows import Item, digest_of, make_item, make_key
@@ -185,7 +185,7 @@ class Import:
             failure = str(error)
         tally.read = tally.accepted + tally.rejected
         if tally.read:
-            for line in report.account(tally, Counter(), PassedOver(), None):
+            for line in report.account(tally, Counter(), SkippedLines(), None):
                 print(line)
         return failure
 
@@ -193,29 +193,31 @@ class Import:
         """As above. Raises ImportFailed where nothing was begun."""
         options, tally = self._options, self._tally
         with opened(options.file, options.encoding) as source, ExitStack() as stack:
-            intake = Intake(source, _intake_options(options), tally=tally, reject=self._reject)
-            stack.callback(intake.close)
-            for line in intake.plan():
+            pipeline = Pipeline(
+                source, _pipeline_options(options), tally=tally, reject=self._reject
+            )
+            stack.callback(pipeline.close)
+            for line in pipeline.plan():
                 print(line, flush=True)
-            path = default_path(options.file, is_json=intake.names is None)
+            path = default_path(options.file, is_json=pipeline.names is None)
             self._rejected = RejectedRows(
                 Path(options.rejected) if options.rejected else path,
-                intake.names,
-                intake.delimiter,
+                pipeline.names,
+                pipeline.delimiter,
             )
             stack.callback(self._rejected.close)
             self._progress = Progress(source.size, name=source.name, tally=tally)
             try:
-                failure = self._work(intake, source)
+                failure = self._work(pipeline, source)
             finally:
                 self._progress.close()
                 self._progress = None
             for line in report.account(
                 tally,
-                intake.reader.mended,
-                intake.not_tried,
-                intake.links,
-                ids_shared=intake.ids_shared,
+                pipeline.reader.mended,
+                pipeline.skipped,
+                pipeline.links,
+                ids_shared=pipeline.ids_shared,
                 sent=not options.dry_run,
             ):
                 print(line)
@@ -224,7 +226,7 @@ class Import:
                 print(report.estimate(tally, self._stats()))
             return failure
 
-    def _work(self, intake: Intake, source: Source) -> str:
+    def _work(self, pipeline: Pipeline, source: Source) -> str:
         """Send, or with --dry-run only count. Why it stopped before the end."""
         tally, progress = self._tally, self._progress
         failures: list[str] = []
@@ -232,7 +234,7 @@ class Import:
         def items() -> Iterator[Item]:
             # What came before the file broke off is still sent.
             try:
-                for item in intake.items():
+                for item in pipeline.items():
                     tally.conversations += 1
                     tally.characters += item.text_length
                     yield item
@@ -251,8 +253,8 @@ class Import:
                 for item, reason in sent.rejected:
                     for record in item.records:
                         self._reject(record, reason)
-                if intake.links is None and self._sender.max_text is not None:
-                    intake.reader.max_text = self._sender.max_text
+                if pipeline.links is None and self._sender.max_text is not None:
+                    pipeline.reader.max_text = self._sender.max_text
                 if progress:
                     progress.update(source.position())
         except ImportFailed as error:
@@ -349,7 +351,7 @@ def _delimiter(value: str) -> str:
     return value
 
 
-def _intake_options(options: argparse.Namespace) -> Options:
+def _pipeline_options(options: argparse.Namespace) -> Options:
     return Options(
         columns={what: getattr(options, f"{what}_column") for what in NAMES},
         delimiter=options.delimiter,

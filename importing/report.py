@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from importing.records import PassedOver, Record
+from importing.records import Record, SkippedLines
 from importing.reply_threads import Links
 
 _SHOWN_LINES = 8
@@ -71,7 +71,7 @@ def _group(reason: str) -> str:
 def account(
     tally: Tally,
     mended: Counter[str],
-    not_tried: PassedOver,
+    skipped: SkippedLines,
     links: Links | None,
     *,
     ids_shared: int = 0,
@@ -88,12 +88,12 @@ def account(
             f"{_many(tally.known, 'duplicate')} that the service has already, with other details"
             " beside the text: it keeps what it has"
         )
-    if not_tried.blank:
-        yield f"{_many(not_tried.blank, 'blank row')} passed over"
-    if not_tried.preamble:
-        yield f"{_many(not_tried.preamble, 'line')} before the header passed over"
-    if not_tried.headers:
-        yield f"{_many(not_tried.headers, 'repeated header')} passed over"
+    if skipped.blank:
+        yield f"{_many(skipped.blank, 'blank row')} passed over"
+    if skipped.preamble:
+        yield f"{_many(skipped.preamble, 'line')} before the header passed over"
+    if skipped.headers:
+        yield f"{_many(skipped.headers, 'repeated header')} passed over"
     if links:
         yield from _account_of_links(links)
     if tally.rejected:

@@ -701,7 +701,7 @@ def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_another_service_answers(capsys: pytest.CaptureFixture[str]) -> None:
     assert Scripted(httpx.Response(404, text="<html>")).load() == 3
-    assert stopped_with(capsys) == "the service answers 404: Not MatchCount (is API_URL right?)"
+    assert stopped_with(capsys) == "the service answers 404: Not Found (is API_URL right?)"
 
 
 def test_api_keys(
