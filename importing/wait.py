@@ -158,7 +158,8 @@ def summary(api: ApiClient, period: Period) -> Iterator[str]:
         mood = f"average sentiment {cluster['average_sentiment']:+.2f}"
         yield f"  {cluster['cluster']:24} {cluster['count']:8,}  {mood}"
     trends = api.get("/api/v1/trends", window="24h", as_of=period.query["end_time"])["trends"]
-    if rising := [each for each in trends if each["direction"] != "falling"]:
+    rising = [each for each in trends if each["direction"] != "falling"]
+    if any(each["expected"] for each in rising):  # there was something before to compare with
         yield "Rising in the last 24 hours of them"
         for trend in rising[:_TOP]:
             yield f"  {trend['cluster']:24} {trend['count']:8,}, {trend['expected']:,.1f} expected"
