@@ -65,7 +65,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     redis = _connect_redis(settings)
     limits = _build_inbound_limits(settings, redis)
     bodies = Bodies(max_text_length=settings.max_text_length)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, lock_patience=settings.lock_patience)
     queue = WorkQueue(database)
     calls = _build_window(redis, "grok", settings.grok_rate_limit, 1.0, fail_open=False)
     analyser = analyser or build_analyser(
@@ -205,7 +205,6 @@ def _build_worker(
         poll_interval=settings.poll_interval,
         reuse_window=timedelta(seconds=settings.reuse_window),
         call_seconds=2 * settings.grok_timeout,
-        acquire_worker_lock=database.acquire_worker_lock,
         alone=database.is_sqlite,
         on_settled=on_settled,
     )
@@ -218,7 +217,6 @@ def _build_housekeeper(settings: Settings, database: Database) -> Housekeeper | 
     return Housekeeper(
         ErasureStore(database),
         retention=None if days is None else timedelta(days=days),
-        may_work=database.acquire_worker_lock,
     )
 
 
