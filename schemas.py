@@ -650,6 +650,13 @@ class FallbackStats(BaseModel):
     notice: str | None
 
 
+class DatabaseStats(BaseModel):
+    """`version` is that of SQLite's library, or of PostgreSQL's server."""
+
+    engine: Literal["sqlite", "postgresql"]
+    version: str
+
+
 class Stats(BaseModel):
     """`calls_per_second` is over the last ten seconds, in this process; `call_limit_per_second` is
     what is kept to, null where nothing limits it. `bound_by` is what keeps the throughput from
@@ -668,3 +675,4 @@ class Stats(BaseModel):
     spending: SpendingStats
     reuse: ReuseStats
     fallback: FallbackStats
+    database: DatabaseStats

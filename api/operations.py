@@ -14,6 +14,7 @@ from models import Lane, Status
 from schemas import (
     AnalyserStats,
     BreakerStats,
+    DatabaseStats,
     FallbackStats,
     Health,
     LaneCounts,
@@ -80,8 +81,6 @@ async def _check_worker(parts: Services) -> str:
         return "ok"
     if not parts.worker.alive:
         return "The worker has stopped."
-    if parts.worker.is_standby:
-        return "ok"  # another process does the work, and answers for it
     try:
         oldest = await parts.figures.oldest_pending_seconds()
     except Unavailable:
@@ -138,6 +137,7 @@ async def stats(request: Request) -> Stats:
             last_hour=figures.fallbacks.last_hour,
             notice=_fallback_notice(figures),
         ),
+        database=DatabaseStats(engine=parts.database.engine, version=parts.database.version),
     )
 
 

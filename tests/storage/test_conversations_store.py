@@ -45,6 +45,7 @@ from tests.support.factories import (
     keyed_conversation,
     new_conversation,
     new_conversations,
+    of_another_process,
     open_read,
     run_sql,
     scalar,
@@ -57,12 +58,9 @@ def store(database: Database) -> ConversationStore:
 
 
 @pytest.fixture
-async def other_database(database: Database, database_url: str) -> AsyncIterator[Database]:
-    """The same database, as a second process would have it."""
-    other = Database(database_url)
-    await other.open()
-    yield other
-    await other.close()
+async def other_database(database: Database) -> AsyncIterator[Database]:
+    async with of_another_process(database) as other:
+        yield other
 
 
 async def count(database: Database, table: Any = conversations) -> int:

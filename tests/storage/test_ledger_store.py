@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,15 @@ from database import Database
 from models import calls, daily_usage, now_micros
 from store.ledger import CallReceipt, Ledger, Usage, count_completed, settle_call
 from store.queue import WorkQueue
-from tests.support.factories import accept, analysis, claim_all, claim_one, run_sql, scalar
+from tests.support.factories import (
+    accept,
+    analysis,
+    claim_all,
+    claim_one,
+    of_another_process,
+    run_sql,
+    scalar,
+)
 
 DAY_MICROS = 86_400_000_000
 ANSWERED = Call(
@@ -35,16 +44,11 @@ def ledger(database: Database) -> Ledger:
 
 
 @pytest.fixture
-async def replicas(
-    ledger: Ledger, database: Database, database_url: str
-) -> AsyncIterator[list[Database]]:
+async def replicas(ledger: Ledger, database: Database) -> AsyncIterator[list[Database]]:
     """Three `Database`s on one database, as so many processes would have it."""
-    others = [Database(database_url) for _ in range(2)]
-    for other in others:
-        await other.open()
-    yield [database, *others]
-    for other in others:
-        await other.close()
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(of_another_process(database)) for _ in range(2)]
+        yield [database, *others]
 
 
 async def reserve(ledger: Ledger, highest_cost: int = 100, *, conversations: int = 1) -> int:
