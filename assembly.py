@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from analysis.analyser import Analyser
 from analysis.offline import OfflineAnalyser
-from analysis.outcomes import Analyser
 from analysis.topics import Topics
 from config import Settings
 from grok_client import GrokClient

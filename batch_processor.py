@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 import structlog
 
+from analysis.analyser import Analyser
+from analysis.fingerprint import fingerprint
 from analysis.injection import suspicions
-from analysis.outcomes import Analyser, Complete, Fail, Outcome, PutBack, fingerprint
+from analysis.outcomes import Complete, Fail, Outcome, PutBack
 from errors import Unavailable
 from models import Lane
 from store.ledger import CallReceipt, Ledger

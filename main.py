@@ -17,7 +17,8 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
-from analysis.outcomes import Analyser, Outcome
+from analysis.analyser import Analyser
+from analysis.outcomes import Outcome
 from api import conversations, dashboard, docs, insights, operations
 from api.access import open_to_all
 from api.error_responses import add_error_handlers

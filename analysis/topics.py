@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis.injection import starts_a_rule, suspicions
-from analysis.outcomes import MAX_CLUSTERS, UNKNOWN_CLUSTER, Sighting, snake_case
+from analysis.outcomes import MAX_CLUSTERS, UNKNOWN_CLUSTER, Sighting
+from analysis.parsing import snake_case
 
 BUILT_IN: Mapping[str, str] = {
     "delivery_problems": "orders or parcels late, lost, damaged on the way",

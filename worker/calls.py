@@ -11,9 +11,10 @@ from uuid import uuid4
 
 import structlog
 
+from analysis.analyser import Analyser
+from analysis.fingerprint import as_analysed, fingerprint
 from analysis.injection import suspicions
 from analysis.outcomes import (
-    Analyser,
     Analysis,
     Answer,
     Blocked,
@@ -27,9 +28,7 @@ from analysis.outcomes import (
     Sighting,
     TransientFailure,
     Unusable,
-    as_analysed,
     decide,
-    fingerprint,
 )
 from errors import Unavailable
 from store.ledger import MICROS_PER_DAY, CallReceipt, Ledger

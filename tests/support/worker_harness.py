@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from analysis.outcomes import Analyser, Outcome
+from analysis.analyser import Analyser
+from analysis.outcomes import Outcome
 from batch_processor import Worker
 from database import Database
 from models import Lane
