@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 
@@ -19,30 +19,16 @@ from analysis.fingerprint import fingerprint
 from analysis.injection import suspicions
 from analysis.outcomes import Complete, Fail, Outcome, PutBack
 from errors import Unavailable
-from models import Lane
 from store.ledger import CallReceipt, Ledger
 from store.queue import Claimed, Results, WorkQueue
-from worker.breaker import Breaker, BreakerToken
-from worker.calls import TROUBLE_PAUSE_SECONDS, CallRunner, notes_on
-from worker.schedule import CALLS_IN_LINE, CallSpacing, LaneShare, pack_size
+from worker.breaker import BreakerToken
+from worker.calls import CallRunner, notes_on
+from worker.schedule import Bound, Schedule, WorkerTimings
 
 log = structlog.get_logger(__name__)
 
-LEASE = timedelta(seconds=30)
-RENEW_SECONDS = 10.0
-"""How often leases are extended and orphans looked for: well within a lease."""
-SETTLE_SECONDS = 1.0
-"""How long the last results, and rows to put back, may take to be written after the grace."""
-HOLD_SECONDS = 1.0
-"""How long conversations that are claimed may wait for a call to begin."""
-LIVE_SECONDS = 30.0
-"""How long after a live conversation more of them are reckoned with."""
-IMPORT_SECONDS = 1.0
-"""How long after a batch for the bulk lane more of them are reckoned with."""
 RECENT_ANALYSES = 2000
 """Whose topics are remembered over a restart."""
-
-Bound = Literal["queue", "rate", "concurrency", "budget", "breaker"]
 
 
 class Worker:
@@ -66,6 +52,7 @@ class Worker:
         acquire_worker_lock: Callable[[], bool] = lambda: True,
         alone: bool = False,
         on_settled: Callable[[Claimed, Outcome], None] = lambda _claimed, _outcome: None,
+        timings: WorkerTimings | None = None,
     ) -> None:
         """`alone`: no other worker can exist, so what is in processing at start is orphaned.
 
@@ -76,25 +63,17 @@ class Worker:
         self._ledger = ledger
         self._analyser = analyser
         self._call_runner = call_runner
-        self._batch_size = batch_size
-        self._poll_interval = poll_interval
         self._reuse_window = reuse_window
         self._call_seconds = call_seconds
         self._acquire_worker_lock = acquire_worker_lock
         self._alone = alone
         self._on_settled = on_settled
-        self._lanes = LaneShare()
-        self._pace = CallSpacing()
-        self._backlog = dict.fromkeys(Lane, False)  # more waits than can be sent in one go
-        self._more = False  # something was left when we last looked
-        self._bulk_is_empty = True  # when we last looked
-        self._live_until = 0.0  # monotonic: live conversations come in, so far as is known
-        self._import_until = 0.0  # monotonic: batches come in for the bulk lane, to this process
+        self._timings = timings or WorkerTimings()
+        self._lease = timedelta(seconds=self._timings.lease)
+        self._schedule = Schedule(
+            batch_size=batch_size, poll_interval=poll_interval, timings=self._timings
+        )
         self._wake = asyncio.Event()
-        # When to look for work next, on the monotonic clock: at once, or a poll after the queue was
-        # found empty.
-        self._look_at = 0.0
-        self._not_before = 0.0  # the same clock: after trouble with the database
         self._stopping = False
         self._ready: deque[list[Claimed]] = deque()  # packs that are claimed and not yet begun
         self._in_hand: dict[asyncio.Task[None], list[Claimed]] = {}
@@ -118,16 +97,16 @@ class Worker:
 
     def wake(self) -> None:
         """Something may have become claimable: look now, not at the next poll."""
-        self._look_at = 0.0
+        self._schedule.arrived()
         self._wake.set()
 
     def note_import(self) -> None:
         """A batch for the bulk lane has come in; more of them are reckoned with."""
-        self._import_until = time.monotonic() + IMPORT_SECONDS
+        self._schedule.imported(time.monotonic())
 
     @property
     def importing(self) -> bool:
-        return time.monotonic() < self._import_until
+        return self._schedule.is_importing(time.monotonic())
 
     def stop_claiming(self) -> None:
         self._stopping = True
@@ -140,7 +119,7 @@ class Worker:
             return
         await self._finished(within=grace)
         self._call_runner.give_up()
-        await self._finished(within=SETTLE_SECONDS)
+        await self._finished(within=self._timings.settle)
         # What is left waits for a database that does not answer: the next start finds its rows.
         remaining = [*self._in_hand, *self._tasks]
         for task in remaining:
@@ -165,27 +144,9 @@ class Worker:
         return time.monotonic() - self._last_progress
 
     @property
-    def breaker(self) -> Breaker:
-        return self._call_runner.breaker
-
-    @property
-    def calls_under_way(self) -> int:
-        return self._call_runner.under_way
-
-    @property
     def bound_by(self) -> Bound:
         """What keeps the throughput from being higher at this moment."""
-        call_runner = self._call_runner
-        if call_runner.breaker.reason is not None:
-            return "breaker"
-        if call_runner.out_of_money:
-            return "budget"
-        if call_runner.unsent or self._analyser.pause_left():
-            return "rate"
-        more = self._more or time.monotonic() >= self._look_at
-        if more and call_runner.free <= 0:
-            return "concurrency"
-        return "rate" if any(self._backlog.values()) else "queue"
+        return self._schedule.bound_by(time.monotonic(), self._call_runner.state())
 
     # --- claiming -----------------------------------------------------------------------------
 
@@ -193,19 +154,18 @@ class Worker:
         await self._acquire_leadership()
         while not self._stopping:
             self._wake.clear()  # before looking, so that an arrival meanwhile is not slept through
-            pause = self._wait_left()
-            if self._trouble_left() > HOLD_SECONDS or self._call_runner.one_by_one:
+            if self._schedule.releases_claims(time.monotonic(), self._call_runner.state()):
                 self._put_back_ready()
-            if not pause and (pack := await self._next_pack()):
+            if not self._wait_left() and (pack := await self._next_pack()):
                 if self._wait_left():  # things changed while the database was asked
                     self._ready.appendleft(pack)
                 else:
                     self._begin(pack)
                 continue
             # Whatever else brings us on also wakes us: an arrival, a call that leaves or ends.
-            idle = max(0.001, self._look_at - time.monotonic())
+            sleep = self._schedule.sleep_left(time.monotonic(), self._call_runner.state())
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._wait_left() or idle)
+                await asyncio.wait_for(self._wake.wait(), sleep)
         self._put_back_ready()
 
     def _put_back_ready(self) -> None:
@@ -216,37 +176,17 @@ class Worker:
             self._take_in_hand([item for item, _ in put_back], self._settle(put_back))
 
     def _wait_left(self) -> float:
-        """Seconds until the next call may begin, as far as is known; 0.0 when it may now.
-
-        What has to happen before that wakes us: a call that leaves or ends.
-        """
-        if (trouble := self._trouble_left()) > 0:
-            return trouble
-        if self._call_runner.free <= 0 or self._call_runner.unsent >= self._analyser.calls_at_once:
-            return self._poll_interval
-        if any(self._backlog.values()):
-            # Claimed just before it can be sent, so that what arrives last can go first.
-            if self._call_runner.unsent >= CALLS_IN_LINE:
-                return self._poll_interval
-            if time.monotonic() < self._live_until:
-                return self._pace.left()
-        return 0.0
-
-    def _trouble_left(self) -> float:
-        """Seconds for which no call can be made, whatever happens here."""
-        return max(self._call_runner.wait_left(), self._not_before - time.monotonic())
+        return self._schedule.wait_left(time.monotonic(), self._call_runner.state())
 
     async def _next_pack(self) -> list[Claimed] | None:
         """What the next call carries; None when there is nothing to do, or no way to know."""
-        while not self._ready and time.monotonic() >= self._look_at and not self._stopping:
+        while not self._ready and self._schedule.is_due(time.monotonic()) and not self._stopping:
             try:
                 claimed = await self._claim()
-            except Unavailable:
-                self._not_before = time.monotonic() + TROUBLE_PAUSE_SECONDS
-                return None
-            except Exception:
-                log.exception("worker_claim_failed")
-                self._not_before = time.monotonic() + TROUBLE_PAUSE_SECONDS
+            except Exception as error:
+                if not isinstance(error, Unavailable):
+                    log.exception("worker_claim_failed")
+                self._schedule.failed(time.monotonic())
                 return None
             if not claimed:
                 return None
@@ -271,7 +211,7 @@ class Worker:
             except Exception:
                 log.exception("worker_start_failed")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TROUBLE_PAUSE_SECONDS)
+                await asyncio.wait_for(self._wake.wait(), self._timings.trouble)
             self._wake.clear()
 
     async def _warm_up(self) -> None:
@@ -281,36 +221,19 @@ class Worker:
         self._analyser.remember(await self._queue.recent_sightings(RECENT_ANALYSES))
 
     async def _claim(self) -> list[Claimed]:
-        calls = max(1, min(self._call_runner.free, self._analyser.calls_at_once))
-        most = min(self._analyser.pack_size, self._batch_size)
-        if self._call_runner.one_by_one:
-            most = 1
-        # Put off before looking, so that what arrives meanwhile can put it on again.
-        self._look_at = time.monotonic() + self._poll_interval
-        try:
-            claim = await self._queue.claim(
-                self._lanes.order(),
-                look=calls * most + 1,
-                take=lambda waiting: pack_size(waiting, calls=calls, most=most),
-                lease=LEASE,
-            )
-        except BaseException:
-            self._look_at = 0.0
-            raise
-        self._more = sum(claim.waiting.values()) > len(claim.items)
-        if self._more:
-            self._look_at = 0.0
-        lane = claim.items[0].lane if claim.items else None
-        for each, waiting in claim.waiting.items():
-            if each is lane or not waiting:
-                self._backlog[each] = waiting > calls * most
-        if lane is Lane.LIVE:
-            self._live_until = time.monotonic() + LIVE_SECONDS
-        if Lane.BULK in claim.waiting:
-            self._bulk_is_empty = not claim.waiting[Lane.BULK]
-        if not any(claim.waiting.values()):
-            self._last_progress = time.monotonic()  # nothing waits for any
-        return claim.items
+        schedule, calls = self._schedule, self._call_runner.state()
+        schedule.claiming(time.monotonic())
+        items, waiting = await self._queue.claim(
+            schedule.order(),
+            look=schedule.to_count(calls),
+            take=lambda count: schedule.pack_size(count, calls),
+            lease=self._lease,
+        )
+        now = time.monotonic()
+        schedule.claimed(items[0].lane if items else None, len(items), waiting, calls, now)
+        if not any(waiting.values()):
+            self._last_progress = now  # nothing waits for any
+        return items
 
     async def _answer_again(self, claimed: Sequence[Claimed]) -> list[Claimed]:
         """Answer from an earlier analysis what can be; give the rest."""
@@ -344,12 +267,7 @@ class Worker:
     # --- analysing ----------------------------------------------------------------------------
 
     def _begin(self, pack: list[Claimed]) -> None:
-        lane = pack[0].lane
-        interval = self._analyser.call_interval
-        if lane is Lane.BULK and self.importing:
-            interval += self._analyser.import_rest
-        self._pace.record(interval)
-        self._lanes.record(lane, bulk_is_empty=self._bulk_is_empty)
+        self._schedule.calling(pack[0].lane, self._call_runner.state(), time.monotonic())
         begun = self._call_runner.begin()
         self._take_in_hand(pack, self._work(begun, pack))
 
@@ -401,7 +319,7 @@ class Worker:
             try:
                 return await self._queue.settle(results, ended, not_theirs)
             except Unavailable:
-                await asyncio.sleep(TROUBLE_PAUSE_SECONDS / 2)
+                await asyncio.sleep(self._timings.trouble / 2)
             except Exception:
                 if (ended is not None or not_theirs) and results:
                     await self._write([], ended, not_theirs)
@@ -458,14 +376,14 @@ class Worker:
         """Extend our leases, then look for those of dead workers. In that order: ours may have
         run out while the database was away, and they are still ours."""
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(self._timings.renew)
             if self.is_standby:
                 continue
             try:
                 in_hand = [*self._in_hand.values(), *self._ready]
                 tokens = {item.token for items in in_hand for item in items}
                 if tokens:
-                    await self._queue.extend(tokens, lease=LEASE)
+                    await self._queue.extend(tokens, lease=self._lease)
                 await self._rescue()
             except Unavailable:
                 pass
@@ -473,7 +391,7 @@ class Worker:
                 log.exception("lease_renewal_failed")
 
     async def _rescue(self, *, all_orphaned: bool = False) -> None:
-        age = 0.0 if all_orphaned else 2 * self._call_seconds + LEASE.total_seconds()
+        age = 0.0 if all_orphaned else 2 * self._call_seconds + self._timings.lease
         if cut_off := await self._ledger.close_orphans(older_than_seconds=age):
             log.warning("calls_cut_off", calls=cut_off)
         rescued = await self._queue.rescue(all_orphaned=all_orphaned)

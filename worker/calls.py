@@ -34,13 +34,13 @@ from errors import Unavailable
 from store.ledger import MICROS_PER_DAY, CallReceipt, Ledger
 from store.queue import Claimed, Settlement
 from worker.breaker import Breaker, BreakerToken
+from worker.schedule import Bound, CallState, WorkerTimings
 
 log = structlog.get_logger(__name__)
 
 _FIRST_MONEY_PAUSE_SECONDS = 0.25
 BUDGET_LOOK_SECONDS = 60.0
 """How often it is tried in the end whether the day's budget has room again."""
-TROUBLE_PAUSE_SECONDS = 1.0
 
 
 class CallRunner:
@@ -55,9 +55,11 @@ class CallRunner:
         on_sent: Callable[[], None] = lambda: None,
         on_call: Callable[[Call], None] = lambda _call: None,
         jitter: Callable[[], float] = random.random,
+        timings: WorkerTimings | None = None,
     ) -> None:
         """`on_sent` hears when a call leaves, `on_call` how it ended; `jitter` gives 0..1."""
-        self.breaker = Breaker()
+        self._timings = timings or WorkerTimings()
+        self.breaker = Breaker(first_gaps=self._timings.probes)
         self._analyser = analyser
         self._ledger = ledger
         self._max_attempts = max_attempts
@@ -81,23 +83,9 @@ class CallRunner:
         return self._left
 
     @property
-    def unsent(self) -> int:
-        """Calls that have begun and wait for their turn to leave."""
-        return self._begun - self._left
-
-    @property
-    def free(self) -> int:
-        return self._analyser.concurrency - self._begun
-
-    @property
     def out_of_money(self) -> bool:
         """The last call did not fit into what was left of today's budget."""
         return self._spent_day == _today()
-
-    @property
-    def one_by_one(self) -> bool:
-        """Only calls with a single text make sense now: a probe, or what the budget leaves."""
-        return self.breaker.reason is not None or self.out_of_money
 
     def wait_left(self) -> float:
         """Seconds until a call may begin, as far as is known; 0.0 when one may now."""
@@ -106,6 +94,27 @@ class CallRunner:
             self.breaker.wait_left(),
             self._no_calls_until - time.monotonic(),
             0.0,
+        )
+
+    def state(self) -> CallState:
+        """What a schedule needs to know of the calls at this moment."""
+        analyser = self._analyser
+        held_by: Bound | None = None
+        if self.breaker.reason is not None:
+            held_by = "breaker"
+        elif self.out_of_money:
+            held_by = "budget"
+        elif analyser.pause_left():
+            held_by = "rate"
+        return CallState(
+            free=analyser.concurrency - self._begun,
+            unsent=self._begun - self._left,
+            at_once=analyser.calls_at_once,
+            interval=analyser.call_interval,
+            pack_size=analyser.pack_size,
+            wait=self.wait_left(),
+            held_by=held_by,
+            import_rest=analyser.import_rest,
         )
 
     # --- a call -------------------------------------------------------------------------------
@@ -174,7 +183,7 @@ class CallRunner:
         except Exception as error:
             if not isinstance(error, Unavailable):
                 log.exception("call_cannot_be_reserved")
-            self._no_calls_until = time.monotonic() + TROUBLE_PAUSE_SECONDS
+            self._no_calls_until = time.monotonic() + self._timings.trouble
             return None, False
         if reserved is None:
             self._run_out_of_money()
