@@ -15,14 +15,13 @@ from typing import Any
 import structlog
 
 from analysis.analyser import Analyser
-from analysis.fingerprint import fingerprint
-from analysis.injection import suspicions
 from analysis.outcomes import Complete, Fail, Outcome, PutBack
 from errors import Unavailable
 from store.ledger import CallReceipt, Ledger
 from store.queue import Claimed, Results, WorkQueue
 from worker.breaker import BreakerToken
-from worker.calls import CallRunner, notes_on
+from worker.calls import CallRunner
+from worker.prepared import Prepared, prepare
 from worker.schedule import Bound, Schedule, WorkerTimings
 
 log = structlog.get_logger(__name__)
@@ -75,7 +74,7 @@ class Worker:
         )
         self._wake = asyncio.Event()
         self._stopping = False
-        self._ready: deque[list[Claimed]] = deque()  # packs that are claimed and not yet begun
+        self._ready: deque[list[Prepared]] = deque()  # packs that are claimed and not yet begun
         self._in_hand: dict[asyncio.Task[None], list[Claimed]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.is_standby = True
@@ -170,7 +169,7 @@ class Worker:
 
     def _put_back_ready(self) -> None:
         """What is claimed is not to wait for long, nor in packs where only single texts go."""
-        put_back = [(item, PutBack()) for pack in self._ready for item in pack]
+        put_back = [(item.claimed, PutBack()) for pack in self._ready for item in pack]
         self._ready.clear()
         if put_back:
             self._take_in_hand([item for item, _ in put_back], self._settle(put_back))
@@ -178,7 +177,7 @@ class Worker:
     def _wait_left(self) -> float:
         return self._schedule.wait_left(time.monotonic(), self._call_runner.state())
 
-    async def _next_pack(self) -> list[Claimed] | None:
+    async def _next_pack(self) -> list[Prepared] | None:
         """What the next call carries; None when there is nothing to do, or no way to know."""
         while not self._ready and self._schedule.is_due(time.monotonic()) and not self._stopping:
             try:
@@ -190,7 +189,9 @@ class Worker:
                 return None
             if not claimed:
                 return None
-            self._ready.extend(self._packs(await self._answer_again(claimed)))
+            key = self._analyser.reuse_key
+            prepared = [prepare(item, reuse_key=key) for item in claimed]
+            self._ready.extend(_packs(await self._answer_again(prepared)))
         return self._ready.popleft() if self._ready else None
 
     async def _acquire_leadership(self) -> None:
@@ -235,43 +236,36 @@ class Worker:
             self._last_progress = now  # nothing waits for any
         return items
 
-    async def _answer_again(self, claimed: Sequence[Claimed]) -> list[Claimed]:
+    async def _answer_again(self, prepared: list[Prepared]) -> list[Prepared]:
         """Answer from an earlier analysis what can be; give the rest."""
         if not self._reuse_window:
-            return list(claimed)
-        key = self._analyser.reuse_key
-        prints = {item: fingerprint(item.text, key) for item in claimed}
+            return prepared
         try:
             earlier = await self._queue.analysed_before(
-                set(prints.values()), within=self._reuse_window
+                {item.fingerprint for item in prepared}, within=self._reuse_window
             )
         except Exception as error:
             # Calls cost money, but they are what we are here for.
             log.warning("reuse_not_looked_up", cause=repr(error))
-            return list(claimed)
+            return prepared
         again: list[tuple[Claimed, Outcome]] = []
-        for item in claimed:
-            if (found := earlier.get(prints[item])) is not None:
-                notes = notes_on(item.text) | {"reused_from": found.conversation_id}
-                again.append((item, Complete(found.analysis, notes=notes)))
+        for item in prepared:
+            if (found := earlier.get(item.fingerprint)) is not None:
+                notes = item.notes | {"reused_from": found.conversation_id}
+                again.append((item.claimed, Complete(found.analysis, notes=notes)))
         if again:
             self._take_in_hand([item for item, _ in again], self._settle(again))
-        return [item for item in claimed if prints[item] not in earlier]
-
-    def _packs(self, claimed: Sequence[Claimed]) -> list[list[Claimed]]:
-        """What can share a call, and by itself each that could spoil it for the others."""
-        together = [item for item in claimed if not item.alone and not suspicions(item.text)]
-        apart = [[item] for item in claimed if item not in together]
-        return [together, *apart] if together else apart
+        return [item for item in prepared if item.fingerprint not in earlier]
 
     # --- analysing ----------------------------------------------------------------------------
 
-    def _begin(self, pack: list[Claimed]) -> None:
-        self._schedule.calling(pack[0].lane, self._call_runner.state(), time.monotonic())
+    def _begin(self, pack: list[Prepared]) -> None:
+        claimed = [item.claimed for item in pack]
+        self._schedule.calling(claimed[0].lane, self._call_runner.state(), time.monotonic())
         begun = self._call_runner.begin()
-        self._take_in_hand(pack, self._work(begun, pack))
+        self._take_in_hand(claimed, self._work(begun, pack))
 
-    async def _work(self, begun: BreakerToken, pack: list[Claimed]) -> None:
+    async def _work(self, begun: BreakerToken, pack: list[Prepared]) -> None:
         await self._settle(*await self._call_runner.call(begun, pack, on_sent=self._wake.set))
 
     def _take_in_hand(self, items: list[Claimed], work: Coroutine[Any, Any, None]) -> None:
@@ -380,8 +374,8 @@ class Worker:
             if self.is_standby:
                 continue
             try:
-                in_hand = [*self._in_hand.values(), *self._ready]
-                tokens = {item.token for items in in_hand for item in items}
+                tokens = {item.token for items in self._in_hand.values() for item in items}
+                tokens |= {item.claimed.token for pack in self._ready for item in pack}
                 if tokens:
                     await self._queue.extend(tokens, lease=self._lease)
                 await self._rescue()
@@ -400,3 +394,10 @@ class Worker:
                 "orphans_rescued", back_to_pending=rescued.back_to_pending, failed=rescued.failed
             )
             self.wake()
+
+
+def _packs(prepared: Sequence[Prepared]) -> list[list[Prepared]]:
+    """What can share a call, and by itself each that could spoil it for the others."""
+    together = [item for item in prepared if not item.alone]
+    apart = [[item] for item in prepared if item.alone]
+    return [together, *apart] if together else apart

@@ -11,7 +11,6 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator
-from functools import lru_cache
 
 from analysis.injection_rules import AFTER_A_WORD, LOOKALIKES, OTHER_SCRIPTS, SEEN, SIGNS
 
@@ -31,7 +30,6 @@ def starts_a_rule(word: str) -> bool:
     return word in _BY_WORD
 
 
-@lru_cache(maxsize=256)  # each text is asked about twice: when it is packed, and in the end
 def suspicions(text: str) -> tuple[str, ...]:
     """The rules that the text gives cause for, by name, each once; `()` for an ordinary text."""
     read = _BLANKS.sub(" ", "\n" + "\n".join(_readings(text)))

@@ -12,8 +12,6 @@ from uuid import uuid4
 import structlog
 
 from analysis.analyser import Analyser
-from analysis.fingerprint import as_analysed, fingerprint
-from analysis.injection import suspicions
 from analysis.outcomes import (
     Analysis,
     Answer,
@@ -32,8 +30,9 @@ from analysis.outcomes import (
 )
 from errors import Unavailable
 from store.ledger import MICROS_PER_DAY, CallReceipt, Ledger
-from store.queue import Claimed, Settlement
+from store.queue import Settlement
 from worker.breaker import Breaker, BreakerToken
+from worker.prepared import Prepared
 from worker.schedule import Bound, CallState, WorkerTimings
 
 log = structlog.get_logger(__name__)
@@ -125,11 +124,11 @@ class CallRunner:
         return self.breaker.begin()
 
     async def call(
-        self, begun: BreakerToken, pack: Sequence[Claimed], *, on_sent: Callable[[], None]
+        self, begun: BreakerToken, pack: Sequence[Prepared], *, on_sent: Callable[[], None]
     ) -> Settlement:
         """What is to become of each of the `pack`, and what else is to be written with it."""
         left = False
-        texts = [as_analysed(item.text) for item in pack]
+        texts = [item.text for item in pack]
 
         def leaves() -> None:
             nonlocal left
@@ -161,7 +160,7 @@ class CallRunner:
             self._on_call(call)
         not_theirs = self._judge(begun, reply, pack)
         results = [
-            (item, self._outcome(begun, item, answer, packed=len(pack) > 1))
+            (item.claimed, self._outcome(begun, item, answer, packed=len(pack) > 1))
             for item, answer in zip(pack, reply.answers, strict=True)
         ]
         return Settlement(
@@ -238,17 +237,17 @@ class CallRunner:
 
     # --- what came of it ----------------------------------------------------------------------
 
-    def _judge(self, begun: BreakerToken, reply: Reply, pack: Sequence[Claimed]) -> Sequence[str]:
+    def _judge(self, begun: BreakerToken, reply: Reply, pack: Sequence[Prepared]) -> Sequence[str]:
         """Tell the breaker. The conversations that failed before for what was not their fault."""
         match reply.answers[0]:  # those of one call tell the same of the other side
             case Refused(reason, doubtful=True) if len(pack) == 1:
-                return self.breaker.refused(begun, reason, pack[0].id, as_analysed(pack[0].text))
+                return self.breaker.refused(begun, reason, pack[0].claimed.id, pack[0].text)
             case Refused() if reply.call is None or reply.call.outcome is CallOutcome.REFUSED:
                 self.breaker.not_tried(begun)  # an error, which does not say that all is well
             case Analysis() | Unusable() | Refused():
                 self.breaker.succeeded()
             case TransientFailure(reason):
-                self.breaker.failed(begun, reason, [item.id for item in pack])
+                self.breaker.failed(begun, reason, [item.claimed.id for item in pack])
             case Blocked(reason):
                 self.breaker.blocked(begun, reason)
             case NotNow():
@@ -256,12 +255,12 @@ class CallRunner:
         return ()
 
     def _outcome(
-        self, begun: BreakerToken, item: Claimed, answer: Answer, *, packed: bool
+        self, begun: BreakerToken, item: Prepared, answer: Answer, *, packed: bool
     ) -> Outcome:
         breaker = self.breaker
         outcome = decide(
             answer,
-            item.attempts,
+            item.claimed.attempts,
             max_attempts=self._max_attempts,
             jitter=self._jitter(),
             packed=packed,
@@ -270,19 +269,13 @@ class CallRunner:
         )
         if not isinstance(outcome, Complete):
             return outcome
-        notes, print_ = notes_on(item.text), None
+        print_ = None
         if isinstance(answer, Analysis):  # a fallback is no answer for others
-            print_ = fingerprint(item.text, self._analyser.reuse_key)
-            if not notes:  # such a text is not to name topics for others either
-                seen = Sighting(answer.clusters, item.author, item.timestamp // MICROS_PER_DAY)
-                self._analyser.remember([seen])
-        return Complete(outcome.analysis, fingerprint=print_, notes=notes)
-
-
-def notes_on(text: str) -> dict[str, object]:
-    """What the reader of a text's insight should know besides."""
-    found = suspicions(text)
-    return {"suspected_injection": list(found)} if found else {}
+            print_ = item.fingerprint_under(self._analyser.reuse_key)
+            if not item.suspicions:  # such a text is not to name topics for others either
+                author, day = item.claimed.author, item.claimed.timestamp // MICROS_PER_DAY
+                self._analyser.remember([Sighting(answer.clusters, author, day)])
+        return Complete(outcome.analysis, fingerprint=print_, notes=item.notes)
 
 
 def _today() -> int:

@@ -32,6 +32,7 @@ from tests.support.http_helpers import ScriptedAnalyser, captured_log, eventuall
 from tests.support.worker_harness import WorkerHarness
 from worker.breaker import FAILURES_TO_OPEN
 from worker.calls import CallRunner
+from worker.prepared import prepare
 
 DOWN = TransientFailure("HTTP 503: down")
 WEEK = timedelta(days=7)
@@ -414,8 +415,9 @@ async def test_a_breaker_that_opens_while_a_call_is_booked_holds_the_call_back(
     call_runner = CallRunner(analyser, Meanwhile(bench.database), max_attempts=3)
     await bench.add("text")
     claimed = await claim_one(bench.database)
+    prepared = prepare(claimed, reuse_key=analyser.reuse_key)
     other, begun = call_runner.begin(), call_runner.begin()
-    results, ended, _ = await call_runner.call(begun, [claimed], on_sent=lambda: None)
+    results, ended, _ = await call_runner.call(begun, [prepared], on_sent=lambda: None)
 
     assert results == [(claimed, PutBack())]
     assert analyser.calls == []
