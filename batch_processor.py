@@ -18,7 +18,7 @@ from analysis.analyser import Analyser
 from analysis.outcomes import Complete, Fail, Outcome, PutBack
 from errors import Unavailable
 from store.ledger import CallReceipt, Ledger
-from store.queue import Claimed, Results, WorkQueue
+from store.queue import NOT_STORED, Claimed, Results, Settled, WorkQueue
 from worker.breaker import BreakerToken
 from worker.calls import CallRunner
 from worker.prepared import Prepared, prepare
@@ -289,46 +289,30 @@ class Worker:
     ) -> None:
         self._wake.set()  # a slot is free
         settled = await self._write(results, ended, not_theirs)
+        if settled.receipt_error:
+            log.error("call_cannot_be_entered", exc_info=settled.receipt_error)
         if not_theirs:
             log.warning("refusals_taken_back", ids=not_theirs[:10], count=len(not_theirs))
         if any(isinstance(outcome, Complete | Fail) for _, outcome in results):
             self._last_progress = time.monotonic()
         for item, outcome in results:
-            if item in settled:
+            if item in settled.done:
                 self._report(item, outcome)
+            elif error := settled.rejected.get(item):
+                log.error("result_cannot_be_stored", id=item.id, exc_info=error)
+                self._report(item, Fail(NOT_STORED))
             else:
                 log.info("result_dropped", id=item.id, attempts=item.attempts)
 
     async def _write(
-        self,
-        results: Results,
-        ended: CallReceipt | None = None,
-        not_theirs: Sequence[str] = (),
-    ) -> set[Claimed]:
-        """Also through a spell without a database: the results were paid for.
-
-        A result that the database chokes on fails its own conversation and no other.
-        """
+        self, results: Results, ended: CallReceipt | None, not_theirs: Sequence[str]
+    ) -> Settled:
+        """Also through a spell without a database: the results were paid for."""
         while True:
             try:
                 return await self._queue.settle(results, ended, not_theirs)
             except Unavailable:
                 await asyncio.sleep(self._timings.trouble / 2)
-            except Exception:
-                if (ended is not None or not_theirs) and results:
-                    await self._write([], ended, not_theirs)
-                    ended, not_theirs = None, ()
-                    continue
-                if len(results) > 1:
-                    return set().union(*[await self._write([result]) for result in results])
-                if not results:
-                    log.exception("call_cannot_be_entered")
-                    return set()
-                ((item, outcome),) = results
-                log.exception("result_cannot_be_stored", id=item.id)
-                if not isinstance(outcome, Fail):
-                    await self._write([(item, Fail("the result could not be stored"))])
-                return set()
 
     def _report(self, item: Claimed, outcome: Outcome) -> None:
         self._on_settled(item, outcome)

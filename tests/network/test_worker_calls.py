@@ -421,7 +421,7 @@ async def test_a_breaker_that_opens_while_a_call_is_booked_holds_the_call_back(
 
     assert results == [(claimed, PutBack())]
     assert analyser.calls == []
-    assert await bench.queue.settle(results, ended) == {claimed}
+    assert (await bench.queue.settle(results, ended)).done == {claimed}
     found = await bench.find(claimed.id)
     assert (found.status, found.attempts, found.last_error) == ("pending", 0, None)
     assert await bench.run("SELECT count(*) FROM calls") == [(0,)]
