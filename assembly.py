@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from analysis.analyser import Analyser
 from analysis.offline import OfflineAnalyser
-from analysis.outcomes import Analyser, Outcome
+from analysis.outcomes import Outcome
 from analysis.topics import Topics
 from api.event_stream import InsightStream
 from api.inbound_limits import InboundLimits

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from analysis.analyser import Analyser
 from analysis.evaluation import (
     CLASSES,
     Judged,
@@ -33,17 +34,8 @@ from analysis.evaluation import (
     measure,
     script_of,
 )
-from analysis.outcomes import (
-    Analyser,
-    Analysis,
-    Blocked,
-    NotNow,
-    Refused,
-    Reply,
-    TransientFailure,
-    Unusable,
-    as_analysed,
-)
+from analysis.fingerprint import as_analysed
+from analysis.outcomes import Analysis, Blocked, NotNow, Refused, Reply, TransientFailure, Unusable
 from analysis.sentiment import sentiment_of
 from assembly import build_analyser
 from config import load_settings

@@ -15,7 +15,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
-from analysis.outcomes import Analyser
+from analysis.analyser import Analyser
 from api import conversations, dashboard, docs, insights, operations
 from api.access import open_to_all
 from api.error_responses import add_error_handlers

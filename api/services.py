@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
-from analysis.outcomes import Analyser
+from analysis.analyser import Analyser
 from api.byte_budget import ByteBudget
 from api.event_stream import InsightStream
 from api.inbound_limits import InboundLimits

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from analysis.outcomes import Analyser
+from analysis.analyser import Analyser
 from analysis.topics import Topics
 from config import Settings, load_settings
 from database import Database

@@ -84,7 +84,8 @@ async def test_what_waits_is_erased_and_what_is_being_analysed_comes_later(
     with pytest.raises(NotFound):
         await store.find(waiting)
     assert (await store.find(claimed_id)).id == claimed_id
-    assert await WorkQueue(database).settle([(claimed, Complete(analysis()))]) == {claimed}
+    settled = await WorkQueue(database).settle([(claimed, Complete(analysis()))])
+    assert settled.done == {claimed}
     await housekeeper(database).tidy_up()
     with pytest.raises(NotFound):
         await store.find(claimed_id)

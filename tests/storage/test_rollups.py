@@ -190,7 +190,8 @@ async def test_a_result_that_is_dropped_is_not_counted(database: Database) -> No
     await ConversationStore(database).accept(new_conversations(1), lane=Lane.LIVE)
     (claimed,) = await claim_all(database)
     await ErasureStore(database).erase(claimed.id)
-    assert await WorkQueue(database).settle([(claimed, Complete(analysis()))]) == set()
+    settled = await WorkQueue(database).settle([(claimed, Complete(analysis()))])
+    assert settled.done == set()
     assert await is_right(database)
     assert await scalar(database, text("SELECT count(*) FROM insight_tallies")) == 0
 
