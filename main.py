@@ -18,6 +18,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
 from analysis.outcomes import Analyser, Outcome
+from analysis.topics import Topics
 from api import conversations, dashboard, docs, insights, operations
 from api.access import open_to_all
 from api.error_responses import add_error_handlers
@@ -84,6 +85,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     parts = Services(
         settings=settings,
         bodies=bodies,
+        topics=Topics(settings.clusters),
         api_keys=ApiKeys(settings.api_keys),
         metrics=metrics,
         database=database,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 
 from analysis.outcomes import Analyser
+from analysis.topics import Topics
 from api.byte_budget import ByteBudget
 from api.event_stream import InsightStream
 from api.inbound_limits import InboundLimits
@@ -43,6 +44,7 @@ class Services:
 
     settings: Settings
     bodies: Bodies
+    topics: Topics
     api_keys: ApiKeys
     metrics: Metrics
     database: Database
