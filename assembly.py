@@ -103,6 +103,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
     services = Services(
         settings=settings,
         bodies=Bodies(max_text_length=settings.max_text_length),
+        topics=Topics(settings.clusters),
         metrics=metrics,
         database=database,
         conversations=ConversationStore(database, on_commit=metrics.committed),

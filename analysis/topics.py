@@ -162,6 +162,10 @@ class Topics:
                 kept[name] = None
         return tuple(kept)[:MAX_CLUSTERS] or (UNKNOWN_CLUSTER,)
 
+    def listed(self, name: str) -> str | None:
+        """The fixed name that this one is, or is another form of; None where there is none."""
+        return name if name in self._fixed else self._fixed_by_topic.get(_topic(name))
+
     def _known_name(self, topic: frozenset[str]) -> str | None:
         if topic in self._fixed_by_topic:
             return self._fixed_by_topic[topic]

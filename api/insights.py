@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,13 +11,15 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from analysis.parsing import snake_case
 from api.access import needs
 from api.disconnect import stopped_when_gone
 from api.error_responses import answers
 from api.exports import BOM, FORMATS
-from api.services import services
+from api.services import Services, services
 from schemas import (
     ExportQuery,
+    InsightConditions,
     InsightQuery,
     InsightsOut,
     SummaryOut,
@@ -28,11 +31,28 @@ from schemas import (
     insights_json,
     summary_json,
 )
+from store.filters import InsightFilter
 
 router = APIRouter(tags=["insights"])
 
 PATH = "/api/v1/insights"
 JSON = "application/json"
+
+
+async def _filter(query: InsightConditions, parts: Services) -> InsightFilter:
+    """What is asked for. A cluster may be named in any form, as analysers may name it: one that
+    insights have is meant as it stands, else the topic in the list that it is a form of.
+
+    Raises InvalidInput.
+    """
+    wanted = query.to_filter()
+    if wanted.cluster is None:
+        return wanted
+    name = snake_case(wanted.cluster) or wanted.cluster
+    listed = parts.topics.listed(name)
+    if listed not in (None, name) and not await parts.insights.has_cluster(name):
+        name = listed or name
+    return replace(wanted, cluster=name)
 
 
 class _Stream(StreamingResponse):
@@ -51,8 +71,9 @@ class _Stream(StreamingResponse):
 @needs("read")
 async def list_insights(request: Request, query: Annotated[InsightQuery, Query()]) -> Response:
     """Insights in a time range, newest first, with the exact total for the whole filter."""
-    wanted, parts = query.to_filter(), services(request)
+    parts = services(request)
     async with stopped_when_gone(request), parts.large_reads:
+        wanted = await _filter(query, parts)
         page = await parts.insights.page(wanted, limit=query.limit, cursor=query.cursor)
         pieces = []
         for piece in insights_json(page, wanted):
@@ -70,8 +91,10 @@ async def list_insights(request: Request, query: Annotated[InsightQuery, Query()
 @needs("read")
 async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
     """The same insights counted: by time, by cluster, and all together."""
+    parts = services(request)
     async with stopped_when_gone(request):
-        summary = await services(request).summaries.summary(query.to_filter(), query.interval)
+        wanted = await _filter(query, parts)
+        summary = await parts.summaries.summary(wanted, query.interval)
     return Response(summary_json(summary), media_type=JSON)
 
 
@@ -92,7 +115,8 @@ async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Qu
 @needs("read")
 async def export_insights(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
     """Every insight of a filter as a file, however many there are."""
-    wanted, form, parts = query.to_filter(), FORMATS[query.format], services(request)
+    form, parts = FORMATS[query.format], services(request)
+    wanted = await _filter(query, parts)
     batches = parts.insights.all_of(wanted)
 
     async def next_lines() -> bytes | None:

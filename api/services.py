@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from analysis.analyser import Analyser
+from analysis.topics import Topics
 from api.byte_budget import ByteBudget
 from api.event_stream import InsightStream
 from api.inbound_limits import InboundLimits
@@ -35,6 +36,7 @@ class Services:
 
     settings: Settings
     bodies: Bodies
+    topics: Topics
     metrics: Metrics
     database: Database
     conversations: ConversationStore

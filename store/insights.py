@@ -109,6 +109,12 @@ class InsightStore:
             next_cursor=cursors.encode(*_position(rows[-1])) if more else None,
         )
 
+    async def has_cluster(self, name: str) -> bool:
+        """Whether any insight has it."""
+        return await self._database.read(
+            lambda connection: connection.scalar(_HAS_CLUSTER, {"cluster": name}) is not None
+        )
+
     async def newest_id(self) -> int:
         """0 where there is none yet. Ids are given, and come up, one after the other."""
         return await self._database.read(lambda connection: connection.scalar(_NEWEST_ID) or 0)
@@ -312,6 +318,11 @@ def _words_statements(
     return last_key, _fetch(page.limit(bindparam("limit")))
 
 
+_HAS_CLUSTER = (
+    select(insight_clusters.c.insight_id)
+    .where(insight_clusters.c.cluster == bindparam("cluster"))
+    .limit(1)
+)
 _NEWEST_ID = select(func.max(insights.c.id))
 _SINCE = (
     _SHOWN.where(insights.c.id > bindparam("id")).order_by(insights.c.id).limit(bindparam("limit"))

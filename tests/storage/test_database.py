@@ -550,6 +550,7 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
         "failed",
         "page",
         "all_of",
+        "has_cluster",
         "newest_id",
         "since",
         "summary",
