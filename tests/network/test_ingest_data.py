@@ -248,6 +248,15 @@ def test_the_page_of_the_sample_and_of_rows_without_a_time_is_that_of_today(
     assert found["metadata"]["total_count"] == len(SAMPLE) + 1
 
 
+def test_a_row_without_a_time_does_not_stretch_the_period_to_today(
+    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv("text,date\nlate,2014-01-01\nlate again,2014-01-02\nand now?,\n")
+    assert ingest_data.main(["--url", url, file]) == 0
+    period = dict(page_at_the_end(capsys.readouterr().out).params)
+    assert period == {"start_time": "2014-01-01T00:00:00Z", "end_time": "2014-01-02T00:01:00Z"}
+
+
 def test_no_link_to_a_page_holds_a_password(
     write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -265,7 +274,7 @@ def test_what_was_not_loaded_has_no_page(
     write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = httpx.Response(400, json={"details": "conversations[0].text: must be shorter"})
-    assert Scripted(bad).load(write_csv("id,text\n1,late\n1,late\n")) == 1
+    assert Scripted(bad).load(write_csv("text\nlate\n")) == 3
     dead = Scripted(httpx.ConnectError("refused"))
     assert dead.load(write_csv("text\nlate\n"), "--dry-run") == 0
     assert "The page" not in capsys.readouterr().out
