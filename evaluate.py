@@ -58,7 +58,10 @@ MAX_PAUSE_SECONDS = 120.0
 
 
 def load(options: argparse.Namespace) -> tuple[list[Judged], Counter[str]]:
-    """The texts to ask about, and how many rows are left out by why. Raises ImportFailed."""
+    """The texts with their labels, and how many rows are left out, by reason.
+
+    Raises ImportFailed.
+    """
     pipeline_options = Options(
         columns={"text": options.text_column, "time": NO_COLUMN},
         lines=options.labels is not None,
@@ -131,7 +134,8 @@ Unanswered = Unusable | TransientFailure | Refused | NotNow | Blocked
 async def ask_all(
     analyser: Analyser, judged: Sequence[Judged], on_progress: Callable[[int], None]
 ) -> tuple[list[Judged], list[str], int]:
-    """With what was said; the reasons where nothing was; the cost in ticks. Raises ImportFailed."""
+    """The texts with the analyser's answers, the reason of each that has none, and the cost in
+    ticks (`TICKS_PER_USD`). Raises ImportFailed."""
     size = analyser.pack_size
     packs = [range(start, min(start + size, len(judged))) for start in range(0, len(judged), size)]
     answered = list(judged)
@@ -140,7 +144,7 @@ async def ask_all(
     slots = asyncio.Semaphore(analyser.concurrency)
 
     async def once(pack: Sequence[int]) -> dict[int, Unanswered]:
-        """Those that came to nothing, and why."""
+        """One call. The texts without an analysis by their index, and why."""
         nonlocal ticks
         reply = await _ask_patiently(analyser, [judged[index].text for index in pack])
         ticks += (reply.call.cost_usd_ticks or 0) if reply.call else 0
@@ -182,7 +186,10 @@ async def ask_all(
 
 
 async def _ask_patiently(analyser: Analyser, texts: Sequence[str]) -> Reply:
-    """Raises ImportFailed where only a person can help."""
+    """One call, made once the analyser takes calls.
+
+    Raises ImportFailed where it takes none for MAX_PAUSE_SECONDS, or until a person acts.
+    """
     paused = 0.0
     while True:
         if (pause := analyser.pause_left()) > 0:
@@ -278,7 +285,7 @@ def show(found: dict[str, Any]) -> None:
 
 
 def write_mistakes(path: str, judged: Sequence[Judged]) -> None:
-    """The surest first. Raises OSError."""
+    """Write what was wrong as CSV, the surest first. Raises OSError."""
     wrong = sorted((one for one in judged if not one.is_right), key=lambda one: -one.confidence)
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -290,7 +297,7 @@ def write_mistakes(path: str, judged: Sequence[Judged]) -> None:
 
 
 async def evaluate(options: argparse.Namespace, analyser: Analyser) -> dict[str, Any]:
-    """Raises ImportFailed, OSError."""
+    """All figures, as `show` prints and --json writes them. Raises ImportFailed, OSError."""
     judged, left_out = load(options)
     started = time.monotonic()
 

@@ -150,10 +150,10 @@ class Import:
             print(f"Stopped: {failure}", file=sys.stderr)
         if not tally.accepted + tally.duplicates:
             return NOTHING
-        if (period := tally.period) and not options.dry_run:
+        if not options.dry_run:
             if options.wait and not failure:
-                failure = self._wait(period)
-            print(f"The page that shows them: {period.page(self._api.address)}", flush=True)
+                failure = self._wait(tally.period)
+            print(f"The page that shows them: {tally.period.page(self._api.address)}", flush=True)
         return PARTIAL if failure or tally.rejected else COMPLETE
 
     def _wait(self, period: Period) -> str:

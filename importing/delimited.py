@@ -140,7 +140,7 @@ class Delimited:
         lines = [line]
         cells = self._split(lines, strict=False, more=True)
         if len(lines) > 1 and self._split(lines, strict=True) is None:
-            # Somewhere a quote was lost. This line is given up, and the others are read afresh.
+            # A quote is missing: this line is rejected, and those after it are read again.
             self._again.extendleft(reversed(lines[1:]))
             self._line -= len(lines) - 1
             cells = self._split([line], strict=False)

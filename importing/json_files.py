@@ -138,11 +138,14 @@ def _check_list(name: str, key: str, taken: str | None) -> None:
 
 
 class _TooLarge(ImportFailed):
-    """The value is still to be taken."""
+    """A value exceeds MAX_OBJECT characters. Nothing of it has been consumed."""
 
 
 class _Growing:
-    """The file's text from where we are, as much of it as is needed. `line` counts from 1."""
+    """A window on the file's text, which grows until it holds the next value.
+
+    `line` is that of the next character, counted from 1.
+    """
 
     def __init__(self, source: Source) -> None:
         self._name, self._lines = source.name, source.lines
@@ -166,7 +169,7 @@ class _Growing:
         self._place = place
 
     def skip(self, pattern: re.Pattern[str]) -> bool:
-        """Whether there was any of it. May stop at the end of what has been read."""
+        """Go past what matches here; whether that was at least one character."""
         found = pattern.match(self._text, self._place)
         while found and found.end() == len(self._text) and not self._ended:
             self._go_to(found.end())

@@ -1,5 +1,8 @@
-"""One file, understood: which form and columns it has is decided by its first records, and shown;
-then its rows come out as items to be sent, and each row that does not is accounted for."""
+"""From an opened file to the conversations to be sent.
+
+The first records decide which form and columns the file has. Then each row becomes an item, a
+duplicate or a rejected row, and is counted as what it became.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,7 +43,7 @@ _DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """As the user has them. `columns` has names or numbers, by what they hold."""
+    """The user's choices. `columns` has a column's name or number by what it holds: `text`, ..."""
 
     columns: Mapping[str, str | None] = field(default_factory=dict)
     delimiter: str | None = None
@@ -57,7 +60,7 @@ class Options:
 
 
 class Pipeline:
-    """`names` are the columns of a delimited file, None for JSON; `reject` hears of bad rows."""
+    """`names` are the columns of a delimited file or a sheet, None for JSON."""
 
     def __init__(
         self,
@@ -67,7 +70,10 @@ class Pipeline:
         tally: Tally,
         reject: Callable[[Record, str], None],
     ) -> None:
-        """Reads the first records. Raises ImportFailed where it would load nothing, or nonsense."""
+        """Read the first records. `reject` is called with each row that cannot be sent, and why.
+
+        Raises ImportFailed where the file has no text, or where its columns are in doubt.
+        """
         self.source, self.options, self.tally, self._reject = source, options, tally, reject
         self.skipped = SkippedLines()
         self.names: Sequence[str] | None = None
@@ -220,7 +226,7 @@ class Pipeline:
     # --- what comes out -----------------------------------------------------------------------
 
     def items(self) -> Iterator[Item]:
-        """What is to be sent. All other rows are in the tally, or were handed to `reject`."""
+        """The conversations to be sent, one a row, or one a thread. Raises ImportFailed."""
         for record in self.records:
             self.tally.read += 1
             try:

@@ -1,4 +1,4 @@
-"""What is read from a file, before anybody asks what it means."""
+"""What is read from a file, before its columns are interpreted."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ class Record:
 
 @dataclass(slots=True)
 class SkippedLines:
-    """Lines that are no rows, by what they are."""
+    """How many lines are no rows, by their kind."""
 
     blank: int = 0
     preamble: int = 0

@@ -57,19 +57,18 @@ class Tally:
             lines.append(record.line)
 
     def span(self, time: str | None) -> None:
-        """Take a conversation's time, ISO 8601, into the period. Without one it has that of its
-        loading, today or, where it was known already, before: the last day is taken in."""
-        last = datetime.fromisoformat(time) if time else datetime.now(UTC)
-        first = last if time else last - timedelta(days=1)
-        self.first_time = min(self.first_time or first, first)
-        self.last_time = max(self.last_time or last, last)
+        """Take a loaded conversation's time, ISO 8601, into the period."""
+        if time is not None:
+            moment = datetime.fromisoformat(time)
+            self.first_time = min(self.first_time or moment, moment)
+            self.last_time = max(self.last_time or moment, moment)
 
     @property
-    def period(self) -> Period | None:
-        """Of all that was loaded; None where nothing was."""
-        if self.first_time is None or self.last_time is None:
-            return None
-        return Period(self.first_time, self.last_time)
+    def period(self) -> Period:
+        """Of all that was loaded and has a time. Rows without one have that of their loading: where
+        there are no others, it is the last day."""
+        last = self.last_time or datetime.now(UTC)
+        return Period(self.first_time or last - timedelta(days=1), last)
 
 
 def _group(reason: str) -> str:

@@ -16,16 +16,16 @@ from importing.rows import Item
 
 PATH = "/api/v1/conversations/batch"
 BATCH_ROWS = 150
-"""A batch is one piece of work for the service, which live posts have to wait for. One at a time is
-under way: with two, live posts waited nearly twice as long for a tenth more rows."""
+"""The service writes a batch in one piece, and live posts wait for it. One batch at a time is under
+way: with two, live posts waited nearly twice as long for a tenth more rows."""
 LIVE_BATCH_ROWS = 10  # more the service does not take into its live lane at once
 BATCH_BYTES = 1024 * 1024  # the service's own limit is 2 MiB
 REQUESTS_PER_SECOND = 38.0
-"""Less than two fifths of what the service takes from everybody together by default. So 5,600 rows
-a second are sent: as fast as it should be, and no faster, since every batch is in others' way."""
+"""Less than two fifths of the service's default limit for all clients: 5,600 rows a second. The
+goal is 5,000, and every batch beyond it would delay others for nothing."""
 _ROWS_AT_A_TIME = 25
-"""That are read before whoever waits for this processor has it. A batch takes milliseconds to read,
-and a thread of the service that wakes up meanwhile may have to wait for all of them."""
+"""Rows that are read before the processor is yielded. Reading a batch takes milliseconds, for which
+a thread of the service on the same processor would have to wait."""
 _let_others_run: Callable[[], None] = getattr(os, "sched_yield", lambda: None)  # not on Windows
 KEY_TAKEN = (
     "the service has another text under this row's key: somebody has sent it before, and this row"
@@ -35,8 +35,8 @@ KEY_TAKEN = (
 
 @dataclass(slots=True)
 class Sent:
-    """What became of a batch. `known` were stored before with other columns beside the text; `ids`
-    are the conversations of those accepted, now or before."""
+    """What became of a batch. `ids` are the conversations of the accepted items, also of those that
+    were stored before; `known` were stored before with other columns beside the text."""
 
     accepted: list[Item] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)

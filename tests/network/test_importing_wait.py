@@ -1,14 +1,26 @@
 """`ingest_data.py --wait`: what it waits for, and what it says meanwhile."""
 
-from collections.abc import Iterator
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
+import ingest_data
 from importing.api_client import ApiClient
 from importing.errors import ImportFailed
-from importing.wait import SentIds, count_failed, wait_until_analysed
+from importing.period import Period
+from importing.sample import SAMPLE
+from importing.wait import SentIds, count_failed, summary, wait_until_analysed
+from tests.fakes.grok.replies import Reply
+from tests.fakes.grok.server import GOOD_KEY, FakeGrok
+from tests.support.ingesting import StartService
+
+pytestmark = pytest.mark.usefixtures("nobody_elses_settings")
 
 OURS = [f"conv_{number:08x}" for number in (5, 6, 0xFFFFFFFF)]
 
@@ -187,3 +199,128 @@ def test_ids_are_kept_in_order_whatever_comes(ids: SentIds) -> None:
     assert next(ids.newest_first()) == many[99_999]
     ids.add([*many[100_000:], "something else"])
     assert list(ids.newest_first()) == many[::-1]
+
+
+# --- with a real service --------------------------------------------------------------------------
+
+
+def test_the_end_of_the_analysis_is_waited_for_and_summed_up(
+    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"My parcel is late again {n},2020-01-0{n}" for n in range(1, 6)]
+    file = write_csv("\n".join(["text,date", *rows, "I love it,2020-01-01"]))
+    assert ingest_data.main(["--url", url, file, "--wait"], sleep=lambda _: time.sleep(0.05)) == 0
+    out = capsys.readouterr().out
+    assert "6 conversations are analysed from 2020-01-01 to 2020-01-05" in out
+    assert re.search(r"negative +█+ +83% +5$", out, re.MULTILINE)
+    assert re.search(r"delivery_problems +5", out)
+
+
+def test_a_summary_of_the_service_is_shown_as_it_is() -> None:
+    totals = {"count": 4, "positive": 1, "neutral": 0, "negative": 3}
+    answers: dict[str, Any] = {
+        "/api/v1/insights/summary": {
+            "totals": totals,
+            "clusters": [{"cluster": "billing", "count": 3, "average_sentiment": -0.5}],
+        },
+        "/api/v1/trends": {
+            "trends": [
+                {"cluster": "outage", "count": 9, "expected": 1.5, "direction": "rising"},
+                {"cluster": "praise", "count": 1, "expected": 5.5, "direction": "falling"},
+            ]
+        },
+    }
+    transport = httpx.MockTransport(
+        lambda request: httpx.Response(200, json=answers[request.url.path])
+    )
+    with httpx.Client(base_url="http://test", transport=transport) as client:
+        api = ApiClient(client, patience=0, sleep=lambda _: None, say=lambda _: None)
+        moment = datetime(2020, 1, 1, tzinfo=UTC)
+        lines = list(summary(api, Period(moment, moment)))
+    assert lines[0] == "4 conversations are analysed from 2020-01-01 to 2020-01-01"
+    assert lines[3].endswith(" 75%        3")
+    assert [line.split() for line in lines[5:]] == [
+        ["billing", "3", "average", "sentiment", "-0.50"],
+        "Rising in the last 24 hours of them".split(),
+        ["outage", "9,", "1.5", "expected"],
+    ]
+
+
+class StillPaused(Exception):
+    pass
+
+
+@pytest.mark.parametrize("what", ["the sample", "a file"])
+async def test_an_outage_is_told_and_outlasted(
+    what: str,
+    grok: FakeGrok,
+    start_service: StartService,
+    write_csv: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of Grok, in the lane of either."""
+    file = [write_csv("\n".join(["text", *(f"late again {n}" for n in range(30))]))]
+    argv, count = ([], len(SAMPLE)) if what == "the sample" else (file, 30)
+    grok.default = Reply.server_error()
+    looks = 0
+
+    def sleep(_seconds: float) -> None:
+        nonlocal looks
+        stats = httpx.get(f"{url}/api/v1/stats").json()
+        looks += stats["breaker"]["state"] == "open"
+        if looks == 3:  # it has been told by now
+            grok.default = Reply.ok()
+        time.sleep(0.1)
+
+    with start_service(grok_key=GOOD_KEY, grok_base_url=grok.base_url) as url:
+        argv = [*argv, "--url", url, "--wait"]
+        assert await asyncio.to_thread(ingest_data.main, argv, sleep=sleep) == 0
+    assert looks >= 3
+    out = capsys.readouterr().out
+    paused, goes_on, summed_up = (
+        out.index(sentence)
+        for sentence in (
+            "The analysis is paused: ",
+            "The analysis goes on.",
+            f"{count} conversations are analysed",
+        )
+    )
+    assert paused < goes_on < summed_up
+
+
+@pytest.mark.parametrize(
+    ("settings", "reply", "sentence"),
+    [
+        ({"grok_daily_budget_usd": 1e-9}, Reply.ok(), "the daily budget is spent"),
+        ({}, Reply.wrong_key(), "key"),
+    ],
+    ids=["budget", "key"],
+)
+async def test_a_pause_that_only_people_or_midnight_can_end_is_told(
+    settings: dict[str, Any],
+    reply: Reply,
+    sentence: str,
+    grok: FakeGrok,
+    start_service: StartService,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    grok.default = reply
+    looks = 0
+
+    def sleep(_seconds: float) -> None:
+        nonlocal looks
+        looks += httpx.get(f"{url}/api/v1/stats").json()["bound_by"] in ("budget", "breaker")
+        if looks == 4:
+            raise StillPaused
+        time.sleep(0.1)
+
+    settings = {"grok_key": GOOD_KEY, "grok_base_url": grok.base_url, **settings}
+    with start_service(**settings) as url, pytest.raises(StillPaused):
+        await asyncio.to_thread(ingest_data.main, ["--url", url, "--wait"], sleep=sleep)
+    (paused,) = [line for line in capsys.readouterr().out.splitlines() if "paused" in line]
+    assert sentence in paused
+
+
+def test_the_sample_is_waited_for_in_its_lane(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ingest_data.main(["--url", url, "--wait"], sleep=lambda _: time.sleep(0.05)) == 0
+    assert f"{len(SAMPLE)} conversations are analysed" in capsys.readouterr().out
