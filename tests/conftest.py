@@ -31,6 +31,22 @@ from tests.support.servers import postgres_database, postgres_server, redis_serv
 from tests.support.worker_harness import WorkerHarness
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin the longest tests first, so that none is waited for in the end. A slow test goes to
+    whichever process is free, unless it shares a fixture; others stay together, file by file."""
+
+    def order(item: pytest.Item) -> int:
+        slow = item.get_closest_marker("slow")
+        return 2 if slow is None else 1 - slow.kwargs.get("longest", False)
+
+    items.sort(key=order)
+    for item in items:
+        shares = "shares_a_fixture" in {marker.name for marker in item.iter_markers()}
+        if shares or not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment() -> None:
     for name in Settings.model_fields:
