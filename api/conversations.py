@@ -61,11 +61,11 @@ _LONG_BODY = 500_000
 """Bytes of JSON from which on it is read on a thread: of nothing but brackets, this takes 50 ms."""
 
 _ROWS_AT_A_TIME = 50
-"""Of a batch: hashing so many takes a third of a millisecond."""
+"""Rows of a batch that are hashed in one go, which takes a third of a millisecond."""
 
 
 async def _possible_id(conversation_id: str) -> str:
-    """What no id looks like is not looked up."""
+    """Raises NotFound, without a query, for a text that cannot be an id."""
     if not re.fullmatch(r"conv_[0-9a-f]{8}", conversation_id):
         raise no_such_conversation(conversation_id)
     return conversation_id
@@ -97,7 +97,7 @@ def _idempotency_key(request: Request) -> str | None:
 
 
 def _owner(request: Request) -> str:
-    """Whose idempotency keys those of this request are."""
+    """The owner of this request's idempotency keys: the name of its API key."""
     key = request.scope["api_key"]
     return key.name if key else EVERYBODY
 
@@ -127,7 +127,7 @@ def _check_content_type(content_type: str) -> None:
 
 
 def _root_path(request: Request) -> str:
-    """What a client has to write before a path of ours, ready for a header."""
+    """The prefix under which a proxy serves the API, quoted for a header."""
     root_path: str = request.scope.get("root_path", "")
     return quote(root_path.rstrip("/")) if root_path else ""
 
@@ -145,7 +145,7 @@ def _all_of(items: Sequence[BatchItemIn]) -> list[NewConversation]:
 async def take_apart(
     batch: BatchIn, yield_to_urgent_write: Callable[[], Awaitable[None]]
 ) -> list[NewConversation]:
-    """The conversations in it, in order. Others have their turn meanwhile."""
+    """The batch's conversations, in order. Yields to urgent writes after each piece of it."""
     rows: list[NewConversation] = []
     for start in range(0, len(batch.conversations), _ROWS_AT_A_TIME):
         rows += _all_of(batch.conversations[start : start + _ROWS_AT_A_TIME])
@@ -206,9 +206,7 @@ async def submit_batch(request: Request) -> Response:
     yield_to_urgent_write = parts.database.yield_to_urgent_write
     body = await _read_body(request)
     async with parts.budget_of(body).hold(len(body)):
-        await (
-            yield_to_urgent_write()
-        )  # before what takes long: reading the JSON cannot be interrupted
+        await yield_to_urgent_write()  # reading the JSON takes long and cannot be interrupted
         batch = await _on_thread_if_long(body, lambda: parse_body(parts.bodies.batch, body))
         if parts.inbound_limits:
             await parts.inbound_limits.rows(request.scope["api_key"], len(batch.conversations))

@@ -70,7 +70,7 @@ def _correct(
 
 
 def _given_outside(access: Access, *, limited: bool, with_keys: bool) -> list[str]:
-    """The errors that a request meets before it comes to the handler."""
+    """Codes of the errors that are answered before a request reaches its handler."""
     codes = ["headers_too_large"]
     if not access.any_host and not with_keys:
         codes.append("invalid_schema")  # of a host that is not served

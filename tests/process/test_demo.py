@@ -22,7 +22,7 @@ from importing.sample import SAMPLE
 from tests.support.paths import ROOT
 from tests.support.servers import free_port
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture]
 
 
 # --- tools.demo ----------------------------------------------------------------------------------

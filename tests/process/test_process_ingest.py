@@ -84,6 +84,7 @@ def reached(service: ServiceProcess, process: subprocess.Popen[bytes], goal: flo
     return process.poll() is not None or service.count() >= goal
 
 
+@pytest.mark.slow(longest=True)
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("mode", [[], ["--conversations"]], ids=["rows", "conversations"])
 async def test_killed_anywhere_and_run_again_it_ends_as_one_clean_import(
