@@ -12,22 +12,24 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from api.access import needs
+from api.answers import (
+    Accepted,
+    BatchAccepted,
+    ConversationOut,
+    FailedOut,
+    Retried,
+    conversation_json,
+    failed_json,
+)
 from api.error_responses import answers
 from api.services import services
 from errors import Conflict, InvalidInput
 from models import Lane
 from schemas import (
-    Accepted,
-    BatchAccepted,
     BatchIn,
     ConversationIn,
-    ConversationOut,
-    FailedOut,
     FailedQuery,
-    Retried,
     check_idempotency_key,
-    conversation_json,
-    failed_json,
     parse_body,
 )
 from store.conversations import (

@@ -17,10 +17,10 @@ from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects import sqlite
 
 from analysis.outcomes import Complete, Fail, Outcome, PutBack, Retry
+from api.answers import failed_json
 from database import Database
 from errors import Conflict, InvalidInput, NotFound, ServiceError, Unavailable
 from models import Lane, Status, conversations, insight_clusters, insights
-from schemas import failed_json
 from store import cursors, positions
 from store.conversations import (
     EVERYBODY,
