@@ -31,9 +31,8 @@ from analysis.outcomes import (
     Sighting,
     TransientFailure,
     Unusable,
-    storable,
 )
-from analysis.parsing import parse_results
+from analysis.parsing import parse_results, storable
 from analysis.topics import Topics
 from grok import prices
 from grok.errors import ErrorScope, named_limit, presentable, read_error, told_wait

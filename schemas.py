@@ -5,12 +5,11 @@ import hashlib
 import json
 import math
 import re
-from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -20,15 +19,14 @@ from pydantic import (
     Field,
     PlainSerializer,
     StringConstraints,
-    ValidationError,
     WithJsonSchema,
     create_model,
     model_validator,
 )
+from pydantic_core import to_json
 
 from analysis.sentiment import Sentiment
 from analysis.words import parse_search
-from api.bad_json import MAX_RAW_DATA_LEVELS, explain_bad_json
 from errors import InvalidInput
 from models import Lane
 from store.conversations import NewConversation
@@ -41,6 +39,7 @@ MAX_LIVE_BATCH = 10
 MAX_IDEMPOTENCY_KEY = 255
 MAX_AUTHOR_LENGTH = 500
 MAX_SEARCH_LENGTH = 1000
+MAX_RAW_DATA_LEVELS = 64
 
 
 # --- times ----------------------------------------------------------------------------------------
@@ -133,8 +132,9 @@ class ConversationIn(BaseModel):
 
     def to_new(self, idempotency_key: str | None) -> NewConversation:
         body_hash = self._hash() if idempotency_key is not None else None
+        raw_data = None if self.raw_data is None else to_json(self.raw_data).decode()
         return NewConversation(
-            self.text, self.author, self.timestamp, self.raw_data, idempotency_key, body_hash
+            self.text, self.author, self.timestamp, raw_data, idempotency_key, body_hash
         )
 
     def _hash(self) -> str:
@@ -227,9 +227,6 @@ class FailedQuery(BaseModel):
     cursor: str | None = None
 
 
-Body = TypeVar("Body", bound=BaseModel)
-
-
 class Bodies:
     """The request bodies, with the limits that are settings."""
 
@@ -240,19 +237,6 @@ class Bodies:
         items: Any = (list[item], Field(min_length=1, max_length=MAX_BATCH))
         self.conversation = create_model("ConversationIn", __base__=ConversationIn, text=limited)
         self.batch = create_model("BatchIn", __base__=BatchIn, conversations=items)
-
-
-def parse_body(shape: type[Body], body: bytes) -> Body:
-    """A byte order mark before the JSON is passed over. Raises InvalidInput with one sentence that
-    names the field."""
-    body = body.removeprefix(BOM_UTF8)
-    try:
-        return shape.model_validate_json(body)
-    except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)
-    if errors[0]["type"] == "json_invalid":
-        raise InvalidInput(explain_bad_json(body, errors[0]["ctx"]["error"]))
-    raise InvalidInput(explain(errors))
 
 
 def explain(errors: Sequence[Any]) -> str:

@@ -4,18 +4,13 @@ An analyser answers each text with an `Answer`; `decide` turns that and the numb
 an `Outcome`; the store carries the outcome out. Nothing here knows a clock, a table or a socket.
 """
 
-import hashlib
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol, assert_never
+from typing import NamedTuple, assert_never
 
 UNKNOWN_CLUSTER = "unknown"
 MAX_CLUSTERS = 5
-MAX_CLUSTER_LENGTH = 64
-MAX_REASONING_LENGTH = 1000
 MAX_RETRY_SECONDS = 60.0
 
 
@@ -130,75 +125,6 @@ class Sighting(NamedTuple):
     day: int = 0
 
 
-class Analyser(Protocol):
-    """What the worker asks. One implementation calls Grok, one works offline."""
-
-    name: str
-    model: str
-    concurrency: int
-    """Calls that may be under way at once."""
-    pack_size: int
-    """Texts that one call takes at most."""
-    import_rest: float
-    """Seconds by which a call for the bulk lane puts off the next one while batches and live posts
-    come in: for what shares the process with them."""
-
-    @property
-    def answering_model(self) -> str | None:
-        """The model that answered last, where it is known."""
-        ...
-
-    @property
-    def reuse_key(self) -> str:
-        """Two analyses of one text may differ where this does: model, prompt, topics."""
-        ...
-
-    @property
-    def calls_at_once(self) -> int:
-        """Calls that may be sent in one go after a rest."""
-        ...
-
-    @property
-    def call_limit_per_second(self) -> float | None:
-        """What is kept to now; None where nothing limits calls."""
-        ...
-
-    @property
-    def call_interval(self) -> float:
-        """Seconds between calls when as many are made as are allowed; 0.0 without a limit."""
-        ...
-
-    def pause_left(self) -> float:
-        """Seconds until a call makes sense again; 0.0 when it does now."""
-        ...
-
-    def highest_cost(self, texts: Sequence[str]) -> int | None:
-        """What a call with these may cost at most, in ticks; None where calls are not paid for."""
-        ...
-
-    def assume_window_used(self) -> None:
-        """Another process has made calls in the last seconds: they count to the limit."""
-        ...
-
-    def remember(self, recent: Iterable[Sighting]) -> None:
-        """The clusters of analyses just made or, after a restart, of those before it: so that
-        topics keep their names."""
-        ...
-
-    async def analyse(
-        self,
-        texts: Sequence[str],
-        *,
-        request_id: str | None = None,
-        on_sent: Callable[[], None] = lambda: None,
-    ) -> Reply:
-        """Raises only for bugs: a failure is an answer too. `on_sent` hears when the call leaves,
-        which may be well after it was asked for; `request_id` names it to the other side."""
-        ...
-
-    async def aclose(self) -> None: ...
-
-
 # --- outcomes: what becomes of a conversation -----------------------------------------------------
 
 
@@ -295,52 +221,3 @@ def fallback(answer: Unusable) -> Analysis:
         details={**answer.details, "fallback": True},
         cost_usd_ticks=answer.cost_usd_ticks,
     )
-
-
-# --- texts that are the same ----------------------------------------------------------------------
-
-_HANDLE_OR_URL = re.compile(r"(?<!\w)@\w+|(?:https?://|www\.)\S+", re.IGNORECASE)
-_FINGERPRINT_VERSION = "2"
-"""Raised with every change to what an analyser sees of a text."""
-
-
-def as_analysed(text: str) -> str:
-    """The text as an analyser sees it: nothing that texts with one fingerprint may differ in can
-    decide what an answer says of all of them. Handles are `@user`, links `URL`."""
-    text = unicodedata.normalize("NFC", text)
-    text = _HANDLE_OR_URL.sub(lambda found: "@user" if found[0][0] == "@" else "URL", text)
-    return " ".join(text.split())
-
-
-def fingerprint(text: str, reuse_key: str) -> str:
-    """32 hex digits, equal for texts that differ in @handles, URLs, white space and Unicode form
-    (NFC) only, and that are analysed in the same way."""
-    text = _HANDLE_OR_URL.sub(" ", unicodedata.normalize("NFC", text))
-    key = f"{_FINGERPRINT_VERSION}\0{reuse_key}\0{' '.join(text.split())}"
-    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32]
-
-
-# --- names of clusters ----------------------------------------------------------------------------
-
-
-def normalise_clusters(names: Sequence[object]) -> tuple[str, ...]:
-    """snake_case, no doubles, at most 5, in the order given; `("unknown",)` when none is left."""
-    kept: dict[str, None] = {}
-    for name in names:
-        snake = snake_case(name) if isinstance(name, str) else ""
-        if snake:
-            kept[snake] = None
-    return tuple(kept)[:MAX_CLUSTERS] or (UNKNOWN_CLUSTER,)
-
-
-def snake_case(name: str) -> str:
-    """`Late Delivery!`, `lateDelivery` and `late-delivery` are all `late_delivery`."""
-    name = unicodedata.normalize("NFKC", name)
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    name = re.sub(r"[\W_]+", "_", name.casefold())
-    return name.strip("_")[:MAX_CLUSTER_LENGTH].rstrip("_")
-
-
-def storable(text: str) -> str:
-    """Without what no database takes: NUL and lone surrogates."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

@@ -18,7 +18,6 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from analysis.trend_score import Direction
-from batch_processor import Bound
 from grok.prices import TICKS_PER_USD
 from models import Lane, Status
 from schemas import ShownTime
@@ -28,6 +27,7 @@ from store.insights import InsightPage, ListedInsight
 from store.ledger import Usage
 from store.summaries import Aggregate, Summary
 from store.trends import Trend, Window
+from worker.schedule import Bound
 
 _ITEMS_OF_PIECE = 50
 
@@ -403,6 +403,13 @@ class FallbackStats(BaseModel):
     notice: str | None
 
 
+class DatabaseStats(BaseModel):
+    """`version` is that of SQLite's library, or of PostgreSQL's server."""
+
+    engine: Literal["sqlite", "postgresql"]
+    version: str
+
+
 class Stats(BaseModel):
     """`calls_per_second` is over the last ten seconds, in this process; `call_limit_per_second` is
     what is kept to, null where nothing limits it. `bound_by` is what keeps the throughput from
@@ -421,3 +428,4 @@ class Stats(BaseModel):
     spending: SpendingStats
     reuse: ReuseStats
     fallback: FallbackStats
+    database: DatabaseStats

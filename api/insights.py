@@ -71,7 +71,7 @@ async def list_insights(request: Request, query: Annotated[InsightQuery, Query()
     responses=answers("invalid_schema", "unavailable"),
 )
 @needs("read")
-async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
+async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
     """The same insights counted: by time, by cluster, and all together."""
     async with stopped_when_gone(request):
         summary = await services(request).summaries.summary(query.to_filter(), query.interval)
@@ -93,7 +93,7 @@ async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -
     },
 )
 @needs("read")
-async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
+async def export_insights(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
     """Every insight of a filter as a file, however many there are."""
     wanted, form, parts = query.to_filter(), FORMATS[query.format], services(request)
     batches = parts.insights.all_of(wanted)
@@ -148,7 +148,7 @@ async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> Tr
     },
 )
 @needs("read")
-async def stream(
+async def stream_insights(
     request: Request,
     last_event_id: Annotated[
         int | None, Header(ge=0, le=2**63 - 1, description="Go on after this `id:`.")

@@ -10,6 +10,7 @@ from api.access import needs, open_to_all
 from api.answers import (
     AnalyserStats,
     BreakerStats,
+    DatabaseStats,
     FallbackStats,
     Health,
     LaneCounts,
@@ -56,7 +57,7 @@ async def ready(
         Query(alias="for", description="`traffic` leaves out who analyses: for load balancers."),
     ] = None,
 ) -> Response:
-    """The service can do its work: write, and analyse what waits. Found out once a second."""
+    """The service can do its work: write, and analyse what waits. Checked once a second at most."""
     parts = services(request)
     checks = {"database": await parts.database_check.get(lambda: _check_database(parts))}
     if purpose != "traffic":
@@ -80,8 +81,6 @@ async def _check_worker(parts: Services) -> str:
         return "ok"
     if not parts.worker.alive:
         return "The worker has stopped."
-    if parts.worker.is_standby:
-        return "ok"  # another process does the work, and answers for it
     try:
         oldest = await parts.figures.oldest_pending_seconds()
     except Unavailable:
@@ -138,6 +137,7 @@ async def stats(request: Request) -> Stats:
             last_hour=figures.fallbacks.last_hour,
             notice=_fallback_notice(figures),
         ),
+        database=DatabaseStats(engine=parts.database.engine, version=parts.database.version),
     )
 
 

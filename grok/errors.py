@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from analysis.outcomes import storable
+from analysis.parsing import storable
 
 MAX_READ = 2000
 """Characters of what an error says that are looked at."""

@@ -86,12 +86,6 @@ class Ledger:
             lambda connection: connection.execute(recent.limit(1)).first() is not None
         )
 
-    async def today(self) -> Usage:
-        return await self._database.read(usage_today)
-
-    async def total(self) -> Usage:
-        return await self._database.read(usage_in_all)
-
 
 _SUM = select(*(func.sum(daily_usage.c[name]) for name in Usage._fields))
 

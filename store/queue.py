@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple, assert_never
+from typing import Any, NamedTuple, TypeVar, assert_never
 from uuid import uuid4
 
 from sqlalchemy import (
@@ -22,16 +22,21 @@ from sqlalchemy import (
 )
 
 from analysis.outcomes import Analysis, Complete, Fail, Outcome, PutBack, Retry, Sighting
+from backends.errors import translated_errors
 from backends.group_commit import GroupCommit
 from database import Database
+from errors import ServiceError
 from models import Lane, Status, conversations, insight_clusters, insights, now_micros
 from store import derived
 from store.insight_row import InsightRow
 from store.ledger import MICROS_PER_DAY, CallReceipt, count_completed, settle_call
 
+T = TypeVar("T")
+
 MAX_DEATHS = 3
 _ROWS_PER_COMMIT = 500
 DIED = "the worker died while analysing this"
+NOT_STORED = "the result could not be stored"
 
 _NOT_LEASED: dict[str, Any] = {"lease_token": None, "leased_until": None}
 
@@ -89,6 +94,17 @@ class Settlement(NamedTuple):
     not_theirs: Sequence[str] = ()
 
 
+class Settled(NamedTuple):
+    """What became of a settlement. `done` are the claims whose outcome was carried out. `rejected`
+    has those whose result the database did not take, with its error: they failed for it. Claims in
+    neither had been erased or claimed anew: their results were dropped. `receipt_error` tells why
+    the call's receipt was not taken."""
+
+    done: set[Claimed]
+    rejected: Mapping[Claimed, Exception]
+    receipt_error: Exception | None = None
+
+
 class Earlier(NamedTuple):
     """An analysis that equal texts may be answered from."""
 
@@ -100,7 +116,7 @@ class WorkQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
         # Calls that end at the same moment share one commit, as posts do.
-        self._group_commit = GroupCommit[Settlement, set[Claimed]](
+        self._group_commit = GroupCommit[Settlement, Settled](
             self._settle_group,
             weigh=lambda settlement: max(1, len(settlement.results)),
             max_weight=_ROWS_PER_COMMIT,
@@ -127,11 +143,12 @@ class WorkQueue:
         results: Results,
         ended: CallReceipt | None = None,
         not_theirs: Sequence[str] = (),
-    ) -> set[Claimed]:
-        """Carry out what was decided, each for its own row; the claims for which that happened.
+    ) -> Settled:
+        """Carry out what was decided, each for its own row, in one transaction with what the call
+        cost that `ended`, whatever becomes of the rows.
 
-        One that is left out had been erased or claimed anew meanwhile: its result is dropped. What
-        the call cost that `ended` is entered in the same transaction, whatever becomes of the rows.
+        A result or a receipt that the database rejects fails no other, and its conversation with
+        `NOT_STORED`.
         """
         return await self._group_commit.submit(Settlement(results, ended, not_theirs))
 
@@ -139,12 +156,13 @@ class WorkQueue:
         """Wait until every result handed in so far is written, or refused."""
         await self._group_commit.drained()
 
-    async def _settle_group(self, group: Sequence[Settlement]) -> list[set[Claimed]]:
-        everything = [result for settlement in group for result in settlement.results]
-        ended = [settlement.ended for settlement in group if settlement.ended is not None]
-        not_theirs = [id_ for settlement in group for id_ in settlement.not_theirs]
-        held = await self._database.write(partial(_settle, everything, ended, not_theirs))
-        return [held & {claimed for claimed, _ in settlement.results} for settlement in group]
+    async def _settle_group(self, group: Sequence[Settlement]) -> list[Settled]:
+        try:
+            return await self._database.write(partial(_settle, group, False))
+        except ServiceError:
+            raise
+        except Exception:  # one row that the database rejects does not fail the others
+            return await self._database.write(partial(_settle, group, True))
 
     async def analysed_before(
         self, fingerprints: Collection[str], *, within: timedelta
@@ -379,19 +397,66 @@ def _claim(
     return Claim(items, waiting)
 
 
-def _settle(
-    results: Results,
-    ended: Sequence[CallReceipt],
-    not_theirs: Sequence[str],
-    connection: Connection,
-) -> set[Claimed]:
+def _settle(group: Sequence[Settlement], one_by_one: bool, connection: Connection) -> list[Settled]:
+    """With `one_by_one` each result and receipt has a savepoint, and so its own error."""
     now = now_micros()
+    results = [result for settlement in group for result in settlement.results]
+    not_theirs = [id_ for settlement in group for id_ in settlement.not_theirs]
+    done: dict[Claimed, Outcome] = {}
+    rejected: dict[Claimed, Exception] = {}
+    if one_by_one:
+        for claimed, outcome in results:
+            settled = _try(_end_claims, [(claimed, outcome)], now, connection)
+            if isinstance(settled, Exception):
+                if _end_claims([(claimed, Fail(NOT_STORED))], now, connection):
+                    rejected[claimed] = settled
+            else:
+                done |= settled
+    else:
+        done = _end_claims(results, now, connection)
+    if not_theirs:
+        connection.execute(_REOPEN, {"ids": not_theirs})
+    # Last, since everybody meets in the day's row.
+    receipt_errors: dict[int, Exception] = {}
+    for receipt in (settlement.ended for settlement in group if settlement.ended is not None):
+        if not one_by_one:
+            settle_call(receipt, connection)
+        elif error := _try(settle_call, receipt, connection):
+            receipt_errors[receipt.id] = error
+    completed = [outcome for outcome in done.values() if isinstance(outcome, Complete)]
+    if completed:
+        reused = sum("reused_from" in outcome.notes for outcome in completed)
+        count_completed(len(completed), reused, now, connection)
+    return [
+        Settled(
+            {claimed for claimed, _ in results if claimed in done},
+            {claimed: rejected[claimed] for claimed, _ in results if claimed in rejected},
+            None if ended is None else receipt_errors.get(ended.id),
+        )
+        for results, ended, _ in group
+    ]
+
+
+def _try(work: Callable[..., T], *arguments: Any) -> T | Exception:
+    """What `work` gives in a savepoint, or its error where that is the data's. Its last argument
+    is the connection. Raises Unavailable."""
+    connection: Connection = arguments[-1]
+    try:
+        with translated_errors(), connection.begin_nested():
+            return work(*arguments)
+    except ServiceError:
+        raise
+    except Exception as error:
+        return error
+
+
+def _end_claims(results: Results, now: int, connection: Connection) -> dict[Claimed, Outcome]:
+    """Carry out those outcomes whose claim still holds; those that were."""
     held = _held([claimed for claimed, _ in results], connection)
+    done = {claimed: outcome for claimed, outcome in results if claimed in held}
     completed: dict[Claimed, Complete] = {}
     put_back: list[Claimed] = []
-    for claimed, outcome in results:
-        if claimed not in held:
-            continue
+    for claimed, outcome in done.items():
         match outcome:
             case Complete():
                 completed[claimed] = outcome
@@ -411,18 +476,10 @@ def _settle(
                 assert_never(outcome)
     if put_back:
         _end(put_back, _PUT_BACK, connection)
-    if not_theirs:
-        connection.execute(_REOPEN, {"ids": list(not_theirs)})
     if completed:
         _end(completed, _COMPLETE, connection)
         _add_insights(completed, held, now, connection)
-    # Last, since everybody meets in the day's row.
-    for one in ended:
-        settle_call(one, connection)
-    if completed:
-        reused = sum("reused_from" in outcome.notes for outcome in completed.values())
-        count_completed(len(completed), reused, now, connection)
-    return set(held)
+    return done
 
 
 def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, _HeldRow]:

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from analysis.outcomes import Analyser
+from analysis.analyser import Analyser
 from analysis.topics import Topics
 from config import Settings, load_settings
 from database import Database
@@ -46,6 +46,14 @@ def _calm_collector() -> None:
 def postgres_url() -> Iterator[str]:
     """A database of this test session's own, on a real PostgreSQL."""
     with postgres_server() as address, postgres_database(address) as url:
+        yield url
+
+
+@pytest.fixture
+def fresh_postgres_url(postgres_url: str) -> Iterator[str]:
+    """A database of this test's own, without a schema."""
+    address = postgres_url.replace("+asyncpg", "").rpartition("/")[0]
+    with postgres_database(address) as url:
         yield url
 
 

@@ -10,7 +10,7 @@ While it is open, one call at a time may be made, to see. Nothing here knows who
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NewType
 
 import structlog
@@ -21,7 +21,6 @@ FAILURES_TO_OPEN = 5
 REFUSALS_TO_OPEN = 3
 REFUSED_AT_MOST = 1000
 """Conversations of one row of refusals that are remembered."""
-FIRST_GAPS_SECONDS = (1.0, 2.0, 3.0)
 LONGEST_GAP_SECONDS = 60.0
 LONGEST_DELAY_SECONDS = 3600.0
 GAP_OF_OUTAGE = 1 / 20
@@ -37,7 +36,14 @@ it is an answer."""
 
 
 class Breaker:
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        first_gaps: Sequence[float] = (1.0, 2.0, 3.0),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`first_gaps` are the seconds before each of the first probes of an outage."""
+        self._first_gaps = first_gaps
         self._clock = clock
         self._failed: set[str] = set()  # conversations since the last answer
         self._failures = 0
@@ -161,9 +167,9 @@ class Breaker:
     def _gap(self) -> float:
         if self._needs_a_person:
             return LONGEST_GAP_SECONDS
-        if self._probes < len(FIRST_GAPS_SECONDS):
-            return FIRST_GAPS_SECONDS[self._probes]
-        return min(LONGEST_GAP_SECONDS, max(FIRST_GAPS_SECONDS[-1], self._outage() * GAP_OF_OUTAGE))
+        if self._probes < len(self._first_gaps):
+            return self._first_gaps[self._probes]
+        return min(LONGEST_GAP_SECONDS, max(self._first_gaps[-1], self._outage() * GAP_OF_OUTAGE))
 
     def _outage(self) -> float:
         """Seconds since it opened last."""

@@ -11,9 +11,8 @@ from uuid import uuid4
 
 import structlog
 
-from analysis.injection import suspicions
+from analysis.analyser import Analyser
 from analysis.outcomes import (
-    Analyser,
     Analysis,
     Answer,
     Blocked,
@@ -27,21 +26,20 @@ from analysis.outcomes import (
     Sighting,
     TransientFailure,
     Unusable,
-    as_analysed,
     decide,
-    fingerprint,
 )
 from errors import Unavailable
 from store.ledger import MICROS_PER_DAY, CallReceipt, Ledger
-from store.queue import Claimed, Settlement
+from store.queue import Settlement
 from worker.breaker import Breaker, BreakerToken
+from worker.prepared import Prepared
+from worker.schedule import Bound, CallState, WorkerTimings
 
 log = structlog.get_logger(__name__)
 
 _FIRST_MONEY_PAUSE_SECONDS = 0.25
 BUDGET_LOOK_SECONDS = 60.0
 """How often it is tried in the end whether the day's budget has room again."""
-TROUBLE_PAUSE_SECONDS = 1.0
 
 
 class CallRunner:
@@ -56,9 +54,11 @@ class CallRunner:
         on_sent: Callable[[], None] = lambda: None,
         on_call: Callable[[Call], None] = lambda _call: None,
         jitter: Callable[[], float] = random.random,
+        timings: WorkerTimings | None = None,
     ) -> None:
         """`on_sent` hears when a call leaves, `on_call` how it ended; `jitter` gives 0..1."""
-        self.breaker = Breaker()
+        self._timings = timings or WorkerTimings()
+        self.breaker = Breaker(first_gaps=self._timings.probes)
         self._analyser = analyser
         self._ledger = ledger
         self._max_attempts = max_attempts
@@ -82,23 +82,9 @@ class CallRunner:
         return self._left
 
     @property
-    def unsent(self) -> int:
-        """Calls that have begun and wait for their turn to leave."""
-        return self._begun - self._left
-
-    @property
-    def free(self) -> int:
-        return self._analyser.concurrency - self._begun
-
-    @property
     def out_of_money(self) -> bool:
         """The last call did not fit into what was left of today's budget."""
         return self._spent_day == _today()
-
-    @property
-    def one_by_one(self) -> bool:
-        """Only calls with a single text make sense now: a probe, or what the budget leaves."""
-        return self.breaker.reason is not None or self.out_of_money
 
     def wait_left(self) -> float:
         """Seconds until a call may begin, as far as is known; 0.0 when one may now."""
@@ -109,6 +95,27 @@ class CallRunner:
             0.0,
         )
 
+    def state(self) -> CallState:
+        """What a schedule needs to know of the calls at this moment."""
+        analyser = self._analyser
+        held_by: Bound | None = None
+        if self.breaker.reason is not None:
+            held_by = "breaker"
+        elif self.out_of_money:
+            held_by = "budget"
+        elif analyser.pause_left():
+            held_by = "rate"
+        return CallState(
+            free=analyser.concurrency - self._begun,
+            unsent=self._begun - self._left,
+            at_once=analyser.calls_at_once,
+            interval=analyser.call_interval,
+            pack_size=analyser.pack_size,
+            wait=self.wait_left(),
+            held_by=held_by,
+            import_rest=analyser.import_rest,
+        )
+
     # --- a call -------------------------------------------------------------------------------
 
     def begin(self) -> BreakerToken:
@@ -117,11 +124,11 @@ class CallRunner:
         return self.breaker.begin()
 
     async def call(
-        self, begun: BreakerToken, pack: Sequence[Claimed], *, on_sent: Callable[[], None]
+        self, begun: BreakerToken, pack: Sequence[Prepared], *, on_sent: Callable[[], None]
     ) -> Settlement:
         """What is to become of each of the `pack`, and what else is to be written with it."""
         left = False
-        texts = [as_analysed(item.text) for item in pack]
+        texts = [item.text for item in pack]
 
         def leaves() -> None:
             nonlocal left
@@ -153,7 +160,7 @@ class CallRunner:
             self._on_call(call)
         not_theirs = self._judge(begun, reply, pack)
         results = [
-            (item, self._outcome(begun, item, answer, packed=len(pack) > 1))
+            (item.claimed, self._outcome(begun, item, answer, packed=len(pack) > 1))
             for item, answer in zip(pack, reply.answers, strict=True)
         ]
         return Settlement(
@@ -175,7 +182,7 @@ class CallRunner:
         except Exception as error:
             if not isinstance(error, Unavailable):
                 log.exception("call_cannot_be_reserved")
-            self._no_calls_until = time.monotonic() + TROUBLE_PAUSE_SECONDS
+            self._no_calls_until = time.monotonic() + self._timings.trouble
             return None, False
         if reserved is None:
             self._run_out_of_money()
@@ -230,17 +237,17 @@ class CallRunner:
 
     # --- what came of it ----------------------------------------------------------------------
 
-    def _judge(self, begun: BreakerToken, reply: Reply, pack: Sequence[Claimed]) -> Sequence[str]:
+    def _judge(self, begun: BreakerToken, reply: Reply, pack: Sequence[Prepared]) -> Sequence[str]:
         """Tell the breaker. The conversations that failed before for what was not their fault."""
         match reply.answers[0]:  # those of one call tell the same of the other side
             case Refused(reason, doubtful=True) if len(pack) == 1:
-                return self.breaker.refused(begun, reason, pack[0].id, as_analysed(pack[0].text))
+                return self.breaker.refused(begun, reason, pack[0].claimed.id, pack[0].text)
             case Refused() if reply.call is None or reply.call.outcome is CallOutcome.REFUSED:
                 self.breaker.not_tried(begun)  # an error, which does not say that all is well
             case Analysis() | Unusable() | Refused():
                 self.breaker.succeeded()
             case TransientFailure(reason):
-                self.breaker.failed(begun, reason, [item.id for item in pack])
+                self.breaker.failed(begun, reason, [item.claimed.id for item in pack])
             case Blocked(reason):
                 self.breaker.blocked(begun, reason)
             case NotNow():
@@ -248,12 +255,12 @@ class CallRunner:
         return ()
 
     def _outcome(
-        self, begun: BreakerToken, item: Claimed, answer: Answer, *, packed: bool
+        self, begun: BreakerToken, item: Prepared, answer: Answer, *, packed: bool
     ) -> Outcome:
         breaker = self.breaker
         outcome = decide(
             answer,
-            item.attempts,
+            item.claimed.attempts,
             max_attempts=self._max_attempts,
             jitter=self._jitter(),
             packed=packed,
@@ -262,19 +269,13 @@ class CallRunner:
         )
         if not isinstance(outcome, Complete):
             return outcome
-        notes, print_ = notes_on(item.text), None
+        print_ = None
         if isinstance(answer, Analysis):  # a fallback is no answer for others
-            print_ = fingerprint(item.text, self._analyser.reuse_key)
-            if not notes:  # such a text is not to name topics for others either
-                seen = Sighting(answer.clusters, item.author, item.timestamp // MICROS_PER_DAY)
-                self._analyser.remember([seen])
-        return Complete(outcome.analysis, fingerprint=print_, notes=notes)
-
-
-def notes_on(text: str) -> dict[str, object]:
-    """What the reader of a text's insight should know besides."""
-    found = suspicions(text)
-    return {"suspected_injection": list(found)} if found else {}
+            print_ = item.fingerprint_under(self._analyser.reuse_key)
+            if not item.suspicions:  # such a text is not to name topics for others either
+                author, day = item.claimed.author, item.claimed.timestamp // MICROS_PER_DAY
+                self._analyser.remember([Sighting(answer.clusters, author, day)])
+        return Complete(outcome.analysis, fingerprint=print_, notes=item.notes)
 
 
 def _today() -> int:

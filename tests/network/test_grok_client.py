@@ -794,25 +794,6 @@ async def test_an_answer_that_comes_in_drops_is_bounded_by_the_time_for_all_of_i
 # --- proxies --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("proxy_answers", [True, False])
-async def test_an_error_on_the_way_names_the_proxy_that_was_asked(
-    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, proxy_answers: bool
-) -> None:
-    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
-    async with answering(refusal) as url:
-        address = url.removeprefix("http://").removesuffix("/v1")
-        if not proxy_answers:
-            address = "127.0.0.1:1"
-        monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{address}")
-        monkeypatch.delenv("NO_PROXY", raising=False)
-        failure = await ask(make_client(base_url="https://grok.example/v1"))
-
-    assert isinstance(failure, TransientFailure)
-    assert f"through the proxy {address} (" in failure.reason
-    assert ("407" in failure.reason) == proxy_answers
-    assert "secret" not in failure.reason
-
-
 async def test_without_a_proxy_none_is_named(make_client: MakeClient) -> None:
     failure = await ask(make_client(base_url="http://127.0.0.1:1/v1"))
     assert failure == TransientFailure("Grok could not be reached (ConnectError)")

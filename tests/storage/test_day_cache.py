@@ -15,7 +15,13 @@ from store.conversations import ConversationStore
 from store.derived.day_cache import DayCache, Days, bump_day_version, full_days
 from store.derived.rollups import DAY
 from store.filters import Span
-from tests.support.factories import NOON, complete, insert_insight, new_conversation
+from tests.support.factories import (
+    NOON,
+    complete,
+    insert_insight,
+    new_conversation,
+    of_another_process,
+)
 
 FIRST = int(NOON.timestamp()) // 86_400
 WEEK = Days(FIRST, FIRST + 7)
@@ -50,12 +56,10 @@ def _count_of(day: int, connection: Connection) -> int:
 
 
 async def test_only_days_that_changed_are_counted_again(
-    database: Database, database_url: str
+    database: Database,
 ) -> None:
-    other = Database(database_url)
-    await other.open()
     counter = Counter(database)
-    try:
+    async with of_another_process(database) as other:
         ids = [
             await insert_insight(database, timestamp=NOON + timedelta(days=day)) for day in (0, 2)
         ]
@@ -71,8 +75,6 @@ async def test_only_days_that_changed_are_counted_again(
         assert await counter(Days(FIRST, FIRST)) == ({}, [])
         await derived.rebuild(other)
         assert await counter() == ({0: 0, 2: 2}, [0, 2])
-    finally:
-        await other.close()
 
 
 async def test_who_sees_an_older_state_is_not_told_of_a_newer_one(sqlite_url: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from analysis.outcomes import Complete, Fail, Outcome, PutBack, Retry
+from analysis.outcomes import Call, CallOutcome, Complete, Fail, Outcome, PutBack, Retry
 from analysis.topics import Topics
 from database import Database
 from models import (
@@ -23,8 +24,10 @@ from models import (
     now_micros,
     to_micros,
 )
+from store import derived
 from store.conversations import ConversationStore
-from store.queue import DIED, Claim, Claimed, Rescued, WorkQueue
+from store.ledger import CallReceipt, Ledger, usage_in_all
+from store.queue import DIED, NOT_STORED, Claim, Claimed, Rescued, WorkQueue
 from tests.support.factories import (
     LEASE,
     NOON,
@@ -38,6 +41,7 @@ from tests.support.factories import (
     insert_insight,
     new_conversation,
     new_conversations,
+    of_another_process,
     run_sql,
     scalar,
 )
@@ -54,14 +58,11 @@ def queue(database: Database) -> WorkQueue:
 
 
 @pytest.fixture
-async def replicas(database: Database, database_url: str) -> AsyncIterator[list[Database]]:
+async def replicas(database: Database) -> AsyncIterator[list[Database]]:
     """Four `Database`s on one database, as so many processes would have it."""
-    others = [Database(database_url) for _ in range(3)]
-    for other in others:
-        await other.open()
-    yield [database, *others]
-    for other in others:
-        await other.close()
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(of_another_process(database)) for _ in range(3)]
+        yield [database, *others]
 
 
 async def row_of(database: Database, id_: str) -> Any:
@@ -78,7 +79,7 @@ async def counts(database: Database) -> tuple[int, int]:
 
 
 async def settled_ids(queue: WorkQueue, results: Sequence[tuple[Claimed, Outcome]]) -> set[str]:
-    return {claimed.id for claimed in await queue.settle(results)}
+    return {claimed.id for claimed in (await queue.settle(results)).done}
 
 
 # --- claim ----------------------------------------------------------------------------------------
@@ -373,18 +374,64 @@ async def test_a_result_that_the_database_chokes_on_spoils_no_other(
     first, second, third = await claim_all(database)
     choking = analysis(reasoning="a \ud800 lone surrogate")
     before, choked, after = await asyncio.gather(
-        settled_ids(queue, [(first, Complete(analysis()))]),
-        settled_ids(queue, [(second, Complete(choking))]),
-        settled_ids(queue, [(third, Complete(analysis()))]),
-        return_exceptions=True,
+        queue.settle([(first, Complete(analysis()))]),
+        queue.settle([(second, Complete(choking))]),
+        queue.settle([(third, Complete(analysis()))]),
     )
-    assert (before, after) == ({ids[0]}, {ids[2]})
-    assert isinstance(choked, Exception)
-    assert [(await store.find(id_)).status for id_ in ids] == [
-        "completed",
-        "processing",
-        "completed",
+    assert before == ({first}, {}, None)
+    assert after == ({third}, {}, None)
+    assert (choked.done, set(choked.rejected)) == (set(), {second})
+    assert [((found := await store.find(id_)).status, found.last_error) for id_ in ids] == [
+        ("completed", None),
+        ("failed", NOT_STORED),
+        ("completed", None),
     ]
+
+
+async def test_of_one_call_only_what_the_database_rejects_is_lost(
+    database: Database, queue: WorkQueue
+) -> None:
+    """Neither its neighbours, nor what the call cost, nor the counts and words kept beside them."""
+    await ConversationStore(database).accept(new_conversations(3), lane=Lane.LIVE)
+    first, second, third = await claim_all(database)
+    ledger = Ledger(database)
+    reserved = await ledger.reserve("r", model="m", conversations=3, highest_cost=100)
+    assert reserved is not None
+    call = Call(CallOutcome.ANSWERED, model="m", cost_usd_ticks=7)
+    choking = analysis(reasoning="a \ud800 lone surrogate")
+    outcomes = [Complete(analysis()), Complete(choking), Complete(analysis())]
+    settled = await queue.settle(
+        list(zip([first, second, third], outcomes, strict=True)), CallReceipt(reserved, call)
+    )
+    assert (settled.done, set(settled.rejected)) == ({first, third}, {second})
+    assert settled.receipt_error is None
+    usage = await database.read(usage_in_all)
+    assert (usage.calls, usage.conversations, usage.cost_usd_ticks) == (1, 2, 7)
+    assert await counts(database) == (2, 2)
+    assert not await derived.rebuild(database), "what is kept beside the insights is as a recount"
+
+
+async def test_a_receipt_that_the_database_rejects_costs_no_result(
+    database: Database, queue: WorkQueue
+) -> None:
+    await accept(database)
+    claimed = await claim_one(database)
+    reserved = await Ledger(database).reserve("r", model="m", conversations=1, highest_cost=100)
+    assert reserved is not None
+    call = Call(CallOutcome.ANSWERED, model="m", cost_usd_ticks=2**80)
+    settled = await queue.settle([(claimed, Complete(analysis()))], CallReceipt(reserved, call))
+    assert settled.done == {claimed}
+    assert settled.receipt_error is not None
+
+
+async def test_a_rejected_result_of_a_claim_that_is_lost_fails_nobody(
+    database: Database, queue: WorkQueue, store: ConversationStore
+) -> None:
+    id_ = await accept(database)
+    claimed = await claim_one(database)
+    await store.erase(id_)
+    choking = analysis(reasoning="a \ud800 lone surrogate")
+    assert await queue.settle([(claimed, Complete(choking))]) == (set(), {}, None)
 
 
 async def test_drained_waits_for_results_that_are_being_written(
@@ -678,7 +725,7 @@ async def test_whatever_the_order_no_conversation_is_lost_or_analysed_twice(
                 some = chance.sample(in_hand, min(len(in_hand), 3))
                 outcomes: list[Outcome] = [Complete(analysis()), PutBack()]
                 results = [(item, chance.choice(outcomes)) for item in some]
-                settled = await queue.settle(results)
+                settled = (await queue.settle(results)).done
                 finished = {
                     item.id
                     for item, outcome in results

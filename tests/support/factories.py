@@ -178,6 +178,20 @@ async def scalar(database: Database, statement: Executable) -> Any:
 
 
 @asynccontextmanager
+async def of_another_process(database: Database) -> AsyncIterator[Database]:
+    """The database as another process has it open; on SQLite, where none can, the same again."""
+    if database.is_sqlite:
+        yield database
+        return
+    other = Database(database.url.render_as_string(hide_password=False))
+    try:
+        await other.open()
+        yield other
+    finally:
+        await other.close()
+
+
+@asynccontextmanager
 async def open_read(database: Database, statement: Executable) -> AsyncIterator[asyncio.Task[Any]]:
     """While this is entered a read is under way, which asks before and after; both answers."""
     loop, begun, over = asyncio.get_running_loop(), asyncio.Event(), threading.Event()

@@ -18,7 +18,8 @@ import httpx
 import pytest
 import uvicorn
 
-from analysis.outcomes import Analyser, Analysis, Answer, Call, Reply, Sighting
+from analysis.analyser import Analyser
+from analysis.outcomes import Analysis, Answer, Call, Reply, Sighting
 from api.connection_guard import GuardedProtocol
 from config import load_settings
 from main import create_app

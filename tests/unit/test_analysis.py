@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.fingerprint import as_analysed, fingerprint
 from analysis.outcomes import (
-    MAX_CLUSTER_LENGTH,
     MAX_CLUSTERS,
-    MAX_REASONING_LENGTH,
     Analysis,
     Answer,
     Blocked,
@@ -27,13 +26,15 @@ from analysis.outcomes import (
     Retry,
     TransientFailure,
     Unusable,
-    as_analysed,
     decide,
     fallback,
-    fingerprint,
-    normalise_clusters,
 )
-from analysis.parsing import parse_results
+from analysis.parsing import (
+    MAX_CLUSTER_LENGTH,
+    MAX_REASONING_LENGTH,
+    normalise_clusters,
+    parse_results,
+)
 from tests.support.factories import analysis
 
 # --- decide ---------------------------------------------------------------------------------------

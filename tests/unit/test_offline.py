@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.offline import OfflineAnalyser
-from analysis.outcomes import MAX_CLUSTERS, Analysis, normalise_clusters
+from analysis.outcomes import MAX_CLUSTERS, Analysis
+from analysis.parsing import normalise_clusters
 from config import DEFAULT_CLUSTERS
 from tests.support.paths import SHARED
 
