@@ -19,11 +19,11 @@ from pydantic import (
     Field,
     PlainSerializer,
     StringConstraints,
+    ValidationInfo,
     WithJsonSchema,
-    create_model,
     model_validator,
 )
-from pydantic_core import to_json
+from pydantic_core import PydanticKnownError, to_json
 
 from analysis.sentiment import Sentiment
 from analysis.words import parse_search
@@ -87,6 +87,14 @@ def _storable(value: str) -> str:
     return value
 
 
+def _limited(text: str, info: ValidationInfo) -> str:
+    """The upper limit is a setting, which whoever validates gives as the context."""
+    if info.context and len(text) > info.context["max_text_length"]:
+        limit = {"max_length": info.context["max_text_length"]}
+        raise PydanticKnownError("string_too_long", limit)
+    return text
+
+
 def check_idempotency_key(key: str) -> str:
     """1 to 255 printable characters. Raises ValueError."""
     if not key.isprintable() or not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
@@ -111,7 +119,10 @@ def _check_json(value: object, *, level: int) -> None:
 
 Storable = Annotated[str, AfterValidator(_storable)]
 Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_storable)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1),
+    AfterValidator(_limited),
+    AfterValidator(_storable),
 ]
 
 
@@ -121,7 +132,7 @@ _SORTED = json.JSONEncoder(sort_keys=True)
 class ConversationIn(BaseModel):
     """One conversation as a client hands it in. Unknown fields are ignored."""
 
-    text: Text  # `Bodies` adds the upper limit, which is a setting
+    text: Text
     # PostgreSQL's index on it takes 2,700 bytes at most.
     author: (
         Annotated[str, StringConstraints(max_length=MAX_AUTHOR_LENGTH), AfterValidator(_storable)]
@@ -225,18 +236,6 @@ class TrendsQuery(BaseModel):
 class FailedQuery(BaseModel):
     limit: int = Field(100, ge=1, le=1000)
     cursor: str | None = None
-
-
-class Bodies:
-    """The request bodies, with the limits that are settings."""
-
-    def __init__(self, *, max_text_length: int) -> None:
-        length = StringConstraints(strip_whitespace=True, min_length=1, max_length=max_text_length)
-        limited: Any = (Annotated[str, length, AfterValidator(_storable)], ...)
-        item = create_model("BatchItemIn", __base__=BatchItemIn, text=limited)
-        items: Any = (list[item], Field(min_length=1, max_length=MAX_BATCH))
-        self.conversation = create_model("ConversationIn", __base__=ConversationIn, text=limited)
-        self.batch = create_model("BatchIn", __base__=BatchIn, conversations=items)
 
 
 def explain(errors: Sequence[Any]) -> str:

@@ -14,7 +14,6 @@ from batch_processor import Worker
 from config import Settings
 from database import Database
 from runtime.metrics import Metrics
-from schemas import Bodies
 from store.conversations import ConversationStore
 from store.insights import InsightStore
 from store.operations import FigureStore
@@ -34,7 +33,6 @@ class Services:
     """
 
     settings: Settings
-    bodies: Bodies
     metrics: Metrics
     database: Database
     conversations: ConversationStore
