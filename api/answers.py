@@ -21,10 +21,10 @@ from analysis.trend_score import Direction
 from grok.prices import TICKS_PER_USD
 from models import Lane, Status
 from schemas import ShownTime
-from store.conversations import FailedPage, StoredConversation, StoredInsight
 from store.filters import InsightFilter
 from store.insights import InsightPage, ListedInsight
 from store.ledger import Usage
+from store.lookup import FailedPage, StoredConversation, StoredInsight
 from store.summaries import Aggregate, Summary
 from store.trends import Trend, Window
 from worker.schedule import Bound

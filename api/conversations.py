@@ -38,8 +38,8 @@ from store.conversations import (
     EVERYBODY,
     KeyConflict,
     NewConversation,
-    no_such_conversation,
 )
+from store.lookup import no_such_conversation
 
 router = APIRouter(tags=["conversations"])
 

@@ -1,7 +1,9 @@
 """Every statement about conversations and insights, one public method per transaction.
 
     conversations.py   what clients do with a conversation: hand in, look up, erase, retry
+    lookup.py          conversations as they are shown, one or those that failed
     queue.py           what the worker does with the queue: claim, settle, extend, rescue
+    earlier.py         what earlier analyses tell: answers for equal texts, names in use
     ledger.py          which calls were made and what they cost
     erasure.py         erasing, and sweeping up after it
     insights.py        a page of insights and its total, exports, new insights
