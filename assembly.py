@@ -25,7 +25,6 @@ from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.environment import Proxy, find_way, trusted_certificates
 from runtime.metrics import Metrics
-from schemas import Bodies
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.insights import InsightStore
@@ -102,7 +101,6 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         )
     services = Services(
         settings=settings,
-        bodies=Bodies(max_text_length=settings.max_text_length),
         topics=Topics(settings.clusters),
         metrics=metrics,
         database=database,

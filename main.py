@@ -79,7 +79,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     add_error_handlers(app)
     describe(
         app,
-        services.bodies,
+        settings.max_text_length,
         limited=services.inbound_limits is not None,
         with_keys=bool(api_keys),
     )

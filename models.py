@@ -245,6 +245,7 @@ insight_tallies = Table(
     Column("grain", SmallInteger, primary_key=True),
     # The start of the hour or day.
     Column("bucket", Micros, primary_key=True),
+    # The confidence bin.
     Column("step", SmallInteger, primary_key=True),
     *(
         Column(f"{sentiment}{what}", kind, nullable=False)
@@ -253,8 +254,8 @@ insight_tallies = Table(
     ),
     sqlite_with_rowid=False,
 )
-"""How many insights, and the sums of their scores and confidences, by hour and by day: see
-`store/derived/rollups.py`."""
+"""The rollups: how many insights, and the sums of their scores and confidences, by hour and by day
+(`store/derived/rollups.py`)."""
 
 insight_days = Table(
     "insight_days",

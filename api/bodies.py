@@ -19,12 +19,12 @@ _TWO_ESCAPES = 14
 _FIELDS = {"text", "author", "timestamp", "raw_data", "idempotency_key", "lane"}
 
 
-def parse_body(shape: type[Body], body: bytes) -> Body:
+def parse_body(shape: type[Body], body: bytes, *, max_text_length: int) -> Body:
     """A byte order mark before the JSON is passed over. Raises InvalidInput with one sentence that
     names the field."""
     body = body.removeprefix(BOM_UTF8)
     try:
-        return shape.model_validate_json(body)
+        return shape.model_validate_json(body, context={"max_text_length": max_text_length})
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
     if errors[0]["type"] == "json_invalid":

@@ -13,31 +13,33 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from api.access import needs
+from api.answers import (
+    Accepted,
+    BatchAccepted,
+    ConversationOut,
+    FailedOut,
+    Retried,
+    conversation_json,
+    failed_json,
+)
 from api.bodies import parse_body
 from api.error_responses import answers
 from api.services import services
 from errors import Conflict, InvalidInput
 from models import Lane
 from schemas import (
-    Accepted,
-    BatchAccepted,
     BatchIn,
     BatchItemIn,
     ConversationIn,
-    ConversationOut,
-    FailedOut,
     FailedQuery,
-    Retried,
     check_idempotency_key,
-    conversation_json,
-    failed_json,
 )
 from store.conversations import (
     EVERYBODY,
     KeyConflict,
     NewConversation,
-    no_such_conversation,
 )
+from store.lookup import no_such_conversation
 
 router = APIRouter(tags=["conversations"])
 
@@ -174,11 +176,14 @@ async def take_apart(
 async def submit_conversation(request: Request) -> Response:
     """Queue a conversation for analysis. A 202 means that it is on disk."""
     parts = services(request)
+    longest = parts.settings.max_text_length
     body = await _read_body(request)
     async with parts.budget_of(body).hold(len(body)):
         conversation = await _on_thread_if_long(
             body,
-            lambda: parse_body(parts.bodies.conversation, body).to_new(_idempotency_key(request)),
+            lambda: parse_body(ConversationIn, body, max_text_length=longest).to_new(
+                _idempotency_key(request)
+            ),
         )
         (id_,) = await parts.conversations.accept(
             [conversation], lane=Lane.LIVE, owner=_owner(request)
@@ -203,11 +208,14 @@ async def submit_conversation(request: Request) -> Response:
 async def submit_batch(request: Request) -> Response:
     """Queue up to 1,000 conversations, all or none."""
     parts = services(request)
+    longest = parts.settings.max_text_length
     yield_to_urgent_write = parts.database.yield_to_urgent_write
     body = await _read_body(request)
     async with parts.budget_of(body).hold(len(body)):
         await yield_to_urgent_write()  # reading the JSON takes long and cannot be interrupted
-        batch = await _on_thread_if_long(body, lambda: parse_body(parts.bodies.batch, body))
+        batch = await _on_thread_if_long(
+            body, lambda: parse_body(BatchIn, body, max_text_length=longest)
+        )
         if parts.inbound_limits:
             await parts.inbound_limits.rows(request.scope["api_key"], len(batch.conversations))
         if len(body) > _LONG_BODY:

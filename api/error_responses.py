@@ -8,8 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
+from api.answers import ErrorOut
 from errors import InvalidInput, NotFound, ServiceError, TooLarge
-from schemas import ErrorOut, explain
+from schemas import explain
 
 STATUS = {
     "invalid_schema": 400,

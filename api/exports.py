@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from pydantic_core import to_json
 
-from schemas import format_time, insight_item
+from api.answers import insight_item
+from schemas import format_time
 from store.insights import ListedInsight
 
 COLUMNS = (

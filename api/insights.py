@@ -13,23 +13,26 @@ from starlette.types import Receive, Scope, Send
 
 from analysis.parsing import snake_case
 from api.access import needs
+from api.answers import (
+    InsightsOut,
+    SummaryOut,
+    TrendsOut,
+    insights_json,
+    summary_json,
+    trend_item,
+)
 from api.disconnect import stopped_when_gone
 from api.error_responses import answers
 from api.exports import BOM, FORMATS
 from api.services import Services, services
 from schemas import (
+    ExportFormat,
     ExportQuery,
     InsightConditions,
     InsightQuery,
-    InsightsOut,
-    SummaryOut,
     SummaryQuery,
-    TrendOut,
-    TrendsOut,
     TrendsQuery,
     format_time,
-    insights_json,
-    summary_json,
 )
 from store.filters import InsightFilter
 
@@ -129,7 +132,7 @@ async def export_insights(request: Request, query: Annotated[ExportQuery, Query(
     async with stopped_when_gone(request):
         first = await next_lines()  # what is wrong with the database is told before a file begins
 
-    head = BOM + form.head if query.bom and query.format == "csv" else form.head
+    head = BOM + form.head if query.bom and query.format is ExportFormat.CSV else form.head
 
     async def content() -> AsyncGenerator[bytes]:
         lines: bytes | None = head + (first or b"")
@@ -154,9 +157,7 @@ async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> Tr
     as_of = query.as_of or datetime.now(UTC)
     async with stopped_when_gone(request):
         found = await services(request).windows.trends(query.window, as_of=as_of)
-    return TrendsOut(
-        as_of=as_of, window=query.window, trends=[TrendOut.of(trend) for trend in found]
-    )
+    return {"as_of": as_of, "window": query.window, "trends": list(map(trend_item, found))}
 
 
 @router.get(

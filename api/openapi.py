@@ -9,10 +9,10 @@ from starlette.routing import Route
 
 from api.access import Access, access_of
 from api.error_responses import STATUS
-from schemas import Bodies
+from schemas import BatchIn, ConversationIn
 
 
-def describe(app: FastAPI, bodies: Bodies, *, limited: bool, with_keys: bool) -> None:
+def describe(app: FastAPI, max_text_length: int, *, limited: bool, with_keys: bool) -> None:
     """Make `app.openapi()` name each operation after its handler, and describe the bodies that
     handlers read themselves and the answers of the middleware. 422 is never answered: it goes."""
     build = app.openapi
@@ -21,7 +21,7 @@ def describe(app: FastAPI, bodies: Bodies, *, limited: bool, with_keys: bool) ->
         if app.openapi_schema is None:
             routes = [route for route in app.routes if isinstance(route, Route)]
             app.openapi_schema = _correct(
-                build(), bodies, routes, limited=limited, with_keys=with_keys
+                build(), max_text_length, routes, limited=limited, with_keys=with_keys
             )
         return app.openapi_schema
 
@@ -30,7 +30,7 @@ def describe(app: FastAPI, bodies: Bodies, *, limited: bool, with_keys: bool) ->
 
 def _correct(
     document: dict[str, Any],
-    bodies: Bodies,
+    max_text_length: int,
     routes: Sequence[Route],
     *,
     limited: bool,
@@ -40,9 +40,11 @@ def _correct(
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
     _, definitions = models_json_schema(
-        [(bodies.conversation, "validation"), (bodies.batch, "validation")],
+        [(ConversationIn, "validation"), (BatchIn, "validation")],
         ref_template="#/components/schemas/{model}",
     )
+    for name in ("ConversationIn", "BatchItemIn"):
+        definitions["$defs"][name]["properties"]["text"]["maxLength"] = max_text_length
     components |= definitions["$defs"]
 
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorOut"}}}

@@ -7,11 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from api.access import needs, open_to_all
-from api.error_responses import answers
-from api.services import Services, services
-from errors import Unavailable
-from models import Lane, Status
-from schemas import (
+from api.answers import (
     AnalyserStats,
     BreakerStats,
     DatabaseStats,
@@ -24,6 +20,10 @@ from schemas import (
     SpendingStats,
     Stats,
 )
+from api.error_responses import answers
+from api.services import Services, services
+from errors import Unavailable
+from models import Lane, Status
 from store.operations import Figures
 
 router = APIRouter(tags=["operations"])

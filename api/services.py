@@ -15,7 +15,6 @@ from batch_processor import Worker
 from config import Settings
 from database import Database
 from runtime.metrics import Metrics
-from schemas import Bodies
 from store.conversations import ConversationStore
 from store.insights import InsightStore
 from store.operations import FigureStore
@@ -35,7 +34,6 @@ class Services:
     """
 
     settings: Settings
-    bodies: Bodies
     topics: Topics
     metrics: Metrics
     database: Database

@@ -28,9 +28,10 @@ class CallReceipt(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """`held_usd_ticks` is what calls may have cost of which it is not known, or not yet.
+    """Sums of calls. `held_usd_ticks` is what calls may cost whose cost is not known, or not yet.
 
-    `conversations` are those completed, `reused` those of them that no call was made for.
+    `conversations` counts the completed ones, `reused` those of them for which no call was made.
+    The fields are the columns of `daily_usage` after the day.
     """
 
     calls: int = 0
@@ -57,8 +58,8 @@ class Ledger:
     async def reserve(
         self, request_id: str, *, model: str, conversations: int, highest_cost: int
     ) -> int | None:
-        """Enter a call that is about to be made; its id, or None where the budget has no room for
-        `highest_cost` ticks, and then it must not be made."""
+        """Record a call that is about to be made, and return its id. None where `highest_cost`
+        ticks do not fit into the budget: then the call must not be made."""
         row = {
             "request_id": request_id,
             "started_at": now_micros(),
@@ -70,7 +71,8 @@ class Ledger:
         return await self._database.write(partial(_reserve, row, self._budget))
 
     async def close_orphans(self, *, older_than_seconds: float = 0.0) -> int:
-        """Calls under way since longer than that were cut off: their worker is gone. How many."""
+        """Mark calls under way for longer than that as cut off, since their worker is gone; how
+        many."""
         before = now_micros() - int(older_than_seconds * 1_000_000)
         statement = (
             update(calls)
@@ -80,7 +82,7 @@ class Ledger:
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
     async def called_lately(self) -> bool:
-        """Whether a call was reserved in the last few seconds, by whomever."""
+        """Whether any process reserved a call in the last few seconds."""
         recent = select(calls.c.id).where(calls.c.started_at > now_micros() - _RECENT_MICROS)
         return await self._database.read(
             lambda connection: connection.execute(recent.limit(1)).first() is not None
@@ -122,14 +124,14 @@ def _reserve(row: dict[str, Any], budget: int | None, connection: Connection) ->
 
 
 def settle_call(ended: CallReceipt, connection: Connection) -> None:
-    """Enter what a call was and cost, once, in the caller's transaction."""
+    """Record what a call was and cost, once, in the caller's transaction."""
     call = ended.call
     mine = (calls.c.id == ended.id, calls.c.outcome == CallOutcome.UNDER_WAY)
     reserved = connection.execute(
         select(calls.c.started_at, calls.c.held_usd_ticks).where(*mine).with_for_update()
     ).one_or_none()
     if reserved is None:
-        return  # settled before, by a transaction whose commit was not heard of
+        return  # settled by an earlier transaction whose commit was not confirmed
     cost_is_unknown = call is not None and call.cost_usd_ticks is None
     still_held = reserved.held_usd_ticks if cost_is_unknown else 0
     change: dict[str, int] = {"held_usd_ticks": still_held - reserved.held_usd_ticks}

@@ -1,7 +1,6 @@
 """The queue as the worker sees it: claim, settle, extend, rescue."""
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -13,23 +12,22 @@ from sqlalchemy import (
     Update,
     bindparam,
     case,
-    func,
     insert,
-    null,
     select,
     tuple_,
     update,
 )
 
-from analysis.outcomes import Analysis, Complete, Fail, Outcome, PutBack, Retry, Sighting
+from analysis.outcomes import Complete, Fail, Outcome, PutBack, Retry, Sighting
 from backends.errors import translated_errors
 from backends.group_commit import GroupCommit
 from database import Database
 from errors import ServiceError
-from models import Lane, Status, conversations, insight_clusters, insights, now_micros
+from models import Lane, Status, conversations, insights, now_micros
 from store import derived
+from store.earlier import Earlier, analysed_since, recent_sightings
 from store.insight_row import InsightRow
-from store.ledger import MICROS_PER_DAY, CallReceipt, count_completed, settle_call
+from store.ledger import CallReceipt, count_completed, settle_call
 
 T = TypeVar("T")
 
@@ -105,13 +103,6 @@ class Settled(NamedTuple):
     receipt_error: Exception | None = None
 
 
-class Earlier(NamedTuple):
-    """An analysis that equal texts may be answered from."""
-
-    conversation_id: str
-    analysis: Analysis
-
-
 class WorkQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -168,44 +159,15 @@ class WorkQueue:
         self, fingerprints: Collection[str], *, within: timedelta
     ) -> Mapping[str, Earlier]:
         """The newest analysis of each fingerprint that has one, not older than `within`."""
-        columns = insights.c
-        statement = (
-            select(
-                columns.fingerprint,
-                columns.conversation_id,
-                columns.sentiment_score,
-                columns.clusters,
-                columns.confidence,
-                columns.reasoning,
-                columns.grok_analysis,
-            )
-            .where(
-                columns.fingerprint.in_(fingerprints),
-                columns.created_at > now_micros() - _micros(within),
-            )
-            .order_by(columns.created_at)  # of several, the last one stays in the mapping
-        )
-        rows = await self._database.read(lambda connection: connection.execute(statement).all())
-        return {
-            row.fingerprint: Earlier(
-                row.conversation_id,
-                Analysis(
-                    row.sentiment_score,
-                    tuple(row.clusters),
-                    row.confidence,
-                    row.reasoning,
-                    details=row.grok_analysis,
-                ),
-            )
-            for row in rows
-        }
+        since = now_micros() - _micros(within)
+        return await self._database.read(partial(analysed_since, fingerprints, since))
 
     async def recent_sightings(self, limit: int) -> list[Sighting]:
         """The clusters of the newest analyses, oldest first: those of their own, of texts that
         are not suspected of anything, among the newest `limit` insights. Before them, for the
         names that are most frequent there, what shows who else used them and on which other days.
         """
-        return await self._database.read(partial(_recent_sightings, limit))
+        return await self._database.read(partial(recent_sightings, limit))
 
     async def extend(self, tokens: Collection[str], *, lease: timedelta) -> None:
         """Keep what these claims still hold until `lease` from now."""
@@ -295,68 +257,6 @@ _REOPEN = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1, last_error=Non
 _ADD_INSIGHTS = insert(insights).returning(insights.c.id, insights.c.conversation_id)
 
 
-_NEWEST_NAMED = (
-    select(
-        insights.c.clusters,
-        insights.c.author,
-        insights.c.timestamp,
-        insights.c.fingerprint,
-        insights.c.notes,
-    )
-    .order_by(insights.c.id.desc())
-    .limit(bindparam("limit"))
-)
-_LAST_NAMED = select(func.max(insight_clusters.c.timestamp)).where(
-    insight_clusters.c.cluster == bindparam("name"),
-    insight_clusters.c.timestamp < bindparam("before"),
-)
-_NAMED_THAT_DAY = (
-    select(insights.c.author)
-    .join_from(insight_clusters, insights, insights.c.id == insight_clusters.c.insight_id)
-    .where(
-        insight_clusters.c.cluster == bindparam("name"),
-        insight_clusters.c.timestamp >= bindparam("first"),
-        insight_clusters.c.timestamp <= bindparam("last"),
-        insights.c.fingerprint.is_not(None),
-        insights.c.notes.is_(null()),
-    )
-    .limit(bindparam("limit"))
-)
-_NAMES_LOOKED_UP = 50
-_DAYS_LOOKED_UP = 5
-_TEXTS_OF_A_DAY = 20
-
-
-def _recent_sightings(limit: int, connection: Connection) -> list[Sighting]:
-    rows = connection.execute(_NEWEST_NAMED, {"limit": limit}).all()
-    recent = [
-        Sighting(row.clusters, row.author, row.timestamp // MICROS_PER_DAY)
-        for row in reversed(rows)
-        if row.fingerprint and row.notes is None
-    ]
-    counts = Counter(name for sighting in recent for name in sighting.clusters)
-    earlier = [
-        sighting
-        for name, _ in counts.most_common(_NAMES_LOOKED_UP)
-        for sighting in _earlier_sightings(name, connection)
-    ]
-    return earlier + recent
-
-
-def _earlier_sightings(name: str, connection: Connection) -> Iterator[Sighting]:
-    """A few of each of the last days on which the name was given, by the index of clusters."""
-    before = 2**63 - 1
-    for _ in range(_DAYS_LOOKED_UP):
-        last = connection.scalar(_LAST_NAMED, {"name": name, "before": before})
-        if last is None:
-            return
-        day = last // MICROS_PER_DAY
-        before = day * MICROS_PER_DAY
-        that_day = {"name": name, "first": before, "last": last, "limit": _TEXTS_OF_A_DAY}
-        for author in connection.scalars(_NAMED_THAT_DAY, that_day):
-            yield Sighting((name,), author, day)
-
-
 def _claim(
     lanes: Sequence[Lane],
     look: int,
@@ -379,22 +279,11 @@ def _claim(
     claimed = connection.execute(
         _CLAIM, {"ids": picked, "token": token, "until": now + _micros(lease)}
     )
-    rows = {row.id: row for row in claimed}
-    items = [
-        Claimed(
-            id_,
-            row.text,
-            Lane(row.lane),
-            row.attempts,
-            token,
-            row.alone,
-            row.author,
-            row.timestamp,
-        )
-        for id_ in picked
-        for row in [rows[id_]]
-    ]
-    return Claim(items, waiting)
+    items = {
+        id_: Claimed(id_, text, Lane(lane), attempts, token, *rest)
+        for id_, text, lane, attempts, *rest in claimed
+    }
+    return Claim([items[id_] for id_ in picked], waiting)
 
 
 def _settle(group: Sequence[Settlement], one_by_one: bool, connection: Connection) -> list[Settled]:

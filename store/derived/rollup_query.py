@@ -107,13 +107,13 @@ def count(wanted: InsightFilter, connection: Connection) -> int:
     if wanted.cluster == EVERYTHING:
         return 0  # no cluster has this name
     values = values_of(wanted)
-    return sum(n for (n,) in figures(wanted.shape, Key(), values, connection, only_count=True))
+    return sum(n or 0 for (n,) in figures(wanted.shape, Key(), values, connection, only_count=True))
 
 
 def count_between(span: Span, connection: Connection) -> int:
     """All insights in the time range."""
     values = values_between(span)
-    return sum(n for (n,) in figures(ANY, Key(), values, connection, only_count=True))
+    return sum(n or 0 for (n,) in figures(ANY, Key(), values, connection, only_count=True))
 
 
 def series(wanted: InsightFilter, width: int, connection: Connection) -> Rows:
@@ -135,7 +135,7 @@ def figures(
     only_count: bool = False,
 ) -> Rows:
     """The insights with these values, by `key`. `by_rows` reads no rollups; with `only_count` one
-    count is in place of the five sums.
+    count is in place of the five sums. Without a key, what is summed of nothing may be None.
 
     By cluster, but without a filter by cluster or author, `values` also has `names`: those of all
     clusters. By bucket, it also has `bucket_values`.

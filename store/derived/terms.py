@@ -1,7 +1,8 @@
-"""What an insight is indexed by beside its words, so that a search can ask for all of it at once.
+"""The terms that an insight is indexed by beside its words: sentiment, confidence bin, clusters and
+author. So one search of the index answers a whole filter.
 
-A term begins with a sign that no word can hold. Clusters and authors enter as 80 bits of a hash:
-an author's name may be anything, and a term is letters and digits.
+A term begins with a sign that no word can hold. Clusters and authors enter as 80 bits of a hash,
+since an author's name may hold any character and a term holds letters and digits.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ Group = Sequence[str]
 
 
 def groups_of(wanted: InsightFilter) -> list[Group]:
-    """What an insight must have of each, but for its words, its time and its confidence."""
+    """An insight of the filter has a term of each group; words, time and confidence are not in."""
     groups: list[Group] = []
     if wanted.sentiment:
         groups.append([_SENTIMENTS[wanted.sentiment]])

@@ -1,8 +1,8 @@
 """Insights that hold words: how many there are, and the newest of them.
 
-All that a filter asks for is in the index of words, so counting looks at no row, but for those of
-the first and the last second, and of the step of confidence that the least is inside of. What was
-counted of a whole day is kept until something of that day changes.
+The index of words holds all that a filter asks for, so counting reads no rows, except for those of
+the first and the last second and of the confidence bin that `min_confidence` falls inside of.
+Counts of full days are cached until the day changes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,12 +31,12 @@ class _Query(NamedTuple):
 
 
 def expression_of(wanted: InsightFilter, dialect: str) -> str:
-    """For the index: all that may match, which is certain but for time and confidence."""
+    """For the index: all that may match. Only time and confidence are left to check."""
     return _query_of(wanted, dialect).possible
 
 
 def residual_conditions(shape: Shape) -> list[ColumnElement[bool]]:
-    """What the index does not know of the rows of `insights` that it names."""
+    """The conditions that the index cannot check, for the rows of `insights` that it names."""
     return conditions(Shape(min_confidence=shape.min_confidence))
 
 
@@ -70,11 +70,11 @@ class MatchCount:
 
 
 _KEPT_COUNTS = 50_000
-"""A hundred bytes each: of a dozen searches in ten years."""
+"""A hundred bytes each; enough for a dozen searches over ten years."""
 
 
 class MatchCounter:
-    """Counts, and keeps what it counted."""
+    """Counts matches, and caches the counts of full days."""
 
     def __init__(self) -> None:
         self._kept = DayCache[int](most=_KEPT_COUNTS)
@@ -102,7 +102,7 @@ class MatchCounter:
 
 
 _DAYS_BY_KEY = 3
-"""So many days are counted by going through them, more by the index of words."""
+"""Up to so many days are counted by key, more by the index of words."""
 _DAYS_AT_A_TIME = 50
 
 
@@ -113,7 +113,7 @@ class _Counter(NamedTuple):
     connection: Connection
 
     def by_day(self, days: Sequence[int]) -> Mapping[int, int]:
-        """For days whose times the keys tell apart."""
+        """For days that the index key can represent."""
         counts = dict.fromkeys(days, 0)
         for day, count in self._rows_by_day(days):
             if day in counts:
@@ -121,9 +121,9 @@ class _Counter(NamedTuple):
         return counts
 
     def _rows_by_day(self, days: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Days and numbers, also of days in between; a day may come twice."""
-        way = AccessPath.BY_KEY if max(days) - min(days) < _DAYS_BY_KEY else AccessPath.BY_WORDS
-        by_key, by_row = _statements_by_day(self.connection.dialect.name, self.shape, way)
+        """Days and counts, also of days in between; a day may come twice."""
+        path = AccessPath.BY_KEY if max(days) - min(days) < _DAYS_BY_KEY else AccessPath.BY_WORDS
+        by_key, by_row = _statements_by_day(self.connection.dialect.name, self.shape, path)
         values = {**self.values, "days": days}
         values["low"] = word_index.second_key(min(days) * DAY)
         values["high"] = word_index.second_key((max(days) + 1) * DAY) - 1
@@ -147,7 +147,7 @@ class _Counter(NamedTuple):
         return SpanCount(span, count)
 
     def _by_key(self, low: int, high: int) -> int:
-        """For whole seconds."""
+        """For full seconds."""
         by_key, _ = _statements(self.connection.dialect.name, self.shape, AccessPath.BY_KEY)
         values = {"q": self.query.sure, "low": low, "high": high}
         count: int = self.connection.scalar(by_key, values) or 0
@@ -167,9 +167,9 @@ _Statement = Select[*tuple[Any, ...]]
 
 
 @lru_cache(maxsize=64)
-def _statements(dialect: str, shape: Shape, way: AccessPath) -> tuple[_Statement, _Statement]:
-    """One that trusts the index, and one that looks at the rows as well."""
-    index = word_index.index(dialect, way)
+def _statements(dialect: str, shape: Shape, path: AccessPath) -> tuple[_Statement, _Statement]:
+    """One that trusts the index, and one that checks the rows as well."""
+    index = word_index.index(dialect, path)
     matching = index.matching, index.between(bindparam("low"), bindparam("high"))
     by_key = select(func.count()).select_from(index.table).where(*matching)
     return by_key, by_key.join(insights, insights.c.id == word_index.id_of(index.key)).where(
@@ -179,15 +179,15 @@ def _statements(dialect: str, shape: Shape, way: AccessPath) -> tuple[_Statement
 
 @lru_cache(maxsize=64)
 def _statements_by_day(
-    dialect: str, shape: Shape, way: AccessPath
+    dialect: str, shape: Shape, path: AccessPath
 ) -> tuple[_Statement, _Statement]:
     """The same, day by day. FTS5 enters each day by its key, which costs less than sorting; GIN
     finds all at once."""
-    index = word_index.index(dialect, way)
+    index = word_index.index(dialect, path)
     if dialect != "sqlite":
         by_key, by_row = (
             statement.with_only_columns(index.day, func.count()).group_by(literal_column("1"))
-            for statement in _statements(dialect, shape, way)
+            for statement in _statements(dialect, shape, path)
         )
         return by_key, by_row
     day = insight_days.c.day
@@ -206,17 +206,17 @@ def _statements_by_day(
 
 
 class CandidateRange(NamedTuple):
-    """The keys among which the next matches are, and the way to find them."""
+    """The keys among which the next matches are, and the access path to them."""
 
     low: int
     high: int
-    way: AccessPath
+    path: AccessPath
 
 
 _PASSED_AT_ONCE = 30_000
 _PASSED_FOR_ONE = 10
-"""PostgreSQL passes by so many keys while it fetches one match that the index of words names: what
-lies together in the table is read at once."""
+"""PostgreSQL reads so many keys in order in the time of fetching one match that the index of words
+names, since neighbours share a page."""
 
 
 def candidate_range(
@@ -235,11 +235,11 @@ def candidate_range(
     if not used:
         return None
     range_ = Span(used[-1].span.start, min(used[0].span.stop, stop))
-    way = AccessPath.BY_WORDS
+    path = AccessPath.BY_WORDS
     if connection.dialect.name == "postgresql":
         share = limit / sum(each.matches for each in used)
         passed = rollup_query.count_between(range_, connection) * min(share, 1.0)
         if passed <= max(_PASSED_AT_ONCE, _PASSED_FOR_ONE * found.total):
-            way = AccessPath.BY_KEY
+            path = AccessPath.BY_KEY
     low, high = word_index.second_key(range_.start), word_index.last_key(range_.stop - 1)
-    return CandidateRange(low, high, way)
+    return CandidateRange(low, high, path)

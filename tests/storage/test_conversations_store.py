@@ -17,22 +17,20 @@ from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects import sqlite
 
 from analysis.outcomes import Complete, Fail, Outcome, PutBack, Retry
+from api.answers import failed_json
 from database import Database
 from errors import Conflict, InvalidInput, NotFound, ServiceError, Unavailable
 from models import Lane, Status, conversations, insight_clusters, insights
-from schemas import failed_json
-from store import cursors, positions
+from store import positions
 from store.conversations import (
     EVERYBODY,
     ConversationStore,
     KeyConflict,
     NewConversation,
-    StoredConversation,
-    StoredInsight,
-    _failed_statement,
 )
 from store.ids import RunningIds
 from store.insight_row import BYTES_OF_PAGE
+from store.lookup import StoredConversation, StoredInsight, _failed_statement
 from store.queue import Claimed, WorkQueue
 from tests.support.factories import (
     NOON,
@@ -900,13 +898,13 @@ async def test_a_cursor_that_was_not_given_is_refused(
         await store.failed(limit=1, cursor=cursor)
 
 
-@pytest.mark.parametrize("cursor", [None, cursors.encode(1, 1)])
+@pytest.mark.parametrize("position", [None, (1, 1)])
 async def test_failed_conversations_are_found_by_an_index(
-    sqlite_url: str, cursor: str | None
+    sqlite_url: str, position: tuple[int, int] | None
 ) -> None:
     database = Database(sqlite_url)
     await database.open()
-    compiled = _failed_statement(2, cursor).compile(
+    compiled = _failed_statement(2, position).compile(
         dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
     )
     explain = text(f"EXPLAIN QUERY PLAN {compiled}")

@@ -13,8 +13,9 @@ from analysis.outcomes import Outcome
 from batch_processor import Worker
 from database import Database
 from models import Lane
-from store.conversations import ConversationStore, NewConversation, StoredConversation
+from store.conversations import ConversationStore, NewConversation
 from store.ledger import Ledger
+from store.lookup import StoredConversation
 from store.queue import Claimed, WorkQueue
 from tests.support.http_helpers import eventually
 from worker.calls import CallRunner
