@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from analysis.analyser import Analyser
-from analysis.outcomes import Complete, Fail, Outcome, PutBack
+from analysis.outcomes import Complete, Fail, Outcome, Requeue
 from errors import Unavailable
 from store.ledger import CallReceipt, Ledger
 from store.queue import NOT_STORED, Claimed, Results, Settled, WorkQueue
@@ -100,7 +100,7 @@ class Worker:
         self._wake.set()
 
     def note_import(self) -> None:
-        """A batch for the bulk lane has come in; more of them are reckoned with."""
+        """A batch for the bulk lane has come in: for a while an import counts as running."""
         self._schedule.imported(time.monotonic())
 
     @property
@@ -112,7 +112,7 @@ class Worker:
         self._wake.set()
 
     async def stop(self, grace: float) -> None:
-        """Stop claiming, let calls in flight finish for `grace` seconds, put the rest back."""
+        """Stop claiming, let calls in flight finish for `grace` seconds, requeue the rest."""
         self.stop_claiming()
         if not self._tasks:
             return
@@ -154,7 +154,7 @@ class Worker:
         while not self._stopping:
             self._wake.clear()  # before looking, so that an arrival meanwhile is not slept through
             if self._schedule.releases_claims(time.monotonic(), self._call_runner.state()):
-                self._put_back_ready()
+                self._requeue_ready()
             if not self._wait_left() and (pack := await self._next_pack()):
                 if self._wait_left():  # things changed while the database was asked
                     self._ready.appendleft(pack)
@@ -165,14 +165,15 @@ class Worker:
             sleep = self._schedule.sleep_left(time.monotonic(), self._call_runner.state())
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), sleep)
-        self._put_back_ready()
+        self._requeue_ready()
 
-    def _put_back_ready(self) -> None:
-        """What is claimed is not to wait for long, nor in packs where only single texts go."""
-        put_back = [(item.claimed, PutBack()) for pack in self._ready for item in pack]
+    def _requeue_ready(self) -> None:
+        """Requeue what is claimed and not begun: it must not wait for long, nor in packs where only
+        single texts are sent."""
+        requeued = [(item.claimed, Requeue()) for pack in self._ready for item in pack]
         self._ready.clear()
-        if put_back:
-            self._take_in_hand([item for item, _ in put_back], self._settle(put_back))
+        if requeued:
+            self._take_in_hand([item for item, _ in requeued], self._settle(requeued))
 
     def _wait_left(self) -> float:
         return self._schedule.wait_left(time.monotonic(), self._call_runner.state())
@@ -218,7 +219,7 @@ class Worker:
     async def _warm_up(self) -> None:
         """What there is to know of those who worked before us."""
         if await self._ledger.called_lately():
-            self._analyser.assume_window_used()
+            self._analyser.throttle.assume_window_used()
         self._analyser.remember(await self._queue.recent_sightings(RECENT_ANALYSES))
 
     async def _claim(self) -> list[Claimed]:
@@ -262,11 +263,11 @@ class Worker:
     def _begin(self, pack: list[Prepared]) -> None:
         claimed = [item.claimed for item in pack]
         self._schedule.calling(claimed[0].lane, self._call_runner.state(), time.monotonic())
-        begun = self._call_runner.begin()
-        self._take_in_hand(claimed, self._work(begun, pack))
+        token = self._call_runner.begin()
+        self._take_in_hand(claimed, self._work(token, pack))
 
-    async def _work(self, begun: BreakerToken, pack: list[Prepared]) -> None:
-        await self._settle(*await self._call_runner.call(begun, pack, on_sent=self._wake.set))
+    async def _work(self, token: BreakerToken, pack: list[Prepared]) -> None:
+        await self._settle(*await self._call_runner.call(token, pack, on_sent=self._wake.set))
 
     def _take_in_hand(self, items: list[Claimed], work: Coroutine[Any, Any, None]) -> None:
         """Do this about these: until it is done their leases are extended, and stopping waits."""
@@ -290,7 +291,7 @@ class Worker:
         self._wake.set()  # a slot is free
         settled = await self._write(results, ended, not_theirs)
         if settled.receipt_error:
-            log.error("call_cannot_be_entered", exc_info=settled.receipt_error)
+            log.error("call_cannot_be_recorded", exc_info=settled.receipt_error)
         if not_theirs:
             log.warning("refusals_taken_back", ids=not_theirs[:10], count=len(not_theirs))
         if any(isinstance(outcome, Complete | Fail) for _, outcome in results):
@@ -328,8 +329,8 @@ class Worker:
                 )
             case Fail(error):
                 log.warning("conversation_failed", id=item.id, attempts=item.attempts, error=error)
-            case PutBack(delay):
-                log.debug("conversation_put_back", id=item.id, delay=round(delay, 2))
+            case Requeue(delay):
+                log.debug("conversation_requeued", id=item.id, delay=round(delay, 2))
                 self._wake_in(delay)
             case _:
                 log.info(
@@ -342,13 +343,13 @@ class Worker:
                 self._wake_in(outcome.delay)
 
     def _wake_in(self, delay: float) -> None:
-        """When what is put back may be claimed again."""
+        """Look when what was requeued may be claimed again."""
         if delay:
             asyncio.get_running_loop().call_later(delay + 0.001, self.wake)
         else:
             self.wake()
 
-    # --- tending ------------------------------------------------------------------------------
+    # --- leases -------------------------------------------------------------------------------
 
     async def _renew_leases(self) -> None:
         """Extend our leases, then look for those of dead workers. In that order: ours may have

@@ -130,12 +130,12 @@ async def ask_all(
     analyser: Analyser, judged: Sequence[Judged], on_progress: Callable[[int], None]
 ) -> tuple[list[Judged], list[str], int]:
     """With what was said; the reasons where nothing was; the cost in ticks. Raises ImportFailed."""
-    size = analyser.pack_size
+    size = analyser.throttle.pack_size
     packs = [range(start, min(start + size, len(judged))) for start in range(0, len(judged), size)]
     answered = list(judged)
     failures: list[str] = []
     ticks = done = 0
-    slots = asyncio.Semaphore(analyser.concurrency)
+    slots = asyncio.Semaphore(analyser.throttle.concurrency)
 
     async def once(pack: Sequence[int]) -> dict[int, Unanswered]:
         """Those that came to nothing, and why."""
@@ -183,7 +183,7 @@ async def _ask_patiently(analyser: Analyser, texts: Sequence[str]) -> Reply:
     """Raises ImportFailed where only a person can help."""
     paused = 0.0
     while True:
-        if (pause := analyser.pause_left()) > 0:
+        if (pause := analyser.throttle.pause_left()) > 0:
             if paused > MAX_PAUSE_SECONDS:
                 raise ImportFailed("the analyser takes no calls for minutes")
             await asyncio.sleep(pause)

@@ -289,8 +289,8 @@ def _log_start(parts: Services) -> None:
     )
     if not parts.api_keys:
         log.warning("api_is_open", reason=_who_can_reach_it(settings))
-    if parts.analyser.name == "offline":
-        log.warning("offline_analyser", reason=operations.OFFLINE_NOTICE)
+    if parts.analyser.notice:
+        log.warning("offline_analyser", reason=parts.analyser.notice)
 
 
 def _who_can_reach_it(settings: Settings) -> str:

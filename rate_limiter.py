@@ -138,33 +138,33 @@ class CallLimiter:
     def __init__(
         self,
         window: Window,
-        ceiling: LearnedRate,
+        learned: LearnedRate,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._window = window
-        self._ceiling = ceiling
+        self._learned = learned
         self._clock = clock
         self._sleep = sleep
         self._paused_until = 0.0
         self._turn = asyncio.Lock()  # fair: wakes its waiters in order
-        window.limit(*ceiling.window())
+        window.limit(*learned.window())
 
     @property
     def rate(self) -> float:
         """Calls a second that are allowed now."""
-        return self._ceiling.rate
+        return self._learned.rate
 
     @property
     def calls(self) -> int:
         """Calls that may follow each other at once, after a rest."""
-        return self._ceiling.window()[0]
+        return self._learned.window()[0]
 
     @property
     def interval(self) -> float:
         """Seconds between calls, when as many are made as may be."""
-        calls, per = self._ceiling.window()
+        calls, per = self._learned.window()
         return per / calls
 
     def pause(self, seconds: float) -> None:
@@ -177,13 +177,13 @@ class CallLimiter:
 
     def told(self, rate: float) -> None:
         """A good answer named a limit, in calls a second."""
-        self._ceiling.told(rate)
-        self._window.limit(*self._ceiling.window())
+        self._learned.told(rate)
+        self._window.limit(*self._learned.window())
 
     def refused(self, rate: float | None) -> None:
         """A call was refused for its rate; `rate` is the limit that was named, if one was."""
-        self._ceiling.refused(rate)
-        self._window.limit(*self._ceiling.window())
+        self._learned.refused(rate)
+        self._window.limit(*self._learned.window())
 
     def assume_window_used(self) -> None:
         """Somebody else has used up the window."""
@@ -193,8 +193,8 @@ class CallLimiter:
         """Returns at the moment when the call may be made: make it at once. False where a pause
         is on, or begins meanwhile."""
         async with self._turn:
-            self._ceiling.probe()
-            self._window.limit(*self._ceiling.window())
+            self._learned.probe()
+            self._window.limit(*self._learned.window())
             while not self.pause_left():
                 wait = await self._window.try_pass()
                 if not wait:

@@ -154,14 +154,14 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
-class PutBack:
+class Requeue:
     """Back to pending as if it had never been claimed: waiting is not failing. Not to be claimed
     for `delay` seconds, so that others have their turn."""
 
     delay: float = 0.0
 
 
-Outcome = Complete | Retry | Fail | PutBack
+Outcome = Complete | Retry | Fail | Requeue
 
 
 def decide(
@@ -179,7 +179,7 @@ def decide(
     `attempts` counts the one just made, from 1. Unusable answers are asked for `max_attempts` times
     in all, then the fallback insight stands in. Failures are retried `max_attempts` times, after
     1, 2, 4 ... seconds, then the conversation fails, unless there is an `outage`, which is nobody's
-    failure; a text that was refused then is put back for `probe_delay` seconds, since others may
+    failure; a text that was refused then is requeued for `probe_delay` seconds, since others may
     fare better. `jitter` in 0..1 stretches a delay by up to a half, so that conversations that
     failed together do not come back together. What came of a call that was `packed` with other
     texts may be their fault, so it ends nothing: the text is asked again, alone if it could have
@@ -196,17 +196,17 @@ def decide(
             return Complete(fallback(answer))
         case TransientFailure():
             if outage:
-                return PutBack()
+                return Requeue()
             if packed or attempts <= max_attempts:
                 delay = min(2.0 ** (attempts - 1), MAX_RETRY_SECONDS) * (1 + jitter / 2)
                 return Retry(answer.reason, delay, alone=packed and attempts > 1)
             return Fail(answer.reason)
         case Refused(doubtful=True) if outage:
-            return PutBack(probe_delay)
+            return Requeue(probe_delay)
         case Refused():
             return Retry(answer.reason, delay=0.0, alone=True) if packed else Fail(answer.reason)
         case NotNow() | Blocked():
-            return PutBack()
+            return Requeue()
         case _:
             assert_never(answer)
 

@@ -44,7 +44,7 @@ class GrokError:
 
     status: int
     sentence: str
-    reach: ErrorScope
+    scope: ErrorScope
 
     def __str__(self) -> str:
         return f"HTTP {self.status}: {self.sentence}"
@@ -57,7 +57,7 @@ def read_error(
     from there. `status` is given where the body names another one than the response has."""
     status = response.status_code if status is None else status
     told = _read_body(response)
-    return GrokError(status, presentable(told.sentence, key=key), _reach(status, told, texts))
+    return GrokError(status, presentable(told.sentence, key=key), _scope(status, told, texts))
 
 
 def presentable(sentence: str, *, key: str) -> str:
@@ -133,7 +133,7 @@ class _Told:
     fields: Sequence[str] = ()
 
 
-def _reach(status: int, told: _Told, texts: Sequence[str]) -> ErrorScope:
+def _scope(status: int, told: _Told, texts: Sequence[str]) -> ErrorScope:
     words = told.words[:MAX_READ]
     if _CREDITS.search(words):
         return ErrorScope.EVERYTHING

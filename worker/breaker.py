@@ -83,12 +83,12 @@ class Breaker:
         return min(LONGEST_DELAY_SECONDS, max(self._gap(), self._outage()) * 1.5)
 
     def begin(self) -> BreakerToken:
-        """A call begins. Whichever method hears of its end is to be given what this gives."""
+        """Register a call. Pass the returned token to the method that reports its result."""
         self._probing = self._reason is not None
         return BreakerToken(self._openings)
 
-    def opened_after(self, begun: BreakerToken) -> bool:
-        return self._reason is not None and begun != self._openings
+    def opened_after(self, token: BreakerToken) -> bool:
+        return self._reason is not None and token != self._openings
 
     def succeeded(self) -> None:
         """The other side took a call and answered it, be the answer of use or not."""
@@ -101,7 +101,7 @@ class Breaker:
             log.info("breaker_closed", reason=self._reason, seconds=seconds)
             self._reason = None
 
-    def failed(self, begun: BreakerToken, reason: str, conversations: Collection[str]) -> None:
+    def failed(self, token: BreakerToken, reason: str, conversations: Collection[str]) -> None:
         """No answer, by the other side's fault or the way's."""
         if self._reason is None:
             if not self._failed.issuperset(conversations):
@@ -109,23 +109,23 @@ class Breaker:
             self._failed.update(conversations)
             if self._failures >= FAILURES_TO_OPEN:
                 self._open(reason, needs_a_person=False)
-        elif begun == self._openings:
+        elif token == self._openings:
             self._probe_again(reason)
 
-    def blocked(self, begun: BreakerToken, reason: str) -> None:
+    def blocked(self, token: BreakerToken, reason: str) -> None:
         """No call can succeed until a person acts."""
         if self._reason is None or not self._needs_a_person:
             self._open(reason, needs_a_person=True)
-        elif begun == self._openings:
+        elif token == self._openings:
             self._probe_again(reason)
 
     def refused(
-        self, begun: BreakerToken, reason: str, conversation: str, text: str
+        self, token: BreakerToken, reason: str, conversation: str, text: str
     ) -> tuple[str, ...]:
         """A text was refused, alone, and it may not be its fault. Where this opens it, the
         conversations that were refused so before this one: it was not theirs either."""
         if self._reason is not None:
-            if begun == self._openings:
+            if token == self._openings:
                 self._probe_again(reason)
             return ()
         refusal = _QUOTED_OR_COUNTED.sub("", reason)
@@ -141,9 +141,9 @@ class Breaker:
         self._open(reason, needs_a_person=True)
         return earlier
 
-    def not_tried(self, begun: BreakerToken) -> None:
+    def not_tried(self, token: BreakerToken) -> None:
         """A call that told nothing: held back before it left, or refused for its rate."""
-        if begun == self._openings:
+        if token == self._openings:
             self._probing = False
 
     def _open(self, reason: str, *, needs_a_person: bool) -> None:

@@ -43,7 +43,7 @@ BUDGET_LOOK_SECONDS = 60.0
 
 
 class CallRunner:
-    """At most `analyser.concurrency` calls have begun and not ended; `begin` counts on that."""
+    """At most `concurrency` calls have begun and not ended; `begin` counts on that."""
 
     def __init__(
         self,
@@ -59,6 +59,8 @@ class CallRunner:
         """`on_sent` hears when a call leaves, `on_call` how it ended; `jitter` gives 0..1."""
         self._timings = timings or WorkerTimings()
         self.breaker = Breaker(first_gaps=self._timings.probes)
+        # The model that answered last. One that costs nothing is what it is called.
+        self.answering_model = analyser.model if analyser.highest_cost(()) is None else None
         self._analyser = analyser
         self._ledger = ledger
         self._max_attempts = max_attempts
@@ -89,7 +91,7 @@ class CallRunner:
     def wait_left(self) -> float:
         """Seconds until a call may begin, as far as is known; 0.0 when one may now."""
         return max(
-            self._analyser.pause_left(),
+            self._analyser.throttle.pause_left(),
             self.breaker.wait_left(),
             self._no_calls_until - time.monotonic(),
             0.0,
@@ -97,23 +99,23 @@ class CallRunner:
 
     def state(self) -> CallState:
         """What a schedule needs to know of the calls at this moment."""
-        analyser = self._analyser
+        throttle = self._analyser.throttle
         held_by: Bound | None = None
         if self.breaker.reason is not None:
             held_by = "breaker"
         elif self.out_of_money:
             held_by = "budget"
-        elif analyser.pause_left():
+        elif throttle.pause_left():
             held_by = "rate"
         return CallState(
-            free=analyser.concurrency - self._begun,
+            free=throttle.concurrency - self._begun,
             unsent=self._begun - self._left,
-            at_once=analyser.calls_at_once,
-            interval=analyser.call_interval,
-            pack_size=analyser.pack_size,
+            at_once=throttle.calls_at_once,
+            interval=throttle.call_interval,
+            pack_size=throttle.pack_size,
             wait=self.wait_left(),
             held_by=held_by,
-            import_rest=analyser.import_rest,
+            import_rest=throttle.import_rest,
         )
 
     # --- a call -------------------------------------------------------------------------------
@@ -124,7 +126,7 @@ class CallRunner:
         return self.breaker.begin()
 
     async def call(
-        self, begun: BreakerToken, pack: Sequence[Prepared], *, on_sent: Callable[[], None]
+        self, token: BreakerToken, pack: Sequence[Prepared], *, on_sent: Callable[[], None]
     ) -> Settlement:
         """What is to become of each of the `pack`, and what else is to be written with it."""
         left = False
@@ -140,7 +142,7 @@ class CallRunner:
         try:
             request_id = str(uuid4())
             reserved, may_call = await self._reserve(request_id, texts)
-            if may_call and self.breaker.opened_after(begun):
+            if may_call and self.breaker.opened_after(token):
                 may_call = False
             reply = (
                 await self._analyse(texts, request_id, leaves)
@@ -148,7 +150,7 @@ class CallRunner:
                 else Reply([NotNow("no call can be made now")] * len(pack))
             )
         except BaseException:
-            self.breaker.not_tried(begun)
+            self.breaker.not_tried(token)
             raise
         finally:
             self._begun -= 1
@@ -158,9 +160,10 @@ class CallRunner:
             call = Call(CallOutcome.CUT_OFF, cost_usd_ticks=None)
         if call is not None:
             self._on_call(call)
-        not_theirs = self._judge(begun, reply, pack)
+            self.answering_model = call.model or self.answering_model
+        not_theirs = self._judge(token, reply, pack)
         results = [
-            (item.claimed, self._outcome(begun, item, answer, packed=len(pack) > 1))
+            (item.claimed, self._outcome(token, item, answer, packed=len(pack) > 1))
             for item, answer in zip(pack, reply.answers, strict=True)
         ]
         return Settlement(
@@ -237,25 +240,25 @@ class CallRunner:
 
     # --- what came of it ----------------------------------------------------------------------
 
-    def _judge(self, begun: BreakerToken, reply: Reply, pack: Sequence[Prepared]) -> Sequence[str]:
+    def _judge(self, token: BreakerToken, reply: Reply, pack: Sequence[Prepared]) -> Sequence[str]:
         """Tell the breaker. The conversations that failed before for what was not their fault."""
         match reply.answers[0]:  # those of one call tell the same of the other side
             case Refused(reason, doubtful=True) if len(pack) == 1:
-                return self.breaker.refused(begun, reason, pack[0].claimed.id, pack[0].text)
+                return self.breaker.refused(token, reason, pack[0].claimed.id, pack[0].text)
             case Refused() if reply.call is None or reply.call.outcome is CallOutcome.REFUSED:
-                self.breaker.not_tried(begun)  # an error, which does not say that all is well
+                self.breaker.not_tried(token)  # an error, which does not say that all is well
             case Analysis() | Unusable() | Refused():
                 self.breaker.succeeded()
             case TransientFailure(reason):
-                self.breaker.failed(begun, reason, [item.claimed.id for item in pack])
+                self.breaker.failed(token, reason, [item.claimed.id for item in pack])
             case Blocked(reason):
-                self.breaker.blocked(begun, reason)
+                self.breaker.blocked(token, reason)
             case NotNow():
-                self.breaker.not_tried(begun)
+                self.breaker.not_tried(token)
         return ()
 
     def _outcome(
-        self, begun: BreakerToken, item: Prepared, answer: Answer, *, packed: bool
+        self, token: BreakerToken, item: Prepared, answer: Answer, *, packed: bool
     ) -> Outcome:
         breaker = self.breaker
         outcome = decide(
@@ -265,7 +268,7 @@ class CallRunner:
             jitter=self._jitter(),
             packed=packed,
             outage=breaker.reason is not None,
-            probe_delay=0.0 if breaker.opened_after(begun) else breaker.probe_delay,
+            probe_delay=0.0 if breaker.opened_after(token) else breaker.probe_delay,
         )
         if not isinstance(outcome, Complete):
             return outcome
