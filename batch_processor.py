@@ -31,11 +31,7 @@ RECENT_ANALYSES = 2000
 
 
 class Worker:
-    """Analyses what is pending, from `start()` until `stop()` has returned.
-
-    `acquire_worker_lock` tells whether this process may work: on SQLite one process does, others
-    stand by and take over when it dies.
-    """
+    """Analyses what is pending, from `start()` until `stop()` has returned."""
 
     def __init__(
         self,
@@ -48,7 +44,6 @@ class Worker:
         poll_interval: float,
         reuse_window: timedelta = timedelta(0),
         call_seconds: float = 60.0,
-        acquire_worker_lock: Callable[[], bool] = lambda: True,
         alone: bool = False,
         on_settled: Callable[[Claimed, Outcome], None] = lambda _claimed, _outcome: None,
         timings: WorkerTimings | None = None,
@@ -64,7 +59,6 @@ class Worker:
         self._call_runner = call_runner
         self._reuse_window = reuse_window
         self._call_seconds = call_seconds
-        self._acquire_worker_lock = acquire_worker_lock
         self._alone = alone
         self._on_settled = on_settled
         self._timings = timings or WorkerTimings()
@@ -77,7 +71,6 @@ class Worker:
         self._ready: deque[list[Prepared]] = deque()  # packs that are claimed and not yet begun
         self._in_hand: dict[asyncio.Task[None], list[Claimed]] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self.is_standby = True
         self._last_progress = time.monotonic()
 
     # --- life ---------------------------------------------------------------------------------
@@ -150,7 +143,7 @@ class Worker:
     # --- claiming -----------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        await self._acquire_leadership()
+        await self._take_over()
         while not self._stopping:
             self._wake.clear()  # before looking, so that an arrival meanwhile is not slept through
             if self._schedule.releases_claims(time.monotonic(), self._call_runner.state()):
@@ -195,19 +188,13 @@ class Worker:
             self._ready.extend(_packs(await self._answer_again(prepared)))
         return self._ready.popleft() if self._ready else None
 
-    async def _acquire_leadership(self) -> None:
-        """Wait until this process is the one that works; then put back what its forerunner left."""
-        told = False
+    async def _take_over(self) -> None:
+        """Requeue what the previous worker left in `processing`, and learn what it knew."""
         while not self._stopping:
             try:
-                if self._acquire_worker_lock():
-                    await self._rescue(all_orphaned=self._alone)
-                    await self._warm_up()
-                    self.is_standby = False
-                    return
-                if not told:
-                    log.info("worker_is_standby", reason="another process works on this database")
-                    told = True
+                await self._rescue(all_orphaned=self._alone)
+                await self._warm_up()
+                return
             except Unavailable:
                 pass
             except Exception:
@@ -356,8 +343,6 @@ class Worker:
         run out while the database was away, and they are still ours."""
         while True:
             await asyncio.sleep(self._timings.renew)
-            if self.is_standby:
-                continue
             try:
                 tokens = {item.token for items in self._in_hand.values() for item in items}
                 tokens |= {item.claimed.token for pack in self._ready for item in pack}

@@ -33,10 +33,10 @@ from analysis.evaluation import (
     f1,
     measure,
     script_of,
-    sentiment_of,
 )
 from analysis.fingerprint import as_analysed
 from analysis.outcomes import Analysis, Blocked, NotNow, Refused, Reply, TransientFailure, Unusable
+from analysis.sentiment import sentiment_of
 from assembly import build_analyser
 from config import load_settings
 from errors import StartRefused
@@ -45,7 +45,7 @@ from importing.columns import NO_COLUMN, listed
 from importing.errors import ImportFailed, RowRejected
 from importing.files import opened
 from importing.labels import classes_of, plain_label, read_lines
-from importing.pipeline import Intake, Options
+from importing.pipeline import Options, Pipeline
 from importing.report import Tally
 
 LABEL_COLUMNS = ("airline_sentiment", "sentiment", "label", "target", "polarity")
@@ -59,7 +59,7 @@ MAX_PAUSE_SECONDS = 120.0
 
 def load(options: argparse.Namespace) -> tuple[list[Judged], Counter[str]]:
     """The texts to ask about, and how many rows are left out by why. Raises ImportFailed."""
-    intake_options = Options(
+    pipeline_options = Options(
         columns={"text": options.text_column, "time": NO_COLUMN},
         lines=options.labels is not None,
         ignore_ids=True,
@@ -68,11 +68,13 @@ def load(options: argparse.Namespace) -> tuple[list[Judged], Counter[str]]:
     rows: list[tuple[str, str, str]] = []
     with (
         opened(options.file, options.encoding) as source,
-        closing(Intake(source, intake_options, tally=Tally(), reject=lambda *_: None)) as intake,
+        closing(
+            Pipeline(source, pipeline_options, tally=Tally(), reject=lambda *_: None)
+        ) as pipeline,
     ):
         label_column = language_column = None
         if options.labels is None:
-            names = list(intake.columns_there)
+            names = list(pipeline.columns_there)
             label_column = _column(names, options.label_column, LABEL_COLUMNS)
             language_column = _column(names, None, LANGUAGE_COLUMNS)
             if label_column is None:
@@ -84,15 +86,15 @@ def load(options: argparse.Namespace) -> tuple[list[Judged], Counter[str]]:
         labels = None if options.labels is None else read_lines(options.labels)
         left_out: Counter[str] = Counter()
         count = 0
-        for count, record in enumerate(intake.records, start=1):
+        for count, record in enumerate(pipeline.records, start=1):
             if labels is None:
                 label = record.fields.get(label_column or "", "")
             else:
                 label = labels[count - 1] if count <= len(labels) else ""
             try:
-                text = intake.reader.text_of(record)
-            except RowRejected as unfit:
-                left_out[str(unfit).partition(":")[0]] += 1
+                text = pipeline.reader.text_of(record)
+            except RowRejected as rejected:
+                left_out[str(rejected).partition(":")[0]] += 1
                 continue
             language = str(record.fields.get(language_column or "", "") or "") or script_of(text)
             rows.append((text, plain_label(label), language))

@@ -4,11 +4,10 @@ import hashlib
 import json
 import math
 import re
-from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -18,15 +17,14 @@ from pydantic import (
     Field,
     PlainSerializer,
     StringConstraints,
-    ValidationError,
     WithJsonSchema,
     create_model,
     model_validator,
 )
 from pydantic_core import to_json
 
+from analysis.sentiment import Sentiment
 from analysis.words import parse_search
-from api.bad_json import MAX_RAW_DATA_LEVELS, explain_bad_json
 from errors import InvalidInput
 from grok.prices import TICKS_PER_USD
 from models import Lane, Status
@@ -36,16 +34,18 @@ from store.conversations import (
     StoredConversation,
     StoredInsight,
 )
-from store.insights import InsightFilter, InsightPage, ListedInsight, Sentiment
+from store.filters import InsightFilter
+from store.insights import InsightPage, ListedInsight
 from store.ledger import Usage
-from store.summaries import Summary, Tally
-from store.trends import Trend
+from store.summaries import Aggregate, Interval, Summary
+from store.trends import Trend, Window
 
 MAX_BATCH = 1000
 MAX_LIVE_BATCH = 10
 MAX_IDEMPOTENCY_KEY = 255
 MAX_AUTHOR_LENGTH = 500
 MAX_SEARCH_LENGTH = 1000
+MAX_RAW_DATA_LEVELS = 64
 _ITEMS_OF_PIECE = 50
 
 
@@ -139,8 +139,9 @@ class ConversationIn(BaseModel):
 
     def to_new(self, idempotency_key: str | None) -> NewConversation:
         body_hash = self._hash() if idempotency_key is not None else None
+        raw_data = None if self.raw_data is None else to_json(self.raw_data).decode()
         return NewConversation(
-            self.text, self.author, self.timestamp, self.raw_data, idempotency_key, body_hash
+            self.text, self.author, self.timestamp, raw_data, idempotency_key, body_hash
         )
 
     def _hash(self) -> str:
@@ -210,7 +211,7 @@ class InsightQuery(SearchConditions):
 
 
 class SummaryQuery(InsightConditions):
-    interval: Literal["minute", "hour", "day"] = "hour"
+    interval: Interval = Interval.HOUR
 
 
 class ExportQuery(SearchConditions):
@@ -219,11 +220,8 @@ class ExportQuery(SearchConditions):
 
 
 class TrendsQuery(BaseModel):
-    window: Literal["15m", "1h", "6h", "24h"] = "1h"
+    window: Window = Window.ONE_HOUR
     as_of: QueryTime | None = Field(None, description="Default: now.")
-
-
-Body = TypeVar("Body", bound=BaseModel)
 
 
 class Bodies:
@@ -236,19 +234,6 @@ class Bodies:
         items: Any = (list[item], Field(min_length=1, max_length=MAX_BATCH))
         self.conversation = create_model("ConversationIn", __base__=ConversationIn, text=limited)
         self.batch = create_model("BatchIn", __base__=BatchIn, conversations=items)
-
-
-def parse_body(shape: type[Body], body: bytes) -> Body:
-    """A byte order mark before the JSON is passed over. Raises InvalidInput with one sentence that
-    names the field."""
-    body = body.removeprefix(BOM_UTF8)
-    try:
-        return shape.model_validate_json(body)
-    except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)
-    if errors[0]["type"] == "json_invalid":
-        raise InvalidInput(explain_bad_json(body, errors[0]["ctx"]["error"]))
-    raise InvalidInput(explain(errors))
 
 
 def explain(errors: Sequence[Any]) -> str:
@@ -463,7 +448,7 @@ class TrendsOut(BaseModel):
     trends: list[TrendOut]
 
 
-def _counts(tally: Tally) -> dict[str, Any]:
+def _counts(tally: Aggregate) -> dict[str, Any]:
     return {
         "positive": tally.positive,
         "neutral": tally.neutral,
@@ -665,6 +650,13 @@ class FallbackStats(BaseModel):
     notice: str | None
 
 
+class DatabaseStats(BaseModel):
+    """`version` is that of SQLite's library, or of PostgreSQL's server."""
+
+    engine: Literal["sqlite", "postgresql"]
+    version: str
+
+
 class Stats(BaseModel):
     """`calls_per_second` is over the last ten seconds, in this process; `call_limit_per_second` is
     what is kept to, null where nothing limits it. `bound_by` is what keeps the throughput from
@@ -683,3 +675,4 @@ class Stats(BaseModel):
     spending: SpendingStats
     reuse: ReuseStats
     fallback: FallbackStats
+    database: DatabaseStats

@@ -28,20 +28,11 @@ from schemas import (
     insights_json,
     summary_json,
 )
-from store.summaries import Interval
-from store.trends import Window
 
 router = APIRouter(tags=["insights"])
 
 PATH = "/api/v1/insights"
 JSON = "application/json"
-
-WINDOWS = {
-    "15m": Window.QUARTER_HOUR,
-    "1h": Window.ONE_HOUR,
-    "6h": Window.SIX_HOURS,
-    "24h": Window.ONE_DAY,
-}
 
 
 class _Stream(StreamingResponse):
@@ -77,11 +68,10 @@ async def list_insights(request: Request, query: Annotated[InsightQuery, Query()
     responses=answers("invalid_schema", "unavailable"),
 )
 @needs("read")
-async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
+async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
     """The same insights counted: by time, by cluster, and all together."""
-    interval = Interval[query.interval.upper()]
     async with stopped_when_gone(request):
-        summary = await services(request).summaries.summary(query.to_filter(), interval)
+        summary = await services(request).summaries.summary(query.to_filter(), query.interval)
     return Response(summary_json(summary), media_type=JSON)
 
 
@@ -100,7 +90,7 @@ async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -
     },
 )
 @needs("read")
-async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
+async def export_insights(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
     """Every insight of a filter as a file, however many there are."""
     wanted, form, parts = query.to_filter(), FORMATS[query.format], services(request)
     batches = parts.insights.all_of(wanted)
@@ -139,7 +129,7 @@ async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> Tr
     """What is rising: clusters whose count in the last window stands out against those before."""
     as_of = query.as_of or datetime.now(UTC)
     async with stopped_when_gone(request):
-        found = await services(request).windows.trends(WINDOWS[query.window], as_of=as_of)
+        found = await services(request).windows.trends(query.window, as_of=as_of)
     return TrendsOut(
         as_of=as_of, window=query.window, trends=[TrendOut.of(trend) for trend in found]
     )
@@ -157,7 +147,7 @@ async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> Tr
     },
 )
 @needs("read")
-async def stream(
+async def stream_insights(
     request: Request,
     last_event_id: Annotated[
         int | None, Header(ge=0, le=2**63 - 1, description="Go on after this `id:`.")

@@ -13,8 +13,8 @@ from schemas import Bodies
 
 
 def describe(app: FastAPI, bodies: Bodies, *, limited: bool, with_keys: bool) -> None:
-    """Make `app.openapi()` tell of the bodies that handlers read themselves, of the answers that
-    middleware gives, and of no 422, which is never answered."""
+    """Make `app.openapi()` name each operation after its handler, and describe the bodies that
+    handlers read themselves and the answers of the middleware. 422 is never answered: it goes."""
     build = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -46,12 +46,16 @@ def _correct(
     components |= definitions["$defs"]
 
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorOut"}}}
-    access = {route.path: access_of(route) for route in routes}
+    route_of = {
+        (route.path, method.lower()): route for route in routes for method in route.methods or ()
+    }
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
+            route = route_of[path, method]
+            operation["operationId"] = route.name  # generated clients take it for their function
             responses = operation["responses"]
             responses.pop("422", None)
-            codes = _given_outside(access[path], limited=limited, with_keys=with_keys)
+            codes = _given_outside(access_of(route), limited=limited, with_keys=with_keys)
             codes += ["forbidden"] if method != "get" and not with_keys else []
             codes += ["timeout"] if "requestBody" in operation else []
             for code in codes:

@@ -14,6 +14,7 @@ from models import Lane, Status
 from schemas import (
     AnalyserStats,
     BreakerStats,
+    DatabaseStats,
     FallbackStats,
     Health,
     LaneCounts,
@@ -55,7 +56,7 @@ async def ready(
         Query(alias="for", description="`traffic` leaves out who analyses: for load balancers."),
     ] = None,
 ) -> Response:
-    """The service can do its work: write, and analyse what waits. MatchCount out once a second."""
+    """The service can do its work: write, and analyse what waits. Checked once a second at most."""
     parts = services(request)
     checks = {"database": await parts.database_check.get(lambda: _check_database(parts))}
     if purpose != "traffic":
@@ -79,8 +80,6 @@ async def _check_worker(parts: Services) -> str:
         return "ok"
     if not parts.worker.alive:
         return "The worker has stopped."
-    if parts.worker.is_standby:
-        return "ok"  # another process does the work, and answers for it
     try:
         oldest = await parts.figures.oldest_pending_seconds()
     except Unavailable:
@@ -137,6 +136,7 @@ async def stats(request: Request) -> Stats:
             last_hour=figures.fallbacks.last_hour,
             notice=_fallback_notice(figures),
         ),
+        database=DatabaseStats(engine=parts.database.engine, version=parts.database.version),
     )
 
 

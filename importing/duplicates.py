@@ -11,7 +11,7 @@ def temporary_database() -> sqlite3.Connection:
     return database
 
 
-class Seen:
+class Duplicates:
     """`ids_shared` counts rows whose id came before, with another text."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from importing.columns import MAX_COLUMNS
 from importing.errors import ImportFailed
 from importing.files import Source
-from importing.records import PassedOver, Record
+from importing.records import Record, SkippedLines
 from importing.shapes import holds_text, unfold
 
 MAX_OBJECT = 8 * 1024 * 1024
@@ -30,12 +30,12 @@ def looks_like_json(head: list[str]) -> bool:
     return bool(_ARCHIVE.match(start) or re.match(r"\{\s*(\"|\})|\[\s*(\{|\"|\]|$)", start))
 
 
-def read(source: Source, not_tried: PassedOver, list_name: str | None = None) -> Iterator[Record]:
+def read(source: Source, skipped: SkippedLines, list_name: str | None = None) -> Iterator[Record]:
     """`list_name` is that of the list which holds the records, where they stand in a larger
     object. Raises ImportFailed where the JSON breaks off so that nothing after it can be read."""
     start = "\n".join(source.head).lstrip()
     if start.startswith("{") and _is_whole(source.head[0]):
-        values = _lines(source, not_tried)
+        values = _lines(source, skipped)
     else:
         values = _documents(source, list_name)
     for line, value in values:
@@ -59,10 +59,10 @@ def _is_whole(line: str) -> bool:
     return True
 
 
-def _lines(source: Source, not_tried: PassedOver) -> Iterator[tuple[int, Any]]:
+def _lines(source: Source, skipped: SkippedLines) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(source.lines, start=1):
         if not line.strip():
-            not_tried.blank += 1
+            skipped.blank += 1
             continue
         try:
             yield number, json.loads(line)

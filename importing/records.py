@@ -19,7 +19,7 @@ class Record:
 
 
 @dataclass(slots=True)
-class PassedOver:
+class SkippedLines:
     """Lines that are no rows, by what they are."""
 
     blank: int = 0

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 from sqlalchemy import (
+    JSON,
     Connection,
     Row,
     Select,
@@ -75,7 +76,7 @@ class KeyConflict(Conflict):
 
 
 class NewConversation(NamedTuple):
-    """What a client hands in. `timestamp` None means the moment of acceptance.
+    """What a client hands in. `timestamp` None means the moment of acceptance; `raw_data` is JSON.
 
     `body_hash` is over what was sent, and there whenever `idempotency_key` is.
     """
@@ -83,7 +84,7 @@ class NewConversation(NamedTuple):
     text: str
     author: str | None = None
     timestamp: datetime | None = None
-    raw_data: Mapping[str, Any] | None = None
+    raw_data: str | None = None
     idempotency_key: str | None = None
     body_hash: str | None = None
 
@@ -161,7 +162,7 @@ class _NewRow(NamedTuple):
     idempotency_key: str | None
     key_owner: str
     body_hash: str | None
-    raw_data: Mapping[str, Any] | None
+    raw_data: str | None
 
 
 class _Clash(NamedTuple):
@@ -375,18 +376,23 @@ def _insert(connection: Connection, rows: Sequence[_NewRow]) -> int:
     """How many were inserted: fewer than `rows` where an id or key exists already."""
     if connection.dialect.name == "sqlite":
         # By hand, as this is what most of the service's time goes to: half the cost of the below.
-        as_json = [
-            (*row[:-1], None if row.raw_data is None else json.dumps(row.raw_data)) for row in rows
-        ]
-        return _SQLITE_INSERT.run(connection, as_json)
-    statement = postgresql.insert(conversations).on_conflict_do_nothing()
-    inserted = connection.scalars(
-        statement.returning(conversations.c.id), [row._asdict() for row in rows]
-    )
+        return _SQLITE_INSERT.run(connection, rows)
+    inserted = connection.scalars(_POSTGRESQL_INSERT, [row._asdict() for row in rows])
     return len(inserted.all())
 
 
 _SQLITE_INSERT = SqliteInsert("conversations", _NewRow._fields, "ON CONFLICT DO NOTHING")
+_POSTGRESQL_INSERT = (
+    postgresql.insert(conversations)
+    .values(
+        {
+            **{name: bindparam(name) for name in _NewRow._fields},
+            "raw_data": cast(bindparam("raw_data", type_=Text), JSON),
+        }
+    )
+    .on_conflict_do_nothing()
+    .returning(conversations.c.id)
+)
 
 _RETRY = (
     update(conversations)

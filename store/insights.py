@@ -26,10 +26,8 @@ from models import from_micros, insight_clusters, insights
 from store import cursors
 from store.derived import rollup_query, word_counts, word_index
 from store.derived.word_counts import MatchCounter
-from store.filters import InsightFilter, Sentiment, Shape, conditions
+from store.filters import InsightFilter, Shape, conditions
 from store.insight_row import BYTES_OF_PAGE, read_notes
-
-__all__ = ["InsightFilter", "InsightPage", "InsightStore", "ListedInsight", "Sentiment"]
 
 ROWS_AT_A_TIME = 128
 """What one statement gives at most: texts that are as long as they may be are 5 MB then."""
@@ -205,7 +203,7 @@ def _rows(
     by_figures = (shape.sentiment or shape.min_confidence) and not (shape.cluster or shape.author)
     if total is not None and by_figures:
         # Going through the newest until enough are found passes by `everything / total` for each.
-        few = total * total < limit * rollup_query.count_all_between(wanted, connection)
+        few = total * total < limit * rollup_query.count_between(wanted.span, connection)
     return connection.execute(_statement(shape, position is not None, few), values).all()
 
 
@@ -213,7 +211,8 @@ def _values(wanted: InsightFilter, limit: int, position: Position | None) -> dic
     values = wanted.values() | {"limit": limit}
     if position is not None:
         values |= {"last_timestamp": position[0], "last_id": position[1]}
-        values["end"] = min(values["end"], position[0])  # where the index is entered
+        # Where the index is entered.
+        values["range_stop"] = min(values["range_stop"], position[0] + 1)
     return values
 
 
@@ -233,7 +232,7 @@ def _statement(shape: Shape, after: bool, few: bool) -> Select[*tuple[Any, ...]]
     id_ = table.c.insight_id if table is insight_clusters else table.c.id
     picked = select(table.c.timestamp, id_.label("id")).where(*conditions(shape, table))
     if few:
-        picked = picked.where(rollup_query.sentiments_of(shape))
+        picked = picked.where(rollup_query.has_sentiment(shape))
     if index:
         picked = picked.with_hint(table, f"INDEXED BY {index}", "sqlite")
     return _fetch(_newest(picked, table.c.timestamp, id_, after).limit(bindparam("limit")))
@@ -279,7 +278,7 @@ def _matches(
     """The index of words knows the order but for what is in one second: so first the second that
     the last row is in is found, and then all from there on are put in order."""
     values, dialect = _values(wanted, limit, position), connection.dialect.name
-    reach = word_counts.candidate_range(found, limit, values["end"], connection)
+    reach = word_counts.candidate_range(found, limit, values["range_stop"], connection)
     if reach is None:
         return []
     values |= {

@@ -5,16 +5,15 @@ cost. A call is reserved only where it fits, with what is spent and held, into t
 Days are UTC, and a call belongs to the one on which it began.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from analysis.outcomes import Call, CallOutcome
 from database import Database
 from models import calls, daily_usage, now_micros
+from store.bulk_insert import ManyRows
 
 MICROS_PER_DAY = 86_400_000_000
 _RECENT_MICROS = 5_000_000
@@ -28,8 +27,7 @@ class CallReceipt(NamedTuple):
     call: Call | None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """`held_usd_ticks` is what calls may have cost of which it is not known, or not yet.
 
     `conversations` are those completed, `reused` those of them that no call was made for.
@@ -89,7 +87,7 @@ class Ledger:
         )
 
 
-_SUM = select(*(func.sum(daily_usage.c[name]) for name in Usage.__dataclass_fields__))
+_SUM = select(*(func.sum(daily_usage.c[name]) for name in Usage._fields))
 
 
 def usage_today(connection: Connection) -> Usage:
@@ -107,7 +105,7 @@ def _usage(statement: Select[*tuple[Any, ...]], connection: Connection) -> Usage
 def _reserve(row: dict[str, Any], budget: int | None, connection: Connection) -> int | None:
     day = row["started_at"] // MICROS_PER_DAY
     highest_cost = row["held_usd_ticks"]
-    _open_day(day, connection)
+    _add(day, Usage(), connection)  # so that there is a row to update
     spent = daily_usage.c.cost_usd_ticks + daily_usage.c.held_usd_ticks
     hold = update(daily_usage).where(daily_usage.c.day == day)
     if budget is not None:
@@ -121,11 +119,6 @@ def _reserve(row: dict[str, Any], budget: int | None, connection: Connection) ->
     id_ = connection.scalar(insert(calls).returning(calls.c.id), row)
     assert id_ is not None
     return int(id_)
-
-
-def _open_day(day: int, connection: Connection) -> None:
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    connection.execute(dialect.insert(daily_usage).values(day=day).on_conflict_do_nothing())
 
 
 def settle_call(ended: CallReceipt, connection: Connection) -> None:
@@ -162,35 +155,18 @@ def settle_call(ended: CallReceipt, connection: Connection) -> None:
             )
         )
         change |= figures
-    _add(reserved.started_at // MICROS_PER_DAY, change, connection)
+    _add(reserved.started_at // MICROS_PER_DAY, Usage(**change), connection)
 
 
 def count_completed(conversations: int, reused: int, now: int, connection: Connection) -> None:
     """Conversations that were completed in the caller's transaction, at `now`."""
-    counted = {"day": now // MICROS_PER_DAY, "conversations": conversations, "reused": reused}
-    connection.execute(_COUNT_COMPLETED[connection.dialect.name], counted)
+    change = Usage(conversations=conversations, reused=reused)
+    _add(now // MICROS_PER_DAY, change, connection)
 
 
-def _count_completed_statement(dialect: Any) -> Any:
-    counted = dialect.insert(daily_usage)
-    return counted.on_conflict_do_update(
-        index_elements=["day"],
-        set_={
-            name: daily_usage.c[name] + counted.excluded[name]
-            for name in ("conversations", "reused")
-        },
-    )
+def _add(day: int, change: Usage, connection: Connection) -> None:
+    """Add to the day's row, and make it where there is none yet."""
+    _USAGE.insert(connection, [(day, *change)])
 
 
-_COUNT_COMPLETED = {
-    "sqlite": _count_completed_statement(sqlite),
-    "postgresql": _count_completed_statement(postgresql),
-}
-
-
-def _add(day: int, change: dict[str, int], connection: Connection) -> None:
-    connection.execute(
-        update(daily_usage)
-        .where(daily_usage.c.day == day)
-        .values({name: daily_usage.c[name] + by for name, by in change.items()})
-    )
+_USAGE = ManyRows(daily_usage, adding=True)

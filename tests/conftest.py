@@ -49,6 +49,14 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def fresh_postgres_url(postgres_url: str) -> Iterator[str]:
+    """A database of this test's own, without a schema."""
+    address = postgres_url.replace("+asyncpg", "").rpartition("/")[0]
+    with postgres_database(address) as url:
+        yield url
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     with redis_server() as url:

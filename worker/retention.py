@@ -1,8 +1,7 @@
 """What goes on beside the work: erasing what is too old, and what erasing leaves to be done.
 
-In small steps with pauses between them, so that nobody waits for it. Of several processes on one
-SQLite file only the one that works does it; on PostgreSQL all may, as they pass over each other's
-rows.
+In small steps with pauses between them, so that nobody waits for it. Several processes on one
+PostgreSQL pass over each other's rows.
 """
 
 import asyncio
@@ -26,20 +25,18 @@ def _now() -> datetime:
 
 
 class Housekeeper:
-    """`retention` None erases nothing. `may_work` tells whether this process is the one."""
+    """`retention` None erases nothing."""
 
     def __init__(
         self,
         erasure: ErasureStore,
         *,
         retention: timedelta | None,
-        may_work: Callable[[], bool],
         now: Callable[[], datetime] = _now,
         round_seconds: float = ROUND_SECONDS,
     ) -> None:
         self._erasure = erasure
         self._retention = retention
-        self._may_work = may_work
         self._now = now
         self._round_seconds = round_seconds
         self._task: asyncio.Task[None] | None = None
@@ -60,8 +57,7 @@ class Housekeeper:
     async def _run(self) -> None:
         while True:
             try:
-                if self._may_work():
-                    await self.tidy_up()
+                await self.tidy_up()
             except Unavailable as error:
                 log.warning("housekeeping_waits", reason=error.details)
             except Exception:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from models import insight_days
 from store.bulk_insert import ManyRows
 from store.derived.rollups import DAY
+from store.filters import Span
 
 Kept = TypeVar("Kept")
 
@@ -28,9 +29,9 @@ class Days(NamedTuple):
     stop: int
 
 
-def whole_days(start: int, end: int) -> Days:
-    """Those inside a time range, which is in microseconds and inclusive."""
-    first, stop = -(-start // DAY), (end + 1) // DAY
+def full_days(span: Span) -> Days:
+    """Those inside a time range."""
+    first, stop = -(-span.start // DAY), span.stop // DAY
     return Days(first, max(first, stop))
 
 
@@ -47,17 +48,17 @@ def bump_all_day_versions(connection: Connection) -> None:
 
 
 class DayCache(Generic[Kept]):
-    """Answers to the latest questions, day by day; for several threads at once."""
+    """Answers to the latest queries, day by day; for several threads at once."""
 
     def __init__(self, *, most: int) -> None:
-        """`most` answers are kept, each for a day, but always all to the latest question."""
+        """`most` answers are kept, each for a day, but always all to the latest query."""
         self._most = most
         self._lock = Lock()
         self._queries: dict[Hashable, dict[int, tuple[int, Kept]]] = {}  # the latest is the last
 
     def get(
         self,
-        question: Hashable,
+        query: Hashable,
         days: Days,
         connection: Connection,
         ask: Callable[[Sequence[int]], Mapping[int, Kept]],
@@ -68,12 +69,12 @@ class DayCache(Generic[Kept]):
         changed since what `ask` now finds in the connection's snapshot.
 
         With `at_a_time` it is asked for so many days at a time. What it has found is kept even if
-        it is stopped later, so that the same question gets further the next time.
+        it is stopped later, so that the same query gets further the next time.
         """
         found: dict[int, Kept] = {}
         if days.first >= days.stop:
             return found
-        known = self._known(question)
+        known = self._known(query)
         changed: dict[int, int] = {}
         for day, number in connection.execute(_NUMBERS, days._asdict()).all():
             kept = known.get(day)
@@ -89,15 +90,15 @@ class DayCache(Generic[Kept]):
                 known[day] = changed[day], answer
         return found
 
-    def _known(self, question: Hashable) -> dict[int, tuple[int, Kept]]:
+    def _known(self, query: Hashable) -> dict[int, tuple[int, Kept]]:
         """The answers by day, each with the number at which it was found."""
-        questions = self._queries
+        queries = self._queries
         with self._lock:
-            known = questions[question] = questions.pop(question, {})
-            while len(questions) > 1 and (
-                len(questions) > _QUERIES or sum(map(len, questions.values())) > self._most
+            known = queries[query] = queries.pop(query, {})
+            while len(queries) > 1 and (
+                len(queries) > _QUERIES or sum(map(len, queries.values())) > self._most
             ):
-                del questions[next(iter(questions))]
+                del queries[next(iter(queries))]
         return known
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
+from analysis.sentiment import Sentiment, sentiment_of
 from models import insight_tallies
 from store.bulk_insert import ManyRows
 from store.insight_row import InsightRow
@@ -49,16 +50,14 @@ def confidence_bin(confidence: float) -> int:
     return bisect_right(CONFIDENCE_BINS, confidence) - 1
 
 
-def sentiment_place(score: float) -> int:
-    """0 positive, 1 neutral, 2 negative: the order of the columns."""
-    return 0 if score > 0.1 else 2 if score < -0.1 else 1
+_FIRST_COLUMN = {sentiment: 3 * place for place, sentiment in enumerate(Sentiment)}
 
 
 def rollup_rows(insights: Iterable[InsightRow]) -> dict[Key, list[int]]:
     """The rows that these insights make; nine sums each, in the order of the columns."""
     rows: dict[Key, list[int]] = {}
     for insight in insights:
-        first = 3 * sentiment_place(insight.sentiment_score)
+        first = _FIRST_COLUMN[sentiment_of(insight.sentiment_score)]
         score = round(insight.sentiment_score * UNIT)
         confidence = round(insight.confidence * UNIT)
         step = confidence_bin(insight.confidence)

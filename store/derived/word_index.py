@@ -31,6 +31,7 @@ from analysis.words import Phrase, words_of
 from store.bulk_insert import SqliteInsert
 from store.derived.day_cache import Days
 from store.derived.terms import Group, terms_of
+from store.filters import Span
 from store.insight_row import InsightRow
 
 SECOND = 1_000_000
@@ -63,18 +64,18 @@ def first_of_second(key: int) -> int:
 
 
 def distinguishable_days(days: Days) -> Days:
-    """Those among them whose times the keys tell apart."""
+    """Days that the index key can represent."""
     first = max(days.first, _FIRST_DAY + 1)
     return Days(first, max(first, min(days.stop, _FIRST_DAY + _LAST_SECOND // _DAY)))
 
 
-def whole_seconds(start: int, end: int) -> tuple[int, int]:
-    """The keys whose times are surely from `start` to `end`, both inclusive. None are, where the
-    first is above the last."""
-    low, high = second_key(start), last_key(end)
-    if start % SECOND or low >> _ID_BITS in (0, _LAST_SECOND):
+def full_seconds(span: Span) -> tuple[int, int]:
+    """The lowest and the highest key of the seconds that are in the time range from beginning to
+    end; the lowest is above the highest where there is no such second."""
+    low, high = second_key(span.start), last_key(span.stop - 1)
+    if span.start % SECOND or low >> _ID_BITS in (0, _LAST_SECOND):
         low += 1 << _ID_BITS
-    if (end + 1) % SECOND or high >> _ID_BITS in (0, _LAST_SECOND):
+    if span.stop % SECOND or high >> _ID_BITS in (0, _LAST_SECOND):
         high -= 1 << _ID_BITS
     return low, high
 

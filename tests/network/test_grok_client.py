@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from analysis.outcomes import Analysis, CallOutcome, NotNow, Sighting, TransientFailure, Unusable
 from analysis.topics import Topics
 from grok_client import GrokClient
-from runtime.environment import Proxy
 from tests.fakes.grok.calls import (
     BLAME,
     CLUSTERS,
@@ -793,24 +792,6 @@ async def test_an_answer_that_comes_in_drops_is_bounded_by_the_time_for_all_of_i
 
 
 # --- proxies --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("proxy_answers", [True, False])
-async def test_an_error_on_the_way_names_the_proxy_that_was_asked(
-    make_client: MakeClient, proxy_answers: bool
-) -> None:
-    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
-    async with answering(refusal) as url:
-        address = url.removeprefix("http://").removesuffix("/v1")
-        if not proxy_answers:
-            address = "127.0.0.1:1"
-        proxy = Proxy(f"http://me:secret@{address}", "HTTPS_PROXY")
-        failure = await ask(make_client(base_url="https://grok.example/v1", proxy=proxy))
-
-    assert isinstance(failure, TransientFailure)
-    assert failure.reason.endswith(f" by way of the proxy http://{address} (HTTPS_PROXY)")
-    assert ("407" in failure.reason) == proxy_answers
-    assert "secret" not in failure.reason
 
 
 async def test_without_a_proxy_none_is_named(make_client: MakeClient) -> None:

@@ -22,6 +22,8 @@ import uvicorn
 import ingest_data
 from config import ApiKey, Settings
 from importing import sender, wait
+from importing.api_client import ApiClient
+from importing.period import Period
 from importing.sample import SAMPLE
 from main import create_app
 from tests.support.paths import SHARED
@@ -396,9 +398,9 @@ def test_a_summary_of_the_service_is_shown_as_it_is() -> None:
         lambda request: httpx.Response(200, json=answers[request.url.path])
     )
     with httpx.Client(base_url="http://test", transport=transport) as client:
-        service = wait.Service(client, patience=0, sleep=lambda _: None)
+        api = ApiClient(client, patience=0, sleep=lambda _: None, say=lambda _: None)
         moment = datetime(2020, 1, 1, tzinfo=UTC)
-        lines = list(wait.summary(service, moment, moment))
+        lines = list(wait.summary(api, Period(moment, moment)))
     assert lines[0] == "4 conversations are analysed from 2020-01-01 to 2020-01-01"
     assert lines[3].endswith(" 75%        3")
     assert [line.split() for line in lines[5:]] == [
@@ -530,7 +532,9 @@ def test_live_posts_are_sent_in_tens(monkeypatch: pytest.MonkeyPatch) -> None:
         body = json.loads(request.content)
         assert body["lane"] == "live"
         sizes.append(len(body["conversations"]))
-        return httpx.Response(202 if sizes[-1] <= 10 else 400, json={"details": "too many"})
+        if sizes[-1] > 10:
+            return httpx.Response(400, json={"details": "too many"})
+        return accepted(sizes[-1])
 
     assert ingest_data.main([], transport=httpx.MockTransport(answer)) == 0
     assert sum(sizes) == len(SAMPLE)
@@ -539,22 +543,26 @@ def test_live_posts_are_sent_in_tens(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("end", ["", "/"])
 def test_an_address_may_have_a_path(end: str) -> None:
     paths: set[str] = set()
+    none = {"live": 0, "bulk": 0}
+    stats = {"counts": {"pending": none, "processing": none}}
 
     def answer(request: httpx.Request) -> httpx.Response:
         paths.add(str(request.url.copy_with(query=None)))
         if request.url.path.endswith("batch"):
-            return httpx.Response(202, json={"conversation_ids": ["conv_0000000a"]})
+            return accepted(10)
         if request.url.path.endswith("summary"):
             return httpx.Response(200, json={"totals": {"count": 0}, "clusters": []})
         if request.url.path.endswith("failed"):
             body = {"conversations": [], "metadata": {"next_cursor": None}}
             return httpx.Response(200, json=body)
+        if request.url.path.endswith("stats"):
+            return httpx.Response(200, json=stats)
         return httpx.Response(200, json={"status": "completed"})
 
     argv = ["--url", f"https://example.org/insights{end}", "--wait"]
     assert ingest_data.main(argv, transport=httpx.MockTransport(answer)) == 0
     start = "https://example.org/insights/api/v1/"
-    assert {f"{start}conversations/batch", f"{start}conversations/conv_0000000a"} <= paths
+    assert {f"{start}conversations/batch", f"{start}conversations/conv_00000009"} <= paths
     assert all(path.startswith(start) for path in paths)
 
 
@@ -590,6 +598,13 @@ def test_the_services_limit_is_waited_out(
         assert counts(url)["bulk"] == 5
 
 
+def accepted(count: int) -> httpx.Response:
+    ids = [f"conv_{number:08x}" for number in range(count)]
+    return httpx.Response(
+        202, json={"status": "accepted", "accepted": count, "conversation_ids": ids}
+    )
+
+
 class Scripted:
     """A service that gives these answers in turn, and then takes everything."""
 
@@ -610,7 +625,7 @@ class Scripted:
             return answer
         body = json.loads(request.content)
         self.keys += [item["idempotency_key"] for item in body["conversations"]]
-        return httpx.Response(202, json={"accepted": len(body["conversations"])})
+        return accepted(len(body["conversations"]))
 
 
 def busy(status: int, retry_after: str | None) -> httpx.Response:
@@ -659,12 +674,12 @@ def test_an_outage_in_the_middle_is_told_once_and_waited_out(
 ) -> None:
     monkeypatch.setattr(sender, "BATCH_ROWS", 1)
     outage = [httpx.ConnectError("refused") for _ in range(8)]
-    service = Scripted(httpx.Response(202), *outage)
+    service = Scripted(accepted(1), *outage)
     assert service.load(write_csv("text\n1\n2\n3\n")) == 0
     assert service.waits == [1, 2, 4, 8, 16, 30, 30, 30]
     err = capsys.readouterr().err
     assert err.count("waiting up to 600 s") == 1
-    assert err.endswith("It takes rows again, after 121 s.\n")
+    assert err.endswith("The service answers again, after 121 s.\n")
 
 
 def test_what_was_accepted_before_it_stopped_is_told(
@@ -673,10 +688,11 @@ def test_what_was_accepted_before_it_stopped_is_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sender, "BATCH_ROWS", 2)
-    service = Scripted(httpx.Response(202), httpx.Response(500, json={"details": "a bug"}))
+    service = Scripted(accepted(2), httpx.Response(500, json={"details": "a bug"}))
     assert service.load(write_csv("text\n1\n2\n3\n")) == 1
     out, err = capsys.readouterr()
-    assert out.endswith("3 rows read: 2 accepted, 0 duplicates, 0 rejected, 1 not sent.\n")
+    assert "\n3 rows read: 2 accepted, 0 duplicates, 0 rejected, 1 not sent.\n" in out
+    assert out.splitlines()[-1].startswith("The page that shows them: http://localhost:8000/dash")
     assert err == "Stopped: the service answers 500: a bug\n"
 
 
@@ -701,7 +717,7 @@ def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_another_service_answers(capsys: pytest.CaptureFixture[str]) -> None:
     assert Scripted(httpx.Response(404, text="<html>")).load() == 3
-    assert stopped_with(capsys) == "the service answers 404: Not MatchCount (is API_URL right?)"
+    assert stopped_with(capsys) == "the service answers 404: Not Found (is API_URL right?)"
 
 
 def test_api_keys(

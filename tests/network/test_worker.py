@@ -22,7 +22,6 @@ from analysis.outcomes import (
 )
 from analysis.outcomes import Reply as Analysed
 from analysis.topics import Topics
-from database import Database
 from errors import NotFound
 from grok_client import GrokClient
 from models import Lane
@@ -725,76 +724,10 @@ async def test_an_analyser_that_leaves_one_out_is_treated_as_one_that_raises(
     assert found.attempts == 2
 
 
-# --- one worker at a time, and what a dead one leaves ---------------------------------------------
+# --- what a dead worker leaves --------------------------------------------------------------------
 
 
-class _Office:
-    """Whether this process may work, and how often that was asked."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self.asked = 0
-
-    def __call__(self) -> bool:
-        self.asked += 1
-        return self._database.acquire_worker_lock()
-
-
-@pytest.mark.usefixtures("_brisk")
-async def test_a_worker_stands_by_while_another_process_works_and_then_takes_over(
-    bench: WorkerHarness, sqlite_url: str
-) -> None:
-    other = Database(sqlite_url)
-    assert other.acquire_worker_lock()
-    analyser = ScriptedAnalyser()
-    (id_,) = await bench.add("text")
-    office = _Office(bench.database)
-    async with bench.working(analyser, acquire_worker_lock=office, poll_interval=0.02) as worker:
-        await eventually(lambda: office.asked >= 5)
-        assert worker.is_standby
-        assert worker.alive
-        assert (await bench.find(id_)).status == "pending"
-        assert analyser.calls == []
-
-        await other.close()
-
-        await bench.until(id_, "completed")
-        assert not worker.is_standby
-    await other.close()
-
-
-@pytest.mark.usefixtures("_brisk")
-async def test_a_worker_that_stands_by_can_be_stopped(
-    bench: WorkerHarness, sqlite_url: str
-) -> None:
-    other = Database(sqlite_url)
-    assert other.acquire_worker_lock()
-    async with bench.working(
-        ScriptedAnalyser(), acquire_worker_lock=bench.database.acquire_worker_lock
-    ) as worker:
-        await asyncio.wait_for(worker.stop(grace=5), 2)
-    await other.close()
-
-
-@pytest.mark.usefixtures("_brisk")
-async def test_a_worker_that_stands_by_takes_nothing_from_the_one_that_works(
-    bench: WorkerHarness, sqlite_url: str
-) -> None:
-    bench.timings = replace(bench.timings, renew=0.01)
-    other = Database(sqlite_url)
-    assert other.acquire_worker_lock()
-    (id_,) = await bench.add("text")
-    await claim_some(bench.database, limit=1, lease=timedelta(seconds=-1))
-    office = _Office(bench.database)
-    async with bench.working(ScriptedAnalyser(), acquire_worker_lock=office):
-        await eventually(lambda: office.asked >= 10)
-        found = await bench.find(id_)
-    await other.close()
-
-    assert found.status == "processing"
-
-
-async def test_at_start_the_only_worker_takes_up_what_its_forerunner_left(
+async def test_at_start_the_only_worker_takes_up_what_the_previous_one_left(
     bench: WorkerHarness,
 ) -> None:
     ids = await bench.add("text 1", "text 2")

@@ -45,6 +45,7 @@ from tests.support.factories import (
     keyed_conversation,
     new_conversation,
     new_conversations,
+    of_another_process,
     open_read,
     run_sql,
     scalar,
@@ -57,12 +58,9 @@ def store(database: Database) -> ConversationStore:
 
 
 @pytest.fixture
-async def other_database(database: Database, database_url: str) -> AsyncIterator[Database]:
-    """The same database, as a second process would have it."""
-    other = Database(database_url)
-    await other.open()
-    yield other
-    await other.close()
+async def other_database(database: Database) -> AsyncIterator[Database]:
+    async with of_another_process(database) as other:
+        yield other
 
 
 async def count(database: Database, table: Any = conversations) -> int:
@@ -111,7 +109,7 @@ async def test_an_accepted_conversation_is_found_as_it_was_sent(store: Conversat
     (id_,) = await store.accept(
         [
             new_conversation(
-                "Where is it?", author="ann", timestamp=NOON, raw_data={"likes": 3, "tags": ["a"]}
+                "Where is it?", author="ann", timestamp=NOON, raw_data='{"likes": 3, "tags": ["a"]}'
             )
         ],
         lane=Lane.BULK,
@@ -170,7 +168,8 @@ async def test_timestamps_far_away_are_kept(store: ConversationStore, year: int)
 async def test_raw_data_comes_back_as_it_went_in(
     store: ConversationStore, raw_data: dict[str, Any] | None
 ) -> None:
-    (id_,) = await store.accept([new_conversation(raw_data=raw_data)], lane=Lane.LIVE)
+    sent = None if raw_data is None else json.dumps(raw_data)
+    (id_,) = await store.accept([new_conversation(raw_data=sent)], lane=Lane.LIVE)
     found = (await store.find(id_)).raw_data
     assert (None if found is None else json.loads(found)) == raw_data
 
@@ -841,7 +840,7 @@ async def test_failed_conversations_are_listed_newest_first_over_both_lanes(
 async def test_a_page_of_failed_conversations_ends_at_its_bytes(
     database: Database, store: ConversationStore
 ) -> None:
-    raw = {"": "x" * 900_000}
+    raw = json.dumps({"": "x" * 900_000})
     texts = [*["\x01" * 10_000] * 80, "short"]
     items = [new_conversation(text) for text in texts]
     items += [new_conversation(raw_data=raw) for _ in range(5)]

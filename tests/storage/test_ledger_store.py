@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,15 @@ from store.ledger import (
     usage_today,
 )
 from store.queue import WorkQueue
-from tests.support.factories import accept, analysis, claim_all, claim_one, run_sql, scalar
+from tests.support.factories import (
+    accept,
+    analysis,
+    claim_all,
+    claim_one,
+    of_another_process,
+    run_sql,
+    scalar,
+)
 
 DAY_MICROS = 86_400_000_000
 ANSWERED = Call(
@@ -44,16 +52,11 @@ def ledger(database: Database) -> Ledger:
 
 
 @pytest.fixture
-async def replicas(
-    ledger: Ledger, database: Database, database_url: str
-) -> AsyncIterator[list[Database]]:
+async def replicas(ledger: Ledger, database: Database) -> AsyncIterator[list[Database]]:
     """Three `Database`s on one database, as so many processes would have it."""
-    others = [Database(database_url) for _ in range(2)]
-    for other in others:
-        await other.open()
-    yield [database, *others]
-    for other in others:
-        await other.close()
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(of_another_process(database)) for _ in range(2)]
+        yield [database, *others]
 
 
 async def today(database: Database) -> Usage:
@@ -370,7 +373,7 @@ async def test_the_days_agree_with_adding_up_the_calls(database: Database, ledge
             await settle(database, reserved, chance.choice(ends))
 
     names = ("prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd_ticks")
-    sums = asdict(await total(database))
+    sums = (await total(database))._asdict()
     for name in (*names, "held_usd_ticks"):
         assert sums[name] == int(await scalar(database, select(func.sum(calls.c[name]))) or 0)
     assert sums["calls"] == len(await rows(database))

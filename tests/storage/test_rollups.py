@@ -37,6 +37,7 @@ from tests.support.factories import (
     insight_filter,
     new_conversation,
     new_conversations,
+    of_another_process,
     run_sql,
     scalar,
 )
@@ -102,11 +103,9 @@ async def is_right(database: Database) -> bool:
 
 
 async def test_after_any_mix_of_work_the_tallies_equal_a_recount(
-    database: Database, database_url: str
+    database: Database,
 ) -> None:
     """Two processes accept, settle, fail, retry, rescue and erase, all at once."""
-    other = Database(database_url)
-    await other.open()
     chance = random.Random(4)
     ids: list[str] = []
 
@@ -146,14 +145,12 @@ async def test_after_any_mix_of_work_the_tallies_equal_a_recount(
         await ConversationStore(on).retry_failed()
 
     jobs = [accept, accept, work, work, work, erase, lose_a_lease]
-    try:
+    async with of_another_process(database) as other:
         for _ in range(25):
             async with asyncio.timeout(60):
                 await asyncio.gather(
                     *(chance.choice(jobs)(chance.choice([database, other])) for _ in range(8))
                 )
-    finally:
-        await other.close()
     counted = await scalar(database, text("SELECT count(*) FROM insights"))
     assert counted > 50
     queue = (await FigureStore(database).all()).queue

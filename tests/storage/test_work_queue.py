@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -40,6 +41,7 @@ from tests.support.factories import (
     insert_insight,
     new_conversation,
     new_conversations,
+    of_another_process,
     run_sql,
     scalar,
 )
@@ -56,14 +58,11 @@ def queue(database: Database) -> WorkQueue:
 
 
 @pytest.fixture
-async def replicas(database: Database, database_url: str) -> AsyncIterator[list[Database]]:
+async def replicas(database: Database) -> AsyncIterator[list[Database]]:
     """Four `Database`s on one database, as so many processes would have it."""
-    others = [Database(database_url) for _ in range(3)]
-    for other in others:
-        await other.open()
-    yield [database, *others]
-    for other in others:
-        await other.close()
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(of_another_process(database)) for _ in range(3)]
+        yield [database, *others]
 
 
 async def row_of(database: Database, id_: str) -> Any:

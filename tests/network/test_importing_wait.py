@@ -6,14 +6,26 @@ from typing import Any
 import httpx
 import pytest
 
+from importing.api_client import ApiClient
 from importing.errors import ImportFailed
-from importing.wait import Ids, Service, follow
+from importing.wait import SentIds, count_failed, wait_until_analysed
 
 OURS = [f"conv_{number:08x}" for number in (5, 6, 0xFFFFFFFF)]
 
 
+WORKING: dict[str, Any] = {
+    # As though others had much work, which is nobody's to wait for.
+    "counts": {"pending": {"live": 9, "bulk": 9}, "processing": {"live": 0, "bulk": 0}},
+    "breaker": {"state": "closed", "reason": None},
+    "bound_by": "rate",
+}
+
+
 class Scripted:
-    """A service with these conversations. `stats` come one after another, the last for ever."""
+    """A service with conversations that are `done` after so many looks at them.
+
+    `stats` are what differs from WORKING, one after another, the last for ever.
+    """
 
     def __init__(self, *stats: dict[str, Any], done: dict[str, int], failed: int = 0) -> None:
         self.stats, self.done = list(stats) or [{}], done
@@ -28,10 +40,7 @@ class Scripted:
         name = path.rsplit("/", 1)[1]
         if name == "stats":
             answer = self.stats.pop(0) if len(self.stats) > 1 else self.stats[0]
-            # As though others had much work, which is nobody's to wait for.
-            return httpx.Response(
-                200, json={"counts": {"pending": {"bulk": 9, "live": 9}}} | answer
-            )
+            return httpx.Response(200, json=WORKING | answer)
         if name == "failed":
             # A page may be shorter than the limit.
             at = int(request.url.params.get("cursor", "0"))
@@ -47,31 +56,24 @@ class Scripted:
             status = "pending" if waiting else "completed"
             queue = {"position": self.done[name], "eta_seconds": 3} if waiting else None
             return httpx.Response(200, json={"status": status, "queue": queue})
-        if name == "summary":
-            return httpx.Response(200, json={"totals": {"count": 0}, "clusters": []})
         raise AssertionError(path)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
         assert self.now < 100_000, "it waits for ever"
 
-    def follow(self, ids: list[str]) -> None:
-        with httpx.Client(
-            base_url="http://test", transport=httpx.MockTransport(self.answer)
-        ) as client:
-            service = Service(client, patience=10, sleep=self.sleep)
-            sent = Ids()
+    def follow(self, ids: list[str]) -> int:
+        """How many of them could not be analysed."""
+        transport = httpx.MockTransport(self.answer)
+        with httpx.Client(base_url="http://test", transport=transport) as http:
+            api = ApiClient(http, patience=10, sleep=self.sleep, say=self.said.append)
+            sent = SentIds()
             sent.add(ids)
             try:
-                follow(
-                    service,
-                    sent,
-                    None,
-                    None,
-                    say=self.said.append,
-                    sleep=self.sleep,
-                    clock=lambda: self.now,
+                wait_until_analysed(
+                    api, sent, say=self.said.append, sleep=self.sleep, clock=lambda: self.now
                 )
+                return count_failed(api, sent)
             finally:
                 sent.close()
 
@@ -99,8 +101,7 @@ def test_what_was_erased_meanwhile_is_not_waited_for() -> None:
 def test_it_says_why_the_analysis_is_paused_and_goes_on_saying_so(
     stats: dict[str, Any], reason: str
 ) -> None:
-    closed = {"breaker": {"state": "closed", "reason": None}, "bound_by": "rate"}
-    service = Scripted(closed, *[stats] * 200, closed, done=dict.fromkeys(OURS, 210))
+    service = Scripted({}, *[stats] * 200, {}, done=dict.fromkeys(OURS, 210))
     service.follow(OURS[:1])
     paused = [line for line in service.said if line.startswith("The analysis is paused")]
     assert len(paused) == 4
@@ -133,14 +134,30 @@ def test_progress_is_told_with_the_time_that_is_left() -> None:
 
 def test_those_of_its_own_that_failed_are_counted_over_all_pages() -> None:
     service = Scripted(done={}, failed=8)
-    service.follow(OURS)
-    assert service.said[-1].startswith("2 conversations could not be analysed")
+    assert service.follow(OURS) == 2
 
 
 def test_many_are_not_asked_for_one_by_one() -> None:
     service = Scripted(done={})
     service.follow([f"conv_{number:08x}" for number in range(200_000)])
     assert len(service.asked) < 1100
+
+
+def test_once_the_queue_is_empty_the_others_are_not_asked_for() -> None:
+    empty = {"pending": {"live": 0, "bulk": 0}, "processing": {"live": 0, "bulk": 0}}
+    service = Scripted({}, {"counts": empty}, done=dict.fromkeys(OURS, 1) | {OURS[-1]: 2})
+    service.follow(OURS)
+    assert service.done == {OURS[0]: 1, OURS[1]: 1, OURS[2]: 0}
+    assert service.now == 1
+
+
+@pytest.mark.parametrize("status", ["pending", "processing"])
+def test_what_is_tried_again_is_waited_for_after_the_newest_has_ended(status: str) -> None:
+    counts = {"pending": {"live": 0, "bulk": 0}, "processing": {"live": 0, "bulk": 0}}
+    counts[status]["live"] = 1
+    service = Scripted({"counts": counts}, done=dict.fromkeys(OURS, 1) | {OURS[0]: 4})
+    service.follow(OURS)
+    assert service.done == dict.fromkeys(OURS, 0)
 
 
 def test_nothing_sent_is_nothing_to_wait_for() -> None:
@@ -152,21 +169,21 @@ def test_nothing_sent_is_nothing_to_wait_for() -> None:
 def test_another_program_that_answers_is_told() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, text="<html>"))
     with httpx.Client(base_url="http://test", transport=transport) as client:
-        service = Service(client, patience=0, sleep=lambda _: None)
-        with pytest.raises(ImportFailed, match="answers no JSON"):
-            service.get("/api/v1/stats")
+        api = ApiClient(client, patience=0, sleep=lambda _: None, say=lambda _: None)
+        with pytest.raises(ImportFailed, match="without JSON"):
+            api.get("/api/v1/stats")
 
 
 @pytest.fixture
-def ids() -> Iterator[Ids]:
-    sent = Ids()
+def ids() -> Iterator[SentIds]:
+    sent = SentIds()
     yield sent
     sent.close()
 
 
-def test_ids_are_kept_in_order_whatever_comes(ids: Ids) -> None:
+def test_ids_are_kept_in_order_whatever_comes(ids: SentIds) -> None:
     many = [f"conv_{number * 7919 % 2**32:08x}" for number in range(150_000)]
     ids.add(many[:100_000])
-    assert next(iter(ids.from_last())) == many[99_999]
+    assert next(ids.newest_first()) == many[99_999]
     ids.add([*many[100_000:], "something else"])
-    assert list(ids.from_last()) == many[::-1]
+    assert list(ids.newest_first()) == many[::-1]
