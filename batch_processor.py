@@ -1,7 +1,8 @@
 """The worker: claim, analyse, settle, until told to stop.
 
-The row is the truth. A wake-up only says "look"; whatever is missed, the next poll finds. No
-transaction is open while an analyser thinks, and one slow answer keeps one slot, not the others.
+The row is the truth: a wake-up only says "look", and the next poll finds what a wake-up missed. No
+transaction is open during a call, and a slow answer keeps one slot, not the others. When to claim
+and what is `worker/schedule.py`; a call is `worker/calls.py`.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from worker.schedule import Bound, Schedule, WorkerTimings
 log = structlog.get_logger(__name__)
 
 RECENT_ANALYSES = 2000
-"""Whose topics are remembered over a restart."""
+"""The newest ones, whose topics are learned again after a restart."""
 
 
 class Worker:
@@ -48,10 +49,11 @@ class Worker:
         on_settled: Callable[[Claimed, Outcome], None] = lambda _claimed, _outcome: None,
         timings: WorkerTimings | None = None,
     ) -> None:
-        """`alone`: no other worker can exist, so what is in processing at start is orphaned.
-
-        Equal texts are answered from an analysis that is not older than `reuse_window`. No call
-        takes longer than `call_seconds`.
+        """`poll_interval` and `call_seconds` are in seconds; no call takes longer than the latter.
+        `batch_size` is the most conversations of a claim. Equal texts are answered from an analysis
+        that is not older than `reuse_window`; 0 turns that off. With `alone` no other worker can
+        exist, so rows that are in `processing` at start are orphaned. `on_settled` is called for
+        each outcome once it is stored.
         """
         self._queue = queue
         self._ledger = ledger
@@ -88,7 +90,7 @@ class Worker:
             log.critical("worker_died", task=task.get_name(), exc_info=error)
 
     def wake(self) -> None:
-        """Something may have become claimable: look now, not at the next poll."""
+        """Look for work now instead of at the next poll: a conversation may be claimable."""
         self._schedule.arrived()
         self._wake.set()
 
@@ -119,7 +121,7 @@ class Worker:
         await asyncio.gather(*remaining, return_exceptions=True)
 
     async def _finished(self, *, within: float) -> None:
-        """Until the loop has ended, so that no claim comes any more, and all packs are settled."""
+        """Wait, `within` seconds at most, for the loop to end and all packs to be settled."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await asyncio.wait(self._tasks[:1])
@@ -132,7 +134,7 @@ class Worker:
 
     @property
     def seconds_since_progress(self) -> float:
-        """Since a conversation last came to its end, or none was waiting."""
+        """Since a conversation last completed or failed, or none was waiting."""
         return time.monotonic() - self._last_progress
 
     @property
@@ -172,7 +174,7 @@ class Worker:
         return self._schedule.wait_left(time.monotonic(), self._call_runner.state())
 
     async def _next_pack(self) -> list[Prepared] | None:
-        """What the next call carries; None when there is nothing to do, or no way to know."""
+        """The conversations of the next call; None if none wait or the database cannot tell."""
         while not self._ready and self._schedule.is_due(time.monotonic()) and not self._stopping:
             try:
                 claimed = await self._claim()
@@ -204,7 +206,7 @@ class Worker:
             self._wake.clear()
 
     async def _warm_up(self) -> None:
-        """What there is to know of those who worked before us."""
+        """Learn from the database the calls and topics of the workers before this one."""
         if await self._ledger.called_lately():
             self._analyser.throttle.assume_window_used()
         self._analyser.remember(await self._queue.recent_sightings(RECENT_ANALYSES))
@@ -225,7 +227,7 @@ class Worker:
         return items
 
     async def _answer_again(self, prepared: list[Prepared]) -> list[Prepared]:
-        """Answer from an earlier analysis what can be; give the rest."""
+        """Settle those that an earlier analysis answers, and return the others."""
         if not self._reuse_window:
             return prepared
         try:
@@ -257,7 +259,8 @@ class Worker:
         await self._settle(*await self._call_runner.call(token, pack, on_sent=self._wake.set))
 
     def _take_in_hand(self, items: list[Claimed], work: Coroutine[Any, Any, None]) -> None:
-        """Do this about these: until it is done their leases are extended, and stopping waits."""
+        """Run `work`, which settles `items`. Until it ends their leases are renewed, and `stop`
+        waits for it."""
         task = asyncio.create_task(work)
         self._in_hand[task] = items
         task.add_done_callback(self._ended)
@@ -295,7 +298,7 @@ class Worker:
     async def _write(
         self, results: Results, ended: CallReceipt | None, not_theirs: Sequence[str]
     ) -> Settled:
-        """Also through a spell without a database: the results were paid for."""
+        """Store results, trying until the database is there: the results were paid for."""
         while True:
             try:
                 return await self._queue.settle(results, ended, not_theirs)
@@ -339,8 +342,8 @@ class Worker:
     # --- leases -------------------------------------------------------------------------------
 
     async def _renew_leases(self) -> None:
-        """Extend our leases, then look for those of dead workers. In that order: ours may have
-        run out while the database was away, and they are still ours."""
+        """Extend this worker's leases, then rescue those of dead workers. In that order: its own
+        may have run out while the database was away, and no other worker took them."""
         while True:
             await asyncio.sleep(self._timings.renew)
             try:
@@ -367,7 +370,7 @@ class Worker:
 
 
 def _packs(prepared: Sequence[Prepared]) -> list[list[Prepared]]:
-    """What can share a call, and by itself each that could spoil it for the others."""
+    """One pack of those that can share a call, and a pack for each that must be alone."""
     together = [item for item in prepared if not item.alone]
     apart = [[item] for item in prepared if item.alone]
     return [together, *apart] if together else apart

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 FAILURES_TO_OPEN = 5
 REFUSALS_TO_OPEN = 3
 REFUSED_AT_MOST = 1000
-"""Conversations of one row of refusals that are remembered."""
+"""The most conversations that are remembered of the same refusal in a row."""
 LONGEST_GAP_SECONDS = 60.0
 LONGEST_DELAY_SECONDS = 3600.0
 GAP_OF_OUTAGE = 1 / 20
@@ -28,11 +28,10 @@ GAP_OF_OUTAGE = 1 / 20
 its end is noticed after a twentieth of its length at most."""
 
 _QUOTED_OR_COUNTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\d+")
-"""In which refusals may differ and be the same."""
+"""Parts in which two refusals may differ and still be the same refusal."""
 
 BreakerToken = NewType("BreakerToken", int)
-"""When a call began: what came of one from before the breaker opened says nothing about now, unless
-it is an answer."""
+"""Tells whether a call began before the breaker opened: then its failure says nothing about now."""
 
 
 class Breaker:
@@ -91,7 +90,7 @@ class Breaker:
         return self._reason is not None and token != self._openings
 
     def succeeded(self) -> None:
-        """The other side took a call and answered it, be the answer of use or not."""
+        """The other side answered a call, with a usable answer or not: closes the breaker."""
         self._failures = 0
         self._failed.clear()
         self._refused.clear()
@@ -102,7 +101,7 @@ class Breaker:
             self._reason = None
 
     def failed(self, token: BreakerToken, reason: str, conversations: Collection[str]) -> None:
-        """No answer, by the other side's fault or the way's."""
+        """There was no answer, by the fault of the other side or of the network."""
         if self._reason is None:
             if not self._failed.issuperset(conversations):
                 self._failures += 1
@@ -122,8 +121,8 @@ class Breaker:
     def refused(
         self, token: BreakerToken, reason: str, conversation: str, text: str
     ) -> tuple[str, ...]:
-        """A text was refused, alone, and it may not be its fault. Where this opens it, the
-        conversations that were refused so before this one: it was not theirs either."""
+        """A text that was alone in its call was refused, perhaps for no fault of its own. If that
+        opens the breaker, returns the ids of the conversations that were refused so before it."""
         if self._reason is not None:
             if token == self._openings:
                 self._probe_again(reason)
@@ -142,7 +141,7 @@ class Breaker:
         return earlier
 
     def not_tried(self, token: BreakerToken) -> None:
-        """A call that told nothing: held back before it left, or refused for its rate."""
+        """A call told nothing: it was held back before it left, or refused for its rate."""
         if token == self._openings:
             self._probing = False
 

@@ -1,6 +1,6 @@
-"""Making calls: whether one may begin, its place in the ledger, and what its answers lead to.
+"""Runs one call: reserves its cost, calls the analyser, and decides what its answers lead to.
 
-Between the worker, which knows conversations and the queue, and the analyser, which knows texts.
+The worker knows conversations and the queue, the analyser knows texts; this stands between them.
 """
 
 import asyncio
@@ -39,11 +39,14 @@ log = structlog.get_logger(__name__)
 
 _FIRST_MONEY_PAUSE_SECONDS = 0.25
 BUDGET_LOOK_SECONDS = 60.0
-"""How often it is tried in the end whether the day's budget has room again."""
+"""The longest pause between two attempts to fit a call into the day's budget."""
 
 
 class CallRunner:
-    """At most `concurrency` calls have begun and not ended; `begin` counts on that."""
+    """Runs calls and keeps their count, the breaker and the budget's pause.
+
+    The caller of `begin` sees to it that no more than `concurrency` calls are begun and not ended.
+    """
 
     def __init__(
         self,
@@ -56,10 +59,11 @@ class CallRunner:
         jitter: Callable[[], float] = random.random,
         timings: WorkerTimings | None = None,
     ) -> None:
-        """`on_sent` hears when a call leaves, `on_call` how it ended; `jitter` gives 0..1."""
+        """`on_sent` is called when a call leaves, `on_call` when it ended; `jitter` gives 0..1."""
         self._timings = timings or WorkerTimings()
         self.breaker = Breaker(first_gaps=self._timings.probes)
-        # The model that answered last. One that costs nothing is what it is called.
+        # The model that answered last, None before the first answer. An analyser that costs nothing
+        # has no calls to tell it: its model is the one that answers.
         self.answering_model = analyser.model if analyser.highest_cost(()) is None else None
         self._analyser = analyser
         self._ledger = ledger
@@ -121,14 +125,15 @@ class CallRunner:
     # --- a call -------------------------------------------------------------------------------
 
     def begin(self) -> BreakerToken:
-        """Take up a slot; `call` gives it back."""
+        """Take a slot; `call` gives it back. Returns the token to pass to `call`."""
         self._begun += 1
         return self.breaker.begin()
 
     async def call(
         self, token: BreakerToken, pack: Sequence[Prepared], *, on_sent: Callable[[], None]
     ) -> Settlement:
-        """What is to become of each of the `pack`, and what else is to be written with it."""
+        """Call for a pack. Returns the outcome of each, the receipt of the call if it was reserved,
+        and the ids of conversations that failed before for no fault of theirs."""
         left = False
         texts = [item.text for item in pack]
 
@@ -195,8 +200,8 @@ class CallRunner:
         return reserved, reserved is not None
 
     def _run_out_of_money(self) -> None:
-        """What is held for calls under way may be free again soon; else there is some at midnight.
-        Where there are none, the budget is what it is, and single texts may still fit."""
+        """Pause calls. With others under way, what they hold may be free again soon. With none, the
+        budget is spent but for what a single text may still fit into, until midnight."""
         if self._begun == 1:
             self._spent_day = _today()
             if self._told_day != self._spent_day:
@@ -208,8 +213,8 @@ class CallRunner:
     async def _analyse(
         self, texts: Sequence[str], request_id: str, on_sent: Callable[[], None]
     ) -> Reply:
-        """The analyser's answers, or why there are none. Giving up cancels the call and nothing
-        else: once there are answers, they are written."""
+        """The analyser's answers, or why there are none. `give_up` cancels the call alone: answers
+        that are already there are stored."""
         if self._given_up:
             return Reply([NotNow("shutting down")] * len(texts))
         analysis = asyncio.ensure_future(
@@ -233,7 +238,7 @@ class CallRunner:
         return reply
 
     def give_up(self) -> None:
-        """Cut off the calls under way, and make no more."""
+        """Cancel the calls under way, and make no more."""
         self._given_up = True
         for analysis in self._analyses:
             analysis.cancel()
@@ -241,7 +246,8 @@ class CallRunner:
     # --- what came of it ----------------------------------------------------------------------
 
     def _judge(self, token: BreakerToken, reply: Reply, pack: Sequence[Prepared]) -> Sequence[str]:
-        """Tell the breaker. The conversations that failed before for what was not their fault."""
+        """Report the call to the breaker. Returns the ids of conversations that failed before for
+        no fault of theirs."""
         match reply.answers[0]:  # those of one call tell the same of the other side
             case Refused(reason, doubtful=True) if len(pack) == 1:
                 return self.breaker.refused(token, reason, pack[0].claimed.id, pack[0].text)
