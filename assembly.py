@@ -140,7 +140,7 @@ def build_analyser(
         concurrency=settings.grok_concurrency,
         timeout=settings.grok_timeout,
         temperature=settings.grok_temperature,
-        vocabulary=Topics(settings.clusters, closed=settings.clusters_mode == "closed"),
+        topics=Topics(settings.clusters, closed=settings.clusters_mode == "closed"),
         pack_size=settings.grok_pack_size,
         proxy=_find_proxy(settings),
         certificates=trusted_certificates(),

@@ -1,7 +1,8 @@
 """The worker: claim, analyse, settle, until told to stop.
 
-The row is the truth. A wake-up only says "look"; whatever is missed, the next poll finds. No
-transaction is open while an analyser thinks, and one slow answer keeps one slot, not the others.
+The row is the truth: a wake-up only says "look", and the next poll finds what a wake-up missed. No
+transaction is open during a call, and a slow answer keeps one slot, not the others. When to claim
+and what is `worker/schedule.py`; a call is `worker/calls.py`.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import Any
 import structlog
 
 from analysis.analyser import Analyser
-from analysis.outcomes import Complete, Fail, Outcome, PutBack
+from analysis.outcomes import Complete, Fail, Outcome, Requeue
 from errors import Unavailable
 from store.ledger import CallReceipt, Ledger
 from store.queue import NOT_STORED, Claimed, Results, Settled, WorkQueue
@@ -27,7 +28,7 @@ from worker.schedule import Bound, Schedule, WorkerTimings
 log = structlog.get_logger(__name__)
 
 RECENT_ANALYSES = 2000
-"""Whose topics are remembered over a restart."""
+"""The newest ones, whose topics are learned again after a restart."""
 
 
 class Worker:
@@ -48,10 +49,11 @@ class Worker:
         on_settled: Callable[[Claimed, Outcome], None] = lambda _claimed, _outcome: None,
         timings: WorkerTimings | None = None,
     ) -> None:
-        """`alone`: no other worker can exist, so what is in processing at start is orphaned.
-
-        Equal texts are answered from an analysis that is not older than `reuse_window`. No call
-        takes longer than `call_seconds`.
+        """`poll_interval` and `call_seconds` are in seconds; no call takes longer than the latter.
+        `batch_size` is the most conversations of a claim. Equal texts are answered from an analysis
+        that is not older than `reuse_window`; 0 turns that off. With `alone` no other worker can
+        exist, so rows that are in `processing` at start are orphaned. `on_settled` is called for
+        each outcome once it is stored.
         """
         self._queue = queue
         self._ledger = ledger
@@ -88,12 +90,12 @@ class Worker:
             log.critical("worker_died", task=task.get_name(), exc_info=error)
 
     def wake(self) -> None:
-        """Something may have become claimable: look now, not at the next poll."""
+        """Look for work now instead of at the next poll: a conversation may be claimable."""
         self._schedule.arrived()
         self._wake.set()
 
     def note_import(self) -> None:
-        """A batch for the bulk lane has come in; more of them are reckoned with."""
+        """A batch for the bulk lane has come in: for a while an import counts as running."""
         self._schedule.imported(time.monotonic())
 
     @property
@@ -105,7 +107,7 @@ class Worker:
         self._wake.set()
 
     async def stop(self, grace: float) -> None:
-        """Stop claiming, let calls in flight finish for `grace` seconds, put the rest back."""
+        """Stop claiming, let calls in flight finish for `grace` seconds, requeue the rest."""
         self.stop_claiming()
         if not self._tasks:
             return
@@ -119,7 +121,7 @@ class Worker:
         await asyncio.gather(*remaining, return_exceptions=True)
 
     async def _finished(self, *, within: float) -> None:
-        """Until the loop has ended, so that no claim comes any more, and all packs are settled."""
+        """Wait, `within` seconds at most, for the loop to end and all packs to be settled."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await asyncio.wait(self._tasks[:1])
@@ -132,7 +134,7 @@ class Worker:
 
     @property
     def seconds_since_progress(self) -> float:
-        """Since a conversation last came to its end, or none was waiting."""
+        """Since a conversation last completed or failed, or none was waiting."""
         return time.monotonic() - self._last_progress
 
     @property
@@ -147,7 +149,7 @@ class Worker:
         while not self._stopping:
             self._wake.clear()  # before looking, so that an arrival meanwhile is not slept through
             if self._schedule.releases_claims(time.monotonic(), self._call_runner.state()):
-                self._put_back_ready()
+                self._requeue_ready()
             if not self._wait_left() and (pack := await self._next_pack()):
                 if self._wait_left():  # things changed while the database was asked
                     self._ready.appendleft(pack)
@@ -158,20 +160,21 @@ class Worker:
             sleep = self._schedule.sleep_left(time.monotonic(), self._call_runner.state())
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), sleep)
-        self._put_back_ready()
+        self._requeue_ready()
 
-    def _put_back_ready(self) -> None:
-        """What is claimed is not to wait for long, nor in packs where only single texts go."""
-        put_back = [(item.claimed, PutBack()) for pack in self._ready for item in pack]
+    def _requeue_ready(self) -> None:
+        """Requeue what is claimed and not begun: it must not wait for long, nor in packs where only
+        single texts are sent."""
+        requeued = [(item.claimed, Requeue()) for pack in self._ready for item in pack]
         self._ready.clear()
-        if put_back:
-            self._take_in_hand([item for item, _ in put_back], self._settle(put_back))
+        if requeued:
+            self._take_in_hand([item for item, _ in requeued], self._settle(requeued))
 
     def _wait_left(self) -> float:
         return self._schedule.wait_left(time.monotonic(), self._call_runner.state())
 
     async def _next_pack(self) -> list[Prepared] | None:
-        """What the next call carries; None when there is nothing to do, or no way to know."""
+        """The conversations of the next call; None if none wait or the database cannot tell."""
         while not self._ready and self._schedule.is_due(time.monotonic()) and not self._stopping:
             try:
                 claimed = await self._claim()
@@ -203,9 +206,9 @@ class Worker:
             self._wake.clear()
 
     async def _warm_up(self) -> None:
-        """What there is to know of those who worked before us."""
+        """Learn from the database the calls and topics of the workers before this one."""
         if await self._ledger.called_lately():
-            self._analyser.assume_window_used()
+            self._analyser.throttle.assume_window_used()
         self._analyser.remember(await self._queue.recent_sightings(RECENT_ANALYSES))
 
     async def _claim(self) -> list[Claimed]:
@@ -224,7 +227,7 @@ class Worker:
         return items
 
     async def _answer_again(self, prepared: list[Prepared]) -> list[Prepared]:
-        """Answer from an earlier analysis what can be; give the rest."""
+        """Settle those that an earlier analysis answers, and return the others."""
         if not self._reuse_window:
             return prepared
         try:
@@ -249,14 +252,15 @@ class Worker:
     def _begin(self, pack: list[Prepared]) -> None:
         claimed = [item.claimed for item in pack]
         self._schedule.calling(claimed[0].lane, self._call_runner.state(), time.monotonic())
-        begun = self._call_runner.begin()
-        self._take_in_hand(claimed, self._work(begun, pack))
+        token = self._call_runner.begin()
+        self._take_in_hand(claimed, self._work(token, pack))
 
-    async def _work(self, begun: BreakerToken, pack: list[Prepared]) -> None:
-        await self._settle(*await self._call_runner.call(begun, pack, on_sent=self._wake.set))
+    async def _work(self, token: BreakerToken, pack: list[Prepared]) -> None:
+        await self._settle(*await self._call_runner.call(token, pack, on_sent=self._wake.set))
 
     def _take_in_hand(self, items: list[Claimed], work: Coroutine[Any, Any, None]) -> None:
-        """Do this about these: until it is done their leases are extended, and stopping waits."""
+        """Run `work`, which settles `items`. Until it ends their leases are renewed, and `stop`
+        waits for it."""
         task = asyncio.create_task(work)
         self._in_hand[task] = items
         task.add_done_callback(self._ended)
@@ -277,7 +281,7 @@ class Worker:
         self._wake.set()  # a slot is free
         settled = await self._write(results, ended, not_theirs)
         if settled.receipt_error:
-            log.error("call_cannot_be_entered", exc_info=settled.receipt_error)
+            log.error("call_cannot_be_recorded", exc_info=settled.receipt_error)
         if not_theirs:
             log.warning("refusals_taken_back", ids=not_theirs[:10], count=len(not_theirs))
         if any(isinstance(outcome, Complete | Fail) for _, outcome in results):
@@ -294,7 +298,7 @@ class Worker:
     async def _write(
         self, results: Results, ended: CallReceipt | None, not_theirs: Sequence[str]
     ) -> Settled:
-        """Also through a spell without a database: the results were paid for."""
+        """Store results, trying until the database is there: the results were paid for."""
         while True:
             try:
                 return await self._queue.settle(results, ended, not_theirs)
@@ -315,8 +319,8 @@ class Worker:
                 )
             case Fail(error):
                 log.warning("conversation_failed", id=item.id, attempts=item.attempts, error=error)
-            case PutBack(delay):
-                log.debug("conversation_put_back", id=item.id, delay=round(delay, 2))
+            case Requeue(delay):
+                log.debug("conversation_requeued", id=item.id, delay=round(delay, 2))
                 self._wake_in(delay)
             case _:
                 log.info(
@@ -329,17 +333,17 @@ class Worker:
                 self._wake_in(outcome.delay)
 
     def _wake_in(self, delay: float) -> None:
-        """When what is put back may be claimed again."""
+        """Look when what was requeued may be claimed again."""
         if delay:
             asyncio.get_running_loop().call_later(delay + 0.001, self.wake)
         else:
             self.wake()
 
-    # --- tending ------------------------------------------------------------------------------
+    # --- leases -------------------------------------------------------------------------------
 
     async def _renew_leases(self) -> None:
-        """Extend our leases, then look for those of dead workers. In that order: ours may have
-        run out while the database was away, and they are still ours."""
+        """Extend this worker's leases, then rescue those of dead workers. In that order: its own
+        may have run out while the database was away, and no other worker took them."""
         while True:
             await asyncio.sleep(self._timings.renew)
             try:
@@ -366,7 +370,7 @@ class Worker:
 
 
 def _packs(prepared: Sequence[Prepared]) -> list[list[Prepared]]:
-    """What can share a call, and by itself each that could spoil it for the others."""
+    """One pack of those that can share a call, and a pack for each that must be alone."""
     together = [item for item in prepared if not item.alone]
     apart = [[item] for item in prepared if item.alone]
     return [together, *apart] if together else apart

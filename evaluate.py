@@ -136,12 +136,12 @@ async def ask_all(
 ) -> tuple[list[Judged], list[str], int]:
     """The texts with the analyser's answers, the reason of each that has none, and the cost in
     ticks (`TICKS_PER_USD`). Raises ImportFailed."""
-    size = analyser.pack_size
+    size = analyser.throttle.pack_size
     packs = [range(start, min(start + size, len(judged))) for start in range(0, len(judged), size)]
     answered = list(judged)
     failures: list[str] = []
     ticks = done = 0
-    slots = asyncio.Semaphore(analyser.concurrency)
+    slots = asyncio.Semaphore(analyser.throttle.concurrency)
 
     async def once(pack: Sequence[int]) -> dict[int, Unanswered]:
         """One call. The texts without an analysis by their index, and why."""
@@ -192,7 +192,7 @@ async def _ask_patiently(analyser: Analyser, texts: Sequence[str]) -> Reply:
     """
     paused = 0.0
     while True:
-        if (pause := analyser.pause_left()) > 0:
+        if (pause := analyser.throttle.pause_left()) > 0:
             if paused > MAX_PAUSE_SECONDS:
                 raise ImportFailed("the analyser takes no calls for minutes")
             await asyncio.sleep(pause)

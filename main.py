@@ -159,8 +159,8 @@ def _log_start(services: Services) -> None:
     )
     if not settings.api_keys:
         log.warning("api_is_open", reason=_who_can_reach_it(settings))
-    if services.analyser.name == "offline":
-        log.warning("offline_analyser", reason=operations.OFFLINE_NOTICE)
+    if services.analyser.notice:
+        log.warning("offline_analyser", reason=services.analyser.notice)
 
 
 def _who_can_reach_it(settings: Settings) -> str:

@@ -6,54 +6,62 @@ from typing import Protocol
 from analysis.outcomes import Reply, Sighting
 
 
-class Analyser(Protocol):
-    """What the worker asks. One implementation calls Grok, one works offline."""
+class Throttle:
+    """How much an analyser takes: `concurrency` calls at once, each with `pack_size` texts at most.
+    This one knows no limit in time; others override what they limit."""
 
-    name: str
-    model: str
-    concurrency: int
-    """Calls that may be under way at once."""
-    pack_size: int
-    """Texts that one call takes at most."""
-    import_rest: float
+    import_rest = 0.0
     """Seconds by which a call for the bulk lane puts off the next one while batches and live posts
     come in: for what shares the process with them."""
 
+    def __init__(self, *, concurrency: int = 1, pack_size: int = 1) -> None:
+        self.concurrency = concurrency
+        self.pack_size = pack_size
+
     @property
-    def answering_model(self) -> str | None:
-        """The model that answered last, where it is known."""
+    def calls_at_once(self) -> int:
+        """Calls that may be sent in one go after a rest."""
+        return self.concurrency
+
+    @property
+    def call_limit_per_second(self) -> float | None:
+        """What is kept to now; None where nothing limits calls."""
+        return None
+
+    @property
+    def call_interval(self) -> float:
+        """Seconds between calls when as many are made as are allowed; 0.0 without a limit."""
+        return 0.0
+
+    def pause_left(self) -> float:
+        """Seconds until a call makes sense again; 0.0 when it does now."""
+        return 0.0
+
+    def assume_window_used(self) -> None:
+        """Another process has made calls in the last seconds: they count to the limit."""
+
+
+class Analyser(Protocol):
+    """One implementation calls Grok, one works offline."""
+
+    name: str
+    model: str
+
+    @property
+    def notice(self) -> str | None:
+        """What people should know of its answers; None where there is nothing to tell."""
         ...
+
+    @property
+    def throttle(self) -> Throttle: ...
 
     @property
     def reuse_key(self) -> str:
         """Two analyses of one text may differ where this does: model, prompt, topics."""
         ...
 
-    @property
-    def calls_at_once(self) -> int:
-        """Calls that may be sent in one go after a rest."""
-        ...
-
-    @property
-    def call_limit_per_second(self) -> float | None:
-        """What is kept to now; None where nothing limits calls."""
-        ...
-
-    @property
-    def call_interval(self) -> float:
-        """Seconds between calls when as many are made as are allowed; 0.0 without a limit."""
-        ...
-
-    def pause_left(self) -> float:
-        """Seconds until a call makes sense again; 0.0 when it does now."""
-        ...
-
     def highest_cost(self, texts: Sequence[str]) -> int | None:
         """What a call with these may cost at most, in ticks; None where calls are not paid for."""
-        ...
-
-    def assume_window_used(self) -> None:
-        """Another process has made calls in the last seconds: they count to the limit."""
         ...
 
     def remember(self, recent: Iterable[Sighting]) -> None:

@@ -1,8 +1,8 @@
 """Which texts may be written for the model rather than for the support team.
 
-This keeps nothing out and proves nothing: such a text is asked alone, so that it cannot spoil its
-neighbours, and is flagged. So a rule may cry wolf now and then (that costs a little packing), and
-what slips through meets the other guards: data as JSON, a fixed schema, ids that are checked.
+Nothing is kept out for it: such a text is asked alone, so that it cannot spoil its neighbours, and
+is flagged. So a rule may be wrong now and then (that costs a little packing), and a text that no
+rule finds meets the other guards: data as JSON, a fixed schema, ids that are checked.
 """
 
 import base64

@@ -130,8 +130,8 @@ class Sighting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """`fingerprint` lets equal texts be answered from this analysis, None never does. `notes` is
-    what a reader of the insight should know besides."""
+    """Equal texts are answered from this analysis by its `fingerprint`, never if that is None.
+    `notes` is for the readers of the insight, as JSON-ready values."""
 
     analysis: Analysis
     fingerprint: str | None = None
@@ -140,8 +140,8 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Back to pending with the attempt spent, not to be claimed for `delay` seconds, and then,
-    where `alone`, not to share a call with others."""
+    """Back to pending with the attempt spent, not to be claimed for `delay` seconds. With `alone`
+    it shares no call with others from then on."""
 
     error: str
     delay: float
@@ -154,14 +154,14 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
-class PutBack:
+class Requeue:
     """Back to pending as if it had never been claimed: waiting is not failing. Not to be claimed
     for `delay` seconds, so that others have their turn."""
 
     delay: float = 0.0
 
 
-Outcome = Complete | Retry | Fail | PutBack
+Outcome = Complete | Retry | Fail | Requeue
 
 
 def decide(
@@ -174,16 +174,16 @@ def decide(
     outage: bool = False,
     probe_delay: float = 0.0,
 ) -> Outcome:
-    """The one table of what an answer leads to.
+    """What an answer leads to: the one table.
 
-    `attempts` counts the one just made, from 1. Unusable answers are asked for `max_attempts` times
-    in all, then the fallback insight stands in. Failures are retried `max_attempts` times, after
-    1, 2, 4 ... seconds, then the conversation fails, unless there is an `outage`, which is nobody's
-    failure; a text that was refused then is put back for `probe_delay` seconds, since others may
-    fare better. `jitter` in 0..1 stretches a delay by up to a half, so that conversations that
-    failed together do not come back together. What came of a call that was `packed` with other
-    texts may be their fault, so it ends nothing: the text is asked again, alone if it could have
-    been one of them that spoiled the call.
+    `attempts` counts the one just made, from 1. After an unusable answer the text is asked again,
+    up to `max_attempts` attempts in all, then gets the fallback insight. After a failure it is
+    retried up to `max_attempts` times, after 1, 2, 4 ... seconds, then fails. During an `outage`
+    a failure costs no attempt, and a text that was refused is requeued for `probe_delay` seconds,
+    since others may fare better. `jitter` in 0..1 stretches a delay by up to a half, so that
+    conversations that failed together do not come back together. A call that was `packed` ends no
+    conversation but by a good answer: another of its texts may have spoiled it, so the text is
+    asked again, alone where a text could be at fault.
     """
     match answer:
         case Analysis():
@@ -196,23 +196,23 @@ def decide(
             return Complete(fallback(answer))
         case TransientFailure():
             if outage:
-                return PutBack()
+                return Requeue()
             if packed or attempts <= max_attempts:
                 delay = min(2.0 ** (attempts - 1), MAX_RETRY_SECONDS) * (1 + jitter / 2)
                 return Retry(answer.reason, delay, alone=packed and attempts > 1)
             return Fail(answer.reason)
         case Refused(doubtful=True) if outage:
-            return PutBack(probe_delay)
+            return Requeue(probe_delay)
         case Refused():
             return Retry(answer.reason, delay=0.0, alone=True) if packed else Fail(answer.reason)
         case NotNow() | Blocked():
-            return PutBack()
+            return Requeue()
         case _:
             assert_never(answer)
 
 
 def fallback(answer: Unusable) -> Analysis:
-    """The insight of a conversation that no usable answer could be had for."""
+    """The insight of a conversation for which there was no usable answer."""
     return Analysis(
         sentiment_score=0.0,
         clusters=(UNKNOWN_CLUSTER,),

@@ -32,7 +32,6 @@ STALLED_SECONDS = 300.0
 FALLBACK_SHARE_TO_NOTICE = 0.1
 FALLBACKS_TO_NOTICE = 2
 """One is no pattern, however few there are."""
-OFFLINE_NOTICE = "The offline analyser is at work: a word list, not Grok."
 
 
 @router.head("/health", include_in_schema=False)
@@ -114,11 +113,11 @@ async def stats(request: Request) -> Stats:
         analyser=AnalyserStats(
             name=analyser.name,
             model=analyser.model,
-            answering_model=analyser.answering_model,
-            notice=OFFLINE_NOTICE if analyser.name == "offline" else None,
+            answering_model=parts.call_runner.answering_model,
+            notice=analyser.notice,
         ),
         calls_per_second=parts.metrics.calls_per_second(),
-        call_limit_per_second=analyser.call_limit_per_second,
+        call_limit_per_second=analyser.throttle.call_limit_per_second,
         calls_under_way=parts.call_runner.under_way,
         bound_by=parts.worker.bound_by if parts.worker else "queue",
         breaker=BreakerStats(

@@ -18,7 +18,7 @@ from sqlalchemy import (
     update,
 )
 
-from analysis.outcomes import Complete, Fail, Outcome, PutBack, Retry, Sighting
+from analysis.outcomes import Complete, Fail, Outcome, Requeue, Retry, Sighting
 from backends.errors import translated_errors
 from backends.group_commit import GroupCommit
 from database import Database
@@ -250,7 +250,7 @@ def _ending(status: Status, **values: Any) -> Update:
 
 
 _COMPLETE = _ending(Status.COMPLETED, last_error=None)
-_PUT_BACK = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1)
+_REQUEUE = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1)
 _REOPEN = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1, last_error=None).where(
     _COLUMNS.status == Status.FAILED
 )
@@ -344,16 +344,16 @@ def _end_claims(results: Results, now: int, connection: Connection) -> dict[Clai
     held = _held([claimed for claimed, _ in results], connection)
     done = {claimed: outcome for claimed, outcome in results if claimed in held}
     completed: dict[Claimed, Complete] = {}
-    put_back: list[Claimed] = []
+    requeued: list[Claimed] = []
     for claimed, outcome in done.items():
         match outcome:
             case Complete():
                 completed[claimed] = outcome
-            case PutBack(delay) if delay:
+            case Requeue(delay) if delay:
                 due = now + int(delay * 1_000_000)
-                _end([claimed], _PUT_BACK.values(not_before=due), connection)
-            case PutBack():
-                put_back.append(claimed)
+                _end([claimed], _REQUEUE.values(not_before=due), connection)
+            case Requeue():
+                requeued.append(claimed)
             case Retry(error, delay, alone):
                 due = now + int(delay * 1_000_000)
                 kept = {"alone": True} if alone else {}
@@ -363,8 +363,8 @@ def _end_claims(results: Results, now: int, connection: Connection) -> dict[Clai
                 _end([claimed], _ending(Status.FAILED, last_error=error), connection)
             case _:
                 assert_never(outcome)
-    if put_back:
-        _end(put_back, _PUT_BACK, connection)
+    if requeued:
+        _end(requeued, _REQUEUE, connection)
     if completed:
         _end(completed, _COMPLETE, connection)
         _add_insights(completed, held, now, connection)

@@ -163,7 +163,7 @@ async def make_client(
             "concurrency": 10,
             "timeout": 5.0,
             "temperature": 0.3,
-            "vocabulary": Topics(CLUSTERS),
+            "topics": Topics(CLUSTERS),
             "jitter": lambda: 0.0,
         }
         clients.append(GrokClient(**{**settings, **overrides}))

@@ -1,6 +1,6 @@
-"""Making calls: whether one may begin, its place in the ledger, and what its answers lead to.
+"""Runs one call: reserves its cost, calls the analyser, and decides what its answers lead to.
 
-Between the worker, which knows conversations and the queue, and the analyser, which knows texts.
+The worker knows conversations and the queue, the analyser knows texts; this stands between them.
 """
 
 import asyncio
@@ -39,11 +39,14 @@ log = structlog.get_logger(__name__)
 
 _FIRST_MONEY_PAUSE_SECONDS = 0.25
 BUDGET_LOOK_SECONDS = 60.0
-"""How often it is tried in the end whether the day's budget has room again."""
+"""The longest pause between two attempts to fit a call into the day's budget."""
 
 
 class CallRunner:
-    """At most `analyser.concurrency` calls have begun and not ended; `begin` counts on that."""
+    """Runs calls and keeps their count, the breaker and the budget's pause.
+
+    The caller of `begin` sees to it that no more than `concurrency` calls are begun and not ended.
+    """
 
     def __init__(
         self,
@@ -56,9 +59,12 @@ class CallRunner:
         jitter: Callable[[], float] = random.random,
         timings: WorkerTimings | None = None,
     ) -> None:
-        """`on_sent` hears when a call leaves, `on_call` how it ended; `jitter` gives 0..1."""
+        """`on_sent` is called when a call leaves, `on_call` when it ended; `jitter` gives 0..1."""
         self._timings = timings or WorkerTimings()
         self.breaker = Breaker(first_gaps=self._timings.probes)
+        # The model that answered last, None before the first answer. An analyser that costs nothing
+        # has no calls to tell it: its model is the one that answers.
+        self.answering_model = analyser.model if analyser.highest_cost(()) is None else None
         self._analyser = analyser
         self._ledger = ledger
         self._max_attempts = max_attempts
@@ -89,7 +95,7 @@ class CallRunner:
     def wait_left(self) -> float:
         """Seconds until a call may begin, as far as is known; 0.0 when one may now."""
         return max(
-            self._analyser.pause_left(),
+            self._analyser.throttle.pause_left(),
             self.breaker.wait_left(),
             self._no_calls_until - time.monotonic(),
             0.0,
@@ -97,36 +103,37 @@ class CallRunner:
 
     def state(self) -> CallState:
         """What a schedule needs to know of the calls at this moment."""
-        analyser = self._analyser
+        throttle = self._analyser.throttle
         held_by: Bound | None = None
         if self.breaker.reason is not None:
             held_by = "breaker"
         elif self.out_of_money:
             held_by = "budget"
-        elif analyser.pause_left():
+        elif throttle.pause_left():
             held_by = "rate"
         return CallState(
-            free=analyser.concurrency - self._begun,
+            free=throttle.concurrency - self._begun,
             unsent=self._begun - self._left,
-            at_once=analyser.calls_at_once,
-            interval=analyser.call_interval,
-            pack_size=analyser.pack_size,
+            at_once=throttle.calls_at_once,
+            interval=throttle.call_interval,
+            pack_size=throttle.pack_size,
             wait=self.wait_left(),
             held_by=held_by,
-            import_rest=analyser.import_rest,
+            import_rest=throttle.import_rest,
         )
 
     # --- a call -------------------------------------------------------------------------------
 
     def begin(self) -> BreakerToken:
-        """Take up a slot; `call` gives it back."""
+        """Take a slot; `call` gives it back. Returns the token to pass to `call`."""
         self._begun += 1
         return self.breaker.begin()
 
     async def call(
-        self, begun: BreakerToken, pack: Sequence[Prepared], *, on_sent: Callable[[], None]
+        self, token: BreakerToken, pack: Sequence[Prepared], *, on_sent: Callable[[], None]
     ) -> Settlement:
-        """What is to become of each of the `pack`, and what else is to be written with it."""
+        """Call for a pack. Returns the outcome of each, the receipt of the call if it was reserved,
+        and the ids of conversations that failed before for no fault of theirs."""
         left = False
         texts = [item.text for item in pack]
 
@@ -140,7 +147,7 @@ class CallRunner:
         try:
             request_id = str(uuid4())
             reserved, may_call = await self._reserve(request_id, texts)
-            if may_call and self.breaker.opened_after(begun):
+            if may_call and self.breaker.opened_after(token):
                 may_call = False
             reply = (
                 await self._analyse(texts, request_id, leaves)
@@ -148,7 +155,7 @@ class CallRunner:
                 else Reply([NotNow("no call can be made now")] * len(pack))
             )
         except BaseException:
-            self.breaker.not_tried(begun)
+            self.breaker.not_tried(token)
             raise
         finally:
             self._begun -= 1
@@ -158,9 +165,10 @@ class CallRunner:
             call = Call(CallOutcome.CUT_OFF, cost_usd_ticks=None)
         if call is not None:
             self._on_call(call)
-        not_theirs = self._judge(begun, reply, pack)
+            self.answering_model = call.model or self.answering_model
+        not_theirs = self._judge(token, reply, pack)
         results = [
-            (item.claimed, self._outcome(begun, item, answer, packed=len(pack) > 1))
+            (item.claimed, self._outcome(token, item, answer, packed=len(pack) > 1))
             for item, answer in zip(pack, reply.answers, strict=True)
         ]
         return Settlement(
@@ -192,8 +200,8 @@ class CallRunner:
         return reserved, reserved is not None
 
     def _run_out_of_money(self) -> None:
-        """What is held for calls under way may be free again soon; else there is some at midnight.
-        Where there are none, the budget is what it is, and single texts may still fit."""
+        """Pause calls. With others under way, what they hold may be free again soon. With none, the
+        budget is spent but for what a single text may still fit into, until midnight."""
         if self._begun == 1:
             self._spent_day = _today()
             if self._told_day != self._spent_day:
@@ -205,8 +213,8 @@ class CallRunner:
     async def _analyse(
         self, texts: Sequence[str], request_id: str, on_sent: Callable[[], None]
     ) -> Reply:
-        """The analyser's answers, or why there are none. Giving up cancels the call and nothing
-        else: once there are answers, they are written."""
+        """The analyser's answers, or why there are none. `give_up` cancels the call alone: answers
+        that are already there are stored."""
         if self._given_up:
             return Reply([NotNow("shutting down")] * len(texts))
         analysis = asyncio.ensure_future(
@@ -230,32 +238,33 @@ class CallRunner:
         return reply
 
     def give_up(self) -> None:
-        """Cut off the calls under way, and make no more."""
+        """Cancel the calls under way, and make no more."""
         self._given_up = True
         for analysis in self._analyses:
             analysis.cancel()
 
     # --- what came of it ----------------------------------------------------------------------
 
-    def _judge(self, begun: BreakerToken, reply: Reply, pack: Sequence[Prepared]) -> Sequence[str]:
-        """Tell the breaker. The conversations that failed before for what was not their fault."""
+    def _judge(self, token: BreakerToken, reply: Reply, pack: Sequence[Prepared]) -> Sequence[str]:
+        """Report the call to the breaker. Returns the ids of conversations that failed before for
+        no fault of theirs."""
         match reply.answers[0]:  # those of one call tell the same of the other side
             case Refused(reason, doubtful=True) if len(pack) == 1:
-                return self.breaker.refused(begun, reason, pack[0].claimed.id, pack[0].text)
+                return self.breaker.refused(token, reason, pack[0].claimed.id, pack[0].text)
             case Refused() if reply.call is None or reply.call.outcome is CallOutcome.REFUSED:
-                self.breaker.not_tried(begun)  # an error, which does not say that all is well
+                self.breaker.not_tried(token)  # an error, which does not say that all is well
             case Analysis() | Unusable() | Refused():
                 self.breaker.succeeded()
             case TransientFailure(reason):
-                self.breaker.failed(begun, reason, [item.claimed.id for item in pack])
+                self.breaker.failed(token, reason, [item.claimed.id for item in pack])
             case Blocked(reason):
-                self.breaker.blocked(begun, reason)
+                self.breaker.blocked(token, reason)
             case NotNow():
-                self.breaker.not_tried(begun)
+                self.breaker.not_tried(token)
         return ()
 
     def _outcome(
-        self, begun: BreakerToken, item: Prepared, answer: Answer, *, packed: bool
+        self, token: BreakerToken, item: Prepared, answer: Answer, *, packed: bool
     ) -> Outcome:
         breaker = self.breaker
         outcome = decide(
@@ -265,7 +274,7 @@ class CallRunner:
             jitter=self._jitter(),
             packed=packed,
             outage=breaker.reason is not None,
-            probe_delay=0.0 if breaker.opened_after(begun) else breaker.probe_delay,
+            probe_delay=0.0 if breaker.opened_after(token) else breaker.probe_delay,
         )
         if not isinstance(outcome, Complete):
             return outcome

@@ -1,5 +1,5 @@
-"""A claimed conversation with what is judged of its text, once: packing, reuse, notes and settling
-read it."""
+"""A claimed conversation and the judgements of its text, made once: packing, reuse, notes and
+settling read them."""
 
 from dataclasses import dataclass
 

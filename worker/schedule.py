@@ -31,7 +31,7 @@ class WorkerTimings:
     renew: float = 10.0
     """How often leases are renewed and orphans looked for: well within a lease."""
     settle: float = 1.0
-    """How long the last results, and rows to put back, may take to be written after the grace."""
+    """How long the last results, and requeued rows may take to be written after the grace."""
     hold: float = 1.0
     """How long claimed conversations may wait for a call to begin."""
     live: float = 30.0

@@ -56,7 +56,7 @@ async def client(grok: FakeGrok) -> AsyncIterator[GrokClient]:
         concurrency=10,
         timeout=0.3,
         temperature=0.3,
-        vocabulary=Topics(("praise",), closed=False),
+        topics=Topics(("praise",), closed=False),
         jitter=lambda: 0.0,
     )
     yield client
@@ -214,7 +214,7 @@ async def test_a_429_costs_no_attempt_and_shows_nowhere_as_failure(
     grok.script(Reply.rate_per_second(retry_after=1))
     (id_,) = await bench.add(BLAME)
     async with bench.working(client):
-        await eventually(lambda: client.pause_left() > 0)
+        await eventually(lambda: client.throttle.pause_left() > 0)
         waiting = await bench.until(id_, "pending")
         found = await bench.until(id_, "completed")
 
@@ -525,7 +525,7 @@ async def test_stopping_while_waiting_for_a_rate_limit_takes_no_time(
     grok.script(Reply.rate_per_second(retry_after=60))
     (id_,) = await bench.add(BLAME)
     async with bench.working(client) as worker:
-        await eventually(lambda: client.pause_left() > 0)
+        await eventually(lambda: client.throttle.pause_left() > 0)
         await bench.until(id_, "pending")
         started = time.monotonic()
         await worker.stop(grace=10)
@@ -889,20 +889,13 @@ async def test_calls_that_end_do_not_put_the_poll_off(bench: WorkerHarness) -> N
 async def test_a_backlog_behind_full_slots_is_waited_for_without_asking_again_and_again(
     bench: WorkerHarness,
 ) -> None:
-    class Counting(ScriptedAnalyser):
-        asked = 0
-
-        def pause_left(self) -> float:
-            self.asked += 1
-            return 0.0
-
-    analyser = Counting(concurrency=1)
+    analyser = ScriptedAnalyser(concurrency=1)
     analyser.hold("first")
     await bench.add("first", "second")
     async with bench.working(analyser, batch_size=1):
         await eventually(lambda: analyser.under_way == 1)
-        before = analyser.asked
+        before = analyser.throttle.asked
         await asyncio.sleep(0.1)
-        assert analyser.asked - before <= 2
+        assert analyser.throttle.asked - before <= 2
         analyser.let_go("first")
         await bench.all_completed(2)

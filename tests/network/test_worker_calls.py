@@ -19,9 +19,9 @@ from analysis.outcomes import (
     Call,
     CallOutcome,
     NotNow,
-    PutBack,
     Refused,
     Reply,
+    Requeue,
     TransientFailure,
     Unusable,
 )
@@ -357,8 +357,10 @@ async def test_a_call_is_entered_with_its_results(bench: WorkerHarness) -> None:
     analyser.cost, analyser.call = 100, paid(42)
     await bench.add("text 1", "text 2")
     async with bench.working(analyser):
+        assert bench.call_runner.answering_model is None
         await bench.all_completed(2)
 
+    assert bench.call_runner.answering_model == "m"
     columns = "conversations, outcome, cost_usd_ticks, held_usd_ticks, model_answered"
     assert await bench.run(f"SELECT {columns} FROM calls") == [(2, "answered", 42, 0, "m")]
     sums = "calls, conversations, reused, cost_usd_ticks, held_usd_ticks"
@@ -419,7 +421,7 @@ async def test_a_breaker_that_opens_while_a_call_is_booked_holds_the_call_back(
     other, begun = call_runner.begin(), call_runner.begin()
     results, ended, _ = await call_runner.call(begun, [prepared], on_sent=lambda: None)
 
-    assert results == [(claimed, PutBack())]
+    assert results == [(claimed, Requeue())]
     assert analyser.calls == []
     assert (await bench.queue.settle(results, ended)).done == {claimed}
     found = await bench.find(claimed.id)
@@ -527,7 +529,7 @@ async def test_what_a_dead_worker_had_under_way_is_listed_as_cut_off(bench: Work
     found = await bench.run("SELECT id, outcome, held_usd_ticks FROM calls")
     assert found == [(id_, "cut_off", 100)]
     assert log.named("calls_cut_off")[0]["calls"] == 1
-    assert analyser.others_called  # a moment ago: the limit on calls has to know
+    assert analyser.throttle.others_called  # a moment ago: the limit on calls has to know
 
 
 # --- equal texts ----------------------------------------------------------------------------------
@@ -606,11 +608,10 @@ async def test_nothing_is_reused_of_a_fallback_nor_of_what_was_erased(bench: Wor
 class Lined(ScriptedAnalyser):
     """Calls leave when the test says so, ten may go at once, one every hundredth of a second."""
 
-    call_interval = 0.01
-
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.calls_at_once = 10
+        self.throttle.call_interval = 0.01
+        self.throttle.calls_at_once = 10
         self.line: asyncio.Queue[asyncio.Event] = asyncio.Queue()
 
     async def analyse(self, texts: Any, **options: Any) -> Any:
@@ -650,7 +651,7 @@ class Timed(OfflineAnalyser):
 
     async def analyse(self, texts: Sequence[str], **options: Any) -> Reply:
         self.calls.append(time.monotonic())
-        self.rests.append(self.call_interval)
+        self.rests.append(self.throttle.call_interval)
         self.texts.append(texts)
         return await super().analyse(texts, **options)
 
@@ -675,7 +676,7 @@ async def test_beside_an_import_and_live_posts_bulk_calls_rest_longer_and_live_o
 ) -> None:
     bench.timings = replace(bench.timings, imports=60)
     analyser = Timed()
-    analyser.import_rest = 0.3
+    analyser.throttle.import_rest = 0.3
     await bench.add("live")
     await bench.add(*[f"bulk {number}" for number in range(20)], lane=Lane.BULK)
     async with bench.working(analyser) as worker:

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects import sqlite
 
-from analysis.outcomes import Complete, Fail, Outcome, PutBack, Retry
+from analysis.outcomes import Complete, Fail, Outcome, Requeue, Retry
 from api.answers import failed_json
 from database import Database
 from errors import Conflict, InvalidInput, NotFound, ServiceError, Unavailable
@@ -991,7 +991,7 @@ async def test_a_put_back_conversation_keeps_its_place(
 ) -> None:
     first, second = await store.accept(new_conversations(2), lane=Lane.LIVE)
     (claimed,) = await claim_all(database, limit=1)
-    await WorkQueue(database).settle([(claimed, PutBack())])
+    await WorkQueue(database).settle([(claimed, Requeue())])
     assert [(await store.find(id_)).queue_position for id_ in (first, second)] == [1, 2]
 
 

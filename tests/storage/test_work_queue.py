@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from analysis.outcomes import Call, CallOutcome, Complete, Fail, Outcome, PutBack, Retry
+from analysis.outcomes import Call, CallOutcome, Complete, Fail, Outcome, Requeue, Retry
 from analysis.topics import Topics
 from database import Database
 from models import (
@@ -277,7 +277,7 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         (Complete(analysis()), {"status": "completed", "attempts": 1, "last_error": None}),
         (Retry("503", 0.0), {"status": "pending", "attempts": 1, "last_error": "503"}),
         (Fail("refused"), {"status": "failed", "attempts": 1, "last_error": "refused"}),
-        (PutBack(), {"status": "pending", "attempts": 0, "last_error": None}),
+        (Requeue(), {"status": "pending", "attempts": 0, "last_error": None}),
     ],
 )
 async def test_each_outcome_leaves_its_state_and_no_lease(
@@ -298,10 +298,10 @@ async def test_outcomes_of_all_kinds_are_settled_in_one_call(
     outcomes: list[Outcome] = [
         Complete(analysis(0.5, clusters=("a", "b"))),
         Fail("refused"),
-        PutBack(),
+        Requeue(),
         Retry("503", 0.0),
         Complete(analysis(-0.5, clusters=("c",))),
-        PutBack(),
+        Requeue(),
         Retry("502", 60.0),
     ] * 3
     ids = await store.accept(new_conversations(len(outcomes)), lane=Lane.BULK)
@@ -320,7 +320,7 @@ async def test_outcomes_of_all_kinds_are_settled_in_one_call(
             case Retry(error):
                 assert (found.status, found.last_error) == (Status.PENDING, error)
                 assert found.attempts == 1
-            case PutBack():
+            case Requeue():
                 assert (found.status, found.attempts) == (Status.PENDING, 0)
     assert await counts(database) == (6, 9)
 
@@ -448,7 +448,7 @@ async def test_drained_waits_for_results_that_are_being_written(
 
 # --- the fence ------------------------------------------------------------------------------------
 
-OUTCOMES = [Complete(analysis()), Retry("late", 0.0), Fail("late"), PutBack()]
+OUTCOMES = [Complete(analysis()), Retry("late", 0.0), Fail("late"), Requeue()]
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
@@ -544,8 +544,8 @@ async def test_a_dropped_result_spoils_none_that_it_is_settled_with(
         Complete(analysis()),
         Complete(analysis()),
         Fail("no"),
-        PutBack(),
-        PutBack(),
+        Requeue(),
+        Requeue(),
     ]
     results = list(zip(claimed, [*outcomes, Retry("503", 0.0)], strict=True))
     assert await settled_ids(queue, results) == {ids[1], ids[2], ids[4], ids[5]}
@@ -572,7 +572,7 @@ async def test_the_database_itself_refuses_an_insight_of_nothing(database: Datab
 
 
 async def put_back(queue: WorkQueue, *claimed: Claimed) -> set[str]:
-    return await settled_ids(queue, [(item, PutBack()) for item in claimed])
+    return await settled_ids(queue, [(item, Requeue()) for item in claimed])
 
 
 async def test_conversations_that_are_put_back_are_pending_again_and_uncharged(
@@ -723,7 +723,7 @@ async def test_whatever_the_order_no_conversation_is_lost_or_analysed_twice(
                 in_hand += await claim_some(database, limit=chance.randint(1, 5), lease=lease)
             case "settle" | "late":
                 some = chance.sample(in_hand, min(len(in_hand), 3))
-                outcomes: list[Outcome] = [Complete(analysis()), PutBack()]
+                outcomes: list[Outcome] = [Complete(analysis()), Requeue()]
                 results = [(item, chance.choice(outcomes)) for item in some]
                 settled = (await queue.settle(results)).done
                 finished = {
@@ -804,7 +804,7 @@ async def test_what_is_put_back_for_a_while_makes_room_and_is_not_charged(
     queue = WorkQueue(database)
     first, second = [await accept(database, text) for text in ("first", "second")]
     claimed = await claim_some(database, limit=1)
-    await queue.settle([(claimed[0], PutBack(delay=60))])
+    await queue.settle([(claimed[0], Requeue(delay=60))])
 
     row = await row_of(database, first)
     assert (row.status, row.attempts) == ("pending", 0)
