@@ -19,7 +19,7 @@ def build_analyser(
     """Without I/O. `window` is the limit on calls that is shared with others, if one is; `give_way`
     is what an analyser that works in this process does before each text."""
     if not settings.uses_grok:
-        return OfflineAnalyser(give_way)
+        return OfflineAnalyser(give_way, large=settings.uses_large_model)
     assert settings.grok_key is not None
     return GrokClient(
         key=settings.grok_key.get_secret_value(),

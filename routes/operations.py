@@ -24,7 +24,7 @@ from services import Services, services
 router = APIRouter(tags=["operations"])
 
 STALLED_SECONDS = 300.0
-OFFLINE_NOTICE = "The offline analyser is at work: a word list, not Grok."
+OFFLINE_NOTICE = "The offline analyser is at work: a small model of words, not Grok."
 
 
 @router.head("/health", include_in_schema=False)
