@@ -1,7 +1,8 @@
 """What the offline model sees of a text: buckets of hashed words, pairs of words and letters. Pure.
 
-The time is linear in the text's length: only the first `_MAX_SPELLED` buckets may come from pieces
-of words, and of a word only its first `_MAX_WORD` letters are looked at.
+The time is linear in the text's length, and bounded where it counts: of at most `_MAX_TOKENS` words
+the first `_MAX_WORD` letters are looked at, and only the first `_MAX_SPELLED` buckets may come from
+pieces of words.
 """
 
 import html
@@ -14,6 +15,7 @@ BITS = 18
 _MASK = (1 << BITS) - 1
 _MAX_WORD = 40
 _MAX_SPELLED = 4000
+_MAX_TOKENS, _LAST_TOKENS = 2000, 500
 
 _HANDLE_OR_LINK = re.compile(r"(?<!\w)@\w+|(?:https?://|www\.)\S+", re.IGNORECASE)
 # Variation selectors, joiners and skin tones: they change how an emoji looks, not what it says.
@@ -55,8 +57,21 @@ def plain(text: str) -> str:
 
 
 def tokens(text: str) -> list[str]:
-    """Words, emoji, emoticons and runs of ! ? . in order, of a text that is `plain`."""
-    return _TOKEN.findall(text)
+    """Words, emoji, emoticons and runs of ! ? . in order, of a text that is `plain`; of one with
+    very many, the beginning and the end. Where there are no spaces, a word is what comes between
+    two signs, or a part of it."""
+    found = _TOKEN.findall(text)
+    if any(len(token) > _MAX_WORD for token in found):
+        found = [part for token in found for part in _parted(token)]
+    if len(found) > _MAX_TOKENS:
+        found = found[: _MAX_TOKENS - _LAST_TOKENS] + found[-_LAST_TOKENS:]
+    return found
+
+
+def _parted(token: str) -> list[str]:
+    if len(token) <= _MAX_WORD or not is_dense(token):
+        return [token]
+    return [token[at : at + _MAX_WORD // 2] for at in range(0, len(token), _MAX_WORD // 2)]
 
 
 def folded(token: str) -> str:

@@ -99,7 +99,8 @@ class Judge:
             points = with_sense(points, sense.topics)
         said = max(range(3), key=probabilities.__getitem__)
         asks = said != POSITIVE and is_question(words)
-        clusters = topics_of(points, praises=said == POSITIVE, asks=asks and said == NEUTRAL)
+        praise = probabilities[said] if said == POSITIVE else 0.0
+        clusters = topics_of(points, praise=praise, asks=asks and said == NEUTRAL)
         weights = self._small.weights(reading.mood, said, len(words))
         return self._answer(
             _score(probabilities, said),

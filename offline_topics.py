@@ -15,7 +15,7 @@ from pathlib import Path
 from offline_features import folded, is_dense, tokens
 
 _FOLDER = Path(__file__).parent / "offline_data"
-_SURE, _WEAK = 2.0, 0.8
+_WEAK, _SURE, _SUREST = 0.8, 2.0, 3.0
 _SHORTEST_BEGINNING, _LONGEST_PIECE = 2, 4
 _AGAIN = 0.15
 """What a word adds that comes again, of what it is worth."""
@@ -40,6 +40,7 @@ class WordTable:
         self._whole: defaultdict[str, list[_Entry]] = defaultdict(list)
         self._beginnings: defaultdict[str, list[_Entry]] = defaultdict(list)
         self._languages: set[str] = set()
+        self._first_letters: set[str] = set()
         name = ""
         for line in text.splitlines():
             if line.startswith("["):
@@ -51,7 +52,7 @@ class WordTable:
                     self._add(language, name, entry)
 
     def _add(self, language: str, name: str, entry: str) -> None:
-        points = _SURE if entry.startswith("!") else _WEAK
+        points = (_WEAK, _SURE, _SUREST)[len(entry) - len(entry.lstrip("!"))]
         entry = entry.lstrip("!")
         is_beginning = entry.endswith("*")
         phrase = tuple(folded(token) for token in tokens(entry.rstrip("*").replace("+", " ")))
@@ -59,6 +60,7 @@ class WordTable:
             self._beginnings[phrase[0]].append(_Entry(language, name, points))
         else:
             points += 0.5 * (len(phrase) - 1)
+            self._first_letters.add(phrase[0][0])
             self._whole[phrase[0]].append(_Entry(language, name, points, phrase[1:], is_beginning))
 
     @property
@@ -85,7 +87,9 @@ class WordTable:
             if not entry.rest or _goes_on(entry, words, place + 1):
                 yield entry
         if is_dense(word):
-            for start in range(len(word)):
+            for start, letter in enumerate(word):
+                if letter not in self._first_letters:
+                    continue
                 for end in range(start + 1, min(start + _LONGEST_PIECE, len(word)) + 1):
                     if end - start < len(word):
                         yield from self._whole.get(word[start:end], ())
@@ -114,6 +118,8 @@ def _table(name: str) -> WordTable:
 OTHER, PRAISE, QUESTION = "other", "praise", "question"
 _WORTH, _MOST_POINTS = 0.5, 6.0
 """Each point of a word makes a topic e to the power of so much as likely."""
+_SURE_OF_PRAISE = 0.65
+"""Below, another topic goes first."""
 _NEAR = 0.6
 """A second topic is named where it has at least this share of the first one's points."""
 
@@ -138,14 +144,16 @@ def with_sense(points: Mapping[str, float], sense: Mapping[str, float]) -> dict[
     }
 
 
-def topics_of(points: Mapping[str, float], *, praises: bool, asks: bool) -> tuple[str, ...]:
-    """The best one first, a second where it is near. `praises` is a text whose mood is positive,
-    `asks` one that holds a question and no complaint."""
+def topics_of(points: Mapping[str, float], *, praise: float, asks: bool) -> tuple[str, ...]:
+    """The best one first, a second where it is near. `praise` is how sure it is that the mood is
+    positive, 0.0 where it is not the likeliest; `asks` is a text that holds a question and no
+    complaint."""
     ranked = nlargest(2, points, key=points.__getitem__)
     if len(ranked) == 2 and points[ranked[1]] < _NEAR * points[ranked[0]]:
         del ranked[1]
-    if praises:
-        return (PRAISE, *[name for name in ranked[:1] if name not in (OTHER, QUESTION)])
+    if praise:
+        named = tuple(name for name in ranked[:1] if name not in (OTHER, QUESTION))
+        return (PRAISE, *named) if praise >= _SURE_OF_PRAISE else (*named, PRAISE)
     if asks and not ranked:
         return (QUESTION,)
     if len(ranked) == 2 and OTHER in ranked:

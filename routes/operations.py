@@ -24,7 +24,9 @@ from services import Services, services
 router = APIRouter(tags=["operations"])
 
 STALLED_SECONDS = 300.0
-OFFLINE_NOTICE = "The offline analyser is at work: a small model of words, not Grok."
+OFFLINE_NOTICE = (
+    "The offline analyser is at work, not Grok: it is right in about 7 of 10 English tweets."
+)
 
 
 @router.head("/health", include_in_schema=False)

@@ -23,7 +23,8 @@ import scipy.sparse as sp
 from scipy.optimize import minimize
 
 from offline_features import BITS, buckets, familiar_parts, folded, plain, tokens
-from offline_model import KNOWN_BITS, known_bit
+from offline_model import KNOWN_BITS, SmallModel, known_bit
+from tools import train_offline_large as on_vectors
 from tools.made_up import lines
 from tools.offline_corpora import CORPORA, Clone, Example, notice
 
@@ -202,12 +203,17 @@ def known_words(texts: Sequence[Example]) -> bytes:
     return packed
 
 
-def small(found: Sequence[Example], data: Path) -> None:
-    labels = np.array([each.label for each in found])
+def arrays(found: Sequence[Example]) -> tuple[Floats, Floats, Floats]:
+    """Labels, weights, and numbers of the corpus and language."""
     names = sorted({(each.corpus, each.language) for each in found})
-    groups = np.array([names.index((each.corpus, each.language)) for each in found])
+    groups = [names.index((each.corpus, each.language)) for each in found]
     weight = {"lines": LINE_WEIGHT, "words": WORD_WEIGHT}
-    weights = np.array([weight.get(each.corpus, 1.0) for each in found])
+    weights = [weight.get(each.corpus, 1.0) for each in found]
+    return np.array([each.label for each in found]), np.array(weights), np.array(groups)
+
+
+def small(found: Sequence[Example], data: Path) -> None:
+    labels, weights, groups = arrays(found)
     features = matrix([each.text for each in found])
     at = np.array([index for index, each in enumerate(found) if each.split == "train"])
     print(f"{len(at)} texts, {features.nnz / len(found):.0f} features each", flush=True)
@@ -227,12 +233,45 @@ def small(found: Sequence[Example], data: Path) -> None:
         file.write(known_words(found))
 
 
+def large(found: Sequence[Example], data: Path, cache: Path | None) -> None:
+    labels, weights, groups = arrays(found)
+    x = on_vectors.vectors([each.text for each in found], cache)
+    at = np.array([place for place, each in enumerate(found) if each.split == "train"])
+    parts = on_vectors.net(x[at], labels[at], weights[at], groups[at])
+    small_model = SmallModel(data / "small.bin")
+    for name, places in by_kind(found).items():
+        ours = [found[place] for place in places]
+        mix = calibrate(
+            [small_logits(small_model, ours), on_vectors.logits(parts, x[places])], ours, name
+        )
+        print(f"{name}: {np.round(mix, 3)}")
+        parts[name] = mix.astype(np.float32)
+    parts |= on_vectors.topics(cache)
+    smaller = {key: each.astype(np.float16) for key, each in parts.items() if key in ("a", "c")}
+    np.savez(data / "large.npz", **parts | smaller)
+
+
+def small_logits(model: SmallModel, found: Sequence[Example]) -> Floats:
+    logits = []
+    for each in found:
+        there = tokens(plain(each.text))
+        logits.append(model.judge(there, list(map(folded, there)), english=True).logits)
+    return np.array(logits)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the offline models.")
-    parser.add_argument("folder", type=Path, help="clones of the corpora's repositories")
-    parser.add_argument("--data", type=Path, default=DATA, help="where to write (offline_data)")
+    add = parser.add_argument
+    add("folder", type=Path, help="clones of the corpora's repositories")
+    add("--data", type=Path, default=DATA, help="where to write (offline_data)")
+    add("--only", choices=("small", "large"), help="one of the two; the large one needs the small")
+    add("--vectors", type=Path, metavar="FILE", help="keep sentence vectors there, for a next run")
     options = parser.parse_args()
-    small(examples(options.folder), options.data)
+    found = examples(options.folder)
+    if options.only != "large":
+        small(found, options.data)
+    if options.only != "small":
+        large(found, options.data, options.vectors)
     (options.data / "NOTICE").write_text(notice(), encoding="utf-8")
 
 
