@@ -13,7 +13,7 @@ from offline_features import plain
 from offline_large import MAX_CHARACTERS, SCALE
 from tools.made_up import lines
 
-HIDDEN, EPOCHS, BATCH = 256, 10, 1024
+HIDDEN, EPOCHS, BATCH = 256, 16, 1024
 RATE, DECAY, DROP = 1e-3, 1e-4, 0.35
 TOPIC_DECAY = 1e-3
 _NO_TOPIC = ("lexicon", "emoji", "irony", "mixed")
