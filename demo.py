@@ -258,8 +258,8 @@ def run(service: Service, *, stay: bool) -> None:
     print_totals(insights)
     print(
         f"\nStarted in {up - started:.1f} s, loaded and analysed in {done - up:.1f} s."
-        " The offline analyser is a small model of words,\nright in about 7 of 10 English tweets;"
-        " set GROK_KEY and use `make run` to have Grok read them."
+        " The offline analyser is right in about\n7 of 10 English tweets; `make setup LANGUAGES=1`"
+        " teaches it more languages. Set GROK_KEY and\nuse `make run` to have Grok read them."
     )
     if not stay:
         return

@@ -108,7 +108,13 @@ class Judge:
             probabilities[said],
             _because(reading.found, weights, said, clusters),
             language,
-            urgency_of(words, language, complains=said == NEGATIVE, asks=asks),
+            urgency_of(
+                words,
+                language,
+                praises=said == POSITIVE,
+                complains=said == NEGATIVE,
+                asks=asks,
+            ),
         )
 
     def _is_strange(self, words: Sequence[str]) -> bool:

@@ -183,11 +183,17 @@ _ASKING = frozenset(
 NOW, SOON, NONE = "now", "soon", "none"
 
 
-def urgency_of(words: Sequence[str], language: str, *, complains: bool, asks: bool) -> str:
+def urgency_of(
+    words: Sequence[str], language: str, *, praises: bool, complains: bool, asks: bool
+) -> str:
     """By consequence: `now` is danger, money leaving, locked out, stranded, a deadline today;
     `soon` waits for an answer; `none` does not."""
+    if praises:
+        return NONE
     points = _table("urgency").points(words, language)
-    if points.get(NOW, 0.0) >= _SURE and not points.get("calm"):
+    waits = complains or asks
+    presses = points.get(NOW, 0.0) + (points.get("today", 0.0) if waits else 0.0)
+    if presses >= _SURE and not points.get("calm"):
         return NOW
     if asks or points.get(SOON, 0.0) >= _SURE or (complains and points.get("wants", 0.0) >= _WEAK):
         return SOON

@@ -258,6 +258,8 @@ async def test_language_is_a_code_or_und(text: str, language: str) -> None:
         ("When will my order be here?", "soon"),
         ("Still waiting for an answer about my refund", "soon"),
         ("Das Paket fehlt, bitte um Antwort", "soon"),
+        ("My flight leaves in an hour and check in is broken", "now"),
+        ("What a wonderful show tonight, thank you", "none"),
         ("I HATE your ugly new logo!!!", "none"),
         ("Thank you, all good now", "none"),
         ("The shop is on the corner.", "none"),

@@ -34,7 +34,7 @@ L2, L2_GROUPS = 3e-6, 1e-4
 ITERATIONS = 150
 LINE_WEIGHT, WORD_WEIGHT = 5.0, 2.0
 """Of a line and a single word of our own; a text of a corpus weighs 1."""
-PRIORS = {"english": (0.33, 0.43, 0.24), "others": (0.38, 0.24, 0.38)}
+PRIORS = {"english": (0.33, 0.43, 0.24), "others": (0.40, 0.20, 0.40)}
 """Shares of negative, neutral and positive that are expected of those who write to a company:
 between those of tweets at large, which calibrate, and of complaints."""
 CAUTION = {"english": 0.87, "others": 0.8}
