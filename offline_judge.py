@@ -23,7 +23,6 @@ _UNKNOWN_CONFIDENCE = 0.1
 _NEUTRAL_UNTIL = 0.1
 """Scores up to this far from 0 are neutral to the API."""
 _WORDS_SHOWN, _WORD_LENGTH_SHOWN = 2, 30
-_MOODS = ("negative", "neutral", "positive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +100,13 @@ class Judge:
         asks = said != POSITIVE and is_question(words)
         praise = probabilities[said] if said == POSITIVE else 0.0
         clusters = topics_of(points, praise=praise, asks=asks and said == NEUTRAL)
-        weights = self._small.weights(reading.mood, said, len(words))
+        weights = [] if said == NEUTRAL else self._small.weights(reading.mood, said, len(words))
+        because = _because(reading.found, weights, said)
         return self._answer(
             _score(probabilities, said),
             clusters,
             probabilities[said],
-            _because(reading.found, weights, said, clusters),
+            f"{because}, and its words point to {', '.join(clusters)}",
             language,
             urgency_of(
                 words,
@@ -151,15 +151,19 @@ def _score(probabilities: tuple[float, float, float], said: int) -> float:
     return min(-beyond, score) if said == NEGATIVE else max(beyond, score)
 
 
-def _because(
-    found: Sequence[str], weights: Sequence[int], said: int, clusters: tuple[str, ...]
-) -> str:
+def _because(found: Sequence[str], weights: Sequence[int], said: int) -> str:
     """Which words weighed most, as the small model itself has added them up."""
+    if said == NEUTRAL:
+        return "it sounds neither pleased nor annoyed"
     heaviest = nlargest(_WORDS_SHOWN, range(len(found)), key=weights.__getitem__)
     least = max(1.0, weights[heaviest[0]] / 2) if heaviest else 0.0
-    shown = [
-        found[place][:_WORD_LENGTH_SHOWN] for place in sorted(heaviest) if weights[place] >= least
-    ]
-    quoted = " and ".join(f'"{word}"' for word in dict.fromkeys(shown))
-    told = f"{quoted} sound {_MOODS[said]}" if quoted else f"it sounds {_MOODS[said]}"
-    return f"{told} and its words point to {', '.join(clusters)}"
+    shown = [found[place] for place in sorted(heaviest) if weights[place] >= least]
+    quoted = [f'"{word[:_WORD_LENGTH_SHOWN]}"' for word in dict.fromkeys(shown)]
+    mood = "negative" if said == NEGATIVE else "positive"
+    match quoted:
+        case []:
+            return f"it sounds {mood}"
+        case [word]:
+            return f"{word} sounds {mood}"
+        case _:
+            return f"{' and '.join(quoted)} sound {mood}"

@@ -43,7 +43,6 @@ class SmallModel:
         raw = file.read_bytes()
         end = raw.index(b"\n") + 1
         header = json.loads(raw[:end])
-        self.version = str(header["version"])
         self._step = float(header["step"])
         self._english = Calibration(*header["english"])
         self._others = Calibration(*header["others"])
@@ -63,16 +62,13 @@ class SmallModel:
         return Mood(probabilities, (negative, positive), places)
 
     def weights(self, mood: Mood, said: int, count: int) -> list[int]:
-        """By how much each of `count` tokens speaks for the mood `said` rather than the others."""
+        """By how much each of `count` tokens speaks for the mood `said`, which is negative or
+        positive, rather than for its opposite."""
+        planes = self._negative, self._positive
+        towards, away = planes if said == NEGATIVE else planes[::-1]
         weights = [0] * count
-        negative, positive = self._negative, self._positive
-        if said == NEUTRAL:
-            for bucket, place in mood.buckets.items():
-                weights[place] -= negative[bucket] + positive[bucket]
-        else:
-            towards, away = (negative, positive) if said == NEGATIVE else (positive, negative)
-            for bucket, place in mood.buckets.items():
-                weights[place] += towards[bucket] - away[bucket]
+        for bucket, place in mood.buckets.items():
+            weights[place] += towards[bucket] - away[bucket]
         return weights
 
     def known_share(self, words: Iterable[str]) -> float:
