@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from analysis.analyser import Analyser
-from analysis.offline import OfflineAnalyser
+from analysis.offline.analyser import OfflineAnalyser
 from analysis.outcomes import Outcome
 from analysis.topics import Topics
 from api.event_stream import InsightStream
@@ -127,7 +127,7 @@ def build_analyser(
     """`window` is the limit on calls that is shared with others, if one is; `yield_to_urgent_write`
     is what an analyser that works in this process does before each text. Raises StartRefused."""
     if not settings.uses_grok:
-        return OfflineAnalyser(yield_to_urgent_write)
+        return OfflineAnalyser(yield_to_urgent_write, large=settings.uses_large_model)
     assert settings.grok_key is not None
     return GrokClient(
         key=settings.grok_key.get_secret_value(),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from analysis.offline import OfflineAnalyser
+from analysis.offline.analyser import OfflineAnalyser
 from analysis.outcomes import (
     Analysis,
     Answer,
