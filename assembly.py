@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from analysis.analyser import Analyser
 from analysis.offline import OfflineAnalyser
-from analysis.outcomes import Analyser, Outcome
+from analysis.outcomes import Outcome
 from analysis.topics import Topics
 from api.event_stream import InsightStream
 from api.inbound_limits import InboundLimits
@@ -24,7 +25,6 @@ from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.environment import Proxy, find_way, trusted_certificates
 from runtime.metrics import Metrics
-from schemas import Bodies
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.insights import InsightStore
@@ -101,7 +101,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         )
     services = Services(
         settings=settings,
-        bodies=Bodies(max_text_length=settings.max_text_length),
+        topics=Topics(settings.clusters),
         metrics=metrics,
         database=database,
         conversations=ConversationStore(database, on_commit=metrics.committed),
@@ -140,7 +140,7 @@ def build_analyser(
         concurrency=settings.grok_concurrency,
         timeout=settings.grok_timeout,
         temperature=settings.grok_temperature,
-        vocabulary=Topics(settings.clusters, closed=settings.clusters_mode == "closed"),
+        topics=Topics(settings.clusters, closed=settings.clusters_mode == "closed"),
         pack_size=settings.grok_pack_size,
         proxy=_find_proxy(settings),
         certificates=trusted_certificates(),

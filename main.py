@@ -18,7 +18,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
-from analysis.outcomes import Analyser
+from analysis.analyser import Analyser
 from api import conversations, dashboard, docs, insights, operations
 from api.access import open_to_all
 from api.error_responses import add_error_handlers
@@ -85,7 +85,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     add_error_handlers(app)
     describe(
         app,
-        services.bodies,
+        settings.max_text_length,
         limited=services.inbound_limits is not None,
         with_keys=bool(api_keys),
     )
@@ -164,8 +164,8 @@ def _log_start(services: Services) -> None:
     )
     if not settings.api_keys:
         log.warning("api_is_open", reason=_who_can_reach_it(settings))
-    if services.analyser.name == "offline":
-        log.warning("offline_analyser", reason=operations.OFFLINE_NOTICE)
+    if services.analyser.notice:
+        log.warning("offline_analyser", reason=services.analyser.notice)
 
 
 def _who_can_reach_it(settings: Settings) -> str:

@@ -78,6 +78,7 @@ async def page(request: Request) -> Response:
 
 @router.head("/dashboard/")
 @router.get("/dashboard/")
+@open_to_all()
 async def page_with_slash(request: Request) -> Response:
     """To the one address to which the page's own are relative."""
     query = request.url.query

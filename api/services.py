@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
-from analysis.outcomes import Analyser
+from analysis.analyser import Analyser
+from analysis.topics import Topics
 from api.byte_budget import ByteBudget
 from api.event_stream import InsightStream
 from api.inbound_limits import InboundLimits
@@ -14,7 +15,6 @@ from batch_processor import Worker
 from config import Settings
 from database import Database
 from runtime.metrics import Metrics
-from schemas import Bodies
 from store.conversations import ConversationStore
 from store.insights import InsightStore
 from store.operations import FigureStore
@@ -34,7 +34,7 @@ class Services:
     """
 
     settings: Settings
-    bodies: Bodies
+    topics: Topics
     metrics: Metrics
     database: Database
     conversations: ConversationStore

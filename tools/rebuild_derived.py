@@ -1,9 +1,10 @@
 """python -m tools.rebuild_derived: count all insights and index all words anew.
 
-For after a restore of half a backup, or a change to what a word is: the service keeps both right by
-itself. It is one transaction, of some thirty seconds for a million insights. A service on SQLite
-has to be stopped before; one on PostgreSQL answers 503 to posts meanwhile. Ends with 1 where the
-figures had been wrong, and are right now.
+Only needed after the tables were changed from outside, or after a change to what counts as a word:
+the service keeps figures and index right by itself. One transaction, which takes some thirty
+seconds for a million insights. A service on SQLite has to be stopped before; one on PostgreSQL
+answers 503 to posts meanwhile. Exit status: 0 the figures were right, 1 they were wrong and are
+right now, 2 nothing was changed.
 """
 
 import asyncio

@@ -25,6 +25,7 @@ API_KEYS = f"boss:admin:{hashlib.sha256(KEY.encode()).hexdigest()}"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 OPEN = {
     "/",
+    "/dashboard/",
     "/health",
     "/ready",
     "/docs",

@@ -56,7 +56,7 @@ async def client(grok: FakeGrok) -> AsyncIterator[GrokClient]:
         concurrency=10,
         timeout=0.3,
         temperature=0.3,
-        vocabulary=Topics(("praise",), closed=False),
+        topics=Topics(("praise",), closed=False),
         jitter=lambda: 0.0,
     )
     yield client
@@ -64,11 +64,10 @@ async def client(grok: FakeGrok) -> AsyncIterator[GrokClient]:
 
 
 @pytest.fixture
-def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+def _brisk(monkeypatch: pytest.MonkeyPatch, bench: WorkerHarness) -> None:
     """Trouble is waited out in hundredths of seconds."""
     monkeypatch.setattr("backends.sqlite.BUSY_TIMEOUT_SECONDS", 0.02)
-    monkeypatch.setattr("batch_processor.TROUBLE_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr("worker.calls.TROUBLE_PAUSE_SECONDS", 0.02)
+    bench.timings = replace(bench.timings, trouble=0.02)
 
 
 # --- what an answer of Grok leads to --------------------------------------------------------------
@@ -215,7 +214,7 @@ async def test_a_429_costs_no_attempt_and_shows_nowhere_as_failure(
     grok.script(Reply.rate_per_second(retry_after=1))
     (id_,) = await bench.add(BLAME)
     async with bench.working(client):
-        await eventually(lambda: client.pause_left() > 0)
+        await eventually(lambda: client.throttle.pause_left() > 0)
         waiting = await bench.until(id_, "pending")
         found = await bench.until(id_, "completed")
 
@@ -240,11 +239,11 @@ async def test_a_text_that_is_refused_fails_alone_and_is_not_asked_again(
 ) -> None:
     grok.when_text("bad", reply)
     bad, *others = await bench.add("bad", BLAME, PRAISE)
-    async with bench.working(client) as worker:
+    async with bench.working(client):
         found = await bench.until(bad, "failed")
         for id_ in others:
             await bench.until(id_, "completed")
-        assert worker.breaker.reason is None
+        assert bench.call_runner.breaker.reason is None
 
     assert (found.attempts, found.insight) == (1, None)
     assert found.last_error is not None
@@ -259,7 +258,7 @@ async def test_what_only_a_person_can_mend_keeps_every_conversation_pending(
     grok.default = reply
     ids = await bench.add(*["text"] * 25)
     async with bench.working(client) as worker:
-        await eventually(lambda: worker.breaker.reason)
+        await eventually(lambda: bench.call_runner.breaker.reason)
 
         async def all_pending() -> bool:
             return await bench.count("pending") == 25
@@ -270,7 +269,7 @@ async def test_what_only_a_person_can_mend_keeps_every_conversation_pending(
         worker.wake()
         found = [await bench.find(id_) for id_ in [*ids, *later]]
         assert worker.bound_by == "breaker"
-        assert worker.breaker.wait_left() > 55
+        assert bench.call_runner.breaker.wait_left() > 55
 
     assert {(one.status, one.attempts, one.last_error) for one in found} == {("pending", 0, None)}
     assert grok.counters.calls <= 10
@@ -281,10 +280,10 @@ async def test_an_analysis_under_way_shows_as_processing(
 ) -> None:
     grok.script(Reply.ok().after(0.2))
     (id_,) = await bench.add(BLAME)
-    async with bench.working(client) as worker:
+    async with bench.working(client):
         await grok.saw(1)
         found = await bench.find(id_)
-        under_way = worker.calls_under_way
+        under_way = bench.call_runner.under_way
         await bench.until(id_, "completed")
 
     assert (found.status, found.attempts) == ("processing", 1)
@@ -360,9 +359,9 @@ async def test_there_are_never_more_calls_than_places(bench: WorkerHarness) -> N
     analyser = ScriptedAnalyser(concurrency=4)
     analyser.hold("text")
     await bench.add(*["text"] * 30)
-    async with bench.working(analyser, batch_size=100) as worker:
+    async with bench.working(analyser, batch_size=100):
         await eventually(lambda: analyser.under_way == 4)
-        assert worker.calls_under_way == 4
+        assert bench.call_runner.under_way == 4
         assert await bench.count("processing") == 4
         analyser.let_go("text")
         await bench.all_completed(30)
@@ -526,7 +525,7 @@ async def test_stopping_while_waiting_for_a_rate_limit_takes_no_time(
     grok.script(Reply.rate_per_second(retry_after=60))
     (id_,) = await bench.add(BLAME)
     async with bench.working(client) as worker:
-        await eventually(lambda: client.pause_left() > 0)
+        await eventually(lambda: client.throttle.pause_left() > 0)
         await bench.until(id_, "pending")
         started = time.monotonic()
         await worker.stop(grace=10)
@@ -756,10 +755,8 @@ async def test_what_was_in_flight_at_three_deaths_fails(bench: WorkerHarness) ->
     assert analyser.texts == ["innocent"]
 
 
-async def test_one_of_several_workers_leaves_the_others_claims_alone(
-    bench: WorkerHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("batch_processor.RENEW_SECONDS", 0.02)
+async def test_one_of_several_workers_leaves_the_others_claims_alone(bench: WorkerHarness) -> None:
+    bench.timings = replace(bench.timings, renew=0.02)
     (theirs,) = await bench.add("theirs")
     await claim_some(bench.database, limit=1, lease=timedelta(hours=1))
     (left,) = await bench.add("left")
@@ -770,11 +767,8 @@ async def test_one_of_several_workers_leaves_the_others_claims_alone(
         assert (await bench.find(theirs)).status == "processing"
 
 
-async def test_a_lease_is_kept_for_as_long_as_the_call_takes(
-    bench: WorkerHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("batch_processor.RENEW_SECONDS", 0.02)
-    monkeypatch.setattr("batch_processor.LEASE", timedelta(seconds=1.0))
+async def test_a_lease_is_kept_for_as_long_as_the_call_takes(bench: WorkerHarness) -> None:
+    bench.timings = replace(bench.timings, renew=0.02, lease=1.0)
     analyser = ScriptedAnalyser()
     analyser.hold("slow")
     (id_,) = await bench.add("slow")
@@ -895,20 +889,13 @@ async def test_calls_that_end_do_not_put_the_poll_off(bench: WorkerHarness) -> N
 async def test_a_backlog_behind_full_slots_is_waited_for_without_asking_again_and_again(
     bench: WorkerHarness,
 ) -> None:
-    class Counting(ScriptedAnalyser):
-        asked = 0
-
-        def pause_left(self) -> float:
-            self.asked += 1
-            return 0.0
-
-    analyser = Counting(concurrency=1)
+    analyser = ScriptedAnalyser(concurrency=1)
     analyser.hold("first")
     await bench.add("first", "second")
     async with bench.working(analyser, batch_size=1):
         await eventually(lambda: analyser.under_way == 1)
-        before = analyser.asked
+        before = analyser.throttle.asked
         await asyncio.sleep(0.1)
-        assert analyser.asked - before <= 2
+        assert analyser.throttle.asked - before <= 2
         analyser.let_go("first")
         await bench.all_completed(2)

@@ -27,7 +27,7 @@ from tests.support.paths import SHARED
 from tests.support.service_process import ServiceProcess, grok_settings
 
 expect.set_options(timeout=15_000)
-pytestmark = [pytest.mark.slow, on_shared_loop]
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, on_shared_loop]
 
 HOSTILE = [
     '<script>window.hacked = 1</script><img src="x" onerror="window.hacked = 1">',

@@ -15,7 +15,7 @@ from tests.support.path_proxy import path_proxy
 from tests.support.service_process import ServiceProcess
 
 expect.set_options(timeout=15_000)
-pytestmark = [pytest.mark.slow, on_shared_loop]
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, on_shared_loop]
 
 TABS = 10  # more than the six connections that a browser has to a host
 

@@ -132,6 +132,7 @@ def _next_write(database_file: Path) -> None:
         time.sleep(0.0002)
 
 
+@pytest.mark.slow(longest=True)
 @pytest.mark.timeout(600)
 async def test_a_storm_of_kills_loses_nothing_and_leaves_nothing_stuck(
     tmp_path: Path, grok: RunningGrok

@@ -41,6 +41,7 @@ def _completed_by(worker: ServiceProcess) -> set[str]:
     return {event["id"] for event in worker.events("conversation_completed")}
 
 
+@pytest.mark.slow(longest=True)
 async def test_two_workers_on_postgres_share_the_work_and_one_outlives_the_other(
     tmp_path: Path, grok: RunningGrok, fresh_postgres_url: str
 ) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
-from analysis.outcomes import Complete, Fail, PutBack, Retry
+from analysis.outcomes import Complete, Fail, Requeue, Retry
 from backends.sqlite import keep_private
 from database import Database
 from errors import NotFound, StartRefused, Unavailable
@@ -532,7 +532,7 @@ WRITES: dict[str, Write] = {
         [(rows.claimed[2], Retry("503", 1.0))]
     ),
     "settle what is put back": lambda database, rows: WorkQueue(database).settle(
-        [(rows.claimed[3], PutBack())]
+        [(rows.claimed[3], Requeue())]
     ),
     "extend": lambda database, rows: WorkQueue(database).extend(
         {rows.claimed[0].token}, lease=LEASE
@@ -550,6 +550,7 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
         "failed",
         "page",
         "all_of",
+        "has_cluster",
         "newest_id",
         "since",
         "summary",

@@ -12,8 +12,9 @@ from errors import Unavailable
 from models import insights
 from store import derived
 from store.conversations import ConversationStore
-from store.derived.day_cache import DayCache, Days, bump_day_version, whole_days
+from store.derived.day_cache import DayCache, Days, bump_day_version, full_days
 from store.derived.rollups import DAY
+from store.filters import Span
 from tests.support.factories import (
     NOON,
     complete,
@@ -121,12 +122,12 @@ async def test_the_latest_questions_are_kept_and_not_too_many_answers(
 
 
 def test_only_days_that_are_wholly_inside_count_as_whole() -> None:
-    assert whole_days(0, DAY - 1) == (0, 1)
-    assert whole_days(1, 2 * DAY - 1) == (1, 2)
-    assert whole_days(0, 2 * DAY - 2) == (0, 1)
-    assert whole_days(1, DAY - 1) == (1, 1)
-    assert whole_days(5, 7) == (1, 1)
-    assert whole_days(-DAY, -1) == (-1, 0)
+    assert full_days(Span(0, DAY)) == (0, 1)
+    assert full_days(Span(1, 2 * DAY)) == (1, 2)
+    assert full_days(Span(0, 2 * DAY - 1)) == (0, 1)
+    assert full_days(Span(1, DAY)) == (1, 1)
+    assert full_days(Span(5, 8)) == (1, 1)
+    assert full_days(Span(-DAY, 0)) == (-1, 0)
 
 
 async def test_what_was_found_before_it_was_stopped_is_kept(database: Database) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
+from analysis.sentiment import Sentiment
 from analysis.words import parse_search
 from database import Database
 from store.derived import word_index
-from store.filters import InsightFilter, Sentiment
+from store.filters import InsightFilter
 from store.insight_row import InsightRow
 from store.insights import InsightStore
 from store.operations import FigureStore

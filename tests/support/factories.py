@@ -15,8 +15,8 @@ from database import Database
 from models import Lane, Status, conversations, insights, now_micros, to_micros
 from store import derived
 from store.conversations import ConversationStore, NewConversation
+from store.filters import InsightFilter
 from store.insight_row import InsightRow
-from store.insights import InsightFilter
 from store.queue import Claimed, WorkQueue
 
 NOON = datetime(2025, 1, 20, 12, tzinfo=UTC)
