@@ -4,6 +4,9 @@ Importing this module does nothing; `app` is built from the environment when a s
 """
 
 import gc
+
+gc.disable()  # all that the imports make stays: looking through it takes a sixth of their time
+
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -31,6 +34,9 @@ from errors import ServiceError, StartRefused
 from runtime.logs import set_up_logs
 from runtime.shutdown import Shutdown
 from store import derived
+
+gc.freeze()
+gc.enable()
 
 log = structlog.get_logger(__name__)
 
@@ -137,8 +143,7 @@ def _calm_collector() -> Iterator[None]:
     a request. What requests leave behind is nearly all freed by reference counts.
     """
     before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # without a collection, which takes 80 ms and finds nothing
     gc.set_threshold(10_000, 20, 20)
     try:
         yield

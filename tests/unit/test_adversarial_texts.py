@@ -9,13 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+from api.bad_json import explain_bad_json
 
+from analysis.fingerprint import as_analysed, fingerprint
 from analysis.injection import suspicions
-from analysis.outcomes import as_analysed, fingerprint, snake_case, storable
-from analysis.parsing import parse_results
+from analysis.parsing import parse_results, snake_case, storable
 from analysis.topics import Topics
 from analysis.words import parse_search, words_of
-from api.bad_json import explain_bad_json
 from api.connection_guard import _HOST, _UPGRADE
 from api.exports import _cell
 from api.web_pages import WebPages
