@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from api.bad_json import explain_bad_json
+from  import explain_bad_json
 
 from analysis.fingerprint import as_analysed, fingerprint
 from analysis.injection import suspicions
