@@ -9,13 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from  import explain_bad_json
 
 from analysis.fingerprint import as_analysed, fingerprint
 from analysis.injection import suspicions
 from analysis.parsing import parse_results, snake_case, storable
 from analysis.topics import Topics
 from analysis.words import parse_search, words_of
+from api.bodies import _explain_bad_json
 from api.connection_guard import _HOST, _UPGRADE
 from api.exports import _cell
 from api.web_pages import WebPages
@@ -63,7 +63,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "an answer in prose": lambda text: parse_results(f'so: "{text}" ```json\n{{"a": {text}', ["a"]),
     "an error of Grok's": lambda text: presentable(text, key="xai-secret"),
     "a wait": lambda text: told_wait({"Retry-After": text, "Retry-After-Ms": text}, text),
-    "bad JSON": lambda text: explain_bad_json(
+    "bad JSON": lambda text: _explain_bad_json(
         text.encode("utf-8", "replace"), "recursion limit at line 1 column 9000"
     ),
     "a time": parse_time,
