@@ -10,7 +10,6 @@ import math
 import random
 import re
 import ssl
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -38,6 +37,7 @@ from analysis.topics import Topics
 from grok import prices
 from grok.errors import ErrorScope, named_limit, presentable, read_error, told_wait
 from grok.prompt import PROMPT_VERSION, Prompt, Request
+from grok.transport import TooMuch, send
 from rate_limiter import CallLimiter
 from runtime.environment import NOT_REACHED, Proxy
 
@@ -48,18 +48,12 @@ IDLE_CONNECTION_SECONDS = 30.0
 MAX_RETRY_AFTER_SECONDS = 120.0
 MAX_RATE_PAUSE_SECONDS = 30.0
 MAX_COST_TICKS = 10**15  # 100,000 USD for a call is no bill but a mistake
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
-"""Of an answer, as it comes and as it is. One to ten texts has some 10 kB."""
 MAX_KEPT_CHARACTERS = 100_000
 """Of what the model wrote."""
 
 
 class _HeldBack(Exception):
     """A pause began before the call had left."""
-
-
-class _TooMuch(Exception):
-    """The answer cannot be taken in: it has no end, or is in a form that was not asked for."""
 
 
 class _LimitedCalls(Throttle):
@@ -221,13 +215,13 @@ class GrokClient:
             # A proxy's handshake comes after connecting, and has no timeout of its own in httpx.
             until_connected = 3 * self._connect_timeout
             async with asyncio.timeout(until_connected) as deadline:
-                response = await _send(self._http, http_request)
+                response = await send(self._http, http_request)
         except _HeldBack:
             return Reply([NotNow("Grok takes no calls for the moment")] * count)
         except (httpx.TimeoutException, TimeoutError):
             failure = TransientFailure(f"Grok did not answer within {seconds:g} s{self._via}")
             reply = Reply([failure] * count, Call(CallOutcome.TIMEOUT, cost_usd_ticks=None))
-        except _TooMuch as error:
+        except TooMuch as error:
             failure = TransientFailure(f"Grok's answer {error}")
             reply = Reply([failure] * count, Call(CallOutcome.FAILED, cost_usd_ticks=None))
         except NOT_REACHED as error:
@@ -394,40 +388,6 @@ class GrokClient:
             return min(told, MAX_RETRY_AFTER_SECONDS)
         backoff = min(2.0 ** min(self._rate_refusals - 1, 10), MAX_RATE_PAUSE_SECONDS)
         return backoff * (1 + self._jitter() / 4)
-
-
-async def _send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """The whole response, its body bounded as it comes and as it is. Raises _TooMuch."""
-    response = await client.send(request, stream=True)
-    try:
-        body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > MAX_ANSWER_BYTES:
-                raise _TooMuch("is larger than 4 MB")
-    finally:
-        await response.aclose()
-    headers = response.headers.copy()
-    encoding = headers.pop("Content-Encoding", "identity").strip().casefold()
-    headers.pop("Content-Length", None)
-    headers.pop("Transfer-Encoding", None)
-    content = bytes(body)
-    if encoding in ("gzip", "x-gzip", "deflate"):  # although it was not asked for
-        content = _inflated(content)
-    elif encoding not in ("", "identity"):
-        raise _TooMuch(f"is encoded as {encoding[:20]}, which was not asked for")
-    return httpx.Response(response.status_code, headers=headers, content=content, request=request)
-
-
-def _inflated(body: bytes) -> bytes:
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # either of the two forms
-    try:
-        content = inflater.decompress(body, MAX_ANSWER_BYTES + 1)
-    except zlib.error:
-        raise _TooMuch("cannot be decompressed") from None
-    if len(content) > MAX_ANSWER_BYTES:
-        raise _TooMuch("is larger than 4 MB")
-    return content
 
 
 def _error_within(response: httpx.Response) -> int | None:

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import httptools
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -28,10 +27,8 @@ from uvicorn.server import ServerState
 
 from api.connections import Connections, Limits, Peer
 from api.error_responses import ExpectationFailed, NotImplementedHere, error_response
+from api.exchange import Exchange
 from errors import HeadersTooLarge, InvalidInput, RequestTimeout, ServiceError, Unavailable
-
-_SMALL_WRITE = 65_536
-"""What uvloop takes before it asks to pause: an answer of that size is sent off in one go."""
 
 _CHUNKED_SLICE = 1024
 """Bytes of a chunked body that are parsed at a time, as nobody knows where it ends: so few requests
@@ -77,7 +74,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deaf = False  # what comes is thrown away
         self._close_at = inf
         self._refusal: ServiceError | None = None
-        self._exchange: _Exchange | None = None
+        self._exchange: Exchange | None = None
         self._head_since = 0.0
         self._head_bytes = 0
         self._in_body = False
@@ -323,7 +320,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._wait_for_head(self.loop.time())
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._exchange = _Exchange(self, cycle, app)
+        self._exchange = Exchange(self, cycle, app)
         super()._start_asgi_task(cycle, self._exchange)  # type: ignore[arg-type]  # Starlette's types
 
     def on_response_complete(self) -> None:
@@ -388,7 +385,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # --- for the exchange ---------------------------------------------------------------------
 
-    def end_exchange(self, exchange: "_Exchange") -> None:
+    def end_exchange(self, exchange: Exchange) -> None:
         self._all.release_body(self, exchange.body_bytes)
         if self._exchange is exchange:
             self._exchange = None
@@ -414,61 +411,3 @@ class _LingeringTransport:
 
     def close(self) -> None:
         self._connection.linger()
-
-
-class _Exchange:
-    """One request and its answer: the application, with bounds on what it reads and writes."""
-
-    __slots__ = ("_app", "_connection", "_cycle", "body_bytes")
-
-    def __init__(
-        self, connection: GuardedProtocol, cycle: RequestResponseCycle, app: ASGIApp
-    ) -> None:
-        self._connection = connection
-        self._cycle = cycle
-        self._app = app
-        self.body_bytes = 0
-
-    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
-        cycle = self._cycle
-        try:
-            await self._app(scope, self._receive, self._send)
-        finally:
-            self._connection.end_exchange(self)
-            if cycle.response_started and not cycle.response_complete:
-                # Cut off by the end of the service: what is left of it is no answer any more.
-                cycle.disconnected = True
-                self._connection.abort()
-
-    async def _receive(self) -> Message:
-        message: Message = await self._cycle.receive()  # type: ignore[assignment]
-        refusal = self._connection.refusal
-        if refusal is None:
-            return message
-        if self._cycle.response_started:
-            return {"type": "http.disconnect"}
-        raise refusal
-
-    async def _send(self, message: Message) -> None:
-        send: Any = self._cycle.send  # uvicorn's types of messages are not Starlette's
-        body = message.get("body", b"")
-        if len(body) <= _SMALL_WRITE:
-            await send(message)
-            if self._cycle.disconnected:
-                await asyncio.sleep(0)  # whoever writes without end must hear of it
-            return
-        connection = self._connection
-        size, step = len(body), connection.limits.write_bytes
-        connection.hold_answer(size)
-        try:
-            view = memoryview(body)
-            for start in range(0, size, step):
-                await send({**message, "body": view[start : start + step], "more_body": True})
-                await connection.flow.drain()
-                if self._cycle.disconnected:
-                    await asyncio.sleep(0)
-                    return
-            if not message.get("more_body", False):
-                await send({**message, "body": b""})
-        finally:
-            connection.release_answer(size)

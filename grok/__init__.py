@@ -1,1 +1,1 @@
-"""The parts of `grok_client.py`: what Grok is asked, what its errors mean, what it costs."""
+"""The parts of `grok_client.py`: the prompt, reading a response, the meaning of errors, prices."""
