@@ -1,5 +1,6 @@
 """The page for support teams: files that reach everything they show over the public API."""
 
+import gzip
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -33,8 +34,13 @@ _HEADERS = {
 }
 
 
+# Modules that a page loads when somebody first needs them.
+_ON_DEMAND = {"analysis", "facts", "figures", "hub", "kiosk", "more", "open", "stream"}
+
+
 class _File(NamedTuple):
     content: bytes
+    zipped: bytes
     kind: str
     etag: str
 
@@ -46,17 +52,19 @@ def _files() -> dict[str, _File]:
     for path in sorted(_FOLDER.iterdir()):
         content = path.read_bytes()
         etag = f'"{sha256(content).hexdigest()[:32]}"'
-        files[path.name] = _File(content, _KINDS[path.suffix], etag)
+        zipped = gzip.compress(content, mtime=0)
+        files[path.name] = _File(content, zipped, _KINDS[path.suffix], etag)
     return files
 
 
 @cache
 def _preloads() -> str:
-    """For the page's head: all modules at once, not each when another asks for it.
+    """For the page's head: the modules at once, not each when another asks for it.
 
     Relative, as all addresses of the page are: it may be anywhere behind a proxy.
     """
-    modules = (name for name in _files() if name.endswith(".js"))
+    names = (name for name in _files() if name.endswith(".js"))
+    modules = (name for name in names if name.removesuffix(".js") not in _ON_DEMAND)
     return ", ".join(f"<dashboard/{name}>; rel=modulepreload" for name in modules)
 
 
@@ -91,7 +99,10 @@ async def file(request: Request, name: str) -> Response:
 
 
 def _answer(request: Request, wanted: _File) -> Response:
-    headers = {**_HEADERS, "ETag": wanted.etag}
+    headers = {**_HEADERS, "ETag": wanted.etag, "Vary": "Accept-Encoding"}
     if wanted.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+        return Response(wanted.zipped, headers=headers, media_type=wanted.kind)
     return Response(wanted.content, headers=headers, media_type=wanted.kind)
