@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run test test-fast browser check format bench lock clean
+.PHONY: help setup demo run test test-fast browser attack check format bench lock clean
 
 # make run HOST=0.0.0.0 PORT=9000, make test ARGS='-k health -x', make setup PYTHON=/path/to/python3
 HOST := 127.0.0.1
@@ -27,19 +27,28 @@ demo: $(PROD)  ## show the whole service at work; ARGS goes to demo.py
 	$(BIN)/python demo.py $(ARGS)
 
 run: $(PROD)  ## start the API; HOST and PORT say where
-	$(BIN)/uvicorn main:app --host $(HOST) --port $(PORT) --no-access-log --ws none
+	$(BIN)/uvicorn main:app --host $(HOST) --port $(PORT) \
+		--http connection_guard:GuardedProtocol --no-access-log --ws none
 
-test: $(DEV) browser  ## run all tests; ARGS goes to pytest
+# A test run changes nothing outside .venv, unless CI is set: there the browser is installed first.
+test: $(DEV) $(if $(CI),browser)  ## run all tests; ARGS goes to pytest
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no server process
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow" $(ARGS)
 
-# What the dashboard is tried in, where it can be installed; else those tests are skipped, and say so.
-browser:
-	@command -v chromium >/dev/null || \
-		{ [ "$$(id -u)" = 0 ] && apt-get update && DEBIAN_FRONTEND=noninteractive \
-			apt-get install --yes --no-install-recommends chromium; } >/dev/null 2>&1 || true
+# Without Chromium the tests of what the dashboard does are skipped, and say so.
+browser:  ## install Chromium for the tests of the dashboard: by apt, as root, on Debian
+	@command -v chromium >/dev/null && exit; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+		echo 'No Chromium here, and only root on Debian can install it: its tests will be skipped.'; exit; fi; \
+	echo 'Installing the Debian package chromium, for the tests of the dashboard'; \
+	apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+		apt-get install --quiet --yes --no-install-recommends chromium \
+		|| echo 'Chromium could not be installed: its tests will be skipped.'
+
+attack: $(DEV)  ## attack the service under 1 GB of memory, and judge; ARGS goes to tests.attacks
+	$(BIN)/python -m tests.attacks $(ARGS)
 
 check: $(DEV)  ## check format, lint and types
 	$(BIN)/ruff format --check

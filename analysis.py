@@ -5,11 +5,9 @@ an `Outcome`; the store carries the outcome out. Nothing here knows a clock, a t
 """
 
 import hashlib
-import json
-import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol, assert_never
@@ -59,9 +57,11 @@ class TransientFailure:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """This text will not be analysed, however often it is sent."""
+    """This text will not be analysed, however often it is sent. `doubtful` where that may be no
+    fault of the text's."""
 
     reason: str
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,15 @@ class Reply(NamedTuple):
     call: Call | None = None
 
 
+class Sighting(NamedTuple):
+    """Clusters that an analysis gave to a text by this author, written on this day (since
+    1970-01-01, UTC)."""
+
+    clusters: Sequence[str]
+    author: str | None = None
+    day: int = 0
+
+
 class Analyser(Protocol):
     """What the worker asks. One implementation calls Grok, one works offline."""
 
@@ -171,9 +180,9 @@ class Analyser(Protocol):
         """Another process has made calls in the last seconds: they count to the limit."""
         ...
 
-    def remember(self, recent: Iterable[Sequence[str]]) -> None:
-        """The clusters of analyses just made or, after a restart, of the last ones before it: so
-        that topics keep their names."""
+    def remember(self, recent: Iterable[Sighting]) -> None:
+        """The clusters of analyses just made or, after a restart, of those before it: so that
+        topics keep their names."""
         ...
 
     async def analyse(
@@ -220,7 +229,10 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """Back to pending as if it had never been claimed: waiting is not failing."""
+    """Back to pending as if it had never been claimed: waiting is not failing. Not to be claimed
+    for `delay` seconds, so that others have their turn."""
+
+    delay: float = 0.0
 
 
 Outcome = Complete | Retry | Fail | PutBack
@@ -234,16 +246,18 @@ def decide(
     jitter: float,
     packed: bool = False,
     outage: bool = False,
+    probe_delay: float = 0.0,
 ) -> Outcome:
     """The one table of what an answer leads to.
 
     `attempts` counts the one just made, from 1. Unusable answers are asked for `max_attempts` times
     in all, then the fallback insight stands in. Failures are retried `max_attempts` times, after
     1, 2, 4 ... seconds, then the conversation fails, unless there is an `outage`, which is nobody's
-    failure. `jitter` in 0..1 stretches a delay by up to a half, so that conversations that failed
-    together do not come back together. What came of a call that was `packed` with other texts may
-    be their fault, so it ends nothing: the text is asked again, alone if it could have been one of
-    them that spoiled the call.
+    failure; a text that was refused then is put back for `probe_delay` seconds, since others may
+    fare better. `jitter` in 0..1 stretches a delay by up to a half, so that conversations that
+    failed together do not come back together. What came of a call that was `packed` with other
+    texts may be their fault, so it ends nothing: the text is asked again, alone if it could have
+    been one of them that spoiled the call.
     """
     match answer:
         case Analysis():
@@ -261,6 +275,8 @@ def decide(
                 delay = min(2.0 ** (attempts - 1), MAX_RETRY_SECONDS) * (1 + jitter / 2)
                 return Retry(answer.reason, delay, alone=packed and attempts > 1)
             return Fail(answer.reason)
+        case Refused(doubtful=True) if outage:
+            return PutBack(probe_delay)
         case Refused():
             return Retry(answer.reason, delay=0.0, alone=True) if packed else Fail(answer.reason)
         case NotNow() | Blocked():
@@ -284,115 +300,27 @@ def fallback(answer: Unusable) -> Analysis:
 # --- texts that are the same ----------------------------------------------------------------------
 
 _HANDLE_OR_URL = re.compile(r"(?<!\w)@\w+|(?:https?://|www\.)\S+", re.IGNORECASE)
+_FINGERPRINT_VERSION = "2"
+"""Raised with every change to what an analyser sees of a text."""
+
+
+def as_analysed(text: str) -> str:
+    """The text as an analyser sees it: nothing that texts with one fingerprint may differ in can
+    decide what an answer says of all of them. Handles are `@user`, links `URL`."""
+    text = unicodedata.normalize("NFC", text)
+    text = _HANDLE_OR_URL.sub(lambda found: "@user" if found[0][0] == "@" else "URL", text)
+    return " ".join(text.split())
 
 
 def fingerprint(text: str, reuse_key: str) -> str:
     """32 hex digits, equal for texts that differ in @handles, URLs, white space and Unicode form
     (NFC) only, and that are analysed in the same way."""
     text = _HANDLE_OR_URL.sub(" ", unicodedata.normalize("NFC", text))
-    text = " ".join(text.split())
-    return hashlib.sha256(f"{reuse_key}\0{text}".encode("utf-8", "replace")).hexdigest()[:32]
+    key = f"{_FINGERPRINT_VERSION}\0{reuse_key}\0{' '.join(text.split())}"
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-# --- reading what a language model wrote ----------------------------------------------------------
-
-
-def parse_results(content: str, ids: Sequence[str]) -> dict[str, Analysis | Unusable]:
-    """Find each id's result in the text that a model answered with.
-
-    Takes JSON, also inside a markdown fence, and the last of several documents. The document is
-    `{"results": [{"id", "sentiment_score", "clusters", "confidence", "reasoning"}]}`; where a
-    single id was asked for, also the bare result.
-    The answer has every id and no other: one that is missing, doubled or malformed is Unusable.
-    What was read stands in the details as `result`.
-    """
-    entries: list[object] = []
-    for document in _json_documents(content):
-        found_here = document.get("results", document) if isinstance(document, dict) else document
-        found_here = [found_here] if isinstance(found_here, dict) else found_here
-        if isinstance(found_here, list) and any(isinstance(entry, dict) for entry in found_here):
-            entries = found_here
-    if not entries:
-        return dict.fromkeys(ids, Unusable("the answer holds no complete JSON document"))
-    if len(ids) == 1 and len(entries) == 1 and isinstance(entries[0], dict):
-        entries = [{"id": ids[0], **entries[0]}]
-
-    found: dict[str, list[object]] = {}
-    for entry in entries:
-        if isinstance(entry, dict):
-            found.setdefault(str(entry.get("id")), []).append(entry)
-
-    results: dict[str, Analysis | Unusable] = {}
-    for id_ in ids:
-        match found.get(id_, []):
-            case []:
-                results[id_] = Unusable("the answer leaves this conversation out")
-            case [dict() as entry]:
-                results[id_] = _read_result(entry)
-            case _:
-                results[id_] = Unusable("the answer has this conversation twice")
-    return results
-
-
-_DOCUMENT = r"\{|\[(?=\s*[{\]])"  # an object, or a list of them: prose has brackets too
-_ANYWHERE = re.compile(_DOCUMENT)
-_AT_LINE_START = re.compile(rf"(?<=\n)(?:{_DOCUMENT})")
-
-
-def _json_documents(content: str) -> Iterator[object]:
-    """Every complete JSON object or list of objects, in order.
-
-    One that breaks off yields nothing, nor do its inner parts: the next is looked for where a line
-    starts with one.
-    """
-    decoder = json.JSONDecoder()
-    start = _ANYWHERE.search(content)
-    while start:
-        try:
-            document, end = decoder.raw_decode(content, start.start())
-        except ValueError:
-            start = _AT_LINE_START.search(content, start.end())
-        except RecursionError:
-            return
-        else:
-            yield document
-            start = _ANYWHERE.search(content, end)
-
-
-def _read_result(entry: Mapping[str, object]) -> Analysis | Unusable:
-    score = _number(entry.get("sentiment_score"))
-    confidence = _number(entry.get("confidence"))
-    clusters = entry.get("clusters")
-    reasoning = entry.get("reasoning", "")
-    if score is None or confidence is None:
-        return Unusable("the answer's sentiment_score or confidence is not a number")
-    if not isinstance(clusters, list) or not isinstance(reasoning, str):
-        return Unusable("the answer's clusters or reasoning have the wrong type")
-    return Analysis(
-        sentiment_score=min(1.0, max(-1.0, score)),
-        clusters=normalise_clusters(clusters),
-        confidence=min(1.0, max(0.0, confidence)),
-        reasoning=storable(reasoning)[:MAX_REASONING_LENGTH],
-        details={
-            "result": {
-                "sentiment_score": score,
-                "clusters": [name for name in clusters if isinstance(name, str)],
-                "confidence": confidence,
-                "reasoning": reasoning,
-            }
-        },
-    )
-
-
-def _number(value: object) -> float | None:
-    """A finite JSON number, or None. Numbers in quotes and booleans are not numbers."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+# --- names of clusters ----------------------------------------------------------------------------
 
 
 def normalise_clusters(names: Sequence[object]) -> tuple[str, ...]:

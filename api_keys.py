@@ -22,21 +22,25 @@ class ApiKeys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
-    def check(self, presented: str, needed: Scope) -> str | None:
-        """The name of the key, None where none is configured. Raises Unauthorized or Forbidden.
+    def identify(self, presented: str) -> ApiKey:
+        """The key, with its highest scope where it is configured more than once. Raises
+        Unauthorized.
 
         Keys are compared by hash in constant time, and always with all of them, so that the time
         taken tells nothing. Plain SHA-256 is enough for keys that are long and random.
         """
-        if not self._keys:
-            return None
         if not presented:
             raise Unauthorized("This service needs an API key: Authorization: Bearer <key>.")
         digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
         matching = [key for stored, key in self._keys if hmac.compare_digest(stored, digest)]
         if not matching:
             raise Unauthorized("The API key is not valid.")
-        for key in matching:
-            if _RANK[key.scope] >= _RANK[needed]:
-                return key.name
+        return max(matching, key=lambda key: _RANK[key.scope])
+
+
+def check_scope(key: ApiKey, needed: Scope | None) -> None:
+    """Raises Forbidden. No key is enough where `needed` is None."""
+    if needed is None:
+        raise Forbidden("No API key opens this.")
+    if _RANK[key.scope] < _RANK[needed]:
         raise Forbidden(f"This needs an API key with the scope {needed}.")

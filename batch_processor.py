@@ -276,7 +276,7 @@ class Worker:
         """What there is to know of those who worked before us."""
         if await self._ledger.called_lately():
             self._analyser.called_before()
-        self._analyser.remember(await self._queue.recent_clusters(RECENT_ANALYSES))
+        self._analyser.remember(await self._queue.recent_sightings(RECENT_ANALYSES))
 
     async def _claim(self) -> list[Claimed]:
         calls = max(1, min(self._caller.free, self._analyser.calls_at_once))
@@ -352,8 +352,7 @@ class Worker:
         self._take_in_hand(pack, self._work(begun, pack))
 
     async def _work(self, begun: Begun, pack: list[Claimed]) -> None:
-        results, ended = await self._caller.call(begun, pack, on_sent=self._wake.set)
-        await self._settle(results, ended)
+        await self._settle(*await self._caller.call(begun, pack, on_sent=self._wake.set))
 
     def _take_in_hand(self, items: list[Claimed], work: Coroutine[Any, Any, None]) -> None:
         """Do this about these: until it is done their leases are extended, and stopping waits."""
@@ -368,9 +367,16 @@ class Worker:
 
     # --- settling -----------------------------------------------------------------------------
 
-    async def _settle(self, results: Results, ended: EndedCall | None = None) -> None:
+    async def _settle(
+        self,
+        results: Results,
+        ended: EndedCall | None = None,
+        not_theirs: Sequence[str] = (),
+    ) -> None:
         self._wake.set()  # a slot is free
-        settled = await self._write(results, ended)
+        settled = await self._write(results, ended, not_theirs)
+        if not_theirs:
+            log.warning("refusals_taken_back", ids=not_theirs[:10], count=len(not_theirs))
         if any(isinstance(outcome, Complete | Fail) for _, outcome in results):
             self._last_progress = time.monotonic()
         for item, outcome in results:
@@ -379,20 +385,25 @@ class Worker:
             else:
                 log.info("result_dropped", id=item.id, attempts=item.attempts)
 
-    async def _write(self, results: Results, ended: EndedCall | None = None) -> set[Claimed]:
+    async def _write(
+        self,
+        results: Results,
+        ended: EndedCall | None = None,
+        not_theirs: Sequence[str] = (),
+    ) -> set[Claimed]:
         """Also through a spell without a database: the results were paid for.
 
         A result that the database chokes on fails its own conversation and no other.
         """
         while True:
             try:
-                return await self._queue.settle(results, ended)
+                return await self._queue.settle(results, ended, not_theirs)
             except Unavailable:
                 await asyncio.sleep(TROUBLE_PAUSE_SECONDS / 2)
             except Exception:
-                if ended is not None and results:
-                    await self._write([], ended)
-                    ended = None
+                if (ended is not None or not_theirs) and results:
+                    await self._write([], ended, not_theirs)
+                    ended, not_theirs = None, ()
                     continue
                 if len(results) > 1:
                     return set().union(*[await self._write([result]) for result in results])
@@ -419,9 +430,9 @@ class Worker:
                 )
             case Fail(error):
                 log.warning("conversation_failed", id=item.id, attempts=item.attempts, error=error)
-            case PutBack():
-                log.debug("conversation_put_back", id=item.id)
-                self.wake()
+            case PutBack(delay):
+                log.debug("conversation_put_back", id=item.id, delay=round(delay, 2))
+                self._wake_in(delay)
             case _:
                 log.info(
                     "conversation_to_retry",
@@ -430,7 +441,14 @@ class Worker:
                     error=outcome.error,
                     delay=round(outcome.delay, 2),
                 )
-                asyncio.get_running_loop().call_later(outcome.delay + 0.001, self.wake)
+                self._wake_in(outcome.delay)
+
+    def _wake_in(self, delay: float) -> None:
+        """When what is put back may be claimed again."""
+        if delay:
+            asyncio.get_running_loop().call_later(delay + 0.001, self.wake)
+        else:
+            self.wake()
 
     # --- tending ------------------------------------------------------------------------------
 

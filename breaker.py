@@ -2,11 +2,13 @@
 
     closed ──five failures in a row, of different conversations──▶ open, probing ever more rarely
     closed ──a reason that only a person can mend───────────────▶ open, probing once a minute
+    closed ──the same refusal of three different texts in a row─▶ open, probing once a minute
     open   ──any answer that shows the other side at work───────▶ closed
 
 While it is open, one call at a time may be made, to see. Nothing here knows who is called.
 """
 
+import re
 import time
 from collections.abc import Callable, Collection
 from typing import NewType
@@ -16,12 +18,18 @@ import structlog
 log = structlog.get_logger(__name__)
 
 FAILURES_TO_OPEN = 5
+REFUSALS_TO_OPEN = 3
+REFUSED_AT_MOST = 1000
+"""Conversations of one row of refusals that are remembered."""
 FIRST_GAPS_SECONDS = (1.0, 2.0, 3.0)
 LONGEST_GAP_SECONDS = 60.0
+LONGEST_DELAY_SECONDS = 3600.0
 GAP_OF_OUTAGE = 1 / 20
 """After the first gaps, the next is at most this part of the time that the outage has lasted: so
 its end is noticed after a twentieth of its length at most."""
 
+_QUOTED_OR_COUNTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\d+")
+"""In which refusals may differ and be the same."""
 
 Begun = NewType("Begun", int)
 """When a call began: what came of one from before the breaker opened says nothing about now, unless
@@ -33,6 +41,8 @@ class Breaker:
         self._clock = clock
         self._failed: set[str] = set()  # conversations since the last answer
         self._failures = 0
+        self._refusal = ""  # of the conversations refused since the last answer, with their texts:
+        self._refused: dict[str, str] = {}
         self._reason: str | None = None
         self._needs_a_person = False
         self._opened_at = 0.0
@@ -60,6 +70,12 @@ class Breaker:
             return LONGEST_GAP_SECONDS
         return max(0.0, self._next_probe_at - self._clock())
 
+    @property
+    def probe_delay(self) -> float:
+        """Seconds for which a text that a probe was refused for makes room for others: the longer
+        it is open the longer, so that all get their turn."""
+        return min(LONGEST_DELAY_SECONDS, max(self._gap(), self._outage()) * 1.5)
+
     def begin(self) -> Begun:
         """A call begins. Whichever method hears of its end is to be given what this gives."""
         self._probing = self._reason is not None
@@ -69,9 +85,10 @@ class Breaker:
         return self._reason is not None and begun != self._openings
 
     def succeeded(self) -> None:
-        """The other side answered; what it said does not matter here."""
+        """The other side took a call and answered it, be the answer of use or not."""
         self._failures = 0
         self._failed.clear()
+        self._refused.clear()
         self._probing = False
         if self._reason is not None:
             seconds = round(self._clock() - self._opened_at, 1)
@@ -95,6 +112,26 @@ class Breaker:
             self._open(reason, needs_a_person=True)
         elif begun == self._openings:
             self._probe_again(reason)
+
+    def refused(self, begun: Begun, reason: str, conversation: str, text: str) -> tuple[str, ...]:
+        """A text was refused, alone, and it may not be its fault. Where this opens it, the
+        conversations that were refused so before this one: it was not theirs either."""
+        if self._reason is not None:
+            if begun == self._openings:
+                self._probe_again(reason)
+            return ()
+        refusal = _QUOTED_OR_COUNTED.sub("", reason)
+        if refusal != self._refusal:
+            self._refusal = refusal
+            self._refused.clear()
+        if len(self._refused) < REFUSED_AT_MOST:
+            self._refused[conversation] = text
+        if len({*self._refused.values(), text}) < REFUSALS_TO_OPEN:
+            return ()
+        earlier = tuple(id_ for id_ in self._refused if id_ != conversation)
+        self._refused.clear()
+        self._open(reason, needs_a_person=True)
+        return earlier
 
     def passed_over(self, begun: Begun) -> None:
         """A call that told nothing: held back before it left, or refused for its rate."""
@@ -124,5 +161,8 @@ class Breaker:
             return LONGEST_GAP_SECONDS
         if self._probes < len(FIRST_GAPS_SECONDS):
             return FIRST_GAPS_SECONDS[self._probes]
-        outage = self._clock() - self._opened_at
-        return min(LONGEST_GAP_SECONDS, max(FIRST_GAPS_SECONDS[-1], outage * GAP_OF_OUTAGE))
+        return min(LONGEST_GAP_SECONDS, max(FIRST_GAPS_SECONDS[-1], self._outage() * GAP_OF_OUTAGE))
+
+    def _outage(self) -> float:
+        """Seconds since it opened last."""
+        return self._clock() - self._opened_at

@@ -23,16 +23,18 @@ from analysis import (
     Outcome,
     Refused,
     Reply,
+    Sighting,
     TransientFailure,
     Unusable,
+    as_analysed,
     decide,
     fingerprint,
 )
 from breaker import Begun, Breaker
 from errors import Unavailable
 from injection import suspicions
-from store.ledger import EndedCall, Ledger
-from store.work import Claimed, Results
+from store.ledger import MICROS_PER_DAY, EndedCall, Ledger
+from store.work import Claimed, Settlement
 
 log = structlog.get_logger(__name__)
 
@@ -116,9 +118,10 @@ class Caller:
 
     async def call(
         self, begun: Begun, pack: Sequence[Claimed], *, on_sent: Callable[[], None]
-    ) -> tuple[Results, EndedCall | None]:
-        """What is to become of each of the `pack`, and what the ledger is to be told with it."""
+    ) -> Settlement:
+        """What is to become of each of the `pack`, and what else is to be written with it."""
         left = False
+        texts = [as_analysed(item.text) for item in pack]
 
         def leaves() -> None:
             nonlocal left
@@ -129,11 +132,11 @@ class Caller:
 
         try:
             request_id = str(uuid4())
-            booked, may_call = await self._book(request_id, pack)
+            booked, may_call = await self._book(request_id, texts)
             if may_call and self.breaker.has_opened_since(begun):
                 may_call = False
             reply = (
-                await self._analyse([item.text for item in pack], request_id, leaves)
+                await self._analyse(texts, request_id, leaves)
                 if may_call
                 else Reply([NotNow("no call can be made now")] * len(pack))
             )
@@ -148,23 +151,23 @@ class Caller:
             call = Call(CallOutcome.CUT_OFF, cost_usd_ticks=None)
         if call is not None:
             self._on_call(call)
-        self._judge(begun, reply.answers, pack)
+        not_theirs = self._judge(begun, reply, pack)
         results = [
-            (item, self._outcome(item, answer, packed=len(pack) > 1))
+            (item, self._outcome(begun, item, answer, packed=len(pack) > 1))
             for item, answer in zip(pack, reply.answers, strict=True)
         ]
-        return results, None if booked is None else EndedCall(booked, call)
+        return Settlement(results, None if booked is None else EndedCall(booked, call), not_theirs)
 
-    async def _book(self, request_id: str, pack: Sequence[Claimed]) -> tuple[int | None, bool]:
+    async def _book(self, request_id: str, texts: Sequence[str]) -> tuple[int | None, bool]:
         """The ledger's id of the call, None where there is nothing to pay; and whether to call."""
-        highest_cost = self._analyser.highest_cost([item.text for item in pack])
+        highest_cost = self._analyser.highest_cost(texts)
         if highest_cost is None:
             return None, True
         try:
             booked = await self._ledger.book(
                 request_id,
                 model=self._analyser.model,
-                conversations=len(pack),
+                conversations=len(texts),
                 highest_cost=highest_cost,
             )
         except Exception as error:
@@ -225,8 +228,13 @@ class Caller:
 
     # --- what came of it ----------------------------------------------------------------------
 
-    def _judge(self, begun: Begun, answers: Sequence[Answer], pack: Sequence[Claimed]) -> None:
-        match answers[0]:  # those of one call tell the same of the other side
+    def _judge(self, begun: Begun, reply: Reply, pack: Sequence[Claimed]) -> Sequence[str]:
+        """Tell the breaker. The conversations that failed before for what was not their fault."""
+        match reply.answers[0]:  # those of one call tell the same of the other side
+            case Refused(reason, doubtful=True) if len(pack) == 1:
+                return self.breaker.refused(begun, reason, pack[0].id, as_analysed(pack[0].text))
+            case Refused() if reply.call is None or reply.call.outcome is CallOutcome.REFUSED:
+                self.breaker.passed_over(begun)  # an error, which does not say that all is well
             case Analysis() | Unusable() | Refused():
                 self.breaker.succeeded()
             case TransientFailure(reason):
@@ -235,15 +243,18 @@ class Caller:
                 self.breaker.blocked(begun, reason)
             case NotNow():
                 self.breaker.passed_over(begun)
+        return ()
 
-    def _outcome(self, item: Claimed, answer: Answer, *, packed: bool) -> Outcome:
+    def _outcome(self, begun: Begun, item: Claimed, answer: Answer, *, packed: bool) -> Outcome:
+        breaker = self.breaker
         outcome = decide(
             answer,
             item.attempts,
             max_attempts=self._max_attempts,
             jitter=self._jitter(),
             packed=packed,
-            outage=self.breaker.reason is not None,
+            outage=breaker.reason is not None,
+            probe_delay=0.0 if breaker.has_opened_since(begun) else breaker.probe_delay,
         )
         if not isinstance(outcome, Complete):
             return outcome
@@ -251,7 +262,8 @@ class Caller:
         if isinstance(answer, Analysis):  # a fallback is no answer for others
             print_ = fingerprint(item.text, self._analyser.reuse_key)
             if not notes:  # such a text is not to name topics for others either
-                self._analyser.remember([answer.clusters])
+                seen = Sighting(answer.clusters, item.author, item.timestamp // MICROS_PER_DAY)
+                self._analyser.remember([seen])
         return Complete(outcome.analysis, fingerprint=print_, notes=notes)
 
 

@@ -1,14 +1,24 @@
 """Settings: every environment variable, read once, checked, frozen. Nobody else reads them."""
 
 import re
+from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    IPvAnyAddress,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from environment import NO_ADDRESS, is_possible_address, plain, read_env_file, read_proxy
 from errors import StartRefused
 from vocabulary import BUILT_IN
 
@@ -51,11 +61,23 @@ def _parse_api_keys(value: Any) -> Any:
     return tuple(keys)
 
 
+def _parse_hosts(value: Any) -> Any:
+    """Names and addresses as they stand in `Host`, in lower case, IPv6 without brackets."""
+    hosts = _split_commas(value)
+    if isinstance(value, str):
+        hosts = tuple(host.lower().removesuffix(".").strip("[]") for host in hosts)
+        for host in hosts:
+            if not re.fullmatch(r"[a-z0-9_.-]+|[0-9a-f:.]+", host):
+                raise ValueError(
+                    f"{host!r} is not the name of a host: no scheme, port, path or wildcard"
+                )
+    return hosts
+
+
 class Settings(BaseSettings):
     """Durations are seconds; None means "not set". README.md explains each setting to its users."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -73,6 +95,7 @@ class Settings(BaseSettings):
     grok_timeout: float = Field(30.0, gt=0, le=_DAY)
     grok_max_attempts: int = Field(3, ge=1, le=100)
     grok_temperature: float = Field(0.3, ge=0, le=2)
+    grok_proxy: str | None = Field(None, repr=False)
     grok_daily_budget_usd: float | None = Field(None, ge=0, le=_MANY)
     reuse_window: float = Field(7 * _DAY, ge=0, le=3650 * _DAY)
     clusters: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = Field(
@@ -89,12 +112,20 @@ class Settings(BaseSettings):
     retention_days: float | None = Field(None, gt=0, le=365_000)
     max_text_length: int = Field(10_000, ge=1)
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1)
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = ()
+    bind: IPvAnyAddress = IPv4Address("0.0.0.0")  # noqa: S104  # compose's, which publishes there
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_api_keys)] = Field(
         (), repr=False
     )
     shutdown_grace: float = Field(10.0, ge=0, le=_DAY)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "console"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_wrapping(cls, values: dict[str, Any]) -> dict[str, Any]:
+        values = {n: plain(v) if isinstance(v, str) else v for n, v in values.items()}
+        return {name: value for name, value in values.items() if value != ""}
 
     @field_validator("log_level", "log_format", "analyzer", "clusters_mode", mode="before")
     @classmethod
@@ -115,14 +146,26 @@ class Settings(BaseSettings):
     def _possible_address(cls, value: str | None) -> str | None:
         if value is None or value.startswith("unix:"):
             return value
-        try:
-            address = urlsplit(value)
-            possible = bool(address.hostname) and (address.port is None or address.port > 0)
-        except ValueError:
-            possible = False
-        if not possible:
-            raise ValueError("is not an address with a host and a possible port")
+        if not is_possible_address(value):
+            raise ValueError(NO_ADDRESS)
         return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _possible_redis(cls, value: str | None) -> str | None:
+        if value is not None:
+            from redis.asyncio.connection import parse_url  # 6 MB that few need
+
+            try:
+                parse_url(value)
+            except ValueError:
+                raise ValueError("has an option that Redis's client does not take") from None
+        return value
+
+    @field_validator("grok_proxy")
+    @classmethod
+    def _possible_proxy(cls, value: str | None) -> str | None:
+        return None if value is None else read_proxy(value)
 
     @field_validator("database_url")
     @classmethod
@@ -137,12 +180,17 @@ class Settings(BaseSettings):
             raise ValueError("must start with sqlite+aiosqlite:/// or postgresql+asyncpg://")
         try:
             url = make_url(value)
+            (url.host or "").encode("idna")  # as it is on the way to the resolver
         except (ArgumentError, ValueError):
             raise ValueError("is not a database address") from None
         if url.get_backend_name() == "postgresql" and not (
             url.database and (url.host or url.query)
         ):
             raise ValueError("must name a host and a database")
+        if "sslmode" in url.query:  # as libpq, and so most hosts of PostgreSQL, call it
+            mode = url.query["sslmode"]
+            url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+            return url.render_as_string(hide_password=False)
         return value
 
     @property
@@ -150,13 +198,14 @@ class Settings(BaseSettings):
         return self.analyzer == "grok" or (self.analyzer == "auto" and self.grok_key is not None)
 
 
-def load_settings(**overrides: Any) -> Settings:
-    """Read the environment and `.env`; `overrides` win.
+def load_settings(*, _env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
+    """Read the environment, and `.env` for what that does not set; `overrides` win.
 
     Raises StartRefused with one line that names each bad variable, and no value of a secret.
     """
+    from_file = read_env_file(_env_file, Settings.model_fields)
     try:
-        settings = Settings(**overrides)
+        settings = Settings(**{**from_file, **overrides})
     except ValidationError as error:
         problems = (
             f"{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"

@@ -8,7 +8,7 @@ Knows nothing of conversations.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TypeVar
 
 import structlog
@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from database_errors import cause_of, translated_errors
+from database_errors import TOOK_TOO_LONG, cause_of, translated_errors
 from errors import StartRefused, Unavailable
 from models import SCHEMA_REVISION
 from sqlite_file import SqliteFile
@@ -30,6 +30,12 @@ T = TypeVar("T")
 _POSTGRES_CONNECTIONS = 10
 _POSTGRES_CONNECT_SECONDS = 5.0
 _POSTGRES_STATEMENT_SECONDS = 15.0
+_POSTGRES_COSTLY_READS = 3
+
+READ_SECONDS = 3.0
+"""A read that a client waits for is stopped after so long."""
+LONG_READ_SECONDS = 15.0
+"""A part of an export, which its client has already begun to receive, has so long."""
 _UPGRADE_LOCK = 0x1A51_6875  # PostgreSQL advisory lock: any number that nothing else here uses
 
 _PROBE = text("UPDATE alembic_version SET version_num = version_num")
@@ -56,6 +62,7 @@ class Database:
             statement_seconds=_POSTGRES_STATEMENT_SECONDS,
         )
         self._patient_engine = _postgres_engine(self.url, connections=1, statement_seconds=None)
+        self._costly_reads = asyncio.Semaphore(_POSTGRES_COSTLY_READS)
         self._snapshots = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -103,15 +110,32 @@ class Database:
 
     # --- transactions -------------------------------------------------------------------------
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        costly: bool = False,
+        seconds: float = READ_SECONDS,
+    ) -> T:
         """What `work` makes of one snapshot: all its statements see the same state.
 
         It is an ordinary function that changes nothing. On SQLite it runs in a reader's thread.
+        `costly` ones, whose cost grows with the table or with what is asked, are few at a time and
+        leave readers free for the others. After `seconds`, waiting for a reader included, it is
+        stopped and Unavailable is raised; it is also stopped where the calling task is cancelled.
         """
         if self._file:
-            return await self._file.read(work)
-        async with self._transaction(self._snapshots) as connection:
-            return await connection.run_sync(work)
+            return await self._file.read(work, costly=costly, seconds=seconds)
+        turn = self._costly_reads if costly else nullcontext()
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                turn,
+                self._transaction(self._snapshots) as connection,
+            ):
+                return await connection.run_sync(work)
+        except TimeoutError:
+            raise Unavailable(TOOK_TOO_LONG) from None
 
     async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
         """Run `work` in one transaction and give what it gives: then what it did is on disk.
@@ -171,7 +195,8 @@ class Database:
 
 
 def _postgres_engine(url: URL, *, connections: int, statement_seconds: float | None) -> AsyncEngine:
-    """Connects when it is first used."""
+    """Connects when it is first used. `statement_seconds` None is without end."""
+    statement_ms = int((statement_seconds or 0) * 1000)
     return create_async_engine(
         url,
         hide_parameters=True,  # errors are logged, texts are not
@@ -187,6 +212,8 @@ def _postgres_engine(url: URL, *, connections: int, statement_seconds: float | N
             # long as it takes to start a helper.
             "server_settings": {
                 "enable_seqscan": "off",
+                # The server's own end of a statement, also where this process has died.
+                "statement_timeout": str(statement_ms),
                 "jit": "off",
                 "max_parallel_workers_per_gather": "0",
             },

@@ -12,6 +12,8 @@ from errors import Unavailable
 
 log = structlog.get_logger(__name__)
 
+TOOK_TOO_LONG = "The database took too long for this; a narrower request may be answered."
+
 _SQLITE_UNAVAILABLE = {
     sqlite3.SQLITE_BUSY: "The database is locked by another process.",
     sqlite3.SQLITE_LOCKED: "The database is locked by another process.",
@@ -29,7 +31,7 @@ _POSTGRES_UNAVAILABLE = {
     "53": "The database is out of disk, memory or connections.",
     "58": "The database's disk does not answer as it should.",
     "57P": "The database is shutting down or starting.",
-    "57014": "The database took too long.",
+    "57014": TOOK_TOO_LONG,
     "25006": "The database cannot be written: it is read-only.",
     "40001": "The database is busy.",
     "40P01": "The database is busy.",
@@ -60,6 +62,11 @@ def cause_of(error: BaseException) -> BaseException | None:
 def is_lock(error: BaseException) -> bool:
     """Whether it says that another process holds the SQLite file."""
     return _sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it says that the statement was stopped from outside."""
+    return _sqlite_code(error) == sqlite3.SQLITE_INTERRUPT
 
 
 def _why_unavailable(error: DBAPIError | sqlite3.Error) -> str | None:

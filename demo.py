@@ -99,6 +99,7 @@ def running_service() -> Iterator[Service]:
             "LOG_LEVEL": "warning",
         }
         command = [sys.executable, "-m", "uvicorn", "main:app", "--no-access-log", "--ws", "none"]
+        command += ["--http", "connection_guard:GuardedProtocol"]
         command += ["--app-dir", str(Path(__file__).resolve().parent), "--port", str(port)]
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603  # nothing in it is from outside

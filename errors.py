@@ -6,7 +6,9 @@
     ├── Forbidden        a valid API key without the needed scope
     ├── NotFound
     ├── Conflict         clashes with what is stored
+    ├── RequestTimeout   the request came too slowly
     ├── TooLarge         the request body is over the limit
+    ├── HeadersTooLarge  the request's head is over the limit
     ├── RateLimited      too many requests; carries when to come back
     ├── Unavailable      the database cannot serve now; nothing was stored
     └── StartRefused     the service must not start like this
@@ -49,8 +51,16 @@ class Conflict(ServiceError):
     code = "conflict"
 
 
+class RequestTimeout(ServiceError):
+    code = "timeout"
+
+
 class TooLarge(ServiceError):
     code = "payload_too_large"
+
+
+class HeadersTooLarge(ServiceError):
+    code = "headers_too_large"
 
 
 class RateLimited(ServiceError):

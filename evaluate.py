@@ -15,6 +15,7 @@ import json
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +32,7 @@ from analysis import (
     Reply,
     TransientFailure,
     Unusable,
+    as_analysed,
 )
 from config import load_settings
 from errors import StartRefused
@@ -46,8 +48,10 @@ from evaluation import (
     script_of,
     sentiment_of,
 )
+from importing.columns import NO_COLUMN, listed
 from importing.files import opened
 from importing.intake import Intake, Options
+from importing.labels import classes_of, plain_label, read_lines
 from importing.report import Tally
 from importing.stops import GivenUp, Unfit
 from prices import TICKS_PER_USD
@@ -57,28 +61,16 @@ LANGUAGE_COLUMNS = ("lang", "language")
 TRIES = 3
 MAX_PAUSE_SECONDS = 120.0
 
-_WORDS = {
-    "neg": "negative", "negative": "negative",
-    "neu": "neutral", "neutral": "neutral",
-    "pos": "positive", "positive": "positive",
-}  # fmt: skip
-_NUMBERINGS = (
-    ("0", "1", "2"),  # TweetEval
-    ("0", "2", "4"),  # Sentiment140
-    ("-1", "0", "1"),
-)
-
 
 # --- texts and labels -----------------------------------------------------------------------------
 
 
-def load(options: argparse.Namespace) -> list[Judged]:
-    """Raises GivenUp."""
+def load(options: argparse.Namespace) -> tuple[list[Judged], Counter[str]]:
+    """The texts to ask about, and how many rows are left out by why. Raises GivenUp."""
     intake_options = Options(
-        columns={"text": options.text_column},
+        columns={"text": options.text_column, "time": NO_COLUMN},
         lines=options.labels is not None,
         ignore_ids=True,
-        dates="dmy",  # they are not looked at
         mend=not options.keep_text,
     )
     rows: list[tuple[str, str, str]] = []
@@ -88,63 +80,53 @@ def load(options: argparse.Namespace) -> list[Judged]:
     ):
         label_column = language_column = None
         if options.labels is None:
-            names = list(intake.names or ())
+            names = list(intake.columns_there)
             label_column = _column(names, options.label_column, LABEL_COLUMNS)
             language_column = _column(names, None, LANGUAGE_COLUMNS)
             if label_column is None:
+                wanted = options.label_column or ", ".join(LABEL_COLUMNS)
                 raise GivenUp(
-                    f"{options.file}: no column is called {', '.join(LABEL_COLUMNS)}; say"
+                    f"{options.file}: no column is called {wanted}; there are: {listed(names)}. Say"
                     " --label-column NAME, or --labels FILE if they are in a file beside it"
                 )
-        labels = [] if options.labels is None else _lines(options.labels)
-        for number, record in enumerate(intake.records):
+        labels = None if options.labels is None else read_lines(options.labels)
+        left_out: Counter[str] = Counter()
+        count = 0
+        for count, record in enumerate(intake.records, start=1):
+            if labels is None:
+                label = record.fields.get(label_column or "", "")
+            else:
+                label = labels[count - 1] if count <= len(labels) else ""
             try:
                 text = intake.reader.text_of(record)
-            except Unfit:
+            except Unfit as unfit:
+                left_out[str(unfit).partition(":")[0]] += 1
                 continue
-            label = labels[number] if label_column is None else record.fields.get(label_column, "")
             language = str(record.fields.get(language_column or "", "") or "") or script_of(text)
-            rows.append((text, str(label).strip(), language))
-    names_of = _names_of({label for _, label, _ in rows}, options.mapping)
-    judged = [
-        Judged(text, names_of[label], language)
-        for text, label, language in rows
-        if label in names_of
-    ]
+            rows.append((text, plain_label(label), language))
+        if labels is not None and len(labels) != count:
+            raise GivenUp(
+                f"{options.labels} has {len(labels):,} lines and {options.file} {count:,}:"
+                " which label belongs to which text cannot be told"
+            )
+    classes = classes_of({label for _, label, _ in rows}, options.mapping)
+    judged = []
+    for text, label, language in rows:
+        if label in classes:
+            judged.append(Judged(text, classes[label], language))
+        else:
+            left_out[f"the label is {label[:40]}" if label else "no label"] += 1
     if not judged:
         raise GivenUp(f"{options.file}: no row has a text and a label")
     if options.limit and options.limit < len(judged):
         judged = random.Random(options.seed).sample(judged, options.limit)
-    return judged
+    return judged, left_out
 
 
 def _column(names: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str | None:
     if wanted is not None:
         return wanted if wanted in names else None
     return next((name for name in names if name.strip().lower() in usual), None)
-
-
-def _lines(path: str) -> list[str]:
-    """Raises GivenUp."""
-    try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise GivenUp(f"{path}: {error.strerror}") from None
-
-
-def _names_of(labels: set[str], mapping: str | None) -> dict[str, str]:
-    """The class that each label stands for; without those that stand for none. Raises GivenUp."""
-    if mapping is not None:
-        pairs = [line.split(None, 1) for line in _lines(mapping) if line.strip()]
-        return {number: _WORDS[name.strip().lower()] for number, name in pairs}
-    words = {label: _WORDS[label.lower()] for label in labels if label.lower() in _WORDS}
-    if words:
-        return words
-    for numbers in _NUMBERINGS:
-        if labels and labels <= set(numbers):
-            return dict(zip(numbers, CLASSES, strict=True))
-    shown = ", ".join(sorted(labels)[:10])
-    raise GivenUp(f"the labels are none of {', '.join(CLASSES)}, but {shown}; say --mapping FILE")
 
 
 # --- asking ---------------------------------------------------------------------------------------
@@ -215,7 +197,7 @@ async def _ask_patiently(analyser: Analyser, texts: Sequence[str]) -> Reply:
             await asyncio.sleep(pause)
             paused += pause
             continue
-        reply = await analyser.analyse(texts)
+        reply = await analyser.analyse([as_analysed(text) for text in texts])
         match reply.answers[0]:  # those of one call have this in common
             case Blocked(reason):
                 raise GivenUp(f"the analyser takes no calls: {reason}")
@@ -272,6 +254,11 @@ def show(found: dict[str, Any]) -> None:
     print(f"  accuracy  {overall['accuracy']:.3f}  (95 %: {overall['low']:.3f} to"
           f" {overall['high']:.3f})\n  macro-F1  {overall['macro_f1']:.3f}")  # fmt: skip
     print(f"  cost      {found['cost_usd']:.4f} USD, {found['seconds']:.1f} s")
+    if found["left_out"]:
+        shown = [f"{count:,} {reason}" for reason, count in found["left_out"].items()]
+        more = ["..."] if len(shown) > 10 else []
+        total = sum(found["left_out"].values())
+        print(f"  rows left out: {total:,} ({'; '.join(shown[:10] + more)})")
     if found["without_answer"]:
         reasons = "; ".join(found["reasons"])
         print(f"  without an answer, counted as wrong: {found['without_answer']} ({reasons})")
@@ -310,7 +297,7 @@ def write_mistakes(path: str, judged: Sequence[Judged]) -> None:
 
 async def evaluate(options: argparse.Namespace, analyser: Analyser) -> dict[str, Any]:
     """Raises GivenUp, OSError."""
-    judged = load(options)
+    judged, left_out = load(options)
     started = time.monotonic()
 
     def on_progress(done: int) -> None:
@@ -332,6 +319,7 @@ async def evaluate(options: argparse.Namespace, analyser: Analyser) -> dict[str,
         "model": analyser.model,
         "seconds": time.monotonic() - started,
         "cost_usd": ticks / TICKS_PER_USD,
+        "left_out": dict(left_out.most_common()),
         **figures(judged, failures),
     }
 
@@ -342,7 +330,7 @@ def main(argv: Sequence[str], *, analyser: Analyser | None = None) -> int:
     add = parser.add_argument
     add("file", help="a CSV or JSON with texts and labels; with --labels a text in each line")
     add("--labels", metavar="FILE", help="the labels, one in each line")
-    add("--mapping", metavar="FILE", help="lines such as: 0 negative")
+    add("--mapping", metavar="FILE", help="lines such as: 0 negative, or: 5 very positive")
     add("--text-column", metavar="NAME")
     add("--label-column", metavar="NAME", help=f"one of {', '.join(LABEL_COLUMNS)} is found")
     add("--encoding", help="as for ingest_data.py")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,16 @@ COLUMNS = (
     "reasoning",
 )
 
-_FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  as wide as spreadsheets read them
+BOM = b"\xef\xbb\xbf"
+"""By which a spreadsheet knows that a CSV is UTF-8."""
+
+# Where a cell begins with what spreadsheets take for a formula, as wide as they read it; or a part
+# of it does that is a cell for a spreadsheet which splits at `;` or tab, and to which our quotes
+# are no quotes. With the quotes and apostrophes before the sign, so that a mark can be told from
+# an apostrophe of the author's.
+_FORMULA = re.compile(
+    "^(?=[\"']*[=+\\-@＝＋－＠\t\r\n])|(?<=[;\t\r\n])(?=[\"']*[=+\\-@＝＋－＠])"  # noqa: RUF001
+)
 
 
 class Format(NamedTuple):
@@ -33,7 +43,7 @@ class Format(NamedTuple):
 
 
 def _csv_lines(insights: Sequence[ListedInsight]) -> bytes:
-    """As RFC 4180 has it; clusters are separated by `;`."""
+    """As RFC 4180 has it, all cells in quotes; clusters are separated by `;`."""
     return _csv(
         (
             insight.conversation_id,
@@ -51,13 +61,16 @@ def _csv_lines(insights: Sequence[ListedInsight]) -> bytes:
 
 def _csv(rows: Iterable[Sequence[object]]) -> bytes:
     written = io.StringIO()
-    csv.writer(written).writerows(rows)
+    csv.writer(written, quoting=csv.QUOTE_ALL).writerows(rows)
     return written.getvalue().encode()
 
 
 def _cell(text: str) -> str:
-    """What a spreadsheet would run as a formula is text after an apostrophe."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    """What a spreadsheet would run as a formula is text after an apostrophe.
+
+    `importing/cells.py` takes these apostrophes out again, and no others.
+    """
+    return _FORMULA.sub("'", text)
 
 
 def _ndjson_lines(insights: Sequence[ListedInsight]) -> bytes:
@@ -65,6 +78,6 @@ def _ndjson_lines(insights: Sequence[ListedInsight]) -> bytes:
 
 
 FORMATS = {
-    "csv": Format("text/csv; charset=utf-8", _csv([COLUMNS]), _csv_lines),
+    "csv": Format("text/csv; charset=utf-8", f"{','.join(COLUMNS)}\r\n".encode(), _csv_lines),
     "ndjson": Format("application/x-ndjson", b"", _ndjson_lines),
 }

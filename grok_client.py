@@ -5,9 +5,12 @@ other OpenAI-compatible servers answer in the same shape. Nothing here knows of 
 """
 
 import asyncio
+import json
 import math
 import random
 import re
+import ssl
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,13 +29,15 @@ from analysis import (
     NotNow,
     Refused,
     Reply,
+    Sighting,
     TransientFailure,
     Unusable,
-    parse_results,
     storable,
 )
+from environment import NOT_REACHED, Proxy
 from grok_errors import Reach, named_limit, presentable, read_error, told_wait
 from grok_prompt import PROMPT_VERSION, Prompt, Request
+from parsing import parse_results
 from rate_limiter import CallLimiter
 from vocabulary import Vocabulary
 
@@ -43,10 +48,18 @@ IDLE_CONNECTION_SECONDS = 30.0
 MAX_RETRY_AFTER_SECONDS = 120.0
 MAX_RATE_PAUSE_SECONDS = 30.0
 MAX_COST_TICKS = 10**15  # 100,000 USD for a call is no bill but a mistake
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""Of an answer, as it comes and as it is. One to ten texts has some 10 kB."""
+MAX_KEPT_CHARACTERS = 100_000
+"""Of what the model wrote."""
 
 
 class _HeldBack(Exception):
     """A pause began before the call had left."""
+
+
+class _TooMuch(Exception):
+    """The answer cannot be taken in: it has no end, or is in a form that was not asked for."""
 
 
 class GrokClient:
@@ -68,10 +81,12 @@ class GrokClient:
         temperature: float,
         vocabulary: Vocabulary,
         pack_size: int = 1,
+        proxy: Proxy | None = None,
+        certificates: ssl.SSLContext | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`timeout` is the seconds that a call with one text may take, twice that with more;
-        `jitter` gives 0..1."""
+        `certificates` are httpx's own where none are given; `jitter` gives 0..1."""
         self.model = model
         self.concurrency = concurrency
         self.pack_size = pack_size
@@ -79,6 +94,8 @@ class GrokClient:
         self._key = key
         self._limiter = limiter
         self._timeout = timeout
+        self._connect_timeout = min(timeout, CONNECT_TIMEOUT_SECONDS)
+        self._via = f" by way of the proxy {proxy}" if proxy else ""
         self._vocabulary = vocabulary
         self._prompt = Prompt(model=model, temperature=temperature, vocabulary=vocabulary)
         self._jitter = jitter
@@ -89,13 +106,18 @@ class GrokClient:
         self._cache_ids = [str(uuid4()) for _ in range(concurrency)]
         self._http = httpx.AsyncClient(
             base_url=base_url.rstrip("/") + "/",
-            headers={"Authorization": f"Bearer {key}"},
+            headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"},
             # What a call may take in all is counted from the moment that it leaves.
-            timeout=httpx.Timeout(None, connect=min(timeout, CONNECT_TIMEOUT_SECONDS)),
-            limits=httpx.Limits(
-                max_connections=concurrency,
-                max_keepalive_connections=concurrency,
-                keepalive_expiry=IDLE_CONNECTION_SECONDS,
+            timeout=httpx.Timeout(None, connect=self._connect_timeout),
+            # A transport of our own: which proxy is asked was settled by whoever made this client.
+            transport=httpx.AsyncHTTPTransport(
+                verify=certificates or True,
+                proxy=proxy.for_client(certificates) if proxy else None,
+                limits=httpx.Limits(
+                    max_connections=concurrency,
+                    max_keepalive_connections=concurrency,
+                    keepalive_expiry=IDLE_CONNECTION_SECONDS,
+                ),
             ),
         )
 
@@ -127,9 +149,9 @@ class GrokClient:
     def called_before(self) -> None:
         self._limiter.called_before()
 
-    def remember(self, recent: Iterable[Sequence[str]]) -> None:
-        for clusters in recent:
-            self._vocabulary.learn(clusters)
+    def remember(self, recent: Iterable[Sighting]) -> None:
+        for sighting in recent:
+            self._vocabulary.learn(sighting)
 
     def highest_cost(self, texts: Sequence[str]) -> int:
         return self._prompt.highest_cost(texts)
@@ -147,25 +169,36 @@ class GrokClient:
         async with self._places:
             cache_id = self._cache_ids.pop()
             try:
-                return await self._call(request, cache_id, request_id or str(uuid4()), on_sent)
+                return await self._call(
+                    request, texts, cache_id, request_id or str(uuid4()), on_sent
+                )
             finally:
                 self._cache_ids.append(cache_id)
 
     async def _call(
-        self, request: Request, cache_id: str, request_id: str, on_sent: Callable[[], None]
+        self,
+        request: Request,
+        texts: Sequence[str],
+        cache_id: str,
+        request_id: str,
+        on_sent: Callable[[], None],
     ) -> Reply:
         count = len(request.ids)
         seconds = self._timeout * (2 if count > 1 else 1)
         clock = asyncio.get_running_loop().time
         sent_at: float | None = None
+        greeted: list[Any] = []  # the connection to a SOCKS proxy, before it stands
 
         async def at_event(event: str, info: Mapping[str, Any]) -> None:
             """The turn is taken when the connection stands and the request is about to leave:
             making a connection takes a while that nobody knows beforehand."""
             nonlocal sent_at
+            if event == "socks.connect_tcp.complete":
+                greeted.append(info["return_value"])
             leaves = event == "http11.send_request_headers.started"
             if not leaves or info["request"].method != b"POST":  # CONNECT opens a proxy's tunnel
                 return
+            deadline.reschedule(None)
             if not await self._limiter.wait_turn():
                 raise _HeldBack
             sent_at = clock()
@@ -180,29 +213,43 @@ class GrokClient:
             extensions={"trace": at_event},
         )
         try:
-            async with asyncio.timeout(None) as deadline:
-                response = await self._http.send(http_request)
+            # A proxy's handshake comes after connecting, and has no timeout of its own in httpx.
+            until_connected = 3 * self._connect_timeout
+            async with asyncio.timeout(until_connected) as deadline:
+                response = await _send(self._http, http_request)
         except _HeldBack:
             return Reply([NotNow("Grok takes no calls for the moment")] * count)
         except (httpx.TimeoutException, TimeoutError):
-            failure = TransientFailure(f"Grok did not answer within {seconds:g} s")
+            failure = TransientFailure(f"Grok did not answer within {seconds:g} s{self._via}")
             reply = Reply([failure] * count, Call(CallOutcome.TIMEOUT, cost_usd_ticks=None))
-        except httpx.RequestError as error:
-            failure = TransientFailure(f"Grok could not be reached ({type(error).__name__})")
+        except _TooMuch as error:
+            failure = TransientFailure(f"Grok's answer {error}")
+            reply = Reply([failure] * count, Call(CallOutcome.FAILED, cost_usd_ticks=None))
+        except NOT_REACHED as error:
+            cause = type(error).__name__
+            if isinstance(error, httpx.ProxyError):
+                cause += f": {presentable(str(error), key=self._key)}"
+            failure = TransientFailure(f"Grok could not be reached ({cause}){self._via}")
             call = Call(CallOutcome.CONNECTION_ERROR, cost_usd_ticks=None)
             reply = Reply([failure] * count, call)
         else:
-            reply = self._read(response, request.ids)
+            reply = self._read(response, request.ids, texts)
         if sent_at is None:  # there was no connection to send it on
+            for stream in greeted:  # httpx leaves it open when the handshake fails
+                await stream.aclose()
             return Reply(reply.answers)
         assert reply.call is not None
         return reply._replace(call=replace(reply.call, seconds=clock() - sent_at))
 
-    def _read(self, response: httpx.Response, ids: Sequence[str]) -> Reply:
-        if response.status_code == httpx.codes.OK:
-            self._rate_refusals = 0
-            return self._read_completion(response, ids)
-        answer, call = self._read_error(response)
+    def _read(self, response: httpx.Response, ids: Sequence[str], texts: Sequence[str]) -> Reply:
+        status = response.status_code
+        if status == httpx.codes.OK:
+            told = _error_within(response)
+            if told is None:
+                self._rate_refusals = 0
+                return self._read_completion(response, ids)
+            status = told
+        answer, call = self._read_error(response, status, texts)
         return Reply([answer] * len(ids), call)
 
     # --- a good answer ------------------------------------------------------------------------
@@ -215,12 +262,13 @@ class GrokClient:
             message = choice["message"]
             usage = completion.get("usage") or {}
             call, cost = self._cost(completion, usage)
-            content, refusal = message.get("content"), message.get("refusal")
+            content, refusal = _plain(message.get("content")), message.get("refusal")
         except _MALFORMED:
             unusable = Unusable("the answer is not a chat completion")
             return Reply([unusable] * len(ids), Call(CallOutcome.UNUSABLE, cost_usd_ticks=None))
         self._notice_model(call.model)
 
+        finish = choice.get("finish_reason")
         # The bill is for the call; each text bears an equal part of it.
         share, rest = divmod(cost, len(ids))
         details = {
@@ -229,22 +277,25 @@ class GrokClient:
             "requested_model": self.model,
             "prompt_version": PROMPT_VERSION,
             "response_id": completion.get("id"),
-            "finish_reason": choice.get("finish_reason"),
+            "finish_reason": finish,
             "usage": usage,
         }
         if len(ids) > 1:
             details["conversations"] = len(ids)  # and their results are not each other's business
         else:
-            details["content"] = content
+            details["content"] = None if content is None else content[:MAX_KEPT_CHARACTERS]
 
+        if str(finish).casefold() == "content_filter":
+            refusal = refusal or "its content filter held the answer back"
         if refusal:
             refused = Refused(f"Grok refused: {presentable(str(refusal), key=self._key)}")
             # It was answered and billed, unlike a refusal that is an error.
             return Reply([refused] * len(ids), call)
-        if choice.get("finish_reason") not in ("stop", "end_turn"):
-            reason = f"the answer broke off ({choice.get('finish_reason')})"
-            results: dict[str, Analysis | Unusable] = dict.fromkeys(ids, Unusable(reason))
-        elif not isinstance(content, str) or not content.strip():
+        if str(finish).casefold() == "length":
+            results: dict[str, Analysis | Unusable] = dict.fromkeys(
+                ids, Unusable("the answer broke off (length)")
+            )
+        elif not content or not content.strip():
             results = dict.fromkeys(ids, Unusable("the answer is empty"))
         else:
             results = parse_results(content, ids)
@@ -298,19 +349,27 @@ class GrokClient:
 
     # --- an error -----------------------------------------------------------------------------
 
-    def _read_error(self, response: httpx.Response) -> tuple[Answer, Call]:
-        error = read_error(response, key=self._key)
+    def _read_error(
+        self, response: httpx.Response, status: int, texts: Sequence[str]
+    ) -> tuple[Answer, Call]:
+        error = read_error(response, key=self._key, texts=texts, status=status)
         match error.reach:
-            case Reach.THIS_TEXT:
-                return Refused(str(error)), Call(CallOutcome.REFUSED, cost_usd_ticks=None)
+            case Reach.THIS_TEXT | Reach.THIS_REQUEST:
+                doubtful = error.reach is Reach.THIS_REQUEST
+                refused = Refused(str(error), doubtful=doubtful)
+                return refused, Call(CallOutcome.REFUSED, cost_usd_ticks=None)
+            case Reach.THIS_ANSWER:
+                return Unusable(str(error)), Call(CallOutcome.UNUSABLE, cost_usd_ticks=None)
             case Reach.RATE:
                 self._hold_back(response, error.sentence)
                 return NotNow(str(error)), Call(CallOutcome.RATE_LIMITED)
             case Reach.EVERYTHING:
                 return Blocked(str(error)), Call(CallOutcome.BLOCKED)
             case Reach.PASSING:
-                cost = None if error.status in _TIMEOUTS_ON_THE_WAY else 0
-                return TransientFailure(str(error)), Call(CallOutcome.FAILED, cost_usd_ticks=cost)
+                unknown = response.is_success or error.status in _TIMEOUTS_ON_THE_WAY
+                cost = None if unknown else 0
+                failure = TransientFailure(f"{error}{self._via}")
+                return failure, Call(CallOutcome.FAILED, cost_usd_ticks=cost)
 
     def _hold_back(self, response: httpx.Response, sentence: str) -> None:
         """All calls, after a 429; those that are refused together count as one."""
@@ -330,6 +389,63 @@ class GrokClient:
             return min(told, MAX_RETRY_AFTER_SECONDS)
         backoff = min(2.0 ** min(self._rate_refusals - 1, 10), MAX_RATE_PAUSE_SECONDS)
         return backoff * (1 + self._jitter() / 4)
+
+
+async def _send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """The whole response, its body bounded as it comes and as it is. Raises _TooMuch."""
+    response = await client.send(request, stream=True)
+    try:
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise _TooMuch("is larger than 4 MB")
+    finally:
+        await response.aclose()
+    headers = response.headers.copy()
+    encoding = headers.pop("Content-Encoding", "identity").strip().casefold()
+    headers.pop("Content-Length", None)
+    headers.pop("Transfer-Encoding", None)
+    content = bytes(body)
+    if encoding in ("gzip", "x-gzip", "deflate"):  # although it was not asked for
+        content = _inflated(content)
+    elif encoding not in ("", "identity"):
+        raise _TooMuch(f"is encoded as {encoding[:20]}, which was not asked for")
+    return httpx.Response(response.status_code, headers=headers, content=content, request=request)
+
+
+def _inflated(body: bytes) -> bytes:
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # either of the two forms
+    try:
+        content = inflater.decompress(body, MAX_ANSWER_BYTES + 1)
+    except zlib.error:
+        raise _TooMuch("cannot be decompressed") from None
+    if len(content) > MAX_ANSWER_BYTES:
+        raise _TooMuch("is larger than 4 MB")
+    return content
+
+
+def _error_within(response: httpx.Response) -> int | None:
+    """The status of an error that came as a 200, as some gateways send it."""
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(body, dict) or body.get("choices") or not body.get("error"):
+        return None
+    error = body["error"]
+    code = str(error.get("code") if isinstance(error, dict) else body.get("code"))
+    return int(code) if re.fullmatch(r"[45]\d\d", code) else 502
+
+
+def _plain(content: object) -> str | None:
+    """What a message says, also in parts or as the document itself; None where it says nothing."""
+    if isinstance(content, list):
+        parts = [part.get("text") if isinstance(part, dict) else part for part in content]
+        return "".join(part for part in parts if isinstance(part, str))
+    if isinstance(content, dict):
+        return json.dumps(content)
+    return content if isinstance(content, str) else None
 
 
 _TIMEOUTS_ON_THE_WAY = (504, 520, 522, 523, 524)

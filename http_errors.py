@@ -17,16 +17,28 @@ STATUS = {
     "forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,
+    "timeout": 408,
     "conflict": 409,
     "payload_too_large": 413,
+    "expectation_failed": 417,
     "rate_limit_exceeded": 429,
+    "headers_too_large": 431,
     "internal_error": 500,
+    "not_implemented": 501,
     "unavailable": 503,
 }
 
 
 class MethodNotAllowed(ServiceError):
     code = "method_not_allowed"
+
+
+class ExpectationFailed(ServiceError):
+    code = "expectation_failed"
+
+
+class NotImplementedHere(ServiceError):
+    code = "not_implemented"
 
 
 def error_response(error: ServiceError, headers: dict[str, str] | None = None) -> Response:

@@ -26,10 +26,12 @@ from typing import Any
 import httpx
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from environment import find_way, is_possible_address, plain, read_env_file, trusted_certificates
+from errors import StartRefused
 from importing import report
 from importing.columns import NAMES
 from importing.files import Source, opened
-from importing.following import Service, follow
+from importing.following import Ids, Service, follow
 from importing.intake import Intake, Options
 from importing.records import PassedOver, Record
 from importing.rejected import RejectedRows, default_path
@@ -43,7 +45,7 @@ COMPLETE, PARTIAL, NOTHING = 0, 1, 3
 
 
 class ClientSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore")
     api_url: str = "http://localhost:8000"
     api_key: str | None = None
 
@@ -68,37 +70,70 @@ def main(
     transport: httpx.BaseTransport | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    settings = ClientSettings()
+    try:
+        from_file: dict[str, Any] = read_env_file(".env", ClientSettings.model_fields)
+        settings = ClientSettings(**from_file)
+        certificates = trusted_certificates()
+    except StartRefused as error:
+        print(f"Stopped: {error}", file=sys.stderr)
+        return NOTHING
     parser = _parser(settings)
     options = parser.parse_args(argv)
+    options.url, options.key = plain(options.url), plain(options.key or "")
     if not re.match(r"https?://", options.url):
         parser.error(f"API_URL must begin with http:// or https://, which {options.url} does not")
+    if not is_possible_address(options.url):
+        parser.error(f"API_URL must have a host and a possible port, which {options.url} has not")
+    if not re.fullmatch(r"[!-~]*", options.key):
+        parser.error("API_KEY must be printable ASCII without blanks")
     if options.file is None and (options.conversations or options.dry_run):
         parser.error("a file is needed")
     headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
+    way = find_way(options.url)
+    for sentence in way.passed_over:
+        print(f"Passed over: {sentence}", file=sys.stderr)
+    transport = transport or httpx.HTTPTransport(
+        verify=certificates, proxy=way.proxy.for_client(certificates) if way.proxy else None
+    )
+    via = f" by way of the proxy {way.proxy}" if way.proxy else ""
     with httpx.Client(
         base_url=options.url, headers=headers, timeout=60, transport=transport
     ) as client:
-        return Import(options, client, sleep).run()
+        load = Import(options, client, sleep, via=via)
+        try:
+            return load.run()
+        finally:
+            load.close()
 
 
 class Import:
     """One run, from the file's first byte to the last line of the account."""
 
     def __init__(
-        self, options: argparse.Namespace, client: httpx.Client, sleep: Callable[[float], None]
+        self,
+        options: argparse.Namespace,
+        client: httpx.Client,
+        sleep: Callable[[float], None],
+        *,
+        via: str = "",
     ) -> None:
-        self._options, self._client, self._sleep = options, client, sleep
+        """`via` names the proxy between here and the service."""
+        self._options, self._client, self._sleep, self._via = options, client, sleep, via
         self._tally = Tally()
         self._progress: Progress | None = None
         self._rejected: RejectedRows | None = None
+        self._ids = Ids()
         self._sender = Sender(
             client,
             lane="live" if options.file is None else "bulk",
             patience=options.patience,
             sleep=sleep,
             say=self._say,
+            via=via,
         )
+
+    def close(self) -> None:
+        self._ids.close()
 
     def run(self) -> int:
         try:
@@ -111,8 +146,14 @@ class Import:
         loaded = bool(tally.accepted + tally.duplicates)
         if self._options.wait and loaded and not failure and not self._options.dry_run:
             try:
-                service = Service(self._client, patience=self._options.patience, sleep=self._sleep)
-                follow(service, tally.first_time, tally.last_time, say=print, sleep=self._sleep)
+                service = Service(
+                    self._client,
+                    patience=self._options.patience,
+                    sleep=self._sleep,
+                    via=self._via,
+                )
+                first, last = tally.first_time, tally.last_time
+                follow(service, self._ids, first, last, say=_print_now, sleep=self._sleep)
             except GivenUp as error:
                 print(f"Stopped: {error}", file=sys.stderr)
                 return PARTIAL
@@ -129,6 +170,9 @@ class Import:
             for sent in self._sender.send_all(sample_items(datetime.now(UTC))):
                 # A sample of another moment is known, with other times.
                 tally.accepted += len(sent.accepted) + len(sent.known)
+                self._ids.add(sent.ids)
+                for item in (*sent.accepted, *sent.known):
+                    tally.span(item.time)
                 for item, reason in sent.rejected:
                     self._reject(item.records[0], reason)
         except GivenUp as error:
@@ -192,6 +236,7 @@ class Import:
         try:
             for sent in self._sent(items()):
                 tally.accepted += sum(len(item.records) for item in sent.accepted)
+                self._ids.add(sent.ids)
                 for item in (*sent.accepted, *sent.known):
                     tally.span(item.time)
                 known = sum(len(item.records) for item in sent.known)
@@ -252,8 +297,8 @@ def _parser(settings: ClientSettings) -> argparse.ArgumentParser:
         epilog="Exit status: 0 complete, 1 partial, 3 nothing was loaded, 2 wrong usage.",
     )
     add = parser.add_argument
-    add("file", nargs="?", help="CSV, TSV, JSON or NDJSON, also gzipped; - is standard input;"
-        " without it the built-in sample")  # fmt: skip
+    add("file", nargs="?", help="CSV, TSV, JSON or NDJSON, also gzipped, or xlsx; - is standard"
+        " input; without it the built-in sample")  # fmt: skip
     add("--url", default=settings.api_url, help="where the API is (API_URL)")
     add("--key", default=settings.api_key, help="the API key (better: API_KEY)")
     add("--dry-run", action="store_true", help="send nothing, show what would be")
@@ -261,18 +306,34 @@ def _parser(settings: ClientSettings) -> argparse.ArgumentParser:
     add("--conversations", action="store_true", help="put reply chains together")
     add("--rejected", metavar="FILE", help="where rejected rows go (FILE.rejected.csv)")
     add("--ignore-ids", action="store_true", help="do not use the ids: a spreadsheet ruined them")
-    add("--dates", choices=("dmy", "mdy"), help="how 3/4/2015 is meant: day or month first")
+    add(
+        "--dates",
+        choices=("dmy", "mdy", "ymd"),
+        help="how 3/4/2015 is meant: day or month first; ymd for 25-01-20",
+    )
     add("--encoding", help="if it is neither UTF-8, UTF-16 nor a Western one: shift_jis, ...")
     add("--delimiter", type=_delimiter, help="of a CSV, if it is none of , ; | and tab")
     add("--no-header", action="store_true", help="the first line of the CSV is a row already")
+    add("--skip-lines", type=int, metavar="N", help="lines of another kind before the header; those"
+        " of the usual reports are found")  # fmt: skip
+    add("--records", metavar="NAME", help="the list that holds the rows, in JSON with several")
+    add("--sheet", metavar="NAME", help="of a workbook with several")
     add("--lines", action="store_true", help="each line of the file is a text")
     for what in NAMES:
-        add(f"--{what}-column", metavar="NAME", help="by name or number; found by itself mostly")
+        add(
+            f"--{what}-column",
+            metavar="NAME",
+            help="by name or number, or none; found by itself mostly",
+        )
     add("--keep-text", action="store_true", help="do not undo &amp;, â€™ and the like")
     add("--max-text", type=int, metavar="N", help="the service's MAX_TEXT_LENGTH (10000)")
     add("--patience", type=float, default=600.0, metavar="S",
         help="seconds to wait for a service that is busy or away (600)")  # fmt: skip
     return parser
+
+
+def _print_now(line: str) -> None:
+    print(line, flush=True)
 
 
 def _delimiter(value: str) -> str:
@@ -293,6 +354,9 @@ def _intake_options(options: argparse.Namespace) -> Options:
         mend=not options.keep_text,
         conversations=options.conversations,
         max_text=options.max_text,
+        skip_lines=options.skip_lines,
+        records=options.records,
+        sheet=options.sheet,
     )
 
 

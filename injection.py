@@ -313,6 +313,11 @@ _WORD = re.compile(r"\w+")
 _BLANKS = re.compile(r"[^\S\n]{2,}|\t")
 
 
+def starts_a_rule(word: str) -> bool:
+    """Whether a rule looks at what follows this word, as it stands in orders."""
+    return word in _BY_WORD
+
+
 @lru_cache(maxsize=256)  # each text is asked about twice: when it is packed, and in the end
 def suspicions(text: str) -> tuple[str, ...]:
     """The rules that the text gives cause for, by name, each once; `()` for an ordinary text."""

@@ -15,7 +15,9 @@ import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
+from starlette.routing import Mount, Route
 
+from access import open_to_all
 from analysers import build_analyser
 from analysis import Analyser, Outcome
 from api_keys import ApiKeys
@@ -26,13 +28,14 @@ from database import Database
 from errors import ServiceError, StartRefused
 from housekeeping import Housekeeper
 from http_errors import add_error_handlers
+from inbound_limits import InboundLimits
 from logs import set_up_logs
 from metrics import Metrics
-from middleware import BodyLimit, InboundLimit, KeyCheck, OpenRequests, RequestLog
+from middleware import Admission, BodyLimit, OpenRequests, RequestLog, RouteFinder, WebCheck
 from openapi import describe
 from prices import TICKS_PER_USD
 from rate_limiter import SlidingWindow, Window
-from routes import conversations, dashboard, insights, operations
+from routes import conversations, dashboard, docs, insights, operations
 from schemas import Bodies
 from services import Services
 from shutdown import Shutdown
@@ -46,6 +49,7 @@ from store.summaries import SummaryStore
 from store.windows import WindowStore
 from store.work import Claimed, WorkQueue
 from stream import InsightStream
+from web_pages import WebPages
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -59,6 +63,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     """Build everything without I/O. Opening and closing is the lifespan's."""
     metrics = Metrics()
     redis = _connect_redis(settings)
+    limits = _build_inbound_limits(settings, redis)
     bodies = Bodies(max_text_length=settings.max_text_length)
     database = Database(settings.database_url)
     queue = WorkQueue(database)
@@ -92,12 +97,14 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         ledger=ledger,
         caller=caller,
         worker=_build_worker(settings, database, queue, ledger, analyser, caller, metrics, stream),
+        inbound_limits=limits,
         redis=redis,
     )
-    rate = settings.inbound_rate_limit
-    window = _build_window(redis, "inbound", rate, 1.0, fail_open=True) if rate else None
+    pages = WebPages(settings.allowed_hosts)
     open_requests = OpenRequests()
     app = FastAPIOffline(
+        docs_url=None,  # `routes/docs.py` has them
+        redoc_url=None,
         title="Insights Platform API",
         version=VERSION,
         lifespan=_lifespan,
@@ -105,15 +112,20 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         middleware=[
             Middleware(RequestLog, observe=metrics.request_answered, open_requests=open_requests),
-            *([Middleware(InboundLimit, window=window)] if window else []),
-            *([Middleware(KeyCheck, api_keys=parts.api_keys)] if parts.api_keys else []),
+            Middleware(RouteFinder),
+            *([] if parts.api_keys else [Middleware(WebCheck, pages=pages)]),
+            Middleware(Admission, api_keys=parts.api_keys, limits=limits),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
         ],
     )
     app.state.services = parts
     app.state.open_requests = open_requests
+    for made in app.router.routes:  # the document, and the files of the pages that show it
+        assert isinstance(made, Route | Mount)
+        open_to_all()(made.endpoint if isinstance(made, Route) else made.app)
     # Not `include_router`: one flat list, ours first, is matched faster than a tree.
     for router in (
+        docs.router,
         dashboard.router,
         operations.router,
         insights.router,
@@ -122,7 +134,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     ):
         app.router.routes[:0] = router.routes
     add_error_handlers(app)
-    describe(app, bodies, limited=bool(rate), with_keys=bool(parts.api_keys))
+    describe(app, bodies, limited=limits is not None, with_keys=bool(parts.api_keys))
     return app
 
 
@@ -146,6 +158,16 @@ def _build_window(
 
     otherwise = None if fail_open else window
     return RedisWindow(redis, name=name, calls=calls, per=per, otherwise=otherwise)
+
+
+def _build_inbound_limits(settings: Settings, redis: "Redis | None") -> InboundLimits | None:
+    if not settings.inbound_rate_limit:
+        return None
+
+    def build(name: str, count: int) -> Window:
+        return _build_window(redis, name, count, 1.0, fail_open=True)
+
+    return InboundLimits(settings.inbound_rate_limit, settings.api_keys, build=build)
 
 
 def _budget_ticks(settings: Settings) -> int | None:
@@ -261,18 +283,27 @@ def _log_start(parts: Services) -> None:
         worker=settings.worker_enabled,
     )
     if not parts.api_keys:
-        log.warning("api_is_open", reason="API_KEYS is not set: everybody may read and write")
+        log.warning("api_is_open", reason=_who_can_reach_it(settings))
     if parts.analyser.name == "offline":
         log.warning("offline_analyser", reason=operations.OFFLINE_NOTICE)
+
+
+def _who_can_reach_it(settings: Settings) -> str:
+    names = ", ".join(("localhost", *settings.allowed_hosts)).upper()
+    return (
+        "API_KEYS IS NOT SET: EVERYBODY WHO CAN REACH THIS PORT MAY READ, WRITE AND ERASE ALL,"
+        f" BY AN IP ADDRESS, A NAME WITHOUT A DOT OR {names}. SET API_KEYS, OR BIND=127.0.0.1 WHERE"
+        " COMPOSE PUBLISHES THE PORT."
+    )
 
 
 def _app_from_environment() -> FastAPI:
     try:
         settings = load_settings()
+        set_up_logs(level=settings.log_level, format=settings.log_format)
+        return create_app(settings)
     except StartRefused as error:
         raise SystemExit(f"Cannot start: {error.details}") from None
-    set_up_logs(level=settings.log_level, format=settings.log_format)
-    return create_app(settings)
 
 
 def __getattr__(name: str) -> Any:

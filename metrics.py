@@ -54,6 +54,9 @@ class Metrics:
         self._reused = Counter(
             "conversations_reused", "Answered from an earlier analysis.", registry=registry
         )
+        self._fallbacks = Counter(
+            "conversations_fallback", "Completed without a usable answer.", registry=registry
+        )
         self._breaker = Gauge("grok_breaker_open", "1 while it is.", registry=registry)
         self._spent_today = Gauge(
             "grok_spent_today_usd",
@@ -87,6 +90,8 @@ class Metrics:
         self._settled.labels(names[type(outcome)]).inc()
         if isinstance(outcome, Complete) and "reused_from" in outcome.notes:
             self._reused.inc()
+        if isinstance(outcome, Complete) and outcome.analysis.details.get("fallback"):
+            self._fallbacks.inc()
 
     def call_sent(self) -> None:
         self._calls_made_at.append(time.monotonic())

@@ -1,28 +1,42 @@
 """What every request passes on its way in and out, as plain ASGI.
 
-From the outside in: RequestLog (id, log line, metrics, the last resort for bugs), InboundLimit,
-KeyCheck, BodyLimit. Each answers errors in the service's one shape.
+From the outside in: RequestLog (id, log line, metrics, the last resort for bugs), RouteFinder
+(which route will answer), WebCheck (whose page it is, where there are no keys), Admission (key,
+limit, scope), BodyLimit. Each answers errors in the service's one shape.
 """
 
 import asyncio
-import math
 import re
 import time
 from collections.abc import Callable
 from random import getrandbits
 
 import structlog
+from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api_keys import ApiKeys
-from config import Scope as KeyScope
-from errors import RateLimited, ServiceError, TooLarge, Unavailable
+from access import Access, find_access
+from api_keys import ApiKeys, check_scope
+from config import ApiKey
+from errors import (
+    Forbidden,
+    InvalidInput,
+    ServiceError,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
 from http_errors import error_response
-from rate_limiter import Window
+from inbound_limits import InboundLimits
+from web_pages import WebPages
 
 log = structlog.get_logger(__name__)
 
+_TELL_HOW_TO_KEEP = {b"cache-control", b"etag"}
+_HOSTS_KNOWN_BY_HEART = 100
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -50,7 +64,10 @@ class OpenRequests:
 
 
 class RequestLog:
-    """Gives each request an id, answers it as `X-Request-ID`, logs and counts what became of it."""
+    """Gives each request an id, answers it as `X-Request-ID`, logs and counts what became of it.
+
+    Sees to it that no answer is kept that does not say itself how, or is taken for what it is not.
+    """
 
     def __init__(
         self,
@@ -81,7 +98,13 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"].append((b"x-request-id", request_id.encode()))
+                headers = message["headers"]
+                names = {name for name, _ in headers}
+                if names.isdisjoint(_TELL_HOW_TO_KEEP):
+                    headers.append((b"cache-control", b"no-store"))
+                if b"x-content-type-options" not in names:
+                    headers.append((b"x-content-type-options", b"nosniff"))
+                headers.append((b"x-request-id", request_id.encode()))
             await send(message)
 
         task = asyncio.current_task()
@@ -117,40 +140,116 @@ class RequestLog:
         )
 
 
-class InboundLimit:
-    """Answers 429 where `/api` gets more requests than the window lets pass."""
+class RouteFinder:
+    """Puts the `Access` of the route that will answer into the scope."""
 
-    def __init__(self, app: ASGIApp, *, window: Window) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._window = window
+        self._found: dict[tuple[str, str], Access] = {}
+        """By method and path, where the path is a route's own, without an id in it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/api/"):
-            wait = await self._window.try_pass()
-            if wait:
-                error = RateLimited(
-                    "Too many requests in this second.", retry_after=max(1, math.ceil(wait))
-                )
-                await error_response(error)(scope, receive, send)
-                return
+        if scope["type"] == "http":
+            asked = scope["method"], get_route_path(scope)
+            access = self._found.get(asked)
+            if access is None:
+                routes = scope["app"].router.routes
+                access = find_access(routes, scope)
+                if any(_is_exactly(route, *asked) for route in routes):
+                    self._found[asked] = access
+            scope["access"] = access
         await self._app(scope, receive, send)
 
 
-class KeyCheck:
-    """Lets requests to `/api` pass only with a key of the scope that the operation needs."""
+def _is_exactly(route: BaseRoute, method: str, path: str) -> bool:
+    return isinstance(route, Route) and route.path == path and method in (route.methods or ())
 
-    def __init__(self, app: ASGIApp, *, api_keys: ApiKeys) -> None:
+
+class WebCheck:
+    """Where there are no keys, keeps out what a browser sends for other people's pages."""
+
+    def __init__(self, app: ASGIApp, *, pages: WebPages) -> None:
         self._app = app
-        self._api_keys = api_keys
+        self._pages = pages
+        self._served: set[bytes] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/api/"):
+        if scope["type"] == "http" and not scope["access"].any_host:
             try:
-                self._api_keys.check(_presented_key(scope), _needed_scope(scope["method"]))
+                self._check(scope)
             except ServiceError as error:
                 await error_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        """Raises InvalidInput or Forbidden."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        host = headers.get(b"host")
+        if host is None:
+            return  # HTTP/1.0, which no browser speaks
+        if host not in self._served:
+            self._check_host(host)
+        if scope["method"] in _SAFE_METHODS:
+            return
+        origin, fetch_site = headers.get(b"origin"), headers.get(b"sec-fetch-site")
+        if (origin is not None or fetch_site is not None) and not self._pages.may_write(
+            host.decode("latin-1"),
+            origin=None if origin is None else origin.decode("latin-1"),
+            fetch_site=None if fetch_site is None else fetch_site.decode("latin-1"),
+        ):
+            raise Forbidden(
+                "A web page of another origin may not write: name its host in ALLOWED_HOSTS."
+            )
+
+    def _check_host(self, host: bytes) -> None:
+        if not self._pages.serves(host.decode("latin-1")):
+            raise InvalidInput(
+                "Without API keys this Host is not served: name it in ALLOWED_HOSTS, or set keys."
+            )
+        if len(self._served) < _HOSTS_KNOWN_BY_HEART:
+            self._served.add(host)
+
+
+class Admission:
+    """Lets requests pass with a key of the scope that the route needs, and no more of them than
+    the limits allow. The key comes first: who has none takes nothing from others.
+
+    Handlers find the key as `scope["api_key"]`, None where the API is open.
+    """
+
+    def __init__(self, app: ASGIApp, *, api_keys: ApiKeys, limits: InboundLimits | None) -> None:
+        self._app = app
+        self._api_keys = api_keys
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["api_key"] = None
+            access: Access = scope["access"]
+            if not access.open:
+                try:
+                    await self._admit(scope, access)
+                except ServiceError as error:
+                    await error_response(error)(scope, receive, send)
+                    return
+        await self._app(scope, receive, send)
+
+    async def _admit(self, scope: Scope, access: Access) -> None:
+        """Raises Unauthorized, RateLimited or Forbidden."""
+        key: ApiKey | None = None
+        if self._api_keys:
+            try:
+                key = self._api_keys.identify(_presented_key(scope))
+            except Unauthorized:
+                if self._limits:
+                    await self._limits.stranger((scope.get("client") or ("",))[0])
+                raise
+        if self._limits and access.limited:
+            await self._limits.request(key)
+        if key is not None:
+            check_scope(key, access.scope)
+        scope["api_key"] = key
 
 
 def _presented_key(scope: Scope) -> str:
@@ -160,12 +259,6 @@ def _presented_key(scope: Scope) -> str:
     bearer = kind.lower() == b"bearer"
     key = credentials.strip() if bearer else headers.get(b"x-api-key", b"")
     return key.decode("utf-8", "surrogateescape")
-
-
-def _needed_scope(method: str) -> KeyScope:
-    if method in ("GET", "HEAD", "OPTIONS"):
-        return "read"
-    return "admin" if method == "DELETE" else "write"
 
 
 class BodyLimit:

@@ -25,9 +25,11 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    literal_column,
+    text,
 )
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0006"
 """The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
 
 
@@ -90,6 +92,8 @@ conversations = Table(
     Column("leased_until", Micros),
     Column("last_error", Text),
     Column("idempotency_key", String(255)),
+    # The name of the API key that the idempotency key belongs to; empty is everybody.
+    Column("key_owner", Text, nullable=False, server_default=text("''")),
     # SHA-256 over the content that was sent; null without a key.
     Column("body_hash", String(64)),
     CheckConstraint("status in ('pending','processing','completed','failed')", name="conv_status"),
@@ -100,6 +104,7 @@ conversations = Table(
 Index(
     "idx_conv_idempotency_key",
     conversations.c.idempotency_key,
+    conversations.c.key_owner,
     unique=True,
     sqlite_where=conversations.c.idempotency_key.is_not(None),
     postgresql_where=conversations.c.idempotency_key.is_not(None),
@@ -156,6 +161,14 @@ Index(
     insights.c.created_at,
     sqlite_where=insights.c.fingerprint.is_not(None),
     postgresql_where=insights.c.fingerprint.is_not(None),
+)
+
+# Those that say that no usable answer could be had, and next to none else.
+Index(
+    "idx_insight_unsure",
+    insights.c.created_at,
+    sqlite_where=insights.c.confidence == literal_column("0"),
+    postgresql_where=insights.c.confidence == literal_column("0"),
 )
 
 insight_clusters = Table(
@@ -255,10 +268,16 @@ derived_data = Table(
 )
 """One row: which version of `store/derived.py` made all that it keeps."""
 
-completed_counts = Table(
-    "completed_counts",
+status_counts = Table(
+    "status_counts",
     metadata,
+    Column("status", String(10), primary_key=True),
     Column("lane", String(4), primary_key=True),
+    # Several rows are one count, so that connections do not wait for each other. Single ones may
+    # be below zero.
+    Column("part", SmallInteger, primary_key=True, autoincrement=False),
     Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
-"""How many conversations are completed, so that nobody needs to count them."""
+"""How many conversations there are, so that nobody needs to count them. Triggers on `conversations`
+keep it (migration 0005): a migration that makes that table anew has to make them anew as well."""

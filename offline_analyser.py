@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from analysis import UNKNOWN_CLUSTER, Analysis, Reply
+from analysis import UNKNOWN_CLUSTER, Analysis, Reply, Sighting
 
 if TYPE_CHECKING:
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
@@ -149,7 +149,7 @@ class OfflineAnalyser:
     def called_before(self) -> None:
         pass
 
-    def remember(self, recent: Iterable[Sequence[str]]) -> None:
+    def remember(self, recent: Iterable[Sighting]) -> None:
         pass
 
     async def aclose(self) -> None:

@@ -23,8 +23,9 @@ _MOST_PROBE_SECONDS = 3600.0
 
 
 class Window(Protocol):
-    async def try_pass(self) -> float:
-        """0.0 where the caller may pass, and is counted; else the seconds until it may ask."""
+    async def try_pass(self, count: int = 1) -> float:
+        """0.0 where `count` may pass together, and are counted; else the seconds until they may
+        ask. `count` is at most what passes in a whole window."""
         ...
 
     def limit(self, calls: int, per: float) -> None:
@@ -54,14 +55,14 @@ class SlidingWindow:
     def fill(self) -> None:
         self._passed.extend([self._clock()] * self._calls)
 
-    async def try_pass(self) -> float:
+    async def try_pass(self, count: int = 1) -> float:
         now = self._clock()
         while self._passed and self._passed[0] + self._per <= now:
             self._passed.popleft()
-        if len(self._passed) >= self._calls:
-            # There are more than may be where the limit has been lowered.
-            return self._passed[-self._calls] + self._per - now
-        self._passed.append(now)
+        too_many = len(self._passed) + count - self._calls
+        if too_many > 0:
+            return self._passed[too_many - 1] + self._per - now
+        self._passed.extend([now] * count)
         return 0.0
 
 

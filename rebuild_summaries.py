@@ -1,4 +1,4 @@
-"""python rebuild_summaries.py: count all insights anew, and index their words anew.
+"""python rebuild_summaries.py: count all conversations and insights anew, and index the words anew.
 
 For after a restore of half a backup, or a change to what a word is: the service keeps both right by
 itself. It is one transaction, of some thirty seconds for a million insights, in which the service

@@ -16,19 +16,23 @@ ANSWER_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
 
 # A log of passes by Redis's own clock, so that the replicas' clocks do not matter.
-# Gives 0 for a pass, else the microseconds until the oldest pass leaves the window.
+# Gives 0 for a pass, else the microseconds until enough passes have left the window.
 _SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local per = tonumber(ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - per)
-if redis.call('ZCARD', KEYS[1]) < tonumber(ARGV[1]) then
-  redis.call('ZADD', KEYS[1], now, now .. ':' .. ARGV[3])
+local count = tonumber(ARGV[4])
+local too_many = redis.call('ZCARD', KEYS[1]) + count - tonumber(ARGV[1])
+if too_many <= 0 then
+  for number = 1, count do
+    redis.call('ZADD', KEYS[1], now, now .. ':' .. ARGV[3] .. ':' .. number)
+  end
   redis.call('PEXPIRE', KEYS[1], math.ceil(per / 1000) + 1000)
   return 0
 end
-local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-return math.max(1, oldest[2] + per - now)
+local last = redis.call('ZRANGE', KEYS[1], too_many - 1, too_many - 1, 'WITHSCORES')
+return math.max(1, last[2] + per - now)
 """
 
 
@@ -66,12 +70,12 @@ class RedisWindow:
         if self._otherwise:
             self._otherwise.fill()
 
-    async def try_pass(self) -> float:
+    async def try_pass(self, count: int = 1) -> float:
         if self._clock() >= self._away_until:
             try:
                 wait = await self._script(
                     keys=[self._key],
-                    args=[self._calls, self._per_micros, f"{getrandbits(64):x}"],
+                    args=[self._calls, self._per_micros, f"{getrandbits(64):x}", count],
                 )
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("redis_away", window=self._key, cause=repr(error))
@@ -81,7 +85,7 @@ class RedisWindow:
                     self.fill()  # with what passed through Redis a moment ago
             else:
                 return max(int(wait) / 1_000_000, self._since_back())
-        return await self._otherwise.try_pass() if self._otherwise else 0.0
+        return await self._otherwise.try_pass(count) if self._otherwise else 0.0
 
     def _since_back(self) -> float:
         """Seconds for which nobody passes, as Redis does not know who passed while it was away."""

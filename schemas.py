@@ -4,10 +4,11 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from codecs import BOM_UTF8
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -20,9 +21,11 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
     create_model,
+    model_validator,
 )
 from pydantic_core import to_json
 
+from bad_json import MAX_RAW_DATA_LEVELS, explain_bad_json
 from errors import InvalidInput
 from models import Lane, Status
 from prices import TICKS_PER_USD
@@ -39,10 +42,11 @@ from store.windows import Trend
 from words import parse_search
 
 MAX_BATCH = 1000
-MAX_RAW_DATA_LEVELS = 64
+MAX_LIVE_BATCH = 10
 MAX_IDEMPOTENCY_KEY = 255
 MAX_AUTHOR_LENGTH = 500
 MAX_SEARCH_LENGTH = 1000
+_ITEMS_OF_PIECE = 50
 
 
 # --- times ----------------------------------------------------------------------------------------
@@ -152,7 +156,15 @@ class BatchItemIn(ConversationIn):
 
 class BatchIn(BaseModel):
     conversations: list[BatchItemIn] = Field(min_length=1, max_length=MAX_BATCH)
-    lane: Lane = Lane.BULK
+    lane: Lane = Field(Lane.BULK, description=f"`live` takes at most {MAX_LIVE_BATCH}.")
+
+    @model_validator(mode="after")
+    def _few_go_first(self) -> Self:
+        if self.lane is Lane.LIVE and len(self.conversations) > MAX_LIVE_BATCH:
+            raise InvalidInput(
+                f"conversations: the live lane takes at most {MAX_LIVE_BATCH} in a batch"
+            )
+        return self
 
 
 class TimeRange(BaseModel):
@@ -203,6 +215,7 @@ class SummaryQuery(InsightConditions):
 
 class ExportQuery(SearchConditions):
     format: Literal["csv", "ndjson"] = "csv"
+    bom: bool = Field(False, description="Begin a CSV with a byte order mark, as Excel needs it.")
 
 
 class TrendsQuery(BaseModel):
@@ -226,11 +239,16 @@ class Bodies:
 
 
 def parse_body(shape: type[Body], body: bytes) -> Body:
-    """Raises InvalidInput with one sentence that names the field."""
+    """A byte order mark before the JSON is passed over. Raises InvalidInput with one sentence that
+    names the field."""
+    body = body.removeprefix(BOM_UTF8)
     try:
         return shape.model_validate_json(body)
     except ValidationError as error:
-        raise InvalidInput(explain(error.errors(include_url=False, include_input=False))) from None
+        errors = error.errors(include_url=False, include_input=False)
+    if errors[0]["type"] == "json_invalid":
+        raise InvalidInput(explain_bad_json(body, errors[0]["ctx"]["error"]))
+    raise InvalidInput(explain(errors))
 
 
 def explain(errors: Sequence[Any]) -> str:
@@ -240,8 +258,6 @@ def explain(errors: Sequence[Any]) -> str:
     for part in error["loc"]:
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
     match error["type"]:
-        case "json_invalid":
-            return f"The body is not valid JSON: {error['ctx']['error']}"
         case "missing" if "." not in place:
             return f"Missing required field: {place}"
         case "missing":
@@ -342,20 +358,21 @@ def insight_item(insight: ListedInsight) -> dict[str, Any]:
     }
 
 
-def insights_json(page: InsightPage, asked: InsightFilter) -> bytes:
-    """An `InsightsOut`."""
-    return to_json(
-        {
-            "insights": [insight_item(insight) for insight in page.insights],
-            "metadata": {
-                "total_count": page.total_count,
-                "returned_count": len(page.insights),
-                "start_time": asked.start_time,
-                "end_time": asked.end_time,
-                "next_cursor": page.next_cursor,
-            },
-        }
-    )
+def insights_json(page: InsightPage, asked: InsightFilter) -> Iterator[bytes]:
+    """An `InsightsOut` in pieces, so that others have their turn between them."""
+    before = b'{"insights":['
+    for start in range(0, len(page.insights), _ITEMS_OF_PIECE):
+        some = page.insights[start : start + _ITEMS_OF_PIECE]
+        yield before + to_json([insight_item(insight) for insight in some])[1:-1]
+        before = b","
+    metadata = {
+        "total_count": page.total_count,
+        "returned_count": len(page.insights),
+        "start_time": asked.start_time,
+        "end_time": asked.end_time,
+        "next_cursor": page.next_cursor,
+    }
+    yield (b"" if page.insights else before) + b'],"metadata":' + to_json(metadata) + b"}"
 
 
 class Counts(BaseModel):
@@ -498,16 +515,23 @@ class FailedOut(BaseModel):
     conversations: list[ConversationCore]
     metadata: FailedMetadata
 
-    @classmethod
-    def of(cls, page: FailedPage) -> "FailedOut":
-        return cls(
-            conversations=[ConversationCore(**_core(found)) for found in page.conversations],
-            metadata=FailedMetadata(
-                total_count=page.total_count,
-                returned_count=len(page.conversations),
-                next_cursor=page.next_cursor,
-            ),
-        )
+
+def failed_json(page: FailedPage) -> bytes:
+    """A `FailedOut`."""
+    items = b",".join(
+        [_with_raw_data(ConversationCore(**_core(found)), found) for found in page.conversations]
+    )
+    metadata = FailedMetadata(
+        total_count=page.total_count,
+        returned_count=len(page.conversations),
+        next_cursor=page.next_cursor,
+    )
+    return b'{"conversations":[%b],"metadata":%b}' % (items, metadata.model_dump_json().encode())
+
+
+def _with_raw_data(shape: ConversationCore, found: StoredConversation) -> bytes:
+    content = shape.model_dump_json(exclude={"raw_data"}).encode()
+    return b'%b,"raw_data":%b}' % (content[:-1], (found.raw_data or "null").encode())
 
 
 def _core(found: StoredConversation) -> dict[str, Any]:
@@ -521,7 +545,7 @@ def _core(found: StoredConversation) -> dict[str, Any]:
         "created_at": found.created_at,
         "attempts": found.attempts,
         "last_error": found.last_error,
-        "raw_data": found.raw_data,
+        "raw_data": None,  # see `_with_raw_data`
     }
 
 
@@ -543,6 +567,11 @@ class ConversationOut(ConversationCore):
                 grok_analysis=GrokAnalysis(**analysis_item(found.insight))
             )
         return cls(**_core(found), queue=queue, insight=insight)
+
+
+def conversation_json(found: StoredConversation, *, per_second: float) -> bytes:
+    """A `ConversationOut`."""
+    return _with_raw_data(ConversationOut.of(found, per_second=per_second), found)
 
 
 class ErrorOut(BaseModel):
@@ -626,6 +655,16 @@ class ReuseStats(BaseModel):
     total_share: float
 
 
+class FallbackStats(BaseModel):
+    """Insights that stand in for an answer that could not be used (cluster `unknown`, confidence
+    0): how many were completed since midnight UTC and in the last hour. `notice` is for people to
+    see, null while no more than one in ten are."""
+
+    today: int
+    last_hour: int
+    notice: str | None
+
+
 class Stats(BaseModel):
     """`calls_per_second` is over the last ten seconds, in this process; `call_limit_per_second` is
     what is kept to, null where nothing limits it. `bound_by` is what keeps the throughput from
@@ -643,3 +682,4 @@ class Stats(BaseModel):
     breaker: BreakerStats
     spending: SpendingStats
     reuse: ReuseStats
+    fallback: FallbackStats

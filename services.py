@@ -1,6 +1,7 @@
 """The parts of a running service, as handlers reach them. `main.py` puts them together."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -8,10 +9,13 @@ from starlette.requests import Request
 from analysis import Analyser
 from api_keys import ApiKeys
 from batch_processor import Worker
+from byte_budget import ByteBudget
 from calling import Caller
 from config import Settings
 from database import Database
 from housekeeping import Housekeeper
+from inbound_limits import InboundLimits
+from kept import Kept
 from metrics import Metrics
 from schemas import Bodies
 from store.conversations import ConversationStore
@@ -26,10 +30,16 @@ from stream import InsightStream
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+SMALL_BODY = 65_536
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`worker` and `housekeeper` are None in a replica that only serves the API."""
+    """`worker` and `housekeeper` are None in a replica that only serves the API.
+
+    `large_reads` bounds how many pages are made at once. The budgets bound the bodies that are
+    read and stored at once, in bytes of JSON: it takes up to 30 times as much when it is parsed.
+    """
 
     settings: Settings
     bodies: Bodies
@@ -48,7 +58,18 @@ class Services:
     caller: Caller
     worker: Worker | None
     housekeeper: Housekeeper | None
+    inbound_limits: InboundLimits | None
     redis: "Redis | None"
+    large_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    small_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(500_000))
+    large_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(2_100_000))
+
+    def budget_of(self, body: bytes) -> ByteBudget:
+        return self.small_bodies if len(body) <= SMALL_BODY else self.large_bodies
+
+    database_check: Kept[str] = field(default_factory=Kept)
+    worker_check: Kept[str] = field(default_factory=Kept)
+    metrics_text: Kept[bytes] = field(default_factory=Kept)
 
     def wake_worker(self, *, importing: bool = False) -> None:
         """Something may wait for the worker; with `importing`, something that can wait."""

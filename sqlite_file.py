@@ -6,6 +6,7 @@ one of them. See docs/decisions/0007-threads-for-sqlite.md for the figures.
 
 import asyncio
 import fcntl
+import os
 import random
 import sqlite3
 import time
@@ -14,14 +15,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
+from threading import Lock
 from typing import IO, Any, NamedTuple, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
-from database_errors import is_lock, translated_errors
+from database_errors import TOOK_TOO_LONG, is_interrupt, is_lock, translated_errors
 from errors import Unavailable
 
 T = TypeVar("T")
@@ -30,6 +31,9 @@ BUSY_TIMEOUT_SECONDS = 1.0
 """How long one waits for another process's lock on the file before giving up."""
 
 _READERS = 4
+_COSTLY_READERS = 2
+"""Threads of their own for reads that may take long, so that no number of them keeps others out."""
+_STOP_AGAIN_SECONDS = 0.02
 _CHANGES_TO_FOLD = 400
 """So many rows in the log take some 2 ms to fold into the file."""
 
@@ -44,11 +48,58 @@ _PRAGMAS = (
 )
 
 
+_MODE = 0o600
+_LOCK_SUFFIX = "-worker-lock"
+_SUFFIXES = ("", "-wal", "-shm", "-journal", _LOCK_SUFFIX)
+
+
+def keep_private(path: str) -> None:
+    """See that a database's files are for their owner alone.
+
+    SQLite gives the files that it puts beside a database the mode of that. Files that are there
+    already lose what others may do, since earlier versions left it to the umask.
+    """
+    # One that exists must not be opened: closing it would drop SQLite's own locks on it.
+    with suppress(OSError):  # where it cannot be made, opening it says why
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE))
+    for suffix in _SUFFIXES:
+        with suppress(OSError):  # not there; or another's, who may let whom he likes
+            mode = os.stat(path + suffix).st_mode
+            if mode & 0o077:
+                os.chmod(path + suffix, mode & _MODE)
+
+
 class _Turn(NamedTuple):
     """A write that waits, and where its result goes."""
 
     work: Callable[[], Any]
     future: Future[Any]
+
+
+class _Reading:
+    """One read in a reader's thread, and how to stop it from another."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._driver: sqlite3.Connection | None = None
+        self._stopped = False
+
+    def begin(self, driver: sqlite3.Connection) -> None:
+        with self._lock:
+            if self._stopped:
+                raise Unavailable(TOOK_TOO_LONG)
+            self._driver = driver
+
+    def end(self) -> None:
+        """From here on it is not stopped any more; its connection may be another's soon."""
+        with self._lock:
+            self._driver = None
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            if self._driver is not None:
+                self._driver.interrupt()
 
 
 class SqliteFile:
@@ -68,12 +119,19 @@ class SqliteFile:
         self._connection: Connection | None = None
         self._log_to_fold = True  # what a process that died had erased may still be in there
         self._reading_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
+        self._costly_threads = ThreadPoolExecutor(
+            _COSTLY_READERS, thread_name_prefix="sqlite-costly-reader"
+        )
         self._reader = _engine(url, "PRAGMA query_only=ON")
         self._idle_readers: deque[Connection] = deque()
 
     async def connect(self) -> None:
-        """See that a connection can be had. Several processes may be making a new file: the switch
-        to WAL then fails at once instead of waiting for its turn."""
+        """See that a connection can be had, and that nobody else may read the files.
+
+        Several processes may be making a new file: the switch to WAL then fails at once instead of
+        waiting for its turn.
+        """
+        keep_private(self._path)
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
         while True:
             try:
@@ -85,14 +143,32 @@ class SqliteFile:
                     raise
             await asyncio.sleep(0.02)
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """`work` in a snapshot: all its statements see the same state. Who is cancelled has only
-        stopped waiting."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._reading_threads, self._in_snapshot, work
-        )
+    async def read(self, work: Callable[[Connection], T], *, costly: bool, seconds: float) -> T:
+        """`work` in a snapshot: all its statements see the same state.
 
-    def _in_snapshot(self, work: Callable[[Connection], T]) -> T:
+        Raises Unavailable where it has not ended after `seconds`, waiting included. The statement
+        is stopped then, as it is where the calling task is cancelled.
+        """
+        threads = self._costly_threads if costly else self._reading_threads
+        reading = _Reading()
+        future = threads.submit(self._in_snapshot, work, reading)
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            raise Unavailable(TOOK_TOO_LONG) from None
+        finally:
+            self._stop_until_ended(reading, future)
+
+    def _stop_until_ended(self, reading: _Reading, future: Future[Any]) -> None:
+        """Interrupting does nothing between two statements of a read, so it is repeated."""
+        if not future.done():
+            reading.stop()
+            asyncio.get_running_loop().call_later(
+                _STOP_AGAIN_SECONDS, self._stop_until_ended, reading, future
+            )
+
+    def _in_snapshot(self, work: Callable[[Connection], T], reading: _Reading) -> T:
         with translated_errors():
             try:
                 connection = self._idle_readers.pop()
@@ -101,8 +177,14 @@ class SqliteFile:
             try:
                 with connection.begin():
                     _on_driver(connection, "BEGIN")
-                    return work(connection)
-            except (DBAPIError, sqlite3.Error):
+                    reading.begin(_driver_of(connection))
+                    try:
+                        return work(connection)
+                    finally:
+                        reading.end()  # the end of the transaction must not be interrupted
+            except (DBAPIError, sqlite3.Error) as error:
+                if is_interrupt(error):
+                    raise Unavailable(TOOK_TOO_LONG) from error
                 connection.invalidate()  # see `_in_transaction`
                 raise
             finally:
@@ -165,8 +247,7 @@ class SqliteFile:
         connection = self._connection
         if connection is None:
             return
-        driver = connection.connection.dbapi_connection
-        assert isinstance(driver, sqlite3.Connection)
+        driver = _driver_of(connection)
         if driver.total_changes - self._changes_folded >= _CHANGES_TO_FOLD:
             self._changes_folded = driver.total_changes
             with suppress(Unavailable), translated_errors():
@@ -177,6 +258,7 @@ class SqliteFile:
     ) -> T:
         with translated_errors():
             if self._connection is None:
+                keep_private(self._path)
                 self._connection = self._writer.connect()  # kept: getting one costs a statement
             connection = self._connection
             try:
@@ -235,6 +317,7 @@ class SqliteFile:
 
     def _close_readers(self) -> None:
         self._reading_threads.shutdown()  # waits for what is in them
+        self._costly_threads.shutdown()
         while self._idle_readers:
             self._idle_readers.pop().close()
 
@@ -252,7 +335,8 @@ class SqliteFile:
         if self._lock_file is not None:
             return True
         try:
-            lock_file = Path(self._path + "-worker-lock").open("ab")  # noqa: SIM115  held
+            descriptor = os.open(self._path + _LOCK_SUFFIX, os.O_RDWR | os.O_CREAT, _MODE)
+            lock_file = os.fdopen(descriptor, "ab")
         except OSError as error:
             raise Unavailable(
                 f"The worker's lock file cannot be opened: {error.strerror}."
@@ -312,6 +396,10 @@ def _begin_writing(connection: Connection, deadline: float) -> None:
 
 def _on_driver(connection: Connection, statement: str) -> list[Any]:
     """Past SQLAlchemy, which would begin a transaction for it."""
+    return _driver_of(connection).execute(statement).fetchall()
+
+
+def _driver_of(connection: Connection) -> sqlite3.Connection:
     driver = connection.connection.dbapi_connection
     assert isinstance(driver, sqlite3.Connection)
-    return driver.execute(statement).fetchall()
+    return driver

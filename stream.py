@@ -4,7 +4,8 @@ One task reads them from the database, while somebody listens, and keeps the las
 bytes that go out: they are made once for all. The first after a quiet time goes out at once; what
 follows is gathered for a moment, since under load most of the cost is that of reading and sending
 at all. Each listener knows how far it is. One that comes back, or cannot keep up, reads from the
-database until it is abreast again, so nobody waits for the slow and nothing gathers for them.
+database until it is abreast again, so nobody waits for the slow and nothing gathers for them. What
+goes out at a time is bounded in bytes, and shared by all that are equally far.
 
 An insight's id is its event's id. Ids come up in the order in which they are given (the store sees
 to that), so "all after this one" leaves nothing out, whoever wrote it and whenever one asks. A
@@ -26,8 +27,12 @@ from store.insights import InsightStore, ListedInsight
 
 log = structlog.get_logger(__name__)
 
+LISTENERS = 100
 KEPT_EVENTS = 1000
+KEPT_BYTES = 4_000_000
 EVENTS_AT_A_TIME = 200
+CHUNK_BYTES = 125_000
+SHARED_CHUNKS = 16
 GATHER_SECONDS = 0.25
 LOOK_SECONDS = 1.0
 PING_SECONDS = 15.0
@@ -35,8 +40,19 @@ _PING = b": still here\n\n"
 
 
 class _Event(NamedTuple):
+    """One, or several that go out together: then `id` is the last one's."""
+
     id: int
     content: bytes
+
+
+_NOTHING = _Event(0, b"")
+
+
+def _joined(events: Sequence[_Event]) -> _Event:
+    if not events:
+        return _NOTHING
+    return _Event(events[-1].id, b"".join([event.content for event in events]))
 
 
 def _event(id_: int, insight: ListedInsight) -> _Event:
@@ -49,19 +65,27 @@ class InsightStream:
         self,
         store: InsightStore,
         *,
+        listeners: int = LISTENERS,
         kept: int = KEPT_EVENTS,
+        kept_bytes: int = KEPT_BYTES,
         gather_seconds: float = GATHER_SECONDS,
         look_seconds: float = LOOK_SECONDS,
         ping_seconds: float = PING_SECONDS,
     ) -> None:
         self._store = store
+        self._most_listeners = listeners
         self._kept = kept
+        self._kept_bytes = kept_bytes
         self._gather_seconds = gather_seconds
         self._look_seconds = look_seconds
         self._ping_seconds = ping_seconds
         # All events after `_base`, up to the newest that has been read.
         self._events: deque[_Event] = deque()
+        self._size = 0
         self._base = 0
+        # What goes out after a position, for all that are there.
+        self._chunks: dict[int, _Event] = {}
+        self._reads: dict[int, asyncio.Task[_Event]] = {}
         self._news = asyncio.Event()
         self._look = asyncio.Event()
         self._listeners = 0
@@ -80,7 +104,8 @@ class InsightStream:
     async def listen(self, after: int | None) -> AsyncGenerator[bytes]:
         """Server-sent events, without end: all after this id, or after now where it is None.
 
-        Raises Unavailable, at first only: later on the database is waited for.
+        Raises Unavailable, at first only, also where too many listen: later on the database is
+        waited for.
         """
         newest = await self._store.newest_id()
         position = newest if after is None else min(after, newest)
@@ -89,10 +114,10 @@ class InsightStream:
             yield b": welcome\n\n"
             while not self._closed:
                 news = self._news
-                events = await self._after(position)
-                if events:
-                    position = events[-1].id
-                    yield b"".join(event.content for event in events)
+                chunk = await self._after(position)
+                if chunk.content:
+                    position = chunk.id
+                    yield chunk.content
                 elif position < self._base:
                     position = self._base  # what was there has been erased
                 elif not await _set_within(news, self._ping_seconds):
@@ -100,57 +125,99 @@ class InsightStream:
         finally:
             self._leave()
 
-    async def _after(self, position: int) -> Sequence[_Event]:
-        if position >= self._base:
-            newer = takewhile(lambda event: event.id > position, reversed(self._events))
-            return list(newer)[::-1]
-        return await self._read(position)
+    async def _after(self, position: int) -> _Event:
+        chunk = self._chunks.get(position)
+        if chunk is not None:
+            return chunk
+        chunk = self._kept_after(position) if position >= self._base else await self._old(position)
+        if chunk.content:
+            if len(self._chunks) >= SHARED_CHUNKS:
+                self._chunks.clear()
+            self._chunks[position] = chunk
+        return chunk
 
-    async def _read(self, position: int) -> Sequence[_Event]:
+    def _kept_after(self, position: int) -> _Event:
+        newer = list(takewhile(lambda event: event.id > position, reversed(self._events)))
+        some: list[_Event] = []
+        size = 0
+        for event in reversed(newer):
+            size += len(event.content)
+            if some and size > CHUNK_BYTES:
+                break
+            some.append(event)
+        return _joined(some)
+
+    async def _old(self, position: int) -> _Event:
+        """From the database, read once for all that ask for it meanwhile."""
+        reading = self._reads.get(position)
+        if reading is None:
+            reads = self._reads
+            reading = reads[position] = asyncio.create_task(self._read_chunk(position))
+            reading.add_done_callback(lambda _: reads.pop(position, None))
+        return await asyncio.shield(reading)
+
+    async def _read_chunk(self, position: int) -> _Event:
+        events, _ = await self._read(position)
+        return _joined(events)
+
+    async def _read(self, position: int) -> tuple[Sequence[_Event], bool]:
+        """Some after this position, and whether there are more."""
         while not self._closed:
             try:
-                found = await self._store.since(position, limit=EVENTS_AT_A_TIME)
-                return [_event(id_, insight) for id_, insight in found]
+                found, more = await self._store.since(position, limit=EVENTS_AT_A_TIME)
+                return [_event(id_, insight) for id_, insight in found], more
             except Unavailable as error:
                 log.warning("stream_waits", reason=error.details)
                 await asyncio.sleep(self._look_seconds)
             except Exception:
                 log.exception("stream_failed")
                 await asyncio.sleep(self._look_seconds)
-        return []
+        return [], False
 
     # --- the one that reads for all -----------------------------------------------------------
 
     def _enter(self, newest: int) -> None:
+        if self._listeners >= self._most_listeners:
+            raise Unavailable("Too many streams are open.", retry_after=15)
         self._listeners += 1
         if self._reader is None:
             self._events.clear()
+            self._chunks.clear()
+            self._size = 0
             self._base = newest
             self._reader = asyncio.create_task(self._keep_reading(), name="stream-reader")
 
     def _leave(self) -> None:
         self._listeners -= 1
         if not self._listeners and self._reader is not None:
-            self._reader.cancel()
-            self._reader = None
+            for task in (self._reader, *self._reads.values()):
+                task.cancel()
+            self._reader, self._reads = None, {}
 
     async def _keep_reading(self) -> None:
         while not self._closed:
             self._look.clear()
             newest = self._events[-1].id if self._events else self._base
-            events = await self._read(newest)
+            events, more = await self._read(newest)
+            self._chunks.clear()  # nothing is given that was erased a while ago
             for event in events:
-                if len(self._events) == self._kept:
-                    self._base = self._events.popleft().id
-                self._events.append(event)
+                self._keep(event)
             if events:
                 self._tell()
-            if len(events) == EVENTS_AT_A_TIME:
-                continue  # there is more
+            if more:
+                continue
             if events:
                 await asyncio.sleep(self._gather_seconds)
             else:
                 await _set_within(self._look, self._look_seconds)
+
+    def _keep(self, event: _Event) -> None:
+        self._events.append(event)
+        self._size += len(event.content)
+        while len(self._events) > self._kept or self._size > self._kept_bytes:
+            oldest = self._events.popleft()
+            self._base = oldest.id
+            self._size -= len(oldest.content)
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()

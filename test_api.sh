@@ -133,7 +133,7 @@ request GET "$BASE/openapi.json"
 expect 'GET /openapi.json' 200 "'/api/v1/conversations' in d['paths'] and '/api/v1/insights' in d['paths']"
 expect 'OpenAPI names no 422' 200 "not any('422' in o['responses'] for p in d['paths'].values() for o in p.values())"
 request GET "$BASE/"
-expect 'GET / leads on' 307 "h['location'].startswith('/')"
+expect 'GET / leads on' 307 "h['location'] == 'dashboard'"
 
 # --- one conversation -----------------------------------------------------------------------------
 

@@ -6,11 +6,13 @@ rule for which names are one topic. docs/topics.md shows the rule to its users.
 """
 
 import re
+import unicodedata
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from analysis import MAX_CLUSTERS, UNKNOWN_CLUSTER, snake_case
-from injection import suspicions
+from analysis import MAX_CLUSTERS, UNKNOWN_CLUSTER, Sighting, snake_case
+from injection import starts_a_rule, suspicions
 
 BUILT_IN: Mapping[str, str] = {
     "delivery_problems": "orders or parcels late, lost, damaged on the way",
@@ -44,7 +46,42 @@ WINDOW = 2000
 """Analyses that are remembered."""
 COMMON = 3
 """Analyses among them that make a name one in common use."""
+MIN_AUTHORS = 3
+MIN_DAYS = 2
+"""Of how many, and on how many, a name must have come up before the model is shown it: so no one
+person puts words into the prompts of others, nor do a few within a day."""
 MAX_LEARNED_LENGTH = 40
+MAX_LEARNED_WORDS = 3
+MAX_WITNESSED = 5000
+"""Names whose authors and days are remembered."""
+
+# Words that a name of a topic does without, and a sentence does not.
+_NO_NOUNS = frozenset(
+    "is are was were be been am do does did has have had can will would should must may means mean"
+    " always never everything everyone everybody nothing nobody everywhere i you we they he she it"
+    " this that these those here there my your our their not no yes as from than then if because"
+    " granted trust visit click buy go say says said tell treat make made let give"
+    " positive negative neutral".split()
+)
+
+
+@dataclass(slots=True)
+class _Witnesses:
+    """Who wrote, and when, what a name was given to: no more of them than are asked for."""
+
+    authors: set[str] = field(default_factory=set)
+    days: set[int] = field(default_factory=set)
+
+    def add(self, sighting: Sighting) -> None:
+        author = (sighting.author or "").casefold().lstrip("@").strip()
+        if author and len(self.authors) < MIN_AUTHORS:
+            self.authors.add(author)
+        if len(self.days) < MIN_DAYS:
+            self.days.add(sighting.day)
+
+    @property
+    def suffice(self) -> bool:
+        return len(self.authors) >= MIN_AUTHORS and len(self.days) >= MIN_DAYS
 
 
 class Vocabulary:
@@ -59,6 +96,7 @@ class Vocabulary:
         self._fixed_by_topic = {_topic(name): name for name in reversed(self._fixed)}
         self._learned: deque[tuple[str, ...]] = deque()
         self._counts: defaultdict[frozenset[str], Counter[str]] = defaultdict(Counter)
+        self._witnesses: dict[str, _Witnesses] = {}
 
     @property
     def allowed(self) -> tuple[str, ...] | None:
@@ -72,28 +110,36 @@ class Vocabulary:
             for name in self._fixed
         )
 
-    def in_use(self, limit: int = 20) -> tuple[str, ...]:
-        """Names outside the fixed list that are in common use, the most common first."""
+    def in_use(self, limit: int = 5) -> tuple[str, ...]:
+        """Names outside the fixed list that are in common use, by several authors on several days,
+        the most common first."""
         if self._closed:
             return ()
         common = [
             (-count, name)
             for counts in self._counts.values()
             for name, count in counts.items()
-            if count >= COMMON
+            if count >= COMMON and self._is_proven(name)
         ]
         return tuple(name for _, name in sorted(common)[:limit])
 
-    def learn(self, clusters: Iterable[str]) -> None:
+    def learn(self, sighting: Sighting) -> None:
         """Remember the names of one analysis, and forget those of one long ago.
 
         What is learned is shown to the model with later texts, so a name that is long or reads like
         an order is not: a customer may have put it there.
         """
-        names = tuple(name for name in dict.fromkeys(clusters) if self._is_to_be_learned(name))
+        names = tuple(
+            name for name in dict.fromkeys(sighting.clusters) if self._is_to_be_learned(name)
+        )
         self._learned.append(names)
         for name in names:
             self._counts[_topic(name)][name] += 1
+            witnesses = self._witnesses.pop(name, None) or _Witnesses()
+            witnesses.add(sighting)
+            self._witnesses[name] = witnesses  # the last that came up is forgotten last
+        while len(self._witnesses) > MAX_WITNESSED:
+            del self._witnesses[next(iter(self._witnesses))]
         if len(self._learned) > WINDOW:
             for name in self._learned.popleft():
                 self._forget(name)
@@ -120,11 +166,15 @@ class Vocabulary:
         counts = self._counts.get(topic)
         return min(counts, key=lambda name: (-counts[name], name)) if counts else None
 
+    def _is_proven(self, name: str) -> bool:
+        witnesses = self._witnesses.get(name)
+        return witnesses is not None and witnesses.suffice
+
     def _is_to_be_learned(self, name: str) -> bool:
         return (
             name not in self._fixed
             and name != UNKNOWN_CLUSTER
-            and len(name) <= MAX_LEARNED_LENGTH
+            and _may_be_a_noun(name)
             and not suspicions(name.replace("_", " "))
         )
 
@@ -136,6 +186,24 @@ class Vocabulary:
             del counts[name]
         if not counts:
             del self._counts[topic]
+
+
+def _may_be_a_noun(name: str) -> bool:
+    """As far as can be told cheaply: few words of one script, no figures, none that only sentences
+    and orders have."""
+    words = name.split("_")
+    return (
+        len(name) <= MAX_LEARNED_LENGTH
+        and len(words) <= MAX_LEARNED_WORDS
+        and not any(character.isnumeric() for character in name)
+        and len({_script(letter) for letter in name if letter.isalpha()}) == 1
+        and not any(word in _NO_NOUNS or starts_a_rule(word) for word in words)
+    )
+
+
+def _script(letter: str) -> str:
+    script = unicodedata.name(letter, "?").split()[0]
+    return "CJK" if script in ("HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA") else script
 
 
 def _topic(name: str) -> frozenset[str]:

@@ -131,9 +131,7 @@ def _write(rows: list[dict[str, Any]], connection: Connection) -> None:
         insert(insights).returning(insights.c.id, sort_by_parameter_order=True), rows
     ).scalars()
     names = InsightRow._fields
-    whole = [
-        {**row, "id": id_, "lane": Lane.LIVE.value} for id_, row in zip(ids, rows, strict=True)
-    ]
+    whole = [{**row, "id": id_} for id_, row in zip(ids, rows, strict=True)]
     derived.add(connection, [InsightRow(**{name: row[name] for name in names}) for row in whole])
 
 

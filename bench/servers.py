@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import kept
 from config import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,7 +65,8 @@ class Server:
             connection.close()
 
     def metric(self, name: str) -> float:
-        """One sample of `/metrics`, by its whole name with labels."""
+        """One sample of `/metrics`, by its whole name with labels, as it is now."""
+        time.sleep(1.1 * kept.SECONDS)
         for line in self.get("/metrics").splitlines():
             if line.startswith(f"{name} "):
                 return float(line.rpartition(" ")[2])
@@ -75,7 +77,6 @@ class Server:
         before = -1.0
         while (now := self.metric(name)) != before:
             before = now
-            time.sleep(0.2)
         return now
 
 
@@ -101,7 +102,8 @@ class Servers:
         environment = {key.upper(): str(value) for key, value in settings.items()}
         database = database or self.new_database(name)
         environment.setdefault("DATABASE_URL", f"sqlite+aiosqlite:///{database}")
-        with self._running("main:app", name, environment, database) as server:
+        guard = ["--http", "connection_guard:GuardedProtocol"]
+        with self._running("main:app", name, environment, database, guard) as server:
             try:
                 yield server
             finally:
@@ -111,20 +113,25 @@ class Servers:
 
     @contextmanager
     def plain(self) -> Iterator[Server]:
-        """The plain FastAPI app, under the same server with the same flags."""
-        with self._running("bench.plain_app:app", "plain", {}, None) as server:
+        """The plain FastAPI app, under uvicorn as it comes."""
+        with self._running("bench.plain_app:app", "plain", {}, None, []) as server:
             yield server
 
     @contextmanager
     def _running(
-        self, app: str, name: str, environment: dict[str, str], database: Path | None
+        self,
+        app: str,
+        name: str,
+        environment: dict[str, str],
+        database: Path | None,
+        flags: Sequence[str],
     ) -> Iterator[Server]:
         self._count += 1
         log = self.folder / f"{self._count:02d}-{name}.log"
         port = _free_port()
         command = [sys.executable, "-m", "uvicorn", app, "--app-dir", str(ROOT)]
         command += ["--host", "127.0.0.1", "--port", str(port)]
-        command += ["--no-access-log", "--log-level", "warning"]
+        command += ["--no-access-log", "--log-level", "warning", *flags]
         ours = {field.upper() for field in Settings.model_fields}
         inherited = {key: value for key, value in os.environ.items() if key.upper() not in ours}
         started = time.perf_counter()

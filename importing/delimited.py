@@ -7,18 +7,21 @@ quoted, and quotes that open and do not close, which would swallow all rows up t
 import csv
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 
-from importing.columns import recognise_headerless
-from importing.files import MAX_LINE, Source
+from importing.columns import MAX_COLUMNS, recognise_export, recognise_headerless, recognised
+from importing.files import HEAD_BYTES, HEAD_LINES, MAX_LINE, Source
 from importing.records import PassedOver, Record
 from importing.stops import GivenUp
 
 DELIMITERS = ",;\t|"
 MAX_RECORD_LINES = 2000
-_CR = "\ufdd0"
-"""Stands for a lone CR while `csv` reads, to which it would be a line's end. No text has it:
-Unicode sets it aside for use inside a program."""
+MAX_EXPORT_LINES = 50_000
+_LOOKED_AT = 64 * 1024  # characters of a line, to find out the delimiter
+_CR = "\ud800"
+"""Stands for a lone CR while `csv` reads, to which it would be a line's end. No decoded text has
+it: it is half a character, and not one of those that stand for broken bytes."""
 _LONE_CR = re.compile(r"\r(?!\n)")
 _BLANK = "\r\n \t\xa0\"',;|" + _CR
 
@@ -27,18 +30,35 @@ class Delimited:
     """The records of a delimited file. `names` are its columns, all different."""
 
     def __init__(
-        self, source: Source, *, delimiter: str | None, header: bool, passed_over: PassedOver
+        self,
+        source: Source,
+        *,
+        delimiter: str | None,
+        header: bool,
+        passed_over: PassedOver,
+        skip_lines: int | None = None,
+        wanted: Collection[str] = (),
     ) -> None:
+        """`wanted` are columns that the user has named. Raises GivenUp."""
         csv.field_size_limit(MAX_LINE)
         self._lines = source.lines
         self._again: deque[str] = deque()
         self._line = 0
         self._has_lone_crs = False
         self._passed_over = passed_over
-        self.delimiter = delimiter or sniff(source.head)
+        self._most_lines = MAX_RECORD_LINES
+        for _ in range(skip_lines or 0):
+            self._next_line()
+        passed_over.preamble = self._line
+        head = self._look_ahead()
+        if skip_lines is None and header:
+            self._pass_over_preamble(head, delimiter, wanted)
+        self.delimiter = delimiter or sniff(head)
         first = self._first_line(choose=delimiter is None)
         if first is None:
             raise GivenUp(f"{source.name}: is empty")
+        if first.count(self.delimiter) >= MAX_COLUMNS:
+            raise GivenUp(f"{source.name}: has more than {MAX_COLUMNS:,} columns")
         cells = self._split([first], strict=False) or [""]
         self._header: list[str] = []
         self.known_as = ""
@@ -46,13 +66,38 @@ class Delimited:
             self.known_as, names = known
             self.names = list(names)
         elif header:
-            self._header, self.names = cells, _different([cell.strip() for cell in cells])
+            self._header, self.names = cells, different([cell.strip() for cell in cells])
+            if recognise_export(self.names):
+                # Its quotes are in order, and each text may have a line for each character.
+                self._most_lines = MAX_EXPORT_LINES
         else:
             self.names = [f"column_{number}" for number in range(1, len(cells) + 1)]
         if not self._header:
-            self._again.append(first)
+            self._again.appendleft(first)
             self._line -= 1
-        self._name_surplus(source.head)
+        self._name_surplus(head)
+
+    def _look_ahead(self) -> list[str]:
+        """The next lines, which are still to be read afterwards."""
+        head: list[str] = []
+        size, start = 0, self._line
+        while len(head) < HEAD_LINES and size < HEAD_BYTES and (line := self._next_line()):
+            head.append(line)
+            size += len(line)
+        self._again.extend(head)
+        self._line = start
+        return head
+
+    def _pass_over_preamble(
+        self, head: list[str], delimiter: str | None, wanted: Collection[str]
+    ) -> None:
+        """Lines of a report's own before its header are no rows. `head` loses them, too."""
+        delimiters = delimiter or DELIMITERS
+        start = find_header([[_cells(line, each) for each in delimiters] for line in head], wanted)
+        for _ in range(start):
+            self._next_line()
+            del head[0]
+        self._passed_over.preamble += start
 
     def _first_line(self, *, choose: bool) -> str | None:
         """Blank lines and a spreadsheet's `sep=;` may come before it."""
@@ -87,6 +132,9 @@ class Delimited:
 
     def _record(self, number: int, line: str) -> Iterator[Record]:
         if '"' not in line:
+            if len(line) > MAX_COLUMNS and line.count(self.delimiter) >= MAX_COLUMNS:
+                yield Record(number, {}, f"more cells than columns: over {MAX_COLUMNS:,}")
+                return
             yield from self._good(number, line.rstrip("\r\n").split(self.delimiter))
             return
         lines = [line]
@@ -114,7 +162,7 @@ class Delimited:
     def _to_record(self, number: int, cells: list[str], problem: str = "") -> Record:
         if self._has_lone_crs:
             cells = [cell.replace(_CR, "\r") for cell in cells]
-        surplus = cells[len(self.names) :]
+        surplus = cells[len(self.names) : MAX_COLUMNS]
         if surplus:  # a delimiter outside quotes has moved everything
             problem = problem or (
                 f"more cells than columns: {len(cells)}, not {len(self.names)};"
@@ -133,7 +181,7 @@ class Delimited:
         def feed() -> Iterator[str]:
             yield from list(lines)
             size = 0
-            while more and len(lines) < MAX_RECORD_LINES and size < MAX_LINE:
+            while more and len(lines) < self._most_lines and size < MAX_LINE:
                 if (line := self._next_line()) is None:
                     return
                 size += len(line)
@@ -181,11 +229,34 @@ def sniff(head: Sequence[str]) -> str:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    cells = next(csv.reader([line.replace("\r", "")], delimiter=delimiter), [])
-    return [cell.strip() for cell in cells]
+    line = line[:_LOOKED_AT].replace("\r", "")
+    with suppress(csv.Error):
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    return []
 
 
-def _different(names: list[str]) -> list[str]:
+def find_header(lines: Sequence[Sequence[Sequence[str]]], wanted: Collection[str] = ()) -> int:
+    """Which of the first lines is the header: how many come before it.
+
+    Each line is given in all the ways in which it may be split. It is the first, but where a later
+    one is a header plainly: it names the text and another of what a tweet has, and more than the
+    first does; or it has the columns that are `wanted`.
+    """
+
+    def score(ways: Sequence[Sequence[str]]) -> int:
+        if wanted:
+            return max((all(name in cells for name in wanted) for cells in ways), default=0)
+        return max((recognised(cells) for cells in ways if len(cells) > 1), default=0)
+
+    scores = [score(ways) for ways in lines]
+    best = max(scores, default=0)
+    first = next((number for number, ways in enumerate(lines) if any(map(any, ways))), 0)
+    if not scores or best <= scores[first] or (best < 2 and not wanted):
+        return 0
+    return scores.index(best)
+
+
+def different(names: list[str]) -> list[str]:
     seen: set[str] = set()
     different = []
     for number, name in enumerate(names, start=1):

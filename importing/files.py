@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,7 +36,7 @@ _BOMS = (
     (b"\xfe\xff", "utf-16-be"),
 )
 _OTHER_KINDS = (
-    (b"PK\x03\x04", "is a zip archive or an Excel workbook: unpack it, or save it as CSV (UTF-8)"),
+    (b"PK\x03\x04", "is a zip archive and no Excel workbook: unpack it, or save it as CSV (UTF-8)"),
     (b"\xd0\xcf\x11\xe0", "is an old Excel workbook: save it as CSV (UTF-8)"),
     (b"PAR1", "is a Parquet file: export it as CSV or NDJSON"),
     (b"%PDF", "is a PDF"),
@@ -63,6 +64,8 @@ class Source:
     encoding: str
     size: int
     _raw: BinaryIO
+    workbook: BinaryIO | None = None
+    """The file itself where it is an Excel workbook, which has no lines."""
 
     def position(self) -> int:
         """Bytes of it that have been read."""
@@ -75,6 +78,10 @@ def opened(path: str, encoding: str | None) -> Iterator[Source]:
     name = "standard input" if path == "-" else path
     try:
         with _seekable(path) as raw:
+            if _is_workbook(raw):
+                size = raw.seek(0, os.SEEK_END)
+                yield Source(name, iter(()), [], "Excel", size, raw, raw)
+                return
             first = _unpacked(raw).read(HEAD_BYTES)
             _check_kind(name, first)
             found = encoding or _by_signature(first) or _judge(name, _unpacked(raw))
@@ -106,6 +113,15 @@ def _unpacked(raw: BinaryIO) -> BinaryIO:
     return gzip.GzipFile(fileobj=raw) if magic == b"\x1f\x8b" else raw  # type: ignore[return-value]
 
 
+def _is_workbook(file: BinaryIO) -> bool:
+    file.seek(0)
+    if file.read(4) != b"PK\x03\x04":
+        return False
+    with suppress(zipfile.BadZipFile, OSError, ValueError), zipfile.ZipFile(file) as archive:
+        return "xl/workbook.xml" in archive.namelist()
+    return False
+
+
 def _check_kind(path: str, head: bytes) -> None:
     if not head:
         raise GivenUp(f"{path}: is empty")
@@ -114,8 +130,16 @@ def _check_kind(path: str, head: bytes) -> None:
             raise GivenUp(f"{path}: {what}")
     start = head[:4096]
     strange = sum(byte < 9 or 13 < byte < 32 for byte in start if byte)
-    if strange > len(start) // 20 and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
+    is_text = start.startswith((b"\xff\xfe", b"\xfe\xff")) or (0 not in start and _is_utf8(start))
+    if strange > len(start) // 20 and not is_text:
         raise GivenUp(f"{path}: is not text. Export it as CSV, TSV, JSON or NDJSON")
+
+
+def _is_utf8(start: bytes) -> bool:
+    with suppress(UnicodeDecodeError):
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+        return True
+    return False
 
 
 # --- encodings ------------------------------------------------------------------------------------

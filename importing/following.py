@@ -1,19 +1,31 @@
 """With --wait: follows the analysis to its end, and shows what came of it."""
 
+import os
+import re
+import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import httpx
 
+from environment import NOT_REACHED
 from importing.report import duration
 from importing.stops import GivenUp
 
 POLL_SECONDS = 1.0
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_REMINDERS = 60.0
+_STANDS_STILL_SECONDS = 120.0
+_LOOKED_AT = 1000
+_AT_ONCE = 20  # asked for within POLL_SECONDS, of the 100 requests a second for everybody
+_ID = re.compile(r"conv_([0-9a-f]{8})")
+_CHUNK = 65_536
+_MAX_PAGES = 100
 _BAR_CELLS = 40
 _TOP = 8
 _MAX_DAYS = 2000
@@ -24,9 +36,14 @@ class Service:
     """GETs that outlast a restart of the service."""
 
     def __init__(
-        self, client: httpx.Client, *, patience: float, sleep: Callable[[float], None]
+        self,
+        client: httpx.Client,
+        *,
+        patience: float,
+        sleep: Callable[[float], None],
+        via: str = "",
     ) -> None:
-        self._client, self._patience, self._sleep = client, patience, sleep
+        self._client, self._patience, self._sleep, self._via = client, patience, sleep, via
 
     def get(self, path: str, **query: str | int) -> Any:
         """The JSON; None where there is no such page. Raises GivenUp."""
@@ -35,11 +52,11 @@ class Service:
             wait = 2.0
             try:
                 answer = self._client.get(path, params=query)
-            except httpx.TransportError as error:
-                problem = f"cannot reach {self._client.base_url}: {error!s}"
+            except NOT_REACHED as error:
+                problem = f"cannot reach {self._client.base_url}{self._via}: {error!s}"
             else:
                 if answer.status_code == 200:
-                    return answer.json()
+                    return _json(answer)
                 if answer.status_code == 404:
                     return None
                 problem = f"GET {path} answers {answer.status_code}"
@@ -53,16 +70,50 @@ class Service:
             waited += wait
 
 
+class Ids:
+    """The conversations that were sent, in order, four bytes for each in a temporary file."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # `close` ends it
+        self.count = 0
+
+    def close(self) -> None:
+        self._file.close()
+
+    def add(self, ids: Iterable[str]) -> None:
+        found = (_ID.fullmatch(each) for each in ids)
+        numbers = array("I", (int(each[1], 16) for each in found if each))
+        self._file.seek(0, os.SEEK_END)
+        numbers.tofile(self._file)
+        self.count += len(numbers)
+
+    def from_last(self) -> Iterator[str]:
+        for start in reversed(range(0, self.count, _CHUNK)):
+            yield from reversed(self._chunk(start))
+
+    def _chunk(self, start: int) -> list[str]:
+        numbers = array("I")
+        self._file.seek(start * numbers.itemsize)
+        numbers.fromfile(self._file, min(_CHUNK, self.count - start))
+        return [f"conv_{number:08x}" for number in numbers]
+
+
 def follow(
     service: Service,
+    sent: Ids,
     first: str | None,
     last: str | None,
     *,
     say: Callable[[str], None],
     sleep: Callable[[float], None],
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Until no bulk work is left, then the summary from `first` to `last`. Raises GivenUp."""
-    failed = _until_analysed(service, say, sleep)
+    """Until what was `sent` is analysed; then the summary from `first` to `last`.
+
+    Raises GivenUp.
+    """
+    _until_analysed(service, sent, say, sleep, clock)
+    failed = _failed(service, sent)
     end = datetime.fromisoformat(last) if last else datetime.now(UTC)
     start = datetime.fromisoformat(first) if first else end - timedelta(days=1)
     for line in summary(service, start, end):
@@ -73,30 +124,74 @@ def follow(
 
 
 def _until_analysed(
-    service: Service, say: Callable[[str], None], sleep: Callable[[float], None]
-) -> int:
-    """How many bulk conversations have failed."""
-    told = started = time.monotonic()
-    before: int | None = None
-    blocked = ""
-    while True:
-        stats = service.get("/api/v1/stats") or {}
-        counts = {status: lanes.get("bulk", 0) for status, lanes in stats.get("counts", {}).items()}
-        left = counts.get("pending", 0) + counts.get("processing", 0)
-        if not left:
-            return int(counts.get("failed", 0))
-        now = time.monotonic()
-        before = left if before is None else before
-        reason = (stats.get("analyser") or {}).get("blocked_reason") or ""
-        if reason and reason != blocked:
-            say(f"The analysis is paused: {reason}")
-        blocked = reason
-        if now - told >= _SECONDS_BETWEEN_LINES:
+    service: Service,
+    sent: Ids,
+    say: Callable[[str], None],
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+) -> None:
+    """The last one waits for longest, as a lane is worked off in order; of those before it only the
+    few that are tried again may end later, and they are looked at once it has ended."""
+    told = moved = clock()
+    ended = 0
+    state = ""
+    last_place: int | None = None
+    waiting = islice(sent.from_last(), _LOOKED_AT)
+    id_ = next(waiting, None)
+    while id_ is not None:
+        conversation = service.get(f"/api/v1/conversations/{id_}")
+        if conversation is None or conversation["status"] in ("completed", "failed"):
+            id_ = next(waiting, None)
+            ended += 1
+            if ended % _AT_ONCE == 0:
+                sleep(POLL_SECONDS)
+            continue
+        now = clock()
+        place = (conversation.get("queue") or {}).get("position")
+        if place != last_place:
+            last_place, moved = place, now
+        stands_still = now - moved > _STANDS_STILL_SECONDS
+        reason = _why_it_waits(service.get("/api/v1/stats") or {}, stands_still=stands_still)
+        if reason != state or (reason and now - told >= _SECONDS_BETWEEN_REMINDERS):
+            say(f"The analysis is paused: {reason}" if reason else "The analysis goes on.")
+            state, told = reason, now
+        elif not reason and now - told >= _SECONDS_BETWEEN_LINES:
             told = now
-            rate = (before - left) / (now - started)
-            eta = f", {duration(left / rate)} left" if rate > 0 else ""
-            say(f"{left:,} wait for their analysis, {max(0.0, rate):,.0f} a second{eta}")
+            say(_progress(conversation.get("queue") or {}))
         sleep(POLL_SECONDS)
+
+
+def _why_it_waits(stats: dict[str, Any], *, stands_still: bool) -> str:
+    """Empty where it does not, or only for its turn."""
+    breaker = stats.get("breaker") or {}
+    if breaker.get("state") == "open":
+        return f"{breaker.get('reason') or 'the circuit breaker is open'}"
+    if stats.get("bound_by") == "budget":
+        return "the daily budget is spent; it goes on at midnight UTC"
+    if stands_still:
+        return "nothing has been analysed for minutes; /ready tells whether a worker is running"
+    return ""
+
+
+def _progress(queue: dict[str, Any]) -> str:
+    position, eta = queue.get("position"), queue.get("eta_seconds")
+    left = f", {duration(eta)} left" if isinstance(eta, int | float) else ""
+    return f"{position or 1:,} wait for their analysis{left}"
+
+
+def _failed(service: Service, sent: Ids) -> int:
+    """How many of those sent could not be analysed."""
+    failed: set[str] = set()
+    cursor: dict[str, str | int] = {}
+    for _ in range(_MAX_PAGES):
+        page = service.get("/api/v1/conversations/failed", limit=1000, **cursor)
+        if page is None:
+            break
+        failed.update(each["conversation_id"] for each in page["conversations"])
+        if (next_cursor := page["metadata"]["next_cursor"]) is None:
+            break
+        cursor = {"cursor": next_cursor}
+    return sum(id_ in failed for id_ in sent.from_last()) if failed else 0
 
 
 def summary(service: Service, start: datetime, end: datetime) -> Iterator[str]:
@@ -104,8 +199,6 @@ def summary(service: Service, start: datetime, end: datetime) -> Iterator[str]:
     start = max(start, end - timedelta(days=_MAX_DAYS - 1))
     span = {"start_time": _shown(start), "end_time": _shown(end)}
     found = service.get("/api/v1/insights/summary", **span, interval="day")
-    if found is None:
-        found = _counted(service, span)
     totals = found["totals"]
     count = totals["count"]
     yield f"{count:,} conversations are analysed from {start:%Y-%m-%d} to {end:%Y-%m-%d}"
@@ -128,22 +221,12 @@ def summary(service: Service, start: datetime, end: datetime) -> Iterator[str]:
             yield f"  {trend['cluster']:24} {trend['count']:8,}, {trend['expected']:,.1f} expected"
 
 
-def _counted(service: Service, span: dict[str, str]) -> Any:
-    """The same from the list, for a service that has no summary: its newest 1,000 by cluster."""
-    totals = {
-        sentiment: service.get("/api/v1/insights", **span, sentiment=sentiment, limit=1)
-        for sentiment in ("positive", "neutral", "negative")
-    }
-    counts = {name: page["metadata"]["total_count"] for name, page in totals.items()}
-    listed = service.get("/api/v1/insights", **span, limit=1000)["insights"]
-    clusters = Counter(name for each in listed for name in each["grok_analysis"]["clusters"])
-    return {
-        "totals": {"count": sum(counts.values()), **counts},
-        "clusters": [
-            {"cluster": name, "count": count, "average_sentiment": None}
-            for name, count in clusters.most_common()
-        ],
-    }
+def _json(answer: httpx.Response) -> Any:
+    """Raises GivenUp where another program answers, such as a proxy with a page of its own."""
+    try:
+        return answer.json()
+    except ValueError:
+        raise GivenUp(f"GET {answer.url.path} answers no JSON (is API_URL right?)") from None
 
 
 def _shown(moment: datetime) -> str:

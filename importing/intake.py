@@ -1,12 +1,24 @@
 """One file, understood: which form and columns it has is decided by its first records, and shown;
 then its rows come out as items to be sent, and each row that does not is accounted for."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from datetime import UTC, tzinfo
+from itertools import chain
+from typing import Any
 
 from importing import json_files
-from importing.columns import Columns, Ids, Reading, recognise
+from importing.columns import (
+    NO_COLUMN,
+    Columns,
+    Ids,
+    Reading,
+    like_a_time,
+    listed,
+    recognise,
+    zone_in,
+)
 from importing.delimited import Delimited
 from importing.files import Source
 from importing.records import PassedOver, Record
@@ -16,8 +28,11 @@ from importing.seen import Seen
 from importing.stops import GivenUp, Unfit
 from importing.threads import Threads
 from importing.times import Dates, Order
+from importing.values import plain
+from importing.workbooks import Sheet
 
 HEAD_RECORDS = 1000
+HEAD_SIZE = 16 * 1024 * 1024  # characters
 MAX_TEXT = 10_000
 """The service's default; where it differs, the service says so."""
 _DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -36,6 +51,9 @@ class Options:
     mend: bool = True
     conversations: bool = False
     max_text: int | None = None
+    skip_lines: int | None = None
+    records: str | None = None
+    sheet: str | None = None
 
 
 class Intake:
@@ -56,21 +74,35 @@ class Intake:
         self.delimiter = ","
         known_as = ""
         records: Iterator[Record]
-        if options.lines:
+        wanted = [name for name in options.columns.values() if name and not name.isdecimal()]
+        if source.workbook is not None:
+            sheet = Sheet(
+                source,
+                sheet=options.sheet,
+                header=options.header,
+                skip_lines=options.skip_lines,
+                wanted=set(wanted) - {NO_COLUMN},
+                passed_over=self.passed_over,
+            )
+            self.names = sheet.names
+            records = iter(sheet)
+        elif options.lines:
             records = (Record(n, {"text": line.rstrip()}) for n, line in enumerate(source.lines, 1))
         elif json_files.looks_like_json(source.head):
-            records = json_files.read(source, self.passed_over)
+            records = json_files.read(source, self.passed_over, options.records)
         else:
             delimited = Delimited(
                 source,
                 delimiter=options.delimiter,
                 header=options.header,
                 passed_over=self.passed_over,
+                skip_lines=options.skip_lines,
+                wanted=set(wanted) - {NO_COLUMN},
             )
             self.names, self.delimiter = delimited.names, delimited.delimiter
             known_as = delimited.known_as
             records = iter(delimited)
-        head = list(islice(records, HEAD_RECORDS))
+        head = _first_of(records)
         self.records = chain(head, records)
         self.reading = self._understand(head)
         self.known_as = known_as or self.reading.columns.known_as
@@ -99,8 +131,12 @@ class Intake:
         if self.names is None and not good:
             raise GivenUp(f"{name}: holds no JSON object")
         names = self.names or list(dict.fromkeys(chain.from_iterable(good)))
-        columns = recognise(name, names, options.columns)
-        ids, dates = Ids(), Dates(options.dates)
+        self.columns_there = names
+        filled = {
+            name for fields in good for name, value in fields.items() if value not in ("", None)
+        }
+        columns = recognise(name, names, options.columns, filled=filled)
+        ids, dates = Ids(), Dates(options.dates, _zone_of(name, columns.time))
         if columns.id and not options.ignore_ids:
             for fields in good:
                 ids.learn(fields.get(columns.id))
@@ -111,24 +147,46 @@ class Intake:
                     " was before the spreadsheet, or load it with --ignore-ids: rows are then told"
                     " apart by author, time and text"
                 )
-        values = [str(fields.get(columns.time) or "") for fields in good] if columns.time else []
+        values = [plain(fields.get(columns.time)) for fields in good] if columns.time else []
         self._example = next(filter(None, values), "")
         for value in values:
             dates.learn(value)
         if undecided := next((value for value in values if dates.undecided(value)), None):
             raise GivenUp(
                 f"{name}: {undecided} in {columns.time} is two days, and the first rows do not"
-                " tell which. Say --dates dmy (day first) or --dates mdy (month first)"
+                " tell which. Say --dates dmy (day first), mdy (month first) or ymd (year first)"
             )
+        if columns.time is None and not options.columns.get("time"):
+            self._ask_for_the_time(columns, good)
         if options.conversations:
             _check_links(name, columns, ignore_ids=options.ignore_ids)
-        return Reading(columns, ids, dates)
+        return Reading(columns, ids, dates, columns.is_export and self.names is not None)
+
+    def _ask_for_the_time(self, columns: Columns, good: list[dict[str, Any]]) -> None:
+        """Raises GivenUp where a column plainly holds the times, under a name of its own.
+
+        Rows that all get the time of their loading look like a wave of posts today.
+        """
+        taken = {columns.text, columns.author, columns.id, *columns.whole}
+        dates = Dates(self.options.dates)
+        for name in self.columns_there:
+            if name in taken:
+                continue
+            values = list(filter(None, (plain(fields.get(name)) for fields in good)))
+            if like_a_time(name, values, dates):
+                raise GivenUp(
+                    f"{self.source.name}: no column is known as the time, and {name} looks like it"
+                    f" ({values[0][:40]}). Say --time-column with its name; or --time-column"
+                    f" {NO_COLUMN}, and each row gets the time at which it is loaded"
+                )
 
     def plan(self) -> Iterator[str]:
         """What was understood, for people."""
         columns, dates = self.reading.columns, self.reading.dates
         form = "a text in each line" if self.options.lines else "JSON"
-        if self.names is not None:
+        if self.source.workbook is not None:
+            form = "a sheet"
+        elif self.names is not None:
             form = f"CSV with {_DELIMITER_NAMES.get(self.delimiter, repr(self.delimiter))}"
         known_as = f": {self.known_as}" if self.known_as else ""
         yield f"{self.source.name} ({form}, {self.source.encoding}){known_as}"
@@ -138,17 +196,18 @@ class Intake:
             yield "  timestamp  none: each row gets the time at which it is loaded"
         else:
             order = f", {dates.describe()}" if dates.describe() else ""
-            yield f"  timestamp  {columns.time}{order}{self._shown_example()}"
+            clock = f" and {columns.clock}" if columns.clock else ""
+            yield f"  timestamp  {columns.time}{clock}{order}{self._shown_example()}"
         if columns.id and self.options.ignore_ids:
             yield f"  id         {columns.id} is not used"
         else:
             yield f"  id         {columns.id or 'none'}"
         if self.options.conversations:
             yield f"  thread     {columns.thread or columns.parent}"
-        taken = {columns.text, columns.author, columns.time}
+        taken = {columns.text, columns.author, columns.time, columns.clock}
         others = [name for name in self.names or () if name not in taken]
         if others:
-            yield f"  raw_data   {', '.join(others)}"
+            yield f"  raw_data   {listed(others, 30)}"
 
     def _shown_example(self) -> str:
         if not self._example:
@@ -184,6 +243,33 @@ class Intake:
         else:
             return to_item(row, digest)
         return None
+
+
+def _first_of(records: Iterator[Record]) -> list[Record]:
+    """As many as it takes to understand a file; fewer where they are large."""
+    head: list[Record] = []
+    size = 0
+    while len(head) < HEAD_RECORDS and size < HEAD_SIZE and (record := next(records, None)):
+        head.append(record)
+        size += sum(map(_size_of, record.fields.values()))
+    return head
+
+
+def _size_of(value: Any) -> int:
+    try:
+        return len(value) if isinstance(value, str) else len(json.dumps(value))
+    except RecursionError:
+        return HEAD_SIZE
+
+
+def _zone_of(name: str, time: str | None) -> tzinfo:
+    """That which the column's own name tells. Raises GivenUp."""
+    try:
+        return zone_in(time or "") or UTC
+    except Unfit as unfit:
+        raise GivenUp(
+            f"{name}: {unfit}: write the offset into the header, as in Date (+05:30)"
+        ) from None
 
 
 def _check_links(name: str, columns: Columns, *, ignore_ids: bool) -> None:

@@ -1,7 +1,7 @@
-"""JSON: one value a line, an array, or what the X API and X's archive give.
+"""JSON: one value a line, an array, or pages of what APIs and archives give.
 
-An array is read element by element, so that its length does not matter. A single object (a page of
-the X API, a batch as this service takes it) has to fit into memory: up to MAX_OBJECT characters.
+An array is read element by element, so that its length does not matter, and so is the list of an
+object that is larger than MAX_OBJECT characters. Smaller objects (a page of an API) are held whole.
 """
 
 import json
@@ -9,15 +9,20 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from importing.columns import MAX_COLUMNS
 from importing.files import Source
 from importing.records import PassedOver, Record
+from importing.shapes import holds_text, unfold
 from importing.stops import GivenUp
 
 MAX_OBJECT = 8 * 1024 * 1024
+_MOST_BEFORE = 1000
 _ARCHIVE = re.compile(r"\s*window\.YTD\.[\w.]+\s*=\s*")
 _BLANK = re.compile(r"[\s;]*")
 _BETWEEN = re.compile(r"[\s,]*")
-_OPEN, _CLOSE = re.compile(r"\["), re.compile(r"\]")
+_OPEN, _CLOSE = re.compile(r"\[\s*"), re.compile(r"\]")
+_OPEN_OBJECT, _CLOSE_OBJECT = re.compile(r"\{\s*"), re.compile(r"\}")
+_COLON = re.compile(r"\s*:\s*")
 
 
 def looks_like_json(head: list[str]) -> bool:
@@ -25,22 +30,25 @@ def looks_like_json(head: list[str]) -> bool:
     return bool(_ARCHIVE.match(start) or re.match(r"\{\s*(\"|\})|\[\s*(\{|\"|\]|$)", start))
 
 
-def read(source: Source, passed_over: PassedOver) -> Iterator[Record]:
-    """Raises GivenUp where the JSON breaks off in a way that nothing after it can be read."""
+def read(source: Source, passed_over: PassedOver, list_name: str | None = None) -> Iterator[Record]:
+    """`list_name` is that of the list which holds the records, where they stand in a larger
+    object. Raises GivenUp where the JSON breaks off in a way that nothing after it can be read."""
     start = "\n".join(source.head).lstrip()
     if start.startswith("{") and _is_whole(source.head[0]):
         values = _lines(source, passed_over)
     else:
-        values = _documents(source)
+        values = _documents(source, list_name)
     for line, value in values:
         if isinstance(value, Record):
             yield value
             continue
-        for fields in _unfold(value) if isinstance(value, dict) else [value]:
-            if isinstance(fields, dict):
-                yield Record(line, fields)
-            else:
+        for fields in unfold(source.name, value, list_name) if isinstance(value, dict) else [value]:
+            if not isinstance(fields, dict):
                 yield Record(line, {"value": fields}, "is not a JSON object")
+            elif len(fields) > MAX_COLUMNS:
+                yield Record(line, {}, f"has more than {MAX_COLUMNS:,} fields")
+            else:
+                yield Record(line, fields)
 
 
 def _is_whole(line: str) -> bool:
@@ -63,7 +71,7 @@ def _lines(source: Source, passed_over: PassedOver) -> Iterator[tuple[int, Any]]
             yield number, Record(number, {"value": line.rstrip()}, f"is not JSON: {message}")
 
 
-def _documents(source: Source) -> Iterator[tuple[int, Any]]:
+def _documents(source: Source, list_name: str | None) -> Iterator[tuple[int, Any]]:
     """The elements of an array, or objects one after another over several lines."""
     text = _Growing(source)
     text.skip(_ARCHIVE)
@@ -81,7 +89,56 @@ def _documents(source: Source) -> Iterator[tuple[int, Any]]:
                 raise GivenUp(f"{source.name}: breaks off: its array is not closed")
             return
         line = text.line
-        yield line, text.take()
+        try:
+            value = text.take()
+        except _TooLarge:
+            if is_array or not text.skip(_OPEN_OBJECT):
+                raise
+            yield from _members(source.name, text, list_name)
+        else:
+            yield line, value
+
+
+def _members(name: str, text: "_Growing", list_name: str | None) -> Iterator[tuple[int, Any]]:
+    """The records of an object that is too large to be held: the elements of its one list of texts,
+    as they come. Raises GivenUp."""
+    taken: str | None = list_name
+    while not text.skip(_CLOSE_OBJECT):
+        key = text.take()
+        text.skip(_COLON)
+        if not text.skip(_OPEN):
+            text.take()
+            text.skip(_BETWEEN)
+            continue
+        before: list[tuple[int, Any]] = []  # elements without a text, until one has one
+        chosen = key == list_name
+        while not text.skip(_CLOSE):
+            line, value = text.line, text.take()
+            text.skip(_BETWEEN)
+            if not chosen and list_name is None and holds_text(value):
+                _check_list(name, key, taken)
+                taken, chosen = key, True
+                yield from before
+            if chosen:
+                yield line, {key: [value]} if list_name else value
+            elif len(before) < _MOST_BEFORE:
+                before.append((line, value))
+        text.skip(_BETWEEN)
+
+
+def _check_list(name: str, key: str, taken: str | None) -> None:
+    """Raises GivenUp."""
+    if key == "data":
+        raise GivenUp(
+            f"{name}: this page of the X API is larger than {MAX_OBJECT // 1024 // 1024} MiB: ask"
+            " for smaller ones, or make one object a line of it with jq -c '.data[]'"
+        )
+    if taken is not None:
+        raise GivenUp(f"{name}: holds several lists ({taken}, {key}): say --records NAME")
+
+
+class _TooLarge(GivenUp):
+    """The value is still to be taken."""
 
 
 class _Growing:
@@ -141,88 +198,9 @@ class _Growing:
                     self._go_to(end)
                     return value
             if len(self._text) - self._place > MAX_OBJECT:
-                raise GivenUp(
+                raise _TooLarge(
                     f"{self._name}: the JSON value that starts on line {self.line} is larger than"
                     f" {MAX_OBJECT // 1024 // 1024} MiB. A file of one object a line can be of any"
                     " length: for a page of the X API, jq -c '.data[]' makes one"
                 )
             self._grow()
-
-
-# --- shapes ---------------------------------------------------------------------------------------
-
-
-def _unfold(value: dict[str, Any]) -> Iterator[Any]:
-    """The records within one JSON value: itself, a page of them, or a session's turns."""
-    if isinstance(tweet := value.get("tweet"), dict):  # X's archive
-        value = tweet
-    if isinstance(turns := value.get("dialogContent"), list):
-        yield from _session(value, turns)
-    elif isinstance(data := value.get("data"), list | dict):  # the X API, version 2
-        users = _dict(value.get("includes")).get("users")
-        names = {
-            str(user.get("id")): user.get("username")
-            for user in (users if isinstance(users, list) else ())
-            if isinstance(user, dict)
-        }
-        for tweet in data if isinstance(data, list) else [data]:
-            yield _tweet(tweet, names) if isinstance(tweet, dict) else tweet
-    elif isinstance(items := value.get("conversations"), list):
-        yield from items
-    elif "meta" in value and "text" not in value:  # a page of the X API without a result
-        return
-    else:
-        yield _tweet(value, {})
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _tweet(tweet: dict[str, Any], names: dict[str, Any]) -> dict[str, Any]:
-    """With its author's name and what it replies to in fields of their own."""
-    user = _dict(tweet.get("user")) or _dict(tweet.get("author"))
-    name = user.get("username") or user.get("screen_name")
-    name = name or names.get(str(tweet.get("author_id")))
-    found = dict(tweet)
-    if name:
-        if "author" in found:
-            found["author_object"] = found["author"]
-        found["author"] = name
-    references = tweet.get("referenced_tweets")
-    for reference in references if isinstance(references, list) else ():
-        if _dict(reference).get("type") == "replied_to":
-            found.setdefault("in_reply_to_tweet_id", reference.get("id"))
-    return found
-
-
-def _session(value: dict[str, Any], turns: list[Any]) -> Iterator[Any]:
-    """A support conversation with its turns inside; the last may be beside them, with a link."""
-    header, last = _dict(value.get("dialogHeader")), _dict(value.get("agentURL"))
-    shared = {"session_id": header.get("sessionID"), "company": header.get("company")}
-    for number, turn in enumerate(turns, start=1):
-        if not isinstance(turn, dict):
-            yield turn
-            continue
-        who = next((key for key in turn if re.fullmatch(r"(client|agent)\d*", key)), "")
-        yield {
-            **shared,
-            "turn": number,
-            "tweet_id": turn.get("tweet_ID"),
-            "author_id": turn.get(who),
-            "inbound": who.startswith("client"),
-            "created_at": turn.get("datetime"),
-            "text": turn.get("message"),
-        }
-    if last.get("url_utterance"):
-        yield {
-            **shared,
-            "turn": len(turns) + 1,
-            "tweet_id": last.get("tweet_ID"),
-            "author_id": header.get("company"),
-            "inbound": False,
-            "created_at": None,
-            "text": last["url_utterance"],
-            "doc_id": last.get("doc_id"),
-            "doc_url": last.get("url"),
-        }

@@ -23,4 +23,5 @@ class PassedOver:
     """Lines that are no rows, by what they are."""
 
     blank: int = 0
+    preamble: int = 0
     headers: int = 0

@@ -8,9 +8,11 @@ import csv
 import hashlib
 import io
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,25 +53,55 @@ class RejectedRows:
         self._file.flush()
         for number in range(1, 1000):
             path = self._path if number == 1 else _numbered(self._path, number)
-            if not path.exists():
-                partial = path.with_name(path.name + ".part")
-                self._bytes.seek(0)
-                with partial.open("wb") as file:
-                    shutil.copyfileobj(self._bytes, file)
-                partial.replace(path)
-                return path
             if self._is_in(path):
+                return path
+            with suppress(FileExistsError):
+                self._create(path)
                 return path
         raise OSError("there are 1,000 files of rejected rows already")
 
+    def _create(self, path: Path) -> None:
+        """Whole or not at all, readable by its owner only, never over or through what is there.
+
+        Raises FileExistsError.
+        """
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".rejected-") as partial:
+            self._bytes.seek(0)
+            shutil.copyfileobj(self._bytes, partial)
+            partial.flush()
+            try:
+                os.link(partial.name, path)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without links
+                self._bytes.seek(0)
+                with open(path, "xb", opener=_for_owner) as file:
+                    shutil.copyfileobj(self._bytes, file)
+
     def _is_in(self, path: Path) -> bool:
+        """Whether that file holds these very rows."""
         self._bytes.seek(0)
-        with path.open("rb") as file:
-            there = hashlib.file_digest(file, "sha256").digest()
+        try:
+            with open(path, "rb", opener=_no_link) as file:
+                there = hashlib.file_digest(file, "sha256").digest()
+        except OSError:
+            return False
         return there == hashlib.file_digest(self._bytes, "sha256").digest()
 
     def close(self) -> None:
         self._file.close()
+
+
+_NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
+
+
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags | _NO_LINK, 0o600)
+
+
+def _no_link(path: str, flags: int) -> int:
+    # Without waiting for somebody to write, where it is a pipe.
+    return os.open(path, flags | _NO_LINK | getattr(os, "O_NONBLOCK", 0))
 
 
 def _numbered(path: Path, number: int) -> Path:

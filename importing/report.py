@@ -90,6 +90,8 @@ def account(
         )
     if passed_over.blank:
         yield f"{_many(passed_over.blank, 'blank row')} passed over"
+    if passed_over.preamble:
+        yield f"{_many(passed_over.preamble, 'line')} before the header passed over"
     if passed_over.headers:
         yield f"{_many(passed_over.headers, 'repeated header')} passed over"
     if links:

@@ -20,15 +20,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from importing import texts
+from importing.cells import unmarked
 from importing.columns import Reading
 from importing.records import Record
 from importing.seen import Seen
 from importing.stops import Unfit
+from importing.times import is_clock
+from importing.values import IN_PIECES, author_of, plain, text_in_pieces, text_of
 
 LINE_COLUMN, REASON_COLUMN = "import_line", "import_reason"
 """In a file of rejected rows, in front of the row's own columns."""
 
 
+_DAY_ALONE = len("20 September 2025")
 _CUT_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|#\d+)$")
 
 
@@ -56,21 +60,23 @@ class RowReader:
         columns = reading.columns
         self._columns, self._ids, self._dates = columns, reading.ids, reading.dates
         self._id = columns.id if use_ids else None
-        self._aside = {columns.text, columns.author, columns.time, LINE_COLUMN, REASON_COLUMN}
-        self._mend = mend
+        self._aside = {
+            columns.text, columns.author, columns.time, columns.clock, LINE_COLUMN, REASON_COLUMN
+        }  # fmt: skip
+        self._is_export = reading.is_export_csv
+        # Our own texts were mended before they were stored.
+        self._mend = mend and not columns.is_export
         self.max_text = max_text
         self.mended: Counter[str] = Counter()
         self.without_time = 0
 
     def read(self, record: Record) -> Row:
         """Raises Unfit."""
-        if record.problem:
-            raise Unfit(record.problem)
         columns = self._columns
-        fields = self._storable(record.fields)
+        fields = self._fields(record)
         text, given, mends = self._text(fields)
-        author = _string(fields.get(columns.author)) if columns.author else None
-        time = self._dates.read(_string(fields.get(columns.time)) or "") if columns.time else None
+        author = self._author(fields.get(columns.author)) if columns.author else None
+        time = self._dates.read(self._time(fields)) if columns.time else None
         raw_data = {
             name: value
             for name, value in fields.items()
@@ -79,6 +85,8 @@ class RowReader:
         if mends:
             self.mended.update(mends)
             raw_data[columns.text] = given
+        if columns.author and isinstance(person := fields.get(columns.author), dict | list):
+            raw_data[columns.author] = person
         self.without_time += time is None
         row = Row(record, text, author, time, None, None, None, None, raw_data or None)
         if self._id:
@@ -93,25 +101,54 @@ class RowReader:
 
     def text_of(self, record: Record) -> str:
         """Raises Unfit."""
-        return self._text(self._storable(record.fields))[0]
+        return self._text(self._fields(record))[0]
+
+    def _fields(self, record: Record) -> dict[str, Any]:
+        """Raises Unfit."""
+        if record.problem:
+            raise Unfit(record.problem)
+        fields = self._storable(record.fields)
+        if self._is_export:
+            return {name: unmarked(value) for name, value in fields.items()}
+        return fields
 
     def _text(self, fields: dict[str, Any]) -> tuple[str, str, list[str]]:
         """As it was meant, as it was given, and what was undone. Raises Unfit."""
-        given = fields.get(self._columns.text)
-        if isinstance(given, dict | list):
+        columns, mends = self._columns, list[str]()
+        given = text_of(fields.get(columns.text))
+        if given is None:
             raise Unfit("the text is not text")
-        given = "" if given is None else str(given)
-        text, mends = texts.mend(given) if self._mend else (given, [])
-        text = text.strip()
-        if not text:
+        text = given
+        if given.startswith(IN_PIECES) and self._mend and (together := text_in_pieces(given)):
+            text, mends = together, [texts.PIECES]
+        for name in columns.whole:
+            whole = text_of(fields.get(name)) or ""
+            if len(whole) > len(text):
+                text, mends = whole, [texts.CUT_OFF]
+        if self._mend:
+            text, more = texts.mend(text)
+            mends += more
+        if not columns.is_export:  # what the service has taken, it takes again
+            text = text.strip()
+        if not text.strip():
             raise Unfit("the text is empty")
-        if not (text.isascii() and text.isprintable()) and texts.is_blank(text):
-            raise Unfit("the text is empty but for signs that nobody can see")
-        if _CUT_ENTITY.search(text):
-            raise Unfit("the text breaks off in an HTML entity: something has split it at a ;")
+        if not columns.is_export:
+            _check(text)
         if self.max_text is not None and len(text) > self.max_text:
             raise Unfit(f"text: must be at most {self.max_text} characters")
         return text, given, mends
+
+    def _author(self, value: Any) -> str | None:
+        if self._columns.is_export:  # whose authors are names already, whatever they look like
+            return None if value is None else str(value) or None
+        return author_of(value)
+
+    def _time(self, fields: dict[str, Any]) -> str:
+        value = plain(fields.get(self._columns.time or ""))
+        if self._columns.clock and is_clock(clock := plain(fields.get(self._columns.clock))):
+            day = value.removesuffix(" 00:00:00")  # as a workbook has days
+            return f"{day} {clock}" if len(day) <= _DAY_ALONE else value
+        return value
 
     def _parent(self, value: object) -> str | None:
         """A link that cannot be read is none: the row itself is good."""
@@ -132,6 +169,14 @@ class RowReader:
             return fields
         self.mended[texts.UNREADABLE] += 1
         return {texts.storable(name)[0]: _storable(value) for name, value in fields.items()}
+
+
+def _check(text: str) -> None:
+    """Raises Unfit."""
+    if not (text.isascii() and text.isprintable()) and texts.is_blank(text):
+        raise Unfit("the text is empty but for signs that nobody can see")
+    if _CUT_ENTITY.search(text):
+        raise Unfit("the text breaks off in an HTML entity: something has split it at a ;")
 
 
 def _storable(value: Any) -> Any:

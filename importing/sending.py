@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from environment import NOT_REACHED
 from importing.rows import Item
 from importing.stops import GivenUp
 
@@ -22,6 +23,7 @@ PATH = "/api/v1/conversations/batch"
 BATCH_ROWS = 150
 """A batch is one piece of work for the service, which live posts have to wait for. One at a time is
 under way: with two, live posts waited nearly twice as long for a tenth more rows."""
+LIVE_BATCH_ROWS = 10  # more the service does not take into its live lane at once
 BATCH_BYTES = 1024 * 1024  # the service's own limit is 2 MiB
 REQUESTS_PER_SECOND = 38.0
 """Less than two fifths of what the service takes from everybody together by default. So 5,600 rows
@@ -33,14 +35,20 @@ _let_others_run: Callable[[], None] = getattr(os, "sched_yield", lambda: None)  
 FIRST_PATIENCE_SECONDS = 10.0
 MAX_WAIT_SECONDS = 120
 _HINTS = {401: " (set API_KEY)", 403: " (set API_KEY)", 404: " (is API_URL right?)"}
-_AGAIN = (429, 502, 503, 504)
+KEY_TAKEN = (
+    "the service has another text under this row's key: somebody has sent it before, and this row"
+    " is not there"
+)
+_AGAIN = (408, 429, 502, 503, 504)
 
 
 @dataclass(slots=True)
 class Sent:
-    """What became of a batch. `known` were stored before with other columns beside the text."""
+    """What became of a batch. `known` were stored before with other columns beside the text; `ids`
+    are the conversations of those accepted, now or before."""
 
     accepted: list[Item] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
     known: list[Item] = field(default_factory=list)
     rejected: list[tuple[Item, str]] = field(default_factory=list)
 
@@ -56,12 +64,15 @@ class Sender:
         patience: float,
         sleep: Callable[[float], None],
         say: Callable[[str], None],
+        via: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client, self._lane, self._patience = client, lane, patience
+        self._via = via
         self._sleep, self._say, self._clock = sleep, say, clock
         self._most_bytes = BATCH_BYTES
-        self._at_once = BATCH_ROWS
+        self._most_rows = LIVE_BATCH_ROWS if lane == "live" else BATCH_ROWS
+        self._at_once = self._most_rows
         self._next_at = 0.0
         self._reached = False
         self._stopped = self._told = False
@@ -73,7 +84,7 @@ class Sender:
         threads = ThreadPoolExecutor(1)
         under_way: deque[Future[Sent]] = deque()
         try:
-            for batch in _batches(items):
+            for batch in _batches(items, self._most_rows):
                 under_way.append(threads.submit(self._send, batch))
                 while len(under_way) > 1:
                     yield under_way.popleft().result()
@@ -98,19 +109,23 @@ class Sender:
             named = re.match(r"conversations\[(\d+)\]\.?(.*)", details, re.DOTALL)
             if answer.status_code == 202:
                 sent.accepted += part
-                self._at_once = min(BATCH_ROWS, self._at_once * 2)
+                sent.ids += _ids(answer)
+                self._at_once = min(self._most_rows, self._at_once * 2)
                 continue
             if answer.status_code == 413 and len(part) > 1:
                 self._most_bytes = size // 2
                 waiting.extendleft(reversed(part))
                 continue
-            if answer.status_code not in (400, 409, 413) or not (named or len(part) == 1):
+            alone = len(part) == 1 and answer.status_code != 400
+            if answer.status_code not in (400, 409, 413) or not (named or alone):
                 hint = _HINTS.get(answer.status_code, "")
                 raise GivenUp(f"the service answers {answer.status_code}: {details}{hint}")
             position = int(named[1]) if named else 0
             item, reason = part[position], named[2] if named else details
             waiting.extendleft(reversed(part[:position] + part[position + 1 :]))
-            if answer.status_code == 409:
+            if answer.status_code == 409 and "another text" in reason:
+                sent.rejected.append((item, KEY_TAKEN))
+            elif answer.status_code == 409:
                 # Where one was known, more will be: smaller batches, and fewer rows sent in vain.
                 sent.known.append(item)
                 self._at_once = max(1, position, self._at_once // 2)
@@ -155,8 +170,8 @@ class Sender:
             answer = self._client.post(
                 PATH, content=body, headers={"Content-Type": "application/json"}
             )
-        except httpx.TransportError as error:
-            return f"cannot reach {self._client.base_url}: {error!s}", None
+        except NOT_REACHED as error:
+            return f"cannot reach {self._client.base_url}{self._via}: {error!s}", None
         if answer.status_code not in _AGAIN:
             return answer, None
         self._reached = True
@@ -171,19 +186,25 @@ class Sender:
         time.sleep(due - now)
 
 
-def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+def _batches(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
     batch: list[Item] = []
     size = 0
     for item in items:
         if len(batch) % _ROWS_AT_A_TIME == 0:
             _let_others_run()
-        if batch and (len(batch) == BATCH_ROWS or size + len(item.json) > BATCH_BYTES):
+        if batch and (len(batch) == most or size + len(item.json) > BATCH_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(item)
         size += len(item.json)
     if batch:
         yield batch
+
+
+def _ids(answer: httpx.Response) -> list[str]:
+    with suppress(ValueError, TypeError, LookupError):
+        return [str(each) for each in answer.json()["conversation_ids"]]
+    return []
 
 
 def _details(answer: httpx.Response) -> str:

@@ -8,7 +8,12 @@ import json
 import re
 import unicodedata
 
+from importing.markup import to_text
+
 MISREAD = "had been read in a wrong encoding (â€™ for ’)"
+MARKUP = "had been markup (<p>, <br>)"
+CUT_OFF = "had been cut off, and stood whole in another column"
+PIECES = 'had stood in pieces ({"text": ...})'
 ENTITIES = "had HTML entities (&amp; for &)"
 ESCAPES = "had escapes (\\u2019 for ’)"
 STILL_MISREAD = "still look misread: bytes of them are lost"
@@ -24,8 +29,11 @@ _ESCAPE = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
 _AS_CP1252 = {
     byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0x100)
 }
-_BYTE = {letter: byte for byte, letter in _AS_CP1252.items()}
-_FOLLOWING = re.escape("".join(_AS_CP1252[byte] for byte in range(0x80, 0xC0)))
+# As Latin-1 shows them, which is how Facebook and Instagram write what one downloads from them.
+_BYTE = {chr(byte): byte for byte in range(0x80, 0x100)} | {
+    letter: byte for byte, letter in _AS_CP1252.items()
+}
+_FOLLOWING = re.escape("".join(_AS_CP1252[byte] for byte in range(0x80, 0xC0))) + "\x80-\x9f"
 _STILL_MISREAD = re.compile("â€|ðŸ|[ÂÃ][-¿]")
 _MISREAD = re.compile(
     f"[\u00c2-\u00df][{_FOLLOWING}]|[\u00e0-\u00ef][{_FOLLOWING}]{{2}}|[\u00f0-\u00f4][{_FOLLOWING}]{{3}}"
@@ -48,7 +56,10 @@ def mend(text: str) -> tuple[str, list[str]]:
             done.append(MISREAD)
         if _STILL_MISREAD.search(text):
             done.append(STILL_MISREAD)
-    if "&" in text and (found := _ENTITY.sub(lambda each: html.unescape(each[0]), text)) != text:
+    if "<" in text and ">" in text and (seen := to_text(text)) is not None:
+        text = storable(seen)[0]
+        done.append(MARKUP)
+    elif "&" in text and (found := _ENTITY.sub(lambda each: html.unescape(each[0]), text)) != text:
         text = storable(found)[0]
         done.append(ENTITIES)
     if "\\u" in text and (found := _ESCAPE.sub(_unescape, text)) != text:

@@ -10,13 +10,17 @@ between two messages where it would become longer than the service takes.
 """
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import dropwhile, islice, takewhile
 from typing import Any
 
 from importing.records import Record
 from importing.rows import Item, Row, digest_of, make_item, make_key
 from importing.seen import temporary_database
+
+_NAME_LENGTH = 50
 
 _TABLE = """
 CREATE TABLE messages (
@@ -215,9 +219,20 @@ class Threads:
 def _spoken(message: dict[str, Any], max_text: int) -> str:
     """On one line, so that nobody can put words into another's mouth."""
     text = " ".join(message["text"].splitlines())
-    author = (message["author"] or "unknown").removeprefix("@")
-    line = f"@{author}: {text}"
+    line = f"@{_name(message['author'] or '')}: {text}"
     return line if len(line) <= max_text else text
+
+
+def _name(author: str) -> str:
+    """The first word of it: letters, digits and `_` of any script. Signs could end a line, or
+    look as if another one spoke."""
+    letters = dropwhile(lambda letter: not _is_in_word(letter), author)
+    return "".join(islice(takewhile(_is_in_word, letters), _NAME_LENGTH)) or "unknown"
+
+
+def _is_in_word(letter: str) -> bool:
+    # Marks are vowels in the scripts of India and a part of the letter in many others.
+    return letter.isalnum() or letter == "_" or unicodedata.category(letter) in ("Mn", "Mc")
 
 
 def _details(message: dict[str, Any]) -> dict[str, Any]:

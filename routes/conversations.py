@@ -3,30 +3,39 @@
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from email.message import Message
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from errors import InvalidInput
+from access import needs
+from errors import Conflict, InvalidInput
 from http_errors import answers
 from models import Lane
 from schemas import (
     Accepted,
     BatchAccepted,
     BatchIn,
-    Body,
     ConversationIn,
     ConversationOut,
     FailedOut,
     FailedQuery,
     Retried,
     check_idempotency_key,
+    conversation_json,
+    failed_json,
     parse_body,
 )
 from services import services
-from store.conversations import NewConversation, no_such_conversation
+from store.conversations import (
+    EVERYBODY,
+    KeyConflict,
+    NewConversation,
+    no_such_conversation,
+)
 
 router = APIRouter(tags=["conversations"])
 
@@ -80,13 +89,40 @@ def _idempotency_key(request: Request) -> str | None:
         raise InvalidInput(f"Idempotency-Key: {error}") from None
 
 
-async def _read_body(request: Request, shape: type[Body]) -> Body:
+def _owner(request: Request) -> str:
+    """Whose idempotency keys those of this request are."""
+    key = request.scope["api_key"]
+    return key.name if key else EVERYBODY
+
+
+async def _read_body(request: Request) -> bytes:
     content_type = request.headers.get("content-type", "")
     if content_type != "application/json":
-        content_type = content_type.partition(";")[0].strip().lower()
-    if content_type != "application/json" and not content_type.endswith("+json"):
-        raise InvalidInput("The Content-Type must be application/json.")
-    return parse_body(shape, await request.body())
+        _check_content_type(content_type)
+    encoding = request.headers.get("content-encoding", "")
+    if encoding.lower() not in ("", "identity"):
+        raise InvalidInput("Content-Encoding: compressed bodies are not taken; send it unpacked.")
+    return await request.body()
+
+
+def _check_content_type(content_type: str) -> None:
+    """Any of JSON's names, in the one encoding that JSON has. Raises InvalidInput."""
+    message = Message()
+    message["content-type"] = content_type
+    kind = message.get_content_type() if content_type else ""
+    if kind != "application/json" and not kind.endswith("+json"):
+        form = kind in ("application/x-www-form-urlencoded", "multipart/form-data")
+        raise InvalidInput(
+            f"The Content-Type must be application/json{', which a form is not' if form else ''}."
+        )
+    if message.get_content_charset("utf-8") not in ("utf-8", "utf8", "us-ascii"):
+        raise InvalidInput("The charset of the Content-Type must be utf-8, as JSON is.")
+
+
+def _root_path(request: Request) -> str:
+    """What a client has to write before a path of ours, ready for a header."""
+    root_path: str = request.scope.get("root_path", "")
+    return quote(root_path.rstrip("/")) if root_path else ""
 
 
 async def take_apart(
@@ -118,17 +154,22 @@ async def take_apart(
         ],
     },
 )
+@needs("write")
 async def submit_conversation(request: Request) -> Response:
     """Queue a conversation for analysis. A 202 means that it is on disk."""
     parts = services(request)
-    conversation = await _read_body(request, parts.bodies.conversation)
-    key = _idempotency_key(request)
-    (id_,) = await parts.conversations.accept([conversation.to_new(key)], lane=Lane.LIVE)
+    body = await _read_body(request)
+    async with parts.budget_of(body).hold(len(body)):
+        conversation = parse_body(parts.bodies.conversation, body)
+        key = _idempotency_key(request)
+        (id_,) = await parts.conversations.accept(
+            [conversation.to_new(key)], lane=Lane.LIVE, owner=_owner(request)
+        )
     parts.wake_worker()
     return Response(
         Accepted(conversation_id=id_).model_dump_json(),
         202,
-        {"Location": f"{PATH}/{id_}"},
+        {"Location": f"{_root_path(request)}{PATH}/{id_}"},
         "application/json",
     )
 
@@ -140,20 +181,30 @@ async def submit_conversation(request: Request) -> Response:
     responses=answers("invalid_schema", "conflict", "payload_too_large", "unavailable"),
     openapi_extra=_documented_body(BatchIn),
 )
+@needs("write")
 async def submit_batch(request: Request) -> Response:
     """Queue up to 1,000 conversations, all or none."""
     parts = services(request)
     give_way = parts.database.give_way
-    await request.body()
-    await give_way()  # before what takes long: reading the JSON cannot be interrupted
-    batch = await _read_body(request, parts.bodies.batch)
-    ids = await parts.conversations.accept(await take_apart(batch, give_way), lane=batch.lane)
+    body = await _read_body(request)
+    async with parts.budget_of(body).hold(len(body)):
+        await give_way()  # before what takes long: reading the JSON cannot be interrupted
+        batch = parse_body(parts.bodies.batch, body)
+        if parts.inbound_limits:
+            await parts.inbound_limits.rows(request.scope["api_key"], len(batch.conversations))
+        items = await take_apart(batch, give_way)
+        try:
+            ids = await parts.conversations.accept(items, lane=batch.lane, owner=_owner(request))
+        except KeyConflict as conflict:
+            place = f"conversations[{conflict.position}].idempotency_key"
+            raise Conflict(f"{place}: {conflict.details}") from None
     parts.wake_worker(importing=batch.lane is Lane.BULK)
-    body = BatchAccepted(accepted=len(ids), conversation_ids=ids)
-    return Response(body.model_dump_json(), 202, media_type="application/json")
+    answer = BatchAccepted(accepted=len(ids), conversation_ids=ids)
+    return Response(answer.model_dump_json(), 202, media_type="application/json")
 
 
 @router.post(f"{PATH}/retry", status_code=202, responses=answers("unavailable"))
+@needs("write")
 async def retry_failed_conversations(request: Request) -> Retried:
     """Put all failed conversations back in the queue."""
     parts = services(request)
@@ -167,6 +218,7 @@ async def retry_failed_conversations(request: Request) -> Retried:
     status_code=202,
     responses=answers("not_found", "conflict", "unavailable"),
 )
+@needs("write")
 async def retry_conversation(request: Request, conversation_id: ConversationId) -> Accepted:
     """Put one failed conversation back in the queue."""
     parts = services(request)
@@ -175,27 +227,42 @@ async def retry_conversation(request: Request, conversation_id: ConversationId) 
     return Accepted(conversation_id=conversation_id)
 
 
-@router.get(f"{PATH}/failed", responses=answers("invalid_schema", "unavailable"))
-async def list_failed(request: Request, query: Annotated[FailedQuery, Query()]) -> FailedOut:
+@router.get(
+    f"{PATH}/failed",
+    response_model=FailedOut,
+    responses=answers("invalid_schema", "unavailable"),
+)
+@needs("read")
+async def list_failed(request: Request, query: Annotated[FailedQuery, Query()]) -> Response:
     """Conversations that failed and why, those accepted last first."""
-    conversations = services(request).conversations
-    return FailedOut.of(await conversations.failed(limit=query.limit, cursor=query.cursor))
+    parts = services(request)
+    async with parts.large_reads:
+        page = await parts.conversations.failed(limit=query.limit, cursor=query.cursor)
+        await parts.database.give_way()
+        return Response(failed_json(page), media_type="application/json")
 
 
-@router.get(f"{PATH}/{{conversation_id}}", responses=answers("not_found", "unavailable"))
-async def get_conversation(request: Request, conversation_id: ConversationId) -> ConversationOut:
+@router.get(
+    f"{PATH}/{{conversation_id}}",
+    response_model=ConversationOut,
+    responses=answers("not_found", "unavailable"),
+)
+@needs("read")
+async def get_conversation(request: Request, conversation_id: ConversationId) -> Response:
     """One conversation, how far it is, and its insight."""
     parts = services(request)
     found = await parts.conversations.find(conversation_id)
     per_second = 0.0
     if found.queue_position is not None and not parts.caller.wait_left():
         per_second = await parts.figures.completed_per_second()
-    return ConversationOut.of(found, per_second=per_second)
+    content = conversation_json(found, per_second=per_second)
+    return Response(content, media_type="application/json")
 
 
 @router.delete(
     f"{PATH}/{{conversation_id}}", status_code=204, responses=answers("not_found", "unavailable")
 )
+@needs("admin")
 async def erase_conversation(request: Request, conversation_id: ConversationId) -> Response:
     """Erase a conversation and its insight from everything, also while it is being analysed."""
     await services(request).conversations.erase(conversation_id)

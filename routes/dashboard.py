@@ -9,6 +9,7 @@ from typing import NamedTuple
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
+from access import open_to_all
 from errors import NotFound
 
 router = APIRouter(include_in_schema=False)
@@ -69,12 +70,14 @@ def _preloads() -> str:
 
 
 @router.get("/")
+@open_to_all()
 async def home() -> Response:
-    return RedirectResponse("/dashboard")
+    return RedirectResponse("dashboard")  # relative: a proxy may serve this under a path
 
 
 @router.head("/dashboard")
 @router.get("/dashboard")
+@open_to_all()
 async def page(request: Request) -> Response:
     response = _answer(request, _files()["index.html"])
     response.headers["Link"] = _preloads()
@@ -91,6 +94,7 @@ async def page_with_slash(request: Request) -> Response:
 
 @router.head("/dashboard/{name}")
 @router.get("/dashboard/{name}")
+@open_to_all()
 async def file(request: Request, name: str) -> Response:
     found = _files().get(name)
     if found is None:

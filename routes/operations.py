@@ -1,16 +1,19 @@
 """For those who run the service: is it alive, is it well, what is it doing."""
 
 from contextlib import suppress
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
+from access import needs, open_to_all
 from errors import Unavailable
 from http_errors import answers
 from models import Lane, Status
 from schemas import (
     AnalyserStats,
     BreakerStats,
+    FallbackStats,
     Health,
     LaneCounts,
     Ready,
@@ -20,15 +23,20 @@ from schemas import (
     Stats,
 )
 from services import Services, services
+from store.figures import Figures
 
 router = APIRouter(tags=["operations"])
 
 STALLED_SECONDS = 300.0
+FALLBACK_SHARE_TO_NOTICE = 0.1
+FALLBACKS_TO_NOTICE = 2
+"""One is no pattern, however few there are."""
 OFFLINE_NOTICE = "The offline analyser is at work: a word list, not Grok."
 
 
 @router.head("/health", include_in_schema=False)
 @router.get("/health", responses=answers())
+@open_to_all(any_host=True)
 async def health() -> Health:
     """The process answers."""
     return Health()
@@ -36,16 +44,24 @@ async def health() -> Health:
 
 @router.head("/ready", include_in_schema=False)
 @router.get(
-    "/ready", response_model=Ready, responses={503: {"model": Ready, "description": "not ready"}}
+    "/ready",
+    response_model=Ready,
+    responses={**answers("invalid_schema"), 503: {"model": Ready, "description": "not ready"}},
 )
-async def ready(request: Request) -> Response:
-    """The service can do its work: write, and analyse what waits."""
+@open_to_all(any_host=True)
+async def ready(
+    request: Request,
+    purpose: Annotated[
+        Literal["traffic"] | None,
+        Query(alias="for", description="`traffic` leaves out who analyses: for load balancers."),
+    ] = None,
+) -> Response:
+    """The service can do its work: write, and analyse what waits. Found out once a second."""
     parts = services(request)
-    checks = {
-        "database": await _check_database(parts),
-        "worker": await _check_worker(parts),
-        "analyser": parts.caller.breaker.reason or "ok",
-    }
+    checks = {"database": await parts.database_check.get(lambda: _check_database(parts))}
+    if purpose != "traffic":
+        checks["worker"] = await parts.worker_check.get(lambda: _check_worker(parts))
+        checks["analyser"] = parts.caller.breaker.reason or "ok"
     well = all(check == "ok" for check in checks.values())
     answer = Ready(status="ready" if well else "not_ready", checks=checks)
     return JSONResponse(answer.model_dump(), 200 if well else 503)
@@ -78,6 +94,7 @@ async def _check_worker(parts: Services) -> str:
 
 
 @router.get("/api/v1/stats", responses=answers("unavailable"))
+@needs("read")
 async def stats(request: Request) -> Stats:
     """The queue and the spending."""
     parts = services(request)
@@ -116,7 +133,25 @@ async def stats(request: Request) -> Stats:
             daily_budget_usd=parts.settings.grok_daily_budget_usd,
         ),
         reuse=ReuseStats(today_share=today.reused_share, total_share=total.reused_share),
+        fallback=FallbackStats(
+            today=figures.fallbacks.today,
+            last_hour=figures.fallbacks.last_hour,
+            notice=_fallback_notice(figures),
+        ),
     )
+
+
+def _fallback_notice(figures: Figures) -> str | None:
+    for when, fallbacks, all_ in (
+        ("in the last hour", figures.fallbacks.last_hour, figures.completions.last_hour),
+        ("today", figures.fallbacks.today, figures.today.conversations),
+    ):
+        if fallbacks >= FALLBACKS_TO_NOTICE and fallbacks > all_ * FALLBACK_SHARE_TO_NOTICE:
+            return (
+                f"{fallbacks} of {all_} conversations analysed {when} got no usable answer: they "
+                "are stored as neutral, without a topic and without confidence."
+            )
+    return None
 
 
 @router.get(
@@ -127,12 +162,17 @@ async def stats(request: Request) -> Stats:
         **answers(),
     },
 )
+@needs("read", limited=False)
 async def metrics(request: Request) -> Response:
-    """For Prometheus."""
+    """For Prometheus. Counted once a second."""
     parts = services(request)
+    text = await parts.metrics_text.get(lambda: _render_metrics(parts))
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _render_metrics(parts: Services) -> bytes:
     queue = today = None
     with suppress(Unavailable):  # the counters are wanted most when something is wrong
         figures = await parts.figures.all()
         queue, today = figures.queue, figures.today
-    text = parts.metrics.render(queue, today, breaker_open=parts.caller.breaker.reason is not None)
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+    return parts.metrics.render(queue, today, breaker_open=parts.caller.breaker.reason is not None)

@@ -13,11 +13,13 @@ What they share:
 
     filters.py         which insights are meant
     derived.py         what is kept beside an insight so that reading is fast, all together:
-    tallies.py           counts by hour and day,
+    tallies.py           insights counted by hour and day,
     search.py            the index of words, with the terms that terms.py names,
     days.py              which days have changed
     counting.py        exact totals, from the tallies where they serve
     matches.py         exact totals and the newest of what holds words
+    positions.py       how many a pending conversation waits behind
+    counts.py          conversations counted by status and lane
     many.py            many rows by one statement
 
 Plain classes over one `Database`. Rows become frozen values here; no SQLAlchemy object leaves.

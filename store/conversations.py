@@ -1,19 +1,20 @@
 """Conversations as their senders see them: accept, find, erase, retry."""
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
+from pydantic_core import to_json
 from sqlalchemy import (
     Connection,
     Row,
     Select,
     Text,
     bindparam,
-    case,
     cast,
     func,
     null,
@@ -25,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from database import Database
-from errors import Conflict, NotFound, ServiceError
+from errors import Conflict, NotFound, ServiceError, Unavailable
 from group_commit import GroupCommit
 from models import (
     Lane,
@@ -37,15 +38,40 @@ from models import (
     to_micros,
 )
 from store import cursors
+from store.counts import counted_in
 from store.erasure import ErasureStore
 from store.ids import Ids, RunningIds
 from store.many import SqliteInsert
-from store.rows import read_notes
+from store.positions import QueuePositions
+from store.rows import BYTES_OF_PAGE, how_many_fit, read_notes
 
 _ROWS_PER_COMMIT = 500
+_RETRIED_AT_ONCE = 1000
+"""They hold the writer for some 5 ms."""
 _FEW_ROWS = 10
 """What hands in no more than this has commits of its own, which go first: it does not wait behind
 an import, but for one write at most."""
+
+
+MAX_PENDING = 1_000_000
+"""Hours of work at any rate: what is handed in beyond that had better wait with its sender."""
+_MUCH_ROOM = 100_000
+"""Several replicas take in less than this within a second."""
+_ROOM_KNOWN_SECONDS = 1.0
+_FULL_RETRY_SECONDS = 30
+
+EVERYBODY = ""
+"""Owner of what comes in without an API key, and came in before idempotency keys had owners."""
+
+
+class KeyConflict(Conflict):
+    """An idempotency key of the item at `position` was used before, with another text, or with the
+    same and other details."""
+
+    def __init__(self, position: int, *, other_text: bool) -> None:
+        what = "another text" if other_text else "a different body"
+        super().__init__(f"The idempotency key was used before with {what}.")
+        self.position = position
 
 
 class NewConversation(NamedTuple):
@@ -73,7 +99,8 @@ class StoredInsight:
 
 @dataclass(frozen=True, slots=True)
 class StoredConversation:
-    """`queue_position` counts from 1, and is None unless pending."""
+    """`queue_position` counts from 1, and is None unless pending. `raw_data` is JSON, since it
+    would take up to 30 times as much memory as what it stands for."""
 
     id: str
     status: Status
@@ -84,14 +111,15 @@ class StoredConversation:
     created_at: datetime
     attempts: int
     last_error: str | None
-    raw_data: dict[str, Any] | None
+    raw_data: str | None
     queue_position: int | None
     insight: StoredInsight | None
 
 
 @dataclass(frozen=True, slots=True)
 class FailedPage:
-    """`total_count` is of all that failed; `next_cursor` is None on the last page."""
+    """`total_count` is of all that failed; `next_cursor` is None on the last page. A page may be
+    shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON."""
 
     conversations: Sequence[StoredConversation]
     total_count: int
@@ -103,6 +131,21 @@ class _Submission(NamedTuple):
 
     items: Sequence[NewConversation]
     lane: Lane
+    owner: str
+
+
+class _Key(NamedTuple):
+    """An idempotency key and whose it is."""
+
+    key: str
+    owner: str
+
+
+class _Known(NamedTuple):
+    """The conversation that a key led to."""
+
+    id: str
+    body_hash: str
 
 
 class _NewRow(NamedTuple):
@@ -116,8 +159,19 @@ class _NewRow(NamedTuple):
     created_at: int
     lane: str
     idempotency_key: str | None
+    key_owner: str
     body_hash: str | None
     raw_data: Mapping[str, Any] | None
+
+
+class _Clash(NamedTuple):
+    """The item at `position` has the key, but not the body, of the conversation `with_id`."""
+
+    position: int
+    with_id: str
+
+
+_Answer = list[str] | ServiceError
 
 
 class _IdsTaken(Exception):
@@ -137,7 +191,10 @@ class ConversationStore:
         self._erasure = ErasureStore(database)
         self._ids = ids or RunningIds()
         self._on_commit = on_commit
+        self._positions = QueuePositions()
         self._last_created_at = 0
+        self._room = 0
+        self._room_known_until = 0.0
         self._few = self._grouped(urgent=True)
         self._many = self._grouped(urgent=False)
 
@@ -150,14 +207,18 @@ class ConversationStore:
 
     # --- accept -------------------------------------------------------------------------------
 
-    async def accept(self, items: Sequence[NewConversation], *, lane: Lane) -> list[str]:
+    async def accept(
+        self, items: Sequence[NewConversation], *, lane: Lane, owner: str = EVERYBODY
+    ) -> list[str]:
         """Store all of `items` or none, and give their ids in order. On return they are on disk.
 
         An item whose idempotency key is known, with the same body, gives the known id and stores
-        nothing. Raises Conflict if the body differs.
+        nothing. `owner`, the name of the API key that they came with, has idempotency keys of its
+        own, and knows those of everybody. Raises KeyConflict if the body differs, Unavailable if
+        more would be pending than may be.
         """
         group_commit = self._few if len(items) <= _FEW_ROWS else self._many
-        return await group_commit.submit(_Submission(items, lane))
+        return await group_commit.submit(_Submission(items, lane, owner))
 
     async def drained(self) -> None:
         """Wait until everything handed in so far has been answered."""
@@ -166,7 +227,7 @@ class ConversationStore:
 
     async def _store_group(
         self, urgent: bool, submissions: Sequence[_Submission]
-    ) -> Sequence[list[str] | ServiceError]:
+    ) -> Sequence[_Answer]:
         count = sum(len(submission.items) for submission in submissions)
         while True:
             try:
@@ -181,43 +242,56 @@ class ConversationStore:
 
     def _store(
         self, submissions: Sequence[_Submission], ids: Sequence[str], connection: Connection
-    ) -> tuple[int, list[list[str] | ServiceError]]:
+    ) -> tuple[int, list[_Answer]]:
         """How many rows were inserted, and what each submission is answered."""
-        rows, answers = self._plan(submissions, ids, _known_keys(connection, submissions))
+        known = _known_keys(connection, submissions)
+        rows, answers = self._plan(submissions, ids, known, self._find_room(connection))
+        self._room -= len(rows)
         if rows and _insert(connection, rows) < len(rows):
             raise _IdsTaken
-        return len(rows), answers
+        return len(rows), [
+            _key_conflict(answer, submission, connection) if isinstance(answer, _Clash) else answer
+            for answer, submission in zip(answers, submissions, strict=True)
+        ]
+
+    def _find_room(self, connection: Connection) -> int:
+        """How many more may be pending. As long as that is many, it is counted once a second."""
+        if self._room < _MUCH_ROOM or time.monotonic() > self._room_known_until:
+            self._room = MAX_PENDING - counted_in(Status.PENDING, connection)
+            self._room_known_until = time.monotonic() + _ROOM_KNOWN_SECONDS
+        return self._room
 
     def _plan(
         self,
         submissions: Sequence[_Submission],
         ids: Sequence[str],
-        known: dict[str, tuple[str, str]],
-    ) -> tuple[list[_NewRow], list[list[str] | ServiceError]]:
+        known: dict[_Key, _Known],
+        room: int,
+    ) -> tuple[list[_NewRow], list[_Answer | _Clash]]:
         """Which rows to insert, and what each submission is answered.
 
-        `known` maps an idempotency key to its conversation's id and body hash; keys planned here
-        join it, so that two equal requests in one group store one row.
+        Keys planned here join the `known` ones, so that two equal requests in one group store one
+        row. No more than `room` rows are planned.
         """
         rows: list[_NewRow] = []
-        answers: list[list[str] | ServiceError] = []
+        answers: list[_Answer | _Clash] = []
         free_ids = iter(ids)
-        for items, lane in submissions:
+        for items, lane, owner in submissions:
             answer: list[str] = []
             planned: list[_NewRow] = []
-            new_keys: dict[str, tuple[str, str]] = {}
-            conflict: Conflict | None = None
+            new_keys: dict[_Key, _Known] = {}
+            clash: _Clash | None = None
             for position, item in enumerate(items):
                 id_ = next(free_ids)
-                key, body_hash = item.idempotency_key, item.body_hash
-                if key is not None and body_hash is not None:
-                    found = new_keys.get(key) or known.get(key)
-                    if found and found[1] != body_hash:
-                        conflict = conflict or _key_conflict(position, len(items))
+                if item.idempotency_key is not None and item.body_hash is not None:
+                    key = _Key(item.idempotency_key, owner)
+                    found = new_keys.get(key) or known.get(key) or known.get(_of_everybody(key))
+                    if found and found.body_hash != item.body_hash:
+                        clash = clash or _Clash(position, found.id)
                     if found:
-                        answer.append(found[0])
+                        answer.append(found.id)
                         continue
-                    new_keys[key] = (id_, body_hash)
+                    new_keys[key] = _Known(id_, item.body_hash)
                 created_at = self._next_created_at()
                 timestamp = created_at if item.timestamp is None else to_micros(item.timestamp)
                 planned.append(
@@ -229,14 +303,17 @@ class ConversationStore:
                         Status.PENDING.value,
                         created_at,
                         lane.value,
-                        key,
-                        body_hash,
+                        item.idempotency_key,
+                        owner if item.idempotency_key is not None else EVERYBODY,
+                        item.body_hash,
                         item.raw_data,
                     )
                 )
                 answer.append(id_)
-            if conflict:
-                answers.append(conflict)
+            if clash:
+                answers.append(clash)
+            elif len(rows) + len(planned) > room and planned:
+                answers.append(_too_many_pending())
             else:
                 rows += planned
                 known.update(new_keys)
@@ -252,29 +329,25 @@ class ConversationStore:
 
     async def find(self, conversation_id: str) -> StoredConversation:
         """Raises NotFound."""
-        row = await self._database.read(
-            lambda connection: connection.execute(_FIND, {"id": conversation_id}).one_or_none()
-        )
+        return await self._database.read(partial(self._find, conversation_id))
+
+    def _find(self, conversation_id: str, connection: Connection) -> StoredConversation:
+        row = connection.execute(_FIND, {"id": conversation_id}).one_or_none()
         if row is None:
             raise no_such_conversation(conversation_id)
-        return _to_conversation(row)
+        position = None
+        if row.status == Status.PENDING:
+            position = self._positions.find(Lane(row.lane), row.created_at, connection)
+        return _to_conversation(row, queue_position=position)
 
     async def failed(self, *, limit: int, cursor: str | None) -> FailedPage:
         """Up to `limit` failed conversations after `cursor`, those accepted last first.
 
         Raises InvalidInput for a cursor that is none of ours.
         """
-        page = _failed_statement(limit + 1, cursor)  # one more tells whether there is a next page
-        rows, total = await self._database.read(
-            lambda connection: (connection.execute(page).all(), connection.scalar(_COUNT_FAILED))
-        )
-        more = len(rows) > limit
-        rows = rows[:limit]
-        return FailedPage(
-            conversations=[_to_conversation(row) for row in rows],
-            total_count=total or 0,
-            next_cursor=cursors.encode(*_position(rows[-1])) if more else None,
-        )
+        # One more tells whether there is a next page.
+        keys = _failed_statement(limit + 1, cursor)
+        return await self._database.read(partial(_failed, keys, limit))
 
     async def erase(self, conversation_id: str) -> None:
         """Remove the conversation and its insight, and overwrite what the files hold of them.
@@ -289,8 +362,13 @@ class ConversationStore:
         await self._database.write(partial(_retry, conversation_id))
 
     async def retry_failed(self) -> int:
-        """Put all failed conversations back in the queue; how many there were."""
-        return await self._database.write(lambda connection: connection.execute(_RETRY).rowcount)
+        """Put all failed conversations back in the queue, some at a time; how many there were."""
+        failed = await self._database.write(partial(counted_in, Status.FAILED))
+        retried = 0
+        # No more than there were: a retried one may fail again meanwhile.
+        while some := await self._database.write(partial(_retry_some, failed - retried)):
+            retried += some
+        return retried
 
 
 def _insert(connection: Connection, rows: Sequence[_NewRow]) -> int:
@@ -324,6 +402,21 @@ _RETRY = (
 )
 
 
+_SOME_FAILED = (
+    select(conversations.c.id)
+    .where(conversations.c.status == Status.FAILED)
+    .order_by(conversations.c.lane, conversations.c.created_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+
+
+def _retry_some(most: int, connection: Connection) -> int:
+    limit = min(most, _RETRIED_AT_ONCE)
+    ids = connection.scalars(_SOME_FAILED, {"limit": limit}).all()
+    return connection.execute(_RETRY.where(conversations.c.id.in_(ids))).rowcount if ids else 0
+
+
 def _retry(conversation_id: str, connection: Connection) -> None:
     if connection.execute(_RETRY.where(conversations.c.id == conversation_id)).rowcount:
         return
@@ -335,9 +428,8 @@ def _retry(conversation_id: str, connection: Connection) -> None:
     raise Conflict(f"Only a failed conversation can be retried; this one is {status}.")
 
 
-def _known_keys(
-    connection: Connection, submissions: Sequence[_Submission]
-) -> dict[str, tuple[str, str]]:
+def _known_keys(connection: Connection, submissions: Sequence[_Submission]) -> dict[_Key, _Known]:
+    """Of all owners."""
     keys = [
         item.idempotency_key
         for submission in submissions
@@ -350,63 +442,90 @@ def _known_keys(
         found = connection.exec_driver_sql(_SQLITE_KNOWN_KEYS, (json.dumps(keys),))
     else:
         found = connection.execute(_KNOWN_KEYS, {"keys": keys})
-    return {key: (id_, body_hash) for key, id_, body_hash in found}
+    return {_Key(key, owner): _Known(id_, body_hash) for key, owner, id_, body_hash in found}
 
 
 _KNOWN_KEYS = select(
-    conversations.c.idempotency_key, conversations.c.id, conversations.c.body_hash
+    conversations.c.idempotency_key,
+    conversations.c.key_owner,
+    conversations.c.id,
+    conversations.c.body_hash,
 ).where(conversations.c.idempotency_key.in_(bindparam("keys", expanding=True)))
 # The same with one parameter for all keys, which takes a third of the time.
 _SQLITE_KNOWN_KEYS = """
-SELECT idempotency_key, id, body_hash FROM conversations
+SELECT idempotency_key, key_owner, id, body_hash FROM conversations
 WHERE idempotency_key IN (SELECT value FROM json_each(?))
 """
 
 
-def _key_conflict(position: int, count: int) -> Conflict:
-    place = f"conversations[{position}].idempotency_key: " if count > 1 else ""
-    return Conflict(f"{place}The idempotency key was used before with a different body.")
+def _key_conflict(clash: _Clash, submission: _Submission, connection: Connection) -> KeyConflict:
+    item = submission.items[clash.position]
+    earlier = connection.scalar(_TEXT, {"id": clash.with_id})
+    if earlier is None:  # in the same request, of which nothing is stored
+        same_key = (
+            one.text for one in submission.items if one.idempotency_key == item.idempotency_key
+        )
+        earlier = next(same_key)
+    return KeyConflict(clash.position, other_text=earlier != item.text)
+
+
+_TEXT = select(conversations.c.text).where(conversations.c.id == bindparam("id"))
+
+
+def _of_everybody(key: _Key) -> _Key:
+    return key._replace(owner=EVERYBODY)
+
+
+def _too_many_pending() -> Unavailable:
+    return Unavailable(
+        f"At most {MAX_PENDING:,} conversations may wait for analysis, and no more are taken now.",
+        retry_after=_FULL_RETRY_SECONDS,
+    )
 
 
 def no_such_conversation(conversation_id: str) -> NotFound:
     return NotFound(f"There is no conversation {conversation_id!r}.")
 
 
-def _find_statement() -> Select[*tuple[Any, ...]]:
-    """One conversation with its insight and its place in the queue, in one statement.
+_RAW_DATA = cast(conversations.c.raw_data, Text)
+_SHOWN = (
+    *(column for column in conversations.c if column.name != "raw_data"),
+    _RAW_DATA.label("raw_data"),
+)
 
-    Ahead of a pending one are the older of its lane, and for a bulk one all live ones.
-    """
-    columns, ahead = conversations.c, conversations.alias()
-    waiting = select(func.count()).where(ahead.c.status == Status.PENDING)
-    older = waiting.where(ahead.c.lane == columns.lane, ahead.c.created_at < columns.created_at)
-    live = waiting.where(ahead.c.lane == Lane.LIVE, columns.lane == Lane.BULK)
-    position = 1 + older.scalar_subquery() + live.scalar_subquery()
-    return (
-        select(
-            conversations,
-            case((columns.status == Status.PENDING, position)).label("queue_position"),
-            insights.c.id.label("insight_id"),
-            insights.c.sentiment_score,
-            insights.c.clusters,
-            insights.c.confidence,
-            insights.c.reasoning,
-            cast(insights.c.notes, Text).label("notes"),
-        )
-        .outerjoin(insights, insights.c.conversation_id == columns.id)
-        .where(columns.id == bindparam("id"))
+
+_FIND = (
+    select(
+        *_SHOWN,
+        insights.c.id.label("insight_id"),
+        insights.c.sentiment_score,
+        insights.c.clusters,
+        insights.c.confidence,
+        insights.c.reasoning,
+        cast(insights.c.notes, Text).label("notes"),
     )
+    .outerjoin(insights, insights.c.conversation_id == conversations.c.id)
+    .where(conversations.c.id == bindparam("id"))
+)
 
 
-_FIND = _find_statement()
-
-
-_COUNT_FAILED = select(func.count()).where(conversations.c.status == Status.FAILED)
+def _failed(keys: Select[*tuple[Any, ...]], limit: int, connection: Connection) -> FailedPage:
+    found = connection.execute(keys).all()
+    count = how_many_fit((row.size for row in found[:limit]), BYTES_OF_PAGE)
+    ids = [row.id for row in found[:count]]
+    rows = connection.execute(_FAILED, {"ids": ids}).all() if ids else []
+    sizes = (len(to_json((row.text, row.last_error))) + len(row.raw_data or "") for row in rows)
+    rows = rows[: how_many_fit(sizes, BYTES_OF_PAGE)]
+    return FailedPage(
+        conversations=[_to_conversation(row) for row in rows],
+        total_count=counted_in(Status.FAILED, connection),
+        next_cursor=cursors.encode(*_position(rows[-1])) if len(rows) < len(found) else None,
+    )
 
 
 def _failed_statement(limit: int, cursor: str | None) -> Select[*tuple[Any, ...]]:
     """The newest of each lane, by the index that has the lane before the time, and of both of them
-    the newest."""
+    the newest: their ids, and how long they are."""
     columns = conversations.c
     newest = []
     for lane in Lane:
@@ -419,9 +538,9 @@ def _failed_statement(limit: int, cursor: str | None) -> Select[*tuple[Any, ...]
             of_lane = of_lane.where(tuple_(columns.created_at, columns.id) < before)
         newest.append(of_lane.order_by(*_NEWEST_FIRST).limit(limit).subquery())
     ids = union_all(*(select(part.c.id) for part in newest))
-    no_value = null()
+    size = func.length(columns.text) + func.coalesce(func.length(_RAW_DATA), 0)
     return (
-        select(conversations, no_value.label("queue_position"), no_value.label("insight_id"))
+        select(columns.id, size.label("size"))
         .where(columns.id.in_(ids))
         .order_by(*_NEWEST_FIRST)
         .limit(limit)
@@ -430,12 +549,20 @@ def _failed_statement(limit: int, cursor: str | None) -> Select[*tuple[Any, ...]
 
 _NEWEST_FIRST = (conversations.c.created_at.desc(), conversations.c.id.desc())
 
+_FAILED = (
+    select(*_SHOWN, null().label("insight_id"))
+    .where(conversations.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(*_NEWEST_FIRST)
+)
+
 
 def _position(row: Row[*tuple[Any, ...]]) -> tuple[int, int]:
     return row.created_at, int(row.id.removeprefix("conv_"), 16)
 
 
-def _to_conversation(row: Row[*tuple[Any, ...]]) -> StoredConversation:
+def _to_conversation(
+    row: Row[*tuple[Any, ...]], *, queue_position: int | None = None
+) -> StoredConversation:
     insight = None
     if row.insight_id is not None:
         insight = StoredInsight(
@@ -456,6 +583,6 @@ def _to_conversation(row: Row[*tuple[Any, ...]]) -> StoredConversation:
         attempts=row.attempts,
         last_error=row.last_error,
         raw_data=row.raw_data,
-        queue_position=row.queue_position,
+        queue_position=queue_position,
         insight=insight,
     )

@@ -65,6 +65,13 @@ def _up(moment: int, width: int) -> int:
     return -(-moment // width) * width
 
 
+def is_costly(wanted: InsightFilter) -> bool:
+    """Whether counting it goes through more than tallies: through the matches of a search, through
+    an author's insights, or through those in the step of confidence that the least is inside of."""
+    inside_step = wanted.min_confidence is not None and wanted.min_confidence not in STEPS
+    return wanted.words is not None or wanted.author is not None or inside_step
+
+
 # --- counting -------------------------------------------------------------------------------------
 
 

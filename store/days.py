@@ -61,9 +61,15 @@ class KeptByDay(Generic[Kept]):
         days: Days,
         connection: Connection,
         ask: Callable[[Sequence[int]], Mapping[int, Kept]],
+        *,
+        at_a_time: int | None = None,
     ) -> Mapping[int, Kept]:
         """The answer for each of the days that has one: what is kept, and for days that have
-        changed since what `ask` now finds in the connection's snapshot."""
+        changed since what `ask` now finds in the connection's snapshot.
+
+        With `at_a_time` it is asked for so many days at a time. What it has found is kept even if
+        it is stopped later, so that the same question gets further the next time.
+        """
         found: dict[int, Kept] = {}
         if days.first >= days.stop:
             return found
@@ -75,8 +81,10 @@ class KeptByDay(Generic[Kept]):
                 found[day] = kept[1]
             else:
                 changed[day] = number
-        if changed:
-            for day, answer in ask(list(changed)).items():
+        asked = sorted(changed)
+        step = at_a_time or len(asked) or 1
+        for start in range(0, len(asked), step):
+            for day, answer in ask(asked[start : start + step]).items():
                 found[day] = answer
                 known[day] = changed[day], answer
         return found

@@ -13,14 +13,12 @@ from sqlalchemy import Connection, Select, bindparam, delete, insert, select, te
 
 from database import Database
 from models import (
-    completed_counts,
-    conversations,
     derived_data,
     insight_clusters,
     insight_tallies,
     insights,
 )
-from store import days, search, tallies
+from store import counts, days, search, tallies
 from store.many import ManyRows
 from store.rows import InsightRow
 
@@ -72,12 +70,7 @@ def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
 
 def _select_rows() -> Select[*tuple[Any, ...]]:
     """The columns of an InsightRow."""
-    columns = [
-        conversations.c.lane if name == "lane" else insights.c[name] for name in InsightRow._fields
-    ]
-    return select(*columns).join_from(
-        insights, conversations, conversations.c.id == insights.c.conversation_id
-    )
+    return select(*(insights.c[name] for name in InsightRow._fields))
 
 
 _OF_CONVERSATIONS = _select_rows().where(
@@ -87,7 +80,7 @@ _OF_CONVERSATIONS = _select_rows().where(
 
 # --- rebuilding -----------------------------------------------------------------------------------
 
-VERSION = 1
+VERSION = 2
 """Raised with every change to what is kept, be it only to what a word is."""
 
 
@@ -124,8 +117,9 @@ def _keep_others_out(connection: Connection) -> None:
 
 
 def _rebuild(connection: Connection) -> None:
-    for table in (insight_tallies, completed_counts, derived_data):
+    for table in (insight_tallies, derived_data):
         connection.execute(delete(table))
+    counts.recount(connection)
     search.clear(connection)
     days.touch_all(connection)
     for rows in _chunks(connection):
@@ -156,9 +150,8 @@ def _chunks(connection: Connection) -> Iterator[Sequence[InsightRow]]:
 
 def _fingerprint(connection: Connection) -> str:
     digest = hashlib.sha256()
-    for table in (insight_tallies, completed_counts):
-        ordered = select(table).order_by(*table.primary_key)
-        for row in connection.execute(ordered):
-            if any(row[len(table.primary_key) :]):  # a lane may be left with nothing in it
-                digest.update(repr(tuple(row)).encode())
+    ordered = select(insight_tallies).order_by(*insight_tallies.primary_key)
+    for row in connection.execute(ordered):
+        digest.update(repr(tuple(row)).encode())
+    digest.update(repr(counts.counted(connection)).encode())
     return digest.hexdigest()

@@ -1,14 +1,26 @@
 """The queue and the spending in numbers."""
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import (
+    Connection,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+)
 
+from analysis import UNKNOWN_CLUSTER
 from database import Database
-from models import Lane, Status, completed_counts, conversations, insights, now_micros
-from store.ledger import Usage, usage_in_all, usage_today
+from models import Lane, Status, conversations, insights, now_micros
+from store import counts
+from store.ledger import MICROS_PER_DAY, Usage, usage_in_all, usage_today
 
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
@@ -32,11 +44,20 @@ class Completions:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallbacks:
+    """Conversations that were completed without a usable answer. Today began at midnight UTC."""
+
+    today: int
+    last_hour: int
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """All of one moment."""
 
     queue: QueueFigures
     completions: Completions
+    fallbacks: Fallbacks
     today: Usage
     total: Usage
 
@@ -67,28 +88,14 @@ def _all(connection: Connection) -> Figures:
     return Figures(
         _queue(connection),
         _completions(connection),
+        _fallbacks(connection),
         today=usage_today(connection),
         total=usage_in_all(connection),
     )
 
 
-_COUNTED = (
-    select(conversations.c.status, conversations.c.lane, func.count())
-    .where(conversations.c.status.in_([each.value for each in Status if each != Status.COMPLETED]))
-    .group_by(conversations.c.status, conversations.c.lane)
-)
-"""By an index. The completed ones, which grow for ever, are kept counted."""
-
-_COMPLETED = select(completed_counts.c.lane, completed_counts.c["count"])
-
-
 def _queue(connection: Connection) -> QueueFigures:
-    counts = {(status, lane): 0 for status in Status for lane in Lane}
-    for status, lane, count in connection.execute(_COUNTED).all():
-        counts[Status(status), Lane(lane)] = count
-    for lane, count in connection.execute(_COMPLETED).all():
-        counts[Status.COMPLETED, Lane(lane)] = count
-    return QueueFigures(counts, _oldest_pending(connection))
+    return QueueFigures(counts.counted(connection), _oldest_pending(connection))
 
 
 def _completions(connection: Connection) -> Completions:
@@ -96,6 +103,24 @@ def _completions(connection: Connection) -> Completions:
     created_at = insights.c.created_at
     recent = select(func.count(case((created_at > now - MINUTE, 1))), func.count())
     return Completions(*connection.execute(recent.where(created_at > now - HOUR)).one())
+
+
+_FALLBACKS = select(
+    func.count(case((insights.c.created_at >= bindparam("midnight"), 1))),
+    func.count(case((insights.c.created_at > bindparam("hour_ago"), 1))),
+).where(
+    insights.c.confidence == literal_column("0"),  # word for word as in the index
+    insights.c.created_at > bindparam("since"),
+    cast(insights.c.clusters, Text) == json.dumps([UNKNOWN_CLUSTER]),
+)
+
+
+def _fallbacks(connection: Connection) -> Fallbacks:
+    now = now_micros()
+    midnight, hour_ago = now // MICROS_PER_DAY * MICROS_PER_DAY, now - HOUR
+    since = min(midnight - 1, hour_ago)
+    values = {"midnight": midnight, "hour_ago": hour_ago, "since": since}
+    return Fallbacks(*connection.execute(_FALLBACKS, values).one())
 
 
 def _completed_per_second(connection: Connection) -> float:
@@ -106,11 +131,17 @@ def _completed_per_second(connection: Connection) -> float:
     return count / max(1.0, (now - since) / 1e6) if count else 0.0
 
 
-_OLDEST = select(func.min(conversations.c.created_at)).where(
-    conversations.c.status == Status.PENDING
+_OLDEST = select(
+    *(
+        select(func.min(conversations.c.created_at))
+        .where(conversations.c.status == Status.PENDING, conversations.c.lane == lane.value)
+        .scalar_subquery()
+        for lane in Lane
+    )
 )
+"""Of each lane: the index has the lane before the time."""
 
 
 def _oldest_pending(connection: Connection) -> float | None:
-    since = connection.scalar(_OLDEST)
-    return None if since is None else max(0.0, (now_micros() - since) / 1e6)
+    since = [moment for moment in connection.execute(_OLDEST).one() if moment is not None]
+    return max(0.0, (now_micros() - min(since)) / 1e6) if since else None

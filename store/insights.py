@@ -1,12 +1,13 @@
 """Insights as dashboards ask for them: one page, newest first, and the exact total."""
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from pydantic_core import to_json
 from sqlalchemy import (
     Connection,
     Row,
@@ -20,16 +21,23 @@ from sqlalchemy import (
     tuple_,
 )
 
-from database import Database
+from database import LONG_READ_SECONDS, Database
 from models import from_micros, insight_clusters, insights
 from store import counting, cursors, matches, search
 from store.filters import InsightFilter, Sentiment, Shape, conditions
 from store.matches import MatchCounter
-from store.rows import read_notes
+from store.rows import BYTES_OF_PAGE, read_notes
 
 __all__ = ["InsightFilter", "InsightPage", "InsightStore", "ListedInsight", "Sentiment"]
 
+ROWS_AT_A_TIME = 128
+"""What one statement gives at most: texts that are as long as they may be are 5 MB then."""
+
 ROWS_OF_EXPORT = 500
+BYTES_OF_EXPORT = 64_000
+BYTES_OF_EVENTS = 125_000
+_ROW_BYTES = 220
+"""An insight's JSON without its values."""
 
 Position = tuple[int, int]
 """Of the last row that was given: its timestamp and id."""
@@ -53,7 +61,10 @@ class ListedInsight(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InsightPage:
-    """`total_count` is for the whole filter; `next_cursor` is None on the last page."""
+    """`total_count` is for the whole filter; `next_cursor` is None on the last page.
+
+    A page may be shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON.
+    """
 
     insights: Sequence[ListedInsight]
     total_count: int
@@ -66,13 +77,15 @@ class InsightStore:
         self._matches = MatchCounter()
 
     async def page(self, wanted: InsightFilter, *, limit: int, cursor: str | None) -> InsightPage:
-        """Up to `limit` insights after `cursor`, newest timestamp first; ties by newest id.
+        """Up to `limit` insights after `cursor`, newest timestamp first; ties by newest id. Fewer
+        where they are large.
 
         The cursor names the last row of the page before, so rows that come or go meanwhile make
         nothing repeat or be skipped. Raises InvalidInput for a cursor that is none of ours.
         """
         position = None if cursor is None else cursors.decode(cursor)
-        return await self._database.read(partial(self._page, wanted, limit, position))
+        page = partial(self._page, wanted, limit, position)
+        return await self._database.read(page, costly=counting.is_costly(wanted))
 
     def _page(
         self,
@@ -81,31 +94,40 @@ class InsightStore:
         position: Position | None,
         connection: Connection,
     ) -> InsightPage:
-        # One more row tells whether there is a next page.
         if wanted.words is not None:
             found = self._matches.count(wanted, connection)
-            total, rows = found.total, _matches(wanted, limit + 1, position, found, connection)
+            total = found.total
+            read = partial(_matches, wanted, found, connection)
         else:
             total = counting.count(wanted, connection)
-            rows = _rows(wanted, limit + 1, position, total, connection) if total else []
-        more = len(rows) > limit
-        rows = rows[:limit]
+            read = partial(_rows, wanted, total, connection)
+        rows, more = (
+            _some(read, _position, position, limit, BYTES_OF_PAGE) if total else ([], False)
+        )
         return InsightPage(
             insights=[_to_insight(row) for row in rows],
             total_count=total,
-            next_cursor=cursors.encode(rows[-1].timestamp, rows[-1].id) if more else None,
+            next_cursor=cursors.encode(*_position(rows[-1])) if more else None,
         )
 
     async def newest_id(self) -> int:
         """0 where there is none yet. Ids are given, and come up, one after the other."""
         return await self._database.read(lambda connection: connection.scalar(_NEWEST_ID) or 0)
 
-    async def since(self, id_: int, *, limit: int) -> Sequence[tuple[int, ListedInsight]]:
-        """Up to `limit` insights written after the one with this id, in that order."""
-        rows = await self._database.read(
-            lambda connection: connection.execute(_SINCE, {"id": id_, "limit": limit}).all()
-        )
-        return [(row.id, _to_insight(row)) for row in rows]
+    async def since(
+        self, id_: int, *, limit: int
+    ) -> tuple[Sequence[tuple[int, ListedInsight]], bool]:
+        """Up to `limit` insights written after the one with this id, in that order, or as many as
+        are `BYTES_OF_EVENTS` of JSON; and whether there are more."""
+
+        def some(connection: Connection) -> tuple[Rows, bool]:
+            def read(limit: int, after: int) -> Rows:
+                return connection.execute(_SINCE, {"id": after, "limit": limit}).all()
+
+            return _some(read, lambda row: int(row.id), id_, limit, BYTES_OF_EVENTS)
+
+        rows, more = await self._database.read(some)
+        return [(row.id, _to_insight(row)) for row in rows], more
 
     async def all_of(self, wanted: InsightFilter) -> AsyncIterator[Sequence[ListedInsight]]:
         """Every insight in the order of pages, some at a time.
@@ -113,29 +135,68 @@ class InsightStore:
         No read stays open between them, which would keep the database from tidying up. So what is
         erased meanwhile is missing, and what comes in with an older time than was reached is there.
         """
-        position = None
-        while True:
-            rows = await self._database.read(partial(self._rows_of_export, wanted, position))
-            yield [_to_insight(row) for row in rows]
-            if len(rows) < ROWS_OF_EXPORT:
-                return
-            position = rows[-1].timestamp, rows[-1].id
+        position: Position | None = None
+        more = True
+        while more:
+            rows, more = await self._database.read(
+                partial(self._rows_of_export, wanted, position),
+                costly=True,
+                seconds=LONG_READ_SECONDS,
+            )
+            if rows:
+                position = _position(rows[-1])
+            insights = [_to_insight(row) for row in rows]
+            del rows
+            yield insights
 
     def _rows_of_export(
         self, wanted: InsightFilter, position: Position | None, connection: Connection
-    ) -> Rows:
+    ) -> tuple[Rows, bool]:
         if wanted.words is not None:
             found = self._matches.count(wanted, connection)
-            return _matches(wanted, ROWS_OF_EXPORT, position, found, connection)
-        return _rows(wanted, ROWS_OF_EXPORT, position, None, connection)
+            read = partial(_matches, wanted, found, connection)
+        else:
+            read = partial(_rows, wanted, None, connection)
+        return _some(read, _position, position, ROWS_OF_EXPORT, BYTES_OF_EXPORT)
+
+
+Place = TypeVar("Place")
+
+
+def _some(
+    read: Callable[[int, Place], Rows],
+    place_of: Callable[[Row[*tuple[Any, ...]]], Place],
+    place: Place,
+    limit: int,
+    max_bytes: int,
+) -> tuple[Rows, bool]:
+    """Up to `limit` rows after `place`, or as many as are `max_bytes` of JSON, but one at least;
+    and whether there are more. `read` gives the next rows after a place, up to a number."""
+    taken: list[Row[*tuple[Any, ...]]] = []
+    size = 0
+    while True:
+        wanted = min(limit + 1 - len(taken), ROWS_AT_A_TIME)
+        rows = read(wanted, place)
+        for row in rows:
+            size += _ROW_BYTES + len(to_json(tuple(row)))
+            if len(taken) == limit or (taken and size > max_bytes):
+                return taken, True
+            taken.append(row)
+        if len(rows) < wanted:
+            return taken, False
+        place = place_of(rows[-1])
+
+
+def _position(row: Row[*tuple[Any, ...]]) -> Position:
+    return row.timestamp, row.id
 
 
 def _rows(
     wanted: InsightFilter,
-    limit: int,
-    position: Position | None,
     total: int | None,
     connection: Connection,
+    limit: int,
+    position: Position | None,
 ) -> Rows:
     """The next `limit` rows; `total` is how many match, None where that is not known."""
     values, shape = _values(wanted, limit, position), wanted.shape
@@ -209,10 +270,10 @@ def _fetch(picked: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
 
 def _matches(
     wanted: InsightFilter,
-    limit: int,
-    position: Position | None,
     found: matches.Found,
     connection: Connection,
+    limit: int,
+    position: Position | None,
 ) -> Rows:
     """The index of words knows the order but for what is in one second: so first the second that
     the last row is in is found, and then all from there on are put in order."""

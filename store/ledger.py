@@ -16,7 +16,7 @@ from analysis import Call, CallOutcome
 from database import Database
 from models import calls, daily_usage, now_micros
 
-_MICROS_PER_DAY = 86_400_000_000
+MICROS_PER_DAY = 86_400_000_000
 _RECENT_MICROS = 5_000_000
 """Longer than a call waits between being booked and being sent."""
 
@@ -99,7 +99,7 @@ _SUM = select(*(func.sum(daily_usage.c[name]) for name in Usage.__dataclass_fiel
 
 
 def usage_today(connection: Connection) -> Usage:
-    return _usage(_SUM.where(daily_usage.c.day == now_micros() // _MICROS_PER_DAY), connection)
+    return _usage(_SUM.where(daily_usage.c.day == now_micros() // MICROS_PER_DAY), connection)
 
 
 def usage_in_all(connection: Connection) -> Usage:
@@ -111,7 +111,7 @@ def _usage(statement: Select[*tuple[Any, ...]], connection: Connection) -> Usage
 
 
 def _book(row: dict[str, Any], budget: int | None, connection: Connection) -> int | None:
-    day = row["started_at"] // _MICROS_PER_DAY
+    day = row["started_at"] // MICROS_PER_DAY
     highest_cost = row["held_usd_ticks"]
     _open_day(day, connection)
     spent = daily_usage.c.cost_usd_ticks + daily_usage.c.held_usd_ticks
@@ -168,12 +168,12 @@ def settle_call(ended: EndedCall, connection: Connection) -> None:
             )
         )
         change |= figures
-    _add(booked.started_at // _MICROS_PER_DAY, change, connection)
+    _add(booked.started_at // MICROS_PER_DAY, change, connection)
 
 
 def count_completed(conversations: int, reused: int, now: int, connection: Connection) -> None:
     """Conversations that were completed in the caller's transaction, at `now`."""
-    counted = {"day": now // _MICROS_PER_DAY, "conversations": conversations, "reused": reused}
+    counted = {"day": now // MICROS_PER_DAY, "conversations": conversations, "reused": reused}
     connection.execute(_COUNT_COMPLETED[connection.dialect.name], counted)
 
 

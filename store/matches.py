@@ -91,7 +91,9 @@ class MatchCounter:
         if days.first >= days.stop:
             spans = [counter.span(start, end)]
         else:
-            counts = self._kept.get(question, days, connection, counter.by_day)
+            # FTS5 goes to each day anyway, GIN finds all at once.
+            at_a_time = _DAYS_AT_A_TIME if connection.dialect.name == "sqlite" else None
+            counts = self._kept.get(question, days, connection, counter.by_day, at_a_time=at_a_time)
             spans = [
                 counter.span(days.stop * DAY, end),
                 *(
@@ -105,8 +107,7 @@ class MatchCounter:
 
 _DAYS_BY_KEY = 3
 """So many days are counted by going through them, more by the index of words."""
-_DAYS_AT_A_TIME = 1000
-"""As many as a statement may name with ease."""
+_DAYS_AT_A_TIME = 50
 
 
 class _Counter(NamedTuple):
@@ -118,11 +119,9 @@ class _Counter(NamedTuple):
     def by_day(self, days: Sequence[int]) -> Mapping[int, int]:
         """For days whose times the keys tell apart."""
         counts = dict.fromkeys(days, 0)
-        at_a_time = _DAYS_AT_A_TIME if self.connection.dialect.name == "sqlite" else len(days)
-        for start in range(0, len(days), at_a_time):
-            for day, count in self._rows_by_day(days[start : start + at_a_time]):
-                if day in counts:
-                    counts[day] += count
+        for day, count in self._rows_by_day(days):
+            if day in counts:
+                counts[day] += count
         return counts
 
     def _rows_by_day(self, days: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -45,6 +45,7 @@ from store.filters import (
 from store.tallies import DAY, EVERYTHING, HOUR, NAMES_OF_CLUSTERS, UNIT
 
 MAX_BUCKETS = 2000
+_DAYS_AT_A_TIME = 50
 _KEPT_DAYS = 5000
 """Some kilobytes each: one row for each cluster that another was with that day."""
 
@@ -115,7 +116,10 @@ class SummaryStore:
                 f"interval: {last - first + 1} buckets of that width are in the time range, and at"
                 f" most {MAX_BUCKETS} are answered"
             )
-        return await self._database.read(partial(_summary, wanted, interval, self._together))
+        work = partial(_summary, wanted, interval, self._together)
+        # What no tally knows: minutes, and which clusters come together.
+        by_rows = interval is Interval.MINUTE or wanted.cluster is not None
+        return await self._database.read(work, costly=by_rows or counting.is_costly(wanted))
 
 
 Rows = Sequence[Sequence[Any]]
@@ -222,7 +226,8 @@ def _clusters_together(
         return found
 
     question = wanted.cluster, wanted.sentiment, wanted.min_confidence
-    rows = list(chain(*together.get(question, days, connection, by_day).values()))
+    kept = together.get(question, days, connection, by_day, at_a_time=_DAYS_AT_A_TIME)
+    rows = list(chain(*kept.values()))
     edges = [(start, end)]
     if days.first < days.stop:
         edges = [(start, days.first * DAY - 1), (days.stop * DAY, end)]

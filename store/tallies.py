@@ -8,14 +8,13 @@ recount is equal to the digit.
 """
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
-from models import completed_counts, insight_tallies
+from models import insight_tallies
 from store.many import ManyRows
 from store.rows import InsightRow
 
@@ -98,13 +97,10 @@ def _change(connection: Connection, insights: Sequence[InsightRow], sign: int) -
         return []
     # Every transaction takes the rows in one order, so that no two wait for each other.
     keys = sorted(rows)
-    lanes = sorted(Counter(each.lane for each in insights).items())
-    _COUNTS.insert(connection, [(lane, sign * count) for lane, count in lanes])
     _TALLIES.insert(connection, [(*key, *(sign * n for n in rows[key])) for key in keys])
     return keys
 
 
-_COUNTS = ManyRows(completed_counts, adding=True)
 _TALLIES = ManyRows(insight_tallies, adding=True)
 
 _ERASE_EMPTY = delete(insight_tallies).where(

@@ -1,20 +1,32 @@
 """The queue as the worker sees it: claim, settle, extend, rescue."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple, assert_never
 from uuid import uuid4
 
-from sqlalchemy import Connection, Update, bindparam, case, insert, select, tuple_, update
+from sqlalchemy import (
+    Connection,
+    Update,
+    bindparam,
+    case,
+    func,
+    insert,
+    null,
+    select,
+    tuple_,
+    update,
+)
 
-from analysis import Analysis, Complete, Fail, Outcome, PutBack, Retry
+from analysis import Analysis, Complete, Fail, Outcome, PutBack, Retry, Sighting
 from database import Database
 from group_commit import GroupCommit
-from models import Lane, Status, conversations, insights, now_micros
+from models import Lane, Status, conversations, insight_clusters, insights, now_micros
 from store import derived
-from store.ledger import EndedCall, count_completed, settle_call
+from store.ledger import MICROS_PER_DAY, EndedCall, count_completed, settle_call
 from store.rows import InsightRow
 
 MAX_DEATHS = 3
@@ -29,7 +41,8 @@ class Claimed:
     """A conversation that is ours until its lease runs out.
 
     `attempts` includes this one. `token` names the claim: a result counts only while the row
-    still bears it. `alone`: it must not share a call with others.
+    still bears it. `alone`: it must not share a call with others. `timestamp` is the
+    conversation's own, in microseconds.
     """
 
     id: str
@@ -38,6 +51,8 @@ class Claimed:
     attempts: int
     token: str
     alone: bool = False
+    author: str | None = None
+    timestamp: int = 0
 
 
 class Claim(NamedTuple):
@@ -65,11 +80,13 @@ class _HeldRow(NamedTuple):
 Results = Sequence[tuple[Claimed, Outcome]]
 
 
-class _Settlement(NamedTuple):
-    """What one call brought, or what was answered without one."""
+class Settlement(NamedTuple):
+    """What one call brought, or what was answered without one. `not_theirs` are conversations that
+    failed before, as it turns out for no fault of theirs: they go back to pending."""
 
     results: Results
-    ended: EndedCall | None
+    ended: EndedCall | None = None
+    not_theirs: Sequence[str] = ()
 
 
 class Earlier(NamedTuple):
@@ -83,7 +100,7 @@ class WorkQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
         # Calls that end at the same moment share one commit, as posts do.
-        self._group_commit = GroupCommit[_Settlement, set[Claimed]](
+        self._group_commit = GroupCommit[Settlement, set[Claimed]](
             self._settle_group,
             weigh=lambda settlement: max(1, len(settlement.results)),
             max_weight=_ROWS_PER_COMMIT,
@@ -105,22 +122,28 @@ class WorkQueue:
         """
         return await self._database.write(partial(_claim, lanes, look, take, lease))
 
-    async def settle(self, results: Results, ended: EndedCall | None = None) -> set[Claimed]:
+    async def settle(
+        self,
+        results: Results,
+        ended: EndedCall | None = None,
+        not_theirs: Sequence[str] = (),
+    ) -> set[Claimed]:
         """Carry out what was decided, each for its own row; the claims for which that happened.
 
         One that is left out had been erased or claimed anew meanwhile: its result is dropped. What
         the call cost that `ended` is entered in the same transaction, whatever becomes of the rows.
         """
-        return await self._group_commit.submit(_Settlement(results, ended))
+        return await self._group_commit.submit(Settlement(results, ended, not_theirs))
 
     async def drained(self) -> None:
         """Wait until every result handed in so far is written, or refused."""
         await self._group_commit.drained()
 
-    async def _settle_group(self, group: Sequence[_Settlement]) -> list[set[Claimed]]:
+    async def _settle_group(self, group: Sequence[Settlement]) -> list[set[Claimed]]:
         everything = [result for settlement in group for result in settlement.results]
         ended = [settlement.ended for settlement in group if settlement.ended is not None]
-        held = await self._database.write(partial(_settle, everything, ended))
+        not_theirs = [id_ for settlement in group for id_ in settlement.not_theirs]
+        held = await self._database.write(partial(_settle, everything, ended, not_theirs))
         return [held & {claimed for claimed, _ in settlement.results} for settlement in group]
 
     async def analysed_before(
@@ -159,17 +182,12 @@ class WorkQueue:
             for row in rows
         }
 
-    async def recent_clusters(self, limit: int) -> list[list[str]]:
+    async def recent_sightings(self, limit: int) -> list[Sighting]:
         """The clusters of the newest analyses, oldest first: those of their own, of texts that
-        are not suspected of anything, among the newest `limit` insights."""
-        columns = insights.c
-        newest = (
-            select(columns.clusters, columns.fingerprint, columns.notes)
-            .order_by(columns.id.desc())
-            .limit(limit)
-        )
-        rows = await self._database.read(lambda connection: connection.execute(newest).all())
-        return [row.clusters for row in reversed(rows) if row.fingerprint and not row.notes]
+        are not suspected of anything, among the newest `limit` insights. Before them, for the
+        names that are most frequent there, what shows who else used them and on which other days.
+        """
+        return await self._database.read(partial(_recent_sightings, limit))
 
     async def extend(self, tokens: Collection[str], *, lease: timedelta) -> None:
         """Keep what these claims still hold until `lease` from now."""
@@ -219,7 +237,15 @@ _CLAIM = (
         lease_token=bindparam("token"),
         leased_until=bindparam("until"),
     )
-    .returning(_COLUMNS.id, _COLUMNS.text, _COLUMNS.lane, _COLUMNS.attempts, _COLUMNS.alone)
+    .returning(
+        _COLUMNS.id,
+        _COLUMNS.text,
+        _COLUMNS.lane,
+        _COLUMNS.attempts,
+        _COLUMNS.alone,
+        _COLUMNS.author,
+        _COLUMNS.timestamp,
+    )
 )
 
 _HELD = (
@@ -245,7 +271,72 @@ def _ending(status: Status, **values: Any) -> Update:
 
 _COMPLETE = _ending(Status.COMPLETED, last_error=None)
 _PUT_BACK = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1)
+_REOPEN = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1, last_error=None).where(
+    _COLUMNS.status == Status.FAILED
+)
 _ADD_INSIGHTS = insert(insights).returning(insights.c.id, insights.c.conversation_id)
+
+
+_NEWEST_NAMED = (
+    select(
+        insights.c.clusters,
+        insights.c.author,
+        insights.c.timestamp,
+        insights.c.fingerprint,
+        insights.c.notes,
+    )
+    .order_by(insights.c.id.desc())
+    .limit(bindparam("limit"))
+)
+_LAST_NAMED = select(func.max(insight_clusters.c.timestamp)).where(
+    insight_clusters.c.cluster == bindparam("name"),
+    insight_clusters.c.timestamp < bindparam("before"),
+)
+_NAMED_THAT_DAY = (
+    select(insights.c.author)
+    .join_from(insight_clusters, insights, insights.c.id == insight_clusters.c.insight_id)
+    .where(
+        insight_clusters.c.cluster == bindparam("name"),
+        insight_clusters.c.timestamp >= bindparam("first"),
+        insight_clusters.c.timestamp <= bindparam("last"),
+        insights.c.fingerprint.is_not(None),
+        insights.c.notes.is_(null()),
+    )
+    .limit(bindparam("limit"))
+)
+_NAMES_LOOKED_UP = 50
+_DAYS_LOOKED_UP = 5
+_TEXTS_OF_A_DAY = 20
+
+
+def _recent_sightings(limit: int, connection: Connection) -> list[Sighting]:
+    rows = connection.execute(_NEWEST_NAMED, {"limit": limit}).all()
+    recent = [
+        Sighting(row.clusters, row.author, row.timestamp // MICROS_PER_DAY)
+        for row in reversed(rows)
+        if row.fingerprint and row.notes is None
+    ]
+    counts = Counter(name for sighting in recent for name in sighting.clusters)
+    earlier = [
+        sighting
+        for name, _ in counts.most_common(_NAMES_LOOKED_UP)
+        for sighting in _earlier_sightings(name, connection)
+    ]
+    return earlier + recent
+
+
+def _earlier_sightings(name: str, connection: Connection) -> Iterator[Sighting]:
+    """A few of each of the last days on which the name was given, by the index of clusters."""
+    before = 2**63 - 1
+    for _ in range(_DAYS_LOOKED_UP):
+        last = connection.scalar(_LAST_NAMED, {"name": name, "before": before})
+        if last is None:
+            return
+        day = last // MICROS_PER_DAY
+        before = day * MICROS_PER_DAY
+        that_day = {"name": name, "first": before, "last": last, "limit": _TEXTS_OF_A_DAY}
+        for author in connection.scalars(_NAMED_THAT_DAY, that_day):
+            yield Sighting((name,), author, day)
 
 
 def _claim(
@@ -272,14 +363,28 @@ def _claim(
     )
     rows = {row.id: row for row in claimed}
     items = [
-        Claimed(id_, row.text, Lane(row.lane), row.attempts, token, row.alone)
+        Claimed(
+            id_,
+            row.text,
+            Lane(row.lane),
+            row.attempts,
+            token,
+            row.alone,
+            row.author,
+            row.timestamp,
+        )
         for id_ in picked
         for row in [rows[id_]]
     ]
     return Claim(items, waiting)
 
 
-def _settle(results: Results, ended: Sequence[EndedCall], connection: Connection) -> set[Claimed]:
+def _settle(
+    results: Results,
+    ended: Sequence[EndedCall],
+    not_theirs: Sequence[str],
+    connection: Connection,
+) -> set[Claimed]:
     now = now_micros()
     held = _held([claimed for claimed, _ in results], connection)
     completed: dict[Claimed, Complete] = {}
@@ -290,6 +395,9 @@ def _settle(results: Results, ended: Sequence[EndedCall], connection: Connection
         match outcome:
             case Complete():
                 completed[claimed] = outcome
+            case PutBack(delay) if delay:
+                due = now + int(delay * 1_000_000)
+                _end([claimed], _PUT_BACK.values(not_before=due), connection)
             case PutBack():
                 put_back.append(claimed)
             case Retry(error, delay, alone):
@@ -303,6 +411,8 @@ def _settle(results: Results, ended: Sequence[EndedCall], connection: Connection
                 assert_never(outcome)
     if put_back:
         _end(put_back, _PUT_BACK, connection)
+    if not_theirs:
+        connection.execute(_REOPEN, {"ids": list(not_theirs)})
     if completed:
         _end(completed, _COMPLETE, connection)
         _add_insights(completed, held, now, connection)
@@ -359,7 +469,6 @@ def _add_insights(
             sentiment_score=outcome.analysis.sentiment_score,
             confidence=outcome.analysis.confidence,
             clusters=outcome.analysis.clusters,
-            lane=claimed.lane.value,
         )
         for claimed, outcome in completed.items()
     ]

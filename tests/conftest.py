@@ -23,6 +23,7 @@ from rate_limiter import CallLimiter, Ceiling, SlidingWindow
 from tests.fake_grok import GOOD_KEY, FakeGrok
 from tests.grok_calls import CLUSTERS, MakeClient
 from tests.grok_replies import DEFAULT_MODEL
+from tests.import_helpers import Read, reader
 from tests.servers import postgres_database, postgres_server, redis_server
 from tests.worker_bench import Bench
 from vocabulary import Vocabulary
@@ -168,3 +169,9 @@ async def client(start_app: StartApp) -> AsyncIterator[httpx.AsyncClient]:
     """A service with all its defaults and the offline analyser."""
     async with start_app() as running:
         yield running.client
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """`read("text\\nhello\\n", dates="dmy")`: what comes of a file with this content."""
+    return reader(tmp_path)

@@ -162,7 +162,7 @@ async def insert_insights(database: Database, rows: Sequence[dict[str, Any]]) ->
         )
         ids = {conversation_id: id_ for id_, conversation_id in inserted}
         for row in listed:
-            row |= {"id": ids[row["conversation_id"]], "lane": Lane.LIVE.value}
+            row["id"] = ids[row["conversation_id"]]
         derived.add(
             connection,
             [InsightRow(**{name: row[name] for name in InsightRow._fields}) for row in listed],

@@ -204,16 +204,17 @@ class Reply:
         return Reply(choose=lambda results: Choice(text))
 
     @staticmethod
-    def out_of_range() -> Reply:
-        """Score 7, confidence -3, and nine clusters with odd names."""
+    def out_of_range(score: float = 7, confidence: float = -3) -> Reply:
+        """And nine clusters with odd names."""
         odd = ["Delivery Problems!!", "", "  praise ", "praise", "product-issues", "n" * 200]
         odd += ["\u043f\u043e\u0445\u0432\u0430\u043b\u0430", "\U0001f69a", "unknown"]
-        return _each(lambda r: {**r, "sentiment_score": 7, "confidence": -3, "clusters": odd})
+        odd_figures = {"sentiment_score": score, "confidence": confidence}
+        return _each(lambda r: {**r, **odd_figures, "clusters": odd})
 
     @staticmethod
     def odd_types() -> Reply:
-        """Numbers as strings, a list as a string, null where a number belongs."""
-        odd = {"sentiment_score": "0.5", "clusters": "praise", "confidence": None, "reasoning": 5}
+        """Words for numbers, a list as a string, null where a number belongs."""
+        odd = {"sentiment_score": "good", "clusters": "praise", "confidence": None, "reasoning": 5}
         return _each(lambda r: {**r, **odd})
 
     @staticmethod
@@ -512,7 +513,8 @@ GROUPS: dict[str, tuple[str | dict[str, Any], ...]] = {
         "null_content",
         "reasoning_only",
         "truncated",
-        "unfinished",
+        {"reply": "unfinished", "reason": "length"},
+        {"reply": "unfinished", "reason": "eos_token"},
         "two_documents",
         "garbage",
         "out_of_range",
@@ -530,6 +532,7 @@ GROUPS: dict[str, tuple[str | dict[str, Any], ...]] = {
         "wrong_type",
         "bad_data",
         "refusal",
+        "unfinished",
     ),
     "until_a_person_acts": (
         "wrong_key",

@@ -17,10 +17,10 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI
 
-from analysis import Analyser, Analysis, Answer, Call, Reply
+from analysis import Analyser, Analysis, Answer, Call, Reply, Sighting
 from config import load_settings
+from connection_guard import GuardedProtocol
 from logs import set_up_logs
 from main import create_app
 from tests.fake_grok import GOOD_KEY, FakeGrok
@@ -172,7 +172,7 @@ class ScriptedAnalyser:
         """What a call may cost at most, in ticks."""
         self.call: Call | None = None
         """What each call is told to have been."""
-        self.remembered: list[Sequence[str]] = []
+        self.remembered: list[Sighting] = []
         self.others_called = False
         self.calls: list[tuple[str, ...]] = []
         """The texts of each call, in the order in which calls began."""
@@ -205,7 +205,7 @@ class ScriptedAnalyser:
     def called_before(self) -> None:
         self.others_called = True
 
-    def remember(self, recent: Iterable[Sequence[str]]) -> None:
+    def remember(self, recent: Iterable[Sighting]) -> None:
         self.remembered.extend(recent)
 
     async def analyse(
@@ -319,11 +319,11 @@ def captured_log(*, level: str = "info", format: str = "json") -> Iterator[Captu
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
+def served(app: Any, *, http: type[asyncio.Protocol] = GuardedProtocol) -> Iterator[str]:
     """The app behind a real socket, served from a thread of its own; gives its address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        server = uvicorn.Server(uvicorn.Config(app, http=http, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

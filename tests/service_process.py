@@ -94,6 +94,7 @@ class ServiceProcess:
         environment |= {name.upper(): str(value) for name, value in self._settings.items()}
         command = [sys.executable, "-m", "uvicorn", "main:app", "--app-dir", str(ROOT)]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
+        command += ["--http", "connection_guard:GuardedProtocol", "--ws", "none"]
         with self._log_file.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import time
 import unicodedata
 from typing import Any
 
@@ -26,12 +27,13 @@ from analysis import (
     Retry,
     TransientFailure,
     Unusable,
+    as_analysed,
     decide,
     fallback,
     fingerprint,
     normalise_clusters,
-    parse_results,
 )
+from parsing import parse_results
 from tests.factories import analysis
 
 # --- decide ---------------------------------------------------------------------------------------
@@ -86,6 +88,15 @@ def test_what_came_of_a_packed_call_ends_nothing_but_is_asked_again_alone(
     answer: Answer, attempts: int, outcome: Outcome
 ) -> None:
     assert decide(answer, attempts, max_attempts=3, jitter=0.0, packed=True) == outcome
+
+
+def test_a_refusal_that_may_not_be_the_texts_fault_is_none_in_an_outage() -> None:
+    unclear = Refused("HTTP 422: no", doubtful=True)
+    assert decide(unclear, 1, max_attempts=3, jitter=0.0) == Fail("HTTP 422: no")
+    for packed in (False, True):
+        assert decide(
+            unclear, 1, max_attempts=3, jitter=0.0, packed=packed, outage=True, probe_delay=90.0
+        ) == PutBack(delay=90.0)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -192,6 +203,107 @@ WRAPPINGS = [
 @pytest.mark.parametrize("content", WRAPPINGS)
 def test_the_result_is_found_in_whatever_it_is_wrapped(content: str) -> None:
     assert parse_results(content, ["a"]) == {"a": LATE}
+
+
+BARE = {name: value for name, value in entry().items() if name != "id"}
+PYTHON = str({"results": [entry(reasoning="Late.", more=[None, True])]})
+DRESSES = {
+    "thoughts": f'<think>Maybe {{"results": [ as in</think>{ONE}',
+    "thoughts, a whole draft": f"<thinking>{answer(entry(confidence=0.1))}</thinking>\n{ONE}",
+    "thoughts without their first tag": f'Maybe {{"results": [ as in</think>{ONE}',
+    "trailing commas": ONE.replace("}", ",}").replace("]", ",]"),
+    "a line break in a string": ONE.replace("Late.", "Late.\\n").replace("\\\\n", "\n"),
+    "comments": ONE.replace("[", "[ // one\n", 1).replace("}]", "/* that's {all} */}]"),
+    "Python": PYTHON,
+    "bare keys": re.sub(r'"(\w+)":', r"\1:", ONE),
+    "numbers as nobody else writes them": ONE.replace("-0.5", "-.5").replace("0.8", "+0.8"),
+    "a percentage": ONE.replace("0.8", "80%"),
+    "JSON in JSON": json.dumps(ONE),
+    "JSON in a field": json.dumps({"results": json.dumps([entry()])}),
+    "one level deeper": json.dumps({"analysis": {"results": [entry()]}}),
+    "the result one level deeper": json.dumps({"analysis": entry()}),
+    "results in results": json.dumps({"results": {"results": [entry()]}}),
+    "figures one level below the id": answer({"id": "a", "analysis": BARE}),
+    "a list around it": json.dumps([{"results": [entry()]}]),
+    "the id as key": json.dumps({"a": BARE}),
+    "the id as key below results": json.dumps({"results": {"a": BARE}}),
+    "other keys": answer(
+        {"ID": "a", "sentimentScore": -0.5, "Clusters": BARE["clusters"], "CONFIDENCE": 0.8}
+        | {"Reasoning": "Late."}
+    ),
+    "other names": answer(
+        {"conversation_id": "a", "sentiment": -0.5, "topics": BARE["clusters"], "confidence": 0.8}
+        | {"reasoning": "Late."}
+    ),
+    "numbers in quotes": answer(entry(sentiment_score="-0.5", confidence="80%")),
+    "one cluster as a string": answer(entry(clusters="delivery_problems")),
+    "a list in a string": answer(entry(clusters="['delivery_problems']")),
+    "clusters with names": answer(entry(clusters=[{"name": "delivery_problems"}])),
+    "reasoning in parts": answer(entry(reasoning=["Late."])),
+    "a note after it": f'{ONE}\n{{"note": "I hope that this helps"}}',
+}
+
+
+@pytest.mark.parametrize("dress", DRESSES)
+def test_an_answer_in_a_dress_that_leaves_no_doubt_is_read(dress: str) -> None:
+    found = parse_results(DRESSES[dress], ["a"])["a"]
+    assert isinstance(found, Analysis), found
+    assert (found.sentiment_score, found.confidence) == (-0.5, 0.8)
+    assert found.clusters == ("delivery_problems",)
+    assert found.reasoning.strip(" \n") == "Late."
+
+
+def test_no_reasoning_is_no_reason_to_ask_again() -> None:
+    assert isinstance(parse_results(answer(entry(reasoning=None)), ["a"])["a"], Analysis)
+
+
+def test_several_clusters_in_a_string_are_several() -> None:
+    found = parse_results(answer(entry(clusters="late delivery, refund; praise")), ["a"])["a"]
+    assert isinstance(found, Analysis)
+    assert found.clusters == ("late_delivery", "refund", "praise")
+
+
+def test_a_document_for_each_id_is_an_answer_for_all() -> None:
+    content = "\n".join(json.dumps(entry(id_)) for id_ in ("a", "b"))
+    assert parse_results(content, ["a", "b"]) == {"a": LATE, "b": LATE}
+    again = f"{content}\n{json.dumps(entry('b', confidence=0.1))}"
+    assert isinstance(parse_results(again, ["a", "b"])["a"], Unusable)
+
+
+def test_the_ids_as_keys_are_an_answer_for_all() -> None:
+    content = json.dumps({"b": BARE, "a": BARE})
+    assert parse_results(content, ["a", "b"]) == {"a": LATE, "b": LATE}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"<think>{ONE}",
+        ONE.replace("-0.5", '"negative"'),
+        ONE.replace("[", "[,", 1),
+        ONE.replace('"delivery_problems"', "delivery_problems"),
+        PYTHON[:-3],
+        f"{PYTHON[:-20]}\n",
+        json.dumps([entry(), entry(confidence=0.1)]),
+    ],
+)
+def test_what_leaves_a_doubt_is_not_read(content: str) -> None:
+    assert isinstance(parse_results(content, ["a"])["a"], Unusable)
+
+
+@pytest.mark.parametrize("length", range(len(PYTHON)))
+def test_no_answer_that_is_cut_off_is_mended_into_a_whole_one(length: int) -> None:
+    assert isinstance(parse_results(PYTHON[:length], ["a"])["a"], Unusable)
+
+
+@pytest.mark.parametrize(
+    "unit", ['{\n"', '{"a":1,\n', "{'", "{a:", "{,", "[{", "//", "/*", "<think>", '"', "\\", "'x"]
+)
+def test_no_answer_takes_long_to_read(unit: str) -> None:
+    started = time.process_time()
+    parse_results(unit * (150_000 // len(unit)), ["a"])
+    parse_results(unit * (75_000 // len(unit)) + "}" * 75_000, ["a"])
+    assert time.process_time() - started < 10  # squares would take minutes
 
 
 def test_the_last_of_two_documents_counts() -> None:
@@ -306,17 +418,23 @@ def test_among_several_a_result_without_id_belongs_to_none() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "kept"),
     [
-        ("sentiment_score", 3, 1.0),
+        ("sentiment_score", 1.1, 1.0),
         ("sentiment_score", -1.0001, -1.0),
         ("sentiment_score", 1, 1.0),
         ("sentiment_score", 0, 0.0),
-        ("sentiment_score", 1e308, 1.0),
-        ("confidence", 85, 1.0),
+        ("sentiment_score", "-0.7", -0.7),
+        ("sentiment_score", "+.7", 0.7),
+        ("sentiment_score", "\u22120.7", -0.7),
+        ("confidence", " 90% ", 0.9),
+        ("confidence", "0.9", 0.9),
+        ("confidence", 1.1, 1.0),
         ("confidence", -0.1, 0.0),
         ("confidence", 0.333, 0.333),
     ],
 )
-def test_numbers_out_of_range_are_clamped(name: str, value: float, kept: float) -> None:
+def test_numbers_are_read_and_clamped_where_little_is_wrong_with_them(
+    name: str, value: float, kept: float
+) -> None:
     result = parse_results(answer(entry(**{name: value})), ["a"])["a"]
     assert getattr(result, name) == kept
     assert type(getattr(result, name)) is float
@@ -325,12 +443,28 @@ def test_numbers_out_of_range_are_clamped(name: str, value: float, kept: float) 
 @pytest.mark.parametrize("name", ["sentiment_score", "confidence"])
 @pytest.mark.parametrize(
     "value",
-    ["NaN", "Infinity", "-Infinity", "true", "false", "null", '"0.5"', "[]", "{}", "9" * 400],
+    [
+        *("NaN", "Infinity", "-Infinity", "true", "false", "null", "[]", "{}", "9" * 400),
+        *('"high"', '""', '"1e5"', '"0.5 of 1"', '"5/10"', '"0,5"', '"--1"', '"%"'),
+    ],
 )
 def test_what_is_no_finite_number_is_unusable(name: str, value: str) -> None:
     content = answer(entry(**{name: "HERE"})).replace('"HERE"', value)
     assert reason_of(parse_results(content, ["a"])["a"]) == (
         "the answer's sentiment_score or confidence is not a number"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("sentiment_score", value) for value in (3, -20, 1e308, 1.11, "-35", "150%")),
+        *(("confidence", value) for value in (35, 85, "35", -0.11, 1.2, "135%")),
+    ],
+)
+def test_what_is_on_another_scale_is_asked_again_and_never_clamped(name: str, value: Any) -> None:
+    assert reason_of(parse_results(answer(entry(**{name: value})), ["a"])["a"]) == (
+        "the answer's sentiment_score or confidence is on another scale"
     )
 
 
@@ -349,11 +483,10 @@ def test_a_result_without_a_needed_field_is_unusable(name: str) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"clusters": "delivery_problems"},
         {"clusters": None},
+        {"clusters": 7},
         {"clusters": {"delivery_problems": 1}},
-        {"reasoning": None},
-        {"reasoning": ["Late."]},
+        {"reasoning": [1]},
         {"reasoning": 1},
     ],
 )
@@ -386,7 +519,7 @@ def test_clusters_of_a_result_are_normalised_and_at_most_five() -> None:
 
 
 def test_the_details_hold_what_was_written_of_this_id_and_of_no_other() -> None:
-    odd = {"clusters": ["Late Delivery!"], "sentiment_score": -5, "reasoning": "a\x00b"}
+    odd = {"clusters": ["Late Delivery!"], "sentiment_score": -1.05, "reasoning": "a\x00b"}
     content = answer(entry("a", **odd, note="of a"), entry("b", reasoning="of b"))
     results = parse_results(content, ["a", "b"])
     assert results["a"].details == {"result": {**odd, "confidence": 0.8}}
@@ -409,7 +542,8 @@ def test_the_details_are_json_for_every_database(odd: str) -> None:
         "[" * 900 + "]" * 900,
         '{"results": [' + "[" * 100_000,
         json.dumps({"results": [[[entry()]]]}),
-        json.dumps({"results": {"results": [entry()]}}),
+        json.dumps({"a": {"b": {"c": {"results": [entry()]}}}}),
+        json.dumps({"a": {"results": [entry()]}, "b": {"results": [entry()]}}),
         json.dumps({"results": [{"id": {"id": "a"}}]}),
     ],
     ids=lambda content: content[:20],
@@ -465,6 +599,23 @@ def test_a_sound_result_comes_through_as_it_is(
     assert parse_results(content, ["a"]) == {
         "a": as_read(score, confidence=confidence, reasoning=reasoning)
     }
+
+
+# --- texts as they are analysed -------------------------------------------------------------------
+
+
+def test_who_is_named_and_what_is_linked_to_is_not_shown_to_an_analyser() -> None:
+    text = " @so_happy  (@me)\nlate https://a.example/love WWW.joke.example\te\u0301 me@b.example @"
+    assert as_analysed(text) == "@user (@user) late URL URL é me@b.example @"
+
+
+@given(st.text(), st.text())
+def test_texts_with_one_fingerprint_are_analysed_by_the_same_words(one: str, other: str) -> None:
+    def words(text: str) -> list[str]:
+        return re.sub(r"(?<!\w)@user|URL", " ", as_analysed(text)).split()
+
+    if fingerprint(one, "key") == fingerprint(other, "key"):
+        assert words(one) == words(other)
 
 
 # --- texts that are the same ----------------------------------------------------------------------

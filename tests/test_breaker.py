@@ -1,6 +1,7 @@
 """When to stop calling and when to try again, on a clock that only moves when told to."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -114,6 +115,85 @@ def test_it_opens_no_earlier_than_five_conversations_have_failed(packs: list[lis
         if breaker.reason is not None:
             assert sent >= FAILURES_TO_OPEN
             assert different >= FAILURES_TO_OPEN
+
+
+# --- refusals that may be nobody's fault ----------------------------------------------------------
+
+
+def refuse(
+    breaker: Breaker, conversation: str, text: str = "", reason: str = "HTTP 422: no"
+) -> Any:
+    """A call with this text alone begins and is refused."""
+    return breaker.refused(breaker.begin(), reason, conversation, text or conversation)
+
+
+def test_the_same_refusal_of_three_texts_in_a_row_opens_it_and_names_those_before(
+    breaker: Breaker,
+) -> None:
+    assert refuse(breaker, "c1", reason="HTTP 422: no 'a' at line 1") == ()
+    assert refuse(breaker, "c2", reason="HTTP 422: no 'b' at line 23") == ()
+    assert breaker.reason is None
+    assert set(refuse(breaker, "c3")) == set(), "another refusal"
+    assert refuse(breaker, "c4") == ()
+    assert set(refuse(breaker, "c5")) == {"c3", "c4"}
+    assert breaker.reason == "HTTP 422: no"
+    assert breaker.next_probe_seconds() == 60.0
+
+
+def test_one_text_however_often_it_is_posted_does_not(breaker: Breaker) -> None:
+    for number in range(20):
+        assert refuse(breaker, f"c{number}", "same") == ()
+    refuse(breaker, "d1")
+    assert breaker.reason is None
+    assert len(refuse(breaker, "d2")) == 21
+
+
+def test_an_answer_between_begins_the_row_of_refusals_anew(breaker: Breaker) -> None:
+    for number in range(20):
+        if number % 2 == 0:
+            breaker.succeeded()
+        assert refuse(breaker, f"c{number}") == ()
+    assert breaker.reason is None
+
+
+def test_failures_and_calls_that_told_nothing_leave_the_row_of_refusals_as_it_is(
+    breaker: Breaker,
+) -> None:
+    for number in range(3):
+        fail(breaker, f"d{number}")
+        breaker.passed_over(breaker.begin())
+        refuse(breaker, f"c{number}")
+    assert breaker.reason == "HTTP 422: no"
+
+
+@BOTH
+def test_a_probe_that_is_refused_keeps_it_open(
+    breaker: Breaker, clock: Clock, open_it: Callable[[Breaker], None]
+) -> None:
+    under_way = breaker.begin()
+    open_it(breaker)
+    before = breaker.reason
+    assert breaker.refused(under_way, "HTTP 422: no", "c", "c") == ()
+    assert breaker.reason == before
+    clock.now += 60
+    assert refuse(breaker, "c") == ()
+    assert breaker.reason == "HTTP 422: no"
+    assert breaker.wait_left() > 0
+
+
+def test_a_text_that_probes_are_refused_for_makes_room_ever_longer(
+    breaker: Breaker, clock: Clock
+) -> None:
+    """However many of them are first in the queue, another has its turn in the end."""
+    open_until_a_person_acts(breaker)
+    due = dict.fromkeys(range(12), 0.0)
+    tried: list[int] = []
+    while len(set(tried)) < len(due) and len(tried) < 1000:
+        clock.now += 60
+        first = min(text for text in due if due[text] <= clock.now)
+        tried.append(first)
+        due[first] = clock.now + breaker.probe_delay
+    assert set(tried) == set(due)
 
 
 # --- probing --------------------------------------------------------------------------------------

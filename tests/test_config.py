@@ -1,6 +1,7 @@
 """Settings from the environment: the defaults, and one clear line for whatever cannot be."""
 
 import re
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ DEFAULTS = {
     "grok_timeout": 30.0,
     "grok_max_attempts": 3,
     "grok_temperature": 0.3,
+    "grok_proxy": None,
     "clusters": DEFAULT_CLUSTERS,
     "clusters_mode": "open",
     "database_url": "sqlite+aiosqlite:///./insights.db",
@@ -37,6 +39,8 @@ DEFAULTS = {
     "worker_enabled": True,
     "max_text_length": 10_000,
     "max_body_bytes": 2_097_152,
+    "allowed_hosts": (),
+    "bind": IPv4Address("0.0.0.0"),
     "api_keys": (),
     "shutdown_grace": 10.0,
     "log_level": "info",
@@ -81,6 +85,11 @@ def test_default_model_is_a_grok_that_does_not_reason() -> None:
             "postgresql+asyncpg://me:secret@db:5432/insights",
             "postgresql+asyncpg://me:secret@db:5432/insights",
         ),
+        (
+            "DATABASE_URL",
+            "postgresql+asyncpg://me:p%40ss@db/insights?sslmode=require",
+            "postgresql+asyncpg://me:p%40ss@db/insights?ssl=require",
+        ),
         ("REDIS_URL", "redis://localhost:6379/0", "redis://localhost:6379/0"),
         ("REDIS_URL", "rediss://localhost", "rediss://localhost"),
         ("INBOUND_RATE_LIMIT", "0", 0),
@@ -93,6 +102,9 @@ def test_default_model_is_a_grok_that_does_not_reason() -> None:
         ("SHUTDOWN_GRACE", "0", 0.0),
         ("LOG_LEVEL", "WARNING", "warning"),
         ("LOG_FORMAT", "json", "json"),
+        ("ALLOWED_HOSTS", "a.example, B.Example.,", ("a.example", "b.example")),
+        ("ALLOWED_HOSTS", "10.0.0.5,[2001:DB8::1]", ("10.0.0.5", "2001:db8::1")),
+        ("BIND", "127.0.0.1", IPv4Address("127.0.0.1")),
         ("API_KEYS", f"ann:read:{DIGEST}", (ApiKey("ann", "read", DIGEST),)),
         (
             "API_KEYS",
@@ -112,6 +124,11 @@ IMPOSSIBLE = [
     ("ANALYZER", "chatgpt"),
     ("GROK_BASE_URL", "api.x.ai/v1"),
     ("GROK_BASE_URL", "ftp://api.x.ai"),
+    ("GROK_BASE_URL", "http://a..b/v1"),
+    ("GROK_BASE_URL", "http://api x.ai/v1"),
+    ("GROK_BASE_URL", "http://" + "a" * 64 + ".ai/v1"),
+    ("GROK_PROXY", "ftp://proxy"),
+    ("GROK_PROXY", "http://me:hunter2@proxy:port"),
     ("GROK_RATE_LIMIT", "0"),
     ("GROK_RATE_LIMIT", "-5"),
     ("GROK_RATE_LIMIT", "ten"),
@@ -126,6 +143,13 @@ IMPOSSIBLE = [
     ("GROK_TIMEOUT", "30s"),
     ("GROK_MAX_ATTEMPTS", "0"),
     ("GROK_TEMPERATURE", "2.1"),
+    ("ALLOWED_HOSTS", "https://a.example"),
+    ("ALLOWED_HOSTS", "a.example:8000"),
+    ("ALLOWED_HOSTS", "a.example/insights"),
+    ("ALLOWED_HOSTS", "*.example"),
+    ("ALLOWED_HOSTS", "a b"),
+    ("BIND", "localhost"),
+    ("BIND", "127.0.0.1:8000"),
     ("GROK_TEMPERATURE", "-0.1"),
     ("GROK_TEMPERATURE", "nan"),
     ("CLUSTERS", ","),
@@ -139,9 +163,11 @@ IMPOSSIBLE = [
     ("DATABASE_URL", "postgresql://me:hunter2@db/insights"),
     ("DATABASE_URL", "postgresql+psycopg://me:hunter2@db/insights"),
     ("DATABASE_URL", "postgresql+asyncpg://me:hunter2@db:port/insights"),
+    ("DATABASE_URL", "postgresql+asyncpg://me:hunter2@a..b/insights"),
     ("DATABASE_URL", "mysql://me:hunter2@db/insights"),
     ("REDIS_URL", "localhost:6379"),
     ("REDIS_URL", "http://:hunter2@localhost:6379"),
+    ("REDIS_URL", "redis://:hunter2@localhost:6379?socket_timeout=long"),
     ("INBOUND_RATE_LIMIT", "-1"),
     ("INBOUND_RATE_LIMIT", "many"),
     ("INBOUND_RATE_LIMIT", "99999999999999999999"),

@@ -1,6 +1,8 @@
 """Conversations as their senders see them, on both databases."""
 
 import asyncio
+import json
+import random
 import re
 import threading
 import time
@@ -16,24 +18,29 @@ from sqlalchemy.dialects import sqlite
 
 from analysis import Complete, Fail, Outcome, PutBack, Retry
 from database import Database
-from errors import Conflict, InvalidInput, NotFound, ServiceError
+from errors import Conflict, InvalidInput, NotFound, ServiceError, Unavailable
 from models import Lane, Status, conversations, insight_clusters, insights
-from store import cursors
+from schemas import failed_json
+from store import cursors, positions
 from store.conversations import (
+    EVERYBODY,
     ConversationStore,
+    KeyConflict,
     NewConversation,
     StoredConversation,
     StoredInsight,
     _failed_statement,
 )
 from store.ids import RunningIds
-from store.work import WorkQueue
+from store.rows import BYTES_OF_PAGE
+from store.work import Claimed, WorkQueue
 from tests.factories import (
     NOON,
     accept,
     analysis,
     claim_all,
     claim_one,
+    claim_some,
     complete,
     keyed_conversation,
     new_conversation,
@@ -121,7 +128,7 @@ async def test_an_accepted_conversation_is_found_as_it_was_sent(store: Conversat
         created_at=found.created_at,
         attempts=0,
         last_error=None,
-        raw_data={"likes": 3, "tags": ["a"]},
+        raw_data='{"likes": 3, "tags": ["a"]}',
         queue_position=1,
         insight=None,
     )
@@ -164,7 +171,8 @@ async def test_raw_data_comes_back_as_it_went_in(
     store: ConversationStore, raw_data: dict[str, Any] | None
 ) -> None:
     (id_,) = await store.accept([new_conversation(raw_data=raw_data)], lane=Lane.LIVE)
-    assert (await store.find(id_)).raw_data == raw_data
+    found = (await store.find(id_)).raw_data
+    assert (None if found is None else json.loads(found)) == raw_data
 
 
 @pytest.mark.parametrize(
@@ -441,7 +449,7 @@ async def test_of_different_bodies_with_one_key_at_once_one_is_stored(
         ),
         return_exceptions=True,
     )
-    assert [type(answer) for answer in answers] == [list] + [Conflict] * 4
+    assert [type(answer) for answer in answers] == [list] + [KeyConflict] * 4
     assert await count(database) == 1
 
 
@@ -487,9 +495,160 @@ async def test_a_conflict_in_a_batch_names_its_place_and_stores_nothing(
         keyed_conversation("a", "0" * 64),
         keyed_conversation("a", "1" * 64),
     ]
-    with pytest.raises(Conflict, match=r"^conversations\[2\]\.idempotency_key: "):
+    with pytest.raises(KeyConflict) as caught:
         await store.accept(items, lane=Lane.BULK)
+    assert caught.value.position == 2
     assert await count(database) == 0
+
+
+@pytest.mark.parametrize("size", [1, 5])
+async def test_a_conflict_says_whether_the_text_is_another(
+    database: Database, store: ConversationStore, size: int
+) -> None:
+    """As it stands in the database, in the same commit, and in the same request."""
+    others = new_conversations(size - 1)
+    known = keyed_conversation("key", "0" * 64)
+    same_text = keyed_conversation("key", "1" * 64)
+    other_text = same_text._replace(text="Another text")
+    for item, what in ((same_text, "different body"), (other_text, "another text")):
+        for items in ([known, item], [*others, item]):
+            if items[0] is not known:
+                await store.accept([known], lane=Lane.LIVE)
+            with pytest.raises(KeyConflict, match=what) as caught:
+                await store.accept(items, lane=Lane.LIVE)
+            assert caught.value.position == len(items) - 1
+        (id_,) = await store.accept([known], lane=Lane.LIVE)
+        await store.erase(id_)
+        answers = await asyncio.gather(
+            store.accept([known], lane=Lane.LIVE),
+            store.accept([item], lane=Lane.LIVE),
+            return_exceptions=True,
+        )
+        assert isinstance(answers[1], KeyConflict)
+        assert what in answers[1].details
+        assert isinstance(answers[0], list)
+        await store.erase(*answers[0])
+
+
+async def test_each_owner_has_keys_of_its_own(database: Database, store: ConversationStore) -> None:
+    items = [keyed_conversation("key", digit * 64) for digit in "0123"]
+    owners = ["ana", "ben", "ANA", EVERYBODY]
+    ids = [
+        await store.accept([item], lane=Lane.LIVE, owner=owner)
+        for item, owner in zip(items, owners, strict=True)
+    ]
+    assert await count(database) == 4
+    for item, owner, id_ in zip(items, owners, ids, strict=True):
+        assert await store.accept([item], lane=Lane.LIVE, owner=owner) == id_
+    with pytest.raises(KeyConflict):
+        await store.accept([items[0]], lane=Lane.LIVE, owner="ben")
+    assert await count(database) == 4
+
+
+async def test_owners_that_meet_in_one_commit_do_not_meet_in_their_keys(
+    database: Database, store: ConversationStore
+) -> None:
+    answers = await asyncio.gather(
+        *(
+            store.accept([keyed_conversation("key", str(n) * 64)], lane=Lane.LIVE, owner=f"o{n}")
+            for n in range(8)
+        ),
+        *(
+            store.accept([keyed_conversation("key", str(n) * 64)], lane=Lane.LIVE, owner=f"o{n}")
+            for n in range(8)
+        ),
+    )
+    assert answers[:8] == answers[8:]
+    assert await count(database) == 8
+
+
+async def test_what_came_in_without_an_owner_is_everybodys(
+    database: Database, store: ConversationStore
+) -> None:
+    """So an import goes on after API keys have been set up, without any row twice."""
+    before = await store.accept([keyed_conversation()], lane=Lane.BULK)
+    assert await store.accept([keyed_conversation()], lane=Lane.BULK, owner="ana") == before
+    with pytest.raises(KeyConflict):
+        await store.accept([keyed_conversation(body_hash="1" * 64)], lane=Lane.BULK, owner="ana")
+    own = await store.accept([keyed_conversation("mine")], lane=Lane.BULK, owner="ana")
+    assert await store.accept([keyed_conversation("mine")], lane=Lane.BULK) != own
+
+
+# --- too much of it -------------------------------------------------------------------------------
+
+
+async def test_more_than_may_wait_is_refused_and_nothing_of_it_stored(
+    database: Database, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.conversations.MAX_PENDING", 5)
+    known = keyed_conversation()
+    ids = await store.accept([known, *new_conversations(3)], lane=Lane.BULK)
+    with pytest.raises(Unavailable, match="At most 5") as caught:
+        await store.accept(new_conversations(2), lane=Lane.LIVE)
+    assert caught.value.retry_after
+    assert await count(database) == 4
+
+    refused, known_again, accepted, refused_too = await asyncio.gather(
+        store.accept(new_conversations(2), lane=Lane.LIVE),
+        store.accept([known], lane=Lane.LIVE),
+        store.accept(new_conversations(1), lane=Lane.LIVE),
+        store.accept(new_conversations(1), lane=Lane.LIVE),
+        return_exceptions=True,
+    )
+    assert isinstance(refused, Unavailable)
+    assert isinstance(refused_too, Unavailable)
+    assert known_again == ids[:1]
+    assert isinstance(accepted, list)
+
+    await claim_all(database, limit=1)  # one is no longer pending
+    await store.accept(new_conversations(1), lane=Lane.LIVE)
+    assert await count(database) == 6
+
+
+@pytest.mark.parametrize("long_lane", [0, 10_000])
+async def test_a_position_is_exact_in_a_short_lane_and_a_second_old_in_a_long_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch, long_lane: int
+) -> None:
+    monkeypatch.setattr("store.positions.LONG_LANE", long_lane)
+    store, chance = ConversationStore(database), random.Random(3)
+    queue: dict[Lane, list[str]] = {lane: [] for lane in Lane}
+    for _ in range(12):
+        lane = chance.choice(list(Lane))
+        queue[lane] += await store.accept(new_conversations(chance.randint(1, 9)), lane=lane)
+
+    async def check(store: ConversationStore) -> None:
+        in_order = [*queue[Lane.LIVE], *queue[Lane.BULK]]
+        for id_ in chance.sample(in_order, len(in_order)):
+            found = await store.find(id_)
+            assert found.queue_position == in_order.index(id_) + 1
+
+    await check(store)
+    for lane in Lane:
+        for item in await claim_some(database, limit=3, lanes=[lane]):
+            queue[lane].remove(item.id)
+    monkeypatch.setattr("store.positions._KEPT_SECONDS", -1.0)
+    await check(ConversationStore(database))
+
+
+async def test_positions_cost_less_than_counting_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one in the middle is counted from an end, those beside it from there."""
+    monkeypatch.setattr("store.positions.LONG_LANE", 0)
+    counted: list[int] = []
+    count_between = positions._count
+
+    def count_and_note(*args: Any) -> int:
+        counted.append(count_between(*args))
+        return counted[-1]
+
+    monkeypatch.setattr("store.positions._count", count_and_note)
+    store = ConversationStore(database)
+    ids = await store.accept(new_conversations(400), lane=Lane.BULK)
+    for place in (0, 399, 200, 201, 199, 202):
+        assert (await store.find(ids[place])).queue_position == place + 1
+    assert counted[:2] == [0, 1]
+    assert max(counted[3:]) <= 2
 
 
 async def test_a_key_outlives_completion_but_not_erasure(
@@ -679,6 +838,28 @@ async def test_failed_conversations_are_listed_newest_first_over_both_lanes(
     assert (page.total_count, page.next_cursor) == (7, None)
 
 
+async def test_a_page_of_failed_conversations_ends_at_its_bytes(
+    database: Database, store: ConversationStore
+) -> None:
+    raw = {"": "x" * 900_000}
+    texts = [*["\x01" * 10_000] * 80, "short"]
+    items = [new_conversation(text) for text in texts]
+    items += [new_conversation(raw_data=raw) for _ in range(5)]
+    ids = await store.accept(items, lane=Lane.LIVE)
+    await fail_all(database)
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = await store.failed(limit=1000, cursor=cursor)
+        assert len(failed_json(page)) <= 1.1 * BYTES_OF_PAGE
+        found += [each.id for each in page.conversations]
+        assert page.total_count == len(ids)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert found == ids[::-1]
+
+
 async def test_pages_of_failed_conversations_neither_skip_nor_repeat_while_some_come_and_go(
     database: Database, store: ConversationStore
 ) -> None:
@@ -815,3 +996,16 @@ async def test_a_put_back_conversation_keeps_its_place(
     (claimed,) = await claim_all(database, limit=1)
     await WorkQueue(database).settle([(claimed, PutBack())])
     assert [(await store.find(id_)).queue_position for id_ in (first, second)] == [1, 2]
+
+
+async def test_very_many_are_retried_some_at_a_time(
+    database: Database, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.conversations._RETRIED_AT_ONCE", 3)
+    await store.accept(new_conversations(8), lane=Lane.BULK)
+    results: list[tuple[Claimed, Outcome]] = [
+        (item, Fail("no")) for item in await claim_all(database)
+    ]
+    await WorkQueue(database).settle(results)
+    assert await store.retry_failed() == 8
+    assert len(await claim_all(database)) == 8

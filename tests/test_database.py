@@ -24,6 +24,7 @@ from analysis import Complete, Fail, PutBack, Retry
 from database import Database
 from errors import NotFound, StartRefused, Unavailable
 from models import SCHEMA_REVISION, Lane, conversations
+from sqlite_file import keep_private
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.figures import FigureStore
@@ -72,6 +73,59 @@ async def schema_revision(database: Database) -> object:
 async def test_opening_an_empty_file_makes_the_newest_schema(opened: Database) -> None:
     assert await schema_revision(opened) == SCHEMA_REVISION
     assert await count(opened) == 0
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.glob("insights.db*")}
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    """As in a container: new files may be read by everybody."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("usual_umask")
+async def test_the_files_are_for_their_owner_alone(sqlite_url: str, tmp_path: Path) -> None:
+    database = Database(sqlite_url)
+    await database.open()
+    assert database.become_worker()
+    await accept(database)
+    open_files = modes(tmp_path)
+    await database.close()
+    assert set(open_files.values()) == {0o600}
+    assert {*open_files} >= {
+        f"insights.db{suffix}" for suffix in ("", "-wal", "-shm", "-worker-lock")
+    }
+    assert set(modes(tmp_path).values()) == {0o600}
+
+
+@pytest.mark.usefixtures("usual_umask")
+async def test_files_that_others_could_read_are_closed_to_them(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """As an earlier version left them, also where another process has them open just now."""
+    first, second = Database(sqlite_url), Database(sqlite_url)
+    await first.open()
+    assert first.become_worker()
+    await accept(first)
+    for name in modes(tmp_path):
+        (tmp_path / name).chmod(0o664)
+    await second.open()
+    assert set(modes(tmp_path).values()) == {0o600}
+    await accept(second)
+    assert await count(first) == 2
+    await second.close()
+    await first.close()
+
+
+async def test_what_the_owner_may_not_do_is_left_so(sqlite_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "insights.db"
+    path.touch(0o444)
+    keep_private(str(path))
+    assert modes(tmp_path) == {"insights.db": 0o400}
 
 
 async def test_opening_again_keeps_everything(database: Database, database_url: str) -> None:
@@ -514,7 +568,7 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
         "completed_per_second",
         "oldest_pending_seconds",
         "analysed_before",
-        "recent_clusters",
+        "recent_sightings",
         "called_lately",
         "today",
         "total",

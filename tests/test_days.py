@@ -1,17 +1,18 @@
 """Figures that are kept for a day follow every change of that day, and of no other."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection, func, select
 
 from database import Database
+from errors import Unavailable
 from models import insights
 from store import derived
 from store.conversations import ConversationStore
-from store.days import Days, KeptByDay, whole_days
+from store.days import Days, KeptByDay, touch, whole_days
 from store.tallies import DAY
 from tests.factories import NOON, complete, insert_insight, new_conversation
 
@@ -124,3 +125,25 @@ def test_only_days_that_are_wholly_inside_count_as_whole() -> None:
     assert whole_days(1, DAY - 1) == (1, 1)
     assert whole_days(5, 7) == (1, 1)
     assert whole_days(-DAY, -1) == (-1, 0)
+
+
+async def test_what_was_found_before_it_was_stopped_is_kept(database: Database) -> None:
+    """A question that takes too long for one read gets further with each."""
+    days = [0, 3, 4, 7]
+    await database.write(lambda connection: touch(connection, [day * DAY for day in days]))
+    kept = KeptByDay[int](most=100)
+    asked: list[list[int]] = []
+
+    def ask(some: Sequence[int]) -> Mapping[int, int]:
+        asked.append(list(some))
+        if len(asked) == 2:
+            raise Unavailable("stopped")
+        return dict.fromkeys(some, 1)
+
+    def get(connection: Connection) -> Mapping[int, int]:
+        return kept.get("q", Days(0, 10), connection, ask, at_a_time=2)
+
+    with pytest.raises(Unavailable):
+        await database.read(get)
+    assert await database.read(get) == dict.fromkeys(days, 1)
+    assert asked == [[0, 3], [4, 7], [4, 7]]

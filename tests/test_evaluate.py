@@ -215,3 +215,125 @@ def test_the_offline_analyser_on_published_sets(
     assert found["overall"]["accuracy"] > at_least
     assert sum(sum(row.values()) for row in found["confusion"].values()) == count
     assert set(found["classes"]) == set(CLASSES)
+
+
+# --- labels ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        "very negative|negative|neutral|positive|very positive",
+        "Extremely Negative|Negative|Neutral|Positive|Extremely Positive",
+        "very_neg|neg|neu|pos|very_pos",
+        "1|2|3|4|5",
+        "1.0|2.0|3.0|4.0|5.0",
+        "1 star|2 stars|3 stars|4 stars|5 stars",
+        "★☆☆☆☆|★★|★★★|★★★★|★★★★★",
+        "0|1|2|3|4",
+        "-2|-1|0|+1|+2",
+    ],
+)
+def test_five_classes_are_taken_as_three(labels: str, tmp_path: Path) -> None:
+    scores = ("-0.9", "-0.3", "0", "0.3", "0.9")
+    rows = zip(scores, labels.split("|"), strict=True)
+    content = "text,label\n" + "".join(f"{score} x,{label}\n" for score, label in rows)
+    assert run(Scripted(), tmp_path, content)["overall"]["accuracy"] == 1.0  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "labels", ["0 1", "1 2", "1 2 3", "2 3 4", "0", "1", "0 1 3", "a b", "0 5"]
+)
+def test_what_labels_stand_for_is_not_guessed(
+    labels: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "".join(f"0 x,{label}\n" for label in labels.split()))
+    assert evaluate.main([str(path)], analyser=Scripted()) == 1
+    assert "--mapping FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    ["0 negative\n1 positive\n", "0=neg\n\n1 : very positive", "\ufeff0\tNEGATIVE\n1,pos"],
+)
+def test_a_mapping_says_what_they_stand_for(mapping: str, tmp_path: Path) -> None:
+    (tmp_path / "map").write_text(mapping)
+    content = "text,label\n-0.5 x,0\n0.5 x,1.0\n"
+    found = run(Scripted(), tmp_path, content, "--mapping", str(tmp_path / "map"))
+    assert found["overall"]["accuracy"] == 1.0  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "mistake"),
+    [
+        ("0 happy\n", "line 1"),
+        ("0\n", "line 1"),
+        ("0 negative\n0 positive\n", "line 2: 0 is negative already"),
+        ("\n", "no line such as"),
+        (None, "No such file"),
+        (b"0 n\xe9gatif", "is not UTF-8"),
+    ],
+)
+def test_a_mistake_in_a_mapping_is_one_sentence(
+    mapping: str | bytes | None, mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if mapping is not None:
+        (tmp_path / "map").write_bytes(mapping.encode() if isinstance(mapping, str) else mapping)
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n0 x,0\n")
+    argv = [str(path), "--mapping", str(tmp_path / "map")]
+    assert evaluate.main(argv, analyser=Scripted()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert mistake in line
+
+
+def test_every_row_that_is_left_out_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = (
+        "text,sentiment,date\n0 a,neutral,20/01/2025\n,neutral,\n0 b,mixed,\n0 c,mixed,\n0 d,,\n"
+        '0 e,neutral,3/4/2025,more\n0 "f,irrelevant,\n'
+    )
+    found = run(Scripted(), tmp_path, content)
+    assert found["left_out"] == {
+        "the label is mixed": 2,
+        "the text is empty": 1,
+        "more cells than columns": 1,
+        "no label": 1,
+        "the label is irrelevant": 1,
+    }
+    assert "rows left out: 6 (2 the label is mixed; " in capsys.readouterr().out
+
+
+def test_labels_in_json_are_found(tmp_path: Path) -> None:
+    rows = [{"text": "0.5 x", "label": "positive", "created_utc": 1705744800}, {"text": "0 y"}]
+    found = run(Scripted(), tmp_path, "\n".join(map(json.dumps, rows)))
+    assert found["overall"]["count"] == 1  # type: ignore[index]
+    assert found["left_out"] == {"no label": 1}
+
+
+def test_labels_beside_the_texts_have_to_be_as_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts").write_text("0 a\n0 b\n0 c\n")
+    for labels in ("neutral\n", "neutral\n" * 4):
+        (tmp_path / "labels").write_text(labels)
+        argv = [str(tmp_path / "texts"), "--labels", str(tmp_path / "labels")]
+        assert evaluate.main(argv, analyser=Scripted()) == 1
+        assert "cannot be told" in capsys.readouterr().err
+
+
+def test_labels_of_two_numbers_from_the_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = DATA.parent / "cases" / "labels_binary.csv"
+    if not file.exists():
+        pytest.skip(f"{file} is not there")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANALYZER", "offline")
+    assert evaluate.main([str(file)]) == 1
+    assert "--mapping FILE" in capsys.readouterr().err
+    Path("map").write_text("0 negative\n1 positive\n")
+    assert evaluate.main([str(file), "--mapping", "map"]) == 0
+    assert "accuracy  1.000" in capsys.readouterr().out

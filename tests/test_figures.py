@@ -9,7 +9,7 @@ from analysis import Complete, Fail
 from database import Database
 from models import Lane, Status, conversations, from_micros, now_micros
 from store.conversations import ConversationStore
-from store.figures import Completions, FigureStore
+from store.figures import Completions, Fallbacks, FigureStore
 from store.work import WorkQueue
 from tests.factories import (
     accept,
@@ -22,6 +22,8 @@ from tests.factories import (
     new_conversations,
     run_sql,
 )
+
+DAY = 86_400_000_000
 
 
 @pytest.fixture
@@ -118,6 +120,27 @@ async def test_completions_are_counted_by_when_they_were_made(
     for age in (0, 30, 90, 1800, 3500, 3700, 86_400):
         await insert_insight(database, created_at=now - timedelta(seconds=age))
     assert (await figures.all()).completions == Completions(last_minute=2, last_hour=5)
+
+
+async def test_fallbacks_are_counted_by_when_they_were_made_and_nothing_else_is(
+    database: Database, figures: FigureStore
+) -> None:
+    now = now_micros()
+    midnight = now // DAY * DAY
+    fallback = {"clusters": ["unknown"], "confidence": 0.0, "sentiment_score": 0.0}
+    for created_at in (now, midnight, midnight - 1, now - 3_599_000_000, now - 3_601_000_000):
+        await insert_insight(database, created_at=created_at, **fallback)
+    await insert_insight(database, **{**fallback, "confidence": 0.1})
+    await insert_insight(database, **{**fallback, "clusters": ["praise"]})
+    await insert_insight(database, **{**fallback, "clusters": ["unknown", "praise"]})
+    made = (now, midnight, midnight - 1, now - 3_599_000_000, now - 3_601_000_000)
+    assert (await figures.all()).fallbacks == Fallbacks(
+        today=sum(moment >= midnight for moment in made),
+        last_hour=sum(moment > now - 3_600_000_000 for moment in made),
+    )
+    (id_,) = await complete(database, new_conversation(), **fallback)
+    await ConversationStore(database).erase(id_)
+    assert (await figures.all()).fallbacks.today == sum(moment >= midnight for moment in made)
 
 
 async def test_a_completion_counts_at_once(database: Database, figures: FigureStore) -> None:

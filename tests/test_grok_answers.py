@@ -224,16 +224,20 @@ ONE_TEXT: list[tuple[Reply, str, type, CallOutcome]] = [
     (Reply.ok(), "ok", Analysis, CallOutcome.ANSWERED),
     (Reply.fenced(), "fenced", Analysis, CallOutcome.ANSWERED),
     (Reply.two_documents(), "two_documents", Analysis, CallOutcome.ANSWERED),
-    (Reply.out_of_range(), "out_of_range", Analysis, CallOutcome.ANSWERED),
+    (Reply.out_of_range(), "out_of_range", Unusable, CallOutcome.UNUSABLE),
+    (Reply.out_of_range(1.1, -0.1), "out_of_range", Analysis, CallOutcome.ANSWERED),
     (Reply.bare_object(), "bare_object", Analysis, CallOutcome.ANSWERED),
     (Reply.missing_id(), "missing_id", Analysis, CallOutcome.ANSWERED),
     (Reply.empty_content(), "empty_content", Unusable, CallOutcome.UNUSABLE),
     (Reply.null_content(), "null_content", Unusable, CallOutcome.UNUSABLE),
     (Reply.reasoning_only(), "reasoning_only", Unusable, CallOutcome.UNUSABLE),
     (Reply.truncated(), "truncated", Unusable, CallOutcome.UNUSABLE),
-    (Reply.unfinished(), "unfinished", Unusable, CallOutcome.UNUSABLE),
-    (Reply.unfinished("tool_calls"), "unfinished", Unusable, CallOutcome.UNUSABLE),
-    (Reply.unfinished("a new one"), "unfinished", Unusable, CallOutcome.UNUSABLE),
+    (Reply.unfinished(), "unfinished", Refused, CallOutcome.ANSWERED),
+    (Reply.unfinished("CONTENT_FILTER"), "unfinished", Refused, CallOutcome.ANSWERED),
+    (Reply.unfinished("length"), "unfinished", Unusable, CallOutcome.UNUSABLE),
+    (Reply.unfinished("tool_calls"), "unfinished", Analysis, CallOutcome.ANSWERED),
+    (Reply.unfinished("eos_token"), "unfinished", Analysis, CallOutcome.ANSWERED),
+    (Reply.unfinished("STOP"), "unfinished", Analysis, CallOutcome.ANSWERED),
     (Reply.unfinished("end_turn"), "unfinished", Analysis, CallOutcome.ANSWERED),
     (Reply.garbage(), "garbage", Unusable, CallOutcome.UNUSABLE),
     (Reply.garbage("[]"), "garbage", Unusable, CallOutcome.UNUSABLE),
@@ -377,7 +381,7 @@ async def test_the_last_of_two_documents_counts(grok: FakeGrok, make_client: Mak
 async def test_what_is_out_of_range_is_clamped_and_names_are_put_right(
     grok: FakeGrok, make_client: MakeClient
 ) -> None:
-    grok.script(Reply.out_of_range())
+    grok.script(Reply.out_of_range(1.1, -0.1))
 
     answer = await ask(make_client())
 
@@ -652,3 +656,92 @@ def test_another_text_or_a_longer_one_may_cost_more_but_never_less(texts: list[s
     highest = PROMPT.highest_cost(texts)
     assert 0 < highest < PROMPT.highest_cost([*texts, ""])
     assert highest <= PROMPT.highest_cost([texts[0] + "more", *texts[1:]])
+
+
+# --- in the words of other servers ----------------------------------------------------------------
+
+
+def whole(content: object, **choice: Any) -> bytes:
+    """An HTTP answer: a completion with this content."""
+    message = {"role": "assistant", "content": content}
+    body = {"id": "1", "choices": [{"message": message, "finish_reason": "stop", **choice}]}
+    return sent(200, body)
+
+
+def sent(status: int, body: object) -> bytes:
+    data = json.dumps(body).encode()
+    return f"HTTP/1.1 {status} X\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+
+
+RIGHT = {name: value for name, value in judge(BLAME, "").items() if name != "id"}
+DOCUMENT = json.dumps(RIGHT)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "text", "text": DOCUMENT}],
+        [{"type": "text", "text": DOCUMENT[:20]}, {"type": "text", "text": DOCUMENT[20:]}],
+        [{"type": "thinking", "thinking": [{"text": "{"}]}, {"type": "text", "text": DOCUMENT}],
+        [DOCUMENT],
+        RIGHT,
+        {"results": [RIGHT]},
+    ],
+)
+@pytest.mark.parametrize("finish", ["stop", None, "eos_token", "STOP", "stop_sequence", "error"])
+async def test_content_in_parts_and_other_words_for_the_end_are_read(
+    make_client: MakeClient, content: object, finish: object
+) -> None:
+    async with answering(whole(content, finish_reason=finish)) as base_url:
+        answer = await ask(make_client(base_url=base_url))
+    assert isinstance(answer, Analysis)
+    assert answer.sentiment_score == RIGHT["sentiment_score"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"error": {"message": "Rate limit reached", "code": 429}}, NotNow),
+        ({"error": {"message": "No credits", "code": 402}, "choices": []}, Blocked),
+        ({"error": {"message": "upstream is down"}}, TransientFailure),
+        ({"error": "upstream is down"}, TransientFailure),
+        (
+            {"error": {"code": 400, "message": "x", "type": "exceed_context_size_error"}},
+            Refused,
+        ),
+        ({"error": {"message": "max_tokens: no", "code": "400"}}, Blocked),
+        ({"error": None}, Unusable),
+        ({}, Unusable),
+    ],
+)
+async def test_an_error_that_comes_as_a_200_is_the_error_that_it_names(
+    make_client: MakeClient, body: object, expected: type
+) -> None:
+    async with answering(sent(200, body)) as base_url:
+        (answer,), call = await make_client(base_url=base_url).analyse([BLAME])
+    assert type(answer) is expected
+    assert call is not None
+    assert call.cost_usd_ticks is None or expected in (NotNow, Blocked)
+
+
+async def test_a_refused_field_is_told_from_one_that_a_text_quotes(
+    make_client: MakeClient,
+) -> None:
+    refusal = sent(422, {"error": "cannot read: max_completion_tokens"})
+    async with answering(refusal, refusal) as base_url:
+        client = make_client(base_url=base_url)
+        assert isinstance(await ask(client), Blocked)
+        refused = await ask(client, "say max_completion_tokens")
+    assert isinstance(refused, Refused)
+    assert refused.doubtful
+
+
+async def test_what_a_server_says_of_its_models_answer_is_an_answer_of_no_use(
+    make_client: MakeClient,
+) -> None:
+    body = {"error": {"message": "Failed to generate JSON.", "code": "json_validate_failed"}}
+    async with answering(sent(400, body)) as base_url:
+        (answer,), call = await make_client(base_url=base_url).analyse([BLAME])
+    assert isinstance(answer, Unusable)
+    assert call is not None
+    assert (call.outcome, call.cost_usd_ticks) == (CallOutcome.UNUSABLE, None)

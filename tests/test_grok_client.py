@@ -2,16 +2,21 @@
 and how long a call may take. The fake behaves as the real one does."""
 
 import asyncio
+import gzip
 import json
 import re
 import time
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import Analysis, NotNow, TransientFailure, Unusable
+from analysis import Analysis, CallOutcome, NotNow, Sighting, TransientFailure, Unusable
 from grok_client import GrokClient
 from tests.fake_grok import GOOD_KEY, FakeGrok
 from tests.grok_calls import (
@@ -101,7 +106,7 @@ async def test_a_closed_list_of_clusters_allows_no_other(
     grok: FakeGrok, make_client: MakeClient
 ) -> None:
     client = make_client(vocabulary=Vocabulary(("praise", "other_things"), closed=True))
-    grok.script(Reply.out_of_range())
+    grok.script(Reply.out_of_range(1.1, 0.5))
 
     answer = await ask(client)
 
@@ -704,3 +709,129 @@ async def test_calls_that_are_called_off_while_they_wait_give_their_places_back(
     assert [type(answer) for answer in answers] == [Analysis] * 3
     ids = [request.headers["x-grok-conv-id"] for request in grok.requests]
     assert len(set(ids)) == 1
+
+
+# --- an answer that cannot be taken in ------------------------------------------------------------
+
+MEGABYTE = 1024 * 1024
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def packed(body: bytes, encoding: str = "gzip") -> bytes:
+    head = b"Content-Encoding: %s\r\nContent-Length: %d\r\n\r\n" % (encoding.encode(), len(body))
+    return OK + head + body
+
+
+async def test_an_answer_is_asked_for_as_it_is(grok: FakeGrok, make_client: MakeClient) -> None:
+    await ask(make_client())
+    assert grok.last_request.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)],
+)
+async def test_an_answer_that_is_compressed_all_the_same_is_read(
+    make_client: MakeClient, encoding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    body = completion({}).partition(b"\r\n\r\n")[2]
+    async with answering(packed(compress(body), encoding)) as base_url:
+        assert isinstance(await ask(make_client(base_url=base_url)), Analysis)
+
+
+BOMB = gzip.compress(b" " * (200 * MEGABYTE), 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (packed(BOMB), "Grok's answer is larger than 4 MB"),
+        (packed(BOMB[:100_000]), "Grok's answer is larger than 4 MB"),
+        (packed(b"no gzip"), "Grok's answer cannot be decompressed"),
+        (packed(b"x", "br"), "Grok's answer is encoded as br, which was not asked for"),
+        (OK + b"\r\n" + b" " * (5 * MEGABYTE), "Grok's answer is larger than 4 MB"),
+        (OK.replace(b"200", b"503") + b"\r\n" + b" " * (5 * MEGABYTE), "Grok's answer is larger"),
+    ],
+)
+async def test_an_answer_without_measure_is_cut_off_and_a_failure_that_may_have_cost(
+    make_client: MakeClient, answer: bytes, reason: str
+) -> None:
+    async with answering(answer) as base_url:
+        client = make_client(base_url=base_url)
+        tracemalloc.start()
+        (failure,), call = await client.analyse([BLAME])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert isinstance(failure, TransientFailure)
+    assert failure.reason.startswith(reason)
+    assert call is not None
+    assert (call.outcome, call.cost_usd_ticks) == (CallOutcome.FAILED, None)
+    assert peak < 40 * MEGABYTE
+
+
+async def test_an_answer_that_comes_in_drops_is_bounded_by_the_time_for_all_of_it(
+    make_client: MakeClient,
+) -> None:
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"\r\n")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    async with server:
+        base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        (failure,), call = await make_client(base_url=base_url, timeout=0.3).analyse([BLAME])
+
+    assert failure == TransientFailure("Grok did not answer within 0.3 s")
+    assert call is not None
+    assert call.outcome is CallOutcome.TIMEOUT
+
+
+# --- proxies --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("proxy_answers", [True, False])
+async def test_an_error_on_the_way_names_the_proxy_that_was_asked(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, proxy_answers: bool
+) -> None:
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    async with answering(refusal) as url:
+        address = url.removeprefix("http://").removesuffix("/v1")
+        if not proxy_answers:
+            address = "127.0.0.1:1"
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{address}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        failure = await ask(make_client(base_url="https://grok.example/v1"))
+
+    assert isinstance(failure, TransientFailure)
+    assert f"through the proxy {address} (" in failure.reason
+    assert ("407" in failure.reason) == proxy_answers
+    assert "secret" not in failure.reason
+
+
+async def test_without_a_proxy_none_is_named(make_client: MakeClient) -> None:
+    failure = await ask(make_client(base_url="http://127.0.0.1:1/v1"))
+    assert failure == TransientFailure("Grok could not be reached (ConnectError)")
+
+
+# --- what the model is shown besides --------------------------------------------------------------
+
+
+async def test_topics_in_use_stand_in_the_document_after_the_texts(
+    grok: FakeGrok, make_client: MakeClient
+) -> None:
+    client = make_client()
+    client.remember(Sighting(("gift_cards",), f"author{day}", day) for day in range(3))
+
+    await ask(client)
+
+    content = grok.last_request.body["messages"][1]["content"]
+    fence, sent, closing = content.split("\n")
+    assert fence == closing
+    assert list(json.loads(sent)) == ["conversations", "topics_in_use"]
+    assert json.loads(sent)["topics_in_use"] == ["gift_cards"]
+    assert list(grok.last_request.texts.values()) == [BLAME]

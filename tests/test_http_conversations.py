@@ -777,6 +777,25 @@ async def test_ten_thousand_levels_in_one_item_are_refused(shared: httpx.AsyncCl
     assert await pending(shared) == before
 
 
+async def test_over_a_million_pending_nothing_is_taken_and_reads_go_on(
+    start_app: StartApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.conversations.MAX_PENDING", 3)
+    async with start_app(worker_enabled=False) as running:
+        client = running.client
+        id_ = await submit(client)
+        too_many = await client.post(BATCH, json={"conversations": [{"text": "a"}] * 3})
+        assert_error(too_many, 503, "unavailable", "may wait for analysis")
+        assert await pending(client) == 1
+        await submit_batch(client, ["b", "c"])
+        full = await client.post(CONVERSATIONS, json={"text": "d"})
+        assert_error(full, 503, "unavailable")
+        assert await pending(client) == 3
+        assert (await show(client, id_))["queue"]["position"] == 1
+        await client.delete(f"{CONVERSATIONS}/{id_}")
+        await submit(client)
+
+
 # --- following one through its life ---------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ KINDS = {
 async def test_the_root_leads_to_the_dashboard(client: httpx.AsyncClient) -> None:
     response = await client.get("/")
 
-    assert (response.status_code, response.headers["location"]) == (307, "/dashboard")
+    assert (response.status_code, response.headers["location"]) == (307, "dashboard")
     page = await client.get("/", follow_redirects=True)
     assert page.text == (FOLDER / "index.html").read_text()
 

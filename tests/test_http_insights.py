@@ -175,6 +175,7 @@ async def test_the_newest_comes_first_and_ties_keep_their_order(shared: httpx.As
             ("cursor", value)
             for value in ("", "abc", "!", "é", "🚚", "A" * 23, "A" * 400, "null", "\x00")
         ),
+        *(("q", value) for value in ("", "!", "a" * 1001, "a b " * 26, f'"{"a " * 11}"')),
     ],
 )
 async def test_a_bad_value_is_refused_by_the_name_of_its_parameter(

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from analysis import Refused
+from analysis import Refused, Unusable
 from tests.conftest import RunningApp, StartApp
 from tests.fake_grok import FakeGrok
 from tests.grok_replies import DEFAULT_MODEL, Reply
@@ -27,6 +27,13 @@ from tests.http_helpers import (
     submit,
     submit_batch,
 )
+from tests.http_helpers import good as good_answer
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each asks twice in a second, and means it."""
+    monkeypatch.setattr("kept.SECONDS", 0.0)
 
 
 async def ready(client: httpx.AsyncClient) -> tuple[int, dict[str, Any]]:
@@ -200,6 +207,7 @@ async def test_stats_of_a_new_service_are_zeros(client: httpx.AsyncClient) -> No
     nothing = {"calls": 0, "tokens": 0, "cached_tokens": 0, "cost_usd": 0.0, "held_usd": 0.0}
     assert stats["spending"] == {"today": nothing, "total": nothing, "daily_budget_usd": None}
     assert stats["reuse"] == {"today_share": 0.0, "total_share": 0.0}
+    assert stats["fallback"] == {"today": 0, "last_hour": 0, "notice": None}
     assert stats["breaker"] == {"state": "closed", "reason": None, "next_probe_seconds": None}
     assert (stats["bound_by"], stats["call_limit_per_second"]) == ("queue", None)
 
@@ -281,6 +289,42 @@ async def test_stats_and_metrics_show_what_grok_billed(start_app: StartApp) -> N
     assert samples["grok_spent_today_usd"] == pytest.approx(dollars)
     assert samples["grok_calls_total{outcome=answered}"] == counters.calls
     assert samples["grok_call_seconds_count"] == counters.calls
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "told"), [(0, 1, False), (18, 2, False), (17, 2, True), (0, 3, True)]
+)
+async def test_fallbacks_are_counted_and_told_where_more_than_one_in_ten_are(
+    start_app: StartApp, good: int, bad: int, told: bool
+) -> None:
+    analyser = ScriptedAnalyser(
+        answer=lambda text: Unusable("it rhymes") if "bad" in text else good_answer()
+    )
+    async with start_app(analyser=analyser) as running:
+        texts = [f"good {number}" for number in range(good)]
+        await submit_batch(running.client, [*texts, *(f"bad {number}" for number in range(bad))])
+        await all_done(running.client)
+        samples = await metrics(running.client)
+    async with start_app(analyser=analyser) as running:  # and after a restart
+        stats = (await running.client.get(STATS)).json()
+
+    assert (stats["fallback"]["today"], stats["fallback"]["last_hour"]) == (bad, bad)
+    assert (stats["fallback"]["notice"] is not None) == told
+    if told:
+        assert f"{bad} of {good + bad} conversations" in stats["fallback"]["notice"]
+    assert samples["conversations_fallback_total"] == bad
+
+
+async def test_a_fallback_of_yesterday_is_told_no_more(
+    start_app: StartApp, sqlite_url: str
+) -> None:
+    analyser = ScriptedAnalyser(answer=lambda _text: Unusable("it rhymes"))
+    async with start_app(analyser=analyser) as running:
+        await submit_batch(running.client, ["one", "two"])
+        await all_done(running.client)
+        await run_sql(sqlite_url, "UPDATE insights SET created_at = created_at - 90000000000")
+        stats = (await running.client.get(STATS)).json()
+    assert (stats["fallback"]["today"], stats["fallback"]["last_hour"]) == (0, 0)
 
 
 # --- /metrics -------------------------------------------------------------------------------------
@@ -407,7 +451,7 @@ async def test_the_root_leads_to_a_page(client: httpx.AsyncClient) -> None:
     response = await client.get("/")
 
     assert response.status_code in (302, 303, 307, 308)
-    assert response.headers["location"] in ("/docs", "/dashboard")
+    assert response.headers["location"] in ("/docs", "dashboard")
     assert (await client.get("/", follow_redirects=True)).status_code == 200
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -288,6 +289,39 @@ async def test_a_cell_that_a_spreadsheet_would_run_is_text(
     (row,) = csv.DictReader(io.StringIO(response.content.decode(), newline=""))
     assert {row["text"], row["author"], row["reasoning"]} == {f"'{evil}"}
     assert row["sentiment_score"] == "-0.65"  # a number stays one
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+async def test_no_cell_begins_as_a_formula_whatever_splits_the_file(
+    running: RunningApp, client: httpx.AsyncClient, delimiter: str
+) -> None:
+    inner = [
+        f"so{sign}=1+1" for sign in (";", "\t", "\n", "\r", "\r\n", ';"', ";'\"", '","', '\n"')
+    ]
+    texts = [*inner, "=1", '"=1"', "'=1", ";+1", "a;;-1", "\t@x", ";＝1"]
+    await insert(running, *({"text": text, "author": text, "reasoning": text} for text in texts))
+    content = (await client.get(EXPORT, params=ALL_TIME)).text
+    # As a spreadsheet that takes our quotes for signs, and as one that knows them.
+    rows = [line.split(delimiter) for line in content.splitlines()] if delimiter != "," else []
+    rows += list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter))
+    for cell in (cell for row in rows for cell in row):
+        assert not re.match(r"[=+\-@＝＋－＠]", cell.lstrip('"')) or cell == "-0.65"
+
+
+async def test_excel_is_told_the_encoding_where_it_is_wished(
+    running: RunningApp, client: httpx.AsyncClient
+) -> None:
+    await insert(running, {"text": "é 🙂"})
+    plain = await client.get(EXPORT, params=ALL_TIME)
+    marked = await client.get(EXPORT, params={**ALL_TIME, "bom": "true"})
+    assert marked.content == b"\xef\xbb\xbf" + plain.content
+    lines = await client.get(EXPORT, params={**ALL_TIME, "format": "ndjson"})
+    assert (
+        await client.get(EXPORT, params={**ALL_TIME, "format": "ndjson", "bom": "true"})
+    ).content == lines.content
+    assert_error(
+        await client.get(EXPORT, params={**ALL_TIME, "bom": "x"}), 400, "invalid_schema", "bom"
+    )
 
 
 async def test_more_than_are_read_at_a_time_are_all_exported_in_order(

@@ -4,9 +4,7 @@ import csv
 import gzip
 import json
 import tempfile
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,61 +21,11 @@ from importing.report import Progress, Tally
 from importing.rows import Item
 from importing.stops import GivenUp, Unfit
 from importing.times import Dates
+from tests.import_helpers import Outcome, Read, refusal
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 HEADER = "tweet_id,author_id,inbound,created_at,text,response_tweet_id,in_response_to_tweet_id"
 MOMENT = "Tue Oct 31 22:10:47 +0000 2017"
-
-
-@dataclass
-class Outcome:
-    intake: Intake
-    tally: Tally
-    bodies: list[dict[str, Any]]
-    items: list[Item]
-    rejected: list[tuple[int, str]]
-
-    @property
-    def texts(self) -> list[str]:
-        return [body["text"] for body in self.bodies]
-
-
-Read = Callable[..., Outcome]
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Read:
-    """`read("text\\nhello\\n", dates="dmy")`: what comes of a file with this content."""
-
-    def do(content: str | bytes | Path, *, encoding: str | None = None, **options: Any) -> Outcome:
-        path = content if isinstance(content, Path) else tmp_path / "rows.csv"
-        if isinstance(content, str):
-            path.write_text(content, encoding="utf-8", newline="")
-        elif isinstance(content, bytes):
-            path.write_bytes(content)
-        tally = Tally()
-        rejected: list[tuple[int, str]] = []
-
-        def reject(record: Record, reason: str) -> None:
-            tally.reject(record, reason)
-            rejected.append((record.line, reason))
-
-        with (
-            opened(str(path), encoding) as source,
-            closing(Intake(source, Options(**options), tally=tally, reject=reject)) as intake,
-        ):
-            items = list(intake.items())
-        rows = sum(len(item.records) for item in items)
-        assert tally.read == rows + tally.duplicates + tally.rejected
-        return Outcome(intake, tally, [json.loads(each.json) for each in items], items, rejected)
-
-    return do
-
-
-def refusal(read: Read, content: str | bytes | Path, **options: Any) -> str:
-    with pytest.raises(GivenUp) as caught:
-        read(content, **options)
-    return str(caught.value)
 
 
 def row(number: int, text: str, *, reply_to: str = "", author: str = "ann") -> str:
@@ -341,13 +289,42 @@ def test_dates_mean_what_the_list_of_them_says(read: Read) -> None:
         ("2017-10-31 22:10:47 UTC", "2017-10-31T22:10:47Z"),
         ("2/24/2015 11:35 PM", "2015-02-24T23:35:00Z"),
         ("24.02.2015", "2015-02-24T00:00:00Z"),
+        ("1/20/25 10:00", "2025-01-20T10:00:00Z"),
+        ("20.1.25", "2025-01-20T00:00:00Z"),
+        ("31-12-24", "2024-12-31T00:00:00Z"),
+        ("3/3/25", "2025-03-03T00:00:00Z"),
+        ("1/20/99", "1999-01-20T00:00:00Z"),
+        ("20-JAN-25 10.00.00.000000 AM", "2025-01-20T10:00:00Z"),
+        ("Jan 20, 2025, 10:00:00 PM", "2025-01-20T22:00:00Z"),
+        ("1/20/2025, 10:00:00\u202fAM", "2025-01-20T10:00:00Z"),
+        ("Monday, January 20th, 2025 at 10:00 AM", "2025-01-20T10:00:00Z"),
+        ("20 September 2025", "2025-09-20T00:00:00Z"),
+        ("2025/1/20 9:05", "2025-01-20T09:05:00Z"),
+        ("2025-01-20 10:00:00 PST", "2025-01-20T18:00:00Z"),
+        ("20 Jan 2025 10:00 CEST", "2025-01-20T08:00:00Z"),
+        ("2025-07-20 10:00 Europe/Berlin", "2025-07-20T08:00:00Z"),
+        ("2025-01-20 10:00 UTC+5:30", "2025-01-20T04:30:00Z"),
+        (
+            "Mon Jan 20 2025 10:00:00 GMT+0100 (Central European Standard Time)",
+            "2025-01-20T09:00:00Z",
+        ),
+        ("Mon Jan 20 10:00:00 2025", "2025-01-20T10:00:00Z"),
+        ("2025-01-20T10:00:00+01:00[Europe/Berlin]", "2025-01-20T09:00:00Z"),
+        ("2025-01-20 10:00:00 +0000 UTC", "2025-01-20T10:00:00Z"),
+        ("1705744800.0", "2024-01-20T10:00:00Z"),
+        ("1705744800123456789", "2024-01-20T10:00:00.123456Z"),
     ],
 )
 def test_times_of_spreadsheets_and_programs(value: str, utc: str) -> None:
     assert Dates().read(value) == utc
 
 
-@pytest.mark.parametrize("value", ["0", "12345", "3/4/15", "32/13/2015", "0001-01-01T00:00+14:00"])
+@pytest.mark.parametrize(
+    "value",
+    ["0", "12345", "3/4/15", "32/13/2015", "0001-01-01T00:00+14:00", "20-01-25", "1/20/55",
+     "20 Jan 2025 10:00 IST", "2025-03-30 02:30 Europe/Berlin", "2025-10-26 02:30 Europe/Berlin",
+     "3 hours ago", "Jan 2025", "20 janvier 2025", "10:00", "2025-01-20 13:00 PM", "v1.2.25x"],
+)  # fmt: skip
 def test_a_time_that_is_no_time_is_none(value: str) -> None:
     with pytest.raises(Unfit):
         Dates().read(value)
@@ -360,6 +337,17 @@ def test_one_row_of_a_file_tells_the_order_of_day_and_month(read: Read) -> None:
         "2015-04-24T10:00:00Z",
     ]
     assert read("text,date\na,3/4/2015\nb,4/24/2015\n").bodies[0]["timestamp"][:10] == "2015-03-04"
+
+
+def test_years_of_two_digits_may_be_days_between_hyphens(read: Read) -> None:
+    content = "text,date\na,20-01-25\nb,21-01-26\n"
+    assert "--dates" in refusal(read, content)
+    for order, day in (("dmy", "2025-01-20"), ("ymd", "2020-01-25")):
+        assert read(content, dates=order).bodies[0]["timestamp"][:10] == day
+    assert read(content + "c,31-01-24\n").bodies[0]["timestamp"][:10] == "2025-01-20"
+    short = "text,date\na,3/4/25\nb,{}\n"
+    assert "--dates" in refusal(read, short.format("5/4/25"))
+    assert read(short.format("4/24/25")).bodies[0]["timestamp"][:10] == "2025-03-04"
 
 
 def test_where_no_row_tells_the_order_it_is_asked_for(read: Read) -> None:

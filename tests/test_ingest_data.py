@@ -444,6 +444,129 @@ def test_published_files_load_whole_and_once(
     assert accepted <= different
 
 
+def test_a_row_whose_key_holds_another_text_is_rejected_and_said_so(
+    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv("id,text,likes\n1,I want my money back,3\n2,late,4\n3,thanks,5\n")
+    sent = Scripted()
+    assert sent.load(file) == 0
+    posts = f"{url}/api/v1/conversations"
+    # Somebody who knows the file has taken two of its keys, one of them for the very text.
+    for key, text in zip(sent.keys, ("all is well", "late"), strict=False):
+        answer = httpx.post(posts, json={"text": text}, headers={"Idempotency-Key": key})
+        assert answer.status_code == 202
+    capsys.readouterr()
+    assert ingest_data.main(["--url", url, file]) == 1
+    assert account(capsys) == (3, 1, 1, 1)
+    (row,) = csv.DictReader(Path(file + ".rejected.csv").read_text().splitlines())
+    assert row["text"] == "I want my money back"
+    assert "another text under this row's key" in row["import_reason"]
+
+
+def test_a_name_can_add_no_line_to_a_thread(url: str, write_csv: Callable[[str], str]) -> None:
+    names = [
+        "bob: I am happy\n@shop: Resolved.\n@bob",
+        "@ann b",
+        "हिन्दी क",
+        "",
+        "x" * 99,
+        "\u2028!é",
+    ]
+    rows = [
+        f'{n},"{name}",2020-01-01T10:0{n}:00Z,t,{n - 1 or ""}' for n, name in enumerate(names, 1)
+    ]
+    file = write_csv("\n".join(["tweet_id,author,created_at,text,in_reply_to", *rows]))
+    assert ingest_data.main(["--url", url, file, "--conversations"]) == 0
+    assert stored(url, 1)[0]["text"].splitlines() == [
+        "@bob: t", "@ann: t", "@हिन्दी: t", "@unknown: t", f"@{'x' * 50}: t", "@é: t",
+    ]  # fmt: skip
+
+
+def test_rejected_rows_go_through_no_link_and_are_for_their_owner_only(
+    url: str, write_csv: Callable[[str], str], tmp_path: Path
+) -> None:
+    file = write_csv("text,n\nlate,1\n,2\n")
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    for name in ("rows.csv.rejected.csv.part", "rows.csv.rejected.csv"):
+        (tmp_path / name).symlink_to(victim)
+    (tmp_path / "rows.csv.rejected-2.csv").symlink_to(tmp_path / "nowhere")
+    assert ingest_data.main(["--url", url, file]) == 1
+    assert victim.read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
+    written = tmp_path / "rows.csv.rejected-3.csv"
+    assert written.stat().st_mode & 0o777 == 0o600
+    assert not written.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir() if "rejected" in path.name) == [
+        "rows.csv.rejected-2.csv", "rows.csv.rejected-3.csv", "rows.csv.rejected.csv",
+        "rows.csv.rejected.csv.part",
+    ]  # fmt: skip
+
+
+def test_rejected_rows_are_written_where_there_are_no_links(
+    url: str, write_csv: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_from: str, _to: str) -> None:
+        raise PermissionError(1, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    file = write_csv("text,n\nlate,1\n,2\n")
+    assert ingest_data.main(["--url", url, file]) == 1
+    written = Path(file + ".rejected.csv")
+    assert written.stat().st_mode & 0o777 == 0o600
+    assert len(written.read_text().splitlines()) == 2
+
+
+def test_the_sample_can_be_waited_for(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ingest_data.main(["--url", url, "--wait"], sleep=lambda _: time.sleep(0.05)) == 0
+    assert f"{len(SAMPLE)} conversations are analysed" in capsys.readouterr().out
+
+
+def test_live_posts_are_sent_in_tens(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        assert body["lane"] == "live"
+        sizes.append(len(body["conversations"]))
+        return httpx.Response(202 if sizes[-1] <= 10 else 400, json={"details": "too many"})
+
+    assert ingest_data.main([], transport=httpx.MockTransport(answer)) == 0
+    assert sum(sizes) == len(SAMPLE)
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_an_address_may_have_a_path(end: str) -> None:
+    paths: set[str] = set()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        paths.add(str(request.url.copy_with(query=None)))
+        if request.url.path.endswith("batch"):
+            return httpx.Response(202, json={"conversation_ids": ["conv_0000000a"]})
+        if request.url.path.endswith("summary"):
+            return httpx.Response(200, json={"totals": {"count": 0}, "clusters": []})
+        if request.url.path.endswith("failed"):
+            body = {"conversations": [], "metadata": {"next_cursor": None}}
+            return httpx.Response(200, json=body)
+        return httpx.Response(200, json={"status": "completed"})
+
+    argv = ["--url", f"https://example.org/insights{end}", "--wait"]
+    assert ingest_data.main(argv, transport=httpx.MockTransport(answer)) == 0
+    start = "https://example.org/insights/api/v1/"
+    assert {f"{start}conversations/batch", f"{start}conversations/conv_0000000a"} <= paths
+    assert all(path.startswith(start) for path in paths)
+
+
+def test_a_host_that_is_refused_stops_it_and_rejects_no_row(
+    write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    details = "Host insights.example is not served: name it in ALLOWED_HOSTS."
+    body = {"error": "invalid_schema", "details": details}
+    service = Scripted(*(httpx.Response(400, json=body) for _ in range(3)))
+    assert service.load(write_csv("text\none row\n")) == 3
+    assert stopped_with(capsys) == f"the service answers 400: {details}"
+
+
 # --- waiting --------------------------------------------------------------------------------------
 
 

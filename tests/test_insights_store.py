@@ -9,11 +9,21 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from database import Database
 from errors import InvalidInput
+from schemas import insight_item, insights_json
 from store.conversations import ConversationStore
-from store.insights import InsightFilter, InsightStore, ListedInsight, Sentiment
+from store.insights import (
+    BYTES_OF_EXPORT,
+    InsightFilter,
+    InsightPage,
+    InsightStore,
+    ListedInsight,
+    Sentiment,
+)
+from store.rows import BYTES_OF_PAGE
 from tests.factories import (
     NOON,
     accept,
@@ -23,6 +33,7 @@ from tests.factories import (
     insight_filter,
     new_conversation,
 )
+from words import parse_search
 
 HOUR = timedelta(hours=1)
 MICROSECOND = timedelta(microseconds=1)
@@ -408,3 +419,70 @@ async def test_a_cursor_far_away_gives_an_empty_or_a_whole_page(
     page = await store.page(insight_filter(), limit=10, cursor=cursor)
     listed = [insight.conversation_id for insight in page.insights]
     assert listed == ([id_] if position[0] > 0 else [])
+
+
+# --- bytes ----------------------------------------------------------------------------------------
+
+LONG = "\x01" * 9900
+"""59 kB of JSON."""
+
+
+async def test_a_page_ends_at_its_bytes_and_nothing_is_skipped_or_repeated(
+    database: Database, store: InsightStore
+) -> None:
+    short = [{"text": f"{number}"} for number in range(200)]
+    long = [{"text": f"w {number} {LONG}"} for number in range(80)]
+    ids = await insert_insights(database, [*short, *long, *short])
+    for wanted in (insight_filter(), insight_filter(words=parse_search("w"))):
+        expected = ids[::-1] if wanted.words is None else ids[200:280][::-1]
+        found: list[str] = []
+        cursor, pages = None, 0
+        while True:
+            page = await store.page(wanted, limit=1000, cursor=cursor)
+            assert len(insights_json_of(page, wanted)) <= BYTES_OF_PAGE
+            assert page.total_count == len(expected)
+            found += [each.conversation_id for each in page.insights]
+            pages, cursor = pages + 1, page.next_cursor
+            if cursor is None:
+                break
+        assert found == expected
+        assert pages == 3
+
+
+def insights_json_of(page: InsightPage, wanted: InsightFilter) -> bytes:
+    return b"".join(insights_json(page, wanted))
+
+
+async def test_one_that_is_larger_than_a_page_is_a_page(
+    database: Database, store: InsightStore
+) -> None:
+    ids = await insert_insights(database, [{"text": "\x01" * 400_000}] * 2)
+    first = await store.page(insight_filter(), limit=10, cursor=None)
+    second = await store.page(insight_filter(), limit=10, cursor=first.next_cursor)
+    assert [each.conversation_id for each in (*first.insights, *second.insights)] == ids[::-1]
+    assert second.next_cursor is None
+
+
+async def test_an_export_is_read_in_pieces_of_few_bytes(
+    database: Database, store: InsightStore
+) -> None:
+    ids = await insert_insights(database, [{"text": LONG}] * 5 + [{}] * 300 + [{"text": LONG}] * 5)
+    found: list[str] = []
+    async for batch in store.all_of(insight_filter()):
+        size = sum(len(to_json(insight_item(each))) for each in batch)
+        assert size <= BYTES_OF_EXPORT
+        found += [each.conversation_id for each in batch]
+    assert found == ids[::-1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 127, 128, 129, 255, 256, 257])
+async def test_pages_and_exports_are_whole_around_what_one_statement_gives(
+    database: Database, store: InsightStore, count: int
+) -> None:
+    ids = await insert_insights(database, [{}] * count) if count else []
+    for limit in (count or 1, count + 1):
+        page = await store.page(insight_filter(), limit=limit, cursor=None)
+        assert [each.conversation_id for each in page.insights] == ids[::-1]
+        assert page.next_cursor is None
+    exported = [each async for batch in store.all_of(insight_filter()) for each in batch]
+    assert len(exported) == count

@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.responses import PlainTextResponse
 
-from middleware import InboundLimit, OpenRequests, RequestLog
+from errors import RateLimited
+from inbound_limits import InboundLimits
 from rate_limiter import SlidingWindow
 from tests.conftest import StartApp
 from tests.http_helpers import (
@@ -41,6 +41,10 @@ OPERATIONS: list[tuple[str, str, str, Any]] = [
 RANK = ["read", "write", "admin"]
 
 
+def inbound_limits() -> InboundLimits:
+    return InboundLimits(100, [], build=lambda _, count: SlidingWindow(count, 1.0))
+
+
 class Clock:
     """Stands still until it is moved."""
 
@@ -49,6 +53,37 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+async def test_an_idempotency_key_belongs_to_the_api_key_that_sent_it(start_app: StartApp) -> None:
+    async with start_app(api_keys=API_KEYS, worker_enabled=False) as running:
+
+        async def post(scope: str, text: str) -> httpx.Response:
+            headers = {"Authorization": f"Bearer {KEYS[scope]}", "Idempotency-Key": "order-7"}
+            return await running.client.post(CONVERSATIONS, json={"text": text}, headers=headers)
+
+        async def post_batch(scope: str, text: str) -> httpx.Response:
+            return await running.client.post(
+                f"{CONVERSATIONS}/batch",
+                json={"conversations": [{"text": text, "idempotency_key": "order-7"}]},
+                headers={"X-API-Key": KEYS[scope]},
+            )
+
+        mine, theirs = await post("write", "where is it"), await post("admin", "all is well")
+        assert (mine.status_code, theirs.status_code) == (202, 202)
+        mine_id, their_id = (answer.json()["conversation_id"] for answer in (mine, theirs))
+        assert mine_id != their_id
+        assert (await post("write", "where is it")).json()["conversation_id"] == mine_id
+        for scope, text, id_ in (
+            ("write", "where is it", mine_id),
+            ("admin", "all is well", their_id),
+        ):
+            answer = await post_batch(scope, text)
+            assert answer.json()["conversation_ids"] == [id_]
+        assert_error(await post("write", "all is well"), 409, "conflict", "different text")
+        place = "conversations[0].idempotency_key: "
+        for scope, text in (("write", "all is well"), ("admin", "where is it")):
+            assert_error(await post_batch(scope, text), 409, "conflict", place)
 
 
 # --- API keys -------------------------------------------------------------------------------------
@@ -140,7 +175,7 @@ async def test_a_refused_request_stores_nothing(start_app: StartApp) -> None:
     assert stats.json()["counts"]["pending"] == {"live": 0, "bulk": 0}
 
 
-@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/docs", "/openapi.json", "/"])
+@pytest.mark.parametrize("path", ["/health", "/ready", "/docs", "/openapi.json", "/", "/dashboard"])
 async def test_what_is_outside_the_api_needs_no_key(start_app: StartApp, path: str) -> None:
     async with start_app(api_keys=API_KEYS) as running:
         response = await running.client.get(path)
@@ -215,40 +250,40 @@ async def test_being_refused_does_not_put_the_next_chance_off() -> None:
     assert await window.try_pass() == 0.0
 
 
-def limited(window: SlidingWindow) -> httpx.AsyncClient:
-    """A service of one sentence behind the limit, and its client."""
-    app = RequestLog(
-        InboundLimit(PlainTextResponse("served"), window=window),
-        observe=lambda *_: None,
-        open_requests=OpenRequests(),
-    )
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
-
-
-async def test_the_hundred_and_first_request_of_a_second_is_told_to_wait() -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Of all windows: what passes does not depend on how fast the machine is."""
     clock = Clock()
-    async with limited(SlidingWindow(100, 1.0, clock=clock)) as client:
-        statuses = [(await client.get(STATS)).status_code for _ in range(100)]
-        refused = [await client.get(STATS) for _ in range(20)]
-        clock.now += 0.999
-        refused.append(await client.get(STATS))
-        clock.now += 0.0011
-        afterwards = [(await client.get(STATS)).status_code for _ in range(101)]
+    monkeypatch.setattr("rate_limiter.SlidingWindow.__init__.__kwdefaults__", {"clock": clock})
+    return clock
 
-    assert statuses == [200] * 100
+
+async def test_the_hundred_and_first_request_of_a_second_is_told_to_wait(
+    start_app: StartApp, clock: Clock
+) -> None:
+    async with start_app(inbound_rate_limit=100) as running:
+        client = running.client
+        statuses = [(await client.get(UNKNOWN)).status_code for _ in range(100)]
+        refused = [await client.get(UNKNOWN) for _ in range(20)]
+        clock.now += 0.999
+        refused.append(await client.get(UNKNOWN))
+        clock.now += 0.0011
+        afterwards = [(await client.get(UNKNOWN)).status_code for _ in range(101)]
+
+    assert statuses == [404] * 100
     for response in refused:
         assert_error(response, 429, "rate_limit_exceeded")
         assert response.json()["retry_after"] == 1
-    assert afterwards == [200] * 100 + [429]
+    assert afterwards == [404] * 100 + [429]
 
 
-async def test_paths_outside_the_api_are_not_counted() -> None:
-    async with limited(SlidingWindow(1, 1.0, clock=Clock())) as client:
+async def test_paths_outside_the_api_are_not_counted(start_app: StartApp, clock: Clock) -> None:
+    async with start_app(inbound_rate_limit=1) as running:
         for path in ("/health", "/ready", "/metrics", "/docs", "/", "/apis/x"):
-            assert [(await client.get(path)).status_code for _ in range(3)] == [200] * 3
-        assert (await client.get(STATS)).status_code == 200
-        assert (await client.get(STATS)).status_code == 429
-        assert (await client.get("/health")).status_code == 200
+            assert 429 not in [(await running.client.get(path)).status_code for _ in range(3)]
+        assert (await running.client.get(STATS)).status_code == 200
+        assert (await running.client.get(STATS)).status_code == 429
+        assert (await running.client.get("/health")).status_code == 200
 
 
 async def test_the_setting_limits_all_of_the_api_together(start_app: StartApp) -> None:
@@ -289,10 +324,8 @@ async def test_a_batch_counts_as_one_request(start_app: StartApp) -> None:
 
 
 async def test_the_default_limit_is_a_hundred_and_zero_is_off(
-    start_app: StartApp, monkeypatch: pytest.MonkeyPatch
+    start_app: StartApp, clock: Clock
 ) -> None:
-    # A clock that stands still makes this independent of how fast the machine is.
-    monkeypatch.setattr("rate_limiter.SlidingWindow.__init__.__kwdefaults__", {"clock": Clock()})
     async with start_app(inbound_rate_limit=100) as running:
         statuses = [(await running.client.get(UNKNOWN)).status_code for _ in range(103)]
     async with start_app(inbound_rate_limit=0) as running:
@@ -302,8 +335,144 @@ async def test_the_default_limit_is_a_hundred_and_zero_is_off(
     assert unlimited == [404] * 300
 
 
-async def test_requests_without_a_valid_key_count_too(start_app: StartApp) -> None:
-    async with start_app(inbound_rate_limit=3, api_keys=API_KEYS) as running:
-        answers = [await running.client.get(STATS) for _ in range(5)]
+# --- one key and another --------------------------------------------------------------------------
 
-    assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
+
+def with_key(scope: str) -> dict[str, str]:
+    return {"X-API-Key": KEYS[scope]}
+
+
+async def test_without_a_valid_key_ten_pass_of_an_address_and_take_nothing_from_others(
+    start_app: StartApp, clock: Clock
+) -> None:
+    async with start_app(inbound_rate_limit=20, api_keys=API_KEYS) as running:
+        client = running.client
+        wrong = {"X-API-Key": "wrong"}
+        strangers = [await client.get(UNKNOWN, headers=wrong) for _ in range(300)]
+        metrics = await client.get("/metrics")
+        fair = [await client.get(UNKNOWN, headers=with_key("read")) for _ in range(10)]
+        clock.now += 1.001
+        later = await client.get(UNKNOWN)
+
+    assert [answer.status_code for answer in strangers] == [401] * 10 + [429] * 290
+    assert_error(strangers[-1], 429, "rate_limit_exceeded")
+    assert metrics.status_code == 429
+    assert {answer.status_code for answer in fair} == {404}
+    assert later.status_code == 401
+
+
+async def test_of_several_keys_none_gets_more_than_half(start_app: StartApp, clock: Clock) -> None:
+    async with start_app(inbound_rate_limit=9, api_keys=API_KEYS) as running:
+        client = running.client
+        greedy = [await client.get(UNKNOWN, headers=with_key("read")) for _ in range(30)]
+        fair = [await client.get(UNKNOWN, headers=with_key("write")) for _ in range(5)]
+        last = [await client.get(UNKNOWN, headers=with_key("admin")) for _ in range(2)]
+
+    assert [answer.status_code for answer in greedy] == [404] * 4 + [429] * 26
+    assert [answer.status_code for answer in fair] == [404] * 4 + [429]
+    assert [answer.status_code for answer in last] == [404, 429]  # nine in all
+
+
+@pytest.mark.parametrize("scopes", ["read", "read admin"])
+async def test_a_single_key_gets_all_of_it_also_where_it_is_listed_twice(
+    start_app: StartApp, clock: Clock, scopes: str
+) -> None:
+    digest = hashlib.sha256(b"alone").hexdigest()
+    keys = ",".join(f"{scope}er:{scope}:{digest}" for scope in scopes.split())
+    async with start_app(inbound_rate_limit=6, api_keys=keys) as running:
+        answers = [
+            await running.client.get(UNKNOWN, headers={"X-API-Key": "alone"}) for _ in range(8)
+        ]
+
+    assert [answer.status_code for answer in answers] == [404] * 6 + [429] * 2
+
+
+async def test_a_key_without_the_scope_counts_as_its_holder(
+    start_app: StartApp, clock: Clock
+) -> None:
+    async with start_app(inbound_rate_limit=8, api_keys=API_KEYS) as running:
+        client = running.client
+        answers = [await client.delete(UNKNOWN, headers=with_key("read")) for _ in range(6)]
+
+    assert [answer.status_code for answer in answers] == [403] * 4 + [429] * 2
+
+
+@pytest.mark.parametrize(
+    ("address", "neighbour", "stranger"),
+    [
+        ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+        ("2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1"),
+        ("::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.2"),
+        ("", "", "unix"),
+    ],
+)
+async def test_strangers_are_told_apart_by_what_they_cannot_vary_at_will(
+    clock: Clock, address: str, neighbour: str, stranger: str
+) -> None:
+    limits = inbound_limits()
+    for _ in range(10):
+        await limits.stranger(address)
+
+    with pytest.raises(RateLimited):
+        await limits.stranger(neighbour)
+    await limits.stranger(stranger)
+
+
+async def test_no_more_than_some_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inbound_limits._MOST_STRANGERS", 100)
+    limits = inbound_limits()
+    for number in range(1000):
+        await limits.stranger(f"10.0.{number // 250}.{number % 250}")
+
+    assert len(limits._strangers) == 100
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+async def test_batches_count_by_rows_too_each_key_for_itself(
+    start_app: StartApp, clock: Clock
+) -> None:
+    batch = {"conversations": [{"text": "a"}] * 1000}
+    async with start_app(
+        inbound_rate_limit=100, api_keys=API_KEYS, worker_enabled=False
+    ) as running:
+        client = running.client
+        url = f"{CONVERSATIONS}/batch"
+        taken = [await client.post(url, json=batch, headers=with_key("write")) for _ in range(10)]
+        refused = await client.post(
+            url, json={"conversations": [{"text": "a"}]}, headers=with_key("write")
+        )
+        another = await client.post(url, json=batch, headers=with_key("admin"))
+        single = await client.post(CONVERSATIONS, json={"text": "a"}, headers=with_key("write"))
+        clock.now += 1.001
+        later = await client.post(url, json=batch, headers=with_key("write"))
+        stats = (await client.get(STATS, headers=with_key("read"))).json()
+
+    assert {answer.status_code for answer in taken} == {202}
+    assert_error(refused, 429, "rate_limit_exceeded", "rows")
+    assert [another.status_code, single.status_code, later.status_code] == [202] * 3
+    assert stats["counts"]["pending"] == {"live": 1, "bulk": 12_000}
+
+
+async def test_the_open_api_takes_so_many_rows_in_all(start_app: StartApp, clock: Clock) -> None:
+    batch = {"conversations": [{"text": "a"}] * 1000}
+    async with start_app(inbound_rate_limit=100, worker_enabled=False) as running:
+        answers = [
+            (await running.client.post(f"{CONVERSATIONS}/batch", json=batch)).status_code
+            for _ in range(11)
+        ]
+
+    assert answers == [202] * 10 + [429]
+
+
+async def test_the_live_lane_takes_ten_in_a_batch(start_app: StartApp) -> None:
+    async with start_app(worker_enabled=False) as running:
+        await submit_batch(running.client, ["a"] * 10, lane="live")
+        response = await running.client.post(
+            f"{CONVERSATIONS}/batch", json={"conversations": [{"text": "a"}] * 11, "lane": "live"}
+        )
+        stats = (await running.client.get(STATS)).json()
+
+    assert_error(response, 400, "invalid_schema", "conversations: ")
+    assert stats["counts"]["pending"] == {"live": 10, "bulk": 0}

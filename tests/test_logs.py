@@ -348,3 +348,16 @@ async def test_libraries_log_no_key_at_debug_either(start_app: StartApp) -> None
     for key in (GOOD_KEY, API_KEY):
         assert key not in log.getvalue()
     assert isinstance(running.client, httpx.AsyncClient)
+
+
+@pytest.mark.parametrize(
+    "sign", ["\u202e", "\x85", "\u2028", "\x7f", "\x1b", "\U000e0001", "\ud800"]
+)
+def test_no_sign_that_a_terminal_obeys_gets_into_a_line(sign: str) -> None:
+    with captured_log() as log:
+        structlog.get_logger().info("event", path=f"/a{sign}b é 🙂")
+    line = log.getvalue().rstrip("\n")
+    assert line.isprintable()
+    if sign != "\ud800":
+        assert log.events[0]["path"] == f"/a{sign}b é 🙂"
+        assert "é 🙂" in line

@@ -1,6 +1,9 @@
 """The migrations make what `models.py` says, on both databases."""
 
+import asyncio
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,22 @@ from sqlalchemy import Connection, String, delete, func, inspect, select, text
 import migrations
 from database import Database
 from migrations import upgrade
-from models import SCHEMA_REVISION, conversations, insights, metadata
+from models import SCHEMA_REVISION, Lane, Status, conversations, insights, metadata
 from sqlite_file import SqliteFile
 from store import derived
+from store.conversations import EVERYBODY, ConversationStore
+from store.figures import FigureStore
 from store.insights import InsightStore
-from tests.factories import NOON, complete, insight_filter, new_conversation, scalar
+from tests.factories import (
+    NOON,
+    claim_all,
+    complete,
+    insight_filter,
+    keyed_conversation,
+    new_conversation,
+    scalar,
+)
+from tests.servers import postgres_database, postgres_server
 from words import parse_search
 
 
@@ -136,44 +150,100 @@ async def test_a_rebuild_that_leaves_references_to_nothing_is_undone(tmp_path: P
     await database.close()
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
-async def test_an_old_database_serves_what_it_held(tmp_path: Path, revision: str) -> None:
-    def make_old(connection: Connection) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(Path(upgrade.__file__).parent))
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-        for statement in (
-            "INSERT INTO conversations (id, text, timestamp, status, created_at, lane)"
-            " VALUES ('conv_00000001', 'late again', 5, 'completed', 1, 'live')",
-            "INSERT INTO insights (id, conversation_id, timestamp, text, sentiment_score, clusters,"
-            " confidence, reasoning, grok_analysis, created_at) VALUES (1, 'conv_00000001', 5,"
-            " 'late again', -0.5, '[\"late\"]', 0.9, '', '{}', 1)",
-        ):
-            connection.execute(text(statement))
-        columns = "cluster, timestamp, insight_id"
-        figures = (
-            (", sentiment_score, confidence", ", -0.5, 0.9") if revision == "0003" else ("", "")
-        )
-        connection.execute(
-            text(
-                f"INSERT INTO insight_clusters ({columns}{figures[0]})"
-                f" VALUES ('late', 5, 1{figures[1]})"
+_OLD_ROWS = (
+    "INSERT INTO conversations (id, text, timestamp, status, created_at, lane, idempotency_key,"
+    " body_hash) VALUES ('conv_00000001', 'late दिल', 5, 'completed', 1, 'live', 'key-1',"
+    f" '{'0' * 64}')",
+    "INSERT INTO conversations (id, text, timestamp, status, created_at, lane) VALUES"
+    " ('conv_00000002', 'a', 6, 'pending', 2, 'bulk'), ('conv_00000003', 'b', 7, 'pending', 3,"
+    " 'live'), ('conv_00000004', 'c', 8, 'failed', 4, 'bulk')",
+    "INSERT INTO insights (id, conversation_id, timestamp, text, sentiment_score, clusters,"
+    " confidence, reasoning, grok_analysis, created_at) VALUES (1, 'conv_00000001', 5,"
+    " 'late दिल', -0.5, '[\"late\"]', 0.9, '', '{}', 1)",
+)
+
+
+def _make_old(revision: str, connection: Connection) -> None:
+    """A database as that revision left it: a completed conversation and three others."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(upgrade.__file__).parent))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+    names, values = "cluster, timestamp, insight_id", "'late', 5, 1"
+    if revision > "0002":
+        names, values = f"{names}, sentiment_score, confidence", f"{values}, -0.5, 0.9"
+    clusters = f"INSERT INTO insight_clusters ({names}) VALUES ({values})"
+    for statement in (*_OLD_ROWS, clusters):
+        connection.execute(text(statement))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_database_url(request: pytest.FixtureRequest, sqlite_url: str) -> Iterator[str]:
+    """Without a schema."""
+    if request.param == "sqlite":
+        yield sqlite_url
+    else:
+        with postgres_server() as address, postgres_database(address) as url:
+            yield url
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
+def test_an_old_database_serves_what_it_held(empty_database_url: str, revision: str) -> None:
+    asyncio.run(_check_old(empty_database_url, revision))
+
+
+async def _check_old(url: str, revision: str) -> None:
+    database = Database(url)
+    try:
+        if database._file:
+            await database._file.write(partial(_make_old, revision), rebuilding=True)
+        else:
+            await database.rework(partial(_make_old, revision))
+        await database.open()
+        await derived.ensure(database)
+
+        always = {"start_time": datetime(1970, 1, 1, tzinfo=UTC), "end_time": NOON}
+        for asked in ({}, {"cluster": "late"}, {"words": parse_search("दिल"), "cluster": "late"}):
+            page = await InsightStore(database).page(
+                insight_filter(**always, **asked), limit=9, cursor=None
             )
-        )
+            assert page.total_count == len(page.insights) == 1
+        assert {key: n for key, n in (await _counts(database)).items() if n} == {
+            (Status.COMPLETED, Lane.LIVE): 1,
+            (Status.PENDING, Lane.LIVE): 1,
+            (Status.PENDING, Lane.BULK): 1,
+            (Status.FAILED, Lane.BULK): 1,
+        }
+        known = [keyed_conversation(text="late दिल")]
+        for owner in (EVERYBODY, "ana"):
+            store = ConversationStore(database)
+            assert await store.accept(known, lane=Lane.LIVE, owner=owner) == ["conv_00000001"]
+        assert [item.id for item in await claim_all(database)] == ["conv_00000003", "conv_00000002"]
+        assert (await _counts(database))[Status.PROCESSING, Lane.BULK] == 1
+        assert not await derived.rebuild(database)
+    finally:
+        await database.close()
 
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
-    file = SqliteFile(database.url)
-    await file.write(make_old, rebuilding=True)
-    await file.close()
 
+async def _counts(database: Database) -> Mapping[tuple[Status, Lane], int]:
+    return (await FigureStore(database).all()).queue.counts
+
+
+async def test_a_start_that_is_cut_short_amid_the_index_begins_it_anew(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The schema is new by then, and what is kept beside the insights is not."""
+    database = Database(sqlite_url)
+    assert database._file is not None
+    await database._file.write(partial(_make_old, "0004"), rebuilding=True)
     await database.open()
+    with monkeypatch.context() as patch:
+        patch.setattr("store.derived._add_but_clusters", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await derived.ensure(database)
+    assert await scalar(database, text("SELECT count(*) FROM derived_data")) == 0
     await derived.ensure(database)
-
-    always = {"start_time": datetime(1970, 1, 1, tzinfo=UTC), "end_time": NOON}
-    for asked in ({}, {"cluster": "late"}, {"words": parse_search("again"), "cluster": "late"}):
-        page = await InsightStore(database).page(
-            insight_filter(**always, **asked), limit=9, cursor=None
-        )
-        assert page.total_count == len(page.insights) == 1
+    wanted = insight_filter(start_time=datetime(1970, 1, 1, tzinfo=UTC), words=parse_search("दिल"))
+    page = await InsightStore(database).page(wanted, limit=9, cursor=None)
+    assert page.total_count == 1
     await database.close()

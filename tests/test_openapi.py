@@ -49,28 +49,39 @@ ERRORS = {
     401: "unauthorized",
     403: "forbidden",
     404: "not_found",
+    408: "timeout",
     409: "conflict",
     413: "payload_too_large",
     429: "rate_limit_exceeded",
+    431: "headers_too_large",
     500: "internal_error",
     503: "unavailable",
 }
 ANSWERS = {
-    ("post", CONVERSATIONS): {202, 400, 409, 413, 500, 503},
-    ("post", f"{CONVERSATIONS}/batch"): {202, 400, 409, 413, 500, 503},
-    ("post", f"{CONVERSATIONS}/retry"): {202, 500, 503},
-    ("post", f"{CONVERSATIONS}/{{conversation_id}}/retry"): {202, 404, 409, 500, 503},
-    ("get", f"{CONVERSATIONS}/{{conversation_id}}"): {200, 404, 500, 503},
-    ("delete", f"{CONVERSATIONS}/{{conversation_id}}"): {204, 404, 500, 503},
-    ("get", "/api/v1/insights"): {200, 400, 500, 503},
-    ("get", "/api/v1/insights/summary"): {200, 400, 500, 503},
-    ("get", "/api/v1/insights/export"): {200, 400, 500, 503},
-    ("get", "/api/v1/trends"): {200, 400, 500, 503},
-    ("get", "/api/v1/stream"): {200, 400, 500, 503},
-    ("get", "/api/v1/stats"): {200, 500, 503},
-    ("get", "/health"): {200, 500},
-    ("get", "/ready"): {200, 503},
-    ("get", "/metrics"): {200, 500},
+    ("post", CONVERSATIONS): {202, 400, 403, 408, 409, 413, 431, 500, 503},
+    ("post", f"{CONVERSATIONS}/batch"): {202, 400, 403, 408, 409, 413, 431, 500, 503},
+    ("post", f"{CONVERSATIONS}/retry"): {202, 400, 403, 431, 500, 503},
+    ("post", f"{CONVERSATIONS}/{{conversation_id}}/retry"): {
+        202,
+        400,
+        403,
+        404,
+        409,
+        431,
+        500,
+        503,
+    },
+    ("get", f"{CONVERSATIONS}/{{conversation_id}}"): {200, 400, 404, 431, 500, 503},
+    ("delete", f"{CONVERSATIONS}/{{conversation_id}}"): {204, 400, 403, 404, 431, 500, 503},
+    ("get", "/api/v1/insights"): {200, 400, 431, 500, 503},
+    ("get", "/api/v1/insights/summary"): {200, 400, 431, 500, 503},
+    ("get", "/api/v1/insights/export"): {200, 400, 431, 500, 503},
+    ("get", "/api/v1/trends"): {200, 400, 431, 500, 503},
+    ("get", "/api/v1/stream"): {200, 400, 431, 500, 503},
+    ("get", "/api/v1/stats"): {200, 400, 431, 500, 503},
+    ("get", "/health"): {200, 431, 500},
+    ("get", "/ready"): {200, 400, 431, 500, 503},
+    ("get", "/metrics"): {200, 400, 431, 500},
 }
 
 
@@ -183,9 +194,11 @@ async def test_limits_and_keys_are_listed_where_they_are_in_force(start_app: Sta
 
     for _, path, operation in _operations(guarded):
         told = {"401", "403", "429"} & operation["responses"].keys()
-        assert told == ({"401", "403", "429"} if path.startswith("/api/") else set()), path
-    for _, path, operation in _operations(open_to_all):
-        assert not {"401", "403", "429"} & operation["responses"].keys(), path
+        some = {"401", "429"} if path == "/metrics" else set()
+        assert told == ({"401", "403", "429"} if path.startswith("/api/") else some), path
+    for method, path, operation in _operations(open_to_all):
+        told = {"401", "403", "429"} & operation["responses"].keys()
+        assert told == (set() if method == "get" else {"403"}), path
     assert guarded["components"]["securitySchemes"]
     assert "securitySchemes" not in open_to_all["components"]
 

@@ -65,7 +65,6 @@ def _fill(connection: Connection) -> None:
             number % 200 / 100.0 - 1,
             number % 100 / 100.0,
             (f"cluster{number % 40}",),
-            "live",
         )
         for number in range(1, ROWS + 1)
     ]

@@ -1,13 +1,21 @@
 """Limits that replicas share, on a real Redis."""
 
 import asyncio
+import hashlib
 import shutil
-from collections.abc import AsyncIterator
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 from redis.asyncio import Redis
 
+from config import Settings
+from main import create_app
 from rate_limiter import SlidingWindow
 from redis_window import RedisWindow, connect
 from tests.servers import free_port, own_redis
@@ -169,3 +177,52 @@ async def test_redis_is_asked_again_after_it_came_back() -> None:
         assert await window.try_pass() == 0.0
         assert await window.try_pass() > 59.0
         await redis.aclose()
+
+
+async def test_some_that_come_together_pass_together_or_not_at_all(redis: Redis) -> None:
+    window = RedisWindow(redis, name=uuid4().hex, calls=10, per=60.0, otherwise=None)
+
+    waits = [await window.try_pass(count) for count in (7, 4, 3, 1)]
+
+    assert [wait > 0 for wait in waits] == [False, True, False, True]
+
+
+async def test_without_redis_the_local_limit_counts_as_many() -> None:
+    redis = connect(f"redis://127.0.0.1:{free_port()}/0")
+    window = RedisWindow(redis, name="x", calls=10, per=0.05, otherwise=SlidingWindow(10, 0.05))
+
+    await asyncio.sleep(await window.try_pass(7))
+
+    assert [await window.try_pass(count) > 0 for count in (7, 4)] == [False, True]
+    await redis.aclose()
+
+
+async def test_replicas_share_the_limits_of_each_key(
+    redis_url: str, tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    """And what one replica gave to a key is not given again by another."""
+    keys = [f"key-{uuid4().hex}" for _ in range(2)]
+    digests = [hashlib.sha256(key.encode()).hexdigest() for key in keys]
+    api_keys = ",".join(f"{digest[:4]}:write:{digest}" for digest in digests)
+    passed: Counter[str] = Counter()
+    async with AsyncExitStack() as stack:
+        clients = []
+        for number in range(2):
+            url = f"sqlite+aiosqlite:///{tmp_path}/{number}.db"
+            settings = make_settings(
+                database_url=url, redis_url=redis_url, api_keys=api_keys, inbound_rate_limit=40
+            )
+            app = create_app(settings)
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            transport = httpx.ASGITransport(app)
+            client = httpx.AsyncClient(transport=transport, base_url="http://test")
+            clients.append(await stack.enter_async_context(client))
+        started = time.monotonic()
+        for client in clients * 15:
+            for key in keys:
+                answer = await client.get("/api/v1/nothing", headers={"X-API-Key": key})
+                passed[key] += answer.status_code == 404
+        windows = 1 + int(time.monotonic() - started)
+
+    assert min(passed.values()) >= 15
+    assert max(passed.values()) <= 20 * windows

@@ -12,21 +12,23 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import select
 
 from analysis import Complete
 from config import load_settings
 from database import Database
 from errors import Unavailable
 from main import create_app
-from models import Lane
+from models import Lane, insights
 from store.conversations import ConversationStore
 from store.insights import InsightStore
 from store.work import Claimed, WorkQueue
-from stream import InsightStream
+from stream import CHUNK_BYTES, InsightStream
 from tests.factories import analysis, claim_all, insert_insights, new_conversations
 from tests.http_helpers import assert_error, captured_log, eventually, list_all, served, submit
 
 STREAM = "/api/v1/stream"
+_ALL_IDS = select(insights.c.id).order_by(insights.c.id)
 FOR_EVER = 60.0
 """Seconds that no test lives to see the end of."""
 
@@ -53,7 +55,7 @@ def ids_in(content: bytes) -> list[int]:
 
 
 async def all_ids(database: Database) -> list[int]:
-    return [id_ for id_, _ in await InsightStore(database).since(0, limit=100_000)]
+    return list(await database.read(lambda connection: connection.scalars(_ALL_IDS).all()))
 
 
 async def test_one_that_comes_back_hears_all_that_it_missed(database: Database) -> None:
@@ -190,18 +192,89 @@ async def test_one_that_falls_behind_reads_on_by_itself(database: Database) -> N
     assert len(stream._events) <= 10
 
 
+async def test_no_more_than_some_listen_at_once(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), listeners=2)
+    listening = [stream.listen(None) for _ in range(2)]
+    for events in listening:
+        await anext(events)
+    with pytest.raises(Unavailable):
+        await anext(stream.listen(None))
+    await listening[0].aclose()
+    another = stream.listen(None)
+    await anext(another)
+    for events in (listening[1], another):
+        await events.aclose()
+
+
+LONG = "\x01" * 9900
+"""59 kB of JSON."""
+
+
+@pytest.mark.parametrize("new", [False, True], ids=["old", "new"])
+async def test_what_goes_out_at_a_time_is_bounded_and_shared(database: Database, new: bool) -> None:
+    """From the database and from what is kept: the same bytes for all that are equally far."""
+    stream = InsightStream(InsightStore(database), look_seconds=0.01 if new else FOR_EVER)
+    if not new:
+        await insert_insights(database, [{"text": LONG}] * 10)
+    listening = [stream.listen(None if new else 0) for _ in range(3)]
+    for events in listening:
+        await anext(events)
+    if new:
+        await insert_insights(database, [{"text": LONG}] * 10)
+    heard: list[int] = []
+    async with asyncio.timeout(20):
+        while len(heard) < 10:
+            chunks = await asyncio.gather(*(anext(events) for events in listening))
+            assert len(chunks[0]) <= CHUNK_BYTES
+            assert all(chunk is chunks[0] for chunk in chunks)
+            heard += ids_in(chunks[0])
+    for events in listening:
+        await events.aclose()
+    assert heard == await all_ids(database)
+
+
+async def test_what_is_kept_is_bounded_in_bytes(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), kept_bytes=200_000, look_seconds=0.005)
+    slow, quick = stream.listen(None), stream.listen(None)
+    for events in (slow, quick):
+        await anext(events)
+    await insert_insights(database, [{"text": LONG}] * 12)
+    heard: list[list[int]] = [[], []]
+    async with asyncio.timeout(20):
+        for ids, events in zip(heard, (quick, slow), strict=True):
+            while len(ids) < 12:
+                ids += ids_in(await anext(events))
+                assert sum(len(event.content) for event in stream._events) <= 200_000
+            await events.aclose()
+    assert heard == [await all_ids(database)] * 2
+
+
+async def test_one_that_comes_as_the_last_one_leaves_is_served(database: Database) -> None:
+    await insert_insights(database, [{}] * 3)
+    stream = InsightStream(InsightStore(database))
+    leaving = stream.listen(0)
+    await anext(leaving)
+    reading = asyncio.create_task(anext(leaving))
+    await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert await ids_heard(stream, 0, 3) == await all_ids(database)
+
+
 class Stumbling(InsightStore):
     """Once the next read raises, or gives what nobody can make an event of."""
 
     stumbles: Exception | None = None
     gives_nonsense = False
 
-    async def since(self, id_: int, *, limit: int) -> Sequence[tuple[int, Any]]:
+    async def since(self, id_: int, *, limit: int) -> tuple[Sequence[tuple[int, Any]], bool]:
         trouble, self.stumbles = self.stumbles, None
         if trouble:
             raise trouble
         nonsense, self.gives_nonsense = self.gives_nonsense, False
-        return [(id_ + 1, None)] if nonsense else await super().since(id_, limit=limit)
+        if nonsense:
+            return [(id_ + 1, None)], False
+        return await super().since(id_, limit=limit)
 
 
 @pytest.mark.parametrize("trouble", [Unavailable("It is locked."), RuntimeError("a bug"), None])
@@ -289,7 +362,7 @@ async def events_of(address: str, **headers: str) -> AsyncIterator[AsyncIterator
     ):
         assert response.status_code == 200
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert response.headers["cache-control"] == "no-cache"
+        assert response.headers["cache-control"] == "no-store"
 
         async def parsed() -> AsyncIterator[dict[str, Any]]:
             event: dict[str, str] = {}

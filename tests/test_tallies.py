@@ -16,7 +16,7 @@ from analysis import Complete, Fail, Outcome, Retry
 from config import Settings
 from database import Database
 from errors import NotFound
-from models import Lane, completed_counts, derived_data, insight_tallies
+from models import Lane, derived_data, insight_tallies, status_counts
 from store import derived
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
@@ -54,7 +54,6 @@ def row(**overrides: Any) -> InsightRow:
         "sentiment_score": -0.5,
         "confidence": 0.9,
         "clusters": (),
-        "lane": "live",
     }
     return InsightRow(**{**defaults, **overrides})
 
@@ -216,7 +215,8 @@ SPOILT: dict[str, Any] = {
     "a row too many": insight_tallies.insert().values(
         **dict.fromkeys(insight_tallies.c.keys(), 1) | {"cluster": "ghost"}
     ),
-    "the completed": update(completed_counts).values(count=completed_counts.c["count"] + 1),
+    "a status": update(status_counts).values(count=status_counts.c["count"] + 1),
+    "no status": delete(status_counts),
 }
 
 
@@ -276,7 +276,7 @@ async def test_what_another_version_kept_is_made_anew_at_the_start(database: Dat
     ids = await insert_insights(database, [{"text": f"late number{n}"} for n in range(20)])
     await derived.ensure(database)
     expected = await _tallies(database)
-    await run_sql(database, delete(insight_tallies), delete(completed_counts))
+    await run_sql(database, delete(insight_tallies), delete(status_counts))
     await derived.ensure(database)
     assert await _tallies(database) == []
 

@@ -3,12 +3,13 @@
 import random
 import sqlite3
 from contextlib import closing
+from itertools import pairwise
 
 import pytest
 
 from errors import InvalidInput
 from store.search import expression
-from words import MAX_PHRASES, MAX_WORD_LENGTH, parse_search, words_of
+from words import MAX_PHRASE_WORDS, MAX_WORD_LENGTH, MAX_WORDS, parse_search, words_of
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,22 @@ from words import MAX_PHRASES, MAX_WORD_LENGTH, parse_search, words_of
         ("ＦＵＬＬ width", ["full", "width"]),
         ("配送が遅い ok", ["配", "送", "が", "遅", "い", "ok"]),
         ("한국", ["한", "국"]),
+        ("ｶﾞﾗｽ", ["ガ", "ラ", "ス"]),
+        ("दिल दाल दल।", ["दिल", "दाल", "दल"]),
+        ("বাংলা", ["বাংলা"]),
+        ("தமிழ், తెలుగు", ["தமிழ்", "తెలుగు"]),
+        ("कि\u0301ताब", ["किताब"]),
+        ("ශ්\u200dරී", ["ශ්රී"]),
+        ("𑄌𑄋𑄴𑄟𑄳𑄦 a", ["𑄌𑄋𑄴𑄟𑄳𑄦", "a"]),
+        ("བོད་ཡིག", ["བོད", "ཡིག"]),
+        ("ไม่ดี", ["ไ", "ม", "่", "ด", "ี"]),
+        ("مُحَمَّد مـحـمـد", ["محمد", "محمد"]),
+        ("أن ان سئل سيل", ["أن", "ان", "سئل", "سيل"]),
+        ("می\u200cخواهم", ["می", "خواهم"]),
+        ("שָׁלוֹם שלום", ["שלום", "שלום"]),
+        ("ܫܠܳܡܳܐ", ["ܫܠܡܐ"]),
+        ("❤\ufe0f 1\ufe0f\u20e3 \u093f", ["1"]),
+        ("par\u00adcel 葛\U000e0100", ["parcel", "葛"]),
         ("🙂 ... --", []),
         ("", []),
         ("x" * 100, ["x" * MAX_WORD_LENGTH]),
@@ -60,10 +77,27 @@ def test_a_search_for_no_word_is_invalid_input(q: str) -> None:
 
 
 def test_a_search_for_very_many_words_is_invalid_input() -> None:
-    many = [f"w{number}" for number in range(MAX_PHRASES + 1)]
-    assert len(parse_search(" ".join(many[1:]))) == MAX_PHRASES
-    with pytest.raises(InvalidInput, match=r"^q: must hold at most"):
-        parse_search(" ".join(many))
+    many = [f"w{number}" for number in range(MAX_WORDS + 1)]
+    assert len(parse_search(" ".join(many[1:]))) == MAX_WORDS
+    phrases = [f'"{one} {two}"' for one, two in pairwise(many)]
+    assert len(parse_search(" ".join(phrases[: MAX_WORDS // 2]))) == MAX_WORDS // 2
+    for too_many in (many, phrases):
+        with pytest.raises(InvalidInput, match=r"^q: must hold at most 50 words"):
+            parse_search(" ".join(too_many))
+
+
+@pytest.mark.parametrize("word", ["a", "don't", "दिल"])
+def test_a_long_phrase_is_invalid_input(word: str) -> None:
+    at_most = MAX_PHRASE_WORDS // len(words_of(word))
+    assert len(parse_search(f'"{f"{word} " * at_most}"')) == 1
+    with pytest.raises(InvalidInput, match=r"^q: a phrase must hold at most 10 words"):
+        parse_search(f'"{f"{word} " * (at_most + 1)}"')
+
+
+def test_a_sentence_without_blanks_is_a_phrase_of_its_own_measure() -> None:
+    assert len(parse_search("配送が遅いのでとても困っています。早く届けてください")) == 1
+    with pytest.raises(InvalidInput, match=r"^q: a phrase"):
+        parse_search("配" * 41)
 
 
 def test_no_search_is_a_syntax_error_to_the_index() -> None:

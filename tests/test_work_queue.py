@@ -20,6 +20,7 @@ from models import (
     insight_clusters,
     insights,
     now_micros,
+    to_micros,
 )
 from store.conversations import ConversationStore
 from store.work import DIED, Claim, Claimed, Rescued, WorkQueue
@@ -33,11 +34,13 @@ from tests.factories import (
     claim_one,
     claim_some,
     complete,
+    insert_insight,
     new_conversation,
     new_conversations,
     run_sql,
     scalar,
 )
+from vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -90,8 +93,15 @@ async def test_a_claim_marks_its_rows(database: Database) -> None:
     id_ = await accept(database, "Where is it?", lane=Lane.BULK)
     before = now_micros()
     (claimed,) = await claim_some(database, limit=10, lease=timedelta(seconds=30))
-    assert claimed == Claimed(id_, "Where is it?", Lane.BULK, attempts=1, token=claimed.token)
     row = await row_of(database, id_)
+    assert claimed == Claimed(
+        id_,
+        "Where is it?",
+        Lane.BULK,
+        attempts=1,
+        token=claimed.token,
+        timestamp=row.timestamp,
+    )
     assert (row.status, row.attempts, row.lease_token) == ("processing", 1, claimed.token)
     assert before + 30_000_000 <= row.leased_until <= now_micros() + 30_000_000
 
@@ -689,3 +699,67 @@ async def test_whatever_the_order_no_conversation_is_lost_or_analysed_twice(
         assert (conversation.insight is not None) == (conversation.id in completed)
         assert (conversation.status is Status.COMPLETED) == (conversation.id in completed)
     assert (await counts(database))[0] == len(completed - erased)
+
+
+async def test_who_led_to_a_topic_on_which_days_is_remembered_over_a_restart(
+    database: Database,
+) -> None:
+    """Though there are more analyses of late than are looked at."""
+    day = timedelta(days=1)
+    topic = {"clusters": ["gift_cards"], "fingerprint": "1" * 32}
+    for number, author in enumerate(["ann", "ben", "cem", "ann"]):
+        await insert_insight(database, timestamp=NOON + number * day, author=author, **topic)
+    flagged = {**topic, "clusters": ["scam"], "notes": {"suspected_injection": ["override"]}}
+    for number, author in enumerate(["ann", "ben", "cem"]):
+        await insert_insight(database, timestamp=NOON + number * day, author=author, **flagged)
+
+    recent = await WorkQueue(database).recent_sightings(1)
+    assert recent == []
+    recent = await WorkQueue(database).recent_sightings(4)
+    topics = Vocabulary(["praise"])
+    for sighting in recent:
+        topics.learn(sighting)
+
+    first = to_micros(NOON) // 86_400_000_000
+    assert {(each.author, each.day - first) for each in recent} == {
+        ("ann", 0),
+        ("ben", 1),
+        ("cem", 2),
+        ("ann", 3),
+    }
+    assert topics.in_use() == ("gift_cards",)
+
+
+async def test_refusals_that_are_taken_back_are_pending_again_and_nothing_else_is(
+    database: Database,
+) -> None:
+    queue = WorkQueue(database)
+    ids = [await accept(database, text) for text in ("failed", "retried", "done", "refused now")]
+    failed, retried, done, now = await claim_all(database)
+    await queue.settle([(failed, Fail("no")), (retried, Fail("no")), (done, Complete(analysis()))])
+    await ConversationStore(database).retry(ids[1])
+
+    # All at once, as where many calls end together.
+    await queue.settle([(now, Fail("no"))], None, not_theirs=[*ids, "conv_gone0000"])
+
+    rows = [await row_of(database, id_) for id_ in ids]
+    assert [(row.status, row.attempts, row.last_error) for row in rows] == [
+        ("pending", 0, None),
+        ("pending", 0, None),
+        ("completed", 1, None),
+        ("pending", 0, None),
+    ]
+
+
+async def test_what_is_put_back_for_a_while_makes_room_and_is_not_charged(
+    database: Database,
+) -> None:
+    queue = WorkQueue(database)
+    first, second = [await accept(database, text) for text in ("first", "second")]
+    claimed = await claim_some(database, limit=1)
+    await queue.settle([(claimed[0], PutBack(delay=60))])
+
+    row = await row_of(database, first)
+    assert (row.status, row.attempts) == ("pending", 0)
+    assert 59e6 < row.not_before - now_micros() <= 60e6
+    assert [item.id for item in await claim_all(database)] == [second]

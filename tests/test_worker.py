@@ -83,7 +83,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
         (Reply.two_documents(), -0.8),
         (Reply.bare_object(), -0.8),
         (Reply.missing_id(), -0.8),
-        (Reply.out_of_range(), 1.0),
+        (Reply.out_of_range(1.1, -0.1), 1.0),
     ],
 )
 async def test_a_usable_answer_completes_the_conversation(
@@ -114,7 +114,8 @@ async def test_a_usable_answer_completes_the_conversation(
         Reply.empty_content(),
         Reply.null_content(),
         Reply.odd_types(),
-        Reply.unfinished(),
+        Reply.out_of_range(),
+        Reply.unfinished("length"),
     ],
 )
 async def test_three_unusable_answers_end_in_the_fallback_insight(

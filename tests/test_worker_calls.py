@@ -216,6 +216,123 @@ async def test_a_reason_that_a_person_must_mend_stops_all_calls_at_once(bench: B
     assert line["reason"] == "HTTP 400: Incorrect API key"
 
 
+# --- refusals -------------------------------------------------------------------------------------
+
+UNCLEAR = Refused("HTTP 422: something is wrong", doubtful=True)
+REFUSED_CALL = Call(CallOutcome.REFUSED, cost_usd_ticks=None)
+
+
+async def statuses(bench: Bench) -> dict[str, list[tuple[str, int, str | None]]]:
+    rows = await bench.run("SELECT text, status, attempts, last_error FROM conversations")
+    found: dict[str, list[tuple[str, int, str | None]]] = {}
+    for text, *rest in rows:
+        found.setdefault(text, []).append(tuple(rest))
+    return found
+
+
+@pytest.mark.parametrize("pack_size", [1, 10])
+async def test_a_refusal_of_every_text_is_nobodys_and_fails_nothing(
+    bench: Bench, pack_size: int
+) -> None:
+    analyser = ScriptedAnalyser(concurrency=2, pack_size=pack_size, answer=lambda _text: UNCLEAR)
+    analyser.call = REFUSED_CALL
+    await bench.add(*[f"text {number}" for number in range(20)])
+    with captured_log() as log:
+        async with bench.working(analyser) as worker:
+            await eventually(lambda: worker.breaker.reason)
+
+            async def all_pending() -> bool:
+                return await bench.count("pending") == 20
+
+            await eventually(all_pending)
+            assert worker.breaker.reason == UNCLEAR.reason
+
+    assert await bench.run("SELECT max(attempts) FROM conversations") in ([(0,)], [(1,)])
+    if pack_size == 1:
+        assert await bench.run("SELECT DISTINCT attempts, last_error FROM conversations") == [
+            (0, None)
+        ]
+    (line,) = log.named("refusals_taken_back")
+    assert line["count"] == 2
+
+
+async def test_a_refusal_of_one_text_fails_it_at_once_and_opens_nothing(bench: Bench) -> None:
+    analyser = ScriptedAnalyser(concurrency=1)
+    analyser.script("bad 1", UNCLEAR)
+    analyser.script("bad 2", UNCLEAR)
+    analyser.script("bad 3", UNCLEAR)
+    await bench.add("bad 1", "bad 2", "good", "bad 3")
+    async with bench.working(analyser) as worker:
+
+        async def done() -> bool:
+            return await bench.count("failed") == 3 and await bench.count("completed") == 1
+
+        await eventually(done)
+        assert worker.breaker.reason is None
+
+    assert len(analyser.calls) == 4
+    assert (await statuses(bench))["bad 1"] == [("failed", 1, UNCLEAR.reason)]
+
+
+async def test_texts_that_are_at_fault_themselves_never_open_the_breaker(bench: Bench) -> None:
+    too_long = Refused("HTTP 400: maximum context length")
+    analyser = ScriptedAnalyser(concurrency=1, answer=lambda _text: too_long)
+    analyser.call = REFUSED_CALL
+    await bench.add(*[f"text {number}" for number in range(10)])
+    async with bench.working(analyser) as worker:
+
+        async def all_failed() -> bool:
+            return await bench.count("failed") == 10
+
+        await eventually(all_failed)
+        assert worker.breaker.reason is None
+    assert len(analyser.calls) == 10
+
+
+@pytest.mark.usefixtures("_quick_probes")
+async def test_a_refusal_does_not_tell_the_breaker_that_all_is_well(bench: Bench) -> None:
+    too_long = Refused("HTTP 400: maximum context length")
+    analyser = ScriptedAnalyser(
+        concurrency=1, answer=lambda text: too_long if "long" in text else DOWN
+    )
+    analyser.call = REFUSED_CALL
+    texts = [f"{kind} {number}" for number in range(FAILURES_TO_OPEN) for kind in ("long", "text")]
+    await bench.add(*texts)
+    async with bench.working(analyser) as worker:
+        await eventually(lambda: worker.breaker.reason)
+
+        async def the_long_have_failed() -> bool:
+            return await bench.count("failed") == FAILURES_TO_OPEN
+
+        await eventually(the_long_have_failed)
+        (late,) = await bench.add("long, as a probe")
+        await bench.run(
+            "UPDATE conversations SET not_before = 0, created_at = 0 WHERE id = :id", id=late
+        )
+        worker.wake()
+        await bench.until(late, "failed")
+        assert worker.breaker.reason is not None
+
+
+@pytest.mark.usefixtures("_quick_probes")
+async def test_one_bad_text_at_the_head_of_the_queue_does_not_keep_the_breaker_open(
+    bench: Bench,
+) -> None:
+    analyser = ScriptedAnalyser(concurrency=1, answer=lambda _text: DOWN)
+    ids = await bench.add(*[f"text {number}" for number in range(FAILURES_TO_OPEN)])
+    async with bench.working(analyser) as worker:
+        await eventually(lambda: worker.breaker.reason)
+        await bench.run("UPDATE conversations SET not_before = 0")
+        analyser.answer = lambda text: UNCLEAR if text == "text 0" else good()
+        worker.wake()
+        await eventually(lambda: worker.breaker.reason is None)
+        await bench.make_due()
+        worker.wake()
+        found = await bench.until(ids[0], "failed")
+        await bench.all_completed(FAILURES_TO_OPEN - 1)
+    assert found.last_error == UNCLEAR.reason
+
+
 # --- money ----------------------------------------------------------------------------------------
 
 
@@ -285,7 +402,7 @@ async def test_a_breaker_that_opens_while_a_call_is_booked_holds_the_call_back(
     await bench.add("text")
     claimed = await claim_one(bench.database)
     other, begun = caller.begin(), caller.begin()
-    results, ended = await caller.call(begun, [claimed], on_sent=lambda: None)
+    results, ended, _ = await caller.call(begun, [claimed], on_sent=lambda: None)
 
     assert results == [(claimed, PutBack())]
     assert analyser.calls == []
@@ -413,7 +530,7 @@ async def test_an_equal_text_is_answered_from_the_earlier_analysis(bench: Bench)
         await bench.until(other, "completed")
         found = await bench.find(same)
 
-    assert analyser.texts == ["@united first   bag lost https://t.co/abc", "second bag lost"]
+    assert analyser.texts == ["@user first bag lost URL", "second bag lost"]
     assert found.insight is not None
     assert found.insight.sentiment_score == 0.25
     assert found.insight.notes == {"reused_from": first}
@@ -587,5 +704,10 @@ async def test_topics_are_remembered_over_a_restart(bench: Bench) -> None:
         await eventually(lambda: analyser.remembered)
 
     # Neither a fallback's, nor one that a customer may have put there, nor the same twice.
-    assert [list(clusters) for clusters in analyser.remembered] == [["topic_a"], ["topic_c"]]
-    assert [list(clusters) for clusters in before.remembered] == [["topic_a"], ["topic_c"]]
+    learned = [["topic_a"], ["topic_c"]]
+    assert [list(sighting.clusters) for sighting in before.remembered] == learned
+    assert [list(sighting.clusters) for sighting in analyser.remembered][-2:] == learned
+    assert {name for each in analyser.remembered for name in each.clusters} == {
+        *learned[0],
+        *learned[1],
+    }

@@ -1,0 +1,91 @@
+"""Who may reach a route: said beside its handler, and asked of the route that will answer.
+
+A request's path decides nothing by itself. A root path, a mount, a doubled slash or an escape
+spells it in another way than the router reads it, so the router's own matching is asked.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+from starlette._utils import get_route_path
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
+
+from config import Scope as KeyScope
+
+Handler = TypeVar("Handler", bound=Callable[..., object])
+
+
+class Access(NamedTuple):
+    """`scope` is None where no key opens the route. Limited ones count to the inbound limit;
+    `any_host` ones answer whatever `Host` was asked for."""
+
+    open: bool = False
+    scope: KeyScope | None = None
+    limited: bool = True
+    any_host: bool = False
+
+
+NEVER_SAID = Access()
+"""Of a route whose handler names no scope: closed to everybody as soon as there are keys."""
+ANY_KEY = Access(scope="read")
+OPEN = Access(open=True, limited=False)
+OPEN_EVERYWHERE = OPEN._replace(any_host=True)
+
+_ATTRIBUTE = "__access__"
+_OF_THE_API = re.compile(r"/+api(/|$)")
+
+
+def needs(scope: KeyScope, *, limited: bool = True) -> Callable[[Handler], Handler]:
+    """The handler takes keys of this scope and above."""
+    return _marked(Access(scope=scope, limited=limited))
+
+
+def open_to_all(*, any_host: bool = False) -> Callable[[Handler], Handler]:
+    """The handler takes no key, and does not count to the inbound limit."""
+    return _marked(OPEN_EVERYWHERE if any_host else OPEN)
+
+
+def _marked(access: Access) -> Callable[[Handler], Handler]:
+    def mark(handler: Handler) -> Handler:
+        setattr(handler, _ATTRIBUTE, access)
+        return handler
+
+    return mark
+
+
+def access_of(route: BaseRoute) -> Access:
+    """What its handler says, or for a mount the app that is mounted."""
+    said = getattr(route, "endpoint", None) or getattr(route, "app", None)
+    found = getattr(said, _ATTRIBUTE, NEVER_SAID)
+    assert isinstance(found, Access)
+    return found
+
+
+def find_access(routes: Sequence[BaseRoute], scope: Scope) -> Access:
+    """Of the route that will answer. Where it will only say that it does not take the method, or
+    where there is none, of what such an answer may tell and to whom.
+
+    A proxy may hand the root path on: where no route answers, `scope` loses the second of two.
+    """
+    access = _access_by_route(routes, scope)
+    root_path = scope.get("root_path", "")
+    if access is None and root_path and get_route_path(scope).startswith(f"{root_path}/"):
+        scope["path"] = get_route_path(scope)
+        access = _access_by_route(routes, scope)
+    if access is None:
+        access = ANY_KEY if _OF_THE_API.match(get_route_path(scope)) else OPEN
+    return access
+
+
+def _access_by_route(routes: Sequence[BaseRoute], scope: Scope) -> Access | None:
+    wrong_method: Access | None = None
+    for route in routes:
+        match, _ = route.matches(scope)
+        if match is Match.FULL:
+            return access_of(route)
+        if match is Match.PARTIAL and wrong_method is None:
+            access = access_of(route)
+            wrong_method = access if access.open else ANY_KEY._replace(limited=access.limited)
+    return wrong_method

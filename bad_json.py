@@ -1,0 +1,56 @@
+"""Why a body cannot be read as JSON, in words that its sender can act on."""
+
+import re
+from typing import Any
+
+from pydantic_core import from_json
+
+MAX_RAW_DATA_LEVELS = 64
+
+_WHERE = re.compile(r" at line (\d+) column (\d+)$")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_TWO_ESCAPES = 14
+"""Bytes before the parser's stop in which the half that it stopped at is written."""
+_FIELDS = {"text", "author", "timestamp", "raw_data", "idempotency_key", "lane"}
+
+
+def explain_bad_json(body: bytes, problem: str) -> str:
+    """`problem` is what the parser says. Names the field where it can be told."""
+    if body.startswith(b"\x1f\x8b"):
+        return "The body is not valid JSON: it is compressed with gzip, which is not taken."
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in body[:4]:
+        return "The body is not valid JSON: it must be in UTF-8, not in UTF-16 or UTF-32."
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f"The body is not valid JSON: it must be in UTF-8, which byte {error.start} is not."
+    where = _WHERE.search(problem)
+    if where is None:
+        return f"The body is not valid JSON: {problem}"
+    line, column = int(where[1]), int(where[2])
+    start_of_line = len(body) - len(body.split(b"\n", line - 1)[-1])
+    stop = start_of_line + column
+    if problem.startswith("recursion limit"):
+        return f"{_field_at(body, stop - 1)}: must be at most {MAX_RAW_DATA_LEVELS} levels deep"
+    half = _SURROGATE.search(body, max(0, stop - _TWO_ESCAPES), stop)
+    if "hex escape" in problem and half:
+        field = _field_at(body, half.start())
+        return f"{field}: not valid JSON, as it has half of a character (a lone surrogate)"
+    return f"The body is not valid JSON: {problem}"
+
+
+def _field_at(body: bytes, stop: int) -> str:
+    """The field in which the JSON up to `stop` breaks off, such as `conversations[1].text`."""
+    try:
+        value: Any = from_json(body[:stop], allow_partial="trailing-strings")
+    except ValueError:
+        return "The body"
+    place = ""
+    if isinstance(value, dict) and value and next(reversed(value)) == "conversations":
+        items = value["conversations"]
+        place = "conversations"
+        if isinstance(items, list) and items:
+            place, value = f"conversations[{len(items) - 1}]", items[-1]
+    if isinstance(value, dict) and value and (field := next(reversed(value))) in _FIELDS:
+        place += f".{field}" if place else field
+    return place or "The body"

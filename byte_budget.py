@@ -1,0 +1,51 @@
+"""A budget of bytes for what is in memory at once."""
+
+import asyncio
+from types import TracebackType
+
+
+class ByteBudget:
+    """`async with budget.hold(size):` waits, first come first served, until so many are free.
+
+    Whoever wants more than there is gets all of it.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._free = size
+        self._turn = asyncio.Lock()
+        self._freed = asyncio.Event()
+
+    def hold(self, size: int) -> "_Held":
+        return _Held(self, min(size, self._size))
+
+    async def take(self, size: int) -> None:
+        if size <= self._free and not self._turn.locked():
+            self._free -= size
+            return
+        async with self._turn:
+            while size > self._free:
+                self._freed.clear()
+                await self._freed.wait()
+            self._free -= size
+
+    def give_back(self, size: int) -> None:
+        self._free += size
+        self._freed.set()
+
+
+class _Held:
+    def __init__(self, budget: ByteBudget, size: int) -> None:
+        self._budget = budget
+        self._size = size
+
+    async def __aenter__(self) -> None:
+        await self._budget.take(self._size)
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._budget.give_back(self._size)

@@ -1,0 +1,48 @@
+"""A client that has gone does not keep the service working for it.
+
+A server tells that only to who asks it by `receive`: the handler of a GET goes on otherwise.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.requests import ClientDisconnect, Request
+
+_PATIENCE_SECONDS = 0.1
+"""What takes no longer is not watched: nearly everything."""
+
+
+@asynccontextmanager
+async def stopped_when_gone(request: Request) -> AsyncIterator[None]:
+    """Cancel what is awaited inside once the client has gone; raises ClientDisconnect then.
+
+    For requests without a body, and not around a response that watches the client by itself.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    gone = False
+    watching: asyncio.Task[None] | None = None
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    def begin() -> None:
+        nonlocal watching
+        watching = loop.create_task(watch())
+
+    patience = loop.call_later(_PATIENCE_SECONDS, begin)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not gone or task.uncancel() > 0:  # somebody else wants it to end as well
+            raise
+        raise ClientDisconnect from None
+    finally:
+        patience.cancel()
+        if watching is not None:
+            watching.cancel()

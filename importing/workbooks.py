@@ -1,0 +1,151 @@
+"""Excel workbooks: the rows of one sheet. openpyxl reads them, row by row.
+
+What has to fit into memory (the table of shared texts) and what is streamed (the sheet) are bounded
+by the sizes that the archive declares, beyond which zipfile reads nothing.
+"""
+
+import warnings
+import zipfile
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
+from itertools import chain, islice
+from typing import Any, BinaryIO
+
+from importing.columns import MAX_COLUMNS, listed
+from importing.delimited import different, find_header
+from importing.files import HEAD_LINES, Source
+from importing.records import PassedOver, Record
+from importing.stops import GivenUp
+
+_SHEETS = "xl/worksheets/"
+MAX_IN_MEMORY = 64 * 1024 * 1024
+MAX_SHEET = 1024 * 1024 * 1024
+MAX_ROWS = 1_048_576
+"""As many as Excel has."""
+
+
+class Sheet:
+    """The records of a sheet. `names` are its columns, all different. Raises GivenUp."""
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        sheet: str | None,
+        header: bool,
+        skip_lines: int | None,
+        wanted: Collection[str],
+        passed_over: PassedOver,
+    ) -> None:
+        assert source.workbook is not None
+        self._passed_over = passed_over
+        rows = _rows_of(source.name, source.workbook, sheet)
+        head = list(islice(rows, (skip_lines or 0) + HEAD_LINES))
+        start = skip_lines or 0
+        if skip_lines is None and header:
+            start = find_header([[[cell.strip() for cell in cells]] for _, cells in head], wanted)
+        passed_over.preamble = start
+        while start < len(head) and not any(head[start][1]):
+            start += 1
+        if start == len(head):
+            raise GivenUp(f"{source.name}: is empty")
+        _, cells = head[start]
+        self.names = [f"column_{number}" for number in range(1, len(cells) + 1)]
+        if header:
+            self.names = different([cell.strip() for cell in cells])
+            start += 1
+        self._rows = chain(head[start:], rows)
+
+    def __iter__(self) -> Iterator[Record]:
+        for number, cells in self._rows:
+            if not any(cells):
+                self._passed_over.blank += 1
+                continue
+            surplus = cells[len(self.names) :]
+            problem = "more cells than columns" if surplus else ""
+            yield Record(number, dict(zip(self.names, cells, strict=False)), problem, surplus)
+
+
+def _rows_of(name: str, file: BinaryIO, sheet: str | None) -> Iterator[tuple[int, list[str]]]:
+    """Each row's number, counted from 1, and its cells as text. `sheet` is needed where several
+    have rows. Raises GivenUp."""
+    try:
+        import openpyxl
+    except ImportError:
+        raise GivenUp(
+            f"{name}: to read Excel workbooks, install openpyxl (pip install openpyxl), or save it"
+            " as CSV (UTF-8)"
+        ) from None
+    # It warns of styles and of what else it leaves out, none of which is text.
+    warnings.filterwarnings("ignore", category=UserWarning, module="openpyxl")
+    file.seek(0)
+    _check_sizes(name, file)
+    try:
+        workbook = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+        chosen = _choose(name, workbook, sheet)
+        chosen.reset_dimensions()
+        rows = chosen.iter_rows(max_col=MAX_COLUMNS + 1, max_row=MAX_ROWS, values_only=True)
+        for number, cells in enumerate(rows, start=1):
+            if len(cells) > MAX_COLUMNS and cells[MAX_COLUMNS] is not None:
+                raise GivenUp(f"{name}: has more than {MAX_COLUMNS:,} columns")
+            yield number, [_text_of(cell) for cell in _without_blank_end(cells)]
+    except GivenUp:
+        raise
+    except Exception as error:
+        # openpyxl lets out whatever a damaged file leads to: KeyError, TypeError, ParseError, ...
+        raise GivenUp(f"{name}: is a damaged Excel workbook: {error}") from None
+
+
+def _check_sizes(name: str, file: BinaryIO) -> None:
+    with zipfile.ZipFile(file) as archive:
+        for part in archive.infolist():
+            most = MAX_SHEET if part.filename.startswith(_SHEETS) else MAX_IN_MEMORY
+            if part.file_size > most and not part.filename.startswith("xl/media/"):
+                raise GivenUp(
+                    f"{name}: {part.filename} within it is larger than {most // 1024 // 1024} MiB:"
+                    " save it as CSV (UTF-8)"
+                )
+    file.seek(0)
+
+
+def _choose(name: str, workbook: Any, wanted: str | None) -> Any:
+    """The sheet that is asked for, else the only one with rows. Raises GivenUp."""
+    sheets = {each.title: each for each in workbook.worksheets}
+    if wanted is not None:
+        if wanted in sheets:
+            return sheets[wanted]
+        raise GivenUp(f"{name}: there is no sheet {wanted}; there are: {listed(sheets)}")
+    with_rows = [title for title, each in sheets.items() if _has_rows(each)]
+    if not with_rows:
+        raise GivenUp(f"{name}: is empty")
+    if len(with_rows) > 1:
+        raise GivenUp(
+            f"{name}: several of its sheets have rows ({listed(with_rows)}): say --sheet NAME"
+        )
+    return sheets[with_rows[0]]
+
+
+def _has_rows(sheet: Any) -> bool:
+    """More than a header or a title."""
+    sheet.reset_dimensions()
+    rows = islice(sheet.iter_rows(max_col=50, values_only=True), 200)
+    return sum(any(cell is not None for cell in cells) for cells in rows) > 1
+
+
+def _without_blank_end(cells: tuple[Any, ...]) -> tuple[Any, ...]:
+    end = len(cells)
+    while end and cells[end - 1] is None:
+        end -= 1
+    return cells[:end]
+
+
+def _text_of(cell: Any) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, datetime):
+        # Days with fractions, as Excel keeps times, miss a second by microseconds.
+        rounded = cell + timedelta(microseconds=500)
+        return rounded.replace(microsecond=rounded.microsecond // 1000 * 1000).isoformat(" ")
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e21:
+        return str(int(cell))
+    return str(cell)

@@ -1,0 +1,425 @@
+"""Attacks on memory, time and connections: what a client can make the service hold or burn."""
+
+import itertools
+import random
+import socket
+import threading
+import time
+from contextlib import suppress
+
+from tests.attacks.client import (
+    ALL_TIME,
+    BATCH,
+    CONVERSATIONS,
+    INSIGHTS,
+    Check,
+    Client,
+    closed_within,
+    connect,
+    fill,
+    flood,
+    head,
+    held,
+    path_of,
+)
+from tests.attacks.target import ATTACKER, FAIR, READER, Target
+
+# As long in JSON as a text can be: each of these characters is written as six.
+_LONG = "\x01" * 9_900
+_ROWS_OF_LONG = 600
+_HEAD_SECONDS = 10.0
+_WRITE_SECONDS = 15.0
+_ROOM_SECONDS = 3.0
+"""For a machine that has other things to do when a deadline comes."""
+_STOP_AT_MIB = 700.0
+"""An attack that has shown its point goes no further."""
+
+
+# --- answers that nobody reads --------------------------------------------------------------------
+
+
+def _stalled(target: Target, request: bytes, count: int) -> list[Check]:
+    with held([]) as readers:
+        for _ in range(count):
+            with suppress(OSError):
+                reader = connect(target.port, receive_bytes=4096)
+                readers.append(reader)
+                reader.sendall(request)
+            time.sleep(0.03)
+            if target.memory_mib > _STOP_AT_MIB:
+                break
+        return [_closed_without_reading(readers, _WRITE_SECONDS + _ROOM_SECONDS)]
+
+
+def _closed_without_reading(connections: list[socket.socket], seconds: float) -> Check:
+    """Looks from outside, since whoever reads is no stalled reader any more."""
+    ports = {connection.getsockname()[1] for connection in connections}
+    deadline = time.monotonic() + seconds
+    while (left := len(ports & _held_by_the_other_side())) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return Check(f"closed in {seconds:.0f} s", f"{left} of {len(ports)} open", left == 0)
+
+
+def _held_by_the_other_side() -> set[int]:
+    """Ports of this machine whose peer, also here, has the connection established."""
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in itertools.islice(table, 1, None)]
+    return {int(row[2].partition(":")[2], 16) for row in rows if row[3] == "01"}
+
+
+def long_texts(target: Target) -> None:
+    texts = [f"w{number} {_LONG}" for number in range(_ROWS_OF_LONG)]
+    fill(target.port, target.key(FAIR), texts, at_once=30)
+    _analysed(target)
+
+
+def _analysed(target: Target, *, within: float = 30.0) -> None:
+    """Wait until nothing is pending, or for so long."""
+    deadline = time.monotonic() + within
+    with Client(target.port, target.key(FAIR)) as client:
+        while time.monotonic() < deadline:
+            status, stats = client.ask("GET", "/api/v1/stats")
+            if status == 200 and not any(stats["counts"]["pending"].values()):
+                return
+            time.sleep(0.3)
+
+
+def stalled_streams(target: Target) -> list[Check]:
+    request = head("GET", "/api/v1/stream", "Last-Event-ID: 0", key=target.key(READER))
+    return _stalled(target, request, 60)
+
+
+def stalled_lists(target: Target) -> list[Check]:
+    path = path_of(INSIGHTS, limit=1000, **ALL_TIME)
+    return _stalled(target, head("GET", path, key=target.key(READER)), 30)
+
+
+def stalled_exports(target: Target) -> list[Check]:
+    path = path_of(f"{INSIGHTS}/export", format="ndjson", **ALL_TIME)
+    return _stalled(target, head("GET", path, key=target.key(READER)), 40)
+
+
+def stalled_conversations(target: Target) -> list[Check]:
+    """One long conversation, asked for again and again in one connection, no answer ever read."""
+    with Client(target.port, target.key(FAIR)) as client:
+        id_ = client.post(_LONG, raw_data={"more": "\x01" * 300_000})
+    request = head("GET", f"{CONVERSATIONS}/{id_}", key=target.key(READER))
+    return _stalled(target, request * 50, 10)
+
+
+def many_streams(target: Target) -> list[Check]:
+    """More streams than there are places, none of them slow."""
+    request = head("GET", "/api/v1/stream", key=target.key(READER))
+    with held([]) as streams:
+        statuses = []
+        for _ in range(130):
+            try:
+                stream = connect(target.port)
+                streams.append(stream)
+                stream.sendall(request)
+                statuses.append(stream.recv(100).split()[1])
+            except (OSError, IndexError):
+                statuses.append(b"none")
+            time.sleep(0.015)
+        most = statuses.count(b"200")
+    return [Check("at most 100 streams", str(most), 0 < most <= 100)]
+
+
+# --- heads ----------------------------------------------------------------------------------------
+
+
+def _endless(target: Target, opening: bytes, piece: bytes) -> list[Check]:
+    """Send `piece` again and again until the other side has had enough. It may take in for a
+    moment what it throws away, so that its answer is read rather than lost to a reset."""
+    with held([connect(target.port)]) as (attacker,):
+        attacker.sendall(opening)
+        started = time.monotonic()
+        cut_off = False
+        while not cut_off and time.monotonic() < started + 8 and target.memory_mib < _STOP_AT_MIB:
+            try:
+                attacker.sendall(piece)
+            except OSError:
+                cut_off = True
+            time.sleep(0.005)
+        took = time.monotonic() - started
+    seen = f"after {took:.1f} s" if cut_off else f"still taken after {took:.1f} s"
+    return [Check("cut off in 5 s", seen, cut_off and took <= 5)]
+
+
+def many_headers(target: Target) -> list[Check]:
+    """Small headers without end, in one request that never begins."""
+    piece = b"".join(b"%07x: b\r\n" % number for number in range(20_000))
+    return _endless(target, head("GET", "/health", ended=False) + b"\r\n", piece)
+
+
+def endless_header(target: Target) -> list[Check]:
+    """One header whose value does not end."""
+    return _endless(target, head("GET", "/health", "A: b", ended=False), b"a" * 2**18)
+
+
+def endless_target(target: Target) -> list[Check]:
+    """A request line that does not end."""
+    return _endless(target, b"GET /", b"a" * 2**18)
+
+
+def endless_trailers(target: Target) -> list[Check]:
+    """Headers after a chunked body: a second place where heads come in."""
+    fields = ("Content-Type: application/json", "Transfer-Encoding: chunked")
+    opening = head("POST", CONVERSATIONS, *fields, key=target.key(ATTACKER))
+    piece = b"".join(b"x%06x: b\r\n" % number for number in range(20_000))
+    return _endless(target, opening + b"2\r\n{}\r\n0\r\n", piece)
+
+
+def large_heads(target: Target) -> list[Check]:
+    """Whole heads beyond what is taken: one large header, and too many."""
+    checks = []
+    for name, fields in {
+        "100 kB": ["A: " + "b" * 100_000],
+        "200 headers": [f"X-{number}: b" for number in range(200)],
+    }.items():
+        with held([connect(target.port)]) as (attacker,):
+            answer = b""
+            with suppress(OSError):
+                attacker.sendall(head("GET", "/health", *fields))
+                answer = attacker.recv(100)
+        checks.append(Check(f"431 for {name}", answer[9:12].decode(), answer[9:12] == b"431"))
+    return checks
+
+
+# --- bodies and connections that do not end -------------------------------------------------------
+
+
+def _body_head(target: Target, length: int) -> bytes:
+    fields = ("Content-Type: application/json", f"Content-Length: {length}")
+    return head("POST", BATCH, *fields, key=target.key(ATTACKER))
+
+
+def withheld_bodies(target: Target) -> list[Check]:
+    """Bodies of 2 MiB of which one byte is kept back: as many as can be begun."""
+    length = 2 * 2**20
+    payload = _body_head(target, length) + b" " * (length - 1)
+    with held([]) as senders:
+        for _ in range(400):
+            with suppress(OSError):
+                sender = connect(target.port)
+                senders.append(sender)
+                sender.sendall(payload)
+            time.sleep(0.011)
+            if target.memory_mib > _STOP_AT_MIB:
+                break
+        # 64 MB may be under way at a time; each has 10 s, and 50 kB/s on top.
+        return [Check("held at once", *_at_most(len(senders), 64, senders))]
+
+
+def _at_most(count: int, most: int, connections: list[socket.socket]) -> tuple[str, bool]:
+    time.sleep(1)
+    unanswered = 0
+    for connection in connections:
+        connection.setblocking(False)
+        try:
+            connection.recv(100)
+        except BlockingIOError:
+            unanswered += 1
+        except OSError:
+            pass
+    return f"{unanswered} of {count} unanswered", unanswered <= most
+
+
+def slow_bodies(target: Target) -> list[Check]:
+    """Small bodies that are never finished."""
+    return _waiting(target, _body_head(target, 1000) + b"{", 60, _HEAD_SECONDS + 1)
+
+
+def dripping_bodies(target: Target) -> list[Check]:
+    """Bodies of which a byte comes now and then: each is something, together it is nothing."""
+    with held([]) as senders:
+        for _ in range(20):
+            sender = connect(target.port)
+            senders.append(sender)
+            sender.sendall(_body_head(target, 50_000) + b" ")
+            time.sleep(0.011)
+        stop = time.monotonic() + _HEAD_SECONDS + 1 + _ROOM_SECONDS
+        while time.monotonic() < stop:
+            for sender in senders:
+                with suppress(OSError):
+                    sender.send(b" ")
+            time.sleep(0.5)
+        return [closed_within(senders, 1)]
+
+
+def chunked_bodies(target: Target) -> list[Check]:
+    """A body of chunks without an end, larger than any body may be."""
+    fields = ("Content-Type: application/json", "Transfer-Encoding: chunked")
+    opening = head("POST", BATCH, *fields, key=target.key(ATTACKER))
+    return _endless(target, opening, b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+
+
+def idle_connections(target: Target) -> list[Check]:
+    """Connections that say nothing."""
+    return _waiting(target, b"", 600, _HEAD_SECONDS)
+
+
+def idle_heads(target: Target) -> list[Check]:
+    """Connections that have begun a head, and go on with it a byte at a time."""
+    opening = head("GET", "/health", "A: b", ended=False)
+    with held([]) as senders:
+        for _ in range(60):
+            sender = connect(target.port)
+            senders.append(sender)
+            sender.sendall(opening)
+        stop = time.monotonic() + _HEAD_SECONDS
+        while time.monotonic() < stop:
+            for sender in senders:
+                with suppress(OSError):
+                    sender.send(b"b")
+            time.sleep(1)
+        return [closed_within(senders, _ROOM_SECONDS)]
+
+
+def _waiting(target: Target, opening: bytes, count: int, seconds: float) -> list[Check]:
+    with held([]) as connections:
+        for _ in range(count):
+            with suppress(OSError):
+                connection = connect(target.port)
+                connections.append(connection)
+                if opening:
+                    connection.sendall(opening)
+                    time.sleep(0.011)
+        return [closed_within(connections, seconds + _ROOM_SECONDS)]
+
+
+# --- work -----------------------------------------------------------------------------------------
+
+
+def wrong_keys(target: Target) -> list[Check]:
+    """Requests with a wrong key, as fast as they go."""
+
+    def ask(client: Client) -> int:
+        time.sleep(0.004)
+        return client.ask("GET", "/api/v1/nothing")[0]
+
+    statuses = flood(6, 2, ask, port=target.port, key="wrong")
+    return [Check("no request served", _told(statuses), not statuses.keys() - {0, 401, 429})]
+
+
+def _told(statuses: dict[int, int]) -> str:
+    return ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
+
+
+def greedy_key(target: Target) -> list[Check]:
+    """One key that asks for all that is to be had: others keep their half."""
+
+    def ask(client: Client) -> int:
+        return client.ask("POST", CONVERSATIONS, b'{"text": "more"}')[0]
+
+    statuses = flood(6, 3, ask, port=target.port, key=target.key(ATTACKER))
+    return [Check("held back", _told(statuses), statuses[429] > 0)]
+
+
+def readiness_flood(target: Target) -> list[Check]:
+    return _operations(target, "/ready")
+
+
+def metrics_flood(target: Target) -> list[Check]:
+    """With a large queue, whose figures cost something."""
+    rows = [f"row {number}" for number in range(40_000)]
+    fill(target.port, target.key(FAIR), rows, at_once=1000)
+    return _operations(target, "/metrics")
+
+
+def _operations(target: Target, path: str) -> list[Check]:
+    statuses = flood(6, 4, lambda client: client.ask("GET", path)[0], port=target.port, key=None)
+    wanted = {200, 503, 429} if path == "/ready" else {401, 429}
+    return [Check(f"{path} without a key", _told(statuses), not statuses.keys() - wanted)]
+
+
+def row_flood(target: Target) -> list[Check]:
+    """Batches of as many rows as can be, within the limit of requests."""
+    body = b'{"conversations": [%s]}' % b",".join([b'{"text": "x"}'] * 1000)
+    started = time.monotonic()
+    statuses = flood(
+        5, 2, lambda c: c.ask("POST", BATCH, body)[0], port=target.port, key=target.key(ATTACKER)
+    )
+    a_second = statuses[202] * 1000 / (time.monotonic() - started)
+    return [Check("10,000 rows a second", f"{a_second:,.0f}/s", 0 < a_second <= 12_000)]
+
+
+def live_rows(target: Target) -> list[Check]:
+    """Batches in the lane that goes first."""
+    rows = [{"text": "x"}] * 11
+    with Client(target.port, target.key(ATTACKER)) as client:
+        status, _ = client.ask("POST", BATCH, {"lane": "live", "conversations": rows})
+    return [Check("11 live rows", str(status), status == 400)]
+
+
+def emoji(target: Target) -> list[Check]:
+    """Texts of nothing but emoji before an ordinary post of another client."""
+    draw = random.Random(1)
+    signs = [chr(code) for code in range(0x1F600, 0x1F640)]
+    texts = ["".join(draw.choices(signs, k=10_000)) for _ in range(20)]
+    fill(target.port, target.key(ATTACKER), texts, at_once=10, lane="live")
+    with Client(target.port, target.key(FAIR)) as client:
+        started = time.monotonic()
+        shown = client.completed(client.post("my parcel is late"), within=15)
+        took = time.monotonic() - started
+    return [Check("a post beside it in 10 s", f"{shown['status']}, {took:.1f} s", took <= 10)]
+
+
+def word_texts(target: Target) -> None:
+    """Texts that are found by a long phrase of one word."""
+    texts = [f"w{number} " + "a " * 4_990 for number in range(600)]
+    fill(target.port, target.key(FAIR), texts, at_once=40)
+    _analysed(target)
+
+
+def long_phrases(target: Target) -> list[Check]:
+    """Four searches for a phrase of 250 words, whose clients leave after a second."""
+    phrase = '"' + " ".join(["a"] * 250) + '"'
+    request = head("GET", path_of(INSIGHTS, q=phrase, limit=1, **ALL_TIME), key=target.key(READER))
+
+    def leave() -> None:
+        with held([connect(target.port)]) as (searcher,):
+            searcher.sendall(request)
+            time.sleep(1)
+
+    searchers = [threading.Thread(target=leave) for _ in range(4)]
+    for searcher in searchers:
+        searcher.start()
+    for searcher in searchers:
+        searcher.join()
+    return [_read_meanwhile(target)]
+
+
+def many_searches(target: Target) -> list[Check]:
+    """Searches that find everything, from clients that wait for them."""
+    path = path_of(INSIGHTS, q="a", limit=1, **ALL_TIME)
+    done = threading.Event()
+
+    def search() -> None:
+        with Client(target.port, target.key(READER)) as client:
+            while not done.is_set():
+                client.ask("GET", path)
+
+    searchers = [threading.Thread(target=search) for _ in range(6)]
+    for searcher in searchers:
+        searcher.start()
+    time.sleep(0.5)
+    check = _read_meanwhile(target)
+    done.set()
+    for searcher in searchers:
+        searcher.join()
+    return [check]
+
+
+def _read_meanwhile(target: Target) -> Check:
+    """Whether somebody else's list comes within 3 s."""
+    with Client(target.port, target.key(FAIR), timeout=20) as client:
+        started = time.monotonic()
+        status, _ = client.ask("GET", path_of(INSIGHTS, limit=1, **ALL_TIME))
+        took = time.monotonic() - started
+    return Check("a list beside it in 3 s", f"{status}, {took:.1f} s", status == 200 and took <= 3)
+
+
+def pipelined(target: Target) -> list[Check]:
+    """Thousands of requests in one breath on one connection, no answer read."""
+    return _stalled(target, head("GET", "/health") * 5_000, 10)
