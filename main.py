@@ -35,11 +35,12 @@ from middleware import Admission, BodyLimit, OpenRequests, RequestLog, RouteFind
 from openapi import describe
 from prices import TICKS_PER_USD
 from rate_limiter import SlidingWindow, Window
-from routes import conversations, dashboard, docs, insights, operations
+from routes import authors, conversations, dashboard, docs, insights, operations
 from schemas import Bodies
 from services import Services
 from shutdown import Shutdown
 from store import derived
+from store.authors import AuthorStore
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.figures import FigureStore
@@ -88,6 +89,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         conversations=ConversationStore(database, on_commit=metrics.committed),
         insights=insight_store,
         summaries=SummaryStore(database),
+        authors=AuthorStore(database),
         windows=WindowStore(database),
         stream=stream,
         housekeeper=_build_housekeeper(settings, database),
@@ -129,6 +131,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         dashboard.router,
         operations.router,
         insights.router,
+        authors.router,
         conversations.router,
         conversations.intake,
     ):

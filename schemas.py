@@ -218,6 +218,15 @@ class ExportQuery(SearchConditions):
     bom: bool = Field(False, description="Begin a CSV with a byte order mark, as Excel needs it.")
 
 
+class AuthorsQuery(BaseModel):
+    prefix: Annotated[Storable, Field(min_length=1, max_length=100)] | None = Field(
+        None, description="How names begin, whatever the case; a leading `@` is ignored."
+    )
+    start_time: QueryTime | None = None
+    end_time: QueryTime | None = None
+    limit: int = Field(20, ge=1, le=100)
+
+
 class TrendsQuery(BaseModel):
     window: Literal["15m", "1h", "6h", "24h"] = "1h"
     as_of: QueryTime | None = Field(None, description="Default: now.")
@@ -427,6 +436,19 @@ def summary_json(summary: Summary) -> bytes:
             },
         }
     )
+
+
+class AuthorOut(BaseModel):
+    """`negative` are those of `count` that are negative; `last` is the newest timestamp."""
+
+    author: str
+    count: int
+    negative: int
+    last: ShownTime
+
+
+class AuthorsOut(BaseModel):
+    authors: list[AuthorOut]
 
 
 class TrendOut(BaseModel):

@@ -18,6 +18,7 @@ from inbound_limits import InboundLimits
 from kept import Kept
 from metrics import Metrics
 from schemas import Bodies
+from store.authors import AuthorStore
 from store.conversations import ConversationStore
 from store.figures import FigureStore
 from store.insights import InsightStore
@@ -49,6 +50,7 @@ class Services:
     conversations: ConversationStore
     insights: InsightStore
     summaries: SummaryStore
+    authors: AuthorStore
     windows: WindowStore
     stream: InsightStream
     figures: FigureStore

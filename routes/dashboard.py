@@ -34,7 +34,6 @@ _HEADERS = {
     "Cache-Control": "no-cache",  # kept, but asked about each time: all files from one version
 }
 
-
 # Modules that a page loads when somebody first needs them.
 _ON_DEMAND = {"analysis", "facts", "figures", "hub", "kiosk", "more", "open", "stream"}
 
@@ -52,7 +51,7 @@ def _files() -> dict[str, _File]:
     files = {}
     for path in sorted(_FOLDER.iterdir()):
         content = path.read_bytes()
-        etag = f'"{sha256(content).hexdigest()[:32]}"'
+        etag = f'W/"{sha256(content).hexdigest()[:32]}"'
         zipped = gzip.compress(content, mtime=0)
         files[path.name] = _File(content, zipped, _KINDS[path.suffix], etag)
     return files
@@ -86,6 +85,7 @@ async def page(request: Request) -> Response:
 
 @router.head("/dashboard/")
 @router.get("/dashboard/")
+@open_to_all()
 async def page_with_slash(request: Request) -> Response:
     """To the one address to which the page's own are relative."""
     query = request.url.query
