@@ -3,7 +3,7 @@
 import { currentMachine } from "./current.js";
 import { machineFacts, reasonOf, tries } from "./facts.js";
 import { count, time } from "./format.js";
-import { note, printHead, problems, viewLink } from "./parts.js";
+import { note, problems, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 import { queueOf } from "./story.js";
@@ -12,7 +12,7 @@ export function analysis(state) {
 	const { value: stats } = answerTo(state, "stats");
 	const machine = currentMachine(state);
 	return h("main.analysis", { id: "page", key: "analysis" },
-		printHead(state), problems(state),
+		problems(state),
 		h("section", { key: "machine" },
 			h("h2", "Analysis"),
 			h("p", { id: "trouble", class: machine.state === "good" || !machine.state ? "" : `notice ${machine.state === "bad" ? "bad" : ""}`, role: "status" }, `${machine.short}. ${machine.long}`),
@@ -47,7 +47,6 @@ function failed(state, stats) {
 
 export function rules(state) {
 	return h("main.analysis", { id: "page", key: "rules" },
-		printHead(state),
 		h("section",
 			h("h2", "Rules and alerts"),
 			h("p", "There are none yet. What stands out by itself is told at the top of each page, in the tab's title and, where you allow it under More, as a notice of the desktop.")));

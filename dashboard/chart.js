@@ -1,11 +1,11 @@
 // Counts over time as SVG. Pure: everything is drawn in parts of the width, so nothing is measured.
 
-import { bucketName, bucketTick, compact, count, percent, SENTIMENTS } from "./format.js";
+import { bucketName, bucketTick, compact, count, SENTIMENTS } from "./format.js";
 import { h } from "./render.js";
 
 const MOST_TICKS = 6;
 const STEPS = { minute: [1, 5, 10, 15, 20, 30, 60, 120], hour: [1, 2, 3, 6, 12, 24, 48, 72], day: [1, 2, 7, 14, 28], month: [1, 2, 3, 6, 12, 24] };
-const fine = (number) => Math.round(number * 1000) / 1000;
+export const fine = (number) => Math.round(number * 1000) / 1000;
 
 // 1, 2 or 5 times a power of ten; at least 1.
 function niceTop(most) {
@@ -58,30 +58,6 @@ export function drawBars({ grain, bars }, ghost, chosen, now) {
 		}
 		return ticks;
 	}
-}
-
-// The share of negative ones on a scale of its own, with that of the period before.
-export function drawShare({ bars }, ghost) {
-	const share = (bar) => (bar.count ? bar.negative / bar.count : null);
-	const all = [...bars, ...(ghost ?? [])].map(share).filter((value) => value !== null);
-	const top = Math.min(1, Math.ceil(10 * Math.max(0.1, ...all)) / 10);
-	const line = (bars, slots) => {
-		let path = "";
-		let gap = true;
-		for (const [index, bar] of bars.entries()) {
-			const value = share(bar);
-			if (value !== null) path += `${gap ? "M" : "L"}${fine(((index + 0.5) * 100) / slots)} ${fine(100 * (1 - value / top))}h.01`;
-			gap = value === null;
-		}
-		return path;
-	};
-	return [
-		h("svg.bars", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
-			h("path.grid", { d: "M0 0H100M0 50H100M0 100H100", "vector-effect": "non-scaling-stroke" }),
-			ghost && h("path.ghost", { d: line(ghost.slice(0, bars.length), bars.length), "vector-effect": "non-scaling-stroke" }),
-			h("path.line", { d: line(bars, bars.length), "vector-effect": "non-scaling-stroke" })),
-		h("span.scale", { "aria-hidden": "true" }, percent(top)),
-	];
 }
 
 export const barName = ({ grain, bars }, index, now) =>

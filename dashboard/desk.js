@@ -3,19 +3,17 @@
 import { NO_FILTER, isFiltered, ownRange, searchOf } from "./address.js";
 import { barsInWords, drawBars, splitBar } from "./chart.js";
 import { currentAlarms } from "./current.js";
-import { SENTIMENTS, SIGNS, age, capital, count, duration, fullTime, isTopic, isUnread, percent, plural, sentimentOf, shortDay, time, topicName, utc } from "./format.js";
-import { filters, hint, machineNotice, mood, note, printHead, problems, searchField, viewLink } from "./parts.js";
-import { DAY } from "./periods.js";
+import { SENTIMENTS, SIGNS, age, capital, count, duration, fullTime, isTopic, isUnread, percent, plural, sentimentOf, time, topicName, utc } from "./format.js";
+import { filters, hint, machineNotice, mood, note, problems, searchField, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h, lazy } from "./render.js";
 import { markHits, sameTextKey } from "./search.js";
 import { newRows } from "./state.js";
 import { alarmText, changeText, countChange, headline, isProvisional, queueOf, shareChange, topicChanges, whyNotCompared } from "./story.js";
-import { barsOf } from "./summaries.js";
+import { barsOf, groupBy } from "./summaries.js";
 
 export function desk(state) {
 	return h("main.desk", { id: "page", key: "desk", class: state.view.open ? "with-open" : "", "aria-busy": isBusy(state) ? "true" : null },
-		printHead(state),
 		h("div.top", { key: "top" }, searchField(state), filters(state)),
 		rail(state),
 		h("div.middle", { key: "middle" },
@@ -103,7 +101,7 @@ function story(state) {
 	const { waiting, minutes, completed } = queueOf(stats);
 	const nothing = !summary.totals.count;
 	return h("div.story", { key: "story" },
-		nothing && stats && (completed ? elsewhere(state) : waiting ? h("p.notice", { id: "working" }, h("b", plural(waiting, "post")), " being analysed. They appear here by themselves.") : nothingYet(state)),
+		nothing && stats && state.loaded.empty?.whyNothing(state, waiting, completed),
 		h("p.headline", { id: "headline" }, state.view.q && list
 			? `${count(list.total)} of ${plural(summary.totals.count, "post")} have these words.` : nothing ? "" : headline(state, summary.period, summary, before, why)),
 		isProvisional(stats, summary.totals.count) && !nothing && h("p.notice", { id: "provisional" },
@@ -135,28 +133,6 @@ export const MOODS = {
 	neutral: "Judged to be between -0.1 and 0.1, on a scale from -1 to 1.",
 	positive: "Judged to be above 0.1, on a scale from -1 (very unhappy) to 1 (very happy).",
 };
-
-function nothingYet(state) {
-	return h("div.notice", { id: "empty" },
-		h("h2", "Nothing here yet"),
-		h("p", "Hand in a conversation; it appears within a moment:"),
-		h("pre", { tabindex: 0 }, `curl ${state.service}/api/v1/conversations -H 'Content-Type: application/json' \\\n  -d '{"text": "Still waiting on my order...", "author": "customer123"}'`),
-		h("p", "Or load the built-in sample:"),
-		h("pre", { tabindex: 0 }, `API_URL=${state.service} .venv/bin/python ingest_data.py`));
-}
-
-// Nothing in this time: where there is something.
-function elsewhere(state) {
-	const { value: extent } = answerTo(state, "extent");
-	const filtered = isFiltered(state.view) || state.view.own;
-	if (!extent?.newest) return null;
-	return h("div.notice", { id: "elsewhere" },
-		h("p", filtered ? "Nothing in this time with these filters." : "Nothing in this time.", ` The newest post is of ${shortDay(extent.newest, 0)}.`),
-		h("p.buttons",
-			filtered && h("button", { id: "widen", on: { click: ["clear"] } }, "Clear filters"),
-			h("button", { id: "show-all", on: { click: ["see", { ...NO_FILTER, own: "", range: "all", start_time: "", end_time: "" }] } }, `Show all ${count(extent.total)}`),
-			h("button", { id: "newest", on: { click: ["see", { ...NO_FILTER, own: "", ...ownRange(extent.newest - 7 * DAY, extent.newest) }] } }, "The last week of it")));
-}
 
 // --- the chart ------------------------------------------------------------------------------------
 
@@ -229,7 +205,7 @@ let ranked = {}; // of the last list and trends, since ranking a thousand rows f
 function rank(rows, trends) {
 	if (ranked.rows === rows && ranked.trends === trends) return ranked.items;
 	const up = new Set((trends?.trends ?? []).filter(({ direction }) => direction !== "falling").map(({ cluster }) => cluster));
-	const groups = Map.groupBy(rows, (row) => sameTextKey(row.text));
+	const groups = groupBy(rows, (row) => sameTextKey(row.text));
 	const items = [...groups.values()]
 		.map((same) => ({ row: same[0], same: same.length, urgency: urgency(same[0].grok_analysis, up) }))
 		.sort((a, b) => b.urgency - a.urgency || b.same - a.same);

@@ -1,20 +1,43 @@
 // Figures: two periods compared, in tiles, over time, by topic and by person. Made to be printed.
 
-import { barName, barsInWords, drawBars, drawShare, splitBar } from "./chart.js";
+import { barName, barsInWords, drawBars, fine, splitBar } from "./chart.js";
 import { currentAlarms } from "./current.js";
 import { chartEvents, chartOf, MOODS, topicsOf } from "./desk.js";
 import { SENTIMENTS, SIGNS, capital, count, percent, plural, score, shortDay, span, tenths, time, topicName } from "./format.js";
-import { filters, hint, machineNotice, mood, note, printHead, problems, searchField, viewLink } from "./parts.js";
+import { filters, hint, machineNotice, mood, note, problems, searchField, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 import { changeText, comparedWith, countChange, headline, isProvisional, queueOf, shareChange, usually, whyNotCompared } from "./story.js";
 
 const PEOPLE = 15;
 
+// The share of negative ones on a scale of its own, with that of the period before.
+function drawShare({ bars }, ghost) {
+	const share = (bar) => (bar.count ? bar.negative / bar.count : null);
+	const all = [...bars, ...(ghost ?? [])].map(share).filter((value) => value !== null);
+	const top = Math.min(1, Math.ceil(10 * Math.max(0.1, ...all)) / 10);
+	const line = (bars, slots) => {
+		let path = "";
+		let gap = true;
+		for (const [index, bar] of bars.entries()) {
+			const value = share(bar);
+			if (value !== null) path += `${gap ? "M" : "L"}${fine(((index + 0.5) * 100) / slots)} ${fine(100 * (1 - value / top))}h.01`;
+			gap = value === null;
+		}
+		return path;
+	};
+	return [
+		h("svg.bars", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
+			h("path.grid", { d: "M0 0H100M0 50H100M0 100H100", "vector-effect": "non-scaling-stroke" }),
+			ghost && h("path.ghost", { d: line(ghost.slice(0, bars.length), bars.length), "vector-effect": "non-scaling-stroke" }),
+			h("path.line", { d: line(bars, bars.length), "vector-effect": "non-scaling-stroke" })),
+		h("span.scale", { "aria-hidden": "true" }, percent(top)),
+	];
+}
+
 export function figures(state) {
 	const { value: summary, stale } = answerTo(state, "summary");
 	return h("main.figures", { id: "page", key: "figures", "aria-busy": !summary || stale ? "true" : null },
-		printHead(state),
 		h("div.top", { key: "top" }, searchField(state), filters(state)),
 		machineNotice(state), problems(state),
 		summary && h("div.all-figures", { key: "all", class: stale ? "stale" : "" },

@@ -1,8 +1,9 @@
 // What is not needed at first sight: the menu, the dialogs, times of the reader's own.
 
 import { ownRange } from "./address.js";
-import { note, viewLink } from "./parts.js";
-import { fromLocal, toLocal } from "./periods.js";
+import { fullTime, percent, span, topicName } from "./format.js";
+import { PAGE_NAMES, note, viewLink } from "./parts.js";
+import { fromLocal, periodOf, toLocal } from "./periods.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 
@@ -44,6 +45,21 @@ function exportUrl(state, format = "csv") {
 	if (format === "csv") parameters.set("bom", "true");
 	if (state.view.q) parameters.set("q", state.view.q);
 	return `${path.replace(/insights(\/summary)?$/, "insights/export")}?${parameters}`;
+}
+
+// --- print ----------------------------------------------------------------------------------------
+
+// Where the reader is, for who prints it.
+export function printHead(state) {
+	const { view } = state;
+	const period = periodOf(view, state.now, state.answers.extent?.value);
+	const filter = [
+		view.sentiment, view.cluster && topicName(view.cluster), view.author && `by ${view.author}`, view.q && `with “${view.q}”`,
+		view.min_confidence && `certainty ${percent(view.min_confidence)} or more`, view.own && "our own posts",
+	].filter(Boolean);
+	return h("div.print-head", { key: "print" },
+		h("h1", `Insights: ${PAGE_NAMES[view.page]}`),
+		h("p", `${period.name}: ${span(period, state.now)}. ${filter.length ? `Only: ${filter.join(", ")}.` : "All posts."} Printed ${fullTime(state.now)}.`));
 }
 
 // --- times ----------------------------------------------------------------------------------------

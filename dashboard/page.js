@@ -1,12 +1,11 @@
 // The page put together: one state, one drawing of it for each frame, and what reaches beyond both:
 // the address, the network, the clock, the focus, the desktop.
 
-import { ownRange, searchOf } from "./address.js";
-import { ask, follow, onKeyNeeded, post, serviceAddress, urlOf } from "./api.js";
+import { searchOf } from "./address.js";
+import { ask, follow, onKeyNeeded, serviceAddress, urlOf } from "./api.js";
 import { currentAlarms, currentMachine } from "./current.js";
 import { Live } from "./live.js";
 import { Loader } from "./loader.js";
-import { periodOf } from "./periods.js";
 import { answerTo, morePage } from "./questions.js";
 import { mount } from "./render.js";
 import { change, initialState } from "./state.js";
@@ -15,6 +14,7 @@ import { modulesFor, view } from "./view.js";
 
 const TOGETHER = 1000; // what comes in is asked for once a second
 const NEAR_END = 800; // pixels before the end at which more is loaded
+const LATER = 2000; // what may be needed next is loaded when the page stands
 const THEMES = ["auto", "light", "dark"];
 const $ = (id) => document.getElementById(id);
 
@@ -44,17 +44,26 @@ function send(event, dom) {
 	frame ??= requestAnimationFrame(show);
 }
 
-const loadingModules = new Set();
-function loadModules() {
-	for (const name of modulesFor(state)) {
-		if (loadingModules.has(name)) continue;
-		loadingModules.add(name);
-		import(`./${name}.js`).then((module) => send(["loaded", name, module]), (problem) => {
-			loadingModules.delete(name);
-			send(["note", "list", problem.message, true]);
-		});
+const loadingModules = new Map();
+function load(name) {
+	if (!loadingModules.has(name)) {
+		const loading = Promise.all([import(`./${name}.js`), loadStyle()]).then(([module]) => module);
+		loading.then((module) => send(["loaded", name, module]), () => loadingModules.delete(name)); // asked for again with the next event
+		loadingModules.set(name, loading);
 	}
+	return loadingModules.get(name);
 }
+const loadModules = () => modulesFor(state).forEach(load);
+
+let style;
+const loadStyle = () => (style ??= new Promise((resolve, reject) => {
+	const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: new URL("more.css", import.meta.url) });
+	link.onload = resolve;
+	link.onerror = () => reject((style = undefined));
+	document.head.append(link);
+}));
+
+const act = ([name, ...args]) => load("actions").then((actions) => actions[name]({ state, send, loader }, ...args));
 
 function show() {
 	cancelAnimationFrame(frame);
@@ -80,7 +89,12 @@ function keepPlace() {
 function goToPlace({ top = 0, row: key, offset } = {}) {
 	scrollTo(0, top);
 	const row = key && top > 0 && [...document.querySelectorAll("#list > li")].find((row) => row.dataset.key === key);
-	for (let step = 0; row && step < 3; step++) scrollBy(0, row.getBoundingClientRect().top - offset);
+	// Again once rows that have come into sight have got their height.
+	const align = (left) => {
+		scrollBy(0, row.getBoundingClientRect().top - offset);
+		if (left) requestAnimationFrame(() => align(left - 1));
+	};
+	if (row) align(3);
 }
 
 function tellAddress(before) {
@@ -142,33 +156,11 @@ const EFFECTS = {
 		queueMicrotask(goOnOrStop);
 		return ["pause"];
 	},
-	async askForNotices() {
-		send(["notices", await Notification.requestPermission()]);
-	},
-	async copyLink([, kind]) {
-		const view = { ...state.view };
-		if (kind === "fixed") Object.assign(view, ownRange(...Object.values(periodOf(view, Date.now(), state.answers.extent?.value)).slice(0, 2)));
-		const address = location.origin + location.pathname + searchOf(view);
-		const place = kind === "post" ? "post" : "list";
-		const copied = await navigator.clipboard?.writeText(address).then(() => true, () => false);
-		send(["menu", null]);
-		send(["note", place, copied ? "The link is copied." : address]);
-	},
+	askForNotices: act,
+	copyLink: act,
+	retry: act,
 	async loadMore() {
 		await loadMore();
-	},
-	async retry([, id]) {
-		const path = id === "all" ? "conversations/retry" : `conversations/${id}/retry`;
-		try {
-			const { retried = 1 } = await post(path);
-			send(["note", "retry", `${retried} back in the queue.`]);
-		} catch (problem) {
-			if (problem.status === 403) send(["readOnly"]);
-			send(["note", "retry", problem.status === 404 ? "That post has been erased meanwhile." : problem.message, true]);
-		}
-		loader.renew("failed");
-		loader.renew("stats");
-		$("failed-title")?.focus();
 	},
 	giveKey([, key]) {
 		send(["askForKey", null]);
@@ -291,5 +283,6 @@ setInterval(() => {
 }, 1000);
 loader.sync(state);
 loadModules();
+setTimeout(() => ["more", "open", "actions"].forEach(load), LATER);
 show();
 goOnOrStop();

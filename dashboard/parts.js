@@ -2,7 +2,7 @@
 
 import { NO_FILTER, PAGES, isFiltered, searchOf } from "./address.js";
 import { currentAlarms, currentMachine } from "./current.js";
-import { capital, fullTime, percent, plural, SIGNS, span, topicName } from "./format.js";
+import { capital, percent, plural, SIGNS, topicName } from "./format.js";
 import { RANGES, periodOf } from "./periods.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
@@ -190,17 +190,4 @@ export function machineNotice(state) {
 	const machine = currentMachine(state);
 	if (machine.state !== "bad" && !state.answers.stats?.value?.fallback?.notice) return null;
 	return h("p.notice", { id: "trouble", key: "trouble", class: machine.state === "bad" ? "bad" : "", role: "alert" }, machine.long);
-}
-
-// Where the reader is, for who prints it.
-export function printHead(state) {
-	const { view } = state;
-	const period = periodOf(view, state.now, state.answers.extent?.value);
-	const filter = [
-		view.sentiment, view.cluster && topicName(view.cluster), view.author && `by ${view.author}`, view.q && `with “${view.q}”`,
-		view.min_confidence && `certainty ${percent(view.min_confidence)} or more`, view.own && "our own posts",
-	].filter(Boolean);
-	return h("div.print-head", { key: "print" },
-		h("h1", `Insights: ${PAGE_NAMES[view.page]}`),
-		h("p", `${period.name}: ${span(period, state.now)}. ${filter.length ? `Only: ${filter.join(", ")}.` : "All posts."} Printed ${fullTime(state.now)}.`));
 }

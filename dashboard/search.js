@@ -1,6 +1,6 @@
 // What is typed into the search, and where its words are in a text. Pure.
 
-const WORD = /[\p{L}\p{N}\p{M}_]+/gu;
+const WORD = /[\p{L}\p{N}\p{M}]+/gu;
 const LEAST_PREFIX = 3;
 
 // As the service compares words: whatever their case and, in Latin, their accents.
@@ -9,7 +9,7 @@ export const fold = (text) => text.normalize("NFD").replace(/(\p{Script=Latin})\
 // What is typed is a beginning: `refun` finds refund. Not in quotes, nor before a space or a star.
 export function toQuery(typed) {
 	const text = typed.trim();
-	const last = text.match(/[\p{L}\p{N}\p{M}_]+$/u)?.[0];
+	const last = text.match(/[\p{L}\p{N}\p{M}]+$/u)?.[0];
 	const quoted = (text.match(/"/g) ?? []).length % 2 === 1;
 	return last && [...last].length >= LEAST_PREFIX && !quoted && !/\s$/.test(typed) ? `${text}*` : text;
 }

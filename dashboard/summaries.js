@@ -1,5 +1,16 @@
 // Summaries of the API, put together and laid out for a chart. Pure.
 
+// Lists of items by their key, in the order in which keys come.
+export function groupBy(items, keyOf) {
+	const groups = new Map();
+	for (const item of items) {
+		const key = keyOf(item);
+		if (groups.has(key)) groups.get(key).push(item);
+		else groups.set(key, [item]);
+	}
+	return groups;
+}
+
 const total = ({ negative, neutral, positive }) => negative + neutral + positive;
 const mean = (parts, valueOf, weightOf) => {
 	const weight = parts.reduce((sum, part) => sum + weightOf(part), 0);
@@ -17,7 +28,7 @@ function add(parts) {
 // One summary of several that follow each other, oldest first.
 export function mergeSummaries(summaries) {
 	if (summaries.length === 1) return summaries[0];
-	const clusters = Map.groupBy(summaries.flatMap((summary) => summary.clusters), ({ cluster }) => cluster);
+	const clusters = groupBy(summaries.flatMap((summary) => summary.clusters), ({ cluster }) => cluster);
 	const totals = summaries.map((summary) => summary.totals);
 	return {
 		series: summaries.flatMap((summary) => summary.series),
@@ -43,11 +54,12 @@ const startOf = {
 // `partial`: cut by the period, or not over yet. Many days become weeks, months or years.
 export function barsOf(series, { start, end, interval }) {
 	let grain = interval;
-	let bars = series.map((bucket) => ({ ...bucket, start: Date.parse(bucket.bucket), end: Date.parse(bucket.bucket) + LENGTHS[interval] }));
+	const given = series.map((bucket) => ({ ...bucket, start: Date.parse(bucket.bucket), end: Date.parse(bucket.bucket) + LENGTHS[interval] }));
+	let bars = given;
 	for (const wider of bars.length > MOST_BARS && interval === "day" ? ["week", "month", "year"] : []) {
 		if (bars.length <= MOST_BARS) break;
 		grain = wider;
-		const groups = Map.groupBy(bars, (bar) => startOf[wider](new Date(bar.start)));
+		const groups = groupBy(given, (bar) => startOf[wider](new Date(bar.start)));
 		bars = [...groups].map(([first, parts]) => ({ ...add(parts), start: first, end: parts.at(-1).end }));
 	}
 	return { grain, bars: bars.map((bar) => ({ ...bar, count: total(bar), partial: bar.start < start || bar.end > end + 1 })) };

@@ -1,5 +1,6 @@
 """Asking who wrote."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -30,4 +31,4 @@ async def list_authors(request: Request, query: Annotated[AuthorsQuery, Query()]
         found = await services(request).authors.most(
             prefix=query.prefix, start_time=start, end_time=end, limit=query.limit
         )
-    return AuthorsOut(authors=[AuthorOut(**each._asdict()) for each in found])
+    return AuthorsOut(authors=[AuthorOut(**asdict(each)) for each in found])

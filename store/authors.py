@@ -6,10 +6,11 @@ order of texts is its locale's, so there the index is read through.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, func, select
 
@@ -25,7 +26,8 @@ _FEW = 50_000
 """So many are counted by their times, more by the index of authors, whole."""
 
 
-class AuthorCount(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AuthorCount:
     """`last` is the newest timestamp."""
 
     author: str

@@ -216,7 +216,9 @@ async def test_what_failed_is_shown_with_its_reason_and_can_be_tried_again(
 
         await page.get_by_role("button", name=f"Try {ids[3]} again").click()
         await expect(page.locator("#failed > li")).to_have_count(24)
-        await expect(page.locator("#failed-panel .note")).to_contain_text("1 back in the queue.")
+        await expect(page.locator("#failed-panel .note")).to_contain_text(
+            "1 post back in the queue."
+        )
         await expect(page.locator("#failed-title")).to_be_focused()
         assert (await get(idle, f"conversations/{ids[3]}"))["status"] == "pending"
 
@@ -227,7 +229,9 @@ async def test_what_failed_is_shown_with_its_reason_and_can_be_tried_again(
         await expect(page.locator("#failed > li")).to_have_count(23)
         await page.get_by_role("button", name="Try all again").click()
         await expect(page.locator("#failed > li")).to_have_count(0)
-        await expect(page.locator("#failed-panel .note")).to_contain_text("23 back in the queue.")
+        await expect(page.locator("#failed-panel .note")).to_contain_text(
+            "23 posts back in the queue."
+        )
         await expect(page.locator("#machine")).to_contain_text("0, 24")
         await page.get_by_role("link", name="Desk").click()
         await expect(page.locator("#working")).to_contain_text("24 posts being analysed")
