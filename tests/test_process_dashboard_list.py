@@ -101,7 +101,7 @@ async def test_back_keeps_the_place_and_the_post_that_was_open(open_page: Open) 
 
         async def is_back() -> bool:
             now = await page.locator(".row.open").bounding_box()
-            return bool(now and place and abs(now["y"] - place["y"]) < 60)
+            return bool(now and abs(now["y"] - place["y"]) < 60)
 
         await eventually(is_back)
 
