@@ -31,4 +31,4 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
     CMD ["python", "-I", "-S", "-c", "import http.client as h, sys; c = h.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/health'); sys.exit(c.getresponse().status != 200)"]
 
 # One process, whatever WEB_CONCURRENCY says: a SQLite file belongs to one.
-CMD ["uvicorn", "main:app", "--workers", "1", "--host", "0.0.0.0", "--port", "8000", "--http", "connection_guard:GuardedProtocol", "--no-access-log", "--ws", "none"]
+CMD ["uvicorn", "main:app", "--workers", "1", "--host", "0.0.0.0", "--port", "8000", "--http", "api.connection_guard:GuardedProtocol", "--no-access-log", "--ws", "none"]

@@ -23,12 +23,12 @@ help:  ## list the targets
 
 setup: $(DEV)  ## create .venv and install everything, for running and for developing
 
-demo: $(PROD)  ## show the whole service at work; ARGS goes to demo.py
-	$(BIN)/python demo.py $(ARGS)
+demo: $(PROD)  ## show the whole service at work; ARGS goes to it
+	$(BIN)/python -m tools.demo $(ARGS)
 
 run: $(PROD)  ## start the API; HOST and PORT say where
 	$(BIN)/uvicorn main:app --host $(HOST) --port $(PORT) \
-		--http connection_guard:GuardedProtocol --no-access-log --ws none
+		--http api.connection_guard:GuardedProtocol --no-access-log --ws none
 
 # A test run changes nothing outside .venv, unless CI is set: there the browser is installed first.
 test: $(DEV) $(if $(CI),browser)  ## run all tests; ARGS goes to pytest

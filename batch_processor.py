@@ -14,20 +14,20 @@ from typing import Any, Literal
 
 import structlog
 
-from analysis import Analyser, Complete, Fail, Outcome, PutBack, fingerprint
-from breaker import Begun, Breaker
-from calling import TROUBLE_PAUSE_SECONDS, Caller, notes_on
+from analysis.injection import suspicions
+from analysis.outcomes import Analyser, Complete, Fail, Outcome, PutBack, fingerprint
 from errors import Unavailable
-from injection import suspicions
 from models import Lane
-from pacing import CALLS_IN_LINE, LaneShare, Pace, pack_size
-from store.ledger import EndedCall, Ledger
-from store.work import Claimed, Results, WorkQueue
+from store.ledger import CallReceipt, Ledger
+from store.queue import Claimed, Results, WorkQueue
+from worker.breaker import Breaker, BreakerToken
+from worker.calls import TROUBLE_PAUSE_SECONDS, CallRunner, notes_on
+from worker.schedule import CALLS_IN_LINE, CallSpacing, LaneShare, pack_size
 
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(seconds=30)
-TEND_SECONDS = 10.0
+RENEW_SECONDS = 10.0
 """How often leases are extended and orphans looked for: well within a lease."""
 SETTLE_SECONDS = 1.0
 """How long the last results, and rows to put back, may take to be written after the grace."""
@@ -46,8 +46,8 @@ Bound = Literal["queue", "rate", "concurrency", "budget", "breaker"]
 class Worker:
     """Analyses what is pending, from `start()` until `stop()` has returned.
 
-    `become_worker` tells whether this process may work: on SQLite one process does, others stand by
-    and take over when it dies.
+    `acquire_worker_lock` tells whether this process may work: on SQLite one process does, others
+    stand by and take over when it dies.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class Worker:
         queue: WorkQueue,
         ledger: Ledger,
         analyser: Analyser,
-        caller: Caller,
+        call_runner: CallRunner,
         *,
         batch_size: int,
         poll_interval: float,
         reuse_window: timedelta = timedelta(0),
         call_seconds: float = 60.0,
-        become_worker: Callable[[], bool] = lambda: True,
+        acquire_worker_lock: Callable[[], bool] = lambda: True,
         alone: bool = False,
         on_settled: Callable[[Claimed, Outcome], None] = lambda _claimed, _outcome: None,
     ) -> None:
@@ -73,16 +73,16 @@ class Worker:
         self._queue = queue
         self._ledger = ledger
         self._analyser = analyser
-        self._caller = caller
+        self._call_runner = call_runner
         self._batch_size = batch_size
         self._poll_interval = poll_interval
         self._reuse_window = reuse_window
         self._call_seconds = call_seconds
-        self._become_worker = become_worker
+        self._acquire_worker_lock = acquire_worker_lock
         self._alone = alone
         self._on_settled = on_settled
         self._lanes = LaneShare()
-        self._pace = Pace()
+        self._pace = CallSpacing()
         self._backlog = dict.fromkeys(Lane, False)  # more waits than can be sent in one go
         self._more = False  # something was left when we last looked
         self._bulk_is_empty = True  # when we last looked
@@ -97,7 +97,7 @@ class Worker:
         self._ready: deque[list[Claimed]] = deque()  # packs that are claimed and not yet begun
         self._in_hand: dict[asyncio.Task[None], list[Claimed]] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self.standing_by = True
+        self.is_standby = True
         self._last_progress = time.monotonic()
 
     # --- life ---------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class Worker:
     def start(self) -> None:
         self._tasks = [
             asyncio.create_task(self._run(), name="worker"),
-            asyncio.create_task(self._tend(), name="worker-tender"),
+            asyncio.create_task(self._renew_leases(), name="worker-leases"),
         ]
         for task in self._tasks:
             task.add_done_callback(self._notice_death)
@@ -137,7 +137,7 @@ class Worker:
         if not self._tasks:
             return
         await self._finished(within=grace)
-        self._caller.give_up()
+        self._call_runner.give_up()
         await self._finished(within=SETTLE_SECONDS)
         # What is left waits for a database that does not answer: the next start finds its rows.
         remaining = [*self._in_hand, *self._tasks]
@@ -164,35 +164,35 @@ class Worker:
 
     @property
     def breaker(self) -> Breaker:
-        return self._caller.breaker
+        return self._call_runner.breaker
 
     @property
     def calls_under_way(self) -> int:
-        return self._caller.under_way
+        return self._call_runner.under_way
 
     @property
     def bound_by(self) -> Bound:
         """What keeps the throughput from being higher at this moment."""
-        caller = self._caller
-        if caller.breaker.reason is not None:
+        call_runner = self._call_runner
+        if call_runner.breaker.reason is not None:
             return "breaker"
-        if caller.out_of_money:
+        if call_runner.out_of_money:
             return "budget"
-        if caller.unsent or self._analyser.pause_left():
+        if call_runner.unsent or self._analyser.pause_left():
             return "rate"
         more = self._more or time.monotonic() >= self._look_at
-        if more and caller.free <= 0:
+        if more and call_runner.free <= 0:
             return "concurrency"
         return "rate" if any(self._backlog.values()) else "queue"
 
     # --- claiming -----------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        await self._take_office()
+        await self._acquire_leadership()
         while not self._stopping:
             self._wake.clear()  # before looking, so that an arrival meanwhile is not slept through
             pause = self._wait_left()
-            if self._trouble_left() > HOLD_SECONDS or self._caller.one_by_one:
+            if self._trouble_left() > HOLD_SECONDS or self._call_runner.one_by_one:
                 self._put_back_ready()
             if not pause and (pack := await self._next_pack()):
                 if self._wait_left():  # things changed while the database was asked
@@ -220,11 +220,11 @@ class Worker:
         """
         if (trouble := self._trouble_left()) > 0:
             return trouble
-        if self._caller.free <= 0 or self._caller.unsent >= self._analyser.calls_at_once:
+        if self._call_runner.free <= 0 or self._call_runner.unsent >= self._analyser.calls_at_once:
             return self._poll_interval
         if any(self._backlog.values()):
             # Claimed just before it can be sent, so that what arrives last can go first.
-            if self._caller.unsent >= CALLS_IN_LINE:
+            if self._call_runner.unsent >= CALLS_IN_LINE:
                 return self._poll_interval
             if time.monotonic() < self._live_until:
                 return self._pace.left()
@@ -232,7 +232,7 @@ class Worker:
 
     def _trouble_left(self) -> float:
         """Seconds for which no call can be made, whatever happens here."""
-        return max(self._caller.wait_left(), self._not_before - time.monotonic())
+        return max(self._call_runner.wait_left(), self._not_before - time.monotonic())
 
     async def _next_pack(self) -> list[Claimed] | None:
         """What the next call carries; None when there is nothing to do, or no way to know."""
@@ -251,18 +251,18 @@ class Worker:
             self._ready.extend(self._packs(await self._answer_again(claimed)))
         return self._ready.popleft() if self._ready else None
 
-    async def _take_office(self) -> None:
+    async def _acquire_leadership(self) -> None:
         """Wait until this process is the one that works; then put back what its forerunner left."""
         told = False
         while not self._stopping:
             try:
-                if self._become_worker():
+                if self._acquire_worker_lock():
                     await self._rescue(all_orphaned=self._alone)
-                    await self._take_over()
-                    self.standing_by = False
+                    await self._warm_up()
+                    self.is_standby = False
                     return
                 if not told:
-                    log.info("worker_standing_by", reason="another process works on this database")
+                    log.info("worker_is_standby", reason="another process works on this database")
                     told = True
             except Unavailable:
                 pass
@@ -272,16 +272,16 @@ class Worker:
                 await asyncio.wait_for(self._wake.wait(), TROUBLE_PAUSE_SECONDS)
             self._wake.clear()
 
-    async def _take_over(self) -> None:
+    async def _warm_up(self) -> None:
         """What there is to know of those who worked before us."""
         if await self._ledger.called_lately():
-            self._analyser.called_before()
+            self._analyser.assume_window_used()
         self._analyser.remember(await self._queue.recent_sightings(RECENT_ANALYSES))
 
     async def _claim(self) -> list[Claimed]:
-        calls = max(1, min(self._caller.free, self._analyser.calls_at_once))
+        calls = max(1, min(self._call_runner.free, self._analyser.calls_at_once))
         most = min(self._analyser.pack_size, self._batch_size)
-        if self._caller.one_by_one:
+        if self._call_runner.one_by_one:
             most = 1
         # Put off before looking, so that what arrives meanwhile can put it on again.
         self._look_at = time.monotonic() + self._poll_interval
@@ -348,11 +348,11 @@ class Worker:
             interval += self._analyser.import_rest
         self._pace.record(interval)
         self._lanes.record(lane, bulk_is_empty=self._bulk_is_empty)
-        begun = self._caller.begin()
+        begun = self._call_runner.begin()
         self._take_in_hand(pack, self._work(begun, pack))
 
-    async def _work(self, begun: Begun, pack: list[Claimed]) -> None:
-        await self._settle(*await self._caller.call(begun, pack, on_sent=self._wake.set))
+    async def _work(self, begun: BreakerToken, pack: list[Claimed]) -> None:
+        await self._settle(*await self._call_runner.call(begun, pack, on_sent=self._wake.set))
 
     def _take_in_hand(self, items: list[Claimed], work: Coroutine[Any, Any, None]) -> None:
         """Do this about these: until it is done their leases are extended, and stopping waits."""
@@ -370,7 +370,7 @@ class Worker:
     async def _settle(
         self,
         results: Results,
-        ended: EndedCall | None = None,
+        ended: CallReceipt | None = None,
         not_theirs: Sequence[str] = (),
     ) -> None:
         self._wake.set()  # a slot is free
@@ -388,7 +388,7 @@ class Worker:
     async def _write(
         self,
         results: Results,
-        ended: EndedCall | None = None,
+        ended: CallReceipt | None = None,
         not_theirs: Sequence[str] = (),
     ) -> set[Claimed]:
         """Also through a spell without a database: the results were paid for.
@@ -452,12 +452,12 @@ class Worker:
 
     # --- tending ------------------------------------------------------------------------------
 
-    async def _tend(self) -> None:
+    async def _renew_leases(self) -> None:
         """Extend our leases, then look for those of dead workers. In that order: ours may have
         run out while the database was away, and they are still ours."""
         while True:
-            await asyncio.sleep(TEND_SECONDS)
-            if self.standing_by:
+            await asyncio.sleep(RENEW_SECONDS)
+            if self.is_standby:
                 continue
             try:
                 in_hand = [*self._in_hand.values(), *self._ready]
@@ -468,7 +468,7 @@ class Worker:
             except Unavailable:
                 pass
             except Exception:
-                log.exception("worker_tending_failed")
+                log.exception("lease_renewal_failed")
 
     async def _rescue(self, *, all_orphaned: bool = False) -> None:
         age = 0.0 if all_orphaned else 2 * self._call_seconds + LEASE.total_seconds()

@@ -18,9 +18,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from environment import NO_ADDRESS, is_possible_address, plain, read_env_file, read_proxy
+from analysis.topics import BUILT_IN
 from errors import StartRefused
-from vocabulary import BUILT_IN
+from runtime.environment import NO_ADDRESS, is_possible_address, plain, read_env_file, read_proxy
 
 DEFAULT_CLUSTERS = tuple(BUILT_IN)
 

@@ -2,7 +2,7 @@
 
 Knows nothing of conversations.
 
-    SQLite       `sqlite_file.py`: every write waits its turn for one connection, a few read.
+    SQLite       `backends/sqlite.py`: every write waits its turn for one connection, a few read.
     PostgreSQL   one pool for reading and writing; several processes side by side.
 """
 
@@ -18,10 +18,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from database_errors import TOOK_TOO_LONG, cause_of, translated_errors
+from backends.errors import TOOK_TOO_LONG, cause_of, translated_errors
+from backends.sqlite import SqliteFile
 from errors import StartRefused, Unavailable
 from models import SCHEMA_REVISION
-from sqlite_file import SqliteFile
 
 log = structlog.get_logger(__name__)
 
@@ -150,10 +150,10 @@ class Database:
         async with self._transaction(self._engine) as connection:
             return await connection.run_sync(work)
 
-    async def give_way(self) -> None:
+    async def yield_to_urgent_write(self) -> None:
         """Let others have their turn, before and amid what keeps the interpreter busy."""
         if self._file:
-            await self._file.give_way()
+            await self._file.yield_to_urgent_write()
         else:
             await asyncio.sleep(0)
 
@@ -181,17 +181,17 @@ class Database:
         """Really write, since a lock taken tells nothing of a full disk. Raises Unavailable."""
         await self.write(lambda connection: connection.execute(_PROBE).rowcount)
 
-    async def forget_erased(self) -> None:
+    async def checkpoint_truncate(self) -> None:
         """See that no log keeps a copy of what was erased. PostgreSQL sees to it by itself."""
         if self._file:
-            await self._file.truncate_log()
+            await self._file.checkpoint_truncate()
 
-    def become_worker(self) -> bool:
+    def acquire_worker_lock(self) -> bool:
         """Whether this process may analyse: on SQLite one at a time may, on PostgreSQL all.
 
         A second one on the same file would call Grok with a second budget.
         """
-        return self._file is None or self._file.become_worker()
+        return self._file is None or self._file.acquire_worker_lock()
 
 
 def _postgres_engine(url: URL, *, connections: int, statement_seconds: float | None) -> AsyncEngine:

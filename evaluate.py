@@ -22,21 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from analysers import build_analyser
-from analysis import (
-    Analyser,
-    Analysis,
-    Blocked,
-    NotNow,
-    Refused,
-    Reply,
-    TransientFailure,
-    Unusable,
-    as_analysed,
-)
-from config import load_settings
-from errors import StartRefused
-from evaluation import (
+from analysis.evaluation import (
     CLASSES,
     Judged,
     by_language,
@@ -48,13 +34,27 @@ from evaluation import (
     script_of,
     sentiment_of,
 )
+from analysis.outcomes import (
+    Analyser,
+    Analysis,
+    Blocked,
+    NotNow,
+    Refused,
+    Reply,
+    TransientFailure,
+    Unusable,
+    as_analysed,
+)
+from assembly import build_analyser
+from config import load_settings
+from errors import StartRefused
+from grok.prices import TICKS_PER_USD
 from importing.columns import NO_COLUMN, listed
+from importing.errors import ImportFailed, RowRejected
 from importing.files import opened
-from importing.intake import Intake, Options
 from importing.labels import classes_of, plain_label, read_lines
+from importing.pipeline import Intake, Options
 from importing.report import Tally
-from importing.stops import GivenUp, Unfit
-from prices import TICKS_PER_USD
 
 LABEL_COLUMNS = ("airline_sentiment", "sentiment", "label", "target", "polarity")
 LANGUAGE_COLUMNS = ("lang", "language")
@@ -66,7 +66,7 @@ MAX_PAUSE_SECONDS = 120.0
 
 
 def load(options: argparse.Namespace) -> tuple[list[Judged], Counter[str]]:
-    """The texts to ask about, and how many rows are left out by why. Raises GivenUp."""
+    """The texts to ask about, and how many rows are left out by why. Raises ImportFailed."""
     intake_options = Options(
         columns={"text": options.text_column, "time": NO_COLUMN},
         lines=options.labels is not None,
@@ -85,7 +85,7 @@ def load(options: argparse.Namespace) -> tuple[list[Judged], Counter[str]]:
             language_column = _column(names, None, LANGUAGE_COLUMNS)
             if label_column is None:
                 wanted = options.label_column or ", ".join(LABEL_COLUMNS)
-                raise GivenUp(
+                raise ImportFailed(
                     f"{options.file}: no column is called {wanted}; there are: {listed(names)}. Say"
                     " --label-column NAME, or --labels FILE if they are in a file beside it"
                 )
@@ -99,13 +99,13 @@ def load(options: argparse.Namespace) -> tuple[list[Judged], Counter[str]]:
                 label = labels[count - 1] if count <= len(labels) else ""
             try:
                 text = intake.reader.text_of(record)
-            except Unfit as unfit:
+            except RowRejected as unfit:
                 left_out[str(unfit).partition(":")[0]] += 1
                 continue
             language = str(record.fields.get(language_column or "", "") or "") or script_of(text)
             rows.append((text, plain_label(label), language))
         if labels is not None and len(labels) != count:
-            raise GivenUp(
+            raise ImportFailed(
                 f"{options.labels} has {len(labels):,} lines and {options.file} {count:,}:"
                 " which label belongs to which text cannot be told"
             )
@@ -117,7 +117,7 @@ def load(options: argparse.Namespace) -> tuple[list[Judged], Counter[str]]:
         else:
             left_out[f"the label is {label[:40]}" if label else "no label"] += 1
     if not judged:
-        raise GivenUp(f"{options.file}: no row has a text and a label")
+        raise ImportFailed(f"{options.file}: no row has a text and a label")
     if options.limit and options.limit < len(judged):
         judged = random.Random(options.seed).sample(judged, options.limit)
     return judged, left_out
@@ -137,7 +137,7 @@ Unanswered = Unusable | TransientFailure | Refused | NotNow | Blocked
 async def ask_all(
     analyser: Analyser, judged: Sequence[Judged], on_progress: Callable[[int], None]
 ) -> tuple[list[Judged], list[str], int]:
-    """With what was said; the reasons where nothing was; the cost in ticks. Raises GivenUp."""
+    """With what was said; the reasons where nothing was; the cost in ticks. Raises ImportFailed."""
     size = analyser.pack_size
     packs = [range(start, min(start + size, len(judged))) for start in range(0, len(judged), size)]
     answered = list(judged)
@@ -188,22 +188,22 @@ async def ask_all(
 
 
 async def _ask_patiently(analyser: Analyser, texts: Sequence[str]) -> Reply:
-    """Raises GivenUp where only a person can help."""
+    """Raises ImportFailed where only a person can help."""
     paused = 0.0
     while True:
         if (pause := analyser.pause_left()) > 0:
             if paused > MAX_PAUSE_SECONDS:
-                raise GivenUp("the analyser takes no calls for minutes")
+                raise ImportFailed("the analyser takes no calls for minutes")
             await asyncio.sleep(pause)
             paused += pause
             continue
         reply = await analyser.analyse([as_analysed(text) for text in texts])
         match reply.answers[0]:  # those of one call have this in common
             case Blocked(reason):
-                raise GivenUp(f"the analyser takes no calls: {reason}")
+                raise ImportFailed(f"the analyser takes no calls: {reason}")
             case NotNow(reason):
                 if paused > MAX_PAUSE_SECONDS:
-                    raise GivenUp(f"the analyser takes no calls: {reason}")
+                    raise ImportFailed(f"the analyser takes no calls: {reason}")
                 await asyncio.sleep(1.0)
                 paused += 1.0
             case _:
@@ -296,7 +296,7 @@ def write_mistakes(path: str, judged: Sequence[Judged]) -> None:
 
 
 async def evaluate(options: argparse.Namespace, analyser: Analyser) -> dict[str, Any]:
-    """Raises GivenUp, OSError."""
+    """Raises ImportFailed, OSError."""
     judged, left_out = load(options)
     started = time.monotonic()
 
@@ -306,7 +306,7 @@ async def evaluate(options: argparse.Namespace, analyser: Analyser) -> dict[str,
 
     try:
         judged, failures, ticks = await ask_all(analyser, judged, on_progress)
-    except* GivenUp as group:
+    except* ImportFailed as group:
         raise group.exceptions[0] from None
     finally:
         if sys.stderr.isatty():
@@ -352,7 +352,7 @@ def main(argv: Sequence[str], *, analyser: Analyser | None = None) -> int:
         found = asyncio.run(run())
         if options.json:
             Path(options.json).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    except (GivenUp, StartRefused, OSError) as error:
+    except (ImportFailed, StartRefused, OSError) as error:
         print(f"Stopped: {error}", file=sys.stderr)
         return 1
     show(found)

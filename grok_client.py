@@ -19,8 +19,7 @@ from uuid import uuid4
 import httpx
 import structlog
 
-import prices
-from analysis import (
+from analysis.outcomes import (
     Analysis,
     Answer,
     Blocked,
@@ -34,12 +33,13 @@ from analysis import (
     Unusable,
     storable,
 )
-from environment import NOT_REACHED, Proxy
-from grok_errors import Reach, named_limit, presentable, read_error, told_wait
-from grok_prompt import PROMPT_VERSION, Prompt, Request
-from parsing import parse_results
+from analysis.parsing import parse_results
+from analysis.topics import Topics
+from grok import prices
+from grok.errors import ErrorScope, named_limit, presentable, read_error, told_wait
+from grok.prompt import PROMPT_VERSION, Prompt, Request
 from rate_limiter import CallLimiter
-from vocabulary import Vocabulary
+from runtime.environment import NOT_REACHED, Proxy
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ class GrokClient:
         concurrency: int,
         timeout: float,
         temperature: float,
-        vocabulary: Vocabulary,
+        vocabulary: Topics,
         pack_size: int = 1,
         proxy: Proxy | None = None,
         certificates: ssl.SSLContext | None = None,
@@ -146,8 +146,8 @@ class GrokClient:
     def pause_left(self) -> float:
         return self._limiter.pause_left()
 
-    def called_before(self) -> None:
-        self._limiter.called_before()
+    def assume_window_used(self) -> None:
+        self._limiter.assume_window_used()
 
     def remember(self, recent: Iterable[Sighting]) -> None:
         for sighting in recent:
@@ -354,18 +354,18 @@ class GrokClient:
     ) -> tuple[Answer, Call]:
         error = read_error(response, key=self._key, texts=texts, status=status)
         match error.reach:
-            case Reach.THIS_TEXT | Reach.THIS_REQUEST:
-                doubtful = error.reach is Reach.THIS_REQUEST
+            case ErrorScope.THIS_TEXT | ErrorScope.THIS_REQUEST:
+                doubtful = error.reach is ErrorScope.THIS_REQUEST
                 refused = Refused(str(error), doubtful=doubtful)
                 return refused, Call(CallOutcome.REFUSED, cost_usd_ticks=None)
-            case Reach.THIS_ANSWER:
+            case ErrorScope.THIS_ANSWER:
                 return Unusable(str(error)), Call(CallOutcome.UNUSABLE, cost_usd_ticks=None)
-            case Reach.RATE:
+            case ErrorScope.RATE:
                 self._hold_back(response, error.sentence)
                 return NotNow(str(error)), Call(CallOutcome.RATE_LIMITED)
-            case Reach.EVERYTHING:
+            case ErrorScope.EVERYTHING:
                 return Blocked(str(error)), Call(CallOutcome.BLOCKED)
-            case Reach.PASSING:
+            case ErrorScope.PASSING:
                 unknown = response.is_success or error.status in _TIMEOUTS_ON_THE_WAY
                 cost = None if unknown else 0
                 failure = TransientFailure(f"{error}{self._via}")

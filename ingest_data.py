@@ -26,20 +26,26 @@ from typing import Any
 import httpx
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from environment import find_way, is_possible_address, plain, read_env_file, trusted_certificates
 from errors import StartRefused
 from importing import report
 from importing.columns import NAMES
+from importing.errors import ImportFailed
 from importing.files import Source, opened
-from importing.following import Ids, Service, follow
-from importing.intake import Intake, Options
+from importing.pipeline import Intake, Options
 from importing.records import PassedOver, Record
 from importing.rejected import RejectedRows, default_path
 from importing.report import Progress, Tally
 from importing.rows import Item, digest_of, make_item, make_key
-from importing.sending import Sender, Sent
-from importing.stops import GivenUp
-from sample_conversations import SAMPLE
+from importing.sample import SAMPLE
+from importing.sender import Sender, Sent
+from importing.wait import Ids, Service, follow
+from runtime.environment import (
+    find_way,
+    is_possible_address,
+    plain,
+    read_env_file,
+    trusted_certificates,
+)
 
 COMPLETE, PARTIAL, NOTHING = 0, 1, 3
 
@@ -90,7 +96,7 @@ def main(
         parser.error("a file is needed")
     headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
     way = find_way(options.url)
-    for sentence in way.passed_over:
+    for sentence in way.not_tried:
         print(f"Passed over: {sentence}", file=sys.stderr)
     transport = transport or httpx.HTTPTransport(
         verify=certificates, proxy=way.proxy.for_client(certificates) if way.proxy else None
@@ -138,7 +144,7 @@ class Import:
     def run(self) -> int:
         try:
             failure = self._load_sample() if self._options.file is None else self._load_file()
-        except GivenUp as error:
+        except ImportFailed as error:
             failure = str(error)
         if failure:
             print(f"Stopped: {failure}", file=sys.stderr)
@@ -154,7 +160,7 @@ class Import:
                 )
                 first, last = tally.first_time, tally.last_time
                 follow(service, self._ids, first, last, say=_print_now, sleep=self._sleep)
-            except GivenUp as error:
+            except ImportFailed as error:
                 print(f"Stopped: {error}", file=sys.stderr)
                 return PARTIAL
         if not loaded:
@@ -175,7 +181,7 @@ class Import:
                     tally.span(item.time)
                 for item, reason in sent.rejected:
                     self._reject(item.records[0], reason)
-        except GivenUp as error:
+        except ImportFailed as error:
             failure = str(error)
         tally.read = tally.accepted + tally.rejected
         if tally.read:
@@ -184,7 +190,7 @@ class Import:
         return failure
 
     def _load_file(self) -> str:
-        """As above. Raises GivenUp where nothing was begun."""
+        """As above. Raises ImportFailed where nothing was begun."""
         options, tally = self._options, self._tally
         with opened(options.file, options.encoding) as source, ExitStack() as stack:
             intake = Intake(source, _intake_options(options), tally=tally, reject=self._reject)
@@ -207,7 +213,7 @@ class Import:
             for line in report.account(
                 tally,
                 intake.reader.mended,
-                intake.passed_over,
+                intake.not_tried,
                 intake.links,
                 ids_shared=intake.ids_shared,
                 sent=not options.dry_run,
@@ -230,7 +236,7 @@ class Import:
                     tally.conversations += 1
                     tally.characters += item.text_length
                     yield item
-            except GivenUp as error:
+            except ImportFailed as error:
                 failures.append(str(error))
 
         try:
@@ -249,7 +255,7 @@ class Import:
                     intake.reader.max_text = self._sender.max_text
                 if progress:
                     progress.update(source.position())
-        except GivenUp as error:
+        except ImportFailed as error:
             failures.append(str(error))
         return "; ".join(failures)
 

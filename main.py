@@ -17,40 +17,40 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
-from access import open_to_all
-from analysers import build_analyser
-from analysis import Analyser, Outcome
-from api_keys import ApiKeys
+from analysis.outcomes import Analyser, Outcome
+from api import authors, conversations, dashboard, docs, insights, operations
+from api.access import open_to_all
+from api.error_responses import add_error_handlers
+from api.event_stream import InsightStream
+from api.inbound_limits import InboundLimits
+from api.keys import ApiKeys
+from api.middleware import Admission, BodyLimit, OpenRequests, RequestLog, RouteFinder, WebCheck
+from api.openapi import describe
+from api.services import Services
+from api.web_pages import WebPages
+from assembly import build_analyser
 from batch_processor import Worker
-from calling import Caller
 from config import Settings, load_settings
 from database import Database
 from errors import ServiceError, StartRefused
-from housekeeping import Housekeeper
-from http_errors import add_error_handlers
-from inbound_limits import InboundLimits
-from logs import set_up_logs
-from metrics import Metrics
-from middleware import Admission, BodyLimit, OpenRequests, RequestLog, RouteFinder, WebCheck
-from openapi import describe
-from prices import TICKS_PER_USD
+from grok.prices import TICKS_PER_USD
 from rate_limiter import SlidingWindow, Window
-from routes import authors, conversations, dashboard, docs, insights, operations
+from runtime.logs import set_up_logs
+from runtime.metrics import Metrics
+from runtime.shutdown import Shutdown
 from schemas import Bodies
-from services import Services
-from shutdown import Shutdown
 from store import derived
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
-from store.figures import FigureStore
 from store.insights import InsightStore
 from store.ledger import Ledger
+from store.operations import FigureStore
+from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
-from store.windows import WindowStore
-from store.work import Claimed, WorkQueue
-from stream import InsightStream
-from web_pages import WebPages
+from store.trends import WindowStore
+from worker.calls import CallRunner
+from worker.retention import Housekeeper
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -69,9 +69,11 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     database = Database(settings.database_url)
     queue = WorkQueue(database)
     calls = _build_window(redis, "grok", settings.grok_rate_limit, 1.0, fail_open=False)
-    analyser = analyser or build_analyser(settings, window=calls, give_way=database.give_way)
+    analyser = analyser or build_analyser(
+        settings, window=calls, yield_to_urgent_write=database.yield_to_urgent_write
+    )
     ledger = Ledger(database, daily_budget_ticks=_budget_ticks(settings))
-    caller = Caller(
+    call_runner = CallRunner(
         analyser,
         ledger,
         max_attempts=settings.grok_max_attempts,
@@ -97,15 +99,17 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         queue=queue,
         analyser=analyser,
         ledger=ledger,
-        caller=caller,
-        worker=_build_worker(settings, database, queue, ledger, analyser, caller, metrics, stream),
+        call_runner=call_runner,
+        worker=_build_worker(
+            settings, database, queue, ledger, analyser, call_runner, metrics, stream
+        ),
         inbound_limits=limits,
         redis=redis,
     )
     pages = WebPages(settings.allowed_hosts)
     open_requests = OpenRequests()
     app = FastAPIOffline(
-        docs_url=None,  # `routes/docs.py` has them
+        docs_url=None,  # `api/docs.py` has them
         redoc_url=None,
         title="Insights Platform API",
         version=VERSION,
@@ -144,7 +148,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
 def _connect_redis(settings: Settings) -> "Redis | None":
     if settings.redis_url is None:
         return None
-    from redis_window import connect  # 6 MB that few need
+    from backends.redis import connect  # 6 MB that few need
 
     return connect(settings.redis_url)
 
@@ -157,7 +161,7 @@ def _build_window(
     window = SlidingWindow(calls, per)
     if redis is None:
         return window
-    from redis_window import RedisWindow
+    from backends.redis import RedisWindow
 
     otherwise = None if fail_open else window
     return RedisWindow(redis, name=name, calls=calls, per=per, otherwise=otherwise)
@@ -184,7 +188,7 @@ def _build_worker(
     queue: WorkQueue,
     ledger: Ledger,
     analyser: Analyser,
-    caller: Caller,
+    call_runner: CallRunner,
     metrics: Metrics,
     stream: InsightStream,
 ) -> Worker | None:
@@ -199,12 +203,12 @@ def _build_worker(
         queue,
         ledger,
         analyser,
-        caller,
+        call_runner,
         batch_size=settings.batch_size,
         poll_interval=settings.poll_interval,
         reuse_window=timedelta(seconds=settings.reuse_window),
         call_seconds=2 * settings.grok_timeout,
-        become_worker=database.become_worker,
+        acquire_worker_lock=database.acquire_worker_lock,
         alone=database.is_sqlite,
         on_settled=on_settled,
     )
@@ -217,7 +221,7 @@ def _build_housekeeper(settings: Settings, database: Database) -> Housekeeper | 
     return Housekeeper(
         ErasureStore(database),
         retention=None if days is None else timedelta(days=days),
-        may_work=database.become_worker,
+        may_work=database.acquire_worker_lock,
     )
 
 

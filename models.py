@@ -251,7 +251,7 @@ insight_tallies = Table(
     sqlite_with_rowid=False,
 )
 """How many insights, and the sums of their scores and confidences, by hour and by day: see
-`store/tallies.py`."""
+`store/derived/rollups.py`."""
 
 insight_days = Table(
     "insight_days",
@@ -266,7 +266,7 @@ derived_data = Table(
     metadata,
     Column("version", Integer, primary_key=True, autoincrement=False),
 )
-"""One row: which version of `store/derived.py` made all that it keeps."""
+"""One row: which version of `store/derived/__init__.py` made all that it keeps."""
 
 status_counts = Table(
     "status_counts",

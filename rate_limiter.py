@@ -14,7 +14,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-WAY_MARGIN_SECONDS = 0.04
+JITTER_MARGIN_SECONDS = 0.04
 """What two calls' ways to the other side may differ by: its second is longer than ours by that.
 docs/decisions/0009-the-window-of-calls.md has the figures."""
 _MOST_MARGIN_SECONDS = 0.5
@@ -66,7 +66,7 @@ class SlidingWindow:
         return 0.0
 
 
-class Ceiling:
+class LearnedRate:
     """The rate that the other side bears: what was asked for, or less where it said so.
 
     A limit that a refusal names is kept to and probed upward again, each time that a probe is
@@ -79,7 +79,7 @@ class Ceiling:
         self._clock = clock
         self._told: float | None = None
         self._refused: float | None = None
-        self._margin = WAY_MARGIN_SECONDS
+        self._margin = JITTER_MARGIN_SECONDS
         self._probe_at = 0.0
         self._probe_after = _PROBE_SECONDS
 
@@ -118,15 +118,15 @@ class Ceiling:
 
     def probe(self) -> None:
         """Try a little more, if it is time."""
-        lowered = self._refused is not None or self._margin > WAY_MARGIN_SECONDS
+        lowered = self._refused is not None or self._margin > JITTER_MARGIN_SECONDS
         if not lowered or self._clock() < self._probe_at:
             return
         self._probe_at = self._clock() + _PROBE_SECONDS
-        self._margin = max(WAY_MARGIN_SECONDS, self._margin / 2)
+        self._margin = max(JITTER_MARGIN_SECONDS, self._margin / 2)
         if self._refused is not None:
             raised = max(self._refused * 1.25, min(self._refused + 1, 2 * self._refused))
             self._refused = raised if raised < self._most else None
-        if self._refused is None and self._margin == WAY_MARGIN_SECONDS:
+        if self._refused is None and self._margin == JITTER_MARGIN_SECONDS:
             self._probe_after = _PROBE_SECONDS
         log.info("call_limit_raised", calls_per_second=round(self.rate, 3))
 
@@ -138,7 +138,7 @@ class CallLimiter:
     def __init__(
         self,
         window: Window,
-        ceiling: Ceiling,
+        ceiling: LearnedRate,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -185,7 +185,7 @@ class CallLimiter:
         self._ceiling.refused(rate)
         self._window.limit(*self._ceiling.window())
 
-    def called_before(self) -> None:
+    def assume_window_used(self) -> None:
         """Somebody else has used up the window."""
         self._window.fill()
 

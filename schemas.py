@@ -25,10 +25,11 @@ from pydantic import (
 )
 from pydantic_core import to_json
 
-from bad_json import MAX_RAW_DATA_LEVELS, explain_bad_json
+from analysis.words import parse_search
+from api.bad_json import MAX_RAW_DATA_LEVELS, explain_bad_json
 from errors import InvalidInput
+from grok.prices import TICKS_PER_USD
 from models import Lane, Status
-from prices import TICKS_PER_USD
 from store.conversations import (
     FailedPage,
     NewConversation,
@@ -38,8 +39,7 @@ from store.conversations import (
 from store.insights import InsightFilter, InsightPage, ListedInsight, Sentiment
 from store.ledger import Usage
 from store.summaries import Summary, Tally
-from store.windows import Trend
-from words import parse_search
+from store.trends import Trend
 
 MAX_BATCH = 1000
 MAX_LIVE_BATCH = 10

@@ -1,4 +1,4 @@
-"""chaos: everything goes wrong at once, and yet each conversation ends well, booked to the tick.
+"""chaos: everything goes wrong at once, and yet each conversation ends well, reserved to the tick.
 
 Fifty conversations for each second of the measurement, 2,000 by default, through a Grok that fails
 in every way it is known to, while the service is killed once for every hundred of them. What must
@@ -9,7 +9,7 @@ import asyncio
 
 from bench.report import Report, Samples
 from bench.servers import Servers
-from tests.grok_chaos import live_through
+from tests.fakes.grok.chaos import live_through
 
 PER_SECOND = 50
 PER_KILL = 100
@@ -33,7 +33,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
         report.say(f"  WRONG: {fault}")
     report.check(
         "chaos",
-        f"of {conversations} conversations over {kills} kills, in a wrong state or booked wrongly",
+        f"of {conversations} conversations over {kills} kills, in a wrong state or paid wrongly",
         str(len(day.faults)),
         not day.faults,
     )

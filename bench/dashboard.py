@@ -23,7 +23,7 @@ from bench.paced import RATE, post_paced
 from bench.posts import CONNECTIONS, PATH
 from bench.report import Report, Samples
 from bench.servers import Server, Servers
-from tests.browser import FLAGS, find_program
+from tests.support.browser import FLAGS, find_program
 
 PAGES = 10
 _TELL_WHEN_USABLE = """

@@ -13,8 +13,8 @@ from bench.client import Connection, build_request
 from bench.posts import PATH
 from bench.report import Report
 from bench.servers import Server, Servers
-from rate_limiter import WAY_MARGIN_SECONDS
-from tests.fake_grok import GOOD_KEY, RunningGrok, grok_process
+from rate_limiter import JITTER_MARGIN_SECONDS
+from tests.fakes.grok.server import GOOD_KEY, RunningGrok, grok_process
 
 LIMIT = 10
 """Calls in any second: the service's default, and what the fake refuses to go beyond."""
@@ -117,7 +117,7 @@ def check(
         subject,
         f"429s of our own making, failed, stuck, {name}",
         f"{refused}, {failed}, {stuck}",
-        failed == stuck == 0 and (refused == 0 or jitter > WAY_MARGIN_SECONDS),
+        failed == stuck == 0 and (refused == 0 or jitter > JITTER_MARGIN_SECONDS),
     )
 
 

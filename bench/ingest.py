@@ -30,8 +30,8 @@ from bench.paced_client import WARM_UP_SECONDS
 from bench.posts import PATH
 from bench.report import Report, Samples, quantile
 from bench.servers import ROOT, Server, Servers
-from importing.sending import BATCH_ROWS
-from tests.fake_grok import GOOD_KEY
+from importing.sender import BATCH_ROWS
+from tests.fakes.grok.server import GOOD_KEY
 
 ROWS = 100_000
 LIVE_RATE = 20

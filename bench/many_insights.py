@@ -20,7 +20,7 @@ from sqlalchemy import Connection, insert, text
 from database import Database
 from models import Lane, Status, conversations, insights, to_micros
 from store import derived
-from store.rows import InsightRow
+from store.insight_row import InsightRow
 
 END = datetime(2025, 4, 1, tzinfo=UTC)
 DAYS = 90
@@ -58,7 +58,7 @@ async def build(url: str, count: int) -> None:
             done = first + _AT_A_TIME
             if done % 100_000 == 0:
                 print(f"  {done:,} insights after {time.monotonic() - started:.0f} s", flush=True)
-        await database.forget_erased()
+        await database.checkpoint_truncate()
         if not database.is_sqlite:
             await _analyse(url)
     finally:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import kept
+from api import kept
 from config import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +102,7 @@ class Servers:
         environment = {key.upper(): str(value) for key, value in settings.items()}
         database = database or self.new_database(name)
         environment.setdefault("DATABASE_URL", f"sqlite+aiosqlite:///{database}")
-        guard = ["--http", "connection_guard:GuardedProtocol"]
+        guard = ["--http", "api.connection_guard:GuardedProtocol"]
         with self._running("main:app", name, environment, database, guard) as server:
             try:
                 yield server

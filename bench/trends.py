@@ -7,9 +7,9 @@ them. The share is of looks at one cluster.
 import math
 import random
 
+from analysis.trend_score import judge
 from bench.report import Report, Samples
 from bench.servers import Servers
-from trends import judge
 
 LOOKS = 4000
 WINDOWS = 24

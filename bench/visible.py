@@ -9,13 +9,13 @@ import json
 import time
 from urllib.parse import urlsplit
 
+from analysis.offline import OfflineAnalyser
 from bench import samples
 from bench.client import Connection, build_request
 from bench.posts import PATH
 from bench.report import Report, Samples
 from bench.servers import Server, Servers
-from offline_analyser import OfflineAnalyser
-from tests.fake_grok import GOOD_KEY, grok_process
+from tests.fakes.grok.server import GOOD_KEY, grok_process
 
 TRIES_PER_ROUND = 4
 GROK_SECONDS = 0.05

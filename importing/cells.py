@@ -1,7 +1,7 @@
 """The marks that our own export puts into the cells of a CSV, taken out again.
 
-`exports.py` puts an apostrophe where a cell, or a part of one that a spreadsheet could take for a
-cell, would begin as a formula; also where it already begins with apostrophes before such a sign.
+`api/exports.py` puts an apostrophe where a cell, or a part of one that a spreadsheet could take for
+a cell, would begin as a formula; also where it already begins with apostrophes before such a sign.
 So exactly one apostrophe goes from each of these places, and the author's own stay.
 """
 

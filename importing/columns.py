@@ -7,8 +7,8 @@ from datetime import tzinfo
 from functools import lru_cache
 from itertools import islice
 
-from importing.stops import GivenUp, Unfit
-from importing.times import Dates, zone_of
+from importing.dates import Dates, zone_of
+from importing.errors import ImportFailed, RowRejected
 from importing.values import plain
 
 # The first of them that has anything in it is taken. Compared as `_plain` has them.
@@ -122,8 +122,8 @@ def recognise(
     filled: Collection[str] | None = None,
 ) -> Columns:
     """`wanted` has the user's choice of some, by name or number, or "none"; `filled` are the
-    columns that have anything in the first rows, all where it is None. Raises GivenUp without a
-    text."""
+    columns that have anything in the first rows, all where it is None. Raises ImportFailed
+    without a text."""
     by_plain_name: dict[str, list[str]] = {}
     for column in columns:
         for plain_name in _plain_names(column):
@@ -136,7 +136,7 @@ def recognise(
             found[what] = _usual(by_plain_name, usual, filled)
     text = found.pop("text")
     if text is None:
-        raise GivenUp(
+        raise ImportFailed(
             f"{name}: no column is called {', '.join(NAMES['text'][:3])} or alike, only:"
             f" {listed(columns)}. Name it with --text-column (by name or number). If the first line"
             " is a row already, add --no-header; if lines of another kind come before the header,"
@@ -206,13 +206,13 @@ def like_a_time(column: str, values: Sequence[str], dates: Dates) -> bool:
 def _is_time(value: str, dates: Dates) -> bool:
     try:
         return dates.undecided(value) or dates.read(value) is not None
-    except Unfit:
+    except RowRejected:
         return False
 
 
 def zone_in(column: str) -> tzinfo | None:
     """The zone that the column's name tells, as in `Date (EST)`; None where it tells none. Raises
-    Unfit where the name is that of several."""
+    RowRejected where the name is that of several."""
     found = _HEADER_ZONE.search(column)
     if found is None:
         return None
@@ -220,7 +220,7 @@ def zone_in(column: str) -> tzinfo | None:
         return zone_of(found[1])
     except (KeyError, ValueError):
         if found[1] in _SEVERAL_ZONES:
-            raise Unfit(f"{found[1]} is the name of several zones") from None
+            raise RowRejected(f"{found[1]} is the name of several zones") from None
         return None
 
 
@@ -270,7 +270,7 @@ def _chosen(
         return columns[int(choice) - 1]
     if choice == NO_COLUMN and what != "text":
         return None
-    raise GivenUp(f"{name}: there is no column {choice} (--{what}-column); there are: "
+    raise ImportFailed(f"{name}: there is no column {choice} (--{what}-column); there are: "
                   f"{listed(columns)}")  # fmt: skip
 
 
@@ -314,16 +314,16 @@ class Ids:
         return self.rounded if self.rounded > self.long * _TOO_MANY else 0
 
     def read(self, value: object) -> str | None:
-        """None where there is none. Raises Unfit where it is none any more."""
+        """None where there is none. Raises RowRejected where it is none any more."""
         text = _id_text(value)
         if text.lower() in _NO_ID:
             return None
         if _SCIENTIFIC.fullmatch(text):
-            raise Unfit(f"the id {text} lost its digits in a spreadsheet")
+            raise RowRejected(f"the id {text} lost its digits in a spreadsheet")
         if self._rounded_for_sure and _ROUNDED.fullmatch(text):
-            raise Unfit(f"the id {text} was rounded by a spreadsheet")
+            raise RowRejected(f"the id {text} was rounded by a spreadsheet")
         if not _ID.fullmatch(text):
-            raise Unfit(f"not an id: {text[:50]}")
+            raise RowRejected(f"not an id: {text[:50]}")
         return text
 
 

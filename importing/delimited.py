@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 
 from importing.columns import MAX_COLUMNS, recognise_export, recognise_headerless, recognised
+from importing.errors import ImportFailed
 from importing.files import HEAD_BYTES, HEAD_LINES, MAX_LINE, Source
 from importing.records import PassedOver, Record
-from importing.stops import GivenUp
 
 DELIMITERS = ",;\t|"
 MAX_RECORD_LINES = 2000
@@ -35,30 +35,30 @@ class Delimited:
         *,
         delimiter: str | None,
         header: bool,
-        passed_over: PassedOver,
+        not_tried: PassedOver,
         skip_lines: int | None = None,
         wanted: Collection[str] = (),
     ) -> None:
-        """`wanted` are columns that the user has named. Raises GivenUp."""
+        """`wanted` are columns that the user has named. Raises ImportFailed."""
         csv.field_size_limit(MAX_LINE)
         self._lines = source.lines
         self._again: deque[str] = deque()
         self._line = 0
         self._has_lone_crs = False
-        self._passed_over = passed_over
+        self._not_tried = not_tried
         self._most_lines = MAX_RECORD_LINES
         for _ in range(skip_lines or 0):
             self._next_line()
-        passed_over.preamble = self._line
+        not_tried.preamble = self._line
         head = self._look_ahead()
         if skip_lines is None and header:
             self._pass_over_preamble(head, delimiter, wanted)
         self.delimiter = delimiter or sniff(head)
         first = self._first_line(choose=delimiter is None)
         if first is None:
-            raise GivenUp(f"{source.name}: is empty")
+            raise ImportFailed(f"{source.name}: is empty")
         if first.count(self.delimiter) >= MAX_COLUMNS:
-            raise GivenUp(f"{source.name}: has more than {MAX_COLUMNS:,} columns")
+            raise ImportFailed(f"{source.name}: has more than {MAX_COLUMNS:,} columns")
         cells = self._split([first], strict=False) or [""]
         self._header: list[str] = []
         self.known_as = ""
@@ -97,7 +97,7 @@ class Delimited:
         for _ in range(start):
             self._next_line()
             del head[0]
-        self._passed_over.preamble += start
+        self._not_tried.preamble += start
 
     def _first_line(self, *, choose: bool) -> str | None:
         """Blank lines and a spreadsheet's `sep=;` may come before it."""
@@ -121,7 +121,7 @@ class Delimited:
     def __iter__(self) -> Iterator[Record]:
         while (line := self._next_line()) is not None:
             if not line.strip(_BLANK):
-                self._passed_over.blank += 1
+                self._not_tried.blank += 1
                 continue
             number = self._line
             if len(line) >= MAX_LINE and not line.endswith(("\n", "\r")):
@@ -155,7 +155,7 @@ class Delimited:
 
     def _good(self, number: int, cells: list[str]) -> Iterator[Record]:
         if cells == self._header:
-            self._passed_over.headers += 1
+            self._not_tried.headers += 1
         else:
             yield self._to_record(number, cells)
 

@@ -19,8 +19,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from importing.stops import GivenUp
-from importing.texts import mend_misread
+from importing.errors import ImportFailed
+from importing.text_repair import mend_misread
 
 HEAD_BYTES = 1024 * 1024
 SAMPLE_BYTES = 256 * 1024
@@ -74,7 +74,7 @@ class Source:
 
 @contextmanager
 def opened(path: str, encoding: str | None) -> Iterator[Source]:
-    """`path` "-" is standard input. Raises GivenUp where there is nothing that could be read."""
+    """`path` "-" is standard input. Raises ImportFailed where nothing could be read."""
     name = "standard input" if path == "-" else path
     try:
         with _seekable(path) as raw:
@@ -88,9 +88,9 @@ def opened(path: str, encoding: str | None) -> Iterator[Source]:
             size = raw.seek(0, os.SEEK_END)
             yield _as_text(name, raw, size, first, found)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise GivenUp(f"{name}: the gzip file is damaged or breaks off: {error}") from None
+        raise ImportFailed(f"{name}: the gzip file is damaged or breaks off: {error}") from None
     except OSError as error:
-        raise GivenUp(f"{name}: {error.strerror or error}") from None
+        raise ImportFailed(f"{name}: {error.strerror or error}") from None
 
 
 @contextmanager
@@ -124,15 +124,15 @@ def _is_workbook(file: BinaryIO) -> bool:
 
 def _check_kind(path: str, head: bytes) -> None:
     if not head:
-        raise GivenUp(f"{path}: is empty")
+        raise ImportFailed(f"{path}: is empty")
     for magic, what in _OTHER_KINDS:
         if head.startswith(magic):
-            raise GivenUp(f"{path}: {what}")
+            raise ImportFailed(f"{path}: {what}")
     start = head[:4096]
     strange = sum(byte < 9 or 13 < byte < 32 for byte in start if byte)
     is_text = start.startswith((b"\xff\xfe", b"\xfe\xff")) or (0 not in start and _is_utf8(start))
     if strange > len(start) // 20 and not is_text:
-        raise GivenUp(f"{path}: is not text. Export it as CSV, TSV, JSON or NDJSON")
+        raise ImportFailed(f"{path}: is not text. Export it as CSV, TSV, JSON or NDJSON")
 
 
 def _is_utf8(start: bytes) -> bool:
@@ -177,7 +177,7 @@ def _judge(name: str, file: BinaryIO) -> str:
     senses = {name: _sense(sample[:SAMPLE_BYTES].decode(name, "replace")) for name in _LEGACY}
     best = max(senses, key=senses.__getitem__)
     if senses[best] <= 0:
-        raise GivenUp(
+        raise ImportFailed(
             f"{name}: is neither UTF-8 nor a Western encoding. Say which it is, for example"
             " --encoding shift_jis, gb18030, cp1251 or cp1256"
         )
@@ -198,7 +198,7 @@ def _as_text(name: str, raw: BinaryIO, size: int, first: bytes, encoding: str) -
     try:
         start = first.decode(encoding, "replace").lstrip("\ufeff")
     except LookupError:
-        raise GivenUp(f"there is no encoding called {encoding}") from None
+        raise ImportFailed(f"there is no encoding called {encoding}") from None
     ending = "\r" if "\r" in start and "\n" not in start else "\n"
     text = io.TextIOWrapper(
         _unpacked(raw), encoding=encoding, errors="surrogateescape", newline=ending
@@ -207,14 +207,14 @@ def _as_text(name: str, raw: BinaryIO, size: int, first: bytes, encoding: str) -
 
 
 def _lines(name: str, text: io.TextIOWrapper) -> Iterator[str]:
-    """Raises GivenUp where the file breaks off."""
+    """Raises ImportFailed where the file breaks off."""
     first = True
     try:
         while line := text.readline(MAX_LINE):
             yield line.removeprefix("\ufeff") if first else line
             first = False
     except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeError, OSError) as error:
-        raise GivenUp(f"{name}: cannot be read any further: {error}") from None
+        raise ImportFailed(f"{name}: cannot be read any further: {error}") from None
     finally:
         with suppress(ValueError):  # closed meanwhile
             text.detach()  # the file belongs to who has opened it

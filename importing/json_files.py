@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from importing.columns import MAX_COLUMNS
+from importing.errors import ImportFailed
 from importing.files import Source
 from importing.records import PassedOver, Record
 from importing.shapes import holds_text, unfold
-from importing.stops import GivenUp
 
 MAX_OBJECT = 8 * 1024 * 1024
 _MOST_BEFORE = 1000
@@ -30,12 +30,12 @@ def looks_like_json(head: list[str]) -> bool:
     return bool(_ARCHIVE.match(start) or re.match(r"\{\s*(\"|\})|\[\s*(\{|\"|\]|$)", start))
 
 
-def read(source: Source, passed_over: PassedOver, list_name: str | None = None) -> Iterator[Record]:
+def read(source: Source, not_tried: PassedOver, list_name: str | None = None) -> Iterator[Record]:
     """`list_name` is that of the list which holds the records, where they stand in a larger
-    object. Raises GivenUp where the JSON breaks off in a way that nothing after it can be read."""
+    object. Raises ImportFailed where the JSON breaks off so that nothing after it can be read."""
     start = "\n".join(source.head).lstrip()
     if start.startswith("{") and _is_whole(source.head[0]):
-        values = _lines(source, passed_over)
+        values = _lines(source, not_tried)
     else:
         values = _documents(source, list_name)
     for line, value in values:
@@ -59,10 +59,10 @@ def _is_whole(line: str) -> bool:
     return True
 
 
-def _lines(source: Source, passed_over: PassedOver) -> Iterator[tuple[int, Any]]:
+def _lines(source: Source, not_tried: PassedOver) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(source.lines, start=1):
         if not line.strip():
-            passed_over.blank += 1
+            not_tried.blank += 1
             continue
         try:
             yield number, json.loads(line)
@@ -82,11 +82,11 @@ def _documents(source: Source, list_name: str | None) -> Iterator[tuple[int, Any
         if is_array and text.skip(_CLOSE):
             text.skip(_BLANK)
             if not text.at_end():
-                raise GivenUp(f"{source.name}: line {text.line}: more follows after the array")
+                raise ImportFailed(f"{source.name}: line {text.line}: more follows after the array")
             return
         if text.at_end():
             if is_array:
-                raise GivenUp(f"{source.name}: breaks off: its array is not closed")
+                raise ImportFailed(f"{source.name}: breaks off: its array is not closed")
             return
         line = text.line
         try:
@@ -101,7 +101,7 @@ def _documents(source: Source, list_name: str | None) -> Iterator[tuple[int, Any
 
 def _members(name: str, text: "_Growing", list_name: str | None) -> Iterator[tuple[int, Any]]:
     """The records of an object that is too large to be held: the elements of its one list of texts,
-    as they come. Raises GivenUp."""
+    as they come. Raises ImportFailed."""
     taken: str | None = list_name
     while not text.skip(_CLOSE_OBJECT):
         key = text.take()
@@ -127,17 +127,17 @@ def _members(name: str, text: "_Growing", list_name: str | None) -> Iterator[tup
 
 
 def _check_list(name: str, key: str, taken: str | None) -> None:
-    """Raises GivenUp."""
+    """Raises ImportFailed."""
     if key == "data":
-        raise GivenUp(
+        raise ImportFailed(
             f"{name}: this page of the X API is larger than {MAX_OBJECT // 1024 // 1024} MiB: ask"
             " for smaller ones, or make one object a line of it with jq -c '.data[]'"
         )
     if taken is not None:
-        raise GivenUp(f"{name}: holds several lists ({taken}, {key}): say --records NAME")
+        raise ImportFailed(f"{name}: holds several lists ({taken}, {key}): say --records NAME")
 
 
-class _TooLarge(GivenUp):
+class _TooLarge(ImportFailed):
     """The value is still to be taken."""
 
 
@@ -182,16 +182,16 @@ class _Growing:
         return self._ended and self._place == len(self._text)
 
     def take(self) -> Any:
-        """The next value. Raises GivenUp."""
+        """The next value. Raises ImportFailed."""
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._place)
             except RecursionError:
-                raise GivenUp(f"{self._name}: line {self.line} is nested too deep") from None
+                raise ImportFailed(f"{self._name}: line {self.line} is nested too deep") from None
             except ValueError as error:
                 if self._ended:
                     where = f"{self._name}: line {self.line} is not JSON"
-                    raise GivenUp(f"{where}: {getattr(error, 'msg', error)}") from None
+                    raise ImportFailed(f"{where}: {getattr(error, 'msg', error)}") from None
             else:
                 # A number may go on in what has not been read yet.
                 if end < len(self._text) or self._ended:

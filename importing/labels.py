@@ -7,8 +7,8 @@ ends of a scale in one set and its lower half in the next: there a mapping is as
 import re
 from pathlib import Path
 
-from evaluation import CLASSES
-from importing.stops import GivenUp
+from analysis.evaluation import CLASSES
+from importing.errors import ImportFailed
 
 NEGATIVE, NEUTRAL, POSITIVE = CLASSES
 _FIVE = (NEGATIVE, NEGATIVE, NEUTRAL, POSITIVE, POSITIVE)
@@ -36,7 +36,7 @@ MAX_SHOWN = 10
 
 def classes_of(labels: set[str], mapping: str | None) -> dict[str, str]:
     """The class that each label stands for; without those that stand for none. `mapping` is the
-    path of a file. Raises GivenUp."""
+    path of a file. Raises ImportFailed."""
     if mapping is not None:
         return read_mapping(mapping)
     words = {label: found for label in labels if (found := _by_word(label))}
@@ -52,7 +52,7 @@ def classes_of(labels: set[str], mapping: str | None) -> dict[str, str]:
         if {scale[0], scale[-1]} <= labels <= set(scale):
             return dict(zip(scale, _FIVE, strict=True))
     shown = ", ".join(sorted(label[:40] for label in labels)[:MAX_SHOWN]) or "nothing"
-    raise GivenUp(
+    raise ImportFailed(
         f"the labels are none of {', '.join(CLASSES)}, but {shown}, which leaves open what each"
         f" stands for; say --mapping FILE with a line for each, such as: {min(labels, default='0')}"
         " negative"
@@ -76,7 +76,7 @@ def plain_label(label: object) -> str:
 
 
 def read_mapping(path: str) -> dict[str, str]:
-    """Lines such as `0 negative` or `so so = neutral`. Raises GivenUp."""
+    """Lines such as `0 negative` or `so so = neutral`. Raises ImportFailed."""
     classes: dict[str, str] = {}
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
@@ -84,23 +84,23 @@ def read_mapping(path: str) -> dict[str, str]:
         found = _LINE.fullmatch(line.strip())
         class_ = _by_word(found[2]) if found else None
         if not found or class_ is None:
-            raise GivenUp(
+            raise ImportFailed(
                 f"{path}: line {number}: a label and one of {', '.join(CLASSES)} are needed, not:"
                 f" {line.strip()[:60]}"
             )
         label = plain_label(found[1])
         if classes.setdefault(label, class_) != class_:
-            raise GivenUp(f"{path}: line {number}: {label} is {classes[label]} already")
+            raise ImportFailed(f"{path}: line {number}: {label} is {classes[label]} already")
     if not classes:
-        raise GivenUp(f"{path}: has no line such as: 0 negative")
+        raise ImportFailed(f"{path}: has no line such as: 0 negative")
     return classes
 
 
 def read_lines(path: str) -> list[str]:
-    """Raises GivenUp."""
+    """Raises ImportFailed."""
     try:
         return Path(path).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise GivenUp(f"{path}: {error.strerror}") from None
+        raise ImportFailed(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise GivenUp(f"{path}: is not UTF-8") from None
+        raise ImportFailed(f"{path}: is not UTF-8") from None

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from importing.records import PassedOver, Record
-from importing.threads import Links
+from importing.reply_threads import Links
 
 _SHOWN_LINES = 8
 _SECONDS_BETWEEN_LINES = 5.0
@@ -71,7 +71,7 @@ def _group(reason: str) -> str:
 def account(
     tally: Tally,
     mended: Counter[str],
-    passed_over: PassedOver,
+    not_tried: PassedOver,
     links: Links | None,
     *,
     ids_shared: int = 0,
@@ -88,12 +88,12 @@ def account(
             f"{_many(tally.known, 'duplicate')} that the service has already, with other details"
             " beside the text: it keeps what it has"
         )
-    if passed_over.blank:
-        yield f"{_many(passed_over.blank, 'blank row')} passed over"
-    if passed_over.preamble:
-        yield f"{_many(passed_over.preamble, 'line')} before the header passed over"
-    if passed_over.headers:
-        yield f"{_many(passed_over.headers, 'repeated header')} passed over"
+    if not_tried.blank:
+        yield f"{_many(not_tried.blank, 'blank row')} passed over"
+    if not_tried.preamble:
+        yield f"{_many(not_tried.preamble, 'line')} before the header passed over"
+    if not_tried.headers:
+        yield f"{_many(not_tried.headers, 'repeated header')} passed over"
     if links:
         yield from _account_of_links(links)
     if tally.rejected:

@@ -19,13 +19,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from importing import texts
+from importing import text_repair
 from importing.cells import unmarked
 from importing.columns import Reading
+from importing.dates import is_clock
+from importing.duplicates import Seen
+from importing.errors import RowRejected
 from importing.records import Record
-from importing.seen import Seen
-from importing.stops import Unfit
-from importing.times import is_clock
 from importing.values import IN_PIECES, author_of, plain, text_in_pieces, text_of
 
 LINE_COLUMN, REASON_COLUMN = "import_line", "import_reason"
@@ -71,7 +71,7 @@ class RowReader:
         self.without_time = 0
 
     def read(self, record: Record) -> Row:
-        """Raises Unfit."""
+        """Raises RowRejected."""
         columns = self._columns
         fields = self._fields(record)
         text, given, mends = self._text(fields)
@@ -100,42 +100,42 @@ class RowReader:
         return row
 
     def text_of(self, record: Record) -> str:
-        """Raises Unfit."""
+        """Raises RowRejected."""
         return self._text(self._fields(record))[0]
 
     def _fields(self, record: Record) -> dict[str, Any]:
-        """Raises Unfit."""
+        """Raises RowRejected."""
         if record.problem:
-            raise Unfit(record.problem)
+            raise RowRejected(record.problem)
         fields = self._storable(record.fields)
         if self._is_export:
             return {name: unmarked(value) for name, value in fields.items()}
         return fields
 
     def _text(self, fields: dict[str, Any]) -> tuple[str, str, list[str]]:
-        """As it was meant, as it was given, and what was undone. Raises Unfit."""
+        """As it was meant, as it was given, and what was undone. Raises RowRejected."""
         columns, mends = self._columns, list[str]()
         given = text_of(fields.get(columns.text))
         if given is None:
-            raise Unfit("the text is not text")
+            raise RowRejected("the text is not text")
         text = given
         if given.startswith(IN_PIECES) and self._mend and (together := text_in_pieces(given)):
-            text, mends = together, [texts.PIECES]
+            text, mends = together, [text_repair.PIECES]
         for name in columns.whole:
             whole = text_of(fields.get(name)) or ""
             if len(whole) > len(text):
-                text, mends = whole, [texts.CUT_OFF]
+                text, mends = whole, [text_repair.CUT_OFF]
         if self._mend:
-            text, more = texts.mend(text)
+            text, more = text_repair.mend(text)
             mends += more
         if not columns.is_export:  # what the service has taken, it takes again
             text = text.strip()
         if not text.strip():
-            raise Unfit("the text is empty")
+            raise RowRejected("the text is empty")
         if not columns.is_export:
             _check(text)
         if self.max_text is not None and len(text) > self.max_text:
-            raise Unfit(f"text: must be at most {self.max_text} characters")
+            raise RowRejected(f"text: must be at most {self.max_text} characters")
         return text, given, mends
 
     def _author(self, value: Any) -> str | None:
@@ -154,7 +154,7 @@ class RowReader:
         """A link that cannot be read is none: the row itself is good."""
         try:
             parent = self._ids.read(value)
-        except Unfit:
+        except RowRejected:
             return None
         return None if parent in ("0", "-1") else parent
 
@@ -165,27 +165,27 @@ class RowReader:
             together = json.dumps(fields, ensure_ascii=False)
             if "\\u0000" in together:
                 together += "\x00"
-        if not texts.storable(together)[1]:
+        if not text_repair.storable(together)[1]:
             return fields
-        self.mended[texts.UNREADABLE] += 1
-        return {texts.storable(name)[0]: _storable(value) for name, value in fields.items()}
+        self.mended[text_repair.UNREADABLE] += 1
+        return {text_repair.storable(name)[0]: _storable(value) for name, value in fields.items()}
 
 
 def _check(text: str) -> None:
-    """Raises Unfit."""
-    if not (text.isascii() and text.isprintable()) and texts.is_blank(text):
-        raise Unfit("the text is empty but for signs that nobody can see")
+    """Raises RowRejected."""
+    if not (text.isascii() and text.isprintable()) and text_repair.is_blank(text):
+        raise RowRejected("the text is empty but for signs that nobody can see")
     if _CUT_ENTITY.search(text):
-        raise Unfit("the text breaks off in an HTML entity: something has split it at a ;")
+        raise RowRejected("the text breaks off in an HTML entity: something has split it at a ;")
 
 
 def _storable(value: Any) -> Any:
     if isinstance(value, str):
-        return texts.storable(value)[0]
+        return text_repair.storable(value)[0]
     if isinstance(value, list):
         return [_storable(each) for each in value]
     if isinstance(value, dict):
-        return {texts.storable(name)[0]: _storable(each) for name, each in value.items()}
+        return {text_repair.storable(name)[0]: _storable(each) for name, each in value.items()}
     return value
 
 
@@ -231,7 +231,7 @@ def identify(row: Row, seen: Seen, *, within: str = "") -> bytes | None:
 
 
 def to_item(row: Row, digest: bytes) -> Item:
-    """The row as a conversation of its own. Raises Unfit."""
+    """The row as a conversation of its own. Raises RowRejected."""
     key = make_key(row.id or row.time, digest)
     return make_item(
         [row.record], key, row.text, author=row.author, time=row.time, raw_data=row.raw_data
@@ -251,7 +251,7 @@ def make_item(
     time: str | None,
     raw_data: dict[str, Any] | None,
 ) -> Item:
-    """Raises Unfit where it cannot be told in JSON."""
+    """Raises RowRejected where it cannot be told in JSON."""
     body: dict[str, Any] = {"text": text, "idempotency_key": key}
     if author is not None:
         body["author"] = author
@@ -262,7 +262,7 @@ def make_item(
     try:
         encoded = _JSON.encode(body).encode()
     except ValueError:
-        raise Unfit("holds numbers that are none (NaN, Infinity)") from None
+        raise RowRejected("holds numbers that are none (NaN, Infinity)") from None
     return Item(encoded, records, len(text), time)
 
 

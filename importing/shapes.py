@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from importing.columns import listed, names_a_text
-from importing.stops import GivenUp
+from importing.errors import ImportFailed
 
 # What posts are wrapped in, by what the usual services call it.
 _WRAPPERS = (
@@ -25,12 +25,12 @@ Fields = dict[str, Any]
 def unfold(name: str, value: Fields, list_name: str | None) -> Iterator[Any]:
     """The records within one JSON value: itself, a page of them, or a session's turns.
 
-    `name` is the file's, for people. Raises GivenUp where it could be several lists.
+    `name` is the file's, for people. Raises ImportFailed where it could be several lists.
     """
     if list_name is not None:
         found = _at(value, list_name.split("."))
         if not isinstance(found, list):
-            raise GivenUp(
+            raise ImportFailed(
                 f"{name}: there is no list {list_name} (--records); there are:"
                 f" {listed(path for path, _ in _lists(value))}"
             )
@@ -52,7 +52,7 @@ def _records(items: list[Any], page: Fields) -> Iterator[Any]:
 
 
 def _only_list(name: str, value: Fields) -> list[Any] | None:
-    """The one list of texts in it, None where there is none. Raises GivenUp where there are
+    """The one list of texts in it, None where there is none. Raises ImportFailed where there are
     several."""
     lists = [
         (path, items)
@@ -60,7 +60,7 @@ def _only_list(name: str, value: Fields) -> list[Any] | None:
         if path.split(".")[0] != "includes" and any(map(holds_text, items[:20]))
     ]
     if len(lists) > 1:
-        raise GivenUp(
+        raise ImportFailed(
             f"{name}: holds several lists ({listed(path for path, _ in lists)}): say --records NAME"
         )
     if lists:

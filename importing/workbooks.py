@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 
 from importing.columns import MAX_COLUMNS, listed
 from importing.delimited import different, find_header
+from importing.errors import ImportFailed
 from importing.files import HEAD_LINES, Source
 from importing.records import PassedOver, Record
-from importing.stops import GivenUp
 
 _SHEETS = "xl/worksheets/"
 MAX_IN_MEMORY = 64 * 1024 * 1024
@@ -25,7 +25,7 @@ MAX_ROWS = 1_048_576
 
 
 class Sheet:
-    """The records of a sheet. `names` are its columns, all different. Raises GivenUp."""
+    """The records of a sheet. `names` are its columns, all different. Raises ImportFailed."""
 
     def __init__(
         self,
@@ -35,20 +35,20 @@ class Sheet:
         header: bool,
         skip_lines: int | None,
         wanted: Collection[str],
-        passed_over: PassedOver,
+        not_tried: PassedOver,
     ) -> None:
         assert source.workbook is not None
-        self._passed_over = passed_over
+        self._not_tried = not_tried
         rows = _rows_of(source.name, source.workbook, sheet)
         head = list(islice(rows, (skip_lines or 0) + HEAD_LINES))
         start = skip_lines or 0
         if skip_lines is None and header:
             start = find_header([[[cell.strip() for cell in cells]] for _, cells in head], wanted)
-        passed_over.preamble = start
+        not_tried.preamble = start
         while start < len(head) and not any(head[start][1]):
             start += 1
         if start == len(head):
-            raise GivenUp(f"{source.name}: is empty")
+            raise ImportFailed(f"{source.name}: is empty")
         _, cells = head[start]
         self.names = [f"column_{number}" for number in range(1, len(cells) + 1)]
         if header:
@@ -59,7 +59,7 @@ class Sheet:
     def __iter__(self) -> Iterator[Record]:
         for number, cells in self._rows:
             if not any(cells):
-                self._passed_over.blank += 1
+                self._not_tried.blank += 1
                 continue
             surplus = cells[len(self.names) :]
             problem = "more cells than columns" if surplus else ""
@@ -68,11 +68,11 @@ class Sheet:
 
 def _rows_of(name: str, file: BinaryIO, sheet: str | None) -> Iterator[tuple[int, list[str]]]:
     """Each row's number, counted from 1, and its cells as text. `sheet` is needed where several
-    have rows. Raises GivenUp."""
+    have rows. Raises ImportFailed."""
     try:
         import openpyxl
     except ImportError:
-        raise GivenUp(
+        raise ImportFailed(
             f"{name}: to read Excel workbooks, install openpyxl (pip install openpyxl), or save it"
             " as CSV (UTF-8)"
         ) from None
@@ -87,13 +87,13 @@ def _rows_of(name: str, file: BinaryIO, sheet: str | None) -> Iterator[tuple[int
         rows = chosen.iter_rows(max_col=MAX_COLUMNS + 1, max_row=MAX_ROWS, values_only=True)
         for number, cells in enumerate(rows, start=1):
             if len(cells) > MAX_COLUMNS and cells[MAX_COLUMNS] is not None:
-                raise GivenUp(f"{name}: has more than {MAX_COLUMNS:,} columns")
+                raise ImportFailed(f"{name}: has more than {MAX_COLUMNS:,} columns")
             yield number, [_text_of(cell) for cell in _without_blank_end(cells)]
-    except GivenUp:
+    except ImportFailed:
         raise
     except Exception as error:
         # openpyxl lets out whatever a damaged file leads to: KeyError, TypeError, ParseError, ...
-        raise GivenUp(f"{name}: is a damaged Excel workbook: {error}") from None
+        raise ImportFailed(f"{name}: is a damaged Excel workbook: {error}") from None
 
 
 def _check_sizes(name: str, file: BinaryIO) -> None:
@@ -101,7 +101,7 @@ def _check_sizes(name: str, file: BinaryIO) -> None:
         for part in archive.infolist():
             most = MAX_SHEET if part.filename.startswith(_SHEETS) else MAX_IN_MEMORY
             if part.file_size > most and not part.filename.startswith("xl/media/"):
-                raise GivenUp(
+                raise ImportFailed(
                     f"{name}: {part.filename} within it is larger than {most // 1024 // 1024} MiB:"
                     " save it as CSV (UTF-8)"
                 )
@@ -109,17 +109,17 @@ def _check_sizes(name: str, file: BinaryIO) -> None:
 
 
 def _choose(name: str, workbook: Any, wanted: str | None) -> Any:
-    """The sheet that is asked for, else the only one with rows. Raises GivenUp."""
+    """The sheet that is asked for, else the only one with rows. Raises ImportFailed."""
     sheets = {each.title: each for each in workbook.worksheets}
     if wanted is not None:
         if wanted in sheets:
             return sheets[wanted]
-        raise GivenUp(f"{name}: there is no sheet {wanted}; there are: {listed(sheets)}")
+        raise ImportFailed(f"{name}: there is no sheet {wanted}; there are: {listed(sheets)}")
     with_rows = [title for title, each in sheets.items() if _has_rows(each)]
     if not with_rows:
-        raise GivenUp(f"{name}: is empty")
+        raise ImportFailed(f"{name}: is empty")
     if len(with_rows) > 1:
-        raise GivenUp(
+        raise ImportFailed(
             f"{name}: several of its sheets have rows ({listed(with_rows)}): say --sheet NAME"
         )
     return sheets[with_rows[0]]

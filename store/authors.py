@@ -16,7 +16,7 @@ from sqlalchemy import Connection, bindparam, case, func, select
 
 from database import Database
 from models import from_micros, insights, to_micros
-from store import counting
+from store.derived import rollup_query
 from store.filters import NEGATIVE_BELOW, InsightFilter
 
 _LAST_CHARACTER = "\U0010ffff"
@@ -53,7 +53,7 @@ class AuthorStore:
 def _most_negative(
     between: InsightFilter, limit: int, connection: Connection
 ) -> Sequence[AuthorCount]:
-    by_author = counting.count(between, connection) > _FEW
+    by_author = rollup_query.count(between, connection) > _FEW
     statement = _MOST_NEGATIVE[by_author and connection.dialect.name == "sqlite"]
     rows = connection.execute(statement, {**_times(between), "limit": limit})
     return [_author(*row) for row in rows]

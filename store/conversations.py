@@ -25,9 +25,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+from backends.group_commit import GroupCommit
 from database import Database
 from errors import Conflict, NotFound, ServiceError, Unavailable
-from group_commit import GroupCommit
 from models import (
     Lane,
     Status,
@@ -38,12 +38,12 @@ from models import (
     to_micros,
 )
 from store import cursors
-from store.counts import counted_in
+from store.bulk_insert import SqliteInsert
+from store.derived.status_counts import counted_in
 from store.erasure import ErasureStore
 from store.ids import Ids, RunningIds
-from store.many import SqliteInsert
+from store.insight_row import BYTES_OF_PAGE, how_many_fit, read_notes
 from store.positions import QueuePositions
-from store.rows import BYTES_OF_PAGE, how_many_fit, read_notes
 
 _ROWS_PER_COMMIT = 500
 _RETRIED_AT_ONCE = 1000

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, bindparam, delete, select
 from database import Database
 from errors import Unavailable
 from models import Status, conversations, to_micros
-from store import derived, search
+from store import derived
+from store.derived import word_index
 
 _STEPS_AT_A_TIME = 20
 
@@ -40,8 +41,8 @@ class ErasureStore:
         """Overwrite a little more of what the files still hold of what was erased; whether
         something is left."""
         for _ in range(_STEPS_AT_A_TIME):
-            if not await self._database.write(search.sweep):
-                await self._database.forget_erased()
+            if not await self._database.write(word_index.sweep):
+                await self._database.checkpoint_truncate()
                 return False
         return True
 
@@ -75,5 +76,5 @@ def _erase_locked(ids: Collection[str], connection: Connection) -> int:
     if ids:
         derived.subtract(connection, ids)
         connection.execute(_DELETE, {"ids": list(ids)})
-        search.note_erased(connection)
+        word_index.note_erased(connection)
     return len(ids)

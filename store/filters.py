@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Table, bindparam, exists
 
+from analysis.words import Phrase
 from models import insight_clusters, insights, to_micros
-from words import Phrase
 
 POSITIVE_ABOVE = 0.1
 NEGATIVE_BELOW = -0.1

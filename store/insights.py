@@ -23,10 +23,11 @@ from sqlalchemy import (
 
 from database import LONG_READ_SECONDS, Database
 from models import from_micros, insight_clusters, insights
-from store import counting, cursors, matches, search
+from store import cursors
+from store.derived import rollup_query, word_counts, word_index
+from store.derived.word_counts import MatchCounter
 from store.filters import InsightFilter, Sentiment, Shape, conditions
-from store.matches import MatchCounter
-from store.rows import BYTES_OF_PAGE, read_notes
+from store.insight_row import BYTES_OF_PAGE, read_notes
 
 __all__ = ["InsightFilter", "InsightPage", "InsightStore", "ListedInsight", "Sentiment"]
 
@@ -85,7 +86,7 @@ class InsightStore:
         """
         position = None if cursor is None else cursors.decode(cursor)
         page = partial(self._page, wanted, limit, position)
-        return await self._database.read(page, costly=counting.is_costly(wanted))
+        return await self._database.read(page, costly=rollup_query.is_costly(wanted))
 
     def _page(
         self,
@@ -99,7 +100,7 @@ class InsightStore:
             total = found.total
             read = partial(_matches, wanted, found, connection)
         else:
-            total = counting.count(wanted, connection)
+            total = rollup_query.count(wanted, connection)
             read = partial(_rows, wanted, total, connection)
         rows, more = (
             _some(read, _position, position, limit, BYTES_OF_PAGE) if total else ([], False)
@@ -204,7 +205,7 @@ def _rows(
     by_figures = (shape.sentiment or shape.min_confidence) and not (shape.cluster or shape.author)
     if total is not None and by_figures:
         # Going through the newest until enough are found passes by `everything / total` for each.
-        few = total * total < limit * counting.count_all_between(wanted, connection)
+        few = total * total < limit * rollup_query.count_all_between(wanted, connection)
     return connection.execute(_statement(shape, position is not None, few), values).all()
 
 
@@ -232,7 +233,7 @@ def _statement(shape: Shape, after: bool, few: bool) -> Select[*tuple[Any, ...]]
     id_ = table.c.insight_id if table is insight_clusters else table.c.id
     picked = select(table.c.timestamp, id_.label("id")).where(*conditions(shape, table))
     if few:
-        picked = picked.where(counting.sentiments_of(shape))
+        picked = picked.where(rollup_query.sentiments_of(shape))
     if index:
         picked = picked.with_hint(table, f"INDEXED BY {index}", "sqlite")
     return _fetch(_newest(picked, table.c.timestamp, id_, after).limit(bindparam("limit")))
@@ -270,7 +271,7 @@ def _fetch(picked: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
 
 def _matches(
     wanted: InsightFilter,
-    found: matches.Found,
+    found: word_counts.MatchCount,
     connection: Connection,
     limit: int,
     position: Position | None,
@@ -278,31 +279,31 @@ def _matches(
     """The index of words knows the order but for what is in one second: so first the second that
     the last row is in is found, and then all from there on are put in order."""
     values, dialect = _values(wanted, limit, position), connection.dialect.name
-    reach = matches.reach(found, limit, values["end"], connection)
+    reach = word_counts.candidate_range(found, limit, values["end"], connection)
     if reach is None:
         return []
     values |= {
-        "q": matches.expression_of(wanted, dialect),
+        "q": word_counts.expression_of(wanted, dialect),
         "low": reach.low,
         "high": reach.high,
     }
     last_key, page = _words_statements(dialect, reach.way, wanted.shape, position is not None)
     key = connection.scalar(last_key, values | {"skip": values["limit"] - 1})
     if key is not None:
-        values["low"] = max(values["low"], search.first_of_second(key))
+        values["low"] = max(values["low"], word_index.first_of_second(key))
     return connection.execute(page, values).all()
 
 
 @lru_cache(maxsize=256)
 def _words_statements(
-    dialect: str, way: search.Way, shape: Shape, after: bool
+    dialect: str, way: word_index.AccessPath, shape: Shape, after: bool
 ) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
-    index = search.index(dialect, way)
+    index = word_index.index(dialect, way)
     joined = select(insights.c.timestamp, insights.c.id).join_from(
-        index.table, insights, insights.c.id == search.id_of(index.key)
+        index.table, insights, insights.c.id == word_index.id_of(index.key)
     )
     between = index.between(bindparam("low"), bindparam("high"))
-    found = joined.where(index.matching, between, *matches.left_to_check(shape))
+    found = joined.where(index.matching, between, *word_counts.residual_conditions(shape))
     if after:
         last = tuple_(bindparam("last_timestamp"), bindparam("last_id"))
         found = found.where(tuple_(insights.c.timestamp, insights.c.id) < last)

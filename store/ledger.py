@@ -1,8 +1,8 @@
-"""The money: every call that is paid for, booked before it leaves and settled with its result.
+"""The money: every call that is paid for, reserved before it leaves and settled with its result.
 
 A call that is under way holds what it may cost at most; so do those of which nobody knows what they
-cost. A call is booked only where it fits, with what is spent and held, into the day's budget. Days
-are UTC, and a call belongs to the one on which it began.
+cost. A call is reserved only where it fits, with what is spent and held, into the day's budget.
+Days are UTC, and a call belongs to the one on which it began.
 """
 
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from analysis import Call, CallOutcome
+from analysis.outcomes import Call, CallOutcome
 from database import Database
 from models import calls, daily_usage, now_micros
 
 MICROS_PER_DAY = 86_400_000_000
 _RECENT_MICROS = 5_000_000
-"""Longer than a call waits between being booked and being sent."""
+"""Longer than a call waits between being reserved and being sent."""
 
 
-class EndedCall(NamedTuple):
-    """What became of a booked call; `call` None means that it was never sent."""
+class CallReceipt(NamedTuple):
+    """What became of a reserved call; `call` None means that it was never sent."""
 
     id: int
     call: Call | None
@@ -56,7 +56,7 @@ class Ledger:
         self._database = database
         self._budget = daily_budget_ticks
 
-    async def book(
+    async def reserve(
         self, request_id: str, *, model: str, conversations: int, highest_cost: int
     ) -> int | None:
         """Enter a call that is about to be made; its id, or None where the budget has no room for
@@ -69,7 +69,7 @@ class Ledger:
             "held_usd_ticks": highest_cost,
             "outcome": CallOutcome.UNDER_WAY.value,
         }
-        return await self._database.write(partial(_book, row, self._budget))
+        return await self._database.write(partial(_reserve, row, self._budget))
 
     async def close_orphans(self, *, older_than_seconds: float = 0.0) -> int:
         """Calls under way since longer than that were cut off: their worker is gone. How many."""
@@ -82,7 +82,7 @@ class Ledger:
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
     async def called_lately(self) -> bool:
-        """Whether a call was booked in the last few seconds, by whomever."""
+        """Whether a call was reserved in the last few seconds, by whomever."""
         recent = select(calls.c.id).where(calls.c.started_at > now_micros() - _RECENT_MICROS)
         return await self._database.read(
             lambda connection: connection.execute(recent.limit(1)).first() is not None
@@ -110,7 +110,7 @@ def _usage(statement: Select[*tuple[Any, ...]], connection: Connection) -> Usage
     return Usage(*(int(value or 0) for value in connection.execute(statement).one()))
 
 
-def _book(row: dict[str, Any], budget: int | None, connection: Connection) -> int | None:
+def _reserve(row: dict[str, Any], budget: int | None, connection: Connection) -> int | None:
     day = row["started_at"] // MICROS_PER_DAY
     highest_cost = row["held_usd_ticks"]
     _open_day(day, connection)
@@ -134,18 +134,18 @@ def _open_day(day: int, connection: Connection) -> None:
     connection.execute(dialect.insert(daily_usage).values(day=day).on_conflict_do_nothing())
 
 
-def settle_call(ended: EndedCall, connection: Connection) -> None:
+def settle_call(ended: CallReceipt, connection: Connection) -> None:
     """Enter what a call was and cost, once, in the caller's transaction."""
     call = ended.call
     mine = (calls.c.id == ended.id, calls.c.outcome == CallOutcome.UNDER_WAY)
-    booked = connection.execute(
+    reserved = connection.execute(
         select(calls.c.started_at, calls.c.held_usd_ticks).where(*mine).with_for_update()
     ).one_or_none()
-    if booked is None:
+    if reserved is None:
         return  # settled before, by a transaction whose commit was not heard of
     cost_is_unknown = call is not None and call.cost_usd_ticks is None
-    still_held = booked.held_usd_ticks if cost_is_unknown else 0
-    change: dict[str, int] = {"held_usd_ticks": still_held - booked.held_usd_ticks}
+    still_held = reserved.held_usd_ticks if cost_is_unknown else 0
+    change: dict[str, int] = {"held_usd_ticks": still_held - reserved.held_usd_ticks}
     if call is None:
         connection.execute(delete(calls).where(*mine))
         change["calls"] = -1
@@ -168,7 +168,7 @@ def settle_call(ended: EndedCall, connection: Connection) -> None:
             )
         )
         change |= figures
-    _add(booked.started_at // MICROS_PER_DAY, change, connection)
+    _add(reserved.started_at // MICROS_PER_DAY, change, connection)
 
 
 def count_completed(conversations: int, reused: int, now: int, connection: Connection) -> None:

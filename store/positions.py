@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, func, select
 
 from models import Lane, Status, conversations
-from store.counts import counted
+from store.derived.status_counts import counted
 
 LONG_LANE = 10_000
 _KEPT_SECONDS = 1.0

@@ -31,8 +31,9 @@ from sqlalchemy import (
 from database import Database
 from errors import InvalidInput
 from models import from_micros, insight_clusters, insight_tallies, insights
-from store import counting
-from store.days import KeptByDay, whole_days
+from store.derived import rollup_query
+from store.derived.day_cache import DayCache, whole_days
+from store.derived.rollups import DAY, EVERYTHING, HOUR, NAMES_OF_CLUSTERS, UNIT
 from store.filters import (
     NEGATIVE_BELOW,
     POSITIVE_ABOVE,
@@ -42,7 +43,6 @@ from store.filters import (
     conditions,
     figure_conditions,
 )
-from store.tallies import DAY, EVERYTHING, HOUR, NAMES_OF_CLUSTERS, UNIT
 
 MAX_BUCKETS = 2000
 _DAYS_AT_A_TIME = 50
@@ -105,7 +105,7 @@ class Summary:
 class SummaryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._together = KeptByDay[Rows](most=_KEPT_DAYS)
+        self._together = DayCache[Rows](most=_KEPT_DAYS)
 
     async def summary(self, wanted: InsightFilter, interval: Interval) -> Summary:
         """Raises InvalidInput where that makes more than `MAX_BUCKETS` buckets."""
@@ -119,16 +119,16 @@ class SummaryStore:
         work = partial(_summary, wanted, interval, self._together)
         # What no tally knows: minutes, and which clusters come together.
         by_rows = interval is Interval.MINUTE or wanted.cluster is not None
-        return await self._database.read(work, costly=by_rows or counting.is_costly(wanted))
+        return await self._database.read(work, costly=by_rows or rollup_query.is_costly(wanted))
 
 
 Rows = Sequence[Sequence[Any]]
 
 
 def _summary(
-    wanted: InsightFilter, interval: Interval, together: KeptByDay[Rows], connection: Connection
+    wanted: InsightFilter, interval: Interval, together: DayCache[Rows], connection: Connection
 ) -> Summary:
-    values = counting.values_for_tallies(wanted)
+    values = rollup_query.rollup_values(wanted)
     origin = values["start"] // interval * interval
     values |= {"origin": origin, "width": int(interval)}
     series: dict[int, Tally] = {}
@@ -189,7 +189,7 @@ def _series(
 def _clusters(
     wanted: InsightFilter,
     values: dict[str, Any],
-    together: KeptByDay[Rows],
+    together: DayCache[Rows],
     connection: Connection,
 ) -> Rows:
     """A cluster's name and five sums; a cluster may come several times."""
@@ -208,7 +208,7 @@ def _clusters(
 def _clusters_together(
     wanted: InsightFilter,
     values: dict[str, Any],
-    together: KeptByDay[Rows],
+    together: DayCache[Rows],
     connection: Connection,
 ) -> Rows:
     """Those of the insights of one cluster: no tally knows which come together."""
@@ -241,7 +241,7 @@ def _clusters_together(
 # --- statements -----------------------------------------------------------------------------------
 
 
-def _tally_sums(shape: Shape) -> list[ColumnElement[Any]]:
+def _rollup_sums(shape: Shape) -> list[ColumnElement[Any]]:
     columns = insight_tallies.c
 
     def summed(what: str) -> ColumnElement[Any]:
@@ -304,10 +304,12 @@ def _series_of_tallies(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
     bucket = insight_tallies.c.bucket
     return union_all(
         *(
-            select(bucket, *_tally_sums(shape))
-            .where(insight_tallies.c.cluster == bindparam("cluster"), *counting.whole(grain, span))
+            select(bucket, *_rollup_sums(shape))
+            .where(
+                insight_tallies.c.cluster == bindparam("cluster"), *rollup_query.whole(grain, span)
+            )
             .group_by(bucket)
-            for grain, span in counting.WHOLE
+            for grain, span in rollup_query.WHOLE
         )
     )
 
@@ -315,16 +317,16 @@ def _series_of_tallies(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
 @lru_cache(maxsize=64)
 def _series_of_edges(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
     table, index = _rows_table(shape)
-    asked = [*figure_conditions(shape, table), *counting.of_cluster(shape)]
+    asked = [*figure_conditions(shape, table), *rollup_query.of_cluster(shape)]
     bucket = _bucket(table)
     parts = [
         _hinted(select(bucket, *_row_sums(table)).where(*within, *asked), table, index)
-        for within in (counting.within("edge1", table), counting.within("edge2", table))
+        for within in (rollup_query.within("edge1", table), rollup_query.within("edge2", table))
     ]
     if shape.min_confidence:
-        in_step = select(bucket, *_row_sums(table)).where(*counting.in_step(shape, table))
+        in_step = select(bucket, *_row_sums(table)).where(*rollup_query.in_step(shape, table))
         if table is insights:
-            in_step = in_step.where(counting.sentiments_of(shape))
+            in_step = in_step.where(rollup_query.sentiments_of(shape))
             index = "idx_insight_sentiment"
         parts.append(_hinted(in_step, table, index))
     return union_all(*(part.group_by(literal_column("1")) for part in parts))
@@ -337,13 +339,13 @@ _NAME = insight_tallies.c.cluster
 def _clusters_of_tallies(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
     return union_all(
         *(
-            select(_NAME, *_tally_sums(shape))
+            select(_NAME, *_rollup_sums(shape))
             .where(
                 _NAME.in_(bindparam("names", expanding=True)),
-                *counting.whole(grain, span),
+                *rollup_query.whole(grain, span),
             )
             .group_by(_NAME)
-            for grain, span in counting.WHOLE
+            for grain, span in rollup_query.WHOLE
         )
     )
 
@@ -354,7 +356,7 @@ def _clusters_of_edges(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
     parts = [
         select(name, *_row_sums(insight_clusters)).where(
             name.in_(bindparam("names", expanding=True)),
-            *counting.within(edge, insight_clusters),
+            *rollup_query.within(edge, insight_clusters),
             *figure_conditions(shape, insight_clusters),
         )
         for edge in ("edge1", "edge2")
@@ -363,7 +365,7 @@ def _clusters_of_edges(shape: Shape) -> CompoundSelect[*tuple[Any, ...]]:
         in_step = (
             select(name, *_row_sums(insights))
             .join_from(insights, insight_clusters, insight_clusters.c.insight_id == insights.c.id)
-            .where(counting.sentiments_of(shape), *counting.in_step(shape, insights))
+            .where(rollup_query.sentiments_of(shape), *rollup_query.in_step(shape, insights))
         )
         parts.append(_hinted(in_step, insights, "idx_insight_sentiment"))
     return union_all(*(part.group_by(name) for part in parts))

@@ -12,21 +12,21 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from analysis import Analyser
+from analysis.outcomes import Analyser
+from analysis.topics import Topics
 from config import Settings, load_settings
 from database import Database
 from grok_client import GrokClient
-from logs import set_up_logs
 from main import create_app
 from models import metadata
-from rate_limiter import CallLimiter, Ceiling, SlidingWindow
-from tests.fake_grok import GOOD_KEY, FakeGrok
-from tests.grok_calls import CLUSTERS, MakeClient
-from tests.grok_replies import DEFAULT_MODEL
-from tests.import_helpers import Read, reader
-from tests.servers import postgres_database, postgres_server, redis_server
-from tests.worker_bench import Bench
-from vocabulary import Vocabulary
+from rate_limiter import CallLimiter, LearnedRate, SlidingWindow
+from runtime.logs import set_up_logs
+from tests.fakes.grok.calls import CLUSTERS, MakeClient
+from tests.fakes.grok.replies import DEFAULT_MODEL
+from tests.fakes.grok.server import GOOD_KEY, FakeGrok
+from tests.support.import_helpers import Read, reader
+from tests.support.servers import postgres_database, postgres_server, redis_server
+from tests.support.worker_harness import WorkerHarness
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -100,11 +100,11 @@ async def make_client(
             "key": GOOD_KEY,
             "base_url": grok.base_url,
             "model": DEFAULT_MODEL,
-            "limiter": CallLimiter(SlidingWindow(rate, 1.0), Ceiling(rate)),
+            "limiter": CallLimiter(SlidingWindow(rate, 1.0), LearnedRate(rate)),
             "concurrency": 10,
             "timeout": 5.0,
             "temperature": 0.3,
-            "vocabulary": Vocabulary(CLUSTERS),
+            "vocabulary": Topics(CLUSTERS),
             "jitter": lambda: 0.0,
         }
         clients.append(GrokClient(**{**settings, **overrides}))
@@ -116,10 +116,10 @@ async def make_client(
 
 
 @pytest.fixture
-async def bench(sqlite_url: str) -> AsyncIterator[Bench]:
+async def bench(sqlite_url: str) -> AsyncIterator[WorkerHarness]:
     database = Database(sqlite_url)
     await database.open()
-    yield Bench(database)
+    yield WorkerHarness(database)
     await database.close()
 
 

@@ -1,6 +1,7 @@
 """Tallies, the index of words, and indexes that answer by themselves.
 
-What is in them is made after all migrations, from the insights: see `ensure` in `store/derived.py`.
+What is in them is made after all migrations, from the insights: see `ensure` in
+`store/derived/__init__.py`.
 """
 
 import sqlalchemy as sa

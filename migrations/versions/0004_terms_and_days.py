@@ -2,7 +2,7 @@
 
 A new table in place of the old, under another name: a replica of the version before that is still
 running must not write to it. What is in it is made after all migrations, from the insights: see
-`ensure` in `store/derived.py`.
+`ensure` in `store/derived/__init__.py`.
 """
 
 import sqlalchemy as sa

@@ -3,7 +3,7 @@
 Triggers count, so that no statement can forget to, not even one of the version before on a replica
 that still runs. Such a one finds `completed_counts` gone and settles nothing any more, so that it
 does not write words of its own kind to the index either: those are made anew after all migrations
-(see `ensure` in `store/derived.py`).
+(see `ensure` in `store/derived/__init__.py`).
 """
 
 import sqlalchemy as sa

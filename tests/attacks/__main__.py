@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.attacks.runner import ATTACKS, Bounds, Result, attack
-from tests.service_process import ROOT
+from tests.support.paths import ROOT
 
 
 def main() -> int:

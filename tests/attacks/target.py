@@ -16,7 +16,8 @@ from pathlib import Path
 
 from bench.servers import wait_for_health
 from config import Settings
-from tests.service_process import ROOT, listening_port
+from tests.support.paths import ROOT
+from tests.support.service_process import listening_port
 
 MIB = 2**20
 LIMIT_BYTES = 1024 * MIB

@@ -1,4 +1,4 @@
-// What the renderer is held to, for `tests/test_process_dashboard_render.py`, which runs it in a page.
+// What the renderer is held to, for `tests/process/test_process_dashboard_render.py`, which runs it in a page.
 
 async (name, start) => {
 	const { h, lazy, mount } = await import(new URL("dashboard/render.js", document.baseURI));

@@ -1,0 +1,271 @@
+"""Handing conversations in, looking them up, retrying and erasing them."""
+
+import re
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from email.message import Message
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from api.access import needs
+from api.error_responses import answers
+from api.services import services
+from errors import Conflict, InvalidInput
+from models import Lane
+from schemas import (
+    Accepted,
+    BatchAccepted,
+    BatchIn,
+    ConversationIn,
+    ConversationOut,
+    FailedOut,
+    FailedQuery,
+    Retried,
+    check_idempotency_key,
+    conversation_json,
+    failed_json,
+    parse_body,
+)
+from store.conversations import (
+    EVERYBODY,
+    KeyConflict,
+    NewConversation,
+    no_such_conversation,
+)
+
+router = APIRouter(tags=["conversations"])
+
+
+class _DirectRoute(APIRoute):
+    """For a handler that reads its request and builds its response by itself: FastAPI resolves and
+    serialises nothing for it, which is an eighth of what a request costs."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return handler
+
+
+intake = APIRouter(tags=["conversations"], route_class=_DirectRoute)
+
+PATH = "/api/v1/conversations"
+
+_ROWS_AT_A_TIME = 50
+"""Of a batch: hashing so many takes a third of a millisecond."""
+
+
+async def _possible_id(conversation_id: str) -> str:
+    """What no id looks like is not looked up."""
+    if not re.fullmatch(r"conv_[0-9a-f]{8}", conversation_id):
+        raise no_such_conversation(conversation_id)
+    return conversation_id
+
+
+ConversationId = Annotated[str, Depends(_possible_id)]
+
+
+def _documented_body(shape: type[ConversationIn] | type[BatchIn]) -> dict[str, Any]:
+    """For the OpenAPI document: the handlers read the body themselves, straight from its bytes."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape.__name__}"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _idempotency_key(request: Request) -> str | None:
+    """The header's text, as UTF-8 like the one in a batch where it is. Raises InvalidInput."""
+    sent = request.headers.getlist("idempotency-key")
+    if not sent:
+        return None
+    if len(sent) > 1:
+        raise InvalidInput("Idempotency-Key: must be given once")
+    key = sent[0]
+    with suppress(UnicodeDecodeError):
+        key = key.encode("latin-1").decode()
+    try:
+        return check_idempotency_key(key)
+    except ValueError as error:
+        raise InvalidInput(f"Idempotency-Key: {error}") from None
+
+
+def _owner(request: Request) -> str:
+    """Whose idempotency keys those of this request are."""
+    key = request.scope["api_key"]
+    return key.name if key else EVERYBODY
+
+
+async def _read_body(request: Request) -> bytes:
+    content_type = request.headers.get("content-type", "")
+    if content_type != "application/json":
+        _check_content_type(content_type)
+    encoding = request.headers.get("content-encoding", "")
+    if encoding.lower() not in ("", "identity"):
+        raise InvalidInput("Content-Encoding: compressed bodies are not taken; send it unpacked.")
+    return await request.body()
+
+
+def _check_content_type(content_type: str) -> None:
+    """Any of JSON's names, in the one encoding that JSON has. Raises InvalidInput."""
+    message = Message()
+    message["content-type"] = content_type
+    kind = message.get_content_type() if content_type else ""
+    if kind != "application/json" and not kind.endswith("+json"):
+        form = kind in ("application/x-www-form-urlencoded", "multipart/form-data")
+        raise InvalidInput(
+            f"The Content-Type must be application/json{', which a form is not' if form else ''}."
+        )
+    if message.get_content_charset("utf-8") not in ("utf-8", "utf8", "us-ascii"):
+        raise InvalidInput("The charset of the Content-Type must be utf-8, as JSON is.")
+
+
+def _root_path(request: Request) -> str:
+    """What a client has to write before a path of ours, ready for a header."""
+    root_path: str = request.scope.get("root_path", "")
+    return quote(root_path.rstrip("/")) if root_path else ""
+
+
+async def take_apart(
+    batch: BatchIn, yield_to_urgent_write: Callable[[], Awaitable[None]]
+) -> list[NewConversation]:
+    """The conversations in it, in order. Others have their turn meanwhile."""
+    rows: list[NewConversation] = []
+    for start in range(0, len(batch.conversations), _ROWS_AT_A_TIME):
+        some = batch.conversations[start : start + _ROWS_AT_A_TIME]
+        rows += [item.to_new(item.idempotency_key) for item in some]
+        await yield_to_urgent_write()
+    return rows
+
+
+@intake.post(
+    PATH,
+    status_code=202,
+    response_model=Accepted,
+    responses=answers("invalid_schema", "conflict", "payload_too_large", "unavailable"),
+    openapi_extra={
+        **_documented_body(ConversationIn),
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+                "description": "The same key with the same body stores one conversation.",
+            }
+        ],
+    },
+)
+@needs("write")
+async def submit_conversation(request: Request) -> Response:
+    """Queue a conversation for analysis. A 202 means that it is on disk."""
+    parts = services(request)
+    body = await _read_body(request)
+    async with parts.budget_of(body).hold(len(body)):
+        conversation = parse_body(parts.bodies.conversation, body)
+        key = _idempotency_key(request)
+        (id_,) = await parts.conversations.accept(
+            [conversation.to_new(key)], lane=Lane.LIVE, owner=_owner(request)
+        )
+    parts.wake_worker()
+    return Response(
+        Accepted(conversation_id=id_).model_dump_json(),
+        202,
+        {"Location": f"{_root_path(request)}{PATH}/{id_}"},
+        "application/json",
+    )
+
+
+@intake.post(
+    f"{PATH}/batch",
+    status_code=202,
+    response_model=BatchAccepted,
+    responses=answers("invalid_schema", "conflict", "payload_too_large", "unavailable"),
+    openapi_extra=_documented_body(BatchIn),
+)
+@needs("write")
+async def submit_batch(request: Request) -> Response:
+    """Queue up to 1,000 conversations, all or none."""
+    parts = services(request)
+    yield_to_urgent_write = parts.database.yield_to_urgent_write
+    body = await _read_body(request)
+    async with parts.budget_of(body).hold(len(body)):
+        await (
+            yield_to_urgent_write()
+        )  # before what takes long: reading the JSON cannot be interrupted
+        batch = parse_body(parts.bodies.batch, body)
+        if parts.inbound_limits:
+            await parts.inbound_limits.rows(request.scope["api_key"], len(batch.conversations))
+        items = await take_apart(batch, yield_to_urgent_write)
+        try:
+            ids = await parts.conversations.accept(items, lane=batch.lane, owner=_owner(request))
+        except KeyConflict as conflict:
+            place = f"conversations[{conflict.position}].idempotency_key"
+            raise Conflict(f"{place}: {conflict.details}") from None
+    parts.wake_worker(importing=batch.lane is Lane.BULK)
+    answer = BatchAccepted(accepted=len(ids), conversation_ids=ids)
+    return Response(answer.model_dump_json(), 202, media_type="application/json")
+
+
+@router.post(f"{PATH}/retry", status_code=202, responses=answers("unavailable"))
+@needs("write")
+async def retry_failed_conversations(request: Request) -> Retried:
+    """Put all failed conversations back in the queue."""
+    parts = services(request)
+    retried = await parts.conversations.retry_failed()
+    parts.wake_worker()
+    return Retried(retried=retried)
+
+
+@router.post(
+    f"{PATH}/{{conversation_id}}/retry",
+    status_code=202,
+    responses=answers("not_found", "conflict", "unavailable"),
+)
+@needs("write")
+async def retry_conversation(request: Request, conversation_id: ConversationId) -> Accepted:
+    """Put one failed conversation back in the queue."""
+    parts = services(request)
+    await parts.conversations.retry(conversation_id)
+    parts.wake_worker()
+    return Accepted(conversation_id=conversation_id)
+
+
+@router.get(
+    f"{PATH}/failed",
+    response_model=FailedOut,
+    responses=answers("invalid_schema", "unavailable"),
+)
+@needs("read")
+async def list_failed(request: Request, query: Annotated[FailedQuery, Query()]) -> Response:
+    """Conversations that failed and why, those accepted last first."""
+    parts = services(request)
+    async with parts.large_reads:
+        page = await parts.conversations.failed(limit=query.limit, cursor=query.cursor)
+        await parts.database.yield_to_urgent_write()
+        return Response(failed_json(page), media_type="application/json")
+
+
+@router.get(
+    f"{PATH}/{{conversation_id}}",
+    response_model=ConversationOut,
+    responses=answers("not_found", "unavailable"),
+)
+@needs("read")
+async def get_conversation(request: Request, conversation_id: ConversationId) -> Response:
+    """One conversation, how far it is, and its insight."""
+    parts = services(request)
+    found = await parts.conversations.find(conversation_id)
+    per_second = 0.0
+    if found.queue_position is not None and not parts.call_runner.wait_left():
+        per_second = await parts.figures.completed_per_second()
+    content = conversation_json(found, per_second=per_second)
+    return Response(content, media_type="application/json")
+
+
+@router.delete(
+    f"{PATH}/{{conversation_id}}", status_code=204, responses=answers("not_found", "unavailable")
+)
+@needs("admin")
+async def erase_conversation(request: Request, conversation_id: ConversationId) -> Response:
+    """Erase a conversation and its insight from everything, also while it is being analysed."""
+    await services(request).conversations.erase(conversation_id)
+    return Response(status_code=204)

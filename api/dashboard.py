@@ -1,0 +1,117 @@
+"""The page for support teams: files that reach everything they show over the public API."""
+
+import gzip
+import re
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from api.access import open_to_all
+from errors import NotFound
+
+router = APIRouter(include_in_schema=False)
+
+_FOLDER = Path(__file__).parent.parent / "dashboard"
+_KINDS = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+_HEADERS = {
+    # Texts of strangers are shown: even a mistake in the page must not make one run.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        # One policy only, which makes one address only: that of the worker that tabs share.
+        "require-trusted-types-for 'script'; trusted-types hub"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",  # the address holds what is searched for
+    "Cache-Control": "no-cache",  # kept, but asked about each time: all files from one version
+}
+
+# Comments of a whole line, and indentation: a fifth of all. What is left has the same lines.
+_FOR_READERS_OF_CODE = re.compile(rb"^\t+(//.*)?|^//.*", re.MULTILINE)
+# Modules that a page loads when somebody first needs them.
+ON_DEMAND = {
+    *("actions", "analysis", "empty", "facts", "figures", "hub", "kiosk", "more", "open", "stream"),
+}
+
+
+class _File(NamedTuple):
+    content: bytes
+    zipped: bytes
+    kind: str
+    etag: str
+
+
+@cache
+def _files() -> dict[str, _File]:
+    """By name. Read once, since it is little: from the disk each would take threads three times."""
+    files = {}
+    for path in sorted(_FOLDER.iterdir()):
+        content = _FOR_READERS_OF_CODE.sub(b"", path.read_bytes())
+        etag = f'W/"{sha256(content).hexdigest()[:32]}"'
+        zipped = gzip.compress(content, mtime=0)
+        files[path.name] = _File(content, zipped, _KINDS[path.suffix], etag)
+    return files
+
+
+@cache
+def _preloads() -> str:
+    """For the page's head: the modules at once, not each when another asks for it.
+
+    Relative, as all addresses of the page are: it may be anywhere behind a proxy.
+    """
+    names = (name for name in _files() if name.endswith(".js"))
+    modules = (name for name in names if name.removesuffix(".js") not in ON_DEMAND)
+    return ", ".join(f"<dashboard/{name}>; rel=modulepreload" for name in modules)
+
+
+@router.get("/")
+@open_to_all()
+async def home() -> Response:
+    return RedirectResponse("dashboard")  # relative: a proxy may serve this under a path
+
+
+@router.head("/dashboard")
+@router.get("/dashboard")
+@open_to_all()
+async def page(request: Request) -> Response:
+    response = _answer(request, _files()["index.html"])
+    response.headers["Link"] = _preloads()
+    return response
+
+
+@router.head("/dashboard/")
+@router.get("/dashboard/")
+@open_to_all()
+async def page_with_slash(request: Request) -> Response:
+    """To the one address to which the page's own are relative."""
+    query = request.url.query
+    return RedirectResponse(f"../dashboard?{query}" if query else "../dashboard")
+
+
+@router.head("/dashboard/{name}")
+@router.get("/dashboard/{name}")
+@open_to_all()
+async def file(request: Request, name: str) -> Response:
+    found = _files().get(name)
+    if found is None:
+        raise NotFound(f"There is nothing at {request.url.path}.")
+    return _answer(request, found)
+
+
+def _answer(request: Request, wanted: _File) -> Response:
+    headers = {**_HEADERS, "ETag": wanted.etag, "Vary": "Accept-Encoding"}
+    if wanted.etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+        return Response(wanted.zipped, headers=headers, media_type=wanted.kind)
+    return Response(wanted.content, headers=headers, media_type=wanted.kind)

@@ -1,0 +1,180 @@
+"""Asking for insights."""
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from api.access import needs
+from api.disconnect import stopped_when_gone
+from api.error_responses import answers
+from api.exports import BOM, FORMATS
+from api.services import services
+from schemas import (
+    ExportQuery,
+    InsightQuery,
+    InsightsOut,
+    SummaryOut,
+    SummaryQuery,
+    TrendOut,
+    TrendsOut,
+    TrendsQuery,
+    format_time,
+    insights_json,
+    summary_json,
+)
+from store.summaries import Interval
+from store.trends import Window
+
+router = APIRouter(tags=["insights"])
+
+PATH = "/api/v1/insights"
+JSON = "application/json"
+
+WINDOWS = {
+    "15m": Window.QUARTER_HOUR,
+    "1h": Window.ONE_HOUR,
+    "6h": Window.SIX_HOURS,
+    "24h": Window.ONE_DAY,
+}
+
+
+class _Stream(StreamingResponse):
+    """Closes what it sends from, also where the client has gone or did not read."""
+
+    def __init__(self, content: AsyncGenerator[bytes], **more: Any) -> None:
+        super().__init__(content, **more)
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._content):
+            await super().__call__(scope, receive, send)
+
+
+@router.get(PATH, response_model=InsightsOut, responses=answers("invalid_schema", "unavailable"))
+@needs("read")
+async def list_insights(request: Request, query: Annotated[InsightQuery, Query()]) -> Response:
+    """Insights in a time range, newest first, with the exact total for the whole filter."""
+    wanted, parts = query.to_filter(), services(request)
+    async with stopped_when_gone(request), parts.large_reads:
+        page = await parts.insights.page(wanted, limit=query.limit, cursor=query.cursor)
+        pieces = []
+        for piece in insights_json(page, wanted):
+            pieces.append(piece)
+            await parts.database.yield_to_urgent_write()
+        del page
+        return Response(b"".join(pieces), media_type=JSON)
+
+
+@router.get(
+    f"{PATH}/summary",
+    response_model=SummaryOut,
+    responses=answers("invalid_schema", "unavailable"),
+)
+@needs("read")
+async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
+    """The same insights counted: by time, by cluster, and all together."""
+    interval = Interval[query.interval.upper()]
+    async with stopped_when_gone(request):
+        summary = await services(request).summaries.summary(query.to_filter(), interval)
+    return Response(summary_json(summary), media_type=JSON)
+
+
+@router.get(
+    f"{PATH}/export",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Every match, newest first.",
+            "content": {
+                "text/csv": {"schema": {"type": "string"}},
+                "application/x-ndjson": {"schema": {"type": "string"}},
+            },
+        },
+        **answers("invalid_schema", "unavailable"),
+    },
+)
+@needs("read")
+async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
+    """Every insight of a filter as a file, however many there are."""
+    wanted, form, parts = query.to_filter(), FORMATS[query.format], services(request)
+    batches = parts.insights.all_of(wanted)
+
+    async def next_lines() -> bytes | None:
+        """None at the end. Meanwhile nothing is held but the bytes that go out."""
+        async with parts.large_reads:
+            await parts.database.yield_to_urgent_write()
+            batch = await anext(batches, None)
+            return None if batch is None else form.lines(batch)
+
+    async with stopped_when_gone(request):
+        first = await next_lines()  # what is wrong with the database is told before a file begins
+
+    head = BOM + form.head if query.bom and query.format == "csv" else form.head
+
+    async def content() -> AsyncGenerator[bytes]:
+        lines: bytes | None = head + (first or b"")
+        while lines is not None:
+            yield lines
+            lines = await next_lines()
+
+    times = (wanted.start_time, wanted.end_time)
+    start, end = (re.sub("[-:]", "", format_time(each.replace(microsecond=0))) for each in times)
+    disposition = f'attachment; filename="insights-{start}-{end}.{query.format}"'
+    return _Stream(
+        content(),
+        media_type=form.media_type,
+        headers={"Content-Disposition": disposition, "Cache-Control": "no-store"},
+    )
+
+
+@router.get("/api/v1/trends", responses=answers("invalid_schema", "unavailable"))
+@needs("read")
+async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> TrendsOut:
+    """What is rising: clusters whose count in the last window stands out against those before."""
+    as_of = query.as_of or datetime.now(UTC)
+    async with stopped_when_gone(request):
+        found = await services(request).windows.trends(WINDOWS[query.window], as_of=as_of)
+    return TrendsOut(
+        as_of=as_of, window=query.window, trends=[TrendOut.of(trend) for trend in found]
+    )
+
+
+@router.get(
+    "/api/v1/stream",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Server-sent events without end: `insight` for each completed one.",
+            "content": {"text/event-stream": {}},
+        },
+        **answers("invalid_schema", "unavailable"),
+    },
+)
+@needs("read")
+async def stream(
+    request: Request,
+    last_event_id: Annotated[
+        int | None, Header(ge=0, le=2**63 - 1, description="Go on after this `id:`.")
+    ] = None,
+) -> Response:
+    """Insights as they come, each as in a list."""
+    events = services(request).stream.listen(last_event_id)
+    first = await anext(events)  # what is wrong with the database is told before a stream begins
+
+    async def content() -> AsyncGenerator[bytes]:
+        async with aclosing(events):
+            yield first
+            async for event in events:
+                yield event
+
+    return _Stream(
+        content(),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )

@@ -1,0 +1,80 @@
+"""The OpenAPI document: what each operation really answers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
+from starlette.routing import Route
+
+from api.access import Access, access_of
+from api.error_responses import STATUS
+from schemas import Bodies
+
+
+def describe(app: FastAPI, bodies: Bodies, *, limited: bool, with_keys: bool) -> None:
+    """Make `app.openapi()` tell of the bodies that handlers read themselves, of the answers that
+    middleware gives, and of no 422, which is never answered."""
+    build = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            routes = [route for route in app.routes if isinstance(route, Route)]
+            app.openapi_schema = _correct(
+                build(), bodies, routes, limited=limited, with_keys=with_keys
+            )
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _correct(
+    document: dict[str, Any],
+    bodies: Bodies,
+    routes: Sequence[Route],
+    *,
+    limited: bool,
+    with_keys: bool,
+) -> dict[str, Any]:
+    components = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        components.pop(name, None)
+    _, definitions = models_json_schema(
+        [(bodies.conversation, "validation"), (bodies.batch, "validation")],
+        ref_template="#/components/schemas/{model}",
+    )
+    components |= definitions["$defs"]
+
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorOut"}}}
+    access = {route.path: access_of(route) for route in routes}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            responses = operation["responses"]
+            responses.pop("422", None)
+            codes = _given_outside(access[path], limited=limited, with_keys=with_keys)
+            codes += ["forbidden"] if method != "get" and not with_keys else []
+            codes += ["timeout"] if "requestBody" in operation else []
+            for code in codes:
+                responses[str(STATUS[code])] = {"description": code, "content": error}
+            operation["responses"] = dict(sorted(responses.items()))
+    if with_keys:
+        document["components"]["securitySchemes"] = {
+            "api_key": {"type": "http", "scheme": "bearer"}
+        }
+        document["security"] = [{"api_key": []}]
+    return document
+
+
+def _given_outside(access: Access, *, limited: bool, with_keys: bool) -> list[str]:
+    """The errors that a request meets before it comes to the handler."""
+    codes = ["headers_too_large"]
+    if not access.any_host and not with_keys:
+        codes.append("invalid_schema")  # of a host that is not served
+    if access.open:
+        return codes
+    if with_keys:
+        codes.append("unauthorized")
+        codes += ["forbidden"] if access.limited else []
+    if limited and (access.limited or with_keys):
+        codes.append("rate_limit_exceeded")
+    return codes

@@ -1,0 +1,180 @@
+"""For those who run the service: is it alive, is it well, what is it doing."""
+
+from contextlib import suppress
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from api.access import needs, open_to_all
+from api.error_responses import answers
+from api.services import Services, services
+from errors import Unavailable
+from models import Lane, Status
+from schemas import (
+    AnalyserStats,
+    BreakerStats,
+    FallbackStats,
+    Health,
+    LaneCounts,
+    Ready,
+    ReuseStats,
+    Spending,
+    SpendingStats,
+    Stats,
+)
+from store.operations import Figures
+
+router = APIRouter(tags=["operations"])
+
+STALLED_SECONDS = 300.0
+FALLBACK_SHARE_TO_NOTICE = 0.1
+FALLBACKS_TO_NOTICE = 2
+"""One is no pattern, however few there are."""
+OFFLINE_NOTICE = "The offline analyser is at work: a word list, not Grok."
+
+
+@router.head("/health", include_in_schema=False)
+@router.get("/health", responses=answers())
+@open_to_all(any_host=True)
+async def health() -> Health:
+    """The process answers."""
+    return Health()
+
+
+@router.head("/ready", include_in_schema=False)
+@router.get(
+    "/ready",
+    response_model=Ready,
+    responses={**answers("invalid_schema"), 503: {"model": Ready, "description": "not ready"}},
+)
+@open_to_all(any_host=True)
+async def ready(
+    request: Request,
+    purpose: Annotated[
+        Literal["traffic"] | None,
+        Query(alias="for", description="`traffic` leaves out who analyses: for load balancers."),
+    ] = None,
+) -> Response:
+    """The service can do its work: write, and analyse what waits. MatchCount out once a second."""
+    parts = services(request)
+    checks = {"database": await parts.database_check.get(lambda: _check_database(parts))}
+    if purpose != "traffic":
+        checks["worker"] = await parts.worker_check.get(lambda: _check_worker(parts))
+        checks["analyser"] = parts.call_runner.breaker.reason or "ok"
+    well = all(check == "ok" for check in checks.values())
+    answer = Ready(status="ready" if well else "not_ready", checks=checks)
+    return JSONResponse(answer.model_dump(), 200 if well else 503)
+
+
+async def _check_database(parts: Services) -> str:
+    try:
+        await parts.database.check_writable()
+    except Unavailable as error:
+        return error.details
+    return "ok"
+
+
+async def _check_worker(parts: Services) -> str:
+    if parts.worker is None:
+        return "ok"
+    if not parts.worker.alive:
+        return "The worker has stopped."
+    if parts.worker.is_standby:
+        return "ok"  # another process does the work, and answers for it
+    try:
+        oldest = await parts.figures.oldest_pending_seconds()
+    except Unavailable:
+        return "ok"  # the database's check tells
+    if (oldest or 0) > STALLED_SECONDS and parts.worker.seconds_since_progress > STALLED_SECONDS:
+        if parts.call_runner.out_of_money:
+            return "The daily budget is spent: conversations wait for midnight UTC."
+        return "Conversations wait, and none has finished for five minutes."
+    return "ok"
+
+
+@router.get("/api/v1/stats", responses=answers("unavailable"))
+@needs("read")
+async def stats(request: Request) -> Stats:
+    """The queue and the spending."""
+    parts = services(request)
+    figures = await parts.figures.all()
+    queue, completions = figures.queue, figures.completions
+    today, total = figures.today, figures.total
+    analyser, breaker = parts.analyser, parts.call_runner.breaker
+    return Stats(
+        counts={
+            status: LaneCounts(
+                live=queue.counts[status, Lane.LIVE], bulk=queue.counts[status, Lane.BULK]
+            )
+            for status in Status
+        },
+        oldest_pending_seconds=queue.oldest_pending_seconds,
+        completed_last_minute=completions.last_minute,
+        completed_last_hour=completions.last_hour,
+        analyser=AnalyserStats(
+            name=analyser.name,
+            model=analyser.model,
+            answering_model=analyser.answering_model,
+            notice=OFFLINE_NOTICE if analyser.name == "offline" else None,
+        ),
+        calls_per_second=parts.metrics.calls_per_second(),
+        call_limit_per_second=analyser.call_limit_per_second,
+        calls_under_way=parts.call_runner.under_way,
+        bound_by=parts.worker.bound_by if parts.worker else "queue",
+        breaker=BreakerStats(
+            state="closed" if breaker.reason is None else "open",
+            reason=breaker.reason,
+            next_probe_seconds=breaker.next_probe_seconds(),
+        ),
+        spending=SpendingStats(
+            today=Spending.of(today),
+            total=Spending.of(total),
+            daily_budget_usd=parts.settings.grok_daily_budget_usd,
+        ),
+        reuse=ReuseStats(today_share=today.reused_share, total_share=total.reused_share),
+        fallback=FallbackStats(
+            today=figures.fallbacks.today,
+            last_hour=figures.fallbacks.last_hour,
+            notice=_fallback_notice(figures),
+        ),
+    )
+
+
+def _fallback_notice(figures: Figures) -> str | None:
+    for when, fallbacks, all_ in (
+        ("in the last hour", figures.fallbacks.last_hour, figures.completions.last_hour),
+        ("today", figures.fallbacks.today, figures.today.conversations),
+    ):
+        if fallbacks >= FALLBACKS_TO_NOTICE and fallbacks > all_ * FALLBACK_SHARE_TO_NOTICE:
+            return (
+                f"{fallbacks} of {all_} conversations analysed {when} got no usable answer: they "
+                "are stored as neutral, without a topic and without confidence."
+            )
+    return None
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        **answers(),
+    },
+)
+@needs("read", limited=False)
+async def metrics(request: Request) -> Response:
+    """For Prometheus. Counted once a second."""
+    parts = services(request)
+    text = await parts.metrics_text.get(lambda: _render_metrics(parts))
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _render_metrics(parts: Services) -> bytes:
+    queue = today = None
+    with suppress(Unavailable):  # the counters are wanted most when something is wrong
+        figures = await parts.figures.all()
+        queue, today = figures.queue, figures.today
+    return parts.metrics.render(
+        queue, today, breaker_open=parts.call_runner.breaker.reason is not None
+    )

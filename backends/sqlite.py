@@ -1,0 +1,407 @@
+"""A database in one file: one connection that writes, a few that read.
+
+The writer has a thread of its own and the readers share a few; a whole transaction is one visit to
+one of them. See docs/decisions/0007-threads-for-sqlite.md for the figures.
+"""
+
+import asyncio
+import fcntl
+import os
+import random
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from threading import Lock
+from typing import IO, Any, NamedTuple, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+
+from backends.errors import TOOK_TOO_LONG, is_interrupt, is_lock, translated_errors
+from errors import Unavailable
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_SECONDS = 1.0
+"""How long one waits for another process's lock on the file before giving up."""
+
+_READERS = 4
+_COSTLY_READERS = 2
+"""Threads of their own for reads that may take long, so that no number of them keeps others out."""
+_STOP_AGAIN_SECONDS = 0.02
+_CHANGES_PER_CHECKPOINT = 400
+"""So many rows in the log take some 2 ms to fold into the file."""
+
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",  # in WAL, NORMAL would lose the last commits at a power cut
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA secure_delete=ON",  # what is erased is overwritten, not only unlinked
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA journal_size_limit=16777216",
+    "PRAGMA wal_autocheckpoint=4000",  # only where `_checkpoint_when_idle` never gets to it
+)
+
+
+_MODE = 0o600
+_LOCK_SUFFIX = "-worker-lock"
+_SUFFIXES = ("", "-wal", "-shm", "-journal", _LOCK_SUFFIX)
+
+
+def keep_private(path: str) -> None:
+    """See that a database's files are for their owner alone.
+
+    SQLite gives the files that it puts beside a database the mode of that. Files that are there
+    already lose what others may do, since earlier versions left it to the umask.
+    """
+    # One that exists must not be opened: closing it would drop SQLite's own locks on it.
+    with suppress(OSError):  # where it cannot be made, opening it says why
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE))
+    for suffix in _SUFFIXES:
+        with suppress(OSError):  # not there; or another's, who may let whom he likes
+            mode = os.stat(path + suffix).st_mode
+            if mode & 0o077:
+                os.chmod(path + suffix, mode & _MODE)
+
+
+class _Turn(NamedTuple):
+    """A write that waits, and where its result goes."""
+
+    work: Callable[[], Any]
+    future: Future[Any]
+
+
+class _Reading:
+    """One read in a reader's thread, and how to stop it from another."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._driver: sqlite3.Connection | None = None
+        self._stopped = False
+
+    def begin(self, driver: sqlite3.Connection) -> None:
+        with self._lock:
+            if self._stopped:
+                raise Unavailable(TOOK_TOO_LONG)
+            self._driver = driver
+
+    def end(self) -> None:
+        """From here on it is not stopped any more; its connection may be another's soon."""
+        with self._lock:
+            self._driver = None
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            if self._driver is not None:
+                self._driver.interrupt()
+
+
+class SqliteFile:
+    def __init__(self, url: URL) -> None:
+        assert url.database is not None
+        self._path = url.database
+        self._lock_file: IO[bytes] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+        self._high: deque[_Turn] = deque()
+        self._normal: deque[_Turn] = deque()
+        self._serve_normal_next = False
+        self._urgent_answered = asyncio.Event()
+        self._urgent_answered.set()
+        self._changes_checkpointed = 0
+        # From then on `_begin_writing` waits, SQLite does not.
+        self._writer = _engine(url, "PRAGMA busy_timeout=0")
+        self._connection: Connection | None = None
+        self._checkpoint_due = True  # what a process that died had erased may still be in there
+        self._reading_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
+        self._costly_threads = ThreadPoolExecutor(
+            _COSTLY_READERS, thread_name_prefix="sqlite-costly-reader"
+        )
+        self._reader = _engine(url, "PRAGMA query_only=ON")
+        self._idle_readers: deque[Connection] = deque()
+
+    async def connect(self) -> None:
+        """See that a connection can be had, and that nobody else may read the files.
+
+        Several processes may be making a new file: the switch to WAL then fails at once instead of
+        waiting for its turn.
+        """
+        keep_private(self._path)
+        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+        while True:
+            try:
+                # Kept open: the last one to close a file empties its log, under an exclusive lock.
+                self._idle_readers.append(await asyncio.to_thread(self._reader.connect))
+                return
+            except DBAPIError as error:
+                if not is_lock(error) or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.02)
+
+    async def read(self, work: Callable[[Connection], T], *, costly: bool, seconds: float) -> T:
+        """`work` in a snapshot: all its statements see the same state.
+
+        Raises Unavailable where it has not ended after `seconds`, waiting included. The statement
+        is stopped then, as it is where the calling task is cancelled.
+        """
+        threads = self._costly_threads if costly else self._reading_threads
+        reading = _Reading()
+        future = threads.submit(self._in_snapshot, work, reading)
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            raise Unavailable(TOOK_TOO_LONG) from None
+        finally:
+            self._stop_until_ended(reading, future)
+
+    def _stop_until_ended(self, reading: _Reading, future: Future[Any]) -> None:
+        """Interrupting does nothing between two statements of a read, so it is repeated."""
+        if not future.done():
+            reading.stop()
+            asyncio.get_running_loop().call_later(
+                _STOP_AGAIN_SECONDS, self._stop_until_ended, reading, future
+            )
+
+    def _in_snapshot(self, work: Callable[[Connection], T], reading: _Reading) -> T:
+        with translated_errors():
+            try:
+                connection = self._idle_readers.pop()
+            except IndexError:
+                connection = self._reader.connect()
+            try:
+                with connection.begin():
+                    _on_driver(connection, "BEGIN")
+                    reading.begin(_driver_of(connection))
+                    try:
+                        return work(connection)
+                    finally:
+                        reading.end()  # the end of the transaction must not be interrupted
+            except (DBAPIError, sqlite3.Error) as error:
+                if is_interrupt(error):
+                    raise Unavailable(TOOK_TOO_LONG) from error
+                connection.invalidate()  # see `_in_transaction`
+                raise
+            finally:
+                if connection.invalidated:
+                    connection.close()
+                else:
+                    self._idle_readers.append(connection)
+
+    async def write(
+        self, work: Callable[[Connection], T], *, urgent: bool = False, rebuilding: bool = False
+    ) -> T:
+        """`work` in a transaction of its own. There are two lines, each in its order: where both
+        have somebody, `urgent` ones and others take turns. Others do not begin before the caller
+        of an urgent one that is under way has his answer.
+
+        Who is cancelled while waiting has only stopped waiting: what was begun is finished. With
+        `rebuilding`, tables may be dropped and made again without taking along the rows that refer
+        to theirs; that all references still hold is checked in the end.
+        """
+        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one wait for all that wait together
+        turn = _Turn(partial(self._in_transaction, work, deadline, rebuilding), Future())
+        if urgent:
+            self._urgent_answered.clear()
+        elif not self._urgent_answered.is_set():
+            await self.yield_to_urgent_write()
+        try:
+            (self._high if urgent else self._normal).append(turn)
+            self._thread.submit(self._take_next)
+            result: T = await asyncio.wrap_future(turn.future)
+        finally:
+            if urgent:
+                self._urgent_answered.set()
+        return result
+
+    async def yield_to_urgent_write(self) -> None:
+        """Let the others of this loop have their turn; and where an urgent write is under way, its
+        caller his answer first. The writer's thread waits at each of its steps for whoever keeps
+        the interpreter busy, and so does the answer for the next write's steps."""
+        await self._urgent_answered.wait()
+        await asyncio.sleep(0)
+
+    def _take_next(self) -> None:
+        """In the writer's thread, once for each that waits."""
+        line = (
+            self._normal if self._serve_normal_next and self._normal else self._high or self._normal
+        )
+        self._serve_normal_next = line is self._high
+        turn = line.popleft()
+        if not turn.future.set_running_or_notify_cancel():
+            return
+        try:
+            result = turn.work()
+        except BaseException as error:
+            turn.future.set_exception(error)
+        else:
+            turn.future.set_result(result)
+            if not (self._high or self._normal):
+                self._checkpoint_when_idle()
+
+    def _checkpoint_when_idle(self) -> None:
+        """Fold the log into the file before a commit has to, whose caller would wait for it."""
+        connection = self._connection
+        if connection is None:
+            return
+        driver = _driver_of(connection)
+        if driver.total_changes - self._changes_checkpointed >= _CHANGES_PER_CHECKPOINT:
+            self._changes_checkpointed = driver.total_changes
+            with suppress(Unavailable), translated_errors():
+                _on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _in_transaction(
+        self, work: Callable[[Connection], T], deadline: float, rebuilding: bool
+    ) -> T:
+        with translated_errors():
+            if self._connection is None:
+                keep_private(self._path)
+                self._connection = self._writer.connect()  # kept: getting one costs a statement
+            connection = self._connection
+            try:
+                if rebuilding:
+                    _on_driver(connection, "PRAGMA foreign_keys=OFF")  # heeded outside only
+                with connection.begin():
+                    _begin_writing(connection, deadline)
+                    result = work(connection)
+                    if rebuilding and _on_driver(connection, "PRAGMA foreign_key_check"):
+                        raise RuntimeError("rows are left that refer to others which are gone")
+            except (DBAPIError, sqlite3.Error) as error:
+                # A connection that has met a full or read-only disk may stay that way after the
+                # cause is gone, so the next transaction gets a new one. A lock leaves no mark.
+                if not is_lock(error):
+                    self._drop_connection()
+                raise
+            finally:
+                if rebuilding:
+                    self._drop_connection()  # the next one checks references again
+        if self._checkpoint_due:
+            self._checkpoint_truncate()
+        return result
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._give_back()
+
+    def _give_back(self) -> None:
+        connection, self._connection = self._connection, None
+        self._changes_checkpointed = 0  # each connection counts its own
+        if connection is not None:
+            connection.close()
+
+    async def checkpoint_truncate(self) -> None:
+        """Fold the write-ahead log into the file, so that it keeps no copy of what was erased.
+
+        A reader that is at work stands in the way; then each write tries again until it is done.
+        """
+        self._checkpoint_due = True
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint_truncate)
+
+    def _checkpoint_truncate(self) -> None:
+        if self._connection is None:
+            return
+        with suppress(Unavailable), translated_errors():  # what was written is safe all the same
+            ((busy, *_),) = _on_driver(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+            self._checkpoint_due = bool(busy)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._close_readers)
+        await asyncio.to_thread(self._close_writer)
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    def _close_readers(self) -> None:
+        self._reading_threads.shutdown()  # waits for what is in them
+        self._costly_threads.shutdown()
+        while self._idle_readers:
+            self._idle_readers.pop().close()
+
+    def _close_writer(self) -> None:
+        self._thread.shutdown()  # waits for what is in it
+        self._give_back()
+        self._writer.dispose()
+
+    def acquire_worker_lock(self) -> bool:
+        """Take the right to analyse, which one process has at a time, until `close`.
+
+        The operating system frees the lock when its holder dies, however it dies, so whoever gets
+        it knows that all rows in processing have been orphaned. Raises Unavailable.
+        """
+        if self._lock_file is not None:
+            return True
+        try:
+            descriptor = os.open(self._path + _LOCK_SUFFIX, os.O_RDWR | os.O_CREAT, _MODE)
+            lock_file = os.fdopen(descriptor, "ab")
+        except OSError as error:
+            raise Unavailable(
+                f"The worker's lock file cannot be opened: {error.strerror}."
+            ) from error
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock_file.close()
+            return False
+        except OSError as error:
+            lock_file.close()
+            raise Unavailable(
+                f"The worker's lock file cannot be locked: {error.strerror}."
+            ) from error
+        self._lock_file = lock_file
+        return True
+
+
+def _engine(url: URL, last_pragma: str) -> Engine:
+    """Its connections may wander between threads, and begin no transactions of their own."""
+    engine = create_engine(
+        url.set(drivername="sqlite"),
+        hide_parameters=True,  # errors are logged, texts are not
+        poolclass=NullPool,  # connections are kept here
+        connect_args={
+            "isolation_level": None,
+            "timeout": BUSY_TIMEOUT_SECONDS,
+            "check_same_thread": False,
+        },
+    )
+
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: DBAPIConnection, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in (*_PRAGMAS, last_pragma):
+            cursor.execute(pragma)
+        cursor.close()
+
+    return engine
+
+
+def _begin_writing(connection: Connection, deadline: float) -> None:
+    """Take the file's write lock, also from another process; tries once at least.
+
+    SQLite's own waiting asks ever more rarely, up to every 100 ms, and starves beside a process
+    that writes all the time.
+    """
+    while True:
+        try:
+            _on_driver(connection, "BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if not is_lock(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.001, 0.005))
+
+
+def _on_driver(connection: Connection, statement: str) -> list[Any]:
+    """Past SQLAlchemy, which would begin a transaction for it."""
+    return _driver_of(connection).execute(statement).fetchall()
+
+
+def _driver_of(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver

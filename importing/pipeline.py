@@ -1,0 +1,281 @@
+"""One file, understood: which form and columns it has is decided by its first records, and shown;
+then its rows come out as items to be sent, and each row that does not is accounted for."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from itertools import chain
+from typing import Any
+
+from importing import json_files
+from importing.columns import (
+    NO_COLUMN,
+    Columns,
+    Ids,
+    Reading,
+    like_a_time,
+    listed,
+    recognise,
+    zone_in,
+)
+from importing.dates import Dates, Order
+from importing.delimited import Delimited
+from importing.duplicates import Seen
+from importing.errors import ImportFailed, RowRejected
+from importing.files import Source
+from importing.records import PassedOver, Record
+from importing.reply_threads import Threads
+from importing.report import Tally
+from importing.rows import Item, Row, RowReader, identify, to_item
+from importing.values import plain
+from importing.workbooks import Sheet
+
+HEAD_RECORDS = 1000
+HEAD_SIZE = 16 * 1024 * 1024  # characters
+MAX_TEXT = 10_000
+"""The service's default; where it differs, the service says so."""
+_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As the user has them. `columns` has names or numbers, by what they hold."""
+
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    delimiter: str | None = None
+    header: bool = True
+    lines: bool = False
+    dates: Order | None = None
+    ignore_ids: bool = False
+    mend: bool = True
+    conversations: bool = False
+    max_text: int | None = None
+    skip_lines: int | None = None
+    records: str | None = None
+    sheet: str | None = None
+
+
+class Intake:
+    """`names` are the columns of a delimited file, None for JSON; `reject` hears of bad rows."""
+
+    def __init__(
+        self,
+        source: Source,
+        options: Options,
+        *,
+        tally: Tally,
+        reject: Callable[[Record, str], None],
+    ) -> None:
+        """Reads the first records. Raises ImportFailed where it would load nothing, or nonsense."""
+        self.source, self.options, self.tally, self._reject = source, options, tally, reject
+        self.not_tried = PassedOver()
+        self.names: Sequence[str] | None = None
+        self.delimiter = ","
+        known_as = ""
+        records: Iterator[Record]
+        wanted = [name for name in options.columns.values() if name and not name.isdecimal()]
+        if source.workbook is not None:
+            sheet = Sheet(
+                source,
+                sheet=options.sheet,
+                header=options.header,
+                skip_lines=options.skip_lines,
+                wanted=set(wanted) - {NO_COLUMN},
+                not_tried=self.not_tried,
+            )
+            self.names = sheet.names
+            records = iter(sheet)
+        elif options.lines:
+            records = (Record(n, {"text": line.rstrip()}) for n, line in enumerate(source.lines, 1))
+        elif json_files.looks_like_json(source.head):
+            records = json_files.read(source, self.not_tried, options.records)
+        else:
+            delimited = Delimited(
+                source,
+                delimiter=options.delimiter,
+                header=options.header,
+                not_tried=self.not_tried,
+                skip_lines=options.skip_lines,
+                wanted=set(wanted) - {NO_COLUMN},
+            )
+            self.names, self.delimiter = delimited.names, delimited.delimiter
+            known_as = delimited.known_as
+            records = iter(delimited)
+        head = _first_of(records)
+        self.records = chain(head, records)
+        self.reading = self._understand(head)
+        self.known_as = known_as or self.reading.columns.known_as
+        max_text = options.max_text or (MAX_TEXT if options.conversations else None)
+        self.reader = RowReader(
+            self.reading, mend=options.mend, use_ids=not options.ignore_ids, max_text=max_text
+        )
+        self._seen = Seen()
+        self._threads = Threads(max_text=max_text or MAX_TEXT) if options.conversations else None
+        self.links = self._threads.links if self._threads else None
+
+    def close(self) -> None:
+        self._seen.close()
+        if self._threads:
+            self._threads.close()
+
+    @property
+    def ids_shared(self) -> int:
+        return self._seen.ids_shared
+
+    # --- what it is ---------------------------------------------------------------------------
+
+    def _understand(self, head: list[Record]) -> Reading:
+        good = [record.fields for record in head if not record.problem]
+        name, options = self.source.name, self.options
+        if self.names is None and not good:
+            raise ImportFailed(f"{name}: holds no JSON object")
+        names = self.names or list(dict.fromkeys(chain.from_iterable(good)))
+        self.columns_there = names
+        filled = {
+            name for fields in good for name, value in fields.items() if value not in ("", None)
+        }
+        columns = recognise(name, names, options.columns, filled=filled)
+        ids, dates = Ids(), Dates(options.dates, _zone_of(name, columns.time))
+        if columns.id and not options.ignore_ids:
+            for fields in good:
+                ids.learn(fields.get(columns.id))
+            if ids.ruined:
+                raise ImportFailed(
+                    f"{name}: most ids in {columns.id} lost their digits in a spreadsheet (such as"
+                    f" {ids.example}), so that they tell no tweet from another. Take the file as it"
+                    " was before the spreadsheet, or load it with --ignore-ids: rows are then told"
+                    " apart by author, time and text"
+                )
+        values = [plain(fields.get(columns.time)) for fields in good] if columns.time else []
+        self._example = next(filter(None, values), "")
+        for value in values:
+            dates.learn(value)
+        if undecided := next((value for value in values if dates.undecided(value)), None):
+            raise ImportFailed(
+                f"{name}: {undecided} in {columns.time} is two days, and the first rows do not"
+                " tell which. Say --dates dmy (day first), mdy (month first) or ymd (year first)"
+            )
+        if columns.time is None and not options.columns.get("time"):
+            self._ask_for_the_time(columns, good)
+        if options.conversations:
+            _check_links(name, columns, ignore_ids=options.ignore_ids)
+        return Reading(columns, ids, dates, columns.is_export and self.names is not None)
+
+    def _ask_for_the_time(self, columns: Columns, good: list[dict[str, Any]]) -> None:
+        """Raises ImportFailed where a column plainly holds the times, under a name of its own.
+
+        Rows that all get the time of their loading look like a wave of posts today.
+        """
+        taken = {columns.text, columns.author, columns.id, *columns.whole}
+        dates = Dates(self.options.dates)
+        for name in self.columns_there:
+            if name in taken:
+                continue
+            values = list(filter(None, (plain(fields.get(name)) for fields in good)))
+            if like_a_time(name, values, dates):
+                raise ImportFailed(
+                    f"{self.source.name}: no column is known as the time, and {name} looks like it"
+                    f" ({values[0][:40]}). Say --time-column with its name; or --time-column"
+                    f" {NO_COLUMN}, and each row gets the time at which it is loaded"
+                )
+
+    def plan(self) -> Iterator[str]:
+        """What was understood, for people."""
+        columns, dates = self.reading.columns, self.reading.dates
+        form = "a text in each line" if self.options.lines else "JSON"
+        if self.source.workbook is not None:
+            form = "a sheet"
+        elif self.names is not None:
+            form = f"CSV with {_DELIMITER_NAMES.get(self.delimiter, repr(self.delimiter))}"
+        known_as = f": {self.known_as}" if self.known_as else ""
+        yield f"{self.source.name} ({form}, {self.source.encoding}){known_as}"
+        yield f"  text       {columns.text}"
+        yield f"  author     {columns.author or 'none'}"
+        if columns.time is None:
+            yield "  timestamp  none: each row gets the time at which it is loaded"
+        else:
+            order = f", {dates.describe()}" if dates.describe() else ""
+            clock = f" and {columns.clock}" if columns.clock else ""
+            yield f"  timestamp  {columns.time}{clock}{order}{self._shown_example()}"
+        if columns.id and self.options.ignore_ids:
+            yield f"  id         {columns.id} is not used"
+        else:
+            yield f"  id         {columns.id or 'none'}"
+        if self.options.conversations:
+            yield f"  thread     {columns.thread or columns.parent}"
+        taken = {columns.text, columns.author, columns.time, columns.clock}
+        others = [name for name in self.names or () if name not in taken]
+        if others:
+            yield f"  raw_data   {listed(others, 30)}"
+
+    def _shown_example(self) -> str:
+        if not self._example:
+            return ""
+        try:
+            return f" ({self._example} is {self.reading.dates.read(self._example)})"
+        except RowRejected:
+            return ""
+
+    # --- what comes out -----------------------------------------------------------------------
+
+    def items(self) -> Iterator[Item]:
+        """What is to be sent. All other rows are in the tally, or were handed to `reject`."""
+        for record in self.records:
+            self.tally.read += 1
+            try:
+                row = self.reader.read(record)
+                if item := self._take(row):
+                    yield item
+            except RowRejected as unfit:
+                self._reject(record, str(unfit))
+        if self._threads:
+            yield from self._threads.items()
+
+    def _take(self, row: Row) -> Item | None:
+        """Raises RowRejected."""
+        within = (row.thread or "") if self._threads else ""
+        digest = identify(row, self._seen, within=within)
+        if digest is None:
+            self.tally.duplicates += 1
+        elif self._threads:
+            self._threads.add(row, digest)
+        else:
+            return to_item(row, digest)
+        return None
+
+
+def _first_of(records: Iterator[Record]) -> list[Record]:
+    """As many as it takes to understand a file; fewer where they are large."""
+    head: list[Record] = []
+    size = 0
+    while len(head) < HEAD_RECORDS and size < HEAD_SIZE and (record := next(records, None)):
+        head.append(record)
+        size += sum(map(_size_of, record.fields.values()))
+    return head
+
+
+def _size_of(value: Any) -> int:
+    try:
+        return len(value) if isinstance(value, str) else len(json.dumps(value))
+    except RecursionError:
+        return HEAD_SIZE
+
+
+def _zone_of(name: str, time: str | None) -> tzinfo:
+    """That which the column's own name tells. Raises ImportFailed."""
+    try:
+        return zone_in(time or "") or UTC
+    except RowRejected as unfit:
+        raise ImportFailed(
+            f"{name}: {unfit}: write the offset into the header, as in Date (+05:30)"
+        ) from None
+
+
+def _check_links(name: str, columns: Columns, *, ignore_ids: bool) -> None:
+    if columns.thread or (columns.id and columns.parent and not ignore_ids):
+        return
+    raise ImportFailed(
+        f"{name}: --conversations needs a column for the thread, or one for the id and one for what"
+        " is replied to; name them with --thread-column, --id-column and --parent-column"
+    )

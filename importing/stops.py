@@ -1,9 +1,0 @@
-"""The two ways in which loading goes wrong."""
-
-
-class GivenUp(Exception):
-    """Loading cannot go on; says why, and what to do about it, in one line."""
-
-
-class Unfit(Exception):
-    """This row cannot be taken; says why. The others can."""

@@ -1,0 +1,1 @@
+"""For operators: logs, metrics, and how the service ends."""

@@ -1,0 +1,236 @@
+"""The index of words: which insights hold which words, newest first.
+
+Beside its words an insight has the terms of its figures (`store/derived/terms.py`), so that the
+index alone finds what is negative and holds a word. Its key says both when and which: the second,
+and the insight's id. So the newest matches, and those in a time range, come out of the index by
+themselves, also where a word is in every third text.
+
+    SQLite       FTS5 without content, `rowid` is the key. A word that is erased stays in the files
+                 until the parts of the index that it was in are merged: `sweep` does that.
+    PostgreSQL   a `tsvector` for each insight, under a GIN index.
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnClause,
+    ColumnElement,
+    Connection,
+    TableClause,
+    column,
+    literal_column,
+    table,
+    text,
+)
+
+from analysis.words import Phrase, words_of
+from store.bulk_insert import SqliteInsert
+from store.derived.day_cache import Days
+from store.derived.terms import Group, terms_of
+from store.insight_row import InsightRow
+
+SECOND = 1_000_000
+_DAY = 86_400
+_FIRST_DAY = -49_711  # in 1833; all before it share a second, as do those after 2106
+_FIRST_SECOND = _FIRST_DAY * _DAY
+_LAST_SECOND = (1 << 33) - 1
+_ID_BITS = 30
+ID_MASK = (1 << _ID_BITS) - 1
+"""More insights than this would need another key."""
+_KEYS_OF_A_DAY = literal_column(str(_DAY << _ID_BITS), BigInteger)
+
+_PAGES_PER_STEP = 64
+"""A step of merging holds the writer for some 4 ms."""
+
+
+def second_key(timestamp: int) -> int:
+    """The lowest key of the second that `timestamp` is in."""
+    second = min(max(timestamp // SECOND - _FIRST_SECOND, 0), _LAST_SECOND)
+    return second << _ID_BITS
+
+
+def last_key(timestamp: int) -> int:
+    """The highest key of the second that `timestamp` is in."""
+    return second_key(timestamp) | ID_MASK
+
+
+def first_of_second(key: int) -> int:
+    return key & ~ID_MASK
+
+
+def distinguishable_days(days: Days) -> Days:
+    """Those among them whose times the keys tell apart."""
+    first = max(days.first, _FIRST_DAY + 1)
+    return Days(first, max(first, min(days.stop, _FIRST_DAY + _LAST_SECOND // _DAY)))
+
+
+def whole_seconds(start: int, end: int) -> tuple[int, int]:
+    """The keys whose times are surely from `start` to `end`, both inclusive. None are, where the
+    first is above the last."""
+    low, high = second_key(start), last_key(end)
+    if start % SECOND or low >> _ID_BITS in (0, _LAST_SECOND):
+        low += 1 << _ID_BITS
+    if (end + 1) % SECOND or high >> _ID_BITS in (0, _LAST_SECOND):
+        high -= 1 << _ID_BITS
+    return low, high
+
+
+def add(connection: Connection, insights: Iterable[InsightRow]) -> None:
+    """Index insights that are being written in this transaction."""
+    rows = _rows(connection, insights)
+    if connection.dialect.name == "sqlite":
+        _ADD_ON_SQLITE.run(connection, rows)
+    else:
+        connection.execute(_ADD, [{"key": key, "terms": terms} for key, terms in rows])
+
+
+def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
+    """Take insights out of the index that are being erased in this transaction."""
+    rows = _rows(connection, insights)
+    if connection.dialect.name == "sqlite":
+        _SUBTRACT_ON_SQLITE.run(connection, [("delete", key, terms) for key, terms in rows])
+    else:
+        connection.execute(_SUBTRACT, [{"key": key} for key, _ in rows])
+
+
+def _rows(connection: Connection, insights: Iterable[InsightRow]) -> list[tuple[int, str]]:
+    """Keys, and terms as the index takes them. Without the order FTS5 writes a part for each."""
+    as_index_takes = _for_fts if connection.dialect.name == "sqlite" else _for_tsvector
+    return sorted(
+        (
+            second_key(each.timestamp) | each.id & ID_MASK,
+            as_index_takes([*words_of(each.text), *terms_of(each)]),
+        )
+        for each in insights
+    )
+
+
+def _for_fts(terms: Sequence[str]) -> str:
+    return " ".join(terms)
+
+
+def _for_tsvector(terms: Sequence[str]) -> str:
+    """Terms are letters and digits, so that none needs escaping."""
+    places: dict[str, list[str]] = {}
+    for place, term in enumerate(terms, start=1):
+        places.setdefault(term, []).append(str(place))
+    return " ".join(f"'{term}':{','.join(found)}" for term, found in places.items())
+
+
+def expression(dialect: str, phrases: Sequence[Phrase], groups: Sequence[Group]) -> str:
+    """What must be there, all phrases and one term of each group, as the database's index takes
+    it."""
+    if dialect == "sqlite":
+        parts = [f'"{" ".join(phrase)}"' for phrase in phrases]
+        parts += ["(" + " OR ".join(f'"{term}"' for term in group) + ")" for group in groups]
+        return " AND ".join(parts)
+    parts = [" <-> ".join(f"'{word}'" for word in phrase) for phrase in phrases]
+    parts += [" | ".join(f"'{term}'" for term in group) for group in groups]
+    return " & ".join(f"({part})" for part in parts)
+
+
+class AccessPath(Enum):
+    """How PostgreSQL is to find what matches. It guesses how many do, and often wrongly: who has
+    counted them says it. FTS5 goes by words and keys at once."""
+
+    BY_WORDS = "words"
+    BY_KEY = "key"
+
+
+class Index(NamedTuple):
+    """What statements name: its table and key, the condition for what `:q` asks for, and the day
+    of a key."""
+
+    table: TableClause
+    key: ColumnElement[int]
+    matching: ColumnElement[bool]
+    day: ColumnElement[int]
+
+    def between(self, low: Any, high: Any) -> ColumnElement[bool]:
+        return self.key.between(low, high)
+
+
+@lru_cache
+def index(dialect: str, way: AccessPath) -> Index:
+    name: ColumnClause[int] = column("rowid" if dialect == "sqlite" else "key", BigInteger)
+    found = table("insight_terms", name)
+    key: ColumnElement[int] = found.c[name.name]
+    match = "insight_terms MATCH :q"
+    if dialect != "sqlite":
+        match = "insight_terms.terms @@ CAST(:q AS tsquery)"
+        if way is AccessPath.BY_KEY:
+            match = f"({match}) IS TRUE"  # which GIN does not answer
+        else:
+            key = key + literal_column("0")  # which the key's index does not know
+    day = key // _KEYS_OF_A_DAY + _FIRST_DAY
+    return Index(found, key, cast("ColumnElement[bool]", text(match)), day)
+
+
+def keys_of_day(day: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """The first and the last, of one that the keys tell apart."""
+    first = (day - _FIRST_DAY) * _KEYS_OF_A_DAY
+    return first, first + _KEYS_OF_A_DAY - 1
+
+
+def id_of(key: ColumnElement[int]) -> ColumnElement[int]:
+    return key.op("&")(literal_column(str(ID_MASK)))
+
+
+_ADD_ON_SQLITE = SqliteInsert("insight_terms", ["rowid", "terms"])
+_SUBTRACT_ON_SQLITE = SqliteInsert("insight_terms", ["insight_terms", "rowid", "terms"])
+_ADD = text("INSERT INTO insight_terms (key, terms) VALUES (:key, CAST(:terms AS tsvector))")
+_SUBTRACT = text("DELETE FROM insight_terms WHERE key = :key")
+
+
+def clear(connection: Connection) -> None:
+    """Empty the index, so that it can be built anew."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(text("INSERT INTO insight_terms (insight_terms) VALUES ('delete-all')"))
+    else:
+        connection.execute(text("DELETE FROM insight_terms"))
+
+
+# --- sweeping -------------------------------------------------------------------------------------
+
+
+def note_erased(connection: Connection) -> None:
+    """Something is being erased in this transaction: the index is to be swept."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(text("INSERT INTO words_to_sweep DEFAULT VALUES"))
+
+
+def sweep(connection: Connection) -> bool:
+    """Merge a little more of the index where something was erased; whether something is left.
+
+    What is erased while a round of merging is under way may miss it, and is sure to be in the next.
+    """
+    if connection.dialect.name != "sqlite":
+        return False  # PostgreSQL's own vacuum does it
+    if not connection.scalar(text("SELECT count(*) FROM words_to_sweep")):
+        return False
+    if _merge(connection, _PAGES_PER_STEP):
+        return True
+    connection.execute(text("DELETE FROM words_to_sweep WHERE in_round"))
+    if connection.execute(text("UPDATE words_to_sweep SET in_round = 1")).rowcount == 0:
+        return False
+    if _merge(connection, -_PAGES_PER_STEP):
+        return True
+    connection.execute(text("DELETE FROM words_to_sweep"))  # the index is in one part already
+    return False
+
+
+def _merge(connection: Connection, pages: int) -> bool:
+    """Whether there was something to merge: more than one change, as FTS5's documentation has it.
+    With fewer than no pages all parts of the index are taken up, else those begun."""
+    driver = connection.connection.dbapi_connection
+    assert driver is not None
+    before: int = driver.total_changes
+    connection.execute(
+        text("INSERT INTO insight_terms (insight_terms, rank) VALUES ('merge', :pages)"),
+        {"pages": pages},
+    )
+    return bool(driver.total_changes - before > 1)

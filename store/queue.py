@@ -1,0 +1,499 @@
+"""The queue as the worker sees it: claim, settle, extend, rescue."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, NamedTuple, assert_never
+from uuid import uuid4
+
+from sqlalchemy import (
+    Connection,
+    Update,
+    bindparam,
+    case,
+    func,
+    insert,
+    null,
+    select,
+    tuple_,
+    update,
+)
+
+from analysis.outcomes import Analysis, Complete, Fail, Outcome, PutBack, Retry, Sighting
+from backends.group_commit import GroupCommit
+from database import Database
+from models import Lane, Status, conversations, insight_clusters, insights, now_micros
+from store import derived
+from store.insight_row import InsightRow
+from store.ledger import MICROS_PER_DAY, CallReceipt, count_completed, settle_call
+
+MAX_DEATHS = 3
+_ROWS_PER_COMMIT = 500
+DIED = "the worker died while analysing this"
+
+_NOT_LEASED: dict[str, Any] = {"lease_token": None, "leased_until": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A conversation that is ours until its lease runs out.
+
+    `attempts` includes this one. `token` names the claim: a result counts only while the row
+    still bears it. `alone`: it must not share a call with others. `timestamp` is the
+    conversation's own, in microseconds.
+    """
+
+    id: str
+    text: str
+    lane: Lane
+    attempts: int
+    token: str
+    alone: bool = False
+    author: str | None = None
+    timestamp: int = 0
+
+
+class Claim(NamedTuple):
+    """`waiting` tells how many were seen to wait in each lane before, counted no further than was
+    asked for; a lane that nobody looked at is not in it."""
+
+    items: list[Claimed]
+    waiting: Mapping[Lane, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    back_to_pending: int
+    failed: int
+
+
+class _HeldRow(NamedTuple):
+    """What the row of a claim that is still ours passes on to its insight."""
+
+    text: str
+    author: str | None
+    timestamp: int
+
+
+Results = Sequence[tuple[Claimed, Outcome]]
+
+
+class Settlement(NamedTuple):
+    """What one call brought, or what was answered without one. `not_theirs` are conversations that
+    failed before, as it turns out for no fault of theirs: they go back to pending."""
+
+    results: Results
+    ended: CallReceipt | None = None
+    not_theirs: Sequence[str] = ()
+
+
+class Earlier(NamedTuple):
+    """An analysis that equal texts may be answered from."""
+
+    conversation_id: str
+    analysis: Analysis
+
+
+class WorkQueue:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        # Calls that end at the same moment share one commit, as posts do.
+        self._group_commit = GroupCommit[Settlement, set[Claimed]](
+            self._settle_group,
+            weigh=lambda settlement: max(1, len(settlement.results)),
+            max_weight=_ROWS_PER_COMMIT,
+        )
+
+    async def claim(
+        self,
+        lanes: Sequence[Lane],
+        *,
+        look: int,
+        take: Callable[[int], int],
+        lease: timedelta,
+    ) -> Claim:
+        """Take the oldest pending conversations of the first of `lanes` that has any.
+
+        Counts up to `look` waiting ones, and takes as many as `take` makes of that number. They are
+        ours until `lease` from now; each has one attempt charged. Several processes never get the
+        same row.
+        """
+        return await self._database.write(partial(_claim, lanes, look, take, lease))
+
+    async def settle(
+        self,
+        results: Results,
+        ended: CallReceipt | None = None,
+        not_theirs: Sequence[str] = (),
+    ) -> set[Claimed]:
+        """Carry out what was decided, each for its own row; the claims for which that happened.
+
+        One that is left out had been erased or claimed anew meanwhile: its result is dropped. What
+        the call cost that `ended` is entered in the same transaction, whatever becomes of the rows.
+        """
+        return await self._group_commit.submit(Settlement(results, ended, not_theirs))
+
+    async def drained(self) -> None:
+        """Wait until every result handed in so far is written, or refused."""
+        await self._group_commit.drained()
+
+    async def _settle_group(self, group: Sequence[Settlement]) -> list[set[Claimed]]:
+        everything = [result for settlement in group for result in settlement.results]
+        ended = [settlement.ended for settlement in group if settlement.ended is not None]
+        not_theirs = [id_ for settlement in group for id_ in settlement.not_theirs]
+        held = await self._database.write(partial(_settle, everything, ended, not_theirs))
+        return [held & {claimed for claimed, _ in settlement.results} for settlement in group]
+
+    async def analysed_before(
+        self, fingerprints: Collection[str], *, within: timedelta
+    ) -> Mapping[str, Earlier]:
+        """The newest analysis of each fingerprint that has one, not older than `within`."""
+        columns = insights.c
+        statement = (
+            select(
+                columns.fingerprint,
+                columns.conversation_id,
+                columns.sentiment_score,
+                columns.clusters,
+                columns.confidence,
+                columns.reasoning,
+                columns.grok_analysis,
+            )
+            .where(
+                columns.fingerprint.in_(fingerprints),
+                columns.created_at > now_micros() - _micros(within),
+            )
+            .order_by(columns.created_at)  # of several, the last one stays in the mapping
+        )
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        return {
+            row.fingerprint: Earlier(
+                row.conversation_id,
+                Analysis(
+                    row.sentiment_score,
+                    tuple(row.clusters),
+                    row.confidence,
+                    row.reasoning,
+                    details=row.grok_analysis,
+                ),
+            )
+            for row in rows
+        }
+
+    async def recent_sightings(self, limit: int) -> list[Sighting]:
+        """The clusters of the newest analyses, oldest first: those of their own, of texts that
+        are not suspected of anything, among the newest `limit` insights. Before them, for the
+        names that are most frequent there, what shows who else used them and on which other days.
+        """
+        return await self._database.read(partial(_recent_sightings, limit))
+
+    async def extend(self, tokens: Collection[str], *, lease: timedelta) -> None:
+        """Keep what these claims still hold until `lease` from now."""
+        statement = (
+            update(conversations)
+            .where(
+                conversations.c.status == Status.PROCESSING,
+                conversations.c.lease_token.in_(tokens),
+            )
+            .values(leased_until=now_micros() + _micros(lease))
+        )
+        await self._database.write(lambda connection: connection.execute(statement).rowcount)
+
+    async def rescue(self, *, all_orphaned: bool = False) -> Rescued:
+        """Put back what dead workers left: rows whose lease has run out, or all in processing.
+
+        One that was in flight at its third such death fails instead.
+        """
+        return await self._database.write(partial(_rescue, all_orphaned))
+
+
+def _micros(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)
+
+
+_COLUMNS = conversations.c
+
+_PICK = (
+    select(_COLUMNS.id)
+    .where(
+        _COLUMNS.status == Status.PENDING,
+        _COLUMNS.lane == bindparam("lane"),
+        _COLUMNS.not_before <= bindparam("now"),
+    )
+    .order_by(_COLUMNS.created_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+"""Ids of the oldest pending rows of a lane, locked where the database locks rows."""
+
+_CLAIM = (
+    update(conversations)
+    .where(_COLUMNS.id.in_(bindparam("ids", expanding=True)))
+    .values(
+        status=Status.PROCESSING.value,
+        attempts=_COLUMNS.attempts + 1,
+        lease_token=bindparam("token"),
+        leased_until=bindparam("until"),
+    )
+    .returning(
+        _COLUMNS.id,
+        _COLUMNS.text,
+        _COLUMNS.lane,
+        _COLUMNS.attempts,
+        _COLUMNS.alone,
+        _COLUMNS.author,
+        _COLUMNS.timestamp,
+    )
+)
+
+_HELD = (
+    select(_COLUMNS.id, _COLUMNS.lease_token, _COLUMNS.text, _COLUMNS.author, _COLUMNS.timestamp)
+    .where(
+        _COLUMNS.status == Status.PROCESSING,
+        tuple_(_COLUMNS.id, _COLUMNS.lease_token).in_(bindparam("claims", expanding=True)),
+    )
+    .with_for_update()
+)
+"""The fence: those whose row still bears their token. What was erased, rescued or claimed anew does
+not; and until the transaction ends, what does cannot be."""
+
+
+def _ending(status: Status, **values: Any) -> Update:
+    """A new status, no lease, and `values`."""
+    return (
+        update(conversations)
+        .where(_COLUMNS.id.in_(bindparam("ids", expanding=True)))
+        .values(status=status.value, **_NOT_LEASED, **values)
+    )
+
+
+_COMPLETE = _ending(Status.COMPLETED, last_error=None)
+_PUT_BACK = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1)
+_REOPEN = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1, last_error=None).where(
+    _COLUMNS.status == Status.FAILED
+)
+_ADD_INSIGHTS = insert(insights).returning(insights.c.id, insights.c.conversation_id)
+
+
+_NEWEST_NAMED = (
+    select(
+        insights.c.clusters,
+        insights.c.author,
+        insights.c.timestamp,
+        insights.c.fingerprint,
+        insights.c.notes,
+    )
+    .order_by(insights.c.id.desc())
+    .limit(bindparam("limit"))
+)
+_LAST_NAMED = select(func.max(insight_clusters.c.timestamp)).where(
+    insight_clusters.c.cluster == bindparam("name"),
+    insight_clusters.c.timestamp < bindparam("before"),
+)
+_NAMED_THAT_DAY = (
+    select(insights.c.author)
+    .join_from(insight_clusters, insights, insights.c.id == insight_clusters.c.insight_id)
+    .where(
+        insight_clusters.c.cluster == bindparam("name"),
+        insight_clusters.c.timestamp >= bindparam("first"),
+        insight_clusters.c.timestamp <= bindparam("last"),
+        insights.c.fingerprint.is_not(None),
+        insights.c.notes.is_(null()),
+    )
+    .limit(bindparam("limit"))
+)
+_NAMES_LOOKED_UP = 50
+_DAYS_LOOKED_UP = 5
+_TEXTS_OF_A_DAY = 20
+
+
+def _recent_sightings(limit: int, connection: Connection) -> list[Sighting]:
+    rows = connection.execute(_NEWEST_NAMED, {"limit": limit}).all()
+    recent = [
+        Sighting(row.clusters, row.author, row.timestamp // MICROS_PER_DAY)
+        for row in reversed(rows)
+        if row.fingerprint and row.notes is None
+    ]
+    counts = Counter(name for sighting in recent for name in sighting.clusters)
+    earlier = [
+        sighting
+        for name, _ in counts.most_common(_NAMES_LOOKED_UP)
+        for sighting in _earlier_sightings(name, connection)
+    ]
+    return earlier + recent
+
+
+def _earlier_sightings(name: str, connection: Connection) -> Iterator[Sighting]:
+    """A few of each of the last days on which the name was given, by the index of clusters."""
+    before = 2**63 - 1
+    for _ in range(_DAYS_LOOKED_UP):
+        last = connection.scalar(_LAST_NAMED, {"name": name, "before": before})
+        if last is None:
+            return
+        day = last // MICROS_PER_DAY
+        before = day * MICROS_PER_DAY
+        that_day = {"name": name, "first": before, "last": last, "limit": _TEXTS_OF_A_DAY}
+        for author in connection.scalars(_NAMED_THAT_DAY, that_day):
+            yield Sighting((name,), author, day)
+
+
+def _claim(
+    lanes: Sequence[Lane],
+    look: int,
+    take: Callable[[int], int],
+    lease: timedelta,
+    connection: Connection,
+) -> Claim:
+    now = now_micros()
+    waiting: dict[Lane, int] = {}
+    picked: Sequence[str] = []
+    for lane in lanes:
+        # Once there is something to do, all that matters of the other lane is whether it is empty.
+        values = {"lane": lane.value, "now": now, "limit": 1 if picked else look}
+        found = connection.scalars(_PICK, values).all()
+        waiting[lane] = len(found)
+        picked = picked or found[: take(len(found))]
+    if not picked:
+        return Claim([], waiting)
+    token = uuid4().hex
+    claimed = connection.execute(
+        _CLAIM, {"ids": picked, "token": token, "until": now + _micros(lease)}
+    )
+    rows = {row.id: row for row in claimed}
+    items = [
+        Claimed(
+            id_,
+            row.text,
+            Lane(row.lane),
+            row.attempts,
+            token,
+            row.alone,
+            row.author,
+            row.timestamp,
+        )
+        for id_ in picked
+        for row in [rows[id_]]
+    ]
+    return Claim(items, waiting)
+
+
+def _settle(
+    results: Results,
+    ended: Sequence[CallReceipt],
+    not_theirs: Sequence[str],
+    connection: Connection,
+) -> set[Claimed]:
+    now = now_micros()
+    held = _held([claimed for claimed, _ in results], connection)
+    completed: dict[Claimed, Complete] = {}
+    put_back: list[Claimed] = []
+    for claimed, outcome in results:
+        if claimed not in held:
+            continue
+        match outcome:
+            case Complete():
+                completed[claimed] = outcome
+            case PutBack(delay) if delay:
+                due = now + int(delay * 1_000_000)
+                _end([claimed], _PUT_BACK.values(not_before=due), connection)
+            case PutBack():
+                put_back.append(claimed)
+            case Retry(error, delay, alone):
+                due = now + int(delay * 1_000_000)
+                kept = {"alone": True} if alone else {}
+                retry = _ending(Status.PENDING, last_error=error, not_before=due, **kept)
+                _end([claimed], retry, connection)
+            case Fail(error):
+                _end([claimed], _ending(Status.FAILED, last_error=error), connection)
+            case _:
+                assert_never(outcome)
+    if put_back:
+        _end(put_back, _PUT_BACK, connection)
+    if not_theirs:
+        connection.execute(_REOPEN, {"ids": list(not_theirs)})
+    if completed:
+        _end(completed, _COMPLETE, connection)
+        _add_insights(completed, held, now, connection)
+    # Last, since everybody meets in the day's row.
+    for one in ended:
+        settle_call(one, connection)
+    if completed:
+        reused = sum("reused_from" in outcome.notes for outcome in completed.values())
+        count_completed(len(completed), reused, now, connection)
+    return set(held)
+
+
+def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, _HeldRow]:
+    found = connection.execute(_HELD, {"claims": [(one.id, one.token) for one in claimed]})
+    rows = {(id_, token): _HeldRow(*row) for id_, token, *row in found}
+    return {one: rows[one.id, one.token] for one in claimed if (one.id, one.token) in rows}
+
+
+def _end(claimed: Collection[Claimed], ending: Update, connection: Connection) -> None:
+    """End claims that `_held` found in this transaction."""
+    connection.execute(ending, {"ids": [one.id for one in claimed]})
+
+
+def _add_insights(
+    completed: Mapping[Claimed, Complete],
+    held: Mapping[Claimed, _HeldRow],
+    now: int,
+    connection: Connection,
+) -> None:
+    rows = [
+        {
+            "conversation_id": claimed.id,
+            **held[claimed]._asdict(),
+            "sentiment_score": outcome.analysis.sentiment_score,
+            "clusters": list(outcome.analysis.clusters),
+            "confidence": outcome.analysis.confidence,
+            "reasoning": outcome.analysis.reasoning,
+            "grok_analysis": dict(outcome.analysis.details),
+            "cost_usd_ticks": outcome.analysis.cost_usd_ticks,
+            "created_at": now,
+            "fingerprint": outcome.fingerprint,
+            "notes": dict(outcome.notes) or None,
+        }
+        for claimed, outcome in completed.items()
+    ]
+    derived.take_turn(connection)
+    ids = {id_: insight_id for insight_id, id_ in connection.execute(_ADD_INSIGHTS, rows)}
+    added = [
+        InsightRow(
+            id=ids[claimed.id],
+            timestamp=held[claimed].timestamp,
+            text=held[claimed].text,
+            author=held[claimed].author,
+            sentiment_score=outcome.analysis.sentiment_score,
+            confidence=outcome.analysis.confidence,
+            clusters=outcome.analysis.clusters,
+        )
+        for claimed, outcome in completed.items()
+    ]
+    derived.add(connection, added)
+
+
+def _rescue(all_orphaned: bool, connection: Connection) -> Rescued:
+    orphaned = _COLUMNS.status == Status.PROCESSING
+    if not all_orphaned:
+        orphaned &= _COLUMNS.leased_until < now_micros()
+    # One that was there at two deaths may be their cause, and takes no others with it next time.
+    change = (
+        update(conversations)
+        .where(orphaned)
+        .values(
+            deaths=_COLUMNS.deaths + 1,
+            alone=case((_COLUMNS.deaths > 0, True), else_=_COLUMNS.alone),
+        )
+    )
+    failed = connection.execute(
+        change.where(_COLUMNS.deaths + 1 >= MAX_DEATHS).values(
+            status=Status.FAILED.value, last_error=DIED, **_NOT_LEASED
+        )
+    )
+    pending = connection.execute(
+        change.values(status=Status.PENDING.value, not_before=0, **_NOT_LEASED)
+    )
+    return Rescued(back_to_pending=pending.rowcount, failed=failed.rowcount)

@@ -1,0 +1,147 @@
+"""The dashboard's files over HTTP: what is served, with which headers, and what is not in them.
+What the page does is in `test_process_dashboard.py`."""
+
+import re
+
+import httpx
+import pytest
+
+from api.dashboard import ON_DEMAND
+from tests.conftest import StartApp
+from tests.support.http_helpers import assert_error
+from tests.support.paths import ROOT
+
+FOLDER = ROOT / "dashboard"
+FILES = sorted(path.name for path in FOLDER.iterdir())
+KINDS = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+async def test_the_root_leads_to_the_dashboard(client: httpx.AsyncClient) -> None:
+    response = await client.get("/")
+
+    assert (response.status_code, response.headers["location"]) == (307, "dashboard")
+    page = await client.get("/", follow_redirects=True)
+    assert page.text == (FOLDER / "index.html").read_text()
+
+
+@pytest.mark.parametrize("path", ["/dashboard", *(f"/dashboard/{name}" for name in FILES)])
+async def test_every_file_comes_with_its_type_and_no_other_right(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    response = await client.get(path)
+
+    assert response.status_code == 200
+    kind = path.rpartition(".")[2] if "." in path else "html"
+    assert response.headers["content-type"] == KINDS[kind]
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["cache-control"] == "no-cache"
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    assert "*" not in policy
+    assert "http" not in policy
+
+
+async def test_what_the_browser_has_already_is_not_sent_again(client: httpx.AsyncClient) -> None:
+    first = await client.get("/dashboard/page.js")
+    again = await client.get("/dashboard/page.js", headers={"If-None-Match": first.headers["etag"]})
+
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["content-security-policy"] == first.headers["content-security-policy"]
+
+
+async def test_heads_are_answered_as_gets_are(client: httpx.AsyncClient) -> None:
+    for path in ("/dashboard", "/dashboard/page.js"):
+        head, get = await client.head(path), await client.get(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["etag"] == get.headers["etag"]
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "..%2fREADME.md", "%2e%2e%2fREADME.md", "a/b.js"])
+async def test_nothing_else_is_served(client: httpx.AsyncClient, name: str) -> None:
+    assert_error(await client.get(f"/dashboard/{name}"), 404, "not_found")
+
+
+async def test_the_page_needs_no_key_and_is_not_counted_as_the_api_is(
+    start_app: StartApp,
+) -> None:
+    keys = f"reader:read:{'0' * 64}"
+    async with start_app(api_keys=keys, inbound_rate_limit=1) as running:
+        answers = [await running.client.get("/dashboard") for _ in range(5)]
+
+    assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_the_page_is_not_in_the_api_document(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+
+    assert not [path for path in document["paths"] if "dashboard" in path]
+
+
+def test_all_files_together_are_small() -> None:
+    assert sum((FOLDER / name).stat().st_size for name in FILES) < 160_000
+
+
+def test_nothing_in_the_files_needs_a_weaker_policy_or_another_host() -> None:
+    page = (FOLDER / "index.html").read_text()
+    scripts = "\n".join((FOLDER / name).read_text() for name in FILES if name.endswith(".js"))
+
+    assert not re.findall(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", page)
+    assert not re.findall(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", scripts
+    )
+    for name in FILES:
+        hosts = set(re.findall(r"https?://[^\s\"'/]+", (FOLDER / name).read_text()))
+        assert hosts <= {"http://www.w3.org", "https://x.com"}, name  # a name, and a link
+
+
+def test_what_the_page_needs_at_once_is_asked_for_at_once_and_nothing_else() -> None:
+    scripts = {name: (FOLDER / name).read_text() for name in FILES if name.endswith(".js")}
+    needed, found = {"page.js"}, ["page.js"]
+    while found:
+        imported = set(re.findall(r'from "\./(.+?)"', scripts[found.pop()])) - needed
+        needed |= imported
+        found += imported
+
+    assert needed == set(scripts) - {f"{name}.js" for name in ON_DEMAND}
+
+
+async def test_the_modules_that_are_needed_at_once_are_in_the_head(
+    client: httpx.AsyncClient,
+) -> None:
+    link = (await client.get("/dashboard")).headers["link"]
+    preloaded = re.findall(r"<dashboard/(\w+)\.js>; rel=modulepreload", link)
+
+    assert set(preloaded) == {name[:-3] for name in FILES if name.endswith(".js")} - ON_DEMAND
+
+
+def test_every_element_that_a_script_looks_for_is_drawn() -> None:
+    scripts = "\n".join((FOLDER / name).read_text() for name in FILES if name.endswith(".js"))
+    wanted = set(re.findall(r'(?:\$|getElementById)\("([\w-]+)"\)', scripts))
+
+    assert wanted
+    assert wanted <= set(re.findall(r'\bid: "([\w-]+)"', scripts))
+
+
+async def test_files_are_sent_small_to_who_can_read_them(client: httpx.AsyncClient) -> None:
+    plain = await client.get("/dashboard/page.js", headers={"Accept-Encoding": "identity"})
+    small = await client.get("/dashboard/page.js", headers={"Accept-Encoding": "br, gzip"})
+
+    assert "content-encoding" not in plain.headers
+    assert small.headers["content-encoding"] == "gzip"
+    assert small.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+    assert small.text == plain.text
+    lines = (FOLDER / "page.js").read_text().splitlines()
+    assert len(plain.text.splitlines()) == len(lines)
+
+
+async def test_a_slash_too_many_leads_to_the_page(client: httpx.AsyncClient) -> None:
+    response = await client.get("/dashboard/?range=7d&q=a%26b")
+
+    assert response.status_code == 307
+    assert response.headers["location"] == "../dashboard?range=7d&q=a%26b"

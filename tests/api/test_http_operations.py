@@ -1,0 +1,499 @@
+"""What those who run the service ask it: is it alive, is it well, what is it doing."""
+
+import asyncio
+import re
+from collections import defaultdict
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from analysis.outcomes import Refused, Unusable
+from tests.conftest import RunningApp, StartApp
+from tests.fakes.grok.replies import DEFAULT_MODEL, Reply
+from tests.fakes.grok.server import FakeGrok
+from tests.support.http_helpers import (
+    STATS,
+    ScriptedAnalyser,
+    all_done,
+    eventually,
+    grok_settings,
+    in_status,
+    list_all,
+    locked_by_another,
+    run_sql,
+    show,
+    submit,
+    submit_batch,
+)
+from tests.support.http_helpers import good as good_answer
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each asks twice in a second, and means it."""
+    monkeypatch.setattr("api.kept.SECONDS", 0.0)
+
+
+async def ready(client: httpx.AsyncClient) -> tuple[int, dict[str, Any]]:
+    response = await client.get("/ready")
+    assert set(response.json()) == {"status", "checks"}
+    assert set(response.json()["checks"]) == {"database", "worker", "analyser"}
+    return response.status_code, response.json()
+
+
+async def metrics(client: httpx.AsyncClient) -> dict[str, float]:
+    """Every sample by its name and labels, such as `conversations{lane=live,status=pending}`."""
+    response = await client.get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/plain")
+    samples = {}
+    for family in text_string_to_metric_families(response.text):
+        assert family.documentation
+        for sample in family.samples:
+            labels = ",".join(f"{name}={sample.labels[name]}" for name in sorted(sample.labels))
+            samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return samples
+
+
+# --- /health --------------------------------------------------------------------------------------
+
+
+async def test_health_says_ok_and_nothing_else(client: httpx.AsyncClient) -> None:
+    response = await client.get("/health")
+
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    assert response.headers["content-type"] == "application/json"
+
+
+async def test_health_needs_no_database(start_app: StartApp, sqlite_url: str) -> None:
+    async with start_app(worker_enabled=False) as running:
+        await run_sql(sqlite_url, "ALTER TABLE conversations RENAME TO gone")
+
+        assert (await running.client.get("/health")).status_code == 200
+
+
+# --- /ready ---------------------------------------------------------------------------------------
+
+
+async def test_a_service_that_can_do_its_work_is_ready(client: httpx.AsyncClient) -> None:
+    checks = {"database": "ok", "worker": "ok", "analyser": "ok"}
+
+    assert await ready(client) == (200, {"status": "ready", "checks": checks})
+
+
+async def test_a_replica_without_a_worker_is_ready(start_app: StartApp) -> None:
+    async with start_app(worker_enabled=False) as running:
+        status, answer = await ready(running.client)
+
+    assert (status, answer["status"]) == (200, "ready")
+
+
+async def test_a_database_that_cannot_be_written_is_not_ready(
+    start_app: StartApp, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backends.sqlite.BUSY_TIMEOUT_SECONDS", 0.05)
+    async with start_app() as running:
+        async with locked_by_another(sqlite_url):
+            status, answer = await ready(running.client)
+        assert (status, answer["status"]) == (503, "not_ready")
+        assert "locked" in answer["checks"].pop("database")
+        assert set(answer["checks"].values()) == {"ok"}
+
+        assert (await ready(running.client))[0] == 200
+
+
+async def test_a_worker_that_is_gone_is_not_ready(start_app: StartApp) -> None:
+    async with start_app() as running:
+        (worker,) = [task for task in asyncio.all_tasks() if task.get_name() == "worker"]
+        worker.cancel()
+        await asyncio.wait([worker], timeout=5)
+
+        status, answer = await ready(running.client)
+
+    assert (status, answer["status"]) == (503, "not_ready")
+    assert answer["checks"] == {
+        "database": "ok",
+        "worker": "The worker has stopped.",
+        "analyser": "ok",
+    }
+
+
+async def test_a_worker_that_gets_nowhere_is_not_ready(
+    start_app: StartApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.operations.STALLED_SECONDS", 0.2)
+    analyser = ScriptedAnalyser(concurrency=1)
+    analyser.hold("slow")
+    async with start_app(analyser=analyser) as running:
+        client = running.client
+        await submit(client, "slow")
+        await eventually(lambda: analyser.under_way)
+        waiting = await submit(client, "waiting")
+
+        async def is_stalled() -> bool:
+            return (await ready(client))[0] == 503
+
+        await eventually(is_stalled)
+        _, answer = await ready(client)
+        analyser.let_go("slow")
+        await in_status(client, waiting, "completed")
+        status_after, _ = await ready(client)
+
+    assert "none has finished" in answer["checks"]["worker"]
+    assert status_after == 200
+
+
+async def test_an_old_queue_that_moves_is_ready(start_app: StartApp, sqlite_url: str) -> None:
+    analyser = ScriptedAnalyser(concurrency=1)
+    analyser.hold("slow")
+    async with start_app(analyser=analyser) as running:
+        await submit(running.client, "slow")
+        await eventually(lambda: analyser.under_way)
+        await submit(running.client, "old")
+        await run_sql(sqlite_url, "UPDATE conversations SET created_at = created_at - 3600000000")
+
+        status, _ = await ready(running.client)
+        stats = (await running.client.get(STATS)).json()
+
+        analyser.let_go("slow")
+    assert stats["oldest_pending_seconds"] >= 3600
+    assert status == 200
+
+
+async def test_a_grok_that_takes_no_calls_is_not_ready_and_says_why(start_app: StartApp) -> None:
+    async with FakeGrok() as grok:
+        settings = grok_settings(grok, grok_key="xai-wrong")
+        async with start_app(**settings) as running:
+            client = running.client
+            id_ = await submit(client)
+
+            async def is_blocked() -> bool:
+                return (await ready(client))[0] == 503
+
+            await eventually(is_blocked)
+            _, answer = await ready(client)
+            stats = (await client.get(STATS)).json()
+            shown = await show(client, id_)
+
+    reason = "HTTP 400: Incorrect API key provided. You can obtain an API key from"
+    assert answer["status"] == "not_ready"
+    assert answer["checks"].pop("analyser").startswith(reason)
+    assert set(answer["checks"].values()) == {"ok"}
+    assert stats["breaker"]["state"] == "open"
+    assert stats["breaker"]["reason"].startswith(reason)
+    assert 50 < stats["breaker"]["next_probe_seconds"] <= 60
+    assert stats["bound_by"] == "breaker"
+    assert (shown["status"], shown["attempts"], shown["last_error"]) == ("pending", 0, None)
+
+
+# --- /stats ---------------------------------------------------------------------------------------
+
+
+async def test_stats_of_a_new_service_are_zeros(client: httpx.AsyncClient) -> None:
+    stats = (await client.get(STATS)).json()
+
+    none = {"live": 0, "bulk": 0}
+    assert stats["counts"] == {
+        "pending": none,
+        "processing": none,
+        "completed": none,
+        "failed": none,
+    }
+    assert stats["oldest_pending_seconds"] is None
+    assert (stats["completed_last_minute"], stats["completed_last_hour"]) == (0, 0)
+    assert (stats["calls_per_second"], stats["calls_under_way"]) == (0.0, 0)
+    nothing = {"calls": 0, "tokens": 0, "cached_tokens": 0, "cost_usd": 0.0, "held_usd": 0.0}
+    assert stats["spending"] == {"today": nothing, "total": nothing, "daily_budget_usd": None}
+    assert stats["reuse"] == {"today_share": 0.0, "total_share": 0.0}
+    assert stats["fallback"] == {"today": 0, "last_hour": 0, "notice": None}
+    assert stats["breaker"] == {"state": "closed", "reason": None, "next_probe_seconds": None}
+    assert (stats["bound_by"], stats["call_limit_per_second"]) == ("queue", None)
+
+
+async def test_stats_say_that_the_offline_analyser_is_no_grok(client: httpx.AsyncClient) -> None:
+    analyser = (await client.get(STATS)).json()["analyser"]
+
+    assert analyser["name"] == "offline"
+    assert "not Grok" in analyser["notice"]
+    assert analyser["answering_model"] == analyser["model"]
+
+
+async def test_stats_count_by_status_and_lane(start_app: StartApp) -> None:
+    analyser = ScriptedAnalyser(concurrency=2)
+    analyser.script("bad", Refused("no"))
+    analyser.hold("slow")
+    async with start_app(analyser=analyser) as running:
+        client = running.client
+        await submit_batch(client, ["good", "good", "bad"])
+        await all_done(client)
+        await submit_batch(client, ["slow", "slow"], lane="live")
+        await eventually(lambda: analyser.under_way == 2)
+        await submit_batch(client, ["later"] * 3)
+        await submit(client, "later")
+
+        stats = (await client.get(STATS)).json()
+
+        analyser.let_go("slow")
+    assert stats["counts"] == {
+        "pending": {"live": 1, "bulk": 3},
+        "processing": {"live": 2, "bulk": 0},
+        "completed": {"live": 0, "bulk": 2},
+        "failed": {"live": 0, "bulk": 1},
+    }
+    assert 0 <= stats["oldest_pending_seconds"] < 10
+    assert stats["calls_under_way"] == 2
+
+
+async def test_stats_tell_recent_completions_from_older_ones(
+    start_app: StartApp, sqlite_url: str
+) -> None:
+    async with start_app() as running:
+        ids = await submit_batch(running.client, ["now", "half an hour ago", "yesterday"])
+        await all_done(running.client)
+        for id_, minutes in zip(ids[1:], (30, 1440), strict=True):
+            statement = "UPDATE insights SET created_at = created_at - ? WHERE conversation_id = ?"
+            await run_sql(sqlite_url, statement, minutes * 60_000_000, id_)
+
+        stats = (await running.client.get(STATS)).json()
+
+    assert (stats["completed_last_minute"], stats["completed_last_hour"]) == (1, 2)
+
+
+async def test_stats_and_metrics_show_what_grok_billed(start_app: StartApp) -> None:
+    async with FakeGrok() as grok, start_app(**grok_settings(grok)) as running:
+        await submit_batch(running.client, ["one", "two", "three"])
+        stats = await all_done(running.client)
+        samples = await metrics(running.client)
+        counters = grok.counters
+
+    assert counters.billed_ticks > 0
+    dollars = counters.billed_ticks / 1e10
+    assert stats["analyser"]["name"] == "grok"
+    assert stats["analyser"]["model"] == DEFAULT_MODEL
+    assert stats["analyser"]["notice"] is None
+    tokens = counters.prompt_tokens + counters.completion_tokens
+    spent = {
+        "calls": counters.calls,
+        "tokens": tokens,
+        "cached_tokens": counters.cached_tokens,
+        "cost_usd": pytest.approx(dollars),
+        "held_usd": 0.0,
+    }
+    assert stats["spending"] == {"today": spent, "total": spent, "daily_budget_usd": None}
+    assert stats["calls_per_second"] == pytest.approx(counters.calls / 10)
+    assert samples["grok_cost_usd_total"] == pytest.approx(dollars)
+    assert samples["grok_tokens_total{kind=prompt}"] == counters.prompt_tokens
+    assert samples["grok_tokens_total{kind=completion}"] == counters.completion_tokens
+    assert samples["grok_spent_today_usd"] == pytest.approx(dollars)
+    assert samples["grok_calls_total{outcome=answered}"] == counters.calls
+    assert samples["grok_call_seconds_count"] == counters.calls
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "told"), [(0, 1, False), (18, 2, False), (17, 2, True), (0, 3, True)]
+)
+async def test_fallbacks_are_counted_and_told_where_more_than_one_in_ten_are(
+    start_app: StartApp, good: int, bad: int, told: bool
+) -> None:
+    analyser = ScriptedAnalyser(
+        answer=lambda text: Unusable("it rhymes") if "bad" in text else good_answer()
+    )
+    async with start_app(analyser=analyser) as running:
+        texts = [f"good {number}" for number in range(good)]
+        await submit_batch(running.client, [*texts, *(f"bad {number}" for number in range(bad))])
+        await all_done(running.client)
+        samples = await metrics(running.client)
+    async with start_app(analyser=analyser) as running:  # and after a restart
+        stats = (await running.client.get(STATS)).json()
+
+    assert (stats["fallback"]["today"], stats["fallback"]["last_hour"]) == (bad, bad)
+    assert (stats["fallback"]["notice"] is not None) == told
+    if told:
+        assert f"{bad} of {good + bad} conversations" in stats["fallback"]["notice"]
+    assert samples["conversations_fallback_total"] == bad
+
+
+async def test_a_fallback_of_yesterday_is_told_no_more(
+    start_app: StartApp, sqlite_url: str
+) -> None:
+    analyser = ScriptedAnalyser(answer=lambda _text: Unusable("it rhymes"))
+    async with start_app(analyser=analyser) as running:
+        await submit_batch(running.client, ["one", "two"])
+        await all_done(running.client)
+        await run_sql(sqlite_url, "UPDATE insights SET created_at = created_at - 90000000000")
+        stats = (await running.client.get(STATS)).json()
+    assert (stats["fallback"]["today"], stats["fallback"]["last_hour"]) == (0, 0)
+
+
+# --- /metrics -------------------------------------------------------------------------------------
+
+
+async def test_metrics_count_requests_by_route_and_never_by_id(client: httpx.AsyncClient) -> None:
+    id_ = await submit(client)
+    await client.get(f"/api/v1/conversations/{id_}")
+    await client.get("/api/v1/conversations/conv_00000000")
+    await client.get("/nothing/here")
+    await client.get("/nothing/there")
+
+    samples = await metrics(client)
+
+    one = "/api/v1/conversations/{conversation_id}"
+    assert samples[f"http_requests_total{{method=GET,route={one},status=200}}"] == 1
+    assert samples[f"http_requests_total{{method=GET,route={one},status=404}}"] == 1
+    assert samples["http_requests_total{method=GET,route=other,status=404}"] == 2
+    posted = "http_requests_total{method=POST,route=/api/v1/conversations,status=202}"
+    assert samples[posted] == 1
+    assert samples[f"http_request_seconds_count{{route={one}}}"] == 2
+    assert samples[f"http_request_seconds_sum{{route={one}}}"] > 0
+    assert samples[f"http_request_seconds_bucket{{le=+Inf,route={one}}}"] == 2
+    assert not any(id_ in name or "nothing" in name for name in samples)
+
+
+async def test_metrics_show_the_queue_by_status_and_lane(
+    start_app: StartApp, sqlite_url: str
+) -> None:
+    async with start_app(worker_enabled=False) as running:
+        await submit_batch(running.client, ["a", "b", "c"])
+        await submit(running.client)
+        await run_sql(sqlite_url, "UPDATE conversations SET created_at = created_at - 60000000")
+
+        samples = await metrics(running.client)
+
+    queue: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for name, value in samples.items():
+        if found := re.fullmatch(r"conversations\{lane=(\w+),status=(\w+)\}", name):
+            queue[found[2]][found[1]] = value
+    assert dict(queue) == {
+        "pending": {"live": 1, "bulk": 3},
+        "processing": {"live": 0, "bulk": 0},
+        "completed": {"live": 0, "bulk": 0},
+        "failed": {"live": 0, "bulk": 0},
+    }
+    assert 60 <= samples["oldest_pending_seconds"] < 70
+
+
+async def test_the_age_of_the_oldest_pending_is_zero_again_when_none_waits(
+    start_app: StartApp, sqlite_url: str
+) -> None:
+    async with start_app(worker_enabled=False) as running:
+        id_ = await submit(running.client)
+        await run_sql(sqlite_url, "UPDATE conversations SET created_at = created_at - 60000000")
+        before = await metrics(running.client)
+        await running.client.delete(f"/api/v1/conversations/{id_}")
+
+        after = await metrics(running.client)
+
+    assert before["oldest_pending_seconds"] >= 60
+    assert after["oldest_pending_seconds"] == 0
+    assert after["conversations{lane=live,status=pending}"] == 0
+
+
+async def test_metrics_count_commits_and_the_rows_in_each(start_app: StartApp) -> None:
+    async with start_app(worker_enabled=False) as running:
+        await submit_batch(running.client, ["a"] * 30)
+        await submit(running.client)
+        alone = await metrics(running.client)
+        await asyncio.gather(*(submit(running.client) for _ in range(50)))
+        together = await metrics(running.client)
+
+    assert (alone["commits_total"], alone["commit_rows_count"]) == (2, 2)
+    assert alone["commit_rows_sum"] == 31
+    assert alone["commit_rows_bucket{le=20.0}"] == 1
+    assert alone["commit_rows_bucket{le=50.0}"] == 2
+    assert together["commit_rows_sum"] == 81
+    assert together["commits_total"] - alone["commits_total"] < 25
+
+
+async def test_metrics_count_outcomes(start_app: StartApp) -> None:
+    analyser = ScriptedAnalyser()
+    analyser.script("bad", Refused("no"))
+    async with start_app(analyser=analyser) as running:
+        await submit_batch(running.client, ["good", "good", "bad"])
+        await all_done(running.client)
+
+        samples = await metrics(running.client)
+
+    assert samples["conversations_settled_total{outcome=completed}"] == 2
+    assert samples["conversations_settled_total{outcome=failed}"] == 1
+
+
+async def test_two_services_in_one_process_count_apart(start_app: StartApp, tmp_path: Any) -> None:
+    other = f"sqlite+aiosqlite:///{tmp_path}/other.db"
+    async with (
+        start_app(worker_enabled=False) as first,
+        start_app(worker_enabled=False, database_url=other) as second,
+    ):
+        await submit(first.client)
+
+        assert (await metrics(first.client))["commits_total"] == 1
+        assert (await metrics(second.client))["commits_total"] == 0
+
+
+# --- pages ----------------------------------------------------------------------------------------
+
+
+async def test_the_docs_load_without_any_other_host(client: httpx.AsyncClient) -> None:
+    response = await client.get("/docs")
+
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    assert not re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}", response.text, re.IGNORECASE)
+    links = re.findall(r'(?:src|href)="([^"]+)"', response.text)
+    assert len(links) >= 2
+    for link in links:
+        assert (await client.get(link)).status_code == 200, link
+    assert "/openapi.json" in response.text
+
+
+async def test_the_root_leads_to_a_page(client: httpx.AsyncClient) -> None:
+    response = await client.get("/")
+
+    assert response.status_code in (302, 303, 307, 308)
+    assert response.headers["location"] in ("/docs", "dashboard")
+    assert (await client.get("/", follow_redirects=True)).status_code == 200
+
+
+# --- the service as a whole -----------------------------------------------------------------------
+
+
+async def test_the_offline_analyser_is_used_without_a_key(client: httpx.AsyncClient) -> None:
+    id_ = await submit(client, "I love this, thank you so much, great support!")
+    await in_status(client, id_, "completed")
+
+    (insight,) = await list_all(client)
+
+    assert insight["grok_analysis"]["sentiment_score"] > 0.1
+    assert "Offline analyser" in insight["grok_analysis"]["reasoning"]
+
+
+async def test_what_was_pending_when_the_service_ended_is_analysed_by_the_next(
+    start_app: StartApp,
+) -> None:
+    async with start_app(worker_enabled=False) as running:
+        ids = await submit_batch(running.client, ["one", "two", "three"])
+    async with start_app() as running:
+        await all_done(running.client)
+        listed = await list_all(running.client)
+
+    assert {insight["conversation_id"] for insight in listed} == set(ids)
+
+
+async def test_ending_the_service_puts_back_what_is_still_being_analysed(
+    start_app: StartApp,
+) -> None:
+    async with FakeGrok() as grok:
+        grok.default = Reply.hang()
+
+        async def in_flight(running: RunningApp) -> list[str]:
+            ids = await submit_batch(running.client, ["one", "two"])
+            await grok.saw(2)
+            return ids
+
+        async with start_app(**grok_settings(grok), shutdown_grace=0) as running:
+            ids = await in_flight(running)
+    async with start_app(worker_enabled=False) as running:
+        shown = [await show(running.client, id_) for id_ in ids]
+
+    assert [(one["status"], one["attempts"]) for one in shown] == [("pending", 0)] * 2

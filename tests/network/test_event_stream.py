@@ -1,0 +1,450 @@
+"""Server-sent events over a real socket: none missing, none twice, whoever wrote and read."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import select
+
+from analysis.outcomes import Complete
+from api.event_stream import CHUNK_BYTES, InsightStream
+from config import load_settings
+from database import Database
+from errors import Unavailable
+from main import create_app
+from models import Lane, insights
+from store.conversations import ConversationStore
+from store.insights import InsightStore
+from store.queue import Claimed, WorkQueue
+from tests.support.factories import analysis, claim_all, insert_insights, new_conversations
+from tests.support.http_helpers import (
+    assert_error,
+    captured_log,
+    eventually,
+    list_all,
+    served,
+    submit,
+)
+
+STREAM = "/api/v1/stream"
+_ALL_IDS = select(insights.c.id).order_by(insights.c.id)
+FOR_EVER = 60.0
+"""Seconds that no test lives to see the end of."""
+
+
+# --- the hub, on both databases -------------------------------------------------------------------
+
+
+async def ids_heard(stream: InsightStream, after: int | None, count: int) -> list[int]:
+    """The ids of the first `count` events."""
+    heard: list[int] = []
+    events = stream.listen(after)
+    async with asyncio.timeout(20):
+        async for content in events:
+            heard += ids_in(content)
+            if len(heard) >= count:
+                break
+    await events.aclose()
+    return heard
+
+
+def ids_in(content: bytes) -> list[int]:
+    """Those of insights."""
+    return [int(id_) for id_ in re.findall(rb"^event: insight\nid: (\d+)$", content, re.MULTILINE)]
+
+
+async def all_ids(database: Database) -> list[int]:
+    return list(await database.read(lambda connection: connection.scalars(_ALL_IDS).all()))
+
+
+async def test_one_that_comes_back_hears_all_that_it_missed(database: Database) -> None:
+    await insert_insights(database, [{}] * 450)  # more than is read at a time
+    ids = await all_ids(database)
+    stream = InsightStream(InsightStore(database))
+    assert await ids_heard(stream, 0, 450) == ids
+    assert await ids_heard(stream, ids[99], 350) == ids[100:]
+
+
+async def test_one_that_comes_new_hears_only_what_is_new(database: Database) -> None:
+    await insert_insights(database, [{}] * 5)
+    stream = InsightStream(InsightStore(database), look_seconds=0.01)
+    events = stream.listen(None)
+    assert ids_in(await anext(events)) == []
+    await insert_insights(database, [{}] * 2)
+    heard: list[int] = []
+    while len(heard) < 2:
+        heard += ids_in(await anext(events))
+    await events.aclose()
+    assert heard == (await all_ids(database))[5:]
+
+
+async def test_an_id_from_the_future_is_as_now(database: Database) -> None:
+    await insert_insights(database, [{}] * 3)
+    stream = InsightStream(InsightStore(database), look_seconds=0.01)
+    events = stream.listen(10**9)
+    await anext(events)
+    await insert_insights(database, [{}])
+    content = await anext(events)
+    await events.aclose()
+    assert ids_in(content) == (await all_ids(database))[3:]
+
+
+async def test_a_lone_insight_comes_at_once(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), gather_seconds=FOR_EVER, look_seconds=0.01)
+    events = stream.listen(None)
+    await anext(events)
+    await insert_insights(database, [{}])
+    async with asyncio.timeout(10):
+        assert ids_in(await anext(events)) == await all_ids(database)
+    await events.aclose()
+
+
+async def test_more_than_is_read_at_a_time_is_not_held_up(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), gather_seconds=FOR_EVER, look_seconds=0.01)
+    events = stream.listen(None)
+    await anext(events)
+    await insert_insights(database, [{}] * 450)
+    heard: list[int] = []
+    async with asyncio.timeout(20):
+        while len(heard) < 450:
+            heard += ids_in(await anext(events))
+    await events.aclose()
+    assert heard == await all_ids(database)
+
+
+async def test_what_comes_close_together_goes_out_together(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), gather_seconds=0.1, look_seconds=0.001)
+    events = stream.listen(None)
+    await anext(events)
+
+    async def write() -> None:
+        for _ in range(50):
+            await insert_insights(database, [{}])
+
+    started = time.monotonic()
+    writing = asyncio.create_task(write())
+    heard: list[list[int]] = []
+    async with asyncio.timeout(60):
+        while sum(map(len, heard)) < 50:
+            heard.append(ids_in(await anext(events)))
+    await writing
+    await events.aclose()
+    assert [id_ for ids in heard for id_ in ids] == await all_ids(database)
+    assert len(heard) <= (time.monotonic() - started) / 0.1 + 1
+
+
+async def test_what_is_erased_is_not_tried(database: Database) -> None:
+    conversations = await insert_insights(database, [{}] * 6)
+    ids = await all_ids(database)
+    for id_ in (conversations[1], conversations[2], conversations[5]):
+        await ConversationStore(database).erase(id_)
+    stream = InsightStream(InsightStore(database), look_seconds=0.01)
+    assert await ids_heard(stream, ids[0], 2) == [ids[3], ids[4]]
+
+
+async def test_several_writers_at_once_leave_no_gap(database: Database, database_url: str) -> None:
+    """Ids come up in their order, so that nothing appears behind one that was heard already."""
+    others = [Database(database_url) for _ in range(3)]
+    for other in others:
+        await other.open()
+    stream = InsightStream(InsightStore(database), look_seconds=0.001)
+    try:
+        events = stream.listen(None)
+        await anext(events)
+
+        await ConversationStore(database).accept(new_conversations(45), lane=Lane.LIVE)
+        claimed = await claim_all(database)
+
+        async def settle(on: Database, items: list[Claimed]) -> None:
+            for item in items:
+                await WorkQueue(on).settle([(item, Complete(analysis()))])
+
+        writing = asyncio.gather(
+            *(settle(other, claimed[number::3]) for number, other in enumerate(others))
+        )
+        heard: list[int] = []
+        async with asyncio.timeout(60):
+            while len(heard) < 45:
+                heard += ids_in(await anext(events))
+        await writing
+        await events.aclose()
+        assert heard == await all_ids(database)
+    finally:
+        for other in others:
+            await other.close()
+
+
+async def test_one_that_falls_behind_reads_on_by_itself(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), kept=10, look_seconds=0.005)
+    slow, quick = stream.listen(None), stream.listen(None)
+    for events in (slow, quick):
+        await anext(events)
+    await insert_insights(database, [{}] * 300)
+    ids = await all_ids(database)
+    heard: dict[str, list[int]] = {"quick": [], "slow": []}
+    async with asyncio.timeout(20):
+        for name, events in (("quick", quick), ("slow", slow)):
+            while len(heard[name]) < 300:
+                heard[name] += ids_in(await anext(events))
+            await events.aclose()
+    assert heard == {"quick": ids, "slow": ids}
+    assert len(stream._events) <= 10
+
+
+async def test_no_more_than_some_listen_at_once(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), listeners=2)
+    listening = [stream.listen(None) for _ in range(2)]
+    for events in listening:
+        await anext(events)
+    with pytest.raises(Unavailable):
+        await anext(stream.listen(None))
+    await listening[0].aclose()
+    another = stream.listen(None)
+    await anext(another)
+    for events in (listening[1], another):
+        await events.aclose()
+
+
+LONG = "\x01" * 9900
+"""59 kB of JSON."""
+
+
+@pytest.mark.parametrize("new", [False, True], ids=["old", "new"])
+async def test_what_goes_out_at_a_time_is_bounded_and_shared(database: Database, new: bool) -> None:
+    """From the database and from what is kept: the same bytes for all that are equally far."""
+    stream = InsightStream(InsightStore(database), look_seconds=0.01 if new else FOR_EVER)
+    if not new:
+        await insert_insights(database, [{"text": LONG}] * 10)
+    listening = [stream.listen(None if new else 0) for _ in range(3)]
+    for events in listening:
+        await anext(events)
+    if new:
+        await insert_insights(database, [{"text": LONG}] * 10)
+    heard: list[int] = []
+    async with asyncio.timeout(20):
+        while len(heard) < 10:
+            chunks = await asyncio.gather(*(anext(events) for events in listening))
+            assert len(chunks[0]) <= CHUNK_BYTES
+            assert all(chunk is chunks[0] for chunk in chunks)
+            heard += ids_in(chunks[0])
+    for events in listening:
+        await events.aclose()
+    assert heard == await all_ids(database)
+
+
+async def test_what_is_kept_is_bounded_in_bytes(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), kept_bytes=200_000, look_seconds=0.005)
+    slow, quick = stream.listen(None), stream.listen(None)
+    for events in (slow, quick):
+        await anext(events)
+    await insert_insights(database, [{"text": LONG}] * 12)
+    heard: list[list[int]] = [[], []]
+    async with asyncio.timeout(20):
+        for ids, events in zip(heard, (quick, slow), strict=True):
+            while len(ids) < 12:
+                ids += ids_in(await anext(events))
+                assert sum(len(event.content) for event in stream._events) <= 200_000
+            await events.aclose()
+    assert heard == [await all_ids(database)] * 2
+
+
+async def test_one_that_comes_as_the_last_one_leaves_is_served(database: Database) -> None:
+    await insert_insights(database, [{}] * 3)
+    stream = InsightStream(InsightStore(database))
+    leaving = stream.listen(0)
+    await anext(leaving)
+    reading = asyncio.create_task(anext(leaving))
+    await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert await ids_heard(stream, 0, 3) == await all_ids(database)
+
+
+class Stumbling(InsightStore):
+    """Once the next read raises, or gives what nobody can make an event of."""
+
+    stumbles: Exception | None = None
+    gives_nonsense = False
+
+    async def since(self, id_: int, *, limit: int) -> tuple[Sequence[tuple[int, Any]], bool]:
+        trouble, self.stumbles = self.stumbles, None
+        if trouble:
+            raise trouble
+        nonsense, self.gives_nonsense = self.gives_nonsense, False
+        if nonsense:
+            return [(id_ + 1, None)], False
+        return await super().since(id_, limit=limit)
+
+
+@pytest.mark.parametrize("trouble", [Unavailable("It is locked."), RuntimeError("a bug"), None])
+@pytest.mark.parametrize("after", [None, 0], ids=["new", "back"])
+async def test_it_goes_on_after_a_read_that_went_wrong(
+    database: Database, trouble: Exception | None, after: int | None
+) -> None:
+    """Both the one that reads for all and a listener that reads for itself."""
+    store = Stumbling(database)
+    stream = InsightStream(store, look_seconds=0.01)
+    if after is not None:
+        await insert_insights(database, [{}])
+    events = stream.listen(after)
+    await anext(events)
+    store.stumbles, store.gives_nonsense = trouble, trouble is None
+    with captured_log() as log:
+        await insert_insights(database, [{}])
+        heard: list[int] = []
+        async with asyncio.timeout(20):
+            while len(heard) < (1 if after is None else 2):
+                heard += ids_in(await anext(events))
+    await events.aclose()
+    assert heard == await all_ids(database)
+    (line,) = [line for line in log.events if line["event"].startswith("stream_")]
+    assert line["event"] == (
+        "stream_waits" if isinstance(trouble, Unavailable) else "stream_failed"
+    )
+
+
+async def test_who_hears_nothing_new_hears_that_it_is_still_there(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), ping_seconds=0.01)
+    events = stream.listen(None)
+    assert [(await anext(events))[:1] for _ in range(3)] == [b":"] * 3
+    await events.aclose()
+
+
+async def test_without_listeners_nothing_is_read(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), look_seconds=0.001)
+    assert stream._reader is None
+    events = stream.listen(None)
+    await anext(events)
+    assert stream._reader is not None
+    await events.aclose()
+    assert stream._reader is None
+
+
+async def test_closing_lets_every_listener_go(database: Database) -> None:
+    """Also while more is gathered."""
+    stream = InsightStream(InsightStore(database), gather_seconds=FOR_EVER, look_seconds=0.01)
+    listening = [stream.listen(None) for _ in range(5)]
+    for events in listening:
+        await anext(events)
+    await insert_insights(database, [{}])
+    for events in listening:
+        assert ids_in(await anext(events))
+    rests = [asyncio.ensure_future(anext(events, b"the end")) for events in listening]
+    await asyncio.sleep(0)
+    stream.close()
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*rests) == [b"the end"] * 5
+    assert len([content async for content in stream.listen(None)]) == 1
+
+
+# --- over HTTP ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> FastAPI:
+    url = f"sqlite+aiosqlite:///{tmp_path}/insights.db"
+    return create_app(load_settings(database_url=url, inbound_rate_limit=0, _env_file=None))
+
+
+@pytest.fixture
+def address(app: FastAPI) -> Iterator[str]:
+    with served(app) as address:
+        yield address
+
+
+@asynccontextmanager
+async def events_of(address: str, **headers: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    """`insight` events with their ids."""
+    async with (
+        httpx.AsyncClient(base_url=address, timeout=20) as client,
+        client.stream("GET", STREAM, headers=headers) as response,
+    ):
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert response.headers["cache-control"] == "no-store"
+
+        async def parsed() -> AsyncIterator[dict[str, Any]]:
+            event: dict[str, str] = {}
+            async for line in response.aiter_lines():
+                name, _, value = line.partition(": ")
+                if name:
+                    event[name] = value
+                elif "data" in event:
+                    assert event["event"] == "insight"
+                    yield {"id": event["id"], **json.loads(event["data"])}
+                    event = {}
+                else:
+                    event = {}
+
+        yield parsed()
+
+
+async def test_a_completed_conversation_comes_as_it_is_listed(address: str) -> None:
+    async with httpx.AsyncClient(base_url=address) as client, events_of(address) as events:
+        id_ = await submit(client, "Zeile 1\nline 2 🙂 é", author="ann")
+        async with asyncio.timeout(10):
+            heard = await anext(events)
+        assert heard.pop("id") == "1"
+        assert [heard] == await list_all(client)
+        assert heard["conversation_id"] == id_
+
+
+async def test_a_listener_resumes_after_its_last_event(address: str) -> None:
+    async with httpx.AsyncClient(base_url=address) as client:
+        ids = [await submit(client, f"text {number}") for number in range(5)]
+        await eventually(lambda: _all_listed(client, 5))
+        async with events_of(address, **{"Last-Event-ID": "2"}) as events, asyncio.timeout(10):
+            assert [(await anext(events))["conversation_id"] for _ in range(3)] == ids[2:]
+
+
+async def _all_listed(client: httpx.AsyncClient, count: int) -> bool:
+    return len(await list_all(client)) == count
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 30])
+async def test_a_last_event_id_that_is_none_of_ours_is_told(address: str, last: str) -> None:
+    async with httpx.AsyncClient(base_url=address) as client:
+        response = await client.get(STREAM, headers={"Last-Event-ID": last})
+    assert_error(response, 400, "invalid_schema", "last-event-id")
+
+
+async def test_open_streams_end_at_once_at_shutdown(app: FastAPI) -> None:
+    """Also those of clients that do not read."""
+    ended: list[float] = []
+
+    async def listen(address: str, ready: asyncio.Event) -> None:
+        async with events_of(address) as events:
+            ready.set()
+            async for _ in events:
+                pass
+        ended.append(time.monotonic())
+
+    with served(app) as address:
+        ready = [asyncio.Event() for _ in range(10)]
+        listening = [asyncio.create_task(listen(address, each)) for each in ready]
+        for each in ready:
+            await asyncio.wait_for(each.wait(), 10)
+        app.state.services.stream.close()
+        async with asyncio.timeout(5):
+            await asyncio.gather(*listening)
+    assert len(ended) == 10
+
+
+async def test_what_another_process_writes_comes_too(address: str, tmp_path: Path) -> None:
+    """As in a replica that only serves, beside one that works."""
+    other = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
+    await other.open()
+    try:
+        async with events_of(address) as events, asyncio.timeout(10):
+            (id_,) = await insert_insights(other, [{}])
+            assert (await anext(events))["conversation_id"] == id_
+    finally:
+        await other.close()

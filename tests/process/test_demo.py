@@ -1,0 +1,279 @@
+"""`tools/demo.py` and `test_api.sh`, run as a newcomer runs them."""
+
+import http.server
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from importing.sample import SAMPLE
+from tests.support.paths import ROOT
+from tests.support.servers import free_port
+
+pytestmark = pytest.mark.slow
+
+
+# --- tools.demo ----------------------------------------------------------------------------------
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(folder),
+        "COLUMNS": "120",
+        "PYTHONIOENCODING": "utf-8",
+    }
+
+
+def run_demo(folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tools.demo", "--exit"],
+        env=environment(folder) | more,
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=100,
+    )
+
+
+@contextmanager
+def running_demo(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, list[str]]]:
+    """The process, the service's address, and what it has printed, which grows at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tools.demo"],
+        env=environment(folder),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        printed = [_read_until(process, b"Ctrl-C ends it.", seconds=90)]
+        found = re.search(r"http://127\.0\.0\.1:\d+", printed[0])
+        assert found
+        yield process, found[0], printed
+    finally:
+        process.terminate()  # kill would leave the demo's service behind
+        process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _read_until(process: subprocess.Popen[bytes], mark: bytes, *, seconds: float) -> str:
+    assert process.stdout is not None
+    deadline = time.monotonic() + seconds
+    read = b""
+    while mark not in read:
+        ready, _, _ = select.select([process.stdout], [], [], deadline - time.monotonic())
+        more = os.read(process.stdout.fileno(), 65536) if ready else b""
+        assert more, f"the demo printed only this: {read.decode()}"
+        read += more
+    return read.decode()
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of those that work in the folder or below, as the demo's service does."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if Path(os.readlink(process / "cwd")).is_relative_to(folder):
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue  # ended meanwhile, or not ours
+    return found
+
+
+def terminal_cells(line: str) -> int:
+    drawn = [one for one in line if unicodedata.category(one) not in ("Mn", "Me", "Cf")]
+    return sum(2 if unicodedata.east_asian_width(one) in ("W", "F") else 1 for one in drawn)
+
+
+def test_demo_shows_a_table_and_totals_and_leaves_nothing(tmp_path: Path) -> None:
+    done = run_demo(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    table = [line for line in lines if re.match(r"\d\d:\d\d +[+-]\d\.\d\d .*│", line)]
+    assert len(table) == len(SAMPLE)
+    assert all(terminal_cells(line) <= 120 for line in table)
+    assert any(terminal_cells(line) == 120 for line in table)
+    totals = dict(re.findall(r"^  (positive|neutral|negative) +(\d+)$", done.stdout, re.MULTILINE))
+    assert sum(map(int, totals.values())) == len(SAMPLE)
+    assert all(int(count) > 3 for count in totals.values())
+    assert re.search(r"^  average sentiment +[+-]\d\.\d\d$", done.stdout, re.MULTILINE)
+    assert re.search(r"^  delivery_problems +\d+  ■+$", done.stdout, re.MULTILINE)
+    assert re.search(r"loaded and analysed in \d+\.\d s", done.stdout)
+    assert list(tmp_path.iterdir()) == []
+    assert processes_of(tmp_path) == []
+
+
+def test_demo_heeds_no_settings_of_the_service(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ANALYZER=nonsense\n")
+    done = run_demo(tmp_path, API_KEYS="nonsense", INBOUND_RATE_LIMIT="1", GROK_KEY="xai-wrong")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_demo_writes_to_a_terminal_without_unicode(tmp_path: Path) -> None:
+    done = run_demo(tmp_path, PYTHONIOENCODING="ascii", COLUMNS="20")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)]
+)
+def test_demo_stays_up_until_a_signal_and_ends_cleanly(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    with running_demo(tmp_path) as (process, url, printed):
+        assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+        assert f"{url}/dashboard" in printed[0]
+        assert f"{url}/docs" in printed[0]
+        assert processes_of(tmp_path)  # the look for processes does find some
+        process.send_signal(number)
+        assert process.stdout is not None
+        rest = process.stdout.read().decode()
+        assert process.wait(20) == status
+    assert "Traceback" not in printed[0] + rest
+    assert list(tmp_path.iterdir()) == []
+    assert processes_of(tmp_path) == []
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/health")
+
+
+def test_demo_tells_when_its_service_dies(tmp_path: Path) -> None:
+    with running_demo(tmp_path) as (process, _url, _printed):
+        (service,) = [
+            int(found.parent.name)
+            for found in Path("/proc").glob("[0-9]*/stat")
+            if _parent_of(found) == process.pid
+        ]
+        os.kill(service, signal.SIGKILL)
+        assert process.stdout is not None
+        rest = process.stdout.read().decode()
+        assert process.wait(20) == 1
+    assert "The demo failed: the service ended with status -9" in rest
+    assert "The end of the service's log:" in rest
+    assert "Traceback" not in rest
+    assert list(tmp_path.iterdir()) == []
+
+
+def _parent_of(stat: Path) -> int | None:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+# --- test_api.sh ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("service")
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", str(port)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--app-dir", str(ROOT)],
+            cwd=folder,
+            env=os.environ | {"ANALYZER": "offline"},
+            stdout=log,
+            stderr=log,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                httpx.get(f"{url}/health")
+                break
+            except httpx.ConnectError:
+                assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def run_script(script: Path, url: str) -> subprocess.CompletedProcess[str]:
+    if shutil.which("curl") is None:
+        pytest.skip("the machine has no curl")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", script, url],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=100,
+    )
+
+
+def test_api_script_finds_all_well_and_erases_what_it_made(service: str) -> None:
+    done = run_script(ROOT / "test_api.sh", service)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^\d+ checks, 0 failed$", done.stdout, re.MULTILINE)
+    assert "FAIL" not in done.stdout
+    left = httpx.get(f"{service}/api/v1/stats").json()["counts"]
+    assert not any(sum(lanes.values()) for lanes in left.values())
+
+
+def test_api_script_fails_where_an_answer_is_not_as_expected(service: str, tmp_path: Path) -> None:
+    script = (ROOT / "test_api.sh").read_text()
+    changed = script.replace("\"d == {'status': 'ok'}\"", "\"d == {'status': 'fine'}\"")
+    changed = changed.replace("'GET /metrics' 200", "'GET /metrics' 201")
+    assert changed != script
+    (tmp_path / "changed.sh").write_text(changed)
+    done = run_script(tmp_path / "changed.sh", service)
+    assert done.returncode == 1
+    assert re.search(r"^\d+ checks, 2 failed$", done.stdout, re.MULTILINE)
+    assert "FAIL  GET /health: not so: " in done.stdout
+    assert "FAIL  GET /metrics: answered 200, not 201" in done.stdout
+
+
+class _AlwaysOk(http.server.BaseHTTPRequestHandler):
+    """Agrees to everything and does nothing."""
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"status": "ok"}')
+
+    do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+def test_api_script_fails_against_another_server() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _AlwaysOk) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            done = run_script(ROOT / "test_api.sh", f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert done.returncode == 1
+    assert done.stdout.count("\nok ") < 5, done.stdout
+
+
+def test_api_script_says_where_no_service_is() -> None:
+    done = run_script(ROOT / "test_api.sh", f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("No service at ")

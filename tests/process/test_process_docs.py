@@ -1,0 +1,50 @@
+"""The documentation's pages in a real Chromium, under the policy that they are served with."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from config import Settings
+from main import create_app
+from tests.support.browser import chromium, opened
+from tests.support.http_helpers import served
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def address(make_settings: Callable[..., Settings]) -> Iterator[str]:
+    with served(create_app(make_settings(worker_enabled=False))) as address:
+        yield address
+
+
+async def test_an_operation_can_be_tried_and_nothing_is_stopped(address: str) -> None:
+    async with chromium() as browser, opened(browser, f"{address}/docs") as page:
+        await page.locator("#operations-operations-health_health_get").click()
+        await page.get_by_role("button", name="Try it out").click()
+        await page.get_by_role("button", name="Execute").click()
+        await page.locator(".live-responses-table .response-col_status", has_text="200").wait_for()
+
+
+async def test_a_conversation_can_be_handed_in_from_the_page(address: str) -> None:
+    async with chromium() as browser, opened(browser, f"{address}/docs") as page:
+        await page.locator("[id$=submit_conversation_api_v1_conversations_post]").click()
+        await page.get_by_role("button", name="Try it out").click()
+        await page.locator("textarea.body-param__text").fill('{"text": "My parcel is late."}')
+        await page.get_by_role("button", name="Execute").click()
+        await page.locator(".live-responses-table .response-col_status", has_text="202").wait_for()
+
+
+async def test_the_other_page_reads_it_too(address: str) -> None:
+    """But for its maker's logo, which it would have from another host."""
+    async with chromium() as browser:
+        page = await browser.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        await page.goto(f"{address}/redoc")
+        await page.get_by_role("heading", name="Insights Platform API").first.wait_for()
+        await page.locator("input[type=text]").first.fill("conversation")
+        await page.locator("[data-role='search:results']").wait_for()
+
+    assert [error for error in errors if "logo" not in error] == []

@@ -1,0 +1,119 @@
+"""`kill -9` of an import at any moment, and the same command again, ends as one clean import."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+from tests.support.service_process import ServiceProcess, until
+
+pytestmark = pytest.mark.slow
+
+SEED = 20250120
+KILLS = 5
+ROWS = 4_000
+
+
+def write_tweets(path: Path) -> None:
+    """With threads, replies before what they answer, rows twice, rows without an id, bad rows."""
+    draw = random.Random(SEED)
+    lines = ["tweet_id,author,created_at,text,in_reply_to,likes"]
+    for number in range(1, ROWS + 1):
+        moment = f"2020-01-01T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}Z"
+        parent = str(number - draw.randrange(1, 6)) if number > 6 and draw.random() < 0.5 else ""
+        row = f"{number},user{number % 97},{moment},text {number},{parent},{draw.randrange(9)}"
+        kind = draw.random()
+        if kind < 0.02:
+            lines += [row, row]
+        elif kind < 0.04:
+            lines.append(f",,,thanks!,,{draw.randrange(3)}")
+        elif kind < 0.05:
+            lines.append(f"{number},user,{moment},,,")
+        else:
+            lines.append(row)
+    header, *rows = lines
+    for start in range(0, len(rows), 50):
+        block = rows[start : start + 50]
+        draw.shuffle(block)
+        rows[start : start + 50] = block
+    path.write_text("\n".join([header, *rows]))
+
+
+def start_import(url: str, file: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(ROOT / "ingest_data.py"), str(file), "--url", url, *options]
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "API_"}
+    return subprocess.Popen(
+        command,
+        cwd=file.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def content(service: ServiceProcess) -> list[tuple[object, ...]]:
+    """All that was stored but what differs from run to run: ids, and the moment of loading, which
+    is also the time of rows that have none."""
+    rows = service.query(
+        "SELECT idempotency_key, text, author, raw_data, lane,"
+        " CASE WHEN idempotency_key LIKE 'import::%' THEN NULL ELSE timestamp END"
+        " FROM conversations"
+    )
+    return sorted(rows, key=lambda row: str(row[0]))
+
+
+def reached(service: ServiceProcess, process: subprocess.Popen[bytes], goal: float) -> bool:
+    return process.poll() is not None or service.count() >= goal
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("mode", [[], ["--conversations"]], ids=["rows", "conversations"])
+async def test_killed_anywhere_and_run_again_it_ends_as_one_clean_import(
+    mode: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "tweets.csv"
+    write_tweets(file)
+    async with ServiceProcess(tmp_path, name="clean", worker_enabled=False) as service:
+        await service.start()
+        url = str(service.client.base_url)
+        clean_import = await asyncio.to_thread(start_import(url, file, *mode).communicate)
+        clean = content(service)
+    assert len(clean) > 1000
+    assert len({row[0] for row in clean}) == len(clean)
+
+    draw = random.Random(SEED)
+    sizes: list[int] = []
+    storm = ServiceProcess(
+        tmp_path, name="storm", database_file=tmp_path / "storm.db", worker_enabled=False
+    )
+    async with storm as service:
+        await service.start()
+        url = str(service.client.base_url)
+        for number in range(KILLS):
+            process = start_import(url, file, *mode)
+            goal = len(clean) * (number + draw.random()) / (KILLS + 1)
+            await until(
+                partial(reached, service, process, goal), within=60, what="some rows stored"
+            )
+            if number == KILLS // 2:  # the service goes as well, and the import waits for it
+                await service.kill()
+                await asyncio.sleep(0.5)
+                await service.start()
+                await asyncio.sleep(draw.uniform(0, 1.5))
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            sizes.append(service.count())
+        last = await asyncio.to_thread(start_import(url, file, *mode).communicate)
+        assert content(service) == clean
+    assert sum(0 < size < len(clean) for size in sizes) > KILLS / 2, sizes
+    assert clean_import[0].splitlines()[-2] == last[0].splitlines()[-2]
+    assert [name for name in os.listdir(tmp_path) if "rejected" in name] == [
+        "tweets.csv.rejected.csv"
+    ]

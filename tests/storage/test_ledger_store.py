@@ -1,0 +1,428 @@
+"""The money, on both databases: reserved before a call leaves, settled with what came of it."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, update
+
+from analysis.outcomes import Call, CallOutcome, Complete, Retry
+from database import Database
+from models import calls, daily_usage, now_micros
+from store.ledger import CallReceipt, Ledger, Usage, count_completed, settle_call
+from store.queue import WorkQueue
+from tests.support.factories import accept, analysis, claim_all, claim_one, run_sql, scalar
+
+DAY_MICROS = 86_400_000_000
+ANSWERED = Call(
+    CallOutcome.ANSWERED,
+    model="grok-4.3",
+    prompt_tokens=700,
+    cached_tokens=64,
+    completion_tokens=90,
+    cost_usd_ticks=40,
+    seconds=1.5,
+)
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    """Without a budget, and empty."""
+    return Ledger(database)
+
+
+@pytest.fixture
+async def replicas(
+    ledger: Ledger, database: Database, database_url: str
+) -> AsyncIterator[list[Database]]:
+    """Three `Database`s on one database, as so many processes would have it."""
+    others = [Database(database_url) for _ in range(2)]
+    for other in others:
+        await other.open()
+    yield [database, *others]
+    for other in others:
+        await other.close()
+
+
+async def reserve(ledger: Ledger, highest_cost: int = 100, *, conversations: int = 1) -> int:
+    """The id of a call that must fit."""
+    reserved = await ledger.reserve(
+        "request-1", model="grok-4.3", conversations=conversations, highest_cost=highest_cost
+    )
+    assert reserved is not None
+    return reserved
+
+
+async def settle(database: Database, reserved: int, call: Call | None) -> None:
+    await database.write(partial(settle_call, CallReceipt(reserved, call)))
+
+
+async def row_of(database: Database, reserved: int) -> Any:
+    statement = select(calls).where(calls.c.id == reserved)
+    return await database.read(lambda connection: connection.execute(statement).one())
+
+
+async def rows(database: Database) -> list[Any]:
+    return list(await database.read(lambda connection: connection.execute(select(calls)).all()))
+
+
+# --- a call's life --------------------------------------------------------------------------------
+
+
+async def test_an_empty_ledger_has_spent_nothing(ledger: Ledger) -> None:
+    assert await ledger.today() == await ledger.total() == Usage()
+    assert not await ledger.called_lately()
+
+
+async def test_a_booked_call_holds_what_it_may_cost(database: Database, ledger: Ledger) -> None:
+    before = now_micros()
+    reserved = await ledger.reserve("request-7", model="m" * 200, conversations=3, highest_cost=100)
+
+    assert reserved is not None
+    row = await row_of(database, reserved)
+    assert (row.request_id, row.model_asked, row.conversations) == ("request-7", "m" * 100, 3)
+    assert (row.outcome, row.held_usd_ticks, row.cost_usd_ticks) == ("under_way", 100, 0)
+    assert before <= row.started_at <= now_micros()
+    assert (row.ended_at, row.model_answered) == (None, None)
+    assert await ledger.today() == Usage(calls=1, held_usd_ticks=100)
+
+
+async def test_a_settled_call_costs_what_it_cost_and_holds_nothing(
+    database: Database, ledger: Ledger
+) -> None:
+    reserved = await reserve(ledger)
+
+    await settle(database, reserved, ANSWERED)
+
+    row = await row_of(database, reserved)
+    assert (row.outcome, row.model_answered) == ("answered", "grok-4.3")
+    assert (row.prompt_tokens, row.cached_tokens, row.completion_tokens) == (700, 64, 90)
+    assert (row.cost_usd_ticks, row.held_usd_ticks) == (40, 0)
+    assert row.started_at <= row.ended_at <= now_micros()
+    assert await ledger.today() == Usage(
+        calls=1, prompt_tokens=700, cached_tokens=64, completion_tokens=90, cost_usd_ticks=40
+    )
+
+
+async def test_a_call_that_was_never_sent_leaves_no_trace(
+    database: Database, ledger: Ledger
+) -> None:
+    reserved = await reserve(ledger)
+
+    await settle(database, reserved, None)
+
+    assert await rows(database) == []
+    assert await ledger.total() == Usage()
+
+
+async def test_a_call_keeps_its_hold_only_where_nobody_knows_what_it_cost(
+    database: Database, ledger: Ledger
+) -> None:
+    held = 0
+    for call, kept in (
+        (Call(CallOutcome.RATE_LIMITED), 0),
+        (Call(CallOutcome.BLOCKED, cost_usd_ticks=0), 0),
+        (ANSWERED, 0),
+        (Call(CallOutcome.TIMEOUT, cost_usd_ticks=None), 100),
+        (Call(CallOutcome.REFUSED, cost_usd_ticks=None), 100),
+    ):
+        reserved = await reserve(ledger)
+
+        await settle(database, reserved, call)
+
+        held += kept
+        row = await row_of(database, reserved)
+        assert (row.outcome, row.held_usd_ticks) == (call.outcome, kept)
+        assert (await ledger.today()).held_usd_ticks == held
+    assert (await ledger.today()).cost_usd_ticks == 40
+
+
+async def test_a_call_is_counted_once_however_often_it_is_settled(
+    database: Database, ledger: Ledger
+) -> None:
+    reserved = await reserve(ledger)
+    await settle(database, reserved, ANSWERED)
+    once = await ledger.total()
+
+    for again in (ANSWERED, Call(CallOutcome.TIMEOUT, cost_usd_ticks=None), None):
+        await settle(database, reserved, again)
+
+        assert await ledger.total() == once
+        assert (await row_of(database, reserved)).outcome == "answered"
+
+
+async def test_a_call_that_nobody_booked_changes_nothing(
+    database: Database, ledger: Ledger
+) -> None:
+    await settle(database, 12_345, ANSWERED)
+    assert await rows(database) == []
+    assert await ledger.total() == Usage()
+
+
+async def test_a_call_settled_by_many_at_once_is_counted_once(
+    replicas: list[Database], ledger: Ledger
+) -> None:
+    reserved = await reserve(ledger)
+    await asyncio.gather(*(settle(one, reserved, ANSWERED) for one in replicas for _ in range(4)))
+    assert (await ledger.total()).cost_usd_ticks == 40
+    assert (await ledger.total()).calls == 1
+
+
+# --- orphans --------------------------------------------------------------------------------------
+
+
+async def test_calls_that_nobody_will_settle_are_cut_off_and_keep_their_hold(
+    database: Database, ledger: Ledger
+) -> None:
+    orphan, settled = await reserve(ledger, 70), await reserve(ledger, 100)
+    await settle(database, settled, ANSWERED)
+
+    assert await ledger.close_orphans() == 1
+    assert await ledger.close_orphans() == 0
+
+    assert (await row_of(database, orphan)).outcome == "cut_off"
+    assert (await row_of(database, settled)).outcome == "answered"
+    today = await ledger.today()
+    assert (today.calls, today.held_usd_ticks, today.cost_usd_ticks) == (2, 70, 40)
+
+
+async def test_a_call_younger_than_that_is_no_orphan(database: Database, ledger: Ledger) -> None:
+    old, young = await reserve(ledger), await reserve(ledger)
+    minute_ago = now_micros() - 60_000_000
+    await run_sql(database, update(calls).where(calls.c.id == old).values(started_at=minute_ago))
+
+    assert await ledger.close_orphans(older_than_seconds=30) == 1
+
+    assert (await row_of(database, old)).outcome == "cut_off"
+    assert (await row_of(database, young)).outcome == "under_way"
+
+
+async def test_the_late_result_of_an_orphan_does_not_release_its_hold(
+    database: Database, ledger: Ledger
+) -> None:
+    reserved = await reserve(ledger)
+    await ledger.close_orphans()
+
+    await settle(database, reserved, None)
+
+    assert await ledger.today() == Usage(calls=1, held_usd_ticks=100)
+
+
+async def test_whether_anybody_called_lately_is_known(database: Database, ledger: Ledger) -> None:
+    reserved = await reserve(ledger)
+    assert await ledger.called_lately()
+
+    before = now_micros() - 6_000_000
+    await run_sql(database, update(calls).where(calls.c.id == reserved).values(started_at=before))
+    assert not await ledger.called_lately()
+
+
+# --- the budget -----------------------------------------------------------------------------------
+
+
+def with_budget(database: Database, ticks: int) -> Ledger:
+    return Ledger(database, daily_budget_ticks=ticks)
+
+
+async def book_if_it_fits(ledger: Ledger, highest_cost: int) -> int | None:
+    return await ledger.reserve("r", model="m", conversations=1, highest_cost=highest_cost)
+
+
+async def test_what_fits_to_the_tick_is_booked_and_no_more(
+    database: Database, ledger: Ledger
+) -> None:
+    tight = with_budget(database, 100)
+    assert await book_if_it_fits(tight, 101) is None
+    assert await book_if_it_fits(tight, 60) is not None
+    assert await book_if_it_fits(tight, 41) is None
+    assert await book_if_it_fits(tight, 40) is not None
+    assert await book_if_it_fits(tight, 1) is None
+    assert len(await rows(database)) == 2
+    assert await ledger.today() == Usage(calls=2, held_usd_ticks=100)
+
+
+async def test_what_a_call_did_not_cost_is_there_for_the_next(
+    database: Database, ledger: Ledger
+) -> None:
+    tight = with_budget(database, 100)
+    first = await reserve(tight, 100)
+    assert await book_if_it_fits(tight, 60) is None
+
+    await settle(database, first, ANSWERED)
+
+    assert await book_if_it_fits(tight, 61) is None
+    assert await book_if_it_fits(tight, 60) is not None
+
+
+async def test_a_call_of_unknown_cost_is_counted_as_the_dearest_that_it_may_have_been(
+    database: Database, ledger: Ledger
+) -> None:
+    tight = with_budget(database, 100)
+    await settle(
+        database, await reserve(tight, 100), Call(CallOutcome.TIMEOUT, cost_usd_ticks=None)
+    )
+    assert await book_if_it_fits(tight, 1) is None
+
+
+async def test_a_budget_is_a_days(database: Database, ledger: Ledger) -> None:
+    tight = with_budget(database, 100)
+    await reserve(tight, 100)
+    assert await book_if_it_fits(tight, 1) is None
+
+    yesterday = daily_usage.c.day - 1
+    await run_sql(database, update(daily_usage).values(day=yesterday))
+
+    assert await book_if_it_fits(tight, 100) is not None
+    assert await ledger.today() == Usage(calls=1, held_usd_ticks=100)
+    assert await ledger.total() == Usage(calls=2, held_usd_ticks=200)
+
+
+async def test_a_call_belongs_to_the_day_on_which_it_began(
+    database: Database, ledger: Ledger
+) -> None:
+    reserved = await reserve(ledger)
+    await run_sql(
+        database,
+        update(calls).values(started_at=calls.c.started_at - DAY_MICROS),
+        update(daily_usage).values(day=daily_usage.c.day - 1),
+    )
+
+    await settle(database, reserved, ANSWERED)
+
+    assert await ledger.today() == Usage()
+    assert (await ledger.total()).cost_usd_ticks == 40
+
+
+async def test_a_budget_of_nothing_lets_no_call_through(database: Database, ledger: Ledger) -> None:
+    assert await book_if_it_fits(with_budget(database, 0), 1) is None
+
+
+async def test_many_that_book_at_once_never_exceed_the_budget(
+    replicas: list[Database], ledger: Ledger
+) -> None:
+    tight = [with_budget(one, 1000) for one in replicas]
+
+    reserved = await asyncio.gather(*(book_if_it_fits(one, 90) for one in tight for _ in range(15)))
+
+    assert len([id_ for id_ in reserved if id_ is not None]) == 11
+    assert await ledger.today() == Usage(calls=11, held_usd_ticks=990)
+
+
+async def test_many_that_book_and_settle_at_once_never_exceed_the_budget(
+    replicas: list[Database], ledger: Ledger
+) -> None:
+    """Whenever it is looked: what is spent and what is held, together."""
+    chance = random.Random(7)
+
+    async def work(database: Database) -> None:
+        tight = with_budget(database, 2000)
+        for _ in range(20):
+            highest = chance.randint(50, 300)
+            reserved = await book_if_it_fits(tight, highest)
+            today = await tight.today()
+            assert today.cost_usd_ticks + today.held_usd_ticks <= 2000
+            if reserved is not None:
+                cost = chance.randint(0, highest)
+                ended = [None, Call(CallOutcome.ANSWERED, cost_usd_ticks=cost)]
+                await settle(database, reserved, chance.choice(ended))
+
+    await asyncio.gather(*(work(one) for one in replicas for _ in range(2)))
+
+    today = await ledger.today()
+    assert today.held_usd_ticks == 0
+    assert 1000 < today.cost_usd_ticks <= 2000
+
+
+# --- sums -----------------------------------------------------------------------------------------
+
+
+async def test_the_days_agree_with_adding_up_the_calls(database: Database, ledger: Ledger) -> None:
+    chance = random.Random(3)
+    ends = [
+        None,
+        ANSWERED,
+        Call(CallOutcome.FAILED),
+        Call(CallOutcome.REFUSED, cost_usd_ticks=None),
+    ]
+    for number in range(40):
+        reserved = await reserve(ledger, chance.randint(1, 500))
+        if number % 8:
+            await settle(database, reserved, chance.choice(ends))
+
+    names = ("prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd_ticks")
+    total = asdict(await ledger.total())
+    for name in (*names, "held_usd_ticks"):
+        assert total[name] == int(await scalar(database, select(func.sum(calls.c[name]))) or 0)
+    assert total["calls"] == len(await rows(database))
+
+
+async def test_usage_is_summed_over_all_days_and_todays_stands_apart(
+    database: Database, ledger: Ledger
+) -> None:
+    def complete(connection: Any) -> None:
+        for days_ago in (400, 1, 1, 0):
+            count_completed(10, 4, now_micros() - days_ago * DAY_MICROS, connection)
+
+    await database.write(complete)
+
+    assert await ledger.today() == Usage(conversations=10, reused=4)
+    assert await ledger.total() == Usage(conversations=40, reused=16)
+    assert (await ledger.total()).reused_share == 0.4
+
+
+def test_of_nothing_no_part_was_reused() -> None:
+    assert Usage().reused_share == 0.0
+
+
+# --- with its results -----------------------------------------------------------------------------
+
+
+async def test_results_and_their_call_are_written_together(
+    database: Database, ledger: Ledger
+) -> None:
+    for text in ("one", "two"):
+        await accept(database, text)
+    first, second = await claim_all(database)
+    reserved = await reserve(ledger, conversations=2)
+
+    await WorkQueue(database).settle(
+        [(first, Complete(analysis())), (second, Retry("odd", 0.0))],
+        CallReceipt(reserved, ANSWERED),
+    )
+
+    today = await ledger.today()
+    assert (today.calls, today.conversations, today.reused) == (1, 1, 0)
+    assert (today.cost_usd_ticks, today.held_usd_ticks) == (40, 0)
+
+
+async def test_what_was_answered_from_an_earlier_analysis_is_counted_as_such(
+    database: Database, ledger: Ledger
+) -> None:
+    await accept(database)
+    claimed = await claim_one(database)
+
+    reused = Complete(analysis(), notes={"reused_from": "conv_1"})
+    await WorkQueue(database).settle([(claimed, reused)])
+
+    assert await ledger.today() == Usage(conversations=1, reused=1)
+
+
+async def test_a_call_is_paid_for_although_its_rows_are_no_longer_ours(
+    database: Database, ledger: Ledger
+) -> None:
+    await accept(database)
+    late = await claim_one(database)
+    queue = WorkQueue(database)
+    await queue.rescue(all_orphaned=True)
+    reserved = await reserve(ledger)
+
+    assert (
+        await queue.settle([(late, Complete(analysis()))], CallReceipt(reserved, ANSWERED)) == set()
+    )
+
+    today = await ledger.today()
+    assert (today.cost_usd_ticks, today.held_usd_ticks, today.conversations) == (40, 0, 0)

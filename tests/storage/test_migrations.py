@@ -1,0 +1,249 @@
+"""The migrations make what `models.py` says, on both databases."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, String, delete, func, inspect, select, text
+
+import migrations
+from analysis.words import parse_search
+from backends.sqlite import SqliteFile
+from database import Database
+from migrations import upgrade
+from models import SCHEMA_REVISION, Lane, Status, conversations, insights, metadata
+from store import derived
+from store.conversations import EVERYBODY, ConversationStore
+from store.insights import InsightStore
+from store.operations import FigureStore
+from tests.support.factories import (
+    NOON,
+    claim_all,
+    complete,
+    insight_filter,
+    keyed_conversation,
+    new_conversation,
+    scalar,
+)
+from tests.support.servers import postgres_database, postgres_server
+
+
+def script_directory() -> ScriptDirectory:
+    config = Config()
+    assert migrations.__file__ is not None
+    config.set_main_option("script_location", migrations.__file__.rpartition("/")[0])
+    return ScriptDirectory.from_config(config)
+
+
+def test_the_revision_that_the_code_knows_is_the_newest_migration() -> None:
+    assert script_directory().get_heads() == [SCHEMA_REVISION]
+
+
+def test_migrations_form_one_line_from_the_first() -> None:
+    revisions = list(script_directory().walk_revisions())
+    assert [revision.down_revision for revision in revisions] == [
+        *(revision.revision for revision in revisions[1:]),
+        None,
+    ]
+
+
+def _is_index(table: str) -> bool:
+    """The index of words and what belongs to it, which `models.py` does not know."""
+    return table.startswith(("insight_terms", "words_to_sweep"))
+
+
+async def test_the_migrated_schema_is_the_one_in_the_models(database: Database) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "compare_type": True,
+                "compare_server_default": True,
+                "include_name": lambda name, kind, _: kind != "table" or not _is_index(name),
+            },
+        )
+        return list(compare_metadata(context, metadata))
+
+    assert await database.write(differences) == []
+
+
+@pytest.mark.parametrize("table", metadata.tables)
+async def test_keys_checks_and_index_columns_are_those_in_the_models(
+    database: Database, table: str
+) -> None:
+    """What autogenerate does not compare."""
+
+    def migrated(connection: Connection) -> dict[str, Any]:
+        inspector = inspect(connection)
+        return {
+            "primary key": inspector.get_pk_constraint(table)["constrained_columns"],
+            "checks": {check["name"] for check in inspector.get_check_constraints(table)},
+            "cascades": {
+                (key["referred_table"], key["options"].get("ondelete"))
+                for key in inspector.get_foreign_keys(table)
+            },
+            "indexes": {
+                (index["name"], tuple(index["column_names"]), bool(index["unique"]))
+                for index in inspector.get_indexes(table)
+                if not str(index["name"]).startswith("sqlite_autoindex")
+            },
+        }
+
+    model = metadata.tables[table]
+    found = await database.read(migrated)
+    checks = {str(check.name) for check in model.constraints if hasattr(check, "sqltext")}
+    assert found == {
+        "primary key": [column.name for column in model.primary_key],
+        "checks": checks,
+        "cascades": {(key.column.table.name, key.ondelete) for key in model.foreign_keys},
+        "indexes": {
+            (index.name, tuple(column.name for column in index.columns), bool(index.unique))
+            for index in model.indexes
+        },
+    }
+
+
+async def test_a_table_may_be_rebuilt_without_taking_its_insights_along(tmp_path: Path) -> None:
+    """SQLite alters by copying and dropping, and a drop erases what refers to the rows."""
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
+    await database.open()
+    await complete(database, new_conversation())
+    file = SqliteFile(database.url)
+
+    def rebuild(connection: Connection) -> None:
+        operations = Operations(MigrationContext.configure(connection))
+        with operations.batch_alter_table("conversations") as table:
+            table.alter_column("author", type_=String(500))
+
+    await file.write(rebuild, rebuilding=True)
+
+    assert await scalar(database, select(func.count()).select_from(insights)) == 1
+    erase = delete(insights).returning(insights.c.id)
+    assert await file.write(lambda connection: connection.execute(erase).all()) == [(1,)]
+    await file.close()
+    await database.close()
+
+
+async def test_a_rebuild_that_leaves_references_to_nothing_is_undone(tmp_path: Path) -> None:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
+    await database.open()
+    await complete(database, new_conversation())
+    file = SqliteFile(database.url)
+
+    with pytest.raises(RuntimeError, match="refer"):
+        await file.write(
+            lambda connection: connection.execute(delete(conversations)).rowcount, rebuilding=True
+        )
+
+    assert await scalar(database, select(func.count()).select_from(conversations)) == 1
+    await file.close()
+    await database.close()
+
+
+_OLD_ROWS = (
+    "INSERT INTO conversations (id, text, timestamp, status, created_at, lane, idempotency_key,"
+    " body_hash) VALUES ('conv_00000001', 'late दिल', 5, 'completed', 1, 'live', 'key-1',"
+    f" '{'0' * 64}')",
+    "INSERT INTO conversations (id, text, timestamp, status, created_at, lane) VALUES"
+    " ('conv_00000002', 'a', 6, 'pending', 2, 'bulk'), ('conv_00000003', 'b', 7, 'pending', 3,"
+    " 'live'), ('conv_00000004', 'c', 8, 'failed', 4, 'bulk')",
+    "INSERT INTO insights (id, conversation_id, timestamp, text, sentiment_score, clusters,"
+    " confidence, reasoning, grok_analysis, created_at) VALUES (1, 'conv_00000001', 5,"
+    " 'late दिल', -0.5, '[\"late\"]', 0.9, '', '{}', 1)",
+)
+
+
+def _make_old(revision: str, connection: Connection) -> None:
+    """A database as that revision left it: a completed conversation and three others."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(upgrade.__file__).parent))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+    names, values = "cluster, timestamp, insight_id", "'late', 5, 1"
+    if revision > "0002":
+        names, values = f"{names}, sentiment_score, confidence", f"{values}, -0.5, 0.9"
+    clusters = f"INSERT INTO insight_clusters ({names}) VALUES ({values})"
+    for statement in (*_OLD_ROWS, clusters):
+        connection.execute(text(statement))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_database_url(request: pytest.FixtureRequest, sqlite_url: str) -> Iterator[str]:
+    """Without a schema."""
+    if request.param == "sqlite":
+        yield sqlite_url
+    else:
+        with postgres_server() as address, postgres_database(address) as url:
+            yield url
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
+def test_an_old_database_serves_what_it_held(empty_database_url: str, revision: str) -> None:
+    asyncio.run(_check_old(empty_database_url, revision))
+
+
+async def _check_old(url: str, revision: str) -> None:
+    database = Database(url)
+    try:
+        if database._file:
+            await database._file.write(partial(_make_old, revision), rebuilding=True)
+        else:
+            await database.rework(partial(_make_old, revision))
+        await database.open()
+        await derived.ensure(database)
+
+        always = {"start_time": datetime(1970, 1, 1, tzinfo=UTC), "end_time": NOON}
+        for asked in ({}, {"cluster": "late"}, {"words": parse_search("दिल"), "cluster": "late"}):
+            page = await InsightStore(database).page(
+                insight_filter(**always, **asked), limit=9, cursor=None
+            )
+            assert page.total_count == len(page.insights) == 1
+        assert {key: n for key, n in (await _counts(database)).items() if n} == {
+            (Status.COMPLETED, Lane.LIVE): 1,
+            (Status.PENDING, Lane.LIVE): 1,
+            (Status.PENDING, Lane.BULK): 1,
+            (Status.FAILED, Lane.BULK): 1,
+        }
+        known = [keyed_conversation(text="late दिल")]
+        for owner in (EVERYBODY, "ana"):
+            store = ConversationStore(database)
+            assert await store.accept(known, lane=Lane.LIVE, owner=owner) == ["conv_00000001"]
+        assert [item.id for item in await claim_all(database)] == ["conv_00000003", "conv_00000002"]
+        assert (await _counts(database))[Status.PROCESSING, Lane.BULK] == 1
+        assert not await derived.rebuild(database)
+    finally:
+        await database.close()
+
+
+async def _counts(database: Database) -> Mapping[tuple[Status, Lane], int]:
+    return (await FigureStore(database).all()).queue.counts
+
+
+async def test_a_start_that_is_cut_short_amid_the_index_begins_it_anew(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The schema is new by then, and what is kept beside the insights is not."""
+    database = Database(sqlite_url)
+    assert database._file is not None
+    await database._file.write(partial(_make_old, "0004"), rebuilding=True)
+    await database.open()
+    with monkeypatch.context() as patch:
+        patch.setattr("store.derived._add_but_clusters", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await derived.ensure(database)
+    assert await scalar(database, text("SELECT count(*) FROM derived_data")) == 0
+    await derived.ensure(database)
+    wanted = insight_filter(start_time=datetime(1970, 1, 1, tzinfo=UTC), words=parse_search("दिल"))
+    page = await InsightStore(database).page(wanted, limit=9, cursor=None)
+    assert page.total_count == 1
+    await database.close()

@@ -1,0 +1,181 @@
+"""No read goes through a whole table: the databases are asked how they would carry each out."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, text
+
+from analysis.words import parse_search
+from database import Database
+from store.derived import word_index
+from store.filters import InsightFilter, Sentiment
+from store.insight_row import InsightRow
+from store.insights import InsightStore
+from store.operations import FigureStore
+from store.summaries import Interval, SummaryStore
+from store.trends import Window, WindowStore
+from tests.support.factories import NOON, insight_filter, scalar
+
+ROWS = 50_000
+TABLES = ("insights", "insight_clusters", "insight_tallies", "conversations", "insight_terms")
+
+Statement = tuple[str, Any]
+
+_FILL = """
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)
+INSERT INTO {table} SELECT {columns} FROM n
+"""
+_TIMESTAMP = "1737374400000000 + (i - 25000) * CAST(23000000 AS BIGINT)"
+_FILLED = {
+    "conversations (id, text, author, timestamp, status, created_at, lane)": (
+        f"'conv_' || i, 'late', 'author' || i % 500, {_TIMESTAMP}, 'completed', i, 'live'"
+    ),
+    "insights (id, conversation_id, timestamp, text, author, sentiment_score, clusters, confidence,"
+    " reasoning, grok_analysis, created_at)": (
+        f"i, 'conv_' || i, {_TIMESTAMP}, 'late', 'author' || i % 500, i % 200 / 100.0 - 1,"
+        " '[\"a\"]', i % 100 / 100.0, '', '{}', i"
+    ),
+    "insight_clusters (cluster, timestamp, insight_id, sentiment_score, confidence)": (
+        f"'cluster' || i % 40, {_TIMESTAMP}, i, i % 200 / 100.0 - 1, i % 100 / 100.0"
+    ),
+    "insight_tallies": (
+        "'cluster' || i % 40, i % 3, i * CAST(3600000000 AS BIGINT), i % 20,"
+        " 1, 1, 1, 1, 1, 1, 1, 1, 1"
+    ),
+}
+
+
+def _fill(connection: Connection) -> None:
+    for table, columns in _FILLED.items():
+        if connection.dialect.name == "postgresql":
+            columns = columns.replace("'[\"a\"]'", "CAST('[\"a\"]' AS JSON)")
+            columns = columns.replace("'{}'", "CAST('{}' AS JSON)")
+        statement = _FILL.format(table=table, columns=columns)
+        connection.execute(text(statement), {"rows": ROWS})
+    rows = [
+        InsightRow(
+            number,
+            10**15 + number * 10**6,
+            f"late word{number % 100}",
+            f"author{number % 500}",
+            number % 200 / 100.0 - 1,
+            number % 100 / 100.0,
+            (f"cluster{number % 40}",),
+        )
+        for number in range(1, ROWS + 1)
+    ]
+    word_index.add(connection, rows)
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("ANALYZE"))
+
+
+@pytest.fixture
+async def full(database: Database) -> AsyncIterator[Database]:
+    await database.write(_fill)
+    yield database
+    if not database.is_sqlite:
+        await database.write(lambda connection: connection.execute(text("ANALYZE")).rowcount)
+
+
+@contextmanager
+def asked(database: Database) -> Iterator[list[Statement]]:
+    """All that readers ask inside."""
+    engine = database._file._reader if database._file else database._engine.sync_engine
+    seen: list[Statement] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def scans(statement: Statement, connection: Connection) -> list[str]:
+    """The tables that carrying it out would go through from end to end."""
+    question, parameters = statement
+    if connection.dialect.name == "sqlite":
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {question}", parameters)
+        return [detail for *_, detail in plan if _is_scan(detail)]
+    answer = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {question}", parameters)
+    nodes: Any = answer.scalar()
+    return [
+        f"{node['Node Type']} {node['Relation Name']}"
+        for node in _nodes(nodes[0]["Plan"])
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] in TABLES
+    ]
+
+
+def _is_scan(detail: str) -> bool:
+    words = detail.split()
+    if "AUTOMATIC" in words:
+        return True
+    if words[0] != "SCAN" or words[1] not in TABLES:
+        return False
+    return words[1] != "insight_terms" or "M" not in words[-1]  # an index's number, then a match
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from _nodes(child)
+
+
+def filters() -> Iterator[InsightFilter]:
+    """Every mix of conditions, over a month and over everything."""
+    options: list[list[dict[str, Any]]] = [
+        [{}, {"sentiment": Sentiment.NEGATIVE}, {"sentiment": Sentiment.NEUTRAL}],
+        [{}, {"min_confidence": 0.8}, {"min_confidence": 0.985}],
+        [{}, {"cluster": "cluster7"}],
+        [{}, {"author": "author77"}],
+        [{}, {"words": parse_search("word55")}],
+        [{}, {"start_time": NOON - timedelta(days=365), "end_time": NOON + timedelta(days=365)}],
+    ]
+    for mix in product(*options):
+        yield insight_filter(**{name: value for part in mix for name, value in part.items()})
+
+
+async def expect_no_scans(database: Database, statements: list[Statement]) -> None:
+    different = dict(statements)
+    assert different
+
+    def check(connection: Connection) -> dict[str, list[str]]:
+        found = {
+            question: scans((question, given), connection) for question, given in different.items()
+        }
+        return {question: plan for question, plan in found.items() if plan}
+
+    assert await database.read(check) == {}
+
+
+async def test_no_read_scans_a_table(full: Database) -> None:
+    insights, summaries = InsightStore(full), SummaryStore(full)
+    with asked(full) as statements:
+        for wanted in filters():
+            page = await insights.page(wanted, limit=3, cursor=None)
+            if page.next_cursor is not None:
+                await insights.page(wanted, limit=100, cursor=page.next_cursor)
+            if wanted.words is None:
+                await summaries.summary(wanted, Interval.DAY)
+                await summaries.summary(insight_filter(cluster=wanted.cluster), Interval.HOUR)
+        short = insight_filter(start_time=NOON, end_time=NOON + timedelta(hours=3))
+        await summaries.summary(short, Interval.MINUTE)
+        for window in Window:
+            await WindowStore(full).trends(window, as_of=NOON + timedelta(minutes=7))
+        await insights.since(ROWS - 10, limit=200)
+        await insights.newest_id()
+        await FigureStore(full).all()
+    await expect_no_scans(full, statements)
+
+
+async def test_a_scan_would_be_noticed(database: Database) -> None:
+    with asked(database) as statements:
+        await scalar(database, text("SELECT count(*) FROM insights WHERE reasoning = 'x'"))
+    with pytest.raises(AssertionError, match=r"(?i)scan"):
+        await expect_no_scans(database, statements)

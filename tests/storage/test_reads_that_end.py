@@ -1,0 +1,118 @@
+"""Reads that take too long, or that nobody waits for any more, are stopped and keep nobody out."""
+
+import asyncio
+from collections.abc import Callable
+from threading import Barrier
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Executable, literal, select, text
+
+from database import Database
+from errors import Unavailable
+from tests.support.factories import scalar
+from tests.support.http_helpers import eventually
+
+_ENDLESS = {
+    "sqlite": text(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    ),
+    "postgresql": text("SELECT max(i) FROM generate_series(1, 1e15) AS i"),
+}
+
+
+def endless(connection: Connection) -> Any:
+    return connection.scalar(_ENDLESS[connection.dialect.name])
+
+
+def many_short_ones(connection: Connection) -> None:
+    long = text("SELECT count(*) FROM (VALUES (1), (2)) a, (VALUES (1), (2)) b")
+    while True:
+        connection.execute(long).all()
+
+
+async def expect_idle_readers(database: Database) -> None:
+    """Soon every reader has nothing to do."""
+    if database._file is None:
+        busy = text(
+            "SELECT count(*) = 0 FROM pg_stat_activity WHERE state = 'active'"
+            " AND query ~ 'generate_series|VALUES' AND pid <> pg_backend_pid()"
+            " AND datname = current_database()"
+        )
+        await eventually(lambda: scalar(database, busy))
+        return
+    for costly, threads in ((False, 4), (True, 2)):
+        meeting = Barrier(threads)
+
+        def meet(_connection: Connection, meeting: Barrier = meeting) -> int:
+            return meeting.wait(5)
+
+        # Each needs a thread of its own, at the same time as the others.
+        await asyncio.gather(*(database.read(meet, costly=costly) for _ in range(threads)))
+
+
+ANSWER: Executable = select(literal(1))
+
+
+@pytest.mark.parametrize("work", [endless, many_short_ones])
+async def test_a_read_that_takes_too_long_is_stopped(
+    database: Database, work: Callable[[Connection], Any]
+) -> None:
+    reads = [database.read(work, seconds=0.2) for _ in range(8)]
+    answers = await asyncio.gather(*reads, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable] * 8
+    await expect_idle_readers(database)
+    assert await scalar(database, ANSWER) == 1
+
+
+async def test_a_read_that_nobody_waits_for_is_stopped(database: Database) -> None:
+    for costly in (True, False):
+        reads = [asyncio.create_task(database.read(endless, costly=costly)) for _ in range(6)]
+        await asyncio.sleep(0.1)
+        for read in reads:
+            read.cancel()
+        await asyncio.wait(reads)
+        assert all(read.cancelled() for read in reads)
+        await expect_idle_readers(database)
+    assert await scalar(database, ANSWER) == 1
+
+
+async def test_costly_reads_leave_readers_free(database: Database) -> None:
+    reads = [asyncio.create_task(database.read(endless, costly=True)) for _ in range(20)]
+    await asyncio.sleep(0.1)
+    for _ in range(20):
+        assert await scalar(database, ANSWER) == 1
+    assert not any(read.done() for read in reads)
+    for read in reads:
+        read.cancel()
+    await asyncio.wait(reads)
+    assert await database.read(lambda connection: connection.scalar(ANSWER), costly=True) == 1
+
+
+async def test_a_costly_read_does_not_wait_for_its_turn_for_ever(database: Database) -> None:
+    reads = [database.read(endless, costly=True, seconds=0.3) for _ in range(12)]
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*reads, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable] * 12
+    assert all(answer.retry_after for answer in answers if isinstance(answer, Unavailable))
+    assert await database.read(lambda connection: connection.scalar(ANSWER), costly=True) == 1
+
+
+async def test_stopping_one_read_stops_no_other_on_the_same_connection(database: Database) -> None:
+    """Each is cancelled about when it ends, and the next one takes over its connection."""
+
+    def some(connection: Connection) -> int:
+        counted = text(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
+            " SELECT max(i) FROM n"
+        )
+        return int(connection.scalar(counted) or 0)
+
+    async def read(number: int) -> int:
+        try:
+            return await database.read(some, seconds=0.001 * (number % 4) or 30)
+        except Unavailable:
+            return 0
+
+    answers = await asyncio.gather(*(read(number) for number in range(200)))
+    assert answers[::4] == [3000] * 50

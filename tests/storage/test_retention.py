@@ -1,0 +1,191 @@
+"""Erasing what is too old, in small steps, beside everything else."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from analysis.outcomes import Complete
+from database import Database
+from errors import NotFound, Unavailable
+from models import Lane
+from store import derived
+from store.conversations import ConversationStore
+from store.erasure import ErasureStore
+from store.insights import InsightStore
+from store.queue import WorkQueue
+from tests.conftest import StartApp
+from tests.support.factories import (
+    NOON,
+    accept,
+    analysis,
+    claim_all,
+    insert_insights,
+    insight_filter,
+    new_conversation,
+)
+from tests.support.http_helpers import captured_log, eventually, list_all, submit
+from worker.retention import ROWS_PER_STEP, Housekeeper
+
+DAY = timedelta(days=1)
+LIMIT = timedelta(days=30)
+
+
+def housekeeper(database: Database, retention: timedelta | None = LIMIT) -> Housekeeper:
+    return Housekeeper(
+        ErasureStore(database), retention=retention, may_work=lambda: True, now=lambda: NOON
+    )
+
+
+async def listed(database: Database) -> list[str]:
+    wanted = insight_filter(start_time=NOON - 400 * DAY)
+    page = await InsightStore(database).page(wanted, limit=1000, cursor=None)
+    assert page.total_count == len(page.insights)
+    return [insight.conversation_id for insight in page.insights]
+
+
+async def test_what_is_older_is_erased_and_nothing_else(database: Database) -> None:
+    micro = timedelta(microseconds=1)
+    ages = [400 * DAY, 30 * DAY + micro, 30 * DAY, 29 * DAY, timedelta(0)]
+    ids = await insert_insights(database, [{"timestamp": NOON - age} for age in ages])
+    await housekeeper(database).tidy_up()
+    assert await listed(database) == ids[2:][::-1]
+    assert not await derived.rebuild(database)
+
+
+async def test_without_a_limit_nothing_is_erased(database: Database) -> None:
+    ids = await insert_insights(database, [{"timestamp": NOON - 300 * DAY}])
+    await housekeeper(database, retention=None).tidy_up()
+    assert await listed(database) == ids
+
+
+async def test_many_are_erased_some_at_a_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.retention.PAUSE_SECONDS", 0)
+    count = 2 * ROWS_PER_STEP + 7
+    await insert_insights(database, [{"timestamp": NOON - 40 * DAY}] * count)
+    (kept,) = await insert_insights(database, [{"timestamp": NOON}])
+    with captured_log() as log:
+        await housekeeper(database).tidy_up()
+    assert await listed(database) == [kept]
+    assert [line["conversations"] for line in log.named("retention_erased")] == [count]
+    assert not await derived.rebuild(database)
+
+
+async def test_what_waits_is_erased_and_what_is_being_analysed_comes_later(
+    database: Database,
+) -> None:
+    old = NOON - 40 * DAY
+    claimed_id = await accept(database, new_conversation(timestamp=old))
+    (claimed,) = await claim_all(database)
+    waiting = await accept(database, new_conversation(timestamp=old))
+    await housekeeper(database).tidy_up()
+    store = ConversationStore(database)
+    with pytest.raises(NotFound):
+        await store.find(waiting)
+    assert (await store.find(claimed_id)).id == claimed_id
+    assert await WorkQueue(database).settle([(claimed, Complete(analysis()))]) == {claimed}
+    await housekeeper(database).tidy_up()
+    with pytest.raises(NotFound):
+        await store.find(claimed_id)
+    assert not await derived.rebuild(database)
+
+
+async def test_two_that_tidy_up_at_once_do_not_count_twice(
+    database: Database, database_url: str
+) -> None:
+    other = Database(database_url)
+    await other.open()
+    try:
+        await insert_insights(database, [{"timestamp": NOON - 40 * DAY}] * 250)
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(housekeeper(each).tidy_up() for each in (database, other)))
+        assert await listed(database) == []
+        assert not await derived.rebuild(database)
+    finally:
+        await other.close()
+
+
+async def test_retrying_and_erasing_the_old_at_once_do_not_lock_each_other_out(
+    database: Database,
+) -> None:
+    await ConversationStore(database).accept(
+        [new_conversation(timestamp=NOON - 40 * DAY)] * 100, lane=Lane.LIVE
+    )
+    async with asyncio.timeout(30):
+        await asyncio.gather(
+            housekeeper(database).tidy_up(),
+            *(ConversationStore(database).retry_failed() for _ in range(10)),
+        )
+
+
+async def test_only_the_process_that_works_tidies_up(database: Database) -> None:
+    ids = await insert_insights(database, [{"timestamp": NOON - 40 * DAY}])
+    asked = asyncio.Event()
+
+    def may_work() -> bool:
+        asked.set()
+        return False
+
+    keeper = Housekeeper(
+        ErasureStore(database), retention=LIMIT, may_work=may_work, now=lambda: NOON
+    )
+    keeper.start()
+    await asyncio.wait_for(asked.wait(), 5)
+    await keeper.stop()
+    assert await listed(database) == ids
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        (Unavailable("The database is locked by another process."), "housekeeping_waits"),
+        (RuntimeError("a bug"), "housekeeping_failed"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_it_goes_on_after_a_round_that_went_wrong(
+    database: Database, trouble: Exception, told: str
+) -> None:
+    rounds = 0
+
+    def may_work() -> bool:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            raise trouble
+        return True
+
+    await insert_insights(database, [{"timestamp": NOON - 40 * DAY}])
+    keeper = Housekeeper(
+        ErasureStore(database),
+        retention=LIMIT,
+        may_work=may_work,
+        now=lambda: NOON,
+        round_seconds=0.01,
+    )
+
+    async def is_gone() -> bool:
+        return await listed(database) == []
+
+    with captured_log() as log:
+        keeper.start()
+        await eventually(is_gone)
+        await keeper.stop()
+    assert len(log.named(told)) == 1
+
+
+async def test_the_service_erases_what_is_too_old_by_its_own_time(start_app: StartApp) -> None:
+    """Also what is handed in today: its age is that of its timestamp."""
+    async with start_app() as running:
+        await submit(running.client, "old", timestamp="2025-01-20T10:00:00Z")
+        kept = await submit(running.client, "new")
+        await eventually(lambda: _count(running.client, 2))
+    async with start_app(retention_days=30) as running:
+        await eventually(lambda: _count(running.client, 1))
+        assert [each["conversation_id"] for each in await list_all(running.client)] == [kept]
+
+
+async def _count(client: object, count: int) -> bool:
+    return len(await list_all(client)) == count  # type: ignore[arg-type]

@@ -1,0 +1,542 @@
+"""Windows and turns, on a clock that only moves when told to."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rate_limiter import JITTER_MARGIN_SECONDS, CallLimiter, LearnedRate, SlidingWindow
+from tests.support.http_helpers import captured_log
+
+
+class Clock:
+    """Stands still; `sleep` moves it and says how long anybody slept."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+# --- the window -----------------------------------------------------------------------------------
+
+
+async def test_so_many_pass_and_the_next_is_told_how_long_to_wait(clock: Clock) -> None:
+    window = SlidingWindow(3, 1.0, clock=clock)
+    assert [await window.try_pass() for _ in range(5)] == [0.0, 0.0, 0.0, 1.0, 1.0]
+
+
+async def test_who_is_refused_is_not_counted(clock: Clock) -> None:
+    window = SlidingWindow(1, 1.0, clock=clock)
+    await window.try_pass()
+    clock.now += 0.75
+    assert await window.try_pass() == 0.25
+    clock.now += 0.25
+    assert await window.try_pass() == 0.0
+
+
+async def test_the_window_slides_and_does_not_start_anew(clock: Clock) -> None:
+    """A fixed window or a token bucket would let three through at 1.0 s."""
+    window = SlidingWindow(2, 1.0, clock=clock)
+    await window.try_pass()
+    clock.now += 0.875
+    await window.try_pass()
+    clock.now += 0.125
+    assert await window.try_pass() == 0.0
+    assert await window.try_pass() == 0.875
+
+
+async def test_after_a_quiet_time_no_more_than_a_window_full_passes(clock: Clock) -> None:
+    window = SlidingWindow(2, 1.0, clock=clock)
+    clock.now += 3600
+    assert [await window.try_pass() > 0 for _ in range(3)] == [False, False, True]
+
+
+@given(
+    calls=st.integers(1, 5),
+    gaps=st.lists(st.integers(0, 80).map(lambda sixty_fourths: sixty_fourths / 64), max_size=60),
+)
+def test_in_any_stretch_of_the_period_at_most_so_many_pass(calls: int, gaps: list[float]) -> None:
+    clock = Clock()
+    window = SlidingWindow(calls, 1.0, clock=clock)
+
+    async def knock() -> list[float]:
+        passed = []
+        for gap in gaps:
+            clock.now += gap
+            if await window.try_pass() == 0.0:
+                passed.append(clock.now)
+        return passed
+
+    passed = asyncio.run(knock())
+    for start in passed:
+        assert sum(start <= moment < start + 1.0 for moment in passed) <= calls
+
+
+@given(
+    calls=st.integers(1, 4),
+    gaps=st.lists(st.integers(0, 80).map(lambda sixty_fourths: sixty_fourths / 64), max_size=40),
+)
+def test_who_waits_as_long_as_told_passes(calls: int, gaps: list[float]) -> None:
+    clock = Clock()
+    window = SlidingWindow(calls, 1.0, clock=clock)
+
+    async def knock() -> None:
+        for gap in gaps:
+            clock.now += gap
+            wait = await window.try_pass()
+            if wait:
+                clock.now += wait
+                assert await window.try_pass() == 0.0
+
+    asyncio.run(knock())
+
+
+async def passes(window: SlidingWindow, tries: int = 20) -> int:
+    """How many of so many may pass at this moment."""
+    return [await window.try_pass() for _ in range(tries)].count(0.0)
+
+
+async def test_a_limit_that_is_lowered_counts_those_that_passed_before(clock: Clock) -> None:
+    window = SlidingWindow(5, 1.0, clock=clock)
+    assert await passes(window, 3) == 3
+    clock.now += 0.25
+    assert await passes(window, 1) == 1
+
+    window.limit(2, 1.0)
+
+    assert await window.try_pass() == 0.75
+    clock.now += 0.75
+    assert await passes(window) == 1
+
+
+async def test_a_limit_that_is_raised_lets_so_many_more_pass(clock: Clock) -> None:
+    window = SlidingWindow(2, 1.0, clock=clock)
+    assert await passes(window) == 2
+    window.limit(5, 1.0)
+    assert await passes(window) == 3
+
+
+async def test_a_limit_may_change_its_period_too(clock: Clock) -> None:
+    window = SlidingWindow(1, 1.0, clock=clock)
+    await window.try_pass()
+    window.limit(1, 4.0)
+    assert await window.try_pass() == 4.0
+    window.limit(1, 0.5)
+    assert await window.try_pass() == 0.5
+
+
+async def test_the_same_limit_again_changes_nothing(clock: Clock) -> None:
+    window = SlidingWindow(2, 1.0, clock=clock)
+    await window.try_pass()
+    window.limit(2, 1.0)
+    assert await passes(window) == 1
+
+
+async def test_one_that_is_filled_lets_nobody_pass_for_its_period(clock: Clock) -> None:
+    window = SlidingWindow(3, 1.0, clock=clock)
+    await window.try_pass()
+    clock.now += 0.5
+    window.fill()
+    assert await window.try_pass() == 1.0
+    clock.now += 1.0
+    assert await passes(window) == 3
+
+
+# --- the ceiling ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ceiling(clock: Clock) -> LearnedRate:
+    return LearnedRate(10, clock=clock)
+
+
+def test_at_first_it_is_what_was_asked_for_and_a_margin(ceiling: LearnedRate) -> None:
+    assert ceiling.rate == 10.0
+    assert ceiling.window() == (10, 1.0 + JITTER_MARGIN_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("told", "rate", "window"),
+    [
+        (30.0, 10.0, (10, 1.0)),
+        (10.0, 10.0, (10, 1.0)),
+        (4.0, 4.0, (4, 1.0)),
+        (2.5, 2.5, (2, 0.8)),
+        (0.5, 0.5, (1, 2.0)),
+        (1 / 60, 1 / 60, (1, 60.0)),
+    ],
+)
+def test_a_limit_that_good_answers_name_is_kept_to(
+    ceiling: LearnedRate, told: float, rate: float, window: tuple[int, float]
+) -> None:
+    ceiling.told(told)
+    assert ceiling.rate == rate
+    calls, per = ceiling.window()
+    assert (calls, per / (1 + JITTER_MARGIN_SECONDS)) == pytest.approx(window)
+
+
+def test_a_limit_that_was_told_holds_until_another_is(ceiling: LearnedRate, clock: Clock) -> None:
+    ceiling.told(4.0)
+    clock.now += 86_400
+    ceiling.probe()
+    assert ceiling.rate == 4.0
+    ceiling.told(7.0)
+    assert ceiling.rate == 7.0
+    ceiling.told(50.0)
+    assert ceiling.rate == 10.0
+
+
+def test_a_limit_that_a_refusal_names_is_kept_to(ceiling: LearnedRate) -> None:
+    ceiling.refused(2.0)
+    assert ceiling.rate == 2.0
+    assert ceiling.window() == (2, 1.0 + JITTER_MARGIN_SECONDS)
+
+
+def test_the_lowest_of_all_limits_holds(ceiling: LearnedRate) -> None:
+    ceiling.told(6.0)
+    ceiling.refused(3.0)
+    assert ceiling.rate == 3.0
+    ceiling.told(2.0)
+    assert ceiling.rate == 2.0
+
+
+def test_a_refusal_that_names_no_limit_changes_none(ceiling: LearnedRate) -> None:
+    before = ceiling.window()
+    ceiling.refused(None)
+    assert ceiling.window() == before
+
+
+@pytest.mark.parametrize("named", [10.0, 37.0])
+def test_refused_by_a_limit_that_was_kept_to_the_margin_grows(
+    ceiling: LearnedRate, named: float
+) -> None:
+    margins = []
+    for _ in range(6):
+        ceiling.refused(named)
+        calls, per = ceiling.window()
+        assert calls == ceiling.rate == 10
+        margins.append(per - 1.0)
+    assert margins == [pytest.approx(one) for one in (0.08, 0.16, 0.32, 0.5, 0.5, 0.5)]
+
+
+def test_a_grown_margin_shrinks_again_step_by_step(ceiling: LearnedRate, clock: Clock) -> None:
+    ceiling.refused(10.0)
+    ceiling.refused(10.0)
+    periods = []
+    for _ in range(4):
+        clock.now += 3600
+        ceiling.probe()
+        periods.append(ceiling.window()[1])
+    assert periods == [pytest.approx(one) for one in (1.08, 1.04, 1.04, 1.04)]
+
+
+def probed(ceiling: LearnedRate, clock: Clock, seconds: int) -> list[tuple[int, float]]:
+    """Seconds and rate at each change, while it is tried once a second."""
+    changes = []
+    for second in range(1, seconds + 1):
+        clock.now += 1
+        before = ceiling.rate
+        ceiling.probe()
+        if ceiling.rate != before:
+            changes.append((second, ceiling.rate))
+    return changes
+
+
+def test_a_limit_that_a_refusal_named_is_raised_again_minute_by_minute(
+    ceiling: LearnedRate, clock: Clock
+) -> None:
+    ceiling.refused(2.0)
+    assert probed(ceiling, clock, 3600) == [
+        (60, 3.0),
+        (120, 4.0),
+        (180, 5.0),
+        (240, 6.25),
+        (300, 7.8125),
+        (360, 9.765625),
+        (420, 10.0),
+    ]
+
+
+def test_a_limit_below_one_a_second_at_most_doubles(ceiling: LearnedRate, clock: Clock) -> None:
+    ceiling.refused(0.25)
+    assert [rate for _, rate in probed(ceiling, clock, 240)] == [0.5, 1.0, 2.0, 3.0]
+
+
+def test_each_probe_that_is_refused_makes_the_next_wait_longer(
+    ceiling: LearnedRate, clock: Clock
+) -> None:
+    waits = []
+    for _ in range(9):
+        ceiling.refused(2.0)
+        waits.append(0)
+        while ceiling.rate == 2.0:
+            waits[-1] += 1
+            clock.now += 1
+            ceiling.probe()
+        assert ceiling.rate == 3.0
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+
+
+def test_once_back_at_the_top_the_waits_begin_anew(ceiling: LearnedRate, clock: Clock) -> None:
+    for _ in range(3):
+        ceiling.refused(2.0)
+    clock.now += 3600
+    probed(ceiling, clock, 3600)
+    assert ceiling.rate == 10.0
+    ceiling.refused(2.0)
+    assert probed(ceiling, clock, 3600)[0] == (60, 3.0)
+
+
+def test_nothing_is_probed_that_was_not_lowered(ceiling: LearnedRate, clock: Clock) -> None:
+    assert probed(ceiling, clock, 200) == []
+
+
+def test_each_lowering_and_raising_is_logged(ceiling: LearnedRate, clock: Clock) -> None:
+    with captured_log() as log:
+        ceiling.told(4.0)
+        ceiling.told(4.0)
+        ceiling.refused(2.0)
+        probed(ceiling, clock, 60)
+    assert [one["calls_per_second"] for one in log.named("call_limit_told")] == [4.0]
+    (lowered,) = log.named("call_limit_lowered")
+    assert (lowered["calls_per_second"], lowered["next_probe_seconds"]) == (2.0, 60)
+    assert [one["calls_per_second"] for one in log.named("call_limit_raised")] == [3.0]
+
+
+RATES = st.one_of(st.integers(1, 10_000).map(lambda per_minute: per_minute / 60), st.none())
+EVENTS = st.tuples(st.sampled_from(["told", "refused", "probe"]), RATES, st.floats(0, 4000))
+
+
+@given(most=st.integers(1, 100), events=st.lists(EVENTS, max_size=40))
+def test_whatever_is_said_a_call_passes_now_and_then_and_never_more_than_allowed(
+    most: int, events: list[tuple[str, float | None, float]]
+) -> None:
+    clock = Clock()
+    ceiling = LearnedRate(most, clock=clock)
+    told = None
+    for event, rate, seconds in events:
+        clock.now += seconds
+        if event == "refused":
+            ceiling.refused(rate)
+            assert rate is None or ceiling.rate <= rate
+        elif event == "told" and rate is not None:
+            ceiling.told(rate)
+            told = rate
+        else:
+            ceiling.probe()
+        calls, per = ceiling.window()
+        assert calls >= 1
+        assert 0 < ceiling.rate <= min(most, told or most)
+        assert calls / per <= ceiling.rate / (1 + JITTER_MARGIN_SECONDS) + 1e-9
+
+
+# --- turns ----------------------------------------------------------------------------------------
+
+
+def limiter(clock: Clock, calls: int = 2) -> CallLimiter:
+    window = SlidingWindow(calls, 1.0, clock=clock)
+    return CallLimiter(window, LearnedRate(calls, clock=clock), clock=clock, sleep=clock.sleep)
+
+
+async def test_turns_come_in_order_and_as_fast_as_the_window_allows(clock: Clock) -> None:
+    turns = limiter(clock)
+    went: list[tuple[int, float]] = []
+
+    async def call(number: int) -> None:
+        assert await turns.wait_turn()
+        went.append((number, round(clock.now - 1000.0, 6)))
+
+    await asyncio.gather(*(call(number) for number in range(6)))
+    assert went == [(0, 0.0), (1, 0.0), (2, 1.04), (3, 1.04), (4, 2.08), (5, 2.08)]
+
+
+async def test_nobody_sleeps_while_there_is_room(clock: Clock) -> None:
+    turns = limiter(clock)
+    await turns.wait_turn()
+    await turns.wait_turn()
+    assert clock.slept == []
+
+
+async def test_during_a_pause_nobody_gets_a_turn_nor_waits_for_one(clock: Clock) -> None:
+    turns = limiter(clock)
+    turns.pause(20.0)
+    assert turns.pause_left() == 20.0
+    assert [await turns.wait_turn() for _ in range(3)] == [False] * 3
+    assert clock.slept == []
+
+
+async def test_who_got_no_turn_in_a_pause_is_not_counted(clock: Clock) -> None:
+    turns = limiter(clock)
+    turns.pause(20.0)
+    await turns.wait_turn()
+    clock.now += 20.0
+    assert turns.pause_left() == 0.0
+    assert [await turns.wait_turn() for _ in range(2)] == [True] * 2
+    assert clock.slept == []
+
+
+async def test_a_shorter_pause_does_not_cut_a_longer_one(clock: Clock) -> None:
+    turns = limiter(clock)
+    turns.pause(20.0)
+    turns.pause(5.0)
+    assert turns.pause_left() == 20.0
+    turns.pause(30.0)
+    assert turns.pause_left() == 30.0
+
+
+async def test_a_pause_that_begins_during_a_wait_sends_all_who_wait_away() -> None:
+    clock = Clock()
+
+    async def sleep(seconds: float) -> None:
+        turns.pause(10.0)
+        await clock.sleep(seconds)
+
+    window = SlidingWindow(1, 1.0, clock=clock)
+    turns = CallLimiter(window, LearnedRate(1, clock=clock), clock=clock, sleep=sleep)
+    assert await turns.wait_turn()
+
+    assert await asyncio.gather(*(turns.wait_turn() for _ in range(3))) == [False] * 3
+
+    assert len(clock.slept) == 1
+    clock.now += 10.0
+    assert await turns.wait_turn()
+
+
+async def test_a_limit_that_is_learned_while_one_waits_holds_for_the_next() -> None:
+    clock = Clock()
+    went: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        turns.told(0.5)
+        await clock.sleep(seconds)
+
+    window = SlidingWindow(2, 1.0, clock=clock)
+    turns = CallLimiter(window, LearnedRate(2, clock=clock), clock=clock, sleep=sleep)
+    for _ in range(5):
+        await turns.wait_turn()
+        went.append(round(clock.now - 1000.0, 6))
+
+    assert went[:2] == [0.0, 0.0]
+    gaps = [after - before for before, after in pairwise(went[1:])]
+    assert all(gap >= 2.0 for gap in gaps)
+
+
+async def test_what_is_kept_to_is_shown(clock: Clock) -> None:
+    turns = limiter(clock, calls=10)
+    assert (turns.rate, turns.calls) == (10.0, 10)
+    assert turns.interval == pytest.approx(0.104)
+    turns.told(2.5)
+    assert (turns.rate, turns.calls) == (2.5, 2)
+    assert turns.interval == pytest.approx(0.4 * 1.04)
+    turns.refused(0.5)
+    assert (turns.rate, turns.calls) == (0.5, 1)
+    assert turns.interval == pytest.approx(2.08)
+
+
+async def test_a_lowered_limit_is_tried_again_by_those_who_call(clock: Clock) -> None:
+    turns = limiter(clock, calls=10)
+    turns.refused(2.0)
+    clock.now += 59.0
+    await turns.wait_turn()
+    assert turns.rate == 2.0
+    clock.now += 1.0
+    await turns.wait_turn()
+    assert turns.rate == 3.0
+
+
+async def test_what_another_process_called_before_counts(clock: Clock) -> None:
+    turns = limiter(clock, calls=10)
+    turns.assume_window_used()
+    assert await turns.wait_turn()
+    assert clock.now == pytest.approx(1001.04)
+
+
+async def test_a_caller_who_gives_up_takes_no_turn_and_blocks_nobody() -> None:
+    clock = Clock()
+    asleep, wake = asyncio.Event(), asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        asleep.set()
+        await wake.wait()
+        clock.now += seconds
+
+    window = SlidingWindow(1, 1.0, clock=clock)
+    turns = CallLimiter(window, LearnedRate(1, clock=clock), clock=clock, sleep=sleep)
+    await turns.wait_turn()
+    gives_up = asyncio.create_task(turns.wait_turn())
+    patient = asyncio.create_task(turns.wait_turn())
+    await asleep.wait()
+    gives_up.cancel()
+    wake.set()
+    await asyncio.wait_for(patient, 5)
+    assert gives_up.cancelled()
+    assert clock.now == pytest.approx(1001.04)
+
+
+async def test_on_the_real_clock_a_full_window_opens_again() -> None:
+    turns = CallLimiter(SlidingWindow(40, 1.0), LearnedRate(40))
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    for _ in range(41):
+        assert await turns.wait_turn()
+    assert clock() - started >= 1.0
+
+
+# --- as the other side sees it --------------------------------------------------------------------
+
+
+@given(
+    calls=st.integers(1, 12),
+    steps=st.lists(
+        st.tuples(st.floats(0, 0.3), st.floats(0, JITTER_MARGIN_SECONDS * 0.999)),
+        min_size=1,
+        max_size=80,
+    ),
+)
+def test_however_long_the_ways_are_no_more_arrive_in_any_second_than_are_allowed(
+    calls: int, steps: list[tuple[float, float]]
+) -> None:
+    """`steps`: the seconds before each call is made, and those that it is on its way."""
+    clock = Clock()
+    turns = limiter(clock, calls)
+
+    async def arrive() -> list[float]:
+        arrivals = []
+        for idle, way in steps:
+            clock.now += idle
+            assert await turns.wait_turn()
+            arrivals.append(clock.now + way)
+        return sorted(arrivals)
+
+    arrivals = asyncio.run(arrive())
+    for first, one_too_many in zip(arrivals, arrivals[calls:], strict=False):
+        assert one_too_many - first > 1.0
+
+
+@given(calls=st.integers(1, 12), waiting=st.integers(1, 60))
+def test_a_backlog_uses_what_is_allowed(calls: int, waiting: int) -> None:
+    clock = Clock()
+    turns = limiter(clock, calls)
+
+    async def clear() -> None:
+        for _ in range(waiting):
+            assert await turns.wait_turn()
+
+    asyncio.run(clear())
+    full_windows = (waiting - 1) // calls
+    assert clock.now - 1000.0 == pytest.approx(full_windows * (1 + JITTER_MARGIN_SECONDS))
