@@ -196,7 +196,9 @@ class InsightConditions(TimeRange):
 
 class SearchConditions(InsightConditions):
     q: Annotated[str, Field(max_length=MAX_SEARCH_LENGTH)] | None = Field(
-        None, description='Words that the text must hold; `"a phrase"` in quotes.'
+        None,
+        description="Words that the text must hold; "
+        '`"a phrase"` in quotes; `refun*` for a beginning.',
     )
 
     def to_filter(self) -> InsightFilter:
