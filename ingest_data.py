@@ -165,6 +165,9 @@ class Import:
                 return PARTIAL
         if not loaded:
             return NOTHING
+        if not self._options.dry_run:
+            url = report.page_of(self._options.url, tally.first_time, tally.last_time)
+            print(f"See them at {url}", flush=True)
         return PARTIAL if failure or tally.rejected else COMPLETE
 
     # --- the two things that can be loaded ----------------------------------------------------

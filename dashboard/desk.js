@@ -229,6 +229,7 @@ function posts(state) {
 	return h("section.posts", { key: "posts", class: stale ? "stale" : "", "aria-labelledby": "list-title" },
 		h("div.head",
 			h("h2", { id: "list-title", tabindex: -1 }, "Posts: ", h("span", { id: "list-total" }, total === undefined || stale ? "…" : count(total))),
+			state.loaded.more?.listLinks(state),
 			!view.sentiment || view.sentiment === "negative" ? h("div.order", { role: "group", "aria-label": "Order" },
 				h("button", { "aria-pressed": String(!urgent), on: { click: ["see", { order: "newest" }] } }, "Newest first"),
 				h("button", { "aria-pressed": String(urgent), on: { click: ["see", { order: "urgent" }] } }, "Most urgent first")) : null),

@@ -27,12 +27,17 @@ export function menu(state) {
 			h("li", viewLink(state, "a", { kiosk: "on" }, "For a screen on the wall"))),
 		h("h2", "Data of this page"),
 		h("ul", { id: "data" },
-			exportUrl(state) && [["csv", "Export CSV"], ["ndjson", "Export NDJSON"]].map(([format, name]) =>
-				h("li", { key: format }, h("a", { id: format, download: `insights.${format}`, href: exportUrl(state, format) }, name))),
+			exportUrl(state) && h("li", h("a", { download: "insights.ndjson", href: exportUrl(state, "ndjson") }, "Export NDJSON")),
 			link("list", "Posts as JSON"), link("summary", "Figures as JSON"), link("before", "Figures of the time before"),
 			link("trends", "What is rising"), link("people", "People"), link("failed", "Failed posts"), link("stats", "Analysis as JSON")),
 		state.view.order === "urgent" && h("p.small", "Exports are newest first."));
 }
+
+// Beside the list's number: what is done with the view as a whole.
+export const listLinks = (state) => [
+	h("button.link", { key: "copy", id: "copy", on: { click: ["copyLink", "moving"] } }, "Copy link"),
+	exportUrl(state) && h("a.link", { key: "csv", id: "csv", download: "insights.csv", href: exportUrl(state) }, "Export CSV"),
+];
 
 // As the list's own address has it, without what is particular to a page of it.
 function exportUrl(state, format = "csv") {

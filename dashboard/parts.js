@@ -75,7 +75,8 @@ export function suggestions(state) {
 		found.push({ kind: "topic", name: `Topic: ${topicName(topic.cluster)}`, count: topic.count, value: topicName(topic.cluster), patch: { cluster: topic.cluster } });
 	}
 	for (const person of people) {
-		found.push({ kind: "person", name: person.author, count: person.count, value: person.author, patch: { author: person.author } });
+		// All of them, as the count says: who looks for a person does not know when.
+		found.push({ kind: "person", name: person.author, count: person.count, value: person.author, patch: { author: person.author, range: "all", start_time: "", end_time: "" } });
 	}
 	return found;
 }

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from tqdm import tqdm
 
@@ -124,6 +125,13 @@ def _account_of_links(links: Links) -> Iterable[str]:
         yield f"{_many(links.older, 'message')} older than what it answers"
     if links.cut:
         yield f"{_many(links.cut, 'thread')} too long for one conversation, cut into several"
+
+
+def page_of(service: str, first: str | None, last: str | None) -> str:
+    """The address of the dashboard that shows what was loaded, by its times in ISO 8601. Without
+    any, as where all was there before, it shows everything."""
+    shown = {"start_time": first, "end_time": last} if first and last else {"range": "all"}
+    return f"{service.rstrip('/')}/dashboard?{urlencode(shown)}"
 
 
 def _many(count: int, noun: str) -> str:

@@ -194,7 +194,7 @@ def print_totals(insights: list[dict[str, Any]]) -> None:
 def print_addresses(service: Service) -> None:
     print(
         f"\nThe API        {service.url}/api/v1/insights\n"
-        f"Its dashboard  {service.url}/dashboard\n"
+        f"Its dashboard  {service.url}/dashboard?range=24h\n"
         f"Its documents  {service.url}/docs\n"
         "Try it:\n"
         f"  curl -d '{{\"text\": \"My parcel is late\"}}' -H 'Content-Type: application/json'"

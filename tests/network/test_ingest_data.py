@@ -206,6 +206,19 @@ def test_same_content_is_stored_once_whatever_the_file(
     assert counts(url)["bulk"] == 3
 
 
+def test_it_ends_with_the_page_that_shows_what_was_loaded(
+    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["late,ann,2019-05-03T10:00:00Z", "later,bob,2015-02-24T11:35:52Z"]
+    path = write_csv("\n".join(["text,author,timestamp", *rows]))
+    for _ in range(2):  # the second time it is there already
+        assert ingest_data.main(["--url", f"{url}/", path]) == 0
+        address = capsys.readouterr().out.splitlines()[-1].removeprefix("See them at ")
+        assert address.startswith(f"{url}/dashboard?")
+        shown = dict(httpx.URL(address).params)
+        assert shown == {"start_time": "2015-02-24T11:35:52Z", "end_time": "2019-05-03T10:00:00Z"}
+
+
 def account(capsys: pytest.CaptureFixture[str]) -> tuple[int, int, int, int]:
     """Rows read, accepted, duplicates and rejected, as told in the last such line."""
     out = capsys.readouterr().out

@@ -51,7 +51,7 @@ async def test_nobody_is_shut_out(open_page: Open, scheme: str, width: int, zoom
         await settled(page)
         await nothing_wrong(page, width // zoom)
         await page.locator("#menu").click()
-        await expect(page.locator("#csv")).to_be_visible()
+        await expect(page.locator("#more-menu")).to_be_visible()
         await nothing_wrong(page, width // zoom)
         await page.keyboard.press("Escape")
         await page.keyboard.press("?")
