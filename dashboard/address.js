@@ -5,7 +5,7 @@ import { RANGES } from "./periods.js";
 export const NO_FILTER = { sentiment: "", cluster: "", author: "", q: "", min_confidence: "" };
 export const DEFAULTS = {
 	page: "desk", range: "24h", start_time: "", end_time: "", compare: "before", ...NO_FILTER,
-	order: "newest", own: "", open: "", kiosk: "",
+	order: "newest", open: "", kiosk: "",
 };
 export const PAGES = ["desk", "figures", "rules", "analysis"];
 const ALLOWED = {
@@ -15,7 +15,6 @@ const ALLOWED = {
 	sentiment: /^(positive|neutral|negative)$/,
 	min_confidence: /^(0?\.\d+|1(\.0+)?)$/,
 	order: /^urgent$/,
-	own: /^only$/,
 	open: /^conv_[0-9a-f]{8}$/,
 };
 
@@ -43,6 +42,6 @@ export function searchOf(view) {
 export const ownRange = (start, end) => ({ range: "own", start_time: new Date(start).toISOString(), end_time: new Date(end).toISOString() });
 
 // What the list and the figures share; only the list knows `q`.
-export const filterOf = ({ sentiment, cluster, min_confidence, author, own }) => ({ sentiment, cluster, min_confidence, author, own });
+export const filterOf = ({ sentiment, cluster, min_confidence, author }) => ({ sentiment, cluster, min_confidence, author });
 
 export const isFiltered = (view) => Object.keys(NO_FILTER).some((name) => view[name]);

@@ -54,15 +54,14 @@ function rail(state) {
 	return h("nav.rail", { key: "rail", "aria-label": "Views and topics" },
 		h("h2", "Views"),
 		h("ul.views",
-			item("all", "All posts", totals?.count, !isFiltered(view) && view.order === "newest" && !view.own, { ...NO_FILTER, order: "newest", own: "" }),
+			item("all", "All posts", totals?.count, !isFiltered(view) && view.order === "newest", { ...NO_FILTER, order: "newest" }),
 			item("urgent", "Most urgent", totals?.negative, view.order === "urgent", { sentiment: "", order: "urgent" }),
 			item("negative", "▼ Negative", totals?.negative, view.sentiment === "negative", { sentiment: "negative", order: "newest" }),
 			item("positive", "▲ Positive", totals?.positive, view.sentiment === "positive", { sentiment: "positive", order: "newest" }),
 			currentAlarms(state).slice(0, 3).map((alarm) =>
 				item(`alarm ${alarm.cluster}`, h("span.alarm-name", `▲ ${capital(topicName(alarm.cluster))}`), alarm.count, false, { ...NO_FILTER, range: "1h", cluster: alarm.cluster })),
 			topics.filter(({ cluster }) => !isTopic(cluster)).map(({ cluster, count: number }) =>
-				item(cluster, capital(topicName(cluster)), number, view.cluster === cluster, { cluster: view.cluster === cluster ? "" : cluster })),
-			stats?.own_authors && item("own", "Our own posts", undefined, view.own === "only", { ...NO_FILTER, order: "newest", own: view.own ? "" : "only" })),
+				item(cluster, capital(topicName(cluster)), number, view.cluster === cluster, { cluster: view.cluster === cluster ? "" : cluster }))),
 		h("div.head", h("h2", hint("Topics", "How many posts of the time are about each topic, and how many more or fewer than in the time it is compared with. A post can have several."))),
 		h("ul.topics", { id: "topics" },
 			[...hidden, ...shown].map((topic) => lazy(topic.cluster, topicItem, topic, topics[0].count, topic.cluster === view.cluster, searchOf({ ...view, cluster: "", open: "" })))),

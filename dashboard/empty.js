@@ -24,12 +24,12 @@ function nothingYet(state) {
 // Nothing in this time: where there is something.
 function elsewhere(state) {
 	const { value: extent } = answerTo(state, "extent");
-	const filtered = isFiltered(state.view) || state.view.own;
+	const filtered = isFiltered(state.view);
 	if (!extent?.newest) return null;
 	return h("div.notice", { id: "elsewhere" },
 		h("p", filtered ? "Nothing in this time with these filters." : "Nothing in this time.", ` The newest post is of ${shortDay(extent.newest, 0)}.`),
 		h("p.buttons",
 			filtered && h("button", { id: "widen", on: { click: ["clear"] } }, "Clear filters"),
-			h("button", { id: "show-all", on: { click: ["see", { ...NO_FILTER, own: "", range: "all", start_time: "", end_time: "" }] } }, `Show all ${count(extent.total)}`),
-			h("button", { id: "newest", on: { click: ["see", { ...NO_FILTER, own: "", ...ownRange(extent.newest - 7 * DAY, extent.newest) }] } }, "The last week of it")));
+			h("button", { id: "show-all", on: { click: ["see", { ...NO_FILTER, range: "all", start_time: "", end_time: "" }] } }, `Show all ${count(extent.total)}`),
+			h("button", { id: "newest", on: { click: ["see", { ...NO_FILTER, ...ownRange(extent.newest - 7 * DAY, extent.newest) }] } }, "The last week of it")));
 }

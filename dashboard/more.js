@@ -60,7 +60,7 @@ export function printHead(state) {
 	const period = periodOf(view, state.now, state.answers.extent?.value);
 	const filter = [
 		view.sentiment, view.cluster && topicName(view.cluster), view.author && `by ${view.author}`, view.q && `with “${view.q}”`,
-		view.min_confidence && `certainty ${percent(view.min_confidence)} or more`, view.own && "our own posts",
+		view.min_confidence && `certainty ${percent(view.min_confidence)} or more`,
 	].filter(Boolean);
 	return h("div.print-head", { key: "print" },
 		h("h1", `Insights: ${PAGE_NAMES[view.page]}`),

@@ -54,7 +54,7 @@ export function head(state) {
 			: h("span.pill", { id: "customers" }, trends ? "Customers: as usual" : "…"),
 		viewLink(state, "a.pill", { page: "analysis", open: "" }, { id: "health", class: machine.state, title: machine.long },
 			MARKS[machine.state] && h("span", { "aria-hidden": "true" }, `${MARKS[machine.state]} `), machine.short),
-		h("span.pill.plain", { id: "live", role: "status" }, liveSign(state, period)),
+		h("span.pill.plain", { id: "live", class: state.live.state, role: "status" }, liveSign(state, period)),
 		h("nav.pages", { "aria-label": "Pages" },
 			PAGES.map((page) => viewLink(state, "a", { page, open: "" }, { key: page, "aria-current": page === state.view.page ? "page" : null }, PAGE_NAMES[page]))),
 		h("div.menu-place",
@@ -157,7 +157,6 @@ function chips(state) {
 		cluster: view.cluster && capital(topicName(view.cluster)),
 		author: view.author,
 		q: view.q && `“${view.q.replace(/\*$/, "…")}”`,
-		own: view.own && "our own posts",
 	};
 	const shown = Object.entries(names).filter(([, name]) => name);
 	return [

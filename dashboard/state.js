@@ -51,7 +51,7 @@ const CHANGES = {
 	// A part of the view; the whole of it as an address has it; a filter taken away.
 	see: (state, patch) => see(state, readView(searchOf({ ...state.view, ...patch }))),
 	went: (state, search) => see(state, readView(search)),
-	clear: (state) => see(state, readView(searchOf({ ...state.view, ...NO_FILTER, own: "" }))),
+	clear: (state) => see(state, readView(searchOf({ ...state.view, ...NO_FILTER }))),
 
 	type: (state, field, text) => ({ ...state, typed: { ...state.typed, [field]: text }, pick: -1, typing: field === "search" || state.typing }),
 	typing: (state, typing) => (typing === state.typing ? state : { ...state, typing, pick: -1 }),
