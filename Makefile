@@ -32,7 +32,7 @@ run: $(PROD)  ## start the API; HOST and PORT say where
 
 # A test run changes nothing outside .venv, unless CI is set: there the browser is installed first.
 test: $(DEV) $(if $(CI),browser)  ## run all tests; ARGS goes to pytest
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no server process
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow" $(ARGS)

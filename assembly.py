@@ -1,18 +1,123 @@
-"""Which analyser the settings ask for, and how it is set up."""
+"""Builds what the settings ask for: the whole service, and for `evaluate.py` an analyser alone.
+
+Without I/O, but that certificates are read. Opening and closing is the lifespan's, in `main.py`.
+"""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 
+from analysis.analyser import Analyser
 from analysis.offline import OfflineAnalyser
-from analysis.outcomes import Analyser
+from analysis.outcomes import Outcome
 from analysis.topics import Topics
+from api.event_stream import InsightStream
+from api.inbound_limits import InboundLimits
+from api.services import Services
+from batch_processor import Worker
 from config import Settings
+from database import Database
+from grok.prices import TICKS_PER_USD
 from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.environment import Proxy, find_way, trusted_certificates
+from runtime.metrics import Metrics
+from store.authors import AuthorStore
+from store.conversations import ConversationStore
+from store.erasure import ErasureStore
+from store.insights import InsightStore
+from store.ledger import Ledger
+from store.operations import FigureStore
+from store.queue import Claimed, WorkQueue
+from store.summaries import SummaryStore
+from store.trends import WindowStore
+from worker.calls import CallRunner
+from worker.retention import Housekeeper
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A whole service. `housekeeper` is None in a replica that only serves the API."""
+
+    services: Services
+    queue: WorkQueue
+    housekeeper: Housekeeper | None
+    redis: "Redis | None"
+
+
+def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembly:
+    """`analyser` takes the place of the one that the settings ask for. Raises StartRefused."""
+    metrics = Metrics()
+    redis = _connect_redis(settings)
+    database = Database(settings.database_url, lock_patience=settings.lock_patience)
+    queue = WorkQueue(database)
+    analyser = analyser or build_analyser(
+        settings,
+        window=_build_window(redis, "grok", settings.grok_rate_limit, 1.0, fail_open=False),
+        yield_to_urgent_write=database.yield_to_urgent_write,
+    )
+    budget = settings.grok_daily_budget_usd
+    ledger = Ledger(
+        database, daily_budget_ticks=None if budget is None else int(budget * TICKS_PER_USD)
+    )
+    call_runner = CallRunner(
+        analyser,
+        ledger,
+        max_attempts=settings.grok_max_attempts,
+        on_sent=metrics.call_sent,
+        on_call=metrics.call_ended,
+    )
+    insights = InsightStore(database)
+    stream = InsightStream(insights)
+
+    def on_settled(claimed: Claimed, outcome: Outcome) -> None:
+        metrics.settled(claimed, outcome)
+        stream.wake()
+
+    worker = housekeeper = None
+    if settings.worker_enabled:
+        worker = Worker(
+            queue,
+            ledger,
+            analyser,
+            call_runner,
+            batch_size=settings.batch_size,
+            poll_interval=settings.poll_interval,
+            reuse_window=timedelta(seconds=settings.reuse_window),
+            call_seconds=2 * settings.grok_timeout,
+            alone=database.is_sqlite,
+            on_settled=on_settled,
+        )
+        days = settings.retention_days
+        housekeeper = Housekeeper(
+            ErasureStore(database), retention=None if days is None else timedelta(days=days)
+        )
+    services = Services(
+        settings=settings,
+        topics=Topics(settings.clusters),
+        metrics=metrics,
+        database=database,
+        conversations=ConversationStore(database, on_commit=metrics.committed),
+        insights=insights,
+        summaries=SummaryStore(database),
+        authors=AuthorStore(database),
+        windows=WindowStore(database),
+        stream=stream,
+        figures=FigureStore(database),
+        analyser=analyser,
+        call_runner=call_runner,
+        worker=worker,
+        inbound_limits=_build_inbound_limits(settings, redis),
+    )
+    return Assembly(services, queue, housekeeper, redis)
 
 
 def build_analyser(
@@ -21,9 +126,8 @@ def build_analyser(
     window: Window | None = None,
     yield_to_urgent_write: Callable[[], Awaitable[None]] | None = None,
 ) -> Analyser:
-    """Without I/O, but that certificates are read. `window` is the limit on calls that is shared
-    with others, if one is; `yield_to_urgent_write` is what an analyser that works in this process
-    does before each text. Raises StartRefused."""
+    """`window` is the limit on calls that is shared with others, if one is; `yield_to_urgent_write`
+    is what an analyser that works in this process does before each text. Raises StartRefused."""
     if not settings.uses_grok:
         return OfflineAnalyser(yield_to_urgent_write)
     assert settings.grok_key is not None
@@ -38,7 +142,7 @@ def build_analyser(
         concurrency=settings.grok_concurrency,
         timeout=settings.grok_timeout,
         temperature=settings.grok_temperature,
-        vocabulary=Topics(settings.clusters, closed=settings.clusters_mode == "closed"),
+        topics=Topics(settings.clusters, closed=settings.clusters_mode == "closed"),
         pack_size=settings.grok_pack_size,
         proxy=_find_proxy(settings),
         certificates=trusted_certificates(),
@@ -56,3 +160,35 @@ def _find_proxy(settings: Settings) -> Proxy | None:
     if proxy:
         log.info("grok_proxy", proxy=str(proxy))
     return proxy
+
+
+def _connect_redis(settings: Settings) -> "Redis | None":
+    if settings.redis_url is None:
+        return None
+    from backends.redis import connect  # 6 MB that few need
+
+    return connect(settings.redis_url)
+
+
+def _build_window(
+    redis: "Redis | None", name: str, calls: int, per: float, *, fail_open: bool
+) -> Window:
+    """Shared where there is Redis. When it goes away, each replica keeps the limit by itself, or
+    with `fail_open` lets everybody pass."""
+    window = SlidingWindow(calls, per)
+    if redis is None:
+        return window
+    from backends.redis import RedisWindow
+
+    otherwise = None if fail_open else window
+    return RedisWindow(redis, name=name, calls=calls, per=per, otherwise=otherwise)
+
+
+def _build_inbound_limits(settings: Settings, redis: "Redis | None") -> InboundLimits | None:
+    if not settings.inbound_rate_limit:
+        return None
+
+    def build(name: str, count: int) -> Window:
+        return _build_window(redis, name, count, 1.0, fail_open=True)
+
+    return InboundLimits(settings.inbound_rate_limit, settings.api_keys, build=build)

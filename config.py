@@ -194,6 +194,11 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def lock_patience(self) -> float:
+        """How long a process that is stopping may still have its SQLite file."""
+        return self.shutdown_grace + 5.0
+
+    @property
     def uses_grok(self) -> bool:
         return self.analyzer == "grok" or (self.analyzer == "auto" and self.grok_key is not None)
 

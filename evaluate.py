@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from analysis.analyser import Analyser
 from analysis.evaluation import (
     CLASSES,
     Judged,
@@ -32,19 +33,10 @@ from analysis.evaluation import (
     f1,
     measure,
     script_of,
-    sentiment_of,
 )
-from analysis.outcomes import (
-    Analyser,
-    Analysis,
-    Blocked,
-    NotNow,
-    Refused,
-    Reply,
-    TransientFailure,
-    Unusable,
-    as_analysed,
-)
+from analysis.fingerprint import as_analysed
+from analysis.outcomes import Analysis, Blocked, NotNow, Refused, Reply, TransientFailure, Unusable
+from analysis.sentiment import sentiment_of
 from assembly import build_analyser
 from config import load_settings
 from errors import StartRefused
@@ -53,7 +45,7 @@ from importing.columns import NO_COLUMN, listed
 from importing.errors import ImportFailed, RowRejected
 from importing.files import opened
 from importing.labels import classes_of, plain_label, read_lines
-from importing.pipeline import Intake, Options
+from importing.pipeline import Options, Pipeline
 from importing.report import Tally
 
 LABEL_COLUMNS = ("airline_sentiment", "sentiment", "label", "target", "polarity")
@@ -66,8 +58,11 @@ MAX_PAUSE_SECONDS = 120.0
 
 
 def load(options: argparse.Namespace) -> tuple[list[Judged], Counter[str]]:
-    """The texts to ask about, and how many rows are left out by why. Raises ImportFailed."""
-    intake_options = Options(
+    """The texts with their labels, and how many rows are left out, by reason.
+
+    Raises ImportFailed.
+    """
+    pipeline_options = Options(
         columns={"text": options.text_column, "time": NO_COLUMN},
         lines=options.labels is not None,
         ignore_ids=True,
@@ -76,11 +71,13 @@ def load(options: argparse.Namespace) -> tuple[list[Judged], Counter[str]]:
     rows: list[tuple[str, str, str]] = []
     with (
         opened(options.file, options.encoding) as source,
-        closing(Intake(source, intake_options, tally=Tally(), reject=lambda *_: None)) as intake,
+        closing(
+            Pipeline(source, pipeline_options, tally=Tally(), reject=lambda *_: None)
+        ) as pipeline,
     ):
         label_column = language_column = None
         if options.labels is None:
-            names = list(intake.columns_there)
+            names = list(pipeline.columns_there)
             label_column = _column(names, options.label_column, LABEL_COLUMNS)
             language_column = _column(names, None, LANGUAGE_COLUMNS)
             if label_column is None:
@@ -92,15 +89,15 @@ def load(options: argparse.Namespace) -> tuple[list[Judged], Counter[str]]:
         labels = None if options.labels is None else read_lines(options.labels)
         left_out: Counter[str] = Counter()
         count = 0
-        for count, record in enumerate(intake.records, start=1):
+        for count, record in enumerate(pipeline.records, start=1):
             if labels is None:
                 label = record.fields.get(label_column or "", "")
             else:
                 label = labels[count - 1] if count <= len(labels) else ""
             try:
-                text = intake.reader.text_of(record)
-            except RowRejected as unfit:
-                left_out[str(unfit).partition(":")[0]] += 1
+                text = pipeline.reader.text_of(record)
+            except RowRejected as rejected:
+                left_out[str(rejected).partition(":")[0]] += 1
                 continue
             language = str(record.fields.get(language_column or "", "") or "") or script_of(text)
             rows.append((text, plain_label(label), language))
@@ -137,16 +134,17 @@ Unanswered = Unusable | TransientFailure | Refused | NotNow | Blocked
 async def ask_all(
     analyser: Analyser, judged: Sequence[Judged], on_progress: Callable[[int], None]
 ) -> tuple[list[Judged], list[str], int]:
-    """With what was said; the reasons where nothing was; the cost in ticks. Raises ImportFailed."""
-    size = analyser.pack_size
+    """The texts with the analyser's answers, the reason of each that has none, and the cost in
+    ticks (`TICKS_PER_USD`). Raises ImportFailed."""
+    size = analyser.throttle.pack_size
     packs = [range(start, min(start + size, len(judged))) for start in range(0, len(judged), size)]
     answered = list(judged)
     failures: list[str] = []
     ticks = done = 0
-    slots = asyncio.Semaphore(analyser.concurrency)
+    slots = asyncio.Semaphore(analyser.throttle.concurrency)
 
     async def once(pack: Sequence[int]) -> dict[int, Unanswered]:
-        """Those that came to nothing, and why."""
+        """One call. The texts without an analysis by their index, and why."""
         nonlocal ticks
         reply = await _ask_patiently(analyser, [judged[index].text for index in pack])
         ticks += (reply.call.cost_usd_ticks or 0) if reply.call else 0
@@ -188,10 +186,13 @@ async def ask_all(
 
 
 async def _ask_patiently(analyser: Analyser, texts: Sequence[str]) -> Reply:
-    """Raises ImportFailed where only a person can help."""
+    """One call, made once the analyser takes calls.
+
+    Raises ImportFailed where it takes none for MAX_PAUSE_SECONDS, or until a person acts.
+    """
     paused = 0.0
     while True:
-        if (pause := analyser.pause_left()) > 0:
+        if (pause := analyser.throttle.pause_left()) > 0:
             if paused > MAX_PAUSE_SECONDS:
                 raise ImportFailed("the analyser takes no calls for minutes")
             await asyncio.sleep(pause)
@@ -284,7 +285,7 @@ def show(found: dict[str, Any]) -> None:
 
 
 def write_mistakes(path: str, judged: Sequence[Judged]) -> None:
-    """The surest first. Raises OSError."""
+    """Write what was wrong as CSV, the surest first. Raises OSError."""
     wrong = sorted((one for one in judged if not one.is_right), key=lambda one: -one.confidence)
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -296,7 +297,7 @@ def write_mistakes(path: str, judged: Sequence[Judged]) -> None:
 
 
 async def evaluate(options: argparse.Namespace, analyser: Analyser) -> dict[str, Any]:
-    """Raises ImportFailed, OSError."""
+    """All figures, as `show` prints and --json writes them. Raises ImportFailed, OSError."""
     judged, left_out = load(options)
     started = time.monotonic()
 

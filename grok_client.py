@@ -19,6 +19,7 @@ from uuid import uuid4
 import httpx
 import structlog
 
+from analysis.analyser import Throttle
 from analysis.outcomes import (
     Analysis,
     Answer,
@@ -31,9 +32,8 @@ from analysis.outcomes import (
     Sighting,
     TransientFailure,
     Unusable,
-    storable,
 )
-from analysis.parsing import parse_results
+from analysis.parsing import parse_results, storable
 from analysis.topics import Topics
 from grok import prices
 from grok.errors import ErrorScope, named_limit, presentable, read_error, told_wait
@@ -62,12 +62,37 @@ class _TooMuch(Exception):
     """The answer cannot be taken in: it has no end, or is in a form that was not asked for."""
 
 
+class _LimitedCalls(Throttle):
+    def __init__(self, limiter: CallLimiter, *, concurrency: int, pack_size: int) -> None:
+        super().__init__(concurrency=concurrency, pack_size=pack_size)
+        self._limiter = limiter
+
+    @property
+    def calls_at_once(self) -> int:
+        return min(self.concurrency, self._limiter.calls)
+
+    @property
+    def call_limit_per_second(self) -> float:
+        """Less than what was set where Grok said so."""
+        return self._limiter.rate
+
+    @property
+    def call_interval(self) -> float:
+        return self._limiter.interval
+
+    def pause_left(self) -> float:
+        return self._limiter.pause_left()
+
+    def assume_window_used(self) -> None:
+        self._limiter.assume_window_used()
+
+
 class GrokClient:
     """An `Analyser`. At most `concurrency` calls are under way at once, and as many in any second
     as `limiter` lets pass. A 429 holds all calls back."""
 
     name = "grok"
-    import_rest = 0.0
+    notice = None
 
     def __init__(
         self,
@@ -79,7 +104,7 @@ class GrokClient:
         concurrency: int,
         timeout: float,
         temperature: float,
-        vocabulary: Topics,
+        topics: Topics,
         pack_size: int = 1,
         proxy: Proxy | None = None,
         certificates: ssl.SSLContext | None = None,
@@ -88,16 +113,15 @@ class GrokClient:
         """`timeout` is the seconds that a call with one text may take, twice that with more;
         `certificates` are httpx's own where none are given; `jitter` gives 0..1."""
         self.model = model
-        self.concurrency = concurrency
-        self.pack_size = pack_size
-        self.answering_model: str | None = None
+        self.throttle = _LimitedCalls(limiter, concurrency=concurrency, pack_size=pack_size)
+        self._answering_model: str | None = None  # the last one
         self._key = key
         self._limiter = limiter
         self._timeout = timeout
         self._connect_timeout = min(timeout, CONNECT_TIMEOUT_SECONDS)
         self._via = f" by way of the proxy {proxy}" if proxy else ""
-        self._vocabulary = vocabulary
-        self._prompt = Prompt(model=model, temperature=temperature, vocabulary=vocabulary)
+        self._topics = topics
+        self._prompt = Prompt(model=model, temperature=temperature, topics=topics)
         self._jitter = jitter
         self._rate_refusals = 0  # in a row
         self._places = asyncio.Semaphore(concurrency)
@@ -128,30 +152,11 @@ class GrokClient:
 
     @property
     def reuse_key(self) -> str:
-        return f"{self.model}\n{self.answering_model or self.model}\n{self._prompt.identity}"
-
-    @property
-    def calls_at_once(self) -> int:
-        return min(self.concurrency, self._limiter.calls)
-
-    @property
-    def call_interval(self) -> float:
-        return self._limiter.interval
-
-    @property
-    def call_limit_per_second(self) -> float:
-        """What is kept to now: less than what was set where Grok said so."""
-        return self._limiter.rate
-
-    def pause_left(self) -> float:
-        return self._limiter.pause_left()
-
-    def assume_window_used(self) -> None:
-        self._limiter.assume_window_used()
+        return f"{self.model}\n{self._answering_model or self.model}\n{self._prompt.identity}"
 
     def remember(self, recent: Iterable[Sighting]) -> None:
         for sighting in recent:
-            self._vocabulary.learn(sighting)
+            self._topics.learn(sighting)
 
     def highest_cost(self, texts: Sequence[str]) -> int:
         return self._prompt.highest_cost(texts)
@@ -305,7 +310,7 @@ class GrokClient:
             own = result.details if len(ids) > 1 else {}
             part = share + (rest if position == 0 else 0)
             if isinstance(result, Analysis):
-                result = replace(result, clusters=self._vocabulary.fold(result.clusters))
+                result = replace(result, clusters=self._topics.fold(result.clusters))
             answers.append(replace(result, details={**details, **own}, cost_usd_ticks=part))
         if not all(isinstance(answer, Analysis) for answer in answers):
             call = replace(call, outcome=CallOutcome.UNUSABLE)
@@ -342,8 +347,8 @@ class GrokClient:
             self._limiter.told(int(per_minute) / 60)
 
     def _notice_model(self, model: str | None) -> None:
-        if model != self.answering_model:
-            self.answering_model = model
+        if model != self._answering_model:
+            self._answering_model = model
             if model != self.model:
                 log.warning("grok_answers_as", asked=self.model, answered=model)
 
@@ -353,9 +358,9 @@ class GrokClient:
         self, response: httpx.Response, status: int, texts: Sequence[str]
     ) -> tuple[Answer, Call]:
         error = read_error(response, key=self._key, texts=texts, status=status)
-        match error.reach:
+        match error.scope:
             case ErrorScope.THIS_TEXT | ErrorScope.THIS_REQUEST:
-                doubtful = error.reach is ErrorScope.THIS_REQUEST
+                doubtful = error.scope is ErrorScope.THIS_REQUEST
                 refused = Refused(str(error), doubtful=doubtful)
                 return refused, Call(CallOutcome.REFUSED, cost_usd_ticks=None)
             case ErrorScope.THIS_ANSWER:

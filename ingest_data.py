@@ -28,17 +28,19 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from errors import StartRefused
 from importing import report
+from importing.api_client import ApiClient
 from importing.columns import NAMES
 from importing.errors import ImportFailed
 from importing.files import Source, opened
-from importing.pipeline import Intake, Options
-from importing.records import PassedOver, Record
+from importing.period import Period
+from importing.pipeline import Options, Pipeline
+from importing.records import Record, SkippedLines
 from importing.rejected import RejectedRows, default_path
 from importing.report import Progress, Tally
 from importing.rows import Item, digest_of, make_item, make_key
 from importing.sample import SAMPLE
 from importing.sender import Sender, Sent
-from importing.wait import Ids, Service, follow
+from importing.wait import SentIds, count_failed, summary, wait_until_analysed
 from runtime.environment import (
     find_way,
     is_possible_address,
@@ -124,51 +126,54 @@ class Import:
         via: str = "",
     ) -> None:
         """`via` names the proxy between here and the service."""
-        self._options, self._client, self._sleep, self._via = options, client, sleep, via
+        self._options, self._sleep = options, sleep
         self._tally = Tally()
         self._progress: Progress | None = None
         self._rejected: RejectedRows | None = None
-        self._ids = Ids()
-        self._sender = Sender(
-            client,
-            lane="live" if options.file is None else "bulk",
-            patience=options.patience,
-            sleep=sleep,
-            say=self._say,
-            via=via,
-        )
+        self._ids = SentIds()
+        # A dry run needs no service, and waits for none.
+        patience = 0.0 if options.dry_run else options.patience
+        self._api = ApiClient(client, patience=patience, sleep=sleep, say=self._say, via=via)
+        self._sender = Sender(self._api, lane="live" if options.file is None else "bulk")
 
     def close(self) -> None:
         self._ids.close()
 
     def run(self) -> int:
+        """The exit status. What stops it is told on standard error."""
+        options, tally = self._options, self._tally
         try:
-            failure = self._load_sample() if self._options.file is None else self._load_file()
+            failure = self._load_sample() if options.file is None else self._load_file()
         except ImportFailed as error:
             failure = str(error)
         if failure:
             print(f"Stopped: {failure}", file=sys.stderr)
-        tally = self._tally
-        loaded = bool(tally.accepted + tally.duplicates)
-        if self._options.wait and loaded and not failure and not self._options.dry_run:
-            try:
-                service = Service(
-                    self._client,
-                    patience=self._options.patience,
-                    sleep=self._sleep,
-                    via=self._via,
-                )
-                first, last = tally.first_time, tally.last_time
-                follow(service, self._ids, first, last, say=_print_now, sleep=self._sleep)
-            except ImportFailed as error:
-                print(f"Stopped: {error}", file=sys.stderr)
-                return PARTIAL
-        if not loaded:
+        if not tally.accepted + tally.duplicates:
             return NOTHING
-        if not self._options.dry_run:
-            url = report.page_of(self._options.url, tally.first_time, tally.last_time)
-            print(f"See them at {url}", flush=True)
+        if not options.dry_run:
+            if options.wait and not failure:
+                failure = self._wait(tally.period)
+            print(f"The page that shows them: {tally.period.page(self._api.address)}", flush=True)
         return PARTIAL if failure or tally.rejected else COMPLETE
+
+    def _wait(self, period: Period) -> str:
+        """Follow the analysis to its end, then sum up the period.
+
+        Why that cannot be done; empty where it was.
+        """
+        api, ids = self._api, self._ids
+        try:
+            wait_until_analysed(api, ids, say=_print_now, sleep=self._sleep)
+            failed = count_failed(api, ids)
+            for line in summary(api, period):
+                print(line)
+        except ImportFailed as error:
+            print(f"Stopped: {error}", file=sys.stderr)
+            return str(error)
+        if failed:
+            print(f"{failed:,} conversations could not be analysed; POST"
+                  " /api/v1/conversations/retry tries them again")  # fmt: skip
+        return ""
 
     # --- the two things that can be loaded ----------------------------------------------------
 
@@ -178,17 +183,14 @@ class Import:
         try:
             for sent in self._sender.send_all(sample_items(datetime.now(UTC))):
                 # A sample of another moment is known, with other times.
-                tally.accepted += len(sent.accepted) + len(sent.known)
-                self._ids.add(sent.ids)
-                for item in (*sent.accepted, *sent.known):
-                    tally.span(item.time)
-                for item, reason in sent.rejected:
-                    self._reject(item.records[0], reason)
+                sent.accepted += sent.known
+                sent.known.clear()
+                self._record(sent)
         except ImportFailed as error:
             failure = str(error)
         tally.read = tally.accepted + tally.rejected
         if tally.read:
-            for line in report.account(tally, Counter(), PassedOver(), None):
+            for line in report.account(tally, Counter(), SkippedLines(), None):
                 print(line)
         return failure
 
@@ -196,38 +198,43 @@ class Import:
         """As above. Raises ImportFailed where nothing was begun."""
         options, tally = self._options, self._tally
         with opened(options.file, options.encoding) as source, ExitStack() as stack:
-            intake = Intake(source, _intake_options(options), tally=tally, reject=self._reject)
-            stack.callback(intake.close)
-            for line in intake.plan():
+            pipeline = Pipeline(
+                source, _pipeline_options(options), tally=tally, reject=self._reject
+            )
+            stack.callback(pipeline.close)
+            for line in pipeline.plan():
                 print(line, flush=True)
-            path = default_path(options.file, is_json=intake.names is None)
+            path = default_path(options.file, is_json=pipeline.names is None)
             self._rejected = RejectedRows(
                 Path(options.rejected) if options.rejected else path,
-                intake.names,
-                intake.delimiter,
+                pipeline.names,
+                pipeline.delimiter,
             )
             stack.callback(self._rejected.close)
             self._progress = Progress(source.size, name=source.name, tally=tally)
             try:
-                failure = self._work(intake, source)
+                failure = self._work(pipeline, source)
             finally:
                 self._progress.close()
                 self._progress = None
             for line in report.account(
                 tally,
-                intake.reader.mended,
-                intake.not_tried,
-                intake.links,
-                ids_shared=intake.ids_shared,
+                pipeline.reader.mended,
+                pipeline.skipped,
+                pipeline.links,
+                ids_shared=pipeline.ids_shared,
                 sent=not options.dry_run,
             ):
                 print(line)
             self._write_rejected()
             if options.dry_run:
-                print(report.estimate(tally, self._stats()))
+                stats = None
+                with suppress(ImportFailed):
+                    stats = self._api.get("/api/v1/stats")
+                print(report.estimate(tally, stats))
             return failure
 
-    def _work(self, intake: Intake, source: Source) -> str:
+    def _work(self, pipeline: Pipeline, source: Source) -> str:
         """Send, or with --dry-run only count. Why it stopped before the end."""
         tally, progress = self._tally, self._progress
         failures: list[str] = []
@@ -235,7 +242,7 @@ class Import:
         def items() -> Iterator[Item]:
             # What came before the file broke off is still sent.
             try:
-                for item in intake.items():
+                for item in pipeline.items():
                     tally.conversations += 1
                     tally.characters += item.text_length
                     yield item
@@ -244,18 +251,9 @@ class Import:
 
         try:
             for sent in self._sent(items()):
-                tally.accepted += sum(len(item.records) for item in sent.accepted)
-                self._ids.add(sent.ids)
-                for item in (*sent.accepted, *sent.known):
-                    tally.span(item.time)
-                known = sum(len(item.records) for item in sent.known)
-                tally.known += known
-                tally.duplicates += known
-                for item, reason in sent.rejected:
-                    for record in item.records:
-                        self._reject(record, reason)
-                if intake.links is None and self._sender.max_text is not None:
-                    intake.reader.max_text = self._sender.max_text
+                self._record(sent)
+                if pipeline.links is None and self._sender.max_text is not None:
+                    pipeline.reader.max_text = self._sender.max_text
                 if progress:
                     progress.update(source.position())
         except ImportFailed as error:
@@ -266,6 +264,18 @@ class Import:
         if self._options.dry_run:
             return (Sent(accepted=[item]) for item in items)
         return self._sender.send_all(items)
+
+    def _record(self, sent: Sent) -> None:
+        tally = self._tally
+        self._ids.add(sent.ids)
+        tally.accepted += _rows(sent.accepted)
+        tally.known += _rows(sent.known)
+        tally.duplicates += _rows(sent.known)
+        for item in (*sent.accepted, *sent.known):
+            tally.span(item.time)
+        for item, reason in sent.rejected:
+            for record in item.records:
+                self._reject(record, reason)
 
     # --- what is told -------------------------------------------------------------------------
 
@@ -288,13 +298,6 @@ class Import:
             self._progress.say(line)
         else:
             print(line, file=sys.stderr, flush=True)
-
-    def _stats(self) -> Any:
-        """None where the service does not answer: a dry run needs none."""
-        with suppress(httpx.HTTPError, ValueError):
-            answer = self._client.get("/api/v1/stats")
-            return answer.json() if answer.status_code == 200 else None
-        return None
 
 
 # --- the command line -----------------------------------------------------------------------------
@@ -341,6 +344,10 @@ def _parser(settings: ClientSettings) -> argparse.ArgumentParser:
     return parser
 
 
+def _rows(items: Sequence[Item]) -> int:
+    return sum(len(item.records) for item in items)
+
+
 def _print_now(line: str) -> None:
     print(line, flush=True)
 
@@ -352,7 +359,7 @@ def _delimiter(value: str) -> str:
     return value
 
 
-def _intake_options(options: argparse.Namespace) -> Options:
+def _pipeline_options(options: argparse.Namespace) -> Options:
     return Options(
         columns={what: getattr(options, f"{what}_column") for what in NAMES},
         delimiter=options.delimiter,

@@ -29,6 +29,8 @@ from sqlalchemy import (
     text,
 )
 
+from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE
+
 SCHEMA_REVISION = "0006"
 """The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
 
@@ -141,7 +143,8 @@ insights = Table(
         "sentiment",
         SmallInteger,
         Computed(
-            "CASE WHEN sentiment_score > 0.1 THEN 1 WHEN sentiment_score < -0.1 THEN -1 ELSE 0 END",
+            f"CASE WHEN sentiment_score > {POSITIVE_ABOVE} THEN 1"
+            f" WHEN sentiment_score < {NEGATIVE_BELOW} THEN -1 ELSE 0 END",
             persisted=True,  # but not on SQLite, which can add such a column only so
         ),
     ),
@@ -242,6 +245,7 @@ insight_tallies = Table(
     Column("grain", SmallInteger, primary_key=True),
     # The start of the hour or day.
     Column("bucket", Micros, primary_key=True),
+    # The confidence bin.
     Column("step", SmallInteger, primary_key=True),
     *(
         Column(f"{sentiment}{what}", kind, nullable=False)
@@ -250,8 +254,8 @@ insight_tallies = Table(
     ),
     sqlite_with_rowid=False,
 )
-"""How many insights, and the sums of their scores and confidences, by hour and by day: see
-`store/derived/rollups.py`."""
+"""The rollups: how many insights, and the sums of their scores and confidences, by hour and by day
+(`store/derived/rollups.py`)."""
 
 insight_days = Table(
     "insight_days",

@@ -15,8 +15,8 @@ import structlog
 log = structlog.get_logger(__name__)
 
 JITTER_MARGIN_SECONDS = 0.04
-"""What two calls' ways to the other side may differ by: its second is longer than ours by that.
-docs/decisions/0009-the-window-of-calls.md has the figures."""
+"""By how much the travel times of two calls may differ: the window is longer by that. See
+docs/decisions/0009-the-window-of-calls.md for the figures."""
 _MOST_MARGIN_SECONDS = 0.5
 _PROBE_SECONDS = 60.0
 _MOST_PROBE_SECONDS = 3600.0
@@ -69,8 +69,8 @@ class SlidingWindow:
 class LearnedRate:
     """The rate that the other side bears: what was asked for, or less where it said so.
 
-    A limit that a refusal names is kept to and probed upward again, each time that a probe is
-    refused after a longer while. One that good answers name holds until they name another.
+    A limit that a refusal names is kept to and later probed upward; each refused probe doubles the
+    time to the next. A limit that a good answer names holds until one names another.
     """
 
     def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -117,7 +117,7 @@ class LearnedRate:
         )
 
     def probe(self) -> None:
-        """Try a little more, if it is time."""
+        """Raise a lowered rate a little, if its time has come."""
         lowered = self._refused is not None or self._margin > JITTER_MARGIN_SECONDS
         if not lowered or self._clock() < self._probe_at:
             return
@@ -138,33 +138,33 @@ class CallLimiter:
     def __init__(
         self,
         window: Window,
-        ceiling: LearnedRate,
+        learned: LearnedRate,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._window = window
-        self._ceiling = ceiling
+        self._learned = learned
         self._clock = clock
         self._sleep = sleep
         self._paused_until = 0.0
         self._turn = asyncio.Lock()  # fair: wakes its waiters in order
-        window.limit(*ceiling.window())
+        window.limit(*learned.window())
 
     @property
     def rate(self) -> float:
         """Calls a second that are allowed now."""
-        return self._ceiling.rate
+        return self._learned.rate
 
     @property
     def calls(self) -> int:
         """Calls that may follow each other at once, after a rest."""
-        return self._ceiling.window()[0]
+        return self._learned.window()[0]
 
     @property
     def interval(self) -> float:
         """Seconds between calls, when as many are made as may be."""
-        calls, per = self._ceiling.window()
+        calls, per = self._learned.window()
         return per / calls
 
     def pause(self, seconds: float) -> None:
@@ -177,24 +177,24 @@ class CallLimiter:
 
     def told(self, rate: float) -> None:
         """A good answer named a limit, in calls a second."""
-        self._ceiling.told(rate)
-        self._window.limit(*self._ceiling.window())
+        self._learned.told(rate)
+        self._window.limit(*self._learned.window())
 
     def refused(self, rate: float | None) -> None:
         """A call was refused for its rate; `rate` is the limit that was named, if one was."""
-        self._ceiling.refused(rate)
-        self._window.limit(*self._ceiling.window())
+        self._learned.refused(rate)
+        self._window.limit(*self._learned.window())
 
     def assume_window_used(self) -> None:
-        """Somebody else has used up the window."""
+        """Count the window as used up: another process has made calls."""
         self._window.fill()
 
     async def wait_turn(self) -> bool:
-        """Returns at the moment when the call may be made: make it at once. False where a pause
-        is on, or begins meanwhile."""
+        """Wait until a call may be made, and return True: make it at once. Returns False if a pause
+        is on or begins while waiting."""
         async with self._turn:
-            self._ceiling.probe()
-            self._window.limit(*self._ceiling.window())
+            self._learned.probe()
+            self._window.limit(*self._learned.window())
             while not self.pause_left():
                 wait = await self._window.try_pass()
                 if not wait:

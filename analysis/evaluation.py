@@ -34,11 +34,6 @@ class Judged:
         return self.said == self.label
 
 
-def sentiment_of(score: float) -> str:
-    """As the API draws the lines."""
-    return "positive" if score > 0.1 else "negative" if score < -0.1 else "neutral"
-
-
 @dataclass(frozen=True, slots=True)
 class Slice:
     """Figures over some of the texts; a text without an answer counts as wrong."""

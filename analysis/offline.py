@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from analysis.analyser import Throttle
 from analysis.outcomes import UNKNOWN_CLUSTER, Analysis, Reply, Sighting
 
 if TYPE_CHECKING:
@@ -116,38 +117,40 @@ _NOT_ENGLISH = (
 )
 
 
+class _Rests(Throttle):
+    """The analyser shares a process with those who post. Rests leave them two thirds of it or more,
+    also where the machine is slow or the texts are long."""
+
+    import_rest = 0.1
+
+    def __init__(self) -> None:
+        super().__init__(pack_size=5)  # live posts wait while so many results are written
+        self._cpu_seconds = 0.0002  # for a text, of late
+
+    @property
+    def call_interval(self) -> float:
+        return _REST_SECONDS + _REST_TIMES * self.pack_size * self._cpu_seconds
+
+    def record(self, cpu_seconds: float) -> None:
+        """What a text took."""
+        self._cpu_seconds += (cpu_seconds - self._cpu_seconds) / _TEXTS_OF_LATE
+
+
 class OfflineAnalyser:
     """An `Analyser`. Scores in well under a millisecond per tweet; costs nothing."""
 
     name = "offline"
     model = "vader-3.3.2"
-    concurrency = 1
-    pack_size = 5  # live posts wait while so many results are written
-    answering_model = model
+    notice = "The offline analyser is at work: a word list, not Grok."
     reuse_key = f"{model}\n1"
-    calls_at_once = 1
-    call_limit_per_second = None
-    import_rest = 0.1
 
     def __init__(self, yield_to_urgent_write: Callable[[], Awaitable[None]] | None = None) -> None:
         """`yield_to_urgent_write`, before each text, lets others have the process first."""
         self._yield_to_urgent_write = yield_to_urgent_write or partial(asyncio.sleep, 0)
-        self._cpu_seconds = 0.0002  # for a text, of late
-
-    @property
-    def call_interval(self) -> float:
-        """It shares a process with those who post. This leaves them two thirds of it or more, also
-        where the machine is slow or the texts are long."""
-        return _REST_SECONDS + _REST_TIMES * self.pack_size * self._cpu_seconds
-
-    def pause_left(self) -> float:
-        return 0.0
+        self.throttle = _Rests()
 
     def highest_cost(self, texts: Sequence[str]) -> None:
         return None
-
-    def assume_window_used(self) -> None:
-        pass
 
     def remember(self, recent: Iterable[Sighting]) -> None:
         pass
@@ -175,7 +178,7 @@ class OfflineAnalyser:
     def _analyse(self, text: str) -> Analysis:
         started = time.thread_time()
         analysis = self._judge(text)
-        self._cpu_seconds += (time.thread_time() - started - self._cpu_seconds) / _TEXTS_OF_LATE
+        self.throttle.record(time.thread_time() - started)
         return analysis
 
     @cached_property

@@ -4,18 +4,13 @@ An analyser answers each text with an `Answer`; `decide` turns that and the numb
 an `Outcome`; the store carries the outcome out. Nothing here knows a clock, a table or a socket.
 """
 
-import hashlib
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol, assert_never
+from typing import NamedTuple, assert_never
 
 UNKNOWN_CLUSTER = "unknown"
 MAX_CLUSTERS = 5
-MAX_CLUSTER_LENGTH = 64
-MAX_REASONING_LENGTH = 1000
 MAX_RETRY_SECONDS = 60.0
 
 
@@ -130,82 +125,13 @@ class Sighting(NamedTuple):
     day: int = 0
 
 
-class Analyser(Protocol):
-    """What the worker asks. One implementation calls Grok, one works offline."""
-
-    name: str
-    model: str
-    concurrency: int
-    """Calls that may be under way at once."""
-    pack_size: int
-    """Texts that one call takes at most."""
-    import_rest: float
-    """Seconds by which a call for the bulk lane puts off the next one while batches and live posts
-    come in: for what shares the process with them."""
-
-    @property
-    def answering_model(self) -> str | None:
-        """The model that answered last, where it is known."""
-        ...
-
-    @property
-    def reuse_key(self) -> str:
-        """Two analyses of one text may differ where this does: model, prompt, topics."""
-        ...
-
-    @property
-    def calls_at_once(self) -> int:
-        """Calls that may be sent in one go after a rest."""
-        ...
-
-    @property
-    def call_limit_per_second(self) -> float | None:
-        """What is kept to now; None where nothing limits calls."""
-        ...
-
-    @property
-    def call_interval(self) -> float:
-        """Seconds between calls when as many are made as are allowed; 0.0 without a limit."""
-        ...
-
-    def pause_left(self) -> float:
-        """Seconds until a call makes sense again; 0.0 when it does now."""
-        ...
-
-    def highest_cost(self, texts: Sequence[str]) -> int | None:
-        """What a call with these may cost at most, in ticks; None where calls are not paid for."""
-        ...
-
-    def assume_window_used(self) -> None:
-        """Another process has made calls in the last seconds: they count to the limit."""
-        ...
-
-    def remember(self, recent: Iterable[Sighting]) -> None:
-        """The clusters of analyses just made or, after a restart, of those before it: so that
-        topics keep their names."""
-        ...
-
-    async def analyse(
-        self,
-        texts: Sequence[str],
-        *,
-        request_id: str | None = None,
-        on_sent: Callable[[], None] = lambda: None,
-    ) -> Reply:
-        """Raises only for bugs: a failure is an answer too. `on_sent` hears when the call leaves,
-        which may be well after it was asked for; `request_id` names it to the other side."""
-        ...
-
-    async def aclose(self) -> None: ...
-
-
 # --- outcomes: what becomes of a conversation -----------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """`fingerprint` lets equal texts be answered from this analysis, None never does. `notes` is
-    what a reader of the insight should know besides."""
+    """Equal texts are answered from this analysis by its `fingerprint`, never if that is None.
+    `notes` is for the readers of the insight, as JSON-ready values."""
 
     analysis: Analysis
     fingerprint: str | None = None
@@ -214,8 +140,8 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Back to pending with the attempt spent, not to be claimed for `delay` seconds, and then,
-    where `alone`, not to share a call with others."""
+    """Back to pending with the attempt spent, not to be claimed for `delay` seconds. With `alone`
+    it shares no call with others from then on."""
 
     error: str
     delay: float
@@ -228,14 +154,14 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
-class PutBack:
+class Requeue:
     """Back to pending as if it had never been claimed: waiting is not failing. Not to be claimed
     for `delay` seconds, so that others have their turn."""
 
     delay: float = 0.0
 
 
-Outcome = Complete | Retry | Fail | PutBack
+Outcome = Complete | Retry | Fail | Requeue
 
 
 def decide(
@@ -248,16 +174,16 @@ def decide(
     outage: bool = False,
     probe_delay: float = 0.0,
 ) -> Outcome:
-    """The one table of what an answer leads to.
+    """What an answer leads to: the one table.
 
-    `attempts` counts the one just made, from 1. Unusable answers are asked for `max_attempts` times
-    in all, then the fallback insight stands in. Failures are retried `max_attempts` times, after
-    1, 2, 4 ... seconds, then the conversation fails, unless there is an `outage`, which is nobody's
-    failure; a text that was refused then is put back for `probe_delay` seconds, since others may
-    fare better. `jitter` in 0..1 stretches a delay by up to a half, so that conversations that
-    failed together do not come back together. What came of a call that was `packed` with other
-    texts may be their fault, so it ends nothing: the text is asked again, alone if it could have
-    been one of them that spoiled the call.
+    `attempts` counts the one just made, from 1. After an unusable answer the text is asked again,
+    up to `max_attempts` attempts in all, then gets the fallback insight. After a failure it is
+    retried up to `max_attempts` times, after 1, 2, 4 ... seconds, then fails. During an `outage`
+    a failure costs no attempt, and a text that was refused is requeued for `probe_delay` seconds,
+    since others may fare better. `jitter` in 0..1 stretches a delay by up to a half, so that
+    conversations that failed together do not come back together. A call that was `packed` ends no
+    conversation but by a good answer: another of its texts may have spoiled it, so the text is
+    asked again, alone where a text could be at fault.
     """
     match answer:
         case Analysis():
@@ -270,23 +196,23 @@ def decide(
             return Complete(fallback(answer))
         case TransientFailure():
             if outage:
-                return PutBack()
+                return Requeue()
             if packed or attempts <= max_attempts:
                 delay = min(2.0 ** (attempts - 1), MAX_RETRY_SECONDS) * (1 + jitter / 2)
                 return Retry(answer.reason, delay, alone=packed and attempts > 1)
             return Fail(answer.reason)
         case Refused(doubtful=True) if outage:
-            return PutBack(probe_delay)
+            return Requeue(probe_delay)
         case Refused():
             return Retry(answer.reason, delay=0.0, alone=True) if packed else Fail(answer.reason)
         case NotNow() | Blocked():
-            return PutBack()
+            return Requeue()
         case _:
             assert_never(answer)
 
 
 def fallback(answer: Unusable) -> Analysis:
-    """The insight of a conversation that no usable answer could be had for."""
+    """The insight of a conversation for which there was no usable answer."""
     return Analysis(
         sentiment_score=0.0,
         clusters=(UNKNOWN_CLUSTER,),
@@ -295,52 +221,3 @@ def fallback(answer: Unusable) -> Analysis:
         details={**answer.details, "fallback": True},
         cost_usd_ticks=answer.cost_usd_ticks,
     )
-
-
-# --- texts that are the same ----------------------------------------------------------------------
-
-_HANDLE_OR_URL = re.compile(r"(?<!\w)@\w+|(?:https?://|www\.)\S+", re.IGNORECASE)
-_FINGERPRINT_VERSION = "2"
-"""Raised with every change to what an analyser sees of a text."""
-
-
-def as_analysed(text: str) -> str:
-    """The text as an analyser sees it: nothing that texts with one fingerprint may differ in can
-    decide what an answer says of all of them. Handles are `@user`, links `URL`."""
-    text = unicodedata.normalize("NFC", text)
-    text = _HANDLE_OR_URL.sub(lambda found: "@user" if found[0][0] == "@" else "URL", text)
-    return " ".join(text.split())
-
-
-def fingerprint(text: str, reuse_key: str) -> str:
-    """32 hex digits, equal for texts that differ in @handles, URLs, white space and Unicode form
-    (NFC) only, and that are analysed in the same way."""
-    text = _HANDLE_OR_URL.sub(" ", unicodedata.normalize("NFC", text))
-    key = f"{_FINGERPRINT_VERSION}\0{reuse_key}\0{' '.join(text.split())}"
-    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32]
-
-
-# --- names of clusters ----------------------------------------------------------------------------
-
-
-def normalise_clusters(names: Sequence[object]) -> tuple[str, ...]:
-    """snake_case, no doubles, at most 5, in the order given; `("unknown",)` when none is left."""
-    kept: dict[str, None] = {}
-    for name in names:
-        snake = snake_case(name) if isinstance(name, str) else ""
-        if snake:
-            kept[snake] = None
-    return tuple(kept)[:MAX_CLUSTERS] or (UNKNOWN_CLUSTER,)
-
-
-def snake_case(name: str) -> str:
-    """`Late Delivery!`, `lateDelivery` and `late-delivery` are all `late_delivery`."""
-    name = unicodedata.normalize("NFKC", name)
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    name = re.sub(r"[\W_]+", "_", name.casefold())
-    return name.strip("_")[:MAX_CLUSTER_LENGTH].rstrip("_")
-
-
-def storable(text: str) -> str:
-    """Without what no database takes: NUL and lone surrogates."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

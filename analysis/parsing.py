@@ -2,18 +2,15 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis import lenient_json
-from analysis.outcomes import (
-    MAX_REASONING_LENGTH,
-    Analysis,
-    Unusable,
-    normalise_clusters,
-    snake_case,
-    storable,
-)
+from analysis.outcomes import MAX_CLUSTERS, UNKNOWN_CLUSTER, Analysis, Unusable
+
+MAX_CLUSTER_LENGTH = 64
+MAX_REASONING_LENGTH = 1000
 
 
 def parse_results(content: str, ids: Sequence[str]) -> dict[str, Analysis | Unusable]:
@@ -174,3 +171,29 @@ def _names(written: object) -> list[str] | None:
         return None
     plain = [name.get("name") if isinstance(name, dict) else name for name in names]
     return [name for name in plain if isinstance(name, str)]
+
+
+# --- names and texts as they are kept -------------------------------------------------------------
+
+
+def normalise_clusters(names: Sequence[object]) -> tuple[str, ...]:
+    """snake_case, no doubles, at most 5, in the order given; `("unknown",)` when none is left."""
+    kept: dict[str, None] = {}
+    for name in names:
+        snake = snake_case(name) if isinstance(name, str) else ""
+        if snake:
+            kept[snake] = None
+    return tuple(kept)[:MAX_CLUSTERS] or (UNKNOWN_CLUSTER,)
+
+
+def snake_case(name: str) -> str:
+    """`Late Delivery!`, `lateDelivery` and `late-delivery` are all `late_delivery`."""
+    name = unicodedata.normalize("NFKC", name)
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    name = re.sub(r"[\W_]+", "_", name.casefold())
+    return name.strip("_")[:MAX_CLUSTER_LENGTH].rstrip("_")
+
+
+def storable(text: str) -> str:
+    """Without what no database takes: NUL and lone surrogates."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

@@ -10,9 +10,11 @@ import unicodedata
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from analysis.injection import starts_a_rule, suspicions
-from analysis.outcomes import MAX_CLUSTERS, UNKNOWN_CLUSTER, Sighting, snake_case
+from analysis.outcomes import MAX_CLUSTERS, UNKNOWN_CLUSTER, Sighting
+from analysis.parsing import snake_case
 
 BUILT_IN: Mapping[str, str] = {
     "delivery_problems": "orders or parcels late, lost, damaged on the way",
@@ -160,6 +162,10 @@ class Topics:
                 kept[name] = None
         return tuple(kept)[:MAX_CLUSTERS] or (UNKNOWN_CLUSTER,)
 
+    def listed(self, name: str) -> str | None:
+        """The fixed name that this one is, or is another form of; None where there is none."""
+        return name if name in self._fixed else self._fixed_by_topic.get(_topic(name))
+
     def _known_name(self, topic: frozenset[str]) -> str | None:
         if topic in self._fixed_by_topic:
             return self._fixed_by_topic[topic]
@@ -171,12 +177,7 @@ class Topics:
         return witnesses is not None and witnesses.suffice
 
     def _is_to_be_learned(self, name: str) -> bool:
-        return (
-            name not in self._fixed
-            and name != UNKNOWN_CLUSTER
-            and _may_be_a_noun(name)
-            and not suspicions(name.replace("_", " "))
-        )
+        return name not in self._fixed and name != UNKNOWN_CLUSTER and _may_be_a_noun(name)
 
     def _forget(self, name: str) -> None:
         topic = _topic(name)
@@ -188,6 +189,7 @@ class Topics:
             del self._counts[topic]
 
 
+@lru_cache(maxsize=WINDOW)  # names come again and again
 def _may_be_a_noun(name: str) -> bool:
     """As far as can be told cheaply: few words of one script, no figures, none that only sentences
     and orders have."""
@@ -198,6 +200,7 @@ def _may_be_a_noun(name: str) -> bool:
         and not any(character.isnumeric() for character in name)
         and len({_script(letter) for letter in name if letter.isalpha()}) == 1
         and not any(word in _NO_NOUNS or starts_a_rule(word) for word in words)
+        and not suspicions(" ".join(words))
     )
 
 

@@ -1,7 +1,7 @@
-"""Who may reach a route: said beside its handler, and asked of the route that will answer.
+"""Who may reach a route: marked on its handler, and read from the route that will answer.
 
-A request's path decides nothing by itself. A root path, a mount, a doubled slash or an escape
-spells it in another way than the router reads it, so the router's own matching is asked.
+A request's path decides nothing by itself. A root path, a mount, a doubled slash or an escape can
+spell it differently from how the router reads it, so the router's own matching decides.
 """
 
 import re
@@ -56,7 +56,7 @@ def _marked(access: Access) -> Callable[[Handler], Handler]:
 
 
 def access_of(route: BaseRoute) -> Access:
-    """What its handler says, or for a mount the app that is mounted."""
+    """The mark on the route's handler, or on the app that a mount serves."""
     said = getattr(route, "endpoint", None) or getattr(route, "app", None)
     found = getattr(said, _ATTRIBUTE, NEVER_SAID)
     assert isinstance(found, Access)
@@ -64,8 +64,8 @@ def access_of(route: BaseRoute) -> Access:
 
 
 def find_access(routes: Sequence[BaseRoute], scope: Scope) -> Access:
-    """Of the route that will answer. Where it will only say that it does not take the method, or
-    where there is none, of what such an answer may tell and to whom.
+    """The access of the route that will answer. Where the answer will be a 405 or a 404, the access
+    that such an answer needs.
 
     A proxy may hand the root path on: where no route answers, `scope` loses the second of two.
     """

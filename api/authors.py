@@ -1,17 +1,17 @@
 """Asking who wrote."""
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
 from api.access import needs
+from api.answers import AuthorsOut
 from api.disconnect import stopped_when_gone
 from api.error_responses import answers
 from api.services import services
 from errors import InvalidInput
-from schemas import AuthorOut, AuthorsOut, AuthorsQuery
+from schemas import AuthorsQuery
 
 router = APIRouter(tags=["insights"])
 
@@ -31,4 +31,14 @@ async def list_authors(request: Request, query: Annotated[AuthorsQuery, Query()]
         found = await services(request).authors.most(
             prefix=query.prefix, start_time=start, end_time=end, limit=query.limit
         )
-    return AuthorsOut(authors=[AuthorOut(**asdict(each)) for each in found])
+    return {
+        "authors": [
+            {
+                "author": each.author,
+                "count": each.count,
+                "negative": each.negative,
+                "last": each.last,
+            }
+            for each in found
+        ]
+    }

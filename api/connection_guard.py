@@ -141,7 +141,7 @@ class GuardedProtocol(HttpToolsProtocol):
             else:
                 self._all.note("idle_connection", self.peer)
                 self.transport.close()
-        else:
+        elif self._in_body:  # else it is the client that waits
             received = self._body_received / limits.body_bytes_per_second
             late = now - self._body_since - self._body_seconds
             if late > (received if self._body_left is None else 0.0):

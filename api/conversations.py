@@ -1,10 +1,11 @@
 """Handing conversations in, looking them up, retrying and erasing them."""
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from email.message import Message
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -12,30 +13,33 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from api.access import needs
+from api.answers import (
+    Accepted,
+    BatchAccepted,
+    ConversationOut,
+    FailedOut,
+    Retried,
+    conversation_json,
+    failed_json,
+)
+from api.bodies import parse_body
 from api.error_responses import answers
 from api.services import services
 from errors import Conflict, InvalidInput
 from models import Lane
 from schemas import (
-    Accepted,
-    BatchAccepted,
     BatchIn,
+    BatchItemIn,
     ConversationIn,
-    ConversationOut,
-    FailedOut,
     FailedQuery,
-    Retried,
     check_idempotency_key,
-    conversation_json,
-    failed_json,
-    parse_body,
 )
 from store.conversations import (
     EVERYBODY,
     KeyConflict,
     NewConversation,
-    no_such_conversation,
 )
+from store.lookup import no_such_conversation
 
 router = APIRouter(tags=["conversations"])
 
@@ -49,16 +53,21 @@ class _DirectRoute(APIRoute):
         return handler
 
 
+T = TypeVar("T")
+
 intake = APIRouter(tags=["conversations"], route_class=_DirectRoute)
 
 PATH = "/api/v1/conversations"
 
+_LONG_BODY = 500_000
+"""Bytes of JSON from which on it is read on a thread: of nothing but brackets, this takes 50 ms."""
+
 _ROWS_AT_A_TIME = 50
-"""Of a batch: hashing so many takes a third of a millisecond."""
+"""Rows of a batch that are hashed in one go, which takes a third of a millisecond."""
 
 
 async def _possible_id(conversation_id: str) -> str:
-    """What no id looks like is not looked up."""
+    """Raises NotFound, without a query, for a text that cannot be an id."""
     if not re.fullmatch(r"conv_[0-9a-f]{8}", conversation_id):
         raise no_such_conversation(conversation_id)
     return conversation_id
@@ -90,7 +99,7 @@ def _idempotency_key(request: Request) -> str | None:
 
 
 def _owner(request: Request) -> str:
-    """Whose idempotency keys those of this request are."""
+    """The owner of this request's idempotency keys: the name of its API key."""
     key = request.scope["api_key"]
     return key.name if key else EVERYBODY
 
@@ -120,19 +129,28 @@ def _check_content_type(content_type: str) -> None:
 
 
 def _root_path(request: Request) -> str:
-    """What a client has to write before a path of ours, ready for a header."""
+    """The prefix under which a proxy serves the API, quoted for a header."""
     root_path: str = request.scope.get("root_path", "")
     return quote(root_path.rstrip("/")) if root_path else ""
+
+
+async def _on_thread_if_long(body: bytes, read: Callable[[], T]) -> T:
+    """What `read` makes of the body. From a thread the interpreter's lock comes back now and then,
+    so that others are served meanwhile."""
+    return read() if len(body) <= _LONG_BODY else await asyncio.to_thread(read)
+
+
+def _all_of(items: Sequence[BatchItemIn]) -> list[NewConversation]:
+    return [item.to_new(item.idempotency_key) for item in items]
 
 
 async def take_apart(
     batch: BatchIn, yield_to_urgent_write: Callable[[], Awaitable[None]]
 ) -> list[NewConversation]:
-    """The conversations in it, in order. Others have their turn meanwhile."""
+    """The batch's conversations, in order. Yields to urgent writes after each piece of it."""
     rows: list[NewConversation] = []
     for start in range(0, len(batch.conversations), _ROWS_AT_A_TIME):
-        some = batch.conversations[start : start + _ROWS_AT_A_TIME]
-        rows += [item.to_new(item.idempotency_key) for item in some]
+        rows += _all_of(batch.conversations[start : start + _ROWS_AT_A_TIME])
         await yield_to_urgent_write()
     return rows
 
@@ -158,12 +176,17 @@ async def take_apart(
 async def submit_conversation(request: Request) -> Response:
     """Queue a conversation for analysis. A 202 means that it is on disk."""
     parts = services(request)
+    longest = parts.settings.max_text_length
     body = await _read_body(request)
     async with parts.budget_of(body).hold(len(body)):
-        conversation = parse_body(parts.bodies.conversation, body)
-        key = _idempotency_key(request)
+        conversation = await _on_thread_if_long(
+            body,
+            lambda: parse_body(ConversationIn, body, max_text_length=longest).to_new(
+                _idempotency_key(request)
+            ),
+        )
         (id_,) = await parts.conversations.accept(
-            [conversation.to_new(key)], lane=Lane.LIVE, owner=_owner(request)
+            [conversation], lane=Lane.LIVE, owner=_owner(request)
         )
     parts.wake_worker()
     return Response(
@@ -185,16 +208,20 @@ async def submit_conversation(request: Request) -> Response:
 async def submit_batch(request: Request) -> Response:
     """Queue up to 1,000 conversations, all or none."""
     parts = services(request)
+    longest = parts.settings.max_text_length
     yield_to_urgent_write = parts.database.yield_to_urgent_write
     body = await _read_body(request)
     async with parts.budget_of(body).hold(len(body)):
-        await (
-            yield_to_urgent_write()
-        )  # before what takes long: reading the JSON cannot be interrupted
-        batch = parse_body(parts.bodies.batch, body)
+        await yield_to_urgent_write()  # reading the JSON takes long and cannot be interrupted
+        batch = await _on_thread_if_long(
+            body, lambda: parse_body(BatchIn, body, max_text_length=longest)
+        )
         if parts.inbound_limits:
             await parts.inbound_limits.rows(request.scope["api_key"], len(batch.conversations))
-        items = await take_apart(batch, yield_to_urgent_write)
+        if len(body) > _LONG_BODY:
+            items = await asyncio.to_thread(_all_of, batch.conversations)
+        else:
+            items = await take_apart(batch, yield_to_urgent_write)
         try:
             ids = await parts.conversations.accept(items, lane=batch.lane, owner=_owner(request))
         except KeyConflict as conflict:

@@ -1,6 +1,6 @@
-"""A client that has gone does not keep the service working for it.
+"""Cancelling the work for a client that has disconnected.
 
-A server tells that only to who asks it by `receive`: the handler of a GET goes on otherwise.
+An ASGI server reports a disconnect only through `receive`, which the handler of a GET never calls.
 """
 
 import asyncio
@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 from starlette.requests import ClientDisconnect, Request
 
 _PATIENCE_SECONDS = 0.1
-"""What takes no longer is not watched: nearly everything."""
+"""Requests that take no longer, which is nearly all, are not watched."""
 
 
 @asynccontextmanager
 async def stopped_when_gone(request: Request) -> AsyncIterator[None]:
-    """Cancel what is awaited inside once the client has gone; raises ClientDisconnect then.
+    """Cancel the awaiting block once the client has disconnected; raises ClientDisconnect then.
 
-    For requests without a body, and not around a response that watches the client by itself.
+    For requests without a body, and not around a response that watches the client itself.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None

@@ -8,8 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
+from api.answers import ErrorOut
 from errors import InvalidInput, NotFound, ServiceError, TooLarge
-from schemas import ErrorOut, explain
+from schemas import explain
 
 STATUS = {
     "invalid_schema": 400,
@@ -78,7 +79,7 @@ async def _on_invalid_request(_request: Request, error: Exception) -> Response:
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
-    """What Starlette raises by itself: an unknown path, a wrong method."""
+    """Starlette's own errors: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)
     path = request.url.path
     known: dict[int, ServiceError] = {
@@ -94,7 +95,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _methods_of(request: Request) -> set[str]:
-    """What the path takes, over all routes: Starlette tells only of the first that matches."""
+    """The methods of all routes that match the path: Starlette names those of the first one."""
     return {
         method
         for route in request.app.router.routes

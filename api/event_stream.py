@@ -21,8 +21,8 @@ from typing import NamedTuple
 import structlog
 from pydantic_core import to_json
 
+from api.answers import insight_item
 from errors import Unavailable
-from schemas import insight_item
 from store.insights import InsightStore, ListedInsight
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from pydantic_core import to_json
 
-from schemas import format_time, insight_item
+from api.answers import insight_item
+from schemas import format_time
 from store.insights import ListedInsight
 
 COLUMNS = (
@@ -23,12 +24,11 @@ COLUMNS = (
 )
 
 BOM = b"\xef\xbb\xbf"
-"""By which a spreadsheet knows that a CSV is UTF-8."""
+"""The byte order mark by which a spreadsheet recognises UTF-8 in a CSV."""
 
-# Where a cell begins with what spreadsheets take for a formula, as wide as they read it; or a part
-# of it does that is a cell for a spreadsheet which splits at `;` or tab, and to which our quotes
-# are no quotes. With the quotes and apostrophes before the sign, so that a mark can be told from
-# an apostrophe of the author's.
+# The places in a cell where a spreadsheet would read a formula: its begin, and, for a spreadsheet
+# that splits at `;` or tab and ignores our quotes, the begin of each such part. Quotes and
+# apostrophes before the sign count, so that our mark differs from an apostrophe of the author's.
 _FORMULA = re.compile(
     "^(?=[\"']*[=+\\-@＝＋－＠\t\r\n])|(?<=[;\t\r\n])(?=[\"']*[=+\\-@＝＋－＠])"  # noqa: RUF001
 )

@@ -10,13 +10,13 @@ from errors import RateLimited
 from rate_limiter import SlidingWindow, Window
 
 ROWS_PER_SECOND = 10_000
-"""Of batches, for each key, or for all together where there are none."""
+"""Of batches, for each key, or for all clients together where there are no keys."""
 STRANGER_REQUESTS_PER_SECOND = 10
 """Without a valid key, for each address."""
 _MOST_STRANGERS = 10_000
 """Addresses that are remembered, at 1 kB each."""
 _IPV6_HOST_BITS = 64
-"""What one customer of a provider can vary at will."""
+"""The part of an address that one customer of a provider can choose at will."""
 
 
 class InboundLimits:
@@ -33,8 +33,8 @@ class InboundLimits:
         *,
         build: Callable[[str, int], Window],
     ) -> None:
-        """`requests` pass in any second. `build` makes a window of a second by its name and what
-        passes in it."""
+        """`requests` pass in any second. `build` makes a window of one second from its name and the
+        number that passes in it."""
         digests = {key.sha256 for key in keys}
         self._all = build("inbound", requests)
         self._shares: dict[str, Window] = {}

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,38 +11,51 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from analysis.parsing import snake_case
 from api.access import needs
+from api.answers import (
+    InsightsOut,
+    SummaryOut,
+    TrendsOut,
+    insights_json,
+    summary_json,
+    trend_item,
+)
 from api.disconnect import stopped_when_gone
 from api.error_responses import answers
 from api.exports import BOM, FORMATS
-from api.services import services
+from api.services import Services, services
 from schemas import (
+    ExportFormat,
     ExportQuery,
+    InsightConditions,
     InsightQuery,
-    InsightsOut,
-    SummaryOut,
     SummaryQuery,
-    TrendOut,
-    TrendsOut,
     TrendsQuery,
     format_time,
-    insights_json,
-    summary_json,
 )
-from store.summaries import Interval
-from store.trends import Window
+from store.filters import InsightFilter
 
 router = APIRouter(tags=["insights"])
 
 PATH = "/api/v1/insights"
 JSON = "application/json"
 
-WINDOWS = {
-    "15m": Window.QUARTER_HOUR,
-    "1h": Window.ONE_HOUR,
-    "6h": Window.SIX_HOURS,
-    "24h": Window.ONE_DAY,
-}
+
+async def _filter(query: InsightConditions, parts: Services) -> InsightFilter:
+    """What is asked for. A cluster may be named in any form, as analysers may name it: one that
+    insights have is meant as it stands, else the topic in the list that it is a form of.
+
+    Raises InvalidInput.
+    """
+    wanted = query.to_filter()
+    if wanted.cluster is None:
+        return wanted
+    name = snake_case(wanted.cluster) or wanted.cluster
+    listed = parts.topics.listed(name)
+    if listed not in (None, name) and not await parts.insights.has_cluster(name):
+        name = listed or name
+    return replace(wanted, cluster=name)
 
 
 class _Stream(StreamingResponse):
@@ -60,8 +74,9 @@ class _Stream(StreamingResponse):
 @needs("read")
 async def list_insights(request: Request, query: Annotated[InsightQuery, Query()]) -> Response:
     """Insights in a time range, newest first, with the exact total for the whole filter."""
-    wanted, parts = query.to_filter(), services(request)
+    parts = services(request)
     async with stopped_when_gone(request), parts.large_reads:
+        wanted = await _filter(query, parts)
         page = await parts.insights.page(wanted, limit=query.limit, cursor=query.cursor)
         pieces = []
         for piece in insights_json(page, wanted):
@@ -77,11 +92,12 @@ async def list_insights(request: Request, query: Annotated[InsightQuery, Query()
     responses=answers("invalid_schema", "unavailable"),
 )
 @needs("read")
-async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
+async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
     """The same insights counted: by time, by cluster, and all together."""
-    interval = Interval[query.interval.upper()]
+    parts = services(request)
     async with stopped_when_gone(request):
-        summary = await services(request).summaries.summary(query.to_filter(), interval)
+        wanted = await _filter(query, parts)
+        summary = await parts.summaries.summary(wanted, query.interval)
     return Response(summary_json(summary), media_type=JSON)
 
 
@@ -100,9 +116,10 @@ async def summarise(request: Request, query: Annotated[SummaryQuery, Query()]) -
     },
 )
 @needs("read")
-async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
+async def export_insights(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
     """Every insight of a filter as a file, however many there are."""
-    wanted, form, parts = query.to_filter(), FORMATS[query.format], services(request)
+    form, parts = FORMATS[query.format], services(request)
+    wanted = await _filter(query, parts)
     batches = parts.insights.all_of(wanted)
 
     async def next_lines() -> bytes | None:
@@ -115,7 +132,7 @@ async def export(request: Request, query: Annotated[ExportQuery, Query()]) -> Re
     async with stopped_when_gone(request):
         first = await next_lines()  # what is wrong with the database is told before a file begins
 
-    head = BOM + form.head if query.bom and query.format == "csv" else form.head
+    head = BOM + form.head if query.bom and query.format is ExportFormat.CSV else form.head
 
     async def content() -> AsyncGenerator[bytes]:
         lines: bytes | None = head + (first or b"")
@@ -139,10 +156,8 @@ async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> Tr
     """What is rising: clusters whose count in the last window stands out against those before."""
     as_of = query.as_of or datetime.now(UTC)
     async with stopped_when_gone(request):
-        found = await services(request).windows.trends(WINDOWS[query.window], as_of=as_of)
-    return TrendsOut(
-        as_of=as_of, window=query.window, trends=[TrendOut.of(trend) for trend in found]
-    )
+        found = await services(request).windows.trends(query.window, as_of=as_of)
+    return {"as_of": as_of, "window": query.window, "trends": list(map(trend_item, found))}
 
 
 @router.get(
@@ -157,7 +172,7 @@ async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> Tr
     },
 )
 @needs("read")
-async def stream(
+async def stream_insights(
     request: Request,
     last_event_id: Annotated[
         int | None, Header(ge=0, le=2**63 - 1, description="Go on after this `id:`.")

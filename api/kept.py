@@ -1,4 +1,4 @@
-"""What was found out a moment ago, so that asking often costs no more than asking once."""
+"""A value that is found out at most once a second, however many ask for it."""
 
 import asyncio
 import time
@@ -11,14 +11,14 @@ Value = TypeVar("Value")
 
 
 class Kept(Generic[Value]):
-    """One answer, kept for a second. Who asks while it is being found out waits for the same."""
+    """One value, kept for a second. Concurrent callers wait for the same call of `find_out`."""
 
     def __init__(self) -> None:
         self._found: tuple[Value, float] | None = None
         self._finding_out = asyncio.Lock()
 
     async def get(self, find_out: Callable[[], Awaitable[Value]]) -> Value:
-        """What `find_out` gives, or gave. What it raises is not kept."""
+        """The value of `find_out`, at most `SECONDS` old. An exception is raised, and not kept."""
         async with self._finding_out:
             if self._found is None or time.monotonic() >= self._found[1] + SECONDS:
                 value = await find_out()

@@ -1,4 +1,4 @@
-"""What every request passes on its way in and out, as plain ASGI.
+"""The layers that every request passes on its way in and out, as plain ASGI.
 
 From the outside in: RequestLog (id, log line, metrics, the last resort for bugs), RouteFinder
 (which route will answer), WebCheck (whose page it is, where there are no keys), Admission (key,
@@ -34,8 +34,8 @@ from errors import (
 
 log = structlog.get_logger(__name__)
 
-_TELL_HOW_TO_KEEP = {b"cache-control", b"etag"}
-_HOSTS_KNOWN_BY_HEART = 100
+_CACHE_HEADERS = {b"cache-control", b"etag"}
+_MOST_HOSTS_CACHED = 100
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -64,9 +64,9 @@ class OpenRequests:
 
 
 class RequestLog:
-    """Gives each request an id, answers it as `X-Request-ID`, logs and counts what became of it.
+    """Gives each request an id, answers it as `X-Request-ID`, logs and counts the outcome.
 
-    Sees to it that no answer is kept that does not say itself how, or is taken for what it is not.
+    Answers without a caching header get `no-store`, and all get `nosniff`.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class RequestLog:
                 status = message["status"]
                 headers = message["headers"]
                 names = {name for name, _ in headers}
-                if names.isdisjoint(_TELL_HOW_TO_KEEP):
+                if names.isdisjoint(_CACHE_HEADERS):
                     headers.append((b"cache-control", b"no-store"))
                 if b"x-content-type-options" not in names:
                     headers.append((b"x-content-type-options", b"nosniff"))
@@ -146,7 +146,7 @@ class RouteFinder:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._found: dict[tuple[str, str], Access] = {}
-        """By method and path, where the path is a route's own, without an id in it."""
+        """By method and path; only of paths that are a route's own, without an id in them."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -166,7 +166,7 @@ def _is_exactly(route: BaseRoute, method: str, path: str) -> bool:
 
 
 class WebCheck:
-    """Where there are no keys, keeps out what a browser sends for other people's pages."""
+    """Where there are no keys, refuses requests that a browser sends for other people's pages."""
 
     def __init__(self, app: ASGIApp, *, pages: WebPages) -> None:
         self._app = app
@@ -207,13 +207,13 @@ class WebCheck:
             raise InvalidInput(
                 "Without API keys this Host is not served: name it in ALLOWED_HOSTS, or set keys."
             )
-        if len(self._served) < _HOSTS_KNOWN_BY_HEART:
+        if len(self._served) < _MOST_HOSTS_CACHED:
             self._served.add(host)
 
 
 class Admission:
-    """Lets requests pass with a key of the scope that the route needs, and no more of them than
-    the limits allow. The key comes first: who has none takes nothing from others.
+    """Checks the key, then the limits, then the key's scope. The key comes first, so that requests
+    without one take nothing from others.
 
     Handlers find the key as `scope["api_key"]`, None where the API is open.
     """

@@ -9,19 +9,19 @@ from starlette.routing import Route
 
 from api.access import Access, access_of
 from api.error_responses import STATUS
-from schemas import Bodies
+from schemas import BatchIn, ConversationIn
 
 
-def describe(app: FastAPI, bodies: Bodies, *, limited: bool, with_keys: bool) -> None:
-    """Make `app.openapi()` tell of the bodies that handlers read themselves, of the answers that
-    middleware gives, and of no 422, which is never answered."""
+def describe(app: FastAPI, max_text_length: int, *, limited: bool, with_keys: bool) -> None:
+    """Make `app.openapi()` name each operation after its handler, and describe the bodies that
+    handlers read themselves and the answers of the middleware. 422 is never answered: it goes."""
     build = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             routes = [route for route in app.routes if isinstance(route, Route)]
             app.openapi_schema = _correct(
-                build(), bodies, routes, limited=limited, with_keys=with_keys
+                build(), max_text_length, routes, limited=limited, with_keys=with_keys
             )
         return app.openapi_schema
 
@@ -30,7 +30,7 @@ def describe(app: FastAPI, bodies: Bodies, *, limited: bool, with_keys: bool) ->
 
 def _correct(
     document: dict[str, Any],
-    bodies: Bodies,
+    max_text_length: int,
     routes: Sequence[Route],
     *,
     limited: bool,
@@ -40,18 +40,24 @@ def _correct(
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
     _, definitions = models_json_schema(
-        [(bodies.conversation, "validation"), (bodies.batch, "validation")],
+        [(ConversationIn, "validation"), (BatchIn, "validation")],
         ref_template="#/components/schemas/{model}",
     )
+    for name in ("ConversationIn", "BatchItemIn"):
+        definitions["$defs"][name]["properties"]["text"]["maxLength"] = max_text_length
     components |= definitions["$defs"]
 
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorOut"}}}
-    access = {route.path: access_of(route) for route in routes}
+    route_of = {
+        (route.path, method.lower()): route for route in routes for method in route.methods or ()
+    }
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
+            route = route_of[path, method]
+            operation["operationId"] = route.name  # generated clients take it for their function
             responses = operation["responses"]
             responses.pop("422", None)
-            codes = _given_outside(access[path], limited=limited, with_keys=with_keys)
+            codes = _given_outside(access_of(route), limited=limited, with_keys=with_keys)
             codes += ["forbidden"] if method != "get" and not with_keys else []
             codes += ["timeout"] if "requestBody" in operation else []
             for code in codes:
@@ -66,7 +72,7 @@ def _correct(
 
 
 def _given_outside(access: Access, *, limited: bool, with_keys: bool) -> list[str]:
-    """The errors that a request meets before it comes to the handler."""
+    """Codes of the errors that are answered before a request reaches its handler."""
     codes = ["headers_too_large"]
     if not access.any_host and not with_keys:
         codes.append("invalid_schema")  # of a host that is not served

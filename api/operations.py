@@ -7,13 +7,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from api.access import needs, open_to_all
-from api.error_responses import answers
-from api.services import Services, services
-from errors import Unavailable
-from models import Lane, Status
-from schemas import (
+from api.answers import (
     AnalyserStats,
     BreakerStats,
+    DatabaseStats,
     FallbackStats,
     Health,
     LaneCounts,
@@ -23,6 +20,10 @@ from schemas import (
     SpendingStats,
     Stats,
 )
+from api.error_responses import answers
+from api.services import Services, services
+from errors import Unavailable
+from models import Lane, Status
 from store.operations import Figures
 
 router = APIRouter(tags=["operations"])
@@ -31,7 +32,6 @@ STALLED_SECONDS = 300.0
 FALLBACK_SHARE_TO_NOTICE = 0.1
 FALLBACKS_TO_NOTICE = 2
 """One is no pattern, however few there are."""
-OFFLINE_NOTICE = "The offline analyser is at work: a word list, not Grok."
 
 
 @router.head("/health", include_in_schema=False)
@@ -56,7 +56,7 @@ async def ready(
         Query(alias="for", description="`traffic` leaves out who analyses: for load balancers."),
     ] = None,
 ) -> Response:
-    """The service can do its work: write, and analyse what waits. MatchCount out once a second."""
+    """The service can do its work: write, and analyse what waits. Checked once a second at most."""
     parts = services(request)
     checks = {"database": await parts.database_check.get(lambda: _check_database(parts))}
     if purpose != "traffic":
@@ -80,8 +80,6 @@ async def _check_worker(parts: Services) -> str:
         return "ok"
     if not parts.worker.alive:
         return "The worker has stopped."
-    if parts.worker.is_standby:
-        return "ok"  # another process does the work, and answers for it
     try:
         oldest = await parts.figures.oldest_pending_seconds()
     except Unavailable:
@@ -115,11 +113,11 @@ async def stats(request: Request) -> Stats:
         analyser=AnalyserStats(
             name=analyser.name,
             model=analyser.model,
-            answering_model=analyser.answering_model,
-            notice=OFFLINE_NOTICE if analyser.name == "offline" else None,
+            answering_model=parts.call_runner.answering_model,
+            notice=analyser.notice,
         ),
         calls_per_second=parts.metrics.calls_per_second(),
-        call_limit_per_second=analyser.call_limit_per_second,
+        call_limit_per_second=analyser.throttle.call_limit_per_second,
         calls_under_way=parts.call_runner.under_way,
         bound_by=parts.worker.bound_by if parts.worker else "queue",
         breaker=BreakerStats(
@@ -138,6 +136,7 @@ async def stats(request: Request) -> Stats:
             last_hour=figures.fallbacks.last_hour,
             notice=_fallback_notice(figures),
         ),
+        database=DatabaseStats(engine=parts.database.engine, version=parts.database.version),
     )
 
 

@@ -1,4 +1,4 @@
-"""Which web pages may make a browser speak to a service that asks for no key.
+"""Which web pages may have a browser call a service that asks for no key.
 
 A page whose name its owner has pointed at this service (DNS rebinding) gives itself away by `Host`,
 one of another site that only writes by `Origin`. Neither header can be forged by a page.
@@ -35,7 +35,7 @@ class WebPages:
 
     def may_write(self, host: str, *, origin: str | None, fetch_site: str | None) -> bool:
         """`origin` and `fetch_site` are the headers Origin and Sec-Fetch-Site, None where they are
-        not there: what is no browser sends neither."""
+        missing: a client that is no browser sends neither."""
         if origin is None:
             return fetch_site != "cross-site"
         try:

@@ -1,41 +1,46 @@
-"""A database in one file: one connection that writes, a few that read.
+"""SQLite: one process for a file, in it one connection that writes and a few that read.
 
 The writer has a thread of its own and the readers share a few; a whole transaction is one visit to
 one of them. See docs/decisions/0007-threads-for-sqlite.md for the figures.
+
+No two connections write or checkpoint at the same moment: SQLite before 3.51.3 can then lose what
+was committed. See docs/decisions/0004-one-process-per-sqlite-file.md.
 """
 
 import asyncio
-import fcntl
 import os
-import random
 import sqlite3
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from threading import Lock
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
 from backends.errors import TOOK_TOO_LONG, is_interrupt, is_lock, translated_errors
+from backends.file_lock import LOCK_SUFFIX, FileLock
 from errors import Unavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_SECONDS = 1.0
-"""How long one waits for another process's lock on the file before giving up."""
+"""How long a write waits while another program (a shell, a backup) has the file locked."""
 
 _READERS = 4
 _COSTLY_READERS = 2
 """Threads of their own for reads that may take long, so that no number of them keeps others out."""
 _STOP_AGAIN_SECONDS = 0.02
 _CHANGES_PER_CHECKPOINT = 400
-"""So many rows in the log take some 2 ms to fold into the file."""
+"""A checkpoint of so many rows takes some 2 ms."""
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -47,10 +52,8 @@ _PRAGMAS = (
     "PRAGMA wal_autocheckpoint=4000",  # only where `_checkpoint_when_idle` never gets to it
 )
 
-
 _MODE = 0o600
-_LOCK_SUFFIX = "-worker-lock"
-_SUFFIXES = ("", "-wal", "-shm", "-journal", _LOCK_SUFFIX)
+_SUFFIXES = ("", "-wal", "-shm", "-journal", LOCK_SUFFIX)
 
 
 def keep_private(path: str) -> None:
@@ -80,7 +83,7 @@ class _Reading:
     """One read in a reader's thread, and how to stop it from another."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._driver: sqlite3.Connection | None = None
         self._stopped = False
 
@@ -103,10 +106,16 @@ class _Reading:
 
 
 class SqliteFile:
-    def __init__(self, url: URL) -> None:
+    """`lock_patience` is how many seconds `connect` waits for another process to let go of it."""
+
+    version = sqlite3.sqlite_version
+
+    def __init__(self, url: URL, *, lock_patience: float) -> None:
         assert url.database is not None
-        self._path = url.database
-        self._lock_file: IO[bytes] | None = None
+        self._url = url
+        self._path = os.path.realpath(url.database)  # where SQLite puts the other files, too
+        self._lock = FileLock(self._path)
+        self._lock_patience = lock_patience
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._high: deque[_Turn] = deque()
         self._normal: deque[_Turn] = deque()
@@ -114,34 +123,47 @@ class SqliteFile:
         self._urgent_answered = asyncio.Event()
         self._urgent_answered.set()
         self._changes_checkpointed = 0
-        # From then on `_begin_writing` waits, SQLite does not.
-        self._writer = _engine(url, "PRAGMA busy_timeout=0")
+        # A checkpoint does not wait for readers; `_begin_writing` waits where it has to.
+        self._writer = create_engine(url.set(drivername="sqlite"), **_ENGINE_OPTIONS)
+        _run_on_connect(self._writer, "PRAGMA busy_timeout=0")
         self._connection: Connection | None = None
         self._checkpoint_due = True  # what a process that died had erased may still be in there
         self._reading_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
         self._costly_threads = ThreadPoolExecutor(
             _COSTLY_READERS, thread_name_prefix="sqlite-costly-reader"
         )
-        self._reader = _engine(url, "PRAGMA query_only=ON")
+        self._reader = create_engine(url.set(drivername="sqlite"), **_ENGINE_OPTIONS)
+        _run_on_connect(self._reader, "PRAGMA query_only=ON")
         self._idle_readers: deque[Connection] = deque()
 
     async def connect(self) -> None:
-        """See that a connection can be had, and that nobody else may read the files.
+        """Take the file's lock, see that a connection can be had, and keep the files private.
 
-        Several processes may be making a new file: the switch to WAL then fails at once instead of
-        waiting for its turn.
+        Raises Unavailable where another process has the lock, and SQLite's own error where the file
+        cannot be opened.
         """
+        await self._lock.acquire(patience=self._lock_patience)
         keep_private(self._path)
-        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
-        while True:
-            try:
-                # Kept open: the last one to close a file empties its log, under an exclusive lock.
-                self._idle_readers.append(await asyncio.to_thread(self._reader.connect))
-                return
-            except DBAPIError as error:
-                if not is_lock(error) or time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(0.02)
+        # Kept open: the last one to close a file empties its log.
+        self._idle_readers.append(await asyncio.to_thread(self._reader.connect))
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._close_readers)
+        await asyncio.to_thread(self._close_writer)
+        self._lock.release()
+
+    def _close_readers(self) -> None:
+        self._reading_threads.shutdown()  # waits for what is in them
+        self._costly_threads.shutdown()
+        while self._idle_readers:
+            self._idle_readers.pop().close()
+
+    def _close_writer(self) -> None:
+        self._thread.shutdown()  # waits for what is in it
+        self._give_back()
+        self._writer.dispose()
+
+    # --- reading ------------------------------------------------------------------------------
 
     async def read(self, work: Callable[[Connection], T], *, costly: bool, seconds: float) -> T:
         """`work` in a snapshot: all its statements see the same state.
@@ -193,19 +215,21 @@ class SqliteFile:
                 else:
                     self._idle_readers.append(connection)
 
-    async def write(
-        self, work: Callable[[Connection], T], *, urgent: bool = False, rebuilding: bool = False
-    ) -> T:
-        """`work` in a transaction of its own. There are two lines, each in its order: where both
-        have somebody, `urgent` ones and others take turns. Others do not begin before the caller
-        of an urgent one that is under way has his answer.
+    # --- writing ------------------------------------------------------------------------------
 
-        Who is cancelled while waiting has only stopped waiting: what was begun is finished. With
-        `rebuilding`, tables may be dropped and made again without taking along the rows that refer
-        to theirs; that all references still hold is checked in the end.
+    async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
+        """`work` in a transaction of its own.
+
+        There are two queues, each in its order: where both hold something, `urgent` writes and
+        others take turns. Others do not begin before the caller of an urgent one that is under way
+        has its answer. Cancelling the awaiting task does not cancel the transaction.
         """
-        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one wait for all that wait together
-        turn = _Turn(partial(self._in_transaction, work, deadline, rebuilding), Future())
+        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one for all that wait together
+        return await self._in_turn(partial(self._in_transaction, work, deadline), urgent=urgent)
+
+    async def _in_turn(self, work: Callable[[], T], *, urgent: bool = False) -> T:
+        """Run `work` in the writer's thread."""
+        turn = _Turn(work, Future())
         if urgent:
             self._urgent_answered.clear()
         elif not self._urgent_answered.is_set():
@@ -220,19 +244,19 @@ class SqliteFile:
         return result
 
     async def yield_to_urgent_write(self) -> None:
-        """Let the others of this loop have their turn; and where an urgent write is under way, its
-        caller his answer first. The writer's thread waits at each of its steps for whoever keeps
-        the interpreter busy, and so does the answer for the next write's steps."""
+        """Let the loop's other tasks run; where an urgent write is under way, until its caller has
+        the answer. The writer's thread needs the interpreter for each of its steps, and waits for
+        whatever keeps it busy."""
         await self._urgent_answered.wait()
         await asyncio.sleep(0)
 
     def _take_next(self) -> None:
-        """In the writer's thread, once for each that waits."""
-        line = (
+        """In the writer's thread, once for each turn."""
+        queue = (
             self._normal if self._serve_normal_next and self._normal else self._high or self._normal
         )
-        self._serve_normal_next = line is self._high
-        turn = line.popleft()
+        self._serve_normal_next = queue is self._high
+        turn = queue.popleft()
         if not turn.future.set_running_or_notify_cancel():
             return
         try:
@@ -245,7 +269,7 @@ class SqliteFile:
                 self._checkpoint_when_idle()
 
     def _checkpoint_when_idle(self) -> None:
-        """Fold the log into the file before a commit has to, whose caller would wait for it."""
+        """Checkpoint before a commit has to, whose caller would wait for it."""
         connection = self._connection
         if connection is None:
             return
@@ -255,31 +279,22 @@ class SqliteFile:
             with suppress(Unavailable), translated_errors():
                 _on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
-    def _in_transaction(
-        self, work: Callable[[Connection], T], deadline: float, rebuilding: bool
-    ) -> T:
+    def _in_transaction(self, work: Callable[[Connection], T], deadline: float) -> T:
         with translated_errors():
             if self._connection is None:
                 keep_private(self._path)
                 self._connection = self._writer.connect()  # kept: getting one costs a statement
             connection = self._connection
             try:
-                if rebuilding:
-                    _on_driver(connection, "PRAGMA foreign_keys=OFF")  # heeded outside only
                 with connection.begin():
                     _begin_writing(connection, deadline)
                     result = work(connection)
-                    if rebuilding and _on_driver(connection, "PRAGMA foreign_key_check"):
-                        raise RuntimeError("rows are left that refer to others which are gone")
             except (DBAPIError, sqlite3.Error) as error:
                 # A connection that has met a full or read-only disk may stay that way after the
                 # cause is gone, so the next transaction gets a new one. A lock leaves no mark.
                 if not is_lock(error):
                     self._drop_connection()
                 raise
-            finally:
-                if rebuilding:
-                    self._drop_connection()  # the next one checks references again
         if self._checkpoint_due:
             self._checkpoint_truncate()
         return result
@@ -296,9 +311,9 @@ class SqliteFile:
             connection.close()
 
     async def checkpoint_truncate(self) -> None:
-        """Fold the write-ahead log into the file, so that it keeps no copy of what was erased.
+        """Empty the write-ahead log into the file, so that it keeps no copy of what was erased.
 
-        A reader that is at work stands in the way; then each write tries again until it is done.
+        A reader that is at work prevents it; then each write tries again until it is done.
         """
         self._checkpoint_due = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint_truncate)
@@ -310,66 +325,56 @@ class SqliteFile:
             ((busy, *_),) = _on_driver(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
             self._checkpoint_due = bool(busy)
 
-    async def close(self) -> None:
-        await asyncio.to_thread(self._close_readers)
-        await asyncio.to_thread(self._close_writer)
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
+    # --- reworking ----------------------------------------------------------------------------
 
-    def _close_readers(self) -> None:
-        self._reading_threads.shutdown()  # waits for what is in them
-        self._costly_threads.shutdown()
-        while self._idle_readers:
-            self._idle_readers.pop().close()
+    @asynccontextmanager
+    async def reworking(self) -> AsyncIterator["AsyncConnection"]:
+        """A transaction on a connection of its own, through aiosqlite, while the writer rests.
 
-    def _close_writer(self) -> None:
-        self._thread.shutdown()  # waits for what is in it
-        self._give_back()
-        self._writer.dispose()
-
-    def acquire_worker_lock(self) -> bool:
-        """Take the right to analyse, which one process has at a time, until `close`.
-
-        The operating system frees the lock when its holder dies, however it dies, so whoever gets
-        it knows that all rows in processing have been orphaned. Raises Unavailable.
+        Tables may be dropped and made again without taking along the rows that refer to theirs:
+        references are not enforced, but checked in the end. Raises RuntimeError where one breaks.
         """
-        if self._lock_file is not None:
-            return True
+        from sqlalchemy.ext.asyncio import create_async_engine  # 100 ms that most starts can spare
+
+        engine = create_async_engine(self._url, **_ENGINE_OPTIONS)
+        _run_on_connect(engine.sync_engine, "PRAGMA foreign_keys=OFF")
+        with translated_errors():
+            async with self._writer_at_rest(), engine.connect() as connection, connection.begin():
+                await connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+                if (await connection.exec_driver_sql("PRAGMA foreign_key_check")).first():
+                    raise RuntimeError("rows are left that refer to others which are gone")
+
+    @asynccontextmanager
+    async def _writer_at_rest(self) -> AsyncIterator[None]:
+        at_rest, over = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def rest() -> None:
+            loop.call_soon_threadsafe(at_rest.set)
+            over.wait()
+
+        turn = asyncio.create_task(self._in_turn(rest))
         try:
-            descriptor = os.open(self._path + _LOCK_SUFFIX, os.O_RDWR | os.O_CREAT, _MODE)
-            lock_file = os.fdopen(descriptor, "ab")
-        except OSError as error:
-            raise Unavailable(
-                f"The worker's lock file cannot be opened: {error.strerror}."
-            ) from error
-        try:
-            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock_file.close()
-            return False
-        except OSError as error:
-            lock_file.close()
-            raise Unavailable(
-                f"The worker's lock file cannot be locked: {error.strerror}."
-            ) from error
-        self._lock_file = lock_file
-        return True
+            await at_rest.wait()
+            yield
+        finally:
+            over.set()
+            await turn
 
 
-def _engine(url: URL, last_pragma: str) -> Engine:
-    """Its connections may wander between threads, and begin no transactions of their own."""
-    engine = create_engine(
-        url.set(drivername="sqlite"),
-        hide_parameters=True,  # errors are logged, texts are not
-        poolclass=NullPool,  # connections are kept here
-        connect_args={
-            "isolation_level": None,
-            "timeout": BUSY_TIMEOUT_SECONDS,
-            "check_same_thread": False,
-        },
-    )
+_ENGINE_OPTIONS: dict[str, Any] = {
+    "hide_parameters": True,  # errors are logged, texts are not
+    "poolclass": NullPool,  # connections are kept here, and wander between threads
+    "connect_args": {
+        "isolation_level": None,  # the driver begins no transactions of its own
+        "timeout": BUSY_TIMEOUT_SECONDS,
+        "check_same_thread": False,
+    },
+}
 
+
+def _run_on_connect(engine: Engine, last_pragma: str) -> None:
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: DBAPIConnection, _record: Any) -> None:
         cursor = connection.cursor()
@@ -377,23 +382,20 @@ def _engine(url: URL, last_pragma: str) -> Engine:
             cursor.execute(pragma)
         cursor.close()
 
-    return engine
-
 
 def _begin_writing(connection: Connection, deadline: float) -> None:
-    """Take the file's write lock, also from another process; tries once at least.
-
-    SQLite's own waiting asks ever more rarely, up to every 100 ms, and starves beside a process
-    that writes all the time.
-    """
-    while True:
+    """Take the file's write lock; where another program has it, wait until `deadline`."""
+    try:
+        _on_driver(connection, "BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        left = deadline - time.monotonic()
+        if not is_lock(error) or left <= 0:
+            raise
+        _on_driver(connection, f"PRAGMA busy_timeout={int(left * 1000)}")
         try:
             _on_driver(connection, "BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            if not is_lock(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(random.uniform(0.001, 0.005))
+        finally:
+            _on_driver(connection, "PRAGMA busy_timeout=0")
 
 
 def _on_driver(connection: Connection, statement: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What an error that Grok answers with means: how far it reaches, and how long to wait.
+"""What an error from Grok means: its scope, and how long to wait.
 
 The sentence counts before the status: a wrong key is a 400, spent credits are a 403 or a 429, and a
 403 can concern one text alone. Sentences and shapes are those that api.x.ai was seen to send in
@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from analysis.outcomes import storable
+from analysis.parsing import storable
 
 MAX_READ = 2000
 """Characters of what an error says that are looked at."""
@@ -25,17 +25,17 @@ MAX_READ = 2000
 
 class ErrorScope(StrEnum):
     THIS_TEXT = "this_text"
-    """Whatever else is sent is not concerned."""
+    """This text alone: no other is refused for it."""
     THIS_REQUEST = "this_request"
-    """A refusal that does not say whose fault it is: the text's, or what every call has alike."""
+    """A refusal that may be due to the text, or to what all calls have in common."""
     THIS_ANSWER = "this_answer"
-    """The model wrote what the server itself could not use."""
+    """This answer: the server itself could not use what the model wrote."""
     RATE = "rate"
-    """Everything, until a while has passed."""
+    """All calls, for a while."""
     EVERYTHING = "everything"
-    """Everything, until a person acts."""
+    """All calls, until a person acts."""
     PASSING = "passing"
-    """Trouble on the other side, that a later call may not meet."""
+    """Trouble on the other side, which a later call may not meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class GrokError:
 
     status: int
     sentence: str
-    reach: ErrorScope
+    scope: ErrorScope
 
     def __str__(self) -> str:
         return f"HTTP {self.status}: {self.sentence}"
@@ -57,7 +57,7 @@ def read_error(
     from there. `status` is given where the body names another one than the response has."""
     status = response.status_code if status is None else status
     told = _read_body(response)
-    return GrokError(status, presentable(told.sentence, key=key), _reach(status, told, texts))
+    return GrokError(status, presentable(told.sentence, key=key), _scope(status, told, texts))
 
 
 def presentable(sentence: str, *, key: str) -> str:
@@ -68,7 +68,7 @@ def presentable(sentence: str, *, key: str) -> str:
     return " ".join(storable(sentence).split())[:300]
 
 
-# --- how far it reaches ---------------------------------------------------------------------------
+# --- the scope ------------------------------------------------------------------------------------
 
 _CREDITS = re.compile(
     r"used all available credits|monthly spending limit|any credits|exceeded your current quota"
@@ -133,7 +133,7 @@ class _Told:
     fields: Sequence[str] = ()
 
 
-def _reach(status: int, told: _Told, texts: Sequence[str]) -> ErrorScope:
+def _scope(status: int, told: _Told, texts: Sequence[str]) -> ErrorScope:
     words = told.words[:MAX_READ]
     if _CREDITS.search(words):
         return ErrorScope.EVERYTHING

@@ -59,14 +59,14 @@ class Request:
 
 
 class Prompt:
-    def __init__(self, *, model: str, temperature: float, vocabulary: Topics) -> None:
+    def __init__(self, *, model: str, temperature: float, topics: Topics) -> None:
         self._model = model
         self._temperature = temperature
-        self._vocabulary = vocabulary
+        self._topics = topics
         self._system = _SYSTEM_PROMPT % (
             MAX_CLUSTERS,
-            _CLOSED if vocabulary.allowed else _OPEN,
-            vocabulary.prompt_lines(),
+            _CLOSED if topics.allowed else _OPEN,
+            topics.prompt_lines(),
         )
 
     @property
@@ -91,7 +91,7 @@ class Prompt:
         by_id = dict(zip(_draw_ids(len(texts)), texts, strict=True))
         conversations = [{"id": id_, "text": text} for id_, text in by_id.items()]
         content: dict[str, Any] = {"conversations": conversations}
-        if in_use := self._vocabulary.in_use():
+        if in_use := self._topics.in_use():
             content["topics_in_use"] = in_use
         document = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         fence = secrets.token_hex(8)
@@ -108,7 +108,7 @@ class Prompt:
                 "json_schema": {
                     "name": "results",
                     "strict": True,
-                    "schema": _answer_schema(list(by_id), self._vocabulary.allowed),
+                    "schema": _answer_schema(list(by_id), self._topics.allowed),
                 },
             },
         }

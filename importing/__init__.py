@@ -1,7 +1,7 @@
 """What `ingest_data.py` is made of: any file in, conversations over HTTP out.
 
-The way of a row: `files` (bytes to lines of text), `delimited` or `json_files` (lines to records),
-`columns`, `times`, `texts` (what the record means), `rows` (what is sent, and under which key),
-`seen` (was it there before), `threads` (with --conversations), `sending`. A client of the HTTP API:
-nothing in here knows the store or the service's modules.
+A row's way, led by `pipeline`: `files` (bytes to lines), `delimited`, `workbooks` or `json_files`
+(lines to records), `columns`, `dates`, `text_repair` (what a record means), `rows` (what is sent,
+and under which key), `duplicates`, `reply_threads` (with --conversations); then `sender` and, with
+--wait, `wait`, over `api_client`. Nothing in here imports the store or the service.
 """

@@ -92,10 +92,10 @@ _HEADERLESS = (
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The name of the column that holds each; None where there is none. `known_as` may be empty.
+    """The names of a file's columns by what they hold; None where it has none.
 
-    `whole` may hold the text at full length; `clock` is the time of day where `time` has the day
-    alone.
+    `known_as` is the published set or the export that has such columns, or empty. `whole` are
+    columns that may hold the text uncut. `clock` has the time of day where `time` has only the day.
     """
 
     text: str
@@ -121,9 +121,12 @@ def recognise(
     *,
     filled: Collection[str] | None = None,
 ) -> Columns:
-    """`wanted` has the user's choice of some, by name or number, or "none"; `filled` are the
-    columns that have anything in the first rows, all where it is None. Raises ImportFailed
-    without a text."""
+    """Which of a file's `columns` holds what. `name` is the file's, for people.
+
+    `wanted` is the user's choice for some: a column's name or number, or "none". `filled` are the
+    columns with a value in the first rows; None counts all as filled. Raises ImportFailed where no
+    column holds the text or a wanted one is not there.
+    """
     by_plain_name: dict[str, list[str]] = {}
     for column in columns:
         for plain_name in _plain_names(column):
@@ -282,7 +285,8 @@ _FLOAT = re.compile(r"(\d+)\.0+")
 _ID = re.compile(r"[\w.:/@+-]{1,200}")
 _NO_ID = frozenset(("", "nan", "none", "null", "nat", "n/a", "<na>", "\\n"))
 _TOO_MANY = 0.05
-"""Of genuine long ids one in a hundred and fewer ends like a rounded one."""
+"""Share of long ids that end in zeros, above which a spreadsheet has rounded them. Of genuine ids
+at most one in a hundred ends so."""
 
 
 class Ids:
@@ -306,7 +310,7 @@ class Ids:
 
     @property
     def ruined(self) -> bool:
-        """Most of them are: no row can be told from another by such."""
+        """Most ids are damaged, so that they identify no row."""
         return self.scientific + self._rounded_for_sure > self.all / 2
 
     @property
@@ -314,7 +318,8 @@ class Ids:
         return self.rounded if self.rounded > self.long * _TOO_MANY else 0
 
     def read(self, value: object) -> str | None:
-        """None where there is none. Raises RowRejected where it is none any more."""
+        """The id as text; None for an empty value. Raises RowRejected where it is no id, or where a
+        spreadsheet has damaged it."""
         text = _id_text(value)
         if text.lower() in _NO_ID:
             return None

@@ -1,9 +1,9 @@
 """Dates as people's files have them, read only where there is one way to read them.
 
-What has no zone is in that of its column (`Date (EST)`), or else UTC. `3/4/2015` is two days: which
-one, the other rows of the file tell (one with 13 or more in one of the places), or the user does. A
-zone's name that stands for several zones (IST, BST), and years of two digits that could be days,
-are not guessed at.
+A time without a zone is in the zone that its column's name tells (`Date (EST)`), else in UTC.
+`3/4/2015` could be two days: another row of the file decides (one with a number above 12), or the
+user does. Names that stand for several zones (IST, BST) and years of two digits that could be days
+are not guessed.
 """
 
 import re
@@ -73,7 +73,7 @@ _SPREADSHEET_DAY_0 = datetime(1899, 12, 30, tzinfo=UTC)
 
 
 class Dates:
-    """Reads the dates of one file. `zone` is that of dates without one of their own."""
+    """Reads the dates of one file. `zone` is for times that have none of their own."""
 
     def __init__(self, order: Order | None = None, zone: tzinfo = UTC) -> None:
         self._given, self._zone = order, zone
@@ -88,7 +88,7 @@ class Dates:
                 known.update(possible)
 
     def undecided(self, value: str) -> bool:
-        """Whether it is several days, and nothing tells which."""
+        """Whether the value could be several days, and no other value has told the order."""
         found = _numbers(value)
         if not found or self._order(found["sign"]):
             return False
@@ -104,7 +104,7 @@ class Dates:
         return " and ".join(sorted(names[order] for order in orders if order))
 
     def read(self, value: str) -> str | None:
-        """ISO 8601 in UTC; None where there is none. Raises RowRejected."""
+        """ISO 8601 in UTC with `Z`; None for an empty value. Raises RowRejected."""
         value = value.strip()
         if value.lower() in MISSING:
             return None

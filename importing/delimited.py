@@ -13,7 +13,7 @@ from contextlib import suppress
 from importing.columns import MAX_COLUMNS, recognise_export, recognise_headerless, recognised
 from importing.errors import ImportFailed
 from importing.files import HEAD_BYTES, HEAD_LINES, MAX_LINE, Source
-from importing.records import PassedOver, Record
+from importing.records import Record, SkippedLines
 
 DELIMITERS = ",;\t|"
 MAX_RECORD_LINES = 2000
@@ -35,7 +35,7 @@ class Delimited:
         *,
         delimiter: str | None,
         header: bool,
-        not_tried: PassedOver,
+        skipped: SkippedLines,
         skip_lines: int | None = None,
         wanted: Collection[str] = (),
     ) -> None:
@@ -45,11 +45,11 @@ class Delimited:
         self._again: deque[str] = deque()
         self._line = 0
         self._has_lone_crs = False
-        self._not_tried = not_tried
+        self._not_tried = skipped
         self._most_lines = MAX_RECORD_LINES
         for _ in range(skip_lines or 0):
             self._next_line()
-        not_tried.preamble = self._line
+        skipped.preamble = self._line
         head = self._look_ahead()
         if skip_lines is None and header:
             self._pass_over_preamble(head, delimiter, wanted)
@@ -140,7 +140,7 @@ class Delimited:
         lines = [line]
         cells = self._split(lines, strict=False, more=True)
         if len(lines) > 1 and self._split(lines, strict=True) is None:
-            # Somewhere a quote was lost. This line is given up, and the others are read afresh.
+            # A quote is missing: this line is rejected, and those after it are read again.
             self._again.extendleft(reversed(lines[1:]))
             self._line -= len(lines) - 1
             cells = self._split([line], strict=False)

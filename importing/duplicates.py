@@ -11,7 +11,7 @@ def temporary_database() -> sqlite3.Connection:
     return database
 
 
-class Seen:
+class Duplicates:
     """`ids_shared` counts rows whose id came before, with another text."""
 
     def __init__(self) -> None:
@@ -27,10 +27,12 @@ class Seen:
         self._database.close()
 
     def is_new(self, digest: bytes) -> bool:
+        """Remember it. Whether it did not come before."""
         added = self._database.execute("INSERT OR IGNORE INTO rows VALUES (?, 1)", (digest,))
         return added.rowcount > 0
 
     def times_before(self, digest: bytes) -> int:
+        """Remember it. How often it came before."""
         ((times,),) = self._database.execute(
             "INSERT INTO rows VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1"
             " RETURNING times",
@@ -39,7 +41,7 @@ class Seen:
         return int(times) - 1
 
     def is_new_with_id(self, id_: str, digest: bytes) -> bool:
-        """`digest` is over the id as well."""
+        """Whether neither this id nor this text under it came before. `digest` covers both."""
         added = self._database.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (id_, digest))
         if added.rowcount > 0:
             return True

@@ -95,7 +95,7 @@ def opened(path: str, encoding: str | None) -> Iterator[Source]:
 
 @contextmanager
 def _seekable(path: str) -> Iterator[BinaryIO]:
-    """The file; what cannot be read twice goes to a temporary one first."""
+    """The opened file. A pipe, which cannot be read twice, is copied to a temporary file first."""
     with sys.stdin.buffer if path == "-" else open(path, "rb") as raw:
         if raw.seekable():
             yield raw
@@ -106,7 +106,7 @@ def _seekable(path: str) -> Iterator[BinaryIO]:
 
 
 def _unpacked(raw: BinaryIO) -> BinaryIO:
-    """From its start."""
+    """The file's content from its start, decompressed where it is gzip."""
     raw.seek(0)
     magic = raw.read(2)
     raw.seek(0)

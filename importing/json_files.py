@@ -12,7 +12,7 @@ from typing import Any
 from importing.columns import MAX_COLUMNS
 from importing.errors import ImportFailed
 from importing.files import Source
-from importing.records import PassedOver, Record
+from importing.records import Record, SkippedLines
 from importing.shapes import holds_text, unfold
 
 MAX_OBJECT = 8 * 1024 * 1024
@@ -30,12 +30,12 @@ def looks_like_json(head: list[str]) -> bool:
     return bool(_ARCHIVE.match(start) or re.match(r"\{\s*(\"|\})|\[\s*(\{|\"|\]|$)", start))
 
 
-def read(source: Source, not_tried: PassedOver, list_name: str | None = None) -> Iterator[Record]:
+def read(source: Source, skipped: SkippedLines, list_name: str | None = None) -> Iterator[Record]:
     """`list_name` is that of the list which holds the records, where they stand in a larger
     object. Raises ImportFailed where the JSON breaks off so that nothing after it can be read."""
     start = "\n".join(source.head).lstrip()
     if start.startswith("{") and _is_whole(source.head[0]):
-        values = _lines(source, not_tried)
+        values = _lines(source, skipped)
     else:
         values = _documents(source, list_name)
     for line, value in values:
@@ -59,10 +59,10 @@ def _is_whole(line: str) -> bool:
     return True
 
 
-def _lines(source: Source, not_tried: PassedOver) -> Iterator[tuple[int, Any]]:
+def _lines(source: Source, skipped: SkippedLines) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(source.lines, start=1):
         if not line.strip():
-            not_tried.blank += 1
+            skipped.blank += 1
             continue
         try:
             yield number, json.loads(line)
@@ -138,11 +138,14 @@ def _check_list(name: str, key: str, taken: str | None) -> None:
 
 
 class _TooLarge(ImportFailed):
-    """The value is still to be taken."""
+    """A value exceeds MAX_OBJECT characters. Nothing of it has been consumed."""
 
 
 class _Growing:
-    """The file's text from where we are, as much of it as is needed. `line` counts from 1."""
+    """A window on the file's text, which grows until it holds the next value.
+
+    `line` is that of the next character, counted from 1.
+    """
 
     def __init__(self, source: Source) -> None:
         self._name, self._lines = source.name, source.lines
@@ -166,7 +169,7 @@ class _Growing:
         self._place = place
 
     def skip(self, pattern: re.Pattern[str]) -> bool:
-        """Whether there was any of it. May stop at the end of what has been read."""
+        """Go past what matches here; whether that was at least one character."""
         found = pattern.match(self._text, self._place)
         while found and found.end() == len(self._text) and not self._ended:
             self._go_to(found.end())

@@ -1,5 +1,8 @@
-"""One file, understood: which form and columns it has is decided by its first records, and shown;
-then its rows come out as items to be sent, and each row that does not is accounted for."""
+"""From an opened file to the conversations to be sent.
+
+The first records decide which form and columns the file has. Then each row becomes an item, a
+duplicate or a rejected row, and is counted as what it became.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,10 +24,10 @@ from importing.columns import (
 )
 from importing.dates import Dates, Order
 from importing.delimited import Delimited
-from importing.duplicates import Seen
+from importing.duplicates import Duplicates
 from importing.errors import ImportFailed, RowRejected
 from importing.files import Source
-from importing.records import PassedOver, Record
+from importing.records import Record, SkippedLines
 from importing.reply_threads import Threads
 from importing.report import Tally
 from importing.rows import Item, Row, RowReader, identify, to_item
@@ -40,7 +43,7 @@ _DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """As the user has them. `columns` has names or numbers, by what they hold."""
+    """The user's choices. `columns` has a column's name or number by what it holds: `text`, ..."""
 
     columns: Mapping[str, str | None] = field(default_factory=dict)
     delimiter: str | None = None
@@ -56,8 +59,8 @@ class Options:
     sheet: str | None = None
 
 
-class Intake:
-    """`names` are the columns of a delimited file, None for JSON; `reject` hears of bad rows."""
+class Pipeline:
+    """`names` are the columns of a delimited file or a sheet, None for JSON."""
 
     def __init__(
         self,
@@ -67,9 +70,12 @@ class Intake:
         tally: Tally,
         reject: Callable[[Record, str], None],
     ) -> None:
-        """Reads the first records. Raises ImportFailed where it would load nothing, or nonsense."""
+        """Read the first records. `reject` is called with each row that cannot be sent, and why.
+
+        Raises ImportFailed where the file has no text, or where its columns are in doubt.
+        """
         self.source, self.options, self.tally, self._reject = source, options, tally, reject
-        self.not_tried = PassedOver()
+        self.skipped = SkippedLines()
         self.names: Sequence[str] | None = None
         self.delimiter = ","
         known_as = ""
@@ -82,20 +88,20 @@ class Intake:
                 header=options.header,
                 skip_lines=options.skip_lines,
                 wanted=set(wanted) - {NO_COLUMN},
-                not_tried=self.not_tried,
+                skipped=self.skipped,
             )
             self.names = sheet.names
             records = iter(sheet)
         elif options.lines:
             records = (Record(n, {"text": line.rstrip()}) for n, line in enumerate(source.lines, 1))
         elif json_files.looks_like_json(source.head):
-            records = json_files.read(source, self.not_tried, options.records)
+            records = json_files.read(source, self.skipped, options.records)
         else:
             delimited = Delimited(
                 source,
                 delimiter=options.delimiter,
                 header=options.header,
-                not_tried=self.not_tried,
+                skipped=self.skipped,
                 skip_lines=options.skip_lines,
                 wanted=set(wanted) - {NO_COLUMN},
             )
@@ -110,18 +116,18 @@ class Intake:
         self.reader = RowReader(
             self.reading, mend=options.mend, use_ids=not options.ignore_ids, max_text=max_text
         )
-        self._seen = Seen()
+        self._duplicates = Duplicates()
         self._threads = Threads(max_text=max_text or MAX_TEXT) if options.conversations else None
         self.links = self._threads.links if self._threads else None
 
     def close(self) -> None:
-        self._seen.close()
+        self._duplicates.close()
         if self._threads:
             self._threads.close()
 
     @property
     def ids_shared(self) -> int:
-        return self._seen.ids_shared
+        return self._duplicates.ids_shared
 
     # --- what it is ---------------------------------------------------------------------------
 
@@ -220,22 +226,22 @@ class Intake:
     # --- what comes out -----------------------------------------------------------------------
 
     def items(self) -> Iterator[Item]:
-        """What is to be sent. All other rows are in the tally, or were handed to `reject`."""
+        """The conversations to be sent, one a row, or one a thread. Raises ImportFailed."""
         for record in self.records:
             self.tally.read += 1
             try:
                 row = self.reader.read(record)
                 if item := self._take(row):
                     yield item
-            except RowRejected as unfit:
-                self._reject(record, str(unfit))
+            except RowRejected as rejected:
+                self._reject(record, str(rejected))
         if self._threads:
             yield from self._threads.items()
 
     def _take(self, row: Row) -> Item | None:
         """Raises RowRejected."""
         within = (row.thread or "") if self._threads else ""
-        digest = identify(row, self._seen, within=within)
+        digest = identify(row, self._duplicates, within=within)
         if digest is None:
             self.tally.duplicates += 1
         elif self._threads:
@@ -266,9 +272,9 @@ def _zone_of(name: str, time: str | None) -> tzinfo:
     """That which the column's own name tells. Raises ImportFailed."""
     try:
         return zone_in(time or "") or UTC
-    except RowRejected as unfit:
+    except RowRejected as rejected:
         raise ImportFailed(
-            f"{name}: {unfit}: write the offset into the header, as in Date (+05:30)"
+            f"{name}: {rejected}: write the offset into the header, as in Date (+05:30)"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""What is read from a file, before anybody asks what it means."""
+"""What is read from a file, before its columns are interpreted."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +19,8 @@ class Record:
 
 
 @dataclass(slots=True)
-class PassedOver:
-    """Lines that are no rows, by what they are."""
+class SkippedLines:
+    """How many lines are no rows, by their kind."""
 
     blank: int = 0
     preamble: int = 0

@@ -2,8 +2,8 @@
 
 All messages go to a temporary database first, since replies may come before what they answer. A
 message belongs to the thread that its own column names, else to that of the message it answers. An
-answer to a message that is not there belongs with the other answers to it. A chain that bites its
-own tail is cut before its earliest message.
+answer to a message that is not there belongs with the other answers to it. A cycle of replies is
+cut before its earliest message.
 
 A conversation's text has a line for each message, `@author: text`, in the order of time. It is cut
 between two messages where it would become longer than the service takes.
@@ -78,7 +78,7 @@ WHERE message.text IS NOT NULL ORDER BY message.root, message.at, message.depth,
 
 @dataclass(slots=True)
 class Links:
-    """What was odd about the threads."""
+    """How many threads there are, and what was odd about them: counts."""
 
     threads: int = 0
     alone: int = 0
@@ -90,6 +90,8 @@ class Links:
 
 
 class Threads:
+    """`max_text` is the most characters that a conversation's text may have."""
+
     def __init__(self, *, max_text: int) -> None:
         self._max_text = max_text
         self._database = temporary_database()
@@ -121,7 +123,8 @@ class Threads:
         )
 
     def items(self) -> Iterator[Item]:
-        """The conversations, in the order of the file as far as their roots are in it."""
+        """One conversation for each thread, or several where it is too long, in the file's order of
+        roots; threads whose root is missing come last. To be called once, after all `add`s."""
         self._link()
         root, messages, part, length = -1, list[dict[str, Any]](), 1, 0
         cursor = self._database.execute(_IN_ORDER)
@@ -175,7 +178,7 @@ class Threads:
         return int(count)
 
     def _cycle(self) -> int | None:
-        """The earliest message of some chain that never comes to an end."""
+        """The number of the earliest message of one cycle; None where there is none."""
         start = self._database.execute("SELECT n FROM messages WHERE root IS NULL LIMIT 1")
         found = start.fetchone()
         if found is None:

@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
 
 from tqdm import tqdm
 
-from importing.records import PassedOver, Record
+from importing.period import Period
+from importing.records import Record, SkippedLines
 from importing.reply_threads import Links
 
 _SHOWN_LINES = 8
@@ -37,8 +38,8 @@ class Tally:
     rejected: int = 0
     conversations: int = 0
     characters: int = 0
-    first_time: str | None = None
-    last_time: str | None = None
+    first_time: datetime | None = None
+    last_time: datetime | None = None
     reasons: Counter[str] = field(default_factory=Counter)
     lines: dict[str, list[int]] = field(default_factory=dict)
 
@@ -55,10 +56,19 @@ class Tally:
         if len(lines) <= _SHOWN_LINES:
             lines.append(record.line)
 
-    def span(self, moment: str | None) -> None:
-        if moment is not None:
+    def span(self, time: str | None) -> None:
+        """Take a loaded conversation's time, ISO 8601, into the period."""
+        if time is not None:
+            moment = datetime.fromisoformat(time)
             self.first_time = min(self.first_time or moment, moment)
             self.last_time = max(self.last_time or moment, moment)
+
+    @property
+    def period(self) -> Period:
+        """Of all that was loaded and has a time. Rows without one have that of their loading: where
+        there are no others, it is the last day."""
+        last = self.last_time or datetime.now(UTC)
+        return Period(self.first_time or last - timedelta(days=1), last)
 
 
 def _group(reason: str) -> str:
@@ -72,7 +82,7 @@ def _group(reason: str) -> str:
 def account(
     tally: Tally,
     mended: Counter[str],
-    not_tried: PassedOver,
+    skipped: SkippedLines,
     links: Links | None,
     *,
     ids_shared: int = 0,
@@ -89,12 +99,12 @@ def account(
             f"{_many(tally.known, 'duplicate')} that the service has already, with other details"
             " beside the text: it keeps what it has"
         )
-    if not_tried.blank:
-        yield f"{_many(not_tried.blank, 'blank row')} passed over"
-    if not_tried.preamble:
-        yield f"{_many(not_tried.preamble, 'line')} before the header passed over"
-    if not_tried.headers:
-        yield f"{_many(not_tried.headers, 'repeated header')} passed over"
+    if skipped.blank:
+        yield f"{_many(skipped.blank, 'blank row')} passed over"
+    if skipped.preamble:
+        yield f"{_many(skipped.preamble, 'line')} before the header passed over"
+    if skipped.headers:
+        yield f"{_many(skipped.headers, 'repeated header')} passed over"
     if links:
         yield from _account_of_links(links)
     if tally.rejected:
@@ -127,22 +137,15 @@ def _account_of_links(links: Links) -> Iterable[str]:
         yield f"{_many(links.cut, 'thread')} too long for one conversation, cut into several"
 
 
-def page_of(service: str, first: str | None, last: str | None) -> str:
-    """The address of the dashboard that shows what was loaded, by its times in ISO 8601. Without
-    any, as where all was there before, it shows everything."""
-    shown = {"start_time": first, "end_time": last} if first and last else {"range": "all"}
-    return f"{service.rstrip('/')}/dashboard?{urlencode(shown)}"
-
-
 def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def estimate(tally: Tally, stats: Any) -> str:
-    """Of the analysis. `stats` is what /api/v1/stats answers, None where nobody does."""
+    """Of the analysis: calls, US dollars and time, by what Grok takes from a service with default
+    settings. `stats` is what /api/v1/stats answers, None where nobody does."""
     count = tally.conversations
-    analyser = stats.get("analyser", {}).get("name") if isinstance(stats, dict) else None
-    if analyser == "offline":
+    if stats and stats["analyser"]["name"] == "offline":
         return f"{_many(count, 'conversation')} to send, analysed offline: no calls to Grok."
     calls = -(-count // PACK_SIZE)
     tokens_in = calls * TOKENS_PER_CALL + tally.characters / CHARACTERS_PER_TOKEN

@@ -23,7 +23,7 @@ from importing import text_repair
 from importing.cells import unmarked
 from importing.columns import Reading
 from importing.dates import is_clock
-from importing.duplicates import Seen
+from importing.duplicates import Duplicates
 from importing.errors import RowRejected
 from importing.records import Record
 from importing.values import IN_PIECES, author_of, plain, text_in_pieces, text_of
@@ -215,19 +215,19 @@ class Item:
     time: str | None
 
 
-def identify(row: Row, seen: Seen, *, within: str = "") -> bytes | None:
+def identify(row: Row, duplicates: Duplicates, *, within: str = "") -> bytes | None:
     """What the row's key is made of; None where the same row came before in this import.
 
     One thread's message is not another's: `within` is the thread, where threads are put together.
     """
     if row.id is not None:
         digest = digest_of("id", row.id, row.text)
-        return digest if seen.is_new_with_id(f"{within}/{row.id}", digest) else None
+        return digest if duplicates.is_new_with_id(f"{within}/{row.id}", digest) else None
     if row.author is not None and row.time is not None:
         digest = digest_of("said", row.author, row.time, row.text)
-        return digest if seen.is_new(digest) else None
+        return digest if duplicates.is_new(digest) else None
     digest = digest_of("row", row.text, row.author, row.time, row.raw_data)
-    return digest_of("nth", digest.hex(), seen.times_before(digest))
+    return digest_of("nth", digest.hex(), duplicates.times_before(digest))
 
 
 def to_item(row: Row, digest: bytes) -> Item:

@@ -1,4 +1,4 @@
-"""Sends items in batches, and waits as long as it takes for a service that is busy or away.
+"""Sends items in batches, one after the other.
 
 Sending twice stores once, since each item has its key: what was cut off is simply sent again.
 """
@@ -9,43 +9,34 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
-import httpx
-
-from importing.errors import ImportFailed
+from importing.api_client import ApiClient, details_of, json_of, refused
 from importing.rows import Item
-from runtime.environment import NOT_REACHED
 
 PATH = "/api/v1/conversations/batch"
 BATCH_ROWS = 150
-"""A batch is one piece of work for the service, which live posts have to wait for. One at a time is
-under way: with two, live posts waited nearly twice as long for a tenth more rows."""
+"""The service writes a batch in one piece, and live posts wait for it. One batch at a time is under
+way: with two, live posts waited nearly twice as long for a tenth more rows."""
 LIVE_BATCH_ROWS = 10  # more the service does not take into its live lane at once
 BATCH_BYTES = 1024 * 1024  # the service's own limit is 2 MiB
 REQUESTS_PER_SECOND = 38.0
-"""Less than two fifths of what the service takes from everybody together by default. So 5,600 rows
-a second are sent: as fast as it should be, and no faster, since every batch is in others' way."""
+"""Less than two fifths of the service's default limit for all clients: 5,600 rows a second. The
+goal is 5,000, and every batch beyond it would delay others for nothing."""
 _ROWS_AT_A_TIME = 25
-"""That are read before whoever waits for this processor has it. A batch takes milliseconds to read,
-and a thread of the service that wakes up meanwhile may have to wait for all of them."""
+"""Rows that are read before the processor is yielded. Reading a batch takes milliseconds, for which
+a thread of the service on the same processor would have to wait."""
 _let_others_run: Callable[[], None] = getattr(os, "sched_yield", lambda: None)  # not on Windows
-FIRST_PATIENCE_SECONDS = 10.0
-MAX_WAIT_SECONDS = 120
-_HINTS = {401: " (set API_KEY)", 403: " (set API_KEY)", 404: " (is API_URL right?)"}
 KEY_TAKEN = (
     "the service has another text under this row's key: somebody has sent it before, and this row"
     " is not there"
 )
-_AGAIN = (408, 429, 502, 503, 504)
 
 
 @dataclass(slots=True)
 class Sent:
-    """What became of a batch. `known` were stored before with other columns beside the text; `ids`
-    are the conversations of those accepted, now or before."""
+    """What became of a batch. `ids` are the conversations of the accepted items, also of those that
+    were stored before; `known` were stored before with other columns beside the text."""
 
     accepted: list[Item] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
@@ -54,49 +45,44 @@ class Sent:
 
 
 class Sender:
-    """`say` hears what a person who waits should know, one line each."""
+    """Sends to one lane, `live` or `bulk`."""
 
-    def __init__(
-        self,
-        client: httpx.Client,
-        *,
-        lane: str,
-        patience: float,
-        sleep: Callable[[float], None],
-        say: Callable[[str], None],
-        via: str = "",
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._client, self._lane, self._patience = client, lane, patience
-        self._via = via
-        self._sleep, self._say, self._clock = sleep, say, clock
+    def __init__(self, api: ApiClient, *, lane: str) -> None:
+        self._api, self._lane = api, lane
         self._most_bytes = BATCH_BYTES
         self._most_rows = LIVE_BATCH_ROWS if lane == "live" else BATCH_ROWS
         self._at_once = self._most_rows
         self._next_at = 0.0
-        self._reached = False
-        self._stopped = self._told = False
         self.max_text: int | None = None
-        """As the service has told, once it has."""
+        """The service's MAX_TEXT_LENGTH in characters, once a row was rejected for it."""
 
     def send_all(self, items: Iterable[Item]) -> Iterator[Sent]:
-        """In order. While a batch is under way, the next one is read. Raises ImportFailed."""
-        threads = ThreadPoolExecutor(1)
-        under_way: deque[Future[Sent]] = deque()
+        """What became of each batch, in order. While one is under way, the next one is read.
+
+        Raises ImportFailed.
+        """
+        thread = ThreadPoolExecutor(1)
+        under_way: Future[Sent] | None = None
         try:
             for batch in _batches(items, self._most_rows):
-                under_way.append(threads.submit(self._send, batch))
-                while len(under_way) > 1:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
+                next_one = thread.submit(self._send, batch)
+                if under_way:
+                    yield under_way.result()
+                under_way = next_one
+            if under_way:
+                yield under_way.result()
+        except BaseException:
+            self._api.stop()
+            raise
         finally:
-            self._stopped = True
-            threads.shutdown(wait=False, cancel_futures=True)
+            thread.shutdown(wait=False, cancel_futures=True)
 
     def _send(self, batch: list[Item]) -> Sent:
-        """All of it comes to an end: a batch is taken whole or not at all, so the item that is in
-        the way goes, and the rest again."""
+        """Send until each item is accepted, known or rejected.
+
+        The service takes a batch whole or not at all and names the item that stands in the way:
+        that one is set aside, and the others are sent again. Raises ImportFailed.
+        """
         sent = Sent()
         waiting = deque(batch)
         while waiting:
@@ -104,22 +90,26 @@ class Sender:
             while (size := sum(len(item.json) for item in part)) > self._most_bytes and part[1:]:
                 waiting.extendleft(reversed(part[len(part) // 2 :]))
                 part = part[: len(part) // 2]
-            answer = self._post(part)
-            details = _details(answer)
-            named = re.match(r"conversations\[(\d+)\]\.?(.*)", details, re.DOTALL)
+            body = b'{"lane": "%s", "conversations": [%s]}' % (
+                self._lane.encode(),
+                b", ".join(item.json for item in part),
+            )
+            self._keep_pace()
+            answer = self._api.post(PATH, body)
             if answer.status_code == 202:
                 sent.accepted += part
-                sent.ids += _ids(answer)
+                sent.ids += json_of(answer)["conversation_ids"]
                 self._at_once = min(self._most_rows, self._at_once * 2)
                 continue
             if answer.status_code == 413 and len(part) > 1:
                 self._most_bytes = size // 2
                 waiting.extendleft(reversed(part))
                 continue
+            details = details_of(answer)
+            named = re.match(r"conversations\[(\d+)\]\.?(.*)", details, re.DOTALL)
             alone = len(part) == 1 and answer.status_code != 400
             if answer.status_code not in (400, 409, 413) or not (named or alone):
-                hint = _HINTS.get(answer.status_code, "")
-                raise ImportFailed(f"the service answers {answer.status_code}: {details}{hint}")
+                raise refused(answer)
             position = int(named[1]) if named else 0
             item, reason = part[position], named[2] if named else details
             waiting.extendleft(reversed(part[:position] + part[position + 1 :]))
@@ -135,52 +125,8 @@ class Sender:
                     self.max_text = int(too_long[1])
         return sent
 
-    def _post(self, items: list[Item]) -> httpx.Response:
-        """The first answer that is not "come back later"."""
-        body = b'{"lane": "%s", "conversations": [%s]}' % (
-            self._lane.encode(),
-            b", ".join(item.json for item in items),
-        )
-        failures, waited = 0, 0.0
-        while not self._stopped:
-            self._keep_pace()
-            problem, wait = self._try(body)
-            if isinstance(problem, httpx.Response):
-                self._reached = True
-                if self._told:
-                    self._told = False
-                    self._say(f"It takes rows again, after {waited:.0f} s.")
-                return problem
-            wait = wait or min(30.0, 2.0**failures)
-            failures += 1
-            patience = self._patience if self._reached else FIRST_PATIENCE_SECONDS
-            if waited + wait > patience:
-                self._stopped = True
-                raise ImportFailed(f"{problem}; waited {waited:.0f} s")
-            if not self._told and (failures > 1 or wait > 1):
-                self._told = True
-                self._say(f"{problem}; waiting up to {patience:.0f} s for it")
-            self._sleep(wait)
-            waited += wait
-        raise ImportFailed("stopped")
-
-    def _try(self, body: bytes) -> tuple[httpx.Response | str, float | None]:
-        """The answer; or what is wrong, and the seconds to wait if the service has said so."""
-        try:
-            answer = self._client.post(
-                PATH, content=body, headers={"Content-Type": "application/json"}
-            )
-        except NOT_REACHED as error:
-            return f"cannot reach {self._client.base_url}{self._via}: {error!s}", None
-        if answer.status_code not in _AGAIN:
-            return answer, None
-        self._reached = True
-        asked = answer.headers.get("retry-after", "")
-        wait = max(1, min(int(asked), MAX_WAIT_SECONDS)) if asked.isdecimal() else 2
-        return f"the service answers {answer.status_code}: {_details(answer)}", float(wait)
-
     def _keep_pace(self) -> None:
-        now = self._clock()
+        now = time.monotonic()
         due = max(now, self._next_at)
         self._next_at = due + 1 / REQUESTS_PER_SECOND
         time.sleep(due - now)
@@ -199,16 +145,3 @@ def _batches(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
         size += len(item.json)
     if batch:
         yield batch
-
-
-def _ids(answer: httpx.Response) -> list[str]:
-    with suppress(ValueError, TypeError, LookupError):
-        return [str(each) for each in answer.json()["conversation_ids"]]
-    return []
-
-
-def _details(answer: httpx.Response) -> str:
-    with suppress(ValueError, TypeError, LookupError):
-        found: Any = answer.json()
-        return str(found["details"])
-    return answer.reason_phrase

@@ -15,7 +15,7 @@ from importing.columns import MAX_COLUMNS, listed
 from importing.delimited import different, find_header
 from importing.errors import ImportFailed
 from importing.files import HEAD_LINES, Source
-from importing.records import PassedOver, Record
+from importing.records import Record, SkippedLines
 
 _SHEETS = "xl/worksheets/"
 MAX_IN_MEMORY = 64 * 1024 * 1024
@@ -35,16 +35,16 @@ class Sheet:
         header: bool,
         skip_lines: int | None,
         wanted: Collection[str],
-        not_tried: PassedOver,
+        skipped: SkippedLines,
     ) -> None:
         assert source.workbook is not None
-        self._not_tried = not_tried
+        self._not_tried = skipped
         rows = _rows_of(source.name, source.workbook, sheet)
         head = list(islice(rows, (skip_lines or 0) + HEAD_LINES))
         start = skip_lines or 0
         if skip_lines is None and header:
             start = find_header([[[cell.strip() for cell in cells]] for _, cells in head], wanted)
-        not_tried.preamble = start
+        skipped.preamble = start
         while start < len(head) and not any(head[start][1]):
             start += 1
         if start == len(head):

@@ -5,7 +5,7 @@ from collections import deque
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from analysis.outcomes import Call, Complete, Fail, Outcome, PutBack, Retry
+from analysis.outcomes import Call, Complete, Fail, Outcome, Requeue, Retry
 from grok.prices import TICKS_PER_USD
 from store.ledger import Usage
 from store.operations import QueueFigures
@@ -86,7 +86,7 @@ class Metrics:
         self._rows.observe(rows)
 
     def settled(self, _claimed: Claimed, outcome: Outcome) -> None:
-        names = {Complete: "completed", Fail: "failed", Retry: "retry", PutBack: "put_back"}
+        names = {Complete: "completed", Fail: "failed", Retry: "retry", Requeue: "put_back"}
         self._settled.labels(names[type(outcome)]).inc()
         if isinstance(outcome, Complete) and "reused_from" in outcome.notes:
             self._reused.inc()

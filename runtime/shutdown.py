@@ -8,7 +8,7 @@ request outlasts the grace.
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -40,6 +40,7 @@ class Shutdown:
         self._worker = worker
         self._open_requests = open_requests
         self._deadline: float | None = None
+        self._starting: asyncio.Task[None] | None = None
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -49,6 +50,17 @@ class Shutdown:
             for handler in before.values():
                 _limit_waiting(handler, self._grace)
             yield
+
+    async def completes(self, start: Coroutine[Any, Any, None]) -> bool:
+        """Await `start`; False where a signal came first, which cancels it."""
+        self._starting = asyncio.create_task(start)
+        try:
+            await self._starting
+        except asyncio.CancelledError:
+            if self._deadline is None:  # it was no signal that cancelled it
+                raise
+            return False
+        return True
 
     async def finish(self) -> None:
         """Returns when the worker has stopped."""
@@ -62,6 +74,8 @@ class Shutdown:
             return
         self._deadline = time.monotonic() + self._grace
         log.info("service_stopping", grace_seconds=self._grace)
+        if self._starting is not None:
+            self._starting.cancel()
         if self._worker is not None:
             self._worker.stop_claiming()
         self._end_streams()

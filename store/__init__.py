@@ -1,26 +1,19 @@
 """Every statement about conversations and insights, one public method per transaction.
 
     conversations.py   what clients do with a conversation: hand in, look up, erase, retry
-    work.py            what the worker does with the queue: claim, settle, extend, rescue
-    ledger.py          what calls were made and what they cost
-    erasure.py         erasing, and sweeping up behind it
-    insights.py        what dashboards ask: the page and its total
+    lookup.py          conversations as they are shown, one or those that failed
+    queue.py           what the worker does with the queue: claim, settle, extend, rescue
+    earlier.py         what earlier analyses tell: answers for equal texts, names in use
+    ledger.py          which calls were made and what they cost
+    erasure.py         erasing, and sweeping up after it
+    insights.py        a page of insights and its total, exports, new insights
     summaries.py       series, clusters and totals
-    windows.py         what is rising and falling
-    figures.py         what operators ask: the queue and the spending in numbers
+    trends.py          which clusters are rising or falling
+    operations.py      the queue and the spending in numbers
+    derived/           what is kept beside an insight so that reading is fast
 
-What they share:
-
-    filters.py         which insights are meant
-    derived.py         what is kept beside an insight so that reading is fast, all together:
-    tallies.py           insights counted by hour and day,
-    search.py            the index of words, with the terms that terms.py names,
-    days.py              which days have changed
-    counting.py        exact totals, from the tallies where they serve
-    matches.py         exact totals and the newest of what holds words
-    positions.py       how many a pending conversation waits behind
-    counts.py          conversations counted by status and lane
-    many.py            many rows by one statement
+They share `filters.py` (which insights are meant), `cursors.py`, `ids.py`, `insight_row.py`,
+`positions.py` (how many a pending conversation waits behind) and `bulk_insert.py`.
 
 Plain classes over one `Database`. Rows become frozen values here; no SQLAlchemy object leaves.
 Times go in and come out aware and in UTC. Any method may raise Unavailable, and then nothing

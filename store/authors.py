@@ -14,10 +14,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, func, select
 
+from analysis.sentiment import NEGATIVE_BELOW
 from database import Database
 from models import from_micros, insights, to_micros
 from store.derived import rollup_query
-from store.filters import NEGATIVE_BELOW, InsightFilter
+from store.filters import InsightFilter
 
 _LAST_CHARACTER = "\U0010ffff"
 _SPELLINGS = 64

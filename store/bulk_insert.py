@@ -1,7 +1,7 @@
-"""Many rows by one statement.
+"""Many rows by one statement, inserted or added to what is there.
 
-On SQLite a thread gives up the interpreter's lock with every step of a statement, and gets it back
-when the event loop's thread pauses: forty rows one by one would wait for that forty times.
+On SQLite a thread releases the interpreter's lock with every step of a statement, and gets it back
+only when the event loop's thread pauses: forty rows one by one would wait for that forty times.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _MOST_ROWS = 1000  # SQLite takes 32,766 parameters, of which a row has some ten
 
 
 class SqliteInsert:
-    """INSERT into `table`; `ending` is what follows the values."""
+    """INSERT of any number of rows; `ending` follows the values in the statement."""
 
     def __init__(self, table: str, names: Sequence[str], ending: str = "") -> None:
         self._beginning = f"INSERT INTO {table} ({', '.join(names)}) VALUES"
@@ -38,8 +38,8 @@ class SqliteInsert:
 
 
 class ManyRows:
-    """INSERT into all columns of `table`. With `adding`, those outside its key are numbers, and a
-    row that is there already is not replaced, but grows."""
+    """INSERT into all columns of `table`. With `adding` it is an upsert: columns outside the key
+    are numbers, and are added to those of a row that is there already."""
 
     def __init__(self, table: Table, *, adding: bool = False) -> None:
         self._names = [each.name for each in table.c]
@@ -55,7 +55,7 @@ class ManyRows:
         self._on_sqlite = SqliteInsert(table.name, self._names, ending)
 
     def insert(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
-        """Each of `rows` in the order of the columns."""
+        """Each row has its values in the order of the columns."""
         if connection.dialect.name == "sqlite":
             self._on_sqlite.run(connection, rows)
         else:

@@ -2,38 +2,29 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pydantic_core import to_json
 from sqlalchemy import (
+    JSON,
     Connection,
-    Row,
-    Select,
     Text,
     bindparam,
     cast,
-    func,
-    null,
     select,
-    tuple_,
-    union_all,
     update,
 )
 from sqlalchemy.dialects import postgresql
 
 from backends.group_commit import GroupCommit
 from database import Database
-from errors import Conflict, NotFound, ServiceError, Unavailable
+from errors import Conflict, ServiceError, Unavailable
 from models import (
     Lane,
     Status,
     conversations,
-    from_micros,
-    insights,
     now_micros,
     to_micros,
 )
@@ -42,7 +33,7 @@ from store.bulk_insert import SqliteInsert
 from store.derived.status_counts import counted_in
 from store.erasure import ErasureStore
 from store.ids import Ids, RunningIds
-from store.insight_row import BYTES_OF_PAGE, how_many_fit, read_notes
+from store.lookup import FailedPage, StoredConversation, failed_page, find, no_such_conversation
 from store.positions import QueuePositions
 
 _ROWS_PER_COMMIT = 500
@@ -75,7 +66,7 @@ class KeyConflict(Conflict):
 
 
 class NewConversation(NamedTuple):
-    """What a client hands in. `timestamp` None means the moment of acceptance.
+    """What a client hands in. `timestamp` None means the moment of acceptance; `raw_data` is JSON.
 
     `body_hash` is over what was sent, and there whenever `idempotency_key` is.
     """
@@ -83,47 +74,9 @@ class NewConversation(NamedTuple):
     text: str
     author: str | None = None
     timestamp: datetime | None = None
-    raw_data: Mapping[str, Any] | None = None
+    raw_data: str | None = None
     idempotency_key: str | None = None
     body_hash: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredInsight:
-    sentiment_score: float
-    clusters: list[str]
-    confidence: float
-    reasoning: str
-    notes: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredConversation:
-    """`queue_position` counts from 1, and is None unless pending. `raw_data` is JSON, since it
-    would take up to 30 times as much memory as what it stands for."""
-
-    id: str
-    status: Status
-    lane: Lane
-    text: str
-    author: str | None
-    timestamp: datetime
-    created_at: datetime
-    attempts: int
-    last_error: str | None
-    raw_data: str | None
-    queue_position: int | None
-    insight: StoredInsight | None
-
-
-@dataclass(frozen=True, slots=True)
-class FailedPage:
-    """`total_count` is of all that failed; `next_cursor` is None on the last page. A page may be
-    shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON."""
-
-    conversations: Sequence[StoredConversation]
-    total_count: int
-    next_cursor: str | None
 
 
 class _Submission(NamedTuple):
@@ -161,7 +114,7 @@ class _NewRow(NamedTuple):
     idempotency_key: str | None
     key_owner: str
     body_hash: str | None
-    raw_data: Mapping[str, Any] | None
+    raw_data: str | None
 
 
 class _Clash(NamedTuple):
@@ -329,25 +282,15 @@ class ConversationStore:
 
     async def find(self, conversation_id: str) -> StoredConversation:
         """Raises NotFound."""
-        return await self._database.read(partial(self._find, conversation_id))
-
-    def _find(self, conversation_id: str, connection: Connection) -> StoredConversation:
-        row = connection.execute(_FIND, {"id": conversation_id}).one_or_none()
-        if row is None:
-            raise no_such_conversation(conversation_id)
-        position = None
-        if row.status == Status.PENDING:
-            position = self._positions.find(Lane(row.lane), row.created_at, connection)
-        return _to_conversation(row, queue_position=position)
+        return await self._database.read(partial(find, conversation_id, self._positions))
 
     async def failed(self, *, limit: int, cursor: str | None) -> FailedPage:
         """Up to `limit` failed conversations after `cursor`, those accepted last first.
 
         Raises InvalidInput for a cursor that is none of ours.
         """
-        # One more tells whether there is a next page.
-        keys = _failed_statement(limit + 1, cursor)
-        return await self._database.read(partial(_failed, keys, limit))
+        position = None if cursor is None else cursors.decode(cursor)
+        return await self._database.read(partial(failed_page, limit, position))
 
     async def erase(self, conversation_id: str) -> None:
         """Remove the conversation and its insight, and overwrite what the files hold of them.
@@ -375,18 +318,23 @@ def _insert(connection: Connection, rows: Sequence[_NewRow]) -> int:
     """How many were inserted: fewer than `rows` where an id or key exists already."""
     if connection.dialect.name == "sqlite":
         # By hand, as this is what most of the service's time goes to: half the cost of the below.
-        as_json = [
-            (*row[:-1], None if row.raw_data is None else json.dumps(row.raw_data)) for row in rows
-        ]
-        return _SQLITE_INSERT.run(connection, as_json)
-    statement = postgresql.insert(conversations).on_conflict_do_nothing()
-    inserted = connection.scalars(
-        statement.returning(conversations.c.id), [row._asdict() for row in rows]
-    )
+        return _SQLITE_INSERT.run(connection, rows)
+    inserted = connection.scalars(_POSTGRESQL_INSERT, [row._asdict() for row in rows])
     return len(inserted.all())
 
 
 _SQLITE_INSERT = SqliteInsert("conversations", _NewRow._fields, "ON CONFLICT DO NOTHING")
+_POSTGRESQL_INSERT = (
+    postgresql.insert(conversations)
+    .values(
+        {
+            **{name: bindparam(name) for name in _NewRow._fields},
+            "raw_data": cast(bindparam("raw_data", type_=Text), JSON),
+        }
+    )
+    .on_conflict_do_nothing()
+    .returning(conversations.c.id)
+)
 
 _RETRY = (
     update(conversations)
@@ -480,109 +428,4 @@ def _too_many_pending() -> Unavailable:
     return Unavailable(
         f"At most {MAX_PENDING:,} conversations may wait for analysis, and no more are taken now.",
         retry_after=_FULL_RETRY_SECONDS,
-    )
-
-
-def no_such_conversation(conversation_id: str) -> NotFound:
-    return NotFound(f"There is no conversation {conversation_id!r}.")
-
-
-_RAW_DATA = cast(conversations.c.raw_data, Text)
-_SHOWN = (
-    *(column for column in conversations.c if column.name != "raw_data"),
-    _RAW_DATA.label("raw_data"),
-)
-
-
-_FIND = (
-    select(
-        *_SHOWN,
-        insights.c.id.label("insight_id"),
-        insights.c.sentiment_score,
-        insights.c.clusters,
-        insights.c.confidence,
-        insights.c.reasoning,
-        cast(insights.c.notes, Text).label("notes"),
-    )
-    .outerjoin(insights, insights.c.conversation_id == conversations.c.id)
-    .where(conversations.c.id == bindparam("id"))
-)
-
-
-def _failed(keys: Select[*tuple[Any, ...]], limit: int, connection: Connection) -> FailedPage:
-    found = connection.execute(keys).all()
-    count = how_many_fit((row.size for row in found[:limit]), BYTES_OF_PAGE)
-    ids = [row.id for row in found[:count]]
-    rows = connection.execute(_FAILED, {"ids": ids}).all() if ids else []
-    sizes = (len(to_json((row.text, row.last_error))) + len(row.raw_data or "") for row in rows)
-    rows = rows[: how_many_fit(sizes, BYTES_OF_PAGE)]
-    return FailedPage(
-        conversations=[_to_conversation(row) for row in rows],
-        total_count=counted_in(Status.FAILED, connection),
-        next_cursor=cursors.encode(*_position(rows[-1])) if len(rows) < len(found) else None,
-    )
-
-
-def _failed_statement(limit: int, cursor: str | None) -> Select[*tuple[Any, ...]]:
-    """The newest of each lane, by the index that has the lane before the time, and of both of them
-    the newest: their ids, and how long they are."""
-    columns = conversations.c
-    newest = []
-    for lane in Lane:
-        of_lane = select(columns.id).where(
-            columns.status == Status.FAILED, columns.lane == lane.value
-        )
-        if cursor is not None:
-            created_at, number = cursors.decode(cursor)
-            before = (created_at, f"conv_{number % 2**32:08x}")
-            of_lane = of_lane.where(tuple_(columns.created_at, columns.id) < before)
-        newest.append(of_lane.order_by(*_NEWEST_FIRST).limit(limit).subquery())
-    ids = union_all(*(select(part.c.id) for part in newest))
-    size = func.length(columns.text) + func.coalesce(func.length(_RAW_DATA), 0)
-    return (
-        select(columns.id, size.label("size"))
-        .where(columns.id.in_(ids))
-        .order_by(*_NEWEST_FIRST)
-        .limit(limit)
-    )
-
-
-_NEWEST_FIRST = (conversations.c.created_at.desc(), conversations.c.id.desc())
-
-_FAILED = (
-    select(*_SHOWN, null().label("insight_id"))
-    .where(conversations.c.id.in_(bindparam("ids", expanding=True)))
-    .order_by(*_NEWEST_FIRST)
-)
-
-
-def _position(row: Row[*tuple[Any, ...]]) -> tuple[int, int]:
-    return row.created_at, int(row.id.removeprefix("conv_"), 16)
-
-
-def _to_conversation(
-    row: Row[*tuple[Any, ...]], *, queue_position: int | None = None
-) -> StoredConversation:
-    insight = None
-    if row.insight_id is not None:
-        insight = StoredInsight(
-            row.sentiment_score,
-            row.clusters,
-            row.confidence,
-            row.reasoning,
-            read_notes(row.notes),
-        )
-    return StoredConversation(
-        id=row.id,
-        status=Status(row.status),
-        lane=Lane(row.lane),
-        text=row.text,
-        author=row.author,
-        timestamp=from_micros(row.timestamp),
-        created_at=from_micros(row.created_at),
-        attempts=row.attempts,
-        last_error=row.last_error,
-        raw_data=row.raw_data,
-        queue_position=queue_position,
-        insight=insight,
     )

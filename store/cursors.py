@@ -1,4 +1,4 @@
-"""Where a page ended: two integers that its rows are ordered by, as a word for the client."""
+"""Cursors of pages: the two integers that rows are ordered by, of the page's last row, as text."""
 
 import base64
 import binascii

@@ -72,7 +72,7 @@ def _erase_older_than(before: int, limit: int, connection: Connection) -> int:
 
 def _erase_locked(ids: Collection[str], connection: Connection) -> int:
     """Since their rows are locked no result for them can be written any more, and of two who erase
-    the same one only one takes it out of the tallies."""
+    the same one only one takes it out of the rollups."""
     if ids:
         derived.subtract(connection, ids)
         connection.execute(_DELETE, {"ids": list(ids)})

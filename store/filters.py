@@ -3,32 +3,31 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Table, bindparam, exists
 
+from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE, Sentiment
 from analysis.words import Phrase
 from models import insight_clusters, insights, to_micros
 
-POSITIVE_ABOVE = 0.1
-NEGATIVE_BELOW = -0.1
 
+class Span(NamedTuple):
+    """A time range from `start` up to, but without, `stop`, in microseconds since 1970-01-01 UTC.
+    Empty where `stop` is not after `start`."""
 
-class Sentiment(StrEnum):
-    POSITIVE = "positive"
-    NEUTRAL = "neutral"
-    NEGATIVE = "negative"
+    start: int
+    stop: int
 
 
 class Shape(NamedTuple):
-    """What a filter asks for, without the values: statements are built once for each."""
+    """Which conditions a filter has, without their values: statements are built once for each."""
 
-    sentiment: Sentiment | None
-    min_confidence: bool
-    cluster: bool
-    author: bool
-    words: bool
+    sentiment: Sentiment | None = None
+    min_confidence: bool = False
+    cluster: bool = False
+    author: bool = False
+    words: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,10 @@ class InsightFilter:
     words: Sequence[Phrase] | None = None
 
     @property
+    def span(self) -> Span:
+        return Span(to_micros(self.start_time), to_micros(self.end_time) + 1)
+
+    @property
     def shape(self) -> Shape:
         return Shape(
             self.sentiment,
@@ -54,27 +57,32 @@ class InsightFilter:
         )
 
     def values(self) -> dict[str, Any]:
-        """For the names in `conditions`."""
+        """For the parameters in `conditions`."""
         return {
-            "start": to_micros(self.start_time),
-            "end": to_micros(self.end_time),
+            **span_values("range", self.span),
             "min_confidence": self.min_confidence,
             "cluster": self.cluster,
             "author": self.author,
         }
 
 
-def conditions(shape: Shape, table: Table = insights) -> list[ColumnElement[bool]]:
-    """All that the shape asks of rows of `insights`, or of `insight_clusters`, but for words.
+def span_values(name: str, span: Span) -> dict[str, int]:
+    """For the parameters in `within`."""
+    return {f"{name}_start": span.start, f"{name}_stop": span.stop}
 
-    Times are from `:start` to `:end`.
-    """
+
+def within(name: str, column: ColumnElement[int]) -> list[ColumnElement[bool]]:
+    """Between the parameters `:<name>_start`, inclusive, and `:<name>_stop`, exclusive."""
+    return [column >= bindparam(f"{name}_start"), column < bindparam(f"{name}_stop")]
+
+
+def conditions(
+    shape: Shape, table: Table = insights, *, span: str = "range"
+) -> list[ColumnElement[bool]]:
+    """What the shape asks of rows of `insights` or `insight_clusters` in a time range, except for
+    words."""
     columns = table.c
-    found: list[ColumnElement[bool]] = [
-        columns.timestamp >= bindparam("start"),
-        columns.timestamp <= bindparam("end"),
-        *figure_conditions(shape, table),
-    ]
+    found = [*within(span, columns.timestamp), *figure_conditions(shape, table)]
     if shape.author:
         found.append(insights.c.author == bindparam("author"))
     if shape.cluster and table is insight_clusters:
@@ -92,6 +100,7 @@ def conditions(shape: Shape, table: Table = insights) -> list[ColumnElement[bool
 
 
 def figure_conditions(shape: Shape, table: Table) -> list[ColumnElement[bool]]:
+    """What the shape asks of sentiment and confidence."""
     score = table.c.sentiment_score
     found: list[ColumnElement[bool]] = []
     match shape.sentiment:

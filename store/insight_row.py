@@ -1,16 +1,16 @@
-"""A stored insight, as those see it who count and index it."""
+"""An insight as it is counted and indexed; and how many rows make a page."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 BYTES_OF_PAGE = 2_000_000
-"""Of JSON, that a page has at most."""
+"""The most JSON that a page may have."""
 
 
 def how_many_fit(sizes: Iterable[int], most: int) -> int:
-    """How many of these, from the first on, come to no more than `most` together: one at least,
-    where there is one."""
+    """How many of `sizes`, from the first on, have a sum of at most `most`; at least one, where
+    there is one."""
     count = total = 0
     for size in sizes:
         total += size
@@ -33,6 +33,6 @@ class InsightRow(NamedTuple):
 
 
 def read_notes(stored: str | None) -> Mapping[str, Any]:
-    """An insight's `notes` from their column's text, which is null for nearly all."""
+    """Reads the column `notes` as text; null, which nearly all are, is no notes."""
     notes: dict[str, Any] = json.loads(stored) if stored else {}
     return notes

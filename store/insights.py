@@ -26,13 +26,11 @@ from models import from_micros, insight_clusters, insights
 from store import cursors
 from store.derived import rollup_query, word_counts, word_index
 from store.derived.word_counts import MatchCounter
-from store.filters import InsightFilter, Sentiment, Shape, conditions
+from store.filters import InsightFilter, Shape, conditions
 from store.insight_row import BYTES_OF_PAGE, read_notes
 
-__all__ = ["InsightFilter", "InsightPage", "InsightStore", "ListedInsight", "Sentiment"]
-
 ROWS_AT_A_TIME = 128
-"""What one statement gives at most: texts that are as long as they may be are 5 MB then."""
+"""Of one statement: with texts of the greatest length these are 5 MB."""
 
 ROWS_OF_EXPORT = 500
 BYTES_OF_EXPORT = 64_000
@@ -47,7 +45,7 @@ Rows = Sequence[Row[*tuple[Any, ...]]]
 
 
 class ListedInsight(NamedTuple):
-    """`notes` are what a reader should know besides, mostly nothing."""
+    """`notes` has what a reader should also know, such as `reused_from`; mostly it is empty."""
 
     conversation_id: str
     timestamp: datetime
@@ -78,7 +76,7 @@ class InsightStore:
         self._matches = MatchCounter()
 
     async def page(self, wanted: InsightFilter, *, limit: int, cursor: str | None) -> InsightPage:
-        """Up to `limit` insights after `cursor`, newest timestamp first; ties by newest id. Fewer
+        """Up to `limit` insights after `cursor`, newest timestamp first, then newest id; fewer
         where they are large.
 
         The cursor names the last row of the page before, so rows that come or go meanwhile make
@@ -111,8 +109,14 @@ class InsightStore:
             next_cursor=cursors.encode(*_position(rows[-1])) if more else None,
         )
 
+    async def has_cluster(self, name: str) -> bool:
+        """Whether any insight has it."""
+        return await self._database.read(
+            lambda connection: connection.scalar(_HAS_CLUSTER, {"cluster": name}) is not None
+        )
+
     async def newest_id(self) -> int:
-        """0 where there is none yet. Ids are given, and come up, one after the other."""
+        """0 where there is none yet. Ids become visible in the order in which they are given."""
         return await self._database.read(lambda connection: connection.scalar(_NEWEST_ID) or 0)
 
     async def since(
@@ -131,10 +135,11 @@ class InsightStore:
         return [(row.id, _to_insight(row)) for row in rows], more
 
     async def all_of(self, wanted: InsightFilter) -> AsyncIterator[Sequence[ListedInsight]]:
-        """Every insight in the order of pages, some at a time.
+        """Every insight of the filter in the order of pages, some at a time.
 
-        No read stays open between them, which would keep the database from tidying up. So what is
-        erased meanwhile is missing, and what comes in with an older time than was reached is there.
+        No read stays open between them, since that would keep the database from reclaiming space.
+        So insights erased meanwhile are missing, and new ones are there if their timestamp is older
+        than was reached.
         """
         position: Position | None = None
         more = True
@@ -204,8 +209,8 @@ def _rows(
     few = False
     by_figures = (shape.sentiment or shape.min_confidence) and not (shape.cluster or shape.author)
     if total is not None and by_figures:
-        # Going through the newest until enough are found passes by `everything / total` for each.
-        few = total * total < limit * rollup_query.count_all_between(wanted, connection)
+        # Reading the newest until enough match reads `all / total` rows for each match.
+        few = total * total < limit * rollup_query.count_between(wanted.span, connection)
     return connection.execute(_statement(shape, position is not None, few), values).all()
 
 
@@ -213,11 +218,12 @@ def _values(wanted: InsightFilter, limit: int, position: Position | None) -> dic
     values = wanted.values() | {"limit": limit}
     if position is not None:
         values |= {"last_timestamp": position[0], "last_id": position[1]}
-        values["end"] = min(values["end"], position[0])  # where the index is entered
+        # Where the index is entered.
+        values["range_stop"] = min(values["range_stop"], position[0] + 1)
     return values
 
 
-# --- statements: each picks keys in an index that has all it needs, then fetches their rows -------
+# --- statements: each picks keys in a covering index, then fetches their rows ---------------------
 
 
 @lru_cache(maxsize=256)
@@ -233,7 +239,7 @@ def _statement(shape: Shape, after: bool, few: bool) -> Select[*tuple[Any, ...]]
     id_ = table.c.insight_id if table is insight_clusters else table.c.id
     picked = select(table.c.timestamp, id_.label("id")).where(*conditions(shape, table))
     if few:
-        picked = picked.where(rollup_query.sentiments_of(shape))
+        picked = picked.where(rollup_query.has_sentiment(shape))
     if index:
         picked = picked.with_hint(table, f"INDEXED BY {index}", "sqlite")
     return _fetch(_newest(picked, table.c.timestamp, id_, after).limit(bindparam("limit")))
@@ -276,18 +282,18 @@ def _matches(
     limit: int,
     position: Position | None,
 ) -> Rows:
-    """The index of words knows the order but for what is in one second: so first the second that
-    the last row is in is found, and then all from there on are put in order."""
+    """The next `limit` matches. Keys of the index are in order only down to the second: so first
+    the second of the last row is found, and then all matches from there on are sorted."""
     values, dialect = _values(wanted, limit, position), connection.dialect.name
-    reach = word_counts.candidate_range(found, limit, values["end"], connection)
-    if reach is None:
+    candidates = word_counts.candidate_range(found, limit, values["range_stop"], connection)
+    if candidates is None:
         return []
     values |= {
         "q": word_counts.expression_of(wanted, dialect),
-        "low": reach.low,
-        "high": reach.high,
+        "low": candidates.low,
+        "high": candidates.high,
     }
-    last_key, page = _words_statements(dialect, reach.way, wanted.shape, position is not None)
+    last_key, page = _words_statements(dialect, candidates.path, wanted.shape, position is not None)
     key = connection.scalar(last_key, values | {"skip": values["limit"] - 1})
     if key is not None:
         values["low"] = max(values["low"], word_index.first_of_second(key))
@@ -296,9 +302,9 @@ def _matches(
 
 @lru_cache(maxsize=256)
 def _words_statements(
-    dialect: str, way: word_index.AccessPath, shape: Shape, after: bool
+    dialect: str, path: word_index.AccessPath, shape: Shape, after: bool
 ) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
-    index = word_index.index(dialect, way)
+    index = word_index.index(dialect, path)
     joined = select(insights.c.timestamp, insights.c.id).join_from(
         index.table, insights, insights.c.id == word_index.id_of(index.key)
     )
@@ -313,6 +319,11 @@ def _words_statements(
     return last_key, _fetch(page.limit(bindparam("limit")))
 
 
+_HAS_CLUSTER = (
+    select(insight_clusters.c.insight_id)
+    .where(insight_clusters.c.cluster == bindparam("cluster"))
+    .limit(1)
+)
 _NEWEST_ID = select(func.max(insights.c.id))
 _SINCE = (
     _SHOWN.where(insights.c.id > bindparam("id")).order_by(insights.c.id).limit(bindparam("limit"))
@@ -323,7 +334,7 @@ _SINCE = (
 
 
 def _to_insight(row: Row[*tuple[Any, ...]]) -> ListedInsight:
-    """By place, since it is done up to a thousand times for a page."""
+    """By position, since a page may have a thousand rows."""
     _, conversation_id, timestamp, text, author, score, clusters, confidence, reasoning, notes = row
     return ListedInsight(
         conversation_id,
@@ -340,5 +351,5 @@ def _to_insight(row: Row[*tuple[Any, ...]]) -> ListedInsight:
 
 @lru_cache(maxsize=4096)
 def _clusters_in(stored: str) -> Sequence[str]:
-    """The same few come again and again."""
+    """Cached, since few different lists make up most rows."""
     return tuple(json.loads(stored))

@@ -5,16 +5,15 @@ cost. A call is reserved only where it fits, with what is spent and held, into t
 Days are UTC, and a call belongs to the one on which it began.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from analysis.outcomes import Call, CallOutcome
 from database import Database
 from models import calls, daily_usage, now_micros
+from store.bulk_insert import ManyRows
 
 MICROS_PER_DAY = 86_400_000_000
 _RECENT_MICROS = 5_000_000
@@ -28,11 +27,11 @@ class CallReceipt(NamedTuple):
     call: Call | None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """`held_usd_ticks` is what calls may have cost of which it is not known, or not yet.
+class Usage(NamedTuple):
+    """Sums of calls. `held_usd_ticks` is what calls may cost whose cost is not known, or not yet.
 
-    `conversations` are those completed, `reused` those of them that no call was made for.
+    `conversations` counts the completed ones, `reused` those of them for which no call was made.
+    The fields are the columns of `daily_usage` after the day.
     """
 
     calls: int = 0
@@ -59,8 +58,8 @@ class Ledger:
     async def reserve(
         self, request_id: str, *, model: str, conversations: int, highest_cost: int
     ) -> int | None:
-        """Enter a call that is about to be made; its id, or None where the budget has no room for
-        `highest_cost` ticks, and then it must not be made."""
+        """Record a call that is about to be made, and return its id. None where `highest_cost`
+        ticks do not fit into the budget: then the call must not be made."""
         row = {
             "request_id": request_id,
             "started_at": now_micros(),
@@ -72,7 +71,8 @@ class Ledger:
         return await self._database.write(partial(_reserve, row, self._budget))
 
     async def close_orphans(self, *, older_than_seconds: float = 0.0) -> int:
-        """Calls under way since longer than that were cut off: their worker is gone. How many."""
+        """Mark calls under way for longer than that as cut off, since their worker is gone; how
+        many."""
         before = now_micros() - int(older_than_seconds * 1_000_000)
         statement = (
             update(calls)
@@ -82,20 +82,14 @@ class Ledger:
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
     async def called_lately(self) -> bool:
-        """Whether a call was reserved in the last few seconds, by whomever."""
+        """Whether any process reserved a call in the last few seconds."""
         recent = select(calls.c.id).where(calls.c.started_at > now_micros() - _RECENT_MICROS)
         return await self._database.read(
             lambda connection: connection.execute(recent.limit(1)).first() is not None
         )
 
-    async def today(self) -> Usage:
-        return await self._database.read(usage_today)
 
-    async def total(self) -> Usage:
-        return await self._database.read(usage_in_all)
-
-
-_SUM = select(*(func.sum(daily_usage.c[name]) for name in Usage.__dataclass_fields__))
+_SUM = select(*(func.sum(daily_usage.c[name]) for name in Usage._fields))
 
 
 def usage_today(connection: Connection) -> Usage:
@@ -113,7 +107,7 @@ def _usage(statement: Select[*tuple[Any, ...]], connection: Connection) -> Usage
 def _reserve(row: dict[str, Any], budget: int | None, connection: Connection) -> int | None:
     day = row["started_at"] // MICROS_PER_DAY
     highest_cost = row["held_usd_ticks"]
-    _open_day(day, connection)
+    _add(day, Usage(), connection)  # so that there is a row to update
     spent = daily_usage.c.cost_usd_ticks + daily_usage.c.held_usd_ticks
     hold = update(daily_usage).where(daily_usage.c.day == day)
     if budget is not None:
@@ -129,20 +123,15 @@ def _reserve(row: dict[str, Any], budget: int | None, connection: Connection) ->
     return int(id_)
 
 
-def _open_day(day: int, connection: Connection) -> None:
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    connection.execute(dialect.insert(daily_usage).values(day=day).on_conflict_do_nothing())
-
-
 def settle_call(ended: CallReceipt, connection: Connection) -> None:
-    """Enter what a call was and cost, once, in the caller's transaction."""
+    """Record what a call was and cost, once, in the caller's transaction."""
     call = ended.call
     mine = (calls.c.id == ended.id, calls.c.outcome == CallOutcome.UNDER_WAY)
     reserved = connection.execute(
         select(calls.c.started_at, calls.c.held_usd_ticks).where(*mine).with_for_update()
     ).one_or_none()
     if reserved is None:
-        return  # settled before, by a transaction whose commit was not heard of
+        return  # settled by an earlier transaction whose commit was not confirmed
     cost_is_unknown = call is not None and call.cost_usd_ticks is None
     still_held = reserved.held_usd_ticks if cost_is_unknown else 0
     change: dict[str, int] = {"held_usd_ticks": still_held - reserved.held_usd_ticks}
@@ -168,35 +157,18 @@ def settle_call(ended: CallReceipt, connection: Connection) -> None:
             )
         )
         change |= figures
-    _add(reserved.started_at // MICROS_PER_DAY, change, connection)
+    _add(reserved.started_at // MICROS_PER_DAY, Usage(**change), connection)
 
 
 def count_completed(conversations: int, reused: int, now: int, connection: Connection) -> None:
     """Conversations that were completed in the caller's transaction, at `now`."""
-    counted = {"day": now // MICROS_PER_DAY, "conversations": conversations, "reused": reused}
-    connection.execute(_COUNT_COMPLETED[connection.dialect.name], counted)
+    change = Usage(conversations=conversations, reused=reused)
+    _add(now // MICROS_PER_DAY, change, connection)
 
 
-def _count_completed_statement(dialect: Any) -> Any:
-    counted = dialect.insert(daily_usage)
-    return counted.on_conflict_do_update(
-        index_elements=["day"],
-        set_={
-            name: daily_usage.c[name] + counted.excluded[name]
-            for name in ("conversations", "reused")
-        },
-    )
+def _add(day: int, change: Usage, connection: Connection) -> None:
+    """Add to the day's row, and make it where there is none yet."""
+    _USAGE.insert(connection, [(day, *change)])
 
 
-_COUNT_COMPLETED = {
-    "sqlite": _count_completed_statement(sqlite),
-    "postgresql": _count_completed_statement(postgresql),
-}
-
-
-def _add(day: int, change: dict[str, int], connection: Connection) -> None:
-    connection.execute(
-        update(daily_usage)
-        .where(daily_usage.c.day == day)
-        .values({name: daily_usage.c[name] + by for name, by in change.items()})
-    )
+_USAGE = ManyRows(daily_usage, adding=True)

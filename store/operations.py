@@ -53,7 +53,7 @@ class Fallbacks:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All of one moment."""
+    """All figures in one snapshot."""
 
     queue: QueueFigures
     completions: Completions
@@ -72,12 +72,12 @@ class FigureStore:
         return await self._database.read(_all)
 
     async def oldest_pending_seconds(self) -> float | None:
-        """Age of the oldest that waits; None when none does."""
+        """Age of the oldest pending conversation; None where there is none."""
         return await self._database.read(_oldest_pending)
 
     async def completed_per_second(self) -> float:
-        """Since the first completion of the last minute; 0.0 where there was none. Up to a second
-        old, as it is asked often."""
+        """The rate since the first completion of the last minute; 0.0 where there was none. It is
+        cached for a second."""
         if time.monotonic() >= self._rate_known_until:
             self._rate = await self._database.read(_completed_per_second)
             self._rate_known_until = time.monotonic() + 1.0
@@ -139,7 +139,7 @@ _OLDEST = select(
         for lane in Lane
     )
 )
-"""Of each lane: the index has the lane before the time."""
+"""Lane by lane, since the index has the lane before the time."""
 
 
 def _oldest_pending(connection: Connection) -> float | None:

@@ -1,8 +1,8 @@
 """How many conversations a pending one waits behind.
 
-Counting them costs some 40 ms for a million, on SQLite. So in a long lane what was counted is kept
-for a second, and only those between there and the conversation are counted: it may be that second
-old. In a short one it is exact.
+Counting them costs some 40 ms for a million, on SQLite. So in a long lane counts are kept for a
+second, and only rows between a counted one and the conversation are counted: the position may be a
+second old. In a short lane it is exact.
 """
 
 import time
@@ -20,7 +20,7 @@ _KEPT_SECONDS = 1.0
 
 
 class _Mark(NamedTuple):
-    """So many of the lane are older than this moment, in microseconds."""
+    """How many of the lane are older than `moment`, which is in microseconds."""
 
     moment: int
     older: int
@@ -35,7 +35,7 @@ class QueuePositions:
         self._kept_until = 0.0
 
     def find(self, lane: Lane, created_at: int, connection: Connection) -> int:
-        """From 1. Before a pending one are the older of its lane, and all live ones before bulk."""
+        """From 1. Older ones of the same lane come before, and all live ones before a bulk one."""
         counts = counted(connection)
         pending = counts[Status.PENDING, lane]
         live_first = counts[Status.PENDING, Lane.LIVE] if lane is Lane.BULK else 0
@@ -60,7 +60,7 @@ class QueuePositions:
         return older
 
     def _kept(self, lane: Lane) -> list[_Mark]:
-        """By their moments."""
+        """In the order of their moments."""
         with self._lock:
             if time.monotonic() > self._kept_until:
                 self._marks.clear()
@@ -68,7 +68,7 @@ class QueuePositions:
             return self._marks.get(lane, [])
 
     def _keep(self, lane: Lane, marks: list[_Mark]) -> None:
-        """Of two threads at once one is kept, which is enough."""
+        """Where two threads do so at once, the marks of one are kept, which is enough."""
         with self._lock:
             self._marks[lane] = marks
 

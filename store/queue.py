@@ -1,11 +1,10 @@
 """The queue as the worker sees it: claim, settle, extend, rescue."""
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple, assert_never
+from typing import Any, NamedTuple, TypeVar, assert_never
 from uuid import uuid4
 
 from sqlalchemy import (
@@ -13,25 +12,29 @@ from sqlalchemy import (
     Update,
     bindparam,
     case,
-    func,
     insert,
-    null,
     select,
     tuple_,
     update,
 )
 
-from analysis.outcomes import Analysis, Complete, Fail, Outcome, PutBack, Retry, Sighting
+from analysis.outcomes import Complete, Fail, Outcome, Requeue, Retry, Sighting
+from backends.errors import translated_errors
 from backends.group_commit import GroupCommit
 from database import Database
-from models import Lane, Status, conversations, insight_clusters, insights, now_micros
+from errors import ServiceError
+from models import Lane, Status, conversations, insights, now_micros
 from store import derived
+from store.earlier import Earlier, analysed_since, recent_sightings
 from store.insight_row import InsightRow
-from store.ledger import MICROS_PER_DAY, CallReceipt, count_completed, settle_call
+from store.ledger import CallReceipt, count_completed, settle_call
+
+T = TypeVar("T")
 
 MAX_DEATHS = 3
 _ROWS_PER_COMMIT = 500
 DIED = "the worker died while analysing this"
+NOT_STORED = "the result could not be stored"
 
 _NOT_LEASED: dict[str, Any] = {"lease_token": None, "leased_until": None}
 
@@ -89,18 +92,22 @@ class Settlement(NamedTuple):
     not_theirs: Sequence[str] = ()
 
 
-class Earlier(NamedTuple):
-    """An analysis that equal texts may be answered from."""
+class Settled(NamedTuple):
+    """What became of a settlement. `done` are the claims whose outcome was carried out. `rejected`
+    has those whose result the database did not take, with its error: they failed for it. Claims in
+    neither had been erased or claimed anew: their results were dropped. `receipt_error` tells why
+    the call's receipt was not taken."""
 
-    conversation_id: str
-    analysis: Analysis
+    done: set[Claimed]
+    rejected: Mapping[Claimed, Exception]
+    receipt_error: Exception | None = None
 
 
 class WorkQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
         # Calls that end at the same moment share one commit, as posts do.
-        self._group_commit = GroupCommit[Settlement, set[Claimed]](
+        self._group_commit = GroupCommit[Settlement, Settled](
             self._settle_group,
             weigh=lambda settlement: max(1, len(settlement.results)),
             max_weight=_ROWS_PER_COMMIT,
@@ -127,11 +134,12 @@ class WorkQueue:
         results: Results,
         ended: CallReceipt | None = None,
         not_theirs: Sequence[str] = (),
-    ) -> set[Claimed]:
-        """Carry out what was decided, each for its own row; the claims for which that happened.
+    ) -> Settled:
+        """Carry out what was decided, each for its own row, in one transaction with what the call
+        cost that `ended`, whatever becomes of the rows.
 
-        One that is left out had been erased or claimed anew meanwhile: its result is dropped. What
-        the call cost that `ended` is entered in the same transaction, whatever becomes of the rows.
+        A result or a receipt that the database rejects fails no other, and its conversation with
+        `NOT_STORED`.
         """
         return await self._group_commit.submit(Settlement(results, ended, not_theirs))
 
@@ -139,55 +147,27 @@ class WorkQueue:
         """Wait until every result handed in so far is written, or refused."""
         await self._group_commit.drained()
 
-    async def _settle_group(self, group: Sequence[Settlement]) -> list[set[Claimed]]:
-        everything = [result for settlement in group for result in settlement.results]
-        ended = [settlement.ended for settlement in group if settlement.ended is not None]
-        not_theirs = [id_ for settlement in group for id_ in settlement.not_theirs]
-        held = await self._database.write(partial(_settle, everything, ended, not_theirs))
-        return [held & {claimed for claimed, _ in settlement.results} for settlement in group]
+    async def _settle_group(self, group: Sequence[Settlement]) -> list[Settled]:
+        try:
+            return await self._database.write(partial(_settle, group, False))
+        except ServiceError:
+            raise
+        except Exception:  # one row that the database rejects does not fail the others
+            return await self._database.write(partial(_settle, group, True))
 
     async def analysed_before(
         self, fingerprints: Collection[str], *, within: timedelta
     ) -> Mapping[str, Earlier]:
         """The newest analysis of each fingerprint that has one, not older than `within`."""
-        columns = insights.c
-        statement = (
-            select(
-                columns.fingerprint,
-                columns.conversation_id,
-                columns.sentiment_score,
-                columns.clusters,
-                columns.confidence,
-                columns.reasoning,
-                columns.grok_analysis,
-            )
-            .where(
-                columns.fingerprint.in_(fingerprints),
-                columns.created_at > now_micros() - _micros(within),
-            )
-            .order_by(columns.created_at)  # of several, the last one stays in the mapping
-        )
-        rows = await self._database.read(lambda connection: connection.execute(statement).all())
-        return {
-            row.fingerprint: Earlier(
-                row.conversation_id,
-                Analysis(
-                    row.sentiment_score,
-                    tuple(row.clusters),
-                    row.confidence,
-                    row.reasoning,
-                    details=row.grok_analysis,
-                ),
-            )
-            for row in rows
-        }
+        since = now_micros() - _micros(within)
+        return await self._database.read(partial(analysed_since, fingerprints, since))
 
     async def recent_sightings(self, limit: int) -> list[Sighting]:
         """The clusters of the newest analyses, oldest first: those of their own, of texts that
         are not suspected of anything, among the newest `limit` insights. Before them, for the
         names that are most frequent there, what shows who else used them and on which other days.
         """
-        return await self._database.read(partial(_recent_sightings, limit))
+        return await self._database.read(partial(recent_sightings, limit))
 
     async def extend(self, tokens: Collection[str], *, lease: timedelta) -> None:
         """Keep what these claims still hold until `lease` from now."""
@@ -270,73 +250,11 @@ def _ending(status: Status, **values: Any) -> Update:
 
 
 _COMPLETE = _ending(Status.COMPLETED, last_error=None)
-_PUT_BACK = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1)
+_REQUEUE = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1)
 _REOPEN = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1, last_error=None).where(
     _COLUMNS.status == Status.FAILED
 )
 _ADD_INSIGHTS = insert(insights).returning(insights.c.id, insights.c.conversation_id)
-
-
-_NEWEST_NAMED = (
-    select(
-        insights.c.clusters,
-        insights.c.author,
-        insights.c.timestamp,
-        insights.c.fingerprint,
-        insights.c.notes,
-    )
-    .order_by(insights.c.id.desc())
-    .limit(bindparam("limit"))
-)
-_LAST_NAMED = select(func.max(insight_clusters.c.timestamp)).where(
-    insight_clusters.c.cluster == bindparam("name"),
-    insight_clusters.c.timestamp < bindparam("before"),
-)
-_NAMED_THAT_DAY = (
-    select(insights.c.author)
-    .join_from(insight_clusters, insights, insights.c.id == insight_clusters.c.insight_id)
-    .where(
-        insight_clusters.c.cluster == bindparam("name"),
-        insight_clusters.c.timestamp >= bindparam("first"),
-        insight_clusters.c.timestamp <= bindparam("last"),
-        insights.c.fingerprint.is_not(None),
-        insights.c.notes.is_(null()),
-    )
-    .limit(bindparam("limit"))
-)
-_NAMES_LOOKED_UP = 50
-_DAYS_LOOKED_UP = 5
-_TEXTS_OF_A_DAY = 20
-
-
-def _recent_sightings(limit: int, connection: Connection) -> list[Sighting]:
-    rows = connection.execute(_NEWEST_NAMED, {"limit": limit}).all()
-    recent = [
-        Sighting(row.clusters, row.author, row.timestamp // MICROS_PER_DAY)
-        for row in reversed(rows)
-        if row.fingerprint and row.notes is None
-    ]
-    counts = Counter(name for sighting in recent for name in sighting.clusters)
-    earlier = [
-        sighting
-        for name, _ in counts.most_common(_NAMES_LOOKED_UP)
-        for sighting in _earlier_sightings(name, connection)
-    ]
-    return earlier + recent
-
-
-def _earlier_sightings(name: str, connection: Connection) -> Iterator[Sighting]:
-    """A few of each of the last days on which the name was given, by the index of clusters."""
-    before = 2**63 - 1
-    for _ in range(_DAYS_LOOKED_UP):
-        last = connection.scalar(_LAST_NAMED, {"name": name, "before": before})
-        if last is None:
-            return
-        day = last // MICROS_PER_DAY
-        before = day * MICROS_PER_DAY
-        that_day = {"name": name, "first": before, "last": last, "limit": _TEXTS_OF_A_DAY}
-        for author in connection.scalars(_NAMED_THAT_DAY, that_day):
-            yield Sighting((name,), author, day)
 
 
 def _claim(
@@ -361,45 +279,81 @@ def _claim(
     claimed = connection.execute(
         _CLAIM, {"ids": picked, "token": token, "until": now + _micros(lease)}
     )
-    rows = {row.id: row for row in claimed}
-    items = [
-        Claimed(
-            id_,
-            row.text,
-            Lane(row.lane),
-            row.attempts,
-            token,
-            row.alone,
-            row.author,
-            row.timestamp,
-        )
-        for id_ in picked
-        for row in [rows[id_]]
-    ]
-    return Claim(items, waiting)
+    items = {
+        id_: Claimed(id_, text, Lane(lane), attempts, token, *rest)
+        for id_, text, lane, attempts, *rest in claimed
+    }
+    return Claim([items[id_] for id_ in picked], waiting)
 
 
-def _settle(
-    results: Results,
-    ended: Sequence[CallReceipt],
-    not_theirs: Sequence[str],
-    connection: Connection,
-) -> set[Claimed]:
+def _settle(group: Sequence[Settlement], one_by_one: bool, connection: Connection) -> list[Settled]:
+    """With `one_by_one` each result and receipt has a savepoint, and so its own error."""
     now = now_micros()
+    results = [result for settlement in group for result in settlement.results]
+    not_theirs = [id_ for settlement in group for id_ in settlement.not_theirs]
+    done: dict[Claimed, Outcome] = {}
+    rejected: dict[Claimed, Exception] = {}
+    if one_by_one:
+        for claimed, outcome in results:
+            settled = _try(_end_claims, [(claimed, outcome)], now, connection)
+            if isinstance(settled, Exception):
+                if _end_claims([(claimed, Fail(NOT_STORED))], now, connection):
+                    rejected[claimed] = settled
+            else:
+                done |= settled
+    else:
+        done = _end_claims(results, now, connection)
+    if not_theirs:
+        connection.execute(_REOPEN, {"ids": not_theirs})
+    # Last, since everybody meets in the day's row.
+    receipt_errors: dict[int, Exception] = {}
+    for receipt in (settlement.ended for settlement in group if settlement.ended is not None):
+        if not one_by_one:
+            settle_call(receipt, connection)
+        elif error := _try(settle_call, receipt, connection):
+            receipt_errors[receipt.id] = error
+    completed = [outcome for outcome in done.values() if isinstance(outcome, Complete)]
+    if completed:
+        reused = sum("reused_from" in outcome.notes for outcome in completed)
+        count_completed(len(completed), reused, now, connection)
+    return [
+        Settled(
+            {claimed for claimed, _ in results if claimed in done},
+            {claimed: rejected[claimed] for claimed, _ in results if claimed in rejected},
+            None if ended is None else receipt_errors.get(ended.id),
+        )
+        for results, ended, _ in group
+    ]
+
+
+def _try(work: Callable[..., T], *arguments: Any) -> T | Exception:
+    """What `work` gives in a savepoint, or its error where that is the data's. Its last argument
+    is the connection. Raises Unavailable."""
+    connection: Connection = arguments[-1]
+    try:
+        with translated_errors(), connection.begin_nested():
+            return work(*arguments)
+    except ServiceError:
+        raise
+    except Exception as error:
+        return error
+
+
+def _end_claims(results: Results, now: int, connection: Connection) -> dict[Claimed, Outcome]:
+    """Carry out those outcomes whose claim still holds; those that were."""
     held = _held([claimed for claimed, _ in results], connection)
+    done = {claimed: outcome for claimed, outcome in results if claimed in held}
     completed: dict[Claimed, Complete] = {}
-    put_back: list[Claimed] = []
-    for claimed, outcome in results:
-        if claimed not in held:
-            continue
+    requeued: list[Claimed] = []
+    for claimed, outcome in done.items():
         match outcome:
             case Complete():
                 completed[claimed] = outcome
-            case PutBack(delay) if delay:
+            case Requeue(delay) if delay:
                 due = now + int(delay * 1_000_000)
-                _end([claimed], _PUT_BACK.values(not_before=due), connection)
-            case PutBack():
-                put_back.append(claimed)
+                _end([claimed], _REQUEUE.values(not_before=due), connection)
+            case Requeue():
+                requeued.append(claimed)
             case Retry(error, delay, alone):
                 due = now + int(delay * 1_000_000)
                 kept = {"alone": True} if alone else {}
@@ -409,20 +363,12 @@ def _settle(
                 _end([claimed], _ending(Status.FAILED, last_error=error), connection)
             case _:
                 assert_never(outcome)
-    if put_back:
-        _end(put_back, _PUT_BACK, connection)
-    if not_theirs:
-        connection.execute(_REOPEN, {"ids": list(not_theirs)})
+    if requeued:
+        _end(requeued, _REQUEUE, connection)
     if completed:
         _end(completed, _COMPLETE, connection)
         _add_insights(completed, held, now, connection)
-    # Last, since everybody meets in the day's row.
-    for one in ended:
-        settle_call(one, connection)
-    if completed:
-        reused = sum("reused_from" in outcome.notes for outcome in completed.values())
-        count_completed(len(completed), reused, now, connection)
-    return set(held)
+    return done
 
 
 def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, _HeldRow]:

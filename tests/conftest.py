@@ -1,7 +1,9 @@
 """Fixtures that all sizes of test share. Nothing of the developer's own environment gets in."""
 
+import asyncio
 import gc
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -10,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from analysis.outcomes import Analyser
+from analysis.analyser import Analyser
 from analysis.topics import Topics
 from config import Settings, load_settings
 from database import Database
@@ -27,6 +29,22 @@ from tests.fakes.grok.server import GOOD_KEY, FakeGrok
 from tests.support.import_helpers import Read, reader
 from tests.support.servers import postgres_database, postgres_server, redis_server
 from tests.support.worker_harness import WorkerHarness
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin the longest tests first, so that none is waited for in the end. A slow test goes to
+    whichever process is free, unless it shares a fixture; others stay together, file by file."""
+
+    def order(item: pytest.Item) -> int:
+        slow = item.get_closest_marker("slow")
+        return 2 if slow is None else 1 - slow.kwargs.get("longest", False)
+
+    items.sort(key=order)
+    for item in items:
+        shares = "shares_a_fixture" in {marker.name for marker in item.iter_markers()}
+        if shares or not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,6 +67,14 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def fresh_postgres_url(postgres_url: str) -> Iterator[str]:
+    """A database of this test's own, without a schema."""
+    address = postgres_url.replace("+asyncpg", "").rpartition("/")[0]
+    with postgres_database(address) as url:
+        yield url
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     with redis_server() as url:
@@ -60,6 +86,26 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite+aiosqlite:///{tmp_path}/insights.db"
 
 
+@pytest.fixture(scope="session")
+def newest_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite database. A copy of it spares a test the upgrade, which is tested apart."""
+    file = tmp_path_factory.mktemp("newest_schema") / "insights.db"
+
+    async def make() -> None:
+        database = Database(f"sqlite+aiosqlite:///{file}")
+        await database.open()
+        await database.close()
+
+    asyncio.run(make())
+    return file
+
+
+def _copy_where_new(newest_schema: Path, url: str) -> None:
+    kind, _, name = url.partition(":///")
+    if kind.startswith("sqlite") and Path(name).parent.is_dir() and not Path(name).exists():
+        shutil.copy(newest_schema, name)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """Whoever uses this runs twice: on a real SQLite file and on a real PostgreSQL."""
@@ -67,16 +113,29 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
+async def database(database_url: str, newest_schema: Path) -> AsyncIterator[Database]:
     """Open, at the newest schema, and empty."""
+    _copy_where_new(newest_schema, database_url)
     database = Database(database_url)
     await database.open()
     if not database.is_sqlite:
-        tables = ", ".join([*metadata.tables, "insight_terms"])
-        empty = text(f"TRUNCATE {tables} RESTART IDENTITY")
-        await database.write(lambda connection: connection.execute(empty).rowcount)
+        await database.write(_empty)
     yield database
     await database.close()
+
+
+def _empty(connection: Connection) -> None:
+    """Leave PostgreSQL as the upgrade made it. Emptying a table there costs as much as a test, so
+    it is done to those that hold rows."""
+    tables = [*metadata.tables, "insight_terms"]
+    filled = " UNION ALL ".join(
+        f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in tables
+    )
+    if names := connection.execute(text(filled)).scalars().all():
+        connection.execute(text(f"TRUNCATE {', '.join(names)} RESTART IDENTITY CASCADE"))
+    used = text("SELECT sequencename FROM pg_sequences WHERE last_value IS NOT NULL")
+    for name in connection.execute(used).scalars():
+        connection.execute(text(f"ALTER SEQUENCE {name} RESTART"))
 
 
 @pytest.fixture
@@ -104,7 +163,7 @@ async def make_client(
             "concurrency": 10,
             "timeout": 5.0,
             "temperature": 0.3,
-            "vocabulary": Topics(CLUSTERS),
+            "topics": Topics(CLUSTERS),
             "jitter": lambda: 0.0,
         }
         clients.append(GrokClient(**{**settings, **overrides}))
@@ -116,7 +175,8 @@ async def make_client(
 
 
 @pytest.fixture
-async def bench(sqlite_url: str) -> AsyncIterator[WorkerHarness]:
+async def bench(sqlite_url: str, newest_schema: Path) -> AsyncIterator[WorkerHarness]:
+    _copy_where_new(newest_schema, sqlite_url)
     database = Database(sqlite_url)
     await database.open()
     yield WorkerHarness(database)
@@ -146,14 +206,16 @@ StartApp = Callable[..., AbstractAsyncContextManager[RunningApp]]
 
 
 @pytest.fixture
-def start_app(make_settings: Callable[..., Settings]) -> StartApp:
+def start_app(make_settings: Callable[..., Settings], newest_schema: Path) -> StartApp:
     """`async with start_app(max_text_length=10) as running: await running.client.get(...)`."""
 
     @asynccontextmanager
     async def start(
         *, analyser: Analyser | None = None, **settings: Any
     ) -> AsyncIterator[RunningApp]:
-        app = create_app(make_settings(**settings), analyser=analyser)
+        checked = make_settings(**settings)
+        _copy_where_new(newest_schema, checked.database_url)
+        app = create_app(checked, analyser=analyser)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
             app.router.lifespan_context(app),

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,70 +27,24 @@ import httpx
 
 import ingest_data
 from config import Settings
+from importing.api_client import ApiClient
+from importing.errors import ImportFailed
 from importing.sample import SAMPLE
 
 START_SECONDS = 30
-ANALYSIS_SECONDS = 60
 STOP_SECONDS = 15
 LOG_TAIL_LINES = 20
-BAR_CELLS = 5
-"""How far a bar reaches to either side."""
-
-
-class DemoFailed(Exception):
-    """Says what went wrong in one line; the service's log may tell more."""
-
-
-# --- the service ----------------------------------------------------------------------------------
-
-
-class Service:
-    """`url` has no slash at its end."""
-
-    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-        self.process = process
-        self.url = url
-        self._log = log
-        # A transport of its own, so that no proxy comes between.
-        self._client = httpx.Client(base_url=url, transport=httpx.HTTPTransport(), timeout=5)
-
-    def get(self, path: str, **query: str | int) -> Any:
-        try:
-            return self._client.get(path, params=query).raise_for_status().json()
-        except (httpx.HTTPError, ValueError) as error:
-            raise DemoFailed(f"GET {path}: {error}") from None
-
-    def answers(self) -> bool:
-        try:
-            return self._client.get("/health").is_success
-        except httpx.TransportError:
-            return False
-
-    def check_alive(self) -> None:
-        status = self.process.poll()
-        if status is not None:
-            raise DemoFailed(f"the service ended with status {status}")
-
-    def log_tail(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()
-        return "\n".join(lines[-LOG_TAIL_LINES:])
-
-    def stop(self) -> None:
-        self._client.close()
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+CLUSTERS_CELLS = 30
 
 
 @contextmanager
-def running_service() -> Iterator[Service]:
-    """A service that is gone at the end, and its folder with it."""
-    with tempfile.TemporaryDirectory(prefix="insights-demo-") as folder:
+def running_service() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The process and its address. It is gone at the end, and its folder with it."""
+    with tempfile.TemporaryDirectory(prefix="insights-demo-") as folder, socket.socket() as probe:
         log = Path(folder, "service.log")
-        port = _free_port()
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
         ours = {name.upper() for name in Settings.model_fields}
         environment = {name: value for name, value in os.environ.items() if name not in ours} | {
             "ANALYZER": "offline",
@@ -111,152 +64,56 @@ def running_service() -> Iterator[Service]:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for us, who then stop it
             )
-        service = Service(process, f"http://127.0.0.1:{port}", log)
         try:
-            yield service
-        except DemoFailed as error:
-            print(f"\nThe demo failed: {error}", file=sys.stderr)
-            if tail := service.log_tail():
-                print(f"The end of the service's log:\n{tail}", file=sys.stderr)
+            yield process, f"http://127.0.0.1:{port}"
+        except ImportFailed as error:
+            status = process.poll()
+            reason = error if status is None else f"the service ended with status {status}"
+            print(f"\nThe demo failed: {reason}", file=sys.stderr)
+            if lines := log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]:
+                print("The end of the service's log:", *lines, sep="\n", file=sys.stderr)
             raise
         finally:
             # A second Ctrl-C must not leave the service behind.
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
-            service.stop()
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until_up(service: Service) -> None:
+def wait_until_up(process: subprocess.Popen[bytes], http: httpx.Client) -> None:
+    """Raises ImportFailed."""
     deadline = time.monotonic() + START_SECONDS
-    while not service.answers():
-        service.check_alive()
-        if time.monotonic() > deadline:
-            raise DemoFailed(f"the service does not answer after {START_SECONDS} s")
-        time.sleep(0.05)
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if http.get("/health").is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise ImportFailed(f"the service does not answer after {START_SECONDS} s")
 
 
-def wait_until_analysed(service: Service, count: int) -> None:
-    deadline = time.monotonic() + ANALYSIS_SECONDS
-    while True:
-        counts = {
-            status: sum(lanes.values())
-            for status, lanes in service.get("/api/v1/stats")["counts"].items()
-        }
-        if counts["failed"]:
-            raise DemoFailed(f"{counts['failed']} conversations could not be analysed")
-        if counts["completed"] == count:
-            return
-        service.check_alive()
-        if time.monotonic() > deadline:
-            raise DemoFailed(f"not all are analysed after {ANALYSIS_SECONDS} s: {counts}")
-        time.sleep(0.1)
-
-
-# --- what is printed ------------------------------------------------------------------------------
-
-
-def print_insights(insights: list[dict[str, Any]]) -> None:
-    columns = shutil.get_terminal_size((100, 24)).columns
-    names = [", ".join(insight["grok_analysis"]["clusters"][:2]) for insight in insights]
-    names_width = min(max(map(len, names)), columns // 3)
-    text_width = max(10, columns - 6 - 7 - 2 * BAR_CELLS - 3 - names_width - 2)
-    print(f"{'time':6}{'sentiment':<{7 + 2 * BAR_CELLS + 3}}{'clusters':{names_width}}  text")
-    for insight, clusters in zip(insights, names, strict=True):
-        moment = datetime.fromisoformat(insight["timestamp"]).astimezone()
-        score = insight["grok_analysis"]["sentiment_score"]
-        print(
-            f"{moment:%H:%M} {score:+6.2f} {_bar(score)}  {_fit(clusters, names_width)}"
-            f"  {_fit(insight['text'], text_width).rstrip()}"
-        )
-
-
-def print_totals(insights: list[dict[str, Any]]) -> None:
-    scores = [insight["grok_analysis"]["sentiment_score"] for insight in insights]
-    signs = Counter(_sentiment(score) for score in scores)
-    print(f"\nTotals of {len(insights)} conversations")
-    for sentiment in ("positive", "neutral", "negative"):
-        print(f"  {sentiment:20}{signs[sentiment]:4}")
-    print(f"  {'average sentiment':20}  {round(sum(scores) / len(scores), 2) + 0.0:+.2f}")
-    clusters = Counter(
-        cluster for insight in insights for cluster in insight["grok_analysis"]["clusters"]
-    )
-    print("By cluster")
-    for cluster, count in clusters.most_common():
-        print(f"  {cluster:20}{count:4}  {'■' * count}")
-
-
-def print_addresses(service: Service) -> None:
-    print(
-        f"\nThe API        {service.url}/api/v1/insights\n"
-        f"Its dashboard  {service.url}/dashboard?range=24h\n"
-        f"Its documents  {service.url}/docs\n"
-        "Try it:\n"
-        f"  curl -d '{{\"text\": \"My parcel is late\"}}' -H 'Content-Type: application/json'"
-        f" {service.url}/api/v1/conversations"
-    )
-
-
-def _sentiment(score: float) -> str:
-    return "positive" if score > 0.1 else "negative" if score < -0.1 else "neutral"
-
-
-def _bar(score: float) -> str:
-    """To the left of its middle where negative, to the right where positive."""
-    bar = "█" * round(abs(score) * BAR_CELLS)
-    left, right = (bar, "") if score < 0 else ("", bar)
-    return f"{left:>{BAR_CELLS}}│{right:<{BAR_CELLS}}"
-
-
-def _fit(text: str, width: int) -> str:
-    """On one line, cut or filled to `width` cells of a terminal."""
-    text = " ".join(text.split())
-    if sum(map(_cells, text)) > width:
-        room = width - 1
-        kept = 0
-        while (room := room - _cells(text[kept])) >= 0:
-            kept += 1
-        text = text[:kept] + "…"
-    return text + " " * (width - sum(map(_cells, text)))
-
-
-def _cells(character: str) -> int:
-    """0 for what is drawn onto its neighbour, 2 for East Asian letters and most emoji."""
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-# --- the whole ------------------------------------------------------------------------------------
-
-
-def run(service: Service, *, stay: bool) -> None:
-    """Raises DemoFailed, and KeyboardInterrupt where that is not the way to end it."""
+def run(process: subprocess.Popen[bytes], url: str, *, stay: bool) -> None:
+    """Raises ImportFailed; KeyboardInterrupt where that is not the way to end it."""
     started = time.monotonic()
     print("Starting a service with the offline analyser ...")
-    wait_until_up(service)
-    up = time.monotonic()
-    if ingest_data.main(["--url", service.url], transport=httpx.HTTPTransport()) != 0:
-        raise DemoFailed("the sample could not be loaded")
-    wait_until_analysed(service, len(SAMPLE))
-    done = time.monotonic()
-    now = datetime.now(UTC)
-    insights = service.get(
-        "/api/v1/insights",
-        start_time=(now - timedelta(days=2)).isoformat(),
-        end_time=now.isoformat(),
-        limit=1000,
-    )["insights"]
+    with httpx.Client(base_url=url, trust_env=False) as http:
+        wait_until_up(process, http)
+        up = time.monotonic()
+        if ingest_data.main(["--url", url, "--wait", "--patience", "5"]) != 0:
+            raise ImportFailed("the sample could not be loaded")
+        done = time.monotonic()
+        api = ApiClient(http, patience=5, sleep=time.sleep, say=print)
+        now = datetime.now(UTC)
+        query = {"start_time": (now - timedelta(days=2)).isoformat(), "end_time": now.isoformat()}
+        insights = api.get("/api/v1/insights", **query, limit=1000)["insights"]
     if len(insights) != len(SAMPLE):
-        raise DemoFailed(f"{len(SAMPLE)} conversations were loaded, {len(insights)} are listed")
-    print()
+        raise ImportFailed(f"{len(SAMPLE)} conversations were loaded, {len(insights)} are listed")
     print_insights(insights)
-    print_totals(insights)
     print(
         f"\nStarted in {up - started:.1f} s, loaded and analysed in {done - up:.1f} s."
         " The offline analyser is a word list for English;\nset GROK_KEY and use `make run`"
@@ -264,14 +121,50 @@ def run(service: Service, *, stay: bool) -> None:
     )
     if not stay:
         return
-    print_addresses(service)
-    print("\nCtrl-C ends it.")
+    print(
+        f"\nThe API's documents: {url}/docs\n"
+        f"Its list of insights: {url}/api/v1/insights\n"
+        "Post one of your own:\n"
+        f"  curl -d '{{\"text\": \"My parcel is late\"}}' -H 'Content-Type: application/json'"
+        f" {url}/api/v1/conversations\n"
+        f"The page that shows all of them, live: {url}/dashboard\n"
+        "Ctrl-C ends it."
+    )
     try:
-        service.process.wait()
+        process.wait()
     except KeyboardInterrupt:
         print("\nStopping ...")
-        return
-    service.check_alive()
+    else:
+        raise ImportFailed("the service ended")
+
+
+def print_insights(insights: list[dict[str, Any]]) -> None:
+    """A line for each: time, sentiment, clusters and, as far as the terminal is wide, the text."""
+    text_cells = max(10, shutil.get_terminal_size((100, 24)).columns - CLUSTERS_CELLS - 20)
+    print(f"\n{'time':7}{'sentiment':11}{'clusters':{CLUSTERS_CELLS}}  text")
+    for insight in insights:
+        analysis = insight["grok_analysis"]
+        time_of_day = f"{datetime.fromisoformat(insight['timestamp']).astimezone():%H:%M}"
+        clusters = _fit(", ".join(analysis["clusters"]), CLUSTERS_CELLS)
+        text = _fit(insight["text"], text_cells).rstrip()
+        print(f"{time_of_day}  {analysis['sentiment_score']:+9.2f}  {clusters}  {text}")
+
+
+def _fit(text: str, cells: int) -> str:
+    """On one line, cut or filled to so many cells of a terminal."""
+    text = " ".join(text.split())
+    if _cells(text) > cells:
+        text = text[:cells]
+        while _cells(text) > cells - 1:
+            text = text[:-1]
+        text += "…"
+    return text + " " * (cells - _cells(text))
+
+
+def _cells(text: str) -> int:
+    """None for what is drawn onto its neighbour, two for East Asian letters and most emoji."""
+    drawn = [each for each in text if unicodedata.category(each) not in ("Mn", "Me", "Cf")]
+    return sum(2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in drawn)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
@@ -288,9 +181,9 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     try:
-        with running_service() as service:
-            run(service, stay=stay)
-    except DemoFailed:
+        with running_service() as (process, url):
+            run(process, url, stay=stay)
+    except ImportFailed:
         return 1
     except KeyboardInterrupt:
         return 130

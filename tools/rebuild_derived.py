@@ -1,22 +1,24 @@
 """python -m tools.rebuild_derived: count all insights and index all words anew.
 
-For after a restore of half a backup, or a change to what a word is: the service keeps both right by
-itself. It is one transaction, of some thirty seconds for a million insights, in which the service
-answers 503 to whoever hands in. Ends with 1 where the figures had been wrong, and are right now.
+Only needed after the tables were changed from outside, or after a change to what counts as a word:
+the service keeps figures and index right by itself. One transaction, which takes some thirty
+seconds for a million insights. A service on SQLite has to be stopped before; one on PostgreSQL
+answers 503 to posts meanwhile. Exit status: 0 the figures were right, 1 they were wrong and are
+right now, 2 nothing was changed.
 """
 
 import asyncio
 import sys
 
-from config import load_settings
+from config import Settings, load_settings
 from database import Database
 from errors import ServiceError
 from store import derived
 
 
-async def rebuild(database_url: str) -> bool:
+async def rebuild(settings: Settings) -> bool:
     """Whether the figures had been wrong."""
-    database = Database(database_url)
+    database = Database(settings.database_url, lock_patience=settings.lock_patience)
     try:
         await database.open()
         return await derived.rebuild(database)
@@ -26,7 +28,7 @@ async def rebuild(database_url: str) -> bool:
 
 def main() -> int:
     try:
-        were_wrong = asyncio.run(rebuild(load_settings().database_url))
+        were_wrong = asyncio.run(rebuild(load_settings()))
     except ServiceError as error:
         print(f"Nothing was changed: {error.details}", file=sys.stderr)
         return 2

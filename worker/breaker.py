@@ -10,7 +10,7 @@ While it is open, one call at a time may be made, to see. Nothing here knows who
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NewType
 
 import structlog
@@ -20,8 +20,7 @@ log = structlog.get_logger(__name__)
 FAILURES_TO_OPEN = 5
 REFUSALS_TO_OPEN = 3
 REFUSED_AT_MOST = 1000
-"""Conversations of one row of refusals that are remembered."""
-FIRST_GAPS_SECONDS = (1.0, 2.0, 3.0)
+"""The most conversations that are remembered of the same refusal in a row."""
 LONGEST_GAP_SECONDS = 60.0
 LONGEST_DELAY_SECONDS = 3600.0
 GAP_OF_OUTAGE = 1 / 20
@@ -29,15 +28,21 @@ GAP_OF_OUTAGE = 1 / 20
 its end is noticed after a twentieth of its length at most."""
 
 _QUOTED_OR_COUNTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\d+")
-"""In which refusals may differ and be the same."""
+"""Parts in which two refusals may differ and still be the same refusal."""
 
 BreakerToken = NewType("BreakerToken", int)
-"""When a call began: what came of one from before the breaker opened says nothing about now, unless
-it is an answer."""
+"""Tells whether a call began before the breaker opened: then its failure says nothing about now."""
 
 
 class Breaker:
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        first_gaps: Sequence[float] = (1.0, 2.0, 3.0),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`first_gaps` are the seconds before each of the first probes of an outage."""
+        self._first_gaps = first_gaps
         self._clock = clock
         self._failed: set[str] = set()  # conversations since the last answer
         self._failures = 0
@@ -77,15 +82,15 @@ class Breaker:
         return min(LONGEST_DELAY_SECONDS, max(self._gap(), self._outage()) * 1.5)
 
     def begin(self) -> BreakerToken:
-        """A call begins. Whichever method hears of its end is to be given what this gives."""
+        """Register a call. Pass the returned token to the method that reports its result."""
         self._probing = self._reason is not None
         return BreakerToken(self._openings)
 
-    def opened_after(self, begun: BreakerToken) -> bool:
-        return self._reason is not None and begun != self._openings
+    def opened_after(self, token: BreakerToken) -> bool:
+        return self._reason is not None and token != self._openings
 
     def succeeded(self) -> None:
-        """The other side took a call and answered it, be the answer of use or not."""
+        """The other side answered a call, with a usable answer or not: closes the breaker."""
         self._failures = 0
         self._failed.clear()
         self._refused.clear()
@@ -95,31 +100,31 @@ class Breaker:
             log.info("breaker_closed", reason=self._reason, seconds=seconds)
             self._reason = None
 
-    def failed(self, begun: BreakerToken, reason: str, conversations: Collection[str]) -> None:
-        """No answer, by the other side's fault or the way's."""
+    def failed(self, token: BreakerToken, reason: str, conversations: Collection[str]) -> None:
+        """There was no answer, by the fault of the other side or of the network."""
         if self._reason is None:
             if not self._failed.issuperset(conversations):
                 self._failures += 1
             self._failed.update(conversations)
             if self._failures >= FAILURES_TO_OPEN:
                 self._open(reason, needs_a_person=False)
-        elif begun == self._openings:
+        elif token == self._openings:
             self._probe_again(reason)
 
-    def blocked(self, begun: BreakerToken, reason: str) -> None:
+    def blocked(self, token: BreakerToken, reason: str) -> None:
         """No call can succeed until a person acts."""
         if self._reason is None or not self._needs_a_person:
             self._open(reason, needs_a_person=True)
-        elif begun == self._openings:
+        elif token == self._openings:
             self._probe_again(reason)
 
     def refused(
-        self, begun: BreakerToken, reason: str, conversation: str, text: str
+        self, token: BreakerToken, reason: str, conversation: str, text: str
     ) -> tuple[str, ...]:
-        """A text was refused, alone, and it may not be its fault. Where this opens it, the
-        conversations that were refused so before this one: it was not theirs either."""
+        """A text that was alone in its call was refused, perhaps for no fault of its own. If that
+        opens the breaker, returns the ids of the conversations that were refused so before it."""
         if self._reason is not None:
-            if begun == self._openings:
+            if token == self._openings:
                 self._probe_again(reason)
             return ()
         refusal = _QUOTED_OR_COUNTED.sub("", reason)
@@ -135,9 +140,9 @@ class Breaker:
         self._open(reason, needs_a_person=True)
         return earlier
 
-    def not_tried(self, begun: BreakerToken) -> None:
-        """A call that told nothing: held back before it left, or refused for its rate."""
-        if begun == self._openings:
+    def not_tried(self, token: BreakerToken) -> None:
+        """A call told nothing: it was held back before it left, or refused for its rate."""
+        if token == self._openings:
             self._probing = False
 
     def _open(self, reason: str, *, needs_a_person: bool) -> None:
@@ -161,9 +166,9 @@ class Breaker:
     def _gap(self) -> float:
         if self._needs_a_person:
             return LONGEST_GAP_SECONDS
-        if self._probes < len(FIRST_GAPS_SECONDS):
-            return FIRST_GAPS_SECONDS[self._probes]
-        return min(LONGEST_GAP_SECONDS, max(FIRST_GAPS_SECONDS[-1], self._outage() * GAP_OF_OUTAGE))
+        if self._probes < len(self._first_gaps):
+            return self._first_gaps[self._probes]
+        return min(LONGEST_GAP_SECONDS, max(self._first_gaps[-1], self._outage() * GAP_OF_OUTAGE))
 
     def _outage(self) -> float:
         """Seconds since it opened last."""

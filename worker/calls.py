@@ -1,6 +1,6 @@
-"""Making calls: whether one may begin, its place in the ledger, and what its answers lead to.
+"""Runs one call: reserves its cost, calls the analyser, and decides what its answers lead to.
 
-Between the worker, which knows conversations and the queue, and the analyser, which knows texts.
+The worker knows conversations and the queue, the analyser knows texts; this stands between them.
 """
 
 import asyncio
@@ -11,9 +11,8 @@ from uuid import uuid4
 
 import structlog
 
-from analysis.injection import suspicions
+from analysis.analyser import Analyser
 from analysis.outcomes import (
-    Analyser,
     Analysis,
     Answer,
     Blocked,
@@ -27,25 +26,27 @@ from analysis.outcomes import (
     Sighting,
     TransientFailure,
     Unusable,
-    as_analysed,
     decide,
-    fingerprint,
 )
 from errors import Unavailable
 from store.ledger import MICROS_PER_DAY, CallReceipt, Ledger
-from store.queue import Claimed, Settlement
+from store.queue import Settlement
 from worker.breaker import Breaker, BreakerToken
+from worker.prepared import Prepared
+from worker.schedule import Bound, CallState, WorkerTimings
 
 log = structlog.get_logger(__name__)
 
 _FIRST_MONEY_PAUSE_SECONDS = 0.25
 BUDGET_LOOK_SECONDS = 60.0
-"""How often it is tried in the end whether the day's budget has room again."""
-TROUBLE_PAUSE_SECONDS = 1.0
+"""The longest pause between two attempts to fit a call into the day's budget."""
 
 
 class CallRunner:
-    """At most `analyser.concurrency` calls have begun and not ended; `begin` counts on that."""
+    """Runs calls and keeps their count, the breaker and the budget's pause.
+
+    The caller of `begin` sees to it that no more than `concurrency` calls are begun and not ended.
+    """
 
     def __init__(
         self,
@@ -56,9 +57,14 @@ class CallRunner:
         on_sent: Callable[[], None] = lambda: None,
         on_call: Callable[[Call], None] = lambda _call: None,
         jitter: Callable[[], float] = random.random,
+        timings: WorkerTimings | None = None,
     ) -> None:
-        """`on_sent` hears when a call leaves, `on_call` how it ended; `jitter` gives 0..1."""
-        self.breaker = Breaker()
+        """`on_sent` is called when a call leaves, `on_call` when it ended; `jitter` gives 0..1."""
+        self._timings = timings or WorkerTimings()
+        self.breaker = Breaker(first_gaps=self._timings.probes)
+        # The model that answered last, None before the first answer. An analyser that costs nothing
+        # has no calls to tell it: its model is the one that answers.
+        self.answering_model = analyser.model if analyser.highest_cost(()) is None else None
         self._analyser = analyser
         self._ledger = ledger
         self._max_attempts = max_attempts
@@ -82,46 +88,54 @@ class CallRunner:
         return self._left
 
     @property
-    def unsent(self) -> int:
-        """Calls that have begun and wait for their turn to leave."""
-        return self._begun - self._left
-
-    @property
-    def free(self) -> int:
-        return self._analyser.concurrency - self._begun
-
-    @property
     def out_of_money(self) -> bool:
         """The last call did not fit into what was left of today's budget."""
         return self._spent_day == _today()
 
-    @property
-    def one_by_one(self) -> bool:
-        """Only calls with a single text make sense now: a probe, or what the budget leaves."""
-        return self.breaker.reason is not None or self.out_of_money
-
     def wait_left(self) -> float:
         """Seconds until a call may begin, as far as is known; 0.0 when one may now."""
         return max(
-            self._analyser.pause_left(),
+            self._analyser.throttle.pause_left(),
             self.breaker.wait_left(),
             self._no_calls_until - time.monotonic(),
             0.0,
         )
 
+    def state(self) -> CallState:
+        """What a schedule needs to know of the calls at this moment."""
+        throttle = self._analyser.throttle
+        held_by: Bound | None = None
+        if self.breaker.reason is not None:
+            held_by = "breaker"
+        elif self.out_of_money:
+            held_by = "budget"
+        elif throttle.pause_left():
+            held_by = "rate"
+        return CallState(
+            free=throttle.concurrency - self._begun,
+            unsent=self._begun - self._left,
+            at_once=throttle.calls_at_once,
+            interval=throttle.call_interval,
+            pack_size=throttle.pack_size,
+            wait=self.wait_left(),
+            held_by=held_by,
+            import_rest=throttle.import_rest,
+        )
+
     # --- a call -------------------------------------------------------------------------------
 
     def begin(self) -> BreakerToken:
-        """Take up a slot; `call` gives it back."""
+        """Take a slot; `call` gives it back. Returns the token to pass to `call`."""
         self._begun += 1
         return self.breaker.begin()
 
     async def call(
-        self, begun: BreakerToken, pack: Sequence[Claimed], *, on_sent: Callable[[], None]
+        self, token: BreakerToken, pack: Sequence[Prepared], *, on_sent: Callable[[], None]
     ) -> Settlement:
-        """What is to become of each of the `pack`, and what else is to be written with it."""
+        """Call for a pack. Returns the outcome of each, the receipt of the call if it was reserved,
+        and the ids of conversations that failed before for no fault of theirs."""
         left = False
-        texts = [as_analysed(item.text) for item in pack]
+        texts = [item.text for item in pack]
 
         def leaves() -> None:
             nonlocal left
@@ -133,7 +147,7 @@ class CallRunner:
         try:
             request_id = str(uuid4())
             reserved, may_call = await self._reserve(request_id, texts)
-            if may_call and self.breaker.opened_after(begun):
+            if may_call and self.breaker.opened_after(token):
                 may_call = False
             reply = (
                 await self._analyse(texts, request_id, leaves)
@@ -141,7 +155,7 @@ class CallRunner:
                 else Reply([NotNow("no call can be made now")] * len(pack))
             )
         except BaseException:
-            self.breaker.not_tried(begun)
+            self.breaker.not_tried(token)
             raise
         finally:
             self._begun -= 1
@@ -151,9 +165,10 @@ class CallRunner:
             call = Call(CallOutcome.CUT_OFF, cost_usd_ticks=None)
         if call is not None:
             self._on_call(call)
-        not_theirs = self._judge(begun, reply, pack)
+            self.answering_model = call.model or self.answering_model
+        not_theirs = self._judge(token, reply, pack)
         results = [
-            (item, self._outcome(begun, item, answer, packed=len(pack) > 1))
+            (item.claimed, self._outcome(token, item, answer, packed=len(pack) > 1))
             for item, answer in zip(pack, reply.answers, strict=True)
         ]
         return Settlement(
@@ -175,7 +190,7 @@ class CallRunner:
         except Exception as error:
             if not isinstance(error, Unavailable):
                 log.exception("call_cannot_be_reserved")
-            self._no_calls_until = time.monotonic() + TROUBLE_PAUSE_SECONDS
+            self._no_calls_until = time.monotonic() + self._timings.trouble
             return None, False
         if reserved is None:
             self._run_out_of_money()
@@ -185,8 +200,8 @@ class CallRunner:
         return reserved, reserved is not None
 
     def _run_out_of_money(self) -> None:
-        """What is held for calls under way may be free again soon; else there is some at midnight.
-        Where there are none, the budget is what it is, and single texts may still fit."""
+        """Pause calls. With others under way, what they hold may be free again soon. With none, the
+        budget is spent but for what a single text may still fit into, until midnight."""
         if self._begun == 1:
             self._spent_day = _today()
             if self._told_day != self._spent_day:
@@ -198,8 +213,8 @@ class CallRunner:
     async def _analyse(
         self, texts: Sequence[str], request_id: str, on_sent: Callable[[], None]
     ) -> Reply:
-        """The analyser's answers, or why there are none. Giving up cancels the call and nothing
-        else: once there are answers, they are written."""
+        """The analyser's answers, or why there are none. `give_up` cancels the call alone: answers
+        that are already there are stored."""
         if self._given_up:
             return Reply([NotNow("shutting down")] * len(texts))
         analysis = asyncio.ensure_future(
@@ -223,58 +238,53 @@ class CallRunner:
         return reply
 
     def give_up(self) -> None:
-        """Cut off the calls under way, and make no more."""
+        """Cancel the calls under way, and make no more."""
         self._given_up = True
         for analysis in self._analyses:
             analysis.cancel()
 
     # --- what came of it ----------------------------------------------------------------------
 
-    def _judge(self, begun: BreakerToken, reply: Reply, pack: Sequence[Claimed]) -> Sequence[str]:
-        """Tell the breaker. The conversations that failed before for what was not their fault."""
+    def _judge(self, token: BreakerToken, reply: Reply, pack: Sequence[Prepared]) -> Sequence[str]:
+        """Report the call to the breaker. Returns the ids of conversations that failed before for
+        no fault of theirs."""
         match reply.answers[0]:  # those of one call tell the same of the other side
             case Refused(reason, doubtful=True) if len(pack) == 1:
-                return self.breaker.refused(begun, reason, pack[0].id, as_analysed(pack[0].text))
+                return self.breaker.refused(token, reason, pack[0].claimed.id, pack[0].text)
             case Refused() if reply.call is None or reply.call.outcome is CallOutcome.REFUSED:
-                self.breaker.not_tried(begun)  # an error, which does not say that all is well
+                self.breaker.not_tried(token)  # an error, which does not say that all is well
             case Analysis() | Unusable() | Refused():
                 self.breaker.succeeded()
             case TransientFailure(reason):
-                self.breaker.failed(begun, reason, [item.id for item in pack])
+                self.breaker.failed(token, reason, [item.claimed.id for item in pack])
             case Blocked(reason):
-                self.breaker.blocked(begun, reason)
+                self.breaker.blocked(token, reason)
             case NotNow():
-                self.breaker.not_tried(begun)
+                self.breaker.not_tried(token)
         return ()
 
     def _outcome(
-        self, begun: BreakerToken, item: Claimed, answer: Answer, *, packed: bool
+        self, token: BreakerToken, item: Prepared, answer: Answer, *, packed: bool
     ) -> Outcome:
         breaker = self.breaker
         outcome = decide(
             answer,
-            item.attempts,
+            item.claimed.attempts,
             max_attempts=self._max_attempts,
             jitter=self._jitter(),
             packed=packed,
             outage=breaker.reason is not None,
-            probe_delay=0.0 if breaker.opened_after(begun) else breaker.probe_delay,
+            probe_delay=0.0 if breaker.opened_after(token) else breaker.probe_delay,
         )
         if not isinstance(outcome, Complete):
             return outcome
-        notes, print_ = notes_on(item.text), None
+        print_ = None
         if isinstance(answer, Analysis):  # a fallback is no answer for others
-            print_ = fingerprint(item.text, self._analyser.reuse_key)
-            if not notes:  # such a text is not to name topics for others either
-                seen = Sighting(answer.clusters, item.author, item.timestamp // MICROS_PER_DAY)
-                self._analyser.remember([seen])
-        return Complete(outcome.analysis, fingerprint=print_, notes=notes)
-
-
-def notes_on(text: str) -> dict[str, object]:
-    """What the reader of a text's insight should know besides."""
-    found = suspicions(text)
-    return {"suspected_injection": list(found)} if found else {}
+            print_ = item.fingerprint_under(self._analyser.reuse_key)
+            if not item.suspicions:  # such a text is not to name topics for others either
+                author, day = item.claimed.author, item.claimed.timestamp // MICROS_PER_DAY
+                self._analyser.remember([Sighting(answer.clusters, author, day)])
+        return Complete(outcome.analysis, fingerprint=print_, notes=item.notes)
 
 
 def _today() -> int:

@@ -1,8 +1,7 @@
-"""What goes on beside the work: erasing what is too old, and what erasing leaves to be done.
+"""Erasing by age, and sweeping up behind what was erased, beside the work.
 
-In small steps with pauses between them, so that nobody waits for it. Of several processes on one
-SQLite file only the one that works does it; on PostgreSQL all may, as they pass over each other's
-rows.
+In small steps with pauses between them, so that nobody waits for it. Several processes on one
+PostgreSQL pass over each other's rows.
 """
 
 import asyncio
@@ -17,8 +16,6 @@ from store.erasure import ErasureStore
 log = structlog.get_logger(__name__)
 
 ROWS_PER_STEP = 100
-PAUSE_SECONDS = 0.05
-ROUND_SECONDS = 60.0
 
 
 def _now() -> datetime:
@@ -26,22 +23,23 @@ def _now() -> datetime:
 
 
 class Housekeeper:
-    """`retention` None erases nothing. `may_work` tells whether this process is the one."""
+    """Erases what is older than `retention`, nothing if that is None, and sweeps up, every
+    `round_seconds` and with `pause_seconds` between two steps of at most 100 rows."""
 
     def __init__(
         self,
         erasure: ErasureStore,
         *,
         retention: timedelta | None,
-        may_work: Callable[[], bool],
         now: Callable[[], datetime] = _now,
-        round_seconds: float = ROUND_SECONDS,
+        round_seconds: float = 60.0,
+        pause_seconds: float = 0.05,
     ) -> None:
         self._erasure = erasure
         self._retention = retention
-        self._may_work = may_work
         self._now = now
         self._round_seconds = round_seconds
+        self._pause_seconds = pause_seconds
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -60,8 +58,7 @@ class Housekeeper:
     async def _run(self) -> None:
         while True:
             try:
-                if self._may_work():
-                    await self.tidy_up()
+                await self.tidy_up()
             except Unavailable as error:
                 log.warning("housekeeping_waits", reason=error.details)
             except Exception:
@@ -73,14 +70,14 @@ class Housekeeper:
         if self._retention is not None:
             await self._erase_older_than(self._now() - self._retention)
         while await self._erasure.sweep():  # noqa: ASYNC110  a pause, not a wait
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(self._pause_seconds)
 
     async def _erase_older_than(self, moment: datetime) -> None:
         erased = 0
         try:
             while count := await self._erasure.erase_older_than(moment, limit=ROWS_PER_STEP):
                 erased += count
-                await asyncio.sleep(PAUSE_SECONDS)
+                await asyncio.sleep(self._pause_seconds)
         finally:
             if erased:
                 log.info("retention_erased", conversations=erased, older_than=moment.isoformat())

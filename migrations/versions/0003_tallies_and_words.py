@@ -1,7 +1,6 @@
-"""Tallies, the index of words, and indexes that answer by themselves.
+"""Rollups, the index of words, and covering indexes.
 
-What is in them is made after all migrations, from the insights: see `ensure` in
-`store/derived/__init__.py`.
+`ensure` in `store/derived/__init__.py` fills the tables from the insights after all migrations.
 """
 
 import sqlalchemy as sa

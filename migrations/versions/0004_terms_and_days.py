@@ -1,8 +1,8 @@
-"""An index of words that knows an insight's figures too, and which days have changed.
+"""An index of words that holds an insight's figures too, and versions of days.
 
-A new table in place of the old, under another name: a replica of the version before that is still
-running must not write to it. What is in it is made after all migrations, from the insights: see
-`ensure` in `store/derived/__init__.py`.
+A new table with another name is in place of the old one: a replica of the version before that still
+runs must not write to it. `ensure` in `store/derived/__init__.py` fills it from the insights after
+all migrations.
 """
 
 import sqlalchemy as sa

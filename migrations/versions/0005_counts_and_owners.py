@@ -1,9 +1,9 @@
 """Conversations counted by status and lane, and idempotency keys that belong to an API key.
 
 Triggers count, so that no statement can forget to, not even one of the version before on a replica
-that still runs. Such a one finds `completed_counts` gone and settles nothing any more, so that it
-does not write words of its own kind to the index either: those are made anew after all migrations
-(see `ensure` in `store/derived/__init__.py`).
+that still runs. Such a replica finds `completed_counts` gone and settles nothing any more, so that
+it does not write terms of its own kind to the index either: `ensure` in `store/derived/__init__.py`
+makes the index anew after all migrations.
 """
 
 import sqlalchemy as sa
@@ -72,8 +72,8 @@ def _triggers_for_rows() -> None:
 
 
 def _triggers_for_statements() -> None:
-    """Each transaction adds to a part that no other one is adding to, so that none waits for
-    another, be it in a circle."""
+    """Each transaction adds to a part that no other one is adding to, so that transactions neither
+    wait for each other nor deadlock."""
     op.execute(
         f"""
         CREATE FUNCTION free_part_of_counts() RETURNS smallint LANGUAGE plpgsql AS $$

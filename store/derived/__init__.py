@@ -1,7 +1,13 @@
-"""What is kept beside an insight so that reading is fast: its clusters, the tallies, the index of
-words, and which days have changed. Whoever writes or erases an insight calls `add` or `subtract` in
-the same transaction; `rebuild` makes it all anew, and `ensure` does so where an earlier version of
-this code made it.
+"""What is kept beside an insight so that reading is fast.
+
+    rollups.py         sums by hour and day, written; rollup_query.py reads them
+    word_index.py      which insights hold which words, with the terms that terms.py names
+    word_counts.py     exact totals and the newest of insights that hold words
+    day_cache.py       answers cached by day, until a day changes
+    status_counts.py   conversations counted by status and lane
+
+Every transaction that writes or erases insights calls `add` or `subtract`. `rebuild` makes all of
+it anew; `ensure` does so where an earlier version of this code made it.
 """
 
 import hashlib
@@ -29,19 +35,19 @@ _ROWS_AT_A_TIME = 5000
 _CLUSTERS = ManyRows(insight_clusters)
 
 _IN_ORDER = text("SELECT pg_advisory_xact_lock(:key)")
-_ORDER_LOCK = 0x1A51_6876  # any number that nothing else here uses; database.py has one too
+_ORDER_LOCK = 0x1A51_6876  # any number that no other advisory lock of ours has
 
 
 def take_turn(connection: Connection) -> None:
-    """Before insights are inserted: from here to the end of the transaction nobody else inserts
-    any. So ids come up in the order in which they are given, and who has seen one has seen all
-    below it. On SQLite every write has its turn anyway."""
+    """Call this before insights are inserted: until the transaction ends no other inserts any.
+    So ids become visible in the order in which they are given, and a reader that has seen one has
+    seen all below it. On SQLite writes run one at a time anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(_IN_ORDER, {"key": _ORDER_LOCK})
 
 
 def add(connection: Connection, added: Sequence[InsightRow]) -> None:
-    """For insights that are being written in this transaction."""
+    """Take in insights that are being written in this transaction."""
     _CLUSTERS.insert(
         connection,
         [
@@ -60,7 +66,8 @@ def _add_but_clusters(connection: Connection, added: Sequence[InsightRow]) -> No
 
 
 def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
-    """For conversations that are being erased in this transaction, and whose rows it has locked."""
+    """Take out the insights of conversations that are being erased in this transaction, which must
+    have locked their rows."""
     found = connection.execute(_OF_CONVERSATIONS, {"ids": list(conversation_ids)})
     if erased := [InsightRow(*row) for row in found]:
         word_index.subtract(connection, erased)
@@ -81,11 +88,11 @@ _OF_CONVERSATIONS = _select_rows().where(
 # --- rebuilding -----------------------------------------------------------------------------------
 
 VERSION = 2
-"""Raised with every change to what is kept, be it only to what a word is."""
+"""Raise this with every change to what is kept, even if only to what a word is."""
 
 
 async def ensure(database: Database) -> None:
-    """Rebuild where there is nothing yet, or what another version made."""
+    """Rebuild where nothing is kept yet, or another `VERSION` made it."""
     if await database.read(_version) != VERSION:
         await database.rework(_ensure)
 
@@ -99,8 +106,9 @@ def _ensure(connection: Connection) -> None:
 
 
 async def rebuild(database: Database) -> bool:
-    """Whether the tallies had been wrong. It is one transaction, of some thirty seconds for a
-    million insights: who wants to write meanwhile waits, or is told to come back."""
+    """Make all anew, in one transaction of some thirty seconds for a million insights; other
+    writers wait meanwhile, or meet Unavailable. Returns whether the rollups or status counts had
+    been wrong."""
     return await database.rework(_rebuild_and_compare)
 
 
@@ -112,7 +120,7 @@ def _rebuild_and_compare(connection: Connection) -> bool:
 
 
 def _keep_others_out(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":  # whoever settles or erases waits
+    if connection.dialect.name == "postgresql":  # settling and erasing wait
         connection.execute(text("LOCK TABLE conversations IN EXCLUSIVE MODE"))
 
 
@@ -133,7 +141,7 @@ def _version(connection: Connection) -> int | None:
 
 
 def _chunks(connection: Connection) -> Iterator[Sequence[InsightRow]]:
-    """By time, so that few tallies are written twice."""
+    """All insights by time, so that few rollup rows are written twice."""
     columns = insights.c
     last = tuple_(bindparam("timestamp"), bindparam("id"))
     statement = (

@@ -1,8 +1,8 @@
-"""What was counted of a day may be kept as long as nothing of that day has changed.
+"""Answers cached by day, each with the version of the day at which it was found.
 
-`insight_days` has a number for each day that ever had insights. Whoever writes or erases insights
-of a day raises it in the same transaction. So a figure is right for every snapshot in which the
-day's number is the one that it was counted at, whichever process writes.
+`insight_days` has a version for each day that ever had insights. Every transaction that writes or
+erases insights of a day raises it. So a cached answer is right in every snapshot in which the day
+has that version, whichever process writes.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -14,11 +14,12 @@ from sqlalchemy import Connection, bindparam, select, update
 from models import insight_days
 from store.bulk_insert import ManyRows
 from store.derived.rollups import DAY
+from store.filters import Span
 
 Kept = TypeVar("Kept")
 
 _QUERIES = 200
-"""More are not kept, however few days each is about."""
+"""At most so many are kept, however few days each is about."""
 
 
 class Days(NamedTuple):
@@ -28,59 +29,59 @@ class Days(NamedTuple):
     stop: int
 
 
-def whole_days(start: int, end: int) -> Days:
-    """Those inside a time range, which is in microseconds and inclusive."""
-    first, stop = -(-start // DAY), (end + 1) // DAY
+def full_days(span: Span) -> Days:
+    """Those inside a time range."""
+    first, stop = -(-span.start // DAY), span.stop // DAY
     return Days(first, max(first, stop))
 
 
 def bump_day_version(connection: Connection, timestamps: Iterable[int]) -> None:
-    """Insights with these timestamps are written or erased in this transaction."""
+    """For insights with these timestamps, which are written or erased in this transaction."""
     days = sorted({timestamp // DAY for timestamp in timestamps})  # in one order: no deadlocks
     if days:
         _CHANGES.insert(connection, [(day, 1) for day in days])
 
 
 def bump_all_day_versions(connection: Connection) -> None:
-    """Every figure may be another after this transaction."""
+    """Any figure may differ after this transaction."""
     connection.execute(update(insight_days).values(changes=insight_days.c.changes + 1))
 
 
 class DayCache(Generic[Kept]):
-    """Answers to the latest questions, day by day; for several threads at once."""
+    """Answers to the latest queries, day by day; for several threads at once."""
 
     def __init__(self, *, most: int) -> None:
-        """`most` answers are kept, each for a day, but always all to the latest question."""
+        """`most` answers are kept, each for a day, but always all to the latest query."""
         self._most = most
         self._lock = Lock()
         self._queries: dict[Hashable, dict[int, tuple[int, Kept]]] = {}  # the latest is the last
 
     def get(
         self,
-        question: Hashable,
+        query: Hashable,
         days: Days,
         connection: Connection,
         ask: Callable[[Sequence[int]], Mapping[int, Kept]],
         *,
         at_a_time: int | None = None,
     ) -> Mapping[int, Kept]:
-        """The answer for each of the days that has one: what is kept, and for days that have
-        changed since what `ask` now finds in the connection's snapshot.
+        """The answer by day, for each of `days` that ever had insights and for which `ask` has one.
 
-        With `at_a_time` it is asked for so many days at a time. What it has found is kept even if
-        it is stopped later, so that the same question gets further the next time.
+        Days that have changed since they were cached are given to `ask`, which reads the
+        connection's snapshot; with `at_a_time` so many days in a call. Answers are kept even if a
+        later call is stopped, so that the same query gets further the next time.
         """
         found: dict[int, Kept] = {}
         if days.first >= days.stop:
             return found
-        known = self._known(question)
+        known = self._known(query)
         changed: dict[int, int] = {}
-        for day, number in connection.execute(_NUMBERS, days._asdict()).all():
+        for day, version in connection.execute(_VERSIONS, days._asdict()).all():
             kept = known.get(day)
-            if kept is not None and kept[0] == number:
+            if kept is not None and kept[0] == version:
                 found[day] = kept[1]
             else:
-                changed[day] = number
+                changed[day] = version
         asked = sorted(changed)
         step = at_a_time or len(asked) or 1
         for start in range(0, len(asked), step):
@@ -89,19 +90,19 @@ class DayCache(Generic[Kept]):
                 known[day] = changed[day], answer
         return found
 
-    def _known(self, question: Hashable) -> dict[int, tuple[int, Kept]]:
-        """The answers by day, each with the number at which it was found."""
-        questions = self._queries
+    def _known(self, query: Hashable) -> dict[int, tuple[int, Kept]]:
+        """The cached answers by day, each with the version at which it was found."""
+        queries = self._queries
         with self._lock:
-            known = questions[question] = questions.pop(question, {})
-            while len(questions) > 1 and (
-                len(questions) > _QUERIES or sum(map(len, questions.values())) > self._most
+            known = queries[query] = queries.pop(query, {})
+            while len(queries) > 1 and (
+                len(queries) > _QUERIES or sum(map(len, queries.values())) > self._most
             ):
-                del questions[next(iter(questions))]
+                del queries[next(iter(queries))]
         return known
 
 
-_NUMBERS = select(insight_days.c.day, insight_days.c.changes).where(
+_VERSIONS = select(insight_days.c.day, insight_days.c.changes).where(
     insight_days.c.day >= bindparam("first"), insight_days.c.day < bindparam("stop")
 )
 

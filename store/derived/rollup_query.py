@@ -1,216 +1,338 @@
-"""Exact figures for any filter: from the tallies where they serve, else by an index.
+"""Exact figures for any filter: one query builder for totals, series, clusters and trends.
 
-A time range is cut into whole days, the whole hours to either side of them, and what is left at its
-edges. Days and hours come from the tallies, edges from an index. So do, of the step of confidence
-that the least that is asked for is inside of, those that reach it.
+A time range is decomposed into full days, the full hours to either side of them, and the parts of
+hours at its two ends. Days and hours come from the rollups; the ends come from an index, and so
+does the confidence bin that `min_confidence` falls inside of. Rollups do not know authors, minutes,
+or which clusters come together: figures about those are summed over rows.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
+    CompoundSelect,
     Connection,
-    ScalarSelect,
     Select,
     Table,
     bindparam,
+    case,
+    cast,
     func,
     literal_column,
     select,
+    union_all,
 )
 
+from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE, Sentiment
 from models import insight_clusters, insight_tallies, insights
-from store.derived.rollups import CONFIDENCE_BINS, DAY, EVERYTHING, HOUR, Grain, confidence_bin
-from store.filters import InsightFilter, Sentiment, Shape, conditions, figure_conditions
+from store.derived.rollups import (
+    CONFIDENCE_BINS,
+    DAY,
+    EVERYTHING,
+    HOUR,
+    UNIT,
+    Grain,
+    confidence_bin,
+)
+from store.filters import (
+    InsightFilter,
+    Shape,
+    Span,
+    conditions,
+    span_values,
+    within,
+)
 
-
-class Span(NamedTuple):
-    """From `start` up to, but without, `stop`, in microseconds. Empty where they are equal."""
-
-    start: int
-    stop: int
+# --- decomposing a time range ---------------------------------------------------------------------
 
 
 class RangeParts(NamedTuple):
-    """A time range in pieces; those that are not needed are empty."""
+    """Disjoint parts of a time range that together are all of it; any may be empty."""
 
-    edges: tuple[Span, Span]
+    partial_buckets: tuple[Span, Span]
     hours: tuple[Span, Span]
     days: Span
 
     @property
-    def whole(self) -> Span:
-        """All but the edges."""
+    def full_buckets(self) -> Span:
         return Span(self.hours[0].start, self.hours[1].stop)
 
 
-def decompose(start: int, end: int) -> RangeParts:
-    """Both inclusive."""
-    stop = end + 1
-    first_hour, last_hour = _up(start, HOUR), stop // HOUR * HOUR
-    nothing = Span(start, start)
+def decompose(span: Span, *, by_day: bool = True) -> RangeParts:
+    """Without `by_day` all full buckets are hours, in the first of `hours`."""
+    first_hour, last_hour = _round_up(span.start, HOUR), span.stop // HOUR * HOUR
     if first_hour > last_hour:
-        return RangeParts((Span(start, stop), nothing), (nothing, nothing), nothing)
-    edges = (Span(start, first_hour), Span(last_hour, stop))
-    first_day, last_day = _up(first_hour, DAY), last_hour // DAY * DAY
-    if first_day > last_day:
-        hours = Span(first_hour, last_hour)
-        return RangeParts(edges, (hours, Span(last_hour, last_hour)), Span(last_hour, last_hour))
-    hours_around = (Span(first_hour, first_day), Span(last_day, last_hour))
-    return RangeParts(edges, hours_around, Span(first_day, last_day))
+        nothing = Span(span.start, span.start)
+        return RangeParts((span, nothing), (nothing, nothing), nothing)
+    partial = (Span(span.start, first_hour), Span(last_hour, span.stop))
+    first_day, last_day = _round_up(first_hour, DAY), last_hour // DAY * DAY
+    if first_day > last_day or not by_day:
+        first_day = last_day = last_hour
+    hours = (Span(first_hour, first_day), Span(last_day, last_hour))
+    return RangeParts(partial, hours, Span(first_day, last_day))
 
 
-def _up(moment: int, width: int) -> int:
+def _round_up(moment: int, width: int) -> int:
     return -(-moment // width) * width
 
 
+# --- figures --------------------------------------------------------------------------------------
+
+Rows = Sequence[Sequence[Any]]
+"""Keys, the bucket before the cluster, then five sums: positive, neutral and negative insights, and
+their scores and confidences in billionths. The same keys may come several times."""
+
+ANY = Shape()
+
+
+class Key(NamedTuple):
+    """What figures are grouped by. A bucket is its start, in microseconds."""
+
+    bucket: bool = False
+    cluster: bool = False
+
+
 def is_costly(wanted: InsightFilter) -> bool:
-    """Whether counting it goes through more than tallies: through the matches of a search, through
-    an author's insights, or through those in the step of confidence that the least is inside of."""
-    inside_step = wanted.min_confidence is not None and wanted.min_confidence not in CONFIDENCE_BINS
-    return wanted.words is not None or wanted.author is not None or inside_step
-
-
-# --- counting -------------------------------------------------------------------------------------
+    """Whether a count reads more than rollups: the matches of a search, an author's insights, or
+    the rows of a confidence bin."""
+    inside_bin = wanted.min_confidence is not None and wanted.min_confidence not in CONFIDENCE_BINS
+    return wanted.words is not None or wanted.author is not None or inside_bin
 
 
 def count(wanted: InsightFilter, connection: Connection) -> int:
-    """For a filter without words: those are counted by `store/derived/word_counts.py`."""
-    shape = wanted.shape
+    """For a filter without words; `store/derived/word_counts.py` counts the others."""
     if wanted.cluster == EVERYTHING:
         return 0  # no cluster has this name
-    if shape.author:
-        return connection.scalar(_count_rows(shape), wanted.values()) or 0
-    return connection.scalar(_count_tallied(shape), rollup_values(wanted)) or 0
+    values = values_of(wanted)
+    return sum(n or 0 for (n,) in figures(wanted.shape, Key(), values, connection, only_count=True))
 
 
-def count_all_between(wanted: InsightFilter, connection: Connection) -> int:
-    """How many there are in the time range, whatever else is asked."""
-    return count(InsightFilter(wanted.start_time, wanted.end_time), connection)
+def count_between(span: Span, connection: Connection) -> int:
+    """All insights in the time range."""
+    values = values_between(span)
+    return sum(n or 0 for (n,) in figures(ANY, Key(), values, connection, only_count=True))
 
 
-@lru_cache(maxsize=64)
-def _count_rows(shape: Shape) -> Select[*tuple[Any, ...]]:
-    counted = select(func.count()).select_from(insights).where(*conditions(shape))
-    return counted.with_hint(insights, "INDEXED BY idx_insight_author", "sqlite")
+def series(wanted: InsightFilter, width: int, connection: Connection) -> Rows:
+    """By a moment in the bucket. `width`, in microseconds, is a minute, an hour or a day."""
+    if wanted.cluster == EVERYTHING:
+        return []
+    values = values_of(wanted, by_day=width >= DAY)
+    values |= bucket_values(values["range_start"] // width * width, width)
+    return figures(wanted.shape, Key(bucket=True), values, connection, by_rows=width < HOUR)
 
 
-def rollup_values(wanted: InsightFilter) -> dict[str, Any]:
-    """For the statements of this module."""
-    values = wanted.values()
-    pieces = decompose(values["start"], values["end"])
-    spans = {
-        "edge1": pieces.edges[0],
-        "edge2": pieces.edges[1],
-        "hours1": pieces.hours[0],
-        "hours2": pieces.hours[1],
-        "days": pieces.days,
-        "whole": pieces.whole,
-    }
-    for name, span in spans.items():
-        values[f"{name}_start"], values[f"{name}_stop"] = span
-    values["cluster"] = EVERYTHING if wanted.cluster is None else wanted.cluster
-    values["hour_grain"], values["day_grain"] = Grain.HOUR.value, Grain.DAY.value
-    values["first_step"] = 0
+def figures(
+    shape: Shape,
+    key: Key,
+    values: Mapping[str, Any],
+    connection: Connection,
+    *,
+    by_rows: bool = False,
+    only_count: bool = False,
+) -> Rows:
+    """The insights with these values, by `key`. `by_rows` reads no rollups; with `only_count` one
+    count is in place of the five sums. Without a key, what is summed of nothing may be None.
+
+    By cluster, but without a filter by cluster or author, `values` also has `names`: those of all
+    clusters. By bucket, it also has `bucket_values`.
+    """
+    parts = ("range",) if by_rows or shape.author else _PARTS[shape.min_confidence]
+    spans = tuple(part for part in parts if values[f"{part}_start"] < values[f"{part}_stop"])
+    if not spans:
+        return []
+    # All at once: row by row the interpreter's lock changes hands for each.
+    return connection.execute(_statement(shape, key, spans, only_count), values).all()
+
+
+def values_of(wanted: InsightFilter, *, by_day: bool = True) -> dict[str, Any]:
+    """For a filter without words."""
+    values: dict[str, Any] = values_between(wanted.span, by_day=by_day)
+    values["author"] = wanted.author
+    if wanted.cluster is not None:
+        values["cluster"] = wanted.cluster
     if (least := wanted.min_confidence) is not None:
-        step = confidence_bin(least)
-        values["hour_grain"] = Grain.HOUR_BY_BIN.value
-        values["day_grain"] = Grain.DAY_BY_BIN.value
-        # The step that the least is inside of is counted by an index.
-        values["first_step"] = step if least == CONFIDENCE_BINS[step] else step + 1
-        values["step_stop"] = least if least == CONFIDENCE_BINS[step] else CONFIDENCE_BINS[step + 1]
+        bin_ = confidence_bin(least)
+        is_edge = least == CONFIDENCE_BINS[bin_]
+        values |= {
+            "min_confidence": least,
+            "hour_grain": Grain.HOUR_BY_BIN.value,
+            "day_grain": Grain.DAY_BY_BIN.value,
+            "first_bin": bin_ if is_edge else bin_ + 1,
+            "next_bin_from": least if is_edge else CONFIDENCE_BINS[bin_ + 1],
+        }
     return values
 
 
-@lru_cache(maxsize=64)
-def _count_tallied(shape: Shape) -> Select[*tuple[Any, ...]]:
-    parts = [
-        *(_count_whole(shape, grain, span) for grain, span in WHOLE),
-        _count_in(shape, "edge1"),
-        _count_in(shape, "edge2"),
-    ]
-    if shape.min_confidence:
-        parts.append(_count_in_step(shape))
-    total: ColumnElement[int] = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return select(total)
+def values_between(span: Span, *, by_day: bool = True) -> dict[str, Any]:
+    """For all insights in a time range."""
+    parts = decompose(span, by_day=by_day)
+    return {
+        **span_values("range", span),
+        **span_values("partial1", parts.partial_buckets[0]),
+        **span_values("partial2", parts.partial_buckets[1]),
+        **span_values("hours1", parts.hours[0]),
+        **span_values("hours2", parts.hours[1]),
+        **span_values("days", parts.days),
+        **span_values("full_buckets", parts.full_buckets),
+        "cluster": EVERYTHING,
+        "hour_grain": Grain.HOUR.value,
+        "day_grain": Grain.DAY.value,
+        "first_bin": 0,
+    }
 
 
-def _count_whole(shape: Shape, grain: str, span: str) -> ScalarSelect[int]:
+def bucket_values(origin: int, width: int) -> dict[str, int]:
+    """For buckets of `width`; none begins before `origin`."""
+    return {"origin": origin, "width": width}
+
+
+# --- the builder ----------------------------------------------------------------------------------
+
+_PARTS = {
+    False: ("hours1", "hours2", "days", "partial1", "partial2"),
+    True: ("hours1", "hours2", "days", "partial1", "partial2", "full_buckets"),
+}
+"""The spans that a time range is decomposed into, without and with a least confidence."""
+
+
+class _Source(NamedTuple):
+    """Rows of one table. `hint` is the index by which SQLite must enter."""
+
+    table: Table
+    where: Sequence[ColumnElement[bool]]
+    hint: str | None = None
+
+
+@lru_cache(maxsize=256)
+def _statement(
+    shape: Shape, key: Key, spans: Sequence[str], only_count: bool
+) -> CompoundSelect[*tuple[Any, ...]]:
+    """The sources of the spans are disjoint, and together are all that the filter asks for."""
+    sources = (_source(shape, key, span) for span in spans)
+    return union_all(*(_select(source, shape, key, only_count) for source in sources))
+
+
+def _source(shape: Shape, key: Key, span: str) -> _Source:
+    match span:
+        case "hours1" | "hours2":
+            return _rollups_between(key, "hour_grain", span)
+        case "days":
+            return _rollups_between(key, "day_grain", span)
+        case "full_buckets":
+            return _rows_of_bin(shape)
+        case _:
+            return _rows_between(shape, key, span)
+
+
+def _rollups_between(key: Key, grain: str, span: str) -> _Source:
     columns = insight_tallies.c
-    counted: ColumnElement[int] = columns.positive + columns.neutral + columns.negative
-    if shape.sentiment:
-        counted = columns[shape.sentiment.value]
-    return (
-        select(func.coalesce(func.sum(counted), 0))
-        .where(columns.cluster == bindparam("cluster"), *whole(grain, span))
-        .scalar_subquery()
-    )
-
-
-WHOLE = (("hour", "hours1"), ("hour", "hours2"), ("day", "days"))
-"""The grains of the tallies and the spans that are counted by them."""
-
-
-def whole(grain: str, span: str) -> list[ColumnElement[bool]]:
-    """The tallies of whole hours or days, for the confidence that is asked for."""
-    columns = insight_tallies.c
-    return [
-        columns.grain == bindparam(f"{grain}_grain"),
-        columns.bucket >= bindparam(f"{span}_start"),
-        columns.bucket < bindparam(f"{span}_stop"),
-        columns.step >= bindparam("first_step"),
+    where = [
+        _named(columns.cluster, any_name=key.cluster),
+        columns.grain == bindparam(grain),
+        *within(span, columns.bucket),
+        columns.step >= bindparam("first_bin"),
     ]
+    return _Source(insight_tallies, where)
 
 
-def _count_in(shape: Shape, span: str) -> ScalarSelect[int]:
-    table = insight_clusters if shape.cluster else insights
-    return (
-        hinted(select(func.count()).select_from(table), table)
-        .where(*within(span, table), *figure_conditions(shape, table), *of_cluster(shape))
-        .scalar_subquery()
-    )
-
-
-def within(span: str, table: Table) -> list[ColumnElement[bool]]:
-    timestamp = table.c.timestamp
-    return [timestamp >= bindparam(f"{span}_start"), timestamp < bindparam(f"{span}_stop")]
-
-
-def of_cluster(shape: Shape) -> list[ColumnElement[bool]]:
-    return [insight_clusters.c.cluster == bindparam("cluster")] if shape.cluster else []
-
-
-def hinted(statement: Select[*tuple[Any, ...]], table: Table) -> Select[*tuple[Any, ...]]:
-    if table is insight_clusters:
-        return statement
-    return statement.with_hint(table, "INDEXED BY idx_insight_timestamp", "sqlite")
-
-
-def _count_in_step(shape: Shape) -> ScalarSelect[int]:
-    """In whole hours and days, those from the least confidence to the next step."""
-    table = insight_clusters if shape.cluster else insights
-    counted = select(func.count()).select_from(table)
-    if table is insights:
-        counted = counted.where(sentiments_of(shape)).with_hint(
-            table, "INDEXED BY idx_insight_sentiment", "sqlite"
+def _rows_between(shape: Shape, key: Key, span: str) -> _Source:
+    if shape.author:
+        return _Source(insights, conditions(shape, span=span), "idx_insight_author")
+    if shape.cluster:
+        return _Source(insight_clusters, conditions(shape, insight_clusters, span=span))
+    if key.cluster:
+        any_name = _named(insight_clusters.c.cluster, any_name=True)
+        return _Source(
+            insight_clusters, [any_name, *conditions(shape, insight_clusters, span=span)]
         )
-    return counted.where(*in_step(shape, table)).scalar_subquery()
+    return _Source(insights, conditions(shape, span=span), "idx_insight_timestamp")
 
 
-def in_step(shape: Shape, table: Table) -> list[ColumnElement[bool]]:
-    return [
-        *within("whole", table),
-        *figure_conditions(shape, table),
-        *of_cluster(shape),
-        table.c.confidence < bindparam("step_stop"),
-    ]
+def _rows_of_bin(shape: Shape) -> _Source:
+    """In full hours and days, the rows from `min_confidence` up to the next confidence bin."""
+    table = insight_clusters if shape.cluster else insights
+    where = conditions(shape, table, span="full_buckets")
+    where.append(table.c.confidence < bindparam("next_bin_from"))
+    if table is insight_clusters:
+        return _Source(table, where)
+    return _Source(table, [*where, has_sentiment(shape)], "idx_insight_sentiment")
 
 
-def sentiments_of(shape: Shape) -> ColumnElement[bool]:
-    """What enters the index by sentiment and confidence."""
+def _named(name: ColumnElement[str], *, any_name: bool) -> ColumnElement[bool]:
+    if any_name:
+        return name.in_(bindparam("names", expanding=True))
+    return name == bindparam("cluster")
+
+
+def has_sentiment(shape: Shape) -> ColumnElement[bool]:
+    """The condition by which `idx_insight_sentiment` is entered; the index has numbers."""
     numbers = {Sentiment.POSITIVE: "1", Sentiment.NEUTRAL: "0", Sentiment.NEGATIVE: "-1"}
     asked = [numbers[shape.sentiment]] if shape.sentiment else numbers.values()
     return insights.c.sentiment.in_([literal_column(number) for number in asked])
+
+
+def _select(source: _Source, shape: Shape, key: Key, only_count: bool) -> Select[*tuple[Any, ...]]:
+    table = source.table
+    is_rollup = table is insight_tallies
+    sums = _rollup_sums(shape, only_count) if is_rollup else _row_sums(table, only_count)
+    keys: list[ColumnElement[Any]] = []
+    if key.bucket and not is_rollup:
+        keys.append(_bucket(table.c.timestamp))
+    elif key.bucket:  # without clusters the rollups come in its order, so that nothing is sorted
+        keys.append(_bucket(table.c.bucket) if key.cluster else table.c.bucket)
+    together = insight_clusters.alias("together")
+    joins = key.cluster and not is_rollup and (table is insights or shape.cluster)
+    if key.cluster:
+        keys.append(together.c.cluster if joins else table.c.cluster)
+    found = select(*keys, *sums).where(*source.where)
+    if joins:
+        id_ = table.c.id if table is insights else table.c.insight_id
+        found = found.join_from(table, together, together.c.insight_id == id_)
+    else:
+        found = found.select_from(table)
+    if source.hint:
+        found = found.with_hint(table, f"INDEXED BY {source.hint}", "sqlite")
+    return found.group_by(*(literal_column(str(place + 1)) for place in range(len(keys))))
+
+
+def _bucket(moment: ColumnElement[int]) -> ColumnElement[int]:
+    """Counted from the origin, since dividing a time before 1970 would round it up."""
+    origin, width = (bindparam(name, type_=BigInteger) for name in ("origin", "width"))
+    return origin + (moment - origin) // width * width
+
+
+def _rollup_sums(shape: Shape, only_count: bool) -> list[ColumnElement[Any]]:
+    columns = insight_tallies.c
+    wanted = [shape.sentiment] if shape.sentiment else list(Sentiment)
+
+    def summed(what: str) -> ColumnElement[Any]:
+        total: ColumnElement[Any] = columns[wanted[0] + what]
+        for sentiment in wanted[1:]:
+            total = total + columns[sentiment + what]
+        return cast(func.sum(total), BigInteger)  # PostgreSQL makes it a decimal, which is slow
+
+    if only_count:
+        return [summed("")]
+    counts = [
+        func.sum(columns[each]) if each in wanted else literal_column("0") for each in Sentiment
+    ]
+    return [*counts, summed("_score"), summed("_confidence")]
+
+
+def _row_sums(table: Table, only_count: bool) -> list[ColumnElement[Any]]:
+    if only_count:
+        return [func.count()]
+    score = table.c.sentiment_score
+    return [
+        func.count(case((score > POSITIVE_ABOVE, 1))),
+        func.count(case((score.between(NEGATIVE_BELOW, POSITIVE_ABOVE), 1))),
+        func.count(case((score < NEGATIVE_BELOW, 1))),
+        *(
+            cast(func.round(func.sum(figure) * literal_column(f"{UNIT}.0")), BigInteger)
+            for figure in (score, table.c.confidence)
+        ),
+    ]

@@ -1,10 +1,9 @@
-"""The summary tables: how many insights there are by hour and by day, kept and not counted anew.
+"""Rollups: how many insights there are by hour and by day, kept as they are written.
 
 A row of `insight_tallies` is for one cluster (or, with an empty name, for all insights), one hour
-or day and, in two of the four grains, one step of confidence. Whoever writes or erases insights
-calls `add` or `subtract` in the same transaction. Scores and confidences are summed as whole
-billionths: such sums are exact, whatever their order, so that taking away undoes adding, and a
-recount is equal to the digit.
+or day and, in two of the four grains, one confidence bin. Every transaction that writes or erases
+insights calls `add` or `subtract`. Scores and confidences are summed as whole billionths: these
+sums are exact in any order, so that taking away undoes adding, and a recount is equal to the digit.
 """
 
 from bisect import bisect_right
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
+from analysis.sentiment import Sentiment, sentiment_of
 from models import insight_tallies
 from store.bulk_insert import ManyRows
 from store.insight_row import InsightRow
@@ -25,51 +25,51 @@ UNIT = 1_000_000_000
 """Sums are in billionths: the error of an average is below one of them."""
 
 CONFIDENCE_BINS = tuple(number / 20 for number in range(21))
-"""A confidence is in the last of these steps that it is not below."""
+"""A bin reaches from its number up to, but without, the next one; the last is 1.0 alone."""
 
 EVERYTHING = ""
 """In place of a cluster's name."""
 
 
 class Grain(IntEnum):
-    HOUR = 0  # all steps together, as 0
+    HOUR = 0  # all confidence bins together, as bin 0
     HOUR_BY_BIN = 1
     DAY_BY_BIN = 2
-    DAY = 3  # all steps together
+    DAY = 3  # all bins together
 
 
-class Key(NamedTuple):
+class RollupKey(NamedTuple):
+    """In the order of the table's key; `bucket` is the start of the hour or day."""
+
     cluster: str
     grain: int
     bucket: int
-    step: int
+    confidence_bin: int
 
 
 def confidence_bin(confidence: float) -> int:
     return bisect_right(CONFIDENCE_BINS, confidence) - 1
 
 
-def sentiment_place(score: float) -> int:
-    """0 positive, 1 neutral, 2 negative: the order of the columns."""
-    return 0 if score > 0.1 else 2 if score < -0.1 else 1
+_FIRST_COLUMN = {sentiment: 3 * place for place, sentiment in enumerate(Sentiment)}
 
 
-def rollup_rows(insights: Iterable[InsightRow]) -> dict[Key, list[int]]:
+def rollup_rows(insights: Iterable[InsightRow]) -> dict[RollupKey, list[int]]:
     """The rows that these insights make; nine sums each, in the order of the columns."""
-    rows: dict[Key, list[int]] = {}
+    rows: dict[RollupKey, list[int]] = {}
     for insight in insights:
-        first = 3 * sentiment_place(insight.sentiment_score)
+        first = _FIRST_COLUMN[sentiment_of(insight.sentiment_score)]
         score = round(insight.sentiment_score * UNIT)
         confidence = round(insight.confidence * UNIT)
-        step = confidence_bin(insight.confidence)
+        bin_ = confidence_bin(insight.confidence)
         hour = insight.timestamp // HOUR * HOUR
         day = insight.timestamp // DAY * DAY
         for cluster in (EVERYTHING, *insight.clusters):
             for key in (
-                Key(cluster, Grain.HOUR, hour, 0),
-                Key(cluster, Grain.HOUR_BY_BIN, hour, step),
-                Key(cluster, Grain.DAY_BY_BIN, day, step),
-                Key(cluster, Grain.DAY, day, 0),
+                RollupKey(cluster, Grain.HOUR, hour, 0),
+                RollupKey(cluster, Grain.HOUR_BY_BIN, hour, bin_),
+                RollupKey(cluster, Grain.DAY_BY_BIN, day, bin_),
+                RollupKey(cluster, Grain.DAY, day, 0),
             ):
                 sums = rows.setdefault(key, [0] * 9)
                 sums[first] += 1
@@ -84,33 +84,38 @@ def add(connection: Connection, insights: Sequence[InsightRow]) -> None:
 
 
 def subtract(connection: Connection, insights: Sequence[InsightRow]) -> None:
-    """Take insights away that are being erased in this transaction, whose rows must be locked, so
-    that nobody else takes them away too. What is left of nothing is erased as well."""
+    """Take out insights that are being erased in this transaction, which must have locked their
+    rows, so that no other takes them out too. Rows that then count nothing are erased as well."""
     keys = _change(connection, insights, -1)
     if keys:
         connection.execute(_ERASE_EMPTY, [key._asdict() for key in keys])
 
 
-def _change(connection: Connection, insights: Sequence[InsightRow], sign: int) -> Sequence[Key]:
+def _change(
+    connection: Connection, insights: Sequence[InsightRow], sign: int
+) -> Sequence[RollupKey]:
     rows = rollup_rows(insights)
     if not rows:
         return []
-    # Every transaction takes the rows in one order, so that no two wait for each other.
+    # Every transaction changes rows in the order of their keys, so that no two wait for each other.
     keys = sorted(rows)
-    _TALLIES.insert(connection, [(*key, *(sign * n for n in rows[key])) for key in keys])
+    _ROLLUPS.insert(connection, [(*key, *(sign * n for n in rows[key])) for key in keys])
     return keys
 
 
-_TALLIES = ManyRows(insight_tallies, adding=True)
+_ROLLUPS = ManyRows(insight_tallies, adding=True)
 
 _ERASE_EMPTY = delete(insight_tallies).where(
-    *(insight_tallies.c[name] == bindparam(name) for name in Key._fields),
+    *(
+        column == bindparam(name)
+        for column, name in zip(insight_tallies.primary_key, RollupKey._fields, strict=True)
+    ),
     and_(*(insight_tallies.c[name] == 0 for name in ("positive", "neutral", "negative"))),
 )
 
 
 def _names_of_clusters() -> Select[*tuple[Any, ...]]:
-    """Each name by one look into the key, in place of going through all rows."""
+    """Each name by one search of the table's key, in place of a scan of all rows."""
     name = insight_tallies.c.cluster
     names = (
         select(func.min(name).label("name")).where(name > EVERYTHING).cte("names", recursive=True)

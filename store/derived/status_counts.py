@@ -30,7 +30,7 @@ def counted_in(status: Status, connection: Connection) -> int:
 
 
 def recount(connection: Connection) -> None:
-    """Nobody else may change conversations meanwhile."""
+    """Count anew. No other transaction may change conversations meanwhile."""
     rows = conversations.c
     anew = select(rows.status, rows.lane, literal(0, Integer), func.count()).group_by(
         rows.status, rows.lane

@@ -1,25 +1,27 @@
-"""What an insight is indexed by beside its words, so that a search can ask for all of it at once.
+"""The terms that an insight is indexed by beside its words: sentiment, confidence bin, clusters and
+author. So one search of the index answers a whole filter.
 
-A term begins with a sign that no word can hold. Clusters and authors enter as 80 bits of a hash:
-an author's name may be anything, and a term is letters and digits.
+A term begins with a sign that no word can hold. Clusters and authors enter as 80 bits of a hash,
+since an author's name may hold any character and a term holds letters and digits.
 """
 
 import hashlib
 from collections.abc import Sequence
 
-from store.derived.rollups import CONFIDENCE_BINS, confidence_bin, sentiment_place
-from store.filters import InsightFilter, Sentiment
+from analysis.sentiment import Sentiment, sentiment_of
+from store.derived.rollups import CONFIDENCE_BINS, confidence_bin
+from store.filters import InsightFilter
 from store.insight_row import InsightRow
 
 _SIGN = "\ue000"  # for private use: Unicode will never make it a letter
 
-_SENTIMENTS = tuple(f"{_SIGN}{sentiment.value}" for sentiment in Sentiment)
-_CONFIDENCE_BINS = tuple(f"{_SIGN}{step}" for step in range(len(CONFIDENCE_BINS)))
+_SENTIMENTS = {sentiment: f"{_SIGN}{sentiment}" for sentiment in Sentiment}
+_CONFIDENCE_BINS = tuple(f"{_SIGN}{bin_}" for bin_ in range(len(CONFIDENCE_BINS)))
 
 
 def terms_of(insight: InsightRow) -> list[str]:
     return [
-        _SENTIMENTS[sentiment_place(insight.sentiment_score)],
+        _SENTIMENTS[sentiment_of(insight.sentiment_score)],
         _CONFIDENCE_BINS[confidence_bin(insight.confidence)],
         *(_named("cluster", cluster) for cluster in insight.clusters),
         *([_named("author", insight.author)] if insight.author is not None else []),
@@ -31,10 +33,10 @@ Group = Sequence[str]
 
 
 def groups_of(wanted: InsightFilter) -> list[Group]:
-    """What an insight must have of each, but for its words, its time and its confidence."""
+    """An insight of the filter has a term of each group; words, time and confidence are not in."""
     groups: list[Group] = []
     if wanted.sentiment:
-        groups.append([_SENTIMENTS[list(Sentiment).index(wanted.sentiment)]])
+        groups.append([_SENTIMENTS[wanted.sentiment]])
     if wanted.cluster is not None:
         groups.append([_named("cluster", wanted.cluster)])
     if wanted.author is not None:
@@ -42,8 +44,8 @@ def groups_of(wanted: InsightFilter) -> list[Group]:
     return groups
 
 
-def steps_from(first: int, stop: int = len(CONFIDENCE_BINS)) -> Group:
-    """For a confidence inside one of these steps."""
+def bins_from(first: int, stop: int = len(CONFIDENCE_BINS)) -> Group:
+    """For a confidence inside one of the bins from `first` up to, but without, `stop`."""
     return _CONFIDENCE_BINS[first:stop]
 
 

@@ -1,8 +1,8 @@
 """Insights that hold words: how many there are, and the newest of them.
 
-All that a filter asks for is in the index of words, so counting looks at no row, but for those of
-the first and the last second, and of the step of confidence that the least is inside of. What was
-counted of a whole day is kept until something of that day changes.
+The index of words holds all that a filter asks for, so counting reads no rows, except for those of
+the first and the last second and of the confidence bin that `min_confidence` falls inside of.
+Counts of full days are cached until the day changes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, literal_column, select
 
-from models import from_micros, insight_days, insights
+from models import insight_days, insights
 from store.derived import rollup_query, terms, word_index
-from store.derived.day_cache import DayCache, whole_days
+from store.derived.day_cache import DayCache, full_days
 from store.derived.rollups import CONFIDENCE_BINS, DAY, confidence_bin
 from store.derived.word_index import AccessPath
-from store.filters import InsightFilter, Shape, conditions
+from store.filters import InsightFilter, Shape, Span, conditions
 
 
-class _Question(NamedTuple):
-    """As the index takes it: what may match, what surely does, and what does where its row is
-    confident enough. `least` is there so that equal questions have equal answers."""
+class _Query(NamedTuple):
+    """A filter as expressions of the index: what may match, what surely does, and what does where
+    its row is confident enough. `least` makes queries equal only where their answers are."""
 
     possible: str
     sure: str
@@ -31,93 +31,89 @@ class _Question(NamedTuple):
 
 
 def expression_of(wanted: InsightFilter, dialect: str) -> str:
-    """For the index: all that may match, which is certain but for time and confidence."""
-    return _question(wanted, dialect).possible
+    """For the index: all that may match. Only time and confidence are left to check."""
+    return _query_of(wanted, dialect).possible
 
 
 def residual_conditions(shape: Shape) -> list[ColumnElement[bool]]:
-    """What the index does not know of the rows of `insights` that it names."""
-    return conditions(Shape(None, shape.min_confidence, cluster=False, author=False, words=False))
+    """The conditions that the index cannot check, for the rows of `insights` that it names."""
+    return conditions(Shape(min_confidence=shape.min_confidence))
 
 
-def _question(wanted: InsightFilter, dialect: str) -> _Question:
+def _query_of(wanted: InsightFilter, dialect: str) -> _Query:
     words, groups, least = wanted.words or (), terms.groups_of(wanted), wanted.min_confidence
 
     def asking(*more: terms.Group) -> str:
         return word_index.expression(dialect, words, [*groups, *more])
 
     if least is None:
-        return _Question(asking(), asking(), None, None)
-    step = confidence_bin(least)
-    possible = asking(terms.steps_from(step))
-    if least == CONFIDENCE_BINS[step]:
-        return _Question(possible, possible, None, None)
-    sure, unsure = terms.steps_from(step + 1), terms.steps_from(step, step + 1)
-    return _Question(possible, asking(sure), asking(unsure), least)
+        return _Query(asking(), asking(), None, None)
+    bin_ = confidence_bin(least)
+    possible = asking(terms.bins_from(bin_))
+    if least == CONFIDENCE_BINS[bin_]:
+        return _Query(possible, possible, None, None)
+    sure, unsure = terms.bins_from(bin_ + 1), terms.bins_from(bin_, bin_ + 1)
+    return _Query(possible, asking(sure), asking(unsure), least)
 
 
-class Span(NamedTuple):
-    """How many there are from `start` to `end`, in microseconds and inclusive."""
-
-    start: int
-    end: int
+class SpanCount(NamedTuple):
+    span: Span
     matches: int
 
 
 @dataclass(frozen=True, slots=True)
 class MatchCount:
-    """`spans` make up the time range, the newest first, but for days that have nothing at all."""
+    """`spans` are disjoint, the newest first, and hold every match of the time range."""
 
     total: int
-    spans: Sequence[Span]
+    spans: Sequence[SpanCount]
 
 
 _KEPT_COUNTS = 50_000
-"""A hundred bytes each: of a dozen searches in ten years."""
+"""A hundred bytes each; enough for a dozen searches over ten years."""
 
 
 class MatchCounter:
-    """Counts, and keeps what it counted."""
+    """Counts matches, and caches the counts of full days."""
 
     def __init__(self) -> None:
         self._kept = DayCache[int](most=_KEPT_COUNTS)
 
     def count(self, wanted: InsightFilter, connection: Connection) -> MatchCount:
-        values = wanted.values()
-        start, end = values["start"], values["end"]
-        question = _question(wanted, connection.dialect.name)
-        counter = _Counter(question, wanted.shape, values, connection)
-        days = word_index.distinguishable_days(whole_days(start, end))
+        start, stop = wanted.span
+        query = _query_of(wanted, connection.dialect.name)
+        counter = _Counter(query, wanted.shape, wanted.values(), connection)
+        days = word_index.distinguishable_days(full_days(wanted.span))
         if days.first >= days.stop:
-            spans = [counter.span(start, end)]
+            spans = [counter.count_in(wanted.span)]
         else:
             # FTS5 goes to each day anyway, GIN finds all at once.
             at_a_time = _DAYS_AT_A_TIME if connection.dialect.name == "sqlite" else None
-            counts = self._kept.get(question, days, connection, counter.by_day, at_a_time=at_a_time)
+            counts = self._kept.get(query, days, connection, counter.by_day, at_a_time=at_a_time)
             spans = [
-                counter.span(days.stop * DAY, end),
+                counter.count_in(Span(days.stop * DAY, stop)),
                 *(
-                    Span(day * DAY, (day + 1) * DAY - 1, counts[day])
+                    SpanCount(Span(day * DAY, (day + 1) * DAY), counts[day])
                     for day in sorted(counts, reverse=True)
                 ),
-                counter.span(start, days.first * DAY - 1),
+                counter.count_in(Span(start, days.first * DAY)),
             ]
-        return MatchCount(sum(span.matches for span in spans), spans)
+        return MatchCount(sum(each.matches for each in spans), spans)
 
 
 _DAYS_BY_KEY = 3
-"""So many days are counted by going through them, more by the index of words."""
+"""Up to so many days are counted by key, more by the index of words."""
 _DAYS_AT_A_TIME = 50
 
 
 class _Counter(NamedTuple):
-    question: _Question
+    query: _Query
     shape: Shape
     values: Mapping[str, Any]
     connection: Connection
 
     def by_day(self, days: Sequence[int]) -> Mapping[int, int]:
-        """For days whose times the keys tell apart."""
+        """For days that the index key can represent."""
         counts = dict.fromkeys(days, 0)
         for day, count in self._rows_by_day(days):
             if day in counts:
@@ -125,38 +121,38 @@ class _Counter(NamedTuple):
         return counts
 
     def _rows_by_day(self, days: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Days and numbers, also of days in between; a day may come twice."""
-        way = AccessPath.BY_KEY if max(days) - min(days) < _DAYS_BY_KEY else AccessPath.BY_WORDS
-        by_key, by_row = _statements_by_day(self.connection.dialect.name, self.shape, way)
+        """Days and counts, also of days in between; a day may come twice."""
+        path = AccessPath.BY_KEY if max(days) - min(days) < _DAYS_BY_KEY else AccessPath.BY_WORDS
+        by_key, by_row = _statements_by_day(self.connection.dialect.name, self.shape, path)
         values = {**self.values, "days": days}
         values["low"] = word_index.second_key(min(days) * DAY)
         values["high"] = word_index.second_key((max(days) + 1) * DAY) - 1
-        for statement, q in ((by_key, self.question.sure), (by_row, self.question.unsure)):
+        for statement, q in ((by_key, self.query.sure), (by_row, self.query.unsure)):
             if q is not None:
                 yield from self.connection.execute(statement, {**values, "q": q}).all()
 
-    def span(self, start: int, end: int) -> Span:
-        """For any times, in microseconds and inclusive."""
-        if start > end:
-            return Span(start, end, 0)
-        first, last = word_index.second_key(start), word_index.last_key(end)
-        low, high = word_index.whole_seconds(start, end)
+    def count_in(self, span: Span) -> SpanCount:
+        if span.start >= span.stop:
+            return SpanCount(span, 0)
+        possible = self.query.possible
+        first, last = word_index.second_key(span.start), word_index.last_key(span.stop - 1)
+        low, high = word_index.full_seconds(span)
         if low > high:
-            return Span(start, end, self._by_row(self.question.possible, first, last))
+            return SpanCount(span, self._by_row(possible, first, last))
         count = (
             self._by_key(low, high)
-            + self._by_row(self.question.possible, first, low - 1)
-            + self._by_row(self.question.possible, high + 1, last)
+            + self._by_row(possible, first, low - 1)
+            + self._by_row(possible, high + 1, last)
         )
-        return Span(start, end, count)
+        return SpanCount(span, count)
 
     def _by_key(self, low: int, high: int) -> int:
-        """For whole seconds."""
+        """For full seconds."""
         by_key, _ = _statements(self.connection.dialect.name, self.shape, AccessPath.BY_KEY)
-        values = {"q": self.question.sure, "low": low, "high": high}
+        values = {"q": self.query.sure, "low": low, "high": high}
         count: int = self.connection.scalar(by_key, values) or 0
-        if self.question.unsure is not None:
-            count += self._by_row(self.question.unsure, low, high)
+        if self.query.unsure is not None:
+            count += self._by_row(self.query.unsure, low, high)
         return count
 
     def _by_row(self, q: str, low: int, high: int) -> int:
@@ -171,9 +167,9 @@ _Statement = Select[*tuple[Any, ...]]
 
 
 @lru_cache(maxsize=64)
-def _statements(dialect: str, shape: Shape, way: AccessPath) -> tuple[_Statement, _Statement]:
-    """One that trusts the index, and one that looks at the rows as well."""
-    index = word_index.index(dialect, way)
+def _statements(dialect: str, shape: Shape, path: AccessPath) -> tuple[_Statement, _Statement]:
+    """One that trusts the index, and one that checks the rows as well."""
+    index = word_index.index(dialect, path)
     matching = index.matching, index.between(bindparam("low"), bindparam("high"))
     by_key = select(func.count()).select_from(index.table).where(*matching)
     return by_key, by_key.join(insights, insights.c.id == word_index.id_of(index.key)).where(
@@ -183,15 +179,15 @@ def _statements(dialect: str, shape: Shape, way: AccessPath) -> tuple[_Statement
 
 @lru_cache(maxsize=64)
 def _statements_by_day(
-    dialect: str, shape: Shape, way: AccessPath
+    dialect: str, shape: Shape, path: AccessPath
 ) -> tuple[_Statement, _Statement]:
     """The same, day by day. FTS5 enters each day by its key, which costs less than sorting; GIN
     finds all at once."""
-    index = word_index.index(dialect, way)
+    index = word_index.index(dialect, path)
     if dialect != "sqlite":
         by_key, by_row = (
             statement.with_only_columns(index.day, func.count()).group_by(literal_column("1"))
-            for statement in _statements(dialect, shape, way)
+            for statement in _statements(dialect, shape, path)
         )
         return by_key, by_row
     day = insight_days.c.day
@@ -210,40 +206,40 @@ def _statements_by_day(
 
 
 class CandidateRange(NamedTuple):
-    """The keys among which the next matches are, and the way to find them."""
+    """The keys among which the next matches are, and the access path to them."""
 
     low: int
     high: int
-    way: AccessPath
+    path: AccessPath
 
 
 _PASSED_AT_ONCE = 30_000
 _PASSED_FOR_ONE = 10
-"""PostgreSQL passes by so many keys while it fetches one match that the index of words names: what
-lies together in the table is read at once."""
+"""PostgreSQL reads so many keys in order in the time of fetching one match that the index of words
+names, since neighbours share a page."""
 
 
 def candidate_range(
-    found: MatchCount, limit: int, end: int, connection: Connection
+    found: MatchCount, limit: int, stop: int, connection: Connection
 ) -> CandidateRange | None:
-    """Where the next `limit` matches surely are, from the moment `end` back, at which some may have
-    been given already; None where none are."""
-    spans, missing = [], limit
-    for span in found.spans:
-        if span.matches and span.start <= end:
-            spans.append(span)
-            # Of what is in the end's own span, some may have been given already.
-            missing -= span.matches if span.end < end else 0
+    """Keys that surely hold the next `limit` matches before `stop`, newest first; None where there
+    are no more matches."""
+    used, missing = [], limit
+    for span, matches in found.spans:
+        if matches and span.start < stop:
+            used.append(SpanCount(span, matches))
+            # Earlier pages may have given some matches of the span that `stop` is in.
+            missing -= matches if span.stop < stop else 0
         if missing <= 0:
             break
-    if not spans:
+    if not used:
         return None
-    start, end = spans[-1].start, min(spans[0].end, end)
-    way = AccessPath.BY_WORDS
+    range_ = Span(used[-1].span.start, min(used[0].span.stop, stop))
+    path = AccessPath.BY_WORDS
     if connection.dialect.name == "postgresql":
-        between = InsightFilter(from_micros(start), from_micros(end))
-        share = limit / sum(span.matches for span in spans)
-        passed = rollup_query.count(between, connection) * min(share, 1.0)
+        share = limit / sum(each.matches for each in used)
+        passed = rollup_query.count_between(range_, connection) * min(share, 1.0)
         if passed <= max(_PASSED_AT_ONCE, _PASSED_FOR_ONE * found.total):
-            way = AccessPath.BY_KEY
-    return CandidateRange(word_index.second_key(start), word_index.last_key(end), way)
+            path = AccessPath.BY_KEY
+    low, high = word_index.second_key(range_.start), word_index.last_key(range_.stop - 1)
+    return CandidateRange(low, high, path)

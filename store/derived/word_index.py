@@ -31,6 +31,7 @@ from analysis.words import Phrase, words_of
 from store.bulk_insert import SqliteInsert
 from store.derived.day_cache import Days
 from store.derived.terms import Group, terms_of
+from store.filters import Span
 from store.insight_row import InsightRow
 
 SECOND = 1_000_000
@@ -63,18 +64,18 @@ def first_of_second(key: int) -> int:
 
 
 def distinguishable_days(days: Days) -> Days:
-    """Those among them whose times the keys tell apart."""
+    """Days that the index key can represent."""
     first = max(days.first, _FIRST_DAY + 1)
     return Days(first, max(first, min(days.stop, _FIRST_DAY + _LAST_SECOND // _DAY)))
 
 
-def whole_seconds(start: int, end: int) -> tuple[int, int]:
-    """The keys whose times are surely from `start` to `end`, both inclusive. None are, where the
-    first is above the last."""
-    low, high = second_key(start), last_key(end)
-    if start % SECOND or low >> _ID_BITS in (0, _LAST_SECOND):
+def full_seconds(span: Span) -> tuple[int, int]:
+    """The lowest and the highest key of the seconds that are in the time range from beginning to
+    end; the lowest is above the highest where there is no such second."""
+    low, high = second_key(span.start), last_key(span.stop - 1)
+    if span.start % SECOND or low >> _ID_BITS in (0, _LAST_SECOND):
         low += 1 << _ID_BITS
-    if (end + 1) % SECOND or high >> _ID_BITS in (0, _LAST_SECOND):
+    if span.stop % SECOND or high >> _ID_BITS in (0, _LAST_SECOND):
         high -= 1 << _ID_BITS
     return low, high
 
@@ -122,8 +123,7 @@ def _for_tsvector(terms: Sequence[str]) -> str:
 
 
 def expression(dialect: str, phrases: Sequence[Phrase], groups: Sequence[Group]) -> str:
-    """What must be there, all phrases and one term of each group, as the database's index takes
-    it."""
+    """A search for all phrases and one term of each group, as the database's index takes it."""
     if dialect == "sqlite":
         parts = [
             f'"{" ".join(phrase).rstrip("*")}"{"*" if phrase[-1].endswith("*") else ""}'
@@ -141,16 +141,16 @@ def _for_tsquery(word: str) -> str:
 
 
 class AccessPath(Enum):
-    """How PostgreSQL is to find what matches. It guesses how many do, and often wrongly: who has
-    counted them says it. FTS5 goes by words and keys at once."""
+    """How PostgreSQL finds matches. Its planner often misjudges how many there are, so the caller,
+    which has counted them, chooses. FTS5 searches by words and key at once."""
 
     BY_WORDS = "words"
     BY_KEY = "key"
 
 
 class Index(NamedTuple):
-    """What statements name: its table and key, the condition for what `:q` asks for, and the day
-    of a key."""
+    """What statements name of the index: its table and key, the condition that `:q` matches, and
+    the day of a key."""
 
     table: TableClause
     key: ColumnElement[int]
@@ -162,14 +162,14 @@ class Index(NamedTuple):
 
 
 @lru_cache
-def index(dialect: str, way: AccessPath) -> Index:
+def index(dialect: str, path: AccessPath) -> Index:
     name: ColumnClause[int] = column("rowid" if dialect == "sqlite" else "key", BigInteger)
     found = table("insight_terms", name)
     key: ColumnElement[int] = found.c[name.name]
     match = "insight_terms MATCH :q"
     if dialect != "sqlite":
         match = "insight_terms.terms @@ CAST(:q AS tsquery)"
-        if way is AccessPath.BY_KEY:
+        if path is AccessPath.BY_KEY:
             match = f"({match}) IS TRUE"  # which GIN does not answer
         else:
             key = key + literal_column("0")  # which the key's index does not know
@@ -178,7 +178,7 @@ def index(dialect: str, way: AccessPath) -> Index:
 
 
 def keys_of_day(day: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
-    """The first and the last, of one that the keys tell apart."""
+    """The first and the last key of a day that keys can represent."""
     first = (day - _FIRST_DAY) * _KEYS_OF_A_DAY
     return first, first + _KEYS_OF_A_DAY - 1
 
@@ -205,15 +205,15 @@ def clear(connection: Connection) -> None:
 
 
 def note_erased(connection: Connection) -> None:
-    """Something is being erased in this transaction: the index is to be swept."""
+    """For a transaction that erases insights: the index is to be swept."""
     if connection.dialect.name == "sqlite":
         connection.execute(text("INSERT INTO words_to_sweep DEFAULT VALUES"))
 
 
 def sweep(connection: Connection) -> bool:
-    """Merge a little more of the index where something was erased; whether something is left.
+    """Merge a little more of the index, if something was erased; whether more is left to merge.
 
-    What is erased while a round of merging is under way may miss it, and is sure to be in the next.
+    A round of merging may miss what is erased while it is under way; the next one has it.
     """
     if connection.dialect.name != "sqlite":
         return False  # PostgreSQL's own vacuum does it
@@ -231,8 +231,8 @@ def sweep(connection: Connection) -> bool:
 
 
 def _merge(connection: Connection, pages: int) -> bool:
-    """Whether there was something to merge: more than one change, as FTS5's documentation has it.
-    With fewer than no pages all parts of the index are taken up, else those begun."""
+    """Whether there was something to merge: more than one change, by FTS5's documentation. A
+    negative number of pages begins with all parts of the index, a positive one goes on."""
     driver = connection.connection.dbapi_connection
     assert driver is not None
     before: int = driver.total_changes

@@ -25,6 +25,7 @@ API_KEYS = f"boss:admin:{hashlib.sha256(KEY.encode()).hexdigest()}"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 OPEN = {
     "/",
+    "/dashboard/",
     "/health",
     "/ready",
     "/docs",
@@ -33,7 +34,6 @@ OPEN = {
     "/openapi.json",
     "/static-offline-docs",
     "/dashboard",
-    "/dashboard/",
     "/dashboard/{name}",
 }
 STREAM = "/api/v1/stream"

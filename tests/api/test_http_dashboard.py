@@ -62,7 +62,9 @@ async def test_heads_are_answered_as_gets_are(client: httpx.AsyncClient) -> None
         assert head.headers["etag"] == get.headers["etag"]
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "..%2fREADME.md", "%2e%2e%2fREADME.md", "a/b.js"])
+@pytest.mark.parametrize(
+    "name", ["nothing.js", "..%2fREADME.md", "%2e%2e%2fREADME.md", "a/b.js", "page.js/"]
+)
 async def test_nothing_else_is_served(client: httpx.AsyncClient, name: str) -> None:
     assert_error(await client.get(f"/dashboard/{name}"), 404, "not_found")
 

@@ -1,5 +1,6 @@
 """Asking for insights over HTTP: every parameter, its bounds, and paging."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -433,3 +434,55 @@ async def test_what_a_reader_should_know_besides_is_shown_everywhere_and_only_wh
     assert same["reused_from"] == ids[0]
     assert set(steering) == four | {"suspected_injection"}
     assert steering["suspected_injection"] == ["override"]
+
+
+_ASKED = {
+    "delivery_problems": ["delivery_problems"],
+    "Delivery Problems": ["delivery_problems"],
+    "late-delivery": ["delivery_problems"],
+    "deliveryIssues": ["delivery_problems"],
+    "billing": ["billing"],  # a name of its own that there is
+    "Billing": ["billing"],
+    "billing_problems": ["billing_problems"],
+    "billing issue": ["billing_problems"],
+    "gift cards": ["gift_cards"],
+    "gift_card": [],  # no form of a topic in the list, and no insight has it
+    "unknown": [],
+    "...": [],
+}
+_LATELY = {
+    "start_time": (datetime.now(UTC) - timedelta(days=1)).isoformat(),
+    "end_time": (datetime.now(UTC) + timedelta(days=1)).isoformat(),
+}
+
+
+async def test_a_cluster_is_asked_for_in_any_form_and_all_that_select_insights_agree(
+    start_app: StartApp, database_url: str
+) -> None:
+    there = ["delivery_problems", "billing", "billing_problems", "gift_cards"]
+    analyser = ScriptedAnalyser(answer=lambda text: good(0.0, [text], 1.0))
+    async with start_app(database_url=database_url, analyser=analyser) as running:
+        await submit_batch(running.client, there)
+        await all_done(running.client)
+
+        for name, clusters in _ASKED.items():
+            query = {**ALL_TIME, "cluster": name}
+            listed = (await running.client.get(INSIGHTS, params=query)).json()
+            found = [insight["text"] for insight in listed["insights"]]
+            assert found == clusters, name
+            assert listed["metadata"]["total_count"] == len(clusters)
+            searched = await running.client.get(
+                INSIGHTS, params={**query, "q": " ".join(clusters) or "x"}
+            )
+            assert searched.json()["metadata"]["total_count"] == len(clusters)
+            export = await running.client.get(
+                f"{INSIGHTS}/export", params={**query, "format": "ndjson"}
+            )
+            assert [json.loads(line)["text"] for line in export.text.splitlines()] == clusters
+            summary = (
+                await running.client.get(
+                    f"{INSIGHTS}/summary", params={**query, "interval": "day", **_LATELY}
+                )
+            ).json()
+            assert summary["totals"]["count"] == len(clusters)
+            assert [each["cluster"] for each in summary["clusters"]] == clusters

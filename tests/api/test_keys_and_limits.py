@@ -80,7 +80,7 @@ async def test_an_idempotency_key_belongs_to_the_api_key_that_sent_it(start_app:
         ):
             answer = await post_batch(scope, text)
             assert answer.json()["conversation_ids"] == [id_]
-        assert_error(await post("write", "all is well"), 409, "conflict", "different text")
+        assert_error(await post("write", "all is well"), 409, "conflict", "another text")
         place = "conversations[0].idempotency_key: "
         for scope, text in (("write", "all is well"), ("admin", "where is it")):
             assert_error(await post_batch(scope, text), 409, "conflict", place)

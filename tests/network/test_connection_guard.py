@@ -343,7 +343,11 @@ def test_whoever_holds_most_gives_way_first() -> None:
     with running(bodies_bytes=300_000, body_seconds=60) as server:
         head = POST + b"Content-Length: 100001\r\n\r\n"
         modest = server.sent(head, b"a" * 50_000, address="127.0.0.2")
-        greedy = [server.sent(head, b"a" * 100_000) for _ in range(3)]
+        greedy = []
+        for number in range(1, 4):
+            greedy.append(server.sent(head, b"a" * 100_000))
+            held = 50_000 + min(number, 2) * 100_000
+            eventually(lambda held=held: sum(c.body_bytes for c in server.connections()) == held)  # type: ignore[misc]
         assert_refused(greedy[0].rest(), 503, "unavailable")
         modest.send(b"a" * 50_001)
         assert modest.answer() == (200, 100_001)
@@ -514,9 +518,23 @@ def test_requests_sent_together_are_answered_in_order_and_parsed_one_by_one() ->
         server.held.let_go._loop.call_soon_threadsafe(server.held.let_go.set)  # type: ignore[attr-defined]
         received = b""
         while received.count(b'{"status":"ok"}') < 2000:
-            received += client.socket.recv(1_000_000)
+            data = client.socket.recv(1_000_000)
+            assert data, received[-300:]
+            received += data
         assert received.index(b"let go") < received.index(b"ok")
         eventually(lambda: connection.body_bytes == 0)
+
+
+def test_what_is_sent_behind_a_request_waits_for_its_answer_without_a_deadline(
+    server: Server,
+) -> None:
+    client = server.sent(b"GET /held HTTP/1.1\r\n" + HOST + b"\r\n" + HEALTH)
+    eventually(lambda: server.held.begun)
+    time.sleep(1)  # twice what a head or a body may take
+    server.held.let_go._loop.call_soon_threadsafe(server.held.let_go.set)  # type: ignore[attr-defined]
+    client.send(HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    answers = client.rest()
+    assert answers.count(b"HTTP/1.1 200 OK") == 3, answers
 
 
 def test_a_body_between_requests_is_read_whole(server: Server) -> None:

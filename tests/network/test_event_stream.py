@@ -5,7 +5,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,13 @@ from models import Lane, insights
 from store.conversations import ConversationStore
 from store.insights import InsightStore
 from store.queue import Claimed, WorkQueue
-from tests.support.factories import analysis, claim_all, insert_insights, new_conversations
+from tests.support.factories import (
+    analysis,
+    claim_all,
+    insert_insights,
+    new_conversations,
+    of_another_process,
+)
 from tests.support.http_helpers import (
     assert_error,
     captured_log,
@@ -150,13 +156,11 @@ async def test_what_is_erased_is_not_tried(database: Database) -> None:
     assert await ids_heard(stream, ids[0], 2) == [ids[3], ids[4]]
 
 
-async def test_several_writers_at_once_leave_no_gap(database: Database, database_url: str) -> None:
+async def test_several_writers_at_once_leave_no_gap(database: Database) -> None:
     """Ids come up in their order, so that nothing appears behind one that was heard already."""
-    others = [Database(database_url) for _ in range(3)]
-    for other in others:
-        await other.open()
     stream = InsightStream(InsightStore(database), look_seconds=0.001)
-    try:
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(of_another_process(database)) for _ in range(3)]
         events = stream.listen(None)
         await anext(events)
 
@@ -177,9 +181,6 @@ async def test_several_writers_at_once_leave_no_gap(database: Database, database
         await writing
         await events.aclose()
         assert heard == await all_ids(database)
-    finally:
-        for other in others:
-            await other.close()
 
 
 async def test_one_that_falls_behind_reads_on_by_itself(database: Database) -> None:
@@ -438,13 +439,19 @@ async def test_open_streams_end_at_once_at_shutdown(app: FastAPI) -> None:
     assert len(ended) == 10
 
 
-async def test_what_another_process_writes_comes_too(address: str, tmp_path: Path) -> None:
+async def test_what_another_process_writes_comes_too(
+    fresh_postgres_url: str,
+) -> None:
     """As in a replica that only serves, beside one that works."""
-    other = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
-    await other.open()
-    try:
-        async with events_of(address) as events, asyncio.timeout(10):
-            (id_,) = await insert_insights(other, [{}])
-            assert (await anext(events))["conversation_id"] == id_
-    finally:
-        await other.close()
+    settings = load_settings(
+        database_url=fresh_postgres_url, worker_enabled=False, inbound_rate_limit=0, _env_file=None
+    )
+    with served(create_app(settings)) as address:
+        other = Database(fresh_postgres_url)
+        try:
+            await other.open()
+            async with events_of(address) as events, asyncio.timeout(10):
+                (id_,) = await insert_insights(other, [{}])
+                assert (await anext(events))["conversation_id"] == id_
+        finally:
+            await other.close()

@@ -305,7 +305,7 @@ def test_every_constructor_is_shown_here() -> None:
         ("sentence", Reply.at_capacity(), "The service is currently unavailable"),
     ],
 )
-async def test_codes_come_in_either_vocabulary(
+async def test_codes_come_in_either_topics(
     caller: Caller, codes: Any, reply: Reply, code: str
 ) -> None:
     caller.grok.codes = codes

@@ -91,7 +91,7 @@ async def test_the_model_that_really_answered_is_kept_and_told_once(
 
     assert answer.details["requested_model"] == "grok-3"
     assert answer.details["model"] == "grok-4.3"
-    assert (await called(client)).model == client.answering_model == "grok-4.3"
+    assert (await called(client)).model == "grok-4.3"
     assert client.model == "grok-3"
     assert client.reuse_key != before
     (told,) = log.named("grok_answers_as")
@@ -106,8 +106,8 @@ async def test_two_clients_share_analyses_only_where_they_ask_alike(
     for other in (
         {"model": "grok-4.3"},
         {"temperature": 0.0},
-        {"vocabulary": Topics(("billing",))},
-        {"vocabulary": Topics(CLUSTERS, closed=True)},
+        {"topics": Topics(("billing",))},
+        {"topics": Topics(CLUSTERS, closed=True)},
     ):
         assert make_client(**other).reuse_key != key
 
@@ -350,7 +350,7 @@ async def test_every_reply_becomes_the_answer_that_it_means(
         assert call.outcome is outcome
         may_be_billed = outcome in COST_UNKNOWN or reply.status_code in (504, 520, 522, 523, 524)
         assert call.cost_usd_ticks == (None if may_be_billed else grok.counters.billed_ticks)
-        clock.now += client.pause_left()
+        clock.now += client.throttle.pause_left()
 
 
 def test_every_kind_of_reply_has_its_row() -> None:
@@ -366,7 +366,7 @@ async def test_nothing_but_a_rate_limit_holds_other_calls_back(
         if outcome not in (CallOutcome.RATE_LIMITED, CallOutcome.TIMEOUT):
             grok.script(reply)
             await ask(client)
-            assert client.pause_left() == 0.0
+            assert client.throttle.pause_left() == 0.0
 
 
 async def test_the_last_of_two_documents_counts(grok: FakeGrok, make_client: MakeClient) -> None:

@@ -105,7 +105,7 @@ async def test_the_schema_asks_for_one_result_for_each_id(
 async def test_a_closed_list_of_clusters_allows_no_other(
     grok: FakeGrok, make_client: MakeClient
 ) -> None:
-    client = make_client(vocabulary=Topics(("praise", "other_things"), closed=True))
+    client = make_client(topics=Topics(("praise", "other_things"), closed=True))
     grok.script(Reply.out_of_range(1.1, 0.5))
 
     answer = await ask(client)
@@ -258,7 +258,7 @@ async def test_a_429_holds_all_calls_back_for_as_long_as_it_says(
 
     await ask(client)
 
-    assert low <= client.pause_left() <= high
+    assert low <= client.throttle.pause_left() <= high
 
 
 async def test_without_a_word_the_pauses_double_up_to_thirty_seconds_and_start_anew(
@@ -268,10 +268,10 @@ async def test_without_a_word_the_pauses_double_up_to_thirty_seconds_and_start_a
     client = make_client(limiter=clock.limiter())
 
     async def pause_after(reply: Reply) -> float:
-        clock.now += client.pause_left()
+        clock.now += client.throttle.pause_left()
         grok.script(reply)
         await ask(client)
-        return client.pause_left()
+        return client.throttle.pause_left()
 
     pauses = [await pause_after(Reply.rate_per_second()) for _ in range(7)]
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
@@ -288,7 +288,7 @@ async def test_pauses_are_stretched_by_chance(
 
     await ask(client)
 
-    assert client.pause_left() == pytest.approx(pause, abs=0.2)
+    assert client.throttle.pause_left() == pytest.approx(pause, abs=0.2)
 
 
 async def test_a_burst_that_is_refused_together_counts_as_one_refusal(
@@ -300,7 +300,7 @@ async def test_a_burst_that_is_refused_together_counts_as_one_refusal(
     answers = await asyncio.gather(*(ask(client) for _ in range(10)))
 
     assert [type(answer) for answer in answers] == [NotNow] * 10
-    assert client.pause_left() <= 2.0
+    assert client.throttle.pause_left() <= 2.0
 
 
 async def test_during_a_pause_no_call_is_made(grok: FakeGrok, make_client: MakeClient) -> None:
@@ -362,12 +362,12 @@ async def test_the_limit_that_a_good_answer_names_is_kept_to(
 ) -> None:
     clock = Clock()
     client = make_client(limiter=clock.limiter(100), concurrency=50)
-    assert (client.call_limit_per_second, client.calls_at_once) == (100.0, 50)
+    assert (client.throttle.call_limit_per_second, client.throttle.calls_at_once) == (100.0, 50)
 
     await ask(client)  # 1,800 requests a minute
 
-    assert (client.call_limit_per_second, client.calls_at_once) == (30.0, 30)
-    assert client.call_interval == pytest.approx(1.04 / 30)
+    assert (client.throttle.call_limit_per_second, client.throttle.calls_at_once) == (30.0, 30)
+    assert client.throttle.call_interval == pytest.approx(1.04 / 30)
 
 
 async def test_a_limit_above_what_was_asked_for_raises_nothing(
@@ -375,7 +375,7 @@ async def test_a_limit_above_what_was_asked_for_raises_nothing(
 ) -> None:
     client = make_client(rate=10, concurrency=5)
     await ask(client)
-    assert (client.call_limit_per_second, client.calls_at_once) == (10.0, 5)
+    assert (client.throttle.call_limit_per_second, client.throttle.calls_at_once) == (10.0, 5)
 
 
 async def test_a_limit_that_is_no_number_is_none(make_client: MakeClient) -> None:
@@ -385,7 +385,7 @@ async def test_a_limit_that_is_no_number_is_none(make_client: MakeClient) -> Non
         client = make_client(base_url=base_url, rate=10)
         for told in odd:
             assert isinstance(await ask(client), Analysis)
-            assert client.call_limit_per_second == 10.0, told
+            assert client.throttle.call_limit_per_second == 10.0, told
 
 
 @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ async def test_the_limit_that_a_429_names_is_kept_to(
 
     await ask(client)
 
-    assert client.call_limit_per_second == kept
+    assert client.throttle.call_limit_per_second == kept
 
 
 async def test_calls_go_on_below_the_limit_that_was_named(
@@ -434,7 +434,7 @@ async def test_calls_of_a_process_before_this_one_count(
 ) -> None:
     clock = Clock()
     client = make_client(limiter=clock.limiter(10))
-    client.assume_window_used()
+    client.throttle.assume_window_used()
     left: list[float] = []
 
     await client.analyse([BLAME], on_sent=lambda: left.append(clock.now))
@@ -792,25 +792,6 @@ async def test_an_answer_that_comes_in_drops_is_bounded_by_the_time_for_all_of_i
 
 
 # --- proxies --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("proxy_answers", [True, False])
-async def test_an_error_on_the_way_names_the_proxy_that_was_asked(
-    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, proxy_answers: bool
-) -> None:
-    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
-    async with answering(refusal) as url:
-        address = url.removeprefix("http://").removesuffix("/v1")
-        if not proxy_answers:
-            address = "127.0.0.1:1"
-        monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{address}")
-        monkeypatch.delenv("NO_PROXY", raising=False)
-        failure = await ask(make_client(base_url="https://grok.example/v1"))
-
-    assert isinstance(failure, TransientFailure)
-    assert f"through the proxy {address} (" in failure.reason
-    assert ("407" in failure.reason) == proxy_answers
-    assert "secret" not in failure.reason
 
 
 async def test_without_a_proxy_none_is_named(make_client: MakeClient) -> None:

@@ -1,115 +1,24 @@
 """`ingest_data.py` against a real service on a real port, in a thread of this process."""
 
 import csv
-import hashlib
 import json
 import os
-import re
-import socket
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 import ingest_data
-from config import ApiKey, Settings
-from importing import sender, wait
+from importing import sender
 from importing.sample import SAMPLE
-from main import create_app
+from tests.support.ingesting import Scripted, StartService, accepted, account, counts, stored
 from tests.support.paths import SHARED
-from tests.support.servers import free_port
 
 DATA = SHARED / "data"
 
-ALL_TIME: dict[str, str | int] = {
-    "start_time": "2000-01-01",
-    "end_time": "2100-01-01",
-    "limit": 1000,
-}
-
-StartService = Callable[..., AbstractContextManager[str]]
-
-
-@pytest.fixture(autouse=True)
-def _nobody_elses_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("API_URL", raising=False)
-    monkeypatch.delenv("API_KEY", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def start_service(make_settings: Callable[..., Settings]) -> StartService:
-    """`with start_service(max_text_length=10) as url:`"""
-
-    @contextmanager
-    def start(**settings: Any) -> Iterator[str]:
-        app = create_app(make_settings(**settings))
-        config = uvicorn.Config(app, port=free_port(), log_config=None, ws="none")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            deadline = time.monotonic() + 20
-            while not server.started:
-                assert thread.is_alive(), "the service did not start"
-                assert time.monotonic() < deadline, "the service took too long to start"
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{config.port}"
-        finally:
-            server.should_exit = True
-            thread.join(20)
-            assert not thread.is_alive()
-
-    return start
-
-
-@pytest.fixture
-def url(start_service: StartService) -> Iterator[str]:
-    with start_service() as url:
-        yield url
-
-
-@pytest.fixture
-def write_csv(tmp_path: Path) -> Callable[[str], str]:
-    def write(content: str) -> str:
-        path = tmp_path / "rows.csv"
-        path.write_bytes(content.encode("utf-8", "surrogateescape"))
-        return str(path)
-
-    return write
-
-
-def counts(url: str) -> dict[str, int]:
-    """How many conversations there are by lane, whatever their status."""
-    answer = httpx.get(f"{url}/api/v1/stats").raise_for_status().json()
-    total: Counter[str] = Counter()
-    for lanes in answer["counts"].values():
-        total.update(lanes)
-    return dict(total)
-
-
-def stored(url: str, count: int) -> list[dict[str, Any]]:
-    """All conversations, oldest first, once `count` are analysed."""
-    deadline = time.monotonic() + 20
-    while True:
-        page = httpx.get(f"{url}/api/v1/insights", params=ALL_TIME).raise_for_status().json()
-        if page["metadata"]["total_count"] >= count:
-            break
-        assert time.monotonic() < deadline, page["metadata"]
-        time.sleep(0.05)
-    assert page["metadata"]["total_count"] == count
-    return [
-        httpx.get(f"{url}/api/v1/conversations/{insight['conversation_id']}").json()
-        for insight in reversed(page["insights"])
-    ]
+pytestmark = pytest.mark.usefixtures("nobody_elses_settings")
 
 
 # --- the sample -----------------------------------------------------------------------------------
@@ -204,32 +113,6 @@ def test_same_content_is_stored_once_whatever_the_file(
     assert counts(url)["bulk"] == 3
     assert ingest_data.main(["--url", url, write_csv("\n".join([header, *reversed(rows)]))]) == 0
     assert counts(url)["bulk"] == 3
-
-
-def test_it_ends_with_the_page_that_shows_what_was_loaded(
-    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = ["late,ann,2019-05-03T10:00:00Z", "later,bob,2015-02-24T11:35:52Z"]
-    path = write_csv("\n".join(["text,author,timestamp", *rows]))
-    for _ in range(2):  # the second time it is there already
-        assert ingest_data.main(["--url", f"{url}/", path]) == 0
-        address = capsys.readouterr().out.splitlines()[-1].removeprefix("See them at ")
-        assert address.startswith(f"{url}/dashboard?")
-        shown = dict(httpx.URL(address).params)
-        assert shown == {"start_time": "2015-02-24T11:35:52Z", "end_time": "2019-05-03T10:00:00Z"}
-
-
-def account(capsys: pytest.CaptureFixture[str]) -> tuple[int, int, int, int]:
-    """Rows read, accepted, duplicates and rejected, as told in the last such line."""
-    out = capsys.readouterr().out
-    *_, found = re.finditer(
-        r"^([\d,]+) rows read: ([\d,]+) (?:accepted|good), ([\d,]+) duplicates, ([\d,]+) rejected",
-        out,
-        re.MULTILINE,
-    )
-    read, accepted, duplicates, rejected = (int(each.replace(",", "")) for each in found.groups())
-    assert read == accepted + duplicates + rejected
-    return read, accepted, duplicates, rejected
 
 
 def test_bad_rows_can_be_mended_in_their_file_and_loaded_again(
@@ -329,6 +212,74 @@ def test_a_dry_run_sends_nothing_and_tells_what_it_would_cost(
     assert "With Grok: about 1 call of 10, 0.00 USD, 0 s at 10 calls" in capsys.readouterr().out
 
 
+def page_at_the_end(out: str) -> httpx.URL:
+    sentence, _, link = out.splitlines()[-1].rpartition(" ")
+    assert sentence == "The page that shows them:"
+    return httpx.URL(link)
+
+
+@pytest.mark.parametrize("wait", [[], ["--wait"]])
+def test_the_end_is_a_link_to_the_page_with_the_time_of_what_was_loaded(
+    wait: list[str], url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = ["2020-01-31T23:59:59.5Z", "2020-01-30 08:26:10", "2020-01-31T23:59:59Z"]
+    file = write_csv("\n".join(["text,date", *(f"a,{time}" for time in times), ",2019-01-01"]))
+    assert ingest_data.main(["--url", url, file, *wait], sleep=lambda _: time.sleep(0.05)) == 1
+    out = capsys.readouterr().out
+    if wait:
+        assert "3 conversations are analysed from 2020-01-30 to 2020-01-31" in out
+    page = page_at_the_end(out)
+    assert str(page).startswith(f"{url}/dashboard?")
+    period = {"start_time": "2020-01-30T08:26:00Z", "end_time": "2020-02-01T00:00:00Z"}
+    assert dict(page.params) == period
+    assert len(stored(url, 3)) == 3
+    found = httpx.get(f"{url}/api/v1/insights", params=period).json()
+    assert found["metadata"]["total_count"] == 3
+
+
+def test_the_page_of_the_sample_and_of_rows_without_a_time_is_that_of_today(
+    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for argv in ([], [write_csv("text\nlate again\n")]):
+        assert ingest_data.main(["--url", url, *argv]) == 0
+    stored(url, len(SAMPLE) + 1)
+    period = dict(page_at_the_end(capsys.readouterr().out).params)
+    found = httpx.get(f"{url}/api/v1/insights", params=period).json()
+    assert found["metadata"]["total_count"] == len(SAMPLE) + 1
+
+
+def test_a_row_without_a_time_does_not_stretch_the_period_to_today(
+    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv("text,date\nlate,2014-01-01\nlate again,2014-01-02\nand now?,\n")
+    assert ingest_data.main(["--url", url, file]) == 0
+    period = dict(page_at_the_end(capsys.readouterr().out).params)
+    assert period == {"start_time": "2014-01-01T00:00:00Z", "end_time": "2014-01-02T00:01:00Z"}
+
+
+def test_no_link_to_a_page_holds_a_password(
+    write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = "https://ann:secret@example.org/insights"
+    assert Scripted().load(write_csv("text\nlate\n"), "--url", address) == 0
+    assert str(page_at_the_end(capsys.readouterr().out)).startswith(
+        "https://example.org/insights/dashboard?start_time="
+    )
+    lost = [httpx.ConnectError("refused") for _ in range(9)]
+    assert Scripted(*lost).load(write_csv("text\nlate\n"), "--url", address) == 3
+    assert "secret" not in capsys.readouterr().err
+
+
+def test_what_was_not_loaded_has_no_page(
+    write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = httpx.Response(400, json={"details": "conversations[0].text: must be shorter"})
+    assert Scripted(bad).load(write_csv("text\nlate\n")) == 3
+    dead = Scripted(httpx.ConnectError("refused"))
+    assert dead.load(write_csv("text\nlate\n"), "--dry-run") == 0
+    assert "The page" not in capsys.readouterr().out
+
+
 def test_standard_input(
     url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -377,48 +328,6 @@ def test_conversations_are_stored_whole_and_once(
         assert ingest_data.main(["--url", url, file, "--conversations"]) == 0
         assert account(capsys) == (3, 3, 0, 0)
     assert [row["text"] for row in stored(url, 2)] == ["@ann: Late!\n@shop: On it", "Thanks"]
-
-
-def test_the_end_of_the_analysis_is_waited_for_and_summed_up(
-    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = [f"My parcel is late again {n},2020-01-0{n}" for n in range(1, 6)]
-    file = write_csv("\n".join(["text,date", *rows, "I love it,2020-01-01"]))
-    assert ingest_data.main(["--url", url, file, "--wait"], sleep=lambda _: time.sleep(0.05)) == 0
-    out = capsys.readouterr().out
-    assert "6 conversations are analysed from 2020-01-01 to 2020-01-05" in out
-    assert re.search(r"negative +█+ +83% +5$", out, re.MULTILINE)
-    assert re.search(r"delivery_problems +5", out)
-
-
-def test_a_summary_of_the_service_is_shown_as_it_is() -> None:
-    totals = {"count": 4, "positive": 1, "neutral": 0, "negative": 3}
-    answers: dict[str, Any] = {
-        "/api/v1/insights/summary": {
-            "totals": totals,
-            "clusters": [{"cluster": "billing", "count": 3, "average_sentiment": -0.5}],
-        },
-        "/api/v1/trends": {
-            "trends": [
-                {"cluster": "outage", "count": 9, "expected": 1.5, "direction": "rising"},
-                {"cluster": "praise", "count": 1, "expected": 5.5, "direction": "falling"},
-            ]
-        },
-    }
-    transport = httpx.MockTransport(
-        lambda request: httpx.Response(200, json=answers[request.url.path])
-    )
-    with httpx.Client(base_url="http://test", transport=transport) as client:
-        service = wait.Service(client, patience=0, sleep=lambda _: None)
-        moment = datetime(2020, 1, 1, tzinfo=UTC)
-        lines = list(wait.summary(service, moment, moment))
-    assert lines[0] == "4 conversations are analysed from 2020-01-01 to 2020-01-01"
-    assert lines[3].endswith(" 75%        3")
-    assert [line.split() for line in lines[5:]] == [
-        ["billing", "3", "average", "sentiment", "-0.50"],
-        "Rising in the last 24 hours of them".split(),
-        ["outage", "9,", "1.5", "expected"],
-    ]
 
 
 def test_more_rows_than_a_batch_takes(url: str, write_csv: Callable[[str], str]) -> None:
@@ -531,11 +440,6 @@ def test_rejected_rows_are_written_where_there_are_no_links(
     assert len(written.read_text().splitlines()) == 2
 
 
-def test_the_sample_can_be_waited_for(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ingest_data.main(["--url", url, "--wait"], sleep=lambda _: time.sleep(0.05)) == 0
-    assert f"{len(SAMPLE)} conversations are analysed" in capsys.readouterr().out
-
-
 def test_live_posts_are_sent_in_tens(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
@@ -543,223 +447,9 @@ def test_live_posts_are_sent_in_tens(monkeypatch: pytest.MonkeyPatch) -> None:
         body = json.loads(request.content)
         assert body["lane"] == "live"
         sizes.append(len(body["conversations"]))
-        return httpx.Response(202 if sizes[-1] <= 10 else 400, json={"details": "too many"})
+        if sizes[-1] > 10:
+            return httpx.Response(400, json={"details": "too many"})
+        return accepted(sizes[-1])
 
     assert ingest_data.main([], transport=httpx.MockTransport(answer)) == 0
     assert sum(sizes) == len(SAMPLE)
-
-
-@pytest.mark.parametrize("end", ["", "/"])
-def test_an_address_may_have_a_path(end: str) -> None:
-    paths: set[str] = set()
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        paths.add(str(request.url.copy_with(query=None)))
-        if request.url.path.endswith("batch"):
-            return httpx.Response(202, json={"conversation_ids": ["conv_0000000a"]})
-        if request.url.path.endswith("summary"):
-            return httpx.Response(200, json={"totals": {"count": 0}, "clusters": []})
-        if request.url.path.endswith("failed"):
-            body = {"conversations": [], "metadata": {"next_cursor": None}}
-            return httpx.Response(200, json=body)
-        return httpx.Response(200, json={"status": "completed"})
-
-    argv = ["--url", f"https://example.org/insights{end}", "--wait"]
-    assert ingest_data.main(argv, transport=httpx.MockTransport(answer)) == 0
-    start = "https://example.org/insights/api/v1/"
-    assert {f"{start}conversations/batch", f"{start}conversations/conv_0000000a"} <= paths
-    assert all(path.startswith(start) for path in paths)
-
-
-def test_a_host_that_is_refused_stops_it_and_rejects_no_row(
-    write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    details = "Host insights.example is not served: name it in ALLOWED_HOSTS."
-    body = {"error": "invalid_schema", "details": details}
-    service = Scripted(*(httpx.Response(400, json=body) for _ in range(3)))
-    assert service.load(write_csv("text\none row\n")) == 3
-    assert stopped_with(capsys) == f"the service answers 400: {details}"
-
-
-# --- waiting --------------------------------------------------------------------------------------
-
-
-def test_the_services_limit_is_waited_out(
-    start_service: StartService, write_csv: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sender, "BATCH_ROWS", 1)
-    waits: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        time.sleep(seconds)
-
-    with start_service(inbound_rate_limit=2) as url:
-        file = write_csv("text\n1\n2\n3\n4\n5\n")
-        assert ingest_data.main(["--url", url, file], sleep=sleep) == 0
-        assert waits
-        assert set(waits) == {1}
-        time.sleep(1)
-        assert counts(url)["bulk"] == 5
-
-
-class Scripted:
-    """A service that gives these answers in turn, and then takes everything."""
-
-    def __init__(self, *answers: httpx.Response | Exception) -> None:
-        self.answers = list(answers)
-        self.keys: list[str] = []
-        self.waits: list[float] = []
-
-    def load(self, *argv: str) -> int:
-        transport = httpx.MockTransport(self._answer)
-        return ingest_data.main(argv, transport=transport, sleep=self.waits.append)
-
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        if self.answers:
-            answer = self.answers.pop(0)
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-        body = json.loads(request.content)
-        self.keys += [item["idempotency_key"] for item in body["conversations"]]
-        return httpx.Response(202, json={"accepted": len(body["conversations"])})
-
-
-def busy(status: int, retry_after: str | None) -> httpx.Response:
-    headers = {} if retry_after is None else {"Retry-After": retry_after}
-    body = {"error": "unavailable", "details": "The database is locked."}
-    return httpx.Response(status, headers=headers, json=body)
-
-
-def test_retry_after_is_honoured_within_reason() -> None:
-    service = Scripted(
-        busy(429, "7"), busy(503, "3"), busy(503, None), busy(429, "99999"), busy(503, "0")
-    )
-    assert service.load() == 0
-    assert service.waits == [7, 3, 2, 120, 1]
-    assert len(service.keys) == len(SAMPLE)
-
-
-def test_a_lost_connection_is_tried_again() -> None:
-    service = Scripted(httpx.ConnectError("refused"), httpx.ReadTimeout("timed out"))
-    assert service.load() == 0
-    assert service.waits == [1, 2]
-
-
-def test_a_service_that_stays_busy_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
-    service = Scripted(*(busy(503, "2") for _ in range(1000)))
-    assert service.load("--patience", "20") == 3
-    assert sum(service.waits) == 20
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last == "Stopped: the service answers 503: The database is locked.; waited 20 s"
-
-
-def test_batches_that_follow_one_that_was_given_up_are_not_tried(
-    write_csv: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sender, "BATCH_ROWS", 1)
-    service = Scripted(*(busy(503, "5") for _ in range(1000)))
-    assert service.load(write_csv("text\n1\n2\n3\n"), "--patience", "20") == 3
-    assert service.waits == [5] * 4
-    assert service.keys == []
-
-
-def test_an_outage_in_the_middle_is_told_once_and_waited_out(
-    write_csv: Callable[[str], str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sender, "BATCH_ROWS", 1)
-    outage = [httpx.ConnectError("refused") for _ in range(8)]
-    service = Scripted(httpx.Response(202), *outage)
-    assert service.load(write_csv("text\n1\n2\n3\n")) == 0
-    assert service.waits == [1, 2, 4, 8, 16, 30, 30, 30]
-    err = capsys.readouterr().err
-    assert err.count("waiting up to 600 s") == 1
-    assert err.endswith("It takes rows again, after 121 s.\n")
-
-
-def test_what_was_accepted_before_it_stopped_is_told(
-    write_csv: Callable[[str], str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sender, "BATCH_ROWS", 2)
-    service = Scripted(httpx.Response(202), httpx.Response(500, json={"details": "a bug"}))
-    assert service.load(write_csv("text\n1\n2\n3\n")) == 1
-    out, err = capsys.readouterr()
-    assert out.endswith("3 rows read: 2 accepted, 0 duplicates, 0 rejected, 1 not sent.\n")
-    assert err == "Stopped: the service answers 500: a bug\n"
-
-
-# --- what cannot be done --------------------------------------------------------------------------
-
-
-def stopped_with(capsys: pytest.CaptureFixture[str]) -> str:
-    out, err = capsys.readouterr()
-    assert "rows read: 0 accepted" in out or "rows read" not in out
-    *_, line = err.splitlines()
-    assert line.startswith("Stopped: ")
-    return line.removeprefix("Stopped: ")
-
-
-def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # and does not listen
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        assert ingest_data.main(["--url", url], sleep=lambda _seconds: None) == 3
-    assert stopped_with(capsys).startswith(f"cannot reach {url}")
-
-
-def test_another_service_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    assert Scripted(httpx.Response(404, text="<html>")).load() == 3
-    assert stopped_with(capsys) == "the service answers 404: Not MatchCount (is API_URL right?)"
-
-
-def test_api_keys(
-    start_service: StartService,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    api_keys = tuple(
-        ApiKey(scope, scope, hashlib.sha256(f"{scope}-key".encode()).hexdigest())
-        for scope in ("read", "write")
-    )
-    with start_service(api_keys=api_keys) as url:
-        assert ingest_data.main(["--url", url]) == 3
-        assert stopped_with(capsys).startswith("the service answers 401: ")
-        assert ingest_data.main(["--url", url, "--key", "read-key"]) == 3
-        assert stopped_with(capsys).startswith("the service answers 403: ")
-        monkeypatch.setenv("API_URL", url)
-        monkeypatch.setenv("API_KEY", "write-key")
-        assert ingest_data.main([]) == 0
-
-
-def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert Scripted().load("missing.csv") == 3
-    assert stopped_with(capsys) == "missing.csv: No such file or directory"
-    assert Scripted().load(str(tmp_path)) == 3
-    assert stopped_with(capsys) == f"{tmp_path}: Is a directory"
-
-
-@pytest.mark.parametrize("content", ["id,author\n1,ann\n", "hello\n", "\udcff\udcfet\x00"])
-def test_a_file_without_a_text_column(
-    content: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert Scripted().load(write_csv(content)) == 3
-    assert "no column is called text, full_text, tweet or" in stopped_with(capsys)
-
-
-def test_a_file_with_a_header_only(
-    write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert Scripted().load(write_csv("text\n")) == 3
-    assert "0 rows read: 0 accepted, 0 duplicates, 0 rejected." in capsys.readouterr().out
-
-
-def test_an_address_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        ingest_data.main(["--url", "localhost:8000"])
-    assert caught.value.code == 2
-    assert "API_URL must begin with http:// or https://" in capsys.readouterr().err

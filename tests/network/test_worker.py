@@ -22,7 +22,6 @@ from analysis.outcomes import (
 )
 from analysis.outcomes import Reply as Analysed
 from analysis.topics import Topics
-from database import Database
 from errors import NotFound
 from grok_client import GrokClient
 from models import Lane
@@ -57,7 +56,7 @@ async def client(grok: FakeGrok) -> AsyncIterator[GrokClient]:
         concurrency=10,
         timeout=0.3,
         temperature=0.3,
-        vocabulary=Topics(("praise",), closed=False),
+        topics=Topics(("praise",), closed=False),
         jitter=lambda: 0.0,
     )
     yield client
@@ -65,11 +64,10 @@ async def client(grok: FakeGrok) -> AsyncIterator[GrokClient]:
 
 
 @pytest.fixture
-def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+def _brisk(monkeypatch: pytest.MonkeyPatch, bench: WorkerHarness) -> None:
     """Trouble is waited out in hundredths of seconds."""
     monkeypatch.setattr("backends.sqlite.BUSY_TIMEOUT_SECONDS", 0.02)
-    monkeypatch.setattr("batch_processor.TROUBLE_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr("worker.calls.TROUBLE_PAUSE_SECONDS", 0.02)
+    bench.timings = replace(bench.timings, trouble=0.02)
 
 
 # --- what an answer of Grok leads to --------------------------------------------------------------
@@ -216,7 +214,7 @@ async def test_a_429_costs_no_attempt_and_shows_nowhere_as_failure(
     grok.script(Reply.rate_per_second(retry_after=1))
     (id_,) = await bench.add(BLAME)
     async with bench.working(client):
-        await eventually(lambda: client.pause_left() > 0)
+        await eventually(lambda: client.throttle.pause_left() > 0)
         waiting = await bench.until(id_, "pending")
         found = await bench.until(id_, "completed")
 
@@ -241,11 +239,11 @@ async def test_a_text_that_is_refused_fails_alone_and_is_not_asked_again(
 ) -> None:
     grok.when_text("bad", reply)
     bad, *others = await bench.add("bad", BLAME, PRAISE)
-    async with bench.working(client) as worker:
+    async with bench.working(client):
         found = await bench.until(bad, "failed")
         for id_ in others:
             await bench.until(id_, "completed")
-        assert worker.breaker.reason is None
+        assert bench.call_runner.breaker.reason is None
 
     assert (found.attempts, found.insight) == (1, None)
     assert found.last_error is not None
@@ -260,7 +258,7 @@ async def test_what_only_a_person_can_mend_keeps_every_conversation_pending(
     grok.default = reply
     ids = await bench.add(*["text"] * 25)
     async with bench.working(client) as worker:
-        await eventually(lambda: worker.breaker.reason)
+        await eventually(lambda: bench.call_runner.breaker.reason)
 
         async def all_pending() -> bool:
             return await bench.count("pending") == 25
@@ -271,7 +269,7 @@ async def test_what_only_a_person_can_mend_keeps_every_conversation_pending(
         worker.wake()
         found = [await bench.find(id_) for id_ in [*ids, *later]]
         assert worker.bound_by == "breaker"
-        assert worker.breaker.wait_left() > 55
+        assert bench.call_runner.breaker.wait_left() > 55
 
     assert {(one.status, one.attempts, one.last_error) for one in found} == {("pending", 0, None)}
     assert grok.counters.calls <= 10
@@ -282,10 +280,10 @@ async def test_an_analysis_under_way_shows_as_processing(
 ) -> None:
     grok.script(Reply.ok().after(0.2))
     (id_,) = await bench.add(BLAME)
-    async with bench.working(client) as worker:
+    async with bench.working(client):
         await grok.saw(1)
         found = await bench.find(id_)
-        under_way = worker.calls_under_way
+        under_way = bench.call_runner.under_way
         await bench.until(id_, "completed")
 
     assert (found.status, found.attempts) == ("processing", 1)
@@ -361,9 +359,9 @@ async def test_there_are_never_more_calls_than_places(bench: WorkerHarness) -> N
     analyser = ScriptedAnalyser(concurrency=4)
     analyser.hold("text")
     await bench.add(*["text"] * 30)
-    async with bench.working(analyser, batch_size=100) as worker:
+    async with bench.working(analyser, batch_size=100):
         await eventually(lambda: analyser.under_way == 4)
-        assert worker.calls_under_way == 4
+        assert bench.call_runner.under_way == 4
         assert await bench.count("processing") == 4
         analyser.let_go("text")
         await bench.all_completed(30)
@@ -527,7 +525,7 @@ async def test_stopping_while_waiting_for_a_rate_limit_takes_no_time(
     grok.script(Reply.rate_per_second(retry_after=60))
     (id_,) = await bench.add(BLAME)
     async with bench.working(client) as worker:
-        await eventually(lambda: client.pause_left() > 0)
+        await eventually(lambda: client.throttle.pause_left() > 0)
         await bench.until(id_, "pending")
         started = time.monotonic()
         await worker.stop(grace=10)
@@ -726,76 +724,10 @@ async def test_an_analyser_that_leaves_one_out_is_treated_as_one_that_raises(
     assert found.attempts == 2
 
 
-# --- one worker at a time, and what a dead one leaves ---------------------------------------------
+# --- what a dead worker leaves --------------------------------------------------------------------
 
 
-class _Office:
-    """Whether this process may work, and how often that was asked."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self.asked = 0
-
-    def __call__(self) -> bool:
-        self.asked += 1
-        return self._database.acquire_worker_lock()
-
-
-@pytest.mark.usefixtures("_brisk")
-async def test_a_worker_stands_by_while_another_process_works_and_then_takes_over(
-    bench: WorkerHarness, sqlite_url: str
-) -> None:
-    other = Database(sqlite_url)
-    assert other.acquire_worker_lock()
-    analyser = ScriptedAnalyser()
-    (id_,) = await bench.add("text")
-    office = _Office(bench.database)
-    async with bench.working(analyser, acquire_worker_lock=office, poll_interval=0.02) as worker:
-        await eventually(lambda: office.asked >= 5)
-        assert worker.is_standby
-        assert worker.alive
-        assert (await bench.find(id_)).status == "pending"
-        assert analyser.calls == []
-
-        await other.close()
-
-        await bench.until(id_, "completed")
-        assert not worker.is_standby
-    await other.close()
-
-
-@pytest.mark.usefixtures("_brisk")
-async def test_a_worker_that_stands_by_can_be_stopped(
-    bench: WorkerHarness, sqlite_url: str
-) -> None:
-    other = Database(sqlite_url)
-    assert other.acquire_worker_lock()
-    async with bench.working(
-        ScriptedAnalyser(), acquire_worker_lock=bench.database.acquire_worker_lock
-    ) as worker:
-        await asyncio.wait_for(worker.stop(grace=5), 2)
-    await other.close()
-
-
-@pytest.mark.usefixtures("_brisk")
-async def test_a_worker_that_stands_by_takes_nothing_from_the_one_that_works(
-    bench: WorkerHarness, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("batch_processor.RENEW_SECONDS", 0.01)
-    other = Database(sqlite_url)
-    assert other.acquire_worker_lock()
-    (id_,) = await bench.add("text")
-    await claim_some(bench.database, limit=1, lease=timedelta(seconds=-1))
-    office = _Office(bench.database)
-    async with bench.working(ScriptedAnalyser(), acquire_worker_lock=office):
-        await eventually(lambda: office.asked >= 10)
-        found = await bench.find(id_)
-    await other.close()
-
-    assert found.status == "processing"
-
-
-async def test_at_start_the_only_worker_takes_up_what_its_forerunner_left(
+async def test_at_start_the_only_worker_takes_up_what_the_previous_one_left(
     bench: WorkerHarness,
 ) -> None:
     ids = await bench.add("text 1", "text 2")
@@ -823,10 +755,8 @@ async def test_what_was_in_flight_at_three_deaths_fails(bench: WorkerHarness) ->
     assert analyser.texts == ["innocent"]
 
 
-async def test_one_of_several_workers_leaves_the_others_claims_alone(
-    bench: WorkerHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("batch_processor.RENEW_SECONDS", 0.02)
+async def test_one_of_several_workers_leaves_the_others_claims_alone(bench: WorkerHarness) -> None:
+    bench.timings = replace(bench.timings, renew=0.02)
     (theirs,) = await bench.add("theirs")
     await claim_some(bench.database, limit=1, lease=timedelta(hours=1))
     (left,) = await bench.add("left")
@@ -837,11 +767,8 @@ async def test_one_of_several_workers_leaves_the_others_claims_alone(
         assert (await bench.find(theirs)).status == "processing"
 
 
-async def test_a_lease_is_kept_for_as_long_as_the_call_takes(
-    bench: WorkerHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("batch_processor.RENEW_SECONDS", 0.02)
-    monkeypatch.setattr("batch_processor.LEASE", timedelta(seconds=1.0))
+async def test_a_lease_is_kept_for_as_long_as_the_call_takes(bench: WorkerHarness) -> None:
+    bench.timings = replace(bench.timings, renew=0.02, lease=1.0)
     analyser = ScriptedAnalyser()
     analyser.hold("slow")
     (id_,) = await bench.add("slow")
@@ -962,20 +889,13 @@ async def test_calls_that_end_do_not_put_the_poll_off(bench: WorkerHarness) -> N
 async def test_a_backlog_behind_full_slots_is_waited_for_without_asking_again_and_again(
     bench: WorkerHarness,
 ) -> None:
-    class Counting(ScriptedAnalyser):
-        asked = 0
-
-        def pause_left(self) -> float:
-            self.asked += 1
-            return 0.0
-
-    analyser = Counting(concurrency=1)
+    analyser = ScriptedAnalyser(concurrency=1)
     analyser.hold("first")
     await bench.add("first", "second")
     async with bench.working(analyser, batch_size=1):
         await eventually(lambda: analyser.under_way == 1)
-        before = analyser.asked
+        before = analyser.throttle.asked
         await asyncio.sleep(0.1)
-        assert analyser.asked - before <= 2
+        assert analyser.throttle.asked - before <= 2
         analyser.let_go("first")
         await bench.all_completed(2)

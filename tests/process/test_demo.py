@@ -22,7 +22,7 @@ from importing.sample import SAMPLE
 from tests.support.paths import ROOT
 from tests.support.servers import free_port
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture]
 
 
 # --- tools.demo ----------------------------------------------------------------------------------
@@ -105,15 +105,15 @@ def test_demo_shows_a_table_and_totals_and_leaves_nothing(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    table = [line for line in lines if re.match(r"\d\d:\d\d +[+-]\d\.\d\d .*│", line)]
+    table = [line for line in lines if re.match(r"\d\d:\d\d +[+-]\d\.\d\d  \w", line)]
     assert len(table) == len(SAMPLE)
     assert all(terminal_cells(line) <= 120 for line in table)
     assert any(terminal_cells(line) == 120 for line in table)
-    totals = dict(re.findall(r"^  (positive|neutral|negative) +(\d+)$", done.stdout, re.MULTILINE))
+    share = r"^  (positive|neutral|negative) +█+ +\d+% +(\d+)$"
+    totals = dict(re.findall(share, done.stdout, re.MULTILINE))
     assert sum(map(int, totals.values())) == len(SAMPLE)
     assert all(int(count) > 3 for count in totals.values())
-    assert re.search(r"^  average sentiment +[+-]\d\.\d\d$", done.stdout, re.MULTILINE)
-    assert re.search(r"^  delivery_problems +\d+  ■+$", done.stdout, re.MULTILINE)
+    assert re.search(r"^  delivery_problems +\d+  average sentiment", done.stdout, re.MULTILINE)
     assert re.search(r"loaded and analysed in \d+\.\d s", done.stdout)
     assert list(tmp_path.iterdir()) == []
     assert processes_of(tmp_path) == []
@@ -138,7 +138,9 @@ def test_demo_stays_up_until_a_signal_and_ends_cleanly(
 ) -> None:
     with running_demo(tmp_path) as (process, url, printed):
         assert httpx.get(f"{url}/health").json() == {"status": "ok"}
-        assert f"{url}/dashboard" in printed[0]
+        page, last = printed[0].splitlines()[-2:]
+        assert page.endswith(f" {url}/dashboard")
+        assert last == "Ctrl-C ends it."
         assert f"{url}/docs" in printed[0]
         assert processes_of(tmp_path)  # the look for processes does find some
         process.send_signal(number)

@@ -10,6 +10,7 @@ from tests.fakes.grok.chaos import live_through
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.slow(longest=True)
 @pytest.mark.timeout(300)
 async def test_a_day_of_every_fault_and_many_kills_ends_well_and_is_booked_to_the_tick(
     tmp_path: Path,

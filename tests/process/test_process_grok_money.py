@@ -77,6 +77,7 @@ async def test_a_wrong_key_stops_all_calls_and_fails_nothing(
         assert (await _stats(service))["breaker"]["state"] == "closed"
 
 
+@pytest.mark.slow(longest=True)
 async def test_the_budget_is_never_exceeded_also_over_kills(
     tmp_path: Path, grok: RunningGrok
 ) -> None:

@@ -10,7 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from playwright.async_api import expect
 
+from tests.support.browser import chromium, opened
+from tests.support.http_helpers import submit_batch
 from tests.support.paths import ROOT
 from tests.support.service_process import ServiceProcess, until
 
@@ -69,10 +72,19 @@ def content(service: ServiceProcess) -> list[tuple[object, ...]]:
     return sorted(rows, key=lambda row: str(row[0]))
 
 
+def account(out: bytes) -> list[str]:
+    """The last lines: how many rows went where, the file of rejected ones, and the page."""
+    *_, rows, rejected, page = out.decode().splitlines()
+    assert " rows read: " in rows
+    assert "/dashboard?" in page
+    return [rows, rejected, page.partition("/dashboard")[2]]
+
+
 def reached(service: ServiceProcess, process: subprocess.Popen[bytes], goal: float) -> bool:
     return process.poll() is not None or service.count() >= goal
 
 
+@pytest.mark.slow(longest=True)
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("mode", [[], ["--conversations"]], ids=["rows", "conversations"])
 async def test_killed_anywhere_and_run_again_it_ends_as_one_clean_import(
@@ -113,7 +125,23 @@ async def test_killed_anywhere_and_run_again_it_ends_as_one_clean_import(
         last = await asyncio.to_thread(start_import(url, file, *mode).communicate)
         assert content(service) == clean
     assert sum(0 < size < len(clean) for size in sizes) > KILLS / 2, sizes
-    assert clean_import[0].splitlines()[-2] == last[0].splitlines()[-2]
+    assert account(clean_import[0]) == account(last[0])
     assert [name for name in os.listdir(tmp_path) if "rejected" in name] == [
         "tweets.csv.rejected.csv"
     ]
+
+
+async def test_the_page_at_the_end_shows_what_was_loaded_and_no_more(tmp_path: Path) -> None:
+    file = tmp_path / "tweets.csv"
+    times = ["2020-01-30T08:26:10Z", "2020-01-31T12:00:00Z", "2020-01-31T23:59:59.5Z"]
+    file.write_text("\n".join(["text,date", *(f"late {time},{time}" for time in times)]))
+    async with chromium() as browser, ServiceProcess(tmp_path) as service:
+        await service.start()
+        await submit_batch(service.client, [{"text": "of today"}, {"text": "also of today"}])
+        importer = start_import(str(service.client.base_url), file, "--wait")
+        out, _ = await asyncio.to_thread(importer.communicate)
+        link = out.decode().splitlines()[-1].rpartition(" ")[2]
+        async with opened(browser, link) as page:
+            figure = page.locator("#totals > div", has_text="Conversations").locator(".figure")
+            await expect(figure).to_have_text("3")
+            await expect(page.locator("#list > li")).to_have_count(3)

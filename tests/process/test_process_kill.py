@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from config import load_settings
 from tests.fakes.grok.server import RunningGrok, grok_process
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 from tools.rebuild_derived import rebuild
@@ -131,6 +132,7 @@ def _next_write(database_file: Path) -> None:
         time.sleep(0.0002)
 
 
+@pytest.mark.slow(longest=True)
 @pytest.mark.timeout(600)
 async def test_a_storm_of_kills_loses_nothing_and_leaves_nothing_stuck(
     tmp_path: Path, grok: RunningGrok
@@ -223,7 +225,8 @@ async def test_a_storm_of_kills_loses_nothing_and_leaves_nothing_stuck(
     assert service.query("PRAGMA foreign_key_check") == []
 
     # What is kept counted is what counting gives.
-    assert not await rebuild(f"sqlite+aiosqlite:///{service.database_file}")
+    url = f"sqlite+aiosqlite:///{service.database_file}"
+    assert not await rebuild(load_settings(database_url=url, _env_file=None))
 
 
 async def test_a_conversation_in_flight_at_three_deaths_fails_and_can_be_retried(

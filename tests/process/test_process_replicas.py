@@ -1,17 +1,16 @@
-"""Several processes on one database: each text is analysed once, and survivors take over."""
+"""Several processes on PostgreSQL: each text is analysed once, and survivors take over."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP, SIGTERM
+from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import asyncpg
 import pytest
 
 from tests.fakes.grok.server import RunningGrok, grok_process
-from tests.support.servers import postgres_database
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 
 pytestmark = pytest.mark.slow
@@ -23,13 +22,6 @@ LEASE_SECONDS = 30
 def grok() -> Iterator[RunningGrok]:
     with grok_process() as grok:
         yield grok
-
-
-@pytest.fixture
-def fresh_postgres_url(postgres_url: str) -> Iterator[str]:
-    address = postgres_url.replace("+asyncpg", "").rpartition("/")[0]
-    with postgres_database(address) as url:
-        yield url
 
 
 async def _query(url: str, statement: str) -> list[tuple[Any, ...]]:
@@ -49,6 +41,7 @@ def _completed_by(worker: ServiceProcess) -> set[str]:
     return {event["id"] for event in worker.events("conversation_completed")}
 
 
+@pytest.mark.slow(longest=True)
 async def test_two_workers_on_postgres_share_the_work_and_one_outlives_the_other(
     tmp_path: Path, grok: RunningGrok, fresh_postgres_url: str
 ) -> None:
@@ -149,52 +142,3 @@ async def test_a_worker_that_slept_past_its_lease_writes_nothing(
         assert await _query(url, "SELECT DISTINCT status, attempts, deaths FROM conversations") == [
             ("completed", 2, 1)
         ]
-
-
-async def test_of_two_processes_on_one_sqlite_file_one_works_and_the_other_takes_over(
-    tmp_path: Path, grok: RunningGrok
-) -> None:
-    settings = grok_settings(grok, grok_rate_limit=100, poll_interval=0.2)
-    async with (
-        ServiceProcess(tmp_path, name="first", **settings) as first,
-        ServiceProcess(tmp_path, name="second", **settings) as second,
-    ):
-        await first.start()
-        await first.post("settles who works")
-        await until(lambda: first.events("conversation_completed"), within=10, what="it works")
-        await second.start()
-        ids = await second.post_batch([f"handed to the other {number}" for number in range(50)])
-        await until(lambda: second.count("status = 'completed'") == 51, within=10, what="completed")
-        assert _completed_by(first) >= set(ids)
-        assert second.events("conversation_completed") == []
-
-        await steer(grok, "defaults", latency=30)
-        held = await second.post_batch([f"held {number}" for number in range(15)])
-
-        async def in_flight() -> bool:
-            return bool((await look(grok, "counters"))["in_flight"] == 10)
-
-        await until(in_flight, within=10, what="ten calls in flight")
-        await steer(grok, "defaults", latency=0)
-        await first.kill()
-        await until(
-            lambda: _completed_by(second) == set(held), within=10, what="the other has taken over"
-        )
-        assert second.count("deaths = 1") == 10
-
-        await first.start()
-        first.send(SIGTERM)
-        await first.ended(within=3)
-        await first.start()
-        second.send(SIGTERM)
-        await second.ended(within=3)
-        last = await first.post("after an orderly handover")
-        await until(lambda: _completed_by(first) == {last}, within=10, what="taken over again")
-        assert first.events("orphans_rescued") == []
-
-    sent = (await look(grok, "texts"))["sent"]
-    assert {text for text, times in sent.items() if times > 1} == {f"held {n}" for n in range(10)}
-    assert max(sent.values()) == 2
-    assert second.query("SELECT count(*), count(DISTINCT conversation_id) FROM insights") == [
-        (67, 67)
-    ]

@@ -14,7 +14,7 @@ from tests.support.factories import NOON, insert_insights
 from tests.support.http_helpers import assert_error
 from tests.support.service_process import ServiceProcess, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture]
 
 ROWS = 2500
 TEXT = "a " * 5000

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.sentiment import Sentiment
 from analysis.words import parse_search, words_of
 from database import Database
 from errors import InvalidInput
@@ -21,9 +22,9 @@ from store.conversations import ConversationStore
 from store.derived.rollup_query import decompose
 from store.derived.rollups import DAY, HOUR
 from store.erasure import ErasureStore
-from store.filters import InsightFilter, Sentiment
+from store.filters import InsightFilter, Span
 from store.insights import InsightStore
-from store.summaries import MAX_BUCKETS, Interval, Summary, SummaryStore, Tally
+from store.summaries import MAX_BUCKETS, Aggregate, Interval, Summary, SummaryStore
 from tests.support.factories import NOON, insert_insights, insight_filter
 
 SPREAD = 6 * 86_400
@@ -97,7 +98,7 @@ def matches(row: Row, wanted: InsightFilter) -> bool:
     )
 
 
-def assert_counts(tally: Tally, rows: Sequence[Row]) -> None:
+def assert_counts(tally: Aggregate, rows: Sequence[Row]) -> None:
     found = [sentiment_of(row["sentiment_score"]) for row in rows]
     assert (tally.positive, tally.neutral, tally.negative) == tuple(map(found.count, Sentiment))
     if rows:
@@ -120,9 +121,9 @@ def grouped(rows: Iterable[Row], keys: Callable[[Row], Iterable[Any]]) -> dict[A
 
 def assert_summary(summary: Summary, rows: Sequence[Row], interval: Interval) -> None:
     assert_counts(summary.totals, rows)
-    buckets = grouped(rows, lambda row: [to_micros(row["timestamp"]) // interval])
+    buckets = grouped(rows, lambda row: [to_micros(row["timestamp"]) // interval.width])
     for bucket, tally in summary.series.items():
-        assert_counts(tally, buckets.pop(to_micros(bucket) // interval, []))
+        assert_counts(tally, buckets.pop(to_micros(bucket) // interval.width, []))
     assert not buckets
     clusters = grouped(rows, lambda row: row["clusters"])
     ordered = sorted(clusters, key=lambda name: (-len(clusters[name]), name))
@@ -155,7 +156,7 @@ async def expect_agreement(
     assert exported == listed
     if wanted.words is None:
         for interval in Interval:
-            if (wanted.end_time - wanted.start_time).total_seconds() > 1900 * interval / 1e6:
+            if (wanted.end_time - wanted.start_time).total_seconds() > 1900 * interval.width / 1e6:
                 continue
             summary = await summaries.summary(wanted, interval)
             assert_summary(summary, list(expected.values()), interval)
@@ -184,7 +185,7 @@ async def test_what_was_kept_of_an_earlier_answer_agrees_as_well(
     """The same few questions again and again, while insights come and go; on PostgreSQL, matches
     are found in either way."""
     for name in ("_PASSED_AT_ONCE", "_PASSED_FOR_ONE"):
-        monkeypatch.setattr(f"store.matches.{name}", passed)
+        monkeypatch.setattr(f"store.derived.word_counts.{name}", passed)
     chance = random.Random(7)
     rows: dict[str, Row] = {}
     insights, summaries = InsightStore(database), SummaryStore(database)
@@ -245,7 +246,7 @@ async def test_times_before_1970_are_in_the_bucket_that_they_are_in(database: Da
         )
         summary = await SummaryStore(database).summary(wanted, interval)
         (bucket,) = [bucket for bucket, tally in summary.series.items() if tally.count]
-        assert bucket <= moment < bucket + timedelta(microseconds=int(interval))
+        assert bucket <= moment < bucket + timedelta(microseconds=interval.width)
         assert summary.totals.count == 2
 
 
@@ -275,13 +276,12 @@ moments = st.integers(-(10**17), 10**17) | st.integers(-40, 40).map(lambda n: n 
 @settings(max_examples=300, deadline=None)
 def test_a_range_is_cut_into_pieces_that_are_it(one: int, other: int) -> None:
     start, end = sorted((one, other))
-    pieces = decompose(start, end)
-    used = sorted(
-        span for span in (*pieces.edges, *pieces.hours, pieces.days) if span.start < span.stop
-    )
+    pieces = decompose(Span(start, end + 1))
+    spans = (*pieces.partial_buckets, *pieces.hours, pieces.days)
+    used = sorted(span for span in spans if span.start < span.stop)
     assert (used[0].start, used[-1].stop) == (start, end + 1)
     assert all(left.stop == right.start for left, right in pairwise(used))
-    assert all(span.stop - span.start < HOUR for span in pieces.edges)
+    assert all(span.stop - span.start < HOUR for span in pieces.partial_buckets)
     for span in used:
         if span in pieces.hours:
             assert span.start % HOUR == span.stop % HOUR == 0

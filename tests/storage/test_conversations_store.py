@@ -16,23 +16,21 @@ import pytest
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects import sqlite
 
-from analysis.outcomes import Complete, Fail, Outcome, PutBack, Retry
+from analysis.outcomes import Complete, Fail, Outcome, Requeue, Retry
+from api.answers import failed_json
 from database import Database
 from errors import Conflict, InvalidInput, NotFound, ServiceError, Unavailable
 from models import Lane, Status, conversations, insight_clusters, insights
-from schemas import failed_json
-from store import cursors, positions
+from store import positions
 from store.conversations import (
     EVERYBODY,
     ConversationStore,
     KeyConflict,
     NewConversation,
-    StoredConversation,
-    StoredInsight,
-    _failed_statement,
 )
 from store.ids import RunningIds
 from store.insight_row import BYTES_OF_PAGE
+from store.lookup import StoredConversation, StoredInsight, _failed_statement
 from store.queue import Claimed, WorkQueue
 from tests.support.factories import (
     NOON,
@@ -45,6 +43,7 @@ from tests.support.factories import (
     keyed_conversation,
     new_conversation,
     new_conversations,
+    of_another_process,
     open_read,
     run_sql,
     scalar,
@@ -57,12 +56,9 @@ def store(database: Database) -> ConversationStore:
 
 
 @pytest.fixture
-async def other_database(database: Database, database_url: str) -> AsyncIterator[Database]:
-    """The same database, as a second process would have it."""
-    other = Database(database_url)
-    await other.open()
-    yield other
-    await other.close()
+async def other_database(database: Database) -> AsyncIterator[Database]:
+    async with of_another_process(database) as other:
+        yield other
 
 
 async def count(database: Database, table: Any = conversations) -> int:
@@ -111,7 +107,7 @@ async def test_an_accepted_conversation_is_found_as_it_was_sent(store: Conversat
     (id_,) = await store.accept(
         [
             new_conversation(
-                "Where is it?", author="ann", timestamp=NOON, raw_data={"likes": 3, "tags": ["a"]}
+                "Where is it?", author="ann", timestamp=NOON, raw_data='{"likes": 3, "tags": ["a"]}'
             )
         ],
         lane=Lane.BULK,
@@ -170,7 +166,8 @@ async def test_timestamps_far_away_are_kept(store: ConversationStore, year: int)
 async def test_raw_data_comes_back_as_it_went_in(
     store: ConversationStore, raw_data: dict[str, Any] | None
 ) -> None:
-    (id_,) = await store.accept([new_conversation(raw_data=raw_data)], lane=Lane.LIVE)
+    sent = None if raw_data is None else json.dumps(raw_data)
+    (id_,) = await store.accept([new_conversation(raw_data=sent)], lane=Lane.LIVE)
     found = (await store.find(id_)).raw_data
     assert (None if found is None else json.loads(found)) == raw_data
 
@@ -841,7 +838,7 @@ async def test_failed_conversations_are_listed_newest_first_over_both_lanes(
 async def test_a_page_of_failed_conversations_ends_at_its_bytes(
     database: Database, store: ConversationStore
 ) -> None:
-    raw = {"": "x" * 900_000}
+    raw = json.dumps({"": "x" * 900_000})
     texts = [*["\x01" * 10_000] * 80, "short"]
     items = [new_conversation(text) for text in texts]
     items += [new_conversation(raw_data=raw) for _ in range(5)]
@@ -901,13 +898,13 @@ async def test_a_cursor_that_was_not_given_is_refused(
         await store.failed(limit=1, cursor=cursor)
 
 
-@pytest.mark.parametrize("cursor", [None, cursors.encode(1, 1)])
+@pytest.mark.parametrize("position", [None, (1, 1)])
 async def test_failed_conversations_are_found_by_an_index(
-    sqlite_url: str, cursor: str | None
+    sqlite_url: str, position: tuple[int, int] | None
 ) -> None:
     database = Database(sqlite_url)
     await database.open()
-    compiled = _failed_statement(2, cursor).compile(
+    compiled = _failed_statement(2, position).compile(
         dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
     )
     explain = text(f"EXPLAIN QUERY PLAN {compiled}")
@@ -994,7 +991,7 @@ async def test_a_put_back_conversation_keeps_its_place(
 ) -> None:
     first, second = await store.accept(new_conversations(2), lane=Lane.LIVE)
     (claimed,) = await claim_all(database, limit=1)
-    await WorkQueue(database).settle([(claimed, PutBack())])
+    await WorkQueue(database).settle([(claimed, Requeue())])
     assert [(await store.find(id_)).queue_position for id_ in (first, second)] == [1, 2]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, delete, insert, text, update
@@ -85,9 +86,10 @@ async def test_nobody_waits_for_another_s_count(database: Database) -> None:
         for lane in (*Lane, *Lane)
     ]
     meeting = asyncio.Barrier(len(ids))
+    backend: Any = database._backend
 
     async def change(ids: list[str], statuses: list[str]) -> None:
-        async with database._engine.begin() as connection:
+        async with backend._engine.begin() as connection:
             for id_, status in zip(ids, statuses, strict=True):
                 changed = update(conversations).where(conversations.c.id == id_)
                 await connection.execute(changed.values(status=status))

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +20,7 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
-from analysis.outcomes import Complete, Fail, PutBack, Retry
+from analysis.outcomes import Complete, Fail, Requeue, Retry
 from backends.sqlite import keep_private
 from database import Database
 from errors import NotFound, StartRefused, Unavailable
@@ -91,14 +91,11 @@ def usual_umask() -> Iterator[None]:
 async def test_the_files_are_for_their_owner_alone(sqlite_url: str, tmp_path: Path) -> None:
     database = Database(sqlite_url)
     await database.open()
-    assert database.acquire_worker_lock()
     await accept(database)
     open_files = modes(tmp_path)
     await database.close()
     assert set(open_files.values()) == {0o600}
-    assert {*open_files} >= {
-        f"insights.db{suffix}" for suffix in ("", "-wal", "-shm", "-worker-lock")
-    }
+    assert {*open_files} >= {f"insights.db{suffix}" for suffix in ("", "-wal", "-shm", "-lock")}
     assert set(modes(tmp_path).values()) == {0o600}
 
 
@@ -106,19 +103,21 @@ async def test_the_files_are_for_their_owner_alone(sqlite_url: str, tmp_path: Pa
 async def test_files_that_others_could_read_are_closed_to_them(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    """As an earlier version left them, also where another process has them open just now."""
+    """As an earlier version left them, also where another program has them open just now."""
     first, second = Database(sqlite_url), Database(sqlite_url)
     await first.open()
-    assert first.acquire_worker_lock()
     await accept(first)
-    for name in modes(tmp_path):
-        (tmp_path / name).chmod(0o664)
-    await second.open()
-    assert set(modes(tmp_path).values()) == {0o600}
-    await accept(second)
-    assert await count(first) == 2
+    with closing(sqlite3.connect(tmp_path / "insights.db")) as other:
+        assert other.execute("SELECT count(*) FROM conversations").fetchone() == (1,)
+        await first.close()
+        for name in modes(tmp_path):
+            (tmp_path / name).chmod(0o664)
+        await second.open()
+        assert set(modes(tmp_path)) >= {"insights.db-wal", "insights.db-shm", "insights.db-lock"}
+        assert set(modes(tmp_path).values()) == {0o600}
+        await accept(second)
+        assert other.execute("SELECT count(*) FROM conversations").fetchone() == (2,)
     await second.close()
-    await first.close()
 
 
 async def test_what_the_owner_may_not_do_is_left_so(sqlite_url: str, tmp_path: Path) -> None:
@@ -130,6 +129,7 @@ async def test_what_the_owner_may_not_do_is_left_so(sqlite_url: str, tmp_path: P
 
 async def test_opening_again_keeps_everything(database: Database, database_url: str) -> None:
     id_ = await accept(database)
+    await database.close()
     for _ in range(2):
         again = Database(database_url)
         try:
@@ -140,8 +140,10 @@ async def test_opening_again_keeps_everything(database: Database, database_url: 
             await again.close()
 
 
-async def open_at_once(urls: Sequence[str]) -> None:
-    databases = [Database(url) for url in urls]
+async def test_several_processes_may_open_a_new_postgres_database_at_once(
+    new_postgres_url: str,
+) -> None:
+    databases = [Database(new_postgres_url) for _ in range(4)]
     try:
         async with asyncio.timeout(30):
             await asyncio.gather(*(database.open() for database in databases))
@@ -150,18 +152,6 @@ async def open_at_once(urls: Sequence[str]) -> None:
     finally:
         for database in databases:
             await database.close()
-
-
-async def test_several_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
-    """Not even one of many times does one of them lose the race to the first write."""
-    for attempt in range(20):
-        await open_at_once([f"sqlite+aiosqlite:///{tmp_path}/new-{attempt}.db"] * 4)
-
-
-async def test_several_processes_may_open_a_new_postgres_database_at_once(
-    new_postgres_url: str,
-) -> None:
-    await open_at_once([new_postgres_url] * 4)
 
 
 @pytest.fixture
@@ -528,7 +518,7 @@ WRITES: dict[str, Write] = {
     "retry": lambda database, rows: ConversationStore(database).retry(rows.failed),
     "retry_failed": lambda database, _: ConversationStore(database).retry_failed(),
     "claim": lambda database, _: claim_some(database, limit=1),
-    "book": lambda database, _: Ledger(database).reserve(
+    "reserve": lambda database, _: Ledger(database).reserve(
         "request", model="grok", conversations=1, highest_cost=1
     ),
     "close_orphans": lambda database, _: Ledger(database).close_orphans(),
@@ -542,7 +532,7 @@ WRITES: dict[str, Write] = {
         [(rows.claimed[2], Retry("503", 1.0))]
     ),
     "settle what is put back": lambda database, rows: WorkQueue(database).settle(
-        [(rows.claimed[3], PutBack())]
+        [(rows.claimed[3], Requeue())]
     ),
     "extend": lambda database, rows: WorkQueue(database).extend(
         {rows.claimed[0].token}, lease=LEASE
@@ -560,6 +550,7 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
         "failed",
         "page",
         "all_of",
+        "has_cluster",
         "newest_id",
         "since",
         "summary",
@@ -791,18 +782,18 @@ async def test_a_statement_that_is_wrong_stays_a_bug(database: Database) -> None
 # --- erasing --------------------------------------------------------------------------------------
 
 
-async def test_the_log_is_folded_in_once_nobody_waits_for_a_write(
+async def test_there_is_a_checkpoint_once_nobody_waits_for_a_write(
     opened: Database, tmp_path: Path
 ) -> None:
-    """The file itself only grows by folding, which SQLite alone would put off until the log has
-    sixteen million bytes."""
+    """The file itself only grows by a checkpoint, which SQLite alone would put off until the log
+    has sixteen million bytes."""
     file = tmp_path / "insights.db"
     before = file.stat().st_size
     await ConversationStore(opened).accept([new_conversation("x" * 1000)] * 500, lane=Lane.BULK)
     await eventually(lambda: file.stat().st_size > before + 400_000)
 
 
-async def test_folding_in_the_log_empties_it(opened: Database, tmp_path: Path) -> None:
+async def test_a_truncating_checkpoint_empties_the_log(opened: Database, tmp_path: Path) -> None:
     await accept(opened)
     assert (tmp_path / "insights.db-wal").stat().st_size > 0
     await opened.checkpoint_truncate()
@@ -810,7 +801,7 @@ async def test_folding_in_the_log_empties_it(opened: Database, tmp_path: Path) -
     assert await count(opened) == 1
 
 
-async def test_erasing_succeeds_although_the_log_cannot_be_folded_in(
+async def test_erasing_succeeds_although_no_checkpoint_can_be_made(
     quick: Database, locked: Locks
 ) -> None:
     id_ = await accept(quick)
@@ -821,60 +812,172 @@ async def test_erasing_succeeds_although_the_log_cannot_be_folded_in(
         await ConversationStore(quick).find(id_)
 
 
-# --- one worker per file --------------------------------------------------------------------------
+# --- one process per file -------------------------------------------------------------------------
 
 
-async def test_on_one_file_one_may_work_and_the_other_once_it_is_gone(sqlite_url: str) -> None:
-    first, second = Database(sqlite_url), Database(sqlite_url)
+async def test_a_file_that_is_open_is_refused_with_one_line(sqlite_url: str) -> None:
+    first = Database(sqlite_url)
     await first.open()
-    await second.open()
-    try:
-        assert first.acquire_worker_lock() is True
-        assert first.acquire_worker_lock() is True
-        assert second.acquire_worker_lock() is False
-        await first.close()
-        assert second.acquire_worker_lock() is True
-        assert first.acquire_worker_lock() is False
-    finally:
-        await first.close()
-        await second.close()
+    await refused(sqlite_url, r"^DATABASE_URL .*/insights\.db: another process .*PostgreSQL")
+    await accept(first)
+    await first.close()
 
 
-async def test_who_closes_lets_another_work(sqlite_url: str) -> None:
-    first, second = Database(sqlite_url), Database(sqlite_url)
-    try:
-        assert first.acquire_worker_lock() is True
-        await first.close()
-        assert second.acquire_worker_lock() is True
-    finally:
-        await second.close()
+async def test_of_several_that_open_a_new_file_at_once_each_gets_it_in_turn(
+    sqlite_url: str,
+) -> None:
+    having = 0
+
+    async def use() -> None:
+        nonlocal having
+        database = Database(sqlite_url, lock_patience=60)
+        await database.open()
+        having += 1
+        assert having == 1
+        await accept(database)
+        having -= 1
+        await database.close()
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(use() for _ in range(6)))
+    last = Database(sqlite_url)
+    await last.open()
+    assert await count(last) == 6
+    await last.close()
 
 
-async def test_on_two_files_both_may_work(tmp_path: Path) -> None:
+async def test_a_file_is_the_same_on_every_way_to_it(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "folder").symlink_to("data")
+    (tmp_path / "link.db").symlink_to("data/insights.db")
+    first = Database(f"sqlite+aiosqlite:///{tmp_path}/data/insights.db")
+    await first.open()
+    for way in ("folder/insights.db", "link.db", "data/../data/insights.db"):
+        await refused(f"sqlite+aiosqlite:///{tmp_path}/{way}", "another process")
+    await first.close()
+    assert set(modes(tmp_path / "data")) == {"insights.db", "insights.db-lock"}
+    assert modes(tmp_path) == {}
+
+
+async def test_two_files_may_be_open_at_once(tmp_path: Path) -> None:
     first, second = (Database(f"sqlite+aiosqlite:///{tmp_path}/{name}.db") for name in "ab")
     try:
-        assert (first.acquire_worker_lock(), second.acquire_worker_lock()) == (True, True)
+        await first.open()
+        await second.open()
     finally:
         await first.close()
         await second.close()
 
 
-async def test_on_postgres_all_may_work(postgres_url: str) -> None:
-    first, second = Database(postgres_url), Database(postgres_url)
-    try:
-        assert (first.acquire_worker_lock(), second.acquire_worker_lock()) == (True, True)
-    finally:
-        await first.close()
-        await second.close()
+async def test_a_start_that_is_refused_lets_go_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "insights.db"
+    path.write_text("not a database" * 1000)
+    url = f"sqlite+aiosqlite:///{path}"
+    await refused(url, "not a database")
+    path.unlink()
+    database = Database(url)
+    await database.open()
+    await database.close()
 
 
-async def test_a_lock_file_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/nowhere/insights.db")
+async def test_one_that_waits_for_a_file_can_be_cancelled(sqlite_url: str) -> None:
+    first, second = Database(sqlite_url), Database(sqlite_url, lock_patience=60)
+    await first.open()
+    waiting = asyncio.create_task(second.open())
+    done, _ = await asyncio.wait([waiting], timeout=0.3)
+    assert done == set()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await second.close()
+    await first.close()
+    third = Database(sqlite_url)
+    await third.open()
+    await third.close()
+
+
+async def test_a_lock_file_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "insights.db-lock").mkdir()
+    await refused(f"sqlite+aiosqlite:///{tmp_path}/insights.db", "^DATABASE_URL .*-lock cannot be")
+
+
+# --- reworking ------------------------------------------------------------------------------------
+
+
+async def test_while_all_is_reworked_no_write_begins(opened: Database) -> None:
+    """Two connections that write or checkpoint at one moment could lose what was committed."""
+    begun, over = threading.Event(), threading.Event()
+
+    def rework(connection: Connection) -> int:
+        begun.set()
+        await_only(asyncio.to_thread(over.wait, 20))
+        return connection.execute(INSERT).rowcount
+
+    reworking = asyncio.create_task(opened.rework(rework))
+    assert await asyncio.to_thread(begun.wait, 20)
+    writes = [
+        asyncio.create_task(accept(opened)),
+        asyncio.create_task(opened.check_writable()),
+        asyncio.create_task(opened.checkpoint_truncate()),
+    ]
+    done, _ = await asyncio.wait(writes, timeout=0.3)
+    assert done == set()
+    assert await count(opened) == 0  # reads go on
+    over.set()
+    async with asyncio.timeout(20):
+        await asyncio.gather(reworking, *writes)
+    assert await count(opened) == 2
+
+
+async def test_reworking_that_fails_or_is_cancelled_leaves_nothing_and_frees_the_writer(
+    database: Database,
+) -> None:
+    begun = asyncio.Event()
+
+    def fail(connection: Connection) -> None:
+        connection.execute(INSERT)
+        raise ZeroDivisionError
+
+    def hang(connection: Connection) -> None:
+        connection.execute(INSERT)
+        begun.set()
+        await_only(asyncio.sleep(60))
+
+    with pytest.raises(ZeroDivisionError):
+        await database.rework(fail)
+    reworking = asyncio.create_task(database.rework(hang))
+    await begun.wait()
+    reworking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reworking
+    async with asyncio.timeout(20):
+        assert await count(database) == 0
+        await accept(database)
+    assert await count(database) == 1
+
+
+async def test_reworking_a_locked_file_is_unavailable(sqlite_url: str, locked: Locks) -> None:
+    database = Database(sqlite_url)
+    await database.open()
     try:
-        with pytest.raises(Unavailable, match="lock file"):
-            database.acquire_worker_lock()
+        with locked(), pytest.raises(Unavailable, match="locked by another process"):
+            await database.rework(lambda connection: connection.execute(INSERT).rowcount)
+        await accept(database)
     finally:
         await database.close()
+
+
+async def test_it_says_which_database_it_is(database: Database, plain_dsn: str) -> None:
+    if database.is_sqlite:
+        assert (database.engine, database.version) == ("sqlite", sqlite3.sqlite_version)
+        return
+    connection = await asyncpg.connect(plain_dsn)
+    shown = await connection.fetchval("SHOW server_version")
+    await connection.close()
+    assert (database.engine, database.version) == ("postgresql", shown.split()[0])
+
+
+# --- what is erased leaves the files --------------------------------------------------------------
 
 
 async def test_an_erased_text_leaves_the_log_also_when_a_reader_stood_in_the_way(

@@ -12,9 +12,16 @@ from errors import Unavailable
 from models import insights
 from store import derived
 from store.conversations import ConversationStore
-from store.derived.day_cache import DayCache, Days, bump_day_version, whole_days
+from store.derived.day_cache import DayCache, Days, bump_day_version, full_days
 from store.derived.rollups import DAY
-from tests.support.factories import NOON, complete, insert_insight, new_conversation
+from store.filters import Span
+from tests.support.factories import (
+    NOON,
+    complete,
+    insert_insight,
+    new_conversation,
+    of_another_process,
+)
 
 FIRST = int(NOON.timestamp()) // 86_400
 WEEK = Days(FIRST, FIRST + 7)
@@ -49,12 +56,10 @@ def _count_of(day: int, connection: Connection) -> int:
 
 
 async def test_only_days_that_changed_are_counted_again(
-    database: Database, database_url: str
+    database: Database,
 ) -> None:
-    other = Database(database_url)
-    await other.open()
     counter = Counter(database)
-    try:
+    async with of_another_process(database) as other:
         ids = [
             await insert_insight(database, timestamp=NOON + timedelta(days=day)) for day in (0, 2)
         ]
@@ -70,8 +75,6 @@ async def test_only_days_that_changed_are_counted_again(
         assert await counter(Days(FIRST, FIRST)) == ({}, [])
         await derived.rebuild(other)
         assert await counter() == ({0: 0, 2: 2}, [0, 2])
-    finally:
-        await other.close()
 
 
 async def test_who_sees_an_older_state_is_not_told_of_a_newer_one(sqlite_url: str) -> None:
@@ -119,12 +122,12 @@ async def test_the_latest_questions_are_kept_and_not_too_many_answers(
 
 
 def test_only_days_that_are_wholly_inside_count_as_whole() -> None:
-    assert whole_days(0, DAY - 1) == (0, 1)
-    assert whole_days(1, 2 * DAY - 1) == (1, 2)
-    assert whole_days(0, 2 * DAY - 2) == (0, 1)
-    assert whole_days(1, DAY - 1) == (1, 1)
-    assert whole_days(5, 7) == (1, 1)
-    assert whole_days(-DAY, -1) == (-1, 0)
+    assert full_days(Span(0, DAY)) == (0, 1)
+    assert full_days(Span(1, 2 * DAY)) == (1, 2)
+    assert full_days(Span(0, 2 * DAY - 1)) == (0, 1)
+    assert full_days(Span(1, DAY)) == (1, 1)
+    assert full_days(Span(5, 8)) == (1, 1)
+    assert full_days(Span(-DAY, 0)) == (-1, 0)
 
 
 async def test_what_was_found_before_it_was_stopped_is_kept(database: Database) -> None:

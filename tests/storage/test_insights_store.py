@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 from pydantic_core import to_json
 
+from analysis.sentiment import Sentiment
 from analysis.words import parse_search
+from api.answers import insight_item, insights_json
 from database import Database
 from errors import InvalidInput
-from schemas import insight_item, insights_json
 from store.conversations import ConversationStore
+from store.filters import InsightFilter
 from store.insight_row import BYTES_OF_PAGE
 from store.insights import (
     BYTES_OF_EXPORT,
-    InsightFilter,
     InsightPage,
     InsightStore,
     ListedInsight,
-    Sentiment,
 )
 from tests.support.factories import (
     NOON,

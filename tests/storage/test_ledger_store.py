@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -13,9 +13,25 @@ from sqlalchemy import func, select, update
 from analysis.outcomes import Call, CallOutcome, Complete, Retry
 from database import Database
 from models import calls, daily_usage, now_micros
-from store.ledger import CallReceipt, Ledger, Usage, count_completed, settle_call
+from store.ledger import (
+    CallReceipt,
+    Ledger,
+    Usage,
+    count_completed,
+    settle_call,
+    usage_in_all,
+    usage_today,
+)
 from store.queue import WorkQueue
-from tests.support.factories import accept, analysis, claim_all, claim_one, run_sql, scalar
+from tests.support.factories import (
+    accept,
+    analysis,
+    claim_all,
+    claim_one,
+    of_another_process,
+    run_sql,
+    scalar,
+)
 
 DAY_MICROS = 86_400_000_000
 ANSWERED = Call(
@@ -36,16 +52,19 @@ def ledger(database: Database) -> Ledger:
 
 
 @pytest.fixture
-async def replicas(
-    ledger: Ledger, database: Database, database_url: str
-) -> AsyncIterator[list[Database]]:
+async def replicas(ledger: Ledger, database: Database) -> AsyncIterator[list[Database]]:
     """Three `Database`s on one database, as so many processes would have it."""
-    others = [Database(database_url) for _ in range(2)]
-    for other in others:
-        await other.open()
-    yield [database, *others]
-    for other in others:
-        await other.close()
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(of_another_process(database)) for _ in range(2)]
+        yield [database, *others]
+
+
+async def today(database: Database) -> Usage:
+    return await database.read(usage_today)
+
+
+async def total(database: Database) -> Usage:
+    return await database.read(usage_in_all)
 
 
 async def reserve(ledger: Ledger, highest_cost: int = 100, *, conversations: int = 1) -> int:
@@ -73,8 +92,8 @@ async def rows(database: Database) -> list[Any]:
 # --- a call's life --------------------------------------------------------------------------------
 
 
-async def test_an_empty_ledger_has_spent_nothing(ledger: Ledger) -> None:
-    assert await ledger.today() == await ledger.total() == Usage()
+async def test_an_empty_ledger_has_spent_nothing(database: Database, ledger: Ledger) -> None:
+    assert await today(database) == await total(database) == Usage()
     assert not await ledger.called_lately()
 
 
@@ -88,7 +107,7 @@ async def test_a_booked_call_holds_what_it_may_cost(database: Database, ledger: 
     assert (row.outcome, row.held_usd_ticks, row.cost_usd_ticks) == ("under_way", 100, 0)
     assert before <= row.started_at <= now_micros()
     assert (row.ended_at, row.model_answered) == (None, None)
-    assert await ledger.today() == Usage(calls=1, held_usd_ticks=100)
+    assert await today(database) == Usage(calls=1, held_usd_ticks=100)
 
 
 async def test_a_settled_call_costs_what_it_cost_and_holds_nothing(
@@ -103,7 +122,7 @@ async def test_a_settled_call_costs_what_it_cost_and_holds_nothing(
     assert (row.prompt_tokens, row.cached_tokens, row.completion_tokens) == (700, 64, 90)
     assert (row.cost_usd_ticks, row.held_usd_ticks) == (40, 0)
     assert row.started_at <= row.ended_at <= now_micros()
-    assert await ledger.today() == Usage(
+    assert await today(database) == Usage(
         calls=1, prompt_tokens=700, cached_tokens=64, completion_tokens=90, cost_usd_ticks=40
     )
 
@@ -116,7 +135,7 @@ async def test_a_call_that_was_never_sent_leaves_no_trace(
     await settle(database, reserved, None)
 
     assert await rows(database) == []
-    assert await ledger.total() == Usage()
+    assert await total(database) == Usage()
 
 
 async def test_a_call_keeps_its_hold_only_where_nobody_knows_what_it_cost(
@@ -137,8 +156,8 @@ async def test_a_call_keeps_its_hold_only_where_nobody_knows_what_it_cost(
         held += kept
         row = await row_of(database, reserved)
         assert (row.outcome, row.held_usd_ticks) == (call.outcome, kept)
-        assert (await ledger.today()).held_usd_ticks == held
-    assert (await ledger.today()).cost_usd_ticks == 40
+        assert (await today(database)).held_usd_ticks == held
+    assert (await today(database)).cost_usd_ticks == 40
 
 
 async def test_a_call_is_counted_once_however_often_it_is_settled(
@@ -146,12 +165,12 @@ async def test_a_call_is_counted_once_however_often_it_is_settled(
 ) -> None:
     reserved = await reserve(ledger)
     await settle(database, reserved, ANSWERED)
-    once = await ledger.total()
+    once = await total(database)
 
     for again in (ANSWERED, Call(CallOutcome.TIMEOUT, cost_usd_ticks=None), None):
         await settle(database, reserved, again)
 
-        assert await ledger.total() == once
+        assert await total(database) == once
         assert (await row_of(database, reserved)).outcome == "answered"
 
 
@@ -160,16 +179,16 @@ async def test_a_call_that_nobody_booked_changes_nothing(
 ) -> None:
     await settle(database, 12_345, ANSWERED)
     assert await rows(database) == []
-    assert await ledger.total() == Usage()
+    assert await total(database) == Usage()
 
 
 async def test_a_call_settled_by_many_at_once_is_counted_once(
-    replicas: list[Database], ledger: Ledger
+    database: Database, replicas: list[Database], ledger: Ledger
 ) -> None:
     reserved = await reserve(ledger)
     await asyncio.gather(*(settle(one, reserved, ANSWERED) for one in replicas for _ in range(4)))
-    assert (await ledger.total()).cost_usd_ticks == 40
-    assert (await ledger.total()).calls == 1
+    assert (await total(database)).cost_usd_ticks == 40
+    assert (await total(database)).calls == 1
 
 
 # --- orphans --------------------------------------------------------------------------------------
@@ -186,8 +205,8 @@ async def test_calls_that_nobody_will_settle_are_cut_off_and_keep_their_hold(
 
     assert (await row_of(database, orphan)).outcome == "cut_off"
     assert (await row_of(database, settled)).outcome == "answered"
-    today = await ledger.today()
-    assert (today.calls, today.held_usd_ticks, today.cost_usd_ticks) == (2, 70, 40)
+    found = await today(database)
+    assert (found.calls, found.held_usd_ticks, found.cost_usd_ticks) == (2, 70, 40)
 
 
 async def test_a_call_younger_than_that_is_no_orphan(database: Database, ledger: Ledger) -> None:
@@ -209,7 +228,7 @@ async def test_the_late_result_of_an_orphan_does_not_release_its_hold(
 
     await settle(database, reserved, None)
 
-    assert await ledger.today() == Usage(calls=1, held_usd_ticks=100)
+    assert await today(database) == Usage(calls=1, held_usd_ticks=100)
 
 
 async def test_whether_anybody_called_lately_is_known(database: Database, ledger: Ledger) -> None:
@@ -242,7 +261,7 @@ async def test_what_fits_to_the_tick_is_booked_and_no_more(
     assert await book_if_it_fits(tight, 40) is not None
     assert await book_if_it_fits(tight, 1) is None
     assert len(await rows(database)) == 2
-    assert await ledger.today() == Usage(calls=2, held_usd_ticks=100)
+    assert await today(database) == Usage(calls=2, held_usd_ticks=100)
 
 
 async def test_what_a_call_did_not_cost_is_there_for_the_next(
@@ -277,8 +296,8 @@ async def test_a_budget_is_a_days(database: Database, ledger: Ledger) -> None:
     await run_sql(database, update(daily_usage).values(day=yesterday))
 
     assert await book_if_it_fits(tight, 100) is not None
-    assert await ledger.today() == Usage(calls=1, held_usd_ticks=100)
-    assert await ledger.total() == Usage(calls=2, held_usd_ticks=200)
+    assert await today(database) == Usage(calls=1, held_usd_ticks=100)
+    assert await total(database) == Usage(calls=2, held_usd_ticks=200)
 
 
 async def test_a_call_belongs_to_the_day_on_which_it_began(
@@ -293,8 +312,8 @@ async def test_a_call_belongs_to_the_day_on_which_it_began(
 
     await settle(database, reserved, ANSWERED)
 
-    assert await ledger.today() == Usage()
-    assert (await ledger.total()).cost_usd_ticks == 40
+    assert await today(database) == Usage()
+    assert (await total(database)).cost_usd_ticks == 40
 
 
 async def test_a_budget_of_nothing_lets_no_call_through(database: Database, ledger: Ledger) -> None:
@@ -302,18 +321,18 @@ async def test_a_budget_of_nothing_lets_no_call_through(database: Database, ledg
 
 
 async def test_many_that_book_at_once_never_exceed_the_budget(
-    replicas: list[Database], ledger: Ledger
+    database: Database, replicas: list[Database], ledger: Ledger
 ) -> None:
     tight = [with_budget(one, 1000) for one in replicas]
 
     reserved = await asyncio.gather(*(book_if_it_fits(one, 90) for one in tight for _ in range(15)))
 
     assert len([id_ for id_ in reserved if id_ is not None]) == 11
-    assert await ledger.today() == Usage(calls=11, held_usd_ticks=990)
+    assert await today(database) == Usage(calls=11, held_usd_ticks=990)
 
 
 async def test_many_that_book_and_settle_at_once_never_exceed_the_budget(
-    replicas: list[Database], ledger: Ledger
+    database: Database, replicas: list[Database], ledger: Ledger
 ) -> None:
     """Whenever it is looked: what is spent and what is held, together."""
     chance = random.Random(7)
@@ -323,8 +342,8 @@ async def test_many_that_book_and_settle_at_once_never_exceed_the_budget(
         for _ in range(20):
             highest = chance.randint(50, 300)
             reserved = await book_if_it_fits(tight, highest)
-            today = await tight.today()
-            assert today.cost_usd_ticks + today.held_usd_ticks <= 2000
+            found = await today(database)
+            assert found.cost_usd_ticks + found.held_usd_ticks <= 2000
             if reserved is not None:
                 cost = chance.randint(0, highest)
                 ended = [None, Call(CallOutcome.ANSWERED, cost_usd_ticks=cost)]
@@ -332,9 +351,9 @@ async def test_many_that_book_and_settle_at_once_never_exceed_the_budget(
 
     await asyncio.gather(*(work(one) for one in replicas for _ in range(2)))
 
-    today = await ledger.today()
-    assert today.held_usd_ticks == 0
-    assert 1000 < today.cost_usd_ticks <= 2000
+    found = await today(database)
+    assert found.held_usd_ticks == 0
+    assert 1000 < found.cost_usd_ticks <= 2000
 
 
 # --- sums -----------------------------------------------------------------------------------------
@@ -354,10 +373,10 @@ async def test_the_days_agree_with_adding_up_the_calls(database: Database, ledge
             await settle(database, reserved, chance.choice(ends))
 
     names = ("prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd_ticks")
-    total = asdict(await ledger.total())
+    sums = (await total(database))._asdict()
     for name in (*names, "held_usd_ticks"):
-        assert total[name] == int(await scalar(database, select(func.sum(calls.c[name]))) or 0)
-    assert total["calls"] == len(await rows(database))
+        assert sums[name] == int(await scalar(database, select(func.sum(calls.c[name]))) or 0)
+    assert sums["calls"] == len(await rows(database))
 
 
 async def test_usage_is_summed_over_all_days_and_todays_stands_apart(
@@ -369,9 +388,9 @@ async def test_usage_is_summed_over_all_days_and_todays_stands_apart(
 
     await database.write(complete)
 
-    assert await ledger.today() == Usage(conversations=10, reused=4)
-    assert await ledger.total() == Usage(conversations=40, reused=16)
-    assert (await ledger.total()).reused_share == 0.4
+    assert await today(database) == Usage(conversations=10, reused=4)
+    assert await total(database) == Usage(conversations=40, reused=16)
+    assert (await total(database)).reused_share == 0.4
 
 
 def test_of_nothing_no_part_was_reused() -> None:
@@ -394,9 +413,9 @@ async def test_results_and_their_call_are_written_together(
         CallReceipt(reserved, ANSWERED),
     )
 
-    today = await ledger.today()
-    assert (today.calls, today.conversations, today.reused) == (1, 1, 0)
-    assert (today.cost_usd_ticks, today.held_usd_ticks) == (40, 0)
+    found = await today(database)
+    assert (found.calls, found.conversations, found.reused) == (1, 1, 0)
+    assert (found.cost_usd_ticks, found.held_usd_ticks) == (40, 0)
 
 
 async def test_what_was_answered_from_an_earlier_analysis_is_counted_as_such(
@@ -408,7 +427,7 @@ async def test_what_was_answered_from_an_earlier_analysis_is_counted_as_such(
     reused = Complete(analysis(), notes={"reused_from": "conv_1"})
     await WorkQueue(database).settle([(claimed, reused)])
 
-    assert await ledger.today() == Usage(conversations=1, reused=1)
+    assert await today(database) == Usage(conversations=1, reused=1)
 
 
 async def test_a_call_is_paid_for_although_its_rows_are_no_longer_ours(
@@ -420,9 +439,8 @@ async def test_a_call_is_paid_for_although_its_rows_are_no_longer_ours(
     await queue.rescue(all_orphaned=True)
     reserved = await reserve(ledger)
 
-    assert (
-        await queue.settle([(late, Complete(analysis()))], CallReceipt(reserved, ANSWERED)) == set()
-    )
+    settled = await queue.settle([(late, Complete(analysis()))], CallReceipt(reserved, ANSWERED))
+    assert settled == (set(), {}, None)
 
-    today = await ledger.today()
-    assert (today.cost_usd_ticks, today.held_usd_ticks, today.conversations) == (40, 0, 0)
+    found = await today(database)
+    assert (found.cost_usd_ticks, found.held_usd_ticks, found.conversations) == (40, 0, 0)

@@ -18,7 +18,6 @@ from sqlalchemy import Connection, String, delete, func, inspect, select, text
 
 import migrations
 from analysis.words import parse_search
-from backends.sqlite import SqliteFile
 from database import Database
 from migrations import upgrade
 from models import SCHEMA_REVISION, Lane, Status, conversations, insights, metadata
@@ -118,19 +117,17 @@ async def test_a_table_may_be_rebuilt_without_taking_its_insights_along(tmp_path
     database = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
     await database.open()
     await complete(database, new_conversation())
-    file = SqliteFile(database.url)
 
     def rebuild(connection: Connection) -> None:
         operations = Operations(MigrationContext.configure(connection))
         with operations.batch_alter_table("conversations") as table:
             table.alter_column("author", type_=String(500))
 
-    await file.write(rebuild, rebuilding=True)
+    await database.rework(rebuild)
 
     assert await scalar(database, select(func.count()).select_from(insights)) == 1
     erase = delete(insights).returning(insights.c.id)
-    assert await file.write(lambda connection: connection.execute(erase).all()) == [(1,)]
-    await file.close()
+    assert await database.write(lambda connection: connection.execute(erase).all()) == [(1,)]
     await database.close()
 
 
@@ -138,15 +135,11 @@ async def test_a_rebuild_that_leaves_references_to_nothing_is_undone(tmp_path: P
     database = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
     await database.open()
     await complete(database, new_conversation())
-    file = SqliteFile(database.url)
 
     with pytest.raises(RuntimeError, match="refer"):
-        await file.write(
-            lambda connection: connection.execute(delete(conversations)).rowcount, rebuilding=True
-        )
+        await database.rework(lambda connection: connection.execute(delete(conversations)).rowcount)
 
     assert await scalar(database, select(func.count()).select_from(conversations)) == 1
-    await file.close()
     await database.close()
 
 
@@ -195,10 +188,8 @@ def test_an_old_database_serves_what_it_held(empty_database_url: str, revision: 
 async def _check_old(url: str, revision: str) -> None:
     database = Database(url)
     try:
-        if database._file:
-            await database._file.write(partial(_make_old, revision), rebuilding=True)
-        else:
-            await database.rework(partial(_make_old, revision))
+        await database._backend.connect()
+        await database.rework(partial(_make_old, revision))
         await database.open()
         await derived.ensure(database)
 
@@ -234,8 +225,8 @@ async def test_a_start_that_is_cut_short_amid_the_index_begins_it_anew(
 ) -> None:
     """The schema is new by then, and what is kept beside the insights is not."""
     database = Database(sqlite_url)
-    assert database._file is not None
-    await database._file.write(partial(_make_old, "0004"), rebuilding=True)
+    await database._backend.connect()
+    await database.rework(partial(_make_old, "0004"))
     await database.open()
     with monkeypatch.context() as patch:
         patch.setattr("store.derived._add_but_clusters", lambda *_: 1 / 0)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
+from analysis.sentiment import Sentiment
 from analysis.words import parse_search
 from database import Database
 from store.derived import word_index
-from store.filters import InsightFilter, Sentiment
+from store.filters import InsightFilter
 from store.insight_row import InsightRow
 from store.insights import InsightStore
 from store.operations import FigureStore
@@ -84,7 +85,8 @@ async def full(database: Database) -> AsyncIterator[Database]:
 @contextmanager
 def asked(database: Database) -> Iterator[list[Statement]]:
     """All that readers ask inside."""
-    engine = database._file._reader if database._file else database._engine.sync_engine
+    backend: Any = database._backend
+    engine = backend._reader if database.is_sqlite else backend._engine.sync_engine
     seen: list[Statement] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:

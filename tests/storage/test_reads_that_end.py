@@ -33,7 +33,7 @@ def many_short_ones(connection: Connection) -> None:
 
 async def expect_idle_readers(database: Database) -> None:
     """Soon every reader has nothing to do."""
-    if database._file is None:
+    if not database.is_sqlite:
         busy = text(
             "SELECT count(*) = 0 FROM pg_stat_activity WHERE state = 'active'"
             " AND query ~ 'generate_series|VALUES' AND pid <> pg_backend_pid()"

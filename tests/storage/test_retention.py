@@ -1,7 +1,7 @@
 """Erasing what is too old, in small steps, beside everything else."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -23,6 +23,7 @@ from tests.support.factories import (
     insert_insights,
     insight_filter,
     new_conversation,
+    of_another_process,
 )
 from tests.support.http_helpers import captured_log, eventually, list_all, submit
 from worker.retention import ROWS_PER_STEP, Housekeeper
@@ -33,7 +34,7 @@ LIMIT = timedelta(days=30)
 
 def housekeeper(database: Database, retention: timedelta | None = LIMIT) -> Housekeeper:
     return Housekeeper(
-        ErasureStore(database), retention=retention, may_work=lambda: True, now=lambda: NOON
+        ErasureStore(database), retention=retention, now=lambda: NOON, pause_seconds=0
     )
 
 
@@ -59,10 +60,7 @@ async def test_without_a_limit_nothing_is_erased(database: Database) -> None:
     assert await listed(database) == ids
 
 
-async def test_many_are_erased_some_at_a_time(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("worker.retention.PAUSE_SECONDS", 0)
+async def test_many_are_erased_some_at_a_time(database: Database) -> None:
     count = 2 * ROWS_PER_STEP + 7
     await insert_insights(database, [{"timestamp": NOON - 40 * DAY}] * count)
     (kept,) = await insert_insights(database, [{"timestamp": NOON}])
@@ -85,7 +83,8 @@ async def test_what_waits_is_erased_and_what_is_being_analysed_comes_later(
     with pytest.raises(NotFound):
         await store.find(waiting)
     assert (await store.find(claimed_id)).id == claimed_id
-    assert await WorkQueue(database).settle([(claimed, Complete(analysis()))]) == {claimed}
+    settled = await WorkQueue(database).settle([(claimed, Complete(analysis()))])
+    assert settled.done == {claimed}
     await housekeeper(database).tidy_up()
     with pytest.raises(NotFound):
         await store.find(claimed_id)
@@ -93,18 +92,14 @@ async def test_what_waits_is_erased_and_what_is_being_analysed_comes_later(
 
 
 async def test_two_that_tidy_up_at_once_do_not_count_twice(
-    database: Database, database_url: str
+    database: Database,
 ) -> None:
-    other = Database(database_url)
-    await other.open()
-    try:
+    async with of_another_process(database) as other:
         await insert_insights(database, [{"timestamp": NOON - 40 * DAY}] * 250)
         async with asyncio.timeout(30):
             await asyncio.gather(*(housekeeper(each).tidy_up() for each in (database, other)))
         assert await listed(database) == []
         assert not await derived.rebuild(database)
-    finally:
-        await other.close()
 
 
 async def test_retrying_and_erasing_the_old_at_once_do_not_lock_each_other_out(
@@ -120,23 +115,6 @@ async def test_retrying_and_erasing_the_old_at_once_do_not_lock_each_other_out(
         )
 
 
-async def test_only_the_process_that_works_tidies_up(database: Database) -> None:
-    ids = await insert_insights(database, [{"timestamp": NOON - 40 * DAY}])
-    asked = asyncio.Event()
-
-    def may_work() -> bool:
-        asked.set()
-        return False
-
-    keeper = Housekeeper(
-        ErasureStore(database), retention=LIMIT, may_work=may_work, now=lambda: NOON
-    )
-    keeper.start()
-    await asyncio.wait_for(asked.wait(), 5)
-    await keeper.stop()
-    assert await listed(database) == ids
-
-
 @pytest.mark.parametrize(
     ("trouble", "told"),
     [
@@ -148,23 +126,19 @@ async def test_only_the_process_that_works_tidies_up(database: Database) -> None
 async def test_it_goes_on_after_a_round_that_went_wrong(
     database: Database, trouble: Exception, told: str
 ) -> None:
-    rounds = 0
+    class Troubled(ErasureStore):
+        """Goes wrong the first time."""
 
-    def may_work() -> bool:
-        nonlocal rounds
-        rounds += 1
-        if rounds == 1:
-            raise trouble
-        return True
+        rounds = 0
+
+        async def erase_older_than(self, moment: datetime, *, limit: int) -> int:
+            self.rounds += 1
+            if self.rounds == 1:
+                raise trouble
+            return await super().erase_older_than(moment, limit=limit)
 
     await insert_insights(database, [{"timestamp": NOON - 40 * DAY}])
-    keeper = Housekeeper(
-        ErasureStore(database),
-        retention=LIMIT,
-        may_work=may_work,
-        now=lambda: NOON,
-        round_seconds=0.01,
-    )
+    keeper = Housekeeper(Troubled(database), retention=LIMIT, now=lambda: NOON, round_seconds=0.01)
 
     async def is_gone() -> bool:
         return await listed(database) == []

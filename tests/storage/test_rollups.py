@@ -19,7 +19,14 @@ from errors import NotFound
 from models import Lane, derived_data, insight_tallies, status_counts
 from store import derived
 from store.conversations import ConversationStore
-from store.derived.rollups import CONFIDENCE_BINS, UNIT, Grain, Key, confidence_bin, rollup_rows
+from store.derived.rollups import (
+    CONFIDENCE_BINS,
+    UNIT,
+    Grain,
+    RollupKey,
+    confidence_bin,
+    rollup_rows,
+)
 from store.erasure import ErasureStore
 from store.insight_row import InsightRow
 from store.insights import InsightStore
@@ -37,6 +44,7 @@ from tests.support.factories import (
     insight_filter,
     new_conversation,
     new_conversations,
+    of_another_process,
     run_sql,
     scalar,
 )
@@ -77,10 +85,10 @@ def test_one_insight_is_counted_for_all_and_for_each_cluster_in_every_grain() ->
         key: [0, 0, 0, 0, 0, 0, 1, -UNIT // 2, 9 * UNIT // 10]
         for cluster in ("", "late", "price")
         for key in (
-            Key(cluster, Grain.HOUR, 30 * HOUR, 0),
-            Key(cluster, Grain.HOUR_BY_BIN, 30 * HOUR, 18),
-            Key(cluster, Grain.DAY_BY_BIN, 24 * HOUR, 18),
-            Key(cluster, Grain.DAY, 24 * HOUR, 0),
+            RollupKey(cluster, Grain.HOUR, 30 * HOUR, 0),
+            RollupKey(cluster, Grain.HOUR_BY_BIN, 30 * HOUR, 18),
+            RollupKey(cluster, Grain.DAY_BY_BIN, 24 * HOUR, 18),
+            RollupKey(cluster, Grain.DAY, 24 * HOUR, 0),
         )
     }
 
@@ -102,11 +110,9 @@ async def is_right(database: Database) -> bool:
 
 
 async def test_after_any_mix_of_work_the_tallies_equal_a_recount(
-    database: Database, database_url: str
+    database: Database,
 ) -> None:
     """Two processes accept, settle, fail, retry, rescue and erase, all at once."""
-    other = Database(database_url)
-    await other.open()
     chance = random.Random(4)
     ids: list[str] = []
 
@@ -146,14 +152,12 @@ async def test_after_any_mix_of_work_the_tallies_equal_a_recount(
         await ConversationStore(on).retry_failed()
 
     jobs = [accept, accept, work, work, work, erase, lose_a_lease]
-    try:
+    async with of_another_process(database) as other:
         for _ in range(25):
             async with asyncio.timeout(60):
                 await asyncio.gather(
                     *(chance.choice(jobs)(chance.choice([database, other])) for _ in range(8))
                 )
-    finally:
-        await other.close()
     counted = await scalar(database, text("SELECT count(*) FROM insights"))
     assert counted > 50
     queue = (await FigureStore(database).all()).queue
@@ -193,7 +197,8 @@ async def test_a_result_that_is_dropped_is_not_counted(database: Database) -> No
     await ConversationStore(database).accept(new_conversations(1), lane=Lane.LIVE)
     (claimed,) = await claim_all(database)
     await ErasureStore(database).erase(claimed.id)
-    assert await WorkQueue(database).settle([(claimed, Complete(analysis()))]) == set()
+    settled = await WorkQueue(database).settle([(claimed, Complete(analysis()))])
+    assert settled.done == set()
     assert await is_right(database)
     assert await scalar(database, text("SELECT count(*) FROM insight_tallies")) == 0
 

@@ -11,8 +11,9 @@ from sqlalchemy import text
 from analysis.words import parse_search
 from database import Database
 from store.conversations import ConversationStore
-from store.derived.word_index import last_key, second_key, whole_seconds
+from store.derived.word_index import full_seconds, last_key, second_key
 from store.erasure import ErasureStore
+from store.filters import Span
 from store.insights import InsightStore
 from tests.support.factories import (
     NOON,
@@ -226,7 +227,7 @@ def test_keys_keep_the_order_of_seconds() -> None:
     assert keys == sorted(keys)
     assert keys[0] >= 0
     assert last_key(10**18) < 2**63
-    low, high = whole_seconds(5, 5)
+    low, high = full_seconds(Span(5, 6))
     assert low > high
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from analysis.outcomes import Complete, Fail, Outcome, PutBack, Retry
+from analysis.outcomes import Call, CallOutcome, Complete, Fail, Outcome, Requeue, Retry
 from analysis.topics import Topics
 from database import Database
 from models import (
@@ -23,8 +24,10 @@ from models import (
     now_micros,
     to_micros,
 )
+from store import derived
 from store.conversations import ConversationStore
-from store.queue import DIED, Claim, Claimed, Rescued, WorkQueue
+from store.ledger import CallReceipt, Ledger, usage_in_all
+from store.queue import DIED, NOT_STORED, Claim, Claimed, Rescued, WorkQueue
 from tests.support.factories import (
     LEASE,
     NOON,
@@ -38,6 +41,7 @@ from tests.support.factories import (
     insert_insight,
     new_conversation,
     new_conversations,
+    of_another_process,
     run_sql,
     scalar,
 )
@@ -54,14 +58,11 @@ def queue(database: Database) -> WorkQueue:
 
 
 @pytest.fixture
-async def replicas(database: Database, database_url: str) -> AsyncIterator[list[Database]]:
+async def replicas(database: Database) -> AsyncIterator[list[Database]]:
     """Four `Database`s on one database, as so many processes would have it."""
-    others = [Database(database_url) for _ in range(3)]
-    for other in others:
-        await other.open()
-    yield [database, *others]
-    for other in others:
-        await other.close()
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(of_another_process(database)) for _ in range(3)]
+        yield [database, *others]
 
 
 async def row_of(database: Database, id_: str) -> Any:
@@ -78,7 +79,7 @@ async def counts(database: Database) -> tuple[int, int]:
 
 
 async def settled_ids(queue: WorkQueue, results: Sequence[tuple[Claimed, Outcome]]) -> set[str]:
-    return {claimed.id for claimed in await queue.settle(results)}
+    return {claimed.id for claimed in (await queue.settle(results)).done}
 
 
 # --- claim ----------------------------------------------------------------------------------------
@@ -276,7 +277,7 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         (Complete(analysis()), {"status": "completed", "attempts": 1, "last_error": None}),
         (Retry("503", 0.0), {"status": "pending", "attempts": 1, "last_error": "503"}),
         (Fail("refused"), {"status": "failed", "attempts": 1, "last_error": "refused"}),
-        (PutBack(), {"status": "pending", "attempts": 0, "last_error": None}),
+        (Requeue(), {"status": "pending", "attempts": 0, "last_error": None}),
     ],
 )
 async def test_each_outcome_leaves_its_state_and_no_lease(
@@ -297,10 +298,10 @@ async def test_outcomes_of_all_kinds_are_settled_in_one_call(
     outcomes: list[Outcome] = [
         Complete(analysis(0.5, clusters=("a", "b"))),
         Fail("refused"),
-        PutBack(),
+        Requeue(),
         Retry("503", 0.0),
         Complete(analysis(-0.5, clusters=("c",))),
-        PutBack(),
+        Requeue(),
         Retry("502", 60.0),
     ] * 3
     ids = await store.accept(new_conversations(len(outcomes)), lane=Lane.BULK)
@@ -319,7 +320,7 @@ async def test_outcomes_of_all_kinds_are_settled_in_one_call(
             case Retry(error):
                 assert (found.status, found.last_error) == (Status.PENDING, error)
                 assert found.attempts == 1
-            case PutBack():
+            case Requeue():
                 assert (found.status, found.attempts) == (Status.PENDING, 0)
     assert await counts(database) == (6, 9)
 
@@ -373,18 +374,64 @@ async def test_a_result_that_the_database_chokes_on_spoils_no_other(
     first, second, third = await claim_all(database)
     choking = analysis(reasoning="a \ud800 lone surrogate")
     before, choked, after = await asyncio.gather(
-        settled_ids(queue, [(first, Complete(analysis()))]),
-        settled_ids(queue, [(second, Complete(choking))]),
-        settled_ids(queue, [(third, Complete(analysis()))]),
-        return_exceptions=True,
+        queue.settle([(first, Complete(analysis()))]),
+        queue.settle([(second, Complete(choking))]),
+        queue.settle([(third, Complete(analysis()))]),
     )
-    assert (before, after) == ({ids[0]}, {ids[2]})
-    assert isinstance(choked, Exception)
-    assert [(await store.find(id_)).status for id_ in ids] == [
-        "completed",
-        "processing",
-        "completed",
+    assert before == ({first}, {}, None)
+    assert after == ({third}, {}, None)
+    assert (choked.done, set(choked.rejected)) == (set(), {second})
+    assert [((found := await store.find(id_)).status, found.last_error) for id_ in ids] == [
+        ("completed", None),
+        ("failed", NOT_STORED),
+        ("completed", None),
     ]
+
+
+async def test_of_one_call_only_what_the_database_rejects_is_lost(
+    database: Database, queue: WorkQueue
+) -> None:
+    """Neither its neighbours, nor what the call cost, nor the counts and words kept beside them."""
+    await ConversationStore(database).accept(new_conversations(3), lane=Lane.LIVE)
+    first, second, third = await claim_all(database)
+    ledger = Ledger(database)
+    reserved = await ledger.reserve("r", model="m", conversations=3, highest_cost=100)
+    assert reserved is not None
+    call = Call(CallOutcome.ANSWERED, model="m", cost_usd_ticks=7)
+    choking = analysis(reasoning="a \ud800 lone surrogate")
+    outcomes = [Complete(analysis()), Complete(choking), Complete(analysis())]
+    settled = await queue.settle(
+        list(zip([first, second, third], outcomes, strict=True)), CallReceipt(reserved, call)
+    )
+    assert (settled.done, set(settled.rejected)) == ({first, third}, {second})
+    assert settled.receipt_error is None
+    usage = await database.read(usage_in_all)
+    assert (usage.calls, usage.conversations, usage.cost_usd_ticks) == (1, 2, 7)
+    assert await counts(database) == (2, 2)
+    assert not await derived.rebuild(database), "what is kept beside the insights is as a recount"
+
+
+async def test_a_receipt_that_the_database_rejects_costs_no_result(
+    database: Database, queue: WorkQueue
+) -> None:
+    await accept(database)
+    claimed = await claim_one(database)
+    reserved = await Ledger(database).reserve("r", model="m", conversations=1, highest_cost=100)
+    assert reserved is not None
+    call = Call(CallOutcome.ANSWERED, model="m", cost_usd_ticks=2**80)
+    settled = await queue.settle([(claimed, Complete(analysis()))], CallReceipt(reserved, call))
+    assert settled.done == {claimed}
+    assert settled.receipt_error is not None
+
+
+async def test_a_rejected_result_of_a_claim_that_is_lost_fails_nobody(
+    database: Database, queue: WorkQueue, store: ConversationStore
+) -> None:
+    id_ = await accept(database)
+    claimed = await claim_one(database)
+    await store.erase(id_)
+    choking = analysis(reasoning="a \ud800 lone surrogate")
+    assert await queue.settle([(claimed, Complete(choking))]) == (set(), {}, None)
 
 
 async def test_drained_waits_for_results_that_are_being_written(
@@ -401,7 +448,7 @@ async def test_drained_waits_for_results_that_are_being_written(
 
 # --- the fence ------------------------------------------------------------------------------------
 
-OUTCOMES = [Complete(analysis()), Retry("late", 0.0), Fail("late"), PutBack()]
+OUTCOMES = [Complete(analysis()), Retry("late", 0.0), Fail("late"), Requeue()]
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
@@ -497,8 +544,8 @@ async def test_a_dropped_result_spoils_none_that_it_is_settled_with(
         Complete(analysis()),
         Complete(analysis()),
         Fail("no"),
-        PutBack(),
-        PutBack(),
+        Requeue(),
+        Requeue(),
     ]
     results = list(zip(claimed, [*outcomes, Retry("503", 0.0)], strict=True))
     assert await settled_ids(queue, results) == {ids[1], ids[2], ids[4], ids[5]}
@@ -525,7 +572,7 @@ async def test_the_database_itself_refuses_an_insight_of_nothing(database: Datab
 
 
 async def put_back(queue: WorkQueue, *claimed: Claimed) -> set[str]:
-    return await settled_ids(queue, [(item, PutBack()) for item in claimed])
+    return await settled_ids(queue, [(item, Requeue()) for item in claimed])
 
 
 async def test_conversations_that_are_put_back_are_pending_again_and_uncharged(
@@ -676,9 +723,9 @@ async def test_whatever_the_order_no_conversation_is_lost_or_analysed_twice(
                 in_hand += await claim_some(database, limit=chance.randint(1, 5), lease=lease)
             case "settle" | "late":
                 some = chance.sample(in_hand, min(len(in_hand), 3))
-                outcomes: list[Outcome] = [Complete(analysis()), PutBack()]
+                outcomes: list[Outcome] = [Complete(analysis()), Requeue()]
                 results = [(item, chance.choice(outcomes)) for item in some]
-                settled = await queue.settle(results)
+                settled = (await queue.settle(results)).done
                 finished = {
                     item.id
                     for item, outcome in results
@@ -757,7 +804,7 @@ async def test_what_is_put_back_for_a_while_makes_room_and_is_not_charged(
     queue = WorkQueue(database)
     first, second = [await accept(database, text) for text in ("first", "second")]
     claimed = await claim_some(database, limit=1)
-    await queue.settle([(claimed[0], PutBack(delay=60))])
+    await queue.settle([(claimed[0], Requeue(delay=60))])
 
     row = await row_of(database, first)
     assert (row.status, row.attempts) == ("pending", 0)

@@ -15,8 +15,8 @@ from database import Database
 from models import Lane, Status, conversations, insights, now_micros, to_micros
 from store import derived
 from store.conversations import ConversationStore, NewConversation
+from store.filters import InsightFilter
 from store.insight_row import InsightRow
-from store.insights import InsightFilter
 from store.queue import Claimed, WorkQueue
 
 NOON = datetime(2025, 1, 20, 12, tzinfo=UTC)
@@ -175,6 +175,20 @@ async def insert_insights(database: Database, rows: Sequence[dict[str, Any]]) ->
 async def scalar(database: Database, statement: Executable) -> Any:
     """The first column of the first row that a statement finds."""
     return await database.read(lambda connection: connection.scalar(statement))
+
+
+@asynccontextmanager
+async def of_another_process(database: Database) -> AsyncIterator[Database]:
+    """The database as another process has it open; on SQLite, where none can, the same again."""
+    if database.is_sqlite:
+        yield database
+        return
+    other = Database(database.url.render_as_string(hide_password=False))
+    try:
+        await other.open()
+        yield other
+    finally:
+        await other.close()
 
 
 @asynccontextmanager

@@ -18,7 +18,8 @@ import httpx
 import pytest
 import uvicorn
 
-from analysis.outcomes import Analyser, Analysis, Answer, Call, Reply, Sighting
+from analysis.analyser import Analyser, Throttle
+from analysis.outcomes import Analysis, Answer, Call, Reply, Sighting
 from api.connection_guard import GuardedProtocol
 from config import load_settings
 from main import create_app
@@ -145,17 +146,34 @@ def good(
     return Analysis(score, tuple(clusters), confidence, "It says so.", {"analyser": "scripted"})
 
 
+class ScriptedThrottle(Throttle):
+    """Limits only how many calls are under way, and counts how often it is asked to wait."""
+
+    call_interval = 0.0
+    calls_at_once = 0
+
+    def __init__(self, *, concurrency: int, pack_size: int) -> None:
+        super().__init__(concurrency=concurrency, pack_size=pack_size)
+        self.calls_at_once = concurrency
+        self.asked = 0
+        self.others_called = False
+
+    def pause_left(self) -> float:
+        self.asked += 1
+        return 0.0
+
+    def assume_window_used(self) -> None:
+        self.others_called = True
+
+
 class ScriptedAnalyser:
     """An `Analyser` without a network: texts are answered with what was scripted for them, else
     with `answer`; held ones not before they are let go."""
 
     name = "scripted"
     model = "scripted-1"
-    answering_model: str | None = None
+    notice: str | None = None
     reuse_key = "scripted-1"
-    call_interval = 0.0
-    import_rest = 0.0
-    call_limit_per_second: float | None = None
 
     def __init__(
         self,
@@ -164,16 +182,13 @@ class ScriptedAnalyser:
         pack_size: int = 1,
         answer: Callable[[str], Answer] = lambda _text: good(),
     ) -> None:
-        self.concurrency = concurrency
-        self.pack_size = pack_size
-        self.calls_at_once = concurrency
+        self.throttle = ScriptedThrottle(concurrency=concurrency, pack_size=pack_size)
         self.answer = answer
         self.cost: int | None = None
         """What a call may cost at most, in ticks."""
         self.call: Call | None = None
         """What each call is told to have been."""
         self.remembered: list[Sighting] = []
-        self.others_called = False
         self.calls: list[tuple[str, ...]] = []
         """The texts of each call, in the order in which calls began."""
         self.under_way = 0
@@ -196,14 +211,8 @@ class ScriptedAnalyser:
     def let_go(self, part: str) -> None:
         self._held.pop(part).set()
 
-    def pause_left(self) -> float:
-        return 0.0
-
     def highest_cost(self, texts: Sequence[str]) -> int | None:
         return self.cost
-
-    def assume_window_used(self) -> None:
-        self.others_called = True
 
     def remember(self, recent: Iterable[Sighting]) -> None:
         self.remembered.extend(recent)

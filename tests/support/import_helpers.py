@@ -11,7 +11,7 @@ import pytest
 
 from importing.errors import ImportFailed
 from importing.files import opened
-from importing.pipeline import Intake, Options
+from importing.pipeline import Options, Pipeline
 from importing.records import Record
 from importing.report import Tally
 from importing.rows import Item
@@ -19,7 +19,7 @@ from importing.rows import Item
 
 @dataclass
 class Outcome:
-    intake: Intake
+    pipeline: Pipeline
     tally: Tally
     bodies: list[dict[str, Any]]
     items: list[Item]
@@ -51,12 +51,12 @@ def reader(folder: Path) -> Read:
 
         with (
             opened(str(path), encoding) as source,
-            closing(Intake(source, Options(**options), tally=tally, reject=reject)) as intake,
+            closing(Pipeline(source, Options(**options), tally=tally, reject=reject)) as pipeline,
         ):
-            items = list(intake.items())
+            items = list(pipeline.items())
         rows = sum(len(item.records) for item in items)
         assert tally.read == rows + tally.duplicates + tally.rejected
-        return Outcome(intake, tally, [json.loads(each.json) for each in items], items, rejected)
+        return Outcome(pipeline, tally, [json.loads(each.json) for each in items], items, rejected)
 
     return do
 

@@ -22,7 +22,7 @@ class PathProxy:
             if not path.startswith(f"{PREFIX}/"):
                 self.strays.append(path)
                 writer.write(
-                    b"HTTP/1.1 404 Not MatchCount\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                    b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
                 )
             else:
                 headers = [

@@ -8,15 +8,18 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from analysis.outcomes import Analyser, Outcome
+from analysis.analyser import Analyser
+from analysis.outcomes import Outcome
 from batch_processor import Worker
 from database import Database
 from models import Lane
-from store.conversations import ConversationStore, NewConversation, StoredConversation
+from store.conversations import ConversationStore, NewConversation
 from store.ledger import Ledger
+from store.lookup import StoredConversation
 from store.queue import Claimed, WorkQueue
 from tests.support.http_helpers import eventually
 from worker.calls import CallRunner
+from worker.schedule import WorkerTimings
 
 FOR_EVER = 60.0
 """A poll interval that no test lives to see the end of."""
@@ -31,6 +34,11 @@ class WorkerHarness:
         self.queue = WorkQueue(database)
         self.ledger = Ledger(database)
         self.settled: list[tuple[Claimed, Outcome]] = []
+        self.timings = WorkerTimings()
+        """Of the workers that are made from now on."""
+
+    call_runner: CallRunner
+    """Of the last worker that was made."""
 
     async def add(self, *texts: str, lane: Lane = Lane.LIVE) -> list[str]:
         return await self.conversations.accept([NewConversation(one) for one in texts], lane=lane)
@@ -97,12 +105,15 @@ class WorkerHarness:
             ledger,
             max_attempts=overrides.pop("max_attempts", 3),
             jitter=overrides.pop("jitter", lambda: 0.0),
+            timings=self.timings,
         )
+        self.call_runner = call_runner
         settings = {
             "batch_size": 10,
             "poll_interval": FOR_EVER,
             "alone": True,
             "on_settled": lambda claimed, outcome: self.settled.append((claimed, outcome)),
+            "timings": self.timings,
         }
         return Worker(self.queue, ledger, analyser, call_runner, **{**settings, **overrides})
 

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.fingerprint import as_analysed, fingerprint
 from analysis.outcomes import (
-    MAX_CLUSTER_LENGTH,
     MAX_CLUSTERS,
-    MAX_REASONING_LENGTH,
     Analysis,
     Answer,
     Blocked,
@@ -22,18 +21,20 @@ from analysis.outcomes import (
     Fail,
     NotNow,
     Outcome,
-    PutBack,
     Refused,
+    Requeue,
     Retry,
     TransientFailure,
     Unusable,
-    as_analysed,
     decide,
     fallback,
-    fingerprint,
-    normalise_clusters,
 )
-from analysis.parsing import parse_results
+from analysis.parsing import (
+    MAX_CLUSTER_LENGTH,
+    MAX_REASONING_LENGTH,
+    normalise_clusters,
+    parse_results,
+)
 from tests.support.factories import analysis
 
 # --- decide ---------------------------------------------------------------------------------------
@@ -55,10 +56,10 @@ DECISIONS: list[tuple[Answer, int, Outcome]] = [
     (DOWN, 4, Fail("503")),
     (DOWN, 5, Fail("503")),
     (Refused("against the rules"), 1, Fail("against the rules")),
-    (NotNow("breaker open"), 1, PutBack()),
-    (NotNow("breaker open"), 99, PutBack()),
-    (Blocked("no credits"), 1, PutBack()),
-    (Blocked("no credits"), 99, PutBack()),
+    (NotNow("breaker open"), 1, Requeue()),
+    (NotNow("breaker open"), 99, Requeue()),
+    (Blocked("no credits"), 1, Requeue()),
+    (Blocked("no credits"), 99, Requeue()),
 ]
 
 
@@ -78,8 +79,8 @@ PACKED: list[tuple[Answer, int, Outcome]] = [
     (DOWN, 1, Retry("503", delay=1.0)),
     (DOWN, 2, Retry("503", delay=2.0, alone=True)),
     (DOWN, 4, Retry("503", delay=8.0, alone=True)),
-    (NotNow("breaker open"), 1, PutBack()),
-    (Blocked("no credits"), 99, PutBack()),
+    (NotNow("breaker open"), 1, Requeue()),
+    (Blocked("no credits"), 99, Requeue()),
 ]
 
 
@@ -96,14 +97,14 @@ def test_a_refusal_that_may_not_be_the_texts_fault_is_none_in_an_outage() -> Non
     for packed in (False, True):
         assert decide(
             unclear, 1, max_attempts=3, jitter=0.0, packed=packed, outage=True, probe_delay=90.0
-        ) == PutBack(delay=90.0)
+        ) == Requeue(delay=90.0)
 
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("attempts", [1, 4, 99])
 def test_an_outage_is_no_conversations_failure(packed: bool, attempts: int) -> None:
     outcome = decide(DOWN, attempts, max_attempts=3, jitter=0.0, packed=packed, outage=True)
-    assert outcome == PutBack()
+    assert outcome == Requeue()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The documents tell what is true, and so do the files that settings travel through."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ README = (ROOT / "README.md").read_text()
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 EXAMPLE = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
-FOR_OTHERS = {"BIND", "API_URL", "API_KEY"}
+FOR_OTHERS = {"API_URL", "API_KEY"}
 """Settings of docker-compose.yml itself and of ingest_data.py."""
 
 
@@ -49,11 +51,30 @@ def test_the_example_names_settings_that_exist_with_their_true_defaults(
     assert {name for name in unset if getattr(defaults, name.lower())} <= {"CLUSTERS"}
 
 
-def test_every_module_is_in_the_architecture() -> None:
+def test_every_module_at_the_root_and_every_folder_is_in_the_architecture() -> None:
     architecture = (ROOT / "ARCHITECTURE.md").read_text()
-    modules = {path.name for path in ROOT.glob("*.py")} - {"importing/sample.py"}
+    modules = {path.name for path in ROOT.glob("*.py")}
+    folders = {f"{path.parent.name}/" for path in ROOT.glob("*/__init__.py")}
 
-    assert {name for name in modules if f"`{name}`" not in architecture} == set()
+    assert {name for name in modules | folders if f"`{name}`" not in architecture} == set()
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE", "CONTRIBUTING", "README", "SECURITY", "TESTING"])
+def test_a_page_names_only_what_is_there(page: str) -> None:
+    text = (ROOT / f"{page}.md").read_text()
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    names = re.findall(r"`((?:\w+/)*\w+\.(?:py|js|css|html|md|sh)|(?:\w+/)+)`", text)
+    tests = [f"tests/*/{name}.py" for name in re.findall(r"`(test_\w+)`", text)]
+
+    wanted = [*links, *names, *tests]
+    assert [each for each in wanted if not any(_found(each))] == []
+
+
+def _found(name: str) -> Iterator[Path]:
+    """From the root, or where the page names a module of the folder it is speaking of."""
+    yield from ROOT.glob(name)
+    if "/" not in name.rstrip("/"):
+        yield from ROOT.glob(f"*/{name}")
 
 
 def test_the_page_on_topics_has_the_list_and_the_words_that_do_not_count() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from api.exports import BOM, FORMATS
 from importing.files import opened
-from importing.pipeline import Intake, Options
+from importing.pipeline import Options, Pipeline
 from importing.report import Tally
 from store.insights import ListedInsight
 from tests.support.import_helpers import Read
@@ -38,9 +38,9 @@ def loaded(content: bytes) -> list[dict[str, Any]]:
 
         with (
             opened(file.name, None) as source,
-            closing(Intake(source, Options(), tally=Tally(), reject=reject)) as intake,
+            closing(Pipeline(source, Options(), tally=Tally(), reject=reject)) as pipeline,
         ):
-            rows = [intake.reader.read(record) for record in intake.records]
+            rows = [pipeline.reader.read(record) for record in pipeline.records]
     return [
         {"text": row.text, "author": row.author, "time": row.time, "raw": row.raw_data}
         for row in rows

@@ -168,7 +168,7 @@ def test_a_refused_field_concerns_every_call_and_is_named(
     status: int, body: Any, named: str
 ) -> None:
     error = told(status, body)
-    assert error.reach is ErrorScope.EVERYTHING, error
+    assert error.scope is ErrorScope.EVERYTHING, error
     assert named in str(error)
 
 
@@ -203,7 +203,7 @@ ACCOUNT: list[tuple[int, Any]] = [
 @pytest.mark.parametrize(("status", "body"), ACCOUNT)
 def test_what_a_person_must_mend_concerns_every_call(status: int, body: Any) -> None:
     error = told(status, body)
-    assert error.reach is ErrorScope.EVERYTHING, error
+    assert error.scope is ErrorScope.EVERYTHING, error
     assert "abcd" not in str(error)
 
 
@@ -389,7 +389,7 @@ CONTENT: list[tuple[int, Any]] = [
 
 @pytest.mark.parametrize(("status", "body"), [*TOO_LONG, *CONTENT])
 def test_a_text_that_is_too_long_or_not_liked_concerns_no_other(status: int, body: Any) -> None:
-    assert told(status, body).reach is ErrorScope.THIS_TEXT, told(status, body)
+    assert told(status, body).scope is ErrorScope.THIS_TEXT, told(status, body)
 
 
 # --- what cannot be told --------------------------------------------------------------------------
@@ -411,7 +411,7 @@ def test_a_text_that_is_too_long_or_not_liked_concerns_no_other(status: int, bod
     ],
 )
 def test_a_refusal_that_names_nothing_may_be_anybodys(status: int, body: Any) -> None:
-    assert told(status, body).reach is ErrorScope.THIS_REQUEST
+    assert told(status, body).scope is ErrorScope.THIS_REQUEST
 
 
 @pytest.mark.parametrize(
@@ -425,11 +425,11 @@ def test_a_refusal_that_names_nothing_may_be_anybodys(status: int, body: Any) ->
 )
 def test_what_is_quoted_from_a_text_is_no_name_of_a_field(body: Any) -> None:
     text = "Set max_completion_tokens, unknown parameter, json schema: temperature is not supported"
-    assert told(422, body, texts=("late", text)).reach is ErrorScope.THIS_REQUEST
+    assert told(422, body, texts=("late", text)).scope is ErrorScope.THIS_REQUEST
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "reach"),
+    ("status", "body", "scope"),
     [
         (
             429,
@@ -457,9 +457,9 @@ def test_what_is_quoted_from_a_text_is_no_name_of_a_field(body: Any) -> None:
         ),
     ],
 )
-def test_other_errors_are_what_they_were(status: int, body: Any, reach: ErrorScope) -> None:
+def test_other_errors_are_what_they_were(status: int, body: Any, scope: ErrorScope) -> None:
     error = told(status, body)
-    assert error.reach is reach
+    assert error.scope is scope
     assert "org-abc" not in str(error)
 
 
@@ -500,4 +500,4 @@ def test_a_sentence_holds_no_key_and_no_ids() -> None:
 
 @pytest.mark.parametrize("body", ["[" * 100_000, '{"error":' * 500 + "1" + "}" * 500, "{" * 9])
 def test_deep_bodies_are_read_no_deeper_than_makes_sense(body: str) -> None:
-    assert told(422, body).reach in (ErrorScope.THIS_REQUEST, ErrorScope.PASSING)
+    assert told(422, body).scope in (ErrorScope.THIS_REQUEST, ErrorScope.PASSING)

@@ -17,7 +17,7 @@ from importing.columns import Ids
 from importing.dates import Dates
 from importing.errors import ImportFailed, RowRejected
 from importing.files import opened
-from importing.pipeline import Intake, Options
+from importing.pipeline import Options, Pipeline
 from importing.records import Record
 from importing.report import Progress, Tally
 from importing.rows import Item
@@ -54,13 +54,13 @@ def test_a_foreign_byte_far_down_still_tells_the_encoding(read: Read) -> None:
     content = (
         b"text\n" + (b"plain " * 1000 + b"\n") * 400 + "café, s’il vous plaît\n".encode("cp1252")
     )
-    assert read(content).intake.source.encoding == "cp1252"
+    assert read(content).pipeline.source.encoding == "cp1252"
 
 
 def test_broken_bytes_are_marked_and_counted_and_cost_no_row(read: Read) -> None:
     found = read(b"text\ncut emoji \xf0\x9f\x98 here\nnul \x00 here\nfine \xc3\xa9\n")
     assert found.texts == ["cut emoji � here", "nul � here", "fine é"]
-    assert found.intake.reader.mended == {text_repair.UNREADABLE: 2}
+    assert found.pipeline.reader.mended == {text_repair.UNREADABLE: 2}
 
 
 def test_gzip_is_unpacked(read: Read) -> None:
@@ -128,7 +128,7 @@ def test_a_lost_quote_is_noticed_though_another_one_closes_it(read: Read) -> Non
 def test_line_numbers_are_those_of_an_editor(read: Read) -> None:
     found = read('text,n\n"two\nlines",1\n\n,,\n,3\nlast,4\n,5\n')
     assert found.rejected == [(6, "the text is empty"), (8, "the text is empty")]
-    assert found.intake.not_tried.blank == 2
+    assert found.pipeline.skipped.blank == 2
 
 
 def test_a_comma_outside_quotes_is_no_silent_loss(read: Read) -> None:
@@ -150,7 +150,7 @@ def test_quotes_escaped_by_backslash_are_read(read: Read) -> None:
 def test_short_rows_and_repeated_headers(read: Read) -> None:
     found = read("author,text,likes\nann,short\nauthor,text,likes\nbob,whole,3\n")
     assert found.texts == ["short", "whole"]
-    assert found.intake.not_tried.headers == 1
+    assert found.pipeline.skipped.headers == 1
 
 
 def test_a_text_over_the_csv_modules_limit(read: Read) -> None:
@@ -180,7 +180,7 @@ def test_what_nobody_can_see_is_no_text(text: str, read: Read) -> None:
 
 def test_sets_without_a_header_are_known_by_their_looks(read: Read) -> None:
     found = read('"0","14678","Mon Apr 06 22:19:45 PDT 2009","NO_QUERY","ann","so late"\n')
-    assert found.intake.known_as == "Sentiment140"
+    assert found.pipeline.known_as == "Sentiment140"
     assert found.bodies[0]["timestamp"] == "2009-04-07T05:19:45Z"
     assert read(row(1, "no header") + "\n").texts == ["no header"]
 
@@ -225,7 +225,7 @@ def test_what_programs_did_to_a_text_is_undone_and_kept(
     found = read(f'text,n\n"{given_text}",1\n')
     assert found.texts == [meant]
     assert found.bodies[0]["raw_data"] == {"n": "1", "text": given_text}
-    assert found.intake.reader.mended[name] == 1
+    assert found.pipeline.reader.mended[name] == 1
     assert read(f'text,n\n"{given_text}",1\n', mend=False).texts == [given_text]
 
 
@@ -430,7 +430,7 @@ def test_where_nothing_tells_rows_apart_all_are_kept_and_a_second_run_is_the_sam
 def test_rows_that_are_twice_in_a_file_are_counted(read: Read) -> None:
     found = read("id,text,label\n1,a,x\n1,a,x\n1,a,other label\n1,other text,x\n")
     assert (found.texts, found.tally.duplicates) == (["a", "other text"], 2)
-    assert found.intake.ids_shared == 1
+    assert found.pipeline.ids_shared == 1
 
 
 def test_keys_can_be_sent(read: Read) -> None:
@@ -496,11 +496,11 @@ def test_a_json_array_that_breaks_off_gives_what_came_before(read: Read, tmp_pat
     seen: list[Item] = []
     with (
         opened(str(path), None) as source,
-        closing(Intake(source, Options(), tally=Tally(), reject=lambda *_: None)) as intake,
+        closing(Pipeline(source, Options(), tally=Tally(), reject=lambda *_: None)) as pipeline,
         pytest.raises(ImportFailed, match="is not JSON"),
     ):
-        seen.extend(intake.items())
-    assert len(seen) == intake.tally.read == 2999
+        seen.extend(pipeline.items())
+    assert len(seen) == pipeline.tally.read == 2999
 
 
 @pytest.mark.parametrize(
@@ -590,7 +590,7 @@ def test_odd_links_are_counted_and_lose_no_message(read: Read) -> None:
         ),
         conversations=True,
     )
-    links = found.intake.links
+    links = found.pipeline.links
     assert links is not None
     assert (links.cycles, links.orphans, links.missing, links.older) == (2, 2, 1, 2)
     assert sorted(len(item.records) for item in found.items) == [1, 2, 2, 4]
@@ -615,8 +615,8 @@ def test_a_thread_that_is_too_long_is_cut_between_messages(read: Read) -> None:
     assert all(len(text) <= 200 for text in found.texts)
     assert sum(len(item.records) for item in found.items) == 50
     assert len(set(keys(found))) == len(found.items)
-    assert found.intake.links is not None
-    assert found.intake.links.cut == 1
+    assert found.pipeline.links is not None
+    assert found.pipeline.links.cut == 1
 
 
 def test_nobody_can_speak_for_another(read: Read) -> None:
@@ -683,10 +683,10 @@ def test_whatever_the_links_each_message_is_in_one_conversation(
         with (
             opened(file.name, None) as source,
             closing(
-                Intake(source, Options(conversations=True), tally=tally, reject=lambda *_: None)
-            ) as intake,
+                Pipeline(source, Options(conversations=True), tally=tally, reject=lambda *_: None)
+            ) as pipeline,
         ):
-            items = list(intake.items())
+            items = list(pipeline.items())
     numbers = sorted(record.line for item in items for record in item.records)
     assert numbers == list(range(1, len(lines) + 1))
     assert len({json.loads(item.json)["idempotency_key"] for item in items}) == len(items)
@@ -743,15 +743,15 @@ def test_whatever_a_file_holds_its_rows_are_accounted_for(
             with (
                 opened(file.name, None) as source,
                 closing(
-                    Intake(
+                    Pipeline(
                         source,
                         Options(conversations=conversations),
                         tally=tally,
                         reject=reject,
                     )
-                ) as intake,
+                ) as pipeline,
             ):
-                items += intake.items()
+                items += pipeline.items()
         except ImportFailed:
             return
     rows = sum(len(item.records) for item in items)

@@ -49,7 +49,7 @@ def test_lines_before_the_header(case: Any) -> None:
     assert found.texts == ["Third week without a refund, @acme_care.", "Parcel came today, thanks!"]
     assert fields(found, "timestamp") == ["2025-01-20T10:00:00Z", "2025-01-20T11:00:00Z"]
     assert fields(found, "author") == ["maple_otter", "harbour_lane"]
-    assert found.intake.not_tried.preamble == 6
+    assert found.pipeline.skipped.preamble == 6
 
 
 def test_posts_in_html(case: Any) -> None:
@@ -557,7 +557,7 @@ def test_lines_before_the_header_can_be_counted(read: Read) -> None:
     for options in ({"skip_lines": 2}, {}):
         found = read(content, columns=columns, **options)
         assert (found.texts, found.bodies[0]["author"]) == (["late"], "ann")
-        assert found.intake.not_tried.preamble == 2
+        assert found.pipeline.skipped.preamble == 2
     found = read(content + ",\n,x\n", columns=columns)
     assert found.rejected == [(6, "the text is empty")]
 
@@ -694,7 +694,7 @@ def test_thousands_of_columns_are_refused_and_names_are_not_listed_for_ever(read
     many = ",".join(f"column {number}" for number in range(1000))
     refused = refusal(read, f"{many}\n1\n")
     assert len(refused) < 800
-    lines = list(read(f"text,{many}\nlate\n").intake.plan())
+    lines = list(read(f"text,{many}\nlate\n").pipeline.plan())
     assert max(map(len, lines)) < 1500
     assert "has more than 2,000 columns" in refusal(read, "text" + "," * 2000 + "\nlate\n")
     wide = read("text,a\nlate,1\nwide" + "," * 5000 + "\n")

@@ -85,9 +85,9 @@ def test_rows_of_a_sheet_are_read_with_real_dates(read: Read) -> None:
         "2025-01-21T11:30:00Z",
     ]
     assert [body["author"] for body in found.bodies] == ["ann", "bob"]
-    assert found.intake.not_tried.blank == 1
-    assert found.intake.names == ["Tweet ID", "Author", "Text", "Date"]
-    assert "(a sheet, Excel)" in next(iter(found.intake.plan()))
+    assert found.pipeline.skipped.blank == 1
+    assert found.pipeline.names == ["Tweet ID", "Author", "Text", "Date"]
+    assert "(a sheet, Excel)" in next(iter(found.pipeline.plan()))
 
 
 def test_a_day_and_a_time_of_it_in_two_columns(read: Read) -> None:
@@ -103,7 +103,7 @@ def test_ids_that_excel_ruined_are_noticed(read: Read) -> None:
 def test_lines_before_the_header_of_a_sheet(read: Read) -> None:
     rows: Rows = [["Report", "Acme"], [], ["Date", "Author", "Full Text"], ["2025-01-20", "a", "b"]]
     found = read(workbook(Posts=rows))
-    assert (found.texts, found.intake.not_tried.preamble) == (["b"], 2)
+    assert (found.texts, found.pipeline.skipped.preamble) == (["b"], 2)
     assert found.items[0].records[0].line == 4
     assert read(workbook(Posts=rows), skip_lines=2).texts == ["b"]
 

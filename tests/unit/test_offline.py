@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.offline import OfflineAnalyser
-from analysis.outcomes import MAX_CLUSTERS, Analysis, normalise_clusters
+from analysis.outcomes import MAX_CLUSTERS, Analysis
+from analysis.parsing import normalise_clusters
 from config import DEFAULT_CLUSTERS
 from tests.support.paths import SHARED
 
@@ -155,7 +156,7 @@ async def test_every_answer_says_that_no_grok_wrote_it(text: str) -> None:
 
 async def test_it_is_never_blocked_nor_paused_and_closes_at_once() -> None:
     analyser = OfflineAnalyser()
-    assert (analyser.name, analyser.pause_left()) == ("offline", 0.0)
+    assert (analyser.name, analyser.throttle.pause_left()) == ("offline", 0.0)
     await analyser.aclose()
 
 
@@ -311,7 +312,7 @@ async def test_it_rests_for_longer_the_longer_its_analyses_take() -> None:
     analyser = OfflineAnalyser()
     for _ in range(200):
         await analyser.analyse(["It is late."])
-    short = analyser.call_interval
+    short = analyser.throttle.call_interval
     for _ in range(200):
         await analyser.analyse(["It is late, and nobody says why or until when. " * 15])
-    assert analyser.call_interval > 1.5 * short > 0
+    assert analyser.throttle.call_interval > 1.5 * short > 0

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.offline import _TOPICS
-from analysis.outcomes import MAX_CLUSTERS, Sighting, normalise_clusters
+from analysis.outcomes import MAX_CLUSTERS, Sighting
+from analysis.parsing import normalise_clusters
 from analysis.topics import BUILT_IN, COMMON, FILLER, WINDOW, Topics
 from config import DEFAULT_CLUSTERS
 

@@ -18,7 +18,7 @@ from tests.fakes.grok.replies import DEFAULT_MODEL, judge
 BLAME = "My parcel is late and broken"
 PRAISE = "Thanks, I love it"
 CLUSTERS = ("delivery_problems", "product_issues", "praise")
-PROMPT = Prompt(model=DEFAULT_MODEL, temperature=0.3, vocabulary=Topics(CLUSTERS))
+PROMPT = Prompt(model=DEFAULT_MODEL, temperature=0.3, topics=Topics(CLUSTERS))
 UUIDS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 MakeClient = Callable[..., GrokClient]

@@ -1,11 +1,16 @@
-"""Why a body cannot be read as JSON, in words that its sender can act on."""
+"""Reading a body as the shape of a schema, and why one cannot be read, in words for its sender."""
 
 import re
-from typing import Any
+from codecs import BOM_UTF8
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-MAX_RAW_DATA_LEVELS = 64
+from errors import InvalidInput
+from schemas import MAX_RAW_DATA_LEVELS, explain
+
+Body = TypeVar("Body", bound=BaseModel)
 
 _WHERE = re.compile(r" at line (\d+) column (\d+)$")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -14,7 +19,20 @@ _TWO_ESCAPES = 14
 _FIELDS = {"text", "author", "timestamp", "raw_data", "idempotency_key", "lane"}
 
 
-def explain_bad_json(body: bytes, problem: str) -> str:
+def parse_body(shape: type[Body], body: bytes, *, max_text_length: int) -> Body:
+    """A byte order mark before the JSON is passed over. Raises InvalidInput with one sentence that
+    names the field."""
+    body = body.removeprefix(BOM_UTF8)
+    try:
+        return shape.model_validate_json(body, context={"max_text_length": max_text_length})
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_input=False)
+    if errors[0]["type"] == "json_invalid":
+        raise InvalidInput(_explain_bad_json(body, errors[0]["ctx"]["error"]))
+    raise InvalidInput(explain(errors))
+
+
+def _explain_bad_json(body: bytes, problem: str) -> str:
     """`problem` is what the parser says. Names the field where it can be told."""
     if body.startswith(b"\x1f\x8b"):
         return "The body is not valid JSON: it is compressed with gzip, which is not taken."

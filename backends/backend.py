@@ -1,0 +1,42 @@
+"""What `Database` asks of SQLite and of PostgreSQL."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection  # 100 ms that SQLite can spare
+
+T = TypeVar("T")
+
+
+class Backend(Protocol):
+    """Built without I/O. All but `connect` and `reworking` raise Unavailable where the database
+    cannot serve now; what is a bug, or no waiting mends, is raised as it is."""
+
+    version: str
+    """Of the database's own software; empty before `connect`."""
+
+    async def connect(self) -> None:
+        """See that a connection can be had."""
+
+    async def close(self) -> None:
+        """Wait for what is under way, and let go of everything."""
+
+    async def read(self, work: Callable[[Connection], T], *, costly: bool, seconds: float) -> T:
+        """Run `work` in one snapshot, for `seconds` at most."""
+
+    async def write(self, work: Callable[[Connection], T], *, urgent: bool) -> T:
+        """Run `work` in one transaction."""
+
+    async def yield_to_urgent_write(self) -> None:
+        """Let the loop's other tasks run, and an urgent write that is under way end."""
+
+    def reworking(self) -> "AbstractAsyncContextManager[AsyncConnection]":
+        """A transaction of any length that may change the schema; committed where the block ends
+        well."""
+
+    async def checkpoint_truncate(self) -> None:
+        """See that no log keeps a copy of what was erased."""

@@ -1,0 +1,118 @@
+"""What earlier analyses tell: an answer for equal texts, and which names of topics are in use."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
+
+from sqlalchemy import Connection, bindparam, func, null, select
+
+from analysis.outcomes import Analysis, Sighting
+from models import insight_clusters, insights
+from store.ledger import MICROS_PER_DAY
+
+
+class Earlier(NamedTuple):
+    """An analysis that equal texts may be answered from."""
+
+    conversation_id: str
+    analysis: Analysis
+
+
+_ANALYSED_SINCE = (
+    select(
+        insights.c.fingerprint,
+        insights.c.conversation_id,
+        insights.c.sentiment_score,
+        insights.c.clusters,
+        insights.c.confidence,
+        insights.c.reasoning,
+        insights.c.grok_analysis,
+    )
+    .where(
+        insights.c.fingerprint.in_(bindparam("fingerprints", expanding=True)),
+        insights.c.created_at > bindparam("since"),
+    )
+    .order_by(insights.c.created_at)  # of several, the last one stays in the mapping
+)
+
+
+def analysed_since(
+    fingerprints: Collection[str], since: int, connection: Connection
+) -> Mapping[str, Earlier]:
+    """The newest analysis of each fingerprint that has one after `since`, in microseconds."""
+    values = {"fingerprints": list(fingerprints), "since": since}
+    return {
+        row.fingerprint: Earlier(
+            row.conversation_id,
+            Analysis(
+                row.sentiment_score,
+                tuple(row.clusters),
+                row.confidence,
+                row.reasoning,
+                details=row.grok_analysis,
+            ),
+        )
+        for row in connection.execute(_ANALYSED_SINCE, values).all()
+    }
+
+
+_NEWEST_NAMED = (
+    select(
+        insights.c.clusters,
+        insights.c.author,
+        insights.c.timestamp,
+        insights.c.fingerprint,
+        insights.c.notes,
+    )
+    .order_by(insights.c.id.desc())
+    .limit(bindparam("limit"))
+)
+_LAST_NAMED = select(func.max(insight_clusters.c.timestamp)).where(
+    insight_clusters.c.cluster == bindparam("name"),
+    insight_clusters.c.timestamp < bindparam("before"),
+)
+_NAMED_THAT_DAY = (
+    select(insights.c.author)
+    .join_from(insight_clusters, insights, insights.c.id == insight_clusters.c.insight_id)
+    .where(
+        insight_clusters.c.cluster == bindparam("name"),
+        insight_clusters.c.timestamp >= bindparam("first"),
+        insight_clusters.c.timestamp <= bindparam("last"),
+        insights.c.fingerprint.is_not(None),
+        insights.c.notes.is_(null()),
+    )
+    .limit(bindparam("limit"))
+)
+_NAMES_LOOKED_UP = 50
+_DAYS_LOOKED_UP = 5
+_TEXTS_OF_A_DAY = 20
+
+
+def recent_sightings(limit: int, connection: Connection) -> list[Sighting]:
+    rows = connection.execute(_NEWEST_NAMED, {"limit": limit}).all()
+    recent = [
+        Sighting(row.clusters, row.author, row.timestamp // MICROS_PER_DAY)
+        for row in reversed(rows)
+        if row.fingerprint and row.notes is None
+    ]
+    counts = Counter(name for sighting in recent for name in sighting.clusters)
+    earlier = [
+        sighting
+        for name, _ in counts.most_common(_NAMES_LOOKED_UP)
+        for sighting in _earlier_sightings(name, connection)
+    ]
+    return earlier + recent
+
+
+def _earlier_sightings(name: str, connection: Connection) -> Iterator[Sighting]:
+    """A few of each of the last days on which the name was given, by the index of clusters."""
+    before = 2**63 - 1
+    for _ in range(_DAYS_LOOKED_UP):
+        last = connection.scalar(_LAST_NAMED, {"name": name, "before": before})
+        if last is None:
+            return
+        day = last // MICROS_PER_DAY
+        before = day * MICROS_PER_DAY
+        that_day = {"name": name, "first": before, "last": last, "limit": _TEXTS_OF_A_DAY}
+        for author in connection.scalars(_NAMED_THAT_DAY, that_day):
+            yield Sighting((name,), author, day)

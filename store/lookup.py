@@ -1,0 +1,186 @@
+"""Conversations as they are shown: one by its id, and pages of those that failed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import to_json
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    func,
+    null,
+    select,
+    tuple_,
+    union_all,
+)
+
+from errors import NotFound
+from models import Lane, Status, conversations, from_micros, insights
+from store import cursors
+from store.derived.status_counts import counted_in
+from store.insight_row import BYTES_OF_PAGE, how_many_fit, read_notes
+from store.positions import QueuePositions
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInsight:
+    sentiment_score: float
+    clusters: list[str]
+    confidence: float
+    reasoning: str
+    notes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConversation:
+    """`queue_position` counts from 1, and is None unless pending. `raw_data` is JSON, since it
+    would take up to 30 times as much memory as what it stands for."""
+
+    id: str
+    status: Status
+    lane: Lane
+    text: str
+    author: str | None
+    timestamp: datetime
+    created_at: datetime
+    attempts: int
+    last_error: str | None
+    raw_data: str | None
+    queue_position: int | None
+    insight: StoredInsight | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedPage:
+    """`total_count` is of all that failed; `next_cursor` is None on the last page. A page may be
+    shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON."""
+
+    conversations: Sequence[StoredConversation]
+    total_count: int
+    next_cursor: str | None
+
+
+def no_such_conversation(conversation_id: str) -> NotFound:
+    return NotFound(f"There is no conversation {conversation_id!r}.")
+
+
+_RAW_DATA = cast(conversations.c.raw_data, Text)
+_SHOWN = (
+    *(column for column in conversations.c if column.name != "raw_data"),
+    _RAW_DATA.label("raw_data"),
+)
+
+
+_FIND = (
+    select(
+        *_SHOWN,
+        insights.c.id.label("insight_id"),
+        insights.c.sentiment_score,
+        insights.c.clusters,
+        insights.c.confidence,
+        insights.c.reasoning,
+        cast(insights.c.notes, Text).label("notes"),
+    )
+    .outerjoin(insights, insights.c.conversation_id == conversations.c.id)
+    .where(conversations.c.id == bindparam("id"))
+)
+
+
+def find(
+    conversation_id: str, positions: QueuePositions, connection: Connection
+) -> StoredConversation:
+    """Raises NotFound."""
+    row = connection.execute(_FIND, {"id": conversation_id}).one_or_none()
+    if row is None:
+        raise no_such_conversation(conversation_id)
+    position = None
+    if row.status == Status.PENDING:
+        position = positions.find(Lane(row.lane), row.created_at, connection)
+    return _to_conversation(row, queue_position=position)
+
+
+def failed_page(limit: int, position: tuple[int, int] | None, connection: Connection) -> FailedPage:
+    """Up to `limit` failed conversations after `position`, those accepted last first."""
+    # One more tells whether there is a next page.
+    found = connection.execute(_failed_statement(limit + 1, position)).all()
+    count = how_many_fit((row.size for row in found[:limit]), BYTES_OF_PAGE)
+    ids = [row.id for row in found[:count]]
+    rows = connection.execute(_FAILED, {"ids": ids}).all() if ids else []
+    sizes = (len(to_json((row.text, row.last_error))) + len(row.raw_data or "") for row in rows)
+    rows = rows[: how_many_fit(sizes, BYTES_OF_PAGE)]
+    return FailedPage(
+        conversations=[_to_conversation(row) for row in rows],
+        total_count=counted_in(Status.FAILED, connection),
+        next_cursor=cursors.encode(*_position(rows[-1])) if len(rows) < len(found) else None,
+    )
+
+
+def _failed_statement(limit: int, position: tuple[int, int] | None) -> Select[*tuple[Any, ...]]:
+    """The newest of each lane, by the index that has the lane before the time, and of both of them
+    the newest: their ids, and how long they are."""
+    columns = conversations.c
+    newest = []
+    for lane in Lane:
+        of_lane = select(columns.id).where(
+            columns.status == Status.FAILED, columns.lane == lane.value
+        )
+        if position is not None:
+            created_at, number = position
+            before = (created_at, f"conv_{number % 2**32:08x}")
+            of_lane = of_lane.where(tuple_(columns.created_at, columns.id) < before)
+        newest.append(of_lane.order_by(*_NEWEST_FIRST).limit(limit).subquery())
+    ids = union_all(*(select(part.c.id) for part in newest))
+    size = func.length(columns.text) + func.coalesce(func.length(_RAW_DATA), 0)
+    return (
+        select(columns.id, size.label("size"))
+        .where(columns.id.in_(ids))
+        .order_by(*_NEWEST_FIRST)
+        .limit(limit)
+    )
+
+
+_NEWEST_FIRST = (conversations.c.created_at.desc(), conversations.c.id.desc())
+
+_FAILED = (
+    select(*_SHOWN, null().label("insight_id"))
+    .where(conversations.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(*_NEWEST_FIRST)
+)
+
+
+def _position(row: Row[*tuple[Any, ...]]) -> tuple[int, int]:
+    return row.created_at, int(row.id.removeprefix("conv_"), 16)
+
+
+def _to_conversation(
+    row: Row[*tuple[Any, ...]], *, queue_position: int | None = None
+) -> StoredConversation:
+    insight = None
+    if row.insight_id is not None:
+        insight = StoredInsight(
+            row.sentiment_score,
+            row.clusters,
+            row.confidence,
+            row.reasoning,
+            read_notes(row.notes),
+        )
+    return StoredConversation(
+        id=row.id,
+        status=Status(row.status),
+        lane=Lane(row.lane),
+        text=row.text,
+        author=row.author,
+        timestamp=from_micros(row.timestamp),
+        created_at=from_micros(row.created_at),
+        attempts=row.attempts,
+        last_error=row.last_error,
+        raw_data=row.raw_data,
+        queue_position=queue_position,
+        insight=insight,
+    )

@@ -1,0 +1,134 @@
+"""A client that a generator makes from the OpenAPI document can be read, and it works."""
+
+import hashlib
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx
+import pytest
+
+from config import Settings
+from main import create_app
+from tests.support.http_helpers import ScriptedAnalyser, eventually, served
+
+KEY = "an-admin's-key"
+DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
+PACKAGE = "generated_client"
+WITHOUT_END = "stream_insights"
+
+
+@pytest.fixture
+def address(make_settings: Callable[..., Settings]) -> Iterator[str]:
+    """A service that asks for keys, on a real socket."""
+    settings = make_settings(api_keys=f"tests:admin:{DIGEST}", max_text_length=1000)
+    with served(create_app(settings, analyser=ScriptedAnalyser())) as address:
+        yield address
+
+
+@pytest.fixture
+def generated(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of the package that was generated from the document of the running service."""
+    (tmp_path / "config.yml").write_text("post_hooks: []\n")  # formatting it is not our subject
+    generator = Path(sys.executable).parent / "openapi-python-client"
+    options = {"url": f"{address}/openapi.json", "output-path": PACKAGE, "config": "config.yml"}
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    done = subprocess.run(
+        [generator, "generate", "--meta=none", "--fail-on-warning", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / PACKAGE
+    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+        del sys.modules[name]
+
+
+def _operations(generated: Path) -> dict[str, ModuleType]:
+    """The generated modules, one for each operation, by name."""
+    modules = (path.relative_to(generated.parent) for path in generated.glob("api/*/[!_]*.py"))
+    return {
+        module.stem: importlib.import_module(".".join(module.with_suffix("").parts))
+        for module in modules
+    }
+
+
+async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work(
+    address: str, generated: Path
+) -> None:
+    operations = _operations(generated)
+    models: Any = importlib.import_module(f"{PACKAGE}.models")
+    clients: Any = importlib.import_module(f"{PACKAGE}.client")
+
+    client = clients.AuthenticatedClient(
+        base_url=address, token=KEY, raise_on_unexpected_status=True
+    )
+    used = set()
+
+    async def call(name: str, *args: Any, **arguments: Any) -> Any:
+        return (await call_in_detail(name, *args, **arguments)).parsed
+
+    async def call_in_detail(name: str, *args: Any, **arguments: Any) -> Any:
+        used.add(name)
+        return await operations[name].asyncio_detailed(*args, client=client, **arguments)
+
+    async with client:
+        text = models.ConversationIn(text="My parcel is late.", author="ana")
+        first = await call("submit_conversation", body=text, idempotency_key="once")
+        again = await call("submit_conversation", body=text, idempotency_key="once")
+        items = [models.BatchItemIn(text=f"Where is parcel {number}?") for number in range(3)]
+        batch = await call("submit_batch", body=models.BatchIn(conversations=items))
+
+        assert again.conversation_id == first.conversation_id
+        assert batch.accepted == 3
+
+        async def analysed() -> Any:
+            found = await call("get_conversation", batch.conversation_ids[-1])
+            return found if found.status is models.Status.COMPLETED else None
+
+        found = await eventually(analysed, within=20)
+        now = datetime.now(UTC)
+        range_ = {"start_time": now - timedelta(hours=1), "end_time": now + timedelta(hours=1)}
+        page = await call("list_insights", **range_, limit=2)
+        rest = await call("list_insights", **range_, cursor=page.metadata.next_cursor)
+        summary = await call("summarise_insights", **range_)
+
+        assert found.text == "Where is parcel 2?"
+        assert page.metadata.total_count == summary.totals.count == 4
+        assert len(page.insights) + len(rest.insights) == 4
+        assert (await call("trends", window=models.TrendsWindow("6h"))).window == "6h"
+        completed = (await call("stats")).counts[models.Status.COMPLETED]
+        assert (completed.live, completed.bulk) == (1, 3)
+        assert (await call("health")).status == "ok"
+        assert (await call("ready")).status is models.ReadyStatus.READY
+        assert "# TYPE" in await call("metrics")
+        assert (await call("list_failed")).conversations == []
+        assert (await call("retry_failed_conversations")).retried == 0
+
+        refused = await call("retry_conversation", first.conversation_id)
+        assert isinstance(refused, models.ErrorOut)
+        assert refused.error == "conflict"
+        export = await call_in_detail("export_insights", **range_)
+        assert export.content.count(b"parcel") == 4
+        erased = await call_in_detail("erase_conversation", first.conversation_id)
+        assert erased.status_code == 204
+        gone = await call("get_conversation", first.conversation_id)
+        assert gone.error == "not_found"
+
+    stranger = clients.Client(base_url=address)
+    async with stranger:
+        unknown = await operations["stats"].asyncio(client=stranger)
+    assert unknown.error == "unauthorized"
+    async with httpx.AsyncClient(base_url=address) as plain:
+        document = (await plain.get("/openapi.json")).json()
+    ids = {each["operationId"] for path in document["paths"].values() for each in path.values()}
+    assert operations.keys() == ids
+    assert used == ids - {WITHOUT_END}

@@ -1,0 +1,66 @@
+"""A service on a real port in a thread of this process, and files for the importer."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from config import Settings
+from main import create_app
+from tests.support.ingesting import StartService
+from tests.support.servers import free_port
+
+
+@pytest.fixture
+def nobody_elses_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In an empty folder, without settings of the importer in the environment."""
+    monkeypatch.delenv("API_URL", raising=False)
+    monkeypatch.delenv("API_KEY", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def start_service(make_settings: Callable[..., Settings]) -> StartService:
+    """`with start_service(max_text_length=10) as url:`"""
+
+    @contextmanager
+    def start(**settings: Any) -> Iterator[str]:
+        app = create_app(make_settings(**settings))
+        config = uvicorn.Config(app, port=free_port(), log_config=None, ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            deadline = time.monotonic() + 20
+            while not server.started:
+                assert thread.is_alive(), "the service did not start"
+                assert time.monotonic() < deadline, "the service took too long to start"
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{config.port}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
+
+    return start
+
+
+@pytest.fixture
+def url(start_service: StartService) -> Iterator[str]:
+    with start_service() as url:
+        yield url
+
+
+@pytest.fixture
+def write_csv(tmp_path: Path) -> Callable[[str], str]:
+    def write(content: str) -> str:
+        path = tmp_path / "rows.csv"
+        path.write_bytes(content.encode("utf-8", "surrogateescape"))
+        return str(path)
+
+    return write

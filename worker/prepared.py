@@ -1,0 +1,42 @@
+"""A claimed conversation and the judgements of its text, made once: packing, reuse, notes and
+settling read them."""
+
+from dataclasses import dataclass
+
+from analysis.fingerprint import as_analysed, fingerprint
+from analysis.injection import suspicions
+from store.queue import Claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """`text` is what an analyser is given. `fingerprint` was made with `reuse_key`."""
+
+    claimed: Claimed
+    text: str
+    suspicions: tuple[str, ...]
+    fingerprint: str
+    reuse_key: str
+
+    @property
+    def alone(self) -> bool:
+        """Whether it must not share a call: it could spoil the others' results."""
+        return self.claimed.alone or bool(self.suspicions)
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """What the reader of its insight should know besides."""
+        return {"suspected_injection": list(self.suspicions)} if self.suspicions else {}
+
+    def fingerprint_under(self, reuse_key: str) -> str:
+        """The key changes when another model answers than did before."""
+        if reuse_key == self.reuse_key:
+            return self.fingerprint
+        return fingerprint(self.claimed.text, reuse_key)
+
+
+def prepare(claimed: Claimed, *, reuse_key: str) -> Prepared:
+    text = claimed.text
+    return Prepared(
+        claimed, as_analysed(text), suspicions(text), fingerprint(text, reuse_key), reuse_key
+    )
