@@ -25,6 +25,7 @@ from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.environment import Proxy, find_way, trusted_certificates
 from runtime.metrics import Metrics
+from store.authors import AuthorStore
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.insights import InsightStore
@@ -107,6 +108,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         conversations=ConversationStore(database, on_commit=metrics.committed),
         insights=insights,
         summaries=SummaryStore(database),
+        authors=AuthorStore(database),
         windows=WindowStore(database),
         stream=stream,
         figures=FigureStore(database),
