@@ -230,8 +230,11 @@ async def test_what_goes_out_at_a_time_is_bounded_and_shared(database: Database,
     async with asyncio.timeout(20):
         if new:
             await insert_insights(database, [{"text": LONG}] * 10)
-            while len(stream._events) < 10:
-                await asyncio.sleep(0.01)
+
+            async def all_are_kept() -> bool:
+                return len(stream._events) == 10
+
+            await eventually(all_are_kept)
         while len(heard) < 10:
             chunks = await asyncio.gather(*(anext(events) for events in listening))
             assert len(chunks[0]) <= CHUNK_BYTES
