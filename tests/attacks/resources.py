@@ -5,7 +5,9 @@ import random
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 from tests.attacks.client import (
     ALL_TIME,
@@ -363,6 +365,33 @@ def emoji(target: Target) -> list[Check]:
         shown = client.completed(client.post("my parcel is late"), within=15)
         took = time.monotonic() - started
     return [Check("a post beside it in 10 s", f"{shown['status']}, {took:.1f} s", took <= 10)]
+
+
+def large_json(target: Target) -> list[Check]:
+    """Bodies of as many values as fit, sent and read by many at once."""
+    values = ",".join(["{}"] * 680_000)
+    body = b'{"text": "x", "raw_data": {"": [%s]}}' % values.encode()
+
+    def post(_number: int) -> tuple[int, Any]:
+        with Client(target.port, target.key(ATTACKER), timeout=50) as client:
+            return client.ask("POST", CONVERSATIONS, body)
+
+    def read(id_: str) -> int:
+        request = head("GET", f"{CONVERSATIONS}/{id_}", "Connection: close", key=target.key(READER))
+        with held([connect(target.port)]) as (reader,):
+            reader.settimeout(30)
+            reader.sendall(request)
+            return sum(map(len, iter(lambda: reader.recv(1_000_000), b"")))
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(post, range(20)))
+        ids = [answer["conversation_id"] for status, answer in answers if status == 202]
+        sizes = list(pool.map(read, ids * 2))
+    whole = sum(size > len(values) for size in sizes)
+    return [
+        Check("posts of 2 MB", f"{len(ids)} of 20", len(ids) == 20),
+        Check("read whole", f"{whole} of 40", whole == 40),
+    ]
 
 
 def word_texts(target: Target) -> None:

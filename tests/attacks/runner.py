@@ -82,6 +82,7 @@ ATTACKS = {
     "metrics-flood": Attack(resources.metrics_flood, without_key=True),
     "row-flood": Attack(resources.row_flood, within_share=True),
     "live-rows": Attack(resources.live_rows),
+    "large-json": Attack(resources.large_json),
     "emoji": Attack(resources.emoji),
     "long-phrases": Attack(resources.long_phrases, resources.word_texts),
     "many-searches": Attack(resources.many_searches, resources.word_texts),
