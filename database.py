@@ -126,7 +126,7 @@ class Database:
         await self.write(lambda connection: connection.execute(_PROBE).rowcount)
 
     async def checkpoint_truncate(self) -> None:
-        """See that no log keeps a copy of what was erased."""
+        """Empty SQLite's write-ahead log, so that it keeps no copy of erased rows."""
         await self._backend.checkpoint_truncate()
 
 

@@ -2,6 +2,7 @@
 
     python evaluate.py tweets.csv
     python evaluate.py texts.txt --labels labels.txt
+    python evaluate.py tweets.csv --topics topic_column --topic-names names.txt
     GROK_MODEL=... python evaluate.py tweets.csv --limit 200 --json grok.json
 
 The analyser is the one that the service would run with the same settings, in this process; no
@@ -41,6 +42,7 @@ from assembly import build_analyser
 from config import load_settings
 from errors import StartRefused
 from grok.prices import TICKS_PER_USD
+from importing import topic_labels
 from importing.columns import NO_COLUMN, listed
 from importing.errors import ImportFailed, RowRejected
 from importing.files import opened
@@ -273,10 +275,10 @@ def show(found: dict[str, Any]) -> None:
         ("By language or script", found["by_language"]),
         ("By length in characters", found["by_length"]),
     ):
-        print(f"\n{title:26} texts  accuracy  macro-F1")
+        print(f"\n{title:26} texts  accuracy  macro-F1  calibration error")
         for each in slices:
             print(f"  {each['name']:22} {each['count']:7,}  {each['accuracy']:8.3f}"
-                  f"  {each['macro_f1']:8.3f}")  # fmt: skip
+                  f"  {each['macro_f1']:8.3f}  {each['calibration_error']:17.3f}")  # fmt: skip
     print(f"\nConfidence      texts  mean confidence  accuracy    (expected calibration error"
           f" {found['calibration']['error']:.3f})")  # fmt: skip
     for each in found["calibration"]["bins"]:
@@ -294,6 +296,17 @@ def write_mistakes(path: str, judged: Sequence[Judged]) -> None:
             writer.writerow(
                 [each.label, each.said, each.score, each.confidence, each.text, each.reasoning]
             )
+
+
+async def evaluate_topics(options: argparse.Namespace, analyser: Analyser) -> dict[str, Any]:
+    """Raises ImportFailed."""
+    column = options.text_column or "text"
+    named = topic_labels.load(options.file, column, options.topics, options.topic_names)
+    named = await topic_labels.ask(
+        named, analyser.throttle.pack_size, lambda texts: _ask_patiently(analyser, texts)
+    )
+    about = {"file": options.file, "analyser": analyser.name, "model": analyser.model}
+    return {**about, **topic_labels.figures(named)}
 
 
 async def evaluate(options: argparse.Namespace, analyser: Analyser) -> dict[str, Any]:
@@ -334,6 +347,8 @@ def main(argv: Sequence[str], *, analyser: Analyser | None = None) -> int:
     add("--mapping", metavar="FILE", help="lines such as: 0 negative, or: 5 very positive")
     add("--text-column", metavar="NAME")
     add("--label-column", metavar="NAME", help=f"one of {', '.join(LABEL_COLUMNS)} is found")
+    add("--topics", metavar="NAME", help="measure topics instead: the column of a CSV with them")
+    add("--topic-names", metavar="FILE", help="lines such as: Late Parcel = delivery_problems")
     add("--encoding", help="as for ingest_data.py")
     add("--keep-text", action="store_true", help="do not undo &amp;, â€™ and the like first")
     add("--limit", type=int, metavar="N", help="only so many, drawn at random")
@@ -345,7 +360,8 @@ def main(argv: Sequence[str], *, analyser: Analyser | None = None) -> int:
     async def run() -> dict[str, Any]:
         used = analyser or build_analyser(load_settings())
         try:
-            return await evaluate(options, used)
+            measure_all = evaluate_topics if options.topics else evaluate
+            return await measure_all(options, used)
         finally:
             await used.aclose()
 
@@ -356,7 +372,7 @@ def main(argv: Sequence[str], *, analyser: Analyser | None = None) -> int:
     except (ImportFailed, StartRefused, OSError) as error:
         print(f"Stopped: {error}", file=sys.stderr)
         return 1
-    show(found)
+    (topic_labels.show if options.topics else show)(found)
     return 0
 
 

@@ -131,6 +131,7 @@ class Import:
         self._progress: Progress | None = None
         self._rejected: RejectedRows | None = None
         self._ids = SentIds()
+        self._without_id = 0  # stored before with other details: the service does not tell which
         # A dry run needs no service, and waits for none.
         patience = 0.0 if options.dry_run else options.patience
         self._api = ApiClient(client, patience=patience, sleep=sleep, say=self._say, via=via)
@@ -162,6 +163,9 @@ class Import:
         Why that cannot be done; empty where it was.
         """
         api, ids = self._api, self._ids
+        if self._without_id:
+            print(f"{self._without_id:,} conversations were there before, with other details: their"
+                  " analysis is not waited for", flush=True)  # fmt: skip
         try:
             wait_until_analysed(api, ids, say=_print_now, sleep=self._sleep)
             failed = count_failed(api, ids)
@@ -268,6 +272,7 @@ class Import:
     def _record(self, sent: Sent) -> None:
         tally = self._tally
         self._ids.add(sent.ids)
+        self._without_id += len(sent.accepted) + len(sent.known) - len(sent.ids)
         tally.accepted += _rows(sent.accepted)
         tally.known += _rows(sent.known)
         tally.duplicates += _rows(sent.known)

@@ -4,6 +4,9 @@ Importing this module does nothing; `app` is built from the environment when a s
 """
 
 import gc
+
+gc.disable()  # all that the imports make stays: looking through it takes a sixth of their time
+
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -16,7 +19,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
 from analysis.analyser import Analyser
-from api import conversations, dashboard, docs, insights, operations
+from api import authors, conversations, dashboard, docs, insights, operations
 from api.access import open_to_all
 from api.error_responses import add_error_handlers
 from api.keys import ApiKeys
@@ -31,6 +34,9 @@ from errors import ServiceError, StartRefused
 from runtime.logs import set_up_logs
 from runtime.shutdown import Shutdown
 from store import derived
+
+gc.freeze()
+gc.enable()
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +78,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         dashboard.router,
         operations.router,
         insights.router,
+        authors.router,
         conversations.router,
         conversations.intake,
     ):
@@ -137,8 +144,7 @@ def _calm_collector() -> Iterator[None]:
     a request. What requests leave behind is nearly all freed by reference counts.
     """
     before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # without a collection, which takes 80 ms and finds nothing
     gc.set_threshold(10_000, 20, 20)
     try:
         yield

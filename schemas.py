@@ -201,7 +201,9 @@ class InsightConditions(TimeRange):
 
 class SearchConditions(InsightConditions):
     q: Annotated[str, Field(max_length=MAX_SEARCH_LENGTH)] | None = Field(
-        None, description='Words that the text must hold; `"a phrase"` in quotes.'
+        None,
+        description="Words that the text must hold; "
+        '`"a phrase"` in quotes; `refun*` for a beginning.',
     )
 
     def to_filter(self) -> InsightFilter:
@@ -226,6 +228,15 @@ class ExportFormat(StrEnum):
 class ExportQuery(SearchConditions):
     format: ExportFormat = ExportFormat.CSV
     bom: bool = Field(False, description="Begin a CSV with a byte order mark, as Excel needs it.")
+
+
+class AuthorsQuery(BaseModel):
+    prefix: Annotated[Storable, Field(min_length=1, max_length=100)] | None = Field(
+        None, description="How names begin, whatever the case; a leading `@` is ignored."
+    )
+    start_time: QueryTime | None = None
+    end_time: QueryTime | None = None
+    limit: int = Field(20, ge=1, le=100)
 
 
 class TrendsQuery(BaseModel):

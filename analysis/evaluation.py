@@ -44,6 +44,7 @@ class Slice:
     low: float
     high: float
     macro_f1: float
+    calibration_error: float
 
 
 def measure(name: str, judged: Sequence[Judged]) -> Slice:
@@ -51,7 +52,8 @@ def measure(name: str, judged: Sequence[Judged]) -> Slice:
     scores = [score for of in CLASSES if (score := f1(judged, of)) is not None]
     low, high = wilson(right, len(judged))
     accuracy = right / len(judged) if judged else 0.0
-    return Slice(name, len(judged), accuracy, low, high, sum(scores) / max(1, len(scores)))
+    macro_f1 = sum(scores) / max(1, len(scores))
+    return Slice(name, len(judged), accuracy, low, high, macro_f1, calibration(judged)[1])
 
 
 def f1(judged: Iterable[Judged], of: str) -> float | None:

@@ -76,21 +76,30 @@ def words_of(text: str) -> list[str]:
 
 
 Phrase = tuple[str, ...]
-"""Words that must follow each other."""
+"""Words that must follow each other. The last may be a beginning: then a `*` ends it."""
+
+LEAST_BEGINNING = 3
+"""Letters of a beginning: the index goes through all words that begin so."""
+MAX_BEGINNINGS = 5
 
 
 def parse_search(q: str) -> tuple[Phrase, ...]:
     """What a text must hold, all of it: single words, and phrases in quotes.
 
-    Everything that is neither word nor quote only separates words, so no input is malformed. A
-    word that `words_of` splits, such as `don't`, is a phrase. Raises InvalidInput where nothing is
-    left to look for, or too much.
+    A star after a word of three letters or more, outside of quotes, makes it a beginning: `refun*`.
+    Everything else that is
+    neither word nor quote only separates words, so no input is malformed. A word that `words_of`
+    splits, such as `don't`, is a phrase. Raises InvalidInput where nothing is left to look for, or
+    too much.
     """
     phrases: dict[Phrase, None] = {}
-    in_all = 0
+    in_all = beginnings = 0
     for number, part in enumerate(q.split('"')):
         for piece in [part] if number % 2 else part.split():
             if words := words_of(piece):
+                if not number % 2 and _is_beginning(piece, words):
+                    words[-1] += "*"
+                    beginnings += 1
                 phrases[tuple(words)] = None
                 size = _words_in(words)
                 in_all += size
@@ -100,7 +109,15 @@ def parse_search(q: str) -> tuple[Phrase, ...]:
         raise InvalidInput("q: must hold a word to look for")
     if in_all > MAX_WORDS:
         raise InvalidInput(f"q: must hold at most {MAX_WORDS} words in all")
+    if beginnings > MAX_BEGINNINGS:
+        raise InvalidInput(f"q: must hold at most {MAX_BEGINNINGS} beginnings of words")
     return tuple(phrases)
+
+
+def _is_beginning(piece: str, words: Sequence[str]) -> bool:
+    """Whether a star is right after its last word, and that word could go on."""
+    goes_on = piece[-1] == "*" and len(words_of(f"{piece[:-1]}x")) == len(words)
+    return goes_on and len(words[-1]) >= LEAST_BEGINNING
 
 
 def _words_in(phrase: Sequence[str]) -> int:

@@ -187,6 +187,19 @@ def _counts(figures: Aggregate) -> Counts:
     }
 
 
+class AuthorOut(TypedDict):
+    """`negative` are those of `count` that are negative; `last` is the newest timestamp."""
+
+    author: str
+    count: int
+    negative: int
+    last: ShownTime
+
+
+class AuthorsOut(TypedDict):
+    authors: Sequence[AuthorOut]
+
+
 class TrendOut(TypedDict):
     """`score` is the signed root of a log-likelihood ratio, and 3 at least of either sign;
     `average_sentiment` is of the window, null where nothing came; `examples` are its newest."""

@@ -15,6 +15,7 @@ from batch_processor import Worker
 from config import Settings
 from database import Database
 from runtime.metrics import Metrics
+from store.authors import AuthorStore
 from store.conversations import ConversationStore
 from store.insights import InsightStore
 from store.operations import FigureStore
@@ -40,6 +41,7 @@ class Services:
     conversations: ConversationStore
     insights: InsightStore
     summaries: SummaryStore
+    authors: AuthorStore
     windows: WindowStore
     stream: InsightStream
     figures: FigureStore

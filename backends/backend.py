@@ -39,4 +39,4 @@ class Backend(Protocol):
         well."""
 
     async def checkpoint_truncate(self) -> None:
-        """See that no log keeps a copy of what was erased."""
+        """Empty the write-ahead log, so that it keeps no copy of erased rows."""

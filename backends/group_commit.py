@@ -1,7 +1,7 @@
 """Group commit: callers that wait at the same moment share one transaction.
 
-While one commit runs, the next ones gather; nobody is made to wait on purpose. A lone caller pays
-for one commit, a hundred at once pay for one or two together.
+While one commit runs, the next items gather; no item waits on purpose. A lone caller pays for one
+commit, a hundred at once pay for one or two together.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ class GroupCommit(Generic[Item, Result]):
     """`commit` stores a group in one transaction and tells each item's result, or its own error.
 
     If `commit` raises a ServiceError, all of the group get it. If it raises anything else, the
-    group is tried again one by one, so that a row that the database chokes on spoils no other.
+    items are tried again one by one, so that one that the database rejects does not fail the rest.
     `weigh` tells an item's size; a group weighs at most `max_weight`, or is one item.
     """
 
@@ -37,7 +37,7 @@ class GroupCommit(Generic[Item, Result]):
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Result:
-        """Returns once the item is committed; raises what became of it otherwise."""
+        """Return the item's result once it is committed; raise its error otherwise."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._task is None:
@@ -58,7 +58,7 @@ class GroupCommit(Generic[Item, Result]):
             self._task = None
 
     def _next_group(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        """The next ones that fit; who has stopped waiting meanwhile is left out."""
+        """The next items that fit, without those whose callers have been cancelled meanwhile."""
         group: list[tuple[Item, asyncio.Future[Result]]] = []
         weight = 0
         while self._waiting:

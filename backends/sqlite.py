@@ -321,7 +321,7 @@ class SqliteFile:
     def _checkpoint_truncate(self) -> None:
         if self._connection is None:
             return
-        with suppress(Unavailable), translated_errors():  # what was written is safe all the same
+        with suppress(Unavailable), translated_errors():  # the commits before it are safe
             ((busy, *_),) = _on_driver(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
             self._checkpoint_due = bool(busy)
 

@@ -29,7 +29,7 @@ PAGES = 10
 _TELL_WHEN_USABLE = """
 new MutationObserver((_, observer) => {
     const there = (selector) => document.querySelector(selector)
-    if (there('#list > li') && there('#totals .figure') && there('path.average')) {
+    if (there('#list > li') && there('#totals .figure') && there('.bars path[class]')) {
         observer.disconnect()
         document.documentElement.dataset.usable = performance.now()
     }

@@ -9,7 +9,7 @@ import json
 import time
 from urllib.parse import urlsplit
 
-from analysis.offline import OfflineAnalyser
+from analysis.offline.analyser import OfflineAnalyser
 from bench import samples
 from bench.client import Connection, build_request
 from bench.posts import PATH

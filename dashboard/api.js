@@ -1,7 +1,5 @@
 // The public API. A key, where one is needed, is kept for this tab's session.
 
-import { askForKey } from "./key.js";
-
 const KEY = "insights-api-key";
 
 // Wherever a proxy has put the service: the API is beside the folder that this file is in.
@@ -10,12 +8,19 @@ const API = `${ROOT.pathname}api/v1/`;
 export const serviceAddress = ROOT.href.slice(0, -1);
 export const currentKey = () => sessionStorage.getItem(KEY);
 
+// Asks the reader for a key, and gives it: the page's to set.
+let askForKey;
+export const onKeyNeeded = (ask) => (askForKey = ask);
+
 // In a sentence for people. `status` is 0 where nothing answered.
-const problem = (status, details, retryAfter) =>
-	Object.assign(new Error(details ?? `The service answered ${status}.`), { status, retryAfter });
+function problem(status, details, retryAfter) {
+	let said = details ?? `The service answered ${status}.`;
+	if (status >= 500 && !details) said = "Something between this page and the service is out of order.";
+	return Object.assign(new Error(said), { status, retryAfter });
+}
 
 export function urlOf(path, parameters = {}) {
-	const given = Object.entries(parameters).filter(([, value]) => value !== "" && value !== null);
+	const given = Object.entries(parameters).filter(([, value]) => value !== "" && value !== null && value !== undefined);
 	return `${API}${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
 }
 
@@ -28,7 +33,7 @@ export async function open(url, { headers, ...options } = {}) {
 		if (response.ok) return response;
 		const { details, retry_after } = await response.json().catch(() => ({}));
 		if (response.status === 401) await renewKey(key, details);
-		else if (response.status === 429) await wait(retry_after * 1000 * (1 + Math.random()), options.signal);
+		else if (response.status === 429) await wait((retry_after ?? 1) * 1000 * (1 + Math.random()), options.signal);
 		else throw problem(response.status, details, retry_after);
 	}
 }
@@ -45,8 +50,15 @@ function giveUp(error) {
 	throw error.name === "AbortError" ? error : problem(0, "The service does not answer.");
 }
 
-export const ask = async (path, parameters, options) =>
-	(await open(urlOf(path, parameters), options)).json().catch(giveUp);
+// Numbers that a script cannot hold, such as the ids of posts on X, stay as they are written.
+const exact = (key, value, context) =>
+	(Number.isInteger(value) && !Number.isSafeInteger(value) && context?.source) || value;
+
+export async function ask(url, options) {
+	const text = await (await open(url, options)).text().catch(giveUp);
+	return JSON.parse(text, /\d{16}/.test(text) ? exact : undefined);
+}
+export const post = async (path) => ask(urlOf(path), { method: "POST" });
 
 export function wait(milliseconds, signal) {
 	return new Promise((resolve, reject) => {

@@ -1,6 +1,6 @@
 // What this tab hears of the stream that all tabs share.
 
-import { ask, currentKey, wait } from "./api.js";
+import { ask, currentKey, urlOf, wait } from "./api.js";
 
 const HUB = new URL("hub.js", import.meta.url).href;
 // Changes with what hub and tab say to each other: an old hub lives as long as an old tab.
@@ -69,7 +69,7 @@ export class Live {
 		} else {
 			const refused = currentKey();
 			this.onState("connecting");
-			await ask("stats").catch(() => {}); // asks the reader for a key
+			await ask(urlOf("stats")).catch(() => {}); // asks the reader for a key
 			if (currentKey() === refused) await wait(1000 * RETRY_SECONDS);
 			if (this.running) this.#listen();
 		}

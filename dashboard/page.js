@@ -1,229 +1,288 @@
-// The page put together: one view, what the API says of it, and what comes in meanwhile.
+// The page put together: one state, one drawing of it for each frame, and what reaches beyond both:
+// the address, the network, the clock, the focus, the desktop.
 
-import { DAY, NO_FILTER, filterOf, isFiltered, ownRange, periodOf, readView, searchOf, timesBefore, timesOf } from "./address.js";
-import { ask, follow, serviceAddress, urlOf } from "./api.js";
-import { drawChart, startChart } from "./charts.js";
-import { $, el, say } from "./elements.js";
-import { showFilters, startFilters } from "./filters.js";
-import { catchUp, loadList, offer, startList } from "./list.js";
+import { searchOf } from "./address.js";
+import { ask, follow, onKeyNeeded, serviceAddress, urlOf } from "./api.js";
+import { currentAlarms, currentMachine } from "./current.js";
 import { Live } from "./live.js";
-import { showMachine, startMachine, tellHealth } from "./machine.js";
-import { Pace } from "./pace.js";
-import { showRising, showTopics } from "./topics.js";
-import { showHeadline, showTotals } from "./totals.js";
-import { count } from "./words.js";
+import { Loader } from "./loader.js";
+import { answerTo, morePage } from "./questions.js";
+import { mount } from "./render.js";
+import { change, initialState } from "./state.js";
+import { alarmText, titleOf } from "./story.js";
+import { modulesFor, view } from "./view.js";
 
-const TOGETHER = 1000; // what comes in is shown once a second
-const MOST_ARRIVED = 1000;
-const RETRY_SECONDS = 5;
+const TOGETHER = 1000; // what comes in is asked for once a second
+const NEAR_END = 800; // pixels before the end at which more is loaded
+const LATER = 2000; // what may be needed next is loaded when the page stands
+const THEMES = ["auto", "light", "dark"];
+const $ = (id) => document.getElementById(id);
 
-let view = readView(location.search);
-let period;
-let loading = new AbortController();
-let known = {}; // the latest summary, totals before, trends and stats
+let state = initialState(location.search, Date.now(), {
+	minute: Date.now(),
+	service: serviceAddress,
+	theme: localStorage.getItem("insights-theme") ?? "auto",
+	notices: globalThis.Notification?.permission ?? "unsupported",
+});
+const draw = mount(document.body, send, () => frame && show());
+const loader = new Loader(send, isCalm);
+let frame;
 
-// What goes wrong
-
-const problems = new Map();
-
-// Asks for a part of the page; shows what goes wrong; asks again.
-async function guard(part, task) {
-	const { signal } = loading;
-	try {
-		await task();
-		problems.delete(part);
-	} catch (problem) {
-		if (problem.name === "AbortError") return;
-		if (problem.status === undefined) console.error(problem);
-		const mends = problem.status === 0 || problem.status >= 500;
-		problems.set(part, problem.message + (mends ? " Trying again; what is shown may be old." : ""));
-		const again = () => signal.aborted || guard(part, task);
-		if (mends && part !== "retry") setTimeout(again, 1000 * (problem.retryAfter ?? RETRY_SECONDS));
-		if (part === "stats") tellHealth("bad", problem.message);
+// Every change goes through here: first what it makes of the state, then what it does elsewhere.
+function send(event, dom) {
+	if (EFFECTS[event[0]]) {
+		const sent = EFFECTS[event[0]](event, dom);
+		if (!Array.isArray(sent)) return;
+		event = sent;
 	}
-	const [problem] = problems.values();
-	$("problem").hidden = !problem;
-	say($("problem"), problem ?? "");
+	const before = state;
+	state = change(state, event);
+	if (state === before) return;
+	if (state.view !== before.view && event[0] !== "went") tellAddress(before.view);
+	if (before.questions !== state.questions) loader.sync(state);
+	loadModules();
+	frame ??= requestAnimationFrame(show);
 }
 
-// The view
-
-// Whether it is another view than before.
-function see(next) {
-	const other = searchOf(next) !== searchOf(view);
-	view = next;
-	if (other) load();
-	return other;
+const loadingModules = new Map();
+function load(name) {
+	if (!loadingModules.has(name)) {
+		const loading = Promise.all([import(`./${name}.js`), loadStyle()]).then(([module]) => module);
+		loading.then((module) => send(["loaded", name, module]), () => loadingModules.delete(name)); // asked for again with the next event
+		loadingModules.set(name, loading);
+	}
+	return loadingModules.get(name);
 }
+const loadModules = () => modulesFor(state).forEach(load);
 
-const change = (patch) =>
-	see(readView(searchOf({ ...view, ...patch }))) && history.pushState(null, "", location.pathname + searchOf(view));
+let style;
+const loadStyle = () => (style ??= new Promise((resolve, reject) => {
+	const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: new URL("more.css", import.meta.url) });
+	link.onload = resolve;
+	link.onerror = () => reject((style = undefined));
+	document.head.append(link);
+}));
 
-const choose = (cluster) => change({ cluster: cluster === view.cluster ? "" : cluster });
+const act = ([name, ...args]) => load("actions").then((actions) => actions[name]({ state, send, loader }, ...args));
 
-async function load() {
-	loading.abort();
-	loading = new AbortController();
-	const { signal } = loading;
-	period = periodOf(view, Date.now());
-	known = { stats: known.stats };
-	showFilters(view, period);
-	$("page").setAttribute("aria-busy", "true");
-	const trends = guard("trends", loadTrends);
-	await Promise.all([
-		guard("summary", loadSummary),
-		guard("before", loadBefore),
-		guard("list", () => loadList(view, period, trends.then(rising), signal)),
-		trends,
-	]);
-	if (signal.aborted) return;
-	$("page").removeAttribute("aria-busy");
-	say($("announce"), $("headline").textContent);
-}
-
-// The figures
-
-// Asks for figures, and links what is shown to their address.
-async function figures(path, parameters, ...links) {
-	const answer = await ask(path, parameters, { signal: loading.signal });
-	for (const id of links) $(id).href = urlOf(path, parameters);
-	return answer;
-}
-
-async function loadSummary() {
-	const now = periodOf(view, Date.now());
-	const parameters = { ...timesOf(now), ...filterOf(view) };
-	const summary = await figures("insights/summary", { ...parameters, interval: now.interval }, "summary-json", "topics-json");
-	period = now;
-	known.summary = summary;
-	$("csv").href = urlOf("insights/export", { format: "csv", bom: true, ...parameters, q: view.q });
-	drawChart(summary.series, now);
-	showTopics(summary.clusters, view.cluster, choose);
-	$("known").replaceChildren(...summary.clusters.map(({ cluster }) => el("option", { value: cluster })));
-	show();
-}
-
-async function loadBefore() {
-	known.before = (await figures("insights/summary", { ...timesBefore(period), ...filterOf(view), interval: "day" })).totals;
-	show();
-}
-
-async function loadTrends() {
-	const parameters = { window: view.window, as_of: period.rolling ? "" : timesOf(period).end_time };
-	const { trends } = await figures("trends", parameters, "trends-json");
-	known.trends = trends;
-	show();
-	showRising(trends, choose);
-}
-
-async function loadStats() {
-	const stats = await ask("stats");
-	showMachine((known.stats = stats));
-	show();
-}
-
-function rising() {
-	const up = (known.trends ?? []).filter(({ direction }) => direction !== "falling");
-	return new Set(up.map(({ cluster }) => cluster));
-}
-
-// Totals and headline; else why there are none.
 function show() {
-	const { summary, before, stats } = known;
-	if (!summary) return;
-	showTotals(summary.totals, before);
-	showHeadline(period, summary, before, rising());
-	const none = stats && !summary.totals.count;
-	const of = (status) => (none ? stats.counts[status].live + stats.counts[status].bulk : 0);
-	const working = of("pending") + of("processing");
-	const never = none && !of("completed");
-	$("empty").hidden = !never || working;
-	$("working").hidden = !never || !working;
-	say($("working-count"), count(working));
-	$("elsewhere").hidden = !none || never;
-	$("widen").hidden = !isFiltered(view);
+	cancelAnimationFrame(frame);
+	frame = undefined;
+	draw(view(state));
+	document.documentElement.dataset.theme = state.theme;
+	const alarms = currentAlarms(state);
+	const title = titleOf(alarms, currentMachine(state), state.view.page);
+	if (document.title !== title) document.title = title;
+	notify(alarms);
+	fill();
 }
 
-async function goToNewest() {
-	const { insights } = await ask("insights", { start_time: "0001-01-01", end_time: "9999-12-31", limit: 1 });
-	const newest = Date.parse(insights[0].timestamp);
-	change({ ...NO_FILTER, ...ownRange(newest - DAY, newest + 1) });
+// --- the address ----------------------------------------------------------------------------------
+
+// What is gone back from keeps its place: by the first row in sight, as rows out of sight have no
+// height of their own yet.
+function keepPlace() {
+	const row = [...document.querySelectorAll("#list > li")].find((row) => row.getBoundingClientRect().top > 0);
+	history.replaceState({ top: scrollY, row: row?.dataset.key, offset: row?.getBoundingClientRect().top }, "");
 }
 
-// What comes in meanwhile
-
-let arrived = [];
-let flushing;
-
-function take(insights) {
-	if (arrived.length <= MOST_ARRIVED) arrived.push(...insights);
-	flushing ??= setTimeout(flush, TOGETHER);
+function goToPlace({ top = 0, row: key, offset } = {}) {
+	scrollTo(0, top);
+	const row = key && top > 0 && [...document.querySelectorAll("#list > li")].find((row) => row.dataset.key === key);
+	// Again once rows that have come into sight have got their height.
+	const align = (left) => {
+		scrollBy(0, row.getBoundingClientRect().top - offset);
+		if (left) requestAnimationFrame(() => align(left - 1));
+	};
+	if (row) align(3);
 }
 
-function flush() {
-	offer(arrived, arrived.length > MOST_ARRIVED);
-	for (const pace of paces) pace.nudge();
-	arrived = [];
-	flushing = null;
+function tellAddress(before) {
+	const address = location.pathname + (searchOf(state.view) || "");
+	const moved = searchOf({ ...before, open: "" }) !== searchOf({ ...state.view, open: "" });
+	// One post after the other is one step to go back.
+	if (moved || Boolean(before.open) !== Boolean(state.view.open)) {
+		keepPlace();
+		history.pushState({}, "", address);
+		if (moved) scrollTo(0, 0);
+	} else history.replaceState(history.state, "", address);
 }
 
-let paused = false;
+history.scrollRestoration = "manual";
+window.onpopstate = (event) => {
+	send(["went", location.search]);
+	show();
+	goToPlace(event.state ?? {});
+};
+addEventListener("scroll", () => {
+	clearTimeout(keepPlace.timer);
+	keepPlace.timer = setTimeout(keepPlace, 150);
+	fill();
+}, { passive: true });
+
+// --- what events do beyond the state --------------------------------------------------------------
+
+const EFFECTS = {
+	openPost([, id], dom) {
+		dom?.preventDefault();
+		return ["see", { open: id === state.view.open ? "" : id }];
+	},
+	closePost() {
+		const id = state.view.open;
+		send(["see", { open: "" }]);
+		show();
+		focusRow(id);
+	},
+	see(event, dom) {
+		dom?.preventDefault?.();
+		const [, patch] = event;
+		if (patch.q !== undefined || patch.cluster !== undefined || patch.author !== undefined) $("search")?.blur();
+		return event;
+	},
+	showHeld() {
+		queueMicrotask(() => {
+			show();
+			$("list-title")?.focus();
+			$("list-title")?.scrollIntoView({ block: "nearest" });
+		});
+		return ["showHeld"];
+	},
+	nextTheme() {
+		const theme = THEMES[(THEMES.indexOf(state.theme) + 1) % THEMES.length];
+		localStorage.setItem("insights-theme", theme);
+		return ["theme", theme];
+	},
+	pause() {
+		queueMicrotask(goOnOrStop);
+		return ["pause"];
+	},
+	askForNotices: act,
+	copyLink: act,
+	retry: act,
+	async loadMore() {
+		await loadMore();
+	},
+	giveKey([, key]) {
+		send(["askForKey", null]);
+		keyGiven?.(key);
+	},
+};
+
+let keyGiven;
+onKeyNeeded((why) => {
+	send(["askForKey", why ?? "A key is needed."]);
+	return new Promise((resolve) => (keyGiven = resolve));
+});
+
+// --- the list -------------------------------------------------------------------------------------
+
+// Whether rows may move: the top of the list is in sight, and nobody reads, points or types there.
+function isCalm() {
+	const list = $("list");
+	return !list || (list.getBoundingClientRect().top > 0 && !list.matches(":hover, :focus-within"));
+}
+
+let loading = null;
+async function loadMore() {
+	const { value: list, key, stale } = answerTo(state, "list");
+	if (!list?.cursor || stale || loading === key) return;
+	loading = key;
+	try {
+		const get = (path, parameters) => ask(urlOf(path, parameters));
+		send(["more", key, await morePage(get, state, list)]);
+	} catch (problem) {
+		send(["note", "list", problem.message, true]);
+	} finally {
+		loading = null;
+	}
+}
+
+function fill() {
+	const more = $("more");
+	if (more && !state.notes.list && more.getBoundingClientRect().top < innerHeight + NEAR_END) loadMore();
+}
+
+// --- keys -----------------------------------------------------------------------------------------
+
+const links = () => [...document.querySelectorAll("#list .opener")];
+const focusRow = (id) => links().find((link) => link.dataset.id === id)?.focus();
+let afterG = 0;
+
+function step(by) {
+	const all = links();
+	const at = all.findIndex((link) => link === document.activeElement || (document.activeElement === document.body && link.dataset.id === state.view.open));
+	const next = all[at < 0 ? 0 : Math.min(all.length - 1, Math.max(0, at + by))];
+	next?.focus();
+	next?.scrollIntoView({ block: "nearest" });
+	if (next && state.view.open) send(["see", { open: next.dataset.id }]);
+}
+
+document.addEventListener("keydown", (event) => {
+	const typing = event.target.closest?.("input, select, textarea, dialog");
+	if (event.key === "Escape" && !typing) {
+		if (state.menu) send(["menu", null]);
+		else if (state.view.open) EFFECTS.closePost();
+		return;
+	}
+	if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+	if (Date.now() - afterG < 1000 && "dfa".includes(event.key)) {
+		afterG = 0;
+		send(["see", { page: { d: "desk", f: "figures", a: "analysis" }[event.key], open: "" }]);
+		return;
+	}
+	const done = {
+		j: () => step(1), k: () => step(-1), "?": () => send(["sheet", "keys"]), g: () => (afterG = Date.now()),
+		"/": () => ($("search")?.focus(), $("search")?.select()),
+		o() {
+			const found = answerTo(state, "open").value;
+			const original = found && state.loaded.open?.originalOf(found);
+			if (original) window.open(original.href, "_blank", "noopener,noreferrer");
+		},
+	}[event.key];
+	if (!done) return;
+	event.preventDefault();
+	done();
+});
+
+document.addEventListener("click", (event) => {
+	follow(event).catch((problem) => send(["note", "list", problem.message, true]));
+	if (state.menu === "more" && !event.target.closest(".menu-place")) send(["menu", null]);
+});
+
+// --- what comes in --------------------------------------------------------------------------------
+
+let news;
+const live = new Live(() => (news ??= setTimeout(() => {
+	news = undefined;
+	loader.nudge();
+}, TOGETHER)), (name, seconds) => {
+	send(["live", { state: name, until: Date.now() + 1000 * (seconds ?? 0) }]);
+	if (name === "live") loader.nudge();
+});
 
 // Runs while the page is seen and not paused.
 function goOnOrStop() {
-	const run = !paused && !document.hidden;
-	for (const part of [...paces, stream]) run ? part.start() : part.stop();
+	const run = !state.paused && !document.hidden;
+	for (const part of [loader, live]) run ? part.start() : part.stop();
 }
-
-function showConnection(state, seconds) {
-	const texts = { connecting: "… Connecting", live: "● Live", stopped: "❚❚ Paused", lost: `✕ Connection lost, next try in ${Math.ceil(seconds)} s` };
-	$("live").className = `pill ${state}`;
-	say($("live"), texts[state]);
-	if (state !== "live") return;
-	if (!stream.resumes) guard("list", catchUp);
-	for (const pace of paces) pace.nudge();
-}
-
-// All of it
-
-const stream = new Live(take, showConnection);
-const paces = [
-	new Pace(() => guard("summary", loadSummary), 3_000, 30_000),
-	new Pace(() => guard("before", loadBefore), 60_000),
-	new Pace(() => guard("trends", loadTrends), 30_000, 60_000),
-	new Pace(() => guard("stats", loadStats), 10_000),
-];
-
-const THEMES = ["auto", "light", "dark"];
-const look = document.documentElement.dataset;
-
-function setTheme(theme) {
-	look.theme = theme;
-	say($("theme"), `Colours: ${theme}`);
-	localStorage.setItem("insights-theme", theme);
-}
-
-$("theme").onclick = () => setTheme(THEMES[(THEMES.indexOf(look.theme) + 1) % 3]);
-$("pause").onclick = () => {
-	paused = !paused;
-	say($("pause"), paused ? "Go on" : "Pause");
-	goOnOrStop();
-};
-$("widen").onclick = () => change(NO_FILTER);
-$("newest").onclick = () => guard("list", goToNewest);
-document.onclick = (event) => guard("link", () => follow(event));
 document.onvisibilitychange = goOnOrStop;
-window.onpopstate = () => see(readView(location.search));
 
-startFilters(change);
-startList(change, guard);
-startMachine(guard);
-startChart((start, end) => change(ownRange(start, end)));
-setTheme(localStorage.getItem("insights-theme") ?? "auto");
-for (const place of document.querySelectorAll(".origin")) say(place, serviceAddress);
-for (const link of document.querySelectorAll(".head > a")) {
-	link.setAttribute("aria-label", `${link.parentNode.firstElementChild.firstChild.textContent} as JSON`);
+let told = new Set();
+function notify(alarms) {
+	const news = alarms.filter(({ cluster }) => !told.has(cluster));
+	told = new Set(alarms.map(({ cluster }) => cluster));
+	if (news.length && state.notices === "granted" && document.hidden) new Notification(alarmText(news[0]), { tag: "insights-alarm" });
 }
-load();
-guard("stats", loadStats);
+
+// --- start ----------------------------------------------------------------------------------------
+
+setInterval(() => {
+	const now = Date.now();
+	const minute = now - (now % 60_000);
+	if (minute !== state.minute || state.live.state === "lost") send(["tick", now, minute]);
+}, 1000);
+loader.sync(state);
+loadModules();
+setTimeout(() => ["more", "open", "actions"].forEach(load), LATER);
+show();
 goOnOrStop();

@@ -62,7 +62,9 @@ def read_error(
 
 def presentable(sentence: str, *, key: str) -> str:
     sentence = sentence.replace(key, "***")[:MAX_READ]
-    sentence = re.sub(r"\bxai-[A-Za-z0-9*]+|[^\s'\"(]*\*{3}[^\s'\")]*", "***", sentence)
+    # The second begins where a word does, so that no word is gone through from each of its letters.
+    cut_short = r"(?<![^\s'\"(])[^\s'\"(]*\*{3}[^\s'\")]*"
+    sentence = re.sub(rf"\bxai-[A-Za-z0-9*]+|{cut_short}", "***", sentence)
     sentence = re.sub(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "***", sentence)
     sentence = re.sub(r"\b(org|proj)[-_][A-Za-z0-9]{8,}", "***", sentence)
     return " ".join(storable(sentence).split())[:300]
@@ -268,7 +270,11 @@ def _unpacked(value: Any) -> Any:
 
 
 def told_wait(headers: Mapping[str, str], sentence: str) -> float | None:
-    """Seconds, from a Retry-After header or else the sentence; None where neither tells."""
+    """Seconds, from Azure's and OpenAI's own header in milliseconds, Retry-After, or else the
+    sentence; None where none tells."""
+    milliseconds = headers.get("Retry-After-Ms", "")
+    if re.fullmatch(r"\s*\d{1,9}(\.\d+)?\s*", milliseconds):
+        return float(milliseconds) / 1000
     told = _retry_after(headers.get("Retry-After"), datetime.now(UTC))
     return _resets_in(sentence) if told is None else told
 

@@ -50,19 +50,12 @@ class ApiClient:
 
     def get(self, path: str, **query: str | int) -> Any:
         """The answer's JSON. Raises ImportFailed."""
-        answer = self._request("GET", path, params=query)
-        if answer.status_code != 200:
-            raise refused(answer)
-        return json_of(answer)
+        return json_of(self._request("GET", path, params=query))
 
     def find(self, path: str) -> Any:
         """As `get`; None where there is no such thing (404)."""
         answer = self._request("GET", path)
-        if answer.status_code == 404:
-            return None
-        if answer.status_code != 200:
-            raise refused(answer)
-        return json_of(answer)
+        return None if answer.status_code == 404 else json_of(answer)
 
     def post(self, path: str, body: bytes) -> httpx.Response:
         """`body` is JSON. The first answer that does not ask for patience, whatever its status.
@@ -124,7 +117,12 @@ def details_of(answer: httpx.Response) -> str:
 
 
 def json_of(answer: httpx.Response) -> Any:
-    """Raises ImportFailed where another program answers, such as a proxy with a page of its own."""
+    """What a good answer holds.
+
+    Raises ImportFailed where it is an error, or another program's: a proxy's page, for example.
+    """
+    if not answer.is_success:
+        raise refused(answer)
     try:
         return answer.json()
     except ValueError:

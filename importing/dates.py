@@ -247,7 +247,7 @@ def zone_of(name: str) -> tzinfo:
     if found := _OFFSET.fullmatch(name):
         size = timedelta(hours=int(found[2]), minutes=int(found[3] or 0))
         return timezone(-size if found[1] == "-" else size)
-    if place := _PLACES.get(name.lower(), name if "/" in name else None):
+    if place := _PLACES.get(name.lower(), name if 0 < name.count("/") <= 2 else None):
         return ZoneInfo(place)
     return timezone(timedelta(hours=_ZONES[name.lower()]))
 

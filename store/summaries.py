@@ -135,7 +135,8 @@ def _clusters(wanted: InsightFilter, together: DayCache[Rows], connection: Conne
     if wanted.cluster is not None and wanted.author is None:
         return _clusters_together(wanted, together, connection)
     values = rollup_query.values_of(wanted)
-    values["names"] = connection.scalars(NAMES_OF_CLUSTERS).all()
+    if wanted.author is None:
+        values["names"] = connection.scalars(NAMES_OF_CLUSTERS).all()
     return rollup_query.figures(wanted.shape, Key(cluster=True), values, connection)
 
 

@@ -188,7 +188,12 @@ def make_settings(sqlite_url: str) -> Callable[..., Settings]:
     """Settings for a test: a SQLite file of its own, no inbound limit, and what is named."""
 
     def make(**overrides: Any) -> Settings:
-        defaults = {"database_url": sqlite_url, "inbound_rate_limit": 0, "_env_file": None}
+        defaults = {
+            "database_url": sqlite_url,
+            "inbound_rate_limit": 0,
+            "offline_model": "small",  # whatever is installed
+            "_env_file": None,
+        }
         return load_settings(**{**defaults, **overrides})
 
     return make

@@ -55,7 +55,7 @@ def running_service() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         command += ["--http", "api.connection_guard:GuardedProtocol"]
         command += ["--app-dir", str(Path(__file__).resolve().parent.parent), "--port", str(port)]
         with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603  # nothing in it is from outside
+            process = subprocess.Popen(  # nothing in it is from outside
                 command,
                 cwd=folder,  # where no `.env` is
                 env=environment,

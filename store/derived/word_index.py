@@ -125,12 +125,19 @@ def _for_tsvector(terms: Sequence[str]) -> str:
 def expression(dialect: str, phrases: Sequence[Phrase], groups: Sequence[Group]) -> str:
     """A search for all phrases and one term of each group, as the database's index takes it."""
     if dialect == "sqlite":
-        parts = [f'"{" ".join(phrase)}"' for phrase in phrases]
+        parts = [
+            f'"{" ".join(phrase).rstrip("*")}"{"*" if phrase[-1].endswith("*") else ""}'
+            for phrase in phrases
+        ]
         parts += ["(" + " OR ".join(f'"{term}"' for term in group) + ")" for group in groups]
         return " AND ".join(parts)
-    parts = [" <-> ".join(f"'{word}'" for word in phrase) for phrase in phrases]
+    parts = [" <-> ".join(map(_for_tsquery, phrase)) for phrase in phrases]
     parts += [" | ".join(f"'{term}'" for term in group) for group in groups]
     return " & ".join(f"({part})" for part in parts)
+
+
+def _for_tsquery(word: str) -> str:
+    return f"'{word[:-1]}':*" if word.endswith("*") else f"'{word}'"
 
 
 class AccessPath(Enum):

@@ -43,6 +43,7 @@ CAN_BE_WRONG = {
     "GET /api/v1/insights/summary",
     "GET /api/v1/insights/export",
     "GET /api/v1/trends",
+    "GET /api/v1/authors",
 }
 WITHOUT_END = "GET /api/v1/stream"
 ERRORS = {
@@ -77,6 +78,7 @@ ANSWERS = {
     ("get", "/api/v1/insights"): {200, 400, 431, 500, 503},
     ("get", "/api/v1/insights/summary"): {200, 400, 431, 500, 503},
     ("get", "/api/v1/insights/export"): {200, 400, 431, 500, 503},
+    ("get", "/api/v1/authors"): {200, 400, 431, 500, 503},
     ("get", "/api/v1/trends"): {200, 400, 431, 500, 503},
     ("get", "/api/v1/stream"): {200, 400, 431, 500, 503},
     ("get", "/api/v1/stats"): {200, 400, 431, 500, 503},

@@ -481,6 +481,17 @@ def test_connections_beyond_the_cap_that_say_nothing_keep_no_health_check_out() 
         assert len(server.connections()) <= 11
 
 
+def test_connections_beyond_the_cap_that_are_refused_do_not_gather() -> None:
+    with running(connections_per_address=8, spare_connections=2, linger_seconds=60) as server:
+        for number in range(8):
+            server.sent(b"GET /held?%d HTTP/1.1\r\n" % number + HOST + b"\r\n")
+        eventually(lambda: len(server.held.begun) == 8)
+        refused = [server.sent(POST + b"Content-Length: 0\r\n\r\n") for _ in range(10)]
+        assert server.sent(HEALTH).answer() == (200, {"status": "ok"})
+        assert len(server.connections()) <= 11
+        assert not refused[0].rest().startswith(b"HTTP/1.1 2")
+
+
 def test_at_the_cap_a_slow_body_gives_way() -> None:
     with running(connections_per_address=8, body_seconds=60) as server:
         for _ in range(8):

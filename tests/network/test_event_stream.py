@@ -227,10 +227,12 @@ async def test_what_goes_out_at_a_time_is_bounded_and_shared(database: Database,
     listening = [stream.listen(None if new else 0) for _ in range(3)]
     for events in listening:
         await anext(events)
-    if new:
-        await insert_insights(database, [{"text": LONG}] * 10)
     heard: list[int] = []
     async with asyncio.timeout(20):
+        if new:
+            await insert_insights(database, [{"text": LONG}] * 10)
+            while len(stream._events) < 10:
+                await asyncio.sleep(0.01)
         while len(heard) < 10:
             chunks = await asyncio.gather(*(anext(events) for events in listening))
             assert len(chunks[0]) <= CHUNK_BYTES

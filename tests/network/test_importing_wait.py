@@ -324,3 +324,14 @@ async def test_a_pause_that_only_people_or_midnight_can_end_is_told(
 def test_the_sample_is_waited_for_in_its_lane(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert ingest_data.main(["--url", url, "--wait"], sleep=lambda _: time.sleep(0.05)) == 0
     assert f"{len(SAMPLE)} conversations are analysed" in capsys.readouterr().out
+
+
+def test_what_was_there_before_with_other_details_is_not_waited_for_and_said_so(
+    start_service: StartService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with start_service(worker_enabled=False) as url:
+        assert ingest_data.main(["--url", url]) == 0
+        time.sleep(1.1)  # the sample's times, in whole seconds, are others now
+        assert ingest_data.main(["--url", url, "--wait"], sleep=lambda _: pytest.fail("waits")) == 0
+    out = capsys.readouterr().out
+    assert f"{len(SAMPLE)} conversations were there before, with other details: their" in out

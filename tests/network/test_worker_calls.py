@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from analysis.offline import OfflineAnalyser
+from analysis.offline.analyser import OfflineAnalyser
 from analysis.outcomes import (
     Analysis,
     Answer,
@@ -587,6 +587,28 @@ async def test_what_another_model_or_prompt_said_is_not_reused(
         await bench.until(second, "completed")
 
     assert analyser.texts == ["same", "same"]
+
+
+async def test_an_analysis_is_reused_under_the_model_that_made_it(bench: WorkerHarness) -> None:
+    """Not under the one that had answered before, when the text was claimed."""
+
+    class Renamed(ScriptedAnalyser):
+        async def analyse(self, texts: Sequence[str], **options: Any) -> Reply:
+            self.reuse_key = "another model"
+            return await super().analyse(texts, **options)
+
+    analyser = Renamed()
+    async with bench.working(analyser, reuse_window=WEEK) as worker:
+        (first,) = await bench.add("same")
+        worker.wake()
+        await bench.until(first, "completed")
+        (second,) = await bench.add("same")
+        worker.wake()
+        found = await bench.until(second, "completed")
+
+    assert analyser.texts == ["same"]
+    assert found.insight is not None
+    assert found.insight.notes == {"reused_from": first}
 
 
 async def test_nothing_is_reused_of_a_fallback_nor_of_what_was_erased(bench: WorkerHarness) -> None:

@@ -2,60 +2,60 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.support.browser import chromium, opened
+from tests.support.browser import opened
+from tests.support.dashboard_service import browser, is_live, rows, tile
 from tests.support.http_helpers import all_done, eventually, on_shared_loop, submit
 from tests.support.path_proxy import path_proxy
 from tests.support.service_process import ServiceProcess
 
-expect.set_options(timeout=15_000)
-pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, on_shared_loop]
+pytestmark = [pytest.mark.slow, on_shared_loop]
 
 TABS = 10  # more than the six connections that a browser has to a host
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
-
-
-@pytest.mark.parametrize("root_path", ["", "/insights"])
+@pytest.mark.parametrize(
+    ("root_path", "strips"), [("", True), ("/insights", True), ("/insights", False)]
+)
 @pytest.mark.parametrize("spelling", ["dashboard", "dashboard/", "dashboard/?range=7d"])
 async def test_behind_a_proxy_under_a_path_it_is_whole(
-    browser: Browser, tmp_path: Path, root_path: str, spelling: str
+    browser: Browser, tmp_path: Path, root_path: str, strips: bool, spelling: str
 ) -> None:
     async with ServiceProcess(tmp_path, uvicorn_root_path=root_path) as service:
         await service.start()
         await submit(service.client, "The parcel is late, which is terrible", author="maple")
         await all_done(service.client)
         async with (
-            path_proxy(service.port) as proxy,
+            path_proxy(service.port, strips=strips) as proxy,
             opened(browser, f"{proxy.address}/{spelling}") as page,
         ):
             query = "?range=7d" if "?" in spelling else ""
             await expect(page).to_have_url(f"{proxy.address}/dashboard{query}")
-            await expect(page.locator("#list > li")).to_have_count(1)
-            await expect(page.locator("#live")).to_have_text("● Live")
+            await expect(rows(page)).to_have_count(1)
+            await is_live(page)
             await submit(service.client, "Where is my refund?")
-            await expect(page.locator("#list > li")).to_have_count(2)
-            links = await page.locator("a[href]").evaluate_all(
-                "all => all.map(a => a.href).filter(href => !href.includes('#'))"
+            await expect(rows(page)).to_have_count(2)
+            await page.locator("#menu").click()
+            await expect(page.locator("#csv")).to_be_visible()
+            links = await page.locator("a[href]").evaluate_all("all => all.map(a => a.href)")
+            inside = tuple(
+                f"{proxy.address}/{part}" for part in ("dashboard?", "dashboard#", "api/v1/")
             )
-            assert links
-            assert all(link.startswith(f"{proxy.address}/api/v1/") for link in links), links
+            assert all(link.startswith(inside) for link in links), links
+            await page.keyboard.press("Escape")
+            await page.get_by_role("link", name="Analysis", exact=True).click()
+            await expect(page.locator("#machine")).to_contain_text("Analysed")
+            await page.go_back()
             assert proxy.strays == []
 
 
 async def shows(page: Page, count: int) -> None:
     await expect(page.locator("#list-total")).to_have_text(str(count))
-    await expect(page.locator("#totals .figure").first).to_have_text(str(count))
+    await expect(tile(page, "Posts")).to_have_text(str(count))
 
 
 async def test_ten_tabs_of_one_browser_are_all_alive(browser: Browser, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ async def test_ten_tabs_of_one_browser_are_all_alive(browser: Browser, tmp_path:
         tabs = await open_tabs(context, f"http://127.0.0.1:{service.port}/dashboard")
         for tab in tabs:
             await shows(tab, 1)
-            await expect(tab.locator("#live")).to_have_text("● Live")
+            await is_live(tab)
         await submit(service.client, "The second parcel is late")
         for tab in tabs:
             await shows(tab, 2)
@@ -77,7 +77,7 @@ async def test_ten_tabs_of_one_browser_are_all_alive(browser: Browser, tmp_path:
         await submit(service.client, "The third parcel is late")
         for tab in tabs[4:]:
             await shows(tab, 3)
-            await expect(tab.locator("#live")).to_have_text("● Live")
+            await is_live(tab)
         assert await ended_streams(service) == 0  # none was the closed tabs' own
         await context.close()
         assert await eventually(lambda: ended_streams(service), within=10) == 1

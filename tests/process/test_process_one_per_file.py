@@ -81,8 +81,8 @@ async def test_a_service_that_is_replaced_hands_over_in_order(
         await steer(grok, "defaults", latency=3)
         ids = await old.post_batch([f"text {number}" for number in range(30)])
         await _in_flight(grok, 10)
-        old.send(SIGTERM)
-        await _launch_waiting(new)  # while the old one waits for its calls
+        old.send(SIGTERM)  # which waits for its calls, while the new one starts
+        new.launch()
         await old.ended(within=15)
         await new.ready()
         ids.append(await new.post("after the change"))

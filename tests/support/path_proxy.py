@@ -1,4 +1,4 @@
-"""A reverse proxy that serves another server under a path, and takes that path away."""
+"""A reverse proxy that serves another server under a path, and takes that path away or not."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,10 +8,11 @@ PREFIX = "/insights"
 
 
 class PathProxy:
-    def __init__(self, port: int, upstream_port: int) -> None:
+    def __init__(self, port: int, upstream_port: int, *, strips: bool) -> None:
         self.address = f"http://127.0.0.1:{port}{PREFIX}"
         self.strays: list[str] = []  # what was asked for outside the path, and answered 404
         self._upstream_port = upstream_port
+        self._strips = strips
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request for each connection."""
@@ -29,7 +30,8 @@ class PathProxy:
                     for line in head.split("\r\n")[1:-2]
                     if not line.lower().startswith("connection:")
                 ]
-                lines = [f"{method} {path.removeprefix(PREFIX)} {version}", *headers]
+                handed_on = path.removeprefix(PREFIX) if self._strips else path
+                lines = [f"{method} {handed_on} {version}", *headers]
                 request = "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1")
                 await self._pass_on(request, reader, writer)
         writer.close()
@@ -57,7 +59,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def path_proxy(upstream_port: int) -> AsyncIterator[PathProxy]:
+async def path_proxy(upstream_port: int, *, strips: bool = True) -> AsyncIterator[PathProxy]:
     proxy: PathProxy | None = None
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,5 +67,5 @@ async def path_proxy(upstream_port: int) -> AsyncIterator[PathProxy]:
         await proxy.serve(reader, writer)
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        proxy = PathProxy(server.sockets[0].getsockname()[1], upstream_port)
+        proxy = PathProxy(server.sockets[0].getsockname()[1], upstream_port, strips=strips)
         yield proxy

@@ -66,6 +66,7 @@ class ServiceProcess:
         self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._settings: dict[str, object] = {
+            "offline_model": "small",  # whatever is installed
             "database_url": f"sqlite+aiosqlite:///{self.database_file}",
             "log_format": "json",
             "inbound_rate_limit": 0,

@@ -22,6 +22,7 @@ def load(**overrides: Any) -> Settings:
 DEFAULTS = {
     "grok_key": None,
     "analyzer": "auto",
+    "offline_model": "auto",
     "grok_base_url": "https://api.x.ai/v1",
     "grok_rate_limit": 10,
     "grok_concurrency": 10,

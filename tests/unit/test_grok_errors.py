@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from grok.errors import ErrorScope, GrokError, read_error
+from grok.errors import ErrorScope, GrokError, read_error, told_wait
 
 KEY = "xai-secret"
 
@@ -501,3 +501,18 @@ def test_a_sentence_holds_no_key_and_no_ids() -> None:
 @pytest.mark.parametrize("body", ["[" * 100_000, '{"error":' * 500 + "1" + "}" * 500, "{" * 9])
 def test_deep_bodies_are_read_no_deeper_than_makes_sense(body: str) -> None:
     assert told(422, body).scope in (ErrorScope.THIS_REQUEST, ErrorScope.PASSING)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after-ms": "7500"}, 7.5),
+        ({"retry-after-ms": " 250.5 "}, 0.2505),
+        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "3"}, 3.0),
+        ({"retry-after-ms": ""}, 4.0),
+        ({}, 4.0),
+    ],
+)
+def test_a_wait_may_be_told_in_milliseconds(headers: dict[str, str], seconds: float) -> None:
+    assert told_wait(httpx.Headers(headers), "Resets in: 4s") == pytest.approx(seconds)

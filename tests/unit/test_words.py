@@ -4,10 +4,18 @@ import random
 import sqlite3
 from contextlib import closing
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from analysis.words import MAX_PHRASE_WORDS, MAX_WORD_LENGTH, MAX_WORDS, parse_search, words_of
+from analysis.words import (
+    MAX_BEGINNINGS,
+    MAX_PHRASE_WORDS,
+    MAX_WORD_LENGTH,
+    MAX_WORDS,
+    parse_search,
+    words_of,
+)
 from errors import InvalidInput
 from store.derived.word_index import expression
 
@@ -68,6 +76,32 @@ def test_a_search_is_words_and_phrases_and_nothing_else(
     q: str, phrases: list[tuple[str, ...]]
 ) -> None:
     assert list(parse_search(q)) == phrases
+
+
+@pytest.mark.parametrize(
+    ("q", "phrases"),
+    [
+        ("refun*", [("refun*",)]),
+        ("Café* late", [("cafe*",), ("late",)]),
+        ("don't*", [("don", "t")]),
+        ("wi-fire*", [("wi", "fire*")]),
+        ('"no refun*" late', [("no", "refun"), ("late",)]),
+        ("ref**", [("ref",)]),
+        ("a*bcd", [("a", "bcd")]),
+        ("late *", [("late",)]),
+        ("re*", [("re",)]),
+        ("*", InvalidInput),
+        ("配送*", [("配", "送")]),
+        ("😀*", InvalidInput),
+        (" ".join(f"word{n}*" for n in range(MAX_BEGINNINGS + 1)), InvalidInput),
+    ],
+)
+def test_a_star_after_a_word_makes_it_a_beginning(q: str, phrases: Any) -> None:
+    if phrases is InvalidInput:
+        with pytest.raises(InvalidInput):
+            parse_search(q)
+    else:
+        assert list(parse_search(q)) == phrases
 
 
 @pytest.mark.parametrize("q", ["", " ", '"', '""', "* - ^", "🙂", "\x00"])

@@ -1,0 +1,1 @@
+"""The analyser without a key: its models, and its tables of words."""

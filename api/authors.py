@@ -1,0 +1,44 @@
+"""Asking who wrote."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from api.access import needs
+from api.answers import AuthorsOut
+from api.disconnect import stopped_when_gone
+from api.error_responses import answers
+from api.services import services
+from errors import InvalidInput
+from schemas import AuthorsQuery
+
+router = APIRouter(tags=["insights"])
+
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
+
+
+@router.get("/api/v1/authors", responses=answers("invalid_schema", "unavailable"))
+@needs("read")
+async def list_authors(request: Request, query: Annotated[AuthorsQuery, Query()]) -> AuthorsOut:
+    """Who wrote: with `prefix` those whose names begin so, most insights first; else those with
+    most negative ones."""
+    start, end = query.start_time or _FIRST, query.end_time or _LAST
+    if start > end:
+        raise InvalidInput("start_time must not be after end_time")
+    async with stopped_when_gone(request):
+        found = await services(request).authors.most(
+            prefix=query.prefix, start_time=start, end_time=end, limit=query.limit
+        )
+    return {
+        "authors": [
+            {
+                "author": each.author,
+                "count": each.count,
+                "negative": each.negative,
+                "last": each.last,
+            }
+            for each in found
+        ]
+    }

@@ -1,0 +1,75 @@
+// The post that is open: all that is known of it, and what is near it.
+
+import { marked } from "./desk.js";
+import { reasonOf, tries } from "./facts.js";
+import { age, count, fullTime, isUnread, percent, plural, score, sentimentOf, time, topicName, utc } from "./format.js";
+import { hint, mood, note, viewLink } from "./parts.js";
+import { answerTo } from "./questions.js";
+import { h } from "./render.js";
+import { sameTextKey } from "./search.js";
+
+const LONG_TEXT = 1200;
+
+// Where it was written: an address in what came with it, or the X post of its id and author.
+export function originalOf({ raw_data: raw, author }) {
+	if (!raw) return null;
+	for (const name of ["url", "permalink", "link", "tweet_url", "permalink_url"]) {
+		if (/^https?:\/\/[^\s]+$/i.test(raw[name] ?? "")) return { href: raw[name], id: null };
+	}
+	const id = [raw.id_str, raw.tweet_id, raw.id].map((value) => String(value ?? "")).find((value) => /^\d{5,20}$/.test(value));
+	const x = "tweet_id" in raw || "id_str" in raw || "in_response_to_tweet_id" in raw || "tweet_created" in raw || "public_metrics" in raw;
+	if (!id || !x || !/^\w{1,15}$/.test(author ?? "")) return null;
+	return { href: `https://x.com/${author}/status/${id}`, reply: `https://x.com/intent/post?in_reply_to=${id}` };
+}
+
+export function openPost(state) {
+	const { view } = state;
+	const { value: found, problem, stale } = answerTo(state, "open");
+	const close = h("button.close", { "aria-label": "Close", on: { click: ["closePost"] } }, "×");
+	if (!found || stale) {
+		return h("aside.pane", { key: "pane", id: "open", "aria-label": "The post that is open" }, close, h("p", { id: "open-text" }, problem ? problem.text : "Loading…"));
+	}
+	const analysis = found.insight?.grok_analysis;
+	const original = originalOf(found);
+	const { value: earlier, stale: olderStale } = answerTo(state, "earlier");
+	const rows = answerTo(state, "list").value?.rows ?? [];
+	const key = sameTextKey(found.text);
+	const same = rows.filter((row) => row.conversation_id !== view.open && sameTextKey(row.text) === key);
+	const others = olderStale ? [] : (earlier?.insights ?? []).filter((row) => row.conversation_id !== view.open).slice(0, 5);
+	const long = found.text.length > LONG_TEXT;
+	const whole = state.tables.text;
+	const filterBy = (name, value, label) => h("button.chip", { key: label, title: `Only this ${name}`, dir: "auto", on: { click: ["see", { [name === "topic" ? "cluster" : "author"]: value, open: "" }] } }, label);
+	return h("aside.pane", { key: "pane", id: "open", "aria-label": "The post that is open" },
+		close,
+		h("div.who", found.author ? filterBy("person", found.author, found.author) : h("span.small", "nobody is named"),
+			h("time", { datetime: found.timestamp }, `${time(found.timestamp, state.now)}, ${age(found.timestamp, state.now)}`)),
+		h("p.text", { id: "open-text", dir: "auto" }, marked(long && !whole ? `${found.text.slice(0, LONG_TEXT)}…` : found.text, view.q)),
+		long && h("button.link", { on: { click: ["table", "text", !whole] } }, whole ? "Less" : `All ${count(found.text.length)} letters`),
+		h("p.buttons",
+			original && h("a.button", { id: "original", href: original.href, target: "_blank", rel: "noreferrer noopener" }, "Open post ↗"),
+			original?.reply && h("a.button", { href: original.reply, target: "_blank", rel: "noreferrer noopener" }, "Reply ↗"),
+			h("button", { on: { click: ["copyLink", "post"] } }, "Copy link")),
+		note(state, "post"),
+		analysis ? h("dl.pairs",
+			h("dt", "Mood"), h("dd", isUnread(analysis) ? "not analysed: the model's answer could not be read" : mood(sentimentOf(analysis.sentiment_score), `${sentimentOf(analysis.sentiment_score)}, ${score(analysis.sentiment_score)}`)),
+			h("dt", "Topics"), h("dd", analysis.clusters.map((cluster) => filterBy("topic", cluster, topicName(cluster)))),
+			h("dt", "Why"), h("dd", { dir: "auto" }, analysis.reasoning),
+			h("dt", hint("Certain", "How sure whoever judged was of it, by its own word.")), h("dd", percent(analysis.confidence)),
+			analysis.reused_from && [h("dt", "Judged as"), h("dd", "an equal text before")],
+			analysis.suspected_injection && [h("dt", "Beware"), h("dd", "This text may try to steer who judges it: ", analysis.suspected_injection.join(", "))])
+			: h("p", { class: found.status === "failed" ? "notice bad" : "notice" }, found.status === "failed" ? `${reasonOf(found.last_error).text} It was ${tries(found.attempts)}.` : "It waits to be analysed."),
+		same.length > 0 && h("section", h("h2", `Same text: ${plural(same.length, "other")}`), h("ul.short", same.slice(0, 5).map((row) => shortPost(state, row, row.author ?? "nobody is named")))),
+		others.length > 0 && h("section", h("h2", `Others of the same author: ${count(earlier.metadata.total_count - 1)}`), h("ul.short", others.map((row) => shortPost(state, row, row.text)))),
+		h("details", h("summary", "All that is known"),
+			h("dl.pairs",
+				h("dt", "Written"), h("dd", `${fullTime(found.timestamp)} (${utc(found.timestamp)})`),
+				h("dt", "Received"), h("dd", `${fullTime(found.created_at)} (${utc(found.created_at)})`),
+				h("dt", "Status"), h("dd", `${found.status}, ${found.lane === "live" ? "live" : "from an import"}, ${tries(found.attempts)}`),
+				found.last_error && [h("dt", "Last error"), h("dd", { dir: "auto" }, found.last_error)],
+				found.raw_data && [h("dt", "Came with"), h("dd", h("pre", { tabindex: 0 }, JSON.stringify(found.raw_data, null, 2)))]),
+			h("a", { href: answerTo(state, "open").urls?.[0] ?? "" }, `${found.conversation_id} as JSON`)));
+}
+
+const shortPost = (state, row, text) => h("li", { key: row.conversation_id },
+	viewLink(state, "a", { open: row.conversation_id }, h("span.text", { dir: "auto" }, mood(sentimentOf(row.grok_analysis.sentiment_score)), " ", text)),
+	h("span.small", time(row.timestamp, state.now)));

@@ -1,0 +1,193 @@
+// What every page has: signs, search, filters, notices.
+
+import { NO_FILTER, PAGES, isFiltered, searchOf } from "./address.js";
+import { currentAlarms, currentMachine } from "./current.js";
+import { capital, percent, plural, SIGNS, topicName } from "./format.js";
+import { RANGES, periodOf } from "./periods.js";
+import { answerTo } from "./questions.js";
+import { h } from "./render.js";
+import { toQuery, topicsLike } from "./search.js";
+import { alarmSign } from "./story.js";
+
+export const PAGE_NAMES = { desk: "Desk", figures: "Figures", rules: "Rules and alerts", analysis: "Analysis" };
+
+// A link to another view of this page, which goes there without loading it anew.
+export function viewLink(state, name, patch, ...parts) {
+	const plain = (event) => !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey && event.button === 0;
+	return h(name, { href: searchOf({ ...state.view, ...patch }) || "?", on: { click: (event) => plain(event) && ["see", patch] } }, ...parts);
+}
+
+// A figure's name that says on hover and on focus what it is and what it is from.
+export function hint(label, text) {
+	const id = `hint-${label.replace(/\W+/g, "-")}`;
+	return h("span.hint", { key: `hint ${label}`, tabindex: 0, "aria-describedby": id }, label, h("span.tip", { id, role: "tooltip" }, text));
+}
+
+export function mood(sentiment, ...rest) {
+	return h("span.mood", { class: sentiment }, h("span", { "aria-hidden": "true" }, SIGNS[sentiment]), h("span.unseen", `${sentiment} `), ...rest);
+}
+
+// --- the head -------------------------------------------------------------------------------------
+
+const MARKS = { good: "✓", care: "!", bad: "✕", "": "" };
+
+function liveSign(state, period) {
+	const { state: live, until } = state.live;
+	if (state.paused) return "❚❚ Paused";
+	if (live === "lost") return `✕ Connection lost, next try in ${Math.max(1, Math.ceil((until - state.now) / 1000))} s`;
+	if (live === "stopped") return "❚❚ Resting";
+	if (live !== "live") return "… Connecting";
+	return period.moves ? "● Live" : "■ Fixed time";
+}
+
+export function head(state) {
+	const alarms = currentAlarms(state);
+	const machine = currentMachine(state);
+	const { value: trends } = answerTo(state, "trends");
+	const period = periodOf(state.view, state.now, state.answers.extent?.value);
+	return h("header",
+		h("a.skip", { href: "#list-title" }, "Skip to the posts"),
+		h("h1", "Insights"),
+		alarms.length
+			? viewLink(state, "a.pill.alarm", { ...NO_FILTER, page: "desk", range: "1h", cluster: alarms[0].cluster, open: "" },
+				{ id: "customers" }, h("span", { "aria-hidden": "true" }, "▲ "), alarmSign(alarms[0]))
+			: h("span.pill", { id: "customers" }, trends ? "Customers: as usual" : "…"),
+		viewLink(state, "a.pill", { page: "analysis", open: "" }, { id: "health", class: machine.state, title: machine.long },
+			MARKS[machine.state] && h("span", { "aria-hidden": "true" }, `${MARKS[machine.state]} `), machine.short),
+		h("span.pill.plain", { id: "live", class: state.live.state, role: "status" }, liveSign(state, period)),
+		h("nav.pages", { "aria-label": "Pages" },
+			PAGES.map((page) => viewLink(state, "a", { page, open: "" }, { key: page, "aria-current": page === state.view.page ? "page" : null }, PAGE_NAMES[page]))),
+		h("div.menu-place",
+			h("button", { id: "menu", "aria-expanded": String(state.menu === "more"), "aria-haspopup": "true", on: { click: ["menu", "more"] } }, "More"),
+			state.menu === "more" && state.loaded.more?.menu(state)));
+}
+
+// --- search and filters ---------------------------------------------------------------------------
+
+// What is typed could mean: the words of a text, a topic, a person.
+export function suggestions(state) {
+	const typed = (state.typed.search ?? "").trim();
+	if (!typed || !state.typing) return [];
+	const clusters = (answerTo(state, "topics").value ?? answerTo(state, "summary").value)?.clusters ?? [];
+	const people = answerTo(state, "authors").value?.authors ?? [];
+	const found = [{ kind: "words", name: `Texts with “${toQuery(state.typed.search).replace(/\*$/, "…")}”`, patch: { q: toQuery(state.typed.search) } }];
+	for (const topic of topicsLike(typed, clusters, topicName).slice(0, 5)) {
+		found.push({ kind: "topic", name: `Topic: ${topicName(topic.cluster)}`, count: topic.count, value: topicName(topic.cluster), patch: { cluster: topic.cluster } });
+	}
+	for (const person of people) {
+		// All of them, as the count says: who looks for a person does not know when.
+		found.push({ kind: "person", name: person.author, count: person.count, value: person.author, patch: { author: person.author, range: "all", start_time: "", end_time: "" } });
+	}
+	return found;
+}
+
+// What Enter takes: what is chosen by keys, else what is spelled out, else the words.
+function meant(state, found) {
+	const typed = state.typed.search?.trim().toLowerCase();
+	if (state.pick >= 0) return found[state.pick];
+	const exact = (one) => one.value?.toLowerCase() === typed || one.patch.cluster === typed;
+	const person = typed?.startsWith("@") && found.find(({ kind, value }) => kind === "person" && value.toLowerCase() === typed.slice(1));
+	return found.find((one) => one.kind === "topic" && exact(one)) ?? (person || found[0]);
+}
+
+export const chooseSuggestion = (one) => ["see", { ...one.patch, open: "" }];
+
+export function searchField(state) {
+	const found = suggestions(state);
+	const text = state.typed.search ?? state.view.q;
+	const onKey = (event) => {
+		const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+		if (step && found.length) {
+			event.preventDefault();
+			return ["pick", (state.pick + step + found.length) % found.length];
+		}
+		if (event.key === "Escape") return text ? ["type", "search", ""] : ["typing", false];
+		if (event.key !== "Enter") return null;
+		event.preventDefault();
+		return found.length ? chooseSuggestion(meant(state, found)) : ["see", { q: toQuery(text) }];
+	};
+	return h("div.search", { key: "search" },
+		h("input", {
+			id: "search", type: "search", value: text, placeholder: "Search texts, people, topics…", dir: "auto", autocomplete: "off",
+			role: "combobox", "aria-label": "Search texts, people, topics", "aria-expanded": String(found.length > 0), "aria-controls": "suggestions",
+			"aria-autocomplete": "list", "aria-activedescendant": state.pick >= 0 ? `suggestion-${state.pick}` : null,
+			on: {
+				input: (event) => ["type", "search", event.target.value],
+				focus: ["typing", true],
+				blur: ["typing", false],
+				search: (event) => !event.target.value && state.view.q && ["see", { q: "" }],
+				keydown: onKey,
+			},
+		}),
+		h("kbd", { "aria-hidden": "true" }, "/"),
+		h("ul", { id: "suggestions", role: "listbox", "aria-label": "Suggestions", hidden: !found.length },
+			found.map((one, index) => h("li", {
+				key: one.kind + one.name, id: `suggestion-${index}`, role: "option", "aria-selected": String(index === state.pick),
+				// Before the field loses the focus.
+				on: { pointerdown: (event) => (event.preventDefault(), chooseSuggestion(one)) },
+			}, h("span", { dir: "auto" }, one.name), one.count !== undefined && h("span.small", plural(one.count, "post"))))));
+}
+
+const select = (id, label, value, options, on) =>
+	h("label", { key: id }, h("span.unseen", label), h("select", { id, "aria-label": label, value, on: { change: on } },
+		options.map(([key, name]) => h("option", { key, value: key }, name))));
+
+const COMPARED = [["before", "vs the time before"], ["week", "vs a week earlier"], ["none", "not compared"]];
+
+export function filters(state) {
+	const { view } = state;
+	const own = view.range === "own" || state.menu === "own";
+	const period = periodOf(view, state.now, state.answers.extent?.value);
+	const certainties = [...new Set(["", "0.5", "0.7", "0.9", view.min_confidence])].sort();
+	return h("div.filters", { key: "filters" },
+		select("range", "Time", own ? "own" : view.range, [...Object.entries(RANGES).map(([key, [name]]) => [key, name]), ["own", "Custom…"]],
+			({ target }) => (target.value === "own" ? ["menu", "own"] : ["see", { range: target.value, start_time: "", end_time: "" }])),
+		own && state.loaded.more?.ownTimes(state, period),
+		view.range !== "all" && select("compare", "Compared", view.compare, COMPARED, ({ target }) => ["see", { compare: target.value }]),
+		select("sentiment", "Mood", view.sentiment, [["", "All moods"], ["negative", "▼ Negative"], ["neutral", "● Neutral"], ["positive", "▲ Positive"]],
+			({ target }) => ["see", { sentiment: target.value }]),
+		select("certainty", "Certainty", view.min_confidence, certainties.map((value) => [value, value ? `Certainty: ${percent(value)} or more` : "Certainty: any"]),
+			({ target }) => ["see", { min_confidence: target.value }]),
+		chips(state));
+}
+
+function chips(state) {
+	const { view } = state;
+	const names = {
+		cluster: view.cluster && capital(topicName(view.cluster)),
+		author: view.author,
+		q: view.q && `“${view.q.replace(/\*$/, "…")}”`,
+	};
+	const shown = Object.entries(names).filter(([, name]) => name);
+	return [
+		shown.map(([filter, name]) => h("button.chip", { key: `chip ${filter}`, "aria-label": `Without ${name}`, on: { click: ["see", { [filter]: "" }] } },
+			h("span", { dir: "auto" }, name), h("span", { "aria-hidden": "true" }, " ×"))),
+		isFiltered(view) && h("button.link", { id: "clear", key: "clear", on: { click: ["clear"] } }, "Clear filters"),
+	];
+}
+
+// --- notices --------------------------------------------------------------------------------------
+
+export function note(state, place) {
+	const found = state.notes[place];
+	return found && h("p.note", { key: `note ${place}`, class: found.bad ? "bad" : "", role: "status" }, found.text, " ",
+		h("button.link", { "aria-label": "Dismiss", on: { click: ["note", place, null] } }, "×"));
+}
+
+// What went wrong with what is asked for now: gone as soon as that is.
+export function problems(state) {
+	const found = new Set();
+	for (const part of Object.keys(state.questions)) {
+		const { problem } = answerTo(state, part);
+		if (problem && part !== "stats" && !OF_THEIR_OWN.has(part)) found.add(problem.text + (problem.mends ? " Trying again; what is shown may be old." : ""));
+	}
+	return found.size > 0 && h("div.notice.bad", { id: "problem", key: "problem", role: "alert" }, [...found].map((text) => h("p", { key: text }, text)));
+}
+
+const OF_THEIR_OWN = new Set(["open", "earlier", "authors", "people"]); // told where they are shown
+
+export function machineNotice(state) {
+	const machine = currentMachine(state);
+	if (machine.state !== "bad" && !state.answers.stats?.value?.fallback?.notice) return null;
+	return h("p.notice", { id: "trouble", key: "trouble", class: machine.state === "bad" ? "bad" : "", role: "alert" }, machine.long);
+}

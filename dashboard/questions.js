@@ -1,0 +1,110 @@
+// What the page wants to know of the API in a state. Pure: `loader.js` asks.
+//
+// A question is `{ part, key, least, most, ask }`: `key` tells it from another of the same part, and
+// holds no moment, so that a period that moves stays one question; it is asked again every `most`
+// milliseconds, after news every `least`. `ask(get, now)` gives the answer, by `get(path, parameters)`.
+
+import { DAY, partsOf, periodBefore, periodOf, timesOf } from "./periods.js";
+import { filterOf } from "./address.js";
+import { mergeSummaries } from "./summaries.js";
+
+const PAGE = 50;
+const RANKED = 1000;
+const EVER = { start_time: "0001-01-01T00:00:00Z", end_time: "9999-12-31T23:59:59Z" };
+
+export class TooLong extends Error {
+	message = "That time is longer than can be shown: a century at most.";
+	status = 400;
+}
+
+async function summary(get, period, filter) {
+	const parts = partsOf(period);
+	if (!parts) throw new TooLong();
+	const answers = await Promise.all(parts.map((part) => get("insights/summary", { ...timesOf(part), ...filter, interval: part.interval })));
+	return { ...mergeSummaries(answers.reverse()), period };
+}
+
+// Newest, number, and where asked for the oldest, of all posts.
+async function extent(get, deep) {
+	const { insights: [newest], metadata } = await get("insights", { ...EVER, limit: 1 });
+	const total = metadata.total_count;
+	if (!newest) return { total };
+	const found = { total, newest: Date.parse(newest.timestamp) + 1 };
+	if (!deep) return found;
+	let seen = 0;
+	let { newest: end } = found;
+	for (let step = 0; step < 20 && seen < total; step++) {
+		const start = Math.floor((end - 1999 * DAY) / DAY) * DAY + DAY;
+		const { series, totals } = await get("insights/summary", { ...timesOf({ start, end }), interval: "day" });
+		if (totals.count) found.oldest = Date.parse(series.find((day) => day.negative + day.neutral + day.positive).bucket);
+		seen += totals.count;
+		end = start - 1;
+	}
+	return { ...found, left: total - seen };
+}
+
+async function listPage(get, view, period, cursor) {
+	const which = view.order === "urgent" ? { sentiment: "negative", limit: RANKED } : { limit: PAGE };
+	const { insights, metadata } = await get("insights", { ...timesOf(period), ...filterOf(view), q: view.q, ...which, cursor });
+	return { rows: insights, cursor: metadata.next_cursor, total: metadata.total_count, period };
+}
+
+// The page after those that are shown.
+export const morePage = (get, state, list) => listPage(get, state.view, list.period, list.cursor);
+
+export function questions(state) {
+	const { view } = state;
+	const known = state.answers.extent?.value;
+	const desk = view.page === "desk";
+	const figures = desk || view.page === "figures";
+	const when = [view.range, view.start_time, view.end_time];
+	const filter = filterOf(view);
+	const waits = view.range === "all" && known?.oldest === undefined && known?.total !== 0;
+	const now = (moment) => periodOf(view, moment, known);
+	const before = (moment) => periodBefore(view, now(moment));
+	const compared = periodBefore(view, now(state.now)) !== null;
+	const list = [];
+	const want = (part, key, least, most, ask) => list.push({ part, key: [part, ...key].join("|"), least, most, ask });
+
+	want("stats", [], 10_000, 10_000, (get) => get("stats"));
+	want("trends", [], 30_000, 60_000, (get) => get("trends", { window: "1h" }));
+	want("extent", [view.range === "all"], 60_000, 60_000, (get) => extent(get, view.range === "all"));
+	if (figures && !waits) {
+		const key = [...when, ...Object.values(filter)];
+		want("summary", key, 3_000, 30_000, (get, moment) => summary(get, now(moment), filter));
+		if (compared) want("before", [...key, view.compare], 60_000, 60_000, (get, moment) => summary(get, before(moment), filter));
+		if (view.cluster) {
+			// Beside the topic that is chosen, the others as they would be without it.
+			const others = { ...filter, cluster: "" };
+			want("topics", [...when, ...Object.values(others)], 10_000, 30_000, (get, moment) => summary(get, now(moment), others));
+			if (compared) want("topicsBefore", [...when, ...Object.values(others), view.compare], 60_000, 60_000, (get, moment) => summary(get, before(moment), others));
+		}
+	}
+	if (desk && !waits) {
+		const key = [...when, ...Object.values(filter), view.q, view.order];
+		want("list", key, view.order === "urgent" ? 15_000 : 3_000, 30_000, (get, moment) => listPage(get, view, now(moment), null));
+	}
+	if (desk && view.open) {
+		want("open", [view.open], 10_000, 60_000, (get) => get(`conversations/${view.open}`));
+		const author = state.answers.open?.value?.author;
+		if (author && state.answers.open.value.conversation_id === view.open) {
+			want("earlier", [author], 30_000, 60_000, (get) => get("insights", { ...EVER, author, limit: 6 }));
+		}
+	}
+	if (view.page === "figures" && !waits) {
+		want("people", [...when], 30_000, 60_000, (get, moment) => get("authors", { ...timesOf(now(moment)), limit: 15 }));
+	}
+	if (view.page === "analysis") want("failed", [state.failedShown], 10_000, 30_000, (get) => get("conversations/failed", { limit: state.failedShown }));
+	const typed = state.typed.search?.trim().replace(/^@/, "");
+	if (typed && typed.length >= 2 && state.typing) want("authors", [typed], 600_000, 600_000, (get) => get("authors", { prefix: typed.slice(0, 100), limit: 5 }));
+	return list;
+}
+
+// The answer to what is asked for now. `stale` where it is the one to the question before.
+export function answerTo(state, part) {
+	const answer = state.answers[part];
+	const question = state.questions?.[part];
+	if (!answer || question === undefined) return { value: undefined, stale: false, loading: question !== undefined };
+	const stale = answer.key !== question;
+	return { ...answer, stale, problem: stale ? undefined : answer.problem };
+}

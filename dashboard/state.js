@@ -1,0 +1,120 @@
+// What the page knows and shows, and how each event changes it. Pure: no clock, no network, no
+// document. An event is an array, its name first.
+
+import { NO_FILTER, readView, searchOf } from "./address.js";
+import { questions } from "./questions.js";
+
+export const initialState = (search, now, more = {}) => withQuestions({
+	now,
+	view: readView(search),
+	answers: {}, // by part: { key, value, urls, problem }, see `questions.js`
+	held: null, // a newer list that waits until the reader asks for it
+	live: { state: "connecting" },
+	paused: false,
+	typed: {}, // what stands in inputs and is not looked at yet
+	typing: false, // whether the search has the focus
+	pick: -1, // the suggestion that is chosen by keys
+	chart: null, // the bars pointed at: { from, to, dragging }
+	sheet: null, // what lies over the page
+	menu: null, // the menu that is open
+	tables: {}, // which tables are unfolded
+	notes: {}, // what came of an action: { text, bad }
+	failedShown: 20,
+	mayWrite: true,
+	askedForKey: null, // why a key is asked for
+	loaded: {}, // modules that were not needed at first
+	theme: "auto",
+	notices: "default", // of the desktop: "granted", "denied", "unsupported"
+	...more,
+});
+
+function withQuestions(state) {
+	return { ...state, questions: Object.fromEntries(questions(state).map(({ part, key }) => [part, key])) };
+}
+
+export function change(state, [name, ...args]) {
+	const next = CHANGES[name](state, ...args);
+	return next === state ? state : withQuestions(next);
+}
+
+const see = (state, view) => {
+	const moved = searchOf({ ...view, open: "" }) !== searchOf({ ...state.view, open: "" });
+	const open = view.open === state.view.open ? {} : { notes: {} };
+	if (!moved) return { ...state, view, ...open };
+	return { ...state, view, held: null, chart: null, menu: null, notes: {}, pick: -1, typing: false, typed: { search: undefined } };
+};
+
+const CHANGES = {
+	loaded: (state, name, module) => ({ ...state, loaded: { ...state.loaded, [name]: module } }),
+	tick: (state, now, minute) => ({ ...state, now, minute }),
+
+	// A part of the view; the whole of it as an address has it; a filter taken away.
+	see: (state, patch) => see(state, readView(searchOf({ ...state.view, ...patch }))),
+	went: (state, search) => see(state, readView(search)),
+	clear: (state) => see(state, readView(searchOf({ ...state.view, ...NO_FILTER }))),
+
+	type: (state, field, text) => ({ ...state, typed: { ...state.typed, [field]: text }, pick: -1, typing: field === "search" || state.typing }),
+	typing: (state, typing) => (typing === state.typing ? state : { ...state, typing, pick: -1 }),
+	pick: (state, index) => ({ ...state, pick: index }),
+	menu: (state, name) => ({ ...state, menu: state.menu === name ? null : name }),
+	sheet: (state, name) => ({ ...state, sheet: name }),
+	table: (state, name, open) => ({ ...state, tables: { ...state.tables, [name]: open } }),
+	point: (state, chart) => ({ ...state, chart }),
+	live: (state, live) => ({ ...state, live }),
+	pause: (state) => ({ ...state, paused: !state.paused }),
+	theme: (state, theme) => ({ ...state, theme }),
+	notices: (state, notices) => ({ ...state, notices }),
+	askForKey: (state, why) => ({ ...state, askedForKey: why }),
+	note: (state, place, text, bad = false) => ({ ...state, notes: { ...state.notes, [place]: text && { text, bad } } }),
+	readOnly: (state) => ({ ...state, mayWrite: false }),
+	moreFailed: (state) => ({ ...state, failedShown: Math.min(1000, 4 * state.failedShown) }),
+
+	answered(state, part, key, value, urls, calm = true) {
+		const before = state.answers[part];
+		const set = (value) => ({ ...state, answers: { ...state.answers, [part]: { key, value, urls } } });
+		if (part !== "list" || before?.key !== key || !before.value) return part === "list" ? { ...set(value), held: null } : set(value);
+		const merged = mergeLists(before.value, value);
+		if (calm || !newRows(before.value, merged)) return { ...set(merged), held: null };
+		return { ...state, held: merged };
+	},
+	failed: (state, part, key, problem) => {
+		const before = state.answers[part];
+		return { ...state, answers: { ...state.answers, [part]: { ...(before?.key === key && before), key, problem } } };
+	},
+	// An answer of before, to be shown until the new one is there.
+	kept: (state, part, answer) => ({ ...state, answers: { ...state.answers, [part]: answer } }),
+	forget: (state, part) => ({ ...state, answers: { ...state.answers, [part]: undefined } }),
+
+	more(state, key, page) {
+		const list = state.answers.list;
+		if (list?.key !== key) return state;
+		const known = new Set(list.value.rows.map(idOf));
+		const value = { ...list.value, rows: [...list.value.rows, ...page.rows.filter((row) => !known.has(idOf(row)))], cursor: page.cursor };
+		return { ...state, answers: { ...state.answers, list: { ...list, value } } };
+	},
+	showHeld: (state) => (state.held ? { ...state, held: null, answers: { ...state.answers, list: { ...state.answers.list, value: state.held } } } : state),
+};
+
+const idOf = ({ conversation_id }) => conversation_id;
+
+// How many of `next` are not in `list`, at its top.
+export function newRows(list, next) {
+	const known = new Set(list.rows.map(idOf));
+	return next.rows.filter((row) => !known.has(idOf(row))).length;
+}
+
+// The first page anew, with what was loaded beyond it. Where so much came that they do not meet,
+// the old rows go: what is between is unknown. Rows that stay the same are the same objects.
+export function mergeLists(before, first) {
+	const old = new Map(before.rows.map((row) => [idOf(row), row]));
+	const same = (row) => (JSON.stringify(old.get(idOf(row))) === JSON.stringify(row) ? old.get(idOf(row)) : row);
+	const top = first.rows.map(same);
+	const last = first.rows.at(-1);
+	const meets = first.cursor && top.findLastIndex((row) => old.has(idOf(row)));
+	if (!first.cursor || meets < 0) return { ...first, rows: top };
+	const there = new Set(top.map(idOf));
+	const from = before.rows.findIndex((row) => idOf(row) === idOf(last));
+	const older = (row, index) => !there.has(idOf(row)) && (from >= 0 ? index > from : row.timestamp <= last.timestamp);
+	const rest = before.rows.filter((row, index) => older(row, index) && Date.parse(row.timestamp) >= first.period.start);
+	return { ...first, rows: [...top, ...rest], cursor: rest.length ? before.cursor : first.cursor };
+}

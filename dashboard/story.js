@@ -1,0 +1,126 @@
+// What the customers say, in words: the alarm, the headline, the change of each figure. Pure.
+
+import { compact, count, isTopic, percent, plural, signed, tenths, topicName, capital } from "./format.js";
+import { compareCounts, compareShares, dispersion, tooFew } from "./statistics.js";
+import { coverage } from "./summaries.js";
+
+// The machine's queue, and whether figures are untrue without what waits in it.
+
+const both = ({ live, bulk }) => live + bulk;
+
+export function queueOf(stats) {
+	if (!stats) return { waiting: 0, failed: 0, completed: 0 };
+	const { counts } = stats;
+	return {
+		waiting: both(counts.pending) + both(counts.processing),
+		failed: both(counts.failed),
+		completed: both(counts.completed),
+		minutes: stats.completed_last_minute ? (both(counts.pending) + both(counts.processing)) / stats.completed_last_minute : null,
+	};
+}
+
+// A few posts on their way change nothing; a fiftieth of all does.
+export const isProvisional = (stats, total) => {
+	const { waiting } = queueOf(stats);
+	return waiting >= 5 && waiting > 0.02 * total;
+};
+
+// The alarm
+
+const CALM_SHARE = 4; // topics that rose less than a quarter of the first are drawn along by it
+
+// Complaints that rose in the last hour, the most posts above what is usual first.
+export function alarmsOf(trends) {
+	const up = (trends?.trends ?? [])
+		.filter(({ direction, average_sentiment, cluster }) => direction !== "falling" && average_sentiment < -0.1 && isTopic(cluster))
+		.map((trend) => ({ ...trend, more: trend.count - trend.expected }))
+		.sort((a, b) => b.more - a.more);
+	return up.filter(({ more }) => more * CALM_SHARE >= up[0].more);
+}
+
+export const usually = ({ expected }) => (expected < 0.5 ? "usually none" : `usually ${expected < 10 ? tenths(expected) : count(expected)}`);
+export const alarmText = (alarm) =>
+	`${capital(topicName(alarm.cluster))}: ${plural(alarm.count, "post")} in the last hour, ${usually(alarm)}`;
+
+// For a sign that is seen from every page.
+export const alarmSign = ({ cluster, count: number }) => `${capital(topicName(cluster))}: ${count(number)} an hour`;
+
+export function titleOf(alarms, machine, page) {
+	const names = { desk: "", figures: "Figures · ", rules: "Rules · ", analysis: "Analysis · " };
+	if (alarms.length) return `▲ ${capital(topicName(alarms[0].cluster))} ${compact(alarms[0].count)} · Insights`;
+	return `${machine.state === "bad" ? "✕ Stopped · " : ""}${names[page]}Insights`;
+}
+
+// Two periods compared
+
+// Why they cannot be; null where they can.
+export function whyNotCompared(summary, before, stats) {
+	if (!before) return "";
+	if (isProvisional(stats, summary.totals.count)) return "so far";
+	const { count: total } = before.totals;
+	if (!total) return "nothing before";
+	if (total >= 20 && coverage(before.series) < 0.75) return "before is incomplete"; // by chance once in 300
+	return null;
+}
+
+// `{ text, direction, tone }` of a count: direction -1, 0 or 1 where it is called, tone "good",
+// "bad" or "".
+export function countChange(now, was, { series = [], badWhenMore = false } = {}) {
+	const spread = dispersion(series.map(({ negative, neutral, positive }) => negative + neutral + positive));
+	const direction = compareCounts(now, was, { spread });
+	const tone = badWhenMore && direction ? (direction > 0 ? "bad" : "good") : "";
+	if (!direction) return { text: `about as before: ${count(was)}`, direction, tone };
+	const factor = now / was;
+	let text = `before: ${count(was)}`;
+	if (was >= 20 && factor >= 3) text = `${tenths(factor)} times the ${count(was)} before`;
+	else if (was >= 20) text = `${percent(Math.abs(factor - 1))} ${direction > 0 ? "more" : "less"} than ${count(was)} before`;
+	return { text, direction, tone };
+}
+
+export function shareChange(name, totals, before) {
+	const was = before[name] / before.count;
+	if (tooFew(totals.count, before.count)) return { text: `too few to compare: ${percent(was)} of ${count(before.count)}`, direction: 0, tone: "" };
+	const direction = compareShares(totals[name], totals.count, before[name], before.count);
+	const good = { negative: -1, positive: 1, neutral: 0 }[name] * direction;
+	const text = direction ? `${good > 0 ? "better than" : good < 0 ? "worse than" : "before"} ${percent(was)}` : `about as before: ${percent(was)}`;
+	return { text, direction, tone: good > 0 ? "good" : good < 0 ? "bad" : "" };
+}
+
+// Each topic with how many more or fewer than before; `direction` where that is called.
+export function topicChanges(clusters, before, why) {
+	const was = new Map((before?.clusters ?? []).map((topic) => [topic.cluster, topic.count]));
+	return clusters.map((topic) => {
+		if (!before || why) return { ...topic, change: null };
+		const earlier = was.get(topic.cluster) ?? 0;
+		const bad = topic.average_sentiment < -0.1;
+		return { ...topic, was: earlier, change: topic.count - earlier, direction: compareCounts(topic.count, earlier), bad };
+	});
+}
+
+export const changeText = ({ change }) => (change === null ? "" : change ? signed(change) : "±0");
+
+// The headline
+
+export function headline(state, period, summary, before, why) {
+	const { totals, clusters } = summary;
+	const parts = [`${plural(totals.count, "post")} ${WHEN[state.view.range] ?? "in the chosen time"}.`];
+	if (!totals.count) return parts[0];
+	if (!state.view.sentiment) {
+		let sentence = `${percent(totals.negative / totals.count)} negative`;
+		if (why === null) {
+			const { direction } = shareChange("negative", totals, before.totals);
+			if (direction) sentence += `, ${direction > 0 ? "worse" : "better"} than ${THAN[state.view.compare === "week" ? "7" : state.view.range] ?? "before"} (${percent(before.totals.negative / before.totals.count)})`;
+		}
+		parts.push(`${sentence}.`);
+	}
+	const most = clusters.find(({ cluster }) => isTopic(cluster) && cluster !== state.view.cluster);
+	if (most) parts.push(`Most often about ${topicName(most.cluster)} (${percent(most.count / totals.count)}).`);
+	return parts.join(" ");
+}
+
+const WHEN = {
+	"1h": "in the last hour", "3h": "in the last 3 hours", "24h": "in the last 24 hours", today: "today", yesterday: "yesterday",
+	"7d": "in the last 7 days", week: "this week", lastweek: "last week", "30d": "in the last 30 days", all: "in all",
+};
+const THAN = { 7: "a week before", "24h": "the day before", today: "yesterday by now", yesterday: "the day before", week: "last week by now", lastweek: "the week before" };
+export const comparedWith = (view) => THAN[view.compare === "week" ? "7" : view.range] ?? "the time before";

@@ -1,0 +1,72 @@
+// Summaries of the API, put together and laid out for a chart. Pure.
+
+// Lists of items by their key, in the order in which keys come.
+export function groupBy(items, keyOf) {
+	const groups = new Map();
+	for (const item of items) {
+		const key = keyOf(item);
+		if (groups.has(key)) groups.get(key).push(item);
+		else groups.set(key, [item]);
+	}
+	return groups;
+}
+
+const total = ({ negative, neutral, positive }) => negative + neutral + positive;
+const mean = (parts, valueOf, weightOf) => {
+	const weight = parts.reduce((sum, part) => sum + weightOf(part), 0);
+	return weight ? parts.reduce((sum, part) => sum + (weightOf(part) ? valueOf(part) * weightOf(part) : 0), 0) / weight : null;
+};
+
+function add(parts) {
+	const sum = (name) => parts.reduce((sum, part) => sum + part[name], 0);
+	return {
+		negative: sum("negative"), neutral: sum("neutral"), positive: sum("positive"),
+		average_sentiment: mean(parts, (part) => part.average_sentiment, total),
+	};
+}
+
+// One summary of several that follow each other, oldest first.
+export function mergeSummaries(summaries) {
+	if (summaries.length === 1) return summaries[0];
+	const clusters = groupBy(summaries.flatMap((summary) => summary.clusters), ({ cluster }) => cluster);
+	const totals = summaries.map((summary) => summary.totals);
+	return {
+		series: summaries.flatMap((summary) => summary.series),
+		clusters: [...clusters]
+			.map(([cluster, parts]) => ({ cluster, count: parts.reduce((sum, part) => sum + part.count, 0), ...add(parts) }))
+			.sort((a, b) => b.count - a.count),
+		totals: {
+			count: totals.reduce((sum, part) => sum + part.count, 0), ...add(totals),
+			average_confidence: mean(totals, (part) => part.average_confidence, (part) => part.count),
+		},
+	};
+}
+
+const MOST_BARS = 170;
+const LENGTHS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 };
+const startOf = {
+	week: (date) => Date.UTC(date.getUTCFullYear(), date.getUTCMonth(), date.getUTCDate() - ((date.getUTCDay() + 6) % 7)),
+	month: (date) => Date.UTC(date.getUTCFullYear(), date.getUTCMonth()),
+	year: (date) => Date.UTC(date.getUTCFullYear(), 0),
+};
+
+// Bars for a chart: `{ grain, bars }`, each bar with its `start`, `end`, counts, and whether it is
+// `partial`: cut by the period, or not over yet. Many days become weeks, months or years.
+export function barsOf(series, { start, end, interval }) {
+	let grain = interval;
+	const given = series.map((bucket) => ({ ...bucket, start: Date.parse(bucket.bucket), end: Date.parse(bucket.bucket) + LENGTHS[interval] }));
+	let bars = given;
+	for (const wider of bars.length > MOST_BARS && interval === "day" ? ["week", "month", "year"] : []) {
+		if (bars.length <= MOST_BARS) break;
+		grain = wider;
+		const groups = groupBy(given, (bar) => startOf[wider](new Date(bar.start)));
+		bars = [...groups].map(([first, parts]) => ({ ...add(parts), start: first, end: parts.at(-1).end }));
+	}
+	return { grain, bars: bars.map((bar) => ({ ...bar, count: total(bar), partial: bar.start < start || bar.end > end + 1 })) };
+}
+
+// How much of a period has any posts: what is compared with days before the first post is not compared.
+export function coverage(series) {
+	const first = series.findIndex((bucket) => total(bucket));
+	return first < 0 ? 0 : 1 - first / series.length;
+}

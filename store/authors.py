@@ -1,0 +1,138 @@
+"""Authors with how many insights they have: found by how a name begins, or by who complains most.
+
+An author's insights are together in `idx_insight_author`, which also holds their times and scores.
+On SQLite a beginning is a few ranges of that index, one for each way to spell it; PostgreSQL's
+order of texts is its locale's, so there the index is read through.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import product
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, case, func, select
+
+from analysis.sentiment import NEGATIVE_BELOW
+from database import Database
+from models import from_micros, insights, to_micros
+from store.derived import rollup_query
+from store.filters import InsightFilter
+
+_LAST_CHARACTER = "\U0010ffff"
+_SPELLINGS = 64
+"""More ways to spell a beginning are not looked for: those of six letters."""
+_FEW = 50_000
+"""So many are counted by their times, more by the index of authors, whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorCount:
+    """`last` is the newest timestamp."""
+
+    author: str
+    count: int
+    negative: int
+    last: datetime
+
+
+class AuthorStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def most(
+        self, *, prefix: str | None, start_time: datetime, end_time: datetime, limit: int
+    ) -> Sequence[AuthorCount]:
+        """Both times are inclusive. With a `prefix` (whatever its case, a leading `@` ignored)
+        those who begin so, most insights first; else those with most negative ones first."""
+        between = InsightFilter(start_time=start_time, end_time=end_time)
+        find = _most_negative if prefix is None else partial(_beginning_with, prefix)
+        return await self._database.read(partial(find, between, limit))
+
+
+def _most_negative(
+    between: InsightFilter, limit: int, connection: Connection
+) -> Sequence[AuthorCount]:
+    by_author = rollup_query.count(between, connection) > _FEW
+    statement = _MOST_NEGATIVE[by_author and connection.dialect.name == "sqlite"]
+    rows = connection.execute(statement, {**_times(between), "limit": limit})
+    return [_author(*row) for row in rows]
+
+
+def _beginning_with(
+    prefix: str, between: InsightFilter, limit: int, connection: Connection
+) -> Sequence[AuthorCount]:
+    wanted = prefix.removeprefix("@").casefold()
+    spellings = sorted(_spellings(prefix.removeprefix("@")))
+    spellings += [f"@{spelling}" for spelling in spellings]
+    if connection.dialect.name == "sqlite":
+        rows = [
+            row
+            for spelling in spellings
+            for row in connection.execute(
+                _IN_RANGE,
+                {**_times(between), "low": spelling, "high": spelling + _LAST_CHARACTER},
+            )
+        ]
+    else:
+        lengths = {len(spelling) for spelling in spellings}
+        rows = [
+            row
+            for length in lengths
+            for row in connection.execute(
+                _ONE_OF,
+                {
+                    **_times(between),
+                    "length": length,
+                    "spellings": [each for each in spellings if len(each) == length],
+                },
+            )
+        ]
+    found = [
+        _author(*row) for row in rows if row[0].removeprefix("@").casefold().startswith(wanted)
+    ]
+    return sorted(found, key=lambda each: (-each.count, each.author))[:limit]
+
+
+def _spellings(prefix: str) -> Iterator[str]:
+    """What names begin with that are this but for case; of a long one, its first letters."""
+    ways: list[set[str]] = []
+    number = 1
+    for letter in prefix:
+        forms = {letter, letter.lower(), letter.upper(), letter.title()}
+        forms = {form for form in forms if len(form) == 1}
+        number *= len(forms)
+        if number > _SPELLINGS:
+            break
+        ways.append(forms)
+    return ("".join(letters) for letters in product(*ways))
+
+
+def _times(between: InsightFilter) -> dict[str, int]:
+    return {"start": to_micros(between.start_time), "end": to_micros(between.end_time)}
+
+
+def _author(author: str, count: int, negative: Any, last: int) -> AuthorCount:
+    return AuthorCount(author, count, int(negative), from_micros(last))
+
+
+_NEGATIVE = func.sum(case((insights.c.sentiment_score < NEGATIVE_BELOW, 1), else_=0))
+_COUNTED = select(
+    insights.c.author, func.count(), _NEGATIVE, func.max(insights.c.timestamp)
+).group_by(insights.c.author)
+_INDEX = "INDEXED BY idx_insight_author"
+_BETWEEN = insights.c.timestamp.between(bindparam("start"), bindparam("end"))
+_IN_RANGE = _COUNTED.with_hint(insights, _INDEX, "sqlite").where(
+    insights.c.author >= bindparam("low"), insights.c.author < bindparam("high"), _BETWEEN
+)
+_ONE_OF = _COUNTED.where(
+    func.left(insights.c.author, bindparam("length")).in_(bindparam("spellings", expanding=True)),
+    _BETWEEN,
+)
+_WORST_FIRST = (
+    _COUNTED.where(insights.c.author.is_not(None), _BETWEEN)
+    .order_by(_NEGATIVE.desc(), func.count().desc(), insights.c.author)
+    .limit(bindparam("limit"))
+)
+_MOST_NEGATIVE = {False: _WORST_FIRST, True: _WORST_FIRST.with_hint(insights, _INDEX, "sqlite")}

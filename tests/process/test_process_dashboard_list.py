@@ -1,0 +1,515 @@
+"""The list of the dashboard: paging, search, what comes in, and the post that is open."""
+
+import asyncio
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+from playwright.async_api import Browser, Page, Route, expect
+
+from tests.fakes.grok.replies import Reply
+from tests.fakes.grok.server import FakeGrok, RunningGrok
+from tests.support.browser import opened
+from tests.support.dashboard_service import (
+    HOSTILE,
+    NOW,
+    WHOLE,
+    Open,
+    address,
+    browser,
+    get,
+    is_live,
+    number_of,
+    open_page,
+    parameter,
+    query,
+    rows,
+    service,
+    settled,
+    tile,
+)
+from tests.support.http_helpers import all_done, eventually, on_shared_loop, submit, submit_batch
+from tests.support.paths import SHARED
+from tests.support.service_process import ServiceProcess, grok_settings
+
+pytestmark = [pytest.mark.slow, on_shared_loop]
+
+NAUGHTY = SHARED / "data" / "blns" / "blns.json"
+
+
+# --- paging ---------------------------------------------------------------------------------------
+
+
+async def test_scrolling_brings_every_page_once(service: ServiceProcess, open_page: Open) -> None:
+    total = (await get(service, "insights", **WHOLE))["metadata"]["total_count"]
+    async with open_page(query(**WHOLE)) as page:
+        await expect(rows(page)).not_to_have_count(0)
+        assert await rows(page).count() < total
+        while await rows(page).count() < total:
+            seen = await rows(page).count()
+            await page.mouse.wheel(0, 20_000)
+            await expect(rows(page).nth(seen)).to_be_attached()
+        ids = await rows(page).evaluate_all("rows => rows.map(row => row.dataset.key)")
+        await expect(page.locator("#more")).to_have_count(0)
+    assert len(set(ids)) == len(ids) == total
+
+
+async def test_pages_may_be_shorter_than_what_was_asked_for(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    """As they are where texts are long: what says that there is more is the cursor alone."""
+
+    async def shorten(route: Route) -> None:
+        url = httpx.URL(route.request.url)
+        response = await service.client.get(url.copy_set_param("limit", "3"))
+        await route.fulfill(json=response.json())
+
+    async with open_page() as page:
+        await page.route("**/api/v1/insights?*", shorten)
+        await page.goto(f"{address(service)}{query(**WHOLE, author='customer3')}")
+        wanted = await get(service, "insights", **WHOLE, author="customer3")
+        await expect(rows(page).nth(9)).to_be_attached()  # the first screen fills by itself
+        await page.mouse.wheel(0, 20_000)
+        await expect(rows(page)).to_have_count(len(wanted["insights"]))
+        await page.get_by_role("button", name="Most urgent first").click()
+        await expect(rows(page)).to_have_count(3)
+        await expect(page.locator("#rule")).to_contain_text("Ranked: the newest 3 of 20")
+
+
+async def test_back_keeps_the_place_and_the_post_that_was_open(open_page: Open) -> None:
+    async with open_page(query(**WHOLE)) as page:
+        await settled(page)
+        while (seen := await rows(page).count()) < 101:
+            await page.mouse.wheel(0, 20_000)
+            await expect(rows(page).nth(seen)).to_be_attached()
+        row = rows(page).nth(100)
+        await row.scroll_into_view_if_needed()
+        key = await row.get_attribute("data-key")
+        await row.locator(".opener").click()
+        await expect(page.locator("#open")).to_be_visible()
+        await eventually(lambda: page.evaluate("history.state?.top > 500"))
+        place = await page.locator(".row.open").bounding_box()
+        await page.locator(".views a", has_text="Positive").click()
+        await expect(page).to_have_url(re.compile("sentiment=positive"))
+        await settled(page)
+        await page.go_back()
+        await expect(page.locator(".row.open")).to_have_attribute("data-key", str(key))
+        assert place
+
+        async def is_back() -> bool:
+            now = await page.locator(".row.open").bounding_box()
+            return bool(now and abs(now["y"] - place["y"]) < 60)
+
+        await eventually(is_back)
+
+
+async def test_three_posts_are_in_sight_on_a_laptop_and_one_on_a_phone(open_page: Open) -> None:
+    for width, height, wanted in ((1280, 720, 3), (360, 740, 1)):
+        async with open_page(viewport={"width": width, "height": height}) as page:
+            await settled(page)
+            await expect(rows(page)).not_to_have_count(0)
+            ends = await rows(page).evaluate_all(
+                "rows => rows.map(row => row.getBoundingClientRect().bottom)"
+            )
+            assert sum(end <= height for end in ends) >= wanted, ends[:5]
+
+
+# --- search ---------------------------------------------------------------------------------------
+
+
+async def test_words_filter_the_list_and_the_figures_say_that_they_do_not(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    async with open_page(query(**WHOLE)) as page:
+        everything = await number_of(tile(page, "Posts"))
+        await page.get_by_label("Certainty").select_option("0.5")
+        await expect(page).to_have_url(re.compile("min_confidence=0.5"))
+        wanted = await get(service, "insights", **WHOLE, min_confidence=0.5)
+        await expect(page.locator("#list-total")).to_have_text(
+            str(wanted["metadata"]["total_count"])
+        )
+        await page.get_by_label("Certainty").select_option("")
+        await page.locator("#search").fill('"parcel 17"')
+        await page.keyboard.press("Enter")
+        await expect(rows(page)).to_have_count(1)
+        await expect(page.locator("#list mark")).to_have_text("Parcel 17")
+        await expect(page.locator("#search-note")).to_contain_text("whatever their words")
+        await expect(page.locator("#headline")).to_have_text(
+            f"1 of {everything} posts have these words."
+        )
+        await expect(page.locator("#list-total")).to_have_text("1")
+        await page.locator("#clear").click()
+        await expect(page).to_have_url(re.compile(r"\?start_time=[^&]+&end_time=[^&]+$"))
+        await expect(page.locator("#search")).to_have_value("")
+
+
+async def test_a_topic_is_found_as_it_is_shown(open_page: Open) -> None:
+    async with open_page(query(**WHOLE)) as page:
+        await settled(page)
+        for typed in ("Booking problems", "booking_problems"):
+            await page.locator("#search").fill(typed)
+            await page.keyboard.press("Enter")
+            await expect(page).to_have_url(re.compile("cluster=booking_problems"))
+            await page.locator("#clear").click()
+        await page.locator("#search").fill("billing")
+        await page.keyboard.press("ArrowDown")
+        await page.keyboard.press("ArrowDown")
+        chosen = page.locator("#suggestions [aria-selected=true]")
+        await expect(chosen).to_contain_text("Topic: billing problems")
+        await page.keyboard.press("Enter")
+        await expect(page).to_have_url(re.compile("cluster=billing_problems"))
+
+
+# --- the post that is open ------------------------------------------------------------------------
+
+
+async def test_a_post_opens_and_tells_all_and_closes(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    (first,) = (await get(service, "insights", **WHOLE, author="maple_otter"))["insights"]
+    async with open_page(query(**WHOLE, author="maple_otter")) as page:
+        opener = page.locator(".opener")
+        await opener.click()
+        await expect(opener).to_have_attribute("aria-current", "true")
+        details = page.locator("#open")
+        await expect(details).to_contain_text(first["grok_analysis"]["reasoning"])
+        await details.locator("summary").click()
+        await expect(details).to_contain_text("UTC")
+        await expect(details).to_contain_text('"likes": 3')
+        await expect(details).to_contain_text("tried once")
+        link = details.get_by_role("link", name="as JSON")
+        await expect(link).to_have_attribute(
+            "href", f"/api/v1/conversations/{first['conversation_id']}"
+        )
+        assert await parameter(page, "open") == first["conversation_id"]
+        await page.reload()
+        await expect(details).to_contain_text(first["grok_analysis"]["reasoning"])
+        await details.get_by_role("button", name="Close").click()
+        await expect(details).to_have_count(0)
+        await expect(opener).to_be_focused()
+
+
+async def test_an_open_post_leads_to_its_original_its_author_and_equal_texts(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with ServiceProcess(tmp_path) as service:
+        await service.start()
+        same = [
+            {"text": f"@shop_{n} the app is down", "author": f"user{n}", "raw_data": raw}
+            for n, raw in enumerate(
+                [
+                    {"tweet_id": 570306133677760513},
+                    {"url": "https://forum.example/posts/4"},
+                    {"url": "javascript:alert(1)"},
+                    {"id": "12345678"},
+                ]
+            )
+        ]
+        await submit_batch(service.client, [*same, {"text": "Earlier words", "author": "user0"}])
+        await all_done(service.client)
+        async with opened(browser, address(service)) as page:
+            originals = []
+            for n in range(4):
+                await rows(page).filter(has_text=f"@shop_{n}").locator(".opener").click()
+                await expect(page.locator("#open-text")).to_contain_text(f"@shop_{n}")
+                link = page.locator("#original")
+                originals.append(await link.get_attribute("href") if await link.count() else None)
+            assert originals == [
+                "https://x.com/user0/status/570306133677760513",
+                "https://forum.example/posts/4",
+                None,
+                None,
+            ]
+            await rows(page).filter(has_text="@shop_0").locator(".opener").click()
+            await expect(page.locator("#open")).to_contain_text("Same text: 3 others")
+            await expect(page.locator("#open")).to_contain_text("Others of the same author: 1")
+            await page.locator("#open").get_by_role("button", name="user0").click()
+            await expect(rows(page)).to_have_count(2)
+            assert await parameter(page, "author") == "user0"
+
+
+async def test_a_long_text_is_cut_and_shown_in_full_on_request(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with ServiceProcess(tmp_path) as service:
+        await service.start()
+        await submit(service.client, "long and late " * 680, author="a" * 200)
+        await all_done(service.client)
+        async with opened(browser, address(service)) as page:
+            await rows(page).first.locator(".opener").click()
+            text = page.locator("#open-text")
+            await expect(text).to_have_text(re.compile("…$"))
+            await page.get_by_role("button", name="All 9,519 letters").click()
+            await expect(text).not_to_have_text(re.compile("…$"))
+            await page.get_by_role("button", name="Less").click()
+            await expect(text).to_have_text(re.compile("…$"))
+            assert await page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+async def test_the_most_urgent_come_first_by_the_rule_that_the_page_states(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    trends = (await get(service, "trends"))["trends"]
+    rising = {trend["cluster"] for trend in trends if trend["direction"] != "falling"}
+    found = await get(service, "insights", **WHOLE, sentiment="negative", limit=1000)
+
+    def urgency(insight: Any) -> float:
+        analysis = insight["grok_analysis"]
+        weight = 1.5 if rising & set(analysis["clusters"]) else 1
+        return float(-analysis["sentiment_score"] * analysis["confidence"] * weight)
+
+    most = max(map(urgency, found["insights"]))
+    async with open_page(query(**WHOLE)) as page:
+        await page.get_by_role("button", name="Most urgent first").click()
+        await expect(page.locator("#rule")).to_contain_text("how negative × how sure")
+        await expect(page.locator("#rule")).to_contain_text(
+            f"all of {found['metadata']['total_count']} negative"
+        )
+        await expect(rows(page).first).to_contain_text(f"urgency {100 * most:.0f}")
+        await expect(rows(page).first).to_contain_text("waits ")
+        assert await parameter(page, "order") == "urgent"
+
+
+# --- texts of strangers ---------------------------------------------------------------------------
+
+
+async def test_hostile_texts_are_shown_as_the_text_that_they_are(open_page: Open) -> None:
+    async with open_page(query(**WHOLE, author="<i>mallory</i>")) as page:
+        await expect(rows(page)).to_have_count(len(HOSTILE))
+        texts = await page.locator("#list .text").all_text_contents()
+        shown = []
+        for n in range(len(HOSTILE)):
+            await rows(page).nth(n).locator(".opener").click()
+            await expect(page.locator("#open dl").first).to_be_visible()
+            await page.locator("#open summary").click()
+            await expect(page.locator("#open-text")).to_contain_text(texts[n][:20].strip())
+            shown.append(await page.locator("#open-text").inner_text())
+        assert sorted(texts) == sorted(text.strip() for text in HOSTILE)
+        assert await page.locator("body").locator("img, i, iframe").count() == 0
+        assert await page.evaluate("document.scripts.length") == 1
+        assert await page.evaluate("'hacked' in window") is False
+
+
+async def test_naughty_strings_do_no_harm(service: ServiceProcess, open_page: Open) -> None:
+    if not NAUGHTY.exists():
+        pytest.skip(f"{NAUGHTY} is not there")
+    long_ago = "2001-02-03T04:05:06Z"
+    items = [
+        {"text": text, "author": text[:500], "timestamp": long_ago, "raw_data": {"is": text}}
+        for text in json.loads(NAUGHTY.read_text())
+        if "<" in text and "\x00" not in text
+    ]
+    await submit_batch(service.client, items)
+    await all_done(service.client, within=30)
+    span = {"start_time": "2001-02-03T00:00:00Z", "end_time": "2001-02-04T00:00:00Z"}
+    async with open_page(query(**span)) as page:
+        await expect(page.locator("#list-total")).to_have_text(str(len(items)))
+        while await rows(page).count() < len(items):
+            seen = await rows(page).count()
+            await page.mouse.wheel(0, 40_000)
+            await expect(rows(page).nth(seen)).to_be_attached()
+        shown = await page.locator("#list .text").all_text_contents()
+        assert sorted(shown) == sorted(item["text"].strip() for item in items)
+        assert await page.evaluate("document.scripts.length") == 1
+
+
+async def test_an_answer_that_could_not_be_read_is_no_judgement(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with (
+        FakeGrok() as grok,
+        ServiceProcess(tmp_path, **grok_settings(cast(RunningGrok, grok))) as service,
+    ):
+        grok.when_text("riddle", Reply.garbage())
+        await service.start()
+        await submit(service.client, "A riddle that no model answers")
+        await submit(service.client, "My parcel is late, terrible")
+        await all_done(service.client)
+        async with opened(browser, address(service)) as page:
+            unread = rows(page).filter(has_text="riddle")
+            await expect(unread).to_contain_text(
+                "not analysed: the model's answer could not be read"
+            )
+            await expect(unread.locator(".positive, .neutral, .negative")).to_have_count(0)
+            other = rows(page).filter(has_text="terrible")
+            await expect(other).not_to_contain_text("not analysed")
+            await expect(other.locator(".negative")).to_have_count(1)
+
+
+@pytest.mark.parametrize("notice", ["12 of 40 answers could not be read.", None])
+async def test_many_such_answers_are_told(open_page: Open, notice: str | None) -> None:
+    async with open_page() as page:
+        stats = await page.evaluate("fetch('api/v1/stats').then(answer => answer.json())")
+        stats["fallback"] = {"today": 12, "last_hour": 12, "notice": notice}
+        await page.route("**/api/v1/stats", lambda route: route.fulfill(json=stats))
+        await page.reload()
+        await settled(page)
+        await expect(page.locator("#trouble")).to_have_text([notice] if notice else [])
+        await page.goto(page.url + "?page=analysis")
+        await expect(page.locator("#machine")).to_contain_text("could not be read")
+
+
+# --- live -----------------------------------------------------------------------------------------
+
+
+async def test_what_is_posted_appears_by_itself_and_is_counted(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    async with open_page() as page:
+        before = await number_of(tile(page, "Posts"))
+        await is_live(page)
+        await submit(service.client, "A brand new complaint: the parcel is lost")
+        await expect(rows(page).first).to_contain_text("A brand new complaint")
+        await expect(tile(page, "Posts")).to_have_text(str(before + 1))
+        await expect(page.locator("#list-total")).to_have_text(str(before + 1))
+
+
+async def test_a_reader_further_down_is_not_moved_by_what_comes_in(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    async with open_page() as page:
+        await is_live(page)
+        row = rows(page).nth(20)
+        await row.evaluate("row => row.scrollIntoView()")
+        await row.scroll_into_view_if_needed()  # that is, wait until it stands still there
+        key, place = await row.get_attribute("data-key"), await row.bounding_box()
+        await submit_batch(service.client, [f"Late again, number {n}" for n in range(12)])
+        await expect(page.locator("#new")).to_have_text("12 new: show")
+        assert await rows(page).nth(20).get_attribute("data-key") == key
+        now = await rows(page).nth(20).bounding_box()
+        assert place
+        assert now
+        assert abs(now["y"] - place["y"]) < 1
+        await page.locator("#new").click()
+        await expect(rows(page).first).to_contain_text("Late again")
+        await expect(page.locator("#new")).to_have_count(0)
+        await expect(page.locator("#list-title")).to_be_focused()
+        await expect(rows(page).first).to_be_in_viewport()
+
+
+async def test_what_comes_in_while_more_is_loaded_stays(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked.set()
+        await go_on.wait()
+        await route.continue_()
+
+    async with open_page(query(range="7d"), viewport={"width": 1280, "height": 400}) as page:
+        await page.route("**/api/v1/insights?*cursor=*", hold)
+        await is_live(page)
+        await expect(rows(page)).to_have_count(50)
+        await page.locator("#more").evaluate("button => button.click()")
+        await asyncio.wait_for(asked.wait(), 10)
+        await submit(service.client, "This came in meanwhile: where is my parcel?")
+        await expect(rows(page).first).to_contain_text("This came in meanwhile")
+        go_on.set()
+        await expect(rows(page).nth(100)).to_be_attached()
+        await expect(rows(page).first).to_contain_text("This came in meanwhile")
+
+
+async def test_only_what_fits_the_filters_comes_in(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    async with open_page(query(sentiment="positive", cluster="praise")) as page:
+        await is_live(page)
+        await expect(rows(page)).not_to_have_count(0)
+        await submit_batch(
+            service.client, ["The courier lost my parcel, awful", "Great service, thanks a lot!"]
+        )
+        await expect(rows(page).first).to_contain_text("Great service, thanks a lot!")
+        assert await page.get_by_text("The courier lost my parcel, awful").count() == 0
+
+
+async def test_what_is_open_and_what_is_focused_survive_what_comes_in(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    async with open_page() as page:
+        await is_live(page)
+        await rows(page).nth(3).locator(".opener").click()
+        details = page.locator("#open dl").first
+        await expect(details).to_be_visible()
+        await page.locator("#topics button", has_text="praise").focus()
+        before = await tile(page, "Posts").inner_text()
+        await submit_batch(service.client, ["The invoice is wrong", "Wonderful, thanks"])
+        await expect(tile(page, "Posts")).not_to_have_text(before)
+        await expect(details).to_be_visible()
+        await expect(page.locator("#topics button", has_text="praise")).to_be_focused()
+
+
+async def test_hundreds_at_once_neither_freeze_nor_flood_the_page(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    async with open_page() as page:
+        await is_live(page)
+        total = await number_of(tile(page, "Posts"))
+        await page.evaluate(
+            "window.longest = 0; let last = performance.now();"
+            "setInterval(() => { const now = performance.now();"
+            " longest = Math.max(longest, now - last); last = now }, 20)"
+        )
+        for start in (0, 600):
+            texts = [f"The parcel is late, number {start + n}" for n in range(600)]
+            await submit_batch(service.client, texts)
+        await all_done(service.client, within=60)
+        await expect(tile(page, "Posts")).to_have_text(f"{total + 1200:,}")
+        assert await rows(page).count() <= 600
+        assert await page.evaluate("longest") < 1000
+
+
+async def test_a_hidden_tab_rests_and_catches_up(service: ServiceProcess, open_page: Open) -> None:
+    async with open_page() as page:
+        await is_live(page)
+        await hide(page, hidden=True)
+        await expect(page.locator("#live")).to_have_text("❚❚ Resting")
+        await submit(service.client, "While you were away the courier came twice")
+        await all_done(service.client)
+        await hide(page, hidden=False)
+        await expect(rows(page).first).to_contain_text("While you were away")
+
+
+async def hide(page: Page, *, hidden: bool) -> None:
+    await page.evaluate(
+        "value => { Object.defineProperty(document, 'hidden', {value, configurable: true});"
+        " document.dispatchEvent(new Event('visibilitychange')) }",
+        hidden,
+    )
+
+
+async def test_a_pause_holds_the_page_until_it_is_ended(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    async with open_page() as page:
+        await is_live(page)
+        await page.locator("#menu").click()
+        await page.get_by_role("button", name="Pause").click()
+        await expect(page.locator("#live")).to_have_text("❚❚ Paused")
+        await submit(service.client, "Nobody shall see this invoice yet")
+        await all_done(service.client)
+        assert await page.get_by_text("Nobody shall see").count() == 0
+        await page.get_by_role("button", name="Resume").click()
+        await page.keyboard.press("Escape")
+        await expect(rows(page).first).to_contain_text("Nobody shall see")
+
+
+async def test_a_lost_connection_is_shown_and_mended_without_a_gap(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    async with open_page(in_trouble=True) as page:
+        await is_live(page)
+        await submit(service.client, "Said before the connection was lost: refund please")
+        await expect(rows(page).first).to_contain_text("Said before")
+        await service.kill()
+        await expect(page.locator("#live")).to_contain_text("Connection lost")
+        await expect(page.locator("#problem, #trouble").first).to_contain_text("does not answer")
+        await service.start()
+        await submit(service.client, "Said while the page was cut off: invoice wrong")
+        await is_live(page)
+        await expect(rows(page).first).to_contain_text("Said while the page was cut off")
+        await expect(page.locator("#problem, #trouble")).to_have_count(0)

@@ -1,0 +1,178 @@
+"""What a support lead does in a day, and in how many clicks. A choice in a list is one."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Locator, Page, expect
+
+from tests.support.browser import opened
+from tests.support.dashboard_service import NOW, address, browser, fail_all, rows, settled, tile
+from tests.support.http_helpers import all_done, on_shared_loop, submit_batch
+from tests.support.service_process import ServiceProcess
+
+pytestmark = [pytest.mark.slow, on_shared_loop]
+
+
+class Desk:
+    """The page, and how often something on it was clicked."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.clicks = 0
+
+    async def click(self, target: Locator) -> None:
+        self.clicks += 1
+        await target.click()
+
+    async def choose(self, name: str, value: str) -> None:
+        self.clicks += 1
+        await self.page.get_by_label(name, exact=True).select_option(value)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shop(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ServiceProcess]:
+    """Yesterday few parcels were late, today many are."""
+
+    def late(count: int, ago: timedelta, **more: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "text": f"Terrible, my parcel {number} is late",
+                "author": "JigsawLounge" if number % 3 == 0 else f"customer{number}",
+                "timestamp": (NOW - ago + timedelta(minutes=number)).isoformat(),
+                **more,
+            }
+            for number in range(count)
+        ]
+
+    async with ServiceProcess(tmp_path_factory.mktemp("tasks")) as service:
+        await service.start()
+        praise = [
+            {"text": "Thanks, great!", "timestamp": (NOW - timedelta(hours=hours)).isoformat()}
+            for hours in range(0, 400, 7)
+        ]
+        raw = {"url": "https://forum.example/posts/1"}
+        await submit_batch(
+            service.client,
+            [
+                *late(40, timedelta(hours=2), raw_data=raw),
+                *late(4, timedelta(hours=30)),
+                *late(30, timedelta(days=8)),
+                *praise,
+            ],
+        )
+        await all_done(service.client, within=30)
+        yield service
+
+
+@asynccontextmanager
+async def desk(browser: Browser, shop: ServiceProcess) -> AsyncIterator[Desk]:
+    context: dict[str, Any] = {"permissions": ["clipboard-read", "clipboard-write"]}
+    async with opened(browser, address(shop), **context) as page:
+        await settled(page)
+        yield Desk(page)
+
+
+async def test_which_topic_is_worse_than_yesterday(browser: Browser, shop: ServiceProcess) -> None:
+    async with desk(browser, shop) as it:
+        worse = it.page.locator("#topics .worse")
+        await expect(worse).to_have_text(re.compile(r"\+36 ▲"))
+        assert it.clicks == 0
+
+
+async def test_angry_posts_about_delivery_of_three_hours_as_a_file(
+    browser: Browser, shop: ServiceProcess
+) -> None:
+    async with desk(browser, shop) as it:
+        await it.choose("Time", "3h")
+        await it.click(it.page.locator("#topics button", has_text="delivery"))
+        await it.click(it.page.locator(".views a", has_text="Negative"))
+        await expect(it.page.locator("#list-total")).to_have_text("40")
+        async with it.page.expect_download() as started:
+            await it.click(it.page.get_by_role("link", name="Export CSV"))
+        path = Path(await (await started.value).path())
+        assert len(path.read_bytes().splitlines()) == 41  # noqa: ASYNC240
+        assert it.clicks == 4
+
+
+async def test_who_complains_most(browser: Browser, shop: ServiceProcess) -> None:
+    async with desk(browser, shop) as it:
+        await it.click(it.page.get_by_role("link", name="Figures"))
+        first = it.page.locator("#people tbody tr").first
+        await expect(first).to_contain_text("JigsawLounge")
+        await expect(first.locator("td").first).to_have_text("14")
+        assert it.clicks == 1
+
+
+async def test_this_week_against_the_last(browser: Browser, shop: ServiceProcess) -> None:
+    async with desk(browser, shop) as it:
+        await it.choose("Time", "7d")
+        await settled(it.page)
+        await expect(it.page.locator("#totals .change").first).to_contain_text("before")
+        await expect(it.page.locator(".ghost")).to_be_visible()
+        await expect(it.page.locator("#topics .change").first).to_have_text(re.compile(r"\+14"))
+        assert it.clicks == 1
+
+
+async def test_a_customer_by_part_of_the_name(browser: Browser, shop: ServiceProcess) -> None:
+    async with desk(browser, shop) as it:
+        await it.page.locator("#search").fill("@jigsaw")
+        await it.click(it.page.locator("#suggestions li", has_text="JigsawLounge"))
+        await expect(it.page.locator("#list-total")).to_have_text("26")
+        assert it.clicks == 1
+
+
+async def test_what_is_new_this_hour(browser: Browser, shop: ServiceProcess) -> None:
+    async with desk(browser, shop) as it:
+        await it.choose("Time", "1h")
+        await expect(tile(it.page, "Posts")).to_have_text("1")
+        assert it.clicks == 1
+
+
+async def test_the_machine_and_its_cost(browser: Browser, shop: ServiceProcess) -> None:
+    async with desk(browser, shop) as it:
+        await expect(it.page.locator("#health")).to_contain_text("Analysis running")
+        await it.click(it.page.locator("#health"))
+        await expect(it.page.locator("#machine")).to_contain_text("Spent in all")
+        assert it.clicks == 1
+
+
+async def test_the_original_of_a_post(browser: Browser, shop: ServiceProcess) -> None:
+    async with desk(browser, shop) as it:
+        await it.click(rows(it.page).nth(3).locator(".opener"))
+        original = it.page.locator("#original")
+        await expect(original).to_have_attribute("href", "https://forum.example/posts/1")
+        assert it.clicks == 1  # and the link itself
+
+
+@pytest.mark.parametrize("kind", ["moving", "fixed"])
+async def test_this_view_for_a_colleague(browser: Browser, shop: ServiceProcess, kind: str) -> None:
+    async with desk(browser, shop) as it:
+        if kind == "moving":
+            await it.click(it.page.locator("#copy"))
+        else:
+            await it.click(it.page.locator("#menu"))
+            await it.click(it.page.get_by_role("button", name="Copy link, fixed to this time"))
+        await expect(it.page.locator(".posts .note")).to_contain_text("The link is copied.")
+        copied = await it.page.evaluate("navigator.clipboard.readText()")
+        assert copied.startswith(address(shop))
+        assert ("start_time=" in copied) == (kind == "fixed")
+        assert it.clicks == (1 if kind == "moving" else 2)
+
+
+async def test_what_failed_and_why(browser: Browser, tmp_path: Path) -> None:
+    async with ServiceProcess(tmp_path, worker_enabled="false") as service:
+        await service.start()
+        await submit_batch(service.client, ["What became of my refund?"])
+        fail_all(service, "timeout after 30 s")
+        async with desk(browser, service) as it:
+            await it.click(it.page.locator("#health", has_text="1 not analysed"))
+            await expect(it.page.locator("#failed .error")).to_have_text("Grok took too long.")
+            assert it.clicks == 1

@@ -1,0 +1,89 @@
+"""Who wrote, on both databases."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from database import Database
+from store import authors
+from store.authors import AuthorCount, AuthorStore
+from tests.support.factories import NOON, insert_insights
+
+HOUR = timedelta(hours=1)
+EVER = {"start_time": NOON - 1000 * HOUR, "end_time": NOON + 1000 * HOUR}
+NAMES = ("JigsawLounge", "jigsaw_fan", "@Jigsaw", "Jig", "Ümit", "ümit2", "100%", "10_", None)
+
+
+@pytest.fixture
+def store(database: Database) -> AuthorStore:
+    return AuthorStore(database)
+
+
+async def fill(database: Database) -> None:
+    """The first of NAMES with one insight, the next with two, every third of them negative."""
+    rows = [
+        {
+            "author": name,
+            "timestamp": NOON + each * HOUR,
+            "sentiment_score": -0.5 if each % 3 == 0 else 0.5,
+        }
+        for number, name in enumerate(NAMES, start=1)
+        for each in range(number)
+    ]
+    await insert_insights(database, rows)
+
+
+async def found(store: AuthorStore, prefix: str | None = None, **more: Any) -> list[str]:
+    wanted = {**EVER, "limit": 100, **more}
+    return [each.author for each in await store.most(prefix=prefix, **wanted)]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "names"),
+    [
+        ("jig", ["Jig", "@Jigsaw", "jigsaw_fan", "JigsawLounge"]),
+        ("@JIGSAW", ["@Jigsaw", "jigsaw_fan", "JigsawLounge"]),
+        ("jigsawlOUNGE", ["JigsawLounge"]),
+        ("jigsawlounges", []),
+        ("ÜMIT", ["ümit2", "Ümit"]),
+        ("10", ["10_", "100%"]),
+        ("10_", ["10_"]),
+        ("%", []),
+        ("'; DROP TABLE insights", []),
+    ],
+)
+async def test_names_are_found_by_how_they_begin(
+    database: Database, store: AuthorStore, prefix: str, names: Sequence[str]
+) -> None:
+    await fill(database)
+    assert await found(store, prefix) == names
+
+
+async def test_counts_are_of_the_time_that_is_asked_for(
+    database: Database, store: AuthorStore
+) -> None:
+    await fill(database)
+    asked: dict[str, Any] = {"start_time": NOON, "end_time": NOON + 3 * HOUR, "limit": 1}
+    assert await store.most(prefix="10_", **asked) == [AuthorCount("10_", 4, 2, NOON + 3 * HOUR)]
+    assert await found(store, "10_", start_time=NOON + 900 * HOUR) == []
+
+
+async def test_without_a_beginning_those_who_complain_most_come_first(
+    database: Database, store: AuthorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(database)
+    negative = Counter({name: -(-number // 3) for number, name in enumerate(NAMES, 1) if name})
+    for few in (0, 50_000):  # by the index of authors, and by times
+        monkeypatch.setattr(authors, "_FEW", few)
+        listed = await store.most(prefix=None, **EVER, limit=5)
+        assert [each.negative for each in listed] == sorted(negative.values())[:2:-1]
+        assert [each.author for each in listed][:2] == ["10_", "100%"]
+        assert all(negative[each.author] == each.negative for each in listed)
+
+
+async def test_as_many_as_asked_for_are_given(database: Database, store: AuthorStore) -> None:
+    await fill(database)
+    assert await found(store, "jig", limit=2) == ["Jig", "@Jigsaw"]

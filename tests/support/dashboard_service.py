@@ -1,0 +1,149 @@
+"""The dashboard of a real service with real data, in a real Chromium: what its tests share."""
+
+import re
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Locator, Page, expect
+
+from importing.sample import SAMPLE
+from tests.support.browser import chromium, opened
+from tests.support.http_helpers import all_done, submit_batch
+from tests.support.service_process import ServiceProcess
+
+expect.set_options(timeout=40_000)  # a machine that is busy is asked less often
+
+HOSTILE = [
+    '<script>window.hacked = 1</script><img src="x" onerror="window.hacked = 1">',
+    "\"><svg onload='window.hacked = 1'>{{7*7}}${7*7}",
+    '=HYPERLINK("http://example.com","late parcel")',
+    "طلبي متأخر منذ أسبوع ولا أحد يرد",
+    "أين طردي؟ \u202e reversed \u202c 👩‍👩‍👧‍👦 delivery",
+    "broken " * 400,
+]
+# Around everything that the tests post, and fixed, so that page and API are asked the same.
+NOW = datetime.now(UTC).replace(microsecond=0)
+WHOLE = {
+    "start_time": (NOW - timedelta(days=3)).isoformat().replace("+00:00", "Z"),
+    "end_time": (NOW + timedelta(days=1)).isoformat().replace("+00:00", "Z"),
+}
+
+
+class Open(Protocol):
+    def __call__(self, query: str = "", **context: Any) -> AbstractAsyncContextManager[Page]: ...
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ServiceProcess]:
+    """With the sample of a day, hostile texts, and enough for several pages, all analysed."""
+    async with ServiceProcess(tmp_path_factory.mktemp("dashboard")) as service:
+        await service.start()
+        sample = [
+            {
+                "text": item.text,
+                "author": item.author,
+                "timestamp": (NOW - timedelta(minutes=item.minutes_ago)).isoformat(),
+                "raw_data": {"likes": 3, "<b>": "</dd><script>window.hacked = 1</script>"},
+            }
+            for item in SAMPLE
+        ]
+        hostile = [
+            {"text": text, "author": "<i>mallory</i>", "timestamp": NOW.isoformat()}
+            for text in HOSTILE
+        ]
+        more = [
+            {
+                "text": f"Parcel {number} is late, this is terrible.",
+                "author": f"customer{number % 7}",
+                "timestamp": (NOW - timedelta(hours=26, seconds=number)).isoformat(),
+            }
+            for number in range(140)
+        ]
+        await submit_batch(service.client, [*sample, *hostile, *more])
+        await all_done(service.client, within=30)
+        yield service
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def idle(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ServiceProcess]:
+    """A service that analyses nothing, so that what is in its queue is the tests' to say."""
+    folder = tmp_path_factory.mktemp("idle")
+    async with ServiceProcess(folder, worker_enabled="false") as service:
+        await service.start()
+        yield service
+
+
+@pytest.fixture
+def open_page(browser: Browser, service: ServiceProcess) -> Open:
+    """The dashboard of `service`; in the end nothing has gone wrong in it."""
+
+    def open_page(query: str = "", **context: Any) -> AbstractAsyncContextManager[Page]:
+        return opened(browser, f"{address(service)}{query}", **context)
+
+    return open_page
+
+
+def address(service: ServiceProcess) -> str:
+    return f"http://127.0.0.1:{service.port}/dashboard"
+
+
+def query(**parameters: str) -> str:
+    return f"?{httpx.QueryParams(parameters)}"
+
+
+async def get(service: ServiceProcess, path: str, **parameters: Any) -> Any:
+    response = await service.client.get(f"/api/v1/{path}", params=parameters)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def tile(page: Page, name: str) -> Locator:
+    """The figure of one of the totals."""
+    return page.locator(f"#totals [data-name='{name}'] .figure")
+
+
+def rows(page: Page) -> Locator:
+    return page.locator("#list > li")
+
+
+async def settled(page: Page) -> None:
+    """Everything that was asked for is there."""
+    await expect(page.locator("#page")).not_to_have_attribute("aria-busy", "true")
+
+
+async def number_of(locator: Locator) -> int:
+    await expect(locator).to_have_text(re.compile(r"^[\d,]+$"))
+    return int((await locator.inner_text()).replace(",", ""))
+
+
+async def is_live(page: Page) -> None:
+    await expect(page.locator("#live")).to_have_text("● Live")
+
+
+async def parameter(page: Page, name: str) -> str | None:
+    return await page.evaluate("name => new URLSearchParams(location.search).get(name)", name)
+
+
+def fail_all(service: ServiceProcess, reason: str, *, attempts: int = 3) -> None:
+    """As the worker does it with what waits."""
+    with sqlite3.connect(service.database_file) as connection:
+        connection.execute(
+            "UPDATE conversations SET status = 'failed', attempts = ?, last_error = ?",
+            (attempts, reason),
+        )
