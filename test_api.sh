@@ -251,6 +251,8 @@ expect 'its average is that of the list' 200 "abs(d['totals']['average_sentiment
 expect 'its series add up' 200 "sum(b['positive'] + b['neutral'] + b['negative'] for b in d['series']) == 5 and d['series'][10]['bucket'] == '2025-01-20T10:00:00Z'"
 request GET "$API/insights/summary?$TIMES&interval=second"
 expect_error 'interval=second' 400 invalid_schema "'interval' in d['details']"
+request GET "$API/authors"
+expect 'GET /authors' 200 "isinstance(d['authors'], list)"
 request GET "$API/trends?window=6h"
 expect 'GET /trends' 200 "d['window'] == '6h' and isinstance(d['trends'], list)"
 request GET "$API/insights/export?$TIMES&author=$MARK&format=ndjson"
