@@ -154,9 +154,9 @@ def _find_proxy(settings: Settings) -> Proxy | None:
     if settings.grok_proxy:
         proxy: Proxy | None = Proxy(settings.grok_proxy, "GROK_PROXY")
     else:
-        proxy, not_tried = find_way(settings.grok_base_url)
-        for sentence in not_tried:
-            log.warning("proxy_not_tried", reason=sentence)
+        proxy, skipped = find_way(settings.grok_base_url)
+        for sentence in skipped:
+            log.warning("proxy_skipped", reason=sentence)
     if proxy:
         log.info("grok_proxy", proxy=str(proxy))
     return proxy

@@ -98,7 +98,7 @@ def main(
         parser.error("a file is needed")
     headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
     way = find_way(options.url)
-    for sentence in way.not_tried:
+    for sentence in way.skipped:
         print(f"Passed over: {sentence}", file=sys.stderr)
     transport = transport or httpx.HTTPTransport(
         verify=certificates, proxy=way.proxy.for_client(certificates) if way.proxy else None

@@ -45,7 +45,7 @@ class Delimited:
         self._again: deque[str] = deque()
         self._line = 0
         self._has_lone_crs = False
-        self._not_tried = skipped
+        self._skipped = skipped
         self._most_lines = MAX_RECORD_LINES
         for _ in range(skip_lines or 0):
             self._next_line()
@@ -97,7 +97,7 @@ class Delimited:
         for _ in range(start):
             self._next_line()
             del head[0]
-        self._not_tried.preamble += start
+        self._skipped.preamble += start
 
     def _first_line(self, *, choose: bool) -> str | None:
         """Blank lines and a spreadsheet's `sep=;` may come before it."""
@@ -121,7 +121,7 @@ class Delimited:
     def __iter__(self) -> Iterator[Record]:
         while (line := self._next_line()) is not None:
             if not line.strip(_BLANK):
-                self._not_tried.blank += 1
+                self._skipped.blank += 1
                 continue
             number = self._line
             if len(line) >= MAX_LINE and not line.endswith(("\n", "\r")):
@@ -155,7 +155,7 @@ class Delimited:
 
     def _good(self, number: int, cells: list[str]) -> Iterator[Record]:
         if cells == self._header:
-            self._not_tried.headers += 1
+            self._skipped.headers += 1
         else:
             yield self._to_record(number, cells)
 

@@ -38,7 +38,7 @@ class Sheet:
         skipped: SkippedLines,
     ) -> None:
         assert source.workbook is not None
-        self._not_tried = skipped
+        self._skipped = skipped
         rows = _rows_of(source.name, source.workbook, sheet)
         head = list(islice(rows, (skip_lines or 0) + HEAD_LINES))
         start = skip_lines or 0
@@ -59,7 +59,7 @@ class Sheet:
     def __iter__(self) -> Iterator[Record]:
         for number, cells in self._rows:
             if not any(cells):
-                self._not_tried.blank += 1
+                self._skipped.blank += 1
                 continue
             surplus = cells[len(self.names) :]
             problem = "more cells than columns" if surplus else ""

@@ -108,7 +108,7 @@ class Proxy:
 class Way(NamedTuple):
     proxy: Proxy | None
     """None is straight to the server."""
-    not_tried: tuple[str, ...]
+    skipped: tuple[str, ...]
     """A sentence for each variable that could not be understood; none holds a value."""
 
 
@@ -121,15 +121,15 @@ def find_way(url: str, variables: Mapping[str, str] | None = None) -> Way:
     port = address.port or _PORTS.get(address.scheme)
     if _is_own_machine(host) or _is_excepted(host, port, variables.get("no", "")):
         return Way(None, ())
-    not_tried: list[str] = []
+    skipped: list[str] = []
     for scheme in (address.scheme, "all"):
         variable = f"{scheme.upper()}_PROXY"
         if value := plain(variables.get(scheme, "")):
             try:
-                return Way(Proxy(read_proxy(value), variable), tuple(not_tried))
+                return Way(Proxy(read_proxy(value), variable), tuple(skipped))
             except ValueError as error:
-                not_tried.append(f"{variable} {error}")
-    return Way(None, tuple(not_tried))
+                skipped.append(f"{variable} {error}")
+    return Way(None, tuple(skipped))
 
 
 _PORTS = {"http": 80, "https": 443}

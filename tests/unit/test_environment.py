@@ -168,7 +168,7 @@ def test_the_variables_name_the_proxy(
 ) -> None:
     way = find_way(url, variables)
 
-    assert (way.proxy and str(way.proxy), way.not_tried) == (proxy, ())
+    assert (way.proxy and str(way.proxy), way.skipped) == (proxy, ())
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_proxy_that_cannot_be_is_passed_over_with_a_word(value: str) -> None:
     way = find_way(GROK, {"https": value, "all": "http://spare"})
 
     assert str(way.proxy) == "http://spare (ALL_PROXY)"
-    (sentence,) = way.not_tried
+    (sentence,) = way.skipped
     assert sentence.startswith("HTTPS_PROXY ")
     assert "hunter2" not in sentence
 
