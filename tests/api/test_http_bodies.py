@@ -81,7 +81,7 @@ async def test_what_is_compressed_and_does_not_say_so_is_known_by_its_beginning(
     ("path", "body"), [(CONVERSATIONS, ONE), (BATCH, {"conversations": [ONE]})]
 )
 @on_shared_loop
-async def test_a_byte_order_mark_is_not_tried(
+async def test_a_byte_order_mark_is_skipped(
     shared: httpx.AsyncClient, path: str, body: Any
 ) -> None:
     sent = json.dumps(body).encode("utf-8-sig")

@@ -147,7 +147,7 @@ async def test_what_comes_close_together_goes_out_together(database: Database) -
     assert len(heard) <= (time.monotonic() - started) / 0.1 + 1
 
 
-async def test_what_is_erased_is_not_tried(database: Database) -> None:
+async def test_what_is_erased_is_skipped(database: Database) -> None:
     conversations = await insert_insights(database, [{}] * 6)
     ids = await all_ids(database)
     for id_ in (conversations[1], conversations[2], conversations[5]):

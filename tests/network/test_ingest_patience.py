@@ -103,7 +103,7 @@ def test_a_service_that_stays_busy_is_given_up(capsys: pytest.CaptureFixture[str
     assert last == "Stopped: the service answers 503: The database is locked.; waited 20 s"
 
 
-def test_batches_that_follow_one_that_was_given_up_are_not_tried(
+def test_batches_that_follow_one_that_was_given_up_are_skipped(
     write_csv: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "BATCH_ROWS", 1)
