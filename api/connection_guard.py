@@ -113,6 +113,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self._close_at = self.loop.time() + self.limits.linger_seconds
 
     @property
+    def has_asked(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is not None
+
+    @property
     def _answering(self) -> bool:
         cycle: Any = self.cycle  # None before the first request
         return cycle is not None and not cycle.response_complete

@@ -446,6 +446,17 @@ def test_at_the_cap_the_connection_that_waits_longest_is_closed() -> None:
         assert all(client.open() for client in idle[1:])
 
 
+def test_at_the_cap_who_has_asked_for_something_stays_before_who_has_not() -> None:
+    with running(connections_per_address=8, head_seconds=60) as server:
+        known = server.sent(HEALTH)
+        known.answer()
+        for _ in range(50):
+            server.client()
+        eventually(lambda: len(server.connections()) == 8)
+        known.send(HEALTH)
+        assert known.answer() == (200, {"status": "ok"})
+
+
 def test_at_the_cap_of_all_an_address_with_many_gives_up_one() -> None:
     with running(connections=16, head_seconds=60) as server:
         other = server.client(address="127.0.0.2")
