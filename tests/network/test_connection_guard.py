@@ -559,6 +559,12 @@ def test_what_is_sent_behind_a_request_waits_for_its_answer_without_a_deadline(
     assert answers.count(b"HTTP/1.1 200 OK") == 3, answers
 
 
+def test_thousands_of_requests_sent_ahead_have_a_deadline_together(server: Server) -> None:
+    answers = server.sent(HEALTH * 6000).rest()
+    assert 0 < answers.count(b"HTTP/1.1 200 OK") < 6000
+    assert_refused(answers[answers.rindex(b"HTTP/1.1") :], 408, "timeout")
+
+
 def test_a_body_between_requests_is_read_whole(server: Server) -> None:
     one = POST + b"Content-Length: 5\r\n\r\nabcde"
     chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nA: trailer\r\n\r\n"
