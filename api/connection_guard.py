@@ -84,6 +84,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_received = 0
         self._body_wire_bytes = 0
         self._unparsed = b""
+        self._ahead_since = inf
         self._paused_since = inf
         self._leftover = 0
         self._leftover_since = inf
@@ -108,6 +109,11 @@ class GuardedProtocol(HttpToolsProtocol):
         super().shutdown()
         if self.transport.is_closing():  # an answer that nobody reads does not hold up the end
             self._close_at = self.loop.time() + self.limits.linger_seconds
+
+    @property
+    def has_asked(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is not None
 
     @property
     def _answering(self) -> bool:
@@ -241,8 +247,15 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._deaf or not self._unparsed:
             return
         self._unset_keepalive_if_required()
-        self._head_since, self._body_since = self.loop.time(), inf
+        now = self.loop.time()
+        self._ahead_since = min(self._ahead_since, now)
+        if now - self._ahead_since > self.limits.body_seconds:
+            self._refuse("slow_pipeline", RequestTimeout("The requests sent ahead took too long."))
+            return
+        self._head_since, self._body_since = now, inf
         self._parse(self._drop_unparsed())
+        if not self._unparsed:
+            self._ahead_since = inf
 
     # --- what the parser finds ----------------------------------------------------------------
 

@@ -57,6 +57,10 @@ class Connection(Protocol):
     answer_bytes: int
 
     @property
+    def has_asked(self) -> bool:
+        """Whether a request has come on it, ever."""
+
+    @property
     def receiving_since(self) -> float: ...
 
     @property
@@ -139,9 +143,11 @@ class Connections:
             del self._peers[peer.name]
 
     def _close_the_idlest(self, peer: Peer, newest: Connection) -> bool:
-        """Of those without a request the one that waits longest, else the one that has kept the
-        service waiting longest, with its body or for its answer to be read."""
-        victim = next(iter(peer.waiting), newest)
+        """Of those without a request one that never had any, else the one that waits longest, else
+        the one that has kept the service waiting longest, with its body or for its answer to be
+        read."""
+        strangers = (each for each in peer.waiting if each is not newest and not each.has_asked)
+        victim = next(strangers, next(iter(peer.waiting), newest))
         if victim is newest:
             slow = [(_kept_waiting(each), id(each), each) for each in peer.connections]
             since, _, victim = min(slow)

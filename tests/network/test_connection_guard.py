@@ -446,6 +446,17 @@ def test_at_the_cap_the_connection_that_waits_longest_is_closed() -> None:
         assert all(client.open() for client in idle[1:])
 
 
+def test_at_the_cap_who_has_asked_for_something_stays_before_who_has_not() -> None:
+    with running(connections_per_address=8, head_seconds=60) as server:
+        known = server.sent(HEALTH)
+        known.answer()
+        for _ in range(50):
+            server.client()
+        eventually(lambda: len(server.connections()) == 8)
+        known.send(HEALTH)
+        assert known.answer() == (200, {"status": "ok"})
+
+
 def test_at_the_cap_of_all_an_address_with_many_gives_up_one() -> None:
     with running(connections=16, head_seconds=60) as server:
         other = server.client(address="127.0.0.2")
@@ -546,6 +557,12 @@ def test_what_is_sent_behind_a_request_waits_for_its_answer_without_a_deadline(
     client.send(HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     answers = client.rest()
     assert answers.count(b"HTTP/1.1 200 OK") == 3, answers
+
+
+def test_thousands_of_requests_sent_ahead_have_a_deadline_together(server: Server) -> None:
+    answers = server.sent(HEALTH * 6000).rest()
+    assert 0 < answers.count(b"HTTP/1.1 200 OK") < 6000
+    assert_refused(answers[answers.rindex(b"HTTP/1.1") :], 408, "timeout")
 
 
 def test_a_body_between_requests_is_read_whole(server: Server) -> None:
