@@ -5,8 +5,8 @@
 # make setup LANGUAGES=1, make run HOST=0.0.0.0 PORT=9000, make test ARGS='-k health -x', make setup PYTHON=/path/to/python3
 HOST := 127.0.0.1
 PORT := 8000
-# 1 also installs what the large offline model needs.
-LANGUAGES :=
+# 1 also installs what the large offline model needs, so that its tests run.
+LANGUAGES := $(if $(CI),1)
 ARGS :=
 
 # The first Python on the path that is new enough.
@@ -34,7 +34,7 @@ run: $(PROD)  ## start the API; HOST and PORT say where
 		--http api.connection_guard:GuardedProtocol --no-access-log --ws none
 
 # A test run changes nothing outside .venv, unless CI is set: there the browser is installed first.
-test: $(DEV) $(if $(CI),browser)  ## run all tests; ARGS goes to pytest
+test: $(DEV) $(EXTRA) $(if $(CI),browser)  ## run all tests; ARGS goes to pytest
 	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no server process
