@@ -47,8 +47,9 @@ export const alarmSign = ({ cluster, count: number }) => `${capital(topicName(cl
 
 export function titleOf(alarms, machine, page) {
 	const names = { desk: "", figures: "Figures · ", rules: "Rules · ", analysis: "Analysis · " };
-	if (alarms.length) return `▲ ${capital(topicName(alarms[0].cluster))} ${compact(alarms[0].count)} · Insights`;
-	return `${machine.state === "bad" ? "✕ Stopped · " : ""}${names[page]}Insights`;
+	const stopped = machine.state === "bad" ? "✕ Stopped · " : "";
+	if (alarms.length) return `${stopped}▲ ${capital(topicName(alarms[0].cluster))} ${compact(alarms[0].count)} · Insights`;
+	return `${stopped}${names[page]}Insights`;
 }
 
 // Two periods compared

@@ -110,6 +110,7 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
         assert (await call("health")).status == "ok"
         assert (await call("ready")).status is models.ReadyStatus.READY
         assert "# TYPE" in await call("metrics")
+        assert [each.author for each in (await call("list_authors", **range_)).authors] == ["ana"]
         assert (await call("list_failed")).conversations == []
         assert (await call("retry_failed_conversations")).retried == 0
 

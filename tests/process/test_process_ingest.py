@@ -13,6 +13,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.support.browser import chromium, opened
+from tests.support.dashboard_service import tile
 from tests.support.http_helpers import submit_batch
 from tests.support.paths import ROOT
 from tests.support.service_process import ServiceProcess, until
@@ -142,6 +143,5 @@ async def test_the_page_at_the_end_shows_what_was_loaded_and_no_more(tmp_path: P
         out, _ = await asyncio.to_thread(importer.communicate)
         link = out.decode().splitlines()[-1].rpartition(" ")[2]
         async with opened(browser, link) as page:
-            figure = page.locator("#totals > div", has_text="Conversations").locator(".figure")
-            await expect(figure).to_have_text("3")
-            await expect(page.locator("#list > li")).to_have_count(3)
+            await expect(tile(page, "Posts")).to_have_text("3")
+            await expect(page.locator("#list-total")).to_have_text("3")
