@@ -23,7 +23,7 @@ from database import Database
 from grok.prices import TICKS_PER_USD
 from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
-from runtime.environment import Proxy, find_way, trusted_certificates
+from runtime.environment import Proxy, choose_proxy, trusted_certificates
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
@@ -154,7 +154,7 @@ def _find_proxy(settings: Settings) -> Proxy | None:
     if settings.grok_proxy:
         proxy: Proxy | None = Proxy(settings.grok_proxy, "GROK_PROXY")
     else:
-        proxy, skipped = find_way(settings.grok_base_url)
+        proxy, skipped = choose_proxy(settings.grok_base_url)
         for sentence in skipped:
             log.warning("proxy_skipped", reason=sentence)
     if proxy:
