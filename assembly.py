@@ -33,7 +33,7 @@ from store.ledger import Ledger
 from store.operations import FigureStore
 from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
-from store.trends import WindowStore
+from store.trends import TrendStore
 from worker.calls import CallRunner
 from worker.retention import Housekeeper
 
@@ -109,7 +109,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         insights=insights,
         summaries=SummaryStore(database),
         authors=AuthorStore(database),
-        windows=WindowStore(database),
+        trends=TrendStore(database),
         stream=stream,
         figures=FigureStore(database),
         analyser=analyser,

@@ -20,7 +20,7 @@ from store.conversations import ConversationStore
 from store.insights import InsightStore
 from store.operations import FigureStore
 from store.summaries import SummaryStore
-from store.trends import WindowStore
+from store.trends import TrendStore
 from worker.calls import CallRunner
 
 SMALL_BODY = 65_536
@@ -42,7 +42,7 @@ class Services:
     insights: InsightStore
     summaries: SummaryStore
     authors: AuthorStore
-    windows: WindowStore
+    trends: TrendStore
     stream: InsightStream
     figures: FigureStore
     analyser: Analyser
