@@ -304,7 +304,7 @@ class GrokClient:
             own = result.details if len(ids) > 1 else {}
             part = share + (rest if position == 0 else 0)
             if isinstance(result, Analysis):
-                result = replace(result, clusters=self._topics.fold(result.clusters))
+                result = replace(result, clusters=self._topics.merge(result.clusters))
             answers.append(replace(result, details={**details, **own}, cost_usd_ticks=part))
         if not all(isinstance(answer, Analysis) for answer in answers):
             call = replace(call, outcome=CallOutcome.UNUSABLE)
