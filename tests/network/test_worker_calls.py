@@ -419,11 +419,11 @@ async def test_a_breaker_that_opens_while_a_call_is_booked_holds_the_call_back(
     claimed = await claim_one(bench.database)
     prepared = prepare(claimed, reuse_key=analyser.reuse_key)
     other, begun = call_runner.begin(), call_runner.begin()
-    results, ended, _ = await call_runner.call(begun, [prepared], on_sent=lambda: None)
+    results, receipt, _ = await call_runner.call(begun, [prepared], on_sent=lambda: None)
 
     assert results == [(claimed, Requeue())]
     assert analyser.calls == []
-    assert (await bench.queue.settle(results, ended)).done == {claimed}
+    assert (await bench.queue.settle(results, receipt)).done == {claimed}
     found = await bench.find(claimed.id)
     assert (found.status, found.attempts, found.last_error) == ("pending", 0, None)
     assert await bench.run("SELECT count(*) FROM calls") == [(0,)]

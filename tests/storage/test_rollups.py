@@ -1,4 +1,4 @@
-"""The tallies and the index of words stay what a recount would make of them."""
+"""The rollups and the index of words stay what a recount would make of them."""
 
 import asyncio
 import random
