@@ -97,7 +97,7 @@ async def test_an_empty_ledger_has_spent_nothing(database: Database, ledger: Led
     assert not await ledger.called_lately()
 
 
-async def test_a_booked_call_holds_what_it_may_cost(database: Database, ledger: Ledger) -> None:
+async def test_a_reserved_call_holds_what_it_may_cost(database: Database, ledger: Ledger) -> None:
     before = now_micros()
     reserved = await ledger.reserve("request-7", model="m" * 200, conversations=3, highest_cost=100)
 
@@ -174,7 +174,7 @@ async def test_a_call_is_counted_once_however_often_it_is_settled(
         assert (await row_of(database, reserved)).outcome == "answered"
 
 
-async def test_a_call_that_nobody_booked_changes_nothing(
+async def test_a_call_that_nobody_reserved_changes_nothing(
     database: Database, ledger: Ledger
 ) -> None:
     await settle(database, 12_345, ANSWERED)
@@ -251,7 +251,7 @@ async def book_if_it_fits(ledger: Ledger, highest_cost: int) -> int | None:
     return await ledger.reserve("r", model="m", conversations=1, highest_cost=highest_cost)
 
 
-async def test_what_fits_to_the_tick_is_booked_and_no_more(
+async def test_what_fits_to_the_tick_is_reserved_and_no_more(
     database: Database, ledger: Ledger
 ) -> None:
     tight = with_budget(database, 100)

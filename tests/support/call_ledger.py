@@ -19,7 +19,7 @@ class Ledger:
     """`faults` says in words what does not agree; all is well where it is empty."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    booked_ticks: int = 0
+    recorded_ticks: int = 0
     # Of billed calls whose cost could not be known.
     unknown_ticks: int = 0
     unknown_held_ticks: int = 0
@@ -36,7 +36,7 @@ def compare(database_file: Path, bill: Sequence[dict[str, Any]]) -> Ledger:
             ledger.faults.append(f"two rows of one call: {row}")
         rows[row["request_id"]] = row
         ledger.outcomes[row["outcome"]] += 1
-        ledger.booked_ticks += row["cost_usd_ticks"]
+        ledger.recorded_ticks += row["cost_usd_ticks"]
         if row["outcome"] == "under_way":
             ledger.faults.append(f"never ended: {row}")
 
