@@ -255,7 +255,8 @@ insight_tallies = Table(
     sqlite_with_rowid=False,
 )
 """The rollups: how many insights, and the sums of their scores and confidences, by hour and by day
-(`store/derived/rollups.py`)."""
+(`store/derived/rollups.py`). Databases have had the names `insight_tallies` and `step` from the
+first: only they keep these words."""
 
 insight_days = Table(
     "insight_days",
