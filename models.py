@@ -255,8 +255,8 @@ insight_tallies = Table(
     sqlite_with_rowid=False,
 )
 """The rollups: how many insights, and the sums of their scores and confidences, by hour and by day
-(`store/derived/rollups.py`). Databases have had the names `insight_tallies` and `step` from the
-first: only they keep these words."""
+(`store/derived/rollups.py`). The names `insight_tallies` and `step` are those of
+migration 0003; everywhere else these are rollups and confidence bins."""
 
 insight_days = Table(
     "insight_days",

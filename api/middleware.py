@@ -2,7 +2,8 @@
 
 From the outside in: RequestLog (id, log line, metrics, the last resort for bugs), RouteFinder
 (which route will answer), WebCheck (where there are no keys: whether a browser asks for a page of
-another site), Admission (key, limit, scope), BodyLimit. Each answers errors in the service's one shape.
+another site), Admission (key, limit, scope), BodyLimit. Each answers errors in the service's one
+shape.
 """
 
 import asyncio
