@@ -127,7 +127,7 @@ class GrokClient:
             headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"},
             # What a call may take in all is counted from the moment that it leaves.
             timeout=httpx.Timeout(None, connect=self._connect_timeout),
-            # A transport of our own: which proxy is asked was settled by whoever made this client.
+            # A transport of our own, since httpx would choose a proxy by the environment again.
             transport=httpx.AsyncHTTPTransport(
                 verify=certificates or True,
                 proxy=proxy.for_client(certificates) if proxy else None,

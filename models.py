@@ -166,7 +166,7 @@ Index(
     postgresql_where=insights.c.fingerprint.is_not(None),
 )
 
-# Those that say that no usable answer could be had, and next to none else.
+# For counting fallback insights: hardly any others have a confidence of 0.
 Index(
     "idx_insight_unsure",
     insights.c.created_at,

@@ -340,7 +340,7 @@ def _try(work: Callable[..., T], *arguments: Any) -> T | Exception:
 
 
 def _end_claims(results: Results, now: int, connection: Connection) -> dict[Claimed, Outcome]:
-    """Carry out those outcomes whose claim still holds; those that were."""
+    """Carry out the outcomes whose claim still holds, and return these."""
     held = _held([claimed for claimed, _ in results], connection)
     done = {claimed: outcome for claimed, outcome in results if claimed in held}
     completed: dict[Claimed, Complete] = {}
