@@ -26,7 +26,6 @@ from models import to_micros
 
 PATH = "/api/v1/insights"
 RATE = 100
-EXPORTED_AT_LEAST = 1000
 
 _WHOLE = {"start_time": "2024-12-01T00:00:00Z", "end_time": "2025-05-01T00:00:00Z"}
 
