@@ -23,7 +23,7 @@ from database import Database
 from grok.prices import TICKS_PER_USD
 from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
-from runtime.environment import Proxy, find_way, trusted_certificates
+from runtime.environment import Proxy, choose_proxy, trusted_certificates
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
@@ -33,7 +33,7 @@ from store.ledger import Ledger
 from store.operations import FigureStore
 from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
-from store.trends import WindowStore
+from store.trends import TrendStore
 from worker.calls import CallRunner
 from worker.retention import Housekeeper
 
@@ -109,7 +109,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         insights=insights,
         summaries=SummaryStore(database),
         authors=AuthorStore(database),
-        windows=WindowStore(database),
+        trends=TrendStore(database),
         stream=stream,
         figures=FigureStore(database),
         analyser=analyser,
@@ -154,7 +154,7 @@ def _find_proxy(settings: Settings) -> Proxy | None:
     if settings.grok_proxy:
         proxy: Proxy | None = Proxy(settings.grok_proxy, "GROK_PROXY")
     else:
-        proxy, skipped = find_way(settings.grok_base_url)
+        proxy, skipped = choose_proxy(settings.grok_base_url)
         for sentence in skipped:
             log.warning("proxy_skipped", reason=sentence)
     if proxy:

@@ -275,11 +275,11 @@ class Worker:
     async def _settle(
         self,
         results: Results,
-        ended: CallReceipt | None = None,
+        receipt: CallReceipt | None = None,
         not_theirs: Sequence[str] = (),
     ) -> None:
         self._wake.set()  # a slot is free
-        settled = await self._write(results, ended, not_theirs)
+        settled = await self._write(results, receipt, not_theirs)
         if settled.receipt_error:
             log.error("call_cannot_be_recorded", exc_info=settled.receipt_error)
         if not_theirs:
@@ -296,12 +296,12 @@ class Worker:
                 log.info("result_dropped", id=item.id, attempts=item.attempts)
 
     async def _write(
-        self, results: Results, ended: CallReceipt | None, not_theirs: Sequence[str]
+        self, results: Results, receipt: CallReceipt | None, not_theirs: Sequence[str]
     ) -> Settled:
         """Store results, trying until the database is there: the results were paid for."""
         while True:
             try:
-                return await self._queue.settle(results, ended, not_theirs)
+                return await self._queue.settle(results, receipt, not_theirs)
             except Unavailable:
                 await asyncio.sleep(self._timings.trouble / 2)
 

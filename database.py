@@ -88,7 +88,7 @@ class Database:
         costly: bool = False,
         seconds: float = READ_SECONDS,
     ) -> T:
-        """What `work` makes of one snapshot: all its statements see the same state.
+        """Return what `work` returns of one snapshot: all its statements see the same state.
 
         `work` is an ordinary function that changes nothing. On SQLite it runs in a reader's thread.
         Reads that are `costly`, whose cost grows with the table or with what is asked, are few at a
@@ -99,12 +99,12 @@ class Database:
         return await self._backend.read(work, costly=costly, seconds=seconds)
 
     async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
-        """Run `work` in one transaction and give what it gives: then what it did is on disk.
+        """Run `work` in one transaction and return its result. What it wrote is on disk then.
 
-        After an exception nothing is. Where writes wait for each other, `urgent` ones are in a
-        queue of their own, which has every second turn.
-        `work` is an ordinary function: on SQLite it runs in the writer's thread, on PostgreSQL in
-        this one, under SQLAlchemy's asyncio bridge.
+        After an exception nothing of it is stored. Where writes wait for each other, `urgent` ones
+        are in a queue of their own, which has every second turn. `work` is an ordinary function: on
+        SQLite it runs in the writer's thread, on PostgreSQL in this one, under SQLAlchemy's asyncio
+        bridge.
         """
         return await self._backend.write(work, urgent=urgent)
 

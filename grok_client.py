@@ -127,7 +127,7 @@ class GrokClient:
             headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"},
             # What a call may take in all is counted from the moment that it leaves.
             timeout=httpx.Timeout(None, connect=self._connect_timeout),
-            # A transport of our own: which proxy is asked was settled by whoever made this client.
+            # A transport of our own, since httpx would choose a proxy by the environment again.
             transport=httpx.AsyncHTTPTransport(
                 verify=certificates or True,
                 proxy=proxy.for_client(certificates) if proxy else None,
@@ -304,7 +304,7 @@ class GrokClient:
             own = result.details if len(ids) > 1 else {}
             part = share + (rest if position == 0 else 0)
             if isinstance(result, Analysis):
-                result = replace(result, clusters=self._topics.fold(result.clusters))
+                result = replace(result, clusters=self._topics.merge(result.clusters))
             answers.append(replace(result, details={**details, **own}, cost_usd_ticks=part))
         if not all(isinstance(answer, Analysis) for answer in answers):
             call = replace(call, outcome=CallOutcome.UNUSABLE)

@@ -42,7 +42,7 @@ from importing.sample import SAMPLE
 from importing.sender import Sender, Sent
 from importing.wait import SentIds, count_failed, summary, wait_until_analysed
 from runtime.environment import (
-    find_way,
+    choose_proxy,
     is_possible_address,
     plain,
     read_env_file,
@@ -97,13 +97,13 @@ def main(
     if options.file is None and (options.conversations or options.dry_run):
         parser.error("a file is needed")
     headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
-    way = find_way(options.url)
-    for sentence in way.skipped:
+    choice = choose_proxy(options.url)
+    for sentence in choice.skipped:
         print(f"Passed over: {sentence}", file=sys.stderr)
     transport = transport or httpx.HTTPTransport(
-        verify=certificates, proxy=way.proxy.for_client(certificates) if way.proxy else None
+        verify=certificates, proxy=choice.proxy.for_client(certificates) if choice.proxy else None
     )
-    via = f" by way of the proxy {way.proxy}" if way.proxy else ""
+    via = f" by way of the proxy {choice.proxy}" if choice.proxy else ""
     with httpx.Client(
         base_url=options.url, headers=headers, timeout=60, transport=transport
     ) as client:

@@ -166,7 +166,7 @@ Index(
     postgresql_where=insights.c.fingerprint.is_not(None),
 )
 
-# Those that say that no usable answer could be had, and next to none else.
+# For counting fallback insights: hardly any others have a confidence of 0.
 Index(
     "idx_insight_unsure",
     insights.c.created_at,
@@ -255,7 +255,8 @@ insight_tallies = Table(
     sqlite_with_rowid=False,
 )
 """The rollups: how many insights, and the sums of their scores and confidences, by hour and by day
-(`store/derived/rollups.py`)."""
+(`store/derived/rollups.py`). The names `insight_tallies` and `step` are those of
+migration 0003; everywhere else these are rollups and confidence bins."""
 
 insight_days = Table(
     "insight_days",

@@ -103,7 +103,7 @@ class LearnedRate:
         if rate is None:
             return
         if rate >= self.rate:
-            # We kept to that limit, and yet: the ways differ by more than was thought.
+            # We kept to that limit, and yet: travel times differ by more than the margin.
             self._margin = min(2 * self._margin, _MOST_MARGIN_SECONDS)
         else:
             self._refused = rate

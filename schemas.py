@@ -88,7 +88,7 @@ def _storable(value: str) -> str:
 
 
 def _limited(text: str, info: ValidationInfo) -> str:
-    """The upper limit is a setting, which whoever validates gives as the context."""
+    """The upper limit is a setting: the caller passes it to pydantic as the context."""
     if info.context and len(text) > info.context["max_text_length"]:
         limit = {"max_length": info.context["max_text_length"]}
         raise PydanticKnownError("string_too_long", limit)

@@ -146,7 +146,7 @@ class Topics:
             for name in self._learned.popleft():
                 self._forget(name)
 
-    def fold(self, clusters: Sequence[str]) -> tuple[str, ...]:
+    def merge(self, clusters: Sequence[str]) -> tuple[str, ...]:
         """The names to keep for one analysis: one for each topic, in order, at most 5.
 
         A topic goes by its fixed name, else by the one most in use, else by the first that is here.

@@ -87,10 +87,9 @@ def parse_search(q: str) -> tuple[Phrase, ...]:
     """What a text must hold, all of it: single words, and phrases in quotes.
 
     A star after a word of three letters or more, outside of quotes, makes it a beginning: `refun*`.
-    Everything else that is
-    neither word nor quote only separates words, so no input is malformed. A word that `words_of`
-    splits, such as `don't`, is a phrase. Raises InvalidInput where nothing is left to look for, or
-    too much.
+    Everything else that is neither word nor quote only separates words, so no input is malformed. A
+    word that `words_of` splits, such as `don't`, is a phrase. Raises InvalidInput where nothing is
+    left to look for, or too much.
     """
     phrases: dict[Phrase, None] = {}
     in_all = beginnings = 0

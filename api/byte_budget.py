@@ -7,7 +7,7 @@ from types import TracebackType
 class ByteBudget:
     """`async with budget.hold(size):` waits, first come first served, until so many are free.
 
-    Whoever wants more than there is gets all of it.
+    A size above the whole budget counts as the whole budget.
     """
 
     def __init__(self, size: int) -> None:

@@ -156,7 +156,7 @@ async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> Tr
     """What is rising: clusters whose count in the last window stands out against those before."""
     as_of = query.as_of or datetime.now(UTC)
     async with stopped_when_gone(request):
-        found = await services(request).windows.trends(query.window, as_of=as_of)
+        found = await services(request).trends.trends(query.window, as_of=as_of)
     return {"as_of": as_of, "window": query.window, "trends": list(map(trend_item, found))}
 
 

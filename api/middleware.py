@@ -1,8 +1,9 @@
 """The layers that every request passes on its way in and out, as plain ASGI.
 
 From the outside in: RequestLog (id, log line, metrics, the last resort for bugs), RouteFinder
-(which route will answer), WebCheck (whose page it is, where there are no keys), Admission (key,
-limit, scope), BodyLimit. Each answers errors in the service's one shape.
+(which route will answer), WebCheck (where there are no keys: whether a browser asks for a page of
+another site), Admission (key, limit, scope), BodyLimit. Each answers errors in the service's one
+shape.
 """
 
 import asyncio

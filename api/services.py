@@ -8,9 +8,9 @@ from starlette.requests import Request
 from analysis.analyser import Analyser
 from analysis.topics import Topics
 from api.byte_budget import ByteBudget
+from api.cached_value import CachedValue
 from api.event_stream import InsightStream
 from api.inbound_limits import InboundLimits
-from api.kept import Kept
 from batch_processor import Worker
 from config import Settings
 from database import Database
@@ -20,7 +20,7 @@ from store.conversations import ConversationStore
 from store.insights import InsightStore
 from store.operations import FigureStore
 from store.summaries import SummaryStore
-from store.trends import WindowStore
+from store.trends import TrendStore
 from worker.calls import CallRunner
 
 SMALL_BODY = 65_536
@@ -42,7 +42,7 @@ class Services:
     insights: InsightStore
     summaries: SummaryStore
     authors: AuthorStore
-    windows: WindowStore
+    trends: TrendStore
     stream: InsightStream
     figures: FigureStore
     analyser: Analyser
@@ -56,9 +56,9 @@ class Services:
     def budget_of(self, body: bytes) -> ByteBudget:
         return self.small_bodies if len(body) <= SMALL_BODY else self.large_bodies
 
-    database_check: Kept[str] = field(default_factory=Kept)
-    worker_check: Kept[str] = field(default_factory=Kept)
-    metrics_text: Kept[bytes] = field(default_factory=Kept)
+    database_check: CachedValue[str] = field(default_factory=CachedValue)
+    worker_check: CachedValue[str] = field(default_factory=CachedValue)
+    metrics_text: CachedValue[bytes] = field(default_factory=CachedValue)
 
     def wake_worker(self, *, importing: bool = False) -> None:
         """Something may wait for the worker; with `importing`, something that can wait."""

@@ -66,7 +66,7 @@ def keep_private(path: str) -> None:
     with suppress(OSError):  # where it cannot be made, opening it says why
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE))
     for suffix in _SUFFIXES:
-        with suppress(OSError):  # not there; or another's, who may let whom he likes
+        with suppress(OSError):  # not there, or another user's
             mode = os.stat(path + suffix).st_mode
             if mode & 0o077:
                 os.chmod(path + suffix, mode & _MODE)

@@ -1,4 +1,4 @@
-"""chaos: everything goes wrong at once, and yet each conversation ends well, reserved to the tick.
+"""chaos: everything goes wrong at once, and yet each conversation ends well, recorded to the tick.
 
 Fifty conversations for each second of the measurement, 2,000 by default, through a Grok that fails
 in every way it is known to, while the service is killed once for every hundred of them. What must
@@ -39,6 +39,6 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
     )
     cut_off = sum(ledger.outcomes[each] for each in ("cut_off", "timeout", "connection_error"))
     report.add("chaos", "calls whose cost nobody was told", Samples([cut_off]))
-    billed = ledger.booked_ticks + ledger.unknown_ticks
+    billed = ledger.recorded_ticks + ledger.unknown_ticks
     report.add("chaos", "their part of the bill", Samples([ledger.unknown_ticks / billed]))
     report.add("chaos", "held back for them", Samples([ledger.unknown_held_ticks / billed]))

@@ -191,7 +191,7 @@ def _watch(process: subprocess.Popen[bytes]) -> tuple[float, float, float]:
 
 def _post_live(server: Server, bodies: Path, seconds: float, *, first: int) -> list[float]:
     """Sorted, in milliseconds. The texts are those from the `first` on, so that none comes twice
-    and is answered from its forerunner's analysis."""
+    and is answered from the analysis of an earlier one."""
     command = [sys.executable, "-m", "bench.paced_client", str(server.port), PATH, str(LIVE_RATE)]
     command += [str(seconds), str(bodies), str(first)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT).stdout

@@ -1,7 +1,7 @@
 """reads: what dashboards ask, at each of several sizes, one client, over HTTP.
 
 Beside it, in turn: Python's sqlite3 and json in this process for the same page, without a service
-around it, and the total as one would count it without tallies. Then the same while 100 posts a
+around it, and the total as one would count it without rollups. Then the same while 100 posts a
 second come in and are analysed, and an export of everything with the memory that it takes.
 """
 
@@ -26,7 +26,6 @@ from models import to_micros
 
 PATH = "/api/v1/insights"
 RATE = 100
-EXPORTED_AT_LEAST = 1000
 
 _WHOLE = {"start_time": "2024-12-01T00:00:00Z", "end_time": "2025-05-01T00:00:00Z"}
 

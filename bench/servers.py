@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api import kept
+from api import cached_value
 from config import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,7 +66,7 @@ class Server:
 
     def metric(self, name: str) -> float:
         """One sample of `/metrics`, by its whole name with labels, as it is now."""
-        time.sleep(1.1 * kept.SECONDS)
+        time.sleep(1.1 * cached_value.SECONDS)
         for line in self.get("/metrics").splitlines():
             if line.startswith(f"{name} "):
                 return float(line.rpartition(" ")[2])

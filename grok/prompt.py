@@ -17,6 +17,7 @@ from analysis.topics import Topics
 from grok import prices
 
 PROMPT_VERSION = "3"
+"""Raise it with every change to what is asked: answers to an older prompt are then not reused."""
 COMPLETION_TOKENS_PER_TEXT = 250
 
 # For the highest cost of a call. Measured prompts have about 4 bytes to a token; xAI adds a hidden

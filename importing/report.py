@@ -29,7 +29,9 @@ PACK_SIZE, CALLS_PER_SECOND = 10, 10
 
 @dataclass(slots=True)
 class Tally:
-    """Where each row has gone. `known` are among the duplicates."""
+    """How many rows came to which end; `known` are those of the duplicates that the service had.
+    `conversations` and their `characters` are those to send; `lines` has the first lines rejected
+    for each reason."""
 
     read: int = 0
     accepted: int = 0

@@ -52,7 +52,7 @@ class Row:
 
 
 class RowReader:
-    """Reads the records of one file. `mended` counts what was undone, `times_missing` rows."""
+    """Reads the records of one file. `mended` counts rows by what was undone in them."""
 
     def __init__(
         self, reading: Reading, *, mend: bool, use_ids: bool, max_text: int | None
@@ -68,7 +68,6 @@ class RowReader:
         self._mend = mend and not columns.is_export
         self.max_text = max_text
         self.mended: Counter[str] = Counter()
-        self.without_time = 0
 
     def read(self, record: Record) -> Row:
         """Raises RowRejected."""
@@ -87,7 +86,6 @@ class RowReader:
             raw_data[columns.text] = given
         if columns.author and isinstance(person := fields.get(columns.author), dict | list):
             raw_data[columns.author] = person
-        self.without_time += time is None
         row = Row(record, text, author, time, None, None, None, None, raw_data or None)
         if self._id:
             row.id = self._ids.read(fields.get(self._id))

@@ -105,31 +105,31 @@ class Proxy:
         return httpx.Proxy(self.url, ssl_context=of_proxy)
 
 
-class Way(NamedTuple):
+class ProxyChoice(NamedTuple):
     proxy: Proxy | None
     """None is straight to the server."""
     skipped: tuple[str, ...]
     """A sentence for each variable that could not be understood; none holds a value."""
 
 
-def find_way(url: str, variables: Mapping[str, str] | None = None) -> Way:
-    """How requests to `url` travel, as the process's environment has it. `variables` stand for
+def choose_proxy(url: str, variables: Mapping[str, str] | None = None) -> ProxyChoice:
+    """The proxy for requests to `url`, as the process's environment has it. `variables` stand for
     those of the environment by their scheme: "http", "https", "all" and "no". Raises nothing."""
     variables = getproxies() if variables is None else variables
     address = httpx.URL(url)
     host = address.raw_host.decode("ascii").rstrip(".")
     port = address.port or _PORTS.get(address.scheme)
     if _is_own_machine(host) or _is_excepted(host, port, variables.get("no", "")):
-        return Way(None, ())
+        return ProxyChoice(None, ())
     skipped: list[str] = []
     for scheme in (address.scheme, "all"):
         variable = f"{scheme.upper()}_PROXY"
         if value := plain(variables.get(scheme, "")):
             try:
-                return Way(Proxy(read_proxy(value), variable), tuple(skipped))
+                return ProxyChoice(Proxy(read_proxy(value), variable), tuple(skipped))
             except ValueError as error:
                 skipped.append(f"{variable} {error}")
-    return Way(None, tuple(skipped))
+    return ProxyChoice(None, tuple(skipped))
 
 
 _PORTS = {"http": 80, "https": 443}

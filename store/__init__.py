@@ -8,6 +8,7 @@
     erasure.py         erasing, and sweeping up after it
     insights.py        a page of insights and its total, exports, new insights
     summaries.py       series, clusters and totals
+    authors.py         who wrote: by the beginning of a name, or who complains most
     trends.py          which clusters are rising or falling
     operations.py      the queue and the spending in numbers
     derived/           what is kept beside an insight so that reading is fast

@@ -23,7 +23,8 @@ class ErasureStore:
     async def erase(self, conversation_id: str) -> bool:
         """Remove the conversation and its insight, and overwrite what the files hold of them.
 
-        Whether it was there. Also one that is being analysed is gone: its result will be dropped.
+        Returns whether it was there. One that is being analysed is erased, too: its result will be
+        dropped.
         """
         if not await self._database.write(partial(_erase, conversation_id)):
             return False

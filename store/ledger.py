@@ -123,10 +123,10 @@ def _reserve(row: dict[str, Any], budget: int | None, connection: Connection) ->
     return int(id_)
 
 
-def settle_call(ended: CallReceipt, connection: Connection) -> None:
+def settle_call(receipt: CallReceipt, connection: Connection) -> None:
     """Record what a call was and cost, once, in the caller's transaction."""
-    call = ended.call
-    mine = (calls.c.id == ended.id, calls.c.outcome == CallOutcome.UNDER_WAY)
+    call = receipt.call
+    mine = (calls.c.id == receipt.id, calls.c.outcome == CallOutcome.UNDER_WAY)
     reserved = connection.execute(
         select(calls.c.started_at, calls.c.held_usd_ticks).where(*mine).with_for_update()
     ).one_or_none()

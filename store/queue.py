@@ -88,7 +88,7 @@ class Settlement(NamedTuple):
     failed before, as it turns out for no fault of theirs: they go back to pending."""
 
     results: Results
-    ended: CallReceipt | None = None
+    receipt: CallReceipt | None = None
     not_theirs: Sequence[str] = ()
 
 
@@ -132,16 +132,16 @@ class WorkQueue:
     async def settle(
         self,
         results: Results,
-        ended: CallReceipt | None = None,
+        receipt: CallReceipt | None = None,
         not_theirs: Sequence[str] = (),
     ) -> Settled:
         """Carry out what was decided, each for its own row, in one transaction with what the call
-        cost that `ended`, whatever becomes of the rows.
+        cost that `receipt` names, whatever becomes of the rows.
 
         A result or a receipt that the database rejects fails no other, and its conversation with
         `NOT_STORED`.
         """
-        return await self._group_commit.submit(Settlement(results, ended, not_theirs))
+        return await self._group_commit.submit(Settlement(results, receipt, not_theirs))
 
     async def drained(self) -> None:
         """Wait until every result handed in so far is written, or refused."""
@@ -307,7 +307,7 @@ def _settle(group: Sequence[Settlement], one_by_one: bool, connection: Connectio
         connection.execute(_REOPEN, {"ids": not_theirs})
     # Last, since everybody meets in the day's row.
     receipt_errors: dict[int, Exception] = {}
-    for receipt in (settlement.ended for settlement in group if settlement.ended is not None):
+    for receipt in (settlement.receipt for settlement in group if settlement.receipt is not None):
         if not one_by_one:
             settle_call(receipt, connection)
         elif error := _try(settle_call, receipt, connection):
@@ -320,9 +320,9 @@ def _settle(group: Sequence[Settlement], one_by_one: bool, connection: Connectio
         Settled(
             {claimed for claimed, _ in results if claimed in done},
             {claimed: rejected[claimed] for claimed, _ in results if claimed in rejected},
-            None if ended is None else receipt_errors.get(ended.id),
+            None if receipt is None else receipt_errors.get(receipt.id),
         )
-        for results, ended, _ in group
+        for results, receipt, _ in group
     ]
 
 
@@ -340,7 +340,7 @@ def _try(work: Callable[..., T], *arguments: Any) -> T | Exception:
 
 
 def _end_claims(results: Results, now: int, connection: Connection) -> dict[Claimed, Outcome]:
-    """Carry out those outcomes whose claim still holds; those that were."""
+    """Carry out the outcomes whose claim still holds, and return these."""
     held = _held([claimed for claimed, _ in results], connection)
     done = {claimed: outcome for claimed, outcome in results if claimed in held}
     completed: dict[Claimed, Complete] = {}

@@ -64,7 +64,7 @@ class _Counts:
     scores: int = 0
 
 
-class WindowStore:
+class TrendStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -116,7 +116,7 @@ def run(process: subprocess.Popen[bytes], url: str, *, stay: bool) -> None:
     print_insights(insights)
     print(
         f"\nStarted in {up - started:.1f} s, loaded and analysed in {done - up:.1f} s."
-        " The offline analyser is a word list for English;\nset GROK_KEY and use `make run`"
+        " The offline analyser is a small model of words;\nset GROK_KEY and use `make run`"
         " to have Grok read them."
     )
     if not stay:

@@ -278,13 +278,13 @@ class CallRunner:
         )
         if not isinstance(outcome, Complete):
             return outcome
-        print_ = None
+        key = None
         if isinstance(answer, Analysis):  # a fallback is no answer for others
-            print_ = item.fingerprint_under(self._analyser.reuse_key)
+            key = item.fingerprint_under(self._analyser.reuse_key)
             if not item.suspicions:  # such a text is not to name topics for others either
                 author, day = item.claimed.author, item.claimed.timestamp // MICROS_PER_DAY
                 self._analyser.remember([Sighting(answer.clusters, author, day)])
-        return Complete(outcome.analysis, fingerprint=print_, notes=item.notes)
+        return Complete(outcome.analysis, fingerprint=key, notes=item.notes)
 
 
 def _today() -> int:

@@ -90,7 +90,7 @@ class OfflineAnalyser:
         return Reply([await self._analyse_aside(text) for text in texts])
 
     async def _analyse_aside(self, text: str) -> Analysis:
-        """So that whoever waits for the process gets his turn between two texts at the latest."""
+        """One text. Other users of the process have their turn between two of them."""
         if len(text) > _INLINE_CHARACTERS or not self._judge.is_ready:
             return (await asyncio.to_thread(self._analyse, [text]))[0]
         await self._yield_to_urgent_write()

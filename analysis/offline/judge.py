@@ -18,6 +18,7 @@ from analysis.offline.topics import (
     with_sense,
 )
 from analysis.outcomes import UNKNOWN_CLUSTER, Analysis
+from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE
 
 SMALL, LARGE = "words-2", "vectors-2"
 """Names of the models; they change whenever what they say does."""
@@ -27,8 +28,8 @@ _READ = frozenset("ar de en es fr hi id it ja ko nl pl pt ru sv th tr zh".split(
 _FAMILIAR = 0.5
 """Share of a text's words that the small model has to have met where it is in none of them."""
 _UNKNOWN_CONFIDENCE = 0.1
-_NEUTRAL_UNTIL = 0.1
-"""Scores up to this far from 0 are neutral to the API."""
+_BEYOND = 0.01
+"""How far past the neutral range a score is moved whose mood is not neutral."""
 _WORDS_SHOWN, _WORD_LENGTH_SHOWN = 2, 30
 
 
@@ -158,9 +159,10 @@ def _score(probabilities: tuple[float, float, float], said: int) -> float:
     negative, _, positive = probabilities
     score = positive - negative
     if said == NEUTRAL:
-        return min(_NEUTRAL_UNTIL, max(-_NEUTRAL_UNTIL, score))
-    beyond = _NEUTRAL_UNTIL + 0.01
-    return min(-beyond, score) if said == NEGATIVE else max(beyond, score)
+        return min(POSITIVE_ABOVE, max(NEGATIVE_BELOW, score))
+    if said == NEGATIVE:
+        return min(NEGATIVE_BELOW - _BEYOND, score)
+    return max(POSITIVE_ABOVE + _BEYOND, score)
 
 
 def _because(found: Sequence[str], weights: Sequence[int], said: int) -> str:

@@ -16,7 +16,7 @@ from store.bulk_insert import ManyRows
 from store.derived.rollups import DAY
 from store.filters import Span
 
-Kept = TypeVar("Kept")
+Answer = TypeVar("Answer")
 
 _QUERIES = 200
 """At most so many are kept, however few days each is about."""
@@ -47,31 +47,31 @@ def bump_all_day_versions(connection: Connection) -> None:
     connection.execute(update(insight_days).values(changes=insight_days.c.changes + 1))
 
 
-class DayCache(Generic[Kept]):
+class DayCache(Generic[Answer]):
     """Answers to the latest queries, day by day; for several threads at once."""
 
     def __init__(self, *, most: int) -> None:
         """`most` answers are kept, each for a day, but always all to the latest query."""
         self._most = most
         self._lock = Lock()
-        self._queries: dict[Hashable, dict[int, tuple[int, Kept]]] = {}  # the latest is the last
+        self._queries: dict[Hashable, dict[int, tuple[int, Answer]]] = {}  # the latest is the last
 
     def get(
         self,
         query: Hashable,
         days: Days,
         connection: Connection,
-        ask: Callable[[Sequence[int]], Mapping[int, Kept]],
+        ask: Callable[[Sequence[int]], Mapping[int, Answer]],
         *,
         at_a_time: int | None = None,
-    ) -> Mapping[int, Kept]:
+    ) -> Mapping[int, Answer]:
         """The answer by day, for each of `days` that ever had insights and for which `ask` has one.
 
         Days that have changed since they were cached are given to `ask`, which reads the
         connection's snapshot; with `at_a_time` so many days in a call. Answers are kept even if a
         later call is stopped, so that the same query gets further the next time.
         """
-        found: dict[int, Kept] = {}
+        found: dict[int, Answer] = {}
         if days.first >= days.stop:
             return found
         known = self._known(query)
@@ -90,7 +90,7 @@ class DayCache(Generic[Kept]):
                 known[day] = changed[day], answer
         return found
 
-    def _known(self, query: Hashable) -> dict[int, tuple[int, Kept]]:
+    def _known(self, query: Hashable) -> dict[int, tuple[int, Answer]]:
         """The cached answers by day, each with the version at which it was found."""
         queries = self._queries
         with self._lock:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.routing import Mount, Route
 
-from api.kept import Kept
+from api.cached_value import CachedValue
 from config import Settings
 from main import create_app
 from tests.conftest import StartApp
@@ -187,16 +187,16 @@ async def test_the_documentation_asks_for_its_files_under_any_path(
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-# --- figures that are kept ------------------------------------------------------------------------
+# --- cached values --------------------------------------------------------------------------------
 
 
 async def test_who_asks_together_or_soon_after_gets_one_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("api.kept.time.monotonic", lambda: now)
+    monkeypatch.setattr("api.cached_value.time.monotonic", lambda: now)
     asked = 0
-    kept = Kept[int]()
+    cached = CachedValue[int]()
 
     async def find_out() -> int:
         nonlocal asked
@@ -204,18 +204,18 @@ async def test_who_asks_together_or_soon_after_gets_one_answer(
         await asyncio.sleep(0)
         return asked
 
-    together = await asyncio.gather(*(kept.get(find_out) for _ in range(20)))
+    together = await asyncio.gather(*(cached.get(find_out) for _ in range(20)))
     now = 100.99
-    soon = await kept.get(find_out)
+    soon = await cached.get(find_out)
     now = 101.0
-    later = await kept.get(find_out)
+    later = await cached.get(find_out)
 
     assert together == [1] * 20
     assert (soon, later) == (1, 2)
 
 
 async def test_who_goes_away_or_fails_leaves_nothing_behind() -> None:
-    kept = Kept[int]()
+    cached = CachedValue[int]()
 
     async def fail() -> int:
         raise RuntimeError
@@ -228,9 +228,9 @@ async def test_who_goes_away_or_fails_leaves_nothing_behind() -> None:
         return 5
 
     with pytest.raises(RuntimeError):
-        await kept.get(fail)
-    gone = asyncio.create_task(kept.get(never))
-    waiting = asyncio.create_task(kept.get(good))
+        await cached.get(fail)
+    gone = asyncio.create_task(cached.get(never))
+    waiting = asyncio.create_task(cached.get(good))
     await asyncio.sleep(0)
     gone.cancel()
 
@@ -240,7 +240,7 @@ async def test_who_goes_away_or_fails_leaves_nothing_behind() -> None:
 async def test_a_flood_of_ready_and_metrics_asks_the_database_once(
     start_app: StartApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.kept.SECONDS", 60.0)
+    monkeypatch.setattr("api.cached_value.SECONDS", 60.0)
     async with start_app() as running:
         parts = running.app.state.services
         asked = []

@@ -31,9 +31,9 @@ from tests.support.http_helpers import good as good_answer
 
 
 @pytest.fixture(autouse=True)
-def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each asks twice in a second, and means it."""
-    monkeypatch.setattr("api.kept.SECONDS", 0.0)
+    monkeypatch.setattr("api.cached_value.SECONDS", 0.0)
 
 
 async def ready(client: httpx.AsyncClient) -> tuple[int, dict[str, Any]]:

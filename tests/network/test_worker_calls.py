@@ -403,7 +403,7 @@ async def test_a_call_that_was_never_sent_leaves_no_trace_in_the_ledger(
     assert await bench.run("SELECT calls, held_usd_ticks FROM daily_usage") == [(0, 0)]
 
 
-async def test_a_breaker_that_opens_while_a_call_is_booked_holds_the_call_back(
+async def test_a_breaker_that_opens_while_a_call_is_reserved_holds_the_call_back(
     bench: WorkerHarness,
 ) -> None:
     class Meanwhile(Ledger):
@@ -419,18 +419,18 @@ async def test_a_breaker_that_opens_while_a_call_is_booked_holds_the_call_back(
     claimed = await claim_one(bench.database)
     prepared = prepare(claimed, reuse_key=analyser.reuse_key)
     other, begun = call_runner.begin(), call_runner.begin()
-    results, ended, _ = await call_runner.call(begun, [prepared], on_sent=lambda: None)
+    results, receipt, _ = await call_runner.call(begun, [prepared], on_sent=lambda: None)
 
     assert results == [(claimed, Requeue())]
     assert analyser.calls == []
-    assert (await bench.queue.settle(results, ended)).done == {claimed}
+    assert (await bench.queue.settle(results, receipt)).done == {claimed}
     found = await bench.find(claimed.id)
     assert (found.status, found.attempts, found.last_error) == ("pending", 0, None)
     assert await bench.run("SELECT count(*) FROM calls") == [(0,)]
     assert await bench.run("SELECT calls, held_usd_ticks FROM daily_usage") == [(0, 0)]
 
 
-async def test_a_call_that_cannot_be_booked_is_not_made_and_tried_again(
+async def test_a_call_that_cannot_be_reserved_is_not_made_and_tried_again(
     bench: WorkerHarness,
 ) -> None:
     """Also where that is a bug and not a spell without a database."""

@@ -12,15 +12,15 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.slow(longest=True)
 @pytest.mark.timeout(300)
-async def test_a_day_of_every_fault_and_many_kills_ends_well_and_is_booked_to_the_tick(
+async def test_a_day_of_every_fault_and_many_kills_ends_well_and_is_recorded_to_the_tick(
     tmp_path: Path,
 ) -> None:
     day = await live_through(tmp_path, conversations=200, kills=4, within=60)
     ledger = day.ledger
     print(f"\n{dict(day.outcomes)}, answers by status: {dict(day.calls)}")
     print(
-        f"calls: {dict(ledger.outcomes)}; {ledger.booked_ticks} ticks reserved; of calls without an"
-        f" answer {ledger.unknown_ticks} billed, {ledger.unknown_held_ticks} held"
+        f"calls: {dict(ledger.outcomes)}; {ledger.recorded_ticks} ticks recorded; of calls without"
+        f" an answer {ledger.unknown_ticks} billed, {ledger.unknown_held_ticks} held"
     )
     assert day.faults == []
     # The day was one.

@@ -184,7 +184,7 @@ async def test_a_kill_on_a_full_disk_loses_nothing(tmp_path: Path, small_disk: P
             response = await service.client.post(
                 "/api/v1/conversations", json={"text": f"on a full disk {number}"}
             )
-            if response.status_code == 202:  # the log was folded, which makes a little room
+            if response.status_code == 202:  # a checkpoint made a little room
                 acknowledged.add(response.json()["conversation_id"])
             else:
                 _assert_unavailable(response)

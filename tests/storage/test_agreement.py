@@ -98,17 +98,19 @@ def matches(row: Row, wanted: InsightFilter) -> bool:
     )
 
 
-def assert_counts(tally: Aggregate, rows: Sequence[Row]) -> None:
+def assert_counts(aggregate: Aggregate, rows: Sequence[Row]) -> None:
     found = [sentiment_of(row["sentiment_score"]) for row in rows]
-    assert (tally.positive, tally.neutral, tally.negative) == tuple(map(found.count, Sentiment))
+    assert (aggregate.positive, aggregate.neutral, aggregate.negative) == tuple(
+        map(found.count, Sentiment)
+    )
     if rows:
         for average, name in (
-            (tally.average_sentiment, "sentiment_score"),
-            (tally.average_confidence, "confidence"),
+            (aggregate.average_sentiment, "sentiment_score"),
+            (aggregate.average_confidence, "confidence"),
         ):
             assert average == pytest.approx(sum(row[name] for row in rows) / len(rows), abs=2e-9)
     else:
-        assert tally.average_sentiment is None
+        assert aggregate.average_sentiment is None
 
 
 def grouped(rows: Iterable[Row], keys: Callable[[Row], Iterable[Any]]) -> dict[Any, list[Row]]:
@@ -122,14 +124,14 @@ def grouped(rows: Iterable[Row], keys: Callable[[Row], Iterable[Any]]) -> dict[A
 def assert_summary(summary: Summary, rows: Sequence[Row], interval: Interval) -> None:
     assert_counts(summary.totals, rows)
     buckets = grouped(rows, lambda row: [to_micros(row["timestamp"]) // interval.width])
-    for bucket, tally in summary.series.items():
-        assert_counts(tally, buckets.pop(to_micros(bucket) // interval.width, []))
+    for bucket, aggregate in summary.series.items():
+        assert_counts(aggregate, buckets.pop(to_micros(bucket) // interval.width, []))
     assert not buckets
     clusters = grouped(rows, lambda row: row["clusters"])
     ordered = sorted(clusters, key=lambda name: (-len(clusters[name]), name))
     assert [name for name, _ in summary.clusters] == ordered
-    for name, tally in summary.clusters:
-        assert_counts(tally, clusters[name])
+    for name, aggregate in summary.clusters:
+        assert_counts(aggregate, clusters[name])
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +213,7 @@ async def test_a_summary_has_every_bucket_cut_by_the_range(database: Database) -
     start, end = NOON - timedelta(minutes=30), NOON + timedelta(minutes=90)
     wanted = insight_filter(start_time=start, end_time=end)
     summary = await SummaryStore(database).summary(wanted, Interval.HOUR)
-    assert {bucket.hour: tally.count for bucket, tally in summary.series.items()} == {
+    assert {bucket.hour: aggregate.count for bucket, aggregate in summary.series.items()} == {
         11: 1,
         12: 1,
         13: 1,
@@ -223,7 +225,7 @@ async def test_a_summary_of_nothing_has_zeros_and_no_averages(database: Database
     wanted = insight_filter(start_time=NOON, end_time=NOON + timedelta(hours=1))
     summary = await SummaryStore(database).summary(wanted, Interval.MINUTE)
     assert len(summary.series) == 61
-    assert {tally.count for tally in summary.series.values()} == {0}
+    assert {aggregate.count for aggregate in summary.series.values()} == {0}
     assert summary.clusters == []
     assert (summary.totals.average_sentiment, summary.totals.average_confidence) == (None, None)
 
@@ -245,7 +247,7 @@ async def test_times_before_1970_are_in_the_bucket_that_they_are_in(database: Da
             start_time=moment - timedelta(minutes=5), end_time=moment + timedelta(minutes=5)
         )
         summary = await SummaryStore(database).summary(wanted, interval)
-        (bucket,) = [bucket for bucket, tally in summary.series.items() if tally.count]
+        (bucket,) = [bucket for bucket, aggregate in summary.series.items() if aggregate.count]
         assert bucket <= moment < bucket + timedelta(microseconds=interval.width)
         assert summary.totals.count == 2
 

@@ -786,7 +786,7 @@ async def test_the_files_hold_nothing_of_an_erased_text(
 
 
 async def test_erasing_succeeds_while_somebody_reads(sqlite_url: str) -> None:
-    """An open reader keeps the log from being folded in, which must neither fail nor block."""
+    """An open reader keeps the log from being emptied, which must neither fail nor block."""
     database = Database(sqlite_url)
     await database.open()
     try:

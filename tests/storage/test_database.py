@@ -32,7 +32,7 @@ from store.ledger import Ledger
 from store.operations import FigureStore
 from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
-from store.trends import WindowStore
+from store.trends import TrendStore
 from tests.support.factories import (
     LEASE,
     accept,
@@ -573,7 +573,7 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
             Ledger,
             InsightStore,
             SummaryStore,
-            WindowStore,
+            TrendStore,
             FigureStore,
         )
         for name, value in vars(store).items()

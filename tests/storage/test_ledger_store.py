@@ -97,7 +97,7 @@ async def test_an_empty_ledger_has_spent_nothing(database: Database, ledger: Led
     assert not await ledger.called_lately()
 
 
-async def test_a_booked_call_holds_what_it_may_cost(database: Database, ledger: Ledger) -> None:
+async def test_a_reserved_call_holds_what_it_may_cost(database: Database, ledger: Ledger) -> None:
     before = now_micros()
     reserved = await ledger.reserve("request-7", model="m" * 200, conversations=3, highest_cost=100)
 
@@ -174,7 +174,7 @@ async def test_a_call_is_counted_once_however_often_it_is_settled(
         assert (await row_of(database, reserved)).outcome == "answered"
 
 
-async def test_a_call_that_nobody_booked_changes_nothing(
+async def test_a_call_that_nobody_reserved_changes_nothing(
     database: Database, ledger: Ledger
 ) -> None:
     await settle(database, 12_345, ANSWERED)
@@ -247,19 +247,19 @@ def with_budget(database: Database, ticks: int) -> Ledger:
     return Ledger(database, daily_budget_ticks=ticks)
 
 
-async def book_if_it_fits(ledger: Ledger, highest_cost: int) -> int | None:
+async def reserve_if_it_fits(ledger: Ledger, highest_cost: int) -> int | None:
     return await ledger.reserve("r", model="m", conversations=1, highest_cost=highest_cost)
 
 
-async def test_what_fits_to_the_tick_is_booked_and_no_more(
+async def test_what_fits_to_the_tick_is_reserved_and_no_more(
     database: Database, ledger: Ledger
 ) -> None:
     tight = with_budget(database, 100)
-    assert await book_if_it_fits(tight, 101) is None
-    assert await book_if_it_fits(tight, 60) is not None
-    assert await book_if_it_fits(tight, 41) is None
-    assert await book_if_it_fits(tight, 40) is not None
-    assert await book_if_it_fits(tight, 1) is None
+    assert await reserve_if_it_fits(tight, 101) is None
+    assert await reserve_if_it_fits(tight, 60) is not None
+    assert await reserve_if_it_fits(tight, 41) is None
+    assert await reserve_if_it_fits(tight, 40) is not None
+    assert await reserve_if_it_fits(tight, 1) is None
     assert len(await rows(database)) == 2
     assert await today(database) == Usage(calls=2, held_usd_ticks=100)
 
@@ -269,12 +269,12 @@ async def test_what_a_call_did_not_cost_is_there_for_the_next(
 ) -> None:
     tight = with_budget(database, 100)
     first = await reserve(tight, 100)
-    assert await book_if_it_fits(tight, 60) is None
+    assert await reserve_if_it_fits(tight, 60) is None
 
     await settle(database, first, ANSWERED)
 
-    assert await book_if_it_fits(tight, 61) is None
-    assert await book_if_it_fits(tight, 60) is not None
+    assert await reserve_if_it_fits(tight, 61) is None
+    assert await reserve_if_it_fits(tight, 60) is not None
 
 
 async def test_a_call_of_unknown_cost_is_counted_as_the_dearest_that_it_may_have_been(
@@ -284,18 +284,18 @@ async def test_a_call_of_unknown_cost_is_counted_as_the_dearest_that_it_may_have
     await settle(
         database, await reserve(tight, 100), Call(CallOutcome.TIMEOUT, cost_usd_ticks=None)
     )
-    assert await book_if_it_fits(tight, 1) is None
+    assert await reserve_if_it_fits(tight, 1) is None
 
 
 async def test_a_budget_is_a_days(database: Database, ledger: Ledger) -> None:
     tight = with_budget(database, 100)
     await reserve(tight, 100)
-    assert await book_if_it_fits(tight, 1) is None
+    assert await reserve_if_it_fits(tight, 1) is None
 
     yesterday = daily_usage.c.day - 1
     await run_sql(database, update(daily_usage).values(day=yesterday))
 
-    assert await book_if_it_fits(tight, 100) is not None
+    assert await reserve_if_it_fits(tight, 100) is not None
     assert await today(database) == Usage(calls=1, held_usd_ticks=100)
     assert await total(database) == Usage(calls=2, held_usd_ticks=200)
 
@@ -317,7 +317,7 @@ async def test_a_call_belongs_to_the_day_on_which_it_began(
 
 
 async def test_a_budget_of_nothing_lets_no_call_through(database: Database, ledger: Ledger) -> None:
-    assert await book_if_it_fits(with_budget(database, 0), 1) is None
+    assert await reserve_if_it_fits(with_budget(database, 0), 1) is None
 
 
 async def test_many_that_book_at_once_never_exceed_the_budget(
@@ -325,7 +325,9 @@ async def test_many_that_book_at_once_never_exceed_the_budget(
 ) -> None:
     tight = [with_budget(one, 1000) for one in replicas]
 
-    reserved = await asyncio.gather(*(book_if_it_fits(one, 90) for one in tight for _ in range(15)))
+    reserved = await asyncio.gather(
+        *(reserve_if_it_fits(one, 90) for one in tight for _ in range(15))
+    )
 
     assert len([id_ for id_ in reserved if id_ is not None]) == 11
     assert await today(database) == Usage(calls=11, held_usd_ticks=990)
@@ -341,7 +343,7 @@ async def test_many_that_book_and_settle_at_once_never_exceed_the_budget(
         tight = with_budget(database, 2000)
         for _ in range(20):
             highest = chance.randint(50, 300)
-            reserved = await book_if_it_fits(tight, highest)
+            reserved = await reserve_if_it_fits(tight, highest)
             found = await today(database)
             assert found.cost_usd_ticks + found.held_usd_ticks <= 2000
             if reserved is not None:

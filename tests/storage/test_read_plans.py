@@ -18,7 +18,7 @@ from store.insight_row import InsightRow
 from store.insights import InsightStore
 from store.operations import FigureStore
 from store.summaries import Interval, SummaryStore
-from store.trends import Window, WindowStore
+from store.trends import TrendStore, Window
 from tests.support.factories import NOON, insight_filter, scalar
 
 ROWS = 50_000
@@ -169,7 +169,7 @@ async def test_no_read_scans_a_table(full: Database) -> None:
         short = insight_filter(start_time=NOON, end_time=NOON + timedelta(hours=3))
         await summaries.summary(short, Interval.MINUTE)
         for window in Window:
-            await WindowStore(full).trends(window, as_of=NOON + timedelta(minutes=7))
+            await TrendStore(full).trends(window, as_of=NOON + timedelta(minutes=7))
         await insights.since(ROWS - 10, limit=200)
         await insights.newest_id()
         await FigureStore(full).all()

@@ -1,4 +1,4 @@
-"""The tallies and the index of words stay what a recount would make of them."""
+"""The rollups and the index of words stay what a recount would make of them."""
 
 import asyncio
 import random
@@ -70,12 +70,12 @@ def row(**overrides: Any) -> InsightRow:
 
 
 @pytest.mark.parametrize(
-    ("confidence", "step"),
+    ("confidence", "bin_"),
     [(0.0, 0), (0.049, 0), (0.05, 1), (0.85, 17), (0.85 - 2**-53, 16), (0.9999, 19), (1.0, 20)],
 )
-def test_a_step_begins_with_its_own_number(confidence: float, step: int) -> None:
-    assert confidence_bin(confidence) == step
-    assert confidence >= CONFIDENCE_BINS[step]
+def test_a_bin_begins_with_its_own_number(confidence: float, bin_: int) -> None:
+    assert confidence_bin(confidence) == bin_
+    assert confidence >= CONFIDENCE_BINS[bin_]
 
 
 def test_one_insight_is_counted_for_all_and_for_each_cluster_in_every_grain() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.trend_score import CALLED_FROM, LEAST_COUNT, judge
 from database import Database
-from store.trends import Window, WindowStore
+from store.trends import TrendStore, Window
 from tests.support.factories import NOON, insert_insights
 
 # --- pure -----------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ async def test_counts_are_those_of_the_windows_themselves(
     for window in Window:
         given.clear()
         seen = ["a", "b", "c", "edge"]
-        await WindowStore(database).trends(window, as_of=AS_OF)
+        await TrendStore(database).trends(window, as_of=AS_OF)
         width = window_width(window)
         last = counted(rows, AS_OF - width, AS_OF)
         for cluster in seen:
@@ -156,7 +156,7 @@ async def test_a_rise_is_told_with_its_newest_conversations(database: Database) 
     ]
     await insert_insights(database, steady + calm)
     ids = await insert_insights(database, rise)
-    (trend,) = await WindowStore(database).trends(Window.ONE_HOUR, as_of=AS_OF)
+    (trend,) = await TrendStore(database).trends(Window.ONE_HOUR, as_of=AS_OF)
     assert (trend.cluster, trend.count, trend.verdict.direction) == ("late", 20, "rising")
     assert trend.verdict.expected == pytest.approx(6, abs=0.3)
     assert trend.average_sentiment == -0.5
@@ -174,9 +174,9 @@ async def test_in_its_first_hours_a_service_does_not_call_everything_rising(
             for minute in range(0, 240, 6)
         ],
     )
-    assert await WindowStore(database).trends(Window.ONE_HOUR, as_of=AS_OF) == []
+    assert await TrendStore(database).trends(Window.ONE_HOUR, as_of=AS_OF) == []
 
 
 async def test_without_insights_nothing_is_called(database: Database) -> None:
     for window in Window:
-        assert await WindowStore(database).trends(window, as_of=AS_OF) == []
+        assert await TrendStore(database).trends(window, as_of=AS_OF) == []

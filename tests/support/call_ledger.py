@@ -19,7 +19,7 @@ class Ledger:
     """`faults` says in words what does not agree; all is well where it is empty."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    booked_ticks: int = 0
+    recorded_ticks: int = 0
     # Of billed calls whose cost could not be known.
     unknown_ticks: int = 0
     unknown_held_ticks: int = 0
@@ -36,7 +36,7 @@ def compare(database_file: Path, bill: Sequence[dict[str, Any]]) -> Ledger:
             ledger.faults.append(f"two rows of one call: {row}")
         rows[row["request_id"]] = row
         ledger.outcomes[row["outcome"]] += 1
-        ledger.booked_ticks += row["cost_usd_ticks"]
+        ledger.recorded_ticks += row["cost_usd_ticks"]
         if row["outcome"] == "under_way":
             ledger.faults.append(f"never ended: {row}")
 
@@ -49,12 +49,12 @@ def compare(database_file: Path, bill: Sequence[dict[str, Any]]) -> Ledger:
             ledger.unknown_ticks += line["ticks"]
             ledger.unknown_held_ticks += row["held_usd_ticks"]
         elif _of_row(row) != _of_line(line):
-            ledger.faults.append(f"billed as {_of_line(line)}, reserved as {_of_row(row)}: {row}")
+            ledger.faults.append(f"billed as {_of_line(line)}, recorded as {_of_row(row)}: {row}")
     for request_id, row in rows.items():
         if row["cost_usd_ticks"] and request_id not in billed:
-            ledger.faults.append(f"reserved and never billed: {row}")
+            ledger.faults.append(f"recorded and never billed: {row}")
 
-    daily, reserved, insights = (
+    daily, recorded, insights = (
         query(database_file, f"SELECT coalesce(sum({column}), 0) FROM {table}")[0][0]
         for column, table in (
             ("cost_usd_ticks", "daily_usage"),
@@ -62,10 +62,10 @@ def compare(database_file: Path, bill: Sequence[dict[str, Any]]) -> Ledger:
             ("cost_usd_ticks", "insights"),
         )
     )
-    if daily != reserved:
-        ledger.faults.append(f"the days add up to {daily} ticks, the calls to {reserved}")
-    if insights > reserved:
-        ledger.faults.append(f"insights cost {insights} ticks, calls only {reserved}")
+    if daily != recorded:
+        ledger.faults.append(f"the days add up to {daily} ticks, the calls to {recorded}")
+    if insights > recorded:
+        ledger.faults.append(f"insights cost {insights} ticks, calls only {recorded}")
     return ledger
 
 

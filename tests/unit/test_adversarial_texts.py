@@ -54,7 +54,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "fingerprint": lambda text: fingerprint(text, "key"),
     "snake_case": snake_case,
     "storable": storable,
-    "topics": lambda text: Topics(DEFAULT_CLUSTERS).fold([text, snake_case(text)]),
+    "topics": lambda text: Topics(DEFAULT_CLUSTERS).merge([text, snake_case(text)]),
     "a topic that is asked for": lambda text: Topics(DEFAULT_CLUSTERS).listed(text),
     "words": words_of,
     "a search": lambda text: parse_search(text[:1000]),

@@ -21,7 +21,7 @@ from config import Settings, load_settings
 from errors import StartRefused
 from grok_client import GrokClient
 from main import create_app
-from runtime.environment import Way, find_way, read_proxy
+from runtime.environment import ProxyChoice, choose_proxy, read_proxy
 from tests.fakes.grok.calls import ask
 from tests.fakes.grok.server import GOOD_KEY, FakeGrok
 from tests.support.paths import ROOT
@@ -166,9 +166,9 @@ PROXIES = {"https": "http://proxy:3128"}
 def test_the_variables_name_the_proxy(
     url: str, variables: dict[str, str], proxy: str | None
 ) -> None:
-    way = find_way(url, variables)
+    choice = choose_proxy(url, variables)
 
-    assert (way.proxy and str(way.proxy), way.skipped) == (proxy, ())
+    assert (choice.proxy and str(choice.proxy), choice.skipped) == (proxy, ())
 
 
 @pytest.mark.parametrize(
@@ -196,17 +196,17 @@ def test_the_variables_name_the_proxy(
     ],
 )
 def test_a_proxy_that_cannot_be_is_passed_over_with_a_word(value: str) -> None:
-    way = find_way(GROK, {"https": value, "all": "http://spare"})
+    choice = choose_proxy(GROK, {"https": value, "all": "http://spare"})
 
-    assert str(way.proxy) == "http://spare (ALL_PROXY)"
-    (sentence,) = way.skipped
+    assert str(choice.proxy) == "http://spare (ALL_PROXY)"
+    (sentence,) = choice.skipped
     assert sentence.startswith("HTTPS_PROXY ")
     assert "hunter2" not in sentence
 
 
 @pytest.mark.parametrize("password", ["p@ss", "p:a:s:s", "p%40ss", "pä", "p ss"])
 def test_the_password_of_a_proxy_may_have_any_signs(password: str) -> None:
-    proxy = find_way(GROK, {"https": f"http://me:{password}@proxy:1"}).proxy
+    proxy = choose_proxy(GROK, {"https": f"http://me:{password}@proxy:1"}).proxy
     assert proxy is not None
 
     given = proxy.for_client(None)
@@ -239,7 +239,7 @@ def test_the_password_of_a_proxy_may_have_any_signs(password: str) -> None:
     ],
 )
 def test_no_proxy_excepts_what_it_names(no_proxy: str) -> None:
-    assert find_way(GROK, {**PROXIES, "no": no_proxy}) == Way(None, ())
+    assert choose_proxy(GROK, {**PROXIES, "no": no_proxy}) == ProxyChoice(None, ())
 
 
 @pytest.mark.parametrize(
@@ -273,9 +273,9 @@ def test_no_proxy_excepts_what_it_names(no_proxy: str) -> None:
     ],
 )
 def test_what_no_proxy_does_not_name_goes_by_the_proxy_however_odd_it_is(no_proxy: str) -> None:
-    way = find_way(GROK, {**PROXIES, "no": no_proxy})
+    choice = choose_proxy(GROK, {**PROXIES, "no": no_proxy})
 
-    assert str(way.proxy) == "http://proxy:3128 (HTTPS_PROXY)"
+    assert str(choice.proxy) == "http://proxy:3128 (HTTPS_PROXY)"
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_what_no_proxy_does_not_name_goes_by_the_proxy_however_odd_it_is(no_prox
 def test_no_proxy_excepts_addresses_networks_and_international_names(
     url: str, no_proxy: str
 ) -> None:
-    assert find_way(url, {**PROXIES, "no": no_proxy}) == Way(None, ())
+    assert choose_proxy(url, {**PROXIES, "no": no_proxy}) == ProxyChoice(None, ())
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_no_proxy_excepts_addresses_networks_and_international_names(
 def test_this_machine_is_asked_without_a_proxy(host: str) -> None:
     variables = {"http": "http://proxy", "all": "http://proxy"}
 
-    assert find_way(f"http://{host}:9000/v1", variables) == Way(None, ())
+    assert choose_proxy(f"http://{host}:9000/v1", variables) == ProxyChoice(None, ())
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
@@ -318,7 +318,7 @@ def test_the_names_of_the_variables_may_be_small_letters(
 ) -> None:
     monkeypatch.setenv(name, "http://proxy:1")
 
-    assert str(find_way(GROK).proxy) == "http://proxy:1 (HTTPS_PROXY)"
+    assert str(choose_proxy(GROK).proxy) == "http://proxy:1 (HTTPS_PROXY)"
 
 
 @pytest.mark.skipif(not FIELD_CASES.exists(), reason="needs ../shared/cases")

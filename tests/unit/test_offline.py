@@ -425,10 +425,10 @@ def test_of_general_tweets_it_judges_most_rightly_and_knows_how_sure_it_is(
 async def test_it_gives_way_before_each_text() -> None:
     before: list[int] = []
 
-    async def give_way() -> None:
+    async def yield_to_urgent_write() -> None:
         before.append(analyser.analysed)
 
-    analyser = Counting(give_way)
+    analyser = Counting(yield_to_urgent_write)
     await analyser.analyse(["It is late."])  # the first one loads the model, in a thread
     await analyser.analyse(["It is late.", "And broken.", "Thanks for nothing."])
     assert before == [1, 2, 3]

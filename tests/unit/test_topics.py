@@ -1,4 +1,4 @@
-"""Topics stay put: a name is folded onto the one it means, and never onto another."""
+"""Topics stay put: a name is merged into the one it means, and into no other."""
 
 from collections.abc import Sequence
 from itertools import chain, count
@@ -24,7 +24,7 @@ def learn(topics: Topics, *names: str) -> None:
 _numbers = count()
 
 
-def vocabulary(*learned: str, fixed: tuple[str, ...] = DEFAULT_CLUSTERS) -> Topics:
+def topics_after(*learned: str, fixed: tuple[str, ...] = DEFAULT_CLUSTERS) -> Topics:
     """One that has seen each of `learned` in an analysis of its own."""
     topics = Topics(fixed)
     learn(topics, *learned)
@@ -48,7 +48,7 @@ def test_the_built_in_list_has_every_topic_that_the_offline_analyser_finds() -> 
 @pytest.mark.parametrize("name", sorted(BUILT_IN.keys() - {"question"}))
 def test_each_built_in_name_is_a_topic_of_its_own(name: str) -> None:
     """Two that were one topic would send every near-duplicate to the first of them."""
-    assert Topics(BUILT_IN).fold([f"late_{name}_issue"]) == (name,)
+    assert Topics(BUILT_IN).merge([f"late_{name}_issue"]) == (name,)
 
 
 def test_the_prompt_gives_each_name_with_its_meaning_where_there_is_one() -> None:
@@ -57,7 +57,7 @@ def test_the_prompt_gives_each_name_with_its_meaning_where_there_is_one() -> Non
 
 
 def test_the_prompt_does_not_change_with_what_is_learned() -> None:
-    topics = vocabulary()
+    topics = topics_after()
     before = topics.prompt_lines()
     learn(topics, *["gift_cards"] * COMMON)
     assert topics.prompt_lines() == before
@@ -68,7 +68,7 @@ def test_only_a_closed_list_bounds_the_names() -> None:
     assert Topics(["Praise", "Gift Cards"], closed=True).allowed == ("praise", "gift_cards")
 
 
-# --- folding --------------------------------------------------------------------------------------
+# --- merging --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_only_a_closed_list_bounds_the_names() -> None:
     ],
 )
 def test_a_near_duplicate_goes_by_the_fixed_name(name: str, kept: str) -> None:
-    assert vocabulary().fold([name]) == (kept,)
+    assert topics_after().merge([name]) == (kept,)
 
 
 @pytest.mark.parametrize(
@@ -112,43 +112,46 @@ def test_a_near_duplicate_goes_by_the_fixed_name(name: str, kept: str) -> None:
     ],
 )
 def test_another_topic_keeps_its_name(name: str) -> None:
-    assert vocabulary().fold([name]) == (name,)
+    assert topics_after().merge([name]) == (name,)
 
 
-def test_fixed_names_are_never_folded_into_each_other() -> None:
-    topics = vocabulary(fixed=("delivery_issue", "delivery_delays"))
-    assert topics.fold(["delivery_delays", "delivery_issue"]) == (
+def test_fixed_names_are_never_merged_into_each_other() -> None:
+    topics = topics_after(fixed=("delivery_issue", "delivery_delays"))
+    assert topics.merge(["delivery_delays", "delivery_issue"]) == (
         "delivery_delays",
         "delivery_issue",
     )
-    assert topics.fold(["late_deliveries"]) == ("delivery_issue",)
+    assert topics.merge(["late_deliveries"]) == ("delivery_issue",)
 
 
 def test_without_a_fixed_name_the_one_most_in_use_is_kept() -> None:
-    topics = vocabulary("gift_card_issue", "gift_cards", "gift_cards")
-    assert topics.fold(["gift_card_problem"]) == ("gift_cards",)
-    assert topics.fold(["gift_card_issue"]) == ("gift_cards",)
+    topics = topics_after("gift_card_issue", "gift_cards", "gift_cards")
+    assert topics.merge(["gift_card_problem"]) == ("gift_cards",)
+    assert topics.merge(["gift_card_issue"]) == ("gift_cards",)
 
 
 def test_of_two_new_names_the_first_is_kept() -> None:
     names = ["gift_card_problem", "praise", "gift_cards"]
-    assert vocabulary().fold(names) == ("gift_card_problem", "praise")
+    assert topics_after().merge(names) == ("gift_card_problem", "praise")
 
 
 def test_doubles_go_before_the_five_are_counted() -> None:
     names = ["late_delivery", "deliveries", "a", "b", "c", "d", "e"]
-    assert vocabulary().fold(names) == ("delivery_problems", "a", "b", "c", "d")
+    assert topics_after().merge(names) == ("delivery_problems", "a", "b", "c", "d")
 
 
-def test_a_closed_list_lets_no_other_name_through_but_folds_onto_its_own() -> None:
+def test_a_closed_list_lets_no_other_name_through_but_merges_into_its_own() -> None:
     topics = Topics(["delivery_problems", "praise"], closed=True)
-    assert topics.fold(["late_delivery", "gift_cards", "praise"]) == ("delivery_problems", "praise")
-    assert topics.fold(["gift_cards"]) == ("unknown",)
-    assert topics.fold(["unknown"]) == ("unknown",)
+    assert topics.merge(["late_delivery", "gift_cards", "praise"]) == (
+        "delivery_problems",
+        "praise",
+    )
+    assert topics.merge(["gift_cards"]) == ("unknown",)
+    assert topics.merge(["unknown"]) == ("unknown",)
 
 
 def test_without_any_name_the_topic_is_unknown() -> None:
-    assert vocabulary().fold([]) == ("unknown",)
+    assert topics_after().merge([]) == ("unknown",)
 
 
 names = st.lists(
@@ -164,16 +167,16 @@ names = st.lists(
 
 
 @given(names, st.lists(names, max_size=8), st.booleans())
-def test_folding_is_sound_whatever_was_learned(
+def test_merging_is_sound_whatever_was_learned(
     clusters: list[str], learned: list[list[str]], closed: bool
 ) -> None:
     topics = Topics(DEFAULT_CLUSTERS, closed=closed)
     for analysis in learned:
         topics.learn(Sighting(analysis))
-    kept = topics.fold(clusters)
+    kept = topics.merge(clusters)
 
-    assert topics.fold(kept) == kept
-    assert topics.fold(clusters) == kept
+    assert topics.merge(kept) == kept
+    assert topics.merge(clusters) == kept
     assert 1 <= len(kept) <= MAX_CLUSTERS
     assert len(set(kept)) == len(kept)
     assert set(kept) <= {*clusters, *DEFAULT_CLUSTERS, *chain(*learned), "unknown"}
@@ -183,31 +186,31 @@ def test_folding_is_sound_whatever_was_learned(
 
 @given(st.permutations(DEFAULT_CLUSTERS))
 def test_fixed_names_come_through_in_their_order(clusters: list[str]) -> None:
-    assert vocabulary("delivery", "refunds").fold(clusters) == tuple(clusters[:MAX_CLUSTERS])
+    assert topics_after("delivery", "refunds").merge(clusters) == tuple(clusters[:MAX_CLUSTERS])
 
 
 # --- the names in use -----------------------------------------------------------------------------
 
 
 def test_a_name_is_in_common_use_from_the_third_time_on() -> None:
-    topics = vocabulary("gift_cards", "gift_cards")
+    topics = topics_after("gift_cards", "gift_cards")
     assert topics.in_use() == ()
     learn(topics, "gift_cards")
     assert topics.in_use() == ("gift_cards",)
 
 
 def test_names_in_use_come_most_common_first_then_by_name_and_not_too_many() -> None:
-    topics = vocabulary(*["b"] * 3, *["c"] * 4, *["a"] * 3, "d")
+    topics = topics_after(*["b"] * 3, *["c"] * 4, *["a"] * 3, "d")
     assert topics.in_use() == ("c", "a", "b")
     assert topics.in_use(limit=2) == ("c", "a")
 
 
 def test_fixed_names_and_unknown_are_not_among_them() -> None:
-    assert vocabulary(*["praise", "unknown"] * COMMON).in_use() == ()
+    assert topics_after(*["praise", "unknown"] * COMMON).in_use() == ()
 
 
 def test_a_name_counts_once_for_each_analysis() -> None:
-    topics = vocabulary()
+    topics = topics_after()
     topics.learn(Sighting(["gift_cards"] * COMMON, "a", 1))
     topics.learn(Sighting(["gift_cards"] * COMMON, "b", 2))
     assert topics.in_use() == ()
@@ -229,12 +232,12 @@ ORDERS = [
 
 @pytest.mark.parametrize("name", ORDERS)
 def test_what_reads_like_an_order_is_never_shown_to_the_model(name: str) -> None:
-    assert vocabulary(*[name] * COMMON).in_use() == ()
+    assert topics_after(*[name] * COMMON).in_use() == ()
 
 
 @pytest.mark.parametrize("name", ["gift_cards", "подарочные_карты", "ギフト券", "wifi", "größe"])
 def test_a_noun_in_any_script_may_be_shown(name: str) -> None:
-    assert vocabulary(*[name] * COMMON).in_use() == (name,)
+    assert topics_after(*[name] * COMMON).in_use() == (name,)
 
 
 @pytest.mark.parametrize(
@@ -251,14 +254,14 @@ def test_a_noun_in_any_script_may_be_shown(name: str) -> None:
 def test_a_name_is_shown_only_where_several_people_led_to_it_on_several_days(
     authors: Sequence[str | None], days: Sequence[int], shown: bool
 ) -> None:
-    topics = vocabulary()
+    topics = topics_after()
     for author, day in zip(authors, days, strict=True):
         topics.learn(Sighting(("gift_cards",), author, day))
     assert topics.in_use() == (("gift_cards",) if shown else ())
 
 
 def test_who_led_to_a_name_is_remembered_longer_than_the_analyses() -> None:
-    topics = vocabulary(*["gift_cards"] * COMMON, *["praise"] * WINDOW)
+    topics = topics_after(*["gift_cards"] * COMMON, *["praise"] * WINDOW)
     assert topics.in_use() == ()
     for _ in range(COMMON):
         topics.learn(Sighting(("gift_cards",), "a", 9))
@@ -267,7 +270,7 @@ def test_who_led_to_a_name_is_remembered_longer_than_the_analyses() -> None:
 
 def test_what_is_remembered_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analysis.topics.MAX_WITNESSED", 5)
-    topics = vocabulary(*(f"topic{letter}" for letter in "abcdefgh"), "topich", "topica")
+    topics = topics_after(*(f"topic{letter}" for letter in "abcdefgh"), "topich", "topica")
     assert len(topics._witnesses) == 5
     assert list(topics._witnesses)[-1] == "topica"
     assert topics.in_use() == ()
@@ -275,14 +278,14 @@ def test_what_is_remembered_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch)
 
 def test_at_most_five_names_are_shown() -> None:
     names = [f"gift_{word}" for word in "cards wrap shop box bag pen hat".split()]
-    assert len(vocabulary(*names * COMMON).in_use()) == 5
+    assert len(topics_after(*names * COMMON).in_use()) == 5
 
 
 def test_what_was_in_use_long_ago_is_forgotten() -> None:
-    topics = vocabulary(*["gift_cards"] * COMMON, *["praise"] * (WINDOW - COMMON))
+    topics = topics_after(*["gift_cards"] * COMMON, *["praise"] * (WINDOW - COMMON))
     assert topics.in_use() == ("gift_cards",)
     learn(topics, "praise")
     assert topics.in_use() == ()
     for _ in range(COMMON):
         topics.learn(Sighting([]))
-    assert topics.fold(["gift_card_issue"]) == ("gift_card_issue",)
+    assert topics.merge(["gift_card_issue"]) == ("gift_card_issue",)

@@ -1,6 +1,6 @@
 """What a fake Grok says: every reply, good and bad, its models, its prices, its judgement.
 
-Plain values and functions, no I/O; when which reply is sent is up to `fake_grok.py`. Each row of
+Plain values and functions, no I/O; when which reply is sent is up to `server.py`. Each row of
 the error catalogue and each malformed answer has a constructor of its own, so that a test reads as
 what happens: `Reply.credits_gone(403)`, `Reply.fenced()`, `Reply.ok().after(2.0)`.
 """

@@ -279,7 +279,7 @@ class FakeGrok:
         requests in any trailing second. `limit_requests` is the number that a good answer's headers
         tell as the limit of a minute, None the model's own. `fault_rate` is the share (0 to 1) of
         requests answered with one of `faults`. `seed` fixes all draws. `obey` is how to do what
-        texts order (`grok_obedience`), None never to. `bill_abandoned` also charges for answers
+        texts order (`obedience.py`), None never to. `bill_abandoned` also charges for answers
         whose client left before they came, as the real one does. Port 0 takes any free one.
         """
         self.host = host
