@@ -34,6 +34,7 @@ from schemas import (
     TrendsQuery,
     format_time,
 )
+from store.derived.rollup_query import is_costly
 from store.filters import InsightFilter
 
 router = APIRouter(tags=["insights"])
@@ -75,14 +76,15 @@ class _Stream(StreamingResponse):
 async def list_insights(request: Request, query: Annotated[InsightQuery, Query()]) -> Response:
     """Insights in a time range, newest first, with the exact total for the whole filter."""
     parts = services(request)
-    async with stopped_when_gone(request), parts.large_reads:
+    async with stopped_when_gone(request):
         wanted = await _filter(query, parts)
-        page = await parts.insights.page(wanted, limit=query.limit, cursor=query.cursor)
-        pieces = []
-        for piece in insights_json(page, wanted):
-            pieces.append(piece)
-            await parts.database.yield_to_urgent_write()
-        del page
+        async with parts.costly_reads if is_costly(wanted) else parts.large_reads:
+            page = await parts.insights.page(wanted, limit=query.limit, cursor=query.cursor)
+            pieces = []
+            for piece in insights_json(page, wanted):
+                pieces.append(piece)
+                await parts.database.yield_to_urgent_write()
+            del page
         return Response(b"".join(pieces), media_type=JSON)
 
 
@@ -124,7 +126,7 @@ async def export_insights(request: Request, query: Annotated[ExportQuery, Query(
 
     async def next_lines() -> bytes | None:
         """None at the end. Meanwhile nothing is held but the bytes that go out."""
-        async with parts.large_reads:
+        async with parts.costly_reads:
             await parts.database.yield_to_urgent_write()
             batch = await anext(batches, None)
             return None if batch is None else form.lines(batch)

@@ -30,8 +30,9 @@ SMALL_BODY = 65_536
 class Services:
     """`worker` is None in a replica that only serves the API.
 
-    `large_reads` bounds how many pages are made at once. The budgets bound the bodies that are
-    read and stored at once, in bytes of JSON: it takes up to 30 times as much when it is parsed.
+    `large_reads` bounds how many pages are made at once, `costly_reads` how many of those that may
+    take seconds to find: so nobody else's page waits for them. The budgets bound the bodies that
+    are read and stored at once, in bytes of JSON: parsed, it takes up to 30 times as much.
     """
 
     settings: Settings
@@ -50,6 +51,7 @@ class Services:
     worker: Worker | None
     inbound_limits: InboundLimits | None
     large_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    costly_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     small_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(500_000))
     large_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(2_100_000))
 

@@ -16,7 +16,7 @@ from tests.support.service_process import ServiceProcess, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture]
 
-ROWS = 2500
+ROWS = 5000
 TEXT = "a " * 5000
 # All that a search may ask for: phrases of one word that each text holds at 5,000 places.
 SEARCH = " ".join(f'"{"a " * words}"' for words in (10, 9, 8, 7, 6, 5, 4))
