@@ -94,6 +94,7 @@ def running(
     named: dict[str, object] = {
         "database_url": f"sqlite+aiosqlite:///{folder}/insights.db",
         "log_format": "json",
+        "offline_model": "small",  # the large one takes some 140 MB of its own
         **({"api_keys": KEYS} if keys else {}),
         **settings,
     }
