@@ -230,8 +230,11 @@ class ExportQuery(SearchConditions):
     bom: bool = Field(False, description="Begin a CSV with a byte order mark, as Excel needs it.")
 
 
+_Beginning = Annotated[str, Field(min_length=1, max_length=100)]  # checked first, as a text
+
+
 class AuthorsQuery(BaseModel):
-    prefix: Annotated[Storable, Field(min_length=1, max_length=100)] | None = Field(
+    prefix: Annotated[_Beginning, AfterValidator(_storable)] | None = Field(
         None, description="How names begin, whatever the case; a leading `@` is ignored."
     )
     start_time: QueryTime | None = None

@@ -41,6 +41,9 @@ _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 
 _HEALTH_CHECKS = {b"/health", b"/ready"}
 
+_ANY_ANSWER = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+"""What the application's answers carry too."""
+
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
 
 _all_connections: WeakKeyDictionary[ServerState, Connections] = WeakKeyDictionary()
@@ -377,7 +380,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _rendered(self, error: ServiceError) -> bytes:
         response = error_response(error)
-        headers = [*self.server_state.default_headers, *response.raw_headers]
+        headers = [*self.server_state.default_headers, *_ANY_ANSWER, *response.raw_headers]
         lines = [b"%b: %b\r\n" % header for header in [*headers, (b"connection", b"close")]]
         return b"".join([STATUS_LINE[response.status_code], *lines, b"\r\n", bytes(response.body)])
 

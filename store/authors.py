@@ -45,9 +45,11 @@ class AuthorStore:
         self, *, prefix: str | None, start_time: datetime, end_time: datetime, limit: int
     ) -> Sequence[AuthorCount]:
         """Both times are inclusive. With a `prefix` (whatever its case, a leading `@` ignored)
-        those who begin so, most insights first; else those with most negative ones first."""
+        those who begin so, most insights first; without one, and so of `@` alone, those with most
+        negative ones first."""
+        beginning = (prefix or "").removeprefix("@")
         between = InsightFilter(start_time=start_time, end_time=end_time)
-        find = _most_negative if prefix is None else partial(_beginning_with, prefix)
+        find = partial(_beginning_with, beginning) if beginning else _most_negative
         return await self._database.read(partial(find, between, limit))
 
 
@@ -63,8 +65,8 @@ def _most_negative(
 def _beginning_with(
     prefix: str, between: InsightFilter, limit: int, connection: Connection
 ) -> Sequence[AuthorCount]:
-    wanted = prefix.removeprefix("@").casefold()
-    spellings = sorted(_spellings(prefix.removeprefix("@")))
+    wanted = prefix.casefold()
+    spellings = sorted(_spellings(prefix))
     spellings += [f"@{spelling}" for spelling in spellings]
     if connection.dialect.name == "sqlite":
         rows = [

@@ -33,7 +33,14 @@ from store.bulk_insert import SqliteInsert
 from store.derived.status_counts import counted_in
 from store.erasure import ErasureStore
 from store.ids import Ids, RunningIds
-from store.lookup import FailedPage, StoredConversation, failed_page, find, no_such_conversation
+from store.lookup import (
+    FAILED_LIST,
+    FailedPage,
+    StoredConversation,
+    failed_page,
+    find,
+    no_such_conversation,
+)
 from store.positions import QueuePositions
 
 _ROWS_PER_COMMIT = 500
@@ -289,7 +296,7 @@ class ConversationStore:
 
         Raises InvalidInput for a cursor that is none of ours.
         """
-        position = None if cursor is None else cursors.decode(cursor)
+        position = None if cursor is None else cursors.decode(FAILED_LIST, cursor)
         return await self._database.read(partial(failed_page, limit, position))
 
     async def erase(self, conversation_id: str) -> None:

@@ -38,6 +38,9 @@ BYTES_OF_EVENTS = 125_000
 _ROW_BYTES = 220
 """An insight's JSON without its values."""
 
+_LIST = "insights"
+"""Whose cursors they are."""
+
 Position = tuple[int, int]
 """Of the last row that was given: its timestamp and id."""
 
@@ -82,7 +85,7 @@ class InsightStore:
         The cursor names the last row of the page before, so rows that come or go meanwhile make
         nothing repeat or be skipped. Raises InvalidInput for a cursor that is none of ours.
         """
-        position = None if cursor is None else cursors.decode(cursor)
+        position = None if cursor is None else cursors.decode(_LIST, cursor)
         page = partial(self._page, wanted, limit, position)
         return await self._database.read(page, costly=rollup_query.is_costly(wanted))
 
@@ -106,7 +109,7 @@ class InsightStore:
         return InsightPage(
             insights=[_to_insight(row) for row in rows],
             total_count=total,
-            next_cursor=cursors.encode(*_position(rows[-1])) if more else None,
+            next_cursor=cursors.encode(_LIST, *_position(rows[-1])) if more else None,
         )
 
     async def has_cluster(self, name: str) -> bool:

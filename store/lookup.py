@@ -27,6 +27,9 @@ from store.derived.status_counts import counted_in
 from store.insight_row import BYTES_OF_PAGE, how_many_fit, read_notes
 from store.positions import QueuePositions
 
+FAILED_LIST = "failed"
+"""Whose cursors they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredInsight:
@@ -117,7 +120,9 @@ def failed_page(limit: int, position: tuple[int, int] | None, connection: Connec
     return FailedPage(
         conversations=[_to_conversation(row) for row in rows],
         total_count=counted_in(Status.FAILED, connection),
-        next_cursor=cursors.encode(*_position(rows[-1])) if len(rows) < len(found) else None,
+        next_cursor=cursors.encode(FAILED_LIST, *_position(rows[-1]))
+        if len(rows) < len(found)
+        else None,
     )
 
 

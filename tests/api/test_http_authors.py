@@ -24,19 +24,21 @@ async def test_authors_are_listed_with_their_counts(client: httpx.AsyncClient) -
 
 
 @pytest.mark.parametrize(
-    "query",
+    ("query", "details"),
     [
-        {"prefix": ""},
-        {"prefix": "a" * 101},
-        {"limit": "0"},
-        {"limit": "101"},
-        {"start_time": "yesterday"},
-        {"start_time": "2025-01-02", "end_time": "2025-01-01"},
+        ({"prefix": ""}, "prefix: must not be empty"),
+        ({"prefix": "a" * 101}, "prefix: must be at most 100 characters"),
+        ({"prefix": "a\0"}, "prefix: must not contain the NUL character"),
+        ({"limit": "0"}, "limit: "),
+        ({"limit": "101"}, "limit: "),
+        ({"start_time": "yesterday"}, "start_time: "),
+        ({"start_time": "2025-01-02", "end_time": "2025-01-01"}, "start_time "),
     ],
 )
 async def test_what_makes_no_sense_is_refused(
-    client: httpx.AsyncClient, query: dict[str, str]
+    client: httpx.AsyncClient, query: dict[str, str], details: str
 ) -> None:
     response = await client.get(PATH, params=query)
     assert response.status_code == 400
     assert response.json()["error"] == "invalid_schema"
+    assert response.json()["details"].startswith(details)

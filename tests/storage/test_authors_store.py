@@ -84,6 +84,12 @@ async def test_without_a_beginning_those_who_complain_most_come_first(
         assert all(negative[each.author] == each.negative for each in listed)
 
 
+async def test_an_at_sign_alone_is_no_beginning(database: Database, store: AuthorStore) -> None:
+    await fill(database)
+    assert await found(store, "@") == await found(store)
+    assert len(await found(store, "@")) == len(NAMES) - 1  # each once; nobody is not listed
+
+
 async def test_as_many_as_asked_for_are_given(database: Database, store: AuthorStore) -> None:
     await fill(database)
     assert await found(store, "jig", limit=2) == ["Jig", "@Jigsaw"]

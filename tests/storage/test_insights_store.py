@@ -2,7 +2,6 @@
 
 import base64
 import random
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,6 +15,7 @@ from analysis.words import parse_search
 from api.answers import insight_item, insights_json
 from database import Database
 from errors import InvalidInput
+from store import cursors
 from store.conversations import ConversationStore
 from store.filters import InsightFilter
 from store.insight_row import BYTES_OF_PAGE
@@ -378,6 +378,9 @@ MALFORMED = [
     "=" * 24,
     "A" * 21 + "=" * 3,
     packed(15),
+    packed(16),
+    packed(20),
+    packed(21),
     packed(17),
     packed(8),
     packed(16) + "A",
@@ -404,6 +407,22 @@ async def test_a_cursor_that_is_none_of_ours_is_invalid_input(
         await sqlite_store.page(insight_filter(), limit=10, cursor=cursor)
 
 
+async def test_a_cursor_that_was_altered_or_is_of_another_list_is_invalid_input(
+    sqlite_store: InsightStore,
+) -> None:
+    position = (1_737_367_200_000_000, 7)
+    cursor = cursors.encode("insights", *position)
+    assert cursors.decode("insights", cursor) == position
+    altered = [
+        cursor[:place] + ("B" if letter == "A" else "A") + cursor[place + 1 :]
+        for place, letter in enumerate(cursor)
+    ]
+    others = [cursor.lower(), cursor[::-1], cursor + "=", cursor + "A", cursor[:-1]]
+    for bad in [*altered, *others, cursors.encode("failed", *position)]:
+        with pytest.raises(InvalidInput, match=r"^cursor: "):
+            await sqlite_store.page(insight_filter(), limit=10, cursor=bad)
+
+
 @pytest.fixture
 def sqlite_store(sqlite_url: str) -> InsightStore:
     """Never opened: a bad cursor is found out before the database is asked."""
@@ -415,7 +434,7 @@ async def test_a_cursor_far_away_gives_an_empty_or_a_whole_page(
     database: Database, store: InsightStore, position: tuple[int, int]
 ) -> None:
     id_ = await insert_insight(database)
-    cursor = base64.urlsafe_b64encode(struct.pack(">qq", *position)).decode().rstrip("=")
+    cursor = cursors.encode("insights", *position)
     page = await store.page(insight_filter(), limit=10, cursor=cursor)
     listed = [insight.conversation_id for insight in page.insights]
     assert listed == ([id_] if position[0] > 0 else [])

@@ -69,7 +69,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a time": parse_time,
     "a time of a query": _parse_query_time,
     "an idempotency key": check_idempotency_key,
-    "a cursor": cursors.decode,
+    "a cursor": lambda text: cursors.decode("a list", text),
     "a host": WebPages(()).serves,
     "an origin": lambda text: WebPages(()).may_write("a.test", origin=text, fetch_site=None),
     "an origin's port": lambda text: WebPages(()).may_write(
