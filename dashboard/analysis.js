@@ -1,12 +1,11 @@
 // The machine: what waits, what it costs, what failed and why. And the page for rules, empty yet.
 
-import { currentMachine } from "./current.js";
 import { machineFacts, reasonOf, tries } from "./facts.js";
 import { count, time } from "./format.js";
 import { note, problems, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
-import { queueOf } from "./story.js";
+import { currentMachine, queueOf } from "./story.js";
 
 export function analysis(state) {
 	const { value: stats } = answerTo(state, "stats");

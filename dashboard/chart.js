@@ -1,6 +1,6 @@
 // Counts over time as SVG. Pure: everything is drawn in parts of the width, so nothing is measured.
 
-import { bucketName, bucketTick, compact, count, SENTIMENTS } from "./format.js";
+import { bucketTick, compact, SENTIMENTS } from "./format.js";
 import { h } from "./render.js";
 
 const MOST_TICKS = 6;
@@ -58,18 +58,6 @@ export function drawBars({ grain, bars }, ghost, chosen, now) {
 		}
 		return ticks;
 	}
-}
-
-export const barName = ({ grain, bars }, index, now) =>
-	`${bucketName(bars[index].start, grain, now)}${bars[index].partial ? (index === bars.length - 1 ? " (so far)" : " (in part)") : ""}`;
-
-// What bars hold, in words.
-export function barsInWords(chart, { from, to }, now) {
-	const [first, last] = [from, to].sort((a, b) => a - b);
-	const some = chart.bars.slice(first, last + 1);
-	const sum = (name) => some.reduce((sum, bar) => sum + bar[name], 0);
-	const when = first === last ? barName(chart, first, now) : `${barName(chart, first, now)} to ${barName(chart, last, now)}`;
-	return `${when}: ${count(sum("count"))}, of them ${SENTIMENTS.map((name) => `${count(sum(name))} ${name}`).join(", ")}`;
 }
 
 // Counts of each sentiment, side by side; `most` fills the width.

@@ -7,9 +7,9 @@ import { readView } from "./address.js";
 import { DAY, partsOf, periodBefore, periodOf, timesOf } from "./periods.js";
 import { markHits, sameTextKey, toQuery, topicsLike } from "./search.js";
 import { compareCounts, compareShares, tooFew } from "./statistics.js";
-import { machineOf } from "./status.js";
-import { alarmsOf, countChange, isProvisional, shareChange, whyNotCompared } from "./story.js";
-import { barsOf, coverage, mergeSummaries } from "./summaries.js";
+import { alarmsOf, countChange, isProvisional, machineOf, shareChange, whyNotCompared } from "./story.js";
+import { mergeSummaries } from "./merge.js";
+import { barsOf, coverage } from "./summaries.js";
 import { reasonOf } from "./facts.js";
 
 const HOUR = 3_600_000;
