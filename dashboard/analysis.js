@@ -14,7 +14,7 @@ export function analysis(state) {
 		problems(state),
 		h("section", { key: "machine" },
 			h("h2", "Analysis"),
-			h("p", { id: "trouble", class: machine.state === "good" || !machine.state ? "" : `notice ${machine.state === "bad" ? "bad" : ""}`, role: "status" }, `${machine.short}. ${machine.long}`),
+			h("p", { id: "trouble", class: machine.state === "good" || !machine.state ? "" : `notice ${machine.state === "bad" ? "bad" : ""}`, role: "status" }, machine.state === "good" ? `${machine.short}. ${machine.long}` : machine.long || `${machine.short}.`),
 			stats?.analyser.notice && h("p.small", { id: "offline" }, `${stats.analyser.notice} Set GROK_KEY to use Grok.`),
 			stats && h("dl.pairs", { id: "machine" }, machineFacts(stats).map(([name, value, used]) => [
 				h("dt", { key: `${name} dt` }, name),

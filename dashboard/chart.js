@@ -7,11 +7,11 @@ const MOST_TICKS = 6;
 const STEPS = { minute: [1, 5, 10, 15, 20, 30, 60, 120], hour: [1, 2, 3, 6, 12, 24, 48, 72], day: [1, 2, 7, 14, 28], month: [1, 2, 3, 6, 12, 24] };
 export const fine = (number) => Math.round(number * 1000) / 1000;
 
-// 1, 2 or 5 times a power of ten; at least 1.
+// Little more than is needed, and easy to halve.
 function niceTop(most) {
 	const step = Math.max(most, 1) / 2;
 	const power = 10 ** Math.floor(Math.log10(Math.max(step, 1)));
-	return 2 * power * [1, 2, 5, 10].find((times) => times * power >= step);
+	return 2 * power * [1, 1.5, 2, 3, 4, 5, 7.5, 10].find((times) => times * power >= step);
 }
 
 // Bars of counts, negative ones at the bottom where they can be compared, with the outline of the

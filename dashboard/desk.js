@@ -70,13 +70,12 @@ function topicItem(topic, most, chosen) {
 	const part = percent(topic.negative / topic.count);
 	const see = (patch) => ["see", { cluster: topic.cluster, open: "", ...patch }];
 	return h("li", { key: topic.cluster },
-		h("div.both",
-			h("button.topic", { "aria-pressed": String(chosen), on: { click: see(chosen && { cluster: "" }) } },
-				h("span.name", topicName(topic.cluster)),
-				h("span.number", count(topic.count)),
-				h("span.change", { class: call && topic.bad ? (topic.direction > 0 ? "worse" : "better") : "" }, changeText(topic), call)),
-			topic.negative > 0 && h("button.topic.angry", { title: `The ${count(topic.negative)} negative ones`, "aria-label": `Negative about ${topicName(topic.cluster)}, ${part}`, on: { click: see({ sentiment: "negative" }) } }, "▼ ", part)),
-		splitBar(topic, most));
+		h("button.topic", { "aria-pressed": String(chosen), on: { click: see(chosen && { cluster: "" }) } },
+			h("span.name", topicName(topic.cluster)),
+			h("span.number", count(topic.count)),
+			h("span.change", { class: call && topic.bad ? (topic.direction > 0 ? "worse" : "better") : "" }, changeText(topic), call)),
+		h("div.both", splitBar(topic, most),
+			topic.negative > 0 && h("button.link.angry", { title: `The ${count(topic.negative)} negative ones`, "aria-label": `Negative about ${topicName(topic.cluster)}, ${part}`, on: { click: see({ sentiment: "negative" }) } }, "▼ ", part)));
 }
 
 // --- what is going on -----------------------------------------------------------------------------
@@ -98,10 +97,10 @@ function story(state) {
 	if (stale) return h("div.story.stale", { key: "story" }, h("p.headline", { id: "headline" }, "Loading…"), totals(state, summary, before, ""));
 	const why = before ? whyNotCompared(summary, before, stats) : "";
 	const { value: list } = answerTo(state, "list");
-	const { waiting, minutes, completed } = queueOf(stats);
+	const { waiting, minutes } = queueOf(stats);
 	const nothing = !summary.totals.count;
 	return h("div.story", { key: "story" },
-		nothing && stats && state.loaded.empty?.whyNothing(state, waiting, completed),
+		nothing && stats && state.loaded.empty?.whyNothing(state, queueOf(stats)),
 		h("p.headline", { id: "headline" }, state.view.q && list
 			? `${count(list.total)} of ${plural(summary.totals.count, "post")} have these words.` : nothing ? "" : headline(state, summary.period, summary, before, why)),
 		isProvisional(stats, summary.totals.count) && !nothing && h("p.notice", { id: "provisional" },
@@ -187,11 +186,13 @@ function posts(state) {
 		fresh > 0 && h("button", { id: "new", on: { click: ["showNew"] } }, `${state.held.cursor && fresh >= 50 ? "50 or more" : count(fresh)} new: show`),
 		h("ol", { id: "list", "aria-label": "Posts" }, items.map(({ row, same, urgency }, index) =>
 			lazy(row.conversation_id, postRow, row, state.minute, row.conversation_id === view.open, (view.q && state.loaded.search?.marked) || null, view.q, same, urgency, searchOf({ ...view, open: row.conversation_id }),
-				row.conversation_id === nearby?.conversation_id ? state.loaded.original?.originalOf(nearby)?.href : null, index === since))),
+				row.conversation_id === nearby?.conversation_id ? state.loaded.original?.originalOf(nearby)?.href : null, since > 0 && index === since))),
 		list && !stale && !items.length && summary?.totals.count !== 0 && h("p", { id: "nothing" }, "No posts here."),
 		list?.cursor && !urgent && h("button", { id: "more", on: { click: ["loadMore"] } }, "Show more"),
 		ranking?.more);
 }
+
+const waits = (age) => (age === "now" ? "just now" : `waits ${age}`);
 
 function postRow({ conversation_id: id, timestamp, text, author, grok_analysis: analysis }, now, open, marked, query, same, urgency, address, original, looked) {
 	const sentiment = sentimentOf(analysis.sentiment_score);
@@ -204,7 +205,7 @@ function postRow({ conversation_id: id, timestamp, text, author, grok_analysis: 
 		h("div.facts",
 			author && h("bdi.author", author),
 			unread ? h("span.unread", "not analysed: the model's answer could not be read") : h("span", analysis.clusters.map(topicName).join(" · ")),
-			h("time", { datetime: timestamp, title: `${fullTime(timestamp)} (${utc(timestamp)})` }, urgency === undefined ? time(timestamp, now) : `waits ${age(timestamp, now)}`),
+			h("time", { datetime: timestamp, title: `${fullTime(timestamp)} (${utc(timestamp)})` }, urgency === undefined ? time(timestamp, now) : waits(age(timestamp, now))),
 			urgency === undefined && h("span.age", age(timestamp, now)),
 			same > 1 && h("span.same", `${count(same)} × the same text`),
 			urgency !== undefined && h("span", `urgency ${count(100 * urgency)}`)));

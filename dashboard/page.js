@@ -140,6 +140,12 @@ function isCalm() {
 	return !list || (list.getBoundingClientRect().top > 0 && !list.matches(":hover, :focus-within"));
 }
 
+window.onpopstate = (event) => {
+	send(["went", location.search]);
+	show();
+	later("places", ({ goToPlace }) => goToPlace(event.state ?? {}));
+};
+
 // --- links and menus -------------------------------------------------------------------------------
 
 document.addEventListener("click", (event) => {

@@ -134,9 +134,10 @@ export function note(state, place) {
 // What went wrong with what is asked for now: gone as soon as that is.
 export function problems(state) {
 	const found = new Set();
+	const stopped = answerTo(state, "stats").problem?.mends; // which is said already
 	for (const part of Object.keys(state.questions)) {
 		const { problem } = answerTo(state, part);
-		if (problem && part !== "stats" && !OF_THEIR_OWN.has(part)) found.add(problem.text + (problem.mends ? " Trying again; what is shown may be old." : ""));
+		if (problem && !(stopped && problem.mends) && part !== "stats" && !OF_THEIR_OWN.has(part)) found.add(problem.text + (problem.mends ? " Trying again; what is shown may be old." : ""));
 	}
 	return found.size > 0 && h("div.notice.bad", { id: "problem", key: "problem", role: "alert" }, [...found].map((text) => h("p", { key: text }, text)));
 }

@@ -14,7 +14,7 @@ function keepPlace() {
 }
 
 /** @param {{ top?: number, row?: string, offset?: number }} place */
-function goToPlace({ top = 0, row: key, offset }) {
+export function goToPlace({ top = 0, row: key, offset }) {
 	scrollTo(0, top);
 	const row = key && top > 0 && [...document.querySelectorAll("#list > li")].find((row) => row.dataset.key === key);
 	// Again once rows that have come into sight have got their height.
@@ -28,11 +28,6 @@ function goToPlace({ top = 0, row: key, offset }) {
 // `page` is a function that gives `{ state, send, show }`.
 export function start(page) {
 	history.scrollRestoration = "manual";
-	window.onpopstate = (event) => {
-		page().send(["went", location.search]);
-		page().show();
-		goToPlace(event.state ?? {});
-	};
 	let scrolling;
 	addEventListener("scroll", () => {
 		clearTimeout(scrolling);

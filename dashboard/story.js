@@ -49,8 +49,8 @@ export const alarmSign = ({ cluster, count: number }) => `${capital(topicName(cl
 
 export function titleOf(alarms, machine, page) {
 	const names = { desk: "", figures: "Figures · ", rules: "Rules · ", analysis: "Analysis · " };
-	if (alarms.length) return `▲ ${capital(topicName(alarms[0].cluster))} ${compact(alarms[0].count)} · Insights`;
-	return `${machine.state === "bad" ? "✕ Stopped · " : ""}${names[page]}Insights`;
+	const alarm = alarms.length ? `▲ ${capital(topicName(alarms[0].cluster))} ${compact(alarms[0].count)} · ` : names[page];
+	return `${machine.state === "bad" ? "✕ Stopped · " : ""}${alarm}Insights`;
 }
 
 // Two periods compared
