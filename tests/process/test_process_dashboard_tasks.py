@@ -200,6 +200,7 @@ async def test_what_failed_and_why(browser: Browser, tmp_path: Path) -> None:
         await submit_batch(service.client, ["What became of my refund?"])
         fail_all(service, "timeout after 30 s")
         async with desk(browser, service) as it:
+            await expect(it.page.locator("#none-analysed")).to_contain_text("The only post")
             await it.click(it.page.locator("#health", has_text="1 not analysed"))
             await expect(it.page.locator("#failed .error")).to_have_text("Grok took too long.")
             assert it.clicks == 1
