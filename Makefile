@@ -16,6 +16,8 @@ PYTHON = $(shell for python in python3.11 python3.12 python3.13 python3.14 pytho
 
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+# The checker of the dashboard's types.
+TSC := .venv/typescript/node_modules/.bin/tsc
 # What is installed, by the lock file that it came from.
 PROD := .venv/requirements.stamp
 DEV := .venv/requirements-dev.stamp
@@ -53,10 +55,21 @@ browser:  ## install Chromium for the tests of the dashboard: by apt, as root, o
 attack: $(DEV)  ## attack the service under 1 GB of memory, and judge; ARGS goes to tests.attacks
 	$(BIN)/python -m tests.attacks $(ARGS)
 
-check: $(DEV)  ## check format, lint and types
+check: $(DEV)  ## check format, lint and types, where there is Node those of the dashboard too
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	@if ! command -v npm >/dev/null; then echo 'No Node here: the types of the dashboard are not checked.'; \
+	elif ! $(MAKE) --no-print-directory $(TSC); then \
+		echo 'TypeScript could not be installed: the types of the dashboard are not checked.'; \
+	else echo $(TSC) --project tools/typescript; $(TSC) --project tools/typescript; fi
+
+# One package, by its hash. Nothing of it is served: the dashboard has no build step.
+$(TSC): tools/typescript/package-lock.json
+	@mkdir -p .venv/typescript
+	cp tools/typescript/package.json tools/typescript/package-lock.json .venv/typescript
+	cd .venv/typescript && npm ci --silent --no-audit --no-fund
+	@touch $@
 
 format: $(DEV)  ## format the code and mend what the linter can
 	$(BIN)/ruff check --fix-only --quiet

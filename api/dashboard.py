@@ -35,11 +35,27 @@ _HEADERS = {
     "Cache-Control": "no-cache",  # kept, but asked about each time: all files from one version
 }
 
-# Comments of a whole line, and indentation: a fifth of all. What is left has the same lines.
-_FOR_READERS_OF_CODE = re.compile(rb"^\t+(//.*)?|^//.*", re.MULTILINE)
+# Comments and indentation: a fifth of all. What is left has the same lines. What stands behind code
+# is a comment only where nothing in it could end a text.
+_FOR_READERS_OF_CODE = re.compile(
+    rb"^\t+(//.*|/\*.*\*/$)?|^//.*|^/\*.*\*/$|(?<=[;,{(\])}]) //[^\n\"'`]*$", re.MULTILINE
+)
 # Modules that a page loads when somebody first needs them.
 ON_DEMAND = {
-    *("actions", "analysis", "empty", "facts", "figures", "hub", "kiosk", "more", "open", "stream"),
+    *("actions", "analysis", "empty", "facts", "figures", "hints", "hub", "keys", "kiosk"),
+    *(
+        "lists",
+        "live",
+        "merge",
+        "more",
+        "open",
+        "original",
+        "places",
+        "pointing",
+        "ranking",
+        "search",
+    ),
+    *("stream", "suggest"),
 }
 
 

@@ -1,12 +1,11 @@
 // The machine: what waits, what it costs, what failed and why. And the page for rules, empty yet.
 
-import { currentMachine } from "./current.js";
 import { machineFacts, reasonOf, tries } from "./facts.js";
 import { count, time } from "./format.js";
 import { note, problems, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
-import { queueOf } from "./story.js";
+import { currentMachine, queueOf } from "./story.js";
 
 export function analysis(state) {
 	const { value: stats } = answerTo(state, "stats");
@@ -15,7 +14,7 @@ export function analysis(state) {
 		problems(state),
 		h("section", { key: "machine" },
 			h("h2", "Analysis"),
-			h("p", { id: "trouble", class: machine.state === "good" || !machine.state ? "" : `notice ${machine.state === "bad" ? "bad" : ""}`, role: "status" }, `${machine.short}. ${machine.long}`),
+			h("p", { id: "trouble", class: machine.state === "good" || !machine.state ? "" : `notice ${machine.state === "bad" ? "bad" : ""}`, role: "status" }, machine.state === "good" ? `${machine.short}. ${machine.long}` : machine.long || `${machine.short}.`),
 			stats?.analyser.notice && h("p.small", { id: "offline" }, `${stats.analyser.notice} Set GROK_KEY to use Grok.`),
 			stats && h("dl.pairs", { id: "machine" }, machineFacts(stats).map(([name, value, used]) => [
 				h("dt", { key: `${name} dt` }, name),

@@ -4,7 +4,7 @@ const KEY = "insights-api-key";
 
 // Wherever a proxy has put the service: the API is beside the folder that this file is in.
 const ROOT = new URL("..", import.meta.url);
-const API = `${ROOT.pathname}api/v1/`;
+export const API = `${ROOT.pathname}api/v1/`;
 export const serviceAddress = ROOT.href.slice(0, -1);
 export const currentKey = () => sessionStorage.getItem(KEY);
 
@@ -25,7 +25,7 @@ export function urlOf(path, parameters = {}) {
 }
 
 // A response that is fine; else raises a problem. Waits where there is too much to do.
-export async function open(url, { headers, ...options } = {}) {
+export async function open(url, { headers, ...options } = /** @type {RequestInit} */ ({})) {
 	for (;;) {
 		const key = currentKey();
 		const credentials = key && { Authorization: `Bearer ${key}` };
@@ -46,6 +46,7 @@ async function renewKey(refused, why) {
 	sessionStorage.setItem(KEY, await asking);
 }
 
+/** @returns {never} */
 function giveUp(error) {
 	throw error.name === "AbortError" ? error : problem(0, "The service does not answer.");
 }
@@ -58,24 +59,9 @@ export async function ask(url, options) {
 	const text = await (await open(url, options)).text().catch(giveUp);
 	return JSON.parse(text, /\d{16}/.test(text) ? exact : undefined);
 }
-export const post = async (path) => ask(urlOf(path), { method: "POST" });
-
 export function wait(milliseconds, signal) {
 	return new Promise((resolve, reject) => {
 		setTimeout(resolve, milliseconds);
 		signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
 	});
-}
-
-// A link cannot carry a key: where there is one, what it leads to is fetched, then shown or saved.
-export async function follow(event) {
-	const link = event.target.closest("a");
-	if (!link?.href.startsWith(location.origin + API)) return;
-	if (!link.download) link.target = "_blank";
-	if (!currentKey()) return;
-	event.preventDefault();
-	const got = link.cloneNode();
-	got.href = URL.createObjectURL(await (await open(link.href)).blob());
-	got.click();
-	setTimeout(() => URL.revokeObjectURL(got.href), 60_000);
 }

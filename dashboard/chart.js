@@ -1,17 +1,17 @@
 // Counts over time as SVG. Pure: everything is drawn in parts of the width, so nothing is measured.
 
-import { bucketName, bucketTick, compact, count, SENTIMENTS } from "./format.js";
+import { bucketTick, compact, SENTIMENTS } from "./format.js";
 import { h } from "./render.js";
 
 const MOST_TICKS = 6;
 const STEPS = { minute: [1, 5, 10, 15, 20, 30, 60, 120], hour: [1, 2, 3, 6, 12, 24, 48, 72], day: [1, 2, 7, 14, 28], month: [1, 2, 3, 6, 12, 24] };
 export const fine = (number) => Math.round(number * 1000) / 1000;
 
-// 1, 2 or 5 times a power of ten; at least 1.
+// Little more than is needed, and easy to halve.
 function niceTop(most) {
 	const step = Math.max(most, 1) / 2;
 	const power = 10 ** Math.floor(Math.log10(Math.max(step, 1)));
-	return 2 * power * [1, 2, 5, 10].find((times) => times * power >= step);
+	return 2 * power * [1, 1.5, 2, 3, 4, 5, 7.5, 10].find((times) => times * power >= step);
 }
 
 // Bars of counts, negative ones at the bottom where they can be compared, with the outline of the
@@ -58,18 +58,6 @@ export function drawBars({ grain, bars }, ghost, chosen, now) {
 		}
 		return ticks;
 	}
-}
-
-export const barName = ({ grain, bars }, index, now) =>
-	`${bucketName(bars[index].start, grain, now)}${bars[index].partial ? (index === bars.length - 1 ? " (so far)" : " (in part)") : ""}`;
-
-// What bars hold, in words.
-export function barsInWords(chart, { from, to }, now) {
-	const [first, last] = [from, to].sort((a, b) => a - b);
-	const some = chart.bars.slice(first, last + 1);
-	const sum = (name) => some.reduce((sum, bar) => sum + bar[name], 0);
-	const when = first === last ? barName(chart, first, now) : `${barName(chart, first, now)} to ${barName(chart, last, now)}`;
-	return `${when}: ${count(sum("count"))}, of them ${SENTIMENTS.map((name) => `${count(sum(name))} ${name}`).join(", ")}`;
 }
 
 // Counts of each sentiment, side by side; `most` fills the width.

@@ -3,11 +3,16 @@
 import { NO_FILTER, isFiltered, ownRange } from "./address.js";
 import { count, plural, shortDay } from "./format.js";
 import { DAY } from "./periods.js";
+import { viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 
-export function whyNothing(state, waiting, completed) {
+export function whyNothing(state, { waiting, completed, failed }) {
 	if (completed) return elsewhere(state);
+	if (!waiting && failed) {
+		return h("p.notice", { id: "none-analysed" }, h("b", failed === 1 ? "The only post" : `All ${count(failed)} posts`), " could not be analysed. ",
+			viewLink(state, "a.button", { page: "analysis" }, "Show why"));
+	}
 	if (!waiting) return nothingYet(state);
 	return h("p.notice", { id: "working" }, h("b", plural(waiting, "post")), " being analysed. They appear here by themselves.");
 }

@@ -34,6 +34,7 @@ export function machineFacts(stats) {
 }
 
 // What went wrong with one post, for people: the sentence, and whether trying again may help.
+/** @type {[RegExp, string, boolean][]} */
 const REASONS = [
 	[/guideline|content.?(violation|filter)|refus/i, "Grok refuses this text. Trying again rarely helps.", false],
 	[/context|too long|maximum.*token/i, "The text is too long for Grok.", false],

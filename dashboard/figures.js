@@ -1,13 +1,13 @@
 // Figures: two periods compared, in tiles, over time, by topic and by person. Made to be printed.
 
-import { barName, barsInWords, drawBars, fine, splitBar } from "./chart.js";
-import { currentAlarms } from "./current.js";
-import { chartEvents, chartOf, MOODS, topicsOf } from "./desk.js";
+import { drawBars, fine, splitBar } from "./chart.js";
+import { chartOf, topicsOf } from "./desk.js";
 import { SENTIMENTS, SIGNS, capital, count, percent, plural, score, shortDay, span, tenths, time, topicName } from "./format.js";
 import { filters, hint, machineNotice, mood, note, problems, searchField, viewLink } from "./parts.js";
+import { barName, barsInWords, chartEvents } from "./pointing.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
-import { changeText, comparedWith, countChange, headline, isProvisional, queueOf, shareChange, usually, whyNotCompared } from "./story.js";
+import { changeText, comparedWith, countChange, currentAlarms, headline, isProvisional, queueOf, shareChange, usually, whyNotCompared } from "./story.js";
 
 const PEOPLE = 15;
 
@@ -50,13 +50,13 @@ function cards(state, summary) {
 	const why = before ? whyNotCompared(summary, before, stats) : "";
 	const { totals } = summary;
 	const was = before?.totals;
+	/** @type {[string, string, string | undefined, (() => { text: string, tone: string }) | null][]} */
 	const rows = [
-		["Posts", "Posts of this time that are analysed and fit the filters.", count(totals.count), was && count(was.count), () => countChange(totals.count, was.count, { series: before.series })],
-		...(state.view.sentiment ? [] : SENTIMENTS.map((name) => [
-			`${SIGNS[name]} ${capital(name)}`, MOODS[name], totals.count ? `${percent(totals[name] / totals.count)} (${count(totals[name])})` : "–",
-			was && (was.count ? `${percent(was[name] / was.count)} (${count(was[name])})` : "–"), () => shareChange(name, totals, was)])),
-		["Mood on average", "The mean of all moods, from -1 (very unhappy) to 1 (very happy). Not judged: a mean says little of how many.",
-			totals.count ? score(totals.average_sentiment) : "–", was && (was.count ? score(was.average_sentiment) : "–"), null],
+		["Posts", count(totals.count), was && count(was.count), () => countChange(totals.count, was.count, { series: before.series })],
+		...(state.view.sentiment ? [] : SENTIMENTS.map((name) => /** @type {any} */ ([
+			`${SIGNS[name]} ${capital(name)}`, totals.count ? `${percent(totals[name] / totals.count)} (${count(totals[name])})` : "–",
+			was && (was.count ? `${percent(was[name] / was.count)} (${count(was[name])})` : "–"), () => shareChange(name, totals, was)]))),
+		["Mood on average", totals.count ? score(totals.average_sentiment) : "–", was && (was.count ? score(was.average_sentiment) : "–"), null],
 	];
 	return h("section", { key: "cards" },
 		h("p.headline", { id: "headline" }, summary.totals.count ? headline(state, summary.period, summary, before, why) : "Nothing in this time."),
@@ -65,9 +65,9 @@ function cards(state, summary) {
 			h("caption.unseen", "Figures of the time, and of the time it is compared with"),
 			h("thead", h("tr", h("th", { scope: "col" }, ""), h("th", { scope: "col" }, span(summary.period, state.now)),
 				before && h("th", { scope: "col" }, span(before.period, state.now)), before && h("th", { scope: "col" }, ""))),
-			h("tbody", rows.map(([name, what, now, then, found]) => {
+			h("tbody", rows.map(([name, now, then, found]) => {
 				const change = before && why === null && found ? found() : null;
-				return h("tr", { key: name }, h("th", { scope: "row" }, hint(name, what)), h("td.figure", now), before && h("td", then),
+				return h("tr", { key: name }, h("th", { scope: "row" }, hint(state, name)), h("td.figure", now), before && h("td", then),
 					before && h("td.change", { class: { good: "better", bad: "worse" }[change?.tone] ?? "" }, change ? change.text : found ? why : ""));
 			}))));
 }
@@ -82,7 +82,7 @@ function overTime(state) {
 		h("div.bars-place", { id: "chart", tabindex: 0, role: "group", "aria-label": "Posts over time", on: chartEvents(state, chart, summary.period) },
 			drawBars(chart, ghost, state.chart, state.now)),
 		h("p.small", { id: "readout", role: "status" }, state.chart ? barsInWords(chart, state.chart, state.now) : ghost ? `The outline is ${comparedWith(state.view)}.` : ""),
-		h("h2", hint("Share of negative posts", "How many of a bar's posts are negative, on a scale of its own.")),
+		h("h2", hint(state, "Share of negative posts")),
 		h("div.bars-place.low", drawShare(chart, ghost)),
 		h("details", { id: "chart-table", on: { toggle: (event) => event.target.open !== Boolean(open) && ["table", "time", event.target.open] } },
 			h("summary", "As a table"),
@@ -114,7 +114,7 @@ function people(state) {
 	const { value, problem } = answerTo(state, "people");
 	const authors = value?.authors ?? [];
 	return h("section", { key: "people" },
-		h("h2", hint("Who complains most", "Those with most negative posts in this time, whatever the other filters.")),
+		h("h2", hint(state, "Who complains most")),
 		problem ? h("p.small", problem.text) : !authors.length ? h("p.small", value ? "Nobody in this time." : "Loading…")
 			: h("table", { id: "people" },
 				h("thead", h("tr", h("th", { scope: "col" }, "Person"), h("th", { scope: "col" }, "Negative"), h("th", { scope: "col" }, "Posts"), h("th", { scope: "col" }, "Last"))),
@@ -129,7 +129,7 @@ function rising(state) {
 	const alarms = new Set(currentAlarms(state).map(({ cluster }) => cluster));
 	const names = { rising: "▲ more", new: "✚ new", falling: "▼ fewer" };
 	return h("section", { key: "rising" },
-		h("h2", hint("Unusual in the last hour", "Topics whose number of posts in the last hour stands out against the 24 hours before by more than chance, whatever the time and filters above.")),
+		h("h2", hint(state, "Unusual in the last hour")),
 		!trends.length ? h("p.small", { id: "no-rising" }, value ? "Nothing stands out against what is usual." : "Loading…")
 			: h("ul.short", { id: "rising" }, trends.map((trend) => h("li", { key: trend.cluster, class: alarms.has(trend.cluster) ? "alarm" : "" },
 				viewLink(state, "a", { page: "desk", range: "1h", cluster: trend.cluster }, topicName(trend.cluster)),

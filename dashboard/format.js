@@ -19,11 +19,14 @@ export const usd = number({ style: "currency", currency: "USD", maximumSignifica
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
+/** @type {[string, number][]} */
+const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+
 // Seconds in their two largest units, `3 h 5 min`.
 export function duration(seconds) {
 	let rest = Math.round(seconds);
 	const parts = [];
-	for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]]) {
+	for (const [unit, size] of UNITS) {
 		if (rest >= size) parts.push(`${Math.floor(rest / size)} ${unit}`);
 		rest %= size;
 	}
@@ -34,12 +37,12 @@ const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 
 // How long ago, in one unit: what is read at a glance.
-export function age(iso, now) {
-	const passed = now - Date.parse(iso);
+export function age(moment, now) {
+	const passed = now - new Date(moment).getTime();
 	if (passed < MINUTE) return passed < -MINUTE ? "in the future" : "now";
 	if (passed < HOUR) return `${Math.floor(passed / MINUTE)} min`;
 	if (passed < 48 * HOUR) return `${Math.floor(passed / HOUR)} h`;
-	return passed < 60 * 24 * HOUR ? `${Math.floor(passed / HOUR / 24)} days` : shortDay(iso, now);
+	return passed < 60 * 24 * HOUR ? `${Math.floor(passed / HOUR / 24)} days` : shortDay(moment, now);
 }
 
 const formats = new Map();
@@ -60,6 +63,7 @@ function zone(date) {
 	return other.some((near) => near !== offset) ? { timeZoneName: "short" } : {};
 }
 
+export const weekDay = (moment, now) => format(new Date(moment), { ...DAY, ...yearOf(new Date(moment), now, {}), timeZone: "UTC", weekday: "short" });
 export const shortDay = (moment, now, inZone = {}) => format(new Date(moment), { ...DAY, ...yearOf(new Date(moment), now, inZone) });
 export const clock = (moment) => format(new Date(moment), { ...CLOCK, ...zone(new Date(moment)) });
 
@@ -79,19 +83,10 @@ export function span({ start, end }, now) {
 	return `${days[0]}, ${clock(start)} to ${days[0] === days[1] ? "" : `${days[1]}, `}${clock(end)}`;
 }
 
-// A bucket by its grain. The service's days are days in UTC.
-export function bucketName(moment, grain, now) {
-	const date = new Date(moment);
-	if (grain === "year") return format(date, { year: "numeric", timeZone: "UTC" });
-	if (grain === "month") return format(date, { year: "numeric", month: "short", timeZone: "UTC" });
-	if (grain === "week") return `week of ${shortDay(date, now, { timeZone: "UTC" })}`;
-	if (grain === "day") return format(date, { ...DAY, ...yearOf(date, now, {}), timeZone: "UTC", weekday: "short" });
-	return time(date, now);
-}
-
+// A bucket by its grain, below a chart. The service's days are days in UTC.
 export function bucketTick(moment, grain, now) {
 	const date = new Date(moment);
-	if (grain === "year" || grain === "month") return bucketName(moment, grain, now);
+	if (grain === "year" || grain === "month") return format(date, { year: "numeric", ...(grain === "month" && { month: "short" }), timeZone: "UTC" });
 	if (grain === "day" || grain === "week") return format(date, { ...DAY, ...yearOf(date, now, {}), timeZone: "UTC" });
 	return date.getHours() || date.getMinutes() ? format(date, CLOCK) : shortDay(date, now);
 }

@@ -1,13 +1,12 @@
 // For a screen on the wall: the alarm, the chart, five topics, three posts, large.
 
 import { drawBars } from "./chart.js";
-import { currentAlarms, currentMachine } from "./current.js";
 import { chartOf, topicsOf } from "./desk.js";
 import { age, count, isTopic, percent, sentimentOf, topicName } from "./format.js";
 import { mood, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
-import { alarmText, headline, whyNotCompared } from "./story.js";
+import { alarmText, currentAlarms, currentMachine, headline, whyNotCompared } from "./story.js";
 
 export function kiosk(state) {
 	const { value: summary } = answerTo(state, "summary");

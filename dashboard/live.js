@@ -11,6 +11,9 @@ const RETRY_SECONDS = 5;
 const policy = window.trustedTypes?.createPolicy("hub", { createScriptURL: () => HUB });
 
 export class Live {
+	onInsights;
+	onState;
+
 	// `onState` gets "connecting", "live", "stopped", or "lost" and the seconds to the next try.
 	// `resumes` tells whether nothing was left out since this tab was "live" before.
 	constructor(onInsights, onState) {
@@ -74,4 +77,18 @@ export class Live {
 			if (this.running) this.#listen();
 		}
 	}
+}
+
+const TOGETHER = 1000; // what comes in is asked for once a second
+
+export function hear(send, loader) {
+	let news;
+	const onInsights = () => (news ??= setTimeout(() => {
+		news = undefined;
+		loader.nudge();
+	}, TOGETHER));
+	return new Live(onInsights, (name, seconds) => {
+		send(["live", { state: name, until: Date.now() + 1000 * (seconds ?? 0) }]);
+		if (name === "live") loader.nudge();
+	});
 }

@@ -11,6 +11,8 @@ export class Loader {
 	#parts = new Map(); // by name: the question and when it is asked
 	#kept = new Map();
 	#going = false;
+	send;
+	isCalm;
 
 	// `send` gets events for `change`; `isCalm` tells whether rows may move now.
 	constructor(send, isCalm) {

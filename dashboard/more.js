@@ -3,7 +3,7 @@
 import { ownRange } from "./address.js";
 import { fullTime, percent, span, topicName } from "./format.js";
 import { PAGE_NAMES, note, viewLink } from "./parts.js";
-import { fromLocal, periodOf, toLocal } from "./periods.js";
+import { periodOf } from "./periods.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 
@@ -30,13 +30,14 @@ export function menu(state) {
 			exportUrl(state) && h("li", h("a", { download: "insights.ndjson", href: exportUrl(state, "ndjson") }, "Export NDJSON")),
 			link("list", "Posts as JSON"), link("summary", "Figures as JSON"), link("before", "Figures of the time before"),
 			link("trends", "What is rising"), link("people", "People"), link("failed", "Failed posts"), link("stats", "Analysis as JSON")),
-		state.view.order === "urgent" && h("p.small", "Exports are newest first."));
+		state.view.order === "urgent" && h("p.small", "The NDJSON is newest first."));
 }
 
 // Beside the list's number: what is done with the view as a whole.
 export const listLinks = (state) => [
 	h("button.link", { key: "copy", id: "copy", on: { click: ["copyLink", "moving"] } }, "Copy link"),
-	exportUrl(state) && h("a.link", { key: "csv", id: "csv", download: "insights.csv", href: exportUrl(state) }, "Export CSV"),
+	state.view.order === "urgent" ? h("button.link", { key: "ranked-csv", id: "ranked-csv", on: { click: ["saveRanked"] } }, "Export CSV")
+		: exportUrl(state) && h("a.link", { key: "csv", id: "csv", download: "insights.csv", href: exportUrl(state) }, "Export CSV"),
 ];
 
 // As the list's own address has it, without what is particular to a page of it.
@@ -68,6 +69,13 @@ export function printHead(state) {
 }
 
 // --- times ----------------------------------------------------------------------------------------
+
+// For an input of the reader's local time, and back.
+export function toLocal(moment) {
+	const shifted = moment - new Date(moment).getTimezoneOffset() * 60_000;
+	return new Date(shifted).toISOString().slice(0, 16);
+}
+export const fromLocal = (text) => new Date(text).getTime();
 
 export function ownTimes(state, period) {
 	const from = state.typed.from ?? toLocal(period.start);

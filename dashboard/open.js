@@ -1,26 +1,14 @@
 // The post that is open: all that is known of it, and what is near it.
 
-import { marked } from "./desk.js";
 import { reasonOf, tries } from "./facts.js";
 import { age, count, fullTime, isUnread, percent, plural, score, sentimentOf, time, topicName, utc } from "./format.js";
+import { originalOf } from "./original.js";
 import { hint, mood, note, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
-import { sameTextKey } from "./search.js";
+import { marked, sameTextKey } from "./search.js";
 
 const LONG_TEXT = 1200;
-
-// Where it was written: an address in what came with it, or the X post of its id and author.
-export function originalOf({ raw_data: raw, author }) {
-	if (!raw) return null;
-	for (const name of ["url", "permalink", "link", "tweet_url", "permalink_url"]) {
-		if (/^https?:\/\/[^\s]+$/i.test(raw[name] ?? "")) return { href: raw[name], id: null };
-	}
-	const id = [raw.id_str, raw.tweet_id, raw.id].map((value) => String(value ?? "")).find((value) => /^\d{5,20}$/.test(value));
-	const x = "tweet_id" in raw || "id_str" in raw || "in_response_to_tweet_id" in raw || "tweet_created" in raw || "public_metrics" in raw;
-	if (!id || !x || !/^\w{1,15}$/.test(author ?? "")) return null;
-	return { href: `https://x.com/${author}/status/${id}`, reply: `https://x.com/intent/post?in_reply_to=${id}` };
-}
 
 export function openPost(state) {
 	const { view } = state;
@@ -54,7 +42,7 @@ export function openPost(state) {
 			h("dt", "Mood"), h("dd", isUnread(analysis) ? "not analysed: the model's answer could not be read" : mood(sentimentOf(analysis.sentiment_score), `${sentimentOf(analysis.sentiment_score)}, ${score(analysis.sentiment_score)}`)),
 			h("dt", "Topics"), h("dd", analysis.clusters.map((cluster) => filterBy("topic", cluster, topicName(cluster)))),
 			h("dt", "Why"), h("dd", { dir: "auto" }, analysis.reasoning),
-			h("dt", hint("Certain", "How sure whoever judged was of it, by its own word.")), h("dd", percent(analysis.confidence)),
+			h("dt", hint(state, "Certain")), h("dd", percent(analysis.confidence)),
 			analysis.reused_from && [h("dt", "Judged as"), h("dd", "an equal text before")],
 			analysis.suspected_injection && [h("dt", "Beware"), h("dd", "This text may try to steer who judges it: ", analysis.suspected_injection.join(", "))])
 			: h("p", { class: found.status === "failed" ? "notice bad" : "notice" }, found.status === "failed" ? `${reasonOf(found.last_error).text} It was ${tries(found.attempts)}.` : "It waits to be analysed."),

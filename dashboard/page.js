@@ -1,27 +1,26 @@
 // The page put together: one state, one drawing of it for each frame, and what reaches beyond both:
 // the address, the network, the clock, the focus, the desktop.
 
-import { searchOf } from "./address.js";
-import { ask, follow, onKeyNeeded, serviceAddress, urlOf } from "./api.js";
-import { currentAlarms, currentMachine } from "./current.js";
-import { Live } from "./live.js";
+import { onKeyNeeded, serviceAddress } from "./api.js";
+import { desk } from "./desk.js";
 import { Loader } from "./loader.js";
-import { answerTo, morePage } from "./questions.js";
-import { mount } from "./render.js";
+import { head } from "./parts.js";
+import { modulesFor } from "./questions.js";
+import { h, mount } from "./render.js";
 import { change, initialState } from "./state.js";
-import { alarmText, titleOf } from "./story.js";
-import { modulesFor, view } from "./view.js";
+import { currentAlarms, currentMachine, titleOf } from "./story.js";
 
-const TOGETHER = 1000; // what comes in is asked for once a second
-const NEAR_END = 800; // pixels before the end at which more is loaded
-const LATER = 2000; // what may be needed next is loaded when the page stands
-const THEMES = ["auto", "light", "dark"];
+// Loaded when the first sight stands.
+const NEXT = ["lists", "places", "keys", "pointing", "hints", "suggest", "more", "open", "actions"];
+const LOOKED = "insights-looked";
+const lastLooked = () => Number(localStorage.getItem(LOOKED)) || null;
 const $ = (id) => document.getElementById(id);
 
 let state = initialState(location.search, Date.now(), {
 	minute: Date.now(),
 	service: serviceAddress,
 	theme: localStorage.getItem("insights-theme") ?? "auto",
+	looked: lastLooked(),
 	notices: globalThis.Notification?.permission ?? "unsupported",
 });
 const draw = mount(document.body, send, () => frame && show());
@@ -38,7 +37,7 @@ function send(event, dom) {
 	const before = state;
 	state = change(state, event);
 	if (state === before) return;
-	if (state.view !== before.view && event[0] !== "went") tellAddress(before.view);
+	if (state.view !== before.view && event[0] !== "went") later("places", (places) => places.tellAddress(state.view, before.view));
 	if (before.questions !== state.questions) loader.sync(state);
 	loadModules();
 	frame ??= requestAnimationFrame(show);
@@ -53,6 +52,8 @@ function load(name) {
 	}
 	return loadingModules.get(name);
 }
+// At once, if it is loaded.
+const later = (name, use) => (state.loaded[name] ? use(state.loaded[name]) : load(name).then(use));
 const loadModules = () => modulesFor(state).forEach(load);
 
 let style;
@@ -63,7 +64,16 @@ const loadStyle = () => (style ??= new Promise((resolve, reject) => {
 	document.head.append(link);
 }));
 
-const act = ([name, ...args]) => load("actions").then((actions) => actions[name]({ state, send, loader }, ...args));
+const act = ([name, ...args]) => later("actions", (actions) => actions[name]({ state, send, loader, show }, ...args));
+
+// The whole page as a function of the state.
+function view(state) {
+	const { loaded } = state;
+	const waiting = () => h("main", { id: "page", key: state.view.page, "aria-busy": "true" }, "Loading…");
+	const { analysis, rules } = loaded.analysis ?? {};
+	const draw = state.view.kiosk ? loaded.kiosk?.kiosk : { desk, figures: loaded.figures?.figures, analysis, rules }[state.view.page];
+	return [loaded.more?.printHead(state), !state.view.kiosk && head(state), (draw ?? waiting)(state), loaded.more?.sheets(state)].filter(Boolean);
+}
 
 function show() {
 	cancelAnimationFrame(frame);
@@ -73,52 +83,10 @@ function show() {
 	const alarms = currentAlarms(state);
 	const title = titleOf(alarms, currentMachine(state), state.view.page);
 	if (document.title !== title) document.title = title;
-	notify(alarms);
-	fill();
+	state.loaded.actions?.notify(state, alarms);
+	if (!stands && !$("page")?.matches("[aria-busy=true]")) goOnFromHere();
+	state.loaded.places?.fill({ state, send });
 }
-
-// --- the address ----------------------------------------------------------------------------------
-
-// What is gone back from keeps its place: by the first row in sight, as rows out of sight have no
-// height of their own yet.
-function keepPlace() {
-	const row = [...document.querySelectorAll("#list > li")].find((row) => row.getBoundingClientRect().top > 0);
-	history.replaceState({ top: scrollY, row: row?.dataset.key, offset: row?.getBoundingClientRect().top }, "");
-}
-
-function goToPlace({ top = 0, row: key, offset } = {}) {
-	scrollTo(0, top);
-	const row = key && top > 0 && [...document.querySelectorAll("#list > li")].find((row) => row.dataset.key === key);
-	// Again once rows that have come into sight have got their height.
-	const align = (left) => {
-		scrollBy(0, row.getBoundingClientRect().top - offset);
-		if (left) requestAnimationFrame(() => align(left - 1));
-	};
-	if (row) align(3);
-}
-
-function tellAddress(before) {
-	const address = location.pathname + (searchOf(state.view) || "");
-	const moved = searchOf({ ...before, open: "" }) !== searchOf({ ...state.view, open: "" });
-	// One post after the other is one step to go back.
-	if (moved || Boolean(before.open) !== Boolean(state.view.open)) {
-		keepPlace();
-		history.pushState({}, "", address);
-		if (moved) scrollTo(0, 0);
-	} else history.replaceState(history.state, "", address);
-}
-
-history.scrollRestoration = "manual";
-window.onpopstate = (event) => {
-	send(["went", location.search]);
-	show();
-	goToPlace(event.state ?? {});
-};
-addEventListener("scroll", () => {
-	clearTimeout(keepPlace.timer);
-	keepPlace.timer = setTimeout(keepPlace, 150);
-	fill();
-}, { passive: true });
 
 // --- what events do beyond the state --------------------------------------------------------------
 
@@ -127,40 +95,30 @@ const EFFECTS = {
 		dom?.preventDefault();
 		return ["see", { open: id === state.view.open ? "" : id }];
 	},
-	closePost() {
-		const id = state.view.open;
-		send(["see", { open: "" }]);
-		show();
-		focusRow(id);
-	},
+	closePost: act,
 	see(event, dom) {
 		dom?.preventDefault?.();
 		const [, patch] = event;
 		if (patch.q !== undefined || patch.cluster !== undefined || patch.author !== undefined) $("search")?.blur();
 		return event;
 	},
-	showHeld() {
-		queueMicrotask(() => {
-			show();
-			$("list-title")?.focus();
-			$("list-title")?.scrollIntoView({ block: "nearest" });
-		});
-		return ["showHeld"];
-	},
-	nextTheme() {
-		const theme = THEMES[(THEMES.indexOf(state.theme) + 1) % THEMES.length];
-		localStorage.setItem("insights-theme", theme);
-		return ["theme", theme];
-	},
+	saveRanked: act,
+	showNew: act,
+	nextTheme: act,
 	pause() {
 		queueMicrotask(goOnOrStop);
 		return ["pause"];
 	},
 	askForNotices: act,
 	copyLink: act,
+	rest: act,
+	// Enter before what it needs is loaded.
+	takeTyped() {
+		later("suggest", ({ take }) => send(take(state)));
+	},
 	retry: act,
-	async loadMore() {
-		await loadMore();
+	loadMore() {
+		later("places", ({ loadMore }) => loadMore({ state, send }));
 	},
 	giveKey([, key]) {
 		send(["askForKey", null]);
@@ -182,96 +140,43 @@ function isCalm() {
 	return !list || (list.getBoundingClientRect().top > 0 && !list.matches(":hover, :focus-within"));
 }
 
-let loading = null;
-async function loadMore() {
-	const { value: list, key, stale } = answerTo(state, "list");
-	if (!list?.cursor || stale || loading === key) return;
-	loading = key;
-	try {
-		const get = (path, parameters) => ask(urlOf(path, parameters));
-		send(["more", key, await morePage(get, state, list)]);
-	} catch (problem) {
-		send(["note", "list", problem.message, true]);
-	} finally {
-		loading = null;
-	}
-}
+window.onpopstate = (event) => {
+	send(["went", location.search]);
+	show();
+	later("places", ({ goToPlace }) => goToPlace(event.state ?? {}));
+};
 
-function fill() {
-	const more = $("more");
-	if (more && !state.notes.list && more.getBoundingClientRect().top < innerHeight + NEAR_END) loadMore();
-}
-
-// --- keys -----------------------------------------------------------------------------------------
-
-const links = () => [...document.querySelectorAll("#list .opener")];
-const focusRow = (id) => links().find((link) => link.dataset.id === id)?.focus();
-let afterG = 0;
-
-function step(by) {
-	const all = links();
-	const at = all.findIndex((link) => link === document.activeElement || (document.activeElement === document.body && link.dataset.id === state.view.open));
-	const next = all[at < 0 ? 0 : Math.min(all.length - 1, Math.max(0, at + by))];
-	next?.focus();
-	next?.scrollIntoView({ block: "nearest" });
-	if (next && state.view.open) send(["see", { open: next.dataset.id }]);
-}
-
-document.addEventListener("keydown", (event) => {
-	const typing = event.target.closest?.("input, select, textarea, dialog");
-	if (event.key === "Escape" && !typing) {
-		if (state.menu) send(["menu", null]);
-		else if (state.view.open) EFFECTS.closePost();
-		return;
-	}
-	if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-	if (Date.now() - afterG < 1000 && "dfa".includes(event.key)) {
-		afterG = 0;
-		send(["see", { page: { d: "desk", f: "figures", a: "analysis" }[event.key], open: "" }]);
-		return;
-	}
-	const done = {
-		j: () => step(1), k: () => step(-1), "?": () => send(["sheet", "keys"]), g: () => (afterG = Date.now()),
-		"/": () => ($("search")?.focus(), $("search")?.select()),
-		o() {
-			const found = answerTo(state, "open").value;
-			const original = found && state.loaded.open?.originalOf(found);
-			if (original) window.open(original.href, "_blank", "noopener,noreferrer");
-		},
-	}[event.key];
-	if (!done) return;
-	event.preventDefault();
-	done();
-});
+// --- links and menus -------------------------------------------------------------------------------
 
 document.addEventListener("click", (event) => {
-	follow(event).catch((problem) => send(["note", "list", problem.message, true]));
+	if (event.target.closest("a")?.href.includes("/api/v1/")) act(["follow", event]);
 	if (state.menu === "more" && !event.target.closest(".menu-place")) send(["menu", null]);
 });
 
 // --- what comes in --------------------------------------------------------------------------------
 
-let news;
-const live = new Live(() => (news ??= setTimeout(() => {
-	news = undefined;
-	loader.nudge();
-}, TOGETHER)), (name, seconds) => {
-	send(["live", { state: name, until: Date.now() + 1000 * (seconds ?? 0) }]);
-	if (name === "live") loader.nudge();
-});
-
+let live;
 // Runs while the page is seen and not paused.
 function goOnOrStop() {
 	const run = !state.paused && !document.hidden;
-	for (const part of [loader, live]) run ? part.start() : part.stop();
+	for (const part of [loader, live]) run ? part?.start() : part?.stop();
 }
-document.onvisibilitychange = goOnOrStop;
+document.onvisibilitychange = () => {
+	if (document.hidden) localStorage.setItem(LOOKED, `${Date.now()}`);
+	else send(["looked", lastLooked()]);
+	goOnOrStop();
+};
 
-let told = new Set();
-function notify(alarms) {
-	const news = alarms.filter(({ cluster }) => !told.has(cluster));
-	told = new Set(alarms.map(({ cluster }) => cluster));
-	if (news.length && state.notices === "granted" && document.hidden) new Notification(alarmText(news[0]), { tag: "insights-alarm" });
+// What is not needed at first sight, when that is there.
+let stands = false;
+function goOnFromHere() {
+	stands = true;
+	performance.mark("first sight");
+	load("live").then(({ hear }) => {
+		live = hear(send, loader);
+		goOnOrStop();
+	});
+	for (const name of NEXT) load(name).then(({ start }) => start?.(() => ({ state, send, show })));
 }
 
 // --- start ----------------------------------------------------------------------------------------
@@ -283,6 +188,5 @@ setInterval(() => {
 }, 1000);
 loader.sync(state);
 loadModules();
-setTimeout(() => ["more", "open", "actions"].forEach(load), LATER);
 show();
 goOnOrStop();

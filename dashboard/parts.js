@@ -1,13 +1,11 @@
 // What every page has: signs, search, filters, notices.
 
 import { NO_FILTER, PAGES, isFiltered, searchOf } from "./address.js";
-import { currentAlarms, currentMachine } from "./current.js";
-import { capital, percent, plural, SIGNS, topicName } from "./format.js";
+import { capital, percent, SIGNS, topicName } from "./format.js";
 import { RANGES, periodOf } from "./periods.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
-import { toQuery, topicsLike } from "./search.js";
-import { alarmSign } from "./story.js";
+import { alarmSign, currentAlarms, currentMachine } from "./story.js";
 
 export const PAGE_NAMES = { desk: "Desk", figures: "Figures", rules: "Rules and alerts", analysis: "Analysis" };
 
@@ -18,9 +16,10 @@ export function viewLink(state, name, patch, ...parts) {
 }
 
 // A figure's name that says on hover and on focus what it is and what it is from.
-export function hint(label, text) {
+export function hint(state, label, more = "") {
 	const id = `hint-${label.replace(/\W+/g, "-")}`;
-	return h("span.hint", { key: `hint ${label}`, tabindex: 0, "aria-describedby": id }, label, h("span.tip", { id, role: "tooltip" }, text));
+	const tip = [state.loaded.hints?.HINTS[label], more].filter(Boolean).join(" ");
+	return h("span.hint", { key: `hint ${label}`, tabindex: 0, "aria-describedby": id }, label, h("span.tip", { id, role: "tooltip" }, tip));
 }
 
 export function mood(sentiment, ...rest) {
@@ -64,48 +63,10 @@ export function head(state) {
 
 // --- search and filters ---------------------------------------------------------------------------
 
-// What is typed could mean: the words of a text, a topic, a person.
-export function suggestions(state) {
-	const typed = (state.typed.search ?? "").trim();
-	if (!typed || !state.typing) return [];
-	const clusters = (answerTo(state, "topics").value ?? answerTo(state, "summary").value)?.clusters ?? [];
-	const people = answerTo(state, "authors").value?.authors ?? [];
-	const found = [{ kind: "words", name: `Texts with “${toQuery(state.typed.search).replace(/\*$/, "…")}”`, patch: { q: toQuery(state.typed.search) } }];
-	for (const topic of topicsLike(typed, clusters, topicName).slice(0, 5)) {
-		found.push({ kind: "topic", name: `Topic: ${topicName(topic.cluster)}`, count: topic.count, value: topicName(topic.cluster), patch: { cluster: topic.cluster } });
-	}
-	for (const person of people) {
-		// All of them, as the count says: who looks for a person does not know when.
-		found.push({ kind: "person", name: person.author, count: person.count, value: person.author, patch: { author: person.author, range: "all", start_time: "", end_time: "" } });
-	}
-	return found;
-}
-
-// What Enter takes: what is chosen by keys, else what is spelled out, else the words.
-function meant(state, found) {
-	const typed = state.typed.search?.trim().toLowerCase();
-	if (state.pick >= 0) return found[state.pick];
-	const exact = (one) => one.value?.toLowerCase() === typed || one.patch.cluster === typed;
-	const person = typed?.startsWith("@") && found.find(({ kind, value }) => kind === "person" && value.toLowerCase() === typed.slice(1));
-	return found.find((one) => one.kind === "topic" && exact(one)) ?? (person || found[0]);
-}
-
-export const chooseSuggestion = (one) => ["see", { ...one.patch, open: "" }];
-
 export function searchField(state) {
-	const found = suggestions(state);
+	const { suggest } = state.loaded;
+	const found = suggest?.suggestions(state) ?? [];
 	const text = state.typed.search ?? state.view.q;
-	const onKey = (event) => {
-		const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-		if (step && found.length) {
-			event.preventDefault();
-			return ["pick", (state.pick + step + found.length) % found.length];
-		}
-		if (event.key === "Escape") return text ? ["type", "search", ""] : ["typing", false];
-		if (event.key !== "Enter") return null;
-		event.preventDefault();
-		return found.length ? chooseSuggestion(meant(state, found)) : ["see", { q: toQuery(text) }];
-	};
 	return h("div.search", { key: "search" },
 		h("input", {
 			id: "search", type: "search", value: text, placeholder: "Search texts, people, topics…", dir: "auto", autocomplete: "off",
@@ -116,16 +77,12 @@ export function searchField(state) {
 				focus: ["typing", true],
 				blur: ["typing", false],
 				search: (event) => !event.target.value && state.view.q && ["see", { q: "" }],
-				keydown: onKey,
+				keydown: (event) => (suggest ? suggest.onKey(state, event) : event.key === "Enter" && ["takeTyped"]),
 			},
 		}),
 		h("kbd", { "aria-hidden": "true" }, "/"),
 		h("ul", { id: "suggestions", role: "listbox", "aria-label": "Suggestions", hidden: !found.length },
-			found.map((one, index) => h("li", {
-				key: one.kind + one.name, id: `suggestion-${index}`, role: "option", "aria-selected": String(index === state.pick),
-				// Before the field loses the focus.
-				on: { pointerdown: (event) => (event.preventDefault(), chooseSuggestion(one)) },
-			}, h("span", { dir: "auto" }, one.name), one.count !== undefined && h("span.small", plural(one.count, "post"))))));
+			suggest?.options(state, found)));
 }
 
 const select = (id, label, value, options, on) =>
@@ -177,14 +134,15 @@ export function note(state, place) {
 // What went wrong with what is asked for now: gone as soon as that is.
 export function problems(state) {
 	const found = new Set();
+	const stopped = answerTo(state, "stats").problem?.mends; // which is said already
 	for (const part of Object.keys(state.questions)) {
 		const { problem } = answerTo(state, part);
-		if (problem && part !== "stats" && !OF_THEIR_OWN.has(part)) found.add(problem.text + (problem.mends ? " Trying again; what is shown may be old." : ""));
+		if (problem && !(stopped && problem.mends) && part !== "stats" && !OF_THEIR_OWN.has(part)) found.add(problem.text + (problem.mends ? " Trying again; what is shown may be old." : ""));
 	}
 	return found.size > 0 && h("div.notice.bad", { id: "problem", key: "problem", role: "alert" }, [...found].map((text) => h("p", { key: text }, text)));
 }
 
-const OF_THEIR_OWN = new Set(["open", "earlier", "authors", "people"]); // told where they are shown
+const OF_THEIR_OWN = new Set(["open", "earlier", "authors", "people", "near"]); // told where they are shown
 
 export function machineNotice(state) {
 	const machine = currentMachine(state);

@@ -73,10 +73,3 @@ export function partsOf({ start, end, interval, whole }) {
 	}
 	return parts;
 }
-
-// For an input of the reader's local time, and back.
-export function toLocal(moment) {
-	const shifted = moment - new Date(moment).getTimezoneOffset() * 60_000;
-	return new Date(shifted).toISOString().slice(0, 16);
-}
-export const fromLocal = (text) => new Date(text).getTime();

@@ -6,7 +6,6 @@
 
 import { DAY, partsOf, periodBefore, periodOf, timesOf } from "./periods.js";
 import { filterOf } from "./address.js";
-import { mergeSummaries } from "./summaries.js";
 
 const PAGE = 50;
 const RANKED = 1000;
@@ -21,7 +20,8 @@ async function summary(get, period, filter) {
 	const parts = partsOf(period);
 	if (!parts) throw new TooLong();
 	const answers = await Promise.all(parts.map((part) => get("insights/summary", { ...timesOf(part), ...filter, interval: part.interval })));
-	return { ...mergeSummaries(answers.reverse()), period };
+	const whole = answers.length > 1 ? (await import("./merge.js")).mergeSummaries(answers.reverse()) : answers[0];
+	return { ...whole, period };
 }
 
 // Newest, number, and where asked for the oldest, of all posts.
@@ -35,7 +35,7 @@ async function extent(get, deep) {
 	let { newest: end } = found;
 	for (let step = 0; step < 20 && seen < total; step++) {
 		const start = Math.floor((end - 1999 * DAY) / DAY) * DAY + DAY;
-		const { series, totals } = await get("insights/summary", { ...timesOf({ start, end }), interval: "day" });
+		const { series, totals } = await get("insights/summary", { ...timesOf({ start, end, whole: false }), interval: "day" });
 		if (totals.count) found.oldest = Date.parse(series.find((day) => day.negative + day.neutral + day.positive).bucket);
 		seen += totals.count;
 		end = start - 1;
@@ -91,6 +91,7 @@ export function questions(state) {
 			want("earlier", [author], 30_000, 60_000, (get) => get("insights", { ...EVER, author, limit: 6 }));
 		}
 	}
+	if (desk && state.near && state.near !== view.open) want("near", [state.near], 600_000, 600_000, (get) => get(`conversations/${state.near}`));
 	if (view.page === "figures" && !waits) {
 		want("people", [...when], 30_000, 60_000, (get, moment) => get("authors", { ...timesOf(now(moment)), limit: 15 }));
 	}
@@ -98,6 +99,22 @@ export function questions(state) {
 	const typed = state.typed.search?.trim().replace(/^@/, "");
 	if (typed && typed.length >= 2 && state.typing) want("authors", [typed], 600_000, 600_000, (get) => get("authors", { prefix: typed.slice(0, 100), limit: 5 }));
 	return list;
+}
+
+// Modules that not everybody needs at first. `page.js` loads those that a state needs.
+export function modulesFor({ view, menu, sheet, askedForKey, answers, typing, near }) {
+	const needed = [];
+	if (view.kiosk) needed.push("kiosk");
+	else if (view.page === "figures") needed.push("figures");
+	else if (view.page !== "desk") needed.push("analysis");
+	else if (view.open) needed.push("open");
+	if (menu || view.range === "own" || sheet || askedForKey !== null) needed.push("more");
+	if (typing) needed.push("suggest");
+	if (near) needed.push("original");
+	if (view.q) needed.push("search");
+	if (view.order === "urgent") needed.push("ranking");
+	if (answers.summary?.value?.totals.count === 0) needed.push("empty");
+	return needed;
 }
 
 // The answer to what is asked for now. `stale` where it is the one to the question before.

@@ -11,12 +11,19 @@ class Element {
 
 // A part that is described anew only when its arguments change.
 class Lazy {
+	content;
+	dom;
+	describe;
+	args;
+
 	constructor(key, describe, args) {
 		Object.assign(this, { key, describe, args });
 	}
 }
 
 class Text {
+	dom;
+
 	constructor(text) {
 		this.text = text;
 	}
@@ -64,6 +71,7 @@ export function mount(place, send, settle = () => {}) {
 	let drawn = [];
 	return (tree) => {
 		const children = [tree].flat().filter(Boolean);
+		/** @type {any} */
 		const focused = place.contains(document.activeElement) ? document.activeElement : null;
 		patchChildren(place, drawn, children, listener, false);
 		drawn = children;

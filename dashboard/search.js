@@ -1,5 +1,7 @@
 // What is typed into the search, and where its words are in a text. Pure.
 
+import { h } from "./render.js";
+
 const WORD = /[\p{L}\p{N}\p{M}]+/gu;
 const LEAST_PREFIX = 3;
 
@@ -46,6 +48,8 @@ export function markHits(text, query) {
 	if (done < text.length) pieces.push([text.slice(done), false]);
 	return pieces;
 }
+
+export const marked = (text, query) => markHits(text, query).map(([piece, hit]) => (hit ? h("mark", piece) : piece));
 
 // Texts are the same but for @handles, addresses, case and space.
 export const sameTextKey = (text) => fold(text).replace(/https?:\/\/\S+/g, "url").replace(/@\w+/g, "@user").replace(/\s+/g, " ").trim();

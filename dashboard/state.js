@@ -13,6 +13,8 @@ export const initialState = (search, now, more = {}) => withQuestions({
 	paused: false,
 	typed: {}, // what stands in inputs and is not looked at yet
 	typing: false, // whether the search has the focus
+	looked: null, // when the reader looked before
+	near: null, // the row that is rested on
 	pick: -1, // the suggestion that is chosen by keys
 	chart: null, // the bars pointed at: { from, to, dragging }
 	sheet: null, // what lies over the page
@@ -46,6 +48,8 @@ const see = (state, view) => {
 
 const CHANGES = {
 	loaded: (state, name, module) => ({ ...state, loaded: { ...state.loaded, [name]: module } }),
+	looked: (state, moment) => ({ ...state, looked: moment }),
+	near: (state, id) => ({ ...state, near: id }),
 	tick: (state, now, minute) => ({ ...state, now, minute }),
 
 	// A part of the view; the whole of it as an address has it; a filter taken away.
@@ -73,9 +77,11 @@ const CHANGES = {
 		const before = state.answers[part];
 		const set = (value) => ({ ...state, answers: { ...state.answers, [part]: { key, value, urls } } });
 		if (part !== "list" || before?.key !== key || !before.value) return part === "list" ? { ...set(value), held: null } : set(value);
+		const { mergeLists, newRows } = state.loaded.lists ?? {};
+		if (!mergeLists) return state; // the next time
 		const merged = mergeLists(before.value, value);
-		if (calm || !newRows(before.value, merged)) return { ...set(merged), held: null };
-		return { ...state, held: merged };
+		const fresh = newRows(before.value, merged);
+		return calm || !fresh ? { ...set(merged), held: null } : { ...state, held: { ...merged, fresh } };
 	},
 	failed: (state, part, key, problem) => {
 		const before = state.answers[part];
@@ -88,33 +94,9 @@ const CHANGES = {
 	more(state, key, page) {
 		const list = state.answers.list;
 		if (list?.key !== key) return state;
-		const known = new Set(list.value.rows.map(idOf));
-		const value = { ...list.value, rows: [...list.value.rows, ...page.rows.filter((row) => !known.has(idOf(row)))], cursor: page.cursor };
+		const known = new Set(list.value.rows.map((row) => row.conversation_id));
+		const value = { ...list.value, rows: [...list.value.rows, ...page.rows.filter((row) => !known.has(row.conversation_id))], cursor: page.cursor };
 		return { ...state, answers: { ...state.answers, list: { ...list, value } } };
 	},
 	showHeld: (state) => (state.held ? { ...state, held: null, answers: { ...state.answers, list: { ...state.answers.list, value: state.held } } } : state),
 };
-
-const idOf = ({ conversation_id }) => conversation_id;
-
-// How many of `next` are not in `list`, at its top.
-export function newRows(list, next) {
-	const known = new Set(list.rows.map(idOf));
-	return next.rows.filter((row) => !known.has(idOf(row))).length;
-}
-
-// The first page anew, with what was loaded beyond it. Where so much came that they do not meet,
-// the old rows go: what is between is unknown. Rows that stay the same are the same objects.
-export function mergeLists(before, first) {
-	const old = new Map(before.rows.map((row) => [idOf(row), row]));
-	const same = (row) => (JSON.stringify(old.get(idOf(row))) === JSON.stringify(row) ? old.get(idOf(row)) : row);
-	const top = first.rows.map(same);
-	const last = first.rows.at(-1);
-	const meets = first.cursor && top.findLastIndex((row) => old.has(idOf(row)));
-	if (!first.cursor || meets < 0) return { ...first, rows: top };
-	const there = new Set(top.map(idOf));
-	const from = before.rows.findIndex((row) => idOf(row) === idOf(last));
-	const older = (row, index) => !there.has(idOf(row)) && (from >= 0 ? index > from : row.timestamp <= last.timestamp);
-	const rest = before.rows.filter((row, index) => older(row, index) && Date.parse(row.timestamp) >= first.period.start);
-	return { ...first, rows: [...top, ...rest], cursor: rest.length ? before.cursor : first.cursor };
-}

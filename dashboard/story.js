@@ -1,6 +1,8 @@
-// What the customers say, in words: the alarm, the headline, the change of each figure. Pure.
+// What the customers say, and how the machine is, in words: both signs, the headline, the change of
+// each figure. Pure.
 
-import { compact, count, isTopic, percent, plural, signed, tenths, topicName, capital } from "./format.js";
+import { capital, compact, count, duration, isTopic, percent, plural, signed, tenths, topicName } from "./format.js";
+import { answerTo } from "./questions.js";
 import { compareCounts, compareShares, dispersion, tooFew } from "./statistics.js";
 import { coverage } from "./summaries.js";
 
@@ -47,9 +49,8 @@ export const alarmSign = ({ cluster, count: number }) => `${capital(topicName(cl
 
 export function titleOf(alarms, machine, page) {
 	const names = { desk: "", figures: "Figures · ", rules: "Rules · ", analysis: "Analysis · " };
-	const stopped = machine.state === "bad" ? "✕ Stopped · " : "";
-	if (alarms.length) return `${stopped}▲ ${capital(topicName(alarms[0].cluster))} ${compact(alarms[0].count)} · Insights`;
-	return `${stopped}${names[page]}Insights`;
+	const alarm = alarms.length ? `▲ ${capital(topicName(alarms[0].cluster))} ${compact(alarms[0].count)} · ` : names[page];
+	return `${machine.state === "bad" ? "✕ Stopped · " : ""}${alarm}Insights`;
 }
 
 // Two periods compared
@@ -125,3 +126,34 @@ const WHEN = {
 };
 const THAN = { 7: "a week before", "24h": "the day before", today: "yesterday by now", yesterday: "the day before", week: "last week by now", lastweek: "the week before" };
 export const comparedWith = (view) => THAN[view.compare === "week" ? "7" : view.range] ?? "the time before";
+
+// The two signs that every page has
+
+const LONG = 300;
+
+const safe = (waiting) => (waiting ? ` Your posts are safe: ${count(waiting)} ${waiting === 1 ? "waits" : "wait"}.` : " Your posts are safe.");
+
+// `{ state: "good" | "care" | "bad", short, long }`. `problem` is what asking for `stats` met.
+export function machineOf(stats, problem) {
+	if (problem) return { state: "bad", short: "No connection", long: `${problem} What is shown may be old; it goes on by itself.` };
+	if (!stats) return { state: "", short: "…", long: "" };
+	const { waiting, failed, minutes } = queueOf(stats);
+	const { breaker, analyser, bound_by, oldest_pending_seconds: oldest, fallback } = stats;
+	const blocked = breaker?.state === "open" ? breaker.reason || "Grok cannot be reached." : analyser.blocked_reason;
+	if (blocked) return { state: "bad", short: "Analysis stopped", long: `Analysis has stopped: ${blocked}${safe(waiting)}` };
+	if (bound_by === "budget") {
+		return { state: "bad", short: "Budget spent", long: `Today's budget is spent; analysis goes on at midnight UTC.${safe(waiting)}` };
+	}
+	if (fallback?.notice) return { state: "care", short: "Answers unreadable", long: fallback.notice };
+	if (oldest > LONG) return { state: "care", short: `Behind: ${count(waiting)} wait`, long: `The oldest waits for ${duration(oldest)}.` };
+	if (waiting >= 50) return { state: "care", short: `Analysing ${count(waiting)}`, long: minutes ? `About ${duration(60 * minutes)} to go.` : "" };
+	if (failed) return { state: "care", short: `${count(failed)} not analysed`, long: `${plural(failed, "post")} could not be analysed.` };
+	return { state: "good", short: "Analysis running", long: "Nothing waits." };
+}
+
+export const currentAlarms = (state) => alarmsOf(answerTo(state, "trends").value);
+
+export function currentMachine(state) {
+	const { value, problem } = answerTo(state, "stats");
+	return machineOf(value, problem?.text);
+}

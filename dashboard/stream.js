@@ -5,6 +5,11 @@ const SILENCE = 40_000; // the service says something every 15 s
 
 // By `fetch`, as an EventSource can send no key.
 export class Stream {
+	url;
+	key;
+	onInsights;
+	onState;
+
 	// `onState` gets "connecting", "live", "refused" (by the key; then it has ended), or "lost" and
 	// the seconds to the next try. `resumes` tells whether nothing was left out since the connection before.
 	constructor(url, key, onInsights, onState) {

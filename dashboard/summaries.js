@@ -1,4 +1,4 @@
-// Summaries of the API, put together and laid out for a chart. Pure.
+// Summaries of the API, laid out for a chart. Pure.
 
 // Lists of items by their key, in the order in which keys come.
 export function groupBy(items, keyOf) {
@@ -12,33 +12,16 @@ export function groupBy(items, keyOf) {
 }
 
 const total = ({ negative, neutral, positive }) => negative + neutral + positive;
-const mean = (parts, valueOf, weightOf) => {
+export const mean = (parts, valueOf, weightOf) => {
 	const weight = parts.reduce((sum, part) => sum + weightOf(part), 0);
 	return weight ? parts.reduce((sum, part) => sum + (weightOf(part) ? valueOf(part) * weightOf(part) : 0), 0) / weight : null;
 };
 
-function add(parts) {
+export function add(parts) {
 	const sum = (name) => parts.reduce((sum, part) => sum + part[name], 0);
 	return {
 		negative: sum("negative"), neutral: sum("neutral"), positive: sum("positive"),
 		average_sentiment: mean(parts, (part) => part.average_sentiment, total),
-	};
-}
-
-// One summary of several that follow each other, oldest first.
-export function mergeSummaries(summaries) {
-	if (summaries.length === 1) return summaries[0];
-	const clusters = groupBy(summaries.flatMap((summary) => summary.clusters), ({ cluster }) => cluster);
-	const totals = summaries.map((summary) => summary.totals);
-	return {
-		series: summaries.flatMap((summary) => summary.series),
-		clusters: [...clusters]
-			.map(([cluster, parts]) => ({ cluster, count: parts.reduce((sum, part) => sum + part.count, 0), ...add(parts) }))
-			.sort((a, b) => b.count - a.count),
-		totals: {
-			count: totals.reduce((sum, part) => sum + part.count, 0), ...add(totals),
-			average_confidence: mean(totals, (part) => part.average_confidence, (part) => part.count),
-		},
 	};
 }
 

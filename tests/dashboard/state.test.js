@@ -5,10 +5,12 @@ import { test } from "node:test";
 
 import { DEFAULTS, readView, searchOf } from "./address.js";
 import { answerTo } from "./questions.js";
-import { change, initialState, mergeLists, newRows } from "./state.js";
+import * as lists from "./lists.js";
+import { change, initialState } from "./state.js";
 
 const NOW = Date.parse("2026-03-01T12:00:00Z");
-const start = (search = "") => initialState(search, NOW);
+const { mergeLists, newRows } = lists;
+const start = (search = "") => initialState(search, NOW, { loaded: { lists: { ...lists } } });
 const row = (n) => ({ conversation_id: `conv_${n}`, timestamp: new Date(NOW - 1000 * n).toISOString(), text: `${n}` });
 const list = (from, to, cursor = null, period = { start: NOW - 3_600_000 }) =>
 	({ rows: Array.from({ length: to - from }, (_, n) => row(from + n)), cursor, total: 99, period });

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -257,10 +257,14 @@ async def test_the_most_urgent_come_first_by_the_rule_that_the_page_states(
     rising = {trend["cluster"] for trend in trends if trend["direction"] != "falling"}
     found = await get(service, "insights", **WHOLE, sentiment="negative", limit=1000)
 
+    def moment(insight: Any) -> datetime:
+        return datetime.fromisoformat(insight["timestamp"])
+
     def urgency(insight: Any) -> float:
         analysis = insight["grok_analysis"]
         weight = 1.5 if rising & set(analysis["clusters"]) else 1
-        return float(-analysis["sentiment_score"] * analysis["confidence"] * weight)
+        age = (moment(found["insights"][0]) - moment(insight)) / timedelta(hours=6)
+        return float(-analysis["sentiment_score"] * analysis["confidence"] * weight * 0.5**age)
 
     most = max(map(urgency, found["insights"]))
     async with open_page(query(**WHOLE)) as page:

@@ -47,17 +47,22 @@ async def test_one_row_that_changes_among_five_hundred_leaves_the_others_alone(
 
 
 async def test_what_loads_at_first_is_small(open_page: Open) -> None:
+    """All that has come when the first figures and posts are there, with the page itself."""
     async with open_page() as page:
         await settled(page)
-        await expect(page.locator("#page")).to_be_visible()
+        await page.wait_for_function("performance.getEntriesByName('first sight').length")
         files = await page.evaluate(
-            "performance.getEntriesByType('resource').filter(({name}) => /dashboard.+/.test(name))"
+            "[...performance.getEntriesByType('navigation'),"
+            " ...performance.getEntriesByType('resource')]"
+            ".filter(({name, startTime}) => /dashboard/.test(name)"
+            " && startTime < performance.getEntriesByName('first sight')[0].startTime)"
             ".map(({name, decodedBodySize, encodedBodySize}) =>"
             " [name.split('/').pop(), decodedBodySize, encodedBodySize])"
         )
         sizes = {name: (full, zipped) for name, full, zipped in files}
+        assert {"dashboard", "page.js", "desk.js", "style.css"} <= set(sizes)
         assert not {"open.js", "figures.js", "analysis.js", "kiosk.js", "more.js"} & set(sizes)
         whole, sent = (sum(size[n] for size in sizes.values()) for n in (0, 1))
         print(f"{whole:,} bytes, {sent:,} on the way, in {len(sizes)} files")
         assert whole < 100_000
-        assert sent < 38_000
+        assert sent < 30_000

@@ -1,0 +1,25 @@
+// A list that is there, and the one that comes after it. Pure.
+
+const idOf = ({ conversation_id }) => conversation_id;
+
+// How many of `next` are not in `list`, at its top.
+export function newRows(list, next) {
+	const known = new Set(list.rows.map(idOf));
+	return next.rows.filter((row) => !known.has(idOf(row))).length;
+}
+
+// The first page anew, with what was loaded beyond it. Where so much came that they do not meet,
+// the old rows go: what is between is unknown. Rows that stay the same are the same objects.
+export function mergeLists(before, first) {
+	const old = new Map(before.rows.map((row) => [idOf(row), row]));
+	const same = (row) => (JSON.stringify(old.get(idOf(row))) === JSON.stringify(row) ? old.get(idOf(row)) : row);
+	const top = first.rows.map(same);
+	const last = first.rows.at(-1);
+	const meets = first.cursor && top.findLastIndex((row) => old.has(idOf(row)));
+	if (!first.cursor || meets < 0) return { ...first, rows: top };
+	const there = new Set(top.map(idOf));
+	const from = before.rows.findIndex((row) => idOf(row) === idOf(last));
+	const older = (row, index) => !there.has(idOf(row)) && (from >= 0 ? index > from : row.timestamp <= last.timestamp);
+	const rest = before.rows.filter((row, index) => older(row, index) && Date.parse(row.timestamp) >= first.period.start);
+	return { ...first, rows: [...top, ...rest], cursor: rest.length ? before.cursor : first.cursor };
+}
