@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -154,6 +155,20 @@ class Settings(BaseSettings):
             raise ValueError(NO_ADDRESS)
         return value
 
+    @field_validator("grok_base_url")
+    @classmethod
+    def _with_room_for_a_path(cls, value: str) -> str:
+        if "?" in value or "#" in value:
+            raise ValueError("takes no ? and no #: the call's own path comes after it")
+        return value
+
+    @field_validator("clusters")
+    @classmethod
+    def _with_letters(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(any(map(str.isalnum, name)) for name in names):
+            raise ValueError("has a name without a letter or digit")
+        return names
+
     @field_validator("redis_url")
     @classmethod
     def _possible_redis(cls, value: str | None) -> str | None:
@@ -164,6 +179,8 @@ class Settings(BaseSettings):
                 parse_url(value)
             except ValueError:
                 raise ValueError("has an option that Redis's client does not take") from None
+            if not value.startswith("unix:") and not re.fullmatch(r"/?\d*", urlsplit(value).path):
+                raise ValueError("must end with the number of a database, or with none")
         return value
 
     @field_validator("grok_proxy")
@@ -187,6 +204,8 @@ class Settings(BaseSettings):
             (url.host or "").encode("idna")  # as it is on the way to the resolver
         except (ArgumentError, ValueError):
             raise ValueError("is not a database address") from None
+        if url.port is not None and not 0 < url.port < 65_536:
+            raise ValueError("has a port that cannot be one")
         if url.get_backend_name() == "postgresql" and not (
             url.database and (url.host or url.query)
         ):

@@ -104,6 +104,8 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
         assert found.text == "Where is parcel 2?"
         assert page.metadata.total_count == summary.totals.count == 4
         assert len(page.insights) + len(rest.insights) == 4
+        authors = (await call("list_authors", prefix="an")).authors
+        assert [(each.author, each.count) for each in authors] == [("ana", 1)]
         assert (await call("trends", window=models.Window("6h"))).window == "6h"
         completed = (await call("stats")).counts[models.Status.COMPLETED]
         assert (completed.live, completed.bulk) == (1, 3)
