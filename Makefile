@@ -60,7 +60,7 @@ check: $(DEV)  ## check format, lint and types, where there is Node those of the
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	@if ! command -v npm >/dev/null; then echo 'No Node here: the types of the dashboard are not checked.'; \
-	elif ! $(MAKE) --no-print-directory $(TSC); then \
+	elif ! $(MAKE) --silent $(TSC); then \
 		echo 'TypeScript could not be installed: the types of the dashboard are not checked.'; \
 	else echo $(TSC) --project tools/typescript; $(TSC) --project tools/typescript; fi
 
