@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -156,12 +157,10 @@ class Server:
         return client
 
     def connections(self) -> Sequence[GuardedProtocol]:
-        (known,) = [
-            each
-            for each in connection_guard._all_connections.values()
-            if any(peer.connections for peer in each._peers.values())
-        ]
-        return [each for peer in known._peers.values() for each in peer.connections]  # type: ignore[misc]
+        """Those that the service has taken up by now."""
+        known = connection_guard._all_connections.values()
+        peers = [peer for each in known for peer in each._peers.values()]
+        return [each for peer in peers for each in peer.connections]  # type: ignore[misc]
 
 
 @contextmanager
@@ -331,7 +330,9 @@ def test_a_slow_body_of_the_pace_that_is_allowed_is_read(server: Server, chunked
 def test_bodies_under_way_have_one_budget_and_the_oldest_gives_way() -> None:
     with running(bodies_bytes=350_000, body_seconds=60) as server:
         head = POST + b"Content-Length: 100001\r\n\r\n"
-        first, *others = [server.sent(head, b"a" * 100_000) for _ in range(3)]
+        first = server.sent(head, b"a" * 100_000)
+        eventually(lambda: sum(each.body_bytes for each in server.connections()) == 100_000)
+        others = [server.sent(head, b"a" * 100_000) for _ in range(2)]
         assert server.sent(POST + b"Content-Length: 5\r\n\r\nabcde").answer() == (200, 5)
         another = server.sent(head, b"a" * 100_000)
         assert_refused(first.rest(), 503, "unavailable")
@@ -398,7 +399,7 @@ def test_a_large_answer_is_whole(server: Server) -> None:
 def test_no_more_of_an_answer_is_written_than_is_read() -> None:
     with running(write_seconds=60) as server:
         server.sent(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n", small=True)
-        eventually(lambda: server.connections()[0].stalled_since < 1e18, "stalled")
+        eventually(partial(_are_stalled, server, 1), "stalled")
         size = server.connections()[0].transport.get_write_buffer_size()
         assert 0 < size <= Limits().write_bytes + 65_536  # and what is no reason to wait
         assert server.connections()[0].answer_bytes == BIG
@@ -413,11 +414,13 @@ def test_a_reader_that_does_not_read_is_closed(server: Server, path: bytes) -> N
         eventually(lambda: server.held.ended == ["events"], "the application was told")
 
 
+def _are_stalled(server: Server, count: int) -> bool:
+    return sum(each.stalled_since < 1e18 for each in server.connections()) == count
+
+
 def _is_connected(server: Server, client: Client) -> bool:
     mine = client.socket.getsockname()
-    known = connection_guard._all_connections.values()
-    peers = [peer for each in known for peer in each._peers.values()]
-    return any(each.client == mine for peer in peers for each in peer.connections)  # type: ignore[attr-defined]
+    return any(each.client == mine for each in server.connections())
 
 
 def test_answers_that_wait_have_one_budget_and_the_longest_stalled_gives_way() -> None:
@@ -426,10 +429,7 @@ def test_answers_that_wait_have_one_budget_and_the_longest_stalled_gives_way() -
         for number in range(3):
             clients.append(server.sent(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n", small=True))
             if number < 2:
-                eventually(
-                    lambda: all(each.stalled_since < 1e18 for each in server.connections()),
-                    "stalled",
-                )
+                eventually(partial(_are_stalled, server, number + 1), "stalled")
         eventually(lambda: not _is_connected(server, clients[0]), "the first is closed")
         assert _is_connected(server, clients[1])
         assert _is_connected(server, clients[2])
@@ -461,7 +461,9 @@ def test_at_the_cap_who_has_asked_for_something_stays_before_who_has_not() -> No
 def test_at_the_cap_of_all_an_address_with_many_gives_up_one() -> None:
     with running(connections=16, head_seconds=60) as server:
         other = server.client(address="127.0.0.2")
-        idle = [server.client() for _ in range(8)]
+        idle = [server.client()]
+        eventually(lambda: len(server.connections()) == 2)
+        idle += [server.client() for _ in range(7)]
         for _ in range(7):
             server.client(address="127.0.0.4")
         eventually(lambda: len(server.connections()) == 16)
@@ -532,7 +534,7 @@ def test_the_soft_limit_of_files_is_raised() -> None:
 
 
 def test_requests_sent_together_are_answered_in_order_and_parsed_one_by_one() -> None:
-    with running() as server:
+    with running(head_seconds=60, body_seconds=60, write_seconds=60) as server:
         client = server.sent(b"GET /held HTTP/1.1\r\n" + HOST + b"\r\n" + HEALTH * 2000)
         eventually(lambda: server.held.begun)
         (connection,) = server.connections()
