@@ -11,9 +11,7 @@ Whatever becomes of the block, no process outlives it.
 import asyncio
 import json
 import os
-import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -28,19 +26,9 @@ import httpx
 from config import Settings
 from tests.fakes.grok.server import GOOD_KEY, RunningGrok
 from tests.support.paths import ROOT
+from tests.support.servers import free_port
 
-
-def listening_port() -> int:
-    """Free, and outside the range that outgoing connections take theirs from: between two lives of
-    a server nobody else gets it, and no client that knocks meanwhile can connect to itself."""
-    while True:
-        port = random.randint(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+listening_port = free_port
 
 
 class ServiceProcess:
