@@ -86,7 +86,8 @@ async def test_the_budget_is_never_exceeded_also_over_kills(
     settings = grok_settings(grok, grok_daily_budget_usd=budget, grok_rate_limit=100)
     async with ServiceProcess(tmp_path, **settings) as service:
         await service.start()
-        await service.post_batch([f"number {number} is late" for number in range(200)])
+        # More than the budget pays for, however few calls the kill cuts off.
+        await service.post_batch([f"number {number} is late" for number in range(800)])
 
         async def under_way() -> bool:
             return bool((await look(grok, "counters"))["in_flight"] > 0)
