@@ -409,6 +409,7 @@ def _add_insights(
             "language": outcome.analysis.language,
             "urgency": outcome.analysis.urgency,
             "labelled": "model",
+            "handling": "open",
         }
         for claimed, outcome in completed.items()
     ]
