@@ -409,7 +409,6 @@ def _add_insights(
             "language": outcome.analysis.language,
             "urgency": outcome.analysis.urgency.value,
             "labelled": "model",
-            "handling": "open",
         }
         for claimed, outcome in completed.items()
     ]
@@ -420,7 +419,7 @@ def _add_insights(
         [
             InsightRow(
                 id=ids[row["conversation_id"]],
-                **{name: row[name] for name in InsightRow._fields if name != "id"},
+                **{name: row[name] for name in InsightRow._fields if name in row},
             )
             for row in rows
         ],
