@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Text, bindparam, cast, func, literal_column, select, text
+from sqlalchemy import Connection, Row, Text, bindparam, cast, func, literal_column, select
 
 from analysis.handling import OPEN, Handling, HandlingChange, HandlingState
 from database import Database
@@ -63,9 +63,7 @@ class HandlingEvent(NamedTuple):
 
 
 class HandlingStore:
-    def __init__(
-        self, database: Database, *, on_change: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, database: Database, *, on_change: Callable[[], None] = lambda: None) -> None:
         """`on_change` is called after each change of this process."""
         self._database = database
         self._on_change = on_change
@@ -135,9 +133,7 @@ def put_back_many(
     whose handling is not what such a change had left it at."""
     found = _lock(connection, list(wanted))
     before = {
-        id_: wanted[id_].before
-        for id_, each in found.items()
-        if each.handling == wanted[id_].after
+        id_: wanted[id_].before for id_, each in found.items() if each.handling == wanted[id_].after
     }
     return _write(connection, found, before, _Signature(now, by, key_name, note))
 
@@ -158,8 +154,7 @@ def reopen_snoozed(connection: Connection, authors: Collection[str], now: int) -
     open again."""
     if connection.dialect.name == "sqlite":
         waiting: Sequence[str] = [
-            id_
-            for (id_,) in connection.exec_driver_sql(_SQLITE_SNOOZED, (to_json(authors), now))
+            id_ for (id_,) in connection.exec_driver_sql(_SQLITE_SNOOZED, (to_json(authors), now))
         ]
     else:
         waiting = connection.scalars(_SNOOZED, {"authors": list(authors), "now": now}).all()
@@ -283,9 +278,7 @@ _READ = select(
     *_HANDLING,
     *(insights.c[name] for name in _OTHERS),
 ).where(insights.c.conversation_id.in_(bindparam("ids", expanding=True)))
-_CHANGE = ManyChanges(
-    insights, ("handling", "handling_by", "handling_at", "handling_until")
-)
+_CHANGE = ManyChanges(insights, ("handling", "handling_by", "handling_at", "handling_until"))
 _LOG = ManyRows(handling_log)
 
 _IS_SNOOZED = insights.c.handling == literal_column("'snoozed'")
