@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
-from analysis.handling import Handling, HandlingState
+from analysis.handling import OPEN, Handling, HandlingState
 from analysis.labels import LastWord, Values
 from analysis.trend_score import Direction
 from analysis.urgency import Urgency
@@ -140,10 +140,10 @@ def insight_facts(insight: ListedInsight) -> InsightFacts:
     return {
         "grok_analysis": analysis,
         "language": insight.language,
-        "urgency": insight.urgency,
+        "urgency": cast(Urgency, insight.urgency),
         "version": insight.version,
         "labelled": insight.labelled and _labelled_item(insight.labelled),
-        "handling": handling_item(insight.handling),
+        "handling": _OPEN if insight.handling is OPEN else handling_item(insight.handling),
     }
 
 
@@ -167,11 +167,14 @@ def values_item(values: Values) -> ModelValues:
 
 def handling_item(handling: Handling) -> HandlingNow:
     return {
-        "state": handling.state,
+        "state": cast(HandlingState, handling.state.value),  # plain text is written much faster
         "by": handling.by,
         "until": None if handling.until is None else from_micros(handling.until),
         "at": None if handling.at is None else from_micros(handling.at),
     }
+
+
+_OPEN = handling_item(OPEN)
 
 
 def insight_item(insight: ListedInsight) -> InsightOut:

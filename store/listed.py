@@ -40,7 +40,7 @@ class ListedInsight(NamedTuple):
     reasoning: str
     notes: Mapping[str, Any]
     language: str = UNKNOWN_LANGUAGE
-    urgency: Urgency = Urgency.NONE
+    urgency: str = Urgency.NONE.value
     version: int = 1
     labelled: Labelled | None = None
     handling: Handling = OPEN
@@ -103,7 +103,7 @@ def _to_listed(row: Row[*tuple[Any, ...]], now: int) -> ListedInsight:
         reasoning,
         read_notes(notes),
         language,
-        Urgency(urgency),
+        urgency,
         version,
         None if label is None else _to_labelled(labelled, label, *row[15:18]),
         OPEN if state == "open" else Handling(HandlingState(state), *row[19:]).effective(now),
