@@ -4,7 +4,8 @@ What is stored is what counts, filters and pages see. So claims and snoozes that
 put back to open by whoever is about to ask for states (`HandlingStore.end_leases`), some at a time.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -63,18 +64,14 @@ class HandlingEvent(NamedTuple):
 
 
 class HandlingStore:
-    def __init__(self, database: Database, *, on_change: Callable[[], None] = lambda: None) -> None:
-        """`on_change` is called after each change of this process."""
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._on_change = on_change
 
     async def change(
         self, conversation_id: str, change: HandlingChange, *, key_name: str
     ) -> Handling:
         """Raises NotFound, and Conflict where there is no insight yet or another one holds it."""
-        done = await self._database.write(partial(_change_one, conversation_id, change, key_name))
-        self._on_change()
-        return done
+        return await self._database.write(partial(_change_one, conversation_id, change, key_name))
 
     async def find(self, conversation_id: str) -> HandlingRecord:
         """Raises NotFound, and Conflict where there is no insight yet."""
@@ -152,9 +149,14 @@ def preview_many(
 def reopen_snoozed(connection: Connection, authors: Collection[str], now: int) -> None:
     """For a transaction that accepts conversations of these authors: what was snoozed of theirs is
     open again."""
+    if not authors:
+        return
     if connection.dialect.name == "sqlite":
         waiting: Sequence[str] = [
-            id_ for (id_,) in connection.exec_driver_sql(_SQLITE_SNOOZED, (to_json(authors), now))
+            id_
+            for (id_,) in connection.exec_driver_sql(
+                _SQLITE_SNOOZED, (json.dumps(list(authors)), now)
+            )
         ]
     else:
         waiting = connection.scalars(_SNOOZED, {"authors": list(authors), "now": now}).all()
