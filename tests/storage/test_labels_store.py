@@ -2,14 +2,14 @@
 
 from sqlalchemy import Connection, select
 
-from analysis.labels import PERSON, Effective, Labelling, LastWord, Values
+from analysis.labels import PERSON, Effective, Label, Labelling, LastWord, Values
 from database import Database
 from models import insight_clusters, insight_rollups, insights
 from store import derived, labels
 from store.erasure import ErasureStore
 from tables.people import label_log
 from tables.people import labels as labels_table
-from tests.support.factories import insert_insight, insert_insights, run_sql, scalar
+from tests.support.factories import insert_insight, insert_insights, scalar
 
 NEUTRAL = Labelling(sentiment_score=0.0)
 MODEL = Values(-0.65, ("delivery_problems",), 0.9)
@@ -65,7 +65,7 @@ async def test_what_is_changed_is_told_with_before_and_after(database: Database)
     id_ = await insert_insight(database)
     (change,) = await give(database, id_, at=5)
     label = change.label_after
-    assert label == (0.0, None, "ana", 5, None)
+    assert label == Label(0.0, None, "ana", 5)
     assert change.before == Effective(MODEL, LastWord.MODEL, None)
     assert change.after == Effective(
         MODEL._replace(sentiment_score=0.0, confidence=1.0), LastWord.PERSON, label
