@@ -181,9 +181,9 @@ async def test_no_read_scans_a_table(full: Database) -> None:
             page = await insights.page(wanted, limit=3, cursor=None)
             if page.next_cursor is not None:
                 await insights.page(wanted, limit=100, cursor=page.next_cursor)
+            await full.read(partial(corrected, wanted))
             if wanted.words is None:
                 await summaries.summary(wanted, Interval.DAY)
-            await full.read(partial(corrected, wanted))
                 await summaries.summary(insight_filter(cluster=wanted.cluster), Interval.HOUR)
         short = insight_filter(start_time=NOON, end_time=NOON + timedelta(hours=3))
         await summaries.summary(short, Interval.MINUTE)
