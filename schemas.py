@@ -26,7 +26,9 @@ from pydantic import (
 from pydantic_core import PydanticKnownError, to_json
 
 from analysis.handling import HandlingChange, HandlingState
+from analysis.labels import LastWord
 from analysis.sentiment import Sentiment
+from analysis.urgency import Urgency
 from analysis.words import parse_search
 from errors import InvalidInput
 from models import Lane, to_micros
@@ -241,6 +243,15 @@ class TimeRange(BaseModel):
     end_time: QueryTime
 
 
+def _check_language(code: str) -> str:
+    if not re.fullmatch("[a-z]{2,3}", code):
+        raise ValueError("must be an ISO 639-1 code, such as en, or und")
+    return code
+
+
+Language = Annotated[str, AfterValidator(_check_language)]
+
+
 class InsightConditions(TimeRange):
     """Which insights; what list, summary and export have in common."""
 
@@ -248,6 +259,11 @@ class InsightConditions(TimeRange):
     sentiment: Sentiment | None = None
     cluster: Storable | None = None
     author: Storable | None = None
+    language: Language | None = Field(
+        None, description="An ISO 639-1 code, or `und` where it is not known."
+    )
+    urgency: Urgency | None = None
+    labelled: LastWord | None = Field(None, description="Who has the last word on the labels.")
 
     def to_filter(self) -> InsightFilter:
         """Raises InvalidInput."""
@@ -260,6 +276,9 @@ class InsightConditions(TimeRange):
             sentiment=self.sentiment,
             cluster=self.cluster,
             author=self.author,
+            language=self.language,
+            urgency=self.urgency,
+            labelled=self.labelled,
         )
 
 

@@ -102,9 +102,7 @@ async def test_changes_are_heard_by_those_who_listen_whoever_makes_them(
     ids = await insert_insights(database, [{}] * 3)
     store = HandlingStore(database)
     async with of_another_process(database) as other:
-        stream = InsightStream(
-            InsightStore(database), [handling_changes(store)], look_seconds=0.01
-        )
+        stream = InsightStream(InsightStore(database), [handling_changes(store)], look_seconds=0.01)
         events = stream.listen(None)
         await anext(events)
         answered = HandlingChange(HandlingState.ANSWERED, "ana")
