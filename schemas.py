@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError, to_json
 
+from analysis.senders import followers_of, is_outbound
 from analysis.sentiment import Sentiment
 from analysis.words import parse_search
 from errors import InvalidInput
@@ -145,7 +146,14 @@ class ConversationIn(BaseModel):
         body_hash = self._hash() if idempotency_key is not None else None
         raw_data = None if self.raw_data is None else to_json(self.raw_data).decode()
         return NewConversation(
-            self.text, self.author, self.timestamp, raw_data, idempotency_key, body_hash
+            self.text,
+            self.author,
+            self.timestamp,
+            raw_data,
+            idempotency_key,
+            body_hash,
+            outbound=is_outbound(self.raw_data or {}),
+            followers=followers_of(self.raw_data or {}),
         )
 
     def _hash(self) -> str:
