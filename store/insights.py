@@ -22,7 +22,7 @@ from models import insight_clusters, insights
 from store import cursors
 from store.derived import rollup_query, word_counts, word_index
 from store.derived.word_counts import MatchCount, MatchCounter, SpanCount
-from store.filters import InsightFilter, Shape, conditions
+from store.filters import COUNTS, InsightFilter, Shape, conditions
 from store.insight_row import BYTES_OF_PAGE
 from store.listed import SHOWN, ListedInsight, to_listed
 
@@ -302,5 +302,7 @@ _HAS_CLUSTER = (
 )
 _NEWEST_ID = select(func.max(insights.c.id))
 _SINCE = (
-    SHOWN.where(insights.c.id > bindparam("id")).order_by(insights.c.id).limit(bindparam("limit"))
+    SHOWN.where(insights.c.id > bindparam("id"), COUNTS)
+    .order_by(insights.c.id)
+    .limit(bindparam("limit"))
 )
