@@ -151,7 +151,6 @@ def filters() -> Iterator[InsightFilter]:
         [
             {},
             {"language": "en"},
-            {"urgency": Urgency.NONE},
             {"labelled": LastWord.PERSON},
             {"handling": HandlingState.OPEN},
             {"language": "fr", "urgency": Urgency.NOW},
