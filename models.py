@@ -180,7 +180,10 @@ insights = Table(
     # One insight per conversation, whatever happens.
     Index("idx_insight_conversation_id", "conversation_id", unique=True),
     # Counting and picking a page needs no more than is in these.
-    Index("idx_insight_author", "author", "timestamp", "id", "sentiment_score", "confidence"),
+    Index(
+        "idx_insight_author",
+        *("author", "timestamp", "id", "sentiment_score", "confidence", "own"),
+    ),
     Index("idx_insight_created_at", "created_at"),
     sqlite_autoincrement=True,  # an id is never given twice, also after the newest row is erased
 )
@@ -189,9 +192,14 @@ insights = Table(
 for _name, *_columns in (
     (
         "idx_insight_timestamp",
-        *("timestamp", "id", "sentiment_score", "confidence", "language", "urgency", "labelled"),
+        *("timestamp", "id", "sentiment_score", "confidence"),
+        *("language", "urgency", "labelled", "handling"),
     ),
-    ("idx_insight_sentiment", "sentiment", "confidence", "timestamp", "id", "sentiment_score"),
+    (
+        "idx_insight_sentiment",
+        *("sentiment", "confidence", "timestamp", "id", "sentiment_score"),
+        *("language", "urgency", "labelled", "handling"),
+    ),
 ):
     Index(
         _name,
@@ -308,7 +316,7 @@ daily_usage = Table(
 insight_rollups = Table(
     "insight_rollups",
     metadata,
-    # A cluster's name, or empty for all insights together.
+    # A cluster's name, a facet's value as in `language=en`, or empty for all insights together.
     Column("name", String(64), primary_key=True),
     Column("grain", SmallInteger, primary_key=True),
     # The start of the hour or day.

@@ -26,7 +26,10 @@ from pydantic import (
 from pydantic_core import PydanticKnownError, to_json
 
 from analysis.handling import HandlingChange, HandlingState
+from analysis.labels import LastWord
+from analysis.senders import followers_of, is_outbound
 from analysis.sentiment import Sentiment
+from analysis.urgency import Urgency
 from analysis.words import parse_search
 from errors import InvalidInput
 from models import Lane, to_micros
@@ -152,7 +155,14 @@ class ConversationIn(BaseModel):
         body_hash = self._hash() if idempotency_key is not None else None
         raw_data = None if self.raw_data is None else to_json(self.raw_data).decode()
         return NewConversation(
-            self.text, self.author, self.timestamp, raw_data, idempotency_key, body_hash
+            self.text,
+            self.author,
+            self.timestamp,
+            raw_data,
+            idempotency_key,
+            body_hash,
+            outbound=is_outbound(self.raw_data or {}),
+            followers=followers_of(self.raw_data or {}),
         )
 
     def _hash(self) -> str:
@@ -241,6 +251,15 @@ class TimeRange(BaseModel):
     end_time: QueryTime
 
 
+def _check_language(code: str) -> str:
+    if not re.fullmatch("[a-z]{2,3}", code):
+        raise ValueError("must be an ISO 639-1 code, such as en, or und")
+    return code
+
+
+Language = Annotated[str, AfterValidator(_check_language)]
+
+
 class InsightConditions(TimeRange):
     """Which insights; what list, summary and export have in common."""
 
@@ -248,6 +267,14 @@ class InsightConditions(TimeRange):
     sentiment: Sentiment | None = None
     cluster: Storable | None = None
     author: Storable | None = None
+    language: Language | None = Field(
+        None, description="An ISO 639-1 code, or `und` where it is not known."
+    )
+    urgency: Urgency | None = None
+    labelled: LastWord | None = Field(None, description="Who has the last word on the labels.")
+    handling: HandlingState | None = Field(
+        None, description="Claims and snoozes that have run out are open."
+    )
 
     def to_filter(self) -> InsightFilter:
         """Raises InvalidInput."""
@@ -260,6 +287,10 @@ class InsightConditions(TimeRange):
             sentiment=self.sentiment,
             cluster=self.cluster,
             author=self.author,
+            language=self.language,
+            urgency=self.urgency,
+            labelled=self.labelled,
+            handling=self.handling,
         )
 
 

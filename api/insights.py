@@ -44,6 +44,8 @@ async def _filter(query: InsightConditions, parts: Services) -> InsightFilter:
     Raises InvalidInput.
     """
     wanted = query.to_filter()
+    if wanted.handling is not None:
+        await parts.handling.end_leases()
     if wanted.cluster is None:
         return wanted
     name = snake_case(wanted.cluster) or wanted.cluster

@@ -22,6 +22,7 @@ from store.insights import InsightStore
 from store.operations import FigureStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
+from store.versions import VersionStore
 from worker.calls import CallRunner
 
 SMALL_BODY = 65_536
@@ -48,6 +49,7 @@ class Services:
     trends: TrendStore
     stream: InsightStream
     figures: FigureStore
+    versions: VersionStore
     analyser: Analyser
     call_runner: CallRunner
     worker: Worker | None

@@ -21,8 +21,8 @@ from database import LONG_READ_SECONDS, Database
 from models import insight_clusters, insights
 from store import cursors
 from store.derived import rollup_query, word_counts, word_index
-from store.derived.word_counts import MatchCounter
-from store.filters import InsightFilter, Shape, conditions
+from store.derived.word_counts import MatchCount, MatchCounter, SpanCount
+from store.filters import COUNTS, InsightFilter, Shape, conditions
 from store.insight_row import BYTES_OF_PAGE
 from store.listed import SHOWN, ListedInsight, to_listed
 
@@ -79,7 +79,7 @@ class InsightStore:
         position: Position | None,
         connection: Connection,
     ) -> InsightPage:
-        if wanted.words is not None:
+        if wanted.shape.is_searched:
             found = self._matches.count(wanted, connection)
             total = found.total
             read = partial(_matches, wanted, found, connection)
@@ -144,7 +144,7 @@ class InsightStore:
     def _rows_of_export(
         self, wanted: InsightFilter, position: Position | None, connection: Connection
     ) -> tuple[Rows, bool]:
-        if wanted.words is not None:
+        if wanted.shape.is_searched:
             found = self._matches.count(wanted, connection)
             read = partial(_matches, wanted, found, connection)
         else:
@@ -193,10 +193,13 @@ def _rows(
     """The next `limit` rows; `total` is how many match, None where that is not known."""
     values, shape = _values(wanted, limit, position), wanted.shape
     few = False
-    by_figures = (shape.sentiment or shape.min_confidence) and not (shape.cluster or shape.author)
-    if total is not None and by_figures:
+    looked_at = not (shape.cluster or shape.author)
+    if total and looked_at and (shape.sentiment or shape.min_confidence or shape.facets):
         # Reading the newest until enough match reads `all / total` rows for each match.
         few = total * total < limit * rollup_query.count_between(wanted.span, connection)
+    if total and few and shape.facets:
+        found = MatchCount(total, [SpanCount(wanted.span, total)])
+        return _matches(wanted, found, connection, limit, position)
     return connection.execute(_statement(shape, position is not None, few), values).all()
 
 
@@ -249,7 +252,7 @@ def _fetch(picked: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
 
 def _matches(
     wanted: InsightFilter,
-    found: word_counts.MatchCount,
+    found: MatchCount,
     connection: Connection,
     limit: int,
     position: Position | None,
@@ -265,7 +268,8 @@ def _matches(
         "low": candidates.low,
         "high": candidates.high,
     }
-    last_key, page = _words_statements(dialect, candidates.path, wanted.shape, position is not None)
+    shape = word_counts.residual_shape(wanted)
+    last_key, page = _words_statements(dialect, candidates.path, shape, position is not None)
     key = connection.scalar(last_key, values | {"skip": values["limit"] - 1})
     if key is not None:
         values["low"] = max(values["low"], word_index.first_of_second(key))
@@ -281,7 +285,7 @@ def _words_statements(
         index.table, insights, insights.c.id == word_index.id_of(index.key)
     )
     between = index.between(bindparam("low"), bindparam("high"))
-    found = joined.where(index.matching, between, *word_counts.residual_conditions(shape))
+    found = joined.where(index.matching, between, *conditions(shape))
     if after:
         last = tuple_(bindparam("last_timestamp"), bindparam("last_id"))
         found = found.where(tuple_(insights.c.timestamp, insights.c.id) < last)
@@ -298,5 +302,7 @@ _HAS_CLUSTER = (
 )
 _NEWEST_ID = select(func.max(insights.c.id))
 _SINCE = (
-    SHOWN.where(insights.c.id > bindparam("id")).order_by(insights.c.id).limit(bindparam("limit"))
+    SHOWN.where(insights.c.id > bindparam("id"), COUNTS)
+    .order_by(insights.c.id)
+    .limit(bindparam("limit"))
 )
