@@ -27,7 +27,9 @@ from api import (
     docs,
     handling,
     insights,
+    labels,
     operations,
+    rules,
 )
 from api.access import open_to_all
 from api.error_responses import add_error_handlers
@@ -89,6 +91,8 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         insights.router,
         authors.router,
         handling.router,
+        labels.router,
+        rules.router,
         conversations.router,
         conversations.intake,
     ):
