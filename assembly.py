@@ -17,6 +17,7 @@ from analysis.topics import Topics
 from api.event_stream import InsightStream
 from api.handling import handling_changes
 from api.inbound_limits import InboundLimits
+from api.labels import label_changes
 from api.services import Services
 from batch_processor import Worker
 from config import Settings
@@ -29,13 +30,16 @@ from runtime.environment import Proxy, choose_proxy, trusted_certificates
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.derived.word_counts import MatchCounter
 from store.erasure import ErasureStore
 from store.handling import HandlingStore
 from store.insights import InsightStore
+from store.label_history import LabelStore
 from store.ledger import Ledger
 from store.operations import FigureStore
 from store.own_posts import OwnPostStore
 from store.queue import Claimed, WorkQueue
+from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from store.versions import Asked, VersionStore
@@ -81,9 +85,11 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         on_sent=metrics.call_sent,
         on_call=metrics.call_ended,
     )
-    insights = InsightStore(database)
+    matches = MatchCounter()
+    insights = InsightStore(database, matches)
     handling = HandlingStore(database)
-    stream = InsightStream(insights, [handling_changes(handling)])
+    labels = LabelStore(database)
+    stream = InsightStream(insights, [handling_changes(handling), label_changes(labels)])
 
     def on_settled(claimed: Claimed, outcome: Outcome) -> None:
         metrics.settled(claimed, outcome)
@@ -119,7 +125,9 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         ),
         insights=insights,
         handling=handling,
-        summaries=SummaryStore(database),
+        labels=labels,
+        rules=RuleStore(database),
+        summaries=SummaryStore(database, matches),
         authors=AuthorStore(database),
         trends=TrendStore(database),
         stream=stream,

@@ -27,7 +27,9 @@ from api import (
     docs,
     handling,
     insights,
+    labels,
     operations,
+    rules,
 )
 from api.access import open_to_all
 from api.error_responses import add_error_handlers
@@ -89,6 +91,8 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         insights.router,
         authors.router,
         handling.router,
+        labels.router,
+        rules.router,
         conversations.router,
         conversations.intake,
     ):
@@ -142,7 +146,7 @@ async def _open(assembly: Assembly) -> None:
         await services.database.open()
         await derived.ensure(services.database)
         if services.worker is not None:
-            assembly.queue.version = await services.versions.take_up(assembly.asked)
+            assembly.queue.writer.version = await services.versions.take_up(assembly.asked)
     except ServiceError as error:
         log.critical("start_refused", reason=error.details)
         sys.tracebacklimit = 0  # the server prints the exception; that line says it all

@@ -9,9 +9,10 @@ from starlette.routing import Route
 
 from api.access import Access, access_of
 from api.error_responses import STATUS
+from api.label_bodies import LabelIn, RuleIn, RulePatch
 from schemas import BatchIn, ConversationIn, HandlingIn
 
-_BODIES = (ConversationIn, BatchIn, HandlingIn)
+_BODIES = (ConversationIn, BatchIn, HandlingIn, LabelIn, RuleIn, RulePatch)
 """Those that handlers read themselves."""
 
 

@@ -19,7 +19,9 @@ from store.authors import AuthorStore
 from store.conversations import ConversationStore
 from store.handling import HandlingStore
 from store.insights import InsightStore
+from store.label_history import LabelStore
 from store.operations import FigureStore
+from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from store.versions import VersionStore
@@ -44,6 +46,8 @@ class Services:
     conversations: ConversationStore
     insights: InsightStore
     handling: HandlingStore
+    labels: LabelStore
+    rules: RuleStore
     summaries: SummaryStore
     authors: AuthorStore
     trends: TrendStore

@@ -46,20 +46,23 @@ Rows = Sequence[Row[*tuple[Any, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class InsightPage:
-    """`total_count` is for the whole filter; `next_cursor` is None on the last page.
+    """`total_count` and `corrected_count`, those whose labels a person or a rule has put right, are
+    for the whole filter; `next_cursor` is None on the last page.
 
     A page may be shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON.
     """
 
     insights: Sequence[ListedInsight]
     total_count: int
+    corrected_count: int
     next_cursor: str | None
 
 
 class InsightStore:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, matches: MatchCounter | None = None) -> None:
+        """`matches` may be shared with others, for its cache."""
         self._database = database
-        self._matches = MatchCounter()
+        self._matches = matches or MatchCounter()
 
     async def page(self, wanted: InsightFilter, *, limit: int, cursor: str | None) -> InsightPage:
         """Up to `limit` insights after `cursor`, newest timestamp first, then newest id; fewer
@@ -92,6 +95,7 @@ class InsightStore:
         return InsightPage(
             insights=to_listed(rows),
             total_count=total,
+            corrected_count=self._matches.corrected(wanted, connection),
             next_cursor=cursors.encode(_LIST, *_position(rows[-1])) if more else None,
         )
 

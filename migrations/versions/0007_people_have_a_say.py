@@ -105,6 +105,7 @@ def _labels_and_rules() -> None:
         sa.Column("reason", sa.Text),
         sqlite_with_rowid=False,
     )
+    op.create_index("idx_label_giver", "labels", ["giver", "conversation_id"])
     op.create_table(
         "label_log",
         sa.Column("id", _SEQUENTIAL_ID, primary_key=True, autoincrement=True),
@@ -126,9 +127,11 @@ def _labels_and_rules() -> None:
         sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("deleted_at", sa.BigInteger),
+        sa.Column("revision", sa.BigInteger, nullable=False),
         sqlite_autoincrement=True,
     )
     op.create_index("idx_rule_id", "rules", ["id"], unique=True)
+    op.create_index("idx_rule_revision", "rules", ["revision"])
 
 
 def _plans() -> None:
