@@ -213,6 +213,7 @@ Index(
     insights.c.priority,
     insights.c.id,
     insights.c.timestamp,
+    insights.c.handling,
     sqlite_where=insights.c.priority.is_not(None),
     postgresql_where=insights.c.priority.is_not(None),
 )

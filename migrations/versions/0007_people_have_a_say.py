@@ -70,7 +70,7 @@ def _indexes_of_insights() -> None:
             ["sentiment", "confidence", "timestamp", "id", "sentiment_score", *facets],
             "own = 0",
         ),
-        ("priority", ["priority", "id", "timestamp"], "priority IS NOT NULL"),
+        ("priority", ["priority", "id", "timestamp", "handling"], "priority IS NOT NULL"),
         ("lease", ["handling_until", "id"], "handling_until IS NOT NULL"),
         ("snoozed", ["author"], "handling = 'snoozed'"),
     ):
