@@ -1,14 +1,14 @@
 """Which insights are meant. Everything that lists or counts builds its WHERE from one filter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Table, bindparam, exists, literal_column
 
 from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE, Sentiment
-from analysis.words import Phrase
+from analysis.words import Phrase, parse_search
 from models import insight_clusters, insights, to_micros
 
 
@@ -64,6 +64,25 @@ class InsightFilter:
             "cluster": self.cluster,
             "author": self.author,
         }
+
+
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_END = datetime.max.replace(tzinfo=UTC)
+
+
+def filter_of(named: Mapping[str, Any]) -> InsightFilter:
+    """From the names and values that the API takes, as they are stored: times in ISO 8601, and may
+    be left out. They have been checked before."""
+    given = dict(named)
+    start, end, q = (given.pop(name, None) for name in ("start_time", "end_time", "q"))
+    if "sentiment" in given:
+        given["sentiment"] = Sentiment(given["sentiment"])
+    return InsightFilter(
+        start_time=datetime.fromisoformat(start) if start else _BEGINNING,
+        end_time=datetime.fromisoformat(end) if end else _END,
+        words=None if q is None else parse_search(q),
+        **given,
+    )
 
 
 def span_values(name: str, span: Span) -> dict[str, int]:

@@ -47,6 +47,14 @@ Position = tuple[int, int]
 Rows = Sequence[Row[*tuple[Any, ...]]]
 
 
+class InsightKey(NamedTuple):
+    """An insight's names and its place in the order of pages; `timestamp` is in microseconds."""
+
+    id: int
+    conversation_id: str
+    timestamp: int
+
+
 class ListedInsight(NamedTuple):
     """`notes` has what a reader should also know, such as `reused_from`; mostly it is empty."""
 
@@ -111,6 +119,23 @@ class InsightStore:
             total_count=total,
             next_cursor=cursors.encode(_LIST, *_position(rows[-1])) if more else None,
         )
+
+    def count(self, wanted: InsightFilter, connection: Connection) -> int:
+        """In a transaction of the caller's."""
+        if wanted.words is not None:
+            return self._matches.count(wanted, connection).total
+        return rollup_query.count(wanted, connection)
+
+    def keys_after(
+        self, wanted: InsightFilter, position: Position | None, limit: int, connection: Connection
+    ) -> Sequence[InsightKey]:
+        """The next `limit` in the order of pages, in a transaction of the caller's."""
+        if wanted.words is not None:
+            found = self._matches.count(wanted, connection)
+            rows = _matches(wanted, found, connection, limit, position, keys_only=True)
+        else:
+            rows = _rows(wanted, None, connection, limit, position, keys_only=True)
+        return [InsightKey(*row) for row in rows]
 
     async def has_cluster(self, name: str) -> bool:
         """Whether any insight has it."""
@@ -206,6 +231,8 @@ def _rows(
     connection: Connection,
     limit: int,
     position: Position | None,
+    *,
+    keys_only: bool = False,
 ) -> Rows:
     """The next `limit` rows; `total` is how many match, None where that is not known."""
     values, shape = _values(wanted, limit, position), wanted.shape
@@ -214,7 +241,8 @@ def _rows(
     if total is not None and by_figures:
         # Reading the newest until enough match reads `all / total` rows for each match.
         few = total * total < limit * rollup_query.count_between(wanted.span, connection)
-    return connection.execute(_statement(shape, position is not None, few), values).all()
+    statement = _statement(shape, position is not None, few, keys_only)
+    return connection.execute(statement, values).all()
 
 
 def _values(wanted: InsightFilter, limit: int, position: Position | None) -> dict[str, Any]:
@@ -230,7 +258,9 @@ def _values(wanted: InsightFilter, limit: int, position: Position | None) -> dic
 
 
 @lru_cache(maxsize=256)
-def _statement(shape: Shape, after: bool, few: bool) -> Select[*tuple[Any, ...]]:
+def _statement(
+    shape: Shape, after: bool, few: bool, keys_only: bool
+) -> Select[*tuple[Any, ...]]:
     table: Table = insights
     index = "idx_insight_timestamp"
     if shape.author:
@@ -245,7 +275,8 @@ def _statement(shape: Shape, after: bool, few: bool) -> Select[*tuple[Any, ...]]
         picked = picked.where(rollup_query.has_sentiment(shape))
     if index:
         picked = picked.with_hint(table, f"INDEXED BY {index}", "sqlite")
-    return _fetch(_newest(picked, table.c.timestamp, id_, after).limit(bindparam("limit")))
+    newest = _newest(picked, table.c.timestamp, id_, after).limit(bindparam("limit"))
+    return _fetch(newest, keys_only)
 
 
 def _newest(
@@ -271,9 +302,13 @@ _SHOWN = select(
 )
 
 
-def _fetch(picked: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+_KEY = select(*(insights.c[name] for name in InsightKey._fields))
+
+
+def _fetch(picked: Select[*tuple[Any, ...]], keys_only: bool) -> Select[*tuple[Any, ...]]:
     keys = picked.subquery("picked")
-    return _SHOWN.join_from(keys, insights, insights.c.id == keys.c.id).order_by(
+    shown = _KEY if keys_only else _SHOWN
+    return shown.join_from(keys, insights, insights.c.id == keys.c.id).order_by(
         keys.c.timestamp.desc(), keys.c.id.desc()
     )
 
@@ -284,6 +319,8 @@ def _matches(
     connection: Connection,
     limit: int,
     position: Position | None,
+    *,
+    keys_only: bool = False,
 ) -> Rows:
     """The next `limit` matches. Keys of the index are in order only down to the second: so first
     the second of the last row is found, and then all matches from there on are sorted."""
@@ -296,7 +333,9 @@ def _matches(
         "low": candidates.low,
         "high": candidates.high,
     }
-    last_key, page = _words_statements(dialect, candidates.path, wanted.shape, position is not None)
+    last_key, page = _words_statements(
+        dialect, candidates.path, wanted.shape, position is not None, keys_only
+    )
     key = connection.scalar(last_key, values | {"skip": values["limit"] - 1})
     if key is not None:
         values["low"] = max(values["low"], word_index.first_of_second(key))
@@ -305,7 +344,7 @@ def _matches(
 
 @lru_cache(maxsize=256)
 def _words_statements(
-    dialect: str, path: word_index.AccessPath, shape: Shape, after: bool
+    dialect: str, path: word_index.AccessPath, shape: Shape, after: bool, keys_only: bool
 ) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
     index = word_index.index(dialect, path)
     joined = select(insights.c.timestamp, insights.c.id).join_from(
@@ -319,7 +358,7 @@ def _words_statements(
     by_key = found.with_only_columns(index.key).order_by(index.key.desc())
     last_key = by_key.limit(1).offset(bindparam("skip"))
     page = _newest(found, insights.c.timestamp, insights.c.id, after=False)
-    return last_key, _fetch(page.limit(bindparam("limit")))
+    return last_key, _fetch(page.limit(bindparam("limit")), keys_only)
 
 
 _HAS_CLUSTER = (

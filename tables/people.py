@@ -96,13 +96,26 @@ plans = Table(
     Column("warnings", JSON, nullable=False),
     Column("created_at", Micros, nullable=False),
     Column("applied_at", Micros),
-    # How far the present walk is: the last position it has passed, and what it came across.
-    Column("position", BigInteger),
+    # Of the present walk, applying or undoing: when it was asked for; the last position that it has
+    # passed, whose shape is the kind's own; how many it has passed, and how many a second.
+    Column("queued_at", Micros),
+    Column("position", JSON(none_as_null=True)),
     Column("done", Integer, nullable=False, server_default="0"),
+    Column("rate", Double),
+    # How many were changed; passed over when applying, as they no longer match or are newer than
+    # the plan; and left alone when undoing.
+    Column("changed", Integer, nullable=False, server_default="0"),
     Column("skipped", Integer, nullable=False, server_default="0"),
+    Column("later", Integer, nullable=False, server_default="0"),
+    Column("left_alone", Integer, nullable=False, server_default="0"),
     Column("error", Text),
-    Index("idx_plan_state", "state", "applied_at"),
+    # Which process walks, and until when no other takes over.
+    Column("lease_token", String(32)),
+    Column("leased_until", Micros),
+    Index("idx_plan_state", "state", "queued_at"),
+    Index("idx_plan_created_at", "created_at", "id"),
 )
+"""Changes of many rows: what each would do, and how far it is."""
 
 plan_rows = Table(
     "plan_rows",

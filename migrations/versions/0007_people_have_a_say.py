@@ -143,12 +143,20 @@ def _plans() -> None:
         sa.Column("warnings", sa.JSON, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("applied_at", sa.BigInteger),
-        sa.Column("position", sa.BigInteger),
+        sa.Column("queued_at", sa.BigInteger),
+        sa.Column("position", sa.JSON),
         sa.Column("done", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("rate", sa.Double),
+        sa.Column("changed", sa.Integer, nullable=False, server_default="0"),
         sa.Column("skipped", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("later", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("left_alone", sa.Integer, nullable=False, server_default="0"),
         sa.Column("error", sa.Text),
+        sa.Column("lease_token", sa.String(32)),
+        sa.Column("leased_until", sa.BigInteger),
     )
-    op.create_index("idx_plan_state", "plans", ["state", "applied_at"])
+    op.create_index("idx_plan_state", "plans", ["state", "queued_at"])
+    op.create_index("idx_plan_created_at", "plans", ["created_at", "id"])
     op.create_table(
         "plan_rows",
         sa.Column(
