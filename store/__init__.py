@@ -7,6 +7,7 @@
     ledger.py          which calls were made and what they cost
     erasure.py         erasing, and sweeping up after it
     insights.py        a page of insights and its total, exports, new insights
+    labels.py          labels, and what comes of them
     summaries.py       series, clusters and totals
     authors.py         who wrote: by the beginning of a name, or who complains most
     trends.py          which clusters are rising or falling

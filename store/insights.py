@@ -1,6 +1,5 @@
 """Insights as dashboards ask for them: one page, newest first, and the exact total."""
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +26,7 @@ from store import cursors
 from store.derived import rollup_query, word_counts, word_index
 from store.derived.word_counts import MatchCounter
 from store.filters import InsightFilter, Shape, conditions
-from store.insight_row import BYTES_OF_PAGE, read_notes
+from store.insight_row import BYTES_OF_PAGE, read_clusters, read_notes
 
 ROWS_AT_A_TIME = 128
 """Of one statement: with texts of the greatest length these are 5 MB."""
@@ -384,14 +383,8 @@ def _to_insight(row: Row[*tuple[Any, ...]]) -> ListedInsight:
         text,
         author,
         score,
-        _clusters_in(clusters),
+        read_clusters(clusters),
         confidence,
         reasoning,
         read_notes(notes),
     )
-
-
-@lru_cache(maxsize=4096)
-def _clusters_in(stored: str) -> Sequence[str]:
-    """Cached, since few different lists make up most rows."""
-    return tuple(json.loads(stored))

@@ -98,6 +98,18 @@ def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
         connection.execute(_SUBTRACT, [{"key": key} for key, _ in rows])
 
 
+def replace(
+    connection: Connection, before: Iterable[InsightRow], after: Iterable[InsightRow]
+) -> None:
+    """Index insights by other terms: the same ones, with the same texts and times."""
+    if connection.dialect.name == "sqlite":
+        subtract(connection, before)
+        add(connection, after)
+    else:
+        rows = _rows(connection, after)
+        connection.execute(_REPLACE, [{"key": key, "terms": terms} for key, terms in rows])
+
+
 def _rows(connection: Connection, insights: Iterable[InsightRow]) -> list[tuple[int, str]]:
     """Keys, and terms as the index takes them. Without the order FTS5 writes a part for each."""
     as_index_takes = _for_fts if connection.dialect.name == "sqlite" else _for_tsvector
@@ -190,6 +202,7 @@ def id_of(key: ColumnElement[int]) -> ColumnElement[int]:
 _ADD_ON_SQLITE = SqliteInsert("insight_terms", ["rowid", "terms"])
 _SUBTRACT_ON_SQLITE = SqliteInsert("insight_terms", ["insight_terms", "rowid", "terms"])
 _ADD = text("INSERT INTO insight_terms (key, terms) VALUES (:key, CAST(:terms AS tsvector))")
+_REPLACE = text("UPDATE insight_terms SET terms = CAST(:terms AS tsvector) WHERE key = :key")
 _SUBTRACT = text("DELETE FROM insight_terms WHERE key = :key")
 
 
