@@ -218,9 +218,9 @@ def _changes(
     return changes
 
 
-def _says(label: Label | None) -> Label | None:
-    """Without the time, at which alone two labels do not differ."""
-    return None if label is None else label._replace(at=0)
+def _says(label: Label | None) -> object:
+    """Without the time: two labels that differ in nothing else say the same."""
+    return None if label is None else (*label[:3], label.reason)
 
 
 def insight_columns(model: Values, what: Effective) -> dict[str, Any]:

@@ -10,7 +10,7 @@ themselves, also where a word is in every third text.
     PostgreSQL   a `tsvector` for each insight, under a GIN index.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
@@ -99,24 +99,31 @@ def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
 
 
 def replace(
-    connection: Connection, before: Iterable[InsightRow], after: Iterable[InsightRow]
+    connection: Connection, before: Sequence[InsightRow], after: Sequence[InsightRow]
 ) -> None:
     """Index insights by other terms: the same ones, with the same texts and times."""
+    words = {each.id: words_of(each.text) for each in after}
+    rows = _rows(connection, after, words)
     if connection.dialect.name == "sqlite":
-        subtract(connection, before)
-        add(connection, after)
+        gone = _rows(connection, before, words)
+        _SUBTRACT_ON_SQLITE.run(connection, [("delete", key, terms) for key, terms in gone])
+        _ADD_ON_SQLITE.run(connection, rows)
     else:
-        rows = _rows(connection, after)
         connection.execute(_REPLACE, [{"key": key, "terms": terms} for key, terms in rows])
 
 
-def _rows(connection: Connection, insights: Iterable[InsightRow]) -> list[tuple[int, str]]:
-    """Keys, and terms as the index takes them. Without the order FTS5 writes a part for each."""
+def _rows(
+    connection: Connection,
+    insights: Iterable[InsightRow],
+    words: Mapping[int, Sequence[str]] | None = None,
+) -> list[tuple[int, str]]:
+    """Keys, and terms as the index takes them. Without the order FTS5 writes a part for each.
+    `words` are those of the texts, by the insight's id, where they are known."""
     as_index_takes = _for_fts if connection.dialect.name == "sqlite" else _for_tsvector
     return sorted(
         (
             second_key(each.timestamp) | each.id & ID_MASK,
-            as_index_takes([*words_of(each.text), *terms_of(each)]),
+            as_index_takes([*(words[each.id] if words else words_of(each.text)), *terms_of(each)]),
         )
         for each in insights
     )
