@@ -257,9 +257,7 @@ def _values(wanted: InsightFilter, limit: int, position: Position | None) -> dic
 
 
 @lru_cache(maxsize=256)
-def _statement(
-    shape: Shape, after: bool, few: bool, keys_only: bool
-) -> Select[*tuple[Any, ...]]:
+def _statement(shape: Shape, after: bool, few: bool, keys_only: bool) -> Select[*tuple[Any, ...]]:
     table: Table = insights
     index = "idx_insight_timestamp"
     if shape.author:

@@ -42,6 +42,7 @@ labels = Table(
     Column("name", Text, nullable=False),
     Column("at", Micros, nullable=False),
     Column("reason", Text),
+    Index("idx_label_giver", "giver", "conversation_id"),
     sqlite_with_rowid=False,
 )
 """Who says what of a conversation. A person has the last word, else the newest rule, else the
@@ -127,9 +128,9 @@ plan_rows = Table(
         primary_key=True,
     ),
     _conversation_id(primary_key=True),
-    # What undoing puts back, and what it expects to find.
-    Column("before", JSON, nullable=False),
-    Column("after", JSON, nullable=False),
+    # What undoing puts back, and what it expects to find; null is nothing.
+    Column("before", JSON(none_as_null=True)),
+    Column("after", JSON(none_as_null=True)),
     Index("idx_plan_row_conversation_id", "conversation_id"),
     sqlite_with_rowid=False,
 )

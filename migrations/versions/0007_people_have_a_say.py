@@ -101,6 +101,7 @@ def _labels_and_rules() -> None:
         sa.Column("reason", sa.Text),
         sqlite_with_rowid=False,
     )
+    op.create_index("idx_label_giver", "labels", ["giver", "conversation_id"])
     op.create_table(
         "label_log",
         sa.Column("id", _SEQUENTIAL_ID, primary_key=True, autoincrement=True),
@@ -166,8 +167,8 @@ def _plans() -> None:
             primary_key=True,
         ),
         _conversation_id(primary_key=True),
-        sa.Column("before", sa.JSON, nullable=False),
-        sa.Column("after", sa.JSON, nullable=False),
+        sa.Column("before", sa.JSON),
+        sa.Column("after", sa.JSON),
         sqlite_with_rowid=False,
     )
     op.create_index("idx_plan_row_conversation_id", "plan_rows", ["conversation_id"])

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, bindparam, select, update
 
 from analysis.labels import PERSON, Effective, Labelling, label_from_json, label_to_json
+from analysis.sentiment import Sentiment
 from models import Status, conversations
 from store import labels
 from store.conversations import AS_NEW, RETRY
@@ -37,10 +38,19 @@ class Kind(Protocol):
         """Change rows of the selection. What was changed is returned, with all that `undo` needs;
         rows that are already as they are to be are not in it."""
 
-    def undo(
-        self, plan: Plan, changes: Sequence[Change], at: int, connection: Connection
-    ) -> int:
+    def undo(self, plan: Plan, changes: Sequence[Change], at: int, connection: Connection) -> int:
         """Put back what was before, in rows that are as `apply` has left them; how many."""
+
+
+def labelling_of(named: Mapping[str, Any]) -> Labelling:
+    """From what a plan or a rule sets, by the names of the API."""
+    given = dict(named)
+    if "sentiment" in given:
+        given["sentiment_score"] = SCORES[Sentiment(given.pop("sentiment"))]
+    for name in ("clusters", "replace_cluster"):
+        if name in given:
+            given[name] = tuple(given[name])
+    return Labelling(**given)
 
 
 class _OfLabels:
@@ -57,7 +67,7 @@ class _OfLabels:
 
     def _labelling(self, plan: Plan) -> Labelling | None:
         """None takes the giver's labels back."""
-        return Labelling.from_json(plan.set or {})
+        return labelling_of(plan.set or {})
 
     def _name(self, plan: Plan) -> str:
         """Of whose word it is."""
@@ -86,9 +96,7 @@ class _OfLabels:
             by = plan.by or name
             found = labels.take_back(connection, ids, giver, by=by, at=at, reason=plan.id)
         else:
-            found = labels.give(
-                connection, ids, giver, labelling, name=name, at=at, reason=plan.id
-            )
+            found = labels.give(connection, ids, giver, labelling, name=name, at=at, reason=plan.id)
         return [
             Change(
                 each.conversation_id,
@@ -143,6 +151,9 @@ class UnlabelPlans(_OfLabels):
         return None
 
 
+SCORES = {Sentiment.POSITIVE: 0.6, Sentiment.NEUTRAL: 0.0, Sentiment.NEGATIVE: -0.6}
+"""What a person means who names a sentiment."""
+
 _KEPT = ("status", *AS_NEW)
 """The columns that a retry changes, and undoing it puts back."""
 
@@ -184,9 +195,7 @@ def _as_new() -> dict[str, Any]:
     return {"status": Status.PENDING.value, **AS_NEW}
 
 
-def _queue_columns(
-    ids: Collection[str], connection: Connection
-) -> dict[str, Mapping[str, Any]]:
+def _queue_columns(ids: Collection[str], connection: Connection) -> dict[str, Mapping[str, Any]]:
     statement = select(conversations.c.id, *(conversations.c[name] for name in _KEPT))
     rows = connection.execute(statement.where(conversations.c.id.in_(list(ids))))
     return {id_: dict(zip(_KEPT, values, strict=True)) for id_, *values in rows}

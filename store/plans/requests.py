@@ -1,6 +1,6 @@
 """What clients do with plans: make one, look it up, apply it, undo it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,7 +17,6 @@ from store.plans.plan import (
     SELECT_PLANS,
     TIME_TO_APPLY,
     TIME_TO_UNDO,
-    WALKING,
     Change,
     Plan,
     PlanKind,
@@ -160,9 +159,9 @@ class PlanStore:
         return await self._database.write(partial(_undo, plan_id))
 
 
-_TEXTS = select(
-    conversations.c.id, *(conversations.c[name] for name in SampleText._fields)
-).where(conversations.c.id.in_(bindparam("ids", expanding=True)))
+_TEXTS = select(conversations.c.id, *(conversations.c[name] for name in SampleText._fields)).where(
+    conversations.c.id.in_(bindparam("ids", expanding=True))
+)
 _LOCK = select(plans.c.id).where(plans.c.id == bindparam("id")).with_for_update()
 
 

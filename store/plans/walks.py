@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from sqlalchemy import Connection, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, Text, bindparam, cast, delete, exists, or_, select, update
 
 from database import LONG_READ_SECONDS, Database
 from models import conversations, now_micros
@@ -21,7 +21,6 @@ from store.bulk_insert import ManyRows
 from store.insights import InsightStore
 from store.plans.kinds import kinds_of_plans
 from store.plans.plan import (
-    FIND_PLAN,
     SELECT_PLANS,
     TIME_TO_UNDO,
     WALKING,
@@ -63,9 +62,7 @@ class WalkStore:
 
     async def next(self) -> Plan | None:
         """The plan whose turn it is, unless another process walks it."""
-        row = await self._database.read(
-            lambda connection: connection.execute(_NEXT).one_or_none()
-        )
+        row = await self._database.read(lambda connection: connection.execute(_NEXT).one_or_none())
         if row is None or (
             row.lease_token not in (None, self._token) and row.leased_until > now_micros()
         ):
@@ -96,8 +93,8 @@ class WalkStore:
         await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
     async def prune(self, *, limit: int) -> int:
-        """Forget up to `limit` rows of what the oldest plan that can be neither applied nor undone
-        any more has changed, and then the plan; how many rows were erased."""
+        """Forget up to `limit` rows of what a plan has changed that can be neither applied nor
+        undone any more, and after them its sample; 0 where nothing is left to forget."""
         return await self._database.write(partial(_prune, limit))
 
     # --- in a transaction -----------------------------------------------------------------------
@@ -109,7 +106,7 @@ class WalkStore:
         candidates: Sequence[Candidate],
         connection: Connection,
     ) -> Step:
-        began = time.perf_counter()
+        began = time.thread_time()
         self._check_turn(plan, connection)
         if not candidates:
             ended = {"state": PlanState.APPLIED, "skipped": max(0, plan.matched - plan.done)}
@@ -132,10 +129,8 @@ class WalkStore:
             **self._leased(),
         )
 
-    def _step_back(
-        self, plan: Plan, rate: float | None, most: int, connection: Connection
-    ) -> Step:
-        began = time.perf_counter()
+    def _step_back(self, plan: Plan, rate: float | None, most: int, connection: Connection) -> Step:
+        began = time.thread_time()
         self._check_turn(plan, connection)
         rows = connection.execute(_CHANGED, {"plan_id": plan.id, "limit": most})
         changes = [Change(*row) for row in rows]
@@ -214,7 +209,7 @@ def _lock(ids: Sequence[str], connection: Connection) -> None:
 def _wrote(plan: Plan, began: float, connection: Connection, **values: Any) -> Step:
     connection.execute(update(plans).where(_COLUMNS.id == plan.id).values(**values))
     shown = {name: value for name, value in values.items() if name not in _NOT_LEASED}
-    return Step(replace(plan, **shown), time.perf_counter() - began)
+    return Step(replace(plan, **shown), time.thread_time() - began)
 
 
 _OLD = (
@@ -223,11 +218,13 @@ _OLD = (
         _COLUMNS.created_at < bindparam("before"),
         _COLUMNS.state.not_in([state.value for state in WALKING]),
         or_(_COLUMNS.applied_at.is_(None), _COLUMNS.applied_at < bindparam("before")),
+        or_(
+            cast(_COLUMNS.sample, Text) != "[]",
+            exists().where(plan_rows.c.plan_id == _COLUMNS.id),
+        ),
     )
-    .order_by(_COLUMNS.created_at)
     .limit(1)
 )
-"""By the index of the time of creation."""
 
 
 def _prune(limit: int, connection: Connection) -> int:
@@ -236,7 +233,8 @@ def _prune(limit: int, connection: Connection) -> int:
     if plan_id is None:
         return 0
     rows = connection.execute(_CHANGED, {"plan_id": plan_id, "limit": limit})
-    ids = [row.conversation_id for row in rows]
-    if ids:
+    if ids := [row.conversation_id for row in rows]:
         return connection.execute(_FORGET, {"plan_id": plan_id, "ids": ids}).rowcount
-    return connection.execute(delete(plans).where(_COLUMNS.id == plan_id)).rowcount
+    return connection.execute(
+        update(plans).where(_COLUMNS.id == plan_id).values(sample=[])
+    ).rowcount
