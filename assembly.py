@@ -15,6 +15,7 @@ from analysis.offline.analyser import OfflineAnalyser
 from analysis.outcomes import Outcome
 from analysis.topics import Topics
 from api.event_stream import InsightStream
+from api.handling import handling_changes
 from api.inbound_limits import InboundLimits
 from api.services import Services
 from batch_processor import Worker
@@ -28,6 +29,7 @@ from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
+from store.handling import HandlingStore
 from store.insights import InsightStore
 from store.ledger import Ledger
 from store.operations import FigureStore
@@ -76,7 +78,8 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         on_call=metrics.call_ended,
     )
     insights = InsightStore(database)
-    stream = InsightStream(insights)
+    handling = HandlingStore(database)
+    stream = InsightStream(insights, [handling_changes(handling)])
 
     def on_settled(claimed: Claimed, outcome: Outcome) -> None:
         metrics.settled(claimed, outcome)
@@ -107,6 +110,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         database=database,
         conversations=ConversationStore(database, on_commit=metrics.committed),
         insights=insights,
+        handling=handling,
         summaries=SummaryStore(database),
         authors=AuthorStore(database),
         trends=TrendStore(database),

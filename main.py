@@ -19,7 +19,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
 from analysis.analyser import Analyser
-from api import authors, conversations, dashboard, docs, insights, operations
+from api import authors, conversations, dashboard, docs, handling, insights, operations
 from api.access import open_to_all
 from api.error_responses import add_error_handlers
 from api.keys import ApiKeys
@@ -79,6 +79,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         operations.router,
         insights.router,
         authors.router,
+        handling.router,
         conversations.router,
         conversations.intake,
     ):

@@ -174,8 +174,9 @@ insights = Table(
     Column("repeats", SmallInteger, nullable=False, server_default="0"),
     Column("reach", Double, nullable=False, server_default="0"),
     Column("rising", SmallInteger, nullable=False, server_default="0"),
-    # The points without those for the time waited until now; null where nobody is to answer.
-    Column("priority", Double),
+    # Whom to answer first, the highest first, whatever the time is (`analysis/priority.py`); null
+    # where nobody is to answer.
+    Column("priority", BigInteger),
     # One insight per conversation, whatever happens.
     Index("idx_insight_conversation_id", "conversation_id", unique=True),
     # Counting and picking a page needs no more than is in these.
@@ -215,6 +216,14 @@ Index(
     insights.c.id,
     sqlite_where=insights.c.handling_until.is_not(None),
     postgresql_where=insights.c.handling_until.is_not(None),
+)
+
+# For authors who write again.
+Index(
+    "idx_insight_snoozed",
+    insights.c.author,
+    sqlite_where=insights.c.handling == literal_column("'snoozed'"),
+    postgresql_where=insights.c.handling == literal_column("'snoozed'"),
 )
 
 Index(

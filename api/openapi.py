@@ -9,7 +9,10 @@ from starlette.routing import Route
 
 from api.access import Access, access_of
 from api.error_responses import STATUS
-from schemas import BatchIn, ConversationIn
+from schemas import BatchIn, ConversationIn, HandlingIn
+
+_BODIES = (ConversationIn, BatchIn, HandlingIn)
+"""Those that handlers read themselves."""
 
 
 def describe(app: FastAPI, max_text_length: int, *, limited: bool, with_keys: bool) -> None:
@@ -40,7 +43,7 @@ def _correct(
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
     _, definitions = models_json_schema(
-        [(ConversationIn, "validation"), (BatchIn, "validation")],
+        [(body, "validation") for body in _BODIES],
         ref_template="#/components/schemas/{model}",
     )
     for name in ("ConversationIn", "BatchItemIn"):

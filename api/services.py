@@ -17,6 +17,7 @@ from database import Database
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.handling import HandlingStore
 from store.insights import InsightStore
 from store.operations import FigureStore
 from store.summaries import SummaryStore
@@ -41,6 +42,7 @@ class Services:
     database: Database
     conversations: ConversationStore
     insights: InsightStore
+    handling: HandlingStore
     summaries: SummaryStore
     authors: AuthorStore
     trends: TrendStore

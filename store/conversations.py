@@ -32,6 +32,7 @@ from store import cursors
 from store.bulk_insert import SqliteInsert
 from store.derived.status_counts import counted_in
 from store.erasure import ErasureStore
+from store.handling import reopen_snoozed
 from store.ids import Ids, RunningIds
 from store.lookup import (
     FAILED_LIST,
@@ -209,6 +210,9 @@ class ConversationStore:
         self._room -= len(rows)
         if rows and _insert(connection, rows) < len(rows):
             raise _IdsTaken
+        if rows:
+            authors = {row.author for row in rows if row.author is not None}
+            reopen_snoozed(connection, authors, self._last_created_at)
         return len(rows), [
             _key_conflict(answer, submission, connection) if isinstance(answer, _Clash) else answer
             for answer, submission in zip(answers, submissions, strict=True)

@@ -35,6 +35,7 @@ class InsightRow(NamedTuple):
     urgency: str = "none"
     labelled: str = "model"
     own: int = 0
+    handling: str = "open"
 
 
 def read_notes(stored: str | None) -> Mapping[str, Any]:

@@ -407,8 +407,9 @@ def _add_insights(
             "fingerprint": outcome.fingerprint,
             "notes": dict(outcome.notes) or None,
             "language": outcome.analysis.language,
-            "urgency": outcome.analysis.urgency,
+            "urgency": outcome.analysis.urgency.value,
             "labelled": "model",
+            "handling": "open",
         }
         for claimed, outcome in completed.items()
     ]

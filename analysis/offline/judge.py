@@ -10,7 +10,6 @@ from analysis.offline.language import UNSURE, language_of
 from analysis.offline.large import LANGUAGES, LargeModel, Sense
 from analysis.offline.model import NEGATIVE, NEUTRAL, POSITIVE, Mood, SmallModel
 from analysis.offline.topics import (
-    NONE,
     is_question,
     topic_points,
     topics_of,
@@ -19,6 +18,7 @@ from analysis.offline.topics import (
 )
 from analysis.outcomes import UNKNOWN_CLUSTER, Analysis
 from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE
+from analysis.urgency import Urgency
 
 SMALL, LARGE = "words-2", "vectors-2"
 """Names of the models; they change whenever what they say does."""
@@ -95,7 +95,7 @@ class Judge:
                 _UNKNOWN_CONFIDENCE,
                 "it does not know the language of this text",
                 language,
-                NONE,
+                Urgency.NONE,
             )
         probabilities = reading.mood.probabilities
         points = topic_points(words, language)
@@ -135,7 +135,7 @@ class Judge:
         confidence: float,
         because: str,
         language: str,
-        urgency: str,
+        urgency: Urgency,
     ) -> Analysis:
         details = {"analyser": "offline", "model": self.model}
         return Analysis(

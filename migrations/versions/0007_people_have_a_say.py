@@ -47,7 +47,7 @@ def _columns_of_insights() -> None:
         sa.Column("repeats", sa.SmallInteger, nullable=False, server_default="0"),
         sa.Column("reach", sa.Double, nullable=False, server_default="0"),
         sa.Column("rising", sa.SmallInteger, nullable=False, server_default="0"),
-        sa.Column("priority", sa.Double),
+        sa.Column("priority", sa.BigInteger),
     ):
         op.add_column("insights", column)
 
@@ -69,6 +69,7 @@ def _indexes_of_insights() -> None:
         ),
         ("priority", ["priority", "id", "timestamp"], "priority IS NOT NULL"),
         ("lease", ["handling_until", "id"], "handling_until IS NOT NULL"),
+        ("snoozed", ["author"], "handling = 'snoozed'"),
     ):
         op.create_index(
             f"idx_insight_{name}",
