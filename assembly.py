@@ -33,10 +33,13 @@ from store.handling import HandlingStore
 from store.insights import InsightStore
 from store.ledger import Ledger
 from store.operations import FigureStore
+from store.plans.requests import PlanStore
+from store.plans.walks import WalkStore
 from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from worker.calls import CallRunner
+from worker.plans import PlanWorker
 from worker.retention import Housekeeper
 
 if TYPE_CHECKING:
@@ -85,7 +88,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         metrics.settled(claimed, outcome)
         stream.wake()
 
-    worker = housekeeper = None
+    worker = plan_worker = housekeeper = None
     if settings.worker_enabled:
         worker = Worker(
             queue,
@@ -99,9 +102,11 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
             alone=database.is_sqlite,
             on_settled=on_settled,
         )
+        walks = WalkStore(database, insights)
+        plan_worker = PlanWorker(walks, yields=database.is_sqlite, on_step=worker.wake)
         days = settings.retention_days
         housekeeper = Housekeeper(
-            ErasureStore(database), retention=None if days is None else timedelta(days=days)
+            ErasureStore(database), walks, retention=None if days is None else timedelta(days=days)
         )
     services = Services(
         settings=settings,
@@ -111,6 +116,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         conversations=ConversationStore(database, on_commit=metrics.committed),
         insights=insights,
         handling=handling,
+        plans=PlanStore(database, insights),
         summaries=SummaryStore(database),
         authors=AuthorStore(database),
         trends=TrendStore(database),
@@ -119,6 +125,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         analyser=analyser,
         call_runner=call_runner,
         worker=worker,
+        plan_worker=plan_worker,
         inbound_limits=_build_inbound_limits(settings, redis),
     )
     return Assembly(services, queue, housekeeper, redis)

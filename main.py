@@ -19,7 +19,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
 from analysis.analyser import Analyser
-from api import authors, conversations, dashboard, docs, handling, insights, operations
+from api import authors, conversations, dashboard, docs, handling, insights, operations, plans
 from api.access import open_to_all
 from api.error_responses import add_error_handlers
 from api.keys import ApiKeys
@@ -80,6 +80,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         insights.router,
         authors.router,
         handling.router,
+        plans.router,
         conversations.router,
         conversations.intake,
     ):
@@ -117,6 +118,9 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
             stack.push_async_callback(assembly.redis.aclose)
         if worker is not None:
             worker.start()
+        if (plan_worker := services.plan_worker) is not None:
+            plan_worker.start()
+            stack.push_async_callback(plan_worker.stop)
         if housekeeper is not None:
             housekeeper.start()
             stack.push_async_callback(housekeeper.stop)

@@ -43,20 +43,22 @@ PATH = "/api/v1/insights"
 JSON = "application/json"
 
 
-async def _filter(query: InsightConditions, parts: Services) -> InsightFilter:
-    """What is asked for. A cluster may be named in any form, as analysers may name it: one that
-    insights have is meant as it stands, else the topic in the list that it is a form of.
-
-    Raises InvalidInput.
-    """
-    wanted = query.to_filter()
-    if wanted.cluster is None:
-        return wanted
-    name = snake_case(wanted.cluster) or wanted.cluster
+async def cluster_named(cluster: str, parts: Services) -> str:
+    """A cluster may be named in any form, as analysers may name it: one that insights have is meant
+    as it stands, else the topic in the list that it is a form of."""
+    name = snake_case(cluster) or cluster
     listed = parts.topics.listed(name)
     if listed not in (None, name) and not await parts.insights.has_cluster(name):
         name = listed or name
-    return replace(wanted, cluster=name)
+    return name
+
+
+async def _filter(query: InsightConditions, parts: Services) -> InsightFilter:
+    """What is asked for. Raises InvalidInput."""
+    wanted = query.to_filter()
+    if wanted.cluster is None:
+        return wanted
+    return replace(wanted, cluster=await cluster_named(wanted.cluster, parts))
 
 
 class _Stream(StreamingResponse):

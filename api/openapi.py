@@ -9,9 +9,9 @@ from starlette.routing import Route
 
 from api.access import Access, access_of
 from api.error_responses import STATUS
-from schemas import BatchIn, ConversationIn, HandlingIn
+from schemas import BatchIn, ConversationIn, HandlingIn, PlanIn
 
-_BODIES = (ConversationIn, BatchIn, HandlingIn)
+_BODIES = (ConversationIn, BatchIn, HandlingIn, PlanIn)
 """Those that handlers read themselves."""
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
     true,
 )
 
@@ -88,6 +89,8 @@ plans = Table(
     Column("set", JSON(none_as_null=True)),
     Column("by", Text),
     Column("rule_number", Integer),
+    # As in the log of handling; of whoever applied or undid it.
+    Column("key_name", Text, nullable=False, server_default=text("''")),
     Column("state", String(8), nullable=False),
     # What was written later is not touched: the newest insight's id, or the time in microseconds.
     Column("bound", BigInteger, nullable=False),

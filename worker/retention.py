@@ -12,6 +12,7 @@ import structlog
 
 from errors import Unavailable
 from store.erasure import ErasureStore
+from store.plans.walks import WalkStore
 
 log = structlog.get_logger(__name__)
 
@@ -23,12 +24,14 @@ def _now() -> datetime:
 
 
 class Housekeeper:
-    """Erases what is older than `retention`, nothing if that is None, and sweeps up, every
-    `round_seconds` and with `pause_seconds` between two steps of at most 100 rows."""
+    """Every `round_seconds` it erases what is older than `retention`, nothing if that is None,
+    forgets what plans keep for undoing them once that is too late, and sweeps up. Between two steps
+    of at most 100 rows it pauses for `pause_seconds`."""
 
     def __init__(
         self,
         erasure: ErasureStore,
+        walks: WalkStore,
         *,
         retention: timedelta | None,
         now: Callable[[], datetime] = _now,
@@ -36,6 +39,7 @@ class Housekeeper:
         pause_seconds: float = 0.05,
     ) -> None:
         self._erasure = erasure
+        self._walks = walks
         self._retention = retention
         self._now = now
         self._round_seconds = round_seconds
@@ -69,6 +73,8 @@ class Housekeeper:
         """Erase all that is too old now, and sweep up behind that and behind earlier erasing."""
         if self._retention is not None:
             await self._erase_older_than(self._now() - self._retention)
+        while await self._walks.prune(limit=ROWS_PER_STEP):  # noqa: ASYNC110  as below
+            await asyncio.sleep(self._pause_seconds)
         while await self._erasure.sweep():  # noqa: ASYNC110  a pause, not a wait
             await asyncio.sleep(self._pause_seconds)
 

@@ -138,6 +138,7 @@ def _plans() -> None:
         sa.Column("set", sa.JSON),
         sa.Column("by", sa.Text),
         sa.Column("rule_number", sa.Integer),
+        sa.Column("key_name", sa.Text, nullable=False, server_default=sa.text("''")),
         sa.Column("state", sa.String(8), nullable=False),
         sa.Column("bound", sa.BigInteger, nullable=False),
         sa.Column("matched", sa.Integer, nullable=False),

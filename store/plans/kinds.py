@@ -1,15 +1,18 @@
 """What each kind of plan does to its rows, and how it undoes that."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from analysis.handling import Handling, HandlingChange, HandlingState
 from analysis.labels import PERSON, Effective, Labelling, label_from_json, label_to_json
 from analysis.sentiment import Sentiment
-from models import Status, conversations
-from store import labels
+from models import Status, conversations, to_micros
+from store import handling, labels
 from store.conversations import AS_NEW, RETRY
+from store.handling import Handled
 from store.insights import InsightStore
 from store.plans.plan import Change, Plan, PlanKind
 from store.plans.selections import (
@@ -18,6 +21,8 @@ from store.plans.selections import (
     MatchingInsights,
     Selection,
 )
+
+MINUTE = 60_000_000
 
 
 class Kind(Protocol):
@@ -151,6 +156,69 @@ class UnlabelPlans(_OfLabels):
         return None
 
 
+class HandlingPlans:
+    """Who is at conversations, or that they are answered. Claims of others are left out."""
+
+    def __init__(self, insights: InsightStore) -> None:
+        self._insights = insights
+
+    def selection(self, plan: Plan) -> Selection:
+        return MatchingInsights(self._insights, plan.filter)
+
+    def preview(
+        self, plan: Plan, ids: Sequence[str], at: int, connection: Connection
+    ) -> Sequence[Change]:
+        found = handling.preview_many(connection, ids, _handling_change(plan, at), now=at)
+        return _handling_changes(found)
+
+    def apply(
+        self, plan: Plan, ids: Collection[str], at: int, connection: Connection
+    ) -> Sequence[Change]:
+        change = _handling_change(plan, at)
+        found = handling.change_many(connection, ids, change, key_name=plan.key_name, now=at)
+        return _handling_changes(found)
+
+    def undo(self, plan: Plan, changes: Sequence[Change], at: int, connection: Connection) -> int:
+        wanted = {
+            id_: Handled(_handling_from(before), _handling_from(after))
+            for id_, before, after in changes
+        }
+        found = handling.put_back_many(
+            connection,
+            wanted,
+            by=plan.by or plan.id,
+            key_name=plan.key_name,
+            now=at,
+            note=f"{plan.id} is undone",
+        )
+        return len(found)
+
+
+def _handling_change(plan: Plan, at: int) -> HandlingChange:
+    """Minutes count from when the plan is applied."""
+    what, until = plan.set or {}, None
+    if "until" in what:
+        until = to_micros(datetime.fromisoformat(what["until"]))
+    elif "minutes" in what:
+        began = at if plan.applied_at is None else to_micros(plan.applied_at)
+        until = began + what["minutes"] * MINUTE
+    return HandlingChange(
+        HandlingState(what["state"]),
+        plan.by or plan.id,
+        until,
+        take_over=what.get("take_over", False),
+        note=what.get("note", plan.id),
+    )
+
+
+def _handling_changes(found: Mapping[str, Handled]) -> Sequence[Change]:
+    return [Change(id_, each.before._asdict(), each.after._asdict()) for id_, each in found.items()]
+
+
+def _handling_from(stored: Mapping[str, Any]) -> Handling:
+    return Handling(**{**stored, "state": HandlingState(stored["state"])})
+
+
 SCORES = {Sentiment.POSITIVE: 0.6, Sentiment.NEUTRAL: 0.0, Sentiment.NEGATIVE: -0.6}
 """What a person means who names a sentiment."""
 
@@ -217,5 +285,6 @@ def kinds_of_plans(insights: InsightStore) -> Mapping[PlanKind, Kind]:
         PlanKind.LABEL: LabelPlans(insights),
         PlanKind.RULE: RulePlans(insights),
         PlanKind.UNLABEL: UnlabelPlans(insights),
+        PlanKind.HANDLING: HandlingPlans(insights),
         PlanKind.RETRY: RetryPlans(),
     }

@@ -21,6 +21,7 @@ class PlanKind(StrEnum):
     LABEL = "label"
     RULE = "rule"
     UNLABEL = "unlabel"
+    HANDLING = "handling"
     RETRY = "retry"
 
 
@@ -89,6 +90,8 @@ class Plan:
     later: int = 0
     left_alone: int = 0
     error: str | None = None
+    key_name: str = ""
+    """Of the API key by which it was applied or undone; empty where none was needed."""
 
     @property
     def expires_at(self) -> datetime:
@@ -154,4 +157,5 @@ def read_plan(row: Row[*tuple[Any, ...]]) -> Plan:
         later=row.later,
         left_alone=row.left_alone,
         error=row.error,
+        key_name=row.key_name,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -46,11 +47,11 @@ class NewPlan:
 
 
 class SampleText(NamedTuple):
-    """What is said by whom in a conversation of a sample; `timestamp` is in microseconds."""
+    """What was said by whom and when in a conversation of a sample."""
 
     text: str
     author: str | None
-    timestamp: int
+    timestamp: datetime
 
 
 class PlanStore:
@@ -148,15 +149,17 @@ class PlanStore:
         rows = await self._database.read(
             lambda connection: connection.execute(_TEXTS, {"ids": ids}).all()
         )
-        return {id_: SampleText(*values) for id_, *values in rows}
+        return {
+            row.id: SampleText(row.text, row.author, from_micros(row.timestamp)) for row in rows
+        }
 
-    async def apply(self, plan_id: str) -> Plan:
+    async def apply(self, plan_id: str, *, key_name: str = "") -> Plan:
         """Have the worker apply it. Raises NotFound, Conflict where that may not be any more."""
-        return await self._database.write(partial(_apply, plan_id))
+        return await self._database.write(partial(_apply, plan_id, key_name))
 
-    async def undo(self, plan_id: str) -> Plan:
+    async def undo(self, plan_id: str, *, key_name: str = "") -> Plan:
         """Have the worker undo it. Raises NotFound, Conflict where there is nothing to undo."""
-        return await self._database.write(partial(_undo, plan_id))
+        return await self._database.write(partial(_undo, plan_id, key_name))
 
 
 _TEXTS = select(conversations.c.id, *(conversations.c[name] for name in SampleText._fields)).where(
@@ -195,7 +198,7 @@ def _insert(plan: Plan, connection: Connection) -> None:
     connection.execute(insert(plans), row)
 
 
-def _apply(plan_id: str, connection: Connection) -> Plan:
+def _apply(plan_id: str, key_name: str, connection: Connection) -> Plan:
     plan = _find_locked(plan_id, connection)
     if plan.state is not PlanState.READY:
         raise Conflict(f"Only a plan that is ready can be applied; this one is {plan.state}.")
@@ -204,25 +207,24 @@ def _apply(plan_id: str, connection: Connection) -> Plan:
         raise Conflict(f"The plan was made more than {hours:.0f} hours ago. Make it again.")
     if plan.kind is PlanKind.RULE and plan.rule is not None and plan.rule.deleted:
         raise Conflict(f"The rule {plan.rule.id} was deleted after the plan was made.")
-    return _queue(plan, connection, state=PlanState.APPLYING.value, applied_at=now_micros())
+    return _queue(
+        plan, key_name, connection, state=PlanState.APPLYING.value, applied_at=now_micros()
+    )
 
 
-def _undo(plan_id: str, connection: Connection) -> Plan:
+def _undo(plan_id: str, key_name: str, connection: Connection) -> Plan:
     plan = _find_locked(plan_id, connection)
     if plan.state not in (PlanState.APPLIED, PlanState.FAILED) or plan.applied_at is None:
         raise Conflict(f"Only a plan that was applied can be undone; this one is {plan.state}.")
     if from_micros(now_micros()) > plan.applied_at + TIME_TO_UNDO:
         raise Conflict(f"The plan was applied more than {TIME_TO_UNDO.days} days ago.")
-    return _queue(plan, connection, state=PlanState.UNDOING.value, left_alone=0)
+    return _queue(plan, connection, state=PlanState.UNDOING.value, left_alone=0, key_name=key_name)
 
 
 def _queue(plan: Plan, connection: Connection, **values: Any) -> Plan:
     """At the end of those that the worker is to walk."""
-    connection.execute(
-        update(plans)
-        .where(plans.c.id == plan.id)
-        .values(queued_at=now_micros(), position=None, done=0, rate=None, error=None, **values)
-    )
+    values |= {"queued_at": now_micros(), "position": None, "done": 0, "error": None}
+    connection.execute(update(plans).where(plans.c.id == plan.id).values(**values))
     return _find(plan.id, connection)
 
 

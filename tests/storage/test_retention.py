@@ -26,6 +26,7 @@ from tests.support.factories import (
     of_another_process,
 )
 from tests.support.http_helpers import captured_log, eventually, list_all, submit
+from tests.support.plans import walk_store
 from worker.retention import ROWS_PER_STEP, Housekeeper
 
 DAY = timedelta(days=1)
@@ -34,7 +35,11 @@ LIMIT = timedelta(days=30)
 
 def housekeeper(database: Database, retention: timedelta | None = LIMIT) -> Housekeeper:
     return Housekeeper(
-        ErasureStore(database), retention=retention, now=lambda: NOON, pause_seconds=0
+        ErasureStore(database),
+        walk_store(database),
+        retention=retention,
+        now=lambda: NOON,
+        pause_seconds=0,
     )
 
 
@@ -138,7 +143,13 @@ async def test_it_goes_on_after_a_round_that_went_wrong(
             return await super().erase_older_than(moment, limit=limit)
 
     await insert_insights(database, [{"timestamp": NOON - 40 * DAY}])
-    keeper = Housekeeper(Troubled(database), retention=LIMIT, now=lambda: NOON, round_seconds=0.01)
+    keeper = Housekeeper(
+        Troubled(database),
+        walk_store(database),
+        retention=LIMIT,
+        now=lambda: NOON,
+        round_seconds=0.01,
+    )
 
     async def is_gone() -> bool:
         return await listed(database) == []
