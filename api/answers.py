@@ -17,14 +17,18 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
+from analysis.handling import OPEN, Handling, HandlingState
+from analysis.labels import LastWord, Values
 from analysis.trend_score import Direction
+from analysis.urgency import Urgency
 from grok.prices import TICKS_PER_USD
-from models import Lane, Status
+from models import Lane, Status, from_micros
 from schemas import ShownTime
 from store.filters import InsightFilter
-from store.insights import InsightPage, ListedInsight
+from store.insights import InsightPage
 from store.ledger import Usage
-from store.lookup import FailedPage, StoredConversation, StoredInsight
+from store.listed import Labelled, ListedInsight
+from store.lookup import FailedPage, StoredConversation
 from store.summaries import Aggregate, Summary
 from store.trends import Trend, Window
 from worker.schedule import Bound
@@ -64,12 +68,49 @@ class GrokAnalysis(TypedDict):
     suspected_injection: NotRequired[Sequence[str]]
 
 
-class InsightOut(TypedDict):
+class ModelValues(TypedDict):
+    sentiment_score: float
+    clusters: Sequence[str]
+    confidence: float
+
+
+class LabelledOut(TypedDict):
+    """`name` is the person's or the rule's; `was` is what the model had said."""
+
+    by: Literal["person", "rule"]
+    name: str
+    at: ShownTime
+    reason: str | None
+    was: ModelValues
+
+
+class HandlingNow(TypedDict):
+    """`by` and `at` tell who set the state and when; what is open has neither. `until` is of claims
+    and snoozes, which are open after it."""
+
+    state: HandlingState
+    by: str | None
+    until: ShownTime | None
+    at: ShownTime | None
+
+
+class InsightFacts(TypedDict):
+    """What is said of an insight. `language` is an ISO 639-1 code, or `und`; `labelled` is null
+    where the model has the last word."""
+
+    grok_analysis: GrokAnalysis
+    language: str
+    urgency: Urgency
+    version: int
+    labelled: LabelledOut | None
+    handling: HandlingNow
+
+
+class InsightOut(InsightFacts):
     conversation_id: str
     timestamp: ShownTime
     text: str
     author: str | None
-    grok_analysis: GrokAnalysis
 
 
 class InsightsMetadata(TypedDict):
@@ -87,7 +128,7 @@ class InsightsOut(TypedDict):
     metadata: InsightsMetadata
 
 
-def analysis_item(insight: ListedInsight | StoredInsight) -> GrokAnalysis:
+def insight_facts(insight: ListedInsight) -> InsightFacts:
     analysis: GrokAnalysis = {
         "sentiment_score": insight.sentiment_score,
         "clusters": insight.clusters,
@@ -96,7 +137,44 @@ def analysis_item(insight: ListedInsight | StoredInsight) -> GrokAnalysis:
     }
     if insight.notes:
         analysis.update(cast(GrokAnalysis, insight.notes))
-    return analysis
+    return {
+        "grok_analysis": analysis,
+        "language": insight.language,
+        "urgency": cast(Urgency, insight.urgency),
+        "version": insight.version,
+        "labelled": insight.labelled and _labelled_item(insight.labelled),
+        "handling": _OPEN if insight.handling is OPEN else handling_item(insight.handling),
+    }
+
+
+def _labelled_item(labelled: Labelled) -> LabelledOut:
+    return {
+        "by": "person" if labelled.by is LastWord.PERSON else "rule",
+        "name": labelled.name,
+        "at": labelled.at,
+        "reason": labelled.reason,
+        "was": values_item(labelled.was),
+    }
+
+
+def values_item(values: Values) -> ModelValues:
+    return {
+        "sentiment_score": values.sentiment_score,
+        "clusters": values.clusters,
+        "confidence": values.confidence,
+    }
+
+
+def handling_item(handling: Handling) -> HandlingNow:
+    return {
+        "state": cast(HandlingState, handling.state.value),  # plain text is written much faster
+        "by": handling.by,
+        "until": None if handling.until is None else from_micros(handling.until),
+        "at": None if handling.at is None else from_micros(handling.at),
+    }
+
+
+_OPEN = handling_item(OPEN)
 
 
 def insight_item(insight: ListedInsight) -> InsightOut:
@@ -106,7 +184,7 @@ def insight_item(insight: ListedInsight) -> InsightOut:
         "timestamp": insight.timestamp,
         "text": insight.text,
         "author": insight.author,
-        "grok_analysis": analysis_item(insight),
+        **insight_facts(insight),
     }
 
 
@@ -240,10 +318,6 @@ class QueueOut(TypedDict):
     eta_seconds: float | None
 
 
-class ConversationInsight(TypedDict):
-    grok_analysis: GrokAnalysis
-
-
 class ConversationCore(TypedDict):
     """What there is to tell of a conversation whatever has become of it."""
 
@@ -287,19 +361,19 @@ class ConversationOut(ConversationCore):
     """`queue` is null unless pending, `insight` until completed."""
 
     queue: QueueOut | None
-    insight: ConversationInsight | None
+    insight: InsightFacts | None
 
 
 def conversation_json(found: StoredConversation, *, per_second: float) -> bytes:
     """A `ConversationOut`. `per_second` is the rate at which conversations are completed, 0.0 where
     unknown."""
     queue: QueueOut | None = None
-    insight: ConversationInsight | None = None
+    insight: InsightFacts | None = None
     if found.queue_position is not None:
         eta = round(found.queue_position / per_second, 1) if per_second else None
         queue = {"position": found.queue_position, "eta_seconds": eta}
     if found.insight is not None:
-        insight = {"grok_analysis": analysis_item(found.insight)}
+        insight = insight_facts(found.insight)
     answer: ConversationOut = {**_core(found), "queue": queue, "insight": insight}
     return _with_raw_data(answer, found)
 

@@ -26,7 +26,8 @@ from pydantic_core import to_json
 
 from api.answers import insight_item
 from errors import Unavailable
-from store.insights import InsightStore, ListedInsight
+from store.insights import InsightStore
+from store.listed import ListedInsight
 
 log = structlog.get_logger(__name__)
 

@@ -12,6 +12,7 @@
     authors.py         who wrote: by the beginning of a name, or who complains most
     trends.py          which clusters are rising or falling
     operations.py      the queue and the spending in numbers
+    listed.py          an insight as lists, exports and the stream show it
     derived/           what is kept beside an insight so that reading is fast
 
 They share `filters.py` (which insights are meant), `cursors.py`, `ids.py`, `insight_row.py`,

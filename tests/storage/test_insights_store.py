@@ -23,8 +23,8 @@ from store.insights import (
     BYTES_OF_EXPORT,
     InsightPage,
     InsightStore,
-    ListedInsight,
 )
+from store.listed import ListedInsight
 from tests.support.factories import (
     NOON,
     accept,
