@@ -191,7 +191,11 @@ for _name, *_columns in (
         "idx_insight_timestamp",
         *("timestamp", "id", "sentiment_score", "confidence", "language", "urgency", "labelled"),
     ),
-    ("idx_insight_sentiment", "sentiment", "confidence", "timestamp", "id", "sentiment_score"),
+    (
+        "idx_insight_sentiment",
+        *("sentiment", "confidence", "timestamp", "id", "sentiment_score"),
+        *("language", "urgency", "labelled"),
+    ),
 ):
     Index(
         _name,
@@ -308,7 +312,7 @@ daily_usage = Table(
 insight_rollups = Table(
     "insight_rollups",
     metadata,
-    # A cluster's name, or empty for all insights together.
+    # A cluster's name, a facet's value as in `language=en`, or empty for all insights together.
     Column("name", String(64), primary_key=True),
     Column("grain", SmallInteger, primary_key=True),
     # The start of the hour or day.

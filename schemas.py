@@ -9,18 +9,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     StringConstraints,
-    ValidationError,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
@@ -28,13 +26,14 @@ from pydantic import (
 from pydantic_core import PydanticKnownError, to_json
 
 from analysis.handling import HandlingChange, HandlingState
+from analysis.labels import LastWord
 from analysis.sentiment import Sentiment
+from analysis.urgency import Urgency
 from analysis.words import parse_search
 from errors import InvalidInput
 from models import Lane, to_micros
 from store.conversations import NewConversation
 from store.filters import InsightFilter
-from store.plans.plan import PlanKind
 from store.summaries import Interval
 from store.trends import Window
 
@@ -244,7 +243,13 @@ class TimeRange(BaseModel):
     end_time: QueryTime
 
 
-Part = TypeVar("Part", bound=BaseModel)
+def _check_language(code: str) -> str:
+    if not re.fullmatch("[a-z]{2,3}", code):
+        raise ValueError("must be an ISO 639-1 code, such as en, or und")
+    return code
+
+
+Language = Annotated[str, AfterValidator(_check_language)]
 
 
 class Conditions(BaseModel):
@@ -254,6 +259,11 @@ class Conditions(BaseModel):
     sentiment: Sentiment | None = None
     cluster: Storable | None = None
     author: Storable | None = None
+    language: Language | None = Field(
+        None, description="An ISO 639-1 code, or `und` where it is not known."
+    )
+    urgency: Urgency | None = None
+    labelled: LastWord | None = Field(None, description="Who has the last word on the labels.")
 
 
 class InsightConditions(TimeRange, Conditions):
@@ -270,10 +280,13 @@ class InsightConditions(TimeRange, Conditions):
             sentiment=self.sentiment,
             cluster=self.cluster,
             author=self.author,
+            language=self.language,
+            urgency=self.urgency,
+            labelled=self.labelled,
         )
 
 
-_Search = Annotated[
+Search = Annotated[
     str,
     Field(
         max_length=MAX_SEARCH_LENGTH,
@@ -284,7 +297,7 @@ _Search = Annotated[
 
 
 class SearchConditions(InsightConditions):
-    q: _Search | None = None
+    q: Search | None = None
 
     def to_filter(self) -> InsightFilter:
         wanted = super().to_filter()
@@ -298,120 +311,6 @@ class InsightQuery(SearchConditions):
 
 class SummaryQuery(InsightConditions):
     interval: Interval = Interval.HOUR
-
-
-# --- plans ----------------------------------------------------------------------------------------
-
-
-class PlanFilter(Conditions):
-    """The conditions of a search; a name that is none of them is refused, since without it more
-    would be meant."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    start_time: Time | None = None
-    end_time: Time | None = None
-    q: _Search | None = None
-
-    @model_validator(mode="after")
-    def _can_be_asked(self) -> Self:
-        if self.start_time and self.end_time and self.start_time > self.end_time:
-            raise InvalidInput("filter: start_time must not be after end_time")
-        if self.q is not None:
-            parse_search(self.q)
-        return self
-
-    def named(self) -> dict[str, Any]:
-        """The conditions as JSON, without those that say nothing."""
-        return self.model_dump(mode="json", exclude_none=True)
-
-
-class PlanIn(BaseModel):
-    """A change of many rows. `label` and `handling` need `set` and `by`, `rule` needs `rule_id`;
-    `unlabel` takes back the labels of people, or with `rule_id` those of a rule."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    kind: PlanKind
-    filter: PlanFilter = Field(default_factory=PlanFilter)
-    set: dict[str, Any] | None = Field(
-        None,
-        description="Of `label`: `sentiment` or `sentiment_score`, and/or `clusters`. Of"
-        " `handling`: `state`, with `minutes` or `until` where it ends by itself, and `note`.",
-    )
-    by: PersonName | None = None
-    rule_id: str | None = None
-
-    @model_validator(mode="after")
-    def _has_what_its_kind_needs(self) -> Self:
-        needed = _NEEDED_OF_PLANS[self.kind]
-        for name, value in (("set", self.set), ("by", self.by), ("rule_id", self.rule_id)):
-            if value is None and name in needed.must:
-                raise InvalidInput(f"{name}: a plan of kind {self.kind} needs it")
-            if value is not None and name not in needed.must | needed.may:
-                raise InvalidInput(f"{name}: a plan of kind {self.kind} has none")
-        if self.kind is PlanKind.RETRY:
-            for name in sorted(self.filter.named().keys() - _CONDITIONS_OF_RETRIES):
-                raise InvalidInput(f"filter.{name}: what failed has none")
-        return self
-
-    def checked_set(self, now: int) -> dict[str, Any] | None:
-        """`set`, as the kind takes it; `now` is in microseconds. Raises InvalidInput."""
-        match self.kind:
-            case PlanKind.LABEL:
-                labels = _part_of(PlanLabels, "set", self.set or {})
-                if not labels.model_fields_set:
-                    raise InvalidInput("set: must have a sentiment, a sentiment_score or clusters")
-                if labels.sentiment is not None and labels.sentiment_score is not None:
-                    raise InvalidInput("set: must have either sentiment or sentiment_score")
-                return labels.model_dump(mode="json", exclude_none=True)
-            case PlanKind.HANDLING:
-                handling = _part_of(HandlingIn, "set", {**(self.set or {}), "by": self.by})
-                handling.to_change(now)
-                what = handling.model_dump(mode="json", exclude_none=True, exclude={"by"})
-                claims = handling.state is HandlingState.CLAIMED
-                return {"minutes": CLAIM_MINUTES, **what} if claims else what
-        return self.set
-
-
-def _part_of(shape: type[Part], name: str, given: dict[str, Any]) -> Part:
-    """A part of a body whose shape another part decides. Raises InvalidInput."""
-    try:
-        return shape.model_validate(given)
-    except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)
-        raise InvalidInput(
-            explain([{**one, "loc": (name, *one["loc"])} for one in errors])
-        ) from None
-
-
-class _Needed(NamedTuple):
-    must: frozenset[str]
-    may: frozenset[str]
-
-
-_NEEDED_OF_PLANS = {
-    PlanKind.LABEL: _Needed(frozenset({"set", "by"}), frozenset()),
-    PlanKind.RULE: _Needed(frozenset({"rule_id"}), frozenset({"by"})),
-    PlanKind.UNLABEL: _Needed(frozenset(), frozenset({"by", "rule_id"})),
-    PlanKind.HANDLING: _Needed(frozenset({"set", "by"}), frozenset()),
-    PlanKind.RETRY: _Needed(frozenset(), frozenset({"by"})),
-}
-_CONDITIONS_OF_RETRIES = {"author", "start_time", "end_time"}
-
-
-class PlanLabels(BaseModel):
-    """What a plan of kind `label` sets."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    sentiment: Sentiment | None = None
-    sentiment_score: float | None = Field(None, ge=-1, le=1)
-    clusters: list[Storable] | None = Field(None, min_length=1, max_length=5)
-
-
-class PlansQuery(BaseModel):
-    limit: int = Field(20, ge=1, le=100)
 
 
 class ExportFormat(StrEnum):

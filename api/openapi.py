@@ -9,7 +9,8 @@ from starlette.routing import Route
 
 from api.access import Access, access_of
 from api.error_responses import STATUS
-from schemas import BatchIn, ConversationIn, HandlingIn, PlanIn
+from api.plan_bodies import PlanIn
+from schemas import BatchIn, ConversationIn, HandlingIn
 
 _BODIES = (ConversationIn, BatchIn, HandlingIn, PlanIn)
 """Those that handlers read themselves."""

@@ -12,9 +12,10 @@ from api.bodies import documented_body, parse_body, read_body
 from api.error_responses import answers
 from api.insights import cluster_named
 from api.keys import key_name
+from api.plan_bodies import PlanIn, PlansQuery
 from api.services import Services, services
 from models import now_micros
-from schemas import PlanIn, PlansQuery, ShownTime
+from schemas import ShownTime
 from store.plans.plan import Change, Plan, PlanKind, PlanState, no_such_plan
 from store.plans.requests import NewPlan, SampleText
 

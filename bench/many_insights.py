@@ -1,7 +1,8 @@
 """A database with many insights, made once and kept: python -m bench.many_insights COUNT URL
 
 Ninety days of them up to `END`, a few more by day than by night; 25 clusters, some frequent and one
-rare; words as they come in real texts, one of them in every third text. Written by the store's own
+rare; words as they come in real texts, one of them in every third text; two thirds in one language;
+one in thirty urgent now, one in fifty labelled by a person. Written by the store's own
 functions, some thousands in a transaction.
 """
 
@@ -35,6 +36,9 @@ _CLUSTERS = [f"topic_{number:02}" for number in range(24)]
 _CLUSTER_WEIGHTS = list(itertools.accumulate(1 / (number + 2) for number in range(24)))
 _WORDS = [f"word{number}" for number in range(30_000)]
 _WORD_WEIGHTS = list(itertools.accumulate(1 / (number + 5) for number in range(30_000)))
+_LANGUAGES = ["en"] * 20 + ["de"] * 5 + ["fr"] * 3 + ["und", "sv"]
+_URGENCIES = ["none"] * 24 + ["soon"] * 5 + ["now"]
+_LABELLED = ["model"] * 46 + ["rule"] * 3 + ["person"]
 _CONFIDENCES = [0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.95, 0.98]
 
 
@@ -107,6 +111,10 @@ def _row(number: int, timestamp: int, draw: random.Random) -> dict[str, Any]:
         },
         "cost_usd_ticks": 912_000,
         "created_at": timestamp + 2_000_000,
+        "language": draw.choice(_LANGUAGES),
+        "urgency": draw.choice(_URGENCIES),
+        "labelled": draw.choice(_LABELLED),
+        "own": 0,
     }
 
 
@@ -130,7 +138,7 @@ def _write(rows: list[dict[str, Any]], connection: Connection) -> None:
     ids = connection.execute(
         insert(insights).returning(insights.c.id, sort_by_parameter_order=True), rows
     ).scalars()
-    names = [name for name in InsightRow._fields if name not in InsightRow._field_defaults]
+    names = InsightRow._fields
     whole = [{**row, "id": id_} for id_, row in zip(ids, rows, strict=True)]
     derived.add(connection, [InsightRow(**{name: row[name] for name in names}) for row in whole])
 

@@ -43,6 +43,12 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "rare cluster": (PATH, {**_WHOLE, "cluster": RARE_CLUSTER}),
     "frequent cluster": (PATH, {**_WHOLE, "cluster": "topic_00"}),
     "an author": (PATH, {**_WHOLE, "author": "customer20"}),
+    "frequent language": (PATH, {**_WHOLE, "language": "en"}),
+    "rare language": (PATH, {**_WHOLE, "language": "sv"}),
+    "urgent now": (PATH, {**_WHOLE, "urgency": "now"}),
+    "not urgent": (PATH, {**_WHOLE, "urgency": "none"}),
+    "labelled by a person": (PATH, {**_WHOLE, "labelled": "person"}),
+    "cluster in a language": (PATH, {**_WHOLE, "cluster": "topic_00", "language": "de"}),
     "q": (PATH, {**_WHOLE, "q": USUAL_WORD}),
     "q, every third": (PATH, {**_WHOLE, "q": FREQUENT_WORD}),
     "q and negative": (PATH, {**_WHOLE, "q": USUAL_WORD, "sentiment": "negative"}),
@@ -57,6 +63,19 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
         f"{PATH}/summary",
         {**_last(days=30, minutes=7), "interval": "day", "cluster": "topic_10"},
     ),
+    **{
+        f"summary, {name}": (
+            f"{PATH}/summary",
+            {**_last(days=30, minutes=7), "interval": "hour", **conditions},
+        )
+        for name, conditions in {
+            "a language": {"language": "en"},
+            "urgent now": {"urgency": "now"},
+            "not urgent": {"urgency": "none"},
+            "by a person": {"labelled": "person"},
+            "cluster in a language": {"cluster": "topic_00", "language": "de"},
+        }.items()
+    },
     "trends 15m": ("/api/v1/trends", {"window": "15m", "as_of": "2025-03-31T14:37:12Z"}),
     "trends 1h": ("/api/v1/trends", {"window": "1h", "as_of": "2025-03-31T14:37:12Z"}),
     "trends 24h": ("/api/v1/trends", {"window": "24h", "as_of": "2025-03-31T14:37:12Z"}),

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic_core import to_json
 from sqlalchemy import (
@@ -21,7 +21,7 @@ from database import LONG_READ_SECONDS, Database
 from models import insight_clusters, insights
 from store import cursors
 from store.derived import rollup_query, word_counts, word_index
-from store.derived.word_counts import MatchCounter
+from store.derived.word_counts import MatchCount, MatchCounter, SpanCount
 from store.filters import InsightFilter, Shape, conditions
 from store.insight_row import BYTES_OF_PAGE
 from store.listed import SHOWN, ListedInsight, to_listed
@@ -87,7 +87,7 @@ class InsightStore:
         position: Position | None,
         connection: Connection,
     ) -> InsightPage:
-        if wanted.words is not None:
+        if wanted.shape.is_searched:
             found = self._matches.count(wanted, connection)
             total = found.total
             read = partial(_matches, wanted, found, connection)
@@ -105,7 +105,7 @@ class InsightStore:
 
     def count(self, wanted: InsightFilter, connection: Connection) -> int:
         """In a transaction of the caller's."""
-        if wanted.words is not None:
+        if wanted.shape.is_searched:
             return self._matches.count(wanted, connection).total
         return rollup_query.count(wanted, connection)
 
@@ -113,11 +113,12 @@ class InsightStore:
         self, wanted: InsightFilter, position: Position | None, limit: int, connection: Connection
     ) -> Sequence[InsightKey]:
         """The next `limit` in the order of pages, in a transaction of the caller's."""
-        if wanted.words is not None:
+        if wanted.shape.is_searched:
             found = self._matches.count(wanted, connection)
             rows = _matches(wanted, found, connection, limit, position, keys_only=True)
         else:
-            rows = _rows(wanted, None, connection, limit, position, keys_only=True)
+            total = rollup_query.count(wanted, connection)
+            rows = _rows(wanted, total, connection, limit, position, keys_only=True)
         return [InsightKey(*row) for row in rows]
 
     async def has_cluster(self, name: str) -> bool:
@@ -169,7 +170,7 @@ class InsightStore:
     def _rows_of_export(
         self, wanted: InsightFilter, position: Position | None, connection: Connection
     ) -> tuple[Rows, bool]:
-        if wanted.words is not None:
+        if wanted.shape.is_searched:
             found = self._matches.count(wanted, connection)
             read = partial(_matches, wanted, found, connection)
         else:
@@ -220,10 +221,13 @@ def _rows(
     """The next `limit` rows; `total` is how many match, None where that is not known."""
     values, shape = _values(wanted, limit, position), wanted.shape
     few = False
-    by_figures = (shape.sentiment or shape.min_confidence) and not (shape.cluster or shape.author)
-    if total is not None and by_figures:
+    looked_at = not (shape.cluster or shape.author)
+    if total and looked_at and (shape.sentiment or shape.min_confidence or shape.facets):
         # Reading the newest until enough match reads `all / total` rows for each match.
         few = total * total < limit * rollup_query.count_between(wanted.span, connection)
+    if total and few and shape.facets:
+        found = MatchCount(total, [SpanCount(wanted.span, total)])
+        return _matches(wanted, found, connection, limit, position, keys_only=keys_only)
     statement = _statement(shape, position is not None, few, keys_only)
     return connection.execute(statement, values).all()
 
@@ -282,7 +286,7 @@ def _fetch(picked: Select[*tuple[Any, ...]], keys_only: bool) -> Select[*tuple[A
 
 def _matches(
     wanted: InsightFilter,
-    found: word_counts.MatchCount,
+    found: MatchCount,
     connection: Connection,
     limit: int,
     position: Position | None,
@@ -300,8 +304,9 @@ def _matches(
         "low": candidates.low,
         "high": candidates.high,
     }
+    shape = word_counts.residual_shape(wanted)
     last_key, page = _words_statements(
-        dialect, candidates.path, wanted.shape, position is not None, keys_only
+        dialect, candidates.path, shape, position is not None, keys_only
     )
     key = connection.scalar(last_key, values | {"skip": values["limit"] - 1})
     if key is not None:
@@ -318,7 +323,7 @@ def _words_statements(
         index.table, insights, insights.c.id == word_index.id_of(index.key)
     )
     between = index.between(bindparam("low"), bindparam("high"))
-    found = joined.where(index.matching, between, *word_counts.residual_conditions(shape))
+    found = joined.where(index.matching, between, *conditions(shape))
     if after:
         last = tuple_(bindparam("last_timestamp"), bindparam("last_id"))
         found = found.where(tuple_(insights.c.timestamp, insights.c.id) < last)

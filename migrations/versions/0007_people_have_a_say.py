@@ -53,18 +53,18 @@ def _columns_of_insights() -> None:
 
 
 def _indexes_of_insights() -> None:
-    figures = ["sentiment_score", "confidence"]
+    facets = ["language", "urgency", "labelled"]
     op.drop_index("idx_insight_timestamp", "insights")
     op.drop_index("idx_insight_sentiment", "insights")
     for name, columns, condition in (
         (
             "timestamp",
-            ["timestamp", "id", *figures, "language", "urgency", "labelled"],
+            ["timestamp", "id", "sentiment_score", "confidence", *facets],
             "own = 0",
         ),
         (
             "sentiment",
-            ["sentiment", "confidence", "timestamp", "id", "sentiment_score"],
+            ["sentiment", "confidence", "timestamp", "id", "sentiment_score", *facets],
             "own = 0",
         ),
         ("priority", ["priority", "id", "timestamp"], "priority IS NOT NULL"),

@@ -120,7 +120,7 @@ _OF_CONVERSATIONS = _select_rows().where(
 
 # --- rebuilding -----------------------------------------------------------------------------------
 
-VERSION = 2
+VERSION = 3
 """Raise this with every change to what is kept, even if only to what a word is."""
 
 

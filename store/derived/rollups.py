@@ -1,7 +1,8 @@
 """Rollups: how many insights there are by hour and by day, kept as they are written.
 
-A row of `insight_rollups` is for one cluster (or, with an empty name, for all insights), one hour
-or day and, in two of the four grains, one confidence bin. Every transaction that writes or erases
+A row of `insight_rollups` is for one name, one hour or day and, in two of the four grains, one
+confidence bin. A name is that of a cluster, or `language=en` for a facet's value (but not its usual
+one), or empty for all insights. Every transaction that writes or erases
 insights calls `add` or `subtract`. Scores and confidences are summed as whole billionths: these
 sums are exact in any order, so that taking away undoes adding, and a recount is equal to the digit.
 """
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 from analysis.sentiment import Sentiment, sentiment_of
 from models import insight_rollups
 from store.bulk_insert import ManyRows
+from store.facets import Facet, unusual_values
 from store.insight_row import InsightRow
 
 HOUR = 3_600_000_000
@@ -29,6 +31,17 @@ CONFIDENCE_BINS = tuple(number / 20 for number in range(21))
 
 EVERYTHING = ""
 """In place of a cluster's name."""
+
+_EQUALS = "="  # in no cluster's name
+
+
+def facet_name(facet: Facet, value: str) -> str:
+    return f"{facet}{_EQUALS}{value}"
+
+
+def is_cluster(name: str) -> bool:
+    """Whether a cluster can have the name."""
+    return name != EVERYTHING and _EQUALS not in name
 
 
 class Grain(IntEnum):
@@ -64,12 +77,13 @@ def rollup_rows(insights: Iterable[InsightRow]) -> dict[RollupKey, list[int]]:
         bin_ = confidence_bin(insight.confidence)
         hour = insight.timestamp // HOUR * HOUR
         day = insight.timestamp // DAY * DAY
-        for cluster in (EVERYTHING, *insight.clusters):
+        facets = (facet_name(*each) for each in unusual_values(insight))
+        for name in (EVERYTHING, *insight.clusters, *facets):
             for key in (
-                RollupKey(cluster, Grain.HOUR, hour, 0),
-                RollupKey(cluster, Grain.HOUR_BY_BIN, hour, bin_),
-                RollupKey(cluster, Grain.DAY_BY_BIN, day, bin_),
-                RollupKey(cluster, Grain.DAY, day, 0),
+                RollupKey(name, Grain.HOUR, hour, 0),
+                RollupKey(name, Grain.HOUR_BY_BIN, hour, bin_),
+                RollupKey(name, Grain.DAY_BY_BIN, day, bin_),
+                RollupKey(name, Grain.DAY, day, 0),
             ):
                 sums = rows.setdefault(key, [0] * 9)
                 sums[first] += 1
@@ -125,7 +139,8 @@ def _names_of_clusters() -> Select[*tuple[Any, ...]]:
     )
     next_name = select(func.min(name)).where(name > names.c.name).scalar_subquery()
     names = names.union_all(select(next_name).where(names.c.name.is_not(None)))
-    return select(names.c.name).where(names.c.name.is_not(None))
+    # Null, which follows the last one, is left out as well.
+    return select(names.c.name).where(~names.c.name.contains(_EQUALS))
 
 
 NAMES_OF_CLUSTERS = _names_of_clusters()

@@ -141,18 +141,26 @@ def _for_tsvector(terms: Sequence[str]) -> str:
     return " ".join(f"'{term}':{','.join(found)}" for term, found in places.items())
 
 
-def expression(dialect: str, phrases: Sequence[Phrase], groups: Sequence[Group]) -> str:
-    """A search for all phrases and one term of each group, as the database's index takes it."""
+def expression(
+    dialect: str, phrases: Sequence[Phrase], groups: Sequence[Group], absent: Sequence[str] = ()
+) -> str:
+    """A search for all phrases and one term of each group, but none that is `absent`, as the
+    database's index takes it."""
     if dialect == "sqlite":
         parts = [
             f'"{" ".join(phrase).rstrip("*")}"{"*" if phrase[-1].endswith("*") else ""}'
             for phrase in phrases
         ]
-        parts += ["(" + " OR ".join(f'"{term}"' for term in group) + ")" for group in groups]
-        return " AND ".join(parts)
+        parts += map(_one_of_for_fts, groups)
+        found = " AND ".join(parts)
+        return f"({found}) NOT {_one_of_for_fts(absent)}" if absent else found
     parts = [" <-> ".join(map(_for_tsquery, phrase)) for phrase in phrases]
     parts += [" | ".join(f"'{term}'" for term in group) for group in groups]
-    return " & ".join(f"({part})" for part in parts)
+    return " & ".join([*(f"({part})" for part in parts), *(f"!'{term}'" for term in absent)])
+
+
+def _one_of_for_fts(terms: Group) -> str:
+    return "(" + " OR ".join(f'"{term}"' for term in terms) + ")"
 
 
 def _for_tsquery(word: str) -> str:

@@ -207,9 +207,8 @@ def _apply(plan_id: str, key_name: str, connection: Connection) -> Plan:
         raise Conflict(f"The plan was made more than {hours:.0f} hours ago. Make it again.")
     if plan.kind is PlanKind.RULE and plan.rule is not None and plan.rule.deleted:
         raise Conflict(f"The rule {plan.rule.id} was deleted after the plan was made.")
-    return _queue(
-        plan, key_name, connection, state=PlanState.APPLYING.value, applied_at=now_micros()
-    )
+    state, now = PlanState.APPLYING.value, now_micros()
+    return _queue(plan, connection, state=state, applied_at=now, key_name=key_name)
 
 
 def _undo(plan_id: str, key_name: str, connection: Connection) -> Plan:

@@ -253,6 +253,7 @@ async def test_the_document_tells_the_parameters_of_the_list(document: dict[str,
     assert {"limit", "min_confidence", "sentiment", "cluster", "author", "cursor"} <= set(
         parameters
     )
+    assert {"language", "urgency", "labelled"} <= set(parameters)
     limit = parameters["limit"]["schema"]
     assert (limit["minimum"], limit["maximum"], limit["default"]) == (1, 1000, 100)
 

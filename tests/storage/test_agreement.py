@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.labels import LastWord
 from analysis.sentiment import Sentiment
+from analysis.urgency import Urgency
 from analysis.words import parse_search, words_of
 from database import Database
 from errors import InvalidInput
@@ -55,12 +57,15 @@ def random_row(chance: random.Random) -> Row:
         "clusters": clusters,
         "confidence": chance.choice([0.0, 0.3, 0.7, 0.85, 1.0, chance.random()]),
         "author": chance.choice([None, "ann", "bob"]),
+        "language": chance.choice(["en", "en", "fr", "und"]),
+        "urgency": chance.choice(["none", "none", *Urgency]),
+        "labelled": chance.choice(["model", "model", *LastWord]),
     }
 
 
 def random_filter(chance: random.Random) -> InsightFilter:
     def sometimes(*values: Any) -> Any:
-        return chance.choice(values) if chance.random() < 0.35 else None
+        return chance.choice(values) if chance.random() < 0.25 else None
 
     moments = [NOON + timedelta(seconds=chance.randint(-SPREAD, SPREAD)) for _ in range(2)]
     if chance.random() < 0.3:
@@ -77,6 +82,9 @@ def random_filter(chance: random.Random) -> InsightFilter:
         cluster=sometimes(*CLUSTERS, "absent", ""),
         author=sometimes("ann", "absent"),
         words=q and parse_search(q),
+        language=sometimes("en", "fr", "und", "absent"),
+        urgency=sometimes(*Urgency),
+        labelled=sometimes(*LastWord),
     )
 
 
@@ -94,6 +102,9 @@ def matches(row: Row, wanted: InsightFilter) -> bool:
         and wanted.sentiment in (None, sentiment_of(row["sentiment_score"]))
         and (wanted.cluster is None or wanted.cluster in row["clusters"])
         and wanted.author in (None, row["author"])
+        and wanted.language in (None, row["language"])
+        and wanted.urgency in (None, row["urgency"])
+        and wanted.labelled in (None, row["labelled"])
         and all(f" {' '.join(phrase)} " in text for phrase in wanted.words or ())
     )
 
@@ -175,7 +186,7 @@ async def test_all_figures_agree_with_counting_by_hand(database: Database) -> No
         del rows[id_]
     insights, summaries = InsightStore(database), SummaryStore(database)
     sizes = [
-        await expect_agreement(insights, summaries, random_filter(chance), rows) for _ in range(100)
+        await expect_agreement(insights, summaries, random_filter(chance), rows) for _ in range(200)
     ]
     assert sum(size > 0 for size in sizes) > 40  # the filters were not all too narrow
 
@@ -192,7 +203,7 @@ async def test_what_was_kept_of_an_earlier_answer_agrees_as_well(
     rows: dict[str, Row] = {}
     insights, summaries = InsightStore(database), SummaryStore(database)
     filters = [random_filter(chance) for _ in range(60)]
-    filters = [each for each in filters if each.words or each.cluster][:15]
+    filters = [each for each in filters if each.words or each.cluster or each.facets][:15]
     assert len(filters) == 15
     for comes in (100, 0, 3, 0, 3, 0):
         if made := [random_row(chance) for _ in range(comes)]:

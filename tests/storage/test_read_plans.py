@@ -3,16 +3,20 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from itertools import product
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
 
+from analysis.labels import LastWord
 from analysis.sentiment import Sentiment
+from analysis.urgency import Urgency
 from analysis.words import parse_search
 from database import Database
 from store.derived import word_index
+from store.derived.word_counts import MatchCounter
 from store.filters import InsightFilter
 from store.insight_row import InsightRow
 from store.insights import InsightStore
@@ -36,9 +40,12 @@ _FILLED = {
         f"'conv_' || i, 'late', 'author' || i % 500, {_TIMESTAMP}, 'completed', i, 'live'"
     ),
     "insights (id, conversation_id, timestamp, text, author, sentiment_score, clusters, confidence,"
-    " reasoning, grok_analysis, created_at)": (
+    " reasoning, grok_analysis, created_at, language, urgency, labelled)": (
         f"i, 'conv_' || i, {_TIMESTAMP}, 'late', 'author' || i % 500, i % 200 / 100.0 - 1,"
-        " '[\"a\"]', i % 100 / 100.0, '', '{}', i"
+        " '[\"a\"]', i % 100 / 100.0, '', '{}', i,"
+        " CASE WHEN i % 4 = 0 THEN 'fr' ELSE 'en' END,"
+        " CASE WHEN i % 10 = 0 THEN 'now' ELSE 'none' END,"
+        " CASE WHEN i % 1000 = 0 THEN 'person' ELSE 'model' END"
     ),
     "insight_clusters (cluster, timestamp, insight_id, sentiment_score, confidence)": (
         f"'cluster' || i % 40, {_TIMESTAMP}, i, i % 200 / 100.0 - 1, i % 100 / 100.0"
@@ -66,6 +73,9 @@ def _fill(connection: Connection) -> None:
             number % 200 / 100.0 - 1,
             number % 100 / 100.0,
             (f"cluster{number % 40}",),
+            "fr" if number % 4 == 0 else "en",
+            "now" if number % 10 == 0 else "none",
+            "person" if number % 1000 == 0 else "model",
         )
         for number in range(1, ROWS + 1)
     ]
@@ -136,6 +146,13 @@ def filters() -> Iterator[InsightFilter]:
         [{}, {"min_confidence": 0.8}, {"min_confidence": 0.985}],
         [{}, {"cluster": "cluster7"}],
         [{}, {"author": "author77"}],
+        [
+            {},
+            {"language": "en"},
+            {"urgency": Urgency.NONE},
+            {"labelled": LastWord.PERSON},
+            {"language": "fr", "urgency": Urgency.NOW},
+        ],
         [{}, {"words": parse_search("word55")}],
         [{}, {"start_time": NOON - timedelta(days=365), "end_time": NOON + timedelta(days=365)}],
     ]
@@ -158,11 +175,13 @@ async def expect_no_scans(database: Database, statements: list[Statement]) -> No
 
 async def test_no_read_scans_a_table(full: Database) -> None:
     insights, summaries = InsightStore(full), SummaryStore(full)
+    corrected = MatchCounter().corrected
     with asked(full) as statements:
         for wanted in filters():
             page = await insights.page(wanted, limit=3, cursor=None)
             if page.next_cursor is not None:
                 await insights.page(wanted, limit=100, cursor=page.next_cursor)
+            await full.read(partial(corrected, wanted))
             if wanted.words is None:
                 await summaries.summary(wanted, Interval.DAY)
                 await summaries.summary(insight_filter(cluster=wanted.cluster), Interval.HOUR)
