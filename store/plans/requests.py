@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from database import LONG_READ_SECONDS, Database
 from errors import Conflict, InvalidInput, NotFound
-from models import conversations, from_micros, now_micros
+from models import conversations, from_micros, now_micros, to_micros
 from store.insights import InsightStore
 from store.plans.kinds import kinds_of_plans
 from store.plans.plan import (
@@ -193,7 +193,7 @@ def _insert(plan: Plan, connection: Connection) -> None:
         "matched": plan.matched,
         "sample": plan.sample,
         "warnings": plan.warnings,
-        "created_at": now_micros(),
+        "created_at": to_micros(plan.created_at),
     }
     connection.execute(insert(plans), row)
 

@@ -2,11 +2,15 @@
 
 from typing import Any
 
+from sqlalchemy import update
+
 from database import Database
 from store.insights import InsightStore
 from store.plans.plan import Plan, PlanKind, PlanState
 from store.plans.requests import NewPlan, PlanStore
 from store.plans.walks import WalkStore
+from tables.people import plans
+from tests.support.factories import run_sql
 
 
 def plan_store(database: Database) -> PlanStore:
@@ -35,9 +39,10 @@ async def made(database: Database, **overrides: Any) -> Plan:
 
 
 async def walked(database: Database, *, rows: int = 3, steps: int = 1000) -> Plan:
-    """Walk the plan whose turn it is, to its end or for some steps of some rows each."""
+    """Walk the plan whose turn it is, to its end or for some steps of some rows each; whoever
+    walked before is dead for long."""
     walks = walk_store(database)
-    await walks.take_over()
+    await run_sql(database, update(plans).values(leased_until=0))
     plan = await walks.next()
     assert plan is not None
     for _ in range(steps):
