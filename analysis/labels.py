@@ -11,12 +11,21 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from analysis.outcomes import MAX_CLUSTERS, UNKNOWN_CLUSTER
+from analysis.sentiment import Sentiment
 
 PERSON = 0
 """The giver of a person's label. A rule's labels are given by its number, which is higher."""
 
 SURE = 1.0
 """Confidence of what a person says."""
+
+
+SCORES: Mapping[Sentiment, float] = {
+    Sentiment.POSITIVE: 0.6,
+    Sentiment.NEUTRAL: 0.0,
+    Sentiment.NEGATIVE: -0.6,
+}
+"""What is meant by a person or rule that names a sentiment."""
 
 
 class LastWord(StrEnum):
@@ -98,6 +107,17 @@ class Labelling:
         if len(names) > 1 and UNKNOWN_CLUSTER in names:
             names.remove(UNKNOWN_CLUSTER)
         return tuple(dict.fromkeys(names)) or (UNKNOWN_CLUSTER,)
+
+
+def labelling_of(named: Mapping[str, Any]) -> Labelling:
+    """From what a person, a rule or a plan sets, by the names of the API."""
+    given = dict(named)
+    if "sentiment" in given:
+        given["sentiment_score"] = SCORES[Sentiment(given.pop("sentiment"))]
+    for name in ("clusters", "replace_cluster"):
+        if name in given:
+            given[name] = tuple(given[name])
+    return Labelling(**given)
 
 
 class Effective(NamedTuple):

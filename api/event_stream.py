@@ -24,7 +24,7 @@ from typing import NamedTuple
 import structlog
 from pydantic_core import to_json
 
-from api.answers import insight_item
+from api.insight_answers import insight_item
 from errors import Unavailable
 from store.insights import InsightStore
 from store.listed import ListedInsight

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic_core import to_json
 
-from api.answers import insight_item
+from api.insight_answers import insight_item
 from schemas import format_time
 from store.listed import ListedInsight
 

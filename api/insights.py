@@ -13,17 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from analysis.parsing import snake_case
 from api.access import needs
-from api.answers import (
-    InsightsOut,
-    SummaryOut,
-    TrendsOut,
-    insights_json,
-    summary_json,
-    trend_item,
-)
+from api.answers import SummaryOut, TrendsOut, summary_json, trend_item
 from api.disconnect import stopped_when_gone
 from api.error_responses import answers
 from api.exports import BOM, FORMATS
+from api.insight_answers import InsightsOut, insights_json
 from api.services import Services, services
 from schemas import (
     ExportFormat,

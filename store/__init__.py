@@ -6,7 +6,9 @@
     earlier.py         what earlier analyses tell: answers for equal texts, names in use
     ledger.py          which calls were made and what they cost
     erasure.py         erasing, and sweeping up after it
-    insights.py        a page of insights and its total, exports, new insights
+    insights.py        a page of insights and its total, exports, what comes after an id
+    new_insights.py    insights as they are written, with what rules say of them
+    rules.py           rules: made, changed, deleted, and read where insights are written
     labels.py          labels, and what comes of them
     summaries.py       series, clusters and totals
     authors.py         who wrote: by the beginning of a name, or who complains most

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Update,
     bindparam,
     case,
-    insert,
     select,
     tuple_,
     update,
@@ -23,11 +22,11 @@ from backends.errors import translated_errors
 from backends.group_commit import GroupCommit
 from database import Database
 from errors import ServiceError
-from models import Lane, Status, conversations, insights, now_micros
-from store import derived
+from models import Lane, Status, conversations, now_micros
 from store.earlier import Earlier, analysed_since, recent_sightings
-from store.insight_row import InsightRow
 from store.ledger import CallReceipt, count_completed, settle_call
+from store.new_insights import HeldRow, add_insights
+from store.rules import RuleReader
 
 T = TypeVar("T")
 
@@ -72,15 +71,6 @@ class Rescued:
     failed: int
 
 
-class _HeldRow(NamedTuple):
-    """What the row of a claim that is still ours passes on to its insight."""
-
-    text: str
-    author: str | None
-    timestamp: int
-    own: int
-
-
 Results = Sequence[tuple[Claimed, Outcome]]
 
 
@@ -107,6 +97,7 @@ class Settled(NamedTuple):
 class WorkQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._rules = RuleReader()
         # Calls that end at the same moment share one commit, as posts do.
         self._group_commit = GroupCommit[Settlement, Settled](
             self._settle_group,
@@ -150,11 +141,11 @@ class WorkQueue:
 
     async def _settle_group(self, group: Sequence[Settlement]) -> list[Settled]:
         try:
-            return await self._database.write(partial(_settle, group, False))
+            return await self._database.write(partial(_settle, group, self._rules, False))
         except ServiceError:
             raise
         except Exception:  # one row that the database rejects does not fail the others
-            return await self._database.write(partial(_settle, group, True))
+            return await self._database.write(partial(_settle, group, self._rules, True))
 
     async def analysed_before(
         self, fingerprints: Collection[str], *, within: timedelta
@@ -233,7 +224,7 @@ _HELD = (
     select(
         _COLUMNS.id,
         _COLUMNS.lease_token,
-        *(_COLUMNS[name] for name in _HeldRow._fields),
+        *(_COLUMNS[name] for name in HeldRow._fields),
     )
     .where(
         _COLUMNS.status == Status.PROCESSING,
@@ -259,7 +250,6 @@ _REQUEUE = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1)
 _REOPEN = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1, last_error=None).where(
     _COLUMNS.status == Status.FAILED
 )
-_ADD_INSIGHTS = insert(insights).returning(insights.c.id, insights.c.conversation_id)
 
 
 def _claim(
@@ -291,7 +281,9 @@ def _claim(
     return Claim([items[id_] for id_ in picked], waiting)
 
 
-def _settle(group: Sequence[Settlement], one_by_one: bool, connection: Connection) -> list[Settled]:
+def _settle(
+    group: Sequence[Settlement], rules: RuleReader, one_by_one: bool, connection: Connection
+) -> list[Settled]:
     """With `one_by_one` each result and receipt has a savepoint, and so its own error."""
     now = now_micros()
     results = [result for settlement in group for result in settlement.results]
@@ -300,14 +292,14 @@ def _settle(group: Sequence[Settlement], one_by_one: bool, connection: Connectio
     rejected: dict[Claimed, Exception] = {}
     if one_by_one:
         for claimed, outcome in results:
-            settled = _try(_end_claims, [(claimed, outcome)], now, connection)
+            settled = _try(_end_claims, [(claimed, outcome)], rules, now, connection)
             if isinstance(settled, Exception):
-                if _end_claims([(claimed, Fail(NOT_STORED))], now, connection):
+                if _end_claims([(claimed, Fail(NOT_STORED))], rules, now, connection):
                     rejected[claimed] = settled
             else:
                 done |= settled
     else:
-        done = _end_claims(results, now, connection)
+        done = _end_claims(results, rules, now, connection)
     if not_theirs:
         connection.execute(_REOPEN, {"ids": not_theirs})
     # Last, since everybody meets in the day's row.
@@ -344,7 +336,9 @@ def _try(work: Callable[..., T], *arguments: Any) -> T | Exception:
         return error
 
 
-def _end_claims(results: Results, now: int, connection: Connection) -> dict[Claimed, Outcome]:
+def _end_claims(
+    results: Results, rules: RuleReader, now: int, connection: Connection
+) -> dict[Claimed, Outcome]:
     """Carry out the outcomes whose claim still holds, and return these."""
     held = _held([claimed for claimed, _ in results], connection)
     done = {claimed: outcome for claimed, outcome in results if claimed in held}
@@ -372,59 +366,24 @@ def _end_claims(results: Results, now: int, connection: Connection) -> dict[Clai
         _end(requeued, _REQUEUE, connection)
     if completed:
         _end(completed, _COMPLETE, connection)
-        _add_insights(completed, held, now, connection)
+        add_insights(
+            {one.id: (held[one], outcome) for one, outcome in completed.items()},
+            rules,
+            now,
+            connection,
+        )
     return done
 
 
-def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, _HeldRow]:
+def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, HeldRow]:
     found = connection.execute(_HELD, {"claims": [(one.id, one.token) for one in claimed]})
-    rows = {(id_, token): _HeldRow(*row) for id_, token, *row in found}
+    rows = {(id_, token): HeldRow(*row) for id_, token, *row in found}
     return {one: rows[one.id, one.token] for one in claimed if (one.id, one.token) in rows}
 
 
 def _end(claimed: Collection[Claimed], ending: Update, connection: Connection) -> None:
     """End claims that `_held` found in this transaction."""
     connection.execute(ending, {"ids": [one.id for one in claimed]})
-
-
-def _add_insights(
-    completed: Mapping[Claimed, Complete],
-    held: Mapping[Claimed, _HeldRow],
-    now: int,
-    connection: Connection,
-) -> None:
-    rows = [
-        {
-            "conversation_id": claimed.id,
-            **held[claimed]._asdict(),
-            "sentiment_score": outcome.analysis.sentiment_score,
-            "clusters": list(outcome.analysis.clusters),
-            "confidence": outcome.analysis.confidence,
-            "reasoning": outcome.analysis.reasoning,
-            "grok_analysis": dict(outcome.analysis.details),
-            "cost_usd_ticks": outcome.analysis.cost_usd_ticks,
-            "created_at": now,
-            "fingerprint": outcome.fingerprint,
-            "notes": dict(outcome.notes) or None,
-            "language": outcome.analysis.language,
-            "urgency": outcome.analysis.urgency.value,
-            "labelled": "model",
-            "handling": "open",
-        }
-        for claimed, outcome in completed.items()
-    ]
-    derived.take_turn(connection)
-    ids = {id_: insight_id for insight_id, id_ in connection.execute(_ADD_INSIGHTS, rows)}
-    derived.add(
-        connection,
-        [
-            InsightRow(
-                id=ids[row["conversation_id"]],
-                **{name: row[name] for name in InsightRow._fields if name != "id"},
-            )
-            for row in rows
-        ],
-    )
 
 
 def _rescue(all_orphaned: bool, connection: Connection) -> Rescued:

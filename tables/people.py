@@ -76,6 +76,9 @@ rules = Table(
     Column("created_at", Micros, nullable=False),
     # What a deleted rule has set stays until a plan takes it back.
     Column("deleted_at", Micros),
+    # The number of the change that made the row what it is, counted over all rules.
+    Column("revision", BigInteger, nullable=False),
+    Index("idx_rule_revision", "revision"),
     Index("idx_rule_id", "id", unique=True),
     sqlite_autoincrement=True,
 )

@@ -124,9 +124,11 @@ def _labels_and_rules() -> None:
         sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("deleted_at", sa.BigInteger),
+        sa.Column("revision", sa.BigInteger, nullable=False),
         sqlite_autoincrement=True,
     )
     op.create_index("idx_rule_id", "rules", ["id"], unique=True)
+    op.create_index("idx_rule_revision", "rules", ["revision"])
 
 
 def _plans() -> None:

@@ -26,6 +26,7 @@ from models import (
 )
 from store.bulk_insert import ManyRows
 from store.derived import day_cache, rollups, status_counts, word_index
+from store.derived.word_index import Words
 from store.filters import COUNTS
 from store.insight_row import InsightRow
 
@@ -50,12 +51,12 @@ def take_turn(connection: Connection) -> None:
         connection.execute(_IN_ORDER, {"key": _ORDER_LOCK})
 
 
-def add(connection: Connection, written: Sequence[InsightRow]) -> None:
+def add(connection: Connection, written: Sequence[InsightRow], words: Words | None = None) -> None:
     """Take in insights that are being written in this transaction. Those of own accounts count in
-    nothing."""
+    nothing. `words` are those of the texts, where the caller has them."""
     added = [each for each in written if not each.own]
     _write_clusters(connection, added)
-    _add_but_clusters(connection, added)
+    _add_but_clusters(connection, added, words)
 
 
 def _write_clusters(connection: Connection, written: Sequence[InsightRow]) -> None:
@@ -67,8 +68,10 @@ def _write_clusters(connection: Connection, written: Sequence[InsightRow]) -> No
     _CLUSTERS.insert(connection, rows)
 
 
-def _add_but_clusters(connection: Connection, added: Sequence[InsightRow]) -> None:
-    word_index.add(connection, added)
+def _add_but_clusters(
+    connection: Connection, added: Sequence[InsightRow], words: Words | None = None
+) -> None:
+    word_index.add(connection, added, words)
     rollups.add(connection, added)
     day_cache.bump_day_version(connection, (insight.timestamp for insight in added))
 

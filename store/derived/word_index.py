@@ -80,9 +80,13 @@ def full_seconds(span: Span) -> tuple[int, int]:
     return low, high
 
 
-def add(connection: Connection, insights: Iterable[InsightRow]) -> None:
+Words = Mapping[int, Sequence[str]]
+"""The words of texts, by the insight's id."""
+
+
+def add(connection: Connection, insights: Iterable[InsightRow], words: Words | None = None) -> None:
     """Index insights that are being written in this transaction."""
-    rows = _rows(connection, insights)
+    rows = _rows(connection, insights, words)
     if connection.dialect.name == "sqlite":
         _ADD_ON_SQLITE.run(connection, rows)
     else:
@@ -113,12 +117,9 @@ def replace(
 
 
 def _rows(
-    connection: Connection,
-    insights: Iterable[InsightRow],
-    words: Mapping[int, Sequence[str]] | None = None,
+    connection: Connection, insights: Iterable[InsightRow], words: Words | None = None
 ) -> list[tuple[int, str]]:
-    """Keys, and terms as the index takes them. Without the order FTS5 writes a part for each.
-    `words` are those of the texts, by the insight's id, where they are known."""
+    """Keys, and terms as the index takes them. Without the order FTS5 writes a part for each."""
     as_index_takes = _for_fts if connection.dialect.name == "sqlite" else _for_tsvector
     return sorted(
         (

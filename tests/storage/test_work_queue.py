@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from analysis.outcomes import Call, CallOutcome, Complete, Fail, Outcome, Requeue, Retry
 from analysis.topics import Topics
+from analysis.urgency import Urgency
 from database import Database
 from models import (
     Lane,
@@ -237,7 +238,7 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         details={"model": "grok", "usage": {"tokens": 7}, "content": "🙂"},
         cost_usd_ticks=123_456_789_012,
         language="en",
-        urgency="soon",
+        urgency=Urgency.SOON,
     )
     before = now_micros()
     notes = {"suspected_injection": ["override"]}
@@ -333,7 +334,7 @@ async def test_outcomes_of_all_kinds_are_settled_in_one_call(
                 assert found.status is Status.COMPLETED
                 assert found.insight is not None
                 assert found.insight.sentiment_score == expected.sentiment_score
-                assert found.insight.clusters == list(expected.clusters)
+                assert found.insight.clusters == expected.clusters
             case Fail(error):
                 assert (found.status, found.last_error) == (Status.FAILED, error)
             case Retry(error):
