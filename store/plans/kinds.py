@@ -7,8 +7,14 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, bindparam, select, update
 
 from analysis.handling import Handling, HandlingChange, HandlingState
-from analysis.labels import PERSON, Effective, Labelling, label_from_json, label_to_json
-from analysis.sentiment import Sentiment
+from analysis.labels import (
+    PERSON,
+    Effective,
+    Labelling,
+    label_from_json,
+    label_to_json,
+    labelling_of,
+)
 from models import Status, conversations, to_micros
 from store import handling, labels
 from store.conversations import AS_NEW, RETRY
@@ -45,17 +51,6 @@ class Kind(Protocol):
 
     def undo(self, plan: Plan, changes: Sequence[Change], at: int, connection: Connection) -> int:
         """Put back what was before, in rows that are as `apply` has left them; how many."""
-
-
-def labelling_of(named: Mapping[str, Any]) -> Labelling:
-    """From what a plan or a rule sets, by the names of the API."""
-    given = dict(named)
-    if "sentiment" in given:
-        given["sentiment_score"] = SCORES[Sentiment(given.pop("sentiment"))]
-    for name in ("clusters", "replace_cluster"):
-        if name in given:
-            given[name] = tuple(given[name])
-    return Labelling(**given)
 
 
 class _OfLabels:
@@ -218,9 +213,6 @@ def _handling_changes(found: Mapping[str, Handled]) -> Sequence[Change]:
 def _handling_from(stored: Mapping[str, Any]) -> Handling:
     return Handling(**{**stored, "state": HandlingState(stored["state"])})
 
-
-SCORES = {Sentiment.POSITIVE: 0.6, Sentiment.NEUTRAL: 0.0, Sentiment.NEGATIVE: -0.6}
-"""What a person means who names a sentiment."""
 
 _KEPT = ("status", *AS_NEW)
 """The columns that a retry changes, and undoing it puts back."""
