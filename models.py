@@ -180,7 +180,10 @@ insights = Table(
     # One insight per conversation, whatever happens.
     Index("idx_insight_conversation_id", "conversation_id", unique=True),
     # Counting and picking a page needs no more than is in these.
-    Index("idx_insight_author", "author", "timestamp", "id", "sentiment_score", "confidence"),
+    Index(
+        "idx_insight_author",
+        *("author", "timestamp", "id", "sentiment_score", "confidence", "own"),
+    ),
     Index("idx_insight_created_at", "created_at"),
     sqlite_autoincrement=True,  # an id is never given twice, also after the newest row is erased
 )
@@ -189,12 +192,13 @@ insights = Table(
 for _name, *_columns in (
     (
         "idx_insight_timestamp",
-        *("timestamp", "id", "sentiment_score", "confidence", "language", "urgency", "labelled"),
+        *("timestamp", "id", "sentiment_score", "confidence"),
+        *("language", "urgency", "labelled", "handling"),
     ),
     (
         "idx_insight_sentiment",
         *("sentiment", "confidence", "timestamp", "id", "sentiment_score"),
-        *("language", "urgency", "labelled"),
+        *("language", "urgency", "labelled", "handling"),
     ),
 ):
     Index(

@@ -27,6 +27,7 @@ from pydantic_core import PydanticKnownError, to_json
 
 from analysis.handling import HandlingChange, HandlingState
 from analysis.labels import LastWord
+from analysis.senders import followers_of, is_outbound
 from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
 from analysis.words import parse_search
@@ -154,7 +155,14 @@ class ConversationIn(BaseModel):
         body_hash = self._hash() if idempotency_key is not None else None
         raw_data = None if self.raw_data is None else to_json(self.raw_data).decode()
         return NewConversation(
-            self.text, self.author, self.timestamp, raw_data, idempotency_key, body_hash
+            self.text,
+            self.author,
+            self.timestamp,
+            raw_data,
+            idempotency_key,
+            body_hash,
+            outbound=is_outbound(self.raw_data or {}),
+            followers=followers_of(self.raw_data or {}),
         )
 
     def _hash(self) -> str:
@@ -264,6 +272,9 @@ class Conditions(BaseModel):
     )
     urgency: Urgency | None = None
     labelled: LastWord | None = Field(None, description="Who has the last word on the labels.")
+    handling: HandlingState | None = Field(
+        None, description="Claims and snoozes that have run out are open."
+    )
 
 
 class InsightConditions(TimeRange, Conditions):
@@ -283,6 +294,7 @@ class InsightConditions(TimeRange, Conditions):
             language=self.language,
             urgency=self.urgency,
             labelled=self.labelled,
+            handling=self.handling,
         )
 
 

@@ -71,11 +71,13 @@ class Totals(Counts):
 
 
 class SummaryOut(TypedDict):
-    """`clusters` are the most frequent first."""
+    """`clusters` are the most frequent first; `corrected_count` tells of how many of the total a
+    person or a rule has the last word."""
 
     series: Sequence[SeriesBucket]
     clusters: Sequence[ClusterCounts]
     totals: Totals
+    corrected_count: int
 
 
 def summary_json(summary: Summary) -> bytes:
@@ -92,6 +94,7 @@ def summary_json(summary: Summary) -> bytes:
             **_counts(totals),
             "average_confidence": totals.average_confidence,
         },
+        "corrected_count": summary.corrected,
     }
     return to_json(answer)
 

@@ -87,9 +87,11 @@ class InsightOut(InsightFacts):
 
 
 class InsightsMetadata(TypedDict):
-    """`total_count` is exact, for the whole filter; `next_cursor` is null on the last page."""
+    """`total_count` is exact, for the whole filter, and so is `corrected_count`: of how many a
+    person or a rule has the last word. `next_cursor` is null on the last page."""
 
     total_count: int
+    corrected_count: int
     returned_count: int
     start_time: ShownTime
     end_time: ShownTime
@@ -170,6 +172,7 @@ def insights_json(page: InsightPage, asked: InsightFilter) -> Iterator[bytes]:
         before = b","
     metadata: InsightsMetadata = {
         "total_count": page.total_count,
+        "corrected_count": page.corrected_count,
         "returned_count": len(page.insights),
         "start_time": asked.start_time,
         "end_time": asked.end_time,

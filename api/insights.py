@@ -50,6 +50,8 @@ async def cluster_named(cluster: str, parts: Services) -> str:
 async def _filter(query: InsightConditions, parts: Services) -> InsightFilter:
     """What is asked for. Raises InvalidInput."""
     wanted = query.to_filter()
+    if wanted.handling is not None:
+        await parts.handling.end_leases()
     if wanted.cluster is None:
         return wanted
     return replace(wanted, cluster=await cluster_named(wanted.cluster, parts))

@@ -1,20 +1,22 @@
 """The bodies that ask for plans."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from analysis.handling import HandlingState
-from analysis.sentiment import Sentiment
 from analysis.words import parse_search
+from api.label_bodies import LabelSet
+from api.services import Services
 from errors import InvalidInput
+from models import now_micros
 from schemas import (
     CLAIM_MINUTES,
     Conditions,
     HandlingIn,
     PersonName,
     Search,
-    Storable,
     Time,
     explain,
 )
@@ -75,23 +77,19 @@ class PlanIn(BaseModel):
                 raise InvalidInput(f"filter.{name}: what failed has none")
         return self
 
-    def checked_set(self, now: int) -> dict[str, Any] | None:
-        """`set`, as the kind takes it; `now` is in microseconds. Raises InvalidInput."""
+    def checked_set(self, parts: Services) -> Mapping[str, Any] | None:
+        """`set`, as the kind takes it. Raises InvalidInput."""
+        given = self.set or {}
         match self.kind:
             case PlanKind.LABEL:
-                labels = _part_of(PlanLabels, "set", self.set or {})
-                if not labels.model_fields_set:
-                    raise InvalidInput("set: must have a sentiment, a sentiment_score or clusters")
-                if labels.sentiment is not None and labels.sentiment_score is not None:
-                    raise InvalidInput("set: must have either sentiment or sentiment_score")
-                return labels.model_dump(mode="json", exclude_none=True)
+                return _part_of(LabelSet, "set", given).named(parts)
             case PlanKind.HANDLING:
-                handling = _part_of(HandlingIn, "set", {**(self.set or {}), "by": self.by})
-                handling.to_change(now)
+                handling = _part_of(HandlingIn, "set", {**given, "by": self.by})
+                handling.to_change(now_micros())
                 what = handling.model_dump(mode="json", exclude_none=True, exclude={"by"})
                 claims = handling.state is HandlingState.CLAIMED
                 return {"minutes": CLAIM_MINUTES, **what} if claims else what
-        return self.set
+        return None
 
 
 def _part_of(shape: type[Part], name: str, given: dict[str, Any]) -> Part:
@@ -118,16 +116,6 @@ _NEEDED_OF_PLANS = {
     PlanKind.RETRY: _Needed(frozenset(), frozenset({"by"})),
 }
 _CONDITIONS_OF_RETRIES = {"author", "start_time", "end_time"}
-
-
-class PlanLabels(BaseModel):
-    """What a plan of kind `label` sets."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    sentiment: Sentiment | None = None
-    sentiment_score: float | None = Field(None, ge=-1, le=1)
-    clusters: list[Storable] | None = Field(None, min_length=1, max_length=5)
 
 
 class PlansQuery(BaseModel):

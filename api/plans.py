@@ -14,7 +14,6 @@ from api.insights import cluster_named
 from api.keys import key_name
 from api.plan_bodies import PlanIn, PlansQuery
 from api.services import Services, services
-from models import now_micros
 from schemas import ShownTime
 from store.plans.plan import Change, Plan, PlanKind, PlanState, no_such_plan
 from store.plans.requests import NewPlan, SampleText
@@ -146,8 +145,9 @@ async def make_plan(request: Request) -> PlanOut:
     conditions = asked.filter.named()
     if "cluster" in conditions:
         conditions["cluster"] = await cluster_named(conditions["cluster"], parts)
-    what = asked.checked_set(now_micros())
-    new = NewPlan(asked.kind, conditions, what, asked.by, asked.rule_id)
+    if "handling" in conditions:
+        await parts.handling.end_leases()
+    new = NewPlan(asked.kind, conditions, asked.checked_set(parts), asked.by, asked.rule_id)
     async with parts.costly_reads:
         plan = await parts.plans.make(new)
     return await _shown(plan, parts)

@@ -19,10 +19,13 @@ from store.authors import AuthorStore
 from store.conversations import ConversationStore
 from store.handling import HandlingStore
 from store.insights import InsightStore
+from store.label_history import LabelStore
 from store.operations import FigureStore
 from store.plans.requests import PlanStore
+from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
+from store.versions import VersionStore
 from worker.calls import CallRunner
 from worker.plans import PlanWorker
 
@@ -46,11 +49,14 @@ class Services:
     insights: InsightStore
     handling: HandlingStore
     plans: PlanStore
+    labels: LabelStore
+    rules: RuleStore
     summaries: SummaryStore
     authors: AuthorStore
     trends: TrendStore
     stream: InsightStream
     figures: FigureStore
+    versions: VersionStore
     analyser: Analyser
     call_runner: CallRunner
     worker: Worker | None

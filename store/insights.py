@@ -22,7 +22,7 @@ from models import insight_clusters, insights
 from store import cursors
 from store.derived import rollup_query, word_counts, word_index
 from store.derived.word_counts import MatchCount, MatchCounter, SpanCount
-from store.filters import InsightFilter, Shape, conditions
+from store.filters import COUNTS, InsightFilter, Shape, conditions
 from store.insight_row import BYTES_OF_PAGE
 from store.listed import SHOWN, ListedInsight, to_listed
 
@@ -54,20 +54,23 @@ class InsightKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InsightPage:
-    """`total_count` is for the whole filter; `next_cursor` is None on the last page.
+    """`total_count` and `corrected_count`, those whose labels a person or a rule has put right, are
+    for the whole filter; `next_cursor` is None on the last page.
 
     A page may be shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON.
     """
 
     insights: Sequence[ListedInsight]
     total_count: int
+    corrected_count: int
     next_cursor: str | None
 
 
 class InsightStore:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, matches: MatchCounter | None = None) -> None:
+        """`matches` may be shared with others, for its cache."""
         self._database = database
-        self._matches = MatchCounter()
+        self._matches = matches or MatchCounter()
 
     async def page(self, wanted: InsightFilter, *, limit: int, cursor: str | None) -> InsightPage:
         """Up to `limit` insights after `cursor`, newest timestamp first, then newest id; fewer
@@ -100,6 +103,7 @@ class InsightStore:
         return InsightPage(
             insights=to_listed(rows),
             total_count=total,
+            corrected_count=self._matches.corrected(wanted, connection),
             next_cursor=cursors.encode(_LIST, *_position(rows[-1])) if more else None,
         )
 
@@ -340,5 +344,7 @@ _HAS_CLUSTER = (
 )
 _NEWEST_ID = select(func.max(insights.c.id))
 _SINCE = (
-    SHOWN.where(insights.c.id > bindparam("id")).order_by(insights.c.id).limit(bindparam("limit"))
+    SHOWN.where(insights.c.id > bindparam("id"), COUNTS)
+    .order_by(insights.c.id)
+    .limit(bindparam("limit"))
 )

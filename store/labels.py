@@ -149,6 +149,7 @@ def _lock(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     assert len(ids) <= MOST_AT_ONCE
     if connection.dialect.name != "sqlite":  # where nobody else writes
         connection.execute(_LOCK, {"ids": list(ids)})
+        derived.take_turn(connection)  # for the order of the log's ids
     return _read(connection, ids)
 
 
@@ -221,6 +222,12 @@ def _changes(
 def _says(label: Label | None) -> object:
     """Without the time: two labels that differ in nothing else say the same."""
     return None if label is None else (*label[:3], label.reason)
+
+
+def values_of(connection: Connection, conversation_id: str) -> tuple[Values, Values] | None:
+    """The effective values and the model's own; None where there is no insight."""
+    found = _read(connection, [conversation_id]).get(conversation_id)
+    return found and (effective(found.model, found.labels).values, found.model)
 
 
 def insight_columns(model: Values, what: Effective) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, Text, bindparam, cast, select
 
 from analysis.handling import OPEN, Handling, HandlingState
 from analysis.labels import LastWord, Values
-from analysis.outcomes import UNKNOWN_LANGUAGE
+from analysis.language import UNKNOWN_LANGUAGE
 from analysis.urgency import Urgency
 from models import from_micros, insights, now_micros
 from store.insight_row import read_clusters, read_notes

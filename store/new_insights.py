@@ -7,7 +7,8 @@ from sqlalchemy import Connection, insert
 
 from analysis.labels import Effective, Label, LastWord, Values, effective
 from analysis.outcomes import Complete
-from analysis.rules import Post
+from analysis.rules import Post, RuleBook
+from analysis.senders import reach
 from analysis.words import words_of
 from models import insights
 from store import derived
@@ -23,20 +24,42 @@ class HeldRow(NamedTuple):
     author: str | None
     timestamp: int
     own: int
+    followers: int | None
+
+    def columns(self) -> dict[str, Any]:
+        """Of the insight."""
+        values = self._asdict()
+        values["reach"] = reach(values.pop("followers"))
+        return values
 
 
-_ADD = insert(insights).returning(insights.c.id, insights.c.conversation_id)
+_INSERT = insert(insights).returning(insights.c.id, insights.c.conversation_id)
 
 
-def add_insights(
+class InsightWriter:
+    def __init__(self) -> None:
+        self.version = 1
+        """Row of `analysis_versions` that new insights bear."""
+        self._rules = RuleReader()
+
+    def add(
+        self,
+        completed: Mapping[str, tuple[HeldRow, Complete]],
+        now: int,
+        connection: Connection,
+    ) -> None:
+        """Write the insights of conversations, by their ids. Their rows must be locked."""
+        derived.take_turn(connection)
+        _add(completed, self._rules.read(connection), self.version, now, connection)
+
+
+def _add(
     completed: Mapping[str, tuple[HeldRow, Complete]],
-    rules: RuleReader,
+    book: RuleBook,
+    version: int,
     now: int,
     connection: Connection,
 ) -> None:
-    """Write the insights of conversations, by their ids. Their rows must be locked."""
-    derived.take_turn(connection)
-    book = rules.read(connection)
     words: dict[str, list[str]] = {}
     labels: dict[str, Mapping[int, Label]] = {}
     changes: list[LogEntry] = []
@@ -55,19 +78,20 @@ def add_insights(
         rows.append(
             {
                 "conversation_id": id_,
-                **held._asdict(),
+                **held.columns(),
                 **insight_columns(model, served),
                 "reasoning": analysis.reasoning,
                 "grok_analysis": dict(analysis.details),
                 "cost_usd_ticks": analysis.cost_usd_ticks,
                 "created_at": now,
+                "version": version,
                 "fingerprint": outcome.fingerprint,
                 "notes": dict(outcome.notes) or None,
                 "language": analysis.language,
                 "urgency": analysis.urgency.value,
             }
         )
-    ids = {id_: insight_id for insight_id, id_ in connection.execute(_ADD, rows)}
+    ids = {id_: insight_id for insight_id, id_ in connection.execute(_INSERT, rows)}
     derived.add(
         connection,
         [

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Connection,
     Update,
     bindparam,
-    case,
     select,
     tuple_,
     update,
@@ -25,17 +24,14 @@ from errors import ServiceError
 from models import Lane, Status, conversations, now_micros
 from store.earlier import Earlier, analysed_since, recent_sightings
 from store.ledger import CallReceipt, count_completed, settle_call
-from store.new_insights import HeldRow, add_insights
-from store.rules import RuleReader
+from store.new_insights import HeldRow, InsightWriter
+from store.orphans import NOT_LEASED, Rescued, rescue
+from store.versions import count_insights
 
 T = TypeVar("T")
 
-MAX_DEATHS = 3
 _ROWS_PER_COMMIT = 500
-DIED = "the worker died while analysing this"
 NOT_STORED = "the result could not be stored"
-
-_NOT_LEASED: dict[str, Any] = {"lease_token": None, "leased_until": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +61,6 @@ class Claim(NamedTuple):
     waiting: Mapping[Lane, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Rescued:
-    back_to_pending: int
-    failed: int
-
-
 Results = Sequence[tuple[Claimed, Outcome]]
 
 
@@ -97,7 +87,7 @@ class Settled(NamedTuple):
 class WorkQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rules = RuleReader()
+        self.writer = InsightWriter()
         # Calls that end at the same moment share one commit, as posts do.
         self._group_commit = GroupCommit[Settlement, Settled](
             self._settle_group,
@@ -141,11 +131,11 @@ class WorkQueue:
 
     async def _settle_group(self, group: Sequence[Settlement]) -> list[Settled]:
         try:
-            return await self._database.write(partial(_settle, group, self._rules, False))
+            return await self._database.write(partial(_settle, group, self.writer, False))
         except ServiceError:
             raise
         except Exception:  # one row that the database rejects does not fail the others
-            return await self._database.write(partial(_settle, group, self._rules, True))
+            return await self._database.write(partial(_settle, group, self.writer, True))
 
     async def analysed_before(
         self, fingerprints: Collection[str], *, within: timedelta
@@ -178,7 +168,7 @@ class WorkQueue:
 
         One that was in flight at its third such death fails instead.
         """
-        return await self._database.write(partial(_rescue, all_orphaned))
+        return await self._database.write(partial(rescue, all_orphaned))
 
 
 def _micros(duration: timedelta) -> int:
@@ -241,7 +231,7 @@ def _ending(status: Status, **values: Any) -> Update:
     return (
         update(conversations)
         .where(_COLUMNS.id.in_(bindparam("ids", expanding=True)))
-        .values(status=status.value, **_NOT_LEASED, **values)
+        .values(status=status.value, **NOT_LEASED, **values)
     )
 
 
@@ -282,7 +272,7 @@ def _claim(
 
 
 def _settle(
-    group: Sequence[Settlement], rules: RuleReader, one_by_one: bool, connection: Connection
+    group: Sequence[Settlement], writer: InsightWriter, one_by_one: bool, connection: Connection
 ) -> list[Settled]:
     """With `one_by_one` each result and receipt has a savepoint, and so its own error."""
     now = now_micros()
@@ -292,14 +282,14 @@ def _settle(
     rejected: dict[Claimed, Exception] = {}
     if one_by_one:
         for claimed, outcome in results:
-            settled = _try(_end_claims, [(claimed, outcome)], rules, now, connection)
+            settled = _try(_end_claims, [(claimed, outcome)], writer, now, connection)
             if isinstance(settled, Exception):
-                if _end_claims([(claimed, Fail(NOT_STORED))], rules, now, connection):
+                if _end_claims([(claimed, Fail(NOT_STORED))], writer, now, connection):
                     rejected[claimed] = settled
             else:
                 done |= settled
     else:
-        done = _end_claims(results, rules, now, connection)
+        done = _end_claims(results, writer, now, connection)
     if not_theirs:
         connection.execute(_REOPEN, {"ids": not_theirs})
     # Last, since everybody meets in the day's row.
@@ -313,6 +303,7 @@ def _settle(
     if completed:
         reused = sum("reused_from" in outcome.notes for outcome in completed)
         count_completed(len(completed), reused, now, connection)
+        count_insights(writer.version, len(completed), now, connection)
     return [
         Settled(
             {claimed for claimed, _ in results if claimed in done},
@@ -337,7 +328,7 @@ def _try(work: Callable[..., T], *arguments: Any) -> T | Exception:
 
 
 def _end_claims(
-    results: Results, rules: RuleReader, now: int, connection: Connection
+    results: Results, writer: InsightWriter, now: int, connection: Connection
 ) -> dict[Claimed, Outcome]:
     """Carry out the outcomes whose claim still holds, and return these."""
     held = _held([claimed for claimed, _ in results], connection)
@@ -366,11 +357,8 @@ def _end_claims(
         _end(requeued, _REQUEUE, connection)
     if completed:
         _end(completed, _COMPLETE, connection)
-        add_insights(
-            {one.id: (held[one], outcome) for one, outcome in completed.items()},
-            rules,
-            now,
-            connection,
+        writer.add(
+            {one.id: (held[one], outcome) for one, outcome in completed.items()}, now, connection
         )
     return done
 
@@ -384,27 +372,3 @@ def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, H
 def _end(claimed: Collection[Claimed], ending: Update, connection: Connection) -> None:
     """End claims that `_held` found in this transaction."""
     connection.execute(ending, {"ids": [one.id for one in claimed]})
-
-
-def _rescue(all_orphaned: bool, connection: Connection) -> Rescued:
-    orphaned = _COLUMNS.status == Status.PROCESSING
-    if not all_orphaned:
-        orphaned &= _COLUMNS.leased_until < now_micros()
-    # One that was there at two deaths may be their cause, and takes no others with it next time.
-    change = (
-        update(conversations)
-        .where(orphaned)
-        .values(
-            deaths=_COLUMNS.deaths + 1,
-            alone=case((_COLUMNS.deaths > 0, True), else_=_COLUMNS.alone),
-        )
-    )
-    failed = connection.execute(
-        change.where(_COLUMNS.deaths + 1 >= MAX_DEATHS).values(
-            status=Status.FAILED.value, last_error=DIED, **_NOT_LEASED
-        )
-    )
-    pending = connection.execute(
-        change.values(status=Status.PENDING.value, not_before=0, **_NOT_LEASED)
-    )
-    return Rescued(back_to_pending=pending.rowcount, failed=failed.rowcount)

@@ -42,6 +42,10 @@ class StoredRule:
     labelled: int
 
 
+def no_such_rule(rule_id: str) -> NotFound:
+    return NotFound(f"There is no rule {rule_id!r}.")
+
+
 class RuleStore:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -88,7 +92,7 @@ def _all(connection: Connection) -> Sequence[StoredRule]:
 def _find(rule_id: str, connection: Connection) -> StoredRule:
     row = connection.execute(_FIND, {"rule_id": rule_id}).one_or_none()
     if row is None:
-        raise NotFound(f"There is no rule {rule_id!r}.")
+        raise no_such_rule(rule_id)
     return _to_rule(row)
 
 

@@ -53,9 +53,12 @@ def _columns_of_insights() -> None:
 
 
 def _indexes_of_insights() -> None:
-    facets = ["language", "urgency", "labelled"]
+    facets = ["language", "urgency", "labelled", "handling"]
+    op.drop_index("idx_insight_author", "insights")
     op.drop_index("idx_insight_timestamp", "insights")
     op.drop_index("idx_insight_sentiment", "insights")
+    by_author = ["author", "timestamp", "id", "sentiment_score", "confidence", "own"]
+    op.create_index("idx_insight_author", "insights", by_author)
     for name, columns, condition in (
         (
             "timestamp",

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -204,13 +205,9 @@ async def test_nothing_but_a_snooze_ends_when_its_author_writes_again(
 
 async def test_one_batch_ends_more_snoozes_than_are_changed_at_a_time(database: Database) -> None:
     ids = await insert_insights(database, [{"author": "ann"}] * 501)
-    change = asking(HandlingState.SNOOZED)
+    change = partial(change_many, change=asking(HandlingState.SNOOZED), key_name="", now=1)
     for some in (ids[:500], ids[500:]):
-        await database.write(
-            lambda connection, some=some: change_many(
-                connection, some, change, key_name="", now=now_micros()
-            )
-        )
+        await database.write(partial(change, ids=some))
 
     await accept(database, new_conversation(author="ann"))
 

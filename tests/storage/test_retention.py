@@ -13,6 +13,7 @@ from store import derived
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.insights import InsightStore
+from store.own_posts import OwnPostStore
 from store.queue import WorkQueue
 from tests.conftest import StartApp
 from tests.support.factories import (
@@ -37,6 +38,7 @@ def housekeeper(database: Database, retention: timedelta | None = LIMIT) -> Hous
     return Housekeeper(
         ErasureStore(database),
         walk_store(database),
+        own_posts=OwnPostStore(database, ()),
         retention=retention,
         now=lambda: NOON,
         pause_seconds=0,
@@ -146,6 +148,7 @@ async def test_it_goes_on_after_a_round_that_went_wrong(
     keeper = Housekeeper(
         Troubled(database),
         walk_store(database),
+        own_posts=OwnPostStore(database, ()),
         retention=LIMIT,
         now=lambda: NOON,
         round_seconds=0.01,

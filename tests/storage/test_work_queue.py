@@ -28,7 +28,8 @@ from models import (
 from store import derived
 from store.conversations import ConversationStore
 from store.ledger import CallReceipt, Ledger, usage_in_all
-from store.queue import DIED, NOT_STORED, Claim, Claimed, Rescued, WorkQueue
+from store.orphans import DIED, Rescued
+from store.queue import NOT_STORED, Claim, Claimed, WorkQueue
 from tests.support.factories import (
     LEASE,
     NOON,
