@@ -38,12 +38,15 @@ from store.label_history import LabelStore
 from store.ledger import Ledger
 from store.operations import FigureStore
 from store.own_posts import OwnPostStore
+from store.plans.requests import PlanStore
+from store.plans.walks import WalkStore
 from store.queue import Claimed, WorkQueue
 from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from store.versions import Asked, VersionStore
 from worker.calls import CallRunner
+from worker.plans import PlanWorker
 from worker.retention import Housekeeper
 
 if TYPE_CHECKING:
@@ -95,7 +98,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         metrics.settled(claimed, outcome)
         stream.wake()
 
-    worker = housekeeper = None
+    worker = plan_worker = housekeeper = None
     if settings.worker_enabled:
         worker = Worker(
             queue,
@@ -109,9 +112,12 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
             alone=database.is_sqlite,
             on_settled=on_settled,
         )
+        walks = WalkStore(database, insights)
+        plan_worker = PlanWorker(walks, yields=database.is_sqlite, on_step=worker.wake)
         days = settings.retention_days
         housekeeper = Housekeeper(
             ErasureStore(database),
+            walks,
             own_posts=OwnPostStore(database, settings.own_authors),
             retention=None if days is None else timedelta(days=days),
         )
@@ -125,6 +131,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         ),
         insights=insights,
         handling=handling,
+        plans=PlanStore(database, insights),
         labels=labels,
         rules=RuleStore(database),
         summaries=SummaryStore(database, matches),
@@ -136,6 +143,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         analyser=analyser,
         call_runner=call_runner,
         worker=worker,
+        plan_worker=plan_worker,
         inbound_limits=_build_inbound_limits(settings, redis),
     )
     return Assembly(services, queue, _asked(settings, analyser), housekeeper, redis)

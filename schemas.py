@@ -260,8 +260,8 @@ def _check_language(code: str) -> str:
 Language = Annotated[str, AfterValidator(_check_language)]
 
 
-class InsightConditions(TimeRange):
-    """Which insights; what list, summary and export have in common."""
+class Conditions(BaseModel):
+    """Which insights, whenever they were; what all that selects insights has in common."""
 
     min_confidence: float | None = Field(None, ge=0, le=1)
     sentiment: Sentiment | None = None
@@ -275,6 +275,10 @@ class InsightConditions(TimeRange):
     handling: HandlingState | None = Field(
         None, description="Claims and snoozes that have run out are open."
     )
+
+
+class InsightConditions(TimeRange, Conditions):
+    """Which insights; what list, summary and export have in common."""
 
     def to_filter(self) -> InsightFilter:
         """Raises InvalidInput."""
@@ -294,12 +298,18 @@ class InsightConditions(TimeRange):
         )
 
 
-class SearchConditions(InsightConditions):
-    q: Annotated[str, Field(max_length=MAX_SEARCH_LENGTH)] | None = Field(
-        None,
+Search = Annotated[
+    str,
+    Field(
+        max_length=MAX_SEARCH_LENGTH,
         description="Words that the text must hold; "
         '`"a phrase"` in quotes; `refun*` for a beginning.',
-    )
+    ),
+]
+
+
+class SearchConditions(InsightConditions):
+    q: Search | None = None
 
     def to_filter(self) -> InsightFilter:
         wanted = super().to_filter()

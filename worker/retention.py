@@ -14,6 +14,7 @@ import structlog
 from errors import Unavailable
 from store.erasure import ErasureStore
 from store.own_posts import OwnPostStore
+from store.plans.walks import WalkStore
 
 log = structlog.get_logger(__name__)
 
@@ -25,13 +26,15 @@ def _now() -> datetime:
 
 
 class Housekeeper:
-    """Erases what is older than `retention`, nothing if that is None, and sweeps up, every
-    `round_seconds` and with `pause_seconds` between two steps of at most 100 rows. Before that,
-    once, it marks the posts of one's own accounts where these were others before the start."""
+    """Every `round_seconds` it erases what is older than `retention`, nothing if that is None,
+    forgets what plans keep for undoing them once that is too late, and sweeps up. Between two steps
+    of at most 100 rows it pauses for `pause_seconds`. Before that, once, it marks the posts of
+    one's own accounts where these were others before the start."""
 
     def __init__(
         self,
         erasure: ErasureStore,
+        walks: WalkStore,
         *,
         own_posts: OwnPostStore,
         retention: timedelta | None,
@@ -40,6 +43,7 @@ class Housekeeper:
         pause_seconds: float = 0.05,
     ) -> None:
         self._erasure = erasure
+        self._walks = walks
         self._own_posts = own_posts
         self._own_posts_are_marked = False
         self._retention = retention
@@ -77,6 +81,8 @@ class Housekeeper:
             await self._mark_own_posts()
         if self._retention is not None:
             await self._erase_older_than(self._now() - self._retention)
+        while await self._walks.prune(limit=ROWS_PER_STEP):  # noqa: ASYNC110  as below
+            await asyncio.sleep(self._pause_seconds)
         while await self._erasure.sweep():  # noqa: ASYNC110  a pause, not a wait
             await asyncio.sleep(self._pause_seconds)
 
