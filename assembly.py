@@ -6,6 +6,7 @@ Without I/O, but that certificates are read. Opening and closing is the lifespan
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -40,6 +41,7 @@ from store.operations import FigureStore
 from store.own_posts import OwnPostStore
 from store.plans.requests import PlanStore
 from store.plans.walks import WalkStore
+from store.priority import KEYS_PER_STEP, PriorityStore
 from store.queue import Claimed, WorkQueue
 from store.rules import RuleStore
 from store.summaries import SummaryStore
@@ -91,6 +93,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
     matches = MatchCounter()
     insights = InsightStore(database, matches)
     handling = HandlingStore(database)
+    priorities = PriorityStore(database, matches)
     labels = LabelStore(database)
     stream = InsightStream(insights, [handling_changes(handling), label_changes(labels)])
 
@@ -119,6 +122,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
             ErasureStore(database),
             walks,
             own_posts=OwnPostStore(database, settings.own_authors),
+            steps=(partial(priorities.catch_up, limit=KEYS_PER_STEP), handling.end_leases),
             retention=None if days is None else timedelta(days=days),
         )
     services = Services(
@@ -131,6 +135,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         ),
         insights=insights,
         handling=handling,
+        priorities=priorities,
         plans=PlanStore(database, insights),
         labels=labels,
         rules=RuleStore(database),

@@ -22,6 +22,7 @@ from store.insights import InsightStore
 from store.label_history import LabelStore
 from store.operations import FigureStore
 from store.plans.requests import PlanStore
+from store.priority import PriorityStore
 from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
@@ -48,6 +49,7 @@ class Services:
     conversations: ConversationStore
     insights: InsightStore
     handling: HandlingStore
+    priorities: PriorityStore
     plans: PlanStore
     labels: LabelStore
     rules: RuleStore

@@ -77,14 +77,15 @@ class HandlingStore:
         """Raises NotFound, and Conflict where there is no insight yet."""
         return await self._database.read(partial(_find, conversation_id))
 
-    async def end_leases(self) -> None:
-        """Put claims and snoozes that have run out back to open, up to `_ENDED_AT_ONCE`. Where the
-        database cannot be written they are not."""
-        if await self._database.read(partial(_any_run_out, now_micros())):
-            try:
-                await self._database.write(end_leases)
-            except Unavailable:
-                return
+    async def end_leases(self) -> bool:
+        """Put claims and snoozes that have run out back to open, up to `_ENDED_AT_ONCE`; whether
+        there were any. Where the database cannot be written they stay as they are."""
+        if not await self._database.read(partial(_any_run_out, now_micros())):
+            return False
+        try:
+            return bool(await self._database.write(end_leases))
+        except Unavailable:
+            return False
 
     async def newest_event(self) -> int:
         """The id; 0 where there is none yet."""
