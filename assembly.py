@@ -15,25 +15,34 @@ from analysis.offline.analyser import OfflineAnalyser
 from analysis.outcomes import Outcome
 from analysis.topics import Topics
 from api.event_stream import InsightStream
+from api.handling import handling_changes
 from api.inbound_limits import InboundLimits
+from api.labels import label_changes
 from api.services import Services
 from batch_processor import Worker
 from config import Settings
 from database import Database
 from grok.prices import TICKS_PER_USD
+from grok.prompt import PROMPT_VERSION
 from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.environment import Proxy, choose_proxy, trusted_certificates
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.derived.word_counts import MatchCounter
 from store.erasure import ErasureStore
+from store.handling import HandlingStore
 from store.insights import InsightStore
+from store.label_history import LabelStore
 from store.ledger import Ledger
 from store.operations import FigureStore
+from store.own_posts import OwnPostStore
 from store.queue import Claimed, WorkQueue
+from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
+from store.versions import Asked, VersionStore
 from worker.calls import CallRunner
 from worker.retention import Housekeeper
 
@@ -49,6 +58,7 @@ class Assembly:
 
     services: Services
     queue: WorkQueue
+    asked: Asked
     housekeeper: Housekeeper | None
     redis: "Redis | None"
 
@@ -75,8 +85,11 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         on_sent=metrics.call_sent,
         on_call=metrics.call_ended,
     )
-    insights = InsightStore(database)
-    stream = InsightStream(insights)
+    matches = MatchCounter()
+    insights = InsightStore(database, matches)
+    handling = HandlingStore(database)
+    labels = LabelStore(database)
+    stream = InsightStream(insights, [handling_changes(handling), label_changes(labels)])
 
     def on_settled(claimed: Claimed, outcome: Outcome) -> None:
         metrics.settled(claimed, outcome)
@@ -98,26 +111,34 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         )
         days = settings.retention_days
         housekeeper = Housekeeper(
-            ErasureStore(database), retention=None if days is None else timedelta(days=days)
+            ErasureStore(database),
+            own_posts=OwnPostStore(database, settings.own_authors),
+            retention=None if days is None else timedelta(days=days),
         )
     services = Services(
         settings=settings,
         topics=Topics(settings.clusters),
         metrics=metrics,
         database=database,
-        conversations=ConversationStore(database, on_commit=metrics.committed),
+        conversations=ConversationStore(
+            database, own_authors=settings.own_authors, on_commit=metrics.committed
+        ),
         insights=insights,
-        summaries=SummaryStore(database),
+        handling=handling,
+        labels=labels,
+        rules=RuleStore(database),
+        summaries=SummaryStore(database, matches),
         authors=AuthorStore(database),
         trends=TrendStore(database),
         stream=stream,
         figures=FigureStore(database),
+        versions=VersionStore(database),
         analyser=analyser,
         call_runner=call_runner,
         worker=worker,
         inbound_limits=_build_inbound_limits(settings, redis),
     )
-    return Assembly(services, queue, housekeeper, redis)
+    return Assembly(services, queue, _asked(settings, analyser), housekeeper, redis)
 
 
 def build_analyser(
@@ -146,6 +167,17 @@ def build_analyser(
         pack_size=settings.grok_pack_size,
         proxy=_find_proxy(settings),
         certificates=trusted_certificates(),
+    )
+
+
+def _asked(settings: Settings, analyser: Analyser) -> Asked:
+    return Asked(
+        analyser.name,
+        analyser.model,
+        PROMPT_VERSION if settings.uses_grok else "",
+        settings.grok_temperature if settings.uses_grok else None,
+        settings.clusters_mode,
+        settings.clusters,
     )
 
 

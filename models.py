@@ -174,12 +174,16 @@ insights = Table(
     Column("repeats", SmallInteger, nullable=False, server_default="0"),
     Column("reach", Double, nullable=False, server_default="0"),
     Column("rising", SmallInteger, nullable=False, server_default="0"),
-    # The points without those for the time waited until now; null where nobody is to answer.
-    Column("priority", Double),
+    # Whom to answer first, the highest first, whatever the time is (`analysis/priority.py`); null
+    # where nobody is to answer.
+    Column("priority", BigInteger),
     # One insight per conversation, whatever happens.
     Index("idx_insight_conversation_id", "conversation_id", unique=True),
     # Counting and picking a page needs no more than is in these.
-    Index("idx_insight_author", "author", "timestamp", "id", "sentiment_score", "confidence"),
+    Index(
+        "idx_insight_author",
+        *("author", "timestamp", "id", "sentiment_score", "confidence", "own"),
+    ),
     Index("idx_insight_created_at", "created_at"),
     sqlite_autoincrement=True,  # an id is never given twice, also after the newest row is erased
 )
@@ -188,12 +192,13 @@ insights = Table(
 for _name, *_columns in (
     (
         "idx_insight_timestamp",
-        *("timestamp", "id", "sentiment_score", "confidence", "language", "urgency", "labelled"),
+        *("timestamp", "id", "sentiment_score", "confidence"),
+        *("language", "urgency", "labelled", "handling"),
     ),
     (
         "idx_insight_sentiment",
         *("sentiment", "confidence", "timestamp", "id", "sentiment_score"),
-        *("language", "urgency", "labelled"),
+        *("language", "urgency", "labelled", "handling"),
     ),
 ):
     Index(
@@ -219,6 +224,14 @@ Index(
     insights.c.id,
     sqlite_where=insights.c.handling_until.is_not(None),
     postgresql_where=insights.c.handling_until.is_not(None),
+)
+
+# For authors who write again.
+Index(
+    "idx_insight_snoozed",
+    insights.c.author,
+    sqlite_where=insights.c.handling == literal_column("'snoozed'"),
+    postgresql_where=insights.c.handling == literal_column("'snoozed'"),
 )
 
 Index(

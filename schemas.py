@@ -25,12 +25,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError, to_json
 
+from analysis.handling import HandlingChange, HandlingState
 from analysis.labels import LastWord
+from analysis.senders import followers_of, is_outbound
 from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
 from analysis.words import parse_search
 from errors import InvalidInput
-from models import Lane
+from models import Lane, to_micros
 from store.conversations import NewConversation
 from store.filters import InsightFilter
 from store.summaries import Interval
@@ -42,6 +44,12 @@ MAX_IDEMPOTENCY_KEY = 255
 MAX_AUTHOR_LENGTH = 500
 MAX_SEARCH_LENGTH = 1000
 MAX_RAW_DATA_LEVELS = 64
+MAX_NAME_LENGTH = 100
+MAX_NOTE_LENGTH = 2000
+CLAIM_MINUTES = 15
+MAX_CLAIM_MINUTES = 480
+MAX_SNOOZE_MINUTES = 90 * 24 * 60
+_MINUTE = 60_000_000
 
 
 # --- times ----------------------------------------------------------------------------------------
@@ -91,9 +99,9 @@ def _storable(value: str) -> str:
 
 def _limited(text: str, info: ValidationInfo) -> str:
     """The upper limit is a setting: the caller passes it to pydantic as the context."""
-    if info.context and len(text) > info.context["max_text_length"]:
-        limit = {"max_length": info.context["max_text_length"]}
-        raise PydanticKnownError("string_too_long", limit)
+    longest = info.context and info.context["max_text_length"]
+    if longest and len(text) > longest:
+        raise PydanticKnownError("string_too_long", {"max_length": longest})
     return text
 
 
@@ -147,7 +155,14 @@ class ConversationIn(BaseModel):
         body_hash = self._hash() if idempotency_key is not None else None
         raw_data = None if self.raw_data is None else to_json(self.raw_data).decode()
         return NewConversation(
-            self.text, self.author, self.timestamp, raw_data, idempotency_key, body_hash
+            self.text,
+            self.author,
+            self.timestamp,
+            raw_data,
+            idempotency_key,
+            body_hash,
+            outbound=is_outbound(self.raw_data or {}),
+            followers=followers_of(self.raw_data or {}),
         )
 
     def _hash(self) -> str:
@@ -172,6 +187,63 @@ class BatchIn(BaseModel):
                 f"conversations: the live lane takes at most {MAX_LIVE_BATCH} in a batch"
             )
         return self
+
+
+def _printable(name: str) -> str:
+    name = name.strip()
+    if not name.isprintable() or not 1 <= len(name) <= MAX_NAME_LENGTH:
+        raise ValueError(f"must be 1 to {MAX_NAME_LENGTH} printable characters")
+    return name
+
+
+PersonName = Annotated[str, AfterValidator(_printable)]
+"""Of somebody of the team: a name, not a proof."""
+
+
+class HandlingIn(BaseModel):
+    """What somebody does about a conversation. A claim holds for some `minutes`, a snooze for some
+    or `until` a time; nothing else has an end."""
+
+    state: HandlingState
+    by: PersonName = Field(json_schema_extra={"minLength": 1, "maxLength": MAX_NAME_LENGTH})
+    minutes: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_SNOOZE_MINUTES,
+        description=f"Of a claim at most {MAX_CLAIM_MINUTES}, by default {CLAIM_MINUTES}.",
+    )
+    until: Time | None = Field(None, description="Of a snooze, in place of `minutes`.")
+    take_over: bool = Field(False, description="Claim it even where another one holds it.")
+    note: (
+        Annotated[str, StringConstraints(max_length=MAX_NOTE_LENGTH), AfterValidator(_storable)]
+        | None
+    ) = None
+
+    def to_change(self, now: int) -> HandlingChange:
+        """`now` is in microseconds. Raises InvalidInput."""
+        return HandlingChange(self.state, self.by, self._until(now), self.take_over, self.note)
+
+    def _until(self, now: int) -> int | None:
+        if self.until is not None and self.state is not HandlingState.SNOOZED:
+            raise InvalidInput(f"until: is for snoozes, and this is {self.state}")
+        match self.state:
+            case HandlingState.CLAIMED:
+                minutes = CLAIM_MINUTES if self.minutes is None else self.minutes
+                if minutes > MAX_CLAIM_MINUTES:
+                    raise InvalidInput(f"minutes: of a claim must be at most {MAX_CLAIM_MINUTES}")
+                return now + minutes * _MINUTE
+            case HandlingState.SNOOZED if (self.minutes is None) == (self.until is None):
+                raise InvalidInput("until: a snooze needs either until or minutes")
+            case HandlingState.SNOOZED:
+                until = now + (self.minutes or 0) * _MINUTE
+                if self.until is not None:
+                    until = to_micros(self.until)
+                if not now < until <= now + MAX_SNOOZE_MINUTES * _MINUTE:
+                    raise InvalidInput("until: must be in the future, by at most 90 days")
+                return until
+            case _ if self.minutes is not None:
+                raise InvalidInput(f"minutes: are for claims and snoozes, and this is {self.state}")
+        return None
 
 
 class TimeRange(BaseModel):
@@ -200,6 +272,9 @@ class InsightConditions(TimeRange):
     )
     urgency: Urgency | None = None
     labelled: LastWord | None = Field(None, description="Who has the last word on the labels.")
+    handling: HandlingState | None = Field(
+        None, description="Claims and snoozes that have run out are open."
+    )
 
     def to_filter(self) -> InsightFilter:
         """Raises InvalidInput."""
@@ -215,6 +290,7 @@ class InsightConditions(TimeRange):
             language=self.language,
             urgency=self.urgency,
             labelled=self.labelled,
+            handling=self.handling,
         )
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, assert_never
 
+from analysis.language import UNKNOWN_LANGUAGE
 from analysis.urgency import Urgency
 
 UNKNOWN_CLUSTER = "unknown"
-UNKNOWN_LANGUAGE = "und"
 MAX_CLUSTERS = 5
 MAX_RETRY_SECONDS = 60.0
 

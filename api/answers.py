@@ -1,16 +1,13 @@
 """What is answered: shapes for the OpenAPI document, and the JSON in these shapes.
 
 Answers that may be long or are asked for often are typed dicts, which are built and written as they
-are: an object for each insight costs more than twice as much, and a page may have a thousand.
+are. Those about insights are in `insight_answers.py`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import (
-    Annotated,
     Any,
     Literal,
-    NotRequired,  # pydantic needs these before Python 3.12
-    cast,
 )
 
 from pydantic import BaseModel, Field
@@ -18,18 +15,15 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from analysis.trend_score import Direction
+from api.insight_answers import InsightFacts, insight_facts
 from grok.prices import TICKS_PER_USD
 from models import Lane, Status
 from schemas import ShownTime
-from store.filters import InsightFilter
-from store.insights import InsightPage, ListedInsight
 from store.ledger import Usage
-from store.lookup import FailedPage, StoredConversation, StoredInsight
+from store.lookup import FailedPage, StoredConversation
 from store.summaries import Aggregate, Summary
 from store.trends import Trend, Window
 from worker.schedule import Bound
-
-_ITEMS_OF_PIECE = 50
 
 
 class Accepted(BaseModel):
@@ -49,82 +43,6 @@ class BatchAccepted(BaseModel):
 class Retried(BaseModel):
     status: Literal["accepted"] = "accepted"
     retried: int
-
-
-class GrokAnalysis(TypedDict):
-    """`reused_from` names the conversation whose analysis answered this one too, as its text is the
-    same; `suspected_injection` tells by which signs the text tries to steer the analyser. Each is
-    there only where it applies."""
-
-    sentiment_score: Annotated[float, Field(ge=-1, le=1)]
-    clusters: Sequence[str]
-    confidence: Annotated[float, Field(ge=0, le=1)]
-    reasoning: str
-    reused_from: NotRequired[str]
-    suspected_injection: NotRequired[Sequence[str]]
-
-
-class InsightOut(TypedDict):
-    conversation_id: str
-    timestamp: ShownTime
-    text: str
-    author: str | None
-    grok_analysis: GrokAnalysis
-
-
-class InsightsMetadata(TypedDict):
-    """`total_count` is exact, for the whole filter; `next_cursor` is null on the last page."""
-
-    total_count: int
-    returned_count: int
-    start_time: ShownTime
-    end_time: ShownTime
-    next_cursor: str | None
-
-
-class InsightsOut(TypedDict):
-    insights: Sequence[InsightOut]
-    metadata: InsightsMetadata
-
-
-def analysis_item(insight: ListedInsight | StoredInsight) -> GrokAnalysis:
-    analysis: GrokAnalysis = {
-        "sentiment_score": insight.sentiment_score,
-        "clusters": insight.clusters,
-        "confidence": insight.confidence,
-        "reasoning": insight.reasoning,
-    }
-    if insight.notes:
-        analysis.update(cast(GrokAnalysis, insight.notes))
-    return analysis
-
-
-def insight_item(insight: ListedInsight) -> InsightOut:
-    """As list, export and stream give it."""
-    return {
-        "conversation_id": insight.conversation_id,
-        "timestamp": insight.timestamp,
-        "text": insight.text,
-        "author": insight.author,
-        "grok_analysis": analysis_item(insight),
-    }
-
-
-def insights_json(page: InsightPage, asked: InsightFilter) -> Iterator[bytes]:
-    """An `InsightsOut` in pieces, so that others have their turn between them."""
-    before = b'{"insights":['
-    for start in range(0, len(page.insights), _ITEMS_OF_PIECE):
-        some = page.insights[start : start + _ITEMS_OF_PIECE]
-        yield before + to_json([insight_item(insight) for insight in some])[1:-1]
-        before = b","
-    metadata: InsightsMetadata = {
-        "total_count": page.total_count,
-        "returned_count": len(page.insights),
-        "start_time": asked.start_time,
-        "end_time": asked.end_time,
-        "next_cursor": page.next_cursor,
-    }
-    yield (b"" if page.insights else before) + b'],"metadata":' + to_json(metadata) + b"}"
 
 
 class Counts(TypedDict):
@@ -153,11 +71,13 @@ class Totals(Counts):
 
 
 class SummaryOut(TypedDict):
-    """`clusters` are the most frequent first."""
+    """`clusters` are the most frequent first; `corrected_count` tells of how many of the total a
+    person or a rule has the last word."""
 
     series: Sequence[SeriesBucket]
     clusters: Sequence[ClusterCounts]
     totals: Totals
+    corrected_count: int
 
 
 def summary_json(summary: Summary) -> bytes:
@@ -174,6 +94,7 @@ def summary_json(summary: Summary) -> bytes:
             **_counts(totals),
             "average_confidence": totals.average_confidence,
         },
+        "corrected_count": summary.corrected,
     }
     return to_json(answer)
 
@@ -240,10 +161,6 @@ class QueueOut(TypedDict):
     eta_seconds: float | None
 
 
-class ConversationInsight(TypedDict):
-    grok_analysis: GrokAnalysis
-
-
 class ConversationCore(TypedDict):
     """What there is to tell of a conversation whatever has become of it."""
 
@@ -287,19 +204,19 @@ class ConversationOut(ConversationCore):
     """`queue` is null unless pending, `insight` until completed."""
 
     queue: QueueOut | None
-    insight: ConversationInsight | None
+    insight: InsightFacts | None
 
 
 def conversation_json(found: StoredConversation, *, per_second: float) -> bytes:
     """A `ConversationOut`. `per_second` is the rate at which conversations are completed, 0.0 where
     unknown."""
     queue: QueueOut | None = None
-    insight: ConversationInsight | None = None
+    insight: InsightFacts | None = None
     if found.queue_position is not None:
         eta = round(found.queue_position / per_second, 1) if per_second else None
         queue = {"position": found.queue_position, "eta_seconds": eta}
     if found.insight is not None:
-        insight = {"grok_analysis": analysis_item(found.insight)}
+        insight = insight_facts(found.insight)
     answer: ConversationOut = {**_core(found), "queue": queue, "insight": insight}
     return _with_raw_data(answer, found)
 

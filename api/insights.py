@@ -13,17 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from analysis.parsing import snake_case
 from api.access import needs
-from api.answers import (
-    InsightsOut,
-    SummaryOut,
-    TrendsOut,
-    insights_json,
-    summary_json,
-    trend_item,
-)
+from api.answers import SummaryOut, TrendsOut, summary_json, trend_item
 from api.disconnect import stopped_when_gone
 from api.error_responses import answers
 from api.exports import BOM, FORMATS
+from api.insight_answers import InsightsOut, insights_json
 from api.services import Services, services
 from schemas import (
     ExportFormat,
@@ -43,20 +37,24 @@ PATH = "/api/v1/insights"
 JSON = "application/json"
 
 
-async def _filter(query: InsightConditions, parts: Services) -> InsightFilter:
-    """What is asked for. A cluster may be named in any form, as analysers may name it: one that
-    insights have is meant as it stands, else the topic in the list that it is a form of.
-
-    Raises InvalidInput.
-    """
-    wanted = query.to_filter()
-    if wanted.cluster is None:
-        return wanted
-    name = snake_case(wanted.cluster) or wanted.cluster
+async def cluster_named(cluster: str, parts: Services) -> str:
+    """A cluster may be named in any form, as analysers may name it: one that insights have is meant
+    as it stands, else the topic in the list that it is a form of."""
+    name = snake_case(cluster) or cluster
     listed = parts.topics.listed(name)
     if listed not in (None, name) and not await parts.insights.has_cluster(name):
         name = listed or name
-    return replace(wanted, cluster=name)
+    return name
+
+
+async def _filter(query: InsightConditions, parts: Services) -> InsightFilter:
+    """What is asked for. Raises InvalidInput."""
+    wanted = query.to_filter()
+    if wanted.handling is not None:
+        await parts.handling.end_leases()
+    if wanted.cluster is None:
+        return wanted
+    return replace(wanted, cluster=await cluster_named(wanted.cluster, parts))
 
 
 class _Stream(StreamingResponse):

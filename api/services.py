@@ -17,10 +17,14 @@ from database import Database
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.handling import HandlingStore
 from store.insights import InsightStore
+from store.label_history import LabelStore
 from store.operations import FigureStore
+from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
+from store.versions import VersionStore
 from worker.calls import CallRunner
 
 SMALL_BODY = 65_536
@@ -41,11 +45,15 @@ class Services:
     database: Database
     conversations: ConversationStore
     insights: InsightStore
+    handling: HandlingStore
+    labels: LabelStore
+    rules: RuleStore
     summaries: SummaryStore
     authors: AuthorStore
     trends: TrendStore
     stream: InsightStream
     figures: FigureStore
+    versions: VersionStore
     analyser: Analyser
     call_runner: CallRunner
     worker: Worker | None

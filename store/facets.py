@@ -7,6 +7,7 @@ have: these are all insights but those with another value. So what is usual cost
 from collections.abc import Iterator
 from enum import StrEnum
 
+from analysis.handling import HandlingState
 from analysis.labels import LastWord
 from analysis.urgency import Urgency
 from store.insight_row import InsightRow
@@ -19,6 +20,7 @@ class Facet(StrEnum):
     LANGUAGE = "language", None
     URGENCY = "urgency", Urgency.NONE
     LABELLED = "labelled", LastWord.MODEL
+    HANDLING = "handling", HandlingState.OPEN
 
     usual: StrEnum | None
     others: tuple[str, ...]

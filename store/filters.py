@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Table, bindparam, exists, literal_column
 
+from analysis.handling import HandlingState
 from analysis.labels import LastWord
 from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE, Sentiment
 from analysis.urgency import Urgency
@@ -55,6 +56,7 @@ class InsightFilter:
     language: str | None = None
     urgency: Urgency | None = None
     labelled: LastWord | None = None
+    handling: HandlingState | None = None
     unusual: frozenset[Facet] = frozenset()
 
     @property

@@ -1,11 +1,9 @@
 """Insights as dashboards ask for them: one page, newest first, and the exact total."""
 
-import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pydantic_core import to_json
 from sqlalchemy import (
@@ -13,21 +11,20 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
-    Text,
     bindparam,
-    cast,
     func,
     select,
     tuple_,
 )
 
 from database import LONG_READ_SECONDS, Database
-from models import from_micros, insight_clusters, insights
+from models import insight_clusters, insights
 from store import cursors
 from store.derived import rollup_query, word_counts, word_index
 from store.derived.word_counts import MatchCount, MatchCounter, SpanCount
-from store.filters import InsightFilter, Shape, conditions
-from store.insight_row import BYTES_OF_PAGE, read_notes
+from store.filters import COUNTS, InsightFilter, Shape, conditions
+from store.insight_row import BYTES_OF_PAGE
+from store.listed import SHOWN, ListedInsight, to_listed
 
 ROWS_AT_A_TIME = 128
 """Of one statement: with texts of the greatest length these are 5 MB."""
@@ -35,7 +32,7 @@ ROWS_AT_A_TIME = 128
 ROWS_OF_EXPORT = 500
 BYTES_OF_EXPORT = 64_000
 BYTES_OF_EVENTS = 125_000
-_ROW_BYTES = 220
+_ROW_BYTES = 350
 """An insight's JSON without its values."""
 
 _LIST = "insights"
@@ -47,36 +44,25 @@ Position = tuple[int, int]
 Rows = Sequence[Row[*tuple[Any, ...]]]
 
 
-class ListedInsight(NamedTuple):
-    """`notes` has what a reader should also know, such as `reused_from`; mostly it is empty."""
-
-    conversation_id: str
-    timestamp: datetime
-    text: str
-    author: str | None
-    sentiment_score: float
-    clusters: Sequence[str]
-    confidence: float
-    reasoning: str
-    notes: Mapping[str, Any]
-
-
 @dataclass(frozen=True, slots=True)
 class InsightPage:
-    """`total_count` is for the whole filter; `next_cursor` is None on the last page.
+    """`total_count` and `corrected_count`, those whose labels a person or a rule has put right, are
+    for the whole filter; `next_cursor` is None on the last page.
 
     A page may be shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON.
     """
 
     insights: Sequence[ListedInsight]
     total_count: int
+    corrected_count: int
     next_cursor: str | None
 
 
 class InsightStore:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, matches: MatchCounter | None = None) -> None:
+        """`matches` may be shared with others, for its cache."""
         self._database = database
-        self._matches = MatchCounter()
+        self._matches = matches or MatchCounter()
 
     async def page(self, wanted: InsightFilter, *, limit: int, cursor: str | None) -> InsightPage:
         """Up to `limit` insights after `cursor`, newest timestamp first, then newest id; fewer
@@ -107,8 +93,9 @@ class InsightStore:
             _some(read, _position, position, limit, BYTES_OF_PAGE) if total else ([], False)
         )
         return InsightPage(
-            insights=[_to_insight(row) for row in rows],
+            insights=to_listed(rows),
             total_count=total,
+            corrected_count=self._matches.corrected(wanted, connection),
             next_cursor=cursors.encode(_LIST, *_position(rows[-1])) if more else None,
         )
 
@@ -135,7 +122,7 @@ class InsightStore:
             return _some(read, lambda row: int(row.id), id_, limit, BYTES_OF_EVENTS)
 
         rows, more = await self._database.read(some)
-        return [(row.id, _to_insight(row)) for row in rows], more
+        return [(row.id, each) for row, each in zip(rows, to_listed(rows), strict=True)], more
 
     async def all_of(self, wanted: InsightFilter) -> AsyncIterator[Sequence[ListedInsight]]:
         """Every insight of the filter in the order of pages, some at a time.
@@ -154,7 +141,7 @@ class InsightStore:
             )
             if rows:
                 position = _position(rows[-1])
-            insights = [_to_insight(row) for row in rows]
+            insights = to_listed(rows)
             del rows
             yield insights
 
@@ -260,23 +247,9 @@ def _newest(
     return picked.order_by(timestamp.desc(), id_.desc())
 
 
-_SHOWN = select(
-    insights.c.id,
-    insights.c.conversation_id,
-    insights.c.timestamp,
-    insights.c.text,
-    insights.c.author,
-    insights.c.sentiment_score,
-    cast(insights.c.clusters, Text).label("clusters"),
-    insights.c.confidence,
-    insights.c.reasoning,
-    cast(insights.c.notes, Text).label("notes"),
-)
-
-
 def _fetch(picked: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     keys = picked.subquery("picked")
-    return _SHOWN.join_from(keys, insights, insights.c.id == keys.c.id).order_by(
+    return SHOWN.join_from(keys, insights, insights.c.id == keys.c.id).order_by(
         keys.c.timestamp.desc(), keys.c.id.desc()
     )
 
@@ -333,30 +306,7 @@ _HAS_CLUSTER = (
 )
 _NEWEST_ID = select(func.max(insights.c.id))
 _SINCE = (
-    _SHOWN.where(insights.c.id > bindparam("id")).order_by(insights.c.id).limit(bindparam("limit"))
+    SHOWN.where(insights.c.id > bindparam("id"), COUNTS)
+    .order_by(insights.c.id)
+    .limit(bindparam("limit"))
 )
-
-
-# --- rows -----------------------------------------------------------------------------------------
-
-
-def _to_insight(row: Row[*tuple[Any, ...]]) -> ListedInsight:
-    """By position, since a page may have a thousand rows."""
-    _, conversation_id, timestamp, text, author, score, clusters, confidence, reasoning, notes = row
-    return ListedInsight(
-        conversation_id,
-        from_micros(timestamp),
-        text,
-        author,
-        score,
-        _clusters_in(clusters),
-        confidence,
-        reasoning,
-        read_notes(notes),
-    )
-
-
-@lru_cache(maxsize=4096)
-def _clusters_in(stored: str) -> Sequence[str]:
-    """Cached, since few different lists make up most rows."""
-    return tuple(json.loads(stored))

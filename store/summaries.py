@@ -17,6 +17,7 @@ from store.derived import rollup_query
 from store.derived.day_cache import DayCache, full_days
 from store.derived.rollup_query import Key, Rows
 from store.derived.rollups import DAY, HOUR, NAMES_OF_CLUSTERS, UNIT
+from store.derived.word_counts import MatchCounter
 from store.filters import InsightFilter, Span, span_values
 
 MAX_BUCKETS = 2000
@@ -80,17 +81,21 @@ class Aggregate:
 @dataclass(frozen=True, slots=True)
 class Summary:
     """`series` has every bucket that the time range touches, also the empty ones, by its start;
-    `clusters` are the most frequent first, and by name where they are equally so."""
+    `clusters` are the most frequent first, and by name where they are equally so; `corrected` are
+    those whose labels a person or a rule has put right."""
 
     series: Mapping[datetime, Aggregate]
     clusters: Sequence[tuple[str, Aggregate]]
     totals: Aggregate
+    corrected: int
 
 
 class SummaryStore:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, matches: MatchCounter | None = None) -> None:
+        """`matches` may be shared with others, for its cache."""
         self._database = database
         self._by_day = DayCache[Rows](most=_KEPT_DAYS)
+        self._matches = matches or MatchCounter()
 
     async def summary(self, wanted: InsightFilter, interval: Interval) -> Summary:
         """For a filter without words. Raises InvalidInput for more than `MAX_BUCKETS` buckets."""
@@ -101,14 +106,18 @@ class SummaryStore:
                 f"interval: {count} buckets of that width are in the time range, and at"
                 f" most {MAX_BUCKETS} are answered"
             )
-        work = partial(_summary, wanted, interval, self._by_day)
+        work = partial(_summary, wanted, interval, self._by_day, self._matches)
         # Rollups do not know minutes, nor which names come together.
         by_rows = interval is Interval.MINUTE or wanted.cluster is not None or bool(wanted.facets)
         return await self._database.read(work, costly=by_rows or rollup_query.is_costly(wanted))
 
 
 def _summary(
-    wanted: InsightFilter, interval: Interval, by_day: DayCache[Rows], connection: Connection
+    wanted: InsightFilter,
+    interval: Interval,
+    by_day: DayCache[Rows],
+    matches: MatchCounter,
+    connection: Connection,
 ) -> Summary:
     start, stop = wanted.span
     buckets = range(start // interval.width * interval.width, stop, interval.width)
@@ -128,6 +137,7 @@ def _summary(
             key=lambda pair: (-pair[1].count, pair[0]),
         ),
         totals=totals,
+        corrected=matches.corrected(wanted, connection),
     )
 
 

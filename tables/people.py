@@ -42,6 +42,7 @@ labels = Table(
     Column("name", Text, nullable=False),
     Column("at", Micros, nullable=False),
     Column("reason", Text),
+    Index("idx_label_giver", "giver", "conversation_id"),
     sqlite_with_rowid=False,
 )
 """Who says what of a conversation. A person has the last word, else the newest rule, else the
@@ -74,6 +75,9 @@ rules = Table(
     Column("created_at", Micros, nullable=False),
     # What a deleted rule has set stays until a plan takes it back.
     Column("deleted_at", Micros),
+    # The number of the change that made the row what it is, counted over all rules.
+    Column("revision", BigInteger, nullable=False),
+    Index("idx_rule_revision", "revision"),
     Index("idx_rule_id", "id", unique=True),
     sqlite_autoincrement=True,
 )

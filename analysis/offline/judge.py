@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from heapq import nlargest
 
+from analysis.language import UNKNOWN_LANGUAGE
 from analysis.offline.features import folded, plain, tokens
-from analysis.offline.language import UNSURE, language_of
+from analysis.offline.language import language_of
 from analysis.offline.large import LANGUAGES, LargeModel, Sense
 from analysis.offline.model import NEGATIVE, NEUTRAL, POSITIVE, Mood, SmallModel
 from analysis.offline.topics import (
@@ -151,7 +152,7 @@ class Judge:
 
 def _is_english(language: str) -> bool:
     """Short texts that tell no language are mostly English, or emoji."""
-    return language in ("en", UNSURE)
+    return language in ("en", UNKNOWN_LANGUAGE)
 
 
 def _score(probabilities: tuple[float, float, float], said: int) -> float:

@@ -47,15 +47,18 @@ def _columns_of_insights() -> None:
         sa.Column("repeats", sa.SmallInteger, nullable=False, server_default="0"),
         sa.Column("reach", sa.Double, nullable=False, server_default="0"),
         sa.Column("rising", sa.SmallInteger, nullable=False, server_default="0"),
-        sa.Column("priority", sa.Double),
+        sa.Column("priority", sa.BigInteger),
     ):
         op.add_column("insights", column)
 
 
 def _indexes_of_insights() -> None:
-    facets = ["language", "urgency", "labelled"]
+    facets = ["language", "urgency", "labelled", "handling"]
+    op.drop_index("idx_insight_author", "insights")
     op.drop_index("idx_insight_timestamp", "insights")
     op.drop_index("idx_insight_sentiment", "insights")
+    by_author = ["author", "timestamp", "id", "sentiment_score", "confidence", "own"]
+    op.create_index("idx_insight_author", "insights", by_author)
     for name, columns, condition in (
         (
             "timestamp",
@@ -69,6 +72,7 @@ def _indexes_of_insights() -> None:
         ),
         ("priority", ["priority", "id", "timestamp"], "priority IS NOT NULL"),
         ("lease", ["handling_until", "id"], "handling_until IS NOT NULL"),
+        ("snoozed", ["author"], "handling = 'snoozed'"),
     ):
         op.create_index(
             f"idx_insight_{name}",
@@ -101,6 +105,7 @@ def _labels_and_rules() -> None:
         sa.Column("reason", sa.Text),
         sqlite_with_rowid=False,
     )
+    op.create_index("idx_label_giver", "labels", ["giver", "conversation_id"])
     op.create_table(
         "label_log",
         sa.Column("id", _SEQUENTIAL_ID, primary_key=True, autoincrement=True),
@@ -122,9 +127,11 @@ def _labels_and_rules() -> None:
         sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("deleted_at", sa.BigInteger),
+        sa.Column("revision", sa.BigInteger, nullable=False),
         sqlite_autoincrement=True,
     )
     op.create_index("idx_rule_id", "rules", ["id"], unique=True)
+    op.create_index("idx_rule_revision", "rules", ["revision"])
 
 
 def _plans() -> None:

@@ -6,8 +6,8 @@
     day_cache.py       answers cached by day, until a day changes
     status_counts.py   conversations counted by status and lane
 
-Every transaction that writes or erases insights calls `add` or `subtract`. `rebuild` makes all of
-it anew; `ensure` does so where an earlier version of this code made it.
+Every transaction that writes, changes or erases insights calls `add`, `replace` or `subtract`.
+`rebuild` makes all of it anew; `ensure` does so where an earlier version of this code made it.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from models import (
 )
 from store.bulk_insert import ManyRows
 from store.derived import day_cache, rollups, status_counts, word_index
+from store.derived.word_index import Words
 from store.filters import COUNTS
 from store.insight_row import InsightRow
 
@@ -33,7 +34,10 @@ log = structlog.get_logger(__name__)
 
 _ROWS_AT_A_TIME = 5000
 
-_CLUSTERS = ManyRows(insight_clusters)
+_CLUSTERS = ManyRows(insight_clusters, replacing=True)
+_FORGET_CLUSTERS = delete(insight_clusters).where(
+    tuple_(*insight_clusters.primary_key).in_(bindparam("keys", expanding=True))
+)
 
 _IN_ORDER = text("SELECT pg_advisory_xact_lock(:key)")
 _ORDER_LOCK = 0x1A51_6876  # any number that no other advisory lock of ours has
@@ -47,23 +51,27 @@ def take_turn(connection: Connection) -> None:
         connection.execute(_IN_ORDER, {"key": _ORDER_LOCK})
 
 
-def add(connection: Connection, written: Sequence[InsightRow]) -> None:
+def add(connection: Connection, written: Sequence[InsightRow], words: Words | None = None) -> None:
     """Take in insights that are being written in this transaction. Those of own accounts count in
-    nothing."""
+    nothing. `words` are those of the texts, where the caller has them."""
     added = [each for each in written if not each.own]
-    _CLUSTERS.insert(
-        connection,
-        [
-            (cluster, each.timestamp, each.id, each.sentiment_score, each.confidence)
-            for each in added
-            for cluster in each.clusters
-        ],
-    )
-    _add_but_clusters(connection, added)
+    _write_clusters(connection, added)
+    _add_but_clusters(connection, added, words)
 
 
-def _add_but_clusters(connection: Connection, added: Sequence[InsightRow]) -> None:
-    word_index.add(connection, added)
+def _write_clusters(connection: Connection, written: Sequence[InsightRow]) -> None:
+    rows = [
+        (cluster, each.timestamp, each.id, each.sentiment_score, each.confidence)
+        for each in written
+        for cluster in each.clusters
+    ]
+    _CLUSTERS.insert(connection, rows)
+
+
+def _add_but_clusters(
+    connection: Connection, added: Sequence[InsightRow], words: Words | None = None
+) -> None:
+    word_index.add(connection, added, words)
     rollups.add(connection, added)
     day_cache.bump_day_version(connection, (insight.timestamp for insight in added))
 
@@ -78,6 +86,45 @@ def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
         day_cache.bump_day_version(connection, (insight.timestamp for insight in erased))
 
 
+def replace(
+    connection: Connection, before: Sequence[InsightRow], after: Sequence[InsightRow]
+) -> None:
+    """Take in other values of insights, whose conversations this transaction has locked: of the
+    same ones, in the same order, with the same texts and times."""
+    pairs = [
+        (old, new) for old, new in zip(before, after, strict=True) if old != new and not new.own
+    ]
+    if not pairs:
+        return
+    before, after = [old for old, _ in pairs], [new for _, new in pairs]
+    gone = [
+        (cluster, old.timestamp, old.id)
+        for old, new in pairs
+        for cluster in old.clusters
+        if cluster not in new.clusters
+    ]
+    if gone:
+        connection.execute(_FORGET_CLUSTERS, {"keys": gone})
+    _write_clusters(connection, after)
+    word_index.replace(connection, before, after)
+    rollups.replace(connection, before, after)
+    day_cache.bump_day_version(connection, (insight.timestamp for insight in after))
+
+
+def take_out(connection: Connection, conversation_ids: Collection[str]) -> None:
+    """Count the insights of these conversations in nothing, since they are to be an own account's.
+    Their rows must be locked, and not be marked so yet."""
+    subtract(connection, conversation_ids)
+    connection.execute(_FORGET_ALL_CLUSTERS, {"ids": list(conversation_ids)})
+
+
+def take_in(connection: Connection, conversation_ids: Collection[str]) -> None:
+    """Count the insights of these conversations, which were marked as an own account's until this
+    transaction locked and changed their rows."""
+    found = connection.execute(_OF_CONVERSATIONS, {"ids": list(conversation_ids)})
+    add(connection, list(map(InsightRow._make, found)))
+
+
 def _select_rows() -> Select[*tuple[Any, ...]]:
     """The columns of an InsightRow."""
     return select(*(insights.c[name] for name in InsightRow._fields))
@@ -85,6 +132,13 @@ def _select_rows() -> Select[*tuple[Any, ...]]:
 
 _OF_CONVERSATIONS = _select_rows().where(
     insights.c.conversation_id.in_(bindparam("ids", expanding=True))
+)
+_FORGET_ALL_CLUSTERS = delete(insight_clusters).where(
+    insight_clusters.c.insight_id.in_(
+        select(insights.c.id).where(
+            insights.c.conversation_id.in_(bindparam("ids", expanding=True))
+        )
+    )
 )
 
 

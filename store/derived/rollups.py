@@ -94,28 +94,31 @@ def rollup_rows(insights: Iterable[InsightRow]) -> dict[RollupKey, list[int]]:
 
 def add(connection: Connection, insights: Sequence[InsightRow]) -> None:
     """Count insights that are being written in this transaction."""
-    _change(connection, insights, 1)
+    replace(connection, [], insights)
 
 
 def subtract(connection: Connection, insights: Sequence[InsightRow]) -> None:
     """Take out insights that are being erased in this transaction, which must have locked their
-    rows, so that no other takes them out too. Rows that then count nothing are erased as well."""
-    keys = _change(connection, insights, -1)
-    if keys:
-        connection.execute(_ERASE_EMPTY, [key._asdict() for key in keys])
+    rows, so that no other takes them out too."""
+    replace(connection, insights, [])
 
 
-def _change(
-    connection: Connection, insights: Sequence[InsightRow], sign: int
-) -> Sequence[RollupKey]:
-    rows = rollup_rows(insights)
-    if not rows:
-        return []
+def replace(
+    connection: Connection, before: Sequence[InsightRow], after: Sequence[InsightRow]
+) -> None:
+    """Count `after` in place of `before`. Rows that then count nothing are erased."""
+    rows = rollup_rows(after)
+    for key, gone in rollup_rows(before).items():
+        rows[key] = [new - old for new, old in zip(rows.get(key, _NOTHING), gone, strict=True)]
     # Every transaction changes rows in the order of their keys, so that no two wait for each other.
-    keys = sorted(rows)
-    _ROLLUPS.insert(connection, [(*key, *(sign * n for n in rows[key])) for key in keys])
-    return keys
+    keys = sorted(key for key in rows if any(rows[key]))
+    _ROLLUPS.insert(connection, [(*key, *rows[key]) for key in keys])
+    fewer = [key for key in keys if min(rows[key][::3]) < 0]
+    if fewer:
+        connection.execute(_ERASE_EMPTY, [key._asdict() for key in fewer])
 
+
+_NOTHING = (0,) * 9
 
 _ROLLUPS = ManyRows(insight_rollups, adding=True)
 

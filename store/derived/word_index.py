@@ -10,7 +10,7 @@ themselves, also where a word is in every third text.
     PostgreSQL   a `tsvector` for each insight, under a GIN index.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
@@ -80,9 +80,13 @@ def full_seconds(span: Span) -> tuple[int, int]:
     return low, high
 
 
-def add(connection: Connection, insights: Iterable[InsightRow]) -> None:
+Words = Mapping[int, Sequence[str]]
+"""The words of texts, by the insight's id."""
+
+
+def add(connection: Connection, insights: Iterable[InsightRow], words: Words | None = None) -> None:
     """Index insights that are being written in this transaction."""
-    rows = _rows(connection, insights)
+    rows = _rows(connection, insights, words)
     if connection.dialect.name == "sqlite":
         _ADD_ON_SQLITE.run(connection, rows)
     else:
@@ -98,13 +102,29 @@ def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
         connection.execute(_SUBTRACT, [{"key": key} for key, _ in rows])
 
 
-def _rows(connection: Connection, insights: Iterable[InsightRow]) -> list[tuple[int, str]]:
+def replace(
+    connection: Connection, before: Sequence[InsightRow], after: Sequence[InsightRow]
+) -> None:
+    """Index insights by other terms: the same ones, with the same texts and times."""
+    words = {each.id: words_of(each.text) for each in after}
+    rows = _rows(connection, after, words)
+    if connection.dialect.name == "sqlite":
+        gone = _rows(connection, before, words)
+        _SUBTRACT_ON_SQLITE.run(connection, [("delete", key, terms) for key, terms in gone])
+        _ADD_ON_SQLITE.run(connection, rows)
+    else:
+        connection.execute(_REPLACE, [{"key": key, "terms": terms} for key, terms in rows])
+
+
+def _rows(
+    connection: Connection, insights: Iterable[InsightRow], words: Words | None = None
+) -> list[tuple[int, str]]:
     """Keys, and terms as the index takes them. Without the order FTS5 writes a part for each."""
     as_index_takes = _for_fts if connection.dialect.name == "sqlite" else _for_tsvector
     return sorted(
         (
             second_key(each.timestamp) | each.id & ID_MASK,
-            as_index_takes([*words_of(each.text), *terms_of(each)]),
+            as_index_takes([*(words[each.id] if words else words_of(each.text)), *terms_of(each)]),
         )
         for each in insights
     )
@@ -198,6 +218,7 @@ def id_of(key: ColumnElement[int]) -> ColumnElement[int]:
 _ADD_ON_SQLITE = SqliteInsert("insight_terms", ["rowid", "terms"])
 _SUBTRACT_ON_SQLITE = SqliteInsert("insight_terms", ["insight_terms", "rowid", "terms"])
 _ADD = text("INSERT INTO insight_terms (key, terms) VALUES (:key, CAST(:terms AS tsvector))")
+_REPLACE = text("UPDATE insight_terms SET terms = CAST(:terms AS tsvector) WHERE key = :key")
 _SUBTRACT = text("DELETE FROM insight_terms WHERE key = :key")
 
 

@@ -116,6 +116,12 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
         assert (await call("list_failed")).conversations == []
         assert (await call("retry_failed_conversations")).retried == 0
 
+        claim = models.HandlingIn(state=models.HandlingState.CLAIMED, by="ana")
+        claimed = await call("handle_conversation", first.conversation_id, body=claim)
+        assert (claimed.state, claimed.by) == (models.HandlingState.CLAIMED, "ana")
+        record = await call("get_handling", first.conversation_id)
+        assert [(entry.by, entry.key) for entry in record.history] == [("ana", "tests")]
+
         refused = await call("retry_conversation", first.conversation_id)
         assert isinstance(refused, models.ErrorOut)
         assert refused.error == "conflict"

@@ -129,6 +129,8 @@ async def test_an_insight_is_listed_with_all_that_the_contract_names(
         ({"urgency": "none"}, [n for n in range(COUNT) if n % 5 < 3]),
         ({"labelled": "model"}, range(COUNT)),
         ({"labelled": "person"}, []),
+        ({"handling": "open"}, range(COUNT)),
+        ({"handling": "answered"}, []),
         ({"language": "en", "urgency": "none"}, [n for n in range(0, COUNT, 3) if n % 5 < 3]),
         ({"cluster": "every_2", "urgency": "soon"}, [n for n in range(0, COUNT, 2) if n % 5 == 3]),
         ({"author": "author 1", "language": "en"}, range(9, COUNT, 12)),
@@ -198,6 +200,7 @@ async def test_the_newest_comes_first_and_ties_keep_their_order(shared: httpx.As
         ),
         *(("urgency", value) for value in ("", "NOW", "later", "soon,now", "0")),
         *(("labelled", value) for value in ("", "nobody", "person,rule", "true")),
+        *(("handling", value) for value in ("", "OPEN", "done", "open,claimed", "true")),
         *(
             ("cursor", value)
             for value in ("", "abc", "!", "é", "🚚", "A" * 23, "A" * 400, "null", "\x00")

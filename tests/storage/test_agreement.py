@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.handling import HandlingState
 from analysis.labels import LastWord
 from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
@@ -60,6 +61,7 @@ def random_row(chance: random.Random) -> Row:
         "language": chance.choice(["en", "en", "fr", "und"]),
         "urgency": chance.choice(["none", "none", *Urgency]),
         "labelled": chance.choice(["model", "model", *LastWord]),
+        "handling": chance.choice(["open", "open", *HandlingState]),
     }
 
 
@@ -85,6 +87,7 @@ def random_filter(chance: random.Random) -> InsightFilter:
         language=sometimes("en", "fr", "und", "absent"),
         urgency=sometimes(*Urgency),
         labelled=sometimes(*LastWord),
+        handling=sometimes(*HandlingState),
     )
 
 
@@ -105,6 +108,7 @@ def matches(row: Row, wanted: InsightFilter) -> bool:
         and wanted.language in (None, row["language"])
         and wanted.urgency in (None, row["urgency"])
         and wanted.labelled in (None, row["labelled"])
+        and wanted.handling in (None, row["handling"])
         and all(f" {' '.join(phrase)} " in text for phrase in wanted.words or ())
     )
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from analysis.outcomes import Call, CallOutcome, Complete, Fail, Outcome, Requeue, Retry
 from analysis.topics import Topics
+from analysis.urgency import Urgency
 from database import Database
 from models import (
     Lane,
@@ -27,7 +28,8 @@ from models import (
 from store import derived
 from store.conversations import ConversationStore
 from store.ledger import CallReceipt, Ledger, usage_in_all
-from store.queue import DIED, NOT_STORED, Claim, Claimed, Rescued, WorkQueue
+from store.orphans import DIED, Rescued
+from store.queue import NOT_STORED, Claim, Claimed, WorkQueue
 from tests.support.factories import (
     LEASE,
     NOON,
@@ -237,7 +239,7 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         details={"model": "grok", "usage": {"tokens": 7}, "content": "🙂"},
         cost_usd_ticks=123_456_789_012,
         language="en",
-        urgency="soon",
+        urgency=Urgency.SOON,
     )
     before = now_micros()
     notes = {"suspected_injection": ["override"]}
@@ -333,7 +335,7 @@ async def test_outcomes_of_all_kinds_are_settled_in_one_call(
                 assert found.status is Status.COMPLETED
                 assert found.insight is not None
                 assert found.insight.sentiment_score == expected.sentiment_score
-                assert found.insight.clusters == list(expected.clusters)
+                assert found.insight.clusters == expected.clusters
             case Fail(error):
                 assert (found.status, found.last_error) == (Status.FAILED, error)
             case Retry(error):
