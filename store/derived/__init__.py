@@ -51,6 +51,8 @@ def add(connection: Connection, written: Sequence[InsightRow]) -> None:
     """Take in insights that are being written in this transaction. Those of own accounts count in
     nothing."""
     added = [each for each in written if not each.own]
+    if not added:
+        return
     _CLUSTERS.insert(
         connection,
         [
