@@ -144,16 +144,16 @@ class ConversationIn(BaseModel):
 
     def to_new(self, idempotency_key: str | None) -> NewConversation:
         body_hash = self._hash() if idempotency_key is not None else None
-        raw_data = None if self.raw_data is None else to_json(self.raw_data).decode()
+        raw_data = self.raw_data
         return NewConversation(
             self.text,
             self.author,
             self.timestamp,
-            raw_data,
+            None if raw_data is None else to_json(raw_data).decode(),
             idempotency_key,
             body_hash,
-            outbound=is_outbound(self.raw_data or {}),
-            followers=followers_of(self.raw_data or {}),
+            outbound=raw_data is not None and is_outbound(raw_data),
+            followers=None if raw_data is None else followers_of(raw_data),
         )
 
     def _hash(self) -> str:
