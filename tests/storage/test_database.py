@@ -591,11 +591,14 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
     assert methods - reads == {name.split()[0] for name in WRITES} - {"check_writable"}
 
 
+_WRITTEN = ("conversations", "insights", "calls", "analysis_versions", "applied_settings")
+
+
 async def snapshot(database: Database) -> list[Any]:
     return await database.read(
         lambda connection: [
-            connection.execute(text(f"SELECT * FROM {table} ORDER BY id")).all()
-            for table in ("conversations", "insights", "calls")
+            connection.execute(text(f"SELECT * FROM {table} ORDER BY 1")).all()
+            for table in _WRITTEN
         ]
     )
 
