@@ -113,8 +113,9 @@ class Settings(BaseSettings):
     poll_interval: float = Field(5.0, ge=0.01, le=_DAY)
     worker_enabled: bool = True
     retention_days: float | None = Field(None, gt=0, le=365_000)
-    max_text_length: int = Field(10_000, ge=1)
-    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1)
+    # While a body is read it takes up to eight times its size, of 300 MiB for the whole process.
+    max_text_length: int = Field(10_000, ge=1, le=100_000)
+    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1, le=8 * 1024 * 1024)
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = ()
     bind: IPvAnyAddress = IPv4Address("0.0.0.0")  # noqa: S104  # compose's, which publishes there
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_api_keys)] = Field(
