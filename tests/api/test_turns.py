@@ -1,4 +1,4 @@
-"""What takes memory or time is done a few at a time: the rest waits, and keeps nobody else waiting."""
+"""What takes memory or time is done a few at a time: the rest waits, and keeps nobody waiting."""
 
 import asyncio
 import threading
