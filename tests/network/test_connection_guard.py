@@ -672,8 +672,9 @@ def test_who_ends_its_side_after_several_requests_gets_all_answers(server: Serve
 def test_who_ends_its_side_reads_a_long_answer_to_its_end_at_its_own_pace() -> None:
     with running(half_closed_seconds=0.3, write_seconds=60) as server:
         client = ended(server.sent(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n"))
-        eventually(lambda: [each for each in server.connections() if each._paused_since < inf])
+        eventually(partial(_are_stalled, server, 1), "stalled")
         (connection,) = server.connections()
+        eventually(lambda: connection._gone_at < inf, "the end of its side has come")
         at_first = connection._gone_at
         eventually(lambda: connection._gone_at > at_first + 0.4)  # longer than one that is gone
         assert len(client.rest()) > BIG
