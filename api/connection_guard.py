@@ -364,7 +364,7 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self._wait_for_head(inf)
             if self._unparsed:
-                self.loop.call_soon(self._parse_on)
+                self.loop.call_later(self.limits.pipeline_seconds, self._parse_on)
             elif self._half_closed:
                 self.transport.close()  # once the answer is sent
 

@@ -30,7 +30,8 @@ class Limits:
     this kind can serve at once. `spare_connections` are for `/health` when all others are taken.
     `patience_seconds` is how long a body or a reader may take where connections are short. A client
     that has ended its side and is sent nothing for `half_closed_seconds` counts as gone: one that
-    waits for its answer looks the same.
+    waits for its answer looks the same. Of requests that a client sends ahead one is begun every
+    `pipeline_seconds`, so that thousands of them leave time for others.
     """
 
     connections: int = 1000
@@ -48,6 +49,7 @@ class Limits:
     patience_seconds: float = 1.0
     linger_seconds: float = 2.0
     half_closed_seconds: float = 1.0
+    pipeline_seconds: float = 0.01
     sweep_seconds: float = 0.5
     log_seconds: float = 60.0
 

@@ -29,6 +29,7 @@ SHORT = {
     "linger_seconds": 0.3,
     "patience_seconds": 0.2,
     "sweep_seconds": 0.02,
+    "pipeline_seconds": 0.0,
 }
 BIG = 8_000_000
 """More than the kernel takes for a client that does not read."""
@@ -569,6 +570,16 @@ def test_what_is_sent_behind_a_request_waits_for_its_answer_without_a_deadline(
     client.send(HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     answers = client.rest()
     assert answers.count(b"HTTP/1.1 200 OK") == 3, answers
+
+
+def test_requests_sent_ahead_leave_time_for_others() -> None:
+    with running(pipeline_seconds=60, body_seconds=60) as server:
+        client = server.sent(HEALTH * 3)
+        assert client.answer() == (200, {"status": "ok"})
+        (connection,) = server.connections()
+        assert connection.body_bytes == 2 * len(HEALTH)
+        assert server.sent(HEALTH).answer() == (200, {"status": "ok"})
+        assert connection.body_bytes == 2 * len(HEALTH)
 
 
 def test_thousands_of_requests_sent_ahead_have_a_deadline_together(server: Server) -> None:
