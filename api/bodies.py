@@ -33,7 +33,7 @@ def count_values(body: bytes) -> int:
 
 
 def _has_too_many_values(body: bytes) -> bool:
-    if count_values(body) < MOST_VALUES:
+    if len(body) < MOST_VALUES or count_values(body) < MOST_VALUES:
         return False
     at = 0
     for _ in range(MOST_VALUES // _AT_ONCE):  # in pieces, between which others have the interpreter
