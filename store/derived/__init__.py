@@ -84,7 +84,7 @@ def take_out(connection: Connection, conversation_ids: Collection[str]) -> None:
     """Count the insights of these conversations in nothing, since they are to be an own account's.
     Their rows must be locked, and not be marked so yet."""
     subtract(connection, conversation_ids)
-    connection.execute(_FORGET_CLUSTERS, {"ids": list(conversation_ids)})
+    connection.execute(_FORGET_ALL_CLUSTERS, {"ids": list(conversation_ids)})
 
 
 def take_in(connection: Connection, conversation_ids: Collection[str]) -> None:
@@ -102,7 +102,7 @@ def _select_rows() -> Select[*tuple[Any, ...]]:
 _OF_CONVERSATIONS = _select_rows().where(
     insights.c.conversation_id.in_(bindparam("ids", expanding=True))
 )
-_FORGET_CLUSTERS = delete(insight_clusters).where(
+_FORGET_ALL_CLUSTERS = delete(insight_clusters).where(
     insight_clusters.c.insight_id.in_(
         select(insights.c.id).where(
             insights.c.conversation_id.in_(bindparam("ids", expanding=True))
