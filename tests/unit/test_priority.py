@@ -1,6 +1,7 @@
 """Points: terms that add up, and an order that waiting alone does not change."""
 
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -97,7 +98,7 @@ def test_keys_order_as_points_do_at_any_time(
     for now in (NOW, NOW + later):
         points = [priority(each, weights, now).points for each in ordered]
         assert all(
-            first >= second - 0.00011 for first, second in zip(points, points[1:], strict=False)
+            first >= second - 0.00011 for first, second in pairwise(points)
         )
 
 
