@@ -18,10 +18,12 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, text
 
+from analysis.labels import LastWord
 from database import Database
 from models import Lane, Status, conversations, insights, to_micros
 from store import derived
 from store.insight_row import InsightRow
+from tables.people import labels
 
 END = datetime(2025, 4, 1, tzinfo=UTC)
 DAYS = 90
@@ -113,8 +115,21 @@ def _row(number: int, timestamp: int, draw: random.Random) -> dict[str, Any]:
         "created_at": timestamp + 2_000_000,
         "language": draw.choice(_LANGUAGES),
         "urgency": draw.choice(_URGENCIES),
-        "labelled": draw.choice(_LABELLED),
         "own": 0,
+        "handling": "open",
+        **_labelled(draw.choice(_LABELLED), clusters[:1], timestamp),
+    }
+
+
+def _labelled(last_word: str, clusters: list[str], at: int) -> dict[str, Any]:
+    """The columns that say who has the last word, and what the model had said."""
+    of_model = last_word == LastWord.MODEL
+    return {
+        "labelled": last_word,
+        "label": None if of_model else {"name": "ana", "at": at, "reason": None},
+        "model_sentiment_score": None if of_model else -0.4,
+        "model_clusters": None if of_model else clusters,
+        "model_confidence": None if of_model else 0.8,
     }
 
 
@@ -135,12 +150,28 @@ def _write(rows: list[dict[str, Any]], connection: Connection) -> None:
             for row in rows
         ],
     )
+    given = [
+        {
+            "conversation_id": row["conversation_id"],
+            "giver": int(row["labelled"] == LastWord.RULE),
+            "sentiment_score": row["sentiment_score"],
+            "clusters": row["clusters"],
+            **row["label"],
+        }
+        for row in rows
+        if row["label"]
+    ]
+    if given:
+        connection.execute(insert(labels), given)
     ids = connection.execute(
         insert(insights).returning(insights.c.id, sort_by_parameter_order=True), rows
     ).scalars()
     names = InsightRow._fields
     whole = [{**row, "id": id_} for id_, row in zip(ids, rows, strict=True)]
-    derived.add(connection, [InsightRow(**{name: row[name] for name in names}) for row in whole])
+    derived.add(
+        connection,
+        [InsightRow(**{name: row[name] for name in names}) for row in whole],
+    )
 
 
 if __name__ == "__main__":
