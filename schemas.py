@@ -355,6 +355,7 @@ class InsightQuery(SearchConditions):
             return self
         found: dict[str, Any] = {"handling": HandlingState.OPEN}
         if "start_time" not in self.model_fields_set:
+            window = min(window, self.end_time - datetime.min.replace(tzinfo=UTC))
             found["start_time"] = self.end_time - window
         return self.model_copy(update=found)
 

@@ -33,7 +33,6 @@ MOST_SORTED = 10_000
 _LIST = "priority"
 """Whose cursors they are."""
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 Position = tuple[int, int]
 """Of the last row that was given: its key and id."""
@@ -90,11 +89,6 @@ class PriorityStore:
         rows, more = (
             rows_that_fit(read, _position, position, limit, BYTES_OF_PAGE) if total else ([], False)
         )
-        older = replace(
-            wanted,
-            start_time=_BEGINNING,
-            end_time=max(wanted.start_time - _MICROSECOND, _BEGINNING),
-        )
         now = now_micros()
         return InsightPage(
             insights=to_listed(rows),
@@ -102,8 +96,14 @@ class PriorityStore:
             corrected_count=self._matches.corrected(wanted, connection),
             next_cursor=cursors.encode(_LIST, *_position(rows[-1])) if more else None,
             priorities=[priority(_facts(row), weights, now) for row in rows],
-            missed=self._total(older, connection),
+            missed=self._missed(wanted, connection),
         )
+
+    def _missed(self, wanted: InsightFilter, connection: Connection) -> int:
+        if wanted.start_time == _BEGINNING:
+            return 0
+        end_time = wanted.start_time - timedelta.resolution
+        return self._total(replace(wanted, start_time=_BEGINNING, end_time=end_time), connection)
 
     def _total(self, wanted: InsightFilter, connection: Connection) -> int:
         if wanted.author is not None and wanted.words is None:

@@ -97,9 +97,7 @@ def test_keys_order_as_points_do_at_any_time(
 
     for now in (NOW, NOW + later):
         points = [priority(each, weights, now).points for each in ordered]
-        assert all(
-            first >= second - 0.00011 for first, second in pairwise(points)
-        )
+        assert all(first >= second - 0.00011 for first, second in pairwise(points))
 
 
 @given(any_facts, weights)
