@@ -140,7 +140,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         plans=PlanStore(database, insights),
         labels=labels,
         rules=RuleStore(database),
-        summaries=SummaryStore(database, matches),
+        summaries=SummaryStore(database, matches, goal_seconds=settings.answer_goal * 3600),
         authors=AuthorStore(database),
         trends=TrendStore(database),
         stream=stream,

@@ -227,6 +227,15 @@ Index(
     postgresql_where=insights.c.handling_until.is_not(None),
 )
 
+# For how long answers took.
+Index(
+    "idx_insight_answered",
+    *(insights.c[name] for name in ("timestamp", "handling_at", "sentiment_score", "confidence")),
+    *(insights.c[name] for name in ("language", "urgency", "labelled", "own")),
+    sqlite_where=insights.c.handling == literal_column("'answered'"),
+    postgresql_where=insights.c.handling == literal_column("'answered'"),
+)
+
 # For authors who write again.
 Index(
     "idx_insight_snoozed",

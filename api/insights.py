@@ -100,6 +100,7 @@ async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Qu
     """The same insights counted: by time, by cluster, and all together."""
     parts = services(request)
     async with stopped_when_gone(request):
+        await parts.handling.end_leases()
         wanted = await _filter(query, parts)
         summary = await parts.summaries.summary(wanted, query.interval)
     return Response(summary_json(summary), media_type=JSON)

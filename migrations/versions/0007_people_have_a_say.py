@@ -72,6 +72,11 @@ def _indexes_of_insights() -> None:
         ),
         ("priority", ["priority", "id", "timestamp", "handling"], "priority IS NOT NULL"),
         ("lease", ["handling_until", "id"], "handling_until IS NOT NULL"),
+        (
+            "answered",
+            ["timestamp", "handling_at", "sentiment_score", "confidence", *facets[:3], "own"],
+            "handling = 'answered'",
+        ),
         ("snoozed", ["author"], "handling = 'snoozed'"),
     ):
         op.create_index(
