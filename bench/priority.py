@@ -180,7 +180,7 @@ def _without_key() -> Iterator[None]:
 
     with (
         mock.patch.object(priority, "complete_rows", fill_in),
-        mock.patch.object(priority, "add", lambda _connection, _added: None),
+        mock.patch.object(priority, "add"),
     ):
         yield
 
