@@ -19,9 +19,9 @@ from store.plans.walks import MOST_ROWS, WalkedElsewhere, WalkStore
 
 log = structlog.get_logger(__name__)
 
-STEP_SECONDS = 0.004
+STEP_SECONDS = 0.005
 """What a step is to take, its commit aside."""
-_LEAST_ROWS = 20
+_LEAST_ROWS = 40
 _POLL_SECONDS = 5.0
 _TROUBLE_SECONDS = 1.0
 _RATE_SECONDS = 5.0

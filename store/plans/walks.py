@@ -107,61 +107,61 @@ class WalkStore:
         connection: Connection,
     ) -> Step:
         began = time.thread_time()
-        self._check_turn(plan, connection)
+        _check_turn(plan, connection)
         if not candidates:
-            ended = {"state": PlanState.APPLIED, "skipped": max(0, plan.matched - plan.done)}
-            return _wrote(plan, began, connection, **ended, rate=None, **_NOT_LEASED)
-        kind, now = self._kinds[plan.kind], now_micros()
-        ids = [each.conversation_id for each in candidates if not each.later]
+            skipped = max(0, plan.matched - plan.done)
+            return _ended(replace(plan, state=PlanState.APPLIED, skipped=skipped), connection)
+        kind, ids = (
+            self._kinds[plan.kind],
+            [each.conversation_id for each in candidates if not each.later],
+        )
         _lock(ids, connection)
         ids = kind.selection(plan).still(ids, connection)
-        changes = kind.apply(plan, ids, now, connection)
+        changes = kind.apply(plan, ids, now_micros(), connection)
         _PLAN_ROWS.insert(connection, [(plan.id, *change) for change in changes])
-        return _wrote(
+        plan = replace(
             plan,
-            began,
-            connection,
             position=list(candidates[-1].position),
             done=plan.done + len(ids),
             changed=plan.changed + len(changes),
             later=plan.later + sum(each.later for each in candidates),
             rate=rate,
-            **self._leased(),
         )
+        self._write(plan, connection)
+        return Step(plan, time.thread_time() - began)
 
     def _step_back(self, plan: Plan, rate: float | None, most: int, connection: Connection) -> Step:
         began = time.thread_time()
-        self._check_turn(plan, connection)
+        _check_turn(plan, connection)
         rows = connection.execute(_CHANGED, {"plan_id": plan.id, "limit": most})
         changes = [Change(*row) for row in rows]
         if not changes:
-            # What is not there any more was erased.
-            left_alone = plan.left_alone + plan.changed - plan.done
-            ended = {"state": PlanState.UNDONE, "left_alone": left_alone}
-            return _wrote(
-                plan, began, connection, **ended, done=plan.changed, rate=None, **_NOT_LEASED
+            erased = plan.changed - plan.done
+            return _ended(
+                replace(
+                    plan,
+                    state=PlanState.UNDONE,
+                    done=plan.changed,
+                    left_alone=plan.left_alone + erased,
+                ),
+                connection,
             )
         ids = [each.conversation_id for each in changes]
         _lock(ids, connection)
         count = self._kinds[plan.kind].undo(plan, changes, now_micros(), connection)
         connection.execute(_FORGET, {"plan_id": plan.id, "ids": ids})
-        return _wrote(
+        plan = replace(
             plan,
-            began,
-            connection,
             done=plan.done + len(ids),
             left_alone=plan.left_alone + len(ids) - count,
             rate=rate,
-            **self._leased(),
         )
+        self._write(plan, connection)
+        return Step(plan, time.thread_time() - began)
 
-    def _check_turn(self, plan: Plan, connection: Connection) -> None:
-        row = connection.execute(_LOCK_PLAN, {"id": plan.id}).one()
-        if (row.state, row.done, row.position) != (plan.state, plan.done, plan.position):
-            raise WalkedElsewhere(plan.id)
-
-    def _leased(self) -> dict[str, Any]:
-        return {"lease_token": self._token, "leased_until": now_micros() + _LEASE}
+    def _write(self, plan: Plan, connection: Connection) -> None:
+        until = now_micros() + _LEASE
+        _write(plan, connection, lease_token=self._token, leased_until=until)
 
 
 class WalkedElsewhere(Exception):
@@ -206,10 +206,30 @@ def _lock(ids: Sequence[str], connection: Connection) -> None:
         connection.execute(_LOCK, {"ids": list(ids)})
 
 
-def _wrote(plan: Plan, began: float, connection: Connection, **values: Any) -> Step:
-    connection.execute(update(plans).where(_COLUMNS.id == plan.id).values(**values))
-    shown = {name: value for name, value in values.items() if name not in _NOT_LEASED}
-    return Step(replace(plan, **shown), time.thread_time() - began)
+_WALKED = ("state", "position", "done", "rate", "changed", "skipped", "later", "left_alone")
+"""The columns that a walk changes."""
+_WRITE = (
+    update(plans)
+    .where(_COLUMNS.id == bindparam("plan_id"))
+    .values({name: bindparam(name) for name in (*_WALKED, *_NOT_LEASED)})
+)
+
+
+def _check_turn(plan: Plan, connection: Connection) -> None:
+    row = connection.execute(_LOCK_PLAN, {"id": plan.id}).one()
+    if (row.state, row.done, row.position) != (plan.state, plan.done, plan.position):
+        raise WalkedElsewhere(plan.id)
+
+
+def _ended(plan: Plan, connection: Connection) -> Step:
+    plan = replace(plan, rate=None)
+    _write(plan, connection, **_NOT_LEASED)
+    return Step(plan, 0.0)
+
+
+def _write(plan: Plan, connection: Connection, **lease: Any) -> None:
+    values = {name: getattr(plan, name) for name in _WALKED}
+    connection.execute(_WRITE, {"plan_id": plan.id, **values, **lease})
 
 
 _OLD = (

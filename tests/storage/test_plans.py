@@ -18,8 +18,9 @@ from store.conversations import ConversationStore
 from store.plans.plan import PlanKind, PlanState
 from store.plans.walks import WalkedElsewhere
 from store.queue import WorkQueue
+from store.rules import RuleStore
 from tables.people import labels as labels_table
-from tables.people import plan_rows, plans, rules
+from tables.people import plan_rows, plans
 from tests.support.factories import (
     NOON,
     accept,
@@ -85,17 +86,12 @@ async def label(database: Database, id_: str, score: float, by: str = "ben") -> 
     )
 
 
-async def insert_rule(database: Database, **values: Any) -> str:
-    row = {
-        "id": "rule_00000001",
-        "name": "War Zone",
-        "filter": {"q": '"war zone"'},
-        "set": {"sentiment": "neutral"},
-        "created_at": now_micros(),
-        **values,
-    }
-    await run_sql(database, rules.insert().values(**row))
-    return str(row["id"])
+async def make_rule(
+    database: Database, filter_: dict[str, Any], set_: dict[str, Any] | None = None
+) -> str:
+    set_ = set_ or {"sentiment": "neutral"}
+    rule = await RuleStore(database).create("War Zone", filter_, set_, enabled=True)
+    return rule.id
 
 
 # --- making ---------------------------------------------------------------------------------------
@@ -295,8 +291,8 @@ async def test_undoing_leaves_all_that_is_served_as_it_was(database: Database, s
             for place in range(40)
         ],
     )
-    rule_id = await insert_rule(
-        database, filter={"q": "game"}, set={"replace_cluster": ["billing", "billing_problems"]}
+    rule_id = await make_rule(
+        database, {"q": "game"}, {"replace_cluster": ["billing", "billing_problems"]}
     )
     await applied(database, await made(database, filter={"cluster": "praise"}))
     await applied(
@@ -368,7 +364,7 @@ async def test_a_plan_that_failed_can_be_undone(database: Database) -> None:
 async def test_a_rule_is_applied_to_what_its_own_filter_means_narrowed_by_the_plans(
     database: Database,
 ) -> None:
-    rule_id = await insert_rule(database)
+    rule_id = await make_rule(database, {"q": '"war zone"'})
     ids = await insert_insights(
         database,
         [
@@ -390,7 +386,7 @@ async def test_a_rule_is_applied_to_what_its_own_filter_means_narrowed_by_the_pl
 async def test_a_rule_that_is_gone_or_asked_for_another_thing_is_not_applied(
     database: Database,
 ) -> None:
-    rule_id = await insert_rule(database, filter={"sentiment": "negative"})
+    rule_id = await make_rule(database, {"sentiment": "negative"})
     asked: dict[str, Any] = {"kind": PlanKind.RULE, "set": None, "rule_id": rule_id}
     await insight_list(database, -0.5)
     plan = await made(database, **asked, filter={})
@@ -399,7 +395,7 @@ async def test_a_rule_that_is_gone_or_asked_for_another_thing_is_not_applied(
         await made(database, **asked, filter={"sentiment": "positive"})
     with pytest.raises(NotFound):
         await made(database, **asked | {"rule_id": "rule_00000009"}, filter={})
-    await run_sql(database, update(rules).values(deleted_at=1))
+    await RuleStore(database).delete(rule_id)
     with pytest.raises(Conflict, match="deleted"):
         await plan_store(database).apply(plan.id)
     with pytest.raises(NotFound):
@@ -407,12 +403,12 @@ async def test_a_rule_that_is_gone_or_asked_for_another_thing_is_not_applied(
 
 
 async def test_labels_are_taken_back_of_one_giver_alone(database: Database) -> None:
-    rule_id = await insert_rule(database, filter={"sentiment": "negative"})
+    rule_id = await make_rule(database, {"sentiment": "negative"})
     ids = await insight_list(database, -0.5, -0.6)
     of_rule = await made(database, kind=PlanKind.RULE, set=None, rule_id=rule_id, filter={})
     await applied(database, of_rule)
     await label(database, ids[0], 0.9)
-    await run_sql(database, update(rules).values(deleted_at=1))
+    await RuleStore(database).delete(rule_id)
 
     back: dict[str, Any] = {"kind": PlanKind.UNLABEL, "set": None, "by": None}
     plan = await made(database, **back, filter={}, rule_id=rule_id)
