@@ -16,9 +16,10 @@ from analysis.priority import Facts, Weights, highest_key, priority
 from database import Database
 from errors import InvalidInput
 from models import insights, now_micros
-from store import cursors
+from store import cursors, derived
+from store.derived import priority as priority_keys
 from store.derived import rollup_query, word_counts, word_index
-from store.derived.priority import SUSPECTED, catch_up, read_weights, take_up
+from store.derived.priority import SUSPECTED, read_weights
 from store.derived.word_counts import MatchCounter
 from store.derived.word_index import AccessPath
 from store.filters import COUNTS, InsightFilter, Shape, conditions
@@ -45,12 +46,12 @@ class PriorityStore:
 
     async def take_up(self, weights: Weights) -> None:
         """Go by these weights; `catch_up` does the rest where they were others before."""
-        await self._database.write(partial(take_up, weights=weights))
+        await self._database.write(partial(priority_keys.take_up, weights=weights))
 
     async def catch_up(self, *, limit: int) -> bool:
         """Make the keys of up to `limit` insights anew that go by other weights; whether more are
         left."""
-        return await self._database.write(partial(catch_up, count=limit))
+        return await self._database.write(partial(_catch_up, limit))
 
     async def page(self, wanted: InsightFilter, *, limit: int, cursor: str | None) -> InsightPage:
         """Up to `limit` insights after `cursor` of a filter for what is open, whom to answer first
@@ -110,6 +111,11 @@ class PriorityStore:
             # Also of an account of one's own, whose posts nobody is to answer.
             return connection.scalar(_count_by_author(wanted.shape), wanted.values()) or 0
         return self._matches.total(wanted, connection)
+
+
+def _catch_up(limit: int, connection: Connection) -> bool:
+    derived.take_turn(connection)
+    return priority_keys.catch_up(connection, limit)
 
 
 Rows = Sequence[Row[*tuple[Any, ...]]]

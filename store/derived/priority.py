@@ -17,9 +17,9 @@ from analysis.handling import WAITING
 from analysis.priority import FORTNIGHT, MOST_REPEATS, Facts, Weights, key
 from analysis.sentiment import NEGATIVE_BELOW
 from models import insights
-from store.bulk_insert import ManyChanges, ManyRows
+from store.applied_settings import applied, note_applied
+from store.bulk_insert import ManyChanges
 from store.insight_row import InsightRow, read_notes
-from tables.people import applied_settings
 
 SETTING = "PRIORITY"
 SUSPECTED = "suspected_injection"
@@ -42,41 +42,37 @@ class Applied(NamedTuple):
 
 def read_applied(connection: Connection) -> Applied | None:
     """None in a database that no service has worked with."""
-    stored = connection.scalar(_APPLIED)
+    stored = applied(SETTING, connection)
     return stored and Applied(Weights(**stored["weights"]), stored["below"])
 
 
 def read_weights(connection: Connection) -> Weights:
-    applied = read_applied(connection)
-    return applied.weights if applied else Weights()
+    found = read_applied(connection)
+    return found.weights if found else Weights()
 
 
-def write_applied(connection: Connection, applied: Applied) -> None:
-    stored = {"weights": applied.weights._asdict(), "below": applied.below}
-    _WRITE_APPLIED.insert(connection, [(SETTING, stored)])
-
-
-_APPLIED = select(applied_settings.c.value).where(applied_settings.c.name == SETTING)
-_WRITE_APPLIED = ManyRows(applied_settings, replacing=True)
+def _write_applied(connection: Connection, weights: Weights, below: int) -> None:
+    note_applied(SETTING, {"weights": weights._asdict(), "below": below}, connection)
 
 
 def take_up(connection: Connection, weights: Weights) -> None:
     """New keys go by these weights, and all that are there are to be made anew where they have gone
-    by others. The database may not be read-only."""
-    applied = read_applied(connection)
-    if applied is None or applied.weights != weights:
+    by others."""
+    found = read_applied(connection)
+    if found is None or found.weights != weights:
         _start_anew(connection, weights)
 
 
 def catch_up(connection: Connection, count: int) -> bool:
-    """Make the keys of the next `count` insights anew, the newest first; whether more are left."""
-    applied = read_applied(connection)
-    if applied is None or applied.below <= 1:
+    """Make the keys of the next `count` insights anew, the newest first; whether more are left.
+    Nobody else may change insights meanwhile."""
+    found = read_applied(connection)
+    if found is None or found.below <= 1:
         return False
-    values = {"below": applied.below, "limit": count}
+    values = {"below": found.below, "limit": count}
     ids = connection.scalars(_NEXT, values).all()
     refresh(connection, ids)
-    write_applied(connection, applied._replace(below=ids[-1] if ids else 0))
+    _write_applied(connection, found.weights, ids[-1] if ids else 0)
     return bool(ids)
 
 
@@ -87,7 +83,7 @@ def doubt(connection: Connection) -> None:
 
 def _start_anew(connection: Connection, weights: Weights) -> None:
     newest = connection.scalar(_NEWEST_ID) or 0
-    write_applied(connection, Applied(weights, newest + 1))
+    _write_applied(connection, weights, newest + 1)
 
 
 # --- new ones -------------------------------------------------------------------------------------
