@@ -129,7 +129,7 @@ def build_analyser(
     """`window` is the limit on calls that is shared with others, if one is; `yield_to_urgent_write`
     is what an analyser that works in this process does before each text. Raises StartRefused."""
     if not settings.uses_grok:
-        return OfflineAnalyser(yield_to_urgent_write, large=settings.uses_large_model)
+        return OfflineAnalyser(large=settings.uses_large_model)
     assert settings.grok_key is not None
     return GrokClient(
         key=settings.grok_key.get_secret_value(),
