@@ -3,7 +3,6 @@
 Without I/O, but that certificates are read. Opening and closing is the lifespan's, in `main.py`.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -59,10 +58,11 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
     redis = _connect_redis(settings)
     database = Database(settings.database_url, lock_patience=settings.lock_patience)
     queue = WorkQueue(database)
+    topics = _build_topics(settings)
     analyser = analyser or build_analyser(
         settings,
+        topics,
         window=_build_window(redis, "grok", settings.grok_rate_limit, 1.0, fail_open=False),
-        yield_to_urgent_write=database.yield_to_urgent_write,
     )
     budget = settings.grok_daily_budget_usd
     ledger = Ledger(
@@ -70,6 +70,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
     )
     call_runner = CallRunner(
         analyser,
+        topics,
         ledger,
         max_attempts=settings.grok_max_attempts,
         on_sent=metrics.call_sent,
@@ -102,7 +103,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         )
     services = Services(
         settings=settings,
-        topics=Topics(settings.clusters),
+        topics=topics,
         metrics=metrics,
         database=database,
         conversations=ConversationStore(database, on_commit=metrics.committed),
@@ -121,13 +122,12 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
 
 
 def build_analyser(
-    settings: Settings,
-    *,
-    window: Window | None = None,
-    yield_to_urgent_write: Callable[[], Awaitable[None]] | None = None,
+    settings: Settings, topics: Topics | None = None, *, window: Window | None = None
 ) -> Analyser:
-    """`window` is the limit on calls that is shared with others, if one is; `yield_to_urgent_write`
-    is what an analyser that works in this process does before each text. Raises StartRefused."""
+    """`topics` and `window`, the limit on calls, are shared with others where they are given.
+
+    Raises StartRefused.
+    """
     if not settings.uses_grok:
         return OfflineAnalyser(large=settings.uses_large_model)
     assert settings.grok_key is not None
@@ -142,11 +142,15 @@ def build_analyser(
         concurrency=settings.grok_concurrency,
         timeout=settings.grok_timeout,
         temperature=settings.grok_temperature,
-        topics=Topics(settings.clusters, closed=settings.clusters_mode == "closed"),
+        topics=topics or _build_topics(settings),
         pack_size=settings.grok_pack_size,
         proxy=_find_proxy(settings),
         certificates=trusted_certificates(),
     )
+
+
+def _build_topics(settings: Settings) -> Topics:
+    return Topics(settings.clusters, closed=settings.clusters_mode == "closed")
 
 
 def _find_proxy(settings: Settings) -> Proxy | None:

@@ -209,7 +209,7 @@ class Worker:
         """Learn from the database the calls and topics of the workers before this one."""
         if await self._ledger.called_lately():
             self._analyser.throttle.assume_window_used()
-        self._analyser.remember(await self._queue.recent_sightings(RECENT_ANALYSES))
+        self._call_runner.learn(await self._queue.recent_sightings(RECENT_ANALYSES))
 
     async def _claim(self) -> list[Claimed]:
         schedule, calls = self._schedule, self._call_runner.state()

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import structlog
 
 from analysis.analyser import Throttle
 from analysis.offline.judge import LARGE, SMALL
-from analysis.outcomes import Analysis, Reply, Sighting, TransientFailure
+from analysis.outcomes import Analysis, Reply, TransientFailure
 
 log = structlog.get_logger(__name__)
 
@@ -53,12 +53,6 @@ class OfflineAnalyser:
         self.throttle = _Rests(pack_size=5)  # live posts wait while so many results are written
         self._child: Process | None = None
         self._turn = asyncio.Lock()
-
-    def highest_cost(self, texts: Sequence[str]) -> None:
-        return None
-
-    def remember(self, recent: Iterable[Sighting]) -> None:
-        pass
 
     async def aclose(self) -> None:
         child, self._child = self._child, None

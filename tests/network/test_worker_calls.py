@@ -25,10 +25,17 @@ from analysis.outcomes import (
     TransientFailure,
     Unusable,
 )
+from analysis.topics import Topics
 from models import Lane
 from store.ledger import Ledger
 from tests.support.factories import claim_one
-from tests.support.http_helpers import ScriptedAnalyser, captured_log, eventually, good
+from tests.support.http_helpers import (
+    ScriptedAnalyser,
+    ScriptedThrottle,
+    captured_log,
+    eventually,
+    good,
+)
 from tests.support.worker_harness import WorkerHarness
 from worker.breaker import FAILURES_TO_OPEN
 from worker.calls import CallRunner
@@ -354,7 +361,7 @@ def paid(cost: int = 10, outcome: CallOutcome = CallOutcome.ANSWERED) -> Call:
 
 async def test_a_call_is_entered_with_its_results(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(concurrency=1, pack_size=10)
-    analyser.cost, analyser.call = 100, paid(42)
+    analyser.throttle.cost, analyser.call = 100, paid(42)
     await bench.add("text 1", "text 2")
     async with bench.working(analyser):
         assert bench.call_runner.answering_model is None
@@ -369,7 +376,7 @@ async def test_a_call_is_entered_with_its_results(bench: WorkerHarness) -> None:
 
 async def test_a_paid_call_is_entered_though_its_result_is_dropped(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser()
-    analyser.cost, analyser.call = 100, paid(42)
+    analyser.throttle.cost, analyser.call = 100, paid(42)
     analyser.hold("text")
     (id_,) = await bench.add("text")
     async with bench.working(analyser):
@@ -393,7 +400,7 @@ async def test_a_call_that_was_never_sent_leaves_no_trace_in_the_ledger(
             return await super().analyse(texts)  # tells nobody that it leaves
 
     analyser = Held()
-    analyser.cost = 100
+    analyser.throttle.cost = 100
     analyser.script("text", NotNow("wait"))
     await bench.add("text")
     async with bench.working(analyser):
@@ -413,8 +420,8 @@ async def test_a_breaker_that_opens_while_a_call_is_reserved_holds_the_call_back
             return reserved
 
     analyser = ScriptedAnalyser()
-    analyser.cost = 100
-    call_runner = CallRunner(analyser, Meanwhile(bench.database), max_attempts=3)
+    analyser.throttle.cost = 100
+    call_runner = CallRunner(analyser, Topics(()), Meanwhile(bench.database), max_attempts=3)
     await bench.add("text")
     claimed = await claim_one(bench.database)
     prepared = prepare(claimed, reuse_key=analyser.reuse_key)
@@ -438,7 +445,7 @@ async def test_a_call_that_cannot_be_reserved_is_not_made_and_tried_again(
     refuse = "BEFORE INSERT ON calls BEGIN SELECT RAISE(ABORT, 'a bug'); END"
     await bench.run(f"CREATE TRIGGER refuse {refuse}")
     analyser = ScriptedAnalyser()
-    analyser.cost, analyser.call = 100, paid(42)
+    analyser.throttle.cost, analyser.call = 100, paid(42)
     (id_,) = await bench.add("text")
     with captured_log() as log:
         async with bench.working(analyser):
@@ -457,7 +464,7 @@ async def test_what_does_not_fit_into_the_budget_is_not_asked_and_does_not_fail(
     bench: WorkerHarness,
 ) -> None:
     analyser = ScriptedAnalyser(concurrency=3)
-    analyser.cost, analyser.call = 100, paid(70)
+    analyser.throttle.cost, analyser.call = 100, paid(70)
     await bench.add(*[f"text {number}" for number in range(20)])
     with captured_log() as log:
         async with bench.working(analyser, daily_budget_ticks=500) as worker:
@@ -484,11 +491,12 @@ async def test_what_does_not_fit_into_the_budget_is_not_asked_and_does_not_fail(
 async def test_what_a_budget_has_no_room_for_in_packs_it_may_have_room_for_one_by_one(
     bench: WorkerHarness,
 ) -> None:
-    class ByTheText(ScriptedAnalyser):
+    class ByTheText(ScriptedThrottle):
         def highest_cost(self, texts: Any) -> int:
             return 100 * len(texts)
 
-    analyser = ByTheText(concurrency=1, pack_size=10)
+    analyser = ScriptedAnalyser()
+    analyser.throttle = ByTheText(concurrency=1, pack_size=10)
     analyser.call = paid(100)
     await bench.add(*[f"text {number}" for number in range(10)])
     async with bench.working(analyser, daily_budget_ticks=350) as worker:
@@ -505,7 +513,7 @@ async def test_a_call_that_is_cut_off_at_the_stop_keeps_its_hold_on_the_budget(
     bench: WorkerHarness,
 ) -> None:
     analyser = ScriptedAnalyser()
-    analyser.cost = 100
+    analyser.throttle.cost = 100
     analyser.hold("text")
     await bench.add("text")
     async with bench.working(analyser) as worker:
@@ -537,7 +545,7 @@ async def test_what_a_dead_worker_had_under_way_is_listed_as_cut_off(bench: Work
 
 async def test_an_equal_text_is_answered_from_the_earlier_analysis(bench: WorkerHarness) -> None:
     analyser = ScriptedAnalyser(answer=lambda text: good(0.25 if "first" in text else 0.75))
-    analyser.cost, analyser.call = 100, paid(42)
+    analyser.throttle.cost, analyser.call = 100, paid(42)
     (first,) = await bench.add("@united first   bag lost https://t.co/abc")
     async with bench.working(analyser, reuse_window=WEEK) as worker:
         await bench.until(first, "completed")
@@ -743,15 +751,15 @@ async def test_topics_are_remembered_over_a_restart(bench: WorkerHarness) -> Non
         await bench.add("@x a")
         worker.wake()
         await bench.all_completed(5)
-    analyser = ScriptedAnalyser()
-    async with bench.working(analyser):
-        await eventually(lambda: analyser.remembered)
+    learned_before = bench.topics.learned
+    async with bench.working(ScriptedAnalyser()):
+        await eventually(lambda: bench.topics.learned)
 
     # Neither a fallback's, nor one that a customer may have put there, nor the same twice.
     learned = [["topic_a"], ["topic_c"]]
-    assert [list(sighting.clusters) for sighting in before.remembered] == learned
-    assert [list(sighting.clusters) for sighting in analyser.remembered][-2:] == learned
-    assert {name for each in analyser.remembered for name in each.clusters} == {
+    assert [list(sighting.clusters) for sighting in learned_before] == learned
+    assert [list(sighting.clusters) for sighting in bench.topics.learned][-2:] == learned
+    assert {name for each in bench.topics.learned for name in each.clusters} == {
         *learned[0],
         *learned[1],
     }
