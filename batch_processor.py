@@ -94,14 +94,6 @@ class Worker:
         self._schedule.arrived()
         self._wake.set()
 
-    def note_import(self) -> None:
-        """A batch for the bulk lane has come in: for a while an import counts as running."""
-        self._schedule.imported(time.monotonic())
-
-    @property
-    def importing(self) -> bool:
-        return self._schedule.is_importing(time.monotonic())
-
     def stop_claiming(self) -> None:
         self._stopping = True
         self._wake.set()

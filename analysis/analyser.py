@@ -10,10 +10,6 @@ class Throttle:
     """How much an analyser takes: `concurrency` calls at once, each with `pack_size` texts at most.
     This one knows no limit in time and no price; others override what they limit."""
 
-    import_rest = 0.0
-    """Seconds by which a call for the bulk lane puts off the next one while batches and live posts
-    come in: for what shares the process with them."""
-
     def __init__(self, *, concurrency: int = 1, pack_size: int = 1) -> None:
         self.concurrency = concurrency
         self.pack_size = pack_size

@@ -62,11 +62,9 @@ class Services:
     worker_check: CachedValue[str] = field(default_factory=CachedValue)
     metrics_text: CachedValue[bytes] = field(default_factory=CachedValue)
 
-    def wake_worker(self, *, importing: bool = False) -> None:
-        """Something may wait for the worker; with `importing`, something that can wait."""
+    def wake_worker(self) -> None:
+        """Something may wait for the worker."""
         if self.worker is not None:
-            if importing:
-                self.worker.note_import()
             self.worker.wake()
 
 

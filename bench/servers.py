@@ -93,6 +93,7 @@ class Servers:
         self.folder = folder
         self.sizes: Sequence[int] = ()
         self.postgres: str | None = None
+        self.offline_model = "small"
         self.peaks_mb: dict[str, float] = {}
         self._count = 0
 
@@ -107,6 +108,7 @@ class Servers:
         """The service itself. Settings that are not named have their defaults."""
         environment = {key.upper(): str(value) for key, value in settings.items()}
         database = database or self.new_database(name)
+        environment.setdefault("OFFLINE_MODEL", self.offline_model)
         environment.setdefault("DATABASE_URL", f"sqlite+aiosqlite:///{database}")
         guard = ["--http", "api.connection_guard:GuardedProtocol"]
         with self._running("main:app", name, environment, database, guard) as server:

@@ -130,7 +130,6 @@ class CallRunner:
             pack_size=throttle.pack_size,
             wait=self.wait_left(),
             held_by=held_by,
-            import_rest=throttle.import_rest,
         )
 
     # --- a call -------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -699,30 +698,6 @@ async def test_beside_live_posts_the_offline_analyser_leaves_the_process_room(
     assert len(bulk) == 20
     # It may be a tenth faster, and of one rest it may catch up.
     assert bulk[-1] - bulk[0] > 0.8 * sum(analyser.rests[1:-1])
-
-
-async def test_beside_an_import_and_live_posts_bulk_calls_rest_longer_and_live_ones_do_not(
-    bench: WorkerHarness,
-) -> None:
-    bench.timings = replace(bench.timings, imports=60)
-    analyser = Timed()
-    analyser.throttle.import_rest = 0.3
-    await bench.add("live")
-    await bench.add(*[f"bulk {number}" for number in range(20)], lane=Lane.BULK)
-    async with bench.working(analyser) as worker:
-        worker.note_import()
-        await eventually(lambda: len(analyser.calls) >= 2)  # the live one, and one of bulk
-        live = await bench.add(*[f"live {number}" for number in range(10)])
-        worker.wake()
-        for id_ in live:
-            await bench.until(id_, "completed")
-        await bench.all_completed(31)
-    gaps = [later - earlier for earlier, later in pairwise(analyser.calls)]
-    bulk = [texts[0].startswith("bulk") for texts in analyser.texts]
-    after_bulk = [gap for gap, was_bulk in zip(gaps, bulk, strict=False) if was_bulk]
-    after_live = [gap for gap, was_bulk in zip(gaps, bulk, strict=False) if not was_bulk]
-    assert sum(after_bulk[:3]) > 0.5  # of one rest it may catch up
-    assert min(after_live) < 0.25
 
 
 async def test_full_slots_with_more_to_do_show_as_bound_by_concurrency(
