@@ -27,14 +27,14 @@ from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
+from store.figures import FigureStore
 from store.insights import InsightStore
 from store.ledger import Ledger
-from store.operations import FigureStore
 from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from worker.calls import CallRunner
-from worker.retention import Housekeeper
+from worker.housekeeper import Housekeeper
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

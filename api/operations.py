@@ -24,7 +24,7 @@ from api.error_responses import answers
 from api.services import Services, services
 from errors import Unavailable
 from models import Lane, Status
-from store.operations import Figures
+from store.figures import Figures
 
 router = APIRouter(tags=["operations"])
 

@@ -17,8 +17,8 @@ from database import Database
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.figures import FigureStore
 from store.insights import InsightStore
-from store.operations import FigureStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from worker.calls import CallRunner

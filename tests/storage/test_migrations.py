@@ -23,8 +23,8 @@ from migrations import upgrade
 from models import SCHEMA_REVISION, Lane, Status, conversations, insights, metadata
 from store import derived
 from store.conversations import EVERYBODY, ConversationStore
+from store.figures import FigureStore
 from store.insights import InsightStore
-from store.operations import FigureStore
 from tests.support.factories import (
     NOON,
     claim_all,

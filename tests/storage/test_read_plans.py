@@ -13,10 +13,10 @@ from analysis.sentiment import Sentiment
 from analysis.words import parse_search
 from database import Database
 from store.derived import word_index
+from store.figures import FigureStore
 from store.filters import InsightFilter
 from store.insight_row import InsightRow
 from store.insights import InsightStore
-from store.operations import FigureStore
 from store.summaries import Interval, SummaryStore
 from store.trends import TrendStore, Window
 from tests.support.factories import NOON, insight_filter, scalar

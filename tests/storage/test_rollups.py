@@ -28,9 +28,9 @@ from store.derived.rollups import (
     rollup_rows,
 )
 from store.erasure import ErasureStore
+from store.figures import FigureStore
 from store.insight_row import InsightRow
 from store.insights import InsightStore
-from store.operations import FigureStore
 from store.queue import WorkQueue
 from tests.support.factories import (
     NOON,

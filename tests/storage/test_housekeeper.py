@@ -26,7 +26,7 @@ from tests.support.factories import (
     of_another_process,
 )
 from tests.support.http_helpers import captured_log, eventually, list_all, submit
-from worker.retention import ROWS_PER_STEP, Housekeeper
+from worker.housekeeper import ROWS_PER_STEP, Housekeeper
 
 DAY = timedelta(days=1)
 LIMIT = timedelta(days=30)
