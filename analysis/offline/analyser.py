@@ -7,7 +7,6 @@ stand-in for Grok: it says so each time, and how sure it is.
 
 import asyncio
 import json
-import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
@@ -25,14 +24,6 @@ log = structlog.get_logger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-class _Rests(Throttle):
-    import_rest = float(os.environ.get("X_IMPORT_REST", "0.1"))
-
-    @property
-    def call_interval(self) -> float:
-        return float(os.environ.get("X_REST", "0.015"))
-
-
 class OfflineAnalyser:
     """An `Analyser`. Takes a fraction of a millisecond for a tweet, three with the large model;
     costs nothing.
@@ -46,11 +37,13 @@ class OfflineAnalyser:
         "The offline analyser is at work, not Grok: it is right in about 7 of 10 English tweets."
     )
 
-    def __init__(self, *, large: bool = False) -> None:
-        """`large` needs the packages of requirements-languages.txt."""
+    def __init__(self, *, large: bool = False, timeout: float = 60.0) -> None:
+        """`large` needs the packages of requirements-languages.txt. A call that takes longer than
+        `timeout` seconds, the start of the process included, counts as a failure."""
         self.model = LARGE if large else SMALL
         self.reuse_key = f"{self.model}\n1"
-        self.throttle = _Rests(pack_size=5)  # live posts wait while so many results are written
+        self.throttle = Throttle(pack_size=5)  # live posts wait while so many results are written
+        self._timeout = timeout
         self._child: Process | None = None
         self._turn = asyncio.Lock()
 
@@ -71,11 +64,13 @@ class OfflineAnalyser:
         async with self._turn:
             on_sent()
             try:
-                return Reply(await self._ask(texts))
-            except (OSError, EOFError) as error:
-                log.warning("offline_analyser_died", cause=repr(error))
+                async with asyncio.timeout(self._timeout):
+                    return Reply(await self._ask(texts))
+            except (OSError, EOFError) as error:  # a timeout is an OSError
+                log.warning("offline_analyser_ended", cause=repr(error))
                 await self.aclose()
-                return Reply([TransientFailure("the offline analyser's process died")] * len(texts))
+                failure = TransientFailure("the offline analyser's process ended or hung")
+                return Reply([failure] * len(texts))
             except BaseException:
                 await self.aclose()
                 raise

@@ -73,6 +73,14 @@ async def test_a_process_that_dies_at_work_is_a_passing_failure_and_the_next_cal
     assert the_judge() != pid
 
 
+async def test_a_process_that_hangs_is_a_passing_failure_too_and_is_ended() -> None:
+    analyser = OfflineAnalyser(timeout=3)
+    await stopped(analyser)
+    (answer,) = (await analyser.analyse(["one"])).answers
+    assert isinstance(answer, TransientFailure)
+    assert judges_of(os.getpid()) == []
+
+
 async def test_a_process_that_dies_at_rest_costs_no_text_a_failure(
     analyser: OfflineAnalyser,
 ) -> None:

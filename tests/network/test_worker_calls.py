@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from analysis.offline.analyser import OfflineAnalyser
 from analysis.outcomes import (
     Analysis,
     Answer,
@@ -667,37 +665,6 @@ async def test_beside_a_backlog_no_more_calls_wait_in_line_than_need_to(
             (await asyncio.wait_for(analyser.line.get(), 2)).set()
         await bench.until(live, "completed")
         assert analyser.calls[2] == ("live",)
-
-
-class Timed(OfflineAnalyser):
-    """Remembers when calls were made, on the monotonic clock, and how long it was to rest then."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[float] = []
-        self.rests: list[float] = []
-        self.texts: list[Sequence[str]] = []
-
-    async def analyse(self, texts: Sequence[str], **options: Any) -> Reply:
-        self.calls.append(time.monotonic())
-        self.rests.append(self.throttle.call_interval)
-        self.texts.append(texts)
-        return await super().analyse(texts, **options)
-
-
-async def test_beside_live_posts_the_offline_analyser_leaves_the_process_room(
-    bench: WorkerHarness,
-) -> None:
-    analyser = Timed()
-    text = "The parcel is late, and nobody says why or until when it will be. " * 3
-    await bench.add("live")
-    await bench.add(*[f"{number} {text}" for number in range(100)], lane=Lane.BULK)
-    async with bench.working(analyser):
-        await bench.all_completed(101)
-    bulk = analyser.calls[1:]
-    assert len(bulk) == 20
-    # It may be a tenth faster, and of one rest it may catch up.
-    assert bulk[-1] - bulk[0] > 0.8 * sum(analyser.rests[1:-1])
 
 
 async def test_full_slots_with_more_to_do_show_as_bound_by_concurrency(

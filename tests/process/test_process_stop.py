@@ -279,7 +279,7 @@ async def test_the_offline_analysers_process_ends_with_the_service(tmp_path: Pat
         judge = await _analysing(service)
         assert await _stop(service, SIGTERM, within=GRACE + AFTER_GRACE) < GRACE
         assert not is_judge(judge)
-        assert service.events("offline_analyser_died") == []
+        assert service.events("offline_analyser_ended") == []
         assert service.count("status = 'processing' OR attempts > 1") == 0
 
 
