@@ -117,8 +117,9 @@ class Settings(BaseSettings):
     backup_dir: Path | None = None
     backup_every: float = Field(24.0, ge=0.01, le=8760)
     backup_keep: int = Field(7, ge=1, le=10_000)
-    max_text_length: int = Field(10_000, ge=1)
-    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1)
+    # While a body is read it takes up to eight times its size, of 300 MiB for the whole process.
+    max_text_length: int = Field(10_000, ge=1, le=100_000)
+    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1, le=8 * 1024 * 1024)
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = ()
     bind: IPvAnyAddress = IPv4Address("0.0.0.0")  # noqa: S104  # compose's, which publishes there
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_api_keys)] = Field(

@@ -188,6 +188,8 @@ IMPOSSIBLE = [
     ("MAX_TEXT_LENGTH", "0"),
     ("MAX_BODY_BYTES", "2 MiB"),
     ("MAX_BODY_BYTES", "0"),
+    ("MAX_BODY_BYTES", "8388609"),
+    ("MAX_TEXT_LENGTH", "100001"),
     ("SHUTDOWN_GRACE", "-1"),
     ("SHUTDOWN_GRACE", "nan"),
     ("SHUTDOWN_GRACE", "inf"),
