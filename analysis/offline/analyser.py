@@ -24,6 +24,15 @@ log = structlog.get_logger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
 
 
+class _SmallPacks(Throttle):
+    """Live posts wait while the results of a call are written."""
+
+    call_interval = 0.015
+
+    def __init__(self) -> None:
+        super().__init__(pack_size=5)
+
+
 class OfflineAnalyser:
     """An `Analyser`. Takes a fraction of a millisecond for a tweet, three with the large model;
     costs nothing.
@@ -42,7 +51,7 @@ class OfflineAnalyser:
         `timeout` seconds, the start of the process included, counts as a failure."""
         self.model = LARGE if large else SMALL
         self.reuse_key = f"{self.model}\n1"
-        self.throttle = Throttle(pack_size=5)  # live posts wait while so many results are written
+        self.throttle = _SmallPacks()
         self._timeout = timeout
         self._child: Process | None = None
         self._turn = asyncio.Lock()

@@ -2,15 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGSTOP, SIGTERM
+from typing import Any
 
 import pytest
 
 from analysis.offline.analyser import OfflineAnalyser
 from analysis.offline.judge import Judge
-from analysis.outcomes import TransientFailure
+from analysis.outcomes import Reply, TransientFailure
 from models import Lane
 from tests.support.http_helpers import eventually
 from tests.support.processes import judges_of
@@ -118,6 +120,25 @@ async def test_closing_ends_it_even_where_it_hangs(analyser: OfflineAnalyser) ->
     await stopped(analyser)
     await analyser.aclose()
     assert judges_of(os.getpid()) == []
+
+
+async def test_beside_live_posts_packs_leave_the_writer_time(bench: WorkerHarness) -> None:
+    begun: list[float] = []
+
+    class Timed(OfflineAnalyser):
+        async def analyse(self, texts: Sequence[str], **options: Any) -> Reply:
+            begun.append(time.monotonic())
+            return await super().analyse(texts, **options)
+
+    analyser = Timed()
+    await bench.add("live")
+    await bench.add(*[f"The parcel {number} is late" for number in range(100)], lane=Lane.BULK)
+    async with bench.working(analyser):
+        await bench.all_completed(101)
+    await analyser.aclose()
+    assert len(begun) == 21
+    # They may come a tenth faster, and of one interval the worker may catch up.
+    assert begun[-1] - begun[1] > 0.8 * 18 * analyser.throttle.call_interval > 0
 
 
 async def test_the_worker_loses_nothing_when_it_is_killed_again_and_again(
