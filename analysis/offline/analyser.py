@@ -50,7 +50,7 @@ class OfflineAnalyser:
         """`large` needs the packages of requirements-languages.txt. A call that takes longer than
         `timeout` seconds, the start of the process included, counts as a failure."""
         self.model = LARGE if large else SMALL
-        self.reuse_key = f"{self.model}\n1"
+        self.reuse_key = f"{self.model}\n2"
         self.throttle = _SmallPacks()
         self._timeout = timeout
         self._child: Process | None = None

@@ -122,7 +122,7 @@ async def test_closing_ends_it_even_where_it_hangs(analyser: OfflineAnalyser) ->
     assert judges_of(os.getpid()) == []
 
 
-async def test_beside_live_posts_packs_leave_the_writer_time(bench: WorkerHarness) -> None:
+async def test_beside_live_posts_packs_leave_the_writer_time(harness: WorkerHarness) -> None:
     begun: list[float] = []
 
     class Timed(OfflineAnalyser):
@@ -131,10 +131,10 @@ async def test_beside_live_posts_packs_leave_the_writer_time(bench: WorkerHarnes
             return await super().analyse(texts, **options)
 
     analyser = Timed()
-    await bench.add("live")
-    await bench.add(*[f"The parcel {number} is late" for number in range(100)], lane=Lane.BULK)
-    async with bench.working(analyser):
-        await bench.all_completed(101)
+    await harness.add("live")
+    await harness.add(*[f"The parcel {number} is late" for number in range(100)], lane=Lane.BULK)
+    async with harness.working(analyser):
+        await harness.all_completed(101)
     await analyser.aclose()
     assert len(begun) == 21
     # They may come a tenth faster, and of one interval the worker may catch up.
@@ -142,17 +142,17 @@ async def test_beside_live_posts_packs_leave_the_writer_time(bench: WorkerHarnes
 
 
 async def test_the_worker_loses_nothing_when_it_is_killed_again_and_again(
-    bench: WorkerHarness, analyser: OfflineAnalyser
+    harness: WorkerHarness, analyser: OfflineAnalyser
 ) -> None:
-    await bench.add(*[f"The parcel {number} is late" for number in range(60)], lane=Lane.BULK)
+    await harness.add(*[f"The parcel {number} is late" for number in range(60)], lane=Lane.BULK)
     killed: set[int] = set()
 
     def another() -> int | None:
         return next((pid for pid in judges_of(os.getpid()) if pid not in killed), None)
 
-    async with bench.working(analyser):
+    async with harness.working(analyser):
         while len(killed) < 3:
             pid = await eventually(another)
             os.kill(pid, SIGKILL)
             killed.add(pid)
-        await bench.all_completed(60, within=20)
+        await harness.all_completed(60, within=20)

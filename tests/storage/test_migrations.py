@@ -22,8 +22,9 @@ from database import Database
 from migrations import upgrade
 from models import SCHEMA_REVISION, Lane, Status, conversations, insights, metadata
 from store import derived
-from store.conversations import EVERYBODY, ConversationStore
+from store.conversations import ConversationStore
 from store.figures import FigureStore
+from store.idempotency import EVERYBODY
 from store.insights import InsightStore
 from tests.support.factories import (
     NOON,
