@@ -18,6 +18,7 @@ import structlog
 from analysis.analyser import Throttle
 from analysis.offline.judge import LARGE, SMALL
 from analysis.outcomes import Analysis, Reply, TransientFailure
+from analysis.urgency import Urgency
 
 log = structlog.get_logger(__name__)
 
@@ -101,5 +102,5 @@ class OfflineAnalyser:
         return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, cwd=_ROOT)
 
 
-def _analysis(clusters: Sequence[str], **fields: Any) -> Analysis:
-    return Analysis(clusters=tuple(clusters), **fields)
+def _analysis(clusters: Sequence[str], urgency: str, **fields: Any) -> Analysis:
+    return Analysis(clusters=tuple(clusters), urgency=Urgency(urgency), **fields)

@@ -12,7 +12,8 @@ import pytest
 
 from analysis.offline.analyser import OfflineAnalyser
 from analysis.offline.judge import Judge
-from analysis.outcomes import Reply, TransientFailure
+from analysis.outcomes import Analysis, Reply, TransientFailure
+from analysis.urgency import Urgency
 from models import Lane
 from tests.support.http_helpers import eventually
 from tests.support.processes import judges_of
@@ -47,7 +48,9 @@ async def test_answers_pass_unchanged_between_the_processes(analyser: OfflineAna
         "lone \udc80 and \x00",
         "é" * 70_000,
     ]
-    assert (await analyser.analyse(texts)).answers == Judge().judge(texts)
+    answers = (await analyser.analyse(texts)).answers
+    assert answers == Judge().judge(texts)
+    assert {type(answer.urgency) for answer in answers if isinstance(answer, Analysis)} == {Urgency}
     assert (await analyser.analyse([])).answers == []
 
 
