@@ -5,6 +5,7 @@ Without I/O, but that certificates are read. Opening and closing is the lifespan
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,7 +15,9 @@ from analysis.offline.analyser import OfflineAnalyser
 from analysis.outcomes import Outcome
 from analysis.topics import Topics
 from api.event_stream import InsightStream
+from api.handling import handling_changes
 from api.inbound_limits import InboundLimits
+from api.labels import label_changes
 from api.services import Services
 from batch_processor import Worker
 from config import Settings
@@ -27,18 +30,26 @@ from runtime.environment import Proxy, choose_proxy, trusted_certificates
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.derived.word_counts import MatchCounter
 from store.erasure import ErasureStore
 from store.figures import FigureStore
+from store.handling import HandlingStore
 from store.insights import InsightStore
+from store.label_history import LabelStore
 from store.ledger import Ledger
 from store.own_posts import OwnPostStore
+from store.plans.requests import PlanStore
+from store.plans.walks import WalkStore
+from store.priority import KEYS_PER_STEP, PriorityStore
 from store.queue import Claimed, WorkQueue
+from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from store.versions import Asked, VersionStore
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
 from worker.housekeeper import Housekeeper
+from worker.plans import PlanWorker
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -81,14 +92,18 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         on_sent=metrics.call_sent,
         on_call=metrics.call_ended,
     )
-    insights = InsightStore(database)
-    stream = InsightStream(insights)
+    matches = MatchCounter()
+    insights = InsightStore(database, matches)
+    handling = HandlingStore(database)
+    priorities = PriorityStore(database, matches)
+    labels = LabelStore(database)
+    stream = InsightStream(insights, [handling_changes(handling), label_changes(labels)])
 
     def on_settled(claimed: Claimed, outcome: Outcome) -> None:
         metrics.settled(claimed, outcome)
         stream.wake()
 
-    worker = housekeeper = None
+    worker = plan_worker = housekeeper = None
     if settings.worker_enabled:
         worker = Worker(
             queue,
@@ -102,10 +117,14 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
             alone=database.is_sqlite,
             on_settled=on_settled,
         )
+        walks = WalkStore(database, insights)
+        plan_worker = PlanWorker(walks, yields=database.is_sqlite, on_step=worker.wake)
         days = settings.retention_days
         housekeeper = Housekeeper(
             ErasureStore(database),
+            walks,
             own_posts=OwnPostStore(database, settings.own_authors),
+            steps=(partial(priorities.catch_up, limit=KEYS_PER_STEP), handling.end_leases),
             retention=None if days is None else timedelta(days=days),
         )
     services = Services(
@@ -117,7 +136,12 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
             database, own_authors=settings.own_authors, on_commit=metrics.committed
         ),
         insights=insights,
-        summaries=SummaryStore(database),
+        handling=handling,
+        priorities=priorities,
+        plans=PlanStore(database, insights),
+        labels=labels,
+        rules=RuleStore(database),
+        summaries=SummaryStore(database, matches, goal_seconds=settings.answer_goal * 3600),
         authors=AuthorStore(database),
         trends=TrendStore(database),
         stream=stream,
@@ -126,6 +150,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         analyser=analyser,
         call_runner=call_runner,
         worker=worker,
+        plan_worker=plan_worker,
         backups=_build_backups(settings, database),
         inbound_limits=_build_inbound_limits(settings, redis),
     )

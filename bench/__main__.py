@@ -27,6 +27,8 @@ SUBJECTS = {
     "memory": 3.0,
     "ingest": 8.0,
     "reads": 0.0,
+    "priority": 0.0,
+    "plans": 10.0,
     "trends": 0.0,
     "dashboard": 5.0,
 }
