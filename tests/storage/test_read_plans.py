@@ -18,11 +18,11 @@ from database import Database
 from store import cursors
 from store.derived import word_index
 from store.derived.word_counts import MatchCounter
+from store.figures import FigureStore
 from store.filters import InsightFilter
 from store.handling import HandlingStore
 from store.insight_row import InsightRow
 from store.insights import InsightStore
-from store.operations import FigureStore
 from store.priority import PriorityStore
 from store.summaries import Interval, SummaryStore
 from store.trends import TrendStore, Window
