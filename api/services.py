@@ -26,6 +26,7 @@ from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from store.versions import VersionStore
+from worker.backups import BackupKeeper
 from worker.calls import CallRunner
 from worker.plans import PlanWorker
 
@@ -34,7 +35,8 @@ SMALL_BODY = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The workers are None in a replica that only serves the API.
+    """The workers are None in a replica that only serves the API, `backups` where there is no
+    folder for any.
 
     `large_reads` bounds how many pages are made at once, `costly_reads` how many of those that may
     take seconds to find: so nobody else's page waits for them. The budgets bound the bodies that
@@ -61,6 +63,7 @@ class Services:
     call_runner: CallRunner
     worker: Worker | None
     plan_worker: PlanWorker | None
+    backups: BackupKeeper | None
     inbound_limits: InboundLimits | None
     large_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     costly_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
