@@ -28,6 +28,7 @@ SUBJECTS = {
     "ingest": 8.0,
     "reads": 0.0,
     "trends": 0.0,
+    "rules": 0.0,
     "dashboard": 5.0,
 }
 

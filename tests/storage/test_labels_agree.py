@@ -160,7 +160,7 @@ async def served_tables(database: Database) -> dict[str, Any]:
 
     def work(connection: Connection) -> dict[str, Any]:
         return {
-            table: connection.execute(text(f"SELECT * FROM {table} ORDER BY {order}")).all()  # noqa: S608 - names of tables
+            table: connection.execute(text(f"SELECT * FROM {table} ORDER BY {order}")).all()
             for table, order in orders.items()
         }
 
