@@ -91,7 +91,7 @@ ShownTime = Annotated[datetime, PlainSerializer(format_time, return_type=str), _
 # --- requests -------------------------------------------------------------------------------------
 
 
-def _storable(value: str) -> str:
+def storable(value: str) -> str:
     if "\x00" in value:
         raise ValueError("must not contain the NUL character")
     return value
@@ -129,12 +129,12 @@ def _check_raw_data(value: dict[str, Any]) -> dict[str, Any]:
     raise ValueError(f"must be at most {MAX_RAW_DATA_LEVELS} levels deep")
 
 
-Storable = Annotated[str, AfterValidator(_storable)]
+Storable = Annotated[str, AfterValidator(storable)]
 Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1),
     AfterValidator(_limited),
-    AfterValidator(_storable),
+    AfterValidator(storable),
 ]
 
 
@@ -147,7 +147,7 @@ class ConversationIn(BaseModel):
     text: Text
     # PostgreSQL's index on it takes 2,700 bytes at most.
     author: (
-        Annotated[str, StringConstraints(max_length=MAX_AUTHOR_LENGTH), AfterValidator(_storable)]
+        Annotated[str, StringConstraints(max_length=MAX_AUTHOR_LENGTH), AfterValidator(storable)]
         | None
     ) = None
     timestamp: Time | None = Field(None, description="Default: now. Without an offset it is UTC.")
@@ -217,7 +217,7 @@ class HandlingIn(BaseModel):
     until: Time | None = Field(None, description="Of a snooze, in place of `minutes`.")
     take_over: bool = Field(False, description="Claim it even where another one holds it.")
     note: (
-        Annotated[str, StringConstraints(max_length=MAX_NOTE_LENGTH), AfterValidator(_storable)]
+        Annotated[str, StringConstraints(max_length=MAX_NOTE_LENGTH), AfterValidator(storable)]
         | None
     ) = None
 
@@ -341,7 +341,7 @@ _Beginning = Annotated[str, Field(min_length=1, max_length=100)]  # checked firs
 
 
 class AuthorsQuery(BaseModel):
-    prefix: Annotated[_Beginning, AfterValidator(_storable)] | None = Field(
+    prefix: Annotated[_Beginning, AfterValidator(storable)] | None = Field(
         None, description="How names begin, whatever the case; a leading `@` is ignored."
     )
     start_time: QueryTime | None = None
@@ -374,7 +374,7 @@ def explain(errors: Sequence[Any]) -> str:
             problem = "must not be empty"
         case "string_too_long":
             problem = f"must be at most {error['ctx']['max_length']} characters"
-        case "too_short" | "too_long":
+        case "too_short" | "too_long" if place == "conversations":
             problem = f"must hold 1 to {MAX_BATCH} conversations"
         case _:
             problem = error["msg"].removeprefix("Value error, ")
