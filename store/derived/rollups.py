@@ -7,6 +7,7 @@ insights calls `add` or `subtract`. Scores and confidences are summed as whole b
 sums are exact in any order, so that taking away undoes adding, and a recount is equal to the digit.
 """
 
+import operator
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
@@ -69,26 +70,31 @@ _FIRST_COLUMN = {sentiment: 3 * place for place, sentiment in enumerate(Sentimen
 
 def rollup_rows(insights: Iterable[InsightRow]) -> dict[RollupKey, list[int]]:
     """The rows that these insights make; nine sums each, in the order of the columns."""
-    rows: dict[RollupKey, list[int]] = {}
+    # The finest grain first, whose rows many insights of a group share.
+    finest: dict[tuple[str, int, int], list[int]] = {}
     for insight in insights:
         first = _FIRST_COLUMN[sentiment_of(insight.sentiment_score)]
         score = round(insight.sentiment_score * UNIT)
         confidence = round(insight.confidence * UNIT)
         bin_ = confidence_bin(insight.confidence)
         hour = insight.timestamp // HOUR * HOUR
-        day = insight.timestamp // DAY * DAY
         facets = (facet_name(*each) for each in unusual_values(insight))
         for name in (EVERYTHING, *insight.clusters, *facets):
-            for key in (
-                RollupKey(name, Grain.HOUR, hour, 0),
-                RollupKey(name, Grain.HOUR_BY_BIN, hour, bin_),
-                RollupKey(name, Grain.DAY_BY_BIN, day, bin_),
-                RollupKey(name, Grain.DAY, day, 0),
-            ):
-                sums = rows.setdefault(key, [0] * 9)
-                sums[first] += 1
-                sums[first + 1] += score
-                sums[first + 2] += confidence
+            sums = finest.setdefault((name, hour, bin_), [0] * 9)
+            sums[first] += 1
+            sums[first + 1] += score
+            sums[first + 2] += confidence
+    rows: dict[RollupKey, list[int]] = {}
+    for (name, hour, bin_), sums in finest.items():
+        day = hour // DAY * DAY
+        for key in (
+            RollupKey(name, Grain.HOUR, hour, 0),
+            RollupKey(name, Grain.HOUR_BY_BIN, hour, bin_),
+            RollupKey(name, Grain.DAY_BY_BIN, day, bin_),
+            RollupKey(name, Grain.DAY, day, 0),
+        ):
+            so_far = rows.get(key)
+            rows[key] = sums if so_far is None else list(map(operator.add, so_far, sums))
     return rows
 
 
