@@ -11,6 +11,7 @@ import operator
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
@@ -36,6 +37,7 @@ EVERYTHING = ""
 _EQUALS = "="  # in no cluster's name
 
 
+@lru_cache(maxsize=4096)
 def facet_name(facet: Facet, value: str) -> str:
     return f"{facet}{_EQUALS}{value}"
 
@@ -82,7 +84,7 @@ def rollup_rows(
             confidence = sign * round(insight.confidence * UNIT)
             bin_ = confidence_bin(insight.confidence)
             hour = insight.timestamp // HOUR * HOUR
-            facets = (facet_name(*each) for each in unusual_values(insight))
+            facets = [facet_name(*each) for each in unusual_values(insight)]
             for name in (EVERYTHING, *insight.clusters, *facets):
                 sums = finest.setdefault((name, hour, bin_), [0] * 9)
                 sums[first] += sign
