@@ -155,6 +155,7 @@ async def _open(assembly: Assembly) -> None:
         await derived.ensure(services.database)
         if services.worker is not None:
             assembly.queue.writer.version = await services.versions.take_up(assembly.asked)
+            await services.priorities.take_up(services.settings.priority)
     except ServiceError as error:
         log.critical("start_refused", reason=error.details)
         sys.tracebacklimit = 0  # the server prints the exception; that line says it all

@@ -17,11 +17,12 @@ from database import Database
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.figures import FigureStore
 from store.handling import HandlingStore
 from store.insights import InsightStore
 from store.label_history import LabelStore
-from store.operations import FigureStore
 from store.plans.requests import PlanStore
+from store.priority import PriorityStore
 from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
@@ -50,6 +51,7 @@ class Services:
     conversations: ConversationStore
     insights: InsightStore
     handling: HandlingStore
+    priorities: PriorityStore
     plans: PlanStore
     labels: LabelStore
     rules: RuleStore
@@ -77,11 +79,9 @@ class Services:
     worker_check: CachedValue[str] = field(default_factory=CachedValue)
     metrics_text: CachedValue[bytes] = field(default_factory=CachedValue)
 
-    def wake_worker(self, *, importing: bool = False) -> None:
-        """Something may wait for the worker; with `importing`, something that can wait."""
+    def wake_worker(self) -> None:
+        """Something may wait for the worker."""
         if self.worker is not None:
-            if importing:
-                self.worker.note_import()
             self.worker.wake()
 
     def wake_plan_worker(self) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     tuple_,
 )
 
+from analysis.priority import Priority
 from database import LONG_READ_SECONDS, Database
 from models import insight_clusters, insights
 from store import cursors
@@ -57,13 +58,16 @@ class InsightPage:
     """`total_count` and `corrected_count`, those whose labels a person or a rule has put right, are
     for the whole filter; `next_cursor` is None on the last page.
 
-    A page may be shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON.
+    A page may be shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON. One in the order of
+    priority has the `priorities` of its insights, and how many were `missed`.
     """
 
     insights: Sequence[ListedInsight]
     total_count: int
     corrected_count: int
     next_cursor: str | None
+    priorities: Sequence[Priority] = ()
+    missed: int | None = None
 
 
 class InsightStore:
@@ -98,7 +102,7 @@ class InsightStore:
             total = rollup_query.count(wanted, connection)
             read = partial(_rows, wanted, total, connection)
         rows, more = (
-            _some(read, _position, position, limit, BYTES_OF_PAGE) if total else ([], False)
+            rows_that_fit(read, _position, position, limit, BYTES_OF_PAGE) if total else ([], False)
         )
         return InsightPage(
             insights=to_listed(rows),
@@ -145,7 +149,7 @@ class InsightStore:
             def read(limit: int, after: int) -> Rows:
                 return connection.execute(_SINCE, {"id": after, "limit": limit}).all()
 
-            return _some(read, lambda row: int(row.id), id_, limit, BYTES_OF_EVENTS)
+            return rows_that_fit(read, lambda row: int(row.id), id_, limit, BYTES_OF_EVENTS)
 
         rows, more = await self._database.read(some)
         return [(row.id, each) for row, each in zip(rows, to_listed(rows), strict=True)], more
@@ -179,13 +183,13 @@ class InsightStore:
             read = partial(_matches, wanted, found, connection)
         else:
             read = partial(_rows, wanted, None, connection)
-        return _some(read, _position, position, ROWS_OF_EXPORT, BYTES_OF_EXPORT)
+        return rows_that_fit(read, _position, position, ROWS_OF_EXPORT, BYTES_OF_EXPORT)
 
 
 Place = TypeVar("Place")
 
 
-def _some(
+def rows_that_fit(
     read: Callable[[int, Place], Rows],
     place_of: Callable[[Row[*tuple[Any, ...]]], Place],
     place: Place,

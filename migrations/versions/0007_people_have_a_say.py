@@ -70,8 +70,13 @@ def _indexes_of_insights() -> None:
             ["sentiment", "confidence", "timestamp", "id", "sentiment_score", *facets],
             "own = 0",
         ),
-        ("priority", ["priority", "id", "timestamp"], "priority IS NOT NULL"),
+        ("priority", ["priority", "id", "timestamp", "handling"], "priority IS NOT NULL"),
         ("lease", ["handling_until", "id"], "handling_until IS NOT NULL"),
+        (
+            "answered",
+            ["timestamp", "handling_at", "sentiment_score", "confidence", *facets[:3], "own"],
+            "handling = 'answered'",
+        ),
         ("snoozed", ["author"], "handling = 'snoozed'"),
     ):
         op.create_index(

@@ -28,7 +28,7 @@ from tests.support.factories import (
 )
 from tests.support.http_helpers import captured_log, eventually, list_all, submit
 from tests.support.plans import walk_store
-from worker.retention import ROWS_PER_STEP, Housekeeper
+from worker.housekeeper import ROWS_PER_STEP, Housekeeper
 
 DAY = timedelta(days=1)
 LIMIT = timedelta(days=30)
