@@ -17,6 +17,7 @@ from errors import Conflict, InvalidInput, NotFound
 from models import conversations, insight_clusters, insight_rollups, insights, now_micros, to_micros
 from store import derived, labels
 from store.conversations import ConversationStore
+from store.derived import priority
 from store.insights import InsightStore
 from store.plans.plan import Plan, PlanKind, PlanState
 from store.plans.walks import WalkedElsewhere
@@ -72,13 +73,24 @@ async def scores(database: Database) -> dict[str, float]:
     return {row.conversation_id: row.sentiment_score for row in rows}
 
 
+async def insert(database: Database, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """With the keys of their priority, which are written after all that they are made of."""
+    ids = await insert_insights(database, rows)
+
+    def work(connection: Connection) -> None:
+        priority.refresh(connection, connection.scalars(select(insights.c.id)).all())
+
+    await database.write(work)
+    return ids
+
+
 async def insight_list(database: Database, *scores: float, **more: Any) -> list[str]:
     """One for each score, each a minute older than the one before."""
     rows = [
         {"timestamp": NOON - place * MINUTE, "sentiment_score": score, **more}
         for place, score in enumerate(scores)
     ]
-    return await insert_insights(database, rows)
+    return await insert(database, rows)
 
 
 async def label(database: Database, id_: str, score: float, by: str = "ben") -> None:
@@ -151,7 +163,7 @@ async def test_a_filter_that_says_nothing_is_refused(database: Database) -> None
 
 async def test_a_plan_that_touches_much_of_the_last_week_warns(database: Database) -> None:
     now = {"timestamp": now_micros() - 1_000_000}
-    await insert_insights(database, [{**now, "sentiment_score": score} for score in [-1, 1, 1, 1]])
+    await insert(database, [{**now, "sentiment_score": score} for score in [-1, 1, 1, 1]])
 
     plan = await made(database)
     rare = await made(database, filter={"sentiment": "negative", "author": "nobody"})
@@ -282,7 +294,7 @@ async def test_only_a_ready_plan_of_the_last_day_is_applied(database: Database) 
 async def test_undoing_leaves_all_that_is_served_as_it_was(database: Database, steps: int) -> None:
     """Also of a walk that a process left in the middle, in either direction."""
     draw = random.Random(3)
-    await insert_insights(
+    await insert(
         database,
         [
             {
@@ -369,7 +381,7 @@ async def test_a_rule_is_applied_to_what_its_own_filter_means_narrowed_by_the_pl
     database: Database,
 ) -> None:
     rule_id = await make_rule(database, {"q": '"war zone"'})
-    ids = await insert_insights(
+    ids = await insert(
         database,
         [
             {"text": "Lost in the war zone again", "author": "ana"},
@@ -600,7 +612,7 @@ async def test_any_mix_of_plans_undoing_labels_erasures_and_deaths_leaves_every_
         }
         for place in range(40)
     ]
-    ids = await insert_insights(database, rows)
+    ids = await insert(database, rows)
     rule_id = await make_rule(database, {"q": "war"}, {"add_cluster": "praise"})
     done: list[Plan] = []
     for _ in range(10):
