@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tables.people import applied_settings
@@ -10,8 +10,10 @@ from tables.people import applied_settings
 
 def applied(name: str, connection: Connection) -> Any:
     """The value as JSON; None where there is none yet."""
-    statement = select(applied_settings.c.value).where(applied_settings.c.name == name)
-    return connection.scalar(statement)
+    return connection.scalar(_VALUE, {"name": name})
+
+
+_VALUE = select(applied_settings.c.value).where(applied_settings.c.name == bindparam("name"))
 
 
 def note_applied(name: str, value: Any, connection: Connection) -> None:
