@@ -113,18 +113,20 @@ def check_idempotency_key(key: str) -> str:
 
 
 def _check_raw_data(value: dict[str, Any]) -> dict[str, Any]:
-    _check_json(value, level=1)
-    return value
-
-
-def _check_json(value: object, *, level: int) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("numbers must be finite")
-    if isinstance(value, dict | list):
-        if level > MAX_RAW_DATA_LEVELS:
-            raise ValueError(f"must be at most {MAX_RAW_DATA_LEVELS} levels deep")
-        for child in value.values() if isinstance(value, dict) else value:
-            _check_json(child, level=level + 1)
+    """Level by level, since calling a function for each value would take ten times as long."""
+    level: list[Any] = [value]
+    for _ in range(MAX_RAW_DATA_LEVELS):
+        deeper: list[Any] = []
+        for container in level:
+            for child in container.values() if isinstance(container, dict) else container:
+                if isinstance(child, dict | list):
+                    deeper.append(child)
+                elif isinstance(child, float) and not math.isfinite(child):
+                    raise ValueError("numbers must be finite")
+        if not deeper:
+            return value
+        level = deeper
+    raise ValueError(f"must be at most {MAX_RAW_DATA_LEVELS} levels deep")
 
 
 Storable = Annotated[str, AfterValidator(storable)]
@@ -153,16 +155,16 @@ class ConversationIn(BaseModel):
 
     def to_new(self, idempotency_key: str | None) -> NewConversation:
         body_hash = self._hash() if idempotency_key is not None else None
-        raw_data = None if self.raw_data is None else to_json(self.raw_data).decode()
+        raw_data = self.raw_data
         return NewConversation(
             self.text,
             self.author,
             self.timestamp,
-            raw_data,
+            None if raw_data is None else to_json(raw_data).decode(),
             idempotency_key,
             body_hash,
-            outbound=is_outbound(self.raw_data or {}),
-            followers=followers_of(self.raw_data or {}),
+            outbound=raw_data is not None and is_outbound(raw_data),
+            followers=None if raw_data is None else followers_of(raw_data),
         )
 
     def _hash(self) -> str:

@@ -55,6 +55,8 @@ def add(connection: Connection, written: Sequence[InsightRow], words: Words | No
     """Take in insights that are being written in this transaction. Those of own accounts count in
     nothing. `words` are those of the texts, where the caller has them."""
     added = [each for each in written if not each.own]
+    if not added:
+        return
     _write_clusters(connection, added)
     _add_but_clusters(connection, added, words)
 

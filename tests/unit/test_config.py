@@ -42,6 +42,7 @@ DEFAULTS = {
     "max_body_bytes": 2_097_152,
     "allowed_hosts": (),
     "bind": IPv4Address("0.0.0.0"),
+    "own_authors": (),
     "api_keys": (),
     "shutdown_grace": 10.0,
     "log_level": "info",
@@ -57,6 +58,7 @@ def test_defaults_are_those_of_the_documentation(name: str, value: object) -> No
 def test_every_setting_but_the_model_has_its_default_checked() -> None:
     """A setting that is added has to be added to the table above."""
     later = {"grok_pack_size", "grok_daily_budget_usd", "reuse_window", "retention_days"}
+    later |= {"backup_dir", "backup_every", "backup_keep"}
     assert set(Settings.model_fields) - later == {*DEFAULTS, "grok_model"}
 
 
@@ -106,6 +108,7 @@ def test_default_model_is_a_grok_that_does_not_reason() -> None:
         ("ALLOWED_HOSTS", "a.example, B.Example.,", ("a.example", "b.example")),
         ("ALLOWED_HOSTS", "10.0.0.5,[2001:DB8::1]", ("10.0.0.5", "2001:db8::1")),
         ("BIND", "127.0.0.1", IPv4Address("127.0.0.1")),
+        ("OWN_AUTHORS", "@Shop, help , SHOP,@,", ("help", "shop")),
         ("API_KEYS", f"ann:read:{DIGEST}", (ApiKey("ann", "read", DIGEST),)),
         (
             "API_KEYS",
@@ -187,6 +190,8 @@ IMPOSSIBLE = [
     ("MAX_TEXT_LENGTH", "0"),
     ("MAX_BODY_BYTES", "2 MiB"),
     ("MAX_BODY_BYTES", "0"),
+    ("MAX_BODY_BYTES", "8388609"),
+    ("MAX_TEXT_LENGTH", "100001"),
     ("SHUTDOWN_GRACE", "-1"),
     ("SHUTDOWN_GRACE", "nan"),
     ("SHUTDOWN_GRACE", "inf"),
