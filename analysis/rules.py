@@ -65,7 +65,7 @@ class RuleBook:
         wanted = rule.filter
         if wanted.words:
             # The longest is likely to be in the fewest texts.
-            word = max((phrase[0] for phrase in wanted.words), key=len)
+            word = max((word for phrase in wanted.words for word in phrase), key=len)
             if word.endswith("*"):
                 return self._by_beginning[word[:LEAST_BEGINNING]]
             return self._by_word[word]
@@ -80,12 +80,15 @@ class RuleBook:
         found: dict[int, Label] = {}
         text = ""
         for rule in self._candidates(post):
-            if rule.filter.words and not text:
-                text = f" {' '.join(post.words)} "
-            if self._matches(rule, post, text):
-                label = rule.labelling.label(post.values, rule.name, at)
-                if label is not None:
-                    found[rule.number] = label
+            if not _figures_match(rule.filter, post):
+                continue
+            if rule.filter.words:
+                text = text or f" {' '.join(post.words)} "
+                if not all(needle in text for needle in self._needles[rule.number]):
+                    continue
+            label = rule.labelling.label(post.values, rule.name, at)
+            if label is not None:
+                found[rule.number] = label
         return found
 
     def _candidates(self, post: Post) -> Iterator[Rule]:
@@ -101,16 +104,17 @@ class RuleBook:
         if post.author is not None:
             yield from self._by_author.get(post.author, ())
 
-    def _matches(self, rule: Rule, post: Post, text: str) -> bool:
-        wanted, values = rule.filter, post.values
-        return (
-            all(needle in text for needle in self._needles[rule.number])
-            and wanted.cluster in (None, *values.clusters)
-            and wanted.sentiment in (None, sentiment_of(values.sentiment_score))
-            and wanted.author in (None, post.author)
-            and (wanted.min_confidence is None or values.confidence >= wanted.min_confidence)
-            and wanted.language in (None, post.language)
-        )
+
+def _figures_match(wanted: RuleFilter, post: Post) -> bool:
+    _, cluster, sentiment, author, min_confidence, language = wanted
+    score, clusters, confidence = post.values
+    return (
+        (author is None or author == post.author)
+        and (language is None or language == post.language)
+        and (cluster is None or cluster in clusters)
+        and (sentiment is None or sentiment is sentiment_of(score))
+        and (min_confidence is None or confidence >= min_confidence)
+    )
 
 
 def _needle(phrase: Phrase) -> str:

@@ -60,7 +60,8 @@ def _filter(number: int, texts: list[str]) -> dict[str, Any]:
     words = words_of(draw.choice(texts))
     match number % 4:
         case 0:
-            return {"q": f'"{words[0]} {words[1]}"', "sentiment": "negative"}
+            at = draw.randrange(1, len(words) - 1)  # all of them begin alike
+            return {"q": f'"{words[at]} {words[at + 1]}"', "sentiment": "negative"}
         case 1:
             return {"q": f"{max(words, key=len)[:5]}*"}
         case 2:
