@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from analysis.labels import Label, Labelling, Values
 from analysis.sentiment import Sentiment, sentiment_of
-from analysis.words import LEAST_BEGINNING, Phrase
+from analysis.words import Phrase
 
 
 class RuleFilter(NamedTuple):
@@ -49,7 +49,10 @@ class RuleBook:
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         # By what a match must have.
         self._by_word: defaultdict[str, list[Rule]] = defaultdict(list)
-        self._by_beginning: defaultdict[str, list[Rule]] = defaultdict(list)
+        # The beginnings of one length together.
+        self._by_beginning: defaultdict[int, defaultdict[str, list[Rule]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
         self._by_cluster: defaultdict[str, list[Rule]] = defaultdict(list)
         self._by_author: defaultdict[str, list[Rule]] = defaultdict(list)
         self._others: list[Rule] = []
@@ -67,7 +70,7 @@ class RuleBook:
             # The longest is likely to be in the fewest texts.
             word = max((word for phrase in wanted.words for word in phrase), key=len)
             if word.endswith("*"):
-                return self._by_beginning[word[:LEAST_BEGINNING]]
+                return self._by_beginning[len(word) - 1][word[:-1]]
             return self._by_word[word]
         if wanted.author is not None:
             return self._by_author[wanted.author]
@@ -96,9 +99,9 @@ class RuleBook:
         words = set(post.words)
         for word in self._by_word.keys() & words:
             yield from self._by_word[word]
-        if self._by_beginning:
-            for beginning in self._by_beginning.keys() & {word[:LEAST_BEGINNING] for word in words}:
-                yield from self._by_beginning[beginning]
+        for length, by_beginning in self._by_beginning.items():
+            for beginning in by_beginning.keys() & {word[:length] for word in words}:
+                yield from by_beginning[beginning]
         for cluster in post.values.clusters:
             yield from self._by_cluster.get(cluster, ())
         if post.author is not None:
