@@ -1,7 +1,7 @@
 """rules: what two hundred of them cost: matched with texts, and as a part of settling.
 
 Beside them, in turn: the words of the same texts being made, which is done for the index anyway,
-and settling without a rule. CPU time of this process; of settling, that of the quickest transaction.
+and settling without a rule. CPU time of this process; of settling, of the quickest transaction.
 """
 
 import asyncio
@@ -65,8 +65,8 @@ def _make_texts() -> list[str]:
 def _filter(number: int, texts: list[str]) -> dict[str, Any]:
     """Most rules are about words of some text, a few about a topic, or how a word begins."""
     words = random.Random(number).choice(texts).split()
-    match number % 4:
-        case 0:
+    match number % 10:
+        case 0 | 3 | 4:
             return {"q": f'"{words[0]} {words[1]}"', "sentiment": "negative"}
         case 1:
             return {"q": f"{max(words, key=len)}*"}
