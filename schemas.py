@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -262,8 +262,8 @@ def _check_language(code: str) -> str:
 Language = Annotated[str, AfterValidator(_check_language)]
 
 
-class InsightConditions(TimeRange):
-    """Which insights; what list, summary and export have in common."""
+class Conditions(BaseModel):
+    """Which insights, whenever they were; what all that selects insights has in common."""
 
     min_confidence: float | None = Field(None, ge=0, le=1)
     sentiment: Sentiment | None = None
@@ -277,6 +277,10 @@ class InsightConditions(TimeRange):
     handling: HandlingState | None = Field(
         None, description="Claims and snoozes that have run out are open."
     )
+
+
+class InsightConditions(TimeRange, Conditions):
+    """Which insights; what list, summary and export have in common."""
 
     def to_filter(self) -> InsightFilter:
         """Raises InvalidInput."""
@@ -296,21 +300,64 @@ class InsightConditions(TimeRange):
         )
 
 
-class SearchConditions(InsightConditions):
-    q: Annotated[str, Field(max_length=MAX_SEARCH_LENGTH)] | None = Field(
-        None,
+Search = Annotated[
+    str,
+    Field(
+        max_length=MAX_SEARCH_LENGTH,
         description="Words that the text must hold; "
         '`"a phrase"` in quotes; `refun*` for a beginning.',
-    )
+    ),
+]
+
+
+class SearchConditions(InsightConditions):
+    q: Search | None = None
 
     def to_filter(self) -> InsightFilter:
         wanted = super().to_filter()
         return wanted if self.q is None else replace(wanted, words=parse_search(self.q))
 
 
+class Order(StrEnum):
+    NEWEST = "newest"
+    PRIORITY = "priority"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+_LEFT_OUT = "May be left out where the order is `priority`: then it is the last `PRIORITY_HOURS`."
+
+
 class InsightQuery(SearchConditions):
+    start_time: QueryTime = Field(default_factory=_now, description=_LEFT_OUT)
+    end_time: QueryTime = Field(default_factory=_now, description=_LEFT_OUT)
+    order: Order = Field(
+        Order.NEWEST, description="`priority`: what is open, whom to answer first at the top."
+    )
     limit: int = Field(100, ge=1, le=1000)
     cursor: str | None = None
+
+    @model_validator(mode="after")
+    def _as_the_order_needs(self) -> Self:
+        if self.order is Order.NEWEST:
+            for name in TimeRange.model_fields:
+                if name not in self.model_fields_set:
+                    raise InvalidInput(f"Missing required field: {name}")
+        elif self.handling not in (None, HandlingState.OPEN):
+            raise InvalidInput("handling: what has the order priority is open")
+        return self
+
+    def in_window(self, window: timedelta) -> "InsightQuery":
+        """With its times, also where they were left out, and with what its order asks for."""
+        if self.order is Order.NEWEST:
+            return self
+        found: dict[str, Any] = {"handling": HandlingState.OPEN}
+        if "start_time" not in self.model_fields_set:
+            window = min(window, self.end_time - datetime.min.replace(tzinfo=UTC))
+            found["start_time"] = self.end_time - window
+        return self.model_copy(update=found)
 
 
 class SummaryQuery(InsightConditions):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
+from analysis.handling import HandlingState
 from analysis.trend_score import Direction
 from api.insight_answers import InsightFacts, insight_facts
 from models import Lane, Status
@@ -67,6 +68,21 @@ class Totals(Counts):
     average_confidence: float | None
 
 
+class HandlingCounts(TypedDict):
+    """Of the total, by what is done about it; `oldest_open` is null where nothing is open. Of what
+    is answered: the share within `ANSWER_GOAL`, and the median of the seconds that it took; null
+    where nothing is."""
+
+    open: int
+    claimed: int
+    answered: int
+    snoozed: int
+    ignored: int
+    oldest_open: ShownTime | None
+    answered_in_goal: float | None
+    median_answer_seconds: float | None
+
+
 class SummaryOut(TypedDict):
     """`clusters` are the most frequent first; `corrected_count` tells of how many of the total a
     person or a rule has the last word."""
@@ -75,11 +91,12 @@ class SummaryOut(TypedDict):
     clusters: Sequence[ClusterCounts]
     totals: Totals
     corrected_count: int
+    handling: HandlingCounts
 
 
 def summary_json(summary: Summary) -> bytes:
     """A `SummaryOut`."""
-    totals = summary.totals
+    totals, handling = summary.totals, summary.handling
     answer: SummaryOut = {
         "series": [{"bucket": bucket, **_counts(each)} for bucket, each in summary.series.items()],
         "clusters": [
@@ -92,6 +109,16 @@ def summary_json(summary: Summary) -> bytes:
             "average_confidence": totals.average_confidence,
         },
         "corrected_count": summary.corrected,
+        "handling": {
+            "open": handling.counts[HandlingState.OPEN],
+            "claimed": handling.counts[HandlingState.CLAIMED],
+            "answered": handling.counts[HandlingState.ANSWERED],
+            "snoozed": handling.counts[HandlingState.SNOOZED],
+            "ignored": handling.counts[HandlingState.IGNORED],
+            "oldest_open": handling.oldest_open,
+            "answered_in_goal": handling.answered_in_goal,
+            "median_answer_seconds": handling.median_answer_seconds,
+        },
     }
     return to_json(answer)
 

@@ -194,7 +194,7 @@ async def submit_batch(request: Request) -> Response:
         except KeyConflict as conflict:
             place = f"conversations[{conflict.position}].idempotency_key"
             raise Conflict(f"{place}: {conflict.details}") from None
-    parts.wake_worker(importing=batch.lane is Lane.BULK)
+    parts.wake_worker()
     answer = BatchAccepted(accepted=len(ids), conversation_ids=ids)
     return Response(answer.model_dump_json(), 202, media_type="application/json")
 

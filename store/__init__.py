@@ -14,7 +14,11 @@
     new_insights.py    insights as they are written, with what rules say of them
     rules.py           rules: made, changed, deleted, and read where insights are written
     labels.py          labels, and what comes of them
+    handling.py        who has claimed a conversation, whether it is answered, and the history
+    priority.py        a page in the order in which conversations are to be answered
+    rising.py          topics that are rising, for insights as they are written
     summaries.py       series, clusters and totals
+    handling_figures.py  how many are open, and how long answers took
     authors.py         who wrote: by the beginning of a name, or who complains most
     trends.py          which clusters are rising or falling
     operations.py      the queue and the spending in numbers

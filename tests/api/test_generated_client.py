@@ -119,6 +119,23 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
         assert (await call("list_failed")).conversations == []
         assert (await call("retry_failed_conversations")).retried == 0
 
+        wanted = models.PlanFilter(author="ana")
+        labels = models.PlanInSetType0.from_dict({"sentiment": "positive"})
+        kind = models.PlanKind("label")
+        plan = await call(
+            "make_plan", body=models.PlanIn(kind=kind, filter_=wanted, set_=labels, by="ben")
+        )
+        assert plan.matched == 1
+        await call("apply_plan", plan.plan_id)
+
+        async def applied() -> bool:
+            state = (await call("get_plan", plan.plan_id)).state
+            return state is models.PlanState.APPLIED
+
+        await eventually(applied, within=20)
+        assert (await call("undo_plan", plan.plan_id)).state is models.PlanState.UNDOING
+        assert len((await call("list_plans")).plans) == 1
+
         claim = models.HandlingIn(state=models.HandlingState.CLAIMED, by="ana")
         claimed = await call("handle_conversation", first.conversation_id, body=claim)
         assert (claimed.state, claimed.by) == (models.HandlingState.CLAIMED, "ana")

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections import defaultdict
+import statistics
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from store.derived.rollup_query import decompose
 from store.derived.rollups import DAY, HOUR
 from store.erasure import ErasureStore
 from store.filters import InsightFilter, Span
+from store.handling_figures import HandlingFigures
 from store.insights import InsightStore
 from store.summaries import MAX_BUCKETS, Aggregate, Interval, Summary, SummaryStore
 from tests.support.factories import NOON, insert_insights, insight_filter
@@ -40,7 +42,7 @@ Row = dict[str, Any]
 def random_row(chance: random.Random) -> Row:
     clusters = chance.sample(CLUSTERS, chance.randint(1, 3))
     at = NOON + timedelta(seconds=chance.randint(-SPREAD, SPREAD))
-    return {
+    row = {
         # Some at the very start of an hour or day, some just before it, some with a fraction.
         "timestamp": chance.choice(
             [
@@ -65,6 +67,9 @@ def random_row(chance: random.Random) -> Row:
         "labelled": chance.choice(["model", "model", *LastWord]),
         "handling": chance.choice(["open", "open", *HandlingState]),
     }
+    waited = timedelta(seconds=chance.choice([0, 1, 3600, 3600.000001, chance.uniform(0, 10**6)]))
+    handled = row["handling"] != "open"
+    return {**row, "handling_at": to_micros(row["timestamp"] + waited) if handled else None}
 
 
 def random_filter(chance: random.Random) -> InsightFilter:
@@ -153,6 +158,24 @@ def assert_summary(summary: Summary, rows: Sequence[Row], interval: Interval) ->
         assert_counts(aggregate, clusters[name])
 
 
+def assert_handling(figures: HandlingFigures, rows: Sequence[Row]) -> None:
+    states = Counter(row["handling"] for row in rows)
+    assert figures.counts == {state: states[state] for state in HandlingState}
+    opened = [row["timestamp"] for row in rows if row["handling"] == "open"]
+    assert figures.oldest_open == min(opened, default=None)
+    times = [
+        row["handling_at"] - to_micros(row["timestamp"])
+        for row in rows
+        if row["handling"] == "answered"
+    ]
+    if times:
+        assert figures.median_answer_seconds == statistics.median(times) / 1e6
+        in_time = sum(time <= 3_600_000_000 for time in times)
+        assert figures.answered_in_goal == pytest.approx(in_time / len(times), abs=1e-9)
+    else:
+        assert (figures.median_answer_seconds, figures.answered_in_goal) == (None, None)
+
+
 @pytest.fixture(autouse=True)
 def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that an export goes on after rows at every kind of moment."""
@@ -181,6 +204,7 @@ async def expect_agreement(
                 continue
             summary = await summaries.summary(wanted, interval)
             assert_summary(summary, list(expected.values()), interval)
+            assert_handling(summary.handling, list(expected.values()))
     return len(expected)
 
 
