@@ -29,6 +29,7 @@ from api import (
     insights,
     labels,
     operations,
+    plans,
     rules,
 )
 from api.access import open_to_all
@@ -91,6 +92,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         insights.router,
         authors.router,
         handling.router,
+        plans.router,
         labels.router,
         rules.router,
         conversations.router,
@@ -130,9 +132,15 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
             stack.push_async_callback(assembly.redis.aclose)
         if worker is not None:
             worker.start()
+        if (plan_worker := services.plan_worker) is not None:
+            plan_worker.start()
+            stack.push_async_callback(plan_worker.stop)
         if housekeeper is not None:
             housekeeper.start()
             stack.push_async_callback(housekeeper.stop)
+        if services.backups is not None:
+            services.backups.start()
+            stack.push_async_callback(services.backups.stop)
         stack.push_async_callback(shutdown.finish)
         stack.enter_context(_calm_collector())
         _log_start(services)
@@ -147,6 +155,7 @@ async def _open(assembly: Assembly) -> None:
         await derived.ensure(services.database)
         if services.worker is not None:
             assembly.queue.writer.version = await services.versions.take_up(assembly.asked)
+            await services.priorities.take_up(services.settings.priority)
     except ServiceError as error:
         log.critical("start_refused", reason=error.details)
         sys.tracebacklimit = 0  # the server prints the exception; that line says it all

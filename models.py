@@ -213,6 +213,7 @@ Index(
     insights.c.priority,
     insights.c.id,
     insights.c.timestamp,
+    insights.c.handling,
     sqlite_where=insights.c.priority.is_not(None),
     postgresql_where=insights.c.priority.is_not(None),
 )
@@ -224,6 +225,15 @@ Index(
     insights.c.id,
     sqlite_where=insights.c.handling_until.is_not(None),
     postgresql_where=insights.c.handling_until.is_not(None),
+)
+
+# For how long answers took.
+Index(
+    "idx_insight_answered",
+    *(insights.c[name] for name in ("timestamp", "handling_at", "sentiment_score", "confidence")),
+    *(insights.c[name] for name in ("language", "urgency", "labelled", "own")),
+    sqlite_where=insights.c.handling == literal_column("'answered'"),
+    postgresql_where=insights.c.handling == literal_column("'answered'"),
 )
 
 # For authors who write again.

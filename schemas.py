@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -91,7 +91,7 @@ ShownTime = Annotated[datetime, PlainSerializer(format_time, return_type=str), _
 # --- requests -------------------------------------------------------------------------------------
 
 
-def _storable(value: str) -> str:
+def storable(value: str) -> str:
     if "\x00" in value:
         raise ValueError("must not contain the NUL character")
     return value
@@ -113,26 +113,28 @@ def check_idempotency_key(key: str) -> str:
 
 
 def _check_raw_data(value: dict[str, Any]) -> dict[str, Any]:
-    _check_json(value, level=1)
-    return value
+    """Level by level, since calling a function for each value would take ten times as long."""
+    level: list[Any] = [value]
+    for _ in range(MAX_RAW_DATA_LEVELS):
+        deeper: list[Any] = []
+        for container in level:
+            for child in container.values() if isinstance(container, dict) else container:
+                if isinstance(child, dict | list):
+                    deeper.append(child)
+                elif isinstance(child, float) and not math.isfinite(child):
+                    raise ValueError("numbers must be finite")
+        if not deeper:
+            return value
+        level = deeper
+    raise ValueError(f"must be at most {MAX_RAW_DATA_LEVELS} levels deep")
 
 
-def _check_json(value: object, *, level: int) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("numbers must be finite")
-    if isinstance(value, dict | list):
-        if level > MAX_RAW_DATA_LEVELS:
-            raise ValueError(f"must be at most {MAX_RAW_DATA_LEVELS} levels deep")
-        for child in value.values() if isinstance(value, dict) else value:
-            _check_json(child, level=level + 1)
-
-
-Storable = Annotated[str, AfterValidator(_storable)]
+Storable = Annotated[str, AfterValidator(storable)]
 Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1),
     AfterValidator(_limited),
-    AfterValidator(_storable),
+    AfterValidator(storable),
 ]
 
 
@@ -145,7 +147,7 @@ class ConversationIn(BaseModel):
     text: Text
     # PostgreSQL's index on it takes 2,700 bytes at most.
     author: (
-        Annotated[str, StringConstraints(max_length=MAX_AUTHOR_LENGTH), AfterValidator(_storable)]
+        Annotated[str, StringConstraints(max_length=MAX_AUTHOR_LENGTH), AfterValidator(storable)]
         | None
     ) = None
     timestamp: Time | None = Field(None, description="Default: now. Without an offset it is UTC.")
@@ -153,16 +155,16 @@ class ConversationIn(BaseModel):
 
     def to_new(self, idempotency_key: str | None) -> NewConversation:
         body_hash = self._hash() if idempotency_key is not None else None
-        raw_data = None if self.raw_data is None else to_json(self.raw_data).decode()
+        raw_data = self.raw_data
         return NewConversation(
             self.text,
             self.author,
             self.timestamp,
-            raw_data,
+            None if raw_data is None else to_json(raw_data).decode(),
             idempotency_key,
             body_hash,
-            outbound=is_outbound(self.raw_data or {}),
-            followers=followers_of(self.raw_data or {}),
+            outbound=raw_data is not None and is_outbound(raw_data),
+            followers=None if raw_data is None else followers_of(raw_data),
         )
 
     def _hash(self) -> str:
@@ -215,7 +217,7 @@ class HandlingIn(BaseModel):
     until: Time | None = Field(None, description="Of a snooze, in place of `minutes`.")
     take_over: bool = Field(False, description="Claim it even where another one holds it.")
     note: (
-        Annotated[str, StringConstraints(max_length=MAX_NOTE_LENGTH), AfterValidator(_storable)]
+        Annotated[str, StringConstraints(max_length=MAX_NOTE_LENGTH), AfterValidator(storable)]
         | None
     ) = None
 
@@ -260,8 +262,8 @@ def _check_language(code: str) -> str:
 Language = Annotated[str, AfterValidator(_check_language)]
 
 
-class InsightConditions(TimeRange):
-    """Which insights; what list, summary and export have in common."""
+class Conditions(BaseModel):
+    """Which insights, whenever they were; what all that selects insights has in common."""
 
     min_confidence: float | None = Field(None, ge=0, le=1)
     sentiment: Sentiment | None = None
@@ -275,6 +277,10 @@ class InsightConditions(TimeRange):
     handling: HandlingState | None = Field(
         None, description="Claims and snoozes that have run out are open."
     )
+
+
+class InsightConditions(TimeRange, Conditions):
+    """Which insights; what list, summary and export have in common."""
 
     def to_filter(self) -> InsightFilter:
         """Raises InvalidInput."""
@@ -294,21 +300,64 @@ class InsightConditions(TimeRange):
         )
 
 
-class SearchConditions(InsightConditions):
-    q: Annotated[str, Field(max_length=MAX_SEARCH_LENGTH)] | None = Field(
-        None,
+Search = Annotated[
+    str,
+    Field(
+        max_length=MAX_SEARCH_LENGTH,
         description="Words that the text must hold; "
         '`"a phrase"` in quotes; `refun*` for a beginning.',
-    )
+    ),
+]
+
+
+class SearchConditions(InsightConditions):
+    q: Search | None = None
 
     def to_filter(self) -> InsightFilter:
         wanted = super().to_filter()
         return wanted if self.q is None else replace(wanted, words=parse_search(self.q))
 
 
+class Order(StrEnum):
+    NEWEST = "newest"
+    PRIORITY = "priority"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+_LEFT_OUT = "May be left out where the order is `priority`: then it is the last `PRIORITY_HOURS`."
+
+
 class InsightQuery(SearchConditions):
+    start_time: QueryTime = Field(default_factory=_now, description=_LEFT_OUT)
+    end_time: QueryTime = Field(default_factory=_now, description=_LEFT_OUT)
+    order: Order = Field(
+        Order.NEWEST, description="`priority`: what is open, whom to answer first at the top."
+    )
     limit: int = Field(100, ge=1, le=1000)
     cursor: str | None = None
+
+    @model_validator(mode="after")
+    def _as_the_order_needs(self) -> Self:
+        if self.order is Order.NEWEST:
+            for name in TimeRange.model_fields:
+                if name not in self.model_fields_set:
+                    raise InvalidInput(f"Missing required field: {name}")
+        elif self.handling not in (None, HandlingState.OPEN):
+            raise InvalidInput("handling: what has the order priority is open")
+        return self
+
+    def in_window(self, window: timedelta) -> "InsightQuery":
+        """With its times, also where they were left out, and with what its order asks for."""
+        if self.order is Order.NEWEST:
+            return self
+        found: dict[str, Any] = {"handling": HandlingState.OPEN}
+        if "start_time" not in self.model_fields_set:
+            window = min(window, self.end_time - datetime.min.replace(tzinfo=UTC))
+            found["start_time"] = self.end_time - window
+        return self.model_copy(update=found)
 
 
 class SummaryQuery(InsightConditions):
@@ -329,7 +378,7 @@ _Beginning = Annotated[str, Field(min_length=1, max_length=100)]  # checked firs
 
 
 class AuthorsQuery(BaseModel):
-    prefix: Annotated[_Beginning, AfterValidator(_storable)] | None = Field(
+    prefix: Annotated[_Beginning, AfterValidator(storable)] | None = Field(
         None, description="How names begin, whatever the case; a leading `@` is ignored."
     )
     start_time: QueryTime | None = None
@@ -362,7 +411,7 @@ def explain(errors: Sequence[Any]) -> str:
             problem = "must not be empty"
         case "string_too_long":
             problem = f"must be at most {error['ctx']['max_length']} characters"
-        case "too_short" | "too_long":
+        case "too_short" | "too_long" if place == "conversations":
             problem = f"must hold 1 to {MAX_BATCH} conversations"
         case _:
             problem = error["msg"].removeprefix("Value error, ")

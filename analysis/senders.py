@@ -33,7 +33,7 @@ def followers_of(raw_data: Mapping[str, Any]) -> int | None:
     for path in _FOLLOWERS:
         found: Any = raw_data
         for key in path:
-            found = found.get(key) if isinstance(found, Mapping) else None
+            found = found.get(key) if isinstance(found, dict) else None
         if (count := _count(found)) is not None:
             return count
     return None
@@ -49,7 +49,8 @@ def _count(value: object) -> int | None:
 
 def is_outbound(raw_data: Mapping[str, Any]) -> bool:
     """Whether the data that came with a text says that it was sent by the company, not to it."""
-    return str(raw_data.get("inbound")).strip().lower() in ("false", "0")
+    inbound = raw_data.get("inbound")
+    return inbound is not None and str(inbound).strip().lower() in ("false", "0")
 
 
 def reach(followers: int | None) -> float:

@@ -14,16 +14,14 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
+from analysis.handling import HandlingState
 from analysis.trend_score import Direction
 from api.insight_answers import InsightFacts, insight_facts
-from grok.prices import TICKS_PER_USD
 from models import Lane, Status
 from schemas import ShownTime
-from store.ledger import Usage
 from store.lookup import FailedPage, StoredConversation
 from store.summaries import Aggregate, Summary
 from store.trends import Trend, Window
-from worker.schedule import Bound
 
 
 class Accepted(BaseModel):
@@ -70,6 +68,21 @@ class Totals(Counts):
     average_confidence: float | None
 
 
+class HandlingCounts(TypedDict):
+    """Of the total, by what is done about it; `oldest_open` is null where nothing is open. Of what
+    is answered: the share within `ANSWER_GOAL`, and the median of the seconds that it took; null
+    where nothing is."""
+
+    open: int
+    claimed: int
+    answered: int
+    snoozed: int
+    ignored: int
+    oldest_open: ShownTime | None
+    answered_in_goal: float | None
+    median_answer_seconds: float | None
+
+
 class SummaryOut(TypedDict):
     """`clusters` are the most frequent first; `corrected_count` tells of how many of the total a
     person or a rule has the last word."""
@@ -78,11 +91,12 @@ class SummaryOut(TypedDict):
     clusters: Sequence[ClusterCounts]
     totals: Totals
     corrected_count: int
+    handling: HandlingCounts
 
 
 def summary_json(summary: Summary) -> bytes:
     """A `SummaryOut`."""
-    totals = summary.totals
+    totals, handling = summary.totals, summary.handling
     answer: SummaryOut = {
         "series": [{"bucket": bucket, **_counts(each)} for bucket, each in summary.series.items()],
         "clusters": [
@@ -95,6 +109,16 @@ def summary_json(summary: Summary) -> bytes:
             "average_confidence": totals.average_confidence,
         },
         "corrected_count": summary.corrected,
+        "handling": {
+            "open": handling.counts[HandlingState.OPEN],
+            "claimed": handling.counts[HandlingState.CLAIMED],
+            "answered": handling.counts[HandlingState.ANSWERED],
+            "snoozed": handling.counts[HandlingState.SNOOZED],
+            "ignored": handling.counts[HandlingState.IGNORED],
+            "oldest_open": handling.oldest_open,
+            "answered_in_goal": handling.answered_in_goal,
+            "median_answer_seconds": handling.median_answer_seconds,
+        },
     }
     return to_json(answer)
 
@@ -248,114 +272,3 @@ class ErrorOut(BaseModel):
     error: str = Field(examples=["invalid_schema"])
     details: str = Field(examples=["Missing required field: text"])
     retry_after: int | None = None
-
-
-class Health(BaseModel):
-    status: Literal["ok"] = "ok"
-
-
-class Ready(BaseModel):
-    """Each check is "ok" or says what is wrong."""
-
-    status: Literal["ready", "not_ready"]
-    checks: dict[str, str]
-
-
-class LaneCounts(BaseModel):
-    live: int
-    bulk: int
-
-
-class AnalyserStats(BaseModel):
-    """`answering_model` is the one that answered last, null before the first answer. `notice` is
-    for people to see, null where there is nothing to tell."""
-
-    name: str
-    model: str
-    answering_model: str | None
-    notice: str | None
-
-
-class BreakerStats(BaseModel):
-    """`next_probe_seconds` is null while it is closed."""
-
-    state: Literal["closed", "open"]
-    reason: str | None
-    next_probe_seconds: float | None
-
-
-class Spending(BaseModel):
-    """`tokens` has prompt, completion and reasoning; `cached_tokens` are part of it.
-
-    `held_usd` may have been spent besides: calls that are under way, and those of which nobody
-    knows what they cost. It counts to the budget.
-    """
-
-    calls: int
-    tokens: int
-    cached_tokens: int
-    cost_usd: float
-    held_usd: float
-
-    @classmethod
-    def of(cls, usage: Usage) -> "Spending":
-        return cls(
-            calls=usage.calls,
-            tokens=usage.prompt_tokens + usage.completion_tokens,
-            cached_tokens=usage.cached_tokens,
-            cost_usd=usage.cost_usd_ticks / TICKS_PER_USD,
-            held_usd=usage.held_usd_ticks / TICKS_PER_USD,
-        )
-
-
-class SpendingStats(BaseModel):
-    """Of all processes on the database. Today began at midnight UTC."""
-
-    today: Spending
-    total: Spending
-    daily_budget_usd: float | None
-
-
-class ReuseStats(BaseModel):
-    """The share of completed conversations, 0 to 1, that an earlier analysis answered."""
-
-    today_share: float
-    total_share: float
-
-
-class FallbackStats(BaseModel):
-    """Insights that stand in for an answer that could not be used (cluster `unknown`, confidence
-    0): how many were completed since midnight UTC and in the last hour. `notice` is for people to
-    see, null while no more than one in ten are."""
-
-    today: int
-    last_hour: int
-    notice: str | None
-
-
-class DatabaseStats(BaseModel):
-    """`version` is that of SQLite's library, or of PostgreSQL's server."""
-
-    engine: Literal["sqlite", "postgresql"]
-    version: str
-
-
-class Stats(BaseModel):
-    """`calls_per_second` is over the last ten seconds, in this process; `call_limit_per_second` is
-    what is kept to, null where nothing limits it. `bound_by` is what keeps the throughput from
-    being higher now; `queue` means that there is no more to do."""
-
-    counts: dict[Status, LaneCounts]
-    oldest_pending_seconds: float | None
-    completed_last_minute: int
-    completed_last_hour: int
-    analyser: AnalyserStats
-    calls_per_second: float
-    call_limit_per_second: float | None
-    calls_under_way: int
-    bound_by: Bound
-    breaker: BreakerStats
-    spending: SpendingStats
-    reuse: ReuseStats
-    fallback: FallbackStats
-    database: DatabaseStats

@@ -79,16 +79,36 @@ class InsightFacts(TypedDict):
     handling: HandlingNow
 
 
+class PriorityTerm(TypedDict):
+    """`points` is value x weight, rounded to four decimals."""
+
+    name: str
+    value: float
+    weight: float
+    points: float
+
+
+class PriorityOut(TypedDict):
+    """`points` is the sum of the terms' points."""
+
+    points: float
+    terms: Sequence[PriorityTerm]
+
+
 class InsightOut(InsightFacts):
+    """`priority` is there where the order goes by it."""
+
     conversation_id: str
     timestamp: ShownTime
     text: str
     author: str | None
+    priority: NotRequired[PriorityOut]
 
 
 class InsightsMetadata(TypedDict):
     """`total_count` is exact, for the whole filter, and so is `corrected_count`: of how many a
-    person or a rule has the last word. `next_cursor` is null on the last page."""
+    person or a rule has the last word. `next_cursor` is null on the last page. `missed` is there
+    where the order is that of priority: how many open ones of the same filter are older."""
 
     total_count: int
     corrected_count: int
@@ -96,6 +116,7 @@ class InsightsMetadata(TypedDict):
     start_time: ShownTime
     end_time: ShownTime
     next_cursor: str | None
+    missed: NotRequired[int]
 
 
 class InsightsOut(TypedDict):
@@ -159,16 +180,25 @@ def insight_item(insight: ListedInsight) -> InsightOut:
         "timestamp": insight.timestamp,
         "text": insight.text,
         "author": insight.author,
-        **insight_facts(insight),
+        **insight_facts(insight),  # type: ignore[typeddict-item]  # has no priority in it
     }
+
+
+def _items(page: InsightPage, some: slice) -> list[InsightOut]:
+    items = [insight_item(insight) for insight in page.insights[some]]
+    for item, (points, terms) in zip(items, page.priorities[some], strict=False):
+        item["priority"] = {
+            "points": points,
+            "terms": [cast(PriorityTerm, term._asdict()) for term in terms],
+        }
+    return items
 
 
 def insights_json(page: InsightPage, asked: InsightFilter) -> Iterator[bytes]:
     """An `InsightsOut` in pieces, so that others have their turn between them."""
     before = b'{"insights":['
     for start in range(0, len(page.insights), _ITEMS_OF_PIECE):
-        some = page.insights[start : start + _ITEMS_OF_PIECE]
-        yield before + to_json([insight_item(insight) for insight in some])[1:-1]
+        yield before + to_json(_items(page, slice(start, start + _ITEMS_OF_PIECE)))[1:-1]
         before = b","
     metadata: InsightsMetadata = {
         "total_count": page.total_count,
@@ -178,4 +208,6 @@ def insights_json(page: InsightPage, asked: InsightFilter) -> Iterator[bytes]:
         "end_time": asked.end_time,
         "next_cursor": page.next_cursor,
     }
+    if page.missed is not None:
+        metadata["missed"] = page.missed
     yield (b"" if page.insights else before) + b'],"metadata":' + to_json(metadata) + b"}"

@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -24,6 +24,7 @@ from schemas import (
     ExportQuery,
     InsightConditions,
     InsightQuery,
+    Order,
     SummaryQuery,
     TrendsQuery,
     format_time,
@@ -72,12 +73,15 @@ class _Stream(StreamingResponse):
 @router.get(PATH, response_model=InsightsOut, responses=answers("invalid_schema", "unavailable"))
 @needs("read")
 async def list_insights(request: Request, query: Annotated[InsightQuery, Query()]) -> Response:
-    """Insights in a time range, newest first, with the exact total for the whole filter."""
+    """Insights in a time range, newest first, with the exact total for the whole filter; or those
+    that are open, whom to answer first at the top."""
     parts = services(request)
     async with stopped_when_gone(request):
-        wanted = await _filter(query, parts)
+        window = timedelta(hours=parts.settings.priority_hours)
+        wanted = await _filter(query.in_window(window), parts)
+        pages = parts.priorities if query.order is Order.PRIORITY else parts.insights
         async with parts.costly_reads if is_costly(wanted) else parts.large_reads:
-            page = await parts.insights.page(wanted, limit=query.limit, cursor=query.cursor)
+            page = await pages.page(wanted, limit=query.limit, cursor=query.cursor)
             pieces = []
             for piece in insights_json(page, wanted):
                 pieces.append(piece)
@@ -96,6 +100,7 @@ async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Qu
     """The same insights counted: by time, by cluster, and all together."""
     parts = services(request)
     async with stopped_when_gone(request):
+        await parts.handling.end_leases()
         wanted = await _filter(query, parts)
         summary = await parts.summaries.summary(wanted, query.interval)
     return Response(summary_json(summary), media_type=JSON)

@@ -18,7 +18,7 @@ from analysis.sentiment import Sentiment
 from analysis.words import parse_search
 from api.services import Services
 from errors import InvalidInput
-from schemas import MAX_SEARCH_LENGTH, Language, PersonName, Storable
+from schemas import MAX_SEARCH_LENGTH, Language, PersonName, Storable, storable
 
 MAX_REASON_LENGTH = 1000
 
@@ -44,6 +44,9 @@ def _check_clusters(names: list[str]) -> list[str]:
     if not 1 <= len(names) <= MAX_CLUSTERS:
         raise ValueError(f"must be 1 to {MAX_CLUSTERS} names")
     return names
+
+
+Reason = Annotated[str, StringConstraints(max_length=MAX_REASON_LENGTH), AfterValidator(storable)]
 
 
 class LabelSet(BaseModel):
@@ -75,7 +78,7 @@ class LabelSet(BaseModel):
 
 class LabelIn(LabelSet):
     by: PersonName
-    reason: Annotated[Storable, StringConstraints(max_length=MAX_REASON_LENGTH)] | None = None
+    reason: Reason | None = None
 
 
 class RuleFilter(BaseModel):

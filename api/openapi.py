@@ -10,9 +10,10 @@ from starlette.routing import Route
 from api.access import Access, access_of
 from api.error_responses import STATUS
 from api.label_bodies import LabelIn, RuleIn, RulePatch
+from api.plan_bodies import PlanIn
 from schemas import BatchIn, ConversationIn, HandlingIn
 
-_BODIES = (ConversationIn, BatchIn, HandlingIn, LabelIn, RuleIn, RulePatch)
+_BODIES = (ConversationIn, BatchIn, HandlingIn, LabelIn, RuleIn, RulePatch, PlanIn)
 """Those that handlers read themselves."""
 
 

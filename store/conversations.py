@@ -1,10 +1,10 @@
 """Conversations as their senders see them: accept, find, erase, retry."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     JSON,
@@ -346,17 +346,19 @@ _POSTGRESQL_INSERT = (
     .returning(conversations.c.id)
 )
 
-_RETRY = (
+AS_NEW: Mapping[str, Any] = {
+    "attempts": 0,
+    "deaths": 0,
+    "alone": False,
+    "not_before": 0,
+    "last_error": None,
+}
+"""What a conversation that waits for its first try has in these columns."""
+
+RETRY = (
     update(conversations)
     .where(conversations.c.status == Status.FAILED)
-    .values(
-        status=Status.PENDING.value,
-        attempts=0,
-        deaths=0,
-        alone=False,
-        not_before=0,
-        last_error=None,
-    )
+    .values(status=Status.PENDING.value, **AS_NEW)
 )
 
 
@@ -372,11 +374,11 @@ _SOME_FAILED = (
 def _retry_some(most: int, connection: Connection) -> int:
     limit = min(most, _RETRIED_AT_ONCE)
     ids = connection.scalars(_SOME_FAILED, {"limit": limit}).all()
-    return connection.execute(_RETRY.where(conversations.c.id.in_(ids))).rowcount if ids else 0
+    return connection.execute(RETRY.where(conversations.c.id.in_(ids))).rowcount if ids else 0
 
 
 def _retry(conversation_id: str, connection: Connection) -> None:
-    if connection.execute(_RETRY.where(conversations.c.id == conversation_id)).rowcount:
+    if connection.execute(RETRY.where(conversations.c.id == conversation_id)).rowcount:
         return
     status = connection.scalar(
         select(conversations.c.status).where(conversations.c.id == conversation_id)

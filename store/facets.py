@@ -34,7 +34,10 @@ class Facet(StrEnum):
 
 def unusual_values(insight: InsightRow) -> Iterator[tuple[Facet, str]]:
     """The facets under which an insight is counted and found by name."""
-    for facet in Facet:
+    for facet, usual in _USUAL:
         value: str = getattr(insight, facet)
-        if value != facet.usual:
+        if value != usual:
             yield facet, value
+
+
+_USUAL = tuple((facet, facet.usual) for facet in Facet)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Table, bindparam, exists, literal_column
@@ -11,7 +11,7 @@ from analysis.handling import HandlingState
 from analysis.labels import LastWord
 from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE, Sentiment
 from analysis.urgency import Urgency
-from analysis.words import Phrase
+from analysis.words import Phrase, parse_search
 from models import insight_clusters, insights, to_micros
 from store.facets import Facet
 
@@ -95,6 +95,32 @@ class InsightFilter:
             "author": self.author,
             **{facet.value: values for facet, values in self.facets.items()},
         }
+
+
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_END = datetime.max.replace(tzinfo=UTC)
+_CLOSED_LISTS = {
+    "sentiment": Sentiment,
+    "urgency": Urgency,
+    "labelled": LastWord,
+    "handling": HandlingState,
+}
+
+
+def filter_of(named: Mapping[str, Any]) -> InsightFilter:
+    """From the names and values that the API takes, as they are stored: times in ISO 8601, and may
+    be left out. They have been checked before."""
+    given = dict(named)
+    start, end, q = (given.pop(name, None) for name in ("start_time", "end_time", "q"))
+    for name, kind in _CLOSED_LISTS.items():
+        if name in given:
+            given[name] = kind(given[name])
+    return InsightFilter(
+        start_time=datetime.fromisoformat(start) if start else _BEGINNING,
+        end_time=datetime.fromisoformat(end) if end else _END,
+        words=None if q is None else parse_search(q),
+        **given,
+    )
 
 
 def span_values(name: str, span: Span) -> dict[str, int]:

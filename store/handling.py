@@ -77,14 +77,15 @@ class HandlingStore:
         """Raises NotFound, and Conflict where there is no insight yet."""
         return await self._database.read(partial(_find, conversation_id))
 
-    async def end_leases(self) -> None:
-        """Put claims and snoozes that have run out back to open, up to `_ENDED_AT_ONCE`. Where the
-        database cannot be written they are not."""
-        if await self._database.read(partial(_any_run_out, now_micros())):
-            try:
-                await self._database.write(end_leases)
-            except Unavailable:
-                return
+    async def end_leases(self) -> bool:
+        """Put claims and snoozes that have run out back to open, up to `_ENDED_AT_ONCE`; whether
+        there were any. Where the database cannot be written they stay as they are."""
+        if not await self._database.read(partial(_any_run_out, now_micros())):
+            return False
+        try:
+            return bool(await self._database.write(end_leases))
+        except Unavailable:
+            return False
 
     async def newest_event(self) -> int:
         """The id; 0 where there is none yet."""
@@ -160,8 +161,11 @@ def reopen_snoozed(connection: Connection, authors: Collection[str], now: int) -
         ]
     else:
         waiting = connection.scalars(_SNOOZED, {"authors": list(authors), "now": now}).all()
+    if not waiting:
+        return
+    _lock_rows(connection, waiting)
     for start in range(0, len(waiting), MOST_AT_ONCE):
-        found = _lock(connection, waiting[start : start + MOST_AT_ONCE])
+        found = _read(connection, waiting[start : start + MOST_AT_ONCE])
         snoozed = {
             id_: OPEN
             for id_, each in found.items()
@@ -212,10 +216,14 @@ def _lock(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     """Those that are completed. Their rows of `conversations` are locked, as whoever changes or
     erases an insight locks them."""
     assert len(ids) <= MOST_AT_ONCE
+    _lock_rows(connection, ids)
+    return _read(connection, ids)
+
+
+def _lock_rows(connection: Connection, ids: Collection[str]) -> None:
     if connection.dialect.name != "sqlite":  # where nobody else writes
         connection.execute(_LOCK, {"ids": list(ids)})
-        derived.take_turn(connection)  # for the order of the history's ids
-    return _read(connection, ids)
+        derived.take_turn(connection)
 
 
 def _read(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic_core import to_json
 from sqlalchemy import (
@@ -17,6 +17,7 @@ from sqlalchemy import (
     tuple_,
 )
 
+from analysis.priority import Priority
 from database import LONG_READ_SECONDS, Database
 from models import insight_clusters, insights
 from store import cursors
@@ -44,18 +45,29 @@ Position = tuple[int, int]
 Rows = Sequence[Row[*tuple[Any, ...]]]
 
 
+class InsightKey(NamedTuple):
+    """An insight's names and its place in the order of pages; `timestamp` is in microseconds."""
+
+    id: int
+    conversation_id: str
+    timestamp: int
+
+
 @dataclass(frozen=True, slots=True)
 class InsightPage:
     """`total_count` and `corrected_count`, those whose labels a person or a rule has put right, are
     for the whole filter; `next_cursor` is None on the last page.
 
-    A page may be shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON.
+    A page may be shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON. One in the order of
+    priority has the `priorities` of its insights, and how many were `missed`.
     """
 
     insights: Sequence[ListedInsight]
     total_count: int
     corrected_count: int
     next_cursor: str | None
+    priorities: Sequence[Priority] = ()
+    missed: int | None = None
 
 
 class InsightStore:
@@ -90,7 +102,7 @@ class InsightStore:
             total = rollup_query.count(wanted, connection)
             read = partial(_rows, wanted, total, connection)
         rows, more = (
-            _some(read, _position, position, limit, BYTES_OF_PAGE) if total else ([], False)
+            rows_that_fit(read, _position, position, limit, BYTES_OF_PAGE) if total else ([], False)
         )
         return InsightPage(
             insights=to_listed(rows),
@@ -98,6 +110,24 @@ class InsightStore:
             corrected_count=self._matches.corrected(wanted, connection),
             next_cursor=cursors.encode(_LIST, *_position(rows[-1])) if more else None,
         )
+
+    def count(self, wanted: InsightFilter, connection: Connection) -> int:
+        """In a transaction of the caller's."""
+        if wanted.shape.is_searched:
+            return self._matches.count(wanted, connection).total
+        return rollup_query.count(wanted, connection)
+
+    def keys_after(
+        self, wanted: InsightFilter, position: Position | None, limit: int, connection: Connection
+    ) -> Sequence[InsightKey]:
+        """The next `limit` in the order of pages, in a transaction of the caller's."""
+        if wanted.shape.is_searched:
+            found = self._matches.count(wanted, connection)
+            rows = _matches(wanted, found, connection, limit, position, keys_only=True)
+        else:
+            total = rollup_query.count(wanted, connection)
+            rows = _rows(wanted, total, connection, limit, position, keys_only=True)
+        return [InsightKey(*row) for row in rows]
 
     async def has_cluster(self, name: str) -> bool:
         """Whether any insight has it."""
@@ -119,7 +149,7 @@ class InsightStore:
             def read(limit: int, after: int) -> Rows:
                 return connection.execute(_SINCE, {"id": after, "limit": limit}).all()
 
-            return _some(read, lambda row: int(row.id), id_, limit, BYTES_OF_EVENTS)
+            return rows_that_fit(read, lambda row: int(row.id), id_, limit, BYTES_OF_EVENTS)
 
         rows, more = await self._database.read(some)
         return [(row.id, each) for row, each in zip(rows, to_listed(rows), strict=True)], more
@@ -153,13 +183,13 @@ class InsightStore:
             read = partial(_matches, wanted, found, connection)
         else:
             read = partial(_rows, wanted, None, connection)
-        return _some(read, _position, position, ROWS_OF_EXPORT, BYTES_OF_EXPORT)
+        return rows_that_fit(read, _position, position, ROWS_OF_EXPORT, BYTES_OF_EXPORT)
 
 
 Place = TypeVar("Place")
 
 
-def _some(
+def rows_that_fit(
     read: Callable[[int, Place], Rows],
     place_of: Callable[[Row[*tuple[Any, ...]]], Place],
     place: Place,
@@ -193,6 +223,8 @@ def _rows(
     connection: Connection,
     limit: int,
     position: Position | None,
+    *,
+    keys_only: bool = False,
 ) -> Rows:
     """The next `limit` rows; `total` is how many match, None where that is not known."""
     values, shape = _values(wanted, limit, position), wanted.shape
@@ -203,8 +235,9 @@ def _rows(
         few = total * total < limit * rollup_query.count_between(wanted.span, connection)
     if total and few and shape.facets:
         found = MatchCount(total, [SpanCount(wanted.span, total)])
-        return _matches(wanted, found, connection, limit, position)
-    return connection.execute(_statement(shape, position is not None, few), values).all()
+        return _matches(wanted, found, connection, limit, position, keys_only=keys_only)
+    statement = _statement(shape, position is not None, few, keys_only)
+    return connection.execute(statement, values).all()
 
 
 def _values(wanted: InsightFilter, limit: int, position: Position | None) -> dict[str, Any]:
@@ -220,7 +253,7 @@ def _values(wanted: InsightFilter, limit: int, position: Position | None) -> dic
 
 
 @lru_cache(maxsize=256)
-def _statement(shape: Shape, after: bool, few: bool) -> Select[*tuple[Any, ...]]:
+def _statement(shape: Shape, after: bool, few: bool, keys_only: bool) -> Select[*tuple[Any, ...]]:
     table: Table = insights
     index = "idx_insight_timestamp"
     if shape.author:
@@ -235,7 +268,8 @@ def _statement(shape: Shape, after: bool, few: bool) -> Select[*tuple[Any, ...]]
         picked = picked.where(rollup_query.has_sentiment(shape))
     if index:
         picked = picked.with_hint(table, f"INDEXED BY {index}", "sqlite")
-    return _fetch(_newest(picked, table.c.timestamp, id_, after).limit(bindparam("limit")))
+    newest = _newest(picked, table.c.timestamp, id_, after).limit(bindparam("limit"))
+    return _fetch(newest, keys_only)
 
 
 def _newest(
@@ -247,9 +281,13 @@ def _newest(
     return picked.order_by(timestamp.desc(), id_.desc())
 
 
-def _fetch(picked: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+_KEY = select(*(insights.c[name] for name in InsightKey._fields))
+
+
+def _fetch(picked: Select[*tuple[Any, ...]], keys_only: bool) -> Select[*tuple[Any, ...]]:
     keys = picked.subquery("picked")
-    return SHOWN.join_from(keys, insights, insights.c.id == keys.c.id).order_by(
+    shown = _KEY if keys_only else SHOWN
+    return shown.join_from(keys, insights, insights.c.id == keys.c.id).order_by(
         keys.c.timestamp.desc(), keys.c.id.desc()
     )
 
@@ -260,6 +298,8 @@ def _matches(
     connection: Connection,
     limit: int,
     position: Position | None,
+    *,
+    keys_only: bool = False,
 ) -> Rows:
     """The next `limit` matches. Keys of the index are in order only down to the second: so first
     the second of the last row is found, and then all matches from there on are sorted."""
@@ -273,7 +313,9 @@ def _matches(
         "high": candidates.high,
     }
     shape = word_counts.residual_shape(wanted)
-    last_key, page = _words_statements(dialect, candidates.path, shape, position is not None)
+    last_key, page = _words_statements(
+        dialect, candidates.path, shape, position is not None, keys_only
+    )
     key = connection.scalar(last_key, values | {"skip": values["limit"] - 1})
     if key is not None:
         values["low"] = max(values["low"], word_index.first_of_second(key))
@@ -282,7 +324,7 @@ def _matches(
 
 @lru_cache(maxsize=256)
 def _words_statements(
-    dialect: str, path: word_index.AccessPath, shape: Shape, after: bool
+    dialect: str, path: word_index.AccessPath, shape: Shape, after: bool, keys_only: bool
 ) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
     index = word_index.index(dialect, path)
     joined = select(insights.c.timestamp, insights.c.id).join_from(
@@ -296,7 +338,7 @@ def _words_statements(
     by_key = found.with_only_columns(index.key).order_by(index.key.desc())
     last_key = by_key.limit(1).offset(bindparam("skip"))
     page = _newest(found, insights.c.timestamp, insights.c.id, after=False)
-    return last_key, _fetch(page.limit(bindparam("limit")))
+    return last_key, _fetch(page.limit(bindparam("limit")), keys_only)
 
 
 _HAS_CLUSTER = (

@@ -1,6 +1,6 @@
 """New insights: written with what rules say of them, in the transaction that completes them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert
@@ -12,6 +12,7 @@ from analysis.senders import reach
 from analysis.words import words_of
 from models import insights
 from store import derived
+from store.derived import priority
 from store.insight_row import InsightRow
 from store.labels import LogEntry, insight_columns, write_labels, write_log
 from store.rules import RuleReader
@@ -40,6 +41,8 @@ class InsightWriter:
     def __init__(self) -> None:
         self.version = 1
         """Row of `analysis_versions` that new insights bear."""
+        self.rising: Set[str] = frozenset()
+        """Topics that are rising at present."""
         self._rules = RuleReader()
 
     def add(
@@ -50,12 +53,14 @@ class InsightWriter:
     ) -> None:
         """Write the insights of conversations, by their ids. Their rows must be locked."""
         derived.take_turn(connection)
-        _add(completed, self._rules.read(connection), self.version, now, connection)
+        book = self._rules.read(connection)
+        _add(completed, book, self.rising, self.version, now, connection)
 
 
 def _add(
     completed: Mapping[str, tuple[HeldRow, Complete]],
     book: RuleBook,
+    rising: Set[str],
     version: int,
     now: int,
     connection: Connection,
@@ -91,6 +96,7 @@ def _add(
                 "urgency": analysis.urgency.value,
             }
         )
+    priority.complete_rows(connection, rows, rising)
     ids = {id_: insight_id for insight_id, id_ in connection.execute(_INSERT, rows)}
     derived.add(
         connection,

@@ -8,13 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, insert, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, select, update
 
 from analysis.senders import account, is_outbound
 from database import Database
 from models import conversations, insights
 from store import derived
-from tables.people import applied_settings
+from store.applied_settings import applied, note_applied
 
 SETTING = "OWN_AUTHORS"
 _ROWS_READ = 2000
@@ -37,8 +37,8 @@ class OwnPostStore:
 
     async def is_taken_up(self) -> bool:
         """Whether what is stored goes by these accounts already."""
-        applied = await self._database.read(lambda connection: connection.scalar(_APPLIED))
-        return frozenset(applied or ()) == self._own_authors
+        before = await self._database.read(partial(applied, SETTING))
+        return frozenset(before or ()) == self._own_authors
 
     async def step(self, after: str) -> str | None:
         """Mark those of the next conversations, by id after this one, that are marked otherwise
@@ -49,24 +49,24 @@ class OwnPostStore:
                 some = ids[start : start + _ROWS_PER_COMMIT]
                 await self._database.write(partial(_mark, some, own))
         if last is None:
-            await self._database.write(partial(_note_taken_up, sorted(self._own_authors)))
+            accounts = sorted(self._own_authors)
+            await self._database.write(partial(note_applied, SETTING, accounts))
         return last
 
 
 _COLUMNS = conversations.c
-_APPLIED = select(applied_settings.c.value).where(applied_settings.c.name == SETTING)
 _NEXT = (
     select(_COLUMNS.id, _COLUMNS.author, _COLUMNS.own)
     .where(_COLUMNS.id > bindparam("after"))
     .order_by(_COLUMNS.id)
-    .limit(_ROWS_READ)
+    .limit(bindparam("limit"))
 )
 _IDS: BindParameter[str] = bindparam("ids", expanding=True)
 _RAW_DATA = select(_COLUMNS.id, _COLUMNS.raw_data).where(_COLUMNS.id.in_(_IDS))
 
 
 def _find(own_authors: Collection[str], after: str, connection: Connection) -> _Wrong:
-    rows = connection.execute(_NEXT, {"after": after}).all()
+    rows = connection.execute(_NEXT, {"after": after, "limit": _ROWS_READ}).all()
     wrong: dict[int, list[str]] = {0: [], 1: []}
     for id_, author, own in rows:
         is_own = author is not None and account(author) in own_authors
@@ -99,6 +99,7 @@ def _mark(ids: Sequence[str], own: int, connection: Connection) -> None:
     locked = connection.scalars(_LOCK, {"ids": ids, "own": own}).all()
     if not locked:
         return
+    derived.take_turn(connection)
     if own:
         derived.take_out(connection, locked)
     values = {"ids": locked, "marked": own}
@@ -106,8 +107,3 @@ def _mark(ids: Sequence[str], own: int, connection: Connection) -> None:
     connection.execute(_MARK_INSIGHTS, values)
     if not own:
         derived.take_in(connection, locked)
-
-
-def _note_taken_up(accounts: Sequence[str], connection: Connection) -> None:
-    connection.execute(delete(applied_settings).where(applied_settings.c.name == SETTING))
-    connection.execute(insert(applied_settings), {"name": SETTING, "value": accounts})

@@ -26,6 +26,7 @@ from store.earlier import Earlier, analysed_since, recent_sightings
 from store.ledger import CallReceipt, count_completed, settle_call
 from store.new_insights import HeldRow, InsightWriter
 from store.orphans import NOT_LEASED, Rescued, rescue
+from store.rising import RisingTopics
 from store.versions import count_insights
 
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class WorkQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.writer = InsightWriter()
+        self._rising = RisingTopics(database)
         # Calls that end at the same moment share one commit, as posts do.
         self._group_commit = GroupCommit[Settlement, Settled](
             self._settle_group,
@@ -123,6 +125,7 @@ class WorkQueue:
         A result or a receipt that the database rejects fails no other, and its conversation with
         `NOT_STORED`.
         """
+        self.writer.rising = await self._rising.names()
         return await self._group_commit.submit(Settlement(results, receipt, not_theirs))
 
     async def drained(self) -> None:

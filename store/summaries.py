@@ -19,9 +19,10 @@ from store.derived.rollup_query import Key, Rows
 from store.derived.rollups import DAY, HOUR, NAMES_OF_CLUSTERS, UNIT
 from store.derived.word_counts import MatchCounter
 from store.filters import InsightFilter, Span, span_values
+from store.handling_figures import HandlingCounter, HandlingFigures
 
 MAX_BUCKETS = 2000
-_DAYS_AT_A_TIME = 50
+_DAYS_AT_A_TIME = 10
 _KEPT_DAYS = 5000
 """Some kilobytes each: one row for each cluster that another was with that day, or each hour."""
 _ANY_TIME = from_micros(0)
@@ -88,14 +89,23 @@ class Summary:
     clusters: Sequence[tuple[str, Aggregate]]
     totals: Aggregate
     corrected: int
+    handling: HandlingFigures
 
 
 class SummaryStore:
-    def __init__(self, database: Database, matches: MatchCounter | None = None) -> None:
-        """`matches` may be shared with others, for its cache."""
+    def __init__(
+        self,
+        database: Database,
+        matches: MatchCounter | None = None,
+        *,
+        goal_seconds: float = 3600.0,
+    ) -> None:
+        """`matches` may be shared with others, for its cache. An answer within `goal_seconds` is in
+        time."""
         self._database = database
         self._by_day = DayCache[Rows](most=_KEPT_DAYS)
         self._matches = matches or MatchCounter()
+        self._handling = HandlingCounter(self._matches, goal_seconds=goal_seconds)
 
     async def summary(self, wanted: InsightFilter, interval: Interval) -> Summary:
         """For a filter without words. Raises InvalidInput for more than `MAX_BUCKETS` buckets."""
@@ -106,7 +116,7 @@ class SummaryStore:
                 f"interval: {count} buckets of that width are in the time range, and at"
                 f" most {MAX_BUCKETS} are answered"
             )
-        work = partial(_summary, wanted, interval, self._by_day, self._matches)
+        work = partial(_summary, wanted, interval, self._by_day, self._matches, self._handling)
         # Rollups do not know minutes, nor which names come together.
         by_rows = interval is Interval.MINUTE or wanted.cluster is not None or bool(wanted.facets)
         return await self._database.read(work, costly=by_rows or rollup_query.is_costly(wanted))
@@ -117,6 +127,7 @@ def _summary(
     interval: Interval,
     by_day: DayCache[Rows],
     matches: MatchCounter,
+    handling: HandlingCounter,
     connection: Connection,
 ) -> Summary:
     start, stop = wanted.span
@@ -138,6 +149,7 @@ def _summary(
         ),
         totals=totals,
         corrected=matches.corrected(wanted, connection),
+        handling=handling.figures(wanted, totals.count, connection),
     )
 
 

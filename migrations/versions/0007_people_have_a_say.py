@@ -70,8 +70,13 @@ def _indexes_of_insights() -> None:
             ["sentiment", "confidence", "timestamp", "id", "sentiment_score", *facets],
             "own = 0",
         ),
-        ("priority", ["priority", "id", "timestamp"], "priority IS NOT NULL"),
+        ("priority", ["priority", "id", "timestamp", "handling"], "priority IS NOT NULL"),
         ("lease", ["handling_until", "id"], "handling_until IS NOT NULL"),
+        (
+            "answered",
+            ["timestamp", "handling_at", "sentiment_score", "confidence", *facets[:3], "own"],
+            "handling = 'answered'",
+        ),
         ("snoozed", ["author"], "handling = 'snoozed'"),
     ):
         op.create_index(
@@ -143,6 +148,7 @@ def _plans() -> None:
         sa.Column("set", sa.JSON),
         sa.Column("by", sa.Text),
         sa.Column("rule_number", sa.Integer),
+        sa.Column("key_name", sa.Text, nullable=False, server_default=sa.text("''")),
         sa.Column("state", sa.String(8), nullable=False),
         sa.Column("bound", sa.BigInteger, nullable=False),
         sa.Column("matched", sa.Integer, nullable=False),
@@ -150,12 +156,20 @@ def _plans() -> None:
         sa.Column("warnings", sa.JSON, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("applied_at", sa.BigInteger),
-        sa.Column("position", sa.BigInteger),
+        sa.Column("queued_at", sa.BigInteger),
+        sa.Column("position", sa.JSON),
         sa.Column("done", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("rate", sa.Double),
+        sa.Column("changed", sa.Integer, nullable=False, server_default="0"),
         sa.Column("skipped", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("later", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("left_alone", sa.Integer, nullable=False, server_default="0"),
         sa.Column("error", sa.Text),
+        sa.Column("lease_token", sa.String(32)),
+        sa.Column("leased_until", sa.BigInteger),
     )
-    op.create_index("idx_plan_state", "plans", ["state", "applied_at"])
+    op.create_index("idx_plan_state", "plans", ["state", "queued_at"])
+    op.create_index("idx_plan_created_at", "plans", ["created_at", "id"])
     op.create_table(
         "plan_rows",
         sa.Column(
@@ -165,8 +179,8 @@ def _plans() -> None:
             primary_key=True,
         ),
         _conversation_id(primary_key=True),
-        sa.Column("before", sa.JSON, nullable=False),
-        sa.Column("after", sa.JSON, nullable=False),
+        sa.Column("before", sa.JSON),
+        sa.Column("after", sa.JSON),
         sqlite_with_rowid=False,
     )
     op.create_index("idx_plan_row_conversation_id", "plan_rows", ["conversation_id"])

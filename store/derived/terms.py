@@ -7,6 +7,7 @@ since an author's name may hold any character and a term holds letters and digit
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from analysis.sentiment import Sentiment, sentiment_of
@@ -71,5 +72,6 @@ def _of_facet(facet: Facet, value: str) -> str:
     return f"{_SIGN}{facet}{value}"
 
 
+@lru_cache(maxsize=10_000)
 def _named(kind: str, name: str) -> str:
     return f"{_SIGN}{kind}{hashlib.blake2b(name.encode(), digest_size=10).hexdigest()}"

@@ -97,7 +97,7 @@ def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
     """Take insights out of the index that are being erased in this transaction."""
     rows = _rows(connection, insights)
     if connection.dialect.name == "sqlite":
-        _SUBTRACT_ON_SQLITE.run(connection, [("delete", key, terms) for key, terms in rows])
+        _CHANGE_ON_SQLITE.run(connection, [("delete", key, terms) for key, terms in rows])
     else:
         connection.execute(_SUBTRACT, [{"key": key} for key, _ in rows])
 
@@ -105,15 +105,26 @@ def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
 def replace(
     connection: Connection, before: Sequence[InsightRow], after: Sequence[InsightRow]
 ) -> None:
-    """Index insights by other terms: the same ones, with the same texts and times."""
-    words = {each.id: words_of(each.text) for each in after}
-    rows = _rows(connection, after, words)
-    if connection.dialect.name == "sqlite":
-        gone = _rows(connection, before, words)
-        _SUBTRACT_ON_SQLITE.run(connection, [("delete", key, terms) for key, terms in gone])
-        _ADD_ON_SQLITE.run(connection, rows)
-    else:
+    """Index insights by other terms: the same ones, with the same texts and times.
+
+    FTS5 keeps a list of keys for each term, and, as it is set up here, nothing else. So it is told
+    of the terms that come and go, and the words are left as they are.
+    """
+    if connection.dialect.name != "sqlite":
+        rows = _rows(connection, after)
         connection.execute(_REPLACE, [{"key": key, "terms": terms} for key, terms in rows])
+        return
+    changes: list[tuple[str | None, int, str]] = []
+    for old, new in sorted(zip(before, after, strict=True), key=lambda pair: _key(pair[1])):
+        gone, come = terms_of(old), terms_of(new)
+        key = _key(new)
+        changes.append(("delete", key, _for_fts([term for term in gone if term not in come])))
+        changes.append((None, key, _for_fts([term for term in come if term not in gone])))
+    _CHANGE_ON_SQLITE.run(connection, changes)
+
+
+def _key(insight: InsightRow) -> int:
+    return second_key(insight.timestamp) | insight.id & ID_MASK
 
 
 def _rows(
@@ -123,7 +134,7 @@ def _rows(
     as_index_takes = _for_fts if connection.dialect.name == "sqlite" else _for_tsvector
     return sorted(
         (
-            second_key(each.timestamp) | each.id & ID_MASK,
+            _key(each),
             as_index_takes([*(words[each.id] if words else words_of(each.text)), *terms_of(each)]),
         )
         for each in insights
@@ -216,7 +227,8 @@ def id_of(key: ColumnElement[int]) -> ColumnElement[int]:
 
 
 _ADD_ON_SQLITE = SqliteInsert("insight_terms", ["rowid", "terms"])
-_SUBTRACT_ON_SQLITE = SqliteInsert("insight_terms", ["insight_terms", "rowid", "terms"])
+_CHANGE_ON_SQLITE = SqliteInsert("insight_terms", ["insight_terms", "rowid", "terms"])
+"""Adds terms to a key where the first column is null, and takes them away where it is `delete`."""
 _ADD = text("INSERT INTO insight_terms (key, terms) VALUES (:key, CAST(:terms AS tsvector))")
 _REPLACE = text("UPDATE insight_terms SET terms = CAST(:terms AS tsvector) WHERE key = :key")
 _SUBTRACT = text("DELETE FROM insight_terms WHERE key = :key")

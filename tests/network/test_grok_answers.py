@@ -100,7 +100,7 @@ async def test_the_model_that_really_answered_is_kept_and_told_once(
 
 
 async def test_two_clients_share_analyses_only_where_they_ask_alike(
-    make_client: MakeClient,
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = make_client().reuse_key
     assert make_client().reuse_key == key
@@ -111,6 +111,8 @@ async def test_two_clients_share_analyses_only_where_they_ask_alike(
         {"topics": Topics(CLUSTERS, closed=True)},
     ):
         assert make_client(**other).reuse_key != key
+    monkeypatch.setattr("grok.prompt.PROMPT_VERSION", "3")
+    assert make_client().reuse_key != key
 
 
 async def test_several_texts_are_answered_each_under_its_own_id(
@@ -651,7 +653,7 @@ async def test_no_call_costs_more_than_was_said_before(
         call = await called(client, *texts)
 
         assert call.outcome == "answered"
-        assert 0 < (call.cost_usd_ticks or 0) <= client.highest_cost(texts), texts[0][:10]
+        assert 0 < (call.cost_usd_ticks or 0) <= client.throttle.highest_cost(texts), texts[0][:10]
 
 
 @given(st.lists(st.text(max_size=50), min_size=1, max_size=10))

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections import defaultdict
+import statistics
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from store.derived.rollup_query import decompose
 from store.derived.rollups import DAY, HOUR
 from store.erasure import ErasureStore
 from store.filters import InsightFilter, Span
+from store.handling_figures import HandlingFigures
 from store.insights import InsightStore
 from store.summaries import MAX_BUCKETS, Aggregate, Interval, Summary, SummaryStore
 from tests.support.factories import NOON, insert_insights, insight_filter
@@ -40,7 +42,7 @@ Row = dict[str, Any]
 def random_row(chance: random.Random) -> Row:
     clusters = chance.sample(CLUSTERS, chance.randint(1, 3))
     at = NOON + timedelta(seconds=chance.randint(-SPREAD, SPREAD))
-    return {
+    row = {
         # Some at the very start of an hour or day, some just before it, some with a fraction.
         "timestamp": chance.choice(
             [
@@ -57,12 +59,17 @@ def random_row(chance: random.Random) -> Row:
         ),
         "clusters": clusters,
         "confidence": chance.choice([0.0, 0.3, 0.7, 0.85, 1.0, chance.random()]),
-        "author": chance.choice([None, "ann", "bob"]),
+        **chance.choice(
+            [{"author": None}, {"author": "ann"}, {"author": "bob"}, {"author": "shop", "own": 1}]
+        ),
         "language": chance.choice(["en", "en", "fr", "und"]),
         "urgency": chance.choice(["none", "none", *Urgency]),
         "labelled": chance.choice(["model", "model", *LastWord]),
         "handling": chance.choice(["open", "open", *HandlingState]),
     }
+    waited = timedelta(seconds=chance.choice([0, 1, 3600, 3600.000001, chance.uniform(0, 10**6)]))
+    handled = row["handling"] != "open"
+    return {**row, "handling_at": to_micros(row["timestamp"] + waited) if handled else None}
 
 
 def random_filter(chance: random.Random) -> InsightFilter:
@@ -82,7 +89,7 @@ def random_filter(chance: random.Random) -> InsightFilter:
         min_confidence=sometimes(0.0, 0.7, 0.85, 1.0, chance.random()),
         sentiment=sometimes(*Sentiment),
         cluster=sometimes(*CLUSTERS, "absent", "", "language=en"),
-        author=sometimes("ann", "absent"),
+        author=sometimes("ann", "shop", "absent"),
         words=q and parse_search(q),
         language=sometimes("en", "fr", "und", "absent"),
         urgency=sometimes(*Urgency),
@@ -99,6 +106,8 @@ def sentiment_of(score: float) -> Sentiment:
 
 def matches(row: Row, wanted: InsightFilter) -> bool:
     text = f" {' '.join(words_of(row['text']))} "
+    if row.get("own") and (wanted.author is None or wanted.cluster is not None or wanted.words):
+        return False  # found by its author, and in no topic and no search
     return (
         wanted.start_time <= row["timestamp"] <= wanted.end_time
         and (wanted.min_confidence is None or row["confidence"] >= wanted.min_confidence)
@@ -142,11 +151,29 @@ def assert_summary(summary: Summary, rows: Sequence[Row], interval: Interval) ->
     for bucket, aggregate in summary.series.items():
         assert_counts(aggregate, buckets.pop(to_micros(bucket) // interval.width, []))
     assert not buckets
-    clusters = grouped(rows, lambda row: row["clusters"])
+    clusters = grouped(rows, lambda row: [] if row.get("own") else row["clusters"])
     ordered = sorted(clusters, key=lambda name: (-len(clusters[name]), name))
     assert [name for name, _ in summary.clusters] == ordered
     for name, aggregate in summary.clusters:
         assert_counts(aggregate, clusters[name])
+
+
+def assert_handling(figures: HandlingFigures, rows: Sequence[Row]) -> None:
+    states = Counter(row["handling"] for row in rows)
+    assert figures.counts == {state: states[state] for state in HandlingState}
+    opened = [row["timestamp"] for row in rows if row["handling"] == "open"]
+    assert figures.oldest_open == min(opened, default=None)
+    times = [
+        row["handling_at"] - to_micros(row["timestamp"])
+        for row in rows
+        if row["handling"] == "answered"
+    ]
+    if times:
+        assert figures.median_answer_seconds == statistics.median(times) / 1e6
+        in_time = sum(time <= 3_600_000_000 for time in times)
+        assert figures.answered_in_goal == pytest.approx(in_time / len(times), abs=1e-9)
+    else:
+        assert (figures.median_answer_seconds, figures.answered_in_goal) == (None, None)
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +207,7 @@ async def expect_agreement(
             summary = await summaries.summary(wanted, interval)
             assert_summary(summary, list(expected.values()), interval)
             assert summary.corrected == corrected, wanted
+            assert_handling(summary.handling, list(expected.values()))
     return len(expected)
 
 

@@ -29,9 +29,9 @@ from migrations import upgrade
 from models import SCHEMA_REVISION, Lane, Status, conversations, insights, metadata
 from store import derived
 from store.conversations import ConversationStore
+from store.figures import FigureStore
 from store.idempotency import EVERYBODY
 from store.insights import InsightStore
-from store.operations import FigureStore
 from tests.support.factories import (
     NOON,
     claim_all,

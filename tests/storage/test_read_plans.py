@@ -16,10 +16,10 @@ from analysis.urgency import Urgency
 from analysis.words import parse_search
 from database import Database
 from store.derived import word_index
+from store.figures import FigureStore
 from store.filters import InsightFilter
 from store.insight_row import InsightRow
 from store.insights import InsightStore
-from store.operations import FigureStore
 from store.summaries import Interval, SummaryStore
 from store.trends import TrendStore, Window
 from tests.support.factories import NOON, insight_filter, scalar
@@ -39,13 +39,13 @@ _FILLED = {
         f"'conv_' || i, 'late', 'author' || i % 500, {_TIMESTAMP}, 'completed', i, 'live'"
     ),
     "insights (id, conversation_id, timestamp, text, author, sentiment_score, clusters, confidence,"
-    " reasoning, grok_analysis, created_at, language, urgency, labelled, handling)": (
+    " reasoning, grok_analysis, created_at, language, urgency, labelled, handling, handling_at)": (
         f"i, 'conv_' || i, {_TIMESTAMP}, 'late', 'author' || i % 500, i % 200 / 100.0 - 1,"
         " '[\"a\"]', i % 100 / 100.0, '', '{}', i,"
         " CASE WHEN i % 4 = 0 THEN 'fr' ELSE 'en' END,"
         " CASE WHEN i % 10 = 0 THEN 'now' ELSE 'none' END,"
         " CASE WHEN i % 1000 = 0 THEN 'person' ELSE 'model' END,"
-        " CASE WHEN i % 20 = 0 THEN 'open' ELSE 'answered' END"
+        f" CASE WHEN i % 20 = 0 THEN 'open' ELSE 'answered' END, {_TIMESTAMP} + 1000000"
     ),
     "insight_clusters (cluster, timestamp, insight_id, sentiment_score, confidence)": (
         f"'cluster' || i % 40, {_TIMESTAMP}, i, i % 200 / 100.0 - 1, i % 100 / 100.0"

@@ -30,9 +30,9 @@ from store.derived.rollups import (
 )
 from store.erasure import ErasureStore
 from store.facets import Facet
+from store.figures import FigureStore
 from store.insight_row import InsightRow
 from store.insights import InsightStore
-from store.operations import FigureStore
 from store.queue import WorkQueue
 from tests.support.factories import (
     NOON,

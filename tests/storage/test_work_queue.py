@@ -229,7 +229,7 @@ async def test_conversations_handed_in_meanwhile_are_all_claimed_once(
 async def test_complete_writes_the_insight_with_all_that_it_says(
     database: Database, queue: WorkQueue
 ) -> None:
-    item = new_conversation("Where is it?", author="ann", timestamp=NOON)
+    item = new_conversation("Where is it?", author="ann", timestamp=NOON, followers=999)
     id_ = await accept(database, item)
     result = analysis(
         -0.25,
@@ -282,7 +282,7 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         "handling_at": None,
         "handling_until": None,
         "repeats": 0,
-        "reach": 0.0,
+        "reach": 0.5,
         "rising": 0,
         "priority": None,
     }
@@ -767,6 +767,16 @@ async def test_whatever_the_order_no_conversation_is_lost_or_analysed_twice(
         assert (conversation.insight is not None) == (conversation.id in completed)
         assert (conversation.status is Status.COMPLETED) == (conversation.id in completed)
     assert (await counts(database))[0] == len(completed - erased)
+
+
+async def test_an_earlier_analysis_has_its_language_and_urgency(
+    database: Database, queue: WorkQueue
+) -> None:
+    await accept(database)
+    result = analysis(language="de", urgency=Urgency.NOW)
+    await queue.settle([(await claim_one(database), Complete(result, fingerprint="f" * 32))])
+    found = await queue.analysed_before({"f" * 32}, within=timedelta(hours=1))
+    assert found["f" * 32].analysis == result
 
 
 async def test_who_led_to_a_topic_on_which_days_is_remembered_over_a_restart(
