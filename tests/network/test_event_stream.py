@@ -113,7 +113,7 @@ async def test_changes_are_heard_by_those_who_listen_whoever_makes_them(
         await anext(events)
         answered = HandlingChange(HandlingState.ANSWERED, "ana")
         for id_ in ids:
-            await HandlingStore(other).change(id_, answered, key_name="")
+            await HandlingStore(other).change(id_, answered, key_name="", now=1)
             await insert_insights(database, [{}])
         heard = b""
         async with asyncio.timeout(10):
@@ -125,7 +125,7 @@ async def test_changes_are_heard_by_those_who_listen_whoever_makes_them(
 
         late = stream.listen(None)
         await anext(late)
-        await HandlingStore(other).change(ids[0], answered._replace(by="ben"), key_name="")
+        await HandlingStore(other).change(ids[0], answered._replace(by="ben"), key_name="", now=2)
         for listening in (events, late):
             content = await anext(listening)
             assert content.count(b"event: ") == 1
