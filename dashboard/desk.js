@@ -18,7 +18,7 @@ export function desk(state) {
 		state.view.open && (state.loaded.open?.openPost(state) ?? h("aside.pane", { key: "pane" })));
 }
 
-const isBusy = (state) => ["summary", "list"].some((part) => {
+const isBusy = (state) => /** @type {const} */ (["summary", "list"]).some((part) => {
 	const { value, stale, problem } = answerTo(state, part);
 	return (!value || stale) && !problem && state.questions[part] !== undefined;
 });

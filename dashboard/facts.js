@@ -9,6 +9,7 @@ const BOUNDS = {
 };
 
 // Name, figure, and where it makes sense how much of the limit is used (0 to 1), for a table.
+/** @param {Api.Stats} stats @returns {any[][]} */
 export function machineFacts(stats) {
 	const { counts, analyser, breaker, spending, reuse, fallback } = stats;
 	const { waiting, failed, completed, minutes } = queueOf(stats);

@@ -135,7 +135,7 @@ export function note(state, place) {
 export function problems(state) {
 	const found = new Set();
 	const stopped = answerTo(state, "stats").problem?.mends; // which is said already
-	for (const part of Object.keys(state.questions)) {
+	for (const part of /** @type {(keyof Parts)[]} */ (Object.keys(state.questions))) {
 		const { problem } = answerTo(state, part);
 		if (problem && !(stopped && problem.mends) && part !== "stats" && !OF_THEIR_OWN.has(part)) found.add(problem.text + (problem.mends ? " Trying again; what is shown may be old." : ""));
 	}

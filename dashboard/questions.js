@@ -16,6 +16,7 @@ export class TooLong extends Error {
 	status = 400;
 }
 
+/** @param {Get} get @param {Period} period */
 async function summary(get, period, filter) {
 	const parts = partsOf(period);
 	if (!parts) throw new TooLong();
@@ -25,6 +26,7 @@ async function summary(get, period, filter) {
 }
 
 // Newest, number, and where asked for the oldest, of all posts.
+/** @param {Get} get @returns {Promise<Parts["extent"]>} */
 async function extent(get, deep) {
 	const { insights: [newest], metadata } = await get("insights", { ...EVER, limit: 1 });
 	const total = metadata.total_count;
@@ -43,6 +45,7 @@ async function extent(get, deep) {
 	return { ...found, left: total - seen };
 }
 
+/** @param {Get} get @returns {Promise<List>} */
 async function listPage(get, view, period, cursor) {
 	const which = view.order === "urgent" ? { sentiment: "negative", limit: RANKED } : { limit: PAGE };
 	const { insights, metadata } = await get("insights", { ...timesOf(period), ...filterOf(view), q: view.q, ...which, cursor });
@@ -64,7 +67,8 @@ export function questions(state) {
 	const before = (moment) => periodBefore(view, now(moment));
 	const compared = periodBefore(view, now(state.now)) !== null;
 	const list = [];
-	const want = (part, key, least, most, ask) => list.push({ part, key: [part, ...key].join("|"), least, most, ask });
+	/** @type {Want} */
+	const want = (part, key, least, most, ask) => void list.push({ part, key: [part, ...key].join("|"), least, most, ask });
 
 	want("stats", [], 10_000, 10_000, (get) => get("stats"));
 	want("trends", [], 30_000, 60_000, (get) => get("trends", { window: "1h" }));
@@ -118,6 +122,7 @@ export function modulesFor({ view, menu, sheet, askedForKey, answers, typing, ne
 }
 
 // The answer to what is asked for now. `stale` where it is the one to the question before.
+/** @template {keyof Parts} Part @param {Part} part @returns {Answer<Parts[Part]>} */
 export function answerTo(state, part) {
 	const answer = state.answers[part];
 	const question = state.questions?.[part];
