@@ -159,6 +159,9 @@ function chartPanel(state) {
 
 // --- the list -------------------------------------------------------------------------------------
 
+// However long the list: what is far from the window is not drawn, see `places.js`.
+export const MOST_DRAWN = 300;
+
 function posts(state) {
 	const { view } = state;
 	const { value: list, stale } = answerTo(state, "list");
@@ -173,6 +176,7 @@ function posts(state) {
 	// One number for tile and list: both are of the same question, and asked at the same time.
 	const total = view.q || urgent ? list?.total : summary?.totals.count;
 	const fresh = state.held?.fresh ?? 0;
+	const from = Math.max(0, Math.min(state.drawn.from, items.length - MOST_DRAWN));
 	return h("section.posts", { key: "posts", class: stale ? "stale" : "", "aria-labelledby": "list-title" },
 		h("div.head",
 			h("h2", { id: "list-title", tabindex: -1 }, "Posts: ", h("span", { id: "list-total" }, total === undefined || stale ? "…" : count(total))),
@@ -184,9 +188,10 @@ function posts(state) {
 		ranking?.rule,
 		note(state, "list"),
 		fresh > 0 && h("button", { id: "new", on: { click: ["showNew"] } }, `${state.held.cursor && fresh >= 50 ? "50 or more" : count(fresh)} new: show`),
-		h("ol", { id: "list", "aria-label": "Posts" }, items.map(({ row, same, urgency }, index) =>
-			lazy(row.conversation_id, postRow, row, state.minute, row.conversation_id === view.open, (view.q && state.loaded.search?.marked) || null, view.q, same, urgency, searchOf({ ...view, open: row.conversation_id }),
-				row.conversation_id === nearby?.conversation_id ? state.loaded.original?.originalOf(nearby)?.href : null, since > 0 && index === since))),
+		h("ol", { id: "list", "aria-label": "Posts", "data-from": from, "data-of": items.length },
+			from > 0 && h("li", { key: "gap", "aria-hidden": "true" }, h("svg", { height: state.drawn.height })),
+			items.slice(from, from + MOST_DRAWN).map(({ row, same, urgency }, index) => lazy(row.conversation_id, postRow, row, state.minute, row.conversation_id === view.open, (view.q && state.loaded.search?.marked) || null, view.q, same, urgency, searchOf({ ...view, open: row.conversation_id }),
+				row.conversation_id === nearby?.conversation_id ? state.loaded.original?.originalOf(nearby)?.href : null, since > 0 && from + index === since))),
 		list && !stale && !items.length && summary?.totals.count !== 0 && h("p", { id: "nothing" }, "No posts here."),
 		list?.cursor && !urgent && h("button", { id: "more", on: { click: ["loadMore"] } }, "Show more"),
 		ranking?.more);

@@ -143,7 +143,7 @@ function isCalm() {
 window.onpopstate = (event) => {
 	send(["went", location.search]);
 	show();
-	later("places", ({ goToPlace }) => goToPlace(event.state ?? {}));
+	later("places", ({ goToPlace }) => goToPlace(event.state ?? {}, { send, show }));
 };
 
 // --- links and menus -------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ export const initialState = (search, now, more = {}) => withQuestions({
 	typing: false, // whether the search has the focus
 	looked: null, // when the reader looked before
 	near: null, // the row that is rested on
+	drawn: { from: 0, height: 0 }, // the first row that is drawn, and the height of those before it
 	pick: -1, // the suggestion that is chosen by keys
 	chart: null, // the bars pointed at: { from, to, dragging }
 	sheet: null, // what lies over the page
@@ -43,12 +44,13 @@ const see = (state, view) => {
 	const moved = searchOf({ ...view, open: "" }) !== searchOf({ ...state.view, open: "" });
 	const open = view.open === state.view.open ? {} : { notes: {} };
 	if (!moved) return { ...state, view, ...open };
-	return { ...state, view, held: null, chart: null, menu: null, notes: {}, pick: -1, typing: false, typed: { search: undefined } };
+	return { ...state, view, held: null, drawn: { from: 0, height: 0 }, chart: null, menu: null, notes: {}, pick: -1, typing: false, typed: { search: undefined } };
 };
 
 const CHANGES = {
 	loaded: (state, name, module) => ({ ...state, loaded: { ...state.loaded, [name]: module } }),
 	looked: (state, moment) => ({ ...state, looked: moment }),
+	drawn: (state, from, height) => ({ ...state, drawn: { from, height } }),
 	near: (state, id) => ({ ...state, near: id }),
 	tick: (state, now, minute) => ({ ...state, now, minute }),
 

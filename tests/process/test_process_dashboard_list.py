@@ -58,6 +58,46 @@ async def test_scrolling_brings_every_page_once(service: ServiceProcess, open_pa
     assert len(set(ids)) == len(ids) == total
 
 
+async def test_of_a_long_list_only_what_is_near_is_drawn(browser: Browser, tmp_path: Path) -> None:
+    """Down and up again: every post is shown, never more than 300 at a time, and back keeps the place."""
+    async with ServiceProcess(tmp_path) as service:
+        await service.start()
+        total = 450
+        posts = [
+            {"text": f"Parcel {n} is late.", "timestamp": (NOW - timedelta(seconds=n)).isoformat()}
+            for n in range(total)
+        ]
+        await submit_batch(service.client, posts)
+        await all_done(service.client, within=30)
+        async with opened(browser, address(service)) as page:
+            await settled(page)
+            drawn = page.locator("#list > .row")
+            seen: set[str] = set()
+
+            async def look() -> bool:
+                keys = await drawn.evaluate_all("rows => rows.map(row => row.dataset.key)")
+                assert len(keys) <= 300
+                seen.update(keys)
+                await page.mouse.wheel(0, 4_000)
+                return len(seen) == total
+
+            await eventually(look, within=60)
+            last = page.locator(".row", has_text=f"Parcel {total - 1} ")
+            await last.scroll_into_view_if_needed()
+            await eventually(lambda: page.evaluate("history.state?.drawn?.[0] === 150"))
+            await page.locator(".views a", has_text="Negative").click()
+            await expect(page).to_have_url(re.compile("sentiment=negative"))
+            await page.go_back()
+            await expect(last).to_be_in_viewport()
+
+            async def is_at_the_top() -> bool:
+                await page.mouse.wheel(0, -4_000)
+                return await page.evaluate("scrollY === 0")
+
+            await eventually(is_at_the_top, within=30)
+            await expect(drawn.first).to_contain_text("Parcel 0 ")
+
+
 async def test_pages_may_be_shorter_than_what_was_asked_for(
     service: ServiceProcess, open_page: Open
 ) -> None:
