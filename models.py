@@ -19,7 +19,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     SmallInteger,
     String,
     Table,
@@ -29,9 +28,12 @@ from sqlalchemy import (
     text,
 )
 
+import tables.people  # noqa: F401 - its tables belong to `metadata`
 from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE
+from tables.base import Micros, SequentialId
+from tables.base import metadata as metadata
 
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0007"
 """The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
 
 
@@ -65,11 +67,6 @@ def now_micros() -> int:
     return time.time_ns() // 1000
 
 
-metadata = MetaData()
-
-Micros = BigInteger
-_SequentialId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up INTEGER keys only
-
 conversations = Table(
     "conversations",
     metadata,
@@ -98,6 +95,10 @@ conversations = Table(
     Column("key_owner", Text, nullable=False, server_default=text("''")),
     # SHA-256 over the content that was sent; null without a key.
     Column("body_hash", String(64)),
+    # Written by an account of one's own: 1, else 0, as an index's condition takes it.
+    Column("own", SmallInteger, nullable=False, server_default="0"),
+    # The author's, where `raw_data` tells.
+    Column("followers", BigInteger),
     CheckConstraint("status in ('pending','processing','completed','failed')", name="conv_status"),
     CheckConstraint("lane in ('live','bulk')", name="conv_lane"),
     Index("idx_conv_timestamp", "timestamp"),
@@ -115,7 +116,7 @@ Index(
 insights = Table(
     "insights",
     metadata,
-    Column("id", _SequentialId, primary_key=True, autoincrement=True),
+    Column("id", SequentialId, primary_key=True, autoincrement=True),
     Column(
         "conversation_id",
         String(13),
@@ -148,14 +149,72 @@ insights = Table(
             persisted=True,  # but not on SQLite, which can add such a column only so
         ),
     ),
+    # Row of `analysis_versions`.
+    Column("version", Integer, nullable=False, server_default="1"),
+    # An ISO 639-1 code, or `und`.
+    Column("language", String(3), nullable=False, server_default="und"),
+    Column("urgency", String(4), nullable=False, server_default="none"),
+    # Who has the last word on score, clusters and confidence: `person`, `rule` or `model`.
+    Column("labelled", String(6), nullable=False, server_default="model"),
+    # Of a person or rule: `{"name", "at", "reason"}`.
+    Column("label", JSON(none_as_null=True)),
+    # The model's own, where somebody else has the last word.
+    Column("model_sentiment_score", Double),
+    Column("model_clusters", JSON(none_as_null=True)),
+    Column("model_confidence", Double),
+    # Written by an account of one's own: 1, which counts nowhere, else 0.
+    Column("own", SmallInteger, nullable=False, server_default="0"),
+    # What people do about it: a claim or a snooze holds until a time, and is `open` after it.
+    Column("handling", String(8), nullable=False, server_default="open"),
+    Column("handling_by", Text),
+    Column("handling_at", Micros),
+    Column("handling_until", Micros),
+    # Terms of the priority that the analysis does not say: unhappy ones of this author before it,
+    # the reach of the author in 0..1, and whether one of its topics was rising.
+    Column("repeats", SmallInteger, nullable=False, server_default="0"),
+    Column("reach", Double, nullable=False, server_default="0"),
+    Column("rising", SmallInteger, nullable=False, server_default="0"),
+    # The points without those for the time waited until now; null where nobody is to answer.
+    Column("priority", Double),
     # One insight per conversation, whatever happens.
     Index("idx_insight_conversation_id", "conversation_id", unique=True),
     # Counting and picking a page needs no more than is in these.
-    Index("idx_insight_timestamp", "timestamp", "id", "sentiment_score", "confidence"),
-    Index("idx_insight_sentiment", "sentiment", "confidence", "timestamp", "id", "sentiment_score"),
     Index("idx_insight_author", "author", "timestamp", "id", "sentiment_score", "confidence"),
     Index("idx_insight_created_at", "created_at"),
     sqlite_autoincrement=True,  # an id is never given twice, also after the newest row is erased
+)
+
+# These two hold what counts.
+for _name, *_columns in (
+    (
+        "idx_insight_timestamp",
+        *("timestamp", "id", "sentiment_score", "confidence", "language", "urgency", "labelled"),
+    ),
+    ("idx_insight_sentiment", "sentiment", "confidence", "timestamp", "id", "sentiment_score"),
+):
+    Index(
+        _name,
+        *(insights.c[column] for column in _columns),
+        sqlite_where=insights.c.own == literal_column("0"),
+        postgresql_where=insights.c.own == literal_column("0"),
+    )
+
+Index(
+    "idx_insight_priority",
+    insights.c.priority,
+    insights.c.id,
+    insights.c.timestamp,
+    sqlite_where=insights.c.priority.is_not(None),
+    postgresql_where=insights.c.priority.is_not(None),
+)
+
+# For claims and snoozes that have run out.
+Index(
+    "idx_insight_lease",
+    insights.c.handling_until,
+    insights.c.id,
+    sqlite_where=insights.c.handling_until.is_not(None),
+    postgresql_where=insights.c.handling_until.is_not(None),
 )
 
 Index(
@@ -181,7 +240,7 @@ insight_clusters = Table(
     Column("timestamp", Micros, primary_key=True),
     Column(
         "insight_id",
-        _SequentialId,
+        SequentialId,
         ForeignKey("insights.id", ondelete="CASCADE"),
         primary_key=True,
     ),
@@ -195,7 +254,7 @@ insight_clusters = Table(
 calls = Table(
     "calls",
     metadata,
-    Column("id", _SequentialId, primary_key=True, autoincrement=True),
+    Column("id", SequentialId, primary_key=True, autoincrement=True),
     # What the call is named to the other side.
     Column("request_id", String(36), nullable=False),
     Column("started_at", Micros, nullable=False),
@@ -237,16 +296,15 @@ daily_usage = Table(
 )
 """The ledger's sums, a row for each day on which calls began or conversations were completed."""
 
-insight_tallies = Table(
-    "insight_tallies",
+insight_rollups = Table(
+    "insight_rollups",
     metadata,
     # A cluster's name, or empty for all insights together.
-    Column("cluster", String(64), primary_key=True),
+    Column("name", String(64), primary_key=True),
     Column("grain", SmallInteger, primary_key=True),
     # The start of the hour or day.
     Column("bucket", Micros, primary_key=True),
-    # The confidence bin.
-    Column("step", SmallInteger, primary_key=True),
+    Column("confidence_bin", SmallInteger, primary_key=True),
     *(
         Column(f"{sentiment}{what}", kind, nullable=False)
         for sentiment in ("positive", "neutral", "negative")
@@ -255,8 +313,7 @@ insight_tallies = Table(
     sqlite_with_rowid=False,
 )
 """The rollups: how many insights, and the sums of their scores and confidences, by hour and by day
-(`store/derived/rollups.py`). The names `insight_tallies` and `step` are those of
-migration 0003; everywhere else these are rollups and confidence bins."""
+(`store/derived/rollups.py`)."""
 
 insight_days = Table(
     "insight_days",

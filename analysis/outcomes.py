@@ -24,7 +24,7 @@ class Analysis:
     `sentiment_score` lies in -1..+1, `confidence` in 0..1; `clusters` holds 1 to 5 different
     snake_case names. `details` is the analyser's whole answer as JSON-ready values, for debugging.
     1 USD is 10,000,000,000 ticks. `language` is an ISO 639-1 code, or `und` where it is not known;
-    `urgency` is `none`, `soon` or `now`; both are None of an analyser that does not say.
+    `urgency` is `none`, `soon` or `now`.
     """
 
     sentiment_score: float
@@ -33,8 +33,8 @@ class Analysis:
     reasoning: str
     details: Mapping[str, object] = field(default_factory=dict)
     cost_usd_ticks: int = 0
-    language: str | None = None
-    urgency: str | None = None
+    language: str = "und"
+    urgency: str = "none"
 
 
 @dataclass(frozen=True, slots=True)

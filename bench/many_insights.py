@@ -130,7 +130,7 @@ def _write(rows: list[dict[str, Any]], connection: Connection) -> None:
     ids = connection.execute(
         insert(insights).returning(insights.c.id, sort_by_parameter_order=True), rows
     ).scalars()
-    names = InsightRow._fields
+    names = [name for name in InsightRow._fields if name not in InsightRow._field_defaults]
     whole = [{**row, "id": id_} for id_, row in zip(ids, rows, strict=True)]
     derived.add(connection, [InsightRow(**{name: row[name] for name in names}) for row in whole])
 

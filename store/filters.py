@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, bindparam, exists
+from sqlalchemy import ColumnElement, Table, bindparam, exists, literal_column
 
 from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE, Sentiment
 from analysis.words import Phrase
@@ -76,6 +76,11 @@ def within(name: str, column: ColumnElement[int]) -> list[ColumnElement[bool]]:
     return [column >= bindparam(f"{name}_start"), column < bindparam(f"{name}_stop")]
 
 
+COUNTS = insights.c.own == literal_column("0")
+"""An account of one's own is in nothing, unless its author is asked for. The number is part of the
+statement, as it is of the indexes' conditions."""
+
+
 def conditions(
     shape: Shape, table: Table = insights, *, span: str = "range"
 ) -> list[ColumnElement[bool]]:
@@ -85,6 +90,8 @@ def conditions(
     found = [*within(span, columns.timestamp), *figure_conditions(shape, table)]
     if shape.author:
         found.append(insights.c.author == bindparam("author"))
+    elif table is insights:
+        found.append(COUNTS)
     if shape.cluster and table is insight_clusters:
         found.append(columns.cluster == bindparam("cluster"))
     elif shape.cluster:

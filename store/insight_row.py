@@ -21,7 +21,7 @@ def how_many_fit(sizes: Iterable[int], most: int) -> int:
 
 
 class InsightRow(NamedTuple):
-    """`timestamp` is in microseconds."""
+    """`timestamp` is in microseconds; `own` is 1 for an account of one's own, else 0."""
 
     id: int
     timestamp: int
@@ -30,6 +30,10 @@ class InsightRow(NamedTuple):
     sentiment_score: float
     confidence: float
     clusters: Sequence[str]
+    language: str = "und"
+    urgency: str = "none"
+    labelled: str = "model"
+    own: int = 0
 
 
 def read_notes(stored: str | None) -> Mapping[str, Any]:

@@ -78,6 +78,7 @@ class _HeldRow(NamedTuple):
     text: str
     author: str | None
     timestamp: int
+    own: int
 
 
 Results = Sequence[tuple[Claimed, Outcome]]
@@ -229,7 +230,11 @@ _CLAIM = (
 )
 
 _HELD = (
-    select(_COLUMNS.id, _COLUMNS.lease_token, _COLUMNS.text, _COLUMNS.author, _COLUMNS.timestamp)
+    select(
+        _COLUMNS.id,
+        _COLUMNS.lease_token,
+        *(_COLUMNS[name] for name in _HeldRow._fields),
+    )
     .where(
         _COLUMNS.status == Status.PROCESSING,
         tuple_(_COLUMNS.id, _COLUMNS.lease_token).in_(bindparam("claims", expanding=True)),
@@ -401,24 +406,24 @@ def _add_insights(
             "created_at": now,
             "fingerprint": outcome.fingerprint,
             "notes": dict(outcome.notes) or None,
+            "language": outcome.analysis.language,
+            "urgency": outcome.analysis.urgency,
+            "labelled": "model",
         }
         for claimed, outcome in completed.items()
     ]
     derived.take_turn(connection)
     ids = {id_: insight_id for insight_id, id_ in connection.execute(_ADD_INSIGHTS, rows)}
-    added = [
-        InsightRow(
-            id=ids[claimed.id],
-            timestamp=held[claimed].timestamp,
-            text=held[claimed].text,
-            author=held[claimed].author,
-            sentiment_score=outcome.analysis.sentiment_score,
-            confidence=outcome.analysis.confidence,
-            clusters=outcome.analysis.clusters,
-        )
-        for claimed, outcome in completed.items()
-    ]
-    derived.add(connection, added)
+    derived.add(
+        connection,
+        [
+            InsightRow(
+                id=ids[row["conversation_id"]],
+                **{name: row[name] for name in InsightRow._fields if name != "id"},
+            )
+            for row in rows
+        ],
+    )
 
 
 def _rescue(all_orphaned: bool, connection: Connection) -> Rescued:

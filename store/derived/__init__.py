@@ -21,11 +21,12 @@ from database import Database
 from models import (
     derived_data,
     insight_clusters,
-    insight_tallies,
+    insight_rollups,
     insights,
 )
 from store.bulk_insert import ManyRows
 from store.derived import day_cache, rollups, status_counts, word_index
+from store.filters import COUNTS
 from store.insight_row import InsightRow
 
 log = structlog.get_logger(__name__)
@@ -46,8 +47,10 @@ def take_turn(connection: Connection) -> None:
         connection.execute(_IN_ORDER, {"key": _ORDER_LOCK})
 
 
-def add(connection: Connection, added: Sequence[InsightRow]) -> None:
-    """Take in insights that are being written in this transaction."""
+def add(connection: Connection, written: Sequence[InsightRow]) -> None:
+    """Take in insights that are being written in this transaction. Those of own accounts count in
+    nothing."""
+    added = [each for each in written if not each.own]
     _CLUSTERS.insert(
         connection,
         [
@@ -69,7 +72,7 @@ def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
     """Take out the insights of conversations that are being erased in this transaction, which must
     have locked their rows."""
     found = connection.execute(_OF_CONVERSATIONS, {"ids": list(conversation_ids)})
-    if erased := [InsightRow(*row) for row in found]:
+    if erased := [row for row in map(InsightRow._make, found) if not row.own]:
         word_index.subtract(connection, erased)
         rollups.subtract(connection, erased)
         day_cache.bump_day_version(connection, (insight.timestamp for insight in erased))
@@ -125,7 +128,7 @@ def _keep_others_out(connection: Connection) -> None:
 
 
 def _rebuild(connection: Connection) -> None:
-    for table in (insight_tallies, derived_data):
+    for table in (insight_rollups, derived_data):
         connection.execute(delete(table))
     status_counts.recount(connection)
     word_index.clear(connection)
@@ -146,7 +149,7 @@ def _chunks(connection: Connection) -> Iterator[Sequence[InsightRow]]:
     last = tuple_(bindparam("timestamp"), bindparam("id"))
     statement = (
         _select_rows()
-        .where(tuple_(columns.timestamp, columns.id) > last)
+        .where(tuple_(columns.timestamp, columns.id) > last, COUNTS)
         .order_by(columns.timestamp, columns.id)
         .limit(_ROWS_AT_A_TIME)
     )
@@ -158,7 +161,7 @@ def _chunks(connection: Connection) -> Iterator[Sequence[InsightRow]]:
 
 def _fingerprint(connection: Connection) -> str:
     digest = hashlib.sha256()
-    ordered = select(insight_tallies).order_by(*insight_tallies.primary_key)
+    ordered = select(insight_rollups).order_by(*insight_rollups.primary_key)
     for row in connection.execute(ordered):
         digest.update(repr(tuple(row)).encode())
     digest.update(repr(status_counts.counted(connection)).encode())

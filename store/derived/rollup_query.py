@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE, Sentiment
-from models import insight_clusters, insight_tallies, insights
+from models import insight_clusters, insight_rollups, insights
 from store.derived.rollups import (
     CONFIDENCE_BINS,
     DAY,
@@ -229,14 +229,14 @@ def _source(shape: Shape, key: Key, span: str) -> _Source:
 
 
 def _rollups_between(key: Key, grain: str, span: str) -> _Source:
-    columns = insight_tallies.c
+    columns = insight_rollups.c
     where = [
-        _named(columns.cluster, any_name=key.cluster),
+        _named(columns.name, any_name=key.cluster),
         columns.grain == bindparam(grain),
         *within(span, columns.bucket),
-        columns.step >= bindparam("first_bin"),
+        columns.confidence_bin >= bindparam("first_bin"),
     ]
-    return _Source(insight_tallies, where)
+    return _Source(insight_rollups, where)
 
 
 def _rows_between(shape: Shape, key: Key, span: str) -> _Source:
@@ -277,7 +277,7 @@ def has_sentiment(shape: Shape) -> ColumnElement[bool]:
 
 def _select(source: _Source, shape: Shape, key: Key, only_count: bool) -> Select[*tuple[Any, ...]]:
     table = source.table
-    is_rollup = table is insight_tallies
+    is_rollup = table is insight_rollups
     sums = _rollup_sums(shape, only_count) if is_rollup else _row_sums(table, only_count)
     keys: list[ColumnElement[Any]] = []
     if key.bucket and not is_rollup:
@@ -287,7 +287,8 @@ def _select(source: _Source, shape: Shape, key: Key, only_count: bool) -> Select
     together = insight_clusters.alias("together")
     joins = key.cluster and not is_rollup and (table is insights or shape.cluster)
     if key.cluster:
-        keys.append(together.c.cluster if joins else table.c.cluster)
+        named = together if joins else table
+        keys.append(named.c.name if is_rollup else named.c.cluster)
     found = select(*keys, *sums).where(*source.where)
     if joins:
         id_ = table.c.id if table is insights else table.c.insight_id
@@ -306,7 +307,7 @@ def _bucket(moment: ColumnElement[int]) -> ColumnElement[int]:
 
 
 def _rollup_sums(shape: Shape, only_count: bool) -> list[ColumnElement[Any]]:
-    columns = insight_tallies.c
+    columns = insight_rollups.c
     wanted = [shape.sentiment] if shape.sentiment else list(Sentiment)
 
     def summed(what: str) -> ColumnElement[Any]:

@@ -1,6 +1,6 @@
 """Rollups: how many insights there are by hour and by day, kept as they are written.
 
-A row of `insight_tallies` is for one cluster (or, with an empty name, for all insights), one hour
+A row of `insight_rollups` is for one cluster (or, with an empty name, for all insights), one hour
 or day and, in two of the four grains, one confidence bin. Every transaction that writes or erases
 insights calls `add` or `subtract`. Scores and confidences are summed as whole billionths: these
 sums are exact in any order, so that taking away undoes adding, and a recount is equal to the digit.
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
 from analysis.sentiment import Sentiment, sentiment_of
-from models import insight_tallies
+from models import insight_rollups
 from store.bulk_insert import ManyRows
 from store.insight_row import InsightRow
 
@@ -41,7 +41,7 @@ class Grain(IntEnum):
 class RollupKey(NamedTuple):
     """In the order of the table's key; `bucket` is the start of the hour or day."""
 
-    cluster: str
+    name: str
     grain: int
     bucket: int
     confidence_bin: int
@@ -103,20 +103,20 @@ def _change(
     return keys
 
 
-_ROLLUPS = ManyRows(insight_tallies, adding=True)
+_ROLLUPS = ManyRows(insight_rollups, adding=True)
 
-_ERASE_EMPTY = delete(insight_tallies).where(
+_ERASE_EMPTY = delete(insight_rollups).where(
     *(
         column == bindparam(name)
-        for column, name in zip(insight_tallies.primary_key, RollupKey._fields, strict=True)
+        for column, name in zip(insight_rollups.primary_key, RollupKey._fields, strict=True)
     ),
-    and_(*(insight_tallies.c[name] == 0 for name in ("positive", "neutral", "negative"))),
+    and_(*(insight_rollups.c[name] == 0 for name in ("positive", "neutral", "negative"))),
 )
 
 
 def _names_of_clusters() -> Select[*tuple[Any, ...]]:
     """Each name by one search of the table's key, in place of a scan of all rows."""
-    name = insight_tallies.c.cluster
+    name = insight_rollups.c.name
     names = (
         select(func.min(name).label("name")).where(name > EVERYTHING).cte("names", recursive=True)
     )

@@ -22,7 +22,7 @@ from store.trends import TrendStore, Window
 from tests.support.factories import NOON, insight_filter, scalar
 
 ROWS = 50_000
-TABLES = ("insights", "insight_clusters", "insight_tallies", "conversations", "insight_terms")
+TABLES = ("insights", "insight_clusters", "insight_rollups", "conversations", "insight_terms")
 
 Statement = tuple[str, Any]
 
@@ -43,7 +43,7 @@ _FILLED = {
     "insight_clusters (cluster, timestamp, insight_id, sentiment_score, confidence)": (
         f"'cluster' || i % 40, {_TIMESTAMP}, i, i % 200 / 100.0 - 1, i % 100 / 100.0"
     ),
-    "insight_tallies": (
+    "insight_rollups": (
         "'cluster' || i % 40, i % 3, i * CAST(3600000000 AS BIGINT), i % 20,"
         " 1, 1, 1, 1, 1, 1, 1, 1, 1"
     ),

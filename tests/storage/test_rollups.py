@@ -16,7 +16,7 @@ from analysis.words import parse_search
 from config import Settings
 from database import Database
 from errors import NotFound
-from models import Lane, derived_data, insight_tallies, status_counts
+from models import Lane, derived_data, insight_rollups, status_counts
 from store import derived
 from store.conversations import ConversationStore
 from store.derived.rollups import (
@@ -186,11 +186,11 @@ async def test_what_is_erased_leaves_no_row_behind(database: Database) -> None:
     kept = await insert_insight(database, clusters=["praise"])
     await ConversationStore(database).erase(id_)
     names = await database.read(
-        lambda connection: set(connection.scalars(select(insight_tallies.c.cluster)))
+        lambda connection: set(connection.scalars(select(insight_rollups.c.name)))
     )
     assert names == {"", "praise"}
     await ConversationStore(database).erase(kept)
-    assert await scalar(database, text("SELECT count(*) FROM insight_tallies")) == 0
+    assert await scalar(database, text("SELECT count(*) FROM insight_rollups")) == 0
 
 
 async def test_a_result_that_is_dropped_is_not_counted(database: Database) -> None:
@@ -200,7 +200,7 @@ async def test_a_result_that_is_dropped_is_not_counted(database: Database) -> No
     settled = await WorkQueue(database).settle([(claimed, Complete(analysis()))])
     assert settled.done == set()
     assert await is_right(database)
-    assert await scalar(database, text("SELECT count(*) FROM insight_tallies")) == 0
+    assert await scalar(database, text("SELECT count(*) FROM insight_rollups")) == 0
 
 
 async def test_of_two_who_erase_the_same_only_one_takes_it_out(database: Database) -> None:
@@ -214,11 +214,11 @@ async def test_of_two_who_erase_the_same_only_one_takes_it_out(database: Databas
 # --- rebuilt --------------------------------------------------------------------------------------
 
 SPOILT: dict[str, Any] = {
-    "a count": update(insight_tallies).values(negative=insight_tallies.c.negative + 1),
-    "a sum": update(insight_tallies).values(negative_score=insight_tallies.c.negative_score + 1),
-    "a row too few": delete(insight_tallies).where(insight_tallies.c.cluster == "late"),
-    "a row too many": insight_tallies.insert().values(
-        **dict.fromkeys(insight_tallies.c.keys(), 1) | {"cluster": "ghost"}
+    "a count": update(insight_rollups).values(negative=insight_rollups.c.negative + 1),
+    "a sum": update(insight_rollups).values(negative_score=insight_rollups.c.negative_score + 1),
+    "a row too few": delete(insight_rollups).where(insight_rollups.c.name == "late"),
+    "a row too many": insight_rollups.insert().values(
+        **dict.fromkeys(insight_rollups.c.keys(), 1) | {"name": "ghost"}
     ),
     "a status": update(status_counts).values(count=status_counts.c["count"] + 1),
     "no status": delete(status_counts),
@@ -269,7 +269,7 @@ def test_the_command_says_whether_the_figures_were_right(
     asyncio.run(prepare())
     assert rebuild_derived.main() == 0
     assert "were right" in capsys.readouterr().out
-    asyncio.run(prepare(delete(insight_tallies)))
+    asyncio.run(prepare(delete(insight_rollups)))
     assert rebuild_derived.main() == 1
     assert "were wrong" in capsys.readouterr().out
     monkeypatch.setenv("DATABASE_URL", "sqlite+aiosqlite:////no/such/folder/insights.db")
@@ -281,7 +281,7 @@ async def test_what_another_version_kept_is_made_anew_at_the_start(database: Dat
     ids = await insert_insights(database, [{"text": f"late number{n}"} for n in range(20)])
     await derived.ensure(database)
     expected = await _tallies(database)
-    await run_sql(database, delete(insight_tallies), delete(status_counts))
+    await run_sql(database, delete(insight_rollups), delete(status_counts))
     await derived.ensure(database)
     assert await _tallies(database) == []
 
@@ -295,5 +295,5 @@ async def test_what_another_version_kept_is_made_anew_at_the_start(database: Dat
 
 
 async def _tallies(database: Database) -> Sequence[Any]:
-    statement = select(insight_tallies).order_by(*insight_tallies.primary_key)
+    statement = select(insight_rollups).order_by(*insight_rollups.primary_key)
     return await database.read(lambda connection: connection.execute(statement).all())

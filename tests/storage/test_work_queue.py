@@ -236,6 +236,8 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         reasoning="Because.",
         details={"model": "grok", "usage": {"tokens": 7}, "content": "🙂"},
         cost_usd_ticks=123_456_789_012,
+        language="en",
+        urgency="soon",
     )
     before = now_micros()
     notes = {"suspected_injection": ["override"]}
@@ -264,6 +266,23 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         "fingerprint": "f" * 32,
         "notes": notes,
         "sentiment": -1,
+        "version": 1,
+        "language": "en",
+        "urgency": "soon",
+        "labelled": "model",
+        "label": None,
+        "model_sentiment_score": None,
+        "model_clusters": None,
+        "model_confidence": None,
+        "own": 0,
+        "handling": "open",
+        "handling_by": None,
+        "handling_at": None,
+        "handling_until": None,
+        "repeats": 0,
+        "reach": 0.0,
+        "rising": 0,
+        "priority": None,
     }
     assert from_micros(insight["timestamp"]) == NOON
     assert sorted(clusters) == [

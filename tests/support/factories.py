@@ -165,7 +165,10 @@ async def insert_insights(database: Database, rows: Sequence[dict[str, Any]]) ->
             row["id"] = ids[row["conversation_id"]]
         derived.add(
             connection,
-            [InsightRow(**{name: row[name] for name in InsightRow._fields}) for row in listed],
+            [
+                InsightRow(**{name: row[name] for name in InsightRow._fields if name in row})
+                for row in listed
+            ],
         )
 
     await database.write(work)

@@ -1,0 +1,1 @@
+"""The tables beside those of the pipeline, which are in `models.py`."""
