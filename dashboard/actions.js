@@ -58,15 +58,6 @@ export async function copyLink({ state, send }, kind) {
 	if (kind !== "post") send(["menu", null]);
 }
 
-// The ranked list as it is on the page.
-export function saveRanked({ state }) {
-	const addressOf = (id) => location.origin + location.pathname + searchOf({ ...state.view, open: id });
-	const file = new Blob([state.loaded.ranking.rankedCsv(state, addressOf)], { type: "text/csv" });
-	const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: "urgent.csv" });
-	link.click();
-	setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
-
 export async function retry({ send, loader }, id) {
 	const path = id === "all" ? "conversations/retry" : `conversations/${id}/retry`;
 	try {

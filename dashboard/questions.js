@@ -8,7 +8,6 @@ import { DAY, partsOf, periodBefore, periodOf, timesOf } from "./periods.js";
 import { filterOf } from "./address.js";
 
 const PAGE = 50;
-const RANKED = 1000;
 const EVER = { start_time: "0001-01-01T00:00:00Z", end_time: "9999-12-31T23:59:59Z" };
 
 export class TooLong extends Error {
@@ -47,9 +46,12 @@ async function extent(get, deep) {
 
 /** @param {Get} get @returns {Promise<List>} */
 async function listPage(get, view, period, cursor) {
-	const which = view.order === "urgent" ? { sentiment: "negative", limit: RANKED } : { limit: PAGE };
-	const { insights, metadata } = await get("insights", { ...timesOf(period), ...filterOf(view), q: view.q, ...which, cursor });
-	return { rows: insights, cursor: metadata.next_cursor, total: metadata.total_count, period };
+	const which = view.order === "priority" ? { order: view.order } : timesOf(period);
+	const { insights, metadata } = await get("insights", { ...which, ...filterOf(view), q: view.q, limit: PAGE, cursor });
+	return {
+		rows: insights, cursor: metadata.next_cursor, total: metadata.total_count, order: view.order, missed: metadata.missed ?? 0,
+		period: view.order === "priority" ? { ...period, start: Date.parse(metadata.start_time) || 0 } : period,
+	};
 }
 
 // The page after those that are shown.
@@ -85,8 +87,9 @@ export function questions(state) {
 		}
 	}
 	if (desk && !waits) {
-		const key = [...when, ...Object.values(filter), view.q, view.order];
-		want("list", key, view.order === "urgent" ? 15_000 : 3_000, 30_000, (get, moment) => listPage(get, view, now(moment), null));
+		const times = view.order === "priority" ? [] : when;
+		want("list", [view.order, ...times, ...Object.values(filter), view.q], 3_000, 30_000, (get, moment) => listPage(get, view, now(moment), null));
+		want("queue", [], 3_000, 30_000, (get) => get("insights", { order: "priority", limit: 1 }));
 	}
 	if (desk && view.open) {
 		want("open", [view.open], 10_000, 60_000, (get) => get(`conversations/${view.open}`));
@@ -99,6 +102,11 @@ export function questions(state) {
 	if (view.page === "figures" && !waits) {
 		want("people", [...when], 30_000, 60_000, (get, moment) => get("authors", { ...timesOf(now(moment)), limit: 15 }));
 	}
+	if (view.page === "rules") {
+		want("rules", [], 10_000, 30_000, (get) => get("rules"));
+		const moving = ["applying", "undoing"].includes(state.answers.plan?.value?.state);
+		if (view.plan) want("plan", [view.plan], 1_000, moving ? 1_000 : 60_000, (get) => get(`plans/${view.plan}`));
+	}
 	if (view.page === "analysis") want("failed", [state.failedShown], 10_000, 30_000, (get) => get("conversations/failed", { limit: state.failedShown }));
 	const typed = state.typed.search?.trim().replace(/^@/, "");
 	if (typed && typed.length >= 2 && state.typing) want("authors", [typed], 600_000, 600_000, (get) => get("authors", { prefix: typed.slice(0, 100), limit: 5 }));
@@ -110,13 +118,12 @@ export function modulesFor({ view, menu, sheet, askedForKey, answers, typing, ne
 	const needed = [];
 	if (view.kiosk) needed.push("kiosk");
 	else if (view.page === "figures") needed.push("figures");
-	else if (view.page !== "desk") needed.push("analysis");
+	else if (view.page !== "desk") needed.push(view.page);
 	else if (view.open) needed.push("open");
 	if (menu || view.range === "own" || sheet || askedForKey !== null) needed.push("more");
 	if (typing) needed.push("suggest");
 	if (near) needed.push("original");
 	if (view.q) needed.push("search");
-	if (view.order === "urgent") needed.push("ranking");
 	if (answers.summary?.value?.totals.count === 0) needed.push("empty");
 	return needed;
 }

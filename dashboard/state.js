@@ -23,6 +23,12 @@ export const initialState = (search, now, more = {}) => withQuestions({
 	tables: {}, // which tables are unfolded
 	notes: {}, // what came of an action: { text, bad }
 	failedShown: 20,
+	me: "", // the reader's name, as others see it beside what is handled
+	waiting: null, // the event that waits for the name
+	snoozing: null, // the post that is to be snoozed
+	editing: null, // the post whose topics are to be changed once it is open
+	done: null, // what was done last: { text, bad, until, undo, more }, see `work.js`
+	draft: null, // the change of many posts that is being written, see `rules.js`
 	mayWrite: true,
 	askedForKey: null, // why a key is asked for
 	loaded: {}, // modules that were not needed at first
@@ -47,12 +53,23 @@ const see = (state, view) => {
 	return { ...state, view, held: null, drawn: { from: 0, height: 0 }, chart: null, menu: null, notes: {}, pick: -1, typing: false, typed: { search: undefined } };
 };
 
+// The state with `change` made of a post wherever it is shown.
+function withItem(state, id, change) {
+	const patch = (row) => (row.conversation_id === id ? change(row) : row);
+	const { list, open, earlier } = state.answers;
+	const answers = { ...state.answers };
+	if (list?.value) answers.list = { ...list, value: { ...list.value, rows: list.value.rows.map(patch) } };
+	if (earlier?.value) answers.earlier = { ...earlier, value: { ...earlier.value, insights: earlier.value.insights.map(patch) } };
+	if (open?.value?.conversation_id === id && open.value.insight) answers.open = { ...open, value: { ...open.value, insight: change(open.value.insight) } };
+	return { ...state, answers, held: state.held && { ...state.held, rows: state.held.rows.map(patch) } };
+}
+
 const CHANGES = {
 	loaded: (state, name, module) => ({ ...state, loaded: { ...state.loaded, [name]: module } }),
 	looked: (state, moment) => ({ ...state, looked: moment }),
 	drawn: (state, from, height) => ({ ...state, drawn: { from, height } }),
 	near: (state, id) => ({ ...state, near: id }),
-	tick: (state, now, minute) => ({ ...state, now, minute }),
+	tick: (state, now, minute) => ({ ...state, now, minute, done: state.done?.until > now ? state.done : null }),
 
 	// A part of the view; the whole of it as an address has it; a filter taken away.
 	see: (state, patch) => see(state, readView(searchOf({ ...state.view, ...patch }))),
@@ -73,17 +90,28 @@ const CHANGES = {
 	askForKey: (state, why) => ({ ...state, askedForKey: why }),
 	note: (state, place, text, bad = false) => ({ ...state, notes: { ...state.notes, [place]: text && { text, bad } } }),
 	readOnly: (state) => ({ ...state, mayWrite: false }),
+	askTime: (state, id) => ({ ...state, sheet: "snooze", snoozing: id }),
+	editing: (state, id) => ({ ...state, editing: id }),
+	askName: (state, waiting) => ({ ...state, sheet: "name", waiting }),
+	named: (state, me) => ({ ...state, me, sheet: null, waiting: null }),
+	did: (state, done) => ({ ...state, done }),
+	draft: (state, patch) => ({ ...state, draft: patch && { ...state.draft, ...patch } }),
+	// A post as it is now, in the list's shape; who handles it.
+	item: (state, item) => withItem(state, item.conversation_id, (shown) => ({ ...shown, ...item })),
+	handled: (state, id, handling) => withItem(state, id, (shown) => ({ ...shown, handling })),
 	moreFailed: (state) => ({ ...state, failedShown: Math.min(1000, 4 * state.failedShown) }),
 
 	answered(state, part, key, value, urls, calm = true) {
 		const before = state.answers[part];
 		const set = (value) => ({ ...state, answers: { ...state.answers, [part]: { key, value, urls } } });
 		if (part !== "list" || before?.key !== key || !before.value) return part === "list" ? { ...set(value), held: null } : set(value);
-		const { mergeLists, newRows } = state.loaded.lists ?? {};
+		const { mergeLists, newRows, sameRows } = state.loaded.lists ?? {};
 		if (!mergeLists) return state; // the next time
 		const merged = mergeLists(before.value, value);
 		const fresh = newRows(before.value, merged);
-		return calm || !fresh ? { ...set(merged), held: null } : { ...state, held: { ...merged, fresh } };
+		// What is to be answered must not move under a hand either when others answer it.
+		const moved = fresh > 0 || (value.order === "priority" && merged.rows.length < before.value.rows.length);
+		return calm || !moved ? { ...set(merged), held: null } : { ...set(sameRows(before.value, merged)), held: { ...merged, fresh } };
 	},
 	failed: (state, part, key, problem) => {
 		const before = state.answers[part];

@@ -5,8 +5,8 @@ import { test } from "node:test";
 
 import { readView } from "./address.js";
 import { DAY, partsOf, periodBefore, periodOf, timesOf } from "./periods.js";
-import { ranking, rankedCsv, urgency } from "./ranking.js";
-import { markHits, sameTextKey, toQuery, topicsLike } from "./search.js";
+import { sameTextKey, together } from "./same.js";
+import { markHits, toQuery, topicsLike } from "./search.js";
 import { compareCounts, compareShares, tooFew } from "./statistics.js";
 import { alarmsOf, countChange, isProvisional, machineOf, shareChange, whyNotCompared } from "./story.js";
 import { mergeSummaries } from "./merge.js";
@@ -65,6 +65,8 @@ test("hits are marked, whatever their case and accents, and a text stays the tex
 test("equal texts are those that differ in names, links, case and space only", () => {
 	assert.equal(sameTextKey("@a Late  AGAIN https://x.example/1"), sameTextKey("@bob late again https://y.example/?2"));
 	assert.notEqual(sameTextKey("late 1"), sameTextKey("late 2"));
+	const rows = ["late", "Late!", "LATE", "fine"].map((text, n) => ({ text, n }));
+	assert.deepEqual(together(rows).map(({ row, same }) => [row.n, same]), [[0, 2], [1, 1], [3, 1]]);
 });
 
 test("topics are found as they are shown and as they are stored", () => {
@@ -167,15 +169,3 @@ test("what a person can do nothing about is told as such", () => {
 	assert.equal(reasonOf("the account says no").text, "the account says no");
 });
 
-test("what is ranked halves every six hours, and is saved as it is ranked, with no formula in it", () => {
-	const analysis = { sentiment_score: -0.5, confidence: 0.8, clusters: ["a"], reasoning: "-" };
-	assert.equal(urgency(analysis, new Set(), 0), 0.4);
-	assert.equal(Math.round(100 * urgency(analysis, new Set(["a"]), 6 * 3_600_000)), 30);
-	const post = (n, hours, text) => ({ conversation_id: `conv_${n}`, timestamp: new Date(Date.UTC(2026, 1, 2) - hours * 3_600_000).toISOString(), text, author: null, grok_analysis: analysis });
-	const rows = [post(1, 0, '=A1 "x"'), post(2, 6, "late"), post(3, 12, "LATE")];
-	const state = { answers: { list: { key: "k", value: { rows, total: 3 } } }, questions: { list: "k" }, tables: {} };
-	assert.deepEqual(ranking(state, state.answers.list.value).items.map(({ row, same }) => [row.conversation_id, same]), [["conv_1", 1], ["conv_2", 2]]);
-	const lines = rankedCsv(state, (id) => `http://x/${id}`).split("\r\n");
-	assert.match(lines[1], /^"40","1","conv_1",.*,"","'=A1 ""x""","-0.5","a","0.8","'-","http:\/\/x\/conv_1"$/);
-	assert.match(lines[2], /^"20","2","conv_2",/);
-});

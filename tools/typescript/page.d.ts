@@ -13,7 +13,15 @@ interface List {
 	rows: Api.InsightOut[];
 	cursor: string | null;
 	total: number;
+	order: "newest" | "priority";
+	missed: number; // open ones that are older than what is to be answered
 	period: Period;
+}
+interface Handling {
+	state: "open" | "claimed" | "answered" | "snoozed" | "ignored";
+	by: string | null;
+	until: string | null;
+	at: string | null;
 }
 
 // The answer to each question of `questions.js`, by its part.
@@ -29,6 +37,9 @@ interface Parts {
 	open: Api.ConversationOut;
 	near: Api.ConversationOut;
 	earlier: Api.InsightsOut;
+	queue: Api.InsightsOut;
+	rules: any;
+	plan: any;
 	people: Api.AuthorsOut;
 	authors: Api.AuthorsOut;
 	failed: Api.FailedOut;
