@@ -54,7 +54,7 @@ function rail(state) {
 	return h("nav.rail", { key: "rail", "aria-label": "Views and topics" },
 		h("h2", "Views"),
 		h("ul.views",
-			item("queue", "To answer", answerTo(state, "queue").value?.metadata.total_count, view.order === "priority", { ...NO_FILTER, order: "priority" }),
+			item("queue", "To answer", answerTo(state, "queue").value?.metadata.total_count, view.order === "priority", { ...NO_FILTER, range: "24h", start_time: "", end_time: "", order: "priority" }),
 			["claimed", "snoozed", "answered", "ignored"].map((name) => (handling?.[name] > 0 || view.handling === name) &&
 				item(name, capital(name), handling?.[name], view.handling === name, { ...NO_FILTER, handling: name, order: "newest" })),
 			item("all", "All posts", totals?.count, !isFiltered(view) && view.order === "newest", { ...NO_FILTER, order: "newest" }),
@@ -80,7 +80,7 @@ function topicItem(topic, most, chosen) {
 			h("span.number", count(topic.count)),
 			h("span.change", { class: call && topic.bad ? (topic.direction > 0 ? "worse" : "better") : "" }, changeText(topic), call)),
 		h("div.both", splitBar(topic, most),
-			topic.negative > 0 && h("button.link.angry", { title: `The ${count(topic.negative)} negative ones`, "aria-label": `Negative about ${topicName(topic.cluster)}, ${part}`, on: { click: see({ sentiment: "negative" }) } }, "▼ ", part)));
+			topic.negative > 0 && h("button.link.angry", { title: `The ${count(topic.negative)} negative ones`, "aria-label": `Negative about ${topicName(topic.cluster)}, ${part}`, on: { click: see({ sentiment: "negative", order: "newest" }) } }, "▼ ", part)));
 }
 
 // --- what is going on -----------------------------------------------------------------------------

@@ -103,7 +103,7 @@ export function ownTimes(state, period) {
 		const [start, end] = [state.typed.from ? fromLocal(from) : period.start, state.typed.to ? fromLocal(to) : period.end];
 		if (!(start > -62e12 && end < 253e12)) return ["note", "own", "Please give both times in full.", true];
 		if (start > end) return ["note", "own", "The end is before the start.", true];
-		return ["see", { ...ownRange(start, end), page: state.view.page }];
+		return ["see", { ...ownRange(start, end), order: "newest" }];
 	};
 	const field = (id, label, value) => h("label", { key: id }, label,
 		h("input", { id, type: "datetime-local", max: "9999-12-31T23:59", value, on: { input: (event) => ["type", id, event.target.value] } }));

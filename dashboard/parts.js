@@ -98,7 +98,7 @@ export function filters(state) {
 	const certainties = [...new Set(["", "0.5", "0.7", "0.9", view.min_confidence])].sort();
 	return h("div.filters", { key: "filters" },
 		select("range", "Time", own ? "own" : view.range, [...Object.entries(RANGES).map(([key, [name]]) => [key, name]), ["own", "Custom…"]],
-			({ target }) => (target.value === "own" ? ["menu", "own"] : ["see", { range: target.value, start_time: "", end_time: "" }])),
+			({ target }) => (target.value === "own" ? ["menu", "own"] : ["see", { range: target.value, start_time: "", end_time: "", order: "newest" }])),
 		own && state.loaded.more?.ownTimes(state, period),
 		view.range !== "all" && select("compare", "Compared", view.compare, COMPARED, ({ target }) => ["see", { compare: target.value }]),
 		select("sentiment", "Mood", view.sentiment, [["", "All moods"], ["negative", "▼ Negative"], ["neutral", "● Neutral"], ["positive", "▲ Positive"]],

@@ -32,12 +32,13 @@ function meant(state, found) {
 	return found.find((one) => one.kind === "topic" && exact(one)) ?? (person || found[0]);
 }
 
-const choose = (one) => ["see", { ...one.patch, open: "" }];
+// What is searched for may be of any time: it is no list of what is to be answered.
+const choose = (one) => ["see", { ...one.patch, order: "newest", open: "" }];
 
 // What Enter does.
 export function take(state) {
 	const found = suggestions(state);
-	return found.length ? choose(meant(state, found)) : ["see", { q: toQuery(state.typed.search ?? state.view.q) }];
+	return found.length ? choose(meant(state, found)) : ["see", { q: toQuery(state.typed.search ?? state.view.q), order: "newest" }];
 }
 
 // What a key does in the field.

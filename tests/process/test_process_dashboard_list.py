@@ -16,6 +16,7 @@ from tests.fakes.grok.server import FakeGrok, RunningGrok
 from tests.support.browser import opened
 from tests.support.dashboard_service import (
     HOSTILE,
+    NEWEST,
     NOW,
     WHOLE,
     Open,
@@ -59,7 +60,7 @@ async def test_scrolling_brings_every_page_once(service: ServiceProcess, open_pa
 
 
 async def test_of_a_long_list_only_what_is_near_is_drawn(browser: Browser, tmp_path: Path) -> None:
-    """Down and up again: every post is shown, never more than 300 at a time, and back keeps the place."""
+    """Down and up again each post is shown, never more than 300 at once; back keeps the place."""
     async with ServiceProcess(tmp_path) as service:
         await service.start()
         total = 450
@@ -69,7 +70,7 @@ async def test_of_a_long_list_only_what_is_near_is_drawn(browser: Browser, tmp_p
         ]
         await submit_batch(service.client, posts)
         await all_done(service.client, within=30)
-        async with opened(browser, address(service)) as page:
+        async with opened(browser, address(service) + NEWEST) as page:
             await settled(page)
             drawn = page.locator("#list > .row")
             seen: set[str] = set()
@@ -115,9 +116,6 @@ async def test_pages_may_be_shorter_than_what_was_asked_for(
         await expect(rows(page).nth(9)).to_be_attached()  # the first screen fills by itself
         await page.mouse.wheel(0, 20_000)
         await expect(rows(page)).to_have_count(len(wanted["insights"]))
-        await page.get_by_role("button", name="Most urgent first").click()
-        await expect(rows(page)).to_have_count(3)
-        await expect(page.locator("#rule")).to_contain_text("Ranked: the newest 3 of 20")
 
 
 async def test_back_keeps_the_place_and_the_post_that_was_open(open_page: Open) -> None:
@@ -251,7 +249,7 @@ async def test_an_open_post_leads_to_its_original_its_author_and_equal_texts(
         ]
         await submit_batch(service.client, [*same, {"text": "Earlier words", "author": "user0"}])
         await all_done(service.client)
-        async with opened(browser, address(service)) as page:
+        async with opened(browser, address(service) + NEWEST) as page:
             originals = []
             for n in range(4):
                 await rows(page).filter(has_text=f"@shop_{n}").locator(".opener").click()
@@ -279,7 +277,7 @@ async def test_a_long_text_is_cut_and_shown_in_full_on_request(
         await service.start()
         await submit(service.client, "long and late " * 680, author="a" * 200)
         await all_done(service.client)
-        async with opened(browser, address(service)) as page:
+        async with opened(browser, address(service) + NEWEST) as page:
             await rows(page).first.locator(".opener").click()
             text = page.locator("#open-text")
             await expect(text).to_have_text(re.compile("…$"))
@@ -288,34 +286,6 @@ async def test_a_long_text_is_cut_and_shown_in_full_on_request(
             await page.get_by_role("button", name="Less").click()
             await expect(text).to_have_text(re.compile("…$"))
             assert await page.evaluate("document.documentElement.scrollWidth") <= 1280
-
-
-async def test_the_most_urgent_come_first_by_the_rule_that_the_page_states(
-    service: ServiceProcess, open_page: Open
-) -> None:
-    trends = (await get(service, "trends"))["trends"]
-    rising = {trend["cluster"] for trend in trends if trend["direction"] != "falling"}
-    found = await get(service, "insights", **WHOLE, sentiment="negative", limit=1000)
-
-    def moment(insight: Any) -> datetime:
-        return datetime.fromisoformat(insight["timestamp"])
-
-    def urgency(insight: Any) -> float:
-        analysis = insight["grok_analysis"]
-        weight = 1.5 if rising & set(analysis["clusters"]) else 1
-        age = (moment(found["insights"][0]) - moment(insight)) / timedelta(hours=6)
-        return float(-analysis["sentiment_score"] * analysis["confidence"] * weight * 0.5**age)
-
-    most = max(map(urgency, found["insights"]))
-    async with open_page(query(**WHOLE)) as page:
-        await page.get_by_role("button", name="Most urgent first").click()
-        await expect(page.locator("#rule")).to_contain_text("how negative × how sure")
-        await expect(page.locator("#rule")).to_contain_text(
-            f"all of {found['metadata']['total_count']} negative"
-        )
-        await expect(rows(page).first).to_contain_text(f"urgency {100 * most:.0f}")
-        await expect(rows(page).first).to_contain_text("waits ")
-        assert await parameter(page, "order") == "urgent"
 
 
 # --- texts of strangers ---------------------------------------------------------------------------
@@ -373,7 +343,7 @@ async def test_an_answer_that_could_not_be_read_is_no_judgement(
         await submit(service.client, "A riddle that no model answers")
         await submit(service.client, "My parcel is late, terrible")
         await all_done(service.client)
-        async with opened(browser, address(service)) as page:
+        async with opened(browser, address(service) + NEWEST) as page:
             unread = rows(page).filter(has_text="riddle")
             await expect(unread).to_contain_text(
                 "not analysed: the model's answer could not be read"
