@@ -318,7 +318,7 @@ async def test_a_rule_is_switched_off_and_deleted_and_what_it_set_is_taken_back(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_nobody_is_shut_out_of_the_desk(
-    browser: Browser, desk: ServiceProcess, scheme: Any
+    browser: Browser, desk: ServiceProcess, scheme: str
 ) -> None:
     await post(desk, "axe", ["The parcel is late, terrible", "The app crashes"])
     url = address(desk) + to_answer("axe")
