@@ -127,7 +127,7 @@ export function sheets(state) {
 	return h("dialog", { key: "keys", id: "keys", "aria-labelledby": "keys-title", made: (dialog) => dialog.showModal(), on: { close: ["sheet", null] } },
 		h("h2", { id: "keys-title" }, "Keys"),
 		h("dl.pairs", KEYS.map(([key, what]) => [h("dt", h("kbd", key)), h("dd", what)])),
-		h("button", { on: { click: ["sheet", null] } }, "Close"));
+		h("button", { on: { click: (event) => event.target.closest("dialog").close() } }, "Close"));
 }
 
 function keyDialog(state) {

@@ -97,7 +97,7 @@ function show() {
 
 const EFFECTS = {
 	...effectsOf("actions", "closePost", "showNew", "nextTheme", "askForNotices", "copyLink", "rest", "retry"),
-	...effectsOf("work", "handle", "label", "unlabel", "undo", "giveName", "snooze", "editTopics"),
+	...effectsOf("work", "handle", "label", "unlabel", "undo", "giveName", "editTopics"),
 	...effectsOf("drafts", "draftFrom", "preview", "makeRule", "planRule", "changeRule", "removeRule", "applyPlan", "undoPlan"),
 	openPost([, id], dom) {
 		dom?.preventDefault();

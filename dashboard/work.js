@@ -46,8 +46,8 @@ export async function handle(page, id, wanted, undoes = false) {
 	try {
 		const { conversation_id, ...handling } = await write(`conversations/${id}/handling`, "POST", { by: state.me, ...wanted });
 		send(["handled", conversation_id, handling]);
-		const { state: was, until: untilThen } = before;
-		const back = { state: was, ...(was === "snoozed" && { until: untilThen }) };
+		const { state: was, by, until: untilThen } = before;
+		const back = { state: was === "claimed" && by !== state.me ? "open" : was, ...(was === "snoozed" && { until: untilThen }) };
 		did(page, DONE[wanted.state], undoes ? {} : { undo: ["handle", id, back, true] });
 	} catch (problem) {
 		send(["handled", id, before]);
@@ -119,7 +119,14 @@ export async function label(page, id, wanted, undoes = false) {
 	} catch (problem) {
 		failed(page, problem);
 	}
+	count(loader);
+}
+
+// Every figure and list may be another.
+function count(loader) {
 	loader.nudge();
+	loader.renew("summary");
+	loader.renew("list");
 }
 
 function saidOf({ sentiment, sentiment_score: score, clusters }) {
@@ -139,7 +146,7 @@ export async function unlabel(page, id, undoes = false) {
 	} catch (problem) {
 		failed(page, problem);
 	}
-	loader.nudge();
+	count(loader);
 }
 
 // Opens a post with the cursor where a topic is added.
@@ -168,7 +175,7 @@ export function workSheets(state) {
 	const dialog = (name, title, ...parts) => h("dialog", { key: name, id: name, "aria-labelledby": `${name}-title`, made: (dialog) => dialog.showModal(), on: { close: ["sheet", null] } },
 		h("h2", { id: `${name}-title` }, title), ...parts);
 	if (state.sheet === "name") {
-		const submit = (event) => (event.preventDefault(), ["giveName", event.target.elements.me.value.trim()]);
+		const submit = (event) => (event.preventDefault(), event.target.closest("dialog").close(), ["giveName", event.target.elements.me.value.trim()]);
 		return dialog("name", "Your name",
 			h("form", { on: { submit } },
 				h("p", "Others see it beside what you handle. It is kept in this browser."),
@@ -182,11 +189,6 @@ export function workSheets(state) {
 		["Tomorrow at 9", { until: tomorrow(state.now, 1, 9) }], ["Monday at 9", { until: tomorrow(state.now, monday, 9) }],
 	];
 	return dialog("snooze", "Snooze for",
-		h("p.buttons", times.map(([name, time]) => h("button", { key: name, on: { click: ["snooze", state.snoozing, time] } }, name))),
+		h("p.buttons", times.map(([name, time]) => h("button", { key: name, on: { click: (event) => (event.target.closest("dialog").close(), ["handle", state.snoozing, { state: "snoozed", ...time }]) } }, name))),
 		h("p.small", "A new post of the same author brings it back."));
-}
-
-export function snooze({ send }, id, time) {
-	send(["sheet", null]);
-	send(["handle", id, { state: "snoozed", ...time }]);
 }
