@@ -120,7 +120,7 @@ async def test_posts_are_handled_by_keys_and_each_deed_can_be_undone(
         await page.get_by_role("button", name="1 hour").click()
         await said(page, "Snoozed.")
         focused = page.locator("#list .opener:focus")
-        await expect(focused).to_contain_text("The parcel 3")
+        await expect(focused).to_contain_text("The parcel 1")
         await page.keyboard.press("u")
         await said(page, "Open again.")
         states = await handled(desk, "keys")
@@ -304,8 +304,8 @@ async def test_a_rule_is_switched_off_and_deleted_and_what_it_set_is_taken_back(
     async with opened(browser, address(desk) + "?page=rules") as page:
         await at_work(page, "ana")
         mine = page.locator(".rule", has_text="Storms are no complaint")
-        await mine.get_by_role("button", name="On").click()
-        await expect(mine.get_by_role("button", name="Off")).to_be_visible()
+        await mine.get_by_role("button", name="On", exact=True).click()
+        await expect(mine.get_by_role("button", name="Off", exact=True)).to_be_visible()
         await post(desk, "storm", ["Terrible thunder again"])
         assert (await judged(desk, "storm"))[0.0] == 1
         await mine.get_by_role("button", name="Delete").click()

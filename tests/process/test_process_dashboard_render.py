@@ -30,6 +30,11 @@ async def test_nodes_with_a_key_and_what_has_the_focus_stay(open_page: Open) -> 
         assert await check(page, "focus") == [True] * 5
 
 
+async def test_a_new_element_may_take_the_focus_once(open_page: Open) -> None:
+    async with open_page() as page:
+        assert await check(page, "made") == 1
+
+
 async def test_texts_never_become_elements_and_handlers_are_those_of_the_last_drawing(
     open_page: Open,
 ) -> None:
