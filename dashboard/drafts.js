@@ -105,6 +105,7 @@ async function onPlan(page, what) {
 		failed(page, problem);
 	}
 	page.loader.renew("plan");
+	page.loader.renew("plans");
 }
 export const applyPlan = (page) => onPlan(page, "apply");
 export const undoPlan = (page) => onPlan(page, "undo");

@@ -104,6 +104,7 @@ export function questions(state) {
 	}
 	if (view.page === "rules") {
 		want("rules", [], 10_000, 30_000, (get) => get("rules"));
+		want("plans", [], 10_000, 30_000, (get) => get("plans", { limit: 20 }));
 		const moving = ["applying", "undoing"].includes(state.answers.plan?.value?.state);
 		if (view.plan) want("plan", [view.plan], 1_000, moving ? 1_000 : 60_000, (get) => get(`plans/${view.plan}`));
 	}

@@ -19,13 +19,27 @@ export function rules(state) {
 				state.mayWrite && !state.draft && h("button", { id: "new-rule", on: { click: ["draft", { kind: "label", filter: {}, name: "", sentiment: "", op: "add", topics: "" }] } }, "Change many posts, or make a rule")),
 			h("p.small", "A rule has the last word on each new post that it fits, unless a person has. Of several the newest counts."),
 			value && !all.length && h("p.small", { id: "no-rules" }, "There are none yet. Put a post right on the desk, then “Change all like this”."),
-			h("ul", { id: "rules" }, all.map((rule) => oneRule(state, rule)))));
+			h("ul", { id: "rules" }, all.map((rule) => oneRule(state, rule)))),
+		earlier(state));
 }
+
+// Plans of before: what they did can be looked at, and undone.
+function earlier(state) {
+	const { value } = answerTo(state, "plans");
+	const done = (value?.plans ?? []).filter(({ state: now, plan_id }) => now !== "ready" && plan_id !== state.view.plan);
+	return done.length > 0 && h("section", { key: "plans" },
+		h("h2", "What was changed"),
+		h("ul.short", { id: "plans" }, done.map((plan) => h("li", { key: plan.plan_id },
+			viewLink(state, "a", { plan: plan.plan_id }, planText(plan)),
+			h("span.small", [STATES[plan.state], plural(plan.changed, "post"), plan.by && `by ${plan.by}`, time(plan.applied_at ?? plan.created_at, state.now)].filter(Boolean).join(", "))))));
+}
+
+const planText = ({ kind, filter, set }) => `${whichText(filter)}: ${kind === "unlabel" ? "taken back" : kind === "retry" ? "tried again" : setText(set)}`;
 
 function oneRule(state, rule) {
 	const { rule_id: id, name, filter, set, enabled } = rule;
 	return h("li.rule", { key: id, "data-key": id },
-		h("b", { dir: "auto" }, name), " ", h("span", { dir: "auto" }, `${whichText(filter)}: ${setText(set)}.`),
+		h("b", { dir: "auto" }, name), " ", h("span", { dir: "auto" }, `${whichText(filter)}: ${setText(set)}. It has the last word on ${plural(rule.labelled, "post")}.`),
 		state.mayWrite && h("p.buttons",
 			h("button", { "aria-pressed": String(enabled), on: { click: ["changeRule", id, { enabled: !enabled }] } }, enabled ? "On" : "Off"),
 			h("button", { on: { click: ["planRule", id] } }, "Use on older posts…"),
@@ -65,12 +79,14 @@ function draft(state) {
 		options.map(([key, text]) => h("option", { key, value: key }, text))));
 	const moods = [["negative", "▼ Negative"], ["neutral", "● Neutral"], ["positive", "▲ Positive"]];
 	const whole = Object.keys(filterOfDraft(draft)).length > 0 && Object.keys(setOf(draft)).length > 0;
-	const onceOnly = draft.op === "exactly" && draft.topics.trim() !== "";
+	const topics = draft.topics?.trim();
+	const once = whole && (kind === "handling" || !topics || draft.op === "exactly");
+	const always = whole && !(topics && draft.op === "exactly");
 	return h("section", { key: "draft", id: "draft", "aria-labelledby": "draft-title" },
 		h("div.head", h("h2", { id: "draft-title", tabindex: -1, made: (title) => title.focus() }, kind === "handling" ? "All of these are answered" : "Change all like this"),
 			h("button.close", { "aria-label": "Close the draft", on: { click: ["draft", null] } }, "×")),
 		draft.from && h("p.small.text", { dir: "auto" }, draft.from),
-		h("form", { on: { submit: (event) => (event.preventDefault(), whole && ["preview"]) } },
+		h("form", { on: { submit: (event) => (event.preventDefault(), once && ["preview"]) } },
 			h("fieldset", h("legend", "Which posts"),
 				input("q", "with the words", filter.q, narrow("q"), { dir: "auto", placeholder: '"War Zone" as a phrase' }),
 				input("cluster", "about", filter.cluster && topicName(filter.cluster), ({ target }) => ["draft", { filter: { ...filter, cluster: target.value.trim().toLowerCase().replace(/\s+/g, "_") } }]),
@@ -82,19 +98,19 @@ function draft(state) {
 				select("op", "topics", draft.op, [["add", "add"], ["remove", "take away"], ["replace", "replace (old, new)"], ["exactly", "exactly these"]], change("op")),
 				input("topics", "named", draft.topics, change("topics"), { placeholder: "billing problems" })),
 			h("p.buttons",
-				h("button", { id: "preview", disabled: !whole }, "Preview: what would change"),
+				h("button", { id: "preview", disabled: !once }, "Preview: what would change"),
 				kind === "label" && [
 					input("name", "Rule's name", draft.name, change("name"), { maxlength: 100, dir: "auto" }),
-					h("button", { id: "make-rule", type: "button", disabled: !whole || onceOnly || !draft.name.trim(), on: { click: ["makeRule"] } }, "Make it a rule")]),
-			onceOnly && h("p.small", "A rule adds, takes away or replaces a topic: “exactly these” is for once.")),
+					h("button", { id: "make-rule", type: "button", disabled: !always || !draft.name.trim(), on: { click: ["makeRule"] } }, "Make it a rule")]),
+			kind === "label" && topics && h("p.small", draft.op === "exactly" ? "“Exactly these” is for once: a rule adds, takes away or replaces a topic." : "To add, take away or replace a topic is for rules; a rule can be used on older posts too.")),
 		note(state, "draft"));
 }
 
 // --- a plan ---------------------------------------------------------------------------------------
 
 const STATES = {
-	ready: "Nothing has changed yet.", applying: "It is being applied.", applied: "It is applied.", undoing: "It is being undone.", undone: "It is undone.",
-	failed: "It could not be finished.",
+	ready: "nothing has changed yet", applying: "it is being applied", applied: "it is applied", undoing: "it is being undone", undone: "it is undone",
+	failed: "it could not be finished",
 };
 
 function plan(state) {
@@ -104,8 +120,8 @@ function plan(state) {
 	const { matched, done = 0, total = matched, state: now, eta_seconds: eta } = plan;
 	const moving = now === "applying" || now === "undoing";
 	return h("section", { key: "plan", id: "plan", "aria-labelledby": "plan-title" },
-		h("div.head", h("h2", { id: "plan-title" }, `${whichText(plan.filter ?? {})}: ${plan.kind === "unlabel" ? "taken back" : plan.kind === "retry" ? "tried again" : setText(plan.set)}`), close),
-		h("p", { id: "plan-state", role: "status" }, h("b", plural(matched, "post")), ` of now. ${STATES[now] ?? capital(now)}`,
+		h("div.head", h("h2", { id: "plan-title" }, planText(plan)), close),
+		h("p", { id: "plan-state", role: "status" }, h("b", plural(matched, "post")), ` of now. ${capital(STATES[now])}.`,
 			plan.skipped > 0 && ` ${plural(plan.skipped, "post")} no longer fitted.`,
 			plan.later > 0 && ` ${plural(plan.later, "post")} came later and ${plan.later === 1 ? "is" : "are"} not touched.`,
 			plan.left_alone > 0 && ` ${plural(plan.left_alone, "post")} changed since and ${plan.left_alone === 1 ? "was" : "were"} left alone.`,

@@ -38,8 +38,9 @@ interface Parts {
 	near: Api.ConversationOut;
 	earlier: Api.InsightsOut;
 	queue: Api.InsightsOut;
-	rules: any;
-	plan: any;
+	rules: Api.RulesOut;
+	plans: Api.PlansOut;
+	plan: Api.PlanOut;
 	people: Api.AuthorsOut;
 	authors: Api.AuthorsOut;
 	failed: Api.FailedOut;
