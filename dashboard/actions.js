@@ -48,6 +48,11 @@ export function nextTheme({ state, send }) {
 	send(["theme", theme]);
 }
 
+export function switchKeys({ state, send }) {
+	localStorage.setItem("insights-keys", state.keys ? "off" : "on");
+	send(["keys", !state.keys]);
+}
+
 // Of a "post", of the "moving" view, or of it "fixed" to the time that is shown.
 export async function copyLink({ state, send }, kind) {
 	const { start, end } = periodOf(state.view, Date.now(), state.answers.extent?.value);

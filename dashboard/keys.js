@@ -47,7 +47,7 @@ function press(event, page) {
 		else if (state.view.open) send(["closePost"]);
 		return;
 	}
-	if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+	if (typing || !state.keys || event.ctrlKey || event.metaKey || event.altKey) return;
 	if (Date.now() - afterG < 1000 && "dfra".includes(event.key)) {
 		afterG = 0;
 		send(["see", { page: { d: "desk", f: "figures", r: "rules", a: "analysis" }[event.key], open: "" }]);

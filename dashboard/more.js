@@ -22,6 +22,7 @@ export function menu(state) {
 			h("li", h("button", { id: "theme", on: { click: ["nextTheme"] } }, `Colours: ${state.theme}`)),
 			notices && h("li", h("button", { disabled: !notices[1], on: { click: notices[1] } }, notices[0])),
 			h("li", h("button", { on: { click: ["sheet", "keys"] } }, "Keys")),
+			h("li", h("button", { id: "keys-switch", on: { click: ["switchKeys"] } }, `Single keys: ${state.keys ? "on" : "off"}`)),
 			state.me && h("li", h("button", { on: { click: ["sheet", "name"] } }, `You are ${state.me}`)),
 			h("li", h("button", { on: { click: ["copyLink", "moving"] } }, "Copy link to this view")),
 			h("li", h("button", { on: { click: ["copyLink", "fixed"] } }, "Copy link, fixed to this time")),

@@ -20,6 +20,7 @@ let state = initialState(location.search, Date.now(), {
 	minute: Date.now(),
 	service: serviceAddress,
 	theme: localStorage.getItem("insights-theme") ?? "auto",
+	keys: localStorage.getItem("insights-keys") !== "off",
 	looked: lastLooked(),
 	me: localStorage.getItem("insights-name") ?? "",
 	notices: globalThis.Notification?.permission ?? "unsupported",
@@ -96,7 +97,7 @@ function show() {
 // --- what events do beyond the state --------------------------------------------------------------
 
 const EFFECTS = {
-	...effectsOf("actions", "closePost", "showNew", "nextTheme", "askForNotices", "copyLink", "rest", "retry"),
+	...effectsOf("actions", "closePost", "showNew", "nextTheme", "switchKeys", "askForNotices", "copyLink", "rest", "retry"),
 	...effectsOf("work", "handle", "label", "unlabel", "undo", "giveName", "editTopics"),
 	...effectsOf("drafts", "draftFrom", "preview", "makeRule", "planRule", "changeRule", "removeRule", "applyPlan", "undoPlan"),
 	openPost([, id], dom) {

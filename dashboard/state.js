@@ -33,6 +33,7 @@ export const initialState = (search, now, more = {}) => withQuestions({
 	askedForKey: null, // why a key is asked for
 	loaded: {}, // modules that were not needed at first
 	theme: "auto",
+	keys: true, // whether single keys do anything: who dictates wants none
 	notices: "default", // of the desktop: "granted", "denied", "unsupported"
 	...more,
 });
@@ -86,6 +87,7 @@ const CHANGES = {
 	live: (state, live) => ({ ...state, live }),
 	pause: (state) => ({ ...state, paused: !state.paused }),
 	theme: (state, theme) => ({ ...state, theme }),
+	keys: (state, keys) => ({ ...state, keys }),
 	notices: (state, notices) => ({ ...state, notices }),
 	askForKey: (state, why) => ({ ...state, askedForKey: why }),
 	note: (state, place, text, bad = false) => ({ ...state, notes: { ...state.notes, [place]: text && { text, bad } } }),

@@ -143,6 +143,23 @@ async def handled(service: ServiceProcess, author: str) -> dict[str, str]:
     return {each["conversation_id"]: each["handling"]["state"] for each in found["insights"]}
 
 
+async def test_single_keys_can_be_switched_off(browser: Browser, desk: ServiceProcess) -> None:
+    await post(desk, "dictated", ["The parcel is late"])
+    async with opened(browser, address(desk) + to_answer("dictated")) as page:
+        await at_work(page, "ana")
+        await page.locator("#menu").click()
+        await page.locator("#keys-switch").click()
+        await page.reload()
+        await settled(page)
+        await expect(page.locator(".toast-place")).to_be_attached()
+        await page.locator("#list .opener").focus()
+        for key in "ca0?":
+            await page.keyboard.press(key)
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#open")).to_be_visible()
+        assert set((await handled(desk, "dictated")).values()) == {"open"}
+
+
 async def test_two_people_side_by_side_see_at_once_what_the_other_does(
     browser: Browser, desk: ServiceProcess
 ) -> None:
