@@ -122,7 +122,7 @@ function totals(state, summary, before, why) {
 	const change = (found) => (why === null ? h("span.change", { class: { good: "better", bad: "worse" }[found().tone] ?? "" }, found().text)
 		: h("span.change", why === "so far" ? "so far" : why));
 	/** @type {[string, string, string, () => { text: string, tone: string }][]} */
-	const tiles = [["Posts", "", count(totals.count), () => countChange(totals.count, before.totals.count, { series: before.series })]];
+	const tiles = [["Posts", summary.corrected_count ? `Of ${count(summary.corrected_count)} people or their rules have put labels right.` : "", count(totals.count), () => countChange(totals.count, before.totals.count, { series: before.series })]];
 	if (!sentiment) {
 		for (const name of SENTIMENTS) {
 			tiles.push([`${SIGNS[name]} ${capital(name)}`, `${count(totals[name])} of ${count(totals.count)} posts${part}.`,
