@@ -1,4 +1,4 @@
-// The machine in full, and why a post failed, in plain words. Pure.
+// The machine in full, languages, and why a post failed, in plain words. Pure.
 
 import { count, duration, percent, tenths, usd } from "./format.js";
 import { queueOf } from "./story.js";
@@ -33,6 +33,9 @@ export function machineFacts(stats) {
 		["Who judges", `${analyser.name === "offline" ? "the offline analyser" : "Grok"}, ${analyser.answering_model ?? analyser.model}`],
 	].filter(([, value]) => value);
 }
+
+const languages = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
+export const languageName = (code) => (code === "und" ? "language unknown" : languages.of(code));
 
 // What went wrong with one post, for people: the sentence, and whether trying again may help.
 /** @type {[RegExp, string, boolean][]} */

@@ -33,9 +33,6 @@ export function duration(seconds) {
 	return parts.slice(0, 2).join(" ") || "under 1 s";
 }
 
-const languages = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
-export const languageName = (code) => (code === "und" ? "language unknown" : languages.of(code));
-
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 

@@ -1,6 +1,7 @@
 // What an open post is about and who says so, put right by pointer or keys; how it is handled, and
 // why it stands where it does.
 
+import { languageName } from "./facts.js";
 import { age, capital, fullTime, isUnread, percent, score, sentimentOf, SENTIMENTS, SIGNS, tenths, topicName } from "./format.js";
 import { handlingNow, handlingText } from "./handling.js";
 import { hint, mood } from "./parts.js";
@@ -68,7 +69,8 @@ export function judgement(state, item) {
 		}))],
 		h("dt", "Why"), h("dd", { dir: "auto" }, analysis.reasoning),
 		h("dt", hint(state, "Certain")), h("dd", percent(analysis.confidence)),
-		item.urgency && item.urgency !== "none" && [h("dt", "Urgency"), h("dd", item.urgency)],
+		item.urgency !== "none" && [h("dt", "Urgency"), h("dd", item.urgency)],
+		item.language !== "und" && [h("dt", "Language"), h("dd", languageName(item.language))],
 		analysis.reused_from && [h("dt", "Judged as"), h("dd", "an equal text before")],
 		analysis.suspected_injection && [h("dt", "Beware"), h("dd", "This text may try to steer who judges it: ", analysis.suspected_injection.join(", "))]);
 }

@@ -1,7 +1,8 @@
 // What is not needed at first sight: the menu, the dialogs, times of the reader's own.
 
 import { ownRange } from "./address.js";
-import { fullTime, languageName, percent, span, topicName } from "./format.js";
+import { languageName } from "./facts.js";
+import { fullTime, percent, span, topicName } from "./format.js";
 import { PAGE_NAMES, note, viewLink } from "./parts.js";
 import { periodOf } from "./periods.js";
 import { answerTo } from "./questions.js";
