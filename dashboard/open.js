@@ -29,7 +29,7 @@ export function openPost(state) {
 	const others = olderStale ? [] : (earlier?.insights ?? []).filter((row) => row.conversation_id !== view.open).slice(0, 5);
 	const long = found.text.length > LONG_TEXT;
 	const whole = state.tables.text;
-	const byAuthor = ["see", { author: found.author, open: "" }];
+	const byAuthor = ["see", { author: found.author, order: "newest", open: "" }];
 	return h("aside.pane", { key: "pane", id: "open", "aria-label": "The post that is open" },
 		close,
 		h("div.who", found.author ? h("button.chip", { title: "Only this person", dir: "auto", on: { click: byAuthor } }, found.author) : h("span.small", "nobody is named"),

@@ -48,7 +48,7 @@ export function head(state) {
 		h("a.skip", { href: "#list-title" }, "Skip to the posts"),
 		h("h1", "Insights"),
 		alarms.length
-			? viewLink(state, "a.pill.alarm", { ...NO_FILTER, page: "desk", range: "1h", cluster: alarms[0].cluster, open: "" },
+			? viewLink(state, "a.pill.alarm", { ...NO_FILTER, page: "desk", order: "newest", range: "1h", cluster: alarms[0].cluster, open: "" },
 				{ id: "customers" }, h("span", { "aria-hidden": "true" }, "▲ "), alarmSign(alarms[0]))
 			: h("span.pill", { id: "customers" }, trends ? "Customers: as usual" : "…"),
 		viewLink(state, "a.pill", { page: "analysis", open: "" }, { id: "health", class: machine.state, title: machine.long },
