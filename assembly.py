@@ -34,6 +34,7 @@ from store.operations import FigureStore
 from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
 from store.trends import TrendStore
+from worker.backups import BackupKeeper
 from worker.calls import CallRunner
 from worker.retention import Housekeeper
 
@@ -115,6 +116,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         analyser=analyser,
         call_runner=call_runner,
         worker=worker,
+        backups=_build_backups(settings, database),
         inbound_limits=_build_inbound_limits(settings, redis),
     )
     return Assembly(services, queue, housekeeper, redis)
@@ -182,6 +184,17 @@ def _build_window(
 
     otherwise = None if fail_open else window
     return RedisWindow(redis, name=name, calls=calls, per=per, otherwise=otherwise)
+
+
+def _build_backups(settings: Settings, database: Database) -> BackupKeeper | None:
+    if settings.backup_dir is None:
+        return None
+    return BackupKeeper(
+        database,
+        settings.backup_dir,
+        every=timedelta(hours=settings.backup_every),
+        keep=settings.backup_keep,
+    )
 
 
 def _build_inbound_limits(settings: Settings, redis: "Redis | None") -> InboundLimits | None:

@@ -77,7 +77,8 @@ def _parse_hosts(value: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """Durations are seconds; None means "not set". README.md explains each setting to its users."""
+    """Durations are seconds, but for `backup_every`; None means "not set". README.md explains each
+    setting to its users."""
 
     model_config = SettingsConfigDict(
         env_ignore_empty=True,
@@ -113,8 +114,12 @@ class Settings(BaseSettings):
     poll_interval: float = Field(5.0, ge=0.01, le=_DAY)
     worker_enabled: bool = True
     retention_days: float | None = Field(None, gt=0, le=365_000)
-    max_text_length: int = Field(10_000, ge=1)
-    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1)
+    backup_dir: Path | None = None
+    backup_every: float = Field(24.0, ge=0.01, le=8760)
+    backup_keep: int = Field(7, ge=1, le=10_000)
+    # While a body is read it takes up to eight times its size, of 300 MiB for the whole process.
+    max_text_length: int = Field(10_000, ge=1, le=100_000)
+    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1, le=8 * 1024 * 1024)
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = ()
     bind: IPvAnyAddress = IPv4Address("0.0.0.0")  # noqa: S104  # compose's, which publishes there
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_api_keys)] = Field(

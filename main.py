@@ -119,6 +119,9 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
         if housekeeper is not None:
             housekeeper.start()
             stack.push_async_callback(housekeeper.stop)
+        if services.backups is not None:
+            services.backups.start()
+            stack.push_async_callback(services.backups.stop)
         stack.push_async_callback(shutdown.finish)
         stack.enter_context(_calm_collector())
         _log_start(services)

@@ -103,18 +103,20 @@ def check_idempotency_key(key: str) -> str:
 
 
 def _check_raw_data(value: dict[str, Any]) -> dict[str, Any]:
-    _check_json(value, level=1)
-    return value
-
-
-def _check_json(value: object, *, level: int) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("numbers must be finite")
-    if isinstance(value, dict | list):
-        if level > MAX_RAW_DATA_LEVELS:
-            raise ValueError(f"must be at most {MAX_RAW_DATA_LEVELS} levels deep")
-        for child in value.values() if isinstance(value, dict) else value:
-            _check_json(child, level=level + 1)
+    """Level by level, since calling a function for each value would take ten times as long."""
+    level: list[Any] = [value]
+    for _ in range(MAX_RAW_DATA_LEVELS):
+        deeper: list[Any] = []
+        for container in level:
+            for child in container.values() if isinstance(container, dict) else container:
+                if isinstance(child, dict | list):
+                    deeper.append(child)
+                elif isinstance(child, float) and not math.isfinite(child):
+                    raise ValueError("numbers must be finite")
+        if not deeper:
+            return value
+        level = deeper
+    raise ValueError(f"must be at most {MAX_RAW_DATA_LEVELS} levels deep")
 
 
 Storable = Annotated[str, AfterValidator(_storable)]

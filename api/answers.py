@@ -18,16 +18,13 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from analysis.trend_score import Direction
-from grok.prices import TICKS_PER_USD
 from models import Lane, Status
 from schemas import ShownTime
 from store.filters import InsightFilter
 from store.insights import InsightPage, ListedInsight
-from store.ledger import Usage
 from store.lookup import FailedPage, StoredConversation, StoredInsight
 from store.summaries import Aggregate, Summary
 from store.trends import Trend, Window
-from worker.schedule import Bound
 
 _ITEMS_OF_PIECE = 50
 
@@ -331,114 +328,3 @@ class ErrorOut(BaseModel):
     error: str = Field(examples=["invalid_schema"])
     details: str = Field(examples=["Missing required field: text"])
     retry_after: int | None = None
-
-
-class Health(BaseModel):
-    status: Literal["ok"] = "ok"
-
-
-class Ready(BaseModel):
-    """Each check is "ok" or says what is wrong."""
-
-    status: Literal["ready", "not_ready"]
-    checks: dict[str, str]
-
-
-class LaneCounts(BaseModel):
-    live: int
-    bulk: int
-
-
-class AnalyserStats(BaseModel):
-    """`answering_model` is the one that answered last, null before the first answer. `notice` is
-    for people to see, null where there is nothing to tell."""
-
-    name: str
-    model: str
-    answering_model: str | None
-    notice: str | None
-
-
-class BreakerStats(BaseModel):
-    """`next_probe_seconds` is null while it is closed."""
-
-    state: Literal["closed", "open"]
-    reason: str | None
-    next_probe_seconds: float | None
-
-
-class Spending(BaseModel):
-    """`tokens` has prompt, completion and reasoning; `cached_tokens` are part of it.
-
-    `held_usd` may have been spent besides: calls that are under way, and those of which nobody
-    knows what they cost. It counts to the budget.
-    """
-
-    calls: int
-    tokens: int
-    cached_tokens: int
-    cost_usd: float
-    held_usd: float
-
-    @classmethod
-    def of(cls, usage: Usage) -> "Spending":
-        return cls(
-            calls=usage.calls,
-            tokens=usage.prompt_tokens + usage.completion_tokens,
-            cached_tokens=usage.cached_tokens,
-            cost_usd=usage.cost_usd_ticks / TICKS_PER_USD,
-            held_usd=usage.held_usd_ticks / TICKS_PER_USD,
-        )
-
-
-class SpendingStats(BaseModel):
-    """Of all processes on the database. Today began at midnight UTC."""
-
-    today: Spending
-    total: Spending
-    daily_budget_usd: float | None
-
-
-class ReuseStats(BaseModel):
-    """The share of completed conversations, 0 to 1, that an earlier analysis answered."""
-
-    today_share: float
-    total_share: float
-
-
-class FallbackStats(BaseModel):
-    """Insights that stand in for an answer that could not be used (cluster `unknown`, confidence
-    0): how many were completed since midnight UTC and in the last hour. `notice` is for people to
-    see, null while no more than one in ten are."""
-
-    today: int
-    last_hour: int
-    notice: str | None
-
-
-class DatabaseStats(BaseModel):
-    """`version` is that of SQLite's library, or of PostgreSQL's server."""
-
-    engine: Literal["sqlite", "postgresql"]
-    version: str
-
-
-class Stats(BaseModel):
-    """`calls_per_second` is over the last ten seconds, in this process; `call_limit_per_second` is
-    what is kept to, null where nothing limits it. `bound_by` is what keeps the throughput from
-    being higher now; `queue` means that there is no more to do."""
-
-    counts: dict[Status, LaneCounts]
-    oldest_pending_seconds: float | None
-    completed_last_minute: int
-    completed_last_hour: int
-    analyser: AnalyserStats
-    calls_per_second: float
-    call_limit_per_second: float | None
-    calls_under_way: int
-    bound_by: Bound
-    breaker: BreakerStats
-    spending: SpendingStats
-    reuse: ReuseStats
-    fallback: FallbackStats
-    database: DatabaseStats

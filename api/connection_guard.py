@@ -75,6 +75,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self.answer_bytes = 0
         self._for_health_checks = False
         self._deaf = False  # what comes is thrown away
+        self._half_closed = False  # nothing more will come
+        self._gone_at = inf
+        self.has_written = False
         self._close_at = inf
         self._refusal: ServiceError | None = None
         self._exchange: Exchange | None = None
@@ -134,7 +137,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def check(self, now: float) -> None:
         limits = self.limits
         self._check_writing(now)
-        if now >= self._close_at:
+        if self._half_closed and (self.has_written or self._leftover):
+            self.has_written = False
+            self._gone_at = now + limits.half_closed_seconds
+        if now >= min(self._close_at, self._gone_at):
             self.transport.abort()
         elif self._deaf or self.transport.is_closing():
             return
@@ -187,6 +193,14 @@ class GuardedProtocol(HttpToolsProtocol):
             self._keep_unparsed(data)
         else:
             self._parse(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes either
+        """Whether to keep the connection, for the answers to what has come whole."""
+        if self._deaf or self._in_body or not (self._answering or self._unparsed):
+            return False
+        self._half_closed = True
+        self._gone_at = self.loop.time() + self.limits.half_closed_seconds
+        return True
 
     def _parse(self, data: bytes) -> None:
         """Give the parser one request at a time: as much of it as is known to be of one."""
@@ -259,6 +273,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._parse(self._drop_unparsed())
         if not self._unparsed:
             self._ahead_since = inf
+            if self._half_closed and (self._in_body or not self._answering):
+                self.transport.close()  # the rest of it will never come
 
     # --- what the parser finds ----------------------------------------------------------------
 
@@ -348,7 +364,9 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self._wait_for_head(inf)
             if self._unparsed:
-                self.loop.call_soon(self._parse_on)
+                self.loop.call_later(self.limits.pipeline_seconds, self._parse_on)
+            elif self._half_closed:
+                self.transport.close()  # once the answer is sent
 
     def _wait_for_head(self, since: float) -> None:
         """`since` is `inf` where uvicorn's own timer for idle connections is running."""

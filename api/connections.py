@@ -28,7 +28,10 @@ class Limits:
 
     `connections_per_address` leaves a reverse proxy, which is one address, more than a process of
     this kind can serve at once. `spare_connections` are for `/health` when all others are taken.
-    `patience_seconds` is how long a body or a reader may take where connections are short.
+    `patience_seconds` is how long a body or a reader may take where connections are short. A client
+    that has ended its side and is sent nothing for `half_closed_seconds` counts as gone: one that
+    waits for its answer looks the same. Of requests that a client sends ahead one is begun every
+    `pipeline_seconds`, so that thousands of them leave time for others.
     """
 
     connections: int = 1000
@@ -45,6 +48,8 @@ class Limits:
     answers_bytes: int = 32_000_000
     patience_seconds: float = 1.0
     linger_seconds: float = 2.0
+    half_closed_seconds: float = 1.0
+    pipeline_seconds: float = 0.01
     sweep_seconds: float = 0.5
     log_seconds: float = 60.0
 

@@ -19,6 +19,7 @@ class BoundedConnection(Protocol):
     `release_answer` count the bytes of an answer that wait for their reader."""
 
     flow: FlowControl
+    has_written: bool
 
     @property
     def limits(self) -> Limits: ...
@@ -65,6 +66,7 @@ class Exchange:
 
     async def _send(self, message: Message) -> None:
         send: Any = self._cycle.send  # uvicorn's types of messages are not Starlette's
+        self._connection.has_written = True
         body = message.get("body", b"")
         if len(body) <= _SMALL_WRITE:
             await send(message)

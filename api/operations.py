@@ -1,16 +1,22 @@
 """For those who run the service: is it alive, is it well, what is it doing."""
 
 from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from api.access import needs, open_to_all
-from api.answers import (
+from api.error_responses import answers
+from api.operation_answers import (
     AnalyserStats,
+    BackupAccepted,
+    BackupStats,
     BreakerStats,
     DatabaseStats,
+    DrillStats,
     FallbackStats,
     Health,
     LaneCounts,
@@ -20,11 +26,12 @@ from api.answers import (
     SpendingStats,
     Stats,
 )
-from api.error_responses import answers
 from api.services import Services, services
-from errors import Unavailable
+from errors import Conflict, Unavailable
 from models import Lane, Status
+from schemas import format_time
 from store.operations import Figures
+from worker.backups import BackupKeeper
 
 router = APIRouter(tags=["operations"])
 
@@ -137,7 +144,29 @@ async def stats(request: Request) -> Stats:
             notice=_fallback_notice(figures),
         ),
         database=DatabaseStats(engine=parts.database.engine, version=parts.database.version),
+        backup=None if parts.backups is None else _backup_stats(parts.backups),
     )
+
+
+def _backup_stats(backups: BackupKeeper) -> BackupStats:
+    newest, drill = backups.newest, backups.last_drill
+    return BackupStats(
+        last=newest and format_time(newest.moment),
+        age_seconds=newest and (datetime.now(UTC) - newest.moment).total_seconds(),
+        verified=newest is not None,
+        drill=drill and DrillStats(**asdict(drill)),
+    )
+
+
+@router.post("/api/v1/backups", status_code=202, responses=answers("conflict"))
+@needs("admin")
+async def make_backup(request: Request) -> BackupAccepted:
+    """Make a verified backup now."""
+    backups = services(request).backups
+    if backups is None:
+        raise Conflict("There is no folder for backups: BACKUP_DIR is not set.")
+    backups.make_soon()
+    return BackupAccepted()
 
 
 def _fallback_notice(figures: Figures) -> str | None:

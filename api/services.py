@@ -21,6 +21,7 @@ from store.insights import InsightStore
 from store.operations import FigureStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
+from worker.backups import BackupKeeper
 from worker.calls import CallRunner
 
 SMALL_BODY = 65_536
@@ -28,7 +29,8 @@ SMALL_BODY = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`worker` is None in a replica that only serves the API.
+    """`worker` is None in a replica that only serves the API, `backups` where there is no folder
+    for any.
 
     `large_reads` bounds how many pages are made at once, `costly_reads` how many of those that may
     take seconds to find: so nobody else's page waits for them. The budgets bound the bodies that
@@ -49,6 +51,7 @@ class Services:
     analyser: Analyser
     call_runner: CallRunner
     worker: Worker | None
+    backups: BackupKeeper | None
     inbound_limits: InboundLimits | None
     large_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     costly_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))

@@ -222,6 +222,32 @@ async def test_depth_and_halves_at_the_end_of_the_largest_body_are_told_at_once(
         assert sentence.startswith("conversations[50000]."), sentence
 
 
+@pytest.mark.parametrize(
+    ("value", "count"), [("0", 200_000), ("{}", 100_000), ('"\\\\\\","', 200_000), ("[[]]", 67_000)]
+)
+@on_shared_loop
+async def test_a_body_of_too_many_values_is_refused_before_it_is_read(
+    shared: httpx.AsyncClient, value: str, count: int
+) -> None:
+    values = ",".join([value] * count)
+    for path in (CONVERSATIONS, BATCH):
+        sentence = await _refused(shared, path, f'{{"text":"a","raw_data":{{"x":[{values}'.encode())
+        assert sentence == "The body holds too many values: 200,000 are read at most."
+
+
+@on_shared_loop
+async def test_as_many_values_as_may_be_are_taken_and_what_stands_in_texts_is_none(
+    shared: httpx.AsyncClient,
+) -> None:
+    raw = {"a": [{}] * 99_000, "b": ',[{"' * 100_000}
+
+    response = await shared.post(CONVERSATIONS, json={"text": "a", "raw_data": raw})
+
+    assert response.status_code == 202
+    shown = await shared.get(f"{CONVERSATIONS}/{response.json()['conversation_id']}")
+    assert shown.json()["raw_data"] == raw
+
+
 def _cases() -> list[dict[str, Any]]:
     return list(json.loads(CASES.read_text())["cases"]) if CASES.exists() else []
 

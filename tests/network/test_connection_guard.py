@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from math import inf
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ SHORT = {
     "linger_seconds": 0.3,
     "patience_seconds": 0.2,
     "sweep_seconds": 0.02,
+    "pipeline_seconds": 0.0,
 }
 BIG = 8_000_000
 """More than the kernel takes for a client that does not read."""
@@ -67,6 +69,14 @@ def small_app(held: Held) -> FastAPI:
         held.begun.append(request.url.query)
         await held.let_go.wait()
         return JSONResponse("let go")
+
+    @app.get("/quiet")
+    async def quiet() -> Response:
+        async def one_and_no_more() -> AsyncIterator[bytes]:
+            yield b"x"
+            await asyncio.Event().wait()
+
+        return StreamingResponse(one_and_no_more())
 
     @app.get("/big")
     async def big() -> Response:
@@ -562,6 +572,16 @@ def test_what_is_sent_behind_a_request_waits_for_its_answer_without_a_deadline(
     assert answers.count(b"HTTP/1.1 200 OK") == 3, answers
 
 
+def test_requests_sent_ahead_leave_time_for_others() -> None:
+    with running(pipeline_seconds=60, body_seconds=60) as server:
+        client = server.sent(HEALTH * 3)
+        assert client.answer() == (200, {"status": "ok"})
+        (connection,) = server.connections()
+        assert connection.body_bytes == 2 * len(HEALTH)
+        assert server.sent(HEALTH).answer() == (200, {"status": "ok"})
+        assert connection.body_bytes == 2 * len(HEALTH)
+
+
 def test_thousands_of_requests_sent_ahead_have_a_deadline_together(server: Server) -> None:
     answers = server.sent(HEALTH * 6000).rest()
     assert 0 < answers.count(b"HTTP/1.1 200 OK") < 6000
@@ -627,3 +647,58 @@ def test_refusals_are_logged_once_a_minute_for_each_kind_with_their_number() -> 
     assert len([kind for kind, _ in told if kind == "invalid_http"]) <= 3
     assert all(each["address"] == "127.0.0.1" for each in log.named("connection_guard"))
     assert "Invalid HTTP request" not in log.getvalue()
+
+
+# --- clients that end their side ------------------------------------------------------------------
+
+
+def ended(client: Client) -> Client:
+    client.socket.shutdown(socket.SHUT_WR)
+    return client
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [HEALTH, POST + b"Content-Length: 4\r\n\r\nbody", POST + b"Connection: close\r\n\r\n"],
+    ids=["get", "post", "close"],
+)
+def test_who_ends_its_side_after_a_request_gets_the_answer(server: Server, request_: bytes) -> None:
+    answer = ended(server.sent(request_)).rest()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_who_ends_its_side_while_the_service_works_gets_the_answer() -> None:
+    with running(half_closed_seconds=60) as server:
+        client = ended(server.sent(b"GET /held HTTP/1.1\r\n" + HOST + b"\r\n"))
+        eventually(lambda: server.held.begun)
+        server.held.let_go._loop.call_soon_threadsafe(server.held.let_go.set)  # type: ignore[attr-defined]
+        assert client.rest().endswith(b'"let go"')
+
+
+def test_who_ends_its_side_after_several_requests_gets_all_answers(server: Server) -> None:
+    answers = ended(server.sent(HEALTH * 20 + HEALTH[:-2])).rest()  # the last one is not whole
+    assert answers.count(b"HTTP/1.1 200 ") == 20
+
+
+def test_who_ends_its_side_reads_a_long_answer_to_its_end_at_its_own_pace() -> None:
+    with running(half_closed_seconds=0.3, write_seconds=60) as server:
+        client = ended(server.sent(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n"))
+        eventually(partial(_are_stalled, server, 1), "stalled")
+        (connection,) = server.connections()
+        eventually(lambda: connection._gone_at < inf, "the end of its side has come")
+        at_first = connection._gone_at
+        eventually(lambda: connection._gone_at > at_first + 0.4)  # longer than one that is gone
+        assert len(client.rest()) > BIG
+
+
+@pytest.mark.parametrize("request_", [HEALTH[:-2], POST + b"Content-Length: 4\r\n\r\nbod"])
+def test_who_ends_its_side_amid_a_request_is_let_go(server: Server, request_: bytes) -> None:
+    assert ended(server.sent(request_)).rest() == b""
+
+
+@pytest.mark.parametrize("path", [b"/held", b"/quiet"])
+def test_who_ends_its_side_and_hears_nothing_counts_as_gone(path: bytes) -> None:
+    with running(half_closed_seconds=0.1) as server:
+        client = ended(server.sent(b"GET %b HTTP/1.1\r\n" % path + HOST + b"\r\n"))
+        assert b"\r\n0\r\n" not in client.rest()
+        eventually(lambda: not server.connections())

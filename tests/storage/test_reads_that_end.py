@@ -116,3 +116,17 @@ async def test_stopping_one_read_stops_no_other_on_the_same_connection(database:
 
     answers = await asyncio.gather(*(read(number) for number in range(200)))
     assert answers[::4] == [3000] * 50
+
+
+async def test_the_server_of_postgresql_ends_statements_by_itself(postgres_url: str) -> None:
+    """Also those of a process that has died and can cancel nothing; not those of an upgrade."""
+
+    def limit(connection: Connection) -> Any:
+        return connection.scalar(text("SELECT current_setting('statement_timeout')"))
+
+    database = Database(postgres_url)
+    await database.open()
+    limits = [await do(limit) for do in (database.read, database.write, database.rework)]
+    await database.close()
+
+    assert limits == ["15s", "15s", "0"]

@@ -57,6 +57,7 @@ def test_defaults_are_those_of_the_documentation(name: str, value: object) -> No
 def test_every_setting_but_the_model_has_its_default_checked() -> None:
     """A setting that is added has to be added to the table above."""
     later = {"grok_pack_size", "grok_daily_budget_usd", "reuse_window", "retention_days"}
+    later |= {"backup_dir", "backup_every", "backup_keep"}
     assert set(Settings.model_fields) - later == {*DEFAULTS, "grok_model"}
 
 
@@ -187,6 +188,8 @@ IMPOSSIBLE = [
     ("MAX_TEXT_LENGTH", "0"),
     ("MAX_BODY_BYTES", "2 MiB"),
     ("MAX_BODY_BYTES", "0"),
+    ("MAX_BODY_BYTES", "8388609"),
+    ("MAX_TEXT_LENGTH", "100001"),
     ("SHUTDOWN_GRACE", "-1"),
     ("SHUTDOWN_GRACE", "nan"),
     ("SHUTDOWN_GRACE", "inf"),

@@ -1,0 +1,118 @@
+"""Copies of a SQLite file: made beside its writer, checked, and put in the place of a database.
+
+Blocking: call these in a thread. SQLite's own work lets go of the interpreter's lock.
+"""
+
+import hashlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+MODE = 0o600
+_SPARE_BYTES = 32 * 1024 * 1024
+"""Left free on the disk, since the service goes on writing to it."""
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Fill the empty file `target` with one consistent snapshot of `source`, whose writer goes on
+    meanwhile. Raises sqlite3.Error."""
+    with open_read_only(source) as connection:
+        connection.execute("VACUUM INTO ?", (str(target),))
+
+
+@contextmanager
+def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    address = f"file:{quote(str(path.resolve()))}?mode=ro"
+    with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+        yield connection
+
+
+def size_of(source: Path) -> int:
+    """An upper bound of a copy's size, in bytes."""
+    log = source.with_name(source.name + "-wal")
+    return source.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
+
+def missing_bytes(folder: Path, needed: int) -> int:
+    """How many bytes the disk lacks for a file of `needed`; 0 where there is room."""
+    return max(0, needed + _SPARE_BYTES - shutil.disk_usage(folder).free)
+
+
+def problems_of(path: Path) -> list[str]:
+    """What SQLite finds wrong with the file, at most a hundred; nothing where it is whole."""
+    try:
+        with open_read_only(path) as connection:
+            found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+            orphans = connection.execute("PRAGMA foreign_key_check").fetchmany(100)
+    except sqlite3.Error as error:
+        return [str(error)]
+    return [line for line in found if line != "ok"] + [
+        f"a row of {table} refers to one of {parent} that is gone"
+        for table, _, parent, _ in orphans
+    ]
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def put_in_place(new: Path, target: Path, kept: Path | None) -> None:
+    """Make `new`, on the same file system and open to nobody, the database at `target`. What is
+    there, if anything, is `kept` then. `target` is at every moment the old database, whole, or the
+    new one.
+
+    The caller holds the lock of `target`.
+    """
+    if kept is not None:
+        _fold_log(target)
+        spare = kept.with_name(kept.name + ".new")
+        spare.unlink(missing_ok=True)
+        os.link(target, spare)
+        spare.replace(kept)
+    _remove_sidecars(target)
+    sync(new)
+    new.replace(target)
+    sync(target.parent)
+
+
+def _fold_log(path: Path) -> None:
+    """Move the write-ahead log into the file. Where the file is too damaged for that, its log is
+    kept beside the copy."""
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.DatabaseError:
+        log = path.with_name(path.name + "-wal")
+        if log.exists():
+            shutil.copyfile(log, path.with_name(path.name + ".before-restore-wal"))
+
+
+def _remove_sidecars(path: Path) -> None:
+    """A log that is left would be replayed onto the new file."""
+    for suffix in ("-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Put a file or a folder on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """As it is, for its owner alone, on disk when this returns."""
+    with suppress(FileNotFoundError):
+        target.unlink()
+    with open(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, MODE), "wb") as copy:
+        with source.open("rb") as original:
+            shutil.copyfileobj(original, copy, 1024 * 1024)
+        copy.flush()
+        os.fsync(copy.fileno())

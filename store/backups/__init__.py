@@ -1,0 +1,68 @@
+"""Backups, made beside live traffic, verified, restored and tried.
+
+manifest.py   what stands beside each: its SHA-256 and what was counted in it
+sqlite.py     a snapshot of the file        postgres.py   by pg_dump and pg_restore
+folder.py     a folder of backups: which are kept
+"""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from database import Database
+from errors import ServiceError
+from store.backups import folder, postgres, sqlite
+from store.backups.folder import Drill
+from store.backups.manifest import BackupFailed, Manifest, Restored
+
+
+async def back_up(database: Database, target: Path) -> Manifest:
+    """Make a verified backup. The service may be at work. Raises BackupFailed."""
+    if database.is_sqlite:
+        return sqlite.back_up(_path_of(database), target)
+    return await postgres.back_up(database, target)
+
+
+def verify(path: Path) -> Manifest:
+    """The manifest of a backup that is as it was made, to the byte. Raises BackupFailed."""
+    return postgres.verify(path) if path.suffix == folder.DUMP else sqlite.verify(path)
+
+
+async def restore(path: Path, database: Database) -> Restored:
+    """Put the backup in the place of the database, which nobody may have open. Raises BackupFailed,
+    Unavailable and StartRefused, and then nothing was changed."""
+    if database.is_sqlite:
+        return await sqlite.restore(path, _path_of(database))
+    return await postgres.restore(path, database)
+
+
+async def drill(into: Path) -> Drill:
+    """Restore the newest backup of the folder elsewhere, compare it with its manifest, and record
+    how it went. One of PostgreSQL is only read through. Raises BackupFailed where there is none."""
+    begun = time.monotonic()
+    found = folder.backups_in(into)
+    if not found:
+        raise BackupFailed(f"there is no backup in {into}")
+    problem = None
+    try:
+        if found[0].suffix == folder.DUMP:
+            postgres.verify(found[0])
+        else:
+            with TemporaryDirectory(prefix="drill-", dir=into) as temporary:
+                await sqlite.restore(found[0], Path(temporary) / "insights.db")
+    except ServiceError as error:
+        problem = error.details
+    result = Drill(
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        backup=found[0].name,
+        seconds=round(time.monotonic() - begun, 3),
+        problem=problem,
+    )
+    folder.record_drill(into, result)
+    return result
+
+
+def _path_of(database: Database) -> Path:
+    assert database.url.database is not None
+    return Path(database.url.database).resolve()

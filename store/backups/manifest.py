@@ -1,0 +1,150 @@
+"""What a backup is: a file and, beside it, a manifest in JSON with its SHA-256 and what was counted
+in it. The manifest is written first, and the file gets its name last: a file that has its name is
+whole.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from backends import snapshot
+from errors import ServiceError
+from models import Status, calls, conversations, daily_usage, insights
+
+PARTIAL_SUFFIX = ".partial"
+"""Of a file that is being made."""
+
+
+class BackupFailed(ServiceError):
+    """Nothing was changed. `details` says why."""
+
+    code = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What is in a database. Money is in ticks: 1 USD is 10,000,000,000."""
+
+    conversations: int
+    completed: int
+    insights: int
+    newest_insight: int
+    calls: int
+    cost_usd_ticks: int
+    cost_of_days_usd_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`made_at` is in UTC; `size` in bytes."""
+
+    made_at: str
+    size: int
+    sha256: str
+    schema_revision: str
+    counts: Counts
+
+    @property
+    def moment(self) -> datetime:
+        return datetime.fromisoformat(self.made_at)
+
+
+def describe(path: Path, revision: str, counts: Counts) -> Manifest:
+    """The manifest of a file that has just been made."""
+    return Manifest(
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        size=path.stat().st_size,
+        sha256=snapshot.sha256_of(path),
+        schema_revision=revision,
+        counts=counts,
+    )
+
+
+def begin_file(target: Path) -> Path:
+    """An empty file for the owner alone, which `finish_file` gives the name of `target`. Raises
+    OSError, and BackupFailed where there is such a file already."""
+    if target.exists():
+        raise BackupFailed(f"{target} exists already")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + PARTIAL_SUFFIX)
+    partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, snapshot.MODE))
+    return partial
+
+
+def finish_file(partial: Path, target: Path, manifest: Manifest) -> None:
+    snapshot.sync(partial)
+    write_manifest(manifest, manifest_path(target))
+    partial.rename(target)
+    snapshot.sync(target.parent)
+
+
+def read_unchanged(path: Path) -> Manifest:
+    """The manifest of a backup whose bytes are those that it names. Raises BackupFailed."""
+    manifest = read_manifest(path)
+    if path.stat().st_size != manifest.size or snapshot.sha256_of(path) != manifest.sha256:
+        raise BackupFailed(f"{path} is not as it was made: its SHA-256 differs from the manifest's")
+    return manifest
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Of the backup at `path`. Raises BackupFailed."""
+    if not path.is_file():
+        raise BackupFailed(f"there is no backup {path}")
+    try:
+        stored = json.loads(manifest_path(path).read_text())
+        return Manifest(**{**stored, "counts": Counts(**stored["counts"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        raise BackupFailed(f"{path} has no manifest {manifest_path(path).name}") from None
+
+
+def manifest_path(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, snapshot.MODE)
+    with open(descriptor, "w") as file:
+        json.dump(asdict(manifest), file, indent=1)
+        file.write("\n")
+    snapshot.sync(partial)
+    partial.replace(path)
+
+
+def count(connection: Connection) -> Counts:
+    def scalar(statement: Any) -> int:
+        return int(connection.scalar(statement) or 0)
+
+    rows = select(func.count())
+    return Counts(
+        conversations=scalar(rows.select_from(conversations)),
+        completed=scalar(
+            rows.select_from(conversations).where(conversations.c.status == Status.COMPLETED.value)
+        ),
+        insights=scalar(rows.select_from(insights)),
+        newest_insight=scalar(select(func.max(insights.c.id))),
+        calls=scalar(rows.select_from(calls)),
+        cost_usd_ticks=scalar(select(func.sum(calls.c.cost_usd_ticks))),
+        cost_of_days_usd_ticks=scalar(select(func.sum(daily_usage.c.cost_usd_ticks))),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """`before` is None where there was no database, or none that could be read. `kept` is where it
+    is now."""
+
+    before: Counts | None
+    after: Counts
+    kept: Path | None
+
+
+def cause_of(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error)

@@ -1,0 +1,158 @@
+"""Backups of a SQLite file: made beside live traffic, verified, and restored."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from backends import snapshot
+from backends.file_lock import FileLock
+from database import Database
+from models import SCHEMA_REVISION
+from store import derived
+from store.backups.manifest import (
+    BackupFailed,
+    Counts,
+    Manifest,
+    Restored,
+    begin_file,
+    cause_of,
+    count,
+    describe,
+    finish_file,
+    read_unchanged,
+)
+
+_KEPT_SUFFIX = ".before-restore"
+_RESTORING_SUFFIX = ".restoring"
+
+
+def back_up(source: Path, target: Path) -> Manifest:
+    """Make a verified backup of the database at `source`, whose service may be at work. Blocking;
+    the processor is left to others most of the time.
+
+    Raises BackupFailed where `target` exists or the disk has no room, and where the copy is not
+    whole.
+    """
+    if not source.is_file():
+        raise BackupFailed(f"there is no database {source}")
+    try:
+        partial = begin_file(target)
+        try:
+            _check_room(target.parent, snapshot.size_of(source))
+            snapshot.copy_database(source, partial)
+            manifest = _inspect(partial)
+            finish_file(partial, target, manifest)
+        finally:
+            partial.unlink(missing_ok=True)
+    except (OSError, DBAPIError, sqlite3.Error) as error:
+        raise BackupFailed(f"{target}: {cause_of(error)}") from error
+    return manifest
+
+
+def verify(path: Path) -> Manifest:
+    """The manifest of a backup that is as it was made, to the byte. Raises BackupFailed."""
+    manifest = read_unchanged(path)
+    if _inspect(path).counts != manifest.counts:
+        raise BackupFailed(f"{path} holds other counts than its manifest")
+    return manifest
+
+
+def _inspect(path: Path) -> Manifest:
+    """Raises BackupFailed where SQLite or the ledger finds something wrong."""
+    if problems := snapshot.problems_of(path):
+        raise BackupFailed(f"{path} is damaged: {problems[0]}")
+    with _reading(path) as connection:
+        revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")))
+        if revision > SCHEMA_REVISION:
+            raise BackupFailed(
+                f"{path} is of a newer version: schema {revision}, and this one knows"
+                f" {SCHEMA_REVISION}"
+            )
+        counts = count(connection)
+    if counts.completed != counts.insights:
+        raise BackupFailed(
+            f"{path} has {counts.completed} completed conversations and {counts.insights} insights"
+        )
+    return describe(path, revision, counts)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Connection]:
+    def connect() -> Any:
+        return sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    with engine.connect() as connection:
+        yield connection
+
+
+# --- restoring ------------------------------------------------------------------------------------
+
+
+async def restore(path: Path, database: Path) -> Restored:
+    """Put the backup at `path` in the place of the database, upgraded and with all that is derived
+    made anew. Killed at any moment, this leaves the old database or the new one, whole.
+
+    Raises BackupFailed, Unavailable where a service has the file, and StartRefused.
+    """
+    manifest = verify(path)
+    lock = FileLock(str(database))
+    await lock.acquire(patience=0)
+    restoring = database.with_name(database.name + _RESTORING_SUFFIX)
+    try:
+        # Twice: derived data are made in one transaction, whose log may grow as large.
+        _check_room(database.parent, 2 * manifest.size)
+        _remove(restoring)
+        await _unpack(path, restoring)
+        return _take_over(restoring, database, manifest.counts)
+    except (OSError, DBAPIError) as error:
+        raise BackupFailed(f"{database}: {cause_of(error)}") from error
+    finally:
+        _remove(restoring)
+        lock.release()
+
+
+def _take_over(restoring: Path, database: Path, expected: Counts) -> Restored:
+    with _reading(restoring) as connection:
+        after = count(connection)
+    if after != expected:
+        raise BackupFailed(f"the counts changed while it was restored, from {expected} to {after}")
+    kept = database.with_name(database.name + _KEPT_SUFFIX) if database.exists() else None
+    before = _counts_of(database)
+    snapshot.put_in_place(restoring, database, kept)
+    return Restored(before, after, kept)
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    if missing := snapshot.missing_bytes(folder, needed):
+        raise BackupFailed(f"the disk of {folder} lacks {missing:,} bytes for it")
+
+
+async def _unpack(path: Path, target: Path) -> None:
+    """The service's own code opens it, and so upgrades it where it is of an earlier version."""
+    snapshot.copy_file(path, target)
+    copy = Database(f"sqlite+aiosqlite:///{target}")
+    try:
+        await copy.open()
+        await derived.rebuild(copy)
+        await copy.checkpoint_truncate()
+    finally:
+        await copy.close()
+
+
+def _counts_of(path: Path) -> Counts | None:
+    try:
+        with _reading(path) as connection:
+            return count(connection)
+    except DBAPIError:
+        return None
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal", "-lock"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -1,0 +1,114 @@
+"""Backups of the service at work, by itself and by command, and kills amid them."""
+
+import asyncio
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.backups import folder as backup_folder
+from store.backups import sqlite as backup
+from tests.support.paths import ROOT
+from tests.support.service_process import ServiceProcess, until
+
+pytestmark = pytest.mark.slow
+
+
+async def _backup_stats(service: ServiceProcess) -> dict[str, Any] | None:
+    stats: dict[str, Any] = (await service.client.get("/api/v1/stats")).json()
+    return stats["backup"]
+
+
+async def test_the_service_makes_backups_tries_them_and_makes_one_more_when_asked(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "backups"
+    async with ServiceProcess(tmp_path, backup_dir=folder, backup_keep=2) as service:
+        await service.start()
+        await service.post("The parcel is late")
+
+        async def is_tried() -> bool:
+            told = await _backup_stats(service)
+            return told is not None and told["drill"] is not None
+
+        await until(is_tried, within=30, what="a backup and a drill")
+        told = await _backup_stats(service)
+        assert told is not None
+        assert told["verified"]
+        assert told["drill"]["problem"] is None
+        (first,) = backup_folder.backups_in(folder)
+
+        async def has_another() -> bool:
+            answer = await service.client.post("/api/v1/backups")
+            assert answer.status_code in (202, 409), answer.text
+            return backup_folder.backups_in(folder)[0] != first
+
+        await until(has_another, within=30, what="another backup")
+        backup.verify(backup_folder.backups_in(folder)[0])
+
+        # One that is being made ends with the service.
+        await service.client.post("/api/v1/backups")
+        service.send(signal.SIGTERM)
+        await service.ended(within=10)
+        assert '"level":"error"' not in service.log
+
+
+async def test_without_a_folder_nothing_is_made_and_the_answer_says_why(tmp_path: Path) -> None:
+    async with ServiceProcess(tmp_path) as service:
+        await service.start()
+        assert await _backup_stats(service) is None
+        answer = await service.client.post("/api/v1/backups")
+        assert answer.status_code == 409
+        assert "BACKUP_DIR" in answer.json()["details"]
+
+
+def _command(database: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env={"DATABASE_URL": f"sqlite+aiosqlite:///{database}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _texts(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return int(connection.execute("SELECT count(*) FROM conversations").fetchone()[0])
+
+
+@pytest.mark.slow(longest=True)
+async def test_a_kill_amid_a_backup_or_a_restore_leaves_the_old_or_the_new_whole(
+    tmp_path: Path,
+) -> None:
+    database, copy = tmp_path / "insights.db", tmp_path / "backups" / "copy.db"
+    async with ServiceProcess(tmp_path) as service:
+        await service.start()
+        await service.post_batch([f"parcel {number} is late" for number in range(200)])
+        await asyncio.to_thread(backup.back_up, database, copy)
+        await service.post_batch([f"parcel {number} is early" for number in range(100)])
+    draw = random.Random(7)
+    seen = set()
+    for number in range(8):
+        making = tmp_path / "backups" / f"copy{number}.db"
+        for command in (("tools.backup", str(making)), ("tools.restore", str(copy))):
+            process = _command(database, *command)
+            try:
+                await asyncio.to_thread(process.wait, draw.uniform(0.3, 1.5))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                await asyncio.to_thread(process.wait)
+        if making.exists():
+            backup.verify(making)
+        seen.add(_texts(database))
+        assert seen <= {200, 300}
+    backup.verify(copy)
+    assert await asyncio.to_thread(_command(database, "tools.restore", str(copy)).wait) == 0
+    assert _texts(database) == 200

@@ -1,0 +1,53 @@
+"""python -m tools.backup [FILE]: a verified backup of the database, beside live traffic.
+
+Without FILE it is `insights-<time>.db` in BACKUP_DIR, with PostgreSQL `insights-<time>.dump`.
+Beside it stands its manifest, `FILE.json`.
+Exit status: 0 it is made and verified, 1 not, and then nothing was changed.
+"""
+
+import asyncio
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from config import load_settings
+from database import Database
+from errors import ServiceError
+from store import backups
+from store.backups import folder
+from store.backups.manifest import BackupFailed, Manifest
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        settings = load_settings()
+        database = Database(settings.database_url)
+        if len(arguments) > 1 or any(each.startswith("-") for each in arguments):
+            raise BackupFailed("usage: python -m tools.backup [FILE]")
+        if arguments:
+            target = Path(arguments[0])
+        elif settings.backup_dir is not None:
+            name = folder.name_of(datetime.now(UTC), sqlite=database.is_sqlite)
+            target = settings.backup_dir / name
+        else:
+            raise BackupFailed("name a FILE, or set BACKUP_DIR")
+        manifest = asyncio.run(_back_up(database, target))
+    except ServiceError as error:
+        print(f"No backup was made: {error.details}", file=sys.stderr)
+        return 1
+    print(
+        f"{target}: {manifest.counts.conversations:,} conversations and"
+        f" {manifest.counts.insights:,} insights in {manifest.size:,} bytes, verified"
+    )
+    return 0
+
+
+async def _back_up(database: Database, target: Path) -> Manifest:
+    try:
+        return await backups.back_up(database, target)
+    finally:
+        await database.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

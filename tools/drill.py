@@ -1,0 +1,31 @@
+"""python -m tools.drill: restore the newest backup of BACKUP_DIR elsewhere, and compare it.
+
+The service does this once a week by itself. Exit status: 0 all was well, 1 not.
+"""
+
+import asyncio
+import os
+import sys
+
+from config import load_settings
+from errors import ServiceError
+from store import backups
+from store.backups.manifest import BackupFailed
+
+
+def main() -> int:
+    os.nice(10)  # the service goes first
+    try:
+        folder = load_settings().backup_dir
+        if folder is None:
+            raise BackupFailed("BACKUP_DIR is not set")
+        drill = asyncio.run(backups.drill(folder))
+    except ServiceError as error:
+        print(f"No drill: {error.details}", file=sys.stderr)
+        return 1
+    print(f"{drill.backup}: {drill.problem or 'restored and equal'}, in {drill.seconds} s")
+    return int(drill.problem is not None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""python -m tools.restore FILE: put a backup in the place of the database.
+
+The service has to be stopped before. What was there is kept as `.before-restore`. Killed
+at any moment, this leaves the old database or the new one, whole. Exit status: 0 it is restored, 1
+not, and then nothing was changed.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from config import load_settings
+from database import Database
+from errors import ServiceError
+from store import backups
+from store.backups.manifest import BackupFailed, Counts
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        if len(arguments) != 1 or arguments[0].startswith("-"):
+            raise BackupFailed("usage: python -m tools.restore FILE")
+        database = Database(load_settings().database_url)
+        restored = asyncio.run(backups.restore(Path(arguments[0]), database))
+    except ServiceError as error:
+        print(f"Nothing was restored: {error.details}", file=sys.stderr)
+        return 1
+    _print("before", restored.before)
+    _print("now", restored.after)
+    if restored.kept is not None:
+        print(f"What was there is kept in {restored.kept}")
+    return 0
+
+
+def _print(when: str, counts: Counts | None) -> None:
+    if counts is None:
+        print(f"{when:>6}: no database that could be read")
+    else:
+        print(
+            f"{when:>6}: {counts.conversations:,} conversations, {counts.insights:,} insights,"
+            f" {counts.calls:,} calls"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,148 @@
+"""Backups by themselves: one every so many hours, and once a week a drill.
+
+Each is a command in a process of its own, so that neither takes the interpreter from the service,
+and both can be ended with it.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from database import Database
+from store.backups import folder
+from store.backups.folder import Drill
+from store.backups.manifest import BackupFailed, Manifest, read_manifest
+
+log = structlog.get_logger(__name__)
+
+_PROJECT = Path(__file__).parent.parent
+DRILL_EVERY = timedelta(days=7)
+_AFTER_FAILURE = timedelta(minutes=10)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class BackupKeeper:
+    """Keeps the `keep` newest backups in the folder `into`, a new one `every` so often."""
+
+    def __init__(
+        self,
+        database: Database,
+        into: Path,
+        *,
+        every: timedelta,
+        keep: int,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        self._database = database
+        self._folder = into.absolute()
+        self._every = every
+        self._keep = keep
+        self._now = now
+        self._wanted = asyncio.Event()
+        """Set while one is asked for or being made."""
+        self._not_before = datetime.min.replace(tzinfo=UTC)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def newest(self) -> Manifest | None:
+        return folder.newest(self._folder)
+
+    @property
+    def last_drill(self) -> Drill | None:
+        return folder.last_drill(self._folder)
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="backups")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def make_soon(self) -> None:
+        """Make one now, whenever the next one would be due. Raises BackupFailed while one is being
+        made."""
+        if self._wanted.is_set():
+            raise BackupFailed("A backup is being made already.")
+        self._wanted.set()
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), self._next_in().total_seconds())
+            try:
+                if self._wanted.is_set() or self._backup_is_due_in() <= timedelta():
+                    await self._make()
+                if self._drill_is_due_in() <= timedelta():
+                    await self._drill()
+            except BackupFailed as error:
+                log.error("backup_failed", reason=error.details)
+                self._not_before = self._now() + _AFTER_FAILURE
+            finally:
+                self._wanted.clear()
+
+    async def _make(self) -> None:
+        self._wanted.set()
+        path = self._folder / folder.name_of(self._now(), sqlite=self._database.is_sqlite)
+        await self._command("backup", str(path))
+        size = read_manifest(path).size
+        removed = folder.prune(self._folder, self._keep)
+        log.info("backup_made", file=path.name, bytes=size, removed=len(removed))
+
+    def _next_in(self) -> timedelta:
+        due = min(self._backup_is_due_in(), self._drill_is_due_in())
+        return max(due, self._not_before - self._now(), timedelta())
+
+    def _backup_is_due_in(self) -> timedelta:
+        newest = self.newest
+        return timedelta() if newest is None else newest.moment + self._every - self._now()
+
+    def _drill_is_due_in(self) -> timedelta:
+        drill = self.last_drill
+        if drill is None:
+            return timedelta()
+        return datetime.fromisoformat(drill.at) + DRILL_EVERY - self._now()
+
+    async def _drill(self) -> None:
+        with suppress(BackupFailed):  # what it found is told by its record
+            await self._command("drill")
+        drill = self.last_drill
+        if drill is None or drill.problem is not None:
+            raise BackupFailed(f"the drill failed: {drill.problem if drill else 'no record'}")
+        log.info("backup_drill", file=drill.backup, seconds=drill.seconds)
+
+    async def _command(self, name: str, *arguments: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", f"tools.{name}", *arguments),
+            cwd=_PROJECT,
+            env=self._environment(),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            _, said = await process.communicate()
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        if process.returncode:
+            raise BackupFailed(said.decode(errors="replace").strip().rpartition("\n")[2])
+
+    def _environment(self) -> Mapping[str, str]:
+        url = self._database.url
+        if self._database.is_sqlite:
+            url = url.set(database=os.path.abspath(url.database or ""))
+        return {
+            **os.environ,
+            "DATABASE_URL": url.render_as_string(hide_password=False),
+            "BACKUP_DIR": str(self._folder),
+        }
