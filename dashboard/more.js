@@ -4,7 +4,7 @@ import { ownRange } from "./address.js";
 import { languageName } from "./facts.js";
 import { fullTime, percent, span, topicName } from "./format.js";
 import { PAGE_NAMES, note, viewLink } from "./parts.js";
-import { periodOf } from "./periods.js";
+import { periodOf, timesOf } from "./periods.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 
@@ -58,13 +58,19 @@ export const listLinks = (state) => [
 	exportUrl(state) && h("a.link", { key: "csv", id: "csv", download: "insights.csv", href: exportUrl(state) }, "Export CSV"),
 ];
 
-// As the list's own address has it, without what is particular to a page of it.
+// As the list's own address has it, without what is particular to a page of it. A file has the newest
+// first, whatever the order of the list.
 function exportUrl(state, format = "csv") {
 	const url = (answerTo(state, "list").urls ?? answerTo(state, "summary").urls)?.[0];
 	if (!url) return null;
 	const [path, search] = url.split("?");
 	const parameters = new URLSearchParams(search);
-	for (const name of ["limit", "cursor", "interval"]) parameters.delete(name);
+	const { value: list } = answerTo(state, "list");
+	if (parameters.get("order") === "priority" && list) {
+		const period = { ...list.period, end: state.now, whole: false };
+		for (const [name, value] of Object.entries({ ...timesOf(period), handling: "open" })) parameters.set(name, value);
+	}
+	for (const name of ["limit", "cursor", "interval", "order"]) parameters.delete(name);
 	parameters.set("format", format);
 	if (format === "csv") parameters.set("bom", "true");
 	if (state.view.q) parameters.set("q", state.view.q);
