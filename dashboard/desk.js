@@ -192,7 +192,7 @@ function posts(state) {
 				h("button", { "aria-pressed": String(!queue), on: { click: ["see", { order: "newest" }] } }, "Newest first"))),
 		queue && list && aboutQueue(state, list, summary),
 		note(state, "list"),
-		state.held && h("button", { id: "new", on: { click: ["showNew"] } }, heldText(state.held)),
+		state.held && h("button", { id: "new", on: { click: ["showNew"] } }, `${state.held.cursor && state.held.fresh >= 50 ? "50 or more" : count(state.held.fresh)} new: show`),
 		h("ol", { id: "list", "aria-label": queue ? "To answer" : "Posts", "data-from": from, "data-of": items.length },
 			from > 0 && h("li", { key: "gap", "aria-hidden": "true" }, h("svg", { height: state.drawn.height })),
 			items.slice(from, from + MOST_DRAWN).map(({ row, same }, index) => {
@@ -202,11 +202,6 @@ function posts(state) {
 			})),
 		list && !stale && !items.length && summary?.totals.count !== 0 && h("p", { id: "nothing" }, queue ? "Everything is answered." : "No posts here."),
 		list?.cursor && h("button", { id: "more", on: { click: ["loadMore"] } }, "Show more"));
-}
-
-function heldText({ fresh, cursor }) {
-	if (!fresh) return "Others have answered some: show what is left";
-	return `${cursor && fresh >= 50 ? "50 or more" : count(fresh)} new: show`;
 }
 
 function aboutQueue(state, list, summary) {

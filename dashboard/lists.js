@@ -8,10 +8,10 @@ export function newRows(list, next) {
 	return next.rows.filter((row) => !known.has(idOf(row))).length;
 }
 
-// `list` in its own order and with its own rows, as `next` has them.
+// The rows of `list` in its order, as `next` has them.
 export function sameRows(list, next) {
 	const known = new Map(next.rows.map((row) => [idOf(row), row]));
-	return { ...list, rows: list.rows.map((row) => known.get(idOf(row)) ?? row) };
+	return { ...next, cursor: list.cursor, rows: list.rows.map((row) => known.get(idOf(row)) ?? row) };
 }
 
 // The first page anew, with what was loaded beyond it. Where so much came that they do not meet,

@@ -111,9 +111,9 @@ const CHANGES = {
 		if (!mergeLists) return state; // the next time
 		const merged = mergeLists(before.value, value);
 		const fresh = newRows(before.value, merged);
-		// What is to be answered must not move under a hand either when others answer it.
-		const moved = fresh > 0 || (value.order === "priority" && merged.rows.length < before.value.rows.length);
-		return calm || !moved ? { ...set(merged), held: null } : { ...set(sameRows(before.value, merged)), held: { ...merged, fresh } };
+		// What is answered stays under a hand that is on the list, as what it is now.
+		if (calm || (!fresh && value.order !== "priority")) return { ...set(merged), held: null };
+		return { ...set(sameRows(before.value, merged)), held: fresh ? { ...merged, fresh } : null };
 	},
 	failed: (state, part, key, problem) => {
 		const before = state.answers[part];
