@@ -14,6 +14,17 @@ export function sameRows(list, next) {
 	return { ...next, cursor: list.cursor, rows: list.rows.map((row) => known.get(idOf(row)) ?? row) };
 }
 
+// `next` with what the reader has claimed where it stands in `list`: it is no longer to be answered by
+// just anybody, and stays in sight until it is dealt with.
+export function keepMine(list, next, me) {
+	const known = new Set(next.rows.map(idOf));
+	const rows = [...next.rows];
+	for (const [index, row] of list.rows.entries()) {
+		if (row.handling.state === "claimed" && row.handling.by === me && !known.has(idOf(row))) rows.splice(index, 0, row);
+	}
+	return { ...next, rows };
+}
+
 // The first page anew, with what was loaded beyond it. Where so much came that they do not meet,
 // the old rows go: what is between is unknown. Rows that stay the same are the same objects.
 export function mergeLists(before, first) {

@@ -107,9 +107,10 @@ const CHANGES = {
 		const before = state.answers[part];
 		const set = (value) => ({ ...state, answers: { ...state.answers, [part]: { key, value, urls } } });
 		if (part !== "list" || before?.key !== key || !before.value) return part === "list" ? { ...set(value), held: null } : set(value);
-		const { mergeLists, newRows, sameRows } = state.loaded.lists ?? {};
+		const { mergeLists, newRows, sameRows, keepMine } = state.loaded.lists ?? {};
 		if (!mergeLists) return state; // the next time
-		const merged = mergeLists(before.value, value);
+		let merged = mergeLists(before.value, value);
+		if (value.order === "priority") merged = keepMine(before.value, merged, state.me);
 		const fresh = newRows(before.value, merged);
 		// What is answered stays under a hand that is on the list, as what it is now.
 		if (calm || (!fresh && value.order !== "priority")) return { ...set(merged), held: null };

@@ -137,6 +137,20 @@ test("rows that others have answered stay under a hand, as what they are now, an
 	assert.deepEqual([state.held, ids(state.answers.list.value)], [null, [1, 3]]);
 });
 
+test("what the reader has claimed stays where it stands until it is dealt with", () => {
+	let state = change(start(""), ["named", "ana"]);
+	const answer = (list) => (state = change(state, ["answered", "list", state.questions.list, list, [], true]));
+	const claim = (by, name = "claimed") => ["handled", "conv_2", { state: name, by, until: null, at: null }];
+	answer(queue(1, 2, 3));
+	state = change(state, claim("ana"));
+	answer({ ...queue(0, 1, 3), cursor: null });
+	assert.deepEqual(ids(state.answers.list.value), [0, 2, 1, 3]);
+	assert.deepEqual(ids(change(change(state, claim("ben")), ["answered", "list", state.questions.list, { ...queue(1, 3), cursor: null }, []]).answers.list.value), [1, 3]);
+	state = change(state, claim("ana", "answered"));
+	answer({ ...queue(1, 3), cursor: null });
+	assert.deepEqual(ids(state.answers.list.value), [1, 3]);
+});
+
 test("a queue that is asked for again keeps what was loaded beyond it, in its order", () => {
 	const before = queue(9, 2, 7, 4, 5);
 	assert.deepEqual(ids(mergeLists(before, queue(2, 8, 7))), [2, 8, 7, 4, 5]);
