@@ -161,8 +161,8 @@ async def test_the_machine_and_its_cost(browser: Browser, shop: ServiceProcess) 
 
 async def test_the_original_of_a_post(browser: Browser, shop: ServiceProcess) -> None:
     async with desk(browser, shop) as it:
-        await rows(it.page).nth(3).hover()
-        original = rows(it.page).nth(3).get_by_label("Open the post where it was written")
+        await rows(it.page).nth(5).hover()
+        original = rows(it.page).nth(5).get_by_label("Open the post where it was written")
         await expect(original).to_have_attribute("href", "https://forum.example/posts/1")
         await expect(original).to_have_attribute("rel", "noreferrer noopener")
         async with it.page.context.expect_page() as opening:
