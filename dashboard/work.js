@@ -179,7 +179,9 @@ export function workSheets(state) {
 		return dialog("name", "Your name",
 			h("form", { on: { submit } },
 				h("p", "Others see it beside what you handle. It is kept in this browser."),
-				h("label", "Name ", h("input", { id: "me", required: true, maxlength: 100, value: state.me, autocomplete: "nickname" })),
+				h("label", "Name ", h("input", {
+					id: "me", required: true, maxlength: 100, autocomplete: "nickname", value: state.typed.me ?? state.me, on: { input: (event) => ["type", "me", event.target.value] },
+				})),
 				h("button", "Go on")));
 	}
 	if (state.sheet !== "snooze" || !state.snoozing) return null;
