@@ -21,6 +21,7 @@ from batch_processor import Worker
 from config import Settings
 from database import Database
 from grok.prices import TICKS_PER_USD
+from grok.prompt import PROMPT_VERSION
 from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.environment import Proxy, choose_proxy, trusted_certificates
@@ -31,9 +32,11 @@ from store.erasure import ErasureStore
 from store.insights import InsightStore
 from store.ledger import Ledger
 from store.operations import FigureStore
+from store.own_posts import OwnPostStore
 from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
 from store.trends import TrendStore
+from store.versions import Asked, VersionStore
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
 from worker.retention import Housekeeper
@@ -50,6 +53,7 @@ class Assembly:
 
     services: Services
     queue: WorkQueue
+    asked: Asked
     housekeeper: Housekeeper | None
     redis: "Redis | None"
 
@@ -99,27 +103,32 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         )
         days = settings.retention_days
         housekeeper = Housekeeper(
-            ErasureStore(database), retention=None if days is None else timedelta(days=days)
+            ErasureStore(database),
+            own_posts=OwnPostStore(database, settings.own_authors),
+            retention=None if days is None else timedelta(days=days),
         )
     services = Services(
         settings=settings,
         topics=Topics(settings.clusters),
         metrics=metrics,
         database=database,
-        conversations=ConversationStore(database, on_commit=metrics.committed),
+        conversations=ConversationStore(
+            database, own_authors=settings.own_authors, on_commit=metrics.committed
+        ),
         insights=insights,
         summaries=SummaryStore(database),
         authors=AuthorStore(database),
         trends=TrendStore(database),
         stream=stream,
         figures=FigureStore(database),
+        versions=VersionStore(database),
         analyser=analyser,
         call_runner=call_runner,
         worker=worker,
         backups=_build_backups(settings, database),
         inbound_limits=_build_inbound_limits(settings, redis),
     )
-    return Assembly(services, queue, housekeeper, redis)
+    return Assembly(services, queue, _asked(settings, analyser), housekeeper, redis)
 
 
 def build_analyser(
@@ -148,6 +157,17 @@ def build_analyser(
         pack_size=settings.grok_pack_size,
         proxy=_find_proxy(settings),
         certificates=trusted_certificates(),
+    )
+
+
+def _asked(settings: Settings, analyser: Analyser) -> Asked:
+    return Asked(
+        analyser.name,
+        analyser.model,
+        PROMPT_VERSION if settings.uses_grok else "",
+        settings.grok_temperature if settings.uses_grok else None,
+        settings.clusters_mode,
+        settings.clusters,
     )
 
 

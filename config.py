@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from analysis.senders import account
 from analysis.topics import BUILT_IN
 from errors import StartRefused
 from runtime.environment import NO_ADDRESS, is_possible_address, plain, read_env_file, read_proxy
@@ -43,6 +44,14 @@ def _split_commas(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(part for part in map(str.strip, value.split(",")) if part)
     return value
+
+
+def _parse_accounts(value: Any) -> Any:
+    """As `account` writes them, each once, in order."""
+    names = _split_commas(value)
+    if isinstance(names, tuple):
+        names = tuple(sorted({account(name) for name in names} - {""}))
+    return names
 
 
 def _parse_api_keys(value: Any) -> Any:
@@ -122,6 +131,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1, le=8 * 1024 * 1024)
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = ()
     bind: IPvAnyAddress = IPv4Address("0.0.0.0")  # noqa: S104  # compose's, which publishes there
+    own_authors: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_accounts)] = ()
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_api_keys)] = Field(
         (), repr=False
     )

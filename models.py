@@ -179,7 +179,10 @@ insights = Table(
     # One insight per conversation, whatever happens.
     Index("idx_insight_conversation_id", "conversation_id", unique=True),
     # Counting and picking a page needs no more than is in these.
-    Index("idx_insight_author", "author", "timestamp", "id", "sentiment_score", "confidence"),
+    Index(
+        "idx_insight_author",
+        *("author", "timestamp", "id", "sentiment_score", "confidence", "own"),
+    ),
     Index("idx_insight_created_at", "created_at"),
     sqlite_autoincrement=True,  # an id is never given twice, also after the newest row is erased
 )

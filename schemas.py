@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError, to_json
 
+from analysis.senders import followers_of, is_outbound
 from analysis.sentiment import Sentiment
 from analysis.words import parse_search
 from errors import InvalidInput
@@ -145,9 +146,16 @@ class ConversationIn(BaseModel):
 
     def to_new(self, idempotency_key: str | None) -> NewConversation:
         body_hash = self._hash() if idempotency_key is not None else None
-        raw_data = None if self.raw_data is None else to_json(self.raw_data).decode()
+        raw_data = self.raw_data
         return NewConversation(
-            self.text, self.author, self.timestamp, raw_data, idempotency_key, body_hash
+            self.text,
+            self.author,
+            self.timestamp,
+            None if raw_data is None else to_json(raw_data).decode(),
+            idempotency_key,
+            body_hash,
+            outbound=raw_data is not None and is_outbound(raw_data),
+            followers=None if raw_data is None else followers_of(raw_data),
         )
 
     def _hash(self) -> str:

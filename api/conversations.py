@@ -34,11 +34,8 @@ from schemas import (
     FailedQuery,
     check_idempotency_key,
 )
-from store.conversations import (
-    EVERYBODY,
-    KeyConflict,
-    NewConversation,
-)
+from store.conversations import KeyConflict, NewConversation
+from store.idempotency import EVERYBODY
 from store.lookup import no_such_conversation
 
 router = APIRouter(tags=["conversations"])

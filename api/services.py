@@ -21,6 +21,7 @@ from store.insights import InsightStore
 from store.operations import FigureStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
+from store.versions import VersionStore
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
 
@@ -48,6 +49,7 @@ class Services:
     trends: TrendStore
     stream: InsightStream
     figures: FigureStore
+    versions: VersionStore
     analyser: Analyser
     call_runner: CallRunner
     worker: Worker | None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, func, null, select
 
 from analysis.outcomes import Analysis, Sighting
+from analysis.urgency import Urgency
 from models import insight_clusters, insights
 from store.ledger import MICROS_PER_DAY
 
@@ -27,6 +28,8 @@ _ANALYSED_SINCE = (
         insights.c.confidence,
         insights.c.reasoning,
         insights.c.grok_analysis,
+        insights.c.language,
+        insights.c.urgency,
     )
     .where(
         insights.c.fingerprint.in_(bindparam("fingerprints", expanding=True)),
@@ -50,6 +53,8 @@ def analysed_since(
                 row.confidence,
                 row.reasoning,
                 details=row.grok_analysis,
+                language=row.language,
+                urgency=Urgency(row.urgency),
             ),
         )
         for row in connection.execute(_ANALYSED_SINCE, values).all()

@@ -26,7 +26,7 @@ from models import from_micros, insight_clusters, insights
 from store import cursors
 from store.derived import rollup_query, word_counts, word_index
 from store.derived.word_counts import MatchCounter
-from store.filters import InsightFilter, Shape, conditions
+from store.filters import COUNTS, InsightFilter, Shape, conditions
 from store.insight_row import BYTES_OF_PAGE, read_notes
 
 ROWS_AT_A_TIME = 128
@@ -329,7 +329,9 @@ _HAS_CLUSTER = (
 )
 _NEWEST_ID = select(func.max(insights.c.id))
 _SINCE = (
-    _SHOWN.where(insights.c.id > bindparam("id")).order_by(insights.c.id).limit(bindparam("limit"))
+    _SHOWN.where(insights.c.id > bindparam("id"), COUNTS)
+    .order_by(insights.c.id)
+    .limit(bindparam("limit"))
 )
 
 

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Connection,
     Update,
     bindparam,
-    case,
     insert,
     select,
     tuple_,
@@ -19,6 +18,7 @@ from sqlalchemy import (
 )
 
 from analysis.outcomes import Complete, Fail, Outcome, Requeue, Retry, Sighting
+from analysis.senders import reach
 from backends.errors import translated_errors
 from backends.group_commit import GroupCommit
 from database import Database
@@ -28,15 +28,13 @@ from store import derived
 from store.earlier import Earlier, analysed_since, recent_sightings
 from store.insight_row import InsightRow
 from store.ledger import CallReceipt, count_completed, settle_call
+from store.orphans import NOT_LEASED, Rescued, rescue
+from store.versions import count_insights
 
 T = TypeVar("T")
 
-MAX_DEATHS = 3
 _ROWS_PER_COMMIT = 500
-DIED = "the worker died while analysing this"
 NOT_STORED = "the result could not be stored"
-
-_NOT_LEASED: dict[str, Any] = {"lease_token": None, "leased_until": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +64,6 @@ class Claim(NamedTuple):
     waiting: Mapping[Lane, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Rescued:
-    back_to_pending: int
-    failed: int
-
-
 class _HeldRow(NamedTuple):
     """What the row of a claim that is still ours passes on to its insight."""
 
@@ -79,6 +71,7 @@ class _HeldRow(NamedTuple):
     author: str | None
     timestamp: int
     own: int
+    followers: int | None
 
 
 Results = Sequence[tuple[Claimed, Outcome]]
@@ -107,6 +100,8 @@ class Settled(NamedTuple):
 class WorkQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.version = 1
+        """Row of `analysis_versions` that new insights bear."""
         # Calls that end at the same moment share one commit, as posts do.
         self._group_commit = GroupCommit[Settlement, Settled](
             self._settle_group,
@@ -150,11 +145,11 @@ class WorkQueue:
 
     async def _settle_group(self, group: Sequence[Settlement]) -> list[Settled]:
         try:
-            return await self._database.write(partial(_settle, group, False))
+            return await self._database.write(partial(_settle, group, self.version, False))
         except ServiceError:
             raise
         except Exception:  # one row that the database rejects does not fail the others
-            return await self._database.write(partial(_settle, group, True))
+            return await self._database.write(partial(_settle, group, self.version, True))
 
     async def analysed_before(
         self, fingerprints: Collection[str], *, within: timedelta
@@ -187,7 +182,7 @@ class WorkQueue:
 
         One that was in flight at its third such death fails instead.
         """
-        return await self._database.write(partial(_rescue, all_orphaned))
+        return await self._database.write(partial(rescue, all_orphaned))
 
 
 def _micros(duration: timedelta) -> int:
@@ -250,7 +245,7 @@ def _ending(status: Status, **values: Any) -> Update:
     return (
         update(conversations)
         .where(_COLUMNS.id.in_(bindparam("ids", expanding=True)))
-        .values(status=status.value, **_NOT_LEASED, **values)
+        .values(status=status.value, **NOT_LEASED, **values)
     )
 
 
@@ -291,7 +286,9 @@ def _claim(
     return Claim([items[id_] for id_ in picked], waiting)
 
 
-def _settle(group: Sequence[Settlement], one_by_one: bool, connection: Connection) -> list[Settled]:
+def _settle(
+    group: Sequence[Settlement], version: int, one_by_one: bool, connection: Connection
+) -> list[Settled]:
     """With `one_by_one` each result and receipt has a savepoint, and so its own error."""
     now = now_micros()
     results = [result for settlement in group for result in settlement.results]
@@ -300,14 +297,14 @@ def _settle(group: Sequence[Settlement], one_by_one: bool, connection: Connectio
     rejected: dict[Claimed, Exception] = {}
     if one_by_one:
         for claimed, outcome in results:
-            settled = _try(_end_claims, [(claimed, outcome)], now, connection)
+            settled = _try(_end_claims, [(claimed, outcome)], version, now, connection)
             if isinstance(settled, Exception):
-                if _end_claims([(claimed, Fail(NOT_STORED))], now, connection):
+                if _end_claims([(claimed, Fail(NOT_STORED))], version, now, connection):
                     rejected[claimed] = settled
             else:
                 done |= settled
     else:
-        done = _end_claims(results, now, connection)
+        done = _end_claims(results, version, now, connection)
     if not_theirs:
         connection.execute(_REOPEN, {"ids": not_theirs})
     # Last, since everybody meets in the day's row.
@@ -321,6 +318,7 @@ def _settle(group: Sequence[Settlement], one_by_one: bool, connection: Connectio
     if completed:
         reused = sum("reused_from" in outcome.notes for outcome in completed)
         count_completed(len(completed), reused, now, connection)
+        count_insights(version, len(completed), now, connection)
     return [
         Settled(
             {claimed for claimed, _ in results if claimed in done},
@@ -344,7 +342,9 @@ def _try(work: Callable[..., T], *arguments: Any) -> T | Exception:
         return error
 
 
-def _end_claims(results: Results, now: int, connection: Connection) -> dict[Claimed, Outcome]:
+def _end_claims(
+    results: Results, version: int, now: int, connection: Connection
+) -> dict[Claimed, Outcome]:
     """Carry out the outcomes whose claim still holds, and return these."""
     held = _held([claimed for claimed, _ in results], connection)
     done = {claimed: outcome for claimed, outcome in results if claimed in held}
@@ -372,7 +372,7 @@ def _end_claims(results: Results, now: int, connection: Connection) -> dict[Clai
         _end(requeued, _REQUEUE, connection)
     if completed:
         _end(completed, _COMPLETE, connection)
-        _add_insights(completed, held, now, connection)
+        _add_insights(completed, held, version, now, connection)
     return done
 
 
@@ -387,16 +387,24 @@ def _end(claimed: Collection[Claimed], ending: Update, connection: Connection) -
     connection.execute(ending, {"ids": [one.id for one in claimed]})
 
 
+def _of_conversation(row: _HeldRow) -> dict[str, Any]:
+    """What the insight has from its conversation's row."""
+    values = row._asdict()
+    followers = values.pop("followers")
+    return values | {"reach": reach(followers)}
+
+
 def _add_insights(
     completed: Mapping[Claimed, Complete],
     held: Mapping[Claimed, _HeldRow],
+    version: int,
     now: int,
     connection: Connection,
 ) -> None:
     rows = [
         {
             "conversation_id": claimed.id,
-            **held[claimed]._asdict(),
+            **_of_conversation(held[claimed]),
             "sentiment_score": outcome.analysis.sentiment_score,
             "clusters": list(outcome.analysis.clusters),
             "confidence": outcome.analysis.confidence,
@@ -404,10 +412,11 @@ def _add_insights(
             "grok_analysis": dict(outcome.analysis.details),
             "cost_usd_ticks": outcome.analysis.cost_usd_ticks,
             "created_at": now,
+            "version": version,
             "fingerprint": outcome.fingerprint,
             "notes": dict(outcome.notes) or None,
             "language": outcome.analysis.language,
-            "urgency": outcome.analysis.urgency,
+            "urgency": outcome.analysis.urgency.value,
             "labelled": "model",
         }
         for claimed, outcome in completed.items()
@@ -424,27 +433,3 @@ def _add_insights(
             for row in rows
         ],
     )
-
-
-def _rescue(all_orphaned: bool, connection: Connection) -> Rescued:
-    orphaned = _COLUMNS.status == Status.PROCESSING
-    if not all_orphaned:
-        orphaned &= _COLUMNS.leased_until < now_micros()
-    # One that was there at two deaths may be their cause, and takes no others with it next time.
-    change = (
-        update(conversations)
-        .where(orphaned)
-        .values(
-            deaths=_COLUMNS.deaths + 1,
-            alone=case((_COLUMNS.deaths > 0, True), else_=_COLUMNS.alone),
-        )
-    )
-    failed = connection.execute(
-        change.where(_COLUMNS.deaths + 1 >= MAX_DEATHS).values(
-            status=Status.FAILED.value, last_error=DIED, **_NOT_LEASED
-        )
-    )
-    pending = connection.execute(
-        change.values(status=Status.PENDING.value, not_before=0, **_NOT_LEASED)
-    )
-    return Rescued(back_to_pending=pending.rowcount, failed=failed.rowcount)

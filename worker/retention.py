@@ -1,4 +1,5 @@
-"""Erasing by age, and sweeping up behind what was erased, beside the work.
+"""What is done beside the work: erasing by age, sweeping up behind what was erased, and taking up
+other accounts of one's own.
 
 In small steps with pauses between them, so that nobody waits for it. Several processes on one
 PostgreSQL pass over each other's rows.
@@ -12,6 +13,7 @@ import structlog
 
 from errors import Unavailable
 from store.erasure import ErasureStore
+from store.own_posts import OwnPostStore
 
 log = structlog.get_logger(__name__)
 
@@ -24,18 +26,22 @@ def _now() -> datetime:
 
 class Housekeeper:
     """Erases what is older than `retention`, nothing if that is None, and sweeps up, every
-    `round_seconds` and with `pause_seconds` between two steps of at most 100 rows."""
+    `round_seconds` and with `pause_seconds` between two steps of at most 100 rows. Before that,
+    once, it marks the posts of one's own accounts where these were others before the start."""
 
     def __init__(
         self,
         erasure: ErasureStore,
         *,
+        own_posts: OwnPostStore,
         retention: timedelta | None,
         now: Callable[[], datetime] = _now,
         round_seconds: float = 60.0,
         pause_seconds: float = 0.05,
     ) -> None:
         self._erasure = erasure
+        self._own_posts = own_posts
+        self._own_posts_are_marked = False
         self._retention = retention
         self._now = now
         self._round_seconds = round_seconds
@@ -67,10 +73,22 @@ class Housekeeper:
 
     async def tidy_up(self) -> None:
         """Erase all that is too old now, and sweep up behind that and behind earlier erasing."""
+        if not self._own_posts_are_marked:
+            await self._mark_own_posts()
         if self._retention is not None:
             await self._erase_older_than(self._now() - self._retention)
         while await self._erasure.sweep():  # noqa: ASYNC110  a pause, not a wait
             await asyncio.sleep(self._pause_seconds)
+
+    async def _mark_own_posts(self) -> None:
+        if not await self._own_posts.is_taken_up():
+            log.info("own_authors_have_changed", reason="what is stored is marked by them")
+            position: str | None = ""
+            while position is not None:
+                position = await self._own_posts.step(position)
+                await asyncio.sleep(self._pause_seconds)
+            log.info("own_authors_taken_up")
+        self._own_posts_are_marked = True
 
     async def _erase_older_than(self, moment: datetime) -> None:
         erased = 0

@@ -64,7 +64,7 @@ class OfflineAnalyser:
         self._judge = Judge(large=large)
         self._is_large = large
         self.model = self._judge.model
-        self.reuse_key = f"{self.model}\n1"
+        self.reuse_key = f"{self.model}\n2"
         self.throttle = _Rests(0.002 if large else 0.0002)
 
     def highest_cost(self, texts: Sequence[str]) -> None:

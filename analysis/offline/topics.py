@@ -13,6 +13,7 @@ from heapq import nlargest
 from pathlib import Path
 
 from analysis.offline.features import folded, is_dense, tokens
+from analysis.urgency import Urgency
 
 _FOLDER = Path(__file__).parent / "data"
 _WEAK, _SURE, _SUREST = 0.8, 2.0, 3.0
@@ -180,21 +181,21 @@ _ASKING = frozenset(
 
 # --- urgency --------------------------------------------------------------------------------------
 
-NOW, SOON, NONE = "now", "soon", "none"
-
 
 def urgency_of(
     words: Sequence[str], language: str, *, praises: bool, complains: bool, asks: bool
-) -> str:
-    """By consequence: `now` is danger, money leaving, locked out, stranded, a deadline today;
-    `soon` waits for an answer; `none` does not."""
+) -> Urgency:
     if praises:
-        return NONE
+        return Urgency.NONE
     points = _table("urgency").points(words, language)
     waits = complains or asks
-    presses = points.get(NOW, 0.0) + (points.get("today", 0.0) if waits else 0.0)
+    presses = points.get(Urgency.NOW, 0.0) + (points.get("today", 0.0) if waits else 0.0)
     if presses >= _SURE and not points.get("calm"):
-        return NOW
-    if asks or points.get(SOON, 0.0) >= _SURE or (complains and points.get("wants", 0.0) >= _WEAK):
-        return SOON
-    return NONE
+        return Urgency.NOW
+    if (
+        asks
+        or points.get(Urgency.SOON, 0.0) >= _SURE
+        or (complains and points.get("wants", 0.0) >= _WEAK)
+    ):
+        return Urgency.SOON
+    return Urgency.NONE

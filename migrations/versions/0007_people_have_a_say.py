@@ -54,8 +54,11 @@ def _columns_of_insights() -> None:
 
 def _indexes_of_insights() -> None:
     figures = ["sentiment_score", "confidence"]
+    op.drop_index("idx_insight_author", "insights")
     op.drop_index("idx_insight_timestamp", "insights")
     op.drop_index("idx_insight_sentiment", "insights")
+    by_author = ["author", "timestamp", "id", *figures, "own"]
+    op.create_index("idx_insight_author", "insights", by_author)
     for name, columns, condition in (
         (
             "timestamp",

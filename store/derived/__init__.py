@@ -51,6 +51,8 @@ def add(connection: Connection, written: Sequence[InsightRow]) -> None:
     """Take in insights that are being written in this transaction. Those of own accounts count in
     nothing."""
     added = [each for each in written if not each.own]
+    if not added:
+        return
     _CLUSTERS.insert(
         connection,
         [
@@ -78,6 +80,20 @@ def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
         day_cache.bump_day_version(connection, (insight.timestamp for insight in erased))
 
 
+def take_out(connection: Connection, conversation_ids: Collection[str]) -> None:
+    """Count the insights of these conversations in nothing, since they are to be an own account's.
+    Their rows must be locked, and not be marked so yet."""
+    subtract(connection, conversation_ids)
+    connection.execute(_FORGET_ALL_CLUSTERS, {"ids": list(conversation_ids)})
+
+
+def take_in(connection: Connection, conversation_ids: Collection[str]) -> None:
+    """Count the insights of these conversations, which were marked as an own account's until this
+    transaction locked and changed their rows."""
+    found = connection.execute(_OF_CONVERSATIONS, {"ids": list(conversation_ids)})
+    add(connection, list(map(InsightRow._make, found)))
+
+
 def _select_rows() -> Select[*tuple[Any, ...]]:
     """The columns of an InsightRow."""
     return select(*(insights.c[name] for name in InsightRow._fields))
@@ -85,6 +101,13 @@ def _select_rows() -> Select[*tuple[Any, ...]]:
 
 _OF_CONVERSATIONS = _select_rows().where(
     insights.c.conversation_id.in_(bindparam("ids", expanding=True))
+)
+_FORGET_ALL_CLUSTERS = delete(insight_clusters).where(
+    insight_clusters.c.insight_id.in_(
+        select(insights.c.id).where(
+            insights.c.conversation_id.in_(bindparam("ids", expanding=True))
+        )
+    )
 )
 
 

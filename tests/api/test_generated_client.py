@@ -109,6 +109,8 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
         assert (await call("trends", window=models.Window("6h"))).window == "6h"
         completed = (await call("stats")).counts[models.Status.COMPLETED]
         assert (completed.live, completed.bulk) == (1, 3)
+        (version,) = await call("list_analysis_versions")
+        assert (version.version, version.analyser, version.insights) == (1, "scripted", 4)
         assert (await call("make_backup")).error == "conflict", "there is no folder for it"
         assert (await call("health")).status == "ok"
         assert (await call("ready")).status is models.ReadyStatus.READY

@@ -91,6 +91,7 @@ async def test_the_schema_asks_for_one_result_for_each_id(
     assert set(item["required"]) == set(item["properties"])
     assert set(item["properties"]) == {
         *("id", "sentiment_score", "clusters", "confidence", "reasoning"),
+        *("language", "urgency"),
     }
     properties = item["properties"]
     assert properties["id"]["enum"] == list(grok.last_request.texts)

@@ -54,7 +54,9 @@ def random_row(chance: random.Random) -> Row:
         ),
         "clusters": clusters,
         "confidence": chance.choice([0.0, 0.3, 0.7, 0.85, 1.0, chance.random()]),
-        "author": chance.choice([None, "ann", "bob"]),
+        **chance.choice(
+            [{"author": None}, {"author": "ann"}, {"author": "bob"}, {"author": "shop", "own": 1}]
+        ),
     }
 
 
@@ -75,7 +77,7 @@ def random_filter(chance: random.Random) -> InsightFilter:
         min_confidence=sometimes(0.0, 0.7, 0.85, 1.0, chance.random()),
         sentiment=sometimes(*Sentiment),
         cluster=sometimes(*CLUSTERS, "absent", ""),
-        author=sometimes("ann", "absent"),
+        author=sometimes("ann", "shop", "absent"),
         words=q and parse_search(q),
     )
 
@@ -88,6 +90,8 @@ def sentiment_of(score: float) -> Sentiment:
 
 def matches(row: Row, wanted: InsightFilter) -> bool:
     text = f" {' '.join(words_of(row['text']))} "
+    if row.get("own") and (wanted.author is None or wanted.cluster is not None or wanted.words):
+        return False  # found by its author, and in no topic and no search
     return (
         wanted.start_time <= row["timestamp"] <= wanted.end_time
         and (wanted.min_confidence is None or row["confidence"] >= wanted.min_confidence)
@@ -127,7 +131,7 @@ def assert_summary(summary: Summary, rows: Sequence[Row], interval: Interval) ->
     for bucket, aggregate in summary.series.items():
         assert_counts(aggregate, buckets.pop(to_micros(bucket) // interval.width, []))
     assert not buckets
-    clusters = grouped(rows, lambda row: row["clusters"])
+    clusters = grouped(rows, lambda row: [] if row.get("own") else row["clusters"])
     ordered = sorted(clusters, key=lambda name: (-len(clusters[name]), name))
     assert [name for name, _ in summary.clusters] == ordered
     for name, aggregate in summary.clusters:

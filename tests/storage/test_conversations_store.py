@@ -23,11 +23,11 @@ from errors import Conflict, InvalidInput, NotFound, ServiceError, Unavailable
 from models import Lane, Status, conversations, insight_clusters, insights
 from store import positions
 from store.conversations import (
-    EVERYBODY,
     ConversationStore,
     KeyConflict,
     NewConversation,
 )
+from store.idempotency import EVERYBODY
 from store.ids import RunningIds
 from store.insight_row import BYTES_OF_PAGE
 from store.lookup import StoredConversation, StoredInsight, _failed_statement

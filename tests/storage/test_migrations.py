@@ -22,7 +22,8 @@ from database import Database
 from migrations import upgrade
 from models import SCHEMA_REVISION, Lane, Status, conversations, insights, metadata
 from store import derived
-from store.conversations import EVERYBODY, ConversationStore
+from store.conversations import ConversationStore
+from store.idempotency import EVERYBODY
 from store.insights import InsightStore
 from store.operations import FigureStore
 from tests.support.factories import (

@@ -42,6 +42,7 @@ DEFAULTS = {
     "max_body_bytes": 2_097_152,
     "allowed_hosts": (),
     "bind": IPv4Address("0.0.0.0"),
+    "own_authors": (),
     "api_keys": (),
     "shutdown_grace": 10.0,
     "log_level": "info",
@@ -107,6 +108,7 @@ def test_default_model_is_a_grok_that_does_not_reason() -> None:
         ("ALLOWED_HOSTS", "a.example, B.Example.,", ("a.example", "b.example")),
         ("ALLOWED_HOSTS", "10.0.0.5,[2001:DB8::1]", ("10.0.0.5", "2001:db8::1")),
         ("BIND", "127.0.0.1", IPv4Address("127.0.0.1")),
+        ("OWN_AUTHORS", "@Shop, help , SHOP,@,", ("help", "shop")),
         ("API_KEYS", f"ann:read:{DIGEST}", (ApiKey("ann", "read", DIGEST),)),
         (
             "API_KEYS",
