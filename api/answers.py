@@ -185,12 +185,14 @@ def _counts(figures: Aggregate) -> Counts:
 
 
 class AuthorOut(TypedDict):
-    """`negative` are those of `count` that are negative; `last` is the newest timestamp."""
+    """`negative` are those of `count` that are negative; `last` is the newest timestamp; `own` tells
+    whether the settings name it as an account of one's own."""
 
     author: str
     count: int
     negative: int
     last: ShownTime
+    own: bool
 
 
 class AuthorsOut(TypedDict):

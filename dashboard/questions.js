@@ -91,6 +91,7 @@ export function questions(state) {
 		want("list", [view.order, ...times, ...Object.values(filter), view.q], 3_000, 30_000, (get, moment) => listPage(get, view, now(moment), null));
 		want("queue", [], 3_000, 30_000, (get) => get("insights", { order: "priority", limit: 1 }));
 	}
+	if (desk && view.author) want("person", [view.author], 600_000, 600_000, (get) => get("authors", { prefix: view.author.slice(0, 100), limit: 100 }));
 	if (desk && view.open) {
 		want("open", [view.open], 10_000, 60_000, (get) => get(`conversations/${view.open}`));
 		const author = state.answers.open?.value?.author;

@@ -205,6 +205,31 @@ async def test_a_topic_is_found_as_it_is_shown(open_page: Open) -> None:
 # --- the post that is open ------------------------------------------------------------------------
 
 
+async def test_posts_of_an_own_account_are_shown_by_its_name_only(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with ServiceProcess(tmp_path, own_authors="shop") as service:
+        await service.start()
+        await submit_batch(
+            service.client,
+            [
+                {"text": "We are sorry for the late parcel", "author": "Shop"},
+                {"text": "The parcel is late", "author": "ana"},
+            ],
+        )
+        await all_done(service.client)
+        async with opened(browser, address(service) + NEWEST) as page:
+            await expect(rows(page)).to_have_count(1)
+            await page.locator("#search").fill("@sho")
+            own = page.locator("#suggestions li", has_text="your own account")
+            await own.click()
+            await expect(rows(page)).to_have_count(1)
+            await expect(rows(page)).to_contain_text("We are sorry")
+            await expect(page.locator("#own")).to_be_visible()
+            await page.get_by_label("Without Shop").click()
+            await expect(page.locator("#own")).to_have_count(0)
+
+
 async def test_a_post_opens_and_tells_all_and_closes(
     service: ServiceProcess, open_page: Open
 ) -> None:

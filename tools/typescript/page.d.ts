@@ -43,6 +43,7 @@ interface Parts {
 	plan: Api.PlanOut;
 	people: Api.AuthorsOut;
 	authors: Api.AuthorsOut;
+	person: Api.AuthorsOut;
 	failed: Api.FailedOut;
 }
 interface Answer<Value> {
