@@ -185,8 +185,8 @@ def _counts(figures: Aggregate) -> Counts:
 
 
 class AuthorOut(TypedDict):
-    """`negative` are those of `count` that are negative; `last` is the newest timestamp; `own` tells
-    whether the settings name it as an account of one's own."""
+    """`negative` are those of `count` that are negative; `last` is the newest timestamp; `own` are
+    accounts of one's own, as the settings name them."""
 
     author: str
     count: int
