@@ -27,6 +27,7 @@ const isBusy = (state) => /** @type {const} */ (["summary", "list"]).some((part)
 
 // --- topics and views -----------------------------------------------------------------------------
 
+const HOUR = 3_600_000;
 const TOPICS_SHOWN = 12;
 
 // The topics as they are without the one that is chosen, so that the next is one click away.
@@ -209,9 +210,9 @@ function posts(state) {
 function aboutQueue(state, list, summary) {
 	const { answered, answered_in_goal: inTime, median_answer_seconds: median } = summary?.handling ?? {};
 	return h("p.small", { id: "queue-note" },
-		"Open posts, whom to answer first at the top, whatever time is chosen above. ",
+		`Open posts of the last ${count((list.period.end - list.period.start) / HOUR)} hours, whom to answer first at the top. `,
 		list.missed > 0 && [viewLink(state, "a", { ...NO_FILTER, handling: "open", range: "all", order: "newest", open: "" }, { id: "missed" }, `${plural(list.missed, "older one is", "older ones are")} still open`), ". "],
-		answered > 0 && `Of the posts of that time ${count(answered)} are answered, ${percent(inTime)} in time, half of them within ${duration(median)}.`);
+		answered > 0 && `Answered of the ${count(summary.totals.count)} above: ${count(answered)}, ${percent(inTime)} in time, half of them within ${duration(median)}.`);
 }
 
 function postRow(row, same, queue, now, me, open, looked, address, marked, query, original) {
@@ -220,7 +221,7 @@ function postRow(row, same, queue, now, me, open, looked, address, marked, query
 	const unread = isUnread(analysis);
 	const waits = age(timestamp, now);
 	return h("li.row", {
-		key: id, "data-key": id, class: [open && "open", looked && "looked", isTaken(handling, me) && "taken"].filter(Boolean).join(" "), on: { pointerenter: ["rest", id] },
+		key: id, "data-key": id, class: [open && "open", looked && "looked", isTaken(handling, me) && "taken", /answered|ignored/.test(handling.state) && "done"].filter(Boolean).join(" "), on: { pointerenter: ["rest", id] },
 	},
 		unread ? h("span.mood", { "aria-hidden": "true" }, "–") : mood(sentimentOf(analysis.sentiment_score)),
 		h("a.opener", { href: address, "data-id": id, "aria-current": open ? "true" : null, on: { focus: ["rest", id], click: (event) => !event.ctrlKey && !event.metaKey && !event.shiftKey && ["openPost", id] } },

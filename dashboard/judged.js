@@ -28,7 +28,7 @@ export function handlingOf(state, item) {
 			h("table",
 				h("thead", h("tr", ["", "Found", "Weight", "Points"].map((name) => h("th", { scope: "col" }, name)))),
 				h("tbody", item.priority.terms.map(({ name, value, weight, points }) => h("tr", { key: name },
-					h("th", { scope: "row" }, TERMS[name] ?? name), h("td", `${value}`), h("td", `${weight}`), h("td", points.toFixed(4))))),
+					h("th", { scope: "row" }, TERMS[name] ?? name), h("td", `${Number(value.toFixed(4))}`), h("td", `${weight}`), h("td", points.toFixed(4))))),
 				h("tfoot", h("tr", h("th", { scope: "row", colspan: 3 }, "Together"), h("td", item.priority.points.toFixed(4)))))));
 }
 
