@@ -25,8 +25,12 @@ from api import (
     conversations,
     dashboard,
     docs,
+    handling,
     insights,
+    labels,
     operations,
+    plans,
+    rules,
 )
 from api.access import open_to_all
 from api.error_responses import add_error_handlers
@@ -87,6 +91,10 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         analysis_versions.router,
         insights.router,
         authors.router,
+        handling.router,
+        plans.router,
+        labels.router,
+        rules.router,
         conversations.router,
         conversations.intake,
     ):
@@ -124,6 +132,9 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
             stack.push_async_callback(assembly.redis.aclose)
         if worker is not None:
             worker.start()
+        if (plan_worker := services.plan_worker) is not None:
+            plan_worker.start()
+            stack.push_async_callback(plan_worker.stop)
         if housekeeper is not None:
             housekeeper.start()
             stack.push_async_callback(housekeeper.stop)
@@ -143,7 +154,8 @@ async def _open(assembly: Assembly) -> None:
         await services.database.open()
         await derived.ensure(services.database)
         if services.worker is not None:
-            assembly.queue.version = await services.versions.take_up(assembly.asked)
+            assembly.queue.writer.version = await services.versions.take_up(assembly.asked)
+            await services.priorities.take_up(services.settings.priority)
     except ServiceError as error:
         log.critical("start_refused", reason=error.details)
         sys.tracebacklimit = 0  # the server prints the exception; that line says it all

@@ -1,10 +1,10 @@
 """Conversations as their senders see them: accept, find, erase, retry."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     JSON,
@@ -32,6 +32,7 @@ from store import cursors
 from store.bulk_insert import SqliteInsert
 from store.derived.status_counts import counted_in
 from store.erasure import ErasureStore
+from store.handling import reopen_snoozed
 from store.idempotency import EVERYBODY, Key, Known, known_keys, of_everybody
 from store.ids import Ids, RunningIds
 from store.lookup import (
@@ -201,6 +202,9 @@ class ConversationStore:
         self._room -= len(rows)
         if rows and _insert(connection, rows) < len(rows):
             raise _IdsTaken
+        if rows:
+            authors = {row.author for row in rows if row.author is not None}
+            reopen_snoozed(connection, authors, self._last_created_at)
         return len(rows), [
             _key_conflict(answer, submission, connection) if isinstance(answer, _Clash) else answer
             for answer, submission in zip(answers, submissions, strict=True)
@@ -342,17 +346,19 @@ _POSTGRESQL_INSERT = (
     .returning(conversations.c.id)
 )
 
-_RETRY = (
+AS_NEW: Mapping[str, Any] = {
+    "attempts": 0,
+    "deaths": 0,
+    "alone": False,
+    "not_before": 0,
+    "last_error": None,
+}
+"""What a conversation that waits for its first try has in these columns."""
+
+RETRY = (
     update(conversations)
     .where(conversations.c.status == Status.FAILED)
-    .values(
-        status=Status.PENDING.value,
-        attempts=0,
-        deaths=0,
-        alone=False,
-        not_before=0,
-        last_error=None,
-    )
+    .values(status=Status.PENDING.value, **AS_NEW)
 )
 
 
@@ -368,11 +374,11 @@ _SOME_FAILED = (
 def _retry_some(most: int, connection: Connection) -> int:
     limit = min(most, _RETRIED_AT_ONCE)
     ids = connection.scalars(_SOME_FAILED, {"limit": limit}).all()
-    return connection.execute(_RETRY.where(conversations.c.id.in_(ids))).rowcount if ids else 0
+    return connection.execute(RETRY.where(conversations.c.id.in_(ids))).rowcount if ids else 0
 
 
 def _retry(conversation_id: str, connection: Connection) -> None:
-    if connection.execute(_RETRY.where(conversations.c.id == conversation_id)).rowcount:
+    if connection.execute(RETRY.where(conversations.c.id == conversation_id)).rowcount:
         return
     status = connection.scalar(
         select(conversations.c.status).where(conversations.c.id == conversation_id)

@@ -75,6 +75,7 @@ def _erase_locked(ids: Collection[str], connection: Connection) -> int:
     """Since their rows are locked no result for them can be written any more, and of two who erase
     the same one only one takes it out of the rollups."""
     if ids:
+        derived.take_turn(connection)
         derived.subtract(connection, ids)
         borne = versions.borne_by(ids, connection)
         connection.execute(_DELETE, {"ids": list(ids)})

@@ -99,6 +99,7 @@ def _mark(ids: Sequence[str], own: int, connection: Connection) -> None:
     locked = connection.scalars(_LOCK, {"ids": ids, "own": own}).all()
     if not locked:
         return
+    derived.take_turn(connection)
     if own:
         derived.take_out(connection, locked)
     values = {"ids": locked, "marked": own}

@@ -11,24 +11,22 @@ from sqlalchemy import (
     Connection,
     Update,
     bindparam,
-    insert,
     select,
     tuple_,
     update,
 )
 
 from analysis.outcomes import Complete, Fail, Outcome, Requeue, Retry, Sighting
-from analysis.senders import reach
 from backends.errors import translated_errors
 from backends.group_commit import GroupCommit
 from database import Database
 from errors import ServiceError
-from models import Lane, Status, conversations, insights, now_micros
-from store import derived
+from models import Lane, Status, conversations, now_micros
 from store.earlier import Earlier, analysed_since, recent_sightings
-from store.insight_row import InsightRow
 from store.ledger import CallReceipt, count_completed, settle_call
+from store.new_insights import HeldRow, InsightWriter
 from store.orphans import NOT_LEASED, Rescued, rescue
+from store.rising import RisingTopics
 from store.versions import count_insights
 
 T = TypeVar("T")
@@ -64,16 +62,6 @@ class Claim(NamedTuple):
     waiting: Mapping[Lane, int]
 
 
-class _HeldRow(NamedTuple):
-    """What the row of a claim that is still ours passes on to its insight."""
-
-    text: str
-    author: str | None
-    timestamp: int
-    own: int
-    followers: int | None
-
-
 Results = Sequence[tuple[Claimed, Outcome]]
 
 
@@ -100,8 +88,8 @@ class Settled(NamedTuple):
 class WorkQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.version = 1
-        """Row of `analysis_versions` that new insights bear."""
+        self.writer = InsightWriter()
+        self._rising = RisingTopics(database)
         # Calls that end at the same moment share one commit, as posts do.
         self._group_commit = GroupCommit[Settlement, Settled](
             self._settle_group,
@@ -137,6 +125,7 @@ class WorkQueue:
         A result or a receipt that the database rejects fails no other, and its conversation with
         `NOT_STORED`.
         """
+        self.writer.rising = await self._rising.names()
         return await self._group_commit.submit(Settlement(results, receipt, not_theirs))
 
     async def drained(self) -> None:
@@ -145,11 +134,11 @@ class WorkQueue:
 
     async def _settle_group(self, group: Sequence[Settlement]) -> list[Settled]:
         try:
-            return await self._database.write(partial(_settle, group, self.version, False))
+            return await self._database.write(partial(_settle, group, self.writer, False))
         except ServiceError:
             raise
         except Exception:  # one row that the database rejects does not fail the others
-            return await self._database.write(partial(_settle, group, self.version, True))
+            return await self._database.write(partial(_settle, group, self.writer, True))
 
     async def analysed_before(
         self, fingerprints: Collection[str], *, within: timedelta
@@ -228,7 +217,7 @@ _HELD = (
     select(
         _COLUMNS.id,
         _COLUMNS.lease_token,
-        *(_COLUMNS[name] for name in _HeldRow._fields),
+        *(_COLUMNS[name] for name in HeldRow._fields),
     )
     .where(
         _COLUMNS.status == Status.PROCESSING,
@@ -254,7 +243,6 @@ _REQUEUE = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1)
 _REOPEN = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1, last_error=None).where(
     _COLUMNS.status == Status.FAILED
 )
-_ADD_INSIGHTS = insert(insights).returning(insights.c.id, insights.c.conversation_id)
 
 
 def _claim(
@@ -287,7 +275,7 @@ def _claim(
 
 
 def _settle(
-    group: Sequence[Settlement], version: int, one_by_one: bool, connection: Connection
+    group: Sequence[Settlement], writer: InsightWriter, one_by_one: bool, connection: Connection
 ) -> list[Settled]:
     """With `one_by_one` each result and receipt has a savepoint, and so its own error."""
     now = now_micros()
@@ -297,14 +285,14 @@ def _settle(
     rejected: dict[Claimed, Exception] = {}
     if one_by_one:
         for claimed, outcome in results:
-            settled = _try(_end_claims, [(claimed, outcome)], version, now, connection)
+            settled = _try(_end_claims, [(claimed, outcome)], writer, now, connection)
             if isinstance(settled, Exception):
-                if _end_claims([(claimed, Fail(NOT_STORED))], version, now, connection):
+                if _end_claims([(claimed, Fail(NOT_STORED))], writer, now, connection):
                     rejected[claimed] = settled
             else:
                 done |= settled
     else:
-        done = _end_claims(results, version, now, connection)
+        done = _end_claims(results, writer, now, connection)
     if not_theirs:
         connection.execute(_REOPEN, {"ids": not_theirs})
     # Last, since everybody meets in the day's row.
@@ -318,7 +306,7 @@ def _settle(
     if completed:
         reused = sum("reused_from" in outcome.notes for outcome in completed)
         count_completed(len(completed), reused, now, connection)
-        count_insights(version, len(completed), now, connection)
+        count_insights(writer.version, len(completed), now, connection)
     return [
         Settled(
             {claimed for claimed, _ in results if claimed in done},
@@ -343,7 +331,7 @@ def _try(work: Callable[..., T], *arguments: Any) -> T | Exception:
 
 
 def _end_claims(
-    results: Results, version: int, now: int, connection: Connection
+    results: Results, writer: InsightWriter, now: int, connection: Connection
 ) -> dict[Claimed, Outcome]:
     """Carry out the outcomes whose claim still holds, and return these."""
     held = _held([claimed for claimed, _ in results], connection)
@@ -372,64 +360,18 @@ def _end_claims(
         _end(requeued, _REQUEUE, connection)
     if completed:
         _end(completed, _COMPLETE, connection)
-        _add_insights(completed, held, version, now, connection)
+        writer.add(
+            {one.id: (held[one], outcome) for one, outcome in completed.items()}, now, connection
+        )
     return done
 
 
-def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, _HeldRow]:
+def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, HeldRow]:
     found = connection.execute(_HELD, {"claims": [(one.id, one.token) for one in claimed]})
-    rows = {(id_, token): _HeldRow(*row) for id_, token, *row in found}
+    rows = {(id_, token): HeldRow(*row) for id_, token, *row in found}
     return {one: rows[one.id, one.token] for one in claimed if (one.id, one.token) in rows}
 
 
 def _end(claimed: Collection[Claimed], ending: Update, connection: Connection) -> None:
     """End claims that `_held` found in this transaction."""
     connection.execute(ending, {"ids": [one.id for one in claimed]})
-
-
-def _of_conversation(row: _HeldRow) -> dict[str, Any]:
-    """What the insight has from its conversation's row."""
-    values = row._asdict()
-    followers = values.pop("followers")
-    return values | {"reach": reach(followers)}
-
-
-def _add_insights(
-    completed: Mapping[Claimed, Complete],
-    held: Mapping[Claimed, _HeldRow],
-    version: int,
-    now: int,
-    connection: Connection,
-) -> None:
-    rows = [
-        {
-            "conversation_id": claimed.id,
-            **_of_conversation(held[claimed]),
-            "sentiment_score": outcome.analysis.sentiment_score,
-            "clusters": list(outcome.analysis.clusters),
-            "confidence": outcome.analysis.confidence,
-            "reasoning": outcome.analysis.reasoning,
-            "grok_analysis": dict(outcome.analysis.details),
-            "cost_usd_ticks": outcome.analysis.cost_usd_ticks,
-            "created_at": now,
-            "version": version,
-            "fingerprint": outcome.fingerprint,
-            "notes": dict(outcome.notes) or None,
-            "language": outcome.analysis.language,
-            "urgency": outcome.analysis.urgency.value,
-            "labelled": "model",
-        }
-        for claimed, outcome in completed.items()
-    ]
-    derived.take_turn(connection)
-    ids = {id_: insight_id for insight_id, id_ in connection.execute(_ADD_INSIGHTS, rows)}
-    derived.add(
-        connection,
-        [
-            InsightRow(
-                id=ids[row["conversation_id"]],
-                **{name: row[name] for name in InsightRow._fields if name != "id"},
-            )
-            for row in rows
-        ],
-    )

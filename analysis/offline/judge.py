@@ -56,10 +56,6 @@ class Judge:
         self._uses_large = large
         self.model = LARGE if large else SMALL
 
-    @property
-    def is_ready(self) -> bool:
-        return "_small" in self.__dict__ and (not self._uses_large or "_large" in self.__dict__)
-
     @cached_property
     def _small(self) -> SmallModel:
         return SmallModel()

@@ -64,11 +64,6 @@ class WordTable:
             self._first_letters.add(phrase[0][0])
             self._whole[phrase[0]].append(_Entry(language, name, points, phrase[1:], is_beginning))
 
-    @property
-    def names(self) -> set[str]:
-        tables = (*self._whole.values(), *self._beginnings.values())
-        return {entry.name for entries in tables for entry in entries}
-
     def points(self, words: Sequence[str], language: str) -> dict[str, float]:
         """By name, of a text's words, `folded`. A phrase is worth more than a word. Where there are
         no words of `language`, those of all languages count."""
@@ -123,11 +118,6 @@ _SURE_OF_PRAISE = 0.65
 """Below, another topic goes first."""
 _NEAR = 0.6
 """A second topic is named where it has at least this share of the first one's points."""
-
-
-def known_topics() -> set[str]:
-    """Every topic that a text can get here."""
-    return {*_table("topics").names, PRAISE, QUESTION, OTHER}
 
 
 def topic_points(words: Sequence[str], language: str) -> dict[str, float]:

@@ -653,7 +653,7 @@ async def test_no_call_costs_more_than_was_said_before(
         call = await called(client, *texts)
 
         assert call.outcome == "answered"
-        assert 0 < (call.cost_usd_ticks or 0) <= client.highest_cost(texts), texts[0][:10]
+        assert 0 < (call.cost_usd_ticks or 0) <= client.throttle.highest_cost(texts), texts[0][:10]
 
 
 @given(st.lists(st.text(max_size=50), min_size=1, max_size=10))

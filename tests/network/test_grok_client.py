@@ -806,8 +806,10 @@ async def test_without_a_proxy_none_is_named(make_client: MakeClient) -> None:
 async def test_topics_in_use_stand_in_the_document_after_the_texts(
     grok: FakeGrok, make_client: MakeClient
 ) -> None:
-    client = make_client()
-    client.remember(Sighting(("gift_cards",), f"author{day}", day) for day in range(3))
+    topics = Topics(CLUSTERS)
+    for day in range(3):
+        topics.learn(Sighting(("gift_cards",), f"author{day}", day))
+    client = make_client(topics=topics)
 
     await ask(client)
 

@@ -27,9 +27,9 @@ from errors import NotFound, StartRefused, Unavailable
 from models import SCHEMA_REVISION, Lane, conversations
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
+from store.figures import FigureStore
 from store.insights import InsightStore
 from store.ledger import Ledger
-from store.operations import FigureStore
 from store.own_posts import OwnPostStore
 from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore

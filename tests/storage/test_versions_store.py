@@ -55,7 +55,7 @@ async def borne(database: Database) -> dict[int, int]:
 
 async def settle(database: Database, version: int, count: int, **result: Any) -> None:
     queue = WorkQueue(database)
-    queue.version = version
+    queue.writer.version = version
     for _ in range(count):
         await accept(database)
     claimed = await claim_all(database)
@@ -162,7 +162,7 @@ async def test_the_count_stays_exact_while_replicas_settle_and_others_erase(
 
     async def work(mine: Database, version: int) -> None:
         queue = WorkQueue(mine)
-        queue.version = version
+        queue.writer.version = version
         for item in claimed[version::2]:
             await queue.settle([(item, Complete(analysis()))])
 

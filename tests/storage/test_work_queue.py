@@ -335,7 +335,7 @@ async def test_outcomes_of_all_kinds_are_settled_in_one_call(
                 assert found.status is Status.COMPLETED
                 assert found.insight is not None
                 assert found.insight.sentiment_score == expected.sentiment_score
-                assert found.insight.clusters == list(expected.clusters)
+                assert found.insight.clusters == expected.clusters
             case Fail(error):
                 assert (found.status, found.last_error) == (Status.FAILED, error)
             case Retry(error):

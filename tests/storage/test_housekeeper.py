@@ -27,7 +27,8 @@ from tests.support.factories import (
     of_another_process,
 )
 from tests.support.http_helpers import captured_log, eventually, list_all, submit
-from worker.retention import ROWS_PER_STEP, Housekeeper
+from tests.support.plans import walk_store
+from worker.housekeeper import ROWS_PER_STEP, Housekeeper
 
 DAY = timedelta(days=1)
 LIMIT = timedelta(days=30)
@@ -36,6 +37,7 @@ LIMIT = timedelta(days=30)
 def housekeeper(database: Database, retention: timedelta | None = LIMIT) -> Housekeeper:
     return Housekeeper(
         ErasureStore(database),
+        walk_store(database),
         own_posts=OwnPostStore(database, ()),
         retention=retention,
         now=lambda: NOON,
@@ -145,6 +147,7 @@ async def test_it_goes_on_after_a_round_that_went_wrong(
     await insert_insights(database, [{"timestamp": NOON - 40 * DAY}])
     keeper = Housekeeper(
         Troubled(database),
+        walk_store(database),
         own_posts=OwnPostStore(database, ()),
         retention=LIMIT,
         now=lambda: NOON,
