@@ -212,7 +212,7 @@ function aboutQueue(state, list, summary) {
 	return h("p.small", { id: "queue-note" },
 		`Open posts of the last ${count((list.period.end - list.period.start) / HOUR)} hours, whom to answer first at the top. `,
 		list.missed > 0 && [viewLink(state, "a", { ...NO_FILTER, handling: "open", range: "all", order: "newest", open: "" }, { id: "missed" }, `${plural(list.missed, "older one is", "older ones are")} still open`), ". "],
-		answered > 0 && `Answered of the ${count(summary.totals.count)} above: ${count(answered)}, ${percent(inTime)} in time, half of them within ${duration(median)}.`);
+		answered > 0 && `Answered of the ${count(summary.totals.count)} above: ${count(answered)}, ${percent(inTime)} in time${median === null ? "" : `, half of them within ${duration(median)}`}.`);
 }
 
 function postRow(row, same, queue, now, me, open, looked, address, marked, query, original) {

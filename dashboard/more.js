@@ -36,8 +36,9 @@ export function menu(state) {
 }
 
 // What is asked for less often: shown when it is wanted, or set.
+/** @type {Record<string, [string, [string, string][]]>} */
 const OTHERS = {
-	language: ["Language", [["", "All languages"], ...["en", "de", "es", "fr", "it", "pt", "nl", "pl", "tr", "ru", "ar", "hi", "zh", "ja", "ko"].map((code) => [code, languageName(code)]), ["und", "Language unknown"]]],
+	language: ["Language", [["", "All languages"], ...["en", "de", "es", "fr", "it", "pt", "nl", "pl", "tr", "ru", "ar", "hi", "zh", "ja", "ko"].map((code) => /** @type {[string, string]} */ ([code, languageName(code)])), ["und", "Language unknown"]]],
 	urgency: ["Urgency", [["", "Urgency: any"], ["now", "Urgency: now"], ["soon", "Urgency: soon"], ["none", "Urgency: none"]]],
 	labelled: ["Last word", [["", "Whoever judged"], ["person", "Put right by a person"], ["rule", "By a rule"], ["model", "By the model"]]],
 	handling: ["Handling", [["", "Handled or not"], ["open", "Open"], ["claimed", "Claimed"], ["answered", "Answered"], ["snoozed", "Snoozed"], ["ignored", "Ignored"]]],
@@ -67,8 +68,7 @@ function exportUrl(state, format = "csv") {
 	const parameters = new URLSearchParams(search);
 	const { value: list } = answerTo(state, "list");
 	if (parameters.get("order") === "priority" && list) {
-		const period = { ...list.period, end: state.now, whole: false };
-		for (const [name, value] of Object.entries({ ...timesOf(period), handling: "open" })) parameters.set(name, value);
+		for (const [name, value] of Object.entries({ ...timesOf(list.period), handling: "open" })) parameters.set(name, value);
 	}
 	for (const name of ["limit", "cursor", "interval", "order"]) parameters.delete(name);
 	parameters.set("format", format);

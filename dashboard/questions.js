@@ -50,7 +50,7 @@ async function listPage(get, view, period, cursor) {
 	const { insights, metadata } = await get("insights", { ...which, ...filterOf(view), q: view.q, limit: PAGE, cursor });
 	return {
 		rows: insights, cursor: metadata.next_cursor, total: metadata.total_count, order: view.order, missed: metadata.missed ?? 0,
-		period: view.order === "priority" ? { ...period, start: Date.parse(metadata.start_time) || 0 } : period,
+		period: view.order === "priority" ? { ...period, start: Date.parse(metadata.start_time), end: Date.parse(metadata.end_time) } : period,
 	};
 }
 

@@ -137,7 +137,8 @@ function saidOf({ sentiment, sentiment_score: score, clusters }) {
 // Back to the rule's or the model's word.
 export async function unlabel(page, id, undoes = false) {
 	const { state, send, loader } = page;
-	const before = labelOf(itemOf(state, id) ?? {});
+	const item = itemOf(state, id);
+	const before = item ? labelOf(item) : {};
 	try {
 		await write(`conversations/${id}/labels`, "DELETE");
 		const { insight } = await ask(urlOf(`conversations/${id}`));
@@ -186,6 +187,7 @@ export function workSheets(state) {
 	}
 	if (state.sheet !== "snooze" || !state.snoozing) return null;
 	const monday = ((8 - new Date(state.now).getDay()) % 7) || 7;
+	/** @type {[string, object][]} */
 	const times = [
 		["1 hour", { minutes: 60 }], ["4 hours", { minutes: 240 }],
 		["Tomorrow at 9", { until: tomorrow(state.now, 1, 9) }], ["Monday at 9", { until: tomorrow(state.now, monday, 9) }],

@@ -105,9 +105,10 @@ test("changes are told with a sense of size", () => {
 
 const bucket = (day, negative, neutral = 0, positive = 0) =>
 	({ bucket: new Date(Date.UTC(2020, 0, day)).toISOString(), negative, neutral, positive, average_sentiment: negative + neutral + positive ? (positive - negative) / (negative + neutral + positive) : null });
+const UNTOUCHED = { corrected_count: 0, handling: { open: 0, claimed: 0, answered: 0, snoozed: 0, ignored: 0, oldest_open: null, answered_in_goal: null, median_answer_seconds: null } };
 const summaryOf = (series) => {
 	const count = series.reduce((sum, { negative, neutral, positive }) => sum + negative + neutral + positive, 0);
-	return mergeSummaries([{ series, clusters: [], totals: { count, negative: count, neutral: 0, positive: 0, average_sentiment: -1, average_confidence: 0.5 } }, { series: [], clusters: [], totals: { count: 0, negative: 0, neutral: 0, positive: 0, average_sentiment: null, average_confidence: null } }]);
+	return mergeSummaries([{ ...UNTOUCHED, series, clusters: [], totals: { count, negative: count, neutral: 0, positive: 0, average_sentiment: -1, average_confidence: 0.5 } }, { ...UNTOUCHED, series: [], clusters: [], totals: { count: 0, negative: 0, neutral: 0, positive: 0, average_sentiment: null, average_confidence: null } }]);
 };
 const stats = (waiting, more = {}) => ({
 	counts: { pending: { live: waiting, bulk: 0 }, processing: { live: 0, bulk: 0 }, failed: { live: 0, bulk: 0 }, completed: { live: 9, bulk: 0 } },
@@ -126,13 +127,17 @@ test("half a day is not compared, nor a time before the first post", () => {
 });
 
 test("what is merged has the sums and means of its parts", () => {
-	const part = (count, sentiment, confidence, clusters) => ({ series: [], clusters, totals: { count, negative: count, neutral: 0, positive: 0, average_sentiment: sentiment, average_confidence: confidence } });
+	const part = (count, sentiment, confidence, clusters, answered = 0, inTime = null, oldest_open = null) => ({
+		corrected_count: 1, handling: { ...UNTOUCHED.handling, open: 1, answered, answered_in_goal: inTime, oldest_open, median_answer_seconds: 60 }, series: [], clusters, totals: { count, negative: count, neutral: 0, positive: 0, average_sentiment: sentiment, average_confidence: confidence },
+	});
 	const topic = (cluster, count) => ({ cluster, count, negative: count, neutral: 0, positive: 0, average_sentiment: -0.5 });
-	const merged = mergeSummaries([part(1, -1, 0.2, [topic("a", 1)]), part(3, -0.6, 0.6, [topic("b", 3), topic("a", 1)])]);
+	const merged = mergeSummaries([part(1, -1, 0.2, [topic("a", 1)], 1, 1), part(3, -0.6, 0.6, [topic("b", 3), topic("a", 1)], 3, 0.5, "2026")]);
 	assert.equal(merged.totals.count, 4);
 	assert.ok(Math.abs(merged.totals.average_sentiment + 0.7) < 1e-9);
 	assert.ok(Math.abs(merged.totals.average_confidence - 0.5) < 1e-9);
 	assert.deepEqual(merged.clusters.map(({ cluster, count }) => [cluster, count]), [["b", 3], ["a", 2]]);
+	assert.equal(merged.corrected_count, 2);
+	assert.deepEqual(merged.handling, { open: 2, claimed: 0, answered: 4, snoozed: 0, ignored: 0, oldest_open: "2026", answered_in_goal: 0.625, median_answer_seconds: null });
 });
 
 test("bars hold all posts, however long the time, and say which are in part", () => {
