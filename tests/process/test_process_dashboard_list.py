@@ -145,9 +145,12 @@ async def test_back_keeps_the_place_and_the_post_that_was_open(open_page: Open) 
         await eventually(is_back)
 
 
-async def test_three_posts_are_in_sight_on_a_laptop_and_one_on_a_phone(open_page: Open) -> None:
+@pytest.mark.parametrize("list_query", ["", NEWEST])
+async def test_three_posts_are_in_sight_on_a_laptop_and_one_on_a_phone(
+    open_page: Open, list_query: str
+) -> None:
     for width, height, wanted in ((1280, 720, 3), (360, 740, 1)):
-        async with open_page(viewport={"width": width, "height": height}) as page:
+        async with open_page(list_query, viewport={"width": width, "height": height}) as page:
             await settled(page)
             await expect(rows(page)).not_to_have_count(0)
             ends = await rows(page).evaluate_all(
