@@ -12,7 +12,7 @@ export function rules(state) {
 	const all = value?.rules ?? [];
 	return h("main.analysis", { id: "page", key: "rules", "aria-busy": !value && !problem ? "true" : null },
 		problems(state),
-		state.draft && draft(state),
+		state.draft ? draft(state) : note(state, "draft"),
 		state.view.plan && plan(state),
 		h("section", { key: "rules" },
 			h("div.head", h("h2", { id: "rules-title", tabindex: -1 }, `Rules${value ? `: ${count(all.length)}` : ""}`),
