@@ -30,6 +30,7 @@ SUBJECTS = {
     "priority": 0.0,
     "plans": 10.0,
     "trends": 0.0,
+    "rules": 0.0,
     "dashboard": 5.0,
 }
 

@@ -23,6 +23,7 @@
     trends.py          which clusters are rising or falling
     operations.py      the queue and the spending in numbers
     listed.py          an insight as lists, exports and the stream show it
+    plans/             changes of many rows: made, walked, undone
     derived/           what is kept beside an insight so that reading is fast
 
 They share `applied_settings.py`, `filters.py` (which insights are meant), `cursors.py`, `ids.py`,

@@ -5,11 +5,12 @@ only when the event loop's thread pauses: forty rows one by one would wait for t
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import JSON, Connection, Table, bindparam, update
 from sqlalchemy.dialects import postgresql
 
@@ -69,7 +70,7 @@ class ManyRows:
         if not rows:
             return
         if connection.dialect.name == "sqlite":
-            self._on_sqlite.run(connection, _with_json(rows, self._json))
+            self._on_sqlite.run(connection, _with_json(rows, self._json, _short_json))
         else:
             named = [dict(zip(self._names, row, strict=True)) for row in rows]
             connection.execute(self._on_postgresql, named)
@@ -98,7 +99,8 @@ class ManyChanges:
             return
         row = f"({', '.join('?' * len(self._names))})"
         for start in range(0, len(rows), _MOST_ROWS):
-            some = _with_json(rows[start : start + _MOST_ROWS], self._json)
+            # As SQLAlchemy writes it, so that what is put back is the same text.
+            some = _with_json(rows[start : start + _MOST_ROWS], self._json, json.dumps)
             statement = f"{self._beginning}{', '.join([row] * len(some))}{self._ending}"
             connection.exec_driver_sql(statement, tuple(chain.from_iterable(some)))
 
@@ -112,7 +114,14 @@ def _json_places(table: Table, names: Sequence[str]) -> list[int]:
     ]
 
 
-def _with_json(rows: Sequence[Sequence[Any]], places: Sequence[int]) -> Sequence[Sequence[Any]]:
+def _short_json(value: Any) -> str:
+    """Takes a fifth of the time of `json.dumps`."""
+    return to_json(value).decode()
+
+
+def _with_json(
+    rows: Sequence[Sequence[Any]], places: Sequence[int], dumps: Callable[[Any], str]
+) -> Sequence[Sequence[Any]]:
     """The rows as SQLite takes them, with JSON as a text. None is no JSON."""
     if not places:
         return rows
@@ -120,5 +129,5 @@ def _with_json(rows: Sequence[Sequence[Any]], places: Sequence[int]) -> Sequence
     for row in found:
         for place in places:
             if row[place] is not None:
-                row[place] = json.dumps(row[place])
+                row[place] = dumps(row[place])
     return found

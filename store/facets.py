@@ -4,8 +4,10 @@ Rollups and the word index have a name for each value but the usual one, which n
 have: these are all insights but those with another value. So what is usual costs nothing to write.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
+from operator import attrgetter
 
 from analysis.handling import HandlingState
 from analysis.labels import LastWord
@@ -32,12 +34,16 @@ class Facet(StrEnum):
         return facet
 
 
-def unusual_values(insight: InsightRow) -> Iterator[tuple[Facet, str]]:
+def unusual_values(insight: InsightRow) -> Sequence[tuple[Facet, str]]:
     """The facets under which an insight is counted and found by name."""
-    for facet, usual in _USUAL:
-        value: str = getattr(insight, facet)
-        if value != usual:
-            yield facet, value
+    return _unusual_of(_values_of(insight))
 
 
-_USUAL = tuple((facet, facet.usual) for facet in Facet)
+_values_of = attrgetter(*Facet)
+
+
+@lru_cache(maxsize=4096)
+def _unusual_of(values: Sequence[str]) -> Sequence[tuple[Facet, str]]:
+    """Cached, since few different ones make up most insights."""
+    named = zip(Facet, values, strict=True)
+    return tuple((facet, value) for facet, value in named if value != facet.usual)

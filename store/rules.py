@@ -167,14 +167,15 @@ class RuleReader:
         revision = connection.scalar(_REVISION) or 0
         if revision != self._revision:
             self._book = RuleBook(
-                Rule(number, name, _rule_filter(named), labelling_of(set_))
+                Rule(number, name, rule_filter(named), labelling_of(set_))
                 for number, name, named, set_ in connection.execute(_ENABLED)
             )
             self._revision = revision
         return self._book
 
 
-def _rule_filter(named: Mapping[str, Any]) -> RuleFilter:
+def rule_filter(named: Mapping[str, Any]) -> RuleFilter:
+    """From the names of the API, as they are stored."""
     given = dict(named)
     if "q" in given:
         given["words"] = parse_search(given.pop("q"))

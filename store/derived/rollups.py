@@ -7,10 +7,11 @@ insights calls `add` or `subtract`. Scores and confidences are summed as whole b
 sums are exact in any order, so that taking away undoes adding, and a recount is equal to the digit.
 """
 
+import operator
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from operator import add as add_numbers
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
@@ -36,6 +37,7 @@ EVERYTHING = ""
 _EQUALS = "="  # in no cluster's name
 
 
+@lru_cache(maxsize=4096)
 def facet_name(facet: Facet, value: str) -> str:
     return f"{facet}{_EQUALS}{value}"
 
@@ -73,7 +75,8 @@ def rollup_rows(
 ) -> dict[RollupKey, list[int]]:
     """The rows that these insights make, less those that `gone` ones had made; nine sums each, in
     the order of the columns."""
-    by_hour_and_bin: dict[tuple[str, int, int], list[int]] = {}
+    # The finest grain first, whose rows many insights of a group share.
+    finest: dict[tuple[str, int, int], list[int]] = {}
     for sign, some in ((1, insights), (-1, gone)):
         for insight in some:
             first = _FIRST_COLUMN[sentiment_of(insight.sentiment_score)]
@@ -81,14 +84,14 @@ def rollup_rows(
             confidence = sign * round(insight.confidence * UNIT)
             bin_ = confidence_bin(insight.confidence)
             hour = insight.timestamp // HOUR * HOUR
-            facets = (facet_name(*each) for each in unusual_values(insight))
+            facets = [facet_name(*each) for each in unusual_values(insight)]
             for name in (EVERYTHING, *insight.clusters, *facets):
-                sums = by_hour_and_bin.setdefault((name, hour, bin_), [0] * 9)
+                sums = finest.setdefault((name, hour, bin_), [0] * 9)
                 sums[first] += sign
                 sums[first + 1] += score
                 sums[first + 2] += confidence
     rows: dict[RollupKey, list[int]] = {}
-    for (name, hour, bin_), sums in by_hour_and_bin.items():
+    for (name, hour, bin_), sums in finest.items():
         if not any(sums):
             continue
         day = hour // DAY * DAY
@@ -99,7 +102,7 @@ def rollup_rows(
             RollupKey(name, Grain.DAY, day, 0),
         ):
             before = rows.get(key)
-            rows[key] = sums if before is None else list(map(add_numbers, before, sums))
+            rows[key] = sums if before is None else list(map(operator.add, before, sums))
     return rows
 
 

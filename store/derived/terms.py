@@ -68,6 +68,7 @@ def bins_from(first: int, stop: int = len(CONFIDENCE_BINS)) -> Group:
     return _CONFIDENCE_BINS[first:stop]
 
 
+@lru_cache(maxsize=4096)
 def _of_facet(facet: Facet, value: str) -> str:
     return f"{_SIGN}{facet}{value}"
 

@@ -119,7 +119,7 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
         assert (await call("list_failed")).conversations == []
         assert (await call("retry_failed_conversations")).retried == 0
 
-        wanted = models.PlanFilter(author="ana")
+        wanted = models.PlanFilter(q='"parcel 2"')
         labels = models.PlanInSetType0.from_dict({"sentiment": "positive"})
         kind = models.PlanKind("label")
         plan = await call(

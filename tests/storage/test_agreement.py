@@ -88,7 +88,7 @@ def random_filter(chance: random.Random) -> InsightFilter:
         end,
         min_confidence=sometimes(0.0, 0.7, 0.85, 1.0, chance.random()),
         sentiment=sometimes(*Sentiment),
-        cluster=sometimes(*CLUSTERS, "absent", ""),
+        cluster=sometimes(*CLUSTERS, "absent", "", "language=en"),
         author=sometimes("ann", "shop", "absent"),
         words=q and parse_search(q),
         language=sometimes("en", "fr", "und", "absent"),
@@ -190,6 +190,8 @@ async def expect_agreement(
     page = await insights.page(wanted, limit=1000, cursor=None)
     listed = [insight.conversation_id for insight in page.insights]
     assert page.total_count == len(listed) == len(expected), wanted
+    corrected = sum(row["labelled"] != LastWord.MODEL for row in expected.values())
+    assert page.corrected_count == corrected, wanted
     assert set(listed) == set(expected), wanted
     assert [insight.timestamp for insight in page.insights] == sorted(
         (row["timestamp"] for row in expected.values()), reverse=True
@@ -204,6 +206,7 @@ async def expect_agreement(
                 continue
             summary = await summaries.summary(wanted, interval)
             assert_summary(summary, list(expected.values()), interval)
+            assert summary.corrected == corrected, wanted
             assert_handling(summary.handling, list(expected.values()))
     return len(expected)
 

@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Table, select, text, update
 
-from analysis.labels import PERSON, Labelling
+from analysis.handling import HandlingState
+from analysis.labels import PERSON, Labelling, LastWord
 from analysis.outcomes import Fail
+from analysis.sentiment import Sentiment, sentiment_of
 from database import Database
 from errors import Conflict, InvalidInput, NotFound
 from models import conversations, insight_clusters, insight_rollups, insights, now_micros, to_micros
-from store import labels
+from store import derived, labels
 from store.conversations import ConversationStore
-from store.plans.plan import PlanKind, PlanState
+from store.derived import priority
+from store.insights import InsightStore
+from store.plans.plan import Plan, PlanKind, PlanState
 from store.plans.walks import WalkedElsewhere
 from store.queue import WorkQueue
 from store.rules import RuleStore
@@ -26,6 +30,7 @@ from tests.support.factories import (
     accept,
     claim_all,
     insert_insights,
+    insight_filter,
     new_conversation,
     run_sql,
     scalar,
@@ -68,13 +73,24 @@ async def scores(database: Database) -> dict[str, float]:
     return {row.conversation_id: row.sentiment_score for row in rows}
 
 
+async def insert(database: Database, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """With the keys of their priority, which are written after all that they are made of."""
+    ids = await insert_insights(database, rows)
+
+    def work(connection: Connection) -> None:
+        priority.refresh(connection, connection.scalars(select(insights.c.id)).all())
+
+    await database.write(work)
+    return ids
+
+
 async def insight_list(database: Database, *scores: float, **more: Any) -> list[str]:
     """One for each score, each a minute older than the one before."""
     rows = [
         {"timestamp": NOON - place * MINUTE, "sentiment_score": score, **more}
         for place, score in enumerate(scores)
     ]
-    return await insert_insights(database, rows)
+    return await insert(database, rows)
 
 
 async def label(database: Database, id_: str, score: float, by: str = "ben") -> None:
@@ -147,7 +163,7 @@ async def test_a_filter_that_says_nothing_is_refused(database: Database) -> None
 
 async def test_a_plan_that_touches_much_of_the_last_week_warns(database: Database) -> None:
     now = {"timestamp": now_micros() - 1_000_000}
-    await insert_insights(database, [{**now, "sentiment_score": score} for score in [-1, 1, 1, 1]])
+    await insert(database, [{**now, "sentiment_score": score} for score in [-1, 1, 1, 1]])
 
     plan = await made(database)
     rare = await made(database, filter={"sentiment": "negative", "author": "nobody"})
@@ -278,7 +294,7 @@ async def test_only_a_ready_plan_of_the_last_day_is_applied(database: Database) 
 async def test_undoing_leaves_all_that_is_served_as_it_was(database: Database, steps: int) -> None:
     """Also of a walk that a process left in the middle, in either direction."""
     draw = random.Random(3)
-    await insert_insights(
+    await insert(
         database,
         [
             {
@@ -365,7 +381,7 @@ async def test_a_rule_is_applied_to_what_its_own_filter_means_narrowed_by_the_pl
     database: Database,
 ) -> None:
     rule_id = await make_rule(database, {"q": '"war zone"'})
-    ids = await insert_insights(
+    ids = await insert(
         database,
         [
             {"text": "Lost in the war zone again", "author": "ana"},
@@ -525,3 +541,98 @@ async def test_erasing_takes_a_conversation_out_of_plans(database: Database) -> 
 
     assert await scalar(database, text("SELECT count(*) FROM plan_rows")) == 0
     assert await plan_store(database).texts(plan) == {}
+
+
+# --- any mix --------------------------------------------------------------------------------------
+
+TOPICS = ["billing", "delivery", "praise"]
+
+
+def random_plan(draw: random.Random, rule_id: str) -> dict[str, Any]:
+    conditions: list[dict[str, Any]] = [
+        {"sentiment": draw.choice(list(Sentiment))},
+        {"cluster": draw.choice(TOPICS)},
+        {"q": draw.choice(["late", '"war zone"'])},
+        {"labelled": draw.choice(["person", "rule", "model"])},
+        {"handling": "open", "min_confidence": 0.5},
+        {"start_time": (NOON - 20 * MINUTE).isoformat()},
+    ]
+    filter_ = draw.choice(conditions) | draw.choice(conditions)
+    by: dict[str, Any] = {"filter": filter_, "by": draw.choice(["ana", "ben"])}
+    mood: dict[str, Any] = {"sentiment": draw.choice(list(Sentiment))}
+    topics: dict[str, Any] = {"clusters": draw.sample(TOPICS, k=2)}
+    without = {"set": None, "by": None}
+    return draw.choice(
+        [
+            by | {"set": draw.choice([mood, topics])},
+            by | {"set": mood | topics},
+            by | {"kind": PlanKind.HANDLING, "set": {"state": "answered"}},
+            {"kind": PlanKind.RULE, "filter": {}, "rule_id": rule_id, **without},
+            {"kind": PlanKind.UNLABEL, "filter": {}, "rule_id": rule_id, **without},
+            {"kind": PlanKind.UNLABEL, "filter": filter_, **without},
+        ]
+    )
+
+
+async def assert_figures_are_right(database: Database) -> None:
+    """The rollups are those of a recount, and each filter finds what looking at every row does."""
+    columns = ("sentiment_score", "clusters", "labelled", "handling")
+    statement = select(*(insights.c[name] for name in columns))
+    rows = await database.read(lambda connection: connection.execute(statement).all())
+    store = InsightStore(database)
+
+    async def total(**named: Any) -> int:
+        page = await store.page(insight_filter(**named), limit=1, cursor=None)
+        return page.total_count
+
+    for sentiment in Sentiment:
+        by_hand = sum(sentiment_of(row.sentiment_score) is sentiment for row in rows)
+        assert await total(sentiment=sentiment) == by_hand
+    for topic in TOPICS:
+        assert await total(cluster=topic) == sum(topic in row.clusters for row in rows)
+        by_hand = sum(topic in row.clusters and row.labelled == "person" for row in rows)
+        assert await total(cluster=topic, labelled=LastWord.PERSON) == by_hand
+    answered = sum(row.handling == "answered" for row in rows)
+    assert await total(handling=HandlingState.ANSWERED) == answered
+    assert not await derived.rebuild(database)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_any_mix_of_plans_undoing_labels_erasures_and_deaths_leaves_every_figure_right(
+    database: Database, seed: int
+) -> None:
+    draw = random.Random(seed)
+    rows = [
+        {
+            "timestamp": NOON - place * MINUTE,
+            "sentiment_score": round(draw.uniform(-1, 1), 2),
+            "clusters": draw.sample(TOPICS, k=draw.randint(1, 3)),
+            "confidence": round(draw.random(), 2),
+            "text": draw.choice(["It is late", "Lost in the war zone", "Thanks"]),
+        }
+        for place in range(40)
+    ]
+    ids = await insert(database, rows)
+    rule_id = await make_rule(database, {"q": "war"}, {"add_cluster": "praise"})
+    done: list[Plan] = []
+    for _ in range(10):
+        match draw.choice(["apply", "apply", "undo", "label", "erase"]):
+            case "apply":
+                plan = await made(database, **random_plan(draw, rule_id))
+                before = await served(database)
+                size = draw.randint(1, 9)
+                plan = await applied(database, plan, rows=size, steps=draw.randint(1, 9))
+                if plan.state is PlanState.APPLYING:  # the process has died
+                    plan = await walked(database, rows=size)
+                if draw.random() < 0.5:
+                    await undone(database, plan, rows=size)
+                    assert await served(database) == before
+                else:
+                    done.append(plan)
+            case "undo" if done:
+                await undone(database, done.pop(draw.randrange(len(done))))
+            case "label":
+                await label(database, draw.choice(ids), draw.uniform(-1, 1))
+            case "erase":
+                await ConversationStore(database).erase(ids.pop())
+    await assert_figures_are_right(database)

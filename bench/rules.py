@@ -1,0 +1,108 @@
+"""rules: what two hundred of them cost: matched with texts, and as a part of settling.
+
+Beside them, in turn: the words of the same texts being made, which is done for the index anyway,
+and settling without a rule. CPU time of this process, which does nothing else.
+"""
+
+import asyncio
+import random
+import time
+from datetime import timedelta
+from typing import Any
+
+from analysis.labels import Labelling, Values
+from analysis.outcomes import Analysis, Complete
+from analysis.rules import Post, Rule, RuleBook
+from analysis.words import words_of
+from bench import samples
+from bench.report import Report, Samples
+from bench.servers import Servers
+from database import Database
+from models import Lane
+from store import derived
+from store.conversations import ConversationStore, NewConversation
+from store.queue import WorkQueue
+from store.rules import MAX_RULES, RuleStore, rule_filter
+
+_TEXTS = 2000
+_AT_A_TIME = 100
+"""Conversations settled in one transaction."""
+_MODEL = Values(-0.6, ("delivery_problems",), 0.9)
+
+
+def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> None:
+    texts = [each["text"] for each in samples.conversations(_TEXTS)]
+    matching: list[float] = []
+    words: list[float] = []
+    settling: list[float] = []
+    plain: list[float] = []
+    book = RuleBook(
+        Rule(number, "rule", rule_filter(_filter(number, texts)), Labelling(sentiment_score=0.0))
+        for number in range(1, MAX_RULES + 1)
+    )
+    for round_ in range(rounds):
+        words.append(_cpu_of_words(texts))
+        matching.append(_cpu_of_matching(book, texts))
+        for rules, taken in ((0, plain), (MAX_RULES, settling)):
+            name = servers.folder / f"rules-{round_}-{rules}.db"
+            taken.append(asyncio.run(_settle(f"sqlite+aiosqlite:///{name}", rules, texts)))
+    with_rules = Samples([each / len(texts) / MAX_RULES * 1e6 for each in matching])
+    report.add("rules", "one rule and text", with_rules, "us", below=20)
+    ratio = Samples(matching).over(Samples(words))
+    report.add("rules", f"{MAX_RULES} rules and a text, of making its words", ratio)
+    ratio = Samples(settling).over(Samples(plain))
+    report.add("rules", f"settling with {MAX_RULES} rules, of that without", ratio, below=1.05)
+
+
+def _filter(number: int, texts: list[str]) -> dict[str, Any]:
+    """Most rules are about words that some texts have; some about a topic or a beginning."""
+    draw = random.Random(number)
+    words = words_of(draw.choice(texts))
+    match number % 4:
+        case 0:
+            return {"q": f'"{words[0]} {words[1]}"', "sentiment": "negative"}
+        case 1:
+            return {"q": f"{max(words, key=len)[:5]}*"}
+        case 2:
+            return {"cluster": f"topic_{number}"}
+        case _:
+            return {"q": max(words, key=len)}
+
+
+def _cpu_of_words(texts: list[str]) -> float:
+    started = time.process_time()
+    for text in texts:
+        words_of(text)
+    return time.process_time() - started
+
+
+def _cpu_of_matching(book: RuleBook, texts: list[str]) -> float:
+    posts = [Post(words_of(text), "ann", "en", _MODEL) for text in texts]
+    started = time.process_time()
+    for post in posts:
+        book.labels(post, 0)
+    return time.process_time() - started
+
+
+async def _settle(url: str, rules: int, texts: list[str]) -> float:
+    database = Database(url)
+    await database.open()
+    try:
+        await derived.ensure(database)
+        store, queue = RuleStore(database), WorkQueue(database)
+        for number in range(rules):
+            # None of these matches: writing what a rule says is not what is measured.
+            conditions = {**_filter(number, texts), "author": "nobody"}
+            await store.create("rule", conditions, {"sentiment": "neutral"}, enabled=True)
+        items = [NewConversation(text, author="ann") for text in texts]
+        await ConversationStore(database).accept(items, lane=Lane.LIVE)
+        started = time.process_time()
+        for _ in range(0, len(texts), _AT_A_TIME):
+            claim = await queue.claim(
+                [Lane.LIVE], look=_AT_A_TIME, take=lambda n: n, lease=timedelta(minutes=5)
+            )
+            analysis = Analysis(*_MODEL, "It is late.")
+            await queue.settle([(item, Complete(analysis)) for item in claim.items])
+        return time.process_time() - started
+    finally:
+        await database.close()
