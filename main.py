@@ -23,7 +23,7 @@ from api import authors, conversations, dashboard, docs, insights, operations
 from api.access import open_to_all
 from api.error_responses import add_error_handlers
 from api.keys import ApiKeys
-from api.middleware import Admission, BodyLimit, OpenRequests, RequestLog, RouteFinder, WebCheck
+from api.middleware import Admission, BodyLimit, OpenRequests, RequestLog
 from api.openapi import describe
 from api.services import Services
 from api.web_pages import WebPages
@@ -48,7 +48,6 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     assembly = assemble(settings, analyser=analyser)
     services = assembly.services
     api_keys = ApiKeys(settings.api_keys)
-    pages = WebPages(settings.allowed_hosts)
     open_requests = OpenRequests()
     app = FastAPIOffline(
         docs_url=None,  # `api/docs.py` has them
@@ -62,9 +61,12 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
             Middleware(
                 RequestLog, observe=services.metrics.request_answered, open_requests=open_requests
             ),
-            Middleware(RouteFinder),
-            *([] if api_keys else [Middleware(WebCheck, pages=pages)]),
-            Middleware(Admission, api_keys=api_keys, limits=services.inbound_limits),
+            Middleware(
+                Admission,
+                api_keys=api_keys,
+                limits=services.inbound_limits,
+                pages=WebPages(settings.allowed_hosts),
+            ),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
         ],
     )
