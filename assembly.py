@@ -3,9 +3,9 @@
 Without I/O, but that certificates are read. Opening and closing is the lifespan's, in `main.py`.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,28 +15,41 @@ from analysis.offline.analyser import OfflineAnalyser
 from analysis.outcomes import Outcome
 from analysis.topics import Topics
 from api.event_stream import InsightStream
+from api.handling import handling_changes
 from api.inbound_limits import InboundLimits
+from api.labels import label_changes
 from api.services import Services
 from batch_processor import Worker
 from config import Settings
 from database import Database
 from grok.prices import TICKS_PER_USD
+from grok.prompt import PROMPT_VERSION
 from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.environment import Proxy, choose_proxy, trusted_certificates
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.derived.word_counts import MatchCounter
 from store.erasure import ErasureStore
+from store.figures import FigureStore
+from store.handling import HandlingStore
 from store.insights import InsightStore
+from store.label_history import LabelStore
 from store.ledger import Ledger
-from store.operations import FigureStore
+from store.own_posts import OwnPostStore
+from store.plans.requests import PlanStore
+from store.plans.walks import WalkStore
+from store.priority import KEYS_PER_STEP, PriorityStore
 from store.queue import Claimed, WorkQueue
+from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
+from store.versions import Asked, VersionStore
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
-from worker.retention import Housekeeper
+from worker.housekeeper import Housekeeper
+from worker.plans import PlanWorker
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -50,6 +63,7 @@ class Assembly:
 
     services: Services
     queue: WorkQueue
+    asked: Asked
     housekeeper: Housekeeper | None
     redis: "Redis | None"
 
@@ -60,10 +74,11 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
     redis = _connect_redis(settings)
     database = Database(settings.database_url, lock_patience=settings.lock_patience)
     queue = WorkQueue(database)
+    topics = _build_topics(settings)
     analyser = analyser or build_analyser(
         settings,
+        topics,
         window=_build_window(redis, "grok", settings.grok_rate_limit, 1.0, fail_open=False),
-        yield_to_urgent_write=database.yield_to_urgent_write,
     )
     budget = settings.grok_daily_budget_usd
     ledger = Ledger(
@@ -71,19 +86,24 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
     )
     call_runner = CallRunner(
         analyser,
+        topics,
         ledger,
         max_attempts=settings.grok_max_attempts,
         on_sent=metrics.call_sent,
         on_call=metrics.call_ended,
     )
-    insights = InsightStore(database)
-    stream = InsightStream(insights)
+    matches = MatchCounter()
+    insights = InsightStore(database, matches)
+    handling = HandlingStore(database)
+    priorities = PriorityStore(database, matches)
+    labels = LabelStore(database)
+    stream = InsightStream(insights, [handling_changes(handling), label_changes(labels)])
 
     def on_settled(claimed: Claimed, outcome: Outcome) -> None:
         metrics.settled(claimed, outcome)
         stream.wake()
 
-    worker = housekeeper = None
+    worker = plan_worker = housekeeper = None
     if settings.worker_enabled:
         worker = Worker(
             queue,
@@ -97,41 +117,55 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
             alone=database.is_sqlite,
             on_settled=on_settled,
         )
+        walks = WalkStore(database, insights)
+        plan_worker = PlanWorker(walks, yields=database.is_sqlite, on_step=worker.wake)
         days = settings.retention_days
         housekeeper = Housekeeper(
-            ErasureStore(database), retention=None if days is None else timedelta(days=days)
+            ErasureStore(database),
+            walks,
+            own_posts=OwnPostStore(database, settings.own_authors),
+            steps=(partial(priorities.catch_up, limit=KEYS_PER_STEP), handling.end_leases),
+            retention=None if days is None else timedelta(days=days),
         )
     services = Services(
         settings=settings,
-        topics=Topics(settings.clusters),
+        topics=topics,
         metrics=metrics,
         database=database,
-        conversations=ConversationStore(database, on_commit=metrics.committed),
+        conversations=ConversationStore(
+            database, own_authors=settings.own_authors, on_commit=metrics.committed
+        ),
         insights=insights,
-        summaries=SummaryStore(database),
+        handling=handling,
+        priorities=priorities,
+        plans=PlanStore(database, insights),
+        labels=labels,
+        rules=RuleStore(database),
+        summaries=SummaryStore(database, matches, goal_seconds=settings.answer_goal * 3600),
         authors=AuthorStore(database),
         trends=TrendStore(database),
         stream=stream,
         figures=FigureStore(database),
+        versions=VersionStore(database),
         analyser=analyser,
         call_runner=call_runner,
         worker=worker,
+        plan_worker=plan_worker,
         backups=_build_backups(settings, database),
         inbound_limits=_build_inbound_limits(settings, redis),
     )
-    return Assembly(services, queue, housekeeper, redis)
+    return Assembly(services, queue, _asked(settings, analyser), housekeeper, redis)
 
 
 def build_analyser(
-    settings: Settings,
-    *,
-    window: Window | None = None,
-    yield_to_urgent_write: Callable[[], Awaitable[None]] | None = None,
+    settings: Settings, topics: Topics | None = None, *, window: Window | None = None
 ) -> Analyser:
-    """`window` is the limit on calls that is shared with others, if one is; `yield_to_urgent_write`
-    is what an analyser that works in this process does before each text. Raises StartRefused."""
+    """`topics` and `window`, the limit on calls, are shared with others where they are given.
+
+    Raises StartRefused.
+    """
     if not settings.uses_grok:
-        return OfflineAnalyser(yield_to_urgent_write, large=settings.uses_large_model)
+        return OfflineAnalyser(large=settings.uses_large_model)
     assert settings.grok_key is not None
     return GrokClient(
         key=settings.grok_key.get_secret_value(),
@@ -144,10 +178,25 @@ def build_analyser(
         concurrency=settings.grok_concurrency,
         timeout=settings.grok_timeout,
         temperature=settings.grok_temperature,
-        topics=Topics(settings.clusters, closed=settings.clusters_mode == "closed"),
+        topics=topics or _build_topics(settings),
         pack_size=settings.grok_pack_size,
         proxy=_find_proxy(settings),
         certificates=trusted_certificates(),
+    )
+
+
+def _build_topics(settings: Settings) -> Topics:
+    return Topics(settings.clusters, closed=settings.clusters_mode == "closed")
+
+
+def _asked(settings: Settings, analyser: Analyser) -> Asked:
+    return Asked(
+        analyser.name,
+        analyser.model,
+        PROMPT_VERSION if settings.uses_grok else "",
+        settings.grok_temperature if settings.uses_grok else None,
+        settings.clusters_mode,
+        settings.clusters,
     )
 
 

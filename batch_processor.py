@@ -94,14 +94,6 @@ class Worker:
         self._schedule.arrived()
         self._wake.set()
 
-    def note_import(self) -> None:
-        """A batch for the bulk lane has come in: for a while an import counts as running."""
-        self._schedule.imported(time.monotonic())
-
-    @property
-    def importing(self) -> bool:
-        return self._schedule.is_importing(time.monotonic())
-
     def stop_claiming(self) -> None:
         self._stopping = True
         self._wake.set()
@@ -209,7 +201,7 @@ class Worker:
         """Learn from the database the calls and topics of the workers before this one."""
         if await self._ledger.called_lately():
             self._analyser.throttle.assume_window_used()
-        self._analyser.remember(await self._queue.recent_sightings(RECENT_ANALYSES))
+        self._call_runner.learn(await self._queue.recent_sightings(RECENT_ANALYSES))
 
     async def _claim(self) -> list[Claimed]:
         schedule, calls = self._schedule, self._call_runner.state()

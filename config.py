@@ -1,5 +1,6 @@
 """Settings: every environment variable, read once, checked, frozen. Nobody else reads them."""
 
+import json
 import re
 from importlib.util import find_spec
 from ipaddress import IPv4Address
@@ -20,6 +21,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from analysis.priority import Weights
+from analysis.senders import account
 from analysis.topics import BUILT_IN
 from errors import StartRefused
 from runtime.environment import NO_ADDRESS, is_possible_address, plain, read_env_file, read_proxy
@@ -28,6 +31,8 @@ DEFAULT_CLUSTERS = tuple(BUILT_IN)
 
 
 _MANY = 1_000_000
+_MOST_WEIGHT = 1000
+_MOST_HOURS = 100
 _DAY = 86_400.0
 
 Scope = Literal["read", "write", "admin"]
@@ -43,6 +48,14 @@ def _split_commas(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(part for part in map(str.strip, value.split(",")) if part)
     return value
+
+
+def _parse_accounts(value: Any) -> Any:
+    """As `account` writes them, each once, in order."""
+    names = _split_commas(value)
+    if isinstance(names, tuple):
+        names = tuple(sorted({account(name) for name in names} - {""}))
+    return names
 
 
 def _parse_api_keys(value: Any) -> Any:
@@ -74,6 +87,30 @@ def _parse_hosts(value: Any) -> Any:
                     f"{host!r} is not the name of a host: no scheme, port, path or wildcard"
                 )
     return hosts
+
+
+def _parse_weights(value: Any) -> Any:
+    """JSON with some of the weights by their names; the others keep their defaults."""
+    if not isinstance(value, str):
+        return value
+    try:
+        given = json.loads(value)
+    except ValueError:
+        raise ValueError('is not JSON such as {"urgency": 30}') from None
+    names = Weights._fields
+    if not isinstance(given, dict) or not given.keys() <= set(names):
+        raise ValueError(f"must be a JSON object with some of the names {', '.join(names)}")
+    for name, weight in given.items():
+        least = -_MOST_HOURS if name == "hours" else 0
+        most = _MOST_HOURS if name == "hours" else _MOST_WEIGHT
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise ValueError(f"{name} must be a number")
+        if not least <= weight <= most:
+            raise ValueError(f"{name} must be from {least} to {most}")
+    weights = Weights(**{name: float(weight) for name, weight in given.items()})
+    if not any(weights):
+        raise ValueError("at least one weight must not be 0")
+    return weights
 
 
 class Settings(BaseSettings):
@@ -122,9 +159,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1, le=8 * 1024 * 1024)
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = ()
     bind: IPvAnyAddress = IPv4Address("0.0.0.0")  # noqa: S104  # compose's, which publishes there
+    own_authors: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_accounts)] = ()
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_api_keys)] = Field(
         (), repr=False
     )
+    priority: Annotated[Weights, NoDecode, BeforeValidator(_parse_weights)] = Weights()
+    priority_hours: float = Field(48.0, gt=0, le=8760)
+    answer_goal: float = Field(1.0, gt=0, le=8760)
     shutdown_grace: float = Field(10.0, ge=0, le=_DAY)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "console"

@@ -10,7 +10,7 @@ import math
 import random
 import re
 import ssl
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -28,7 +28,6 @@ from analysis.outcomes import (
     NotNow,
     Refused,
     Reply,
-    Sighting,
     TransientFailure,
     Unusable,
 )
@@ -57,9 +56,12 @@ class _HeldBack(Exception):
 
 
 class _LimitedCalls(Throttle):
-    def __init__(self, limiter: CallLimiter, *, concurrency: int, pack_size: int) -> None:
+    def __init__(
+        self, limiter: CallLimiter, prompt: Prompt, *, concurrency: int, pack_size: int
+    ) -> None:
         super().__init__(concurrency=concurrency, pack_size=pack_size)
         self._limiter = limiter
+        self._prompt = prompt
 
     @property
     def calls_at_once(self) -> int:
@@ -73,6 +75,9 @@ class _LimitedCalls(Throttle):
     @property
     def call_interval(self) -> float:
         return self._limiter.interval
+
+    def highest_cost(self, texts: Sequence[str]) -> int:
+        return self._prompt.highest_cost(texts)
 
     def pause_left(self) -> float:
         return self._limiter.pause_left()
@@ -107,7 +112,6 @@ class GrokClient:
         """`timeout` is the seconds that a call with one text may take, twice that with more;
         `certificates` are httpx's own where none are given; `jitter` gives 0..1."""
         self.model = model
-        self.throttle = _LimitedCalls(limiter, concurrency=concurrency, pack_size=pack_size)
         self._answering_model: str | None = None  # the last one
         self._key = key
         self._limiter = limiter
@@ -116,6 +120,9 @@ class GrokClient:
         self._via = f" by way of the proxy {proxy}" if proxy else ""
         self._topics = topics
         self._prompt = Prompt(model=model, temperature=temperature, topics=topics)
+        self.throttle = _LimitedCalls(
+            limiter, self._prompt, concurrency=concurrency, pack_size=pack_size
+        )
         self._jitter = jitter
         self._rate_refusals = 0  # in a row
         self._places = asyncio.Semaphore(concurrency)
@@ -147,13 +154,6 @@ class GrokClient:
     @property
     def reuse_key(self) -> str:
         return f"{self.model}\n{self._answering_model or self.model}\n{self._prompt.identity}"
-
-    def remember(self, recent: Iterable[Sighting]) -> None:
-        for sighting in recent:
-            self._topics.learn(sighting)
-
-    def highest_cost(self, texts: Sequence[str]) -> int:
-        return self._prompt.highest_cost(texts)
 
     # --- a call -------------------------------------------------------------------------------
 

@@ -19,7 +19,19 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
 from analysis.analyser import Analyser
-from api import authors, conversations, dashboard, docs, insights, operations
+from api import (
+    analysis_versions,
+    authors,
+    conversations,
+    dashboard,
+    docs,
+    handling,
+    insights,
+    labels,
+    operations,
+    plans,
+    rules,
+)
 from api.access import open_to_all
 from api.error_responses import add_error_handlers
 from api.keys import ApiKeys
@@ -29,7 +41,6 @@ from api.services import Services
 from api.web_pages import WebPages
 from assembly import Assembly, assemble
 from config import Settings, load_settings
-from database import Database
 from errors import ServiceError, StartRefused
 from runtime.logs import set_up_logs
 from runtime.shutdown import Shutdown
@@ -79,8 +90,13 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         docs.router,
         dashboard.router,
         operations.router,
+        analysis_versions.router,
         insights.router,
         authors.router,
+        handling.router,
+        plans.router,
+        labels.router,
+        rules.router,
         conversations.router,
         conversations.intake,
     ):
@@ -108,7 +124,7 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
     async with AsyncExitStack() as stack:
         stack.push_async_callback(services.database.close)
         stack.enter_context(shutdown.on_signals())
-        if not await shutdown.completes(_open(services.database)):
+        if not await shutdown.completes(_open(assembly)):
             yield  # to a server that has been told to stop, and serves nothing
             return
         stack.push_async_callback(services.conversations.drained)
@@ -118,6 +134,9 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
             stack.push_async_callback(assembly.redis.aclose)
         if worker is not None:
             worker.start()
+        if (plan_worker := services.plan_worker) is not None:
+            plan_worker.start()
+            stack.push_async_callback(plan_worker.stop)
         if housekeeper is not None:
             housekeeper.start()
             stack.push_async_callback(housekeeper.stop)
@@ -131,10 +150,14 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
     log.info("service_stopped")
 
 
-async def _open(database: Database) -> None:
+async def _open(assembly: Assembly) -> None:
+    services = assembly.services
     try:
-        await database.open()
-        await derived.ensure(database)
+        await services.database.open()
+        await derived.ensure(services.database)
+        if services.worker is not None:
+            assembly.queue.writer.version = await services.versions.take_up(assembly.asked)
+            await services.priorities.take_up(services.settings.priority)
     except ServiceError as error:
         log.critical("start_refused", reason=error.details)
         sys.tracebacklimit = 0  # the server prints the exception; that line says it all

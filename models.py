@@ -174,12 +174,16 @@ insights = Table(
     Column("repeats", SmallInteger, nullable=False, server_default="0"),
     Column("reach", Double, nullable=False, server_default="0"),
     Column("rising", SmallInteger, nullable=False, server_default="0"),
-    # The points without those for the time waited until now; null where nobody is to answer.
-    Column("priority", Double),
+    # Whom to answer first, the highest first, whatever the time is (`analysis/priority.py`); null
+    # where nobody is to answer.
+    Column("priority", BigInteger),
     # One insight per conversation, whatever happens.
     Index("idx_insight_conversation_id", "conversation_id", unique=True),
     # Counting and picking a page needs no more than is in these.
-    Index("idx_insight_author", "author", "timestamp", "id", "sentiment_score", "confidence"),
+    Index(
+        "idx_insight_author",
+        *("author", "timestamp", "id", "sentiment_score", "confidence", "own"),
+    ),
     Index("idx_insight_created_at", "created_at"),
     sqlite_autoincrement=True,  # an id is never given twice, also after the newest row is erased
 )
@@ -188,9 +192,14 @@ insights = Table(
 for _name, *_columns in (
     (
         "idx_insight_timestamp",
-        *("timestamp", "id", "sentiment_score", "confidence", "language", "urgency", "labelled"),
+        *("timestamp", "id", "sentiment_score", "confidence"),
+        *("language", "urgency", "labelled", "handling"),
     ),
-    ("idx_insight_sentiment", "sentiment", "confidence", "timestamp", "id", "sentiment_score"),
+    (
+        "idx_insight_sentiment",
+        *("sentiment", "confidence", "timestamp", "id", "sentiment_score"),
+        *("language", "urgency", "labelled", "handling"),
+    ),
 ):
     Index(
         _name,
@@ -204,6 +213,7 @@ Index(
     insights.c.priority,
     insights.c.id,
     insights.c.timestamp,
+    insights.c.handling,
     sqlite_where=insights.c.priority.is_not(None),
     postgresql_where=insights.c.priority.is_not(None),
 )
@@ -215,6 +225,23 @@ Index(
     insights.c.id,
     sqlite_where=insights.c.handling_until.is_not(None),
     postgresql_where=insights.c.handling_until.is_not(None),
+)
+
+# For how long answers took.
+Index(
+    "idx_insight_answered",
+    *(insights.c[name] for name in ("timestamp", "handling_at", "sentiment_score", "confidence")),
+    *(insights.c[name] for name in ("language", "urgency", "labelled", "own")),
+    sqlite_where=insights.c.handling == literal_column("'answered'"),
+    postgresql_where=insights.c.handling == literal_column("'answered'"),
+)
+
+# For authors who write again.
+Index(
+    "idx_insight_snoozed",
+    insights.c.author,
+    sqlite_where=insights.c.handling == literal_column("'snoozed'"),
+    postgresql_where=insights.c.handling == literal_column("'snoozed'"),
 )
 
 Index(
@@ -299,7 +326,7 @@ daily_usage = Table(
 insight_rollups = Table(
     "insight_rollups",
     metadata,
-    # A cluster's name, or empty for all insights together.
+    # A cluster's name, a facet's value as in `language=en`, or empty for all insights together.
     Column("name", String(64), primary_key=True),
     Column("grain", SmallInteger, primary_key=True),
     # The start of the hour or day.

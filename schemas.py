@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -25,10 +25,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError, to_json
 
+from analysis.handling import HandlingChange, HandlingState
+from analysis.labels import LastWord
+from analysis.senders import followers_of, is_outbound
 from analysis.sentiment import Sentiment
+from analysis.urgency import Urgency
 from analysis.words import parse_search
 from errors import InvalidInput
-from models import Lane
+from models import Lane, to_micros
 from store.conversations import NewConversation
 from store.filters import InsightFilter
 from store.summaries import Interval
@@ -40,6 +44,12 @@ MAX_IDEMPOTENCY_KEY = 255
 MAX_AUTHOR_LENGTH = 500
 MAX_SEARCH_LENGTH = 1000
 MAX_RAW_DATA_LEVELS = 64
+MAX_NAME_LENGTH = 100
+MAX_NOTE_LENGTH = 2000
+CLAIM_MINUTES = 15
+MAX_CLAIM_MINUTES = 480
+MAX_SNOOZE_MINUTES = 90 * 24 * 60
+_MINUTE = 60_000_000
 
 
 # --- times ----------------------------------------------------------------------------------------
@@ -81,7 +91,7 @@ ShownTime = Annotated[datetime, PlainSerializer(format_time, return_type=str), _
 # --- requests -------------------------------------------------------------------------------------
 
 
-def _storable(value: str) -> str:
+def storable(value: str) -> str:
     if "\x00" in value:
         raise ValueError("must not contain the NUL character")
     return value
@@ -89,9 +99,9 @@ def _storable(value: str) -> str:
 
 def _limited(text: str, info: ValidationInfo) -> str:
     """The upper limit is a setting: the caller passes it to pydantic as the context."""
-    if info.context and len(text) > info.context["max_text_length"]:
-        limit = {"max_length": info.context["max_text_length"]}
-        raise PydanticKnownError("string_too_long", limit)
+    longest = info.context and info.context["max_text_length"]
+    if longest and len(text) > longest:
+        raise PydanticKnownError("string_too_long", {"max_length": longest})
     return text
 
 
@@ -119,12 +129,12 @@ def _check_raw_data(value: dict[str, Any]) -> dict[str, Any]:
     raise ValueError(f"must be at most {MAX_RAW_DATA_LEVELS} levels deep")
 
 
-Storable = Annotated[str, AfterValidator(_storable)]
+Storable = Annotated[str, AfterValidator(storable)]
 Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1),
     AfterValidator(_limited),
-    AfterValidator(_storable),
+    AfterValidator(storable),
 ]
 
 
@@ -137,7 +147,7 @@ class ConversationIn(BaseModel):
     text: Text
     # PostgreSQL's index on it takes 2,700 bytes at most.
     author: (
-        Annotated[str, StringConstraints(max_length=MAX_AUTHOR_LENGTH), AfterValidator(_storable)]
+        Annotated[str, StringConstraints(max_length=MAX_AUTHOR_LENGTH), AfterValidator(storable)]
         | None
     ) = None
     timestamp: Time | None = Field(None, description="Default: now. Without an offset it is UTC.")
@@ -145,9 +155,16 @@ class ConversationIn(BaseModel):
 
     def to_new(self, idempotency_key: str | None) -> NewConversation:
         body_hash = self._hash() if idempotency_key is not None else None
-        raw_data = None if self.raw_data is None else to_json(self.raw_data).decode()
+        raw_data = self.raw_data
         return NewConversation(
-            self.text, self.author, self.timestamp, raw_data, idempotency_key, body_hash
+            self.text,
+            self.author,
+            self.timestamp,
+            None if raw_data is None else to_json(raw_data).decode(),
+            idempotency_key,
+            body_hash,
+            outbound=raw_data is not None and is_outbound(raw_data),
+            followers=None if raw_data is None else followers_of(raw_data),
         )
 
     def _hash(self) -> str:
@@ -174,18 +191,96 @@ class BatchIn(BaseModel):
         return self
 
 
+def _printable(name: str) -> str:
+    name = name.strip()
+    if not name.isprintable() or not 1 <= len(name) <= MAX_NAME_LENGTH:
+        raise ValueError(f"must be 1 to {MAX_NAME_LENGTH} printable characters")
+    return name
+
+
+PersonName = Annotated[str, AfterValidator(_printable)]
+"""Of somebody of the team: a name, not a proof."""
+
+
+class HandlingIn(BaseModel):
+    """What somebody does about a conversation. A claim holds for some `minutes`, a snooze for some
+    or `until` a time; nothing else has an end."""
+
+    state: HandlingState
+    by: PersonName = Field(json_schema_extra={"minLength": 1, "maxLength": MAX_NAME_LENGTH})
+    minutes: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_SNOOZE_MINUTES,
+        description=f"Of a claim at most {MAX_CLAIM_MINUTES}, by default {CLAIM_MINUTES}.",
+    )
+    until: Time | None = Field(None, description="Of a snooze, in place of `minutes`.")
+    take_over: bool = Field(False, description="Claim it even where another one holds it.")
+    note: (
+        Annotated[str, StringConstraints(max_length=MAX_NOTE_LENGTH), AfterValidator(storable)]
+        | None
+    ) = None
+
+    def to_change(self, now: int) -> HandlingChange:
+        """`now` is in microseconds. Raises InvalidInput."""
+        return HandlingChange(self.state, self.by, self._until(now), self.take_over, self.note)
+
+    def _until(self, now: int) -> int | None:
+        if self.until is not None and self.state is not HandlingState.SNOOZED:
+            raise InvalidInput(f"until: is for snoozes, and this is {self.state}")
+        match self.state:
+            case HandlingState.CLAIMED:
+                minutes = CLAIM_MINUTES if self.minutes is None else self.minutes
+                if minutes > MAX_CLAIM_MINUTES:
+                    raise InvalidInput(f"minutes: of a claim must be at most {MAX_CLAIM_MINUTES}")
+                return now + minutes * _MINUTE
+            case HandlingState.SNOOZED if (self.minutes is None) == (self.until is None):
+                raise InvalidInput("until: a snooze needs either until or minutes")
+            case HandlingState.SNOOZED:
+                until = now + (self.minutes or 0) * _MINUTE
+                if self.until is not None:
+                    until = to_micros(self.until)
+                if not now < until <= now + MAX_SNOOZE_MINUTES * _MINUTE:
+                    raise InvalidInput("until: must be in the future, by at most 90 days")
+                return until
+            case _ if self.minutes is not None:
+                raise InvalidInput(f"minutes: are for claims and snoozes, and this is {self.state}")
+        return None
+
+
 class TimeRange(BaseModel):
     start_time: QueryTime
     end_time: QueryTime
 
 
-class InsightConditions(TimeRange):
-    """Which insights; what list, summary and export have in common."""
+def _check_language(code: str) -> str:
+    if not re.fullmatch("[a-z]{2,3}", code):
+        raise ValueError("must be an ISO 639-1 code, such as en, or und")
+    return code
+
+
+Language = Annotated[str, AfterValidator(_check_language)]
+
+
+class Conditions(BaseModel):
+    """Which insights, whenever they were; what all that selects insights has in common."""
 
     min_confidence: float | None = Field(None, ge=0, le=1)
     sentiment: Sentiment | None = None
     cluster: Storable | None = None
     author: Storable | None = None
+    language: Language | None = Field(
+        None, description="An ISO 639-1 code, or `und` where it is not known."
+    )
+    urgency: Urgency | None = None
+    labelled: LastWord | None = Field(None, description="Who has the last word on the labels.")
+    handling: HandlingState | None = Field(
+        None, description="Claims and snoozes that have run out are open."
+    )
+
+
+class InsightConditions(TimeRange, Conditions):
+    """Which insights; what list, summary and export have in common."""
 
     def to_filter(self) -> InsightFilter:
         """Raises InvalidInput."""
@@ -198,24 +293,71 @@ class InsightConditions(TimeRange):
             sentiment=self.sentiment,
             cluster=self.cluster,
             author=self.author,
+            language=self.language,
+            urgency=self.urgency,
+            labelled=self.labelled,
+            handling=self.handling,
         )
 
 
-class SearchConditions(InsightConditions):
-    q: Annotated[str, Field(max_length=MAX_SEARCH_LENGTH)] | None = Field(
-        None,
+Search = Annotated[
+    str,
+    Field(
+        max_length=MAX_SEARCH_LENGTH,
         description="Words that the text must hold; "
         '`"a phrase"` in quotes; `refun*` for a beginning.',
-    )
+    ),
+]
+
+
+class SearchConditions(InsightConditions):
+    q: Search | None = None
 
     def to_filter(self) -> InsightFilter:
         wanted = super().to_filter()
         return wanted if self.q is None else replace(wanted, words=parse_search(self.q))
 
 
+class Order(StrEnum):
+    NEWEST = "newest"
+    PRIORITY = "priority"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+_LEFT_OUT = "May be left out where the order is `priority`: then it is the last `PRIORITY_HOURS`."
+
+
 class InsightQuery(SearchConditions):
+    start_time: QueryTime = Field(default_factory=_now, description=_LEFT_OUT)
+    end_time: QueryTime = Field(default_factory=_now, description=_LEFT_OUT)
+    order: Order = Field(
+        Order.NEWEST, description="`priority`: what is open, whom to answer first at the top."
+    )
     limit: int = Field(100, ge=1, le=1000)
     cursor: str | None = None
+
+    @model_validator(mode="after")
+    def _as_the_order_needs(self) -> Self:
+        if self.order is Order.NEWEST:
+            for name in TimeRange.model_fields:
+                if name not in self.model_fields_set:
+                    raise InvalidInput(f"Missing required field: {name}")
+        elif self.handling not in (None, HandlingState.OPEN):
+            raise InvalidInput("handling: what has the order priority is open")
+        return self
+
+    def in_window(self, window: timedelta) -> "InsightQuery":
+        """With its times, also where they were left out, and with what its order asks for."""
+        if self.order is Order.NEWEST:
+            return self
+        found: dict[str, Any] = {"handling": HandlingState.OPEN}
+        if "start_time" not in self.model_fields_set:
+            window = min(window, self.end_time - datetime.min.replace(tzinfo=UTC))
+            found["start_time"] = self.end_time - window
+        return self.model_copy(update=found)
 
 
 class SummaryQuery(InsightConditions):
@@ -236,7 +378,7 @@ _Beginning = Annotated[str, Field(min_length=1, max_length=100)]  # checked firs
 
 
 class AuthorsQuery(BaseModel):
-    prefix: Annotated[_Beginning, AfterValidator(_storable)] | None = Field(
+    prefix: Annotated[_Beginning, AfterValidator(storable)] | None = Field(
         None, description="How names begin, whatever the case; a leading `@` is ignored."
     )
     start_time: QueryTime | None = None
@@ -269,7 +411,7 @@ def explain(errors: Sequence[Any]) -> str:
             problem = "must not be empty"
         case "string_too_long":
             problem = f"must be at most {error['ctx']['max_length']} characters"
-        case "too_short" | "too_long":
+        case "too_short" | "too_long" if place == "conversations":
             problem = f"must hold 1 to {MAX_BATCH} conversations"
         case _:
             problem = error["msg"].removeprefix("Value error, ")

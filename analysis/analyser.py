@@ -1,18 +1,14 @@
 """What the worker asks of an analyser, whichever it is."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from analysis.outcomes import Reply, Sighting
+from analysis.outcomes import Reply
 
 
 class Throttle:
     """How much an analyser takes: `concurrency` calls at once, each with `pack_size` texts at most.
-    This one knows no limit in time; others override what they limit."""
-
-    import_rest = 0.0
-    """Seconds by which a call for the bulk lane puts off the next one while batches and live posts
-    come in: for what shares the process with them."""
+    This one knows no limit in time and no price; others override what they limit."""
 
     def __init__(self, *, concurrency: int = 1, pack_size: int = 1) -> None:
         self.concurrency = concurrency
@@ -32,6 +28,10 @@ class Throttle:
     def call_interval(self) -> float:
         """Seconds between calls when as many are made as are allowed; 0.0 without a limit."""
         return 0.0
+
+    def highest_cost(self, texts: Sequence[str]) -> int | None:
+        """What a call with these may cost at most, in ticks; None where calls are not paid for."""
+        return None
 
     def pause_left(self) -> float:
         """Seconds until a call makes sense again; 0.0 when it does now."""
@@ -58,15 +58,6 @@ class Analyser(Protocol):
     @property
     def reuse_key(self) -> str:
         """Two analyses of one text may differ where this does: model, prompt, topics."""
-        ...
-
-    def highest_cost(self, texts: Sequence[str]) -> int | None:
-        """What a call with these may cost at most, in ticks; None where calls are not paid for."""
-        ...
-
-    def remember(self, recent: Iterable[Sighting]) -> None:
-        """The clusters of analyses just made or, after a restart, of those before it: so that
-        topics keep their names."""
         ...
 
     async def analyse(

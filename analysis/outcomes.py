@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, assert_never
 
+from analysis.language import UNKNOWN_LANGUAGE
+from analysis.urgency import Urgency
+
 UNKNOWN_CLUSTER = "unknown"
 MAX_CLUSTERS = 5
 MAX_RETRY_SECONDS = 60.0
@@ -23,8 +26,7 @@ class Analysis:
 
     `sentiment_score` lies in -1..+1, `confidence` in 0..1; `clusters` holds 1 to 5 different
     snake_case names. `details` is the analyser's whole answer as JSON-ready values, for debugging.
-    1 USD is 10,000,000,000 ticks. `language` is an ISO 639-1 code, or `und` where it is not known;
-    `urgency` is `none`, `soon` or `now`.
+    1 USD is 10,000,000,000 ticks. `language` is an ISO 639-1 code, or `und` where it is not known.
     """
 
     sentiment_score: float
@@ -33,8 +35,8 @@ class Analysis:
     reasoning: str
     details: Mapping[str, object] = field(default_factory=dict)
     cost_usd_ticks: int = 0
-    language: str = "und"
-    urgency: str = "none"
+    language: str = UNKNOWN_LANGUAGE
+    urgency: Urgency = Urgency.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis import lenient_json
+from analysis.language import read_language
 from analysis.outcomes import MAX_CLUSTERS, UNKNOWN_CLUSTER, Analysis, Unusable
+from analysis.urgency import read_urgency
 
 MAX_CLUSTER_LENGTH = 64
 MAX_REASONING_LENGTH = 1000
@@ -16,12 +18,13 @@ MAX_REASONING_LENGTH = 1000
 def parse_results(content: str, ids: Sequence[str]) -> dict[str, Analysis | Unusable]:
     """Find each id's result in the text that a model answered with.
 
-    The document is `{"results": [{"id", "sentiment_score", "clusters", "confidence",
-    "reasoning"}]}`, in whatever dress leaves no doubt of what was meant: in a markdown fence, after
-    prose or thoughts, not quite JSON (`lenient_json`), one level deeper, under the ids as keys, one
-    document for each id; where a single id was asked for, also the bare result. Of several
-    documents the last counts.
-    The answer has every id and no other: one that is missing, doubled or malformed is Unusable.
+    The document is `{"results": [{"id", "sentiment_score", "clusters", "confidence", "reasoning",
+    "language", "urgency"}]}`, in whatever dress leaves no doubt of what was meant: in a markdown
+    fence, after prose or thoughts, not quite JSON (`lenient_json`), one level deeper, under the ids
+    as keys, one document for each id; where a single id was asked for, also the bare result. Of
+    several documents the last counts.
+    The answer has every id and no other: one that is missing, doubled or malformed is Unusable, but
+    for language and urgency, which are `und` and `none` then.
     What was read stands in the details as `result`.
     """
     entries: list[_Entry] = []
@@ -127,12 +130,19 @@ def _read_result(entry: _Entry) -> Analysis | Unusable:
         clusters=normalise_clusters(clusters),
         confidence=min(1.0, max(0.0, confidence)),
         reasoning=storable(reasoning)[:MAX_REASONING_LENGTH],
+        language=read_language(entry.get("language")),
+        urgency=read_urgency(entry.get("urgency")),
         details={
             "result": {
                 "sentiment_score": score,
                 "clusters": clusters,
                 "confidence": confidence,
                 "reasoning": reasoning,
+                **{
+                    name: entry[name]
+                    for name in ("language", "urgency")
+                    if isinstance(entry.get(name), str)
+                },
             }
         },
     )

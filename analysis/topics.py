@@ -15,6 +15,7 @@ from functools import lru_cache
 from analysis.injection import starts_a_rule, suspicions
 from analysis.outcomes import MAX_CLUSTERS, UNKNOWN_CLUSTER, Sighting
 from analysis.parsing import snake_case
+from analysis.senders import account
 
 BUILT_IN: Mapping[str, str] = {
     "delivery_problems": "orders or parcels late, lost, damaged on the way",
@@ -75,7 +76,7 @@ class _Witnesses:
     days: set[int] = field(default_factory=set)
 
     def add(self, sighting: Sighting) -> None:
-        author = (sighting.author or "").casefold().lstrip("@").strip()
+        author = account(sighting.author or "")
         if author and len(self.authors) < MIN_AUTHORS:
             self.authors.add(author)
         if len(self.days) < MIN_DAYS:

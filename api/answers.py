@@ -1,32 +1,27 @@
 """What is answered: shapes for the OpenAPI document, and the JSON in these shapes.
 
 Answers that may be long or are asked for often are typed dicts, which are built and written as they
-are: an object for each insight costs more than twice as much, and a page may have a thousand.
+are. Those about insights are in `insight_answers.py`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import (
-    Annotated,
     Any,
     Literal,
-    NotRequired,  # pydantic needs these before Python 3.12
-    cast,
 )
 
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
+from analysis.handling import HandlingState
 from analysis.trend_score import Direction
+from api.insight_answers import InsightFacts, insight_facts
 from models import Lane, Status
 from schemas import ShownTime
-from store.filters import InsightFilter
-from store.insights import InsightPage, ListedInsight
-from store.lookup import FailedPage, StoredConversation, StoredInsight
+from store.lookup import FailedPage, StoredConversation
 from store.summaries import Aggregate, Summary
 from store.trends import Trend, Window
-
-_ITEMS_OF_PIECE = 50
 
 
 class Accepted(BaseModel):
@@ -46,82 +41,6 @@ class BatchAccepted(BaseModel):
 class Retried(BaseModel):
     status: Literal["accepted"] = "accepted"
     retried: int
-
-
-class GrokAnalysis(TypedDict):
-    """`reused_from` names the conversation whose analysis answered this one too, as its text is the
-    same; `suspected_injection` tells by which signs the text tries to steer the analyser. Each is
-    there only where it applies."""
-
-    sentiment_score: Annotated[float, Field(ge=-1, le=1)]
-    clusters: Sequence[str]
-    confidence: Annotated[float, Field(ge=0, le=1)]
-    reasoning: str
-    reused_from: NotRequired[str]
-    suspected_injection: NotRequired[Sequence[str]]
-
-
-class InsightOut(TypedDict):
-    conversation_id: str
-    timestamp: ShownTime
-    text: str
-    author: str | None
-    grok_analysis: GrokAnalysis
-
-
-class InsightsMetadata(TypedDict):
-    """`total_count` is exact, for the whole filter; `next_cursor` is null on the last page."""
-
-    total_count: int
-    returned_count: int
-    start_time: ShownTime
-    end_time: ShownTime
-    next_cursor: str | None
-
-
-class InsightsOut(TypedDict):
-    insights: Sequence[InsightOut]
-    metadata: InsightsMetadata
-
-
-def analysis_item(insight: ListedInsight | StoredInsight) -> GrokAnalysis:
-    analysis: GrokAnalysis = {
-        "sentiment_score": insight.sentiment_score,
-        "clusters": insight.clusters,
-        "confidence": insight.confidence,
-        "reasoning": insight.reasoning,
-    }
-    if insight.notes:
-        analysis.update(cast(GrokAnalysis, insight.notes))
-    return analysis
-
-
-def insight_item(insight: ListedInsight) -> InsightOut:
-    """As list, export and stream give it."""
-    return {
-        "conversation_id": insight.conversation_id,
-        "timestamp": insight.timestamp,
-        "text": insight.text,
-        "author": insight.author,
-        "grok_analysis": analysis_item(insight),
-    }
-
-
-def insights_json(page: InsightPage, asked: InsightFilter) -> Iterator[bytes]:
-    """An `InsightsOut` in pieces, so that others have their turn between them."""
-    before = b'{"insights":['
-    for start in range(0, len(page.insights), _ITEMS_OF_PIECE):
-        some = page.insights[start : start + _ITEMS_OF_PIECE]
-        yield before + to_json([insight_item(insight) for insight in some])[1:-1]
-        before = b","
-    metadata: InsightsMetadata = {
-        "total_count": page.total_count,
-        "returned_count": len(page.insights),
-        "start_time": asked.start_time,
-        "end_time": asked.end_time,
-        "next_cursor": page.next_cursor,
-    }
-    yield (b"" if page.insights else before) + b'],"metadata":' + to_json(metadata) + b"}"
 
 
 class Counts(TypedDict):
@@ -149,17 +68,35 @@ class Totals(Counts):
     average_confidence: float | None
 
 
+class HandlingCounts(TypedDict):
+    """Of the total, by what is done about it; `oldest_open` is null where nothing is open. Of what
+    is answered: the share within `ANSWER_GOAL`, and the median of the seconds that it took; null
+    where nothing is."""
+
+    open: int
+    claimed: int
+    answered: int
+    snoozed: int
+    ignored: int
+    oldest_open: ShownTime | None
+    answered_in_goal: float | None
+    median_answer_seconds: float | None
+
+
 class SummaryOut(TypedDict):
-    """`clusters` are the most frequent first."""
+    """`clusters` are the most frequent first; `corrected_count` tells of how many of the total a
+    person or a rule has the last word."""
 
     series: Sequence[SeriesBucket]
     clusters: Sequence[ClusterCounts]
     totals: Totals
+    corrected_count: int
+    handling: HandlingCounts
 
 
 def summary_json(summary: Summary) -> bytes:
     """A `SummaryOut`."""
-    totals = summary.totals
+    totals, handling = summary.totals, summary.handling
     answer: SummaryOut = {
         "series": [{"bucket": bucket, **_counts(each)} for bucket, each in summary.series.items()],
         "clusters": [
@@ -170,6 +107,17 @@ def summary_json(summary: Summary) -> bytes:
             "count": totals.count,
             **_counts(totals),
             "average_confidence": totals.average_confidence,
+        },
+        "corrected_count": summary.corrected,
+        "handling": {
+            "open": handling.counts[HandlingState.OPEN],
+            "claimed": handling.counts[HandlingState.CLAIMED],
+            "answered": handling.counts[HandlingState.ANSWERED],
+            "snoozed": handling.counts[HandlingState.SNOOZED],
+            "ignored": handling.counts[HandlingState.IGNORED],
+            "oldest_open": handling.oldest_open,
+            "answered_in_goal": handling.answered_in_goal,
+            "median_answer_seconds": handling.median_answer_seconds,
         },
     }
     return to_json(answer)
@@ -237,10 +185,6 @@ class QueueOut(TypedDict):
     eta_seconds: float | None
 
 
-class ConversationInsight(TypedDict):
-    grok_analysis: GrokAnalysis
-
-
 class ConversationCore(TypedDict):
     """What there is to tell of a conversation whatever has become of it."""
 
@@ -284,19 +228,19 @@ class ConversationOut(ConversationCore):
     """`queue` is null unless pending, `insight` until completed."""
 
     queue: QueueOut | None
-    insight: ConversationInsight | None
+    insight: InsightFacts | None
 
 
 def conversation_json(found: StoredConversation, *, per_second: float) -> bytes:
     """A `ConversationOut`. `per_second` is the rate at which conversations are completed, 0.0 where
     unknown."""
     queue: QueueOut | None = None
-    insight: ConversationInsight | None = None
+    insight: InsightFacts | None = None
     if found.queue_position is not None:
         eta = round(found.queue_position / per_second, 1) if per_second else None
         queue = {"position": found.queue_position, "eta_seconds": eta}
     if found.insight is not None:
-        insight = {"grok_analysis": analysis_item(found.insight)}
+        insight = insight_facts(found.insight)
     answer: ConversationOut = {**_core(found), "queue": queue, "insight": insight}
     return _with_raw_data(answer, found)
 

@@ -2,10 +2,12 @@
 
 import re
 from codecs import BOM_UTF8
+from email.message import Message
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
+from starlette.requests import Request
 
 from errors import InvalidInput
 from schemas import MAX_RAW_DATA_LEVELS, explain
@@ -44,7 +46,39 @@ def _has_too_many_values(body: bytes) -> bool:
     return True
 
 
-def parse_body(shape: type[Body], body: bytes, *, max_text_length: int) -> Body:
+def documented_body(shape: type[BaseModel]) -> dict[str, Any]:
+    """For the OpenAPI document: the handlers read the body themselves, straight from its bytes.
+    `api/openapi.py` describes the shapes."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape.__name__}"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+async def read_body(request: Request) -> bytes:
+    """Raises InvalidInput for what is not JSON by its headers."""
+    content_type = request.headers.get("content-type", "")
+    if content_type != "application/json":
+        _check_content_type(content_type)
+    encoding = request.headers.get("content-encoding", "")
+    if encoding.lower() not in ("", "identity"):
+        raise InvalidInput("Content-Encoding: compressed bodies are not taken; send it unpacked.")
+    return await request.body()
+
+
+def _check_content_type(content_type: str) -> None:
+    """Any of JSON's names, in the one encoding that JSON has. Raises InvalidInput."""
+    message = Message()
+    message["content-type"] = content_type
+    kind = message.get_content_type() if content_type else ""
+    if kind != "application/json" and not kind.endswith("+json"):
+        form = kind in ("application/x-www-form-urlencoded", "multipart/form-data")
+        raise InvalidInput(
+            f"The Content-Type must be application/json{', which a form is not' if form else ''}."
+        )
+    if message.get_content_charset("utf-8") not in ("utf-8", "utf8", "us-ascii"):
+        raise InvalidInput("The charset of the Content-Type must be utf-8, as JSON is.")
+
+
+def parse_body(shape: type[Body], body: bytes, *, max_text_length: int | None = None) -> Body:
     """A byte order mark before the JSON is passed over. Raises InvalidInput with one sentence that
     names the field."""
     body = body.removeprefix(BOM_UTF8)

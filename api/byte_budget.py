@@ -1,7 +1,8 @@
 """A budget of bytes for what is in memory at once."""
 
 import asyncio
-from types import TracebackType
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 
 class ByteBudget:
@@ -16,10 +17,17 @@ class ByteBudget:
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
 
-    def hold(self, size: int) -> "_Held":
-        return _Held(self, min(size, self._size))
+    @asynccontextmanager
+    async def hold(self, size: int) -> AsyncIterator[None]:
+        size = min(size, self._size)
+        await self._take(size)
+        try:
+            yield
+        finally:
+            self._free += size
+            self._freed.set()
 
-    async def take(self, size: int) -> None:
+    async def _take(self, size: int) -> None:
         if size <= self._free and not self._turn.locked():
             self._free -= size
             return
@@ -28,24 +36,3 @@ class ByteBudget:
                 self._freed.clear()
                 await self._freed.wait()
             self._free -= size
-
-    def give_back(self, size: int) -> None:
-        self._free += size
-        self._freed.set()
-
-
-class _Held:
-    def __init__(self, budget: ByteBudget, size: int) -> None:
-        self._budget = budget
-        self._size = size
-
-    async def __aenter__(self) -> None:
-        await self._budget.take(self._size)
-
-    async def __aexit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self._budget.give_back(self._size)

@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from email.message import Message
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
@@ -22,8 +21,9 @@ from api.answers import (
     conversation_json,
     failed_json,
 )
-from api.bodies import count_values, parse_body
+from api.bodies import count_values, documented_body, parse_body, read_body
 from api.error_responses import answers
+from api.keys import key_name
 from api.services import services
 from errors import Conflict, InvalidInput
 from models import Lane
@@ -34,11 +34,7 @@ from schemas import (
     FailedQuery,
     check_idempotency_key,
 )
-from store.conversations import (
-    EVERYBODY,
-    KeyConflict,
-    NewConversation,
-)
+from store.conversations import KeyConflict, NewConversation
 from store.lookup import no_such_conversation
 
 router = APIRouter(tags=["conversations"])
@@ -77,12 +73,6 @@ async def _possible_id(conversation_id: str) -> str:
 ConversationId = Annotated[str, Depends(_possible_id)]
 
 
-def _documented_body(shape: type[ConversationIn] | type[BatchIn]) -> dict[str, Any]:
-    """For the OpenAPI document: the handlers read the body themselves, straight from its bytes."""
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape.__name__}"}}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
 def _idempotency_key(request: Request) -> str | None:
     """The header's text, as UTF-8 like the one in a batch where it is. Raises InvalidInput."""
     sent = request.headers.getlist("idempotency-key")
@@ -97,36 +87,6 @@ def _idempotency_key(request: Request) -> str | None:
         return check_idempotency_key(key)
     except ValueError as error:
         raise InvalidInput(f"Idempotency-Key: {error}") from None
-
-
-def _owner(request: Request) -> str:
-    """The owner of this request's idempotency keys: the name of its API key."""
-    key = request.scope["api_key"]
-    return key.name if key else EVERYBODY
-
-
-async def _read_body(request: Request) -> bytes:
-    content_type = request.headers.get("content-type", "")
-    if content_type != "application/json":
-        _check_content_type(content_type)
-    encoding = request.headers.get("content-encoding", "")
-    if encoding.lower() not in ("", "identity"):
-        raise InvalidInput("Content-Encoding: compressed bodies are not taken; send it unpacked.")
-    return await request.body()
-
-
-def _check_content_type(content_type: str) -> None:
-    """Any of JSON's names, in the one encoding that JSON has. Raises InvalidInput."""
-    message = Message()
-    message["content-type"] = content_type
-    kind = message.get_content_type() if content_type else ""
-    if kind != "application/json" and not kind.endswith("+json"):
-        form = kind in ("application/x-www-form-urlencoded", "multipart/form-data")
-        raise InvalidInput(
-            f"The Content-Type must be application/json{', which a form is not' if form else ''}."
-        )
-    if message.get_content_charset("utf-8") not in ("utf-8", "utf8", "us-ascii"):
-        raise InvalidInput("The charset of the Content-Type must be utf-8, as JSON is.")
 
 
 def _root_path(request: Request) -> str:
@@ -168,7 +128,7 @@ async def take_apart(
     response_model=Accepted,
     responses=answers("invalid_schema", "conflict", "payload_too_large", "unavailable"),
     openapi_extra={
-        **_documented_body(ConversationIn),
+        **documented_body(ConversationIn),
         "parameters": [
             {
                 "name": "Idempotency-Key",
@@ -184,7 +144,7 @@ async def submit_conversation(request: Request) -> Response:
     """Queue a conversation for analysis. A 202 means that it is on disk."""
     parts = services(request)
     longest = parts.settings.max_text_length
-    body = await _read_body(request)
+    body = await read_body(request)
     async with parts.budget_of(body).hold(len(body)):
         conversation = await _on_thread_if_long(
             body,
@@ -193,7 +153,7 @@ async def submit_conversation(request: Request) -> Response:
             ),
         )
         (id_,) = await parts.conversations.accept(
-            [conversation], lane=Lane.LIVE, owner=_owner(request)
+            [conversation], lane=Lane.LIVE, owner=key_name(request)
         )
     parts.wake_worker()
     return Response(
@@ -209,7 +169,7 @@ async def submit_conversation(request: Request) -> Response:
     status_code=202,
     response_model=BatchAccepted,
     responses=answers("invalid_schema", "conflict", "payload_too_large", "unavailable"),
-    openapi_extra=_documented_body(BatchIn),
+    openapi_extra=documented_body(BatchIn),
 )
 @needs("write")
 async def submit_batch(request: Request) -> Response:
@@ -217,7 +177,7 @@ async def submit_batch(request: Request) -> Response:
     parts = services(request)
     longest = parts.settings.max_text_length
     yield_to_urgent_write = parts.database.yield_to_urgent_write
-    body = await _read_body(request)
+    body = await read_body(request)
     async with parts.budget_of(body).hold(len(body)):
         await yield_to_urgent_write()  # reading the JSON takes long and cannot be interrupted
         batch = await _on_thread_if_long(
@@ -230,11 +190,11 @@ async def submit_batch(request: Request) -> Response:
         else:
             items = await take_apart(batch, yield_to_urgent_write)
         try:
-            ids = await parts.conversations.accept(items, lane=batch.lane, owner=_owner(request))
+            ids = await parts.conversations.accept(items, lane=batch.lane, owner=key_name(request))
         except KeyConflict as conflict:
             place = f"conversations[{conflict.position}].idempotency_key"
             raise Conflict(f"{place}: {conflict.details}") from None
-    parts.wake_worker(importing=batch.lane is Lane.BULK)
+    parts.wake_worker()
     answer = BatchAccepted(accepted=len(ids), conversation_ids=ids)
     return Response(answer.model_dump_json(), 202, media_type="application/json")
 

@@ -7,6 +7,9 @@ at all. Each listener knows how far it is. One that comes back, or cannot keep u
 database until it is abreast again, so nobody waits for the slow and nothing gathers for them. What
 goes out at a time is bounded in bytes, and shared by all that are equally far.
 
+What is changed about insights that are there, such as who handles them, goes out as well, to those
+who listen by then: it is not told again to one that comes back, and has no id.
+
 An insight's id is its event's id. Ids come up in the order in which they are given (the store sees
 to that), so "all after this one" leaves nothing out, whoever wrote it and whenever one asks. A
 wake-up is only a hint: other processes write too, and looking now and then finds what they wrote.
@@ -14,21 +17,23 @@ wake-up is only a hint: other processes write too, and looking now and then find
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
 import structlog
 from pydantic_core import to_json
 
-from api.answers import insight_item
+from api.insight_answers import insight_item
 from errors import Unavailable
-from store.insights import InsightStore, ListedInsight
+from store.insights import InsightStore
+from store.listed import ListedInsight
 
 log = structlog.get_logger(__name__)
 
 LISTENERS = 100
 KEPT_EVENTS = 1000
+KEPT_CHANGES = 5000
 KEPT_BYTES = 4_000_000
 EVENTS_AT_A_TIME = 200
 CHUNK_BYTES = 125_000
@@ -60,10 +65,20 @@ def _event(id_: int, insight: ListedInsight) -> _Event:
     return _Event(id_, b"event: insight\nid: %d\ndata: %b\n\n" % (id_, data))
 
 
+class ChangeSource(NamedTuple):
+    """A kind of change: `newest` gives the id of the newest one, `since` some that came after an
+    id, the oldest first, each with its own id and what is told of it."""
+
+    event: str
+    newest: Callable[[], Awaitable[int]]
+    since: Callable[[int], Awaitable[Sequence[tuple[int, object]]]]
+
+
 class InsightStream:
     def __init__(
         self,
         store: InsightStore,
+        changes: Sequence[ChangeSource] = (),
         *,
         listeners: int = LISTENERS,
         kept: int = KEPT_EVENTS,
@@ -73,6 +88,7 @@ class InsightStream:
         ping_seconds: float = PING_SECONDS,
     ) -> None:
         self._store = store
+        self._sources = changes
         self._most_listeners = listeners
         self._kept = kept
         self._kept_bytes = kept_bytes
@@ -83,6 +99,10 @@ class InsightStream:
         self._events: deque[_Event] = deque()
         self._size = 0
         self._base = 0
+        # Changes, numbered as they are read, and how far each source has been read.
+        self._changes: deque[_Event] = deque(maxlen=KEPT_CHANGES)
+        self._changes_read = 0
+        self._places: list[int] = []
         # What goes out after a position, for all that are there.
         self._chunks: dict[int, _Event] = {}
         self._reads: dict[int, asyncio.Task[_Event]] = {}
@@ -93,7 +113,7 @@ class InsightStream:
         self._closed = False
 
     def wake(self) -> None:
-        """Insights may have been written."""
+        """Insights may have been written or changed."""
         self._look.set()
 
     def close(self) -> None:
@@ -109,19 +129,20 @@ class InsightStream:
         """
         newest = await self._store.newest_id()
         position = newest if after is None else min(after, newest)
-        self._enter(newest)
+        self._enter(newest, [await source.newest() for source in self._sources])
+        heard = self._changes_read
         try:
             yield b": welcome\n\n"
             while not self._closed:
                 news = self._news
-                chunk = await self._after(position)
-                if chunk.content:
-                    position = chunk.id
-                    yield chunk.content
-                elif position < self._base:
-                    position = self._base  # what was there has been erased
-                elif not await _set_within(news, self._ping_seconds):
-                    yield _PING
+                chunk, changes = await self._after(position), self._changes_after(heard)
+                behind = position < self._base
+                position = chunk.id if chunk.content else max(position, self._base)
+                heard = self._changes_read
+                if content := chunk.content + changes:
+                    yield content
+                elif not behind and not await _set_within(news, self._ping_seconds):
+                    yield _PING  # where it was behind, what was there has been erased
         finally:
             self._leave()
 
@@ -146,6 +167,10 @@ class InsightStream:
                 break
             some.append(event)
         return _joined(some)
+
+    def _changes_after(self, number: int) -> bytes:
+        newer = takewhile(lambda event: event.id > number, reversed(self._changes))
+        return b"".join(event.content for event in reversed(list(newer)))
 
     async def _old(self, position: int) -> _Event:
         """From the database, read once for all that ask for it meanwhile."""
@@ -176,7 +201,7 @@ class InsightStream:
 
     # --- the one that reads for all -----------------------------------------------------------
 
-    def _enter(self, newest: int) -> None:
+    def _enter(self, newest: int, places: list[int]) -> None:
         if self._listeners >= self._most_listeners:
             raise Unavailable("Too many streams are open.", retry_after=15)
         self._listeners += 1
@@ -185,6 +210,7 @@ class InsightStream:
             self._chunks.clear()
             self._size = 0
             self._base = newest
+            self._places = places
             self._reader = asyncio.create_task(self._keep_reading(), name="stream-reader")
 
     def _leave(self) -> None:
@@ -202,7 +228,7 @@ class InsightStream:
             self._chunks.clear()  # nothing is given that was erased a while ago
             for event in events:
                 self._keep(event)
-            if events:
+            if await self._read_changes() or events:
                 self._tell()
             if more:
                 continue
@@ -210,6 +236,24 @@ class InsightStream:
                 await asyncio.sleep(self._gather_seconds)
             else:
                 await _set_within(self._look, self._look_seconds)
+
+    async def _read_changes(self) -> bool:
+        """Whether there are any. Where the database does not answer they are read the next time."""
+        before = self._changes_read
+        for place, source in enumerate(self._sources):
+            try:
+                found = await source.since(self._places[place])
+            except Unavailable:
+                continue
+            except Exception:
+                log.exception("stream_failed")
+                continue
+            for id_, told in found:
+                self._places[place] = id_
+                self._changes_read += 1
+                content = b"event: %b\ndata: %b\n\n" % (source.event.encode(), to_json(told))
+                self._changes.append(_Event(self._changes_read, content))
+        return self._changes_read > before
 
     def _keep(self, event: _Event) -> None:
         self._events.append(event)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from pydantic_core import to_json
 
-from api.answers import insight_item
+from api.insight_answers import insight_item
 from schemas import format_time
-from store.insights import ListedInsight
+from store.listed import ListedInsight
 
 COLUMNS = (
     "conversation_id",
@@ -21,6 +21,13 @@ COLUMNS = (
     "clusters",
     "confidence",
     "reasoning",
+    "language",
+    "urgency",
+    "version",
+    "labelled",
+    "labelled_by",
+    "handling",
+    "handling_by",
 )
 
 BOM = b"\xef\xbb\xbf"
@@ -54,6 +61,13 @@ def _csv_lines(insights: Sequence[ListedInsight]) -> bytes:
             ";".join(insight.clusters),
             insight.confidence,
             _cell(insight.reasoning),
+            insight.language,
+            insight.urgency,
+            insight.version,
+            insight.labelled.by.value if insight.labelled else "",
+            _cell(insight.labelled.name) if insight.labelled else "",
+            insight.handling.state.value,
+            _cell(insight.handling.by or ""),
         )
         for insight in insights
     )

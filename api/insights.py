@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -13,23 +13,18 @@ from starlette.types import Receive, Scope, Send
 
 from analysis.parsing import snake_case
 from api.access import needs
-from api.answers import (
-    InsightsOut,
-    SummaryOut,
-    TrendsOut,
-    insights_json,
-    summary_json,
-    trend_item,
-)
+from api.answers import SummaryOut, TrendsOut, summary_json, trend_item
 from api.disconnect import stopped_when_gone
 from api.error_responses import answers
 from api.exports import BOM, FORMATS
+from api.insight_answers import InsightsOut, insights_json
 from api.services import Services, services
 from schemas import (
     ExportFormat,
     ExportQuery,
     InsightConditions,
     InsightQuery,
+    Order,
     SummaryQuery,
     TrendsQuery,
     format_time,
@@ -43,20 +38,24 @@ PATH = "/api/v1/insights"
 JSON = "application/json"
 
 
-async def _filter(query: InsightConditions, parts: Services) -> InsightFilter:
-    """What is asked for. A cluster may be named in any form, as analysers may name it: one that
-    insights have is meant as it stands, else the topic in the list that it is a form of.
-
-    Raises InvalidInput.
-    """
-    wanted = query.to_filter()
-    if wanted.cluster is None:
-        return wanted
-    name = snake_case(wanted.cluster) or wanted.cluster
+async def cluster_named(cluster: str, parts: Services) -> str:
+    """A cluster may be named in any form, as analysers may name it: one that insights have is meant
+    as it stands, else the topic in the list that it is a form of."""
+    name = snake_case(cluster) or cluster
     listed = parts.topics.listed(name)
     if listed not in (None, name) and not await parts.insights.has_cluster(name):
         name = listed or name
-    return replace(wanted, cluster=name)
+    return name
+
+
+async def _filter(query: InsightConditions, parts: Services) -> InsightFilter:
+    """What is asked for. Raises InvalidInput."""
+    wanted = query.to_filter()
+    if wanted.handling is not None:
+        await parts.handling.end_leases()
+    if wanted.cluster is None:
+        return wanted
+    return replace(wanted, cluster=await cluster_named(wanted.cluster, parts))
 
 
 class _Stream(StreamingResponse):
@@ -74,12 +73,15 @@ class _Stream(StreamingResponse):
 @router.get(PATH, response_model=InsightsOut, responses=answers("invalid_schema", "unavailable"))
 @needs("read")
 async def list_insights(request: Request, query: Annotated[InsightQuery, Query()]) -> Response:
-    """Insights in a time range, newest first, with the exact total for the whole filter."""
+    """Insights in a time range, newest first, with the exact total for the whole filter; or those
+    that are open, whom to answer first at the top."""
     parts = services(request)
     async with stopped_when_gone(request):
-        wanted = await _filter(query, parts)
+        window = timedelta(hours=parts.settings.priority_hours)
+        wanted = await _filter(query.in_window(window), parts)
+        pages = parts.priorities if query.order is Order.PRIORITY else parts.insights
         async with parts.costly_reads if is_costly(wanted) else parts.large_reads:
-            page = await parts.insights.page(wanted, limit=query.limit, cursor=query.cursor)
+            page = await pages.page(wanted, limit=query.limit, cursor=query.cursor)
             pieces = []
             for piece in insights_json(page, wanted):
                 pieces.append(piece)
@@ -98,6 +100,7 @@ async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Qu
     """The same insights counted: by time, by cluster, and all together."""
     parts = services(request)
     async with stopped_when_gone(request):
+        await parts.handling.end_leases()
         wanted = await _filter(query, parts)
         summary = await parts.summaries.summary(wanted, query.interval)
     return Response(summary_json(summary), media_type=JSON)

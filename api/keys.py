@@ -4,6 +4,8 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
+from starlette.requests import Request
+
 from config import ApiKey, Scope
 from errors import Forbidden, Unauthorized
 
@@ -44,3 +46,9 @@ def check_scope(key: ApiKey, needed: Scope | None) -> None:
         raise Forbidden("No API key opens this.")
     if _RANK[key.scope] < _RANK[needed]:
         raise Forbidden(f"This needs an API key with the scope {needed}.")
+
+
+def key_name(request: Request) -> str:
+    """The name of the API key that this request came with; empty where none is needed."""
+    key = request.scope["api_key"]
+    return key.name if key else ""

@@ -9,7 +9,12 @@ from starlette.routing import Route
 
 from api.access import Access, access_of
 from api.error_responses import STATUS
-from schemas import BatchIn, ConversationIn
+from api.label_bodies import LabelIn, RuleIn, RulePatch
+from api.plan_bodies import PlanIn
+from schemas import BatchIn, ConversationIn, HandlingIn
+
+_BODIES = (ConversationIn, BatchIn, HandlingIn, LabelIn, RuleIn, RulePatch, PlanIn)
+"""Those that handlers read themselves."""
 
 
 def describe(app: FastAPI, max_text_length: int, *, limited: bool, with_keys: bool) -> None:
@@ -40,7 +45,7 @@ def _correct(
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
     _, definitions = models_json_schema(
-        [(ConversationIn, "validation"), (BatchIn, "validation")],
+        [(body, "validation") for body in _BODIES],
         ref_template="#/components/schemas/{model}",
     )
     for name in ("ConversationIn", "BatchItemIn"):

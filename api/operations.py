@@ -30,7 +30,7 @@ from api.services import Services, services
 from errors import Conflict, Unavailable
 from models import Lane, Status
 from schemas import format_time
-from store.operations import Figures
+from store.figures import Figures
 from worker.backups import BackupKeeper
 
 router = APIRouter(tags=["operations"])

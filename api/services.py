@@ -17,20 +17,27 @@ from database import Database
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.figures import FigureStore
+from store.handling import HandlingStore
 from store.insights import InsightStore
-from store.operations import FigureStore
+from store.label_history import LabelStore
+from store.plans.requests import PlanStore
+from store.priority import PriorityStore
+from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
+from store.versions import VersionStore
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
+from worker.plans import PlanWorker
 
 SMALL_BODY = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`worker` is None in a replica that only serves the API, `backups` where there is no folder
-    for any.
+    """The workers are None in a replica that only serves the API, `backups` where there is no
+    folder for any.
 
     `large_reads` bounds how many pages are made at once, `costly_reads` how many of those that may
     take seconds to find: so nobody else's page waits for them. The budgets bound the bodies that
@@ -43,14 +50,21 @@ class Services:
     database: Database
     conversations: ConversationStore
     insights: InsightStore
+    handling: HandlingStore
+    priorities: PriorityStore
+    plans: PlanStore
+    labels: LabelStore
+    rules: RuleStore
     summaries: SummaryStore
     authors: AuthorStore
     trends: TrendStore
     stream: InsightStream
     figures: FigureStore
+    versions: VersionStore
     analyser: Analyser
     call_runner: CallRunner
     worker: Worker | None
+    plan_worker: PlanWorker | None
     backups: BackupKeeper | None
     inbound_limits: InboundLimits | None
     large_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
@@ -65,12 +79,15 @@ class Services:
     worker_check: CachedValue[str] = field(default_factory=CachedValue)
     metrics_text: CachedValue[bytes] = field(default_factory=CachedValue)
 
-    def wake_worker(self, *, importing: bool = False) -> None:
-        """Something may wait for the worker; with `importing`, something that can wait."""
+    def wake_worker(self) -> None:
+        """Something may wait for the worker."""
         if self.worker is not None:
-            if importing:
-                self.worker.note_import()
             self.worker.wake()
+
+    def wake_plan_worker(self) -> None:
+        """A plan may wait to be walked."""
+        if self.plan_worker is not None:
+            self.plan_worker.wake()
 
 
 def services(request: Request) -> Services:

@@ -27,6 +27,8 @@ SUBJECTS = {
     "memory": 3.0,
     "ingest": 8.0,
     "reads": 0.0,
+    "priority": 0.0,
+    "plans": 10.0,
     "trends": 0.0,
     "dashboard": 5.0,
 }
@@ -62,6 +64,12 @@ def main() -> None:
         metavar="URL",
         help="for `reads`: databases there instead, named URL_SIZE; they must exist",
     )
+    parser.add_argument(
+        "--offline-model",
+        choices=["small", "large"],
+        default="small",
+        help="of the offline analyser, in all benchmarks (small)",
+    )
     options = parser.parse_args()
     if unknown := set(options.names) - {*SUBJECTS, "all"}:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
@@ -76,6 +84,7 @@ def main() -> None:
         machine.say(report, folder)
         servers = Servers(folder)
         servers.sizes, servers.postgres = options.sizes, options.postgres
+        servers.offline_model = options.offline_model
         for name in names:
             subject = importlib.import_module(f"bench.{name}")
             report.say()

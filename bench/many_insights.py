@@ -1,7 +1,9 @@
 """A database with many insights, made once and kept: python -m bench.many_insights COUNT URL
 
 Ninety days of them up to `END`, a few more by day than by night; 25 clusters, some frequent and one
-rare; words as they come in real texts, one of them in every third text. Written by the store's own
+rare; words as they come in real texts, one of them in every third text; two thirds in one language;
+one in thirty urgent now, one in fifty labelled by a person; one in twenty open, most of these new,
+the others answered or ignored. Written by the store's own
 functions, some thousands in a transaction.
 """
 
@@ -17,10 +19,13 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, text
 
+from analysis.labels import LastWord
 from database import Database
 from models import Lane, Status, conversations, insights, to_micros
 from store import derived
+from store.derived import priority
 from store.insight_row import InsightRow
+from tables.people import labels
 
 END = datetime(2025, 4, 1, tzinfo=UTC)
 DAYS = 90
@@ -29,12 +34,16 @@ FREQUENT_WORD = "parcel"
 USUAL_WORD = "word99"
 """About one text in a hundred has it."""
 
+_NEW = 40_000
 _AT_A_TIME = 5000
 _DAY = 86_400_000_000
 _CLUSTERS = [f"topic_{number:02}" for number in range(24)]
 _CLUSTER_WEIGHTS = list(itertools.accumulate(1 / (number + 2) for number in range(24)))
 _WORDS = [f"word{number}" for number in range(30_000)]
 _WORD_WEIGHTS = list(itertools.accumulate(1 / (number + 5) for number in range(30_000)))
+_LANGUAGES = ["en"] * 20 + ["de"] * 5 + ["fr"] * 3 + ["und", "sv"]
+_URGENCIES = ["none"] * 24 + ["soon"] * 5 + ["now"]
+_LABELLED = ["model"] * 46 + ["rule"] * 3 + ["person"]
 _CONFIDENCES = [0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.95, 0.98]
 
 
@@ -52,7 +61,8 @@ async def build(url: str, count: int) -> None:
         )
         for first in range(0, count, _AT_A_TIME):
             rows = [
-                _row(number, moments[number], draw) for number in range(first, first + _AT_A_TIME)
+                _row(number, moments[number], draw, newest=count - number)
+                for number in range(first, first + _AT_A_TIME)
             ]
             await database.write(partial(_write, rows))
             done = first + _AT_A_TIME
@@ -83,7 +93,8 @@ async def _analyse(url: str) -> None:
     await connection.close()
 
 
-def _row(number: int, timestamp: int, draw: random.Random) -> dict[str, Any]:
+def _row(number: int, timestamp: int, draw: random.Random, newest: int) -> dict[str, Any]:
+    """`newest` is its place, the last one's being 1."""
     words = draw.choices(_WORDS, cum_weights=_WORD_WEIGHTS, k=18)
     if draw.random() < 0.33:
         words[draw.randrange(18)] = FREQUENT_WORD
@@ -107,6 +118,34 @@ def _row(number: int, timestamp: int, draw: random.Random) -> dict[str, Any]:
         },
         "cost_usd_ticks": 912_000,
         "created_at": timestamp + 2_000_000,
+        "language": draw.choice(_LANGUAGES),
+        "urgency": draw.choice(_URGENCIES),
+        "own": 0,
+        "notes": None,
+        "reach": round(draw.random() ** 4, 6),
+        **_handled(timestamp, draw, newest),
+        **_labelled(draw.choice(_LABELLED), clusters[:1], timestamp),
+    }
+
+
+def _handled(timestamp: int, draw: random.Random, newest: int) -> dict[str, Any]:
+    """Most of what is new is open, and so is a little of what is old."""
+    if draw.random() < (0.9 if newest <= _NEW else 0.015):
+        return {"handling": "open", "handling_by": None, "handling_at": None}
+    state = "ignored" if draw.random() < 0.1 else "answered"
+    at = timestamp + int(draw.expovariate(1 / 5000) * 1_000_000)
+    return {"handling": state, "handling_by": "ana", "handling_at": at}
+
+
+def _labelled(last_word: str, clusters: list[str], at: int) -> dict[str, Any]:
+    """The columns that say who has the last word, and what the model had said."""
+    of_model = last_word == LastWord.MODEL
+    return {
+        "labelled": last_word,
+        "label": None if of_model else {"name": "ana", "at": at, "reason": None},
+        "model_sentiment_score": None if of_model else -0.4,
+        "model_clusters": None if of_model else clusters,
+        "model_confidence": None if of_model else 0.8,
     }
 
 
@@ -127,12 +166,32 @@ def _write(rows: list[dict[str, Any]], connection: Connection) -> None:
             for row in rows
         ],
     )
+    given = [
+        {
+            "conversation_id": row["conversation_id"],
+            "giver": int(row["labelled"] == LastWord.RULE),
+            "sentiment_score": row["sentiment_score"],
+            "clusters": row["clusters"],
+            **row["label"],
+        }
+        for row in rows
+        if row["label"]
+    ]
+    if given:
+        connection.execute(insert(labels), given)
+    priority.complete_rows(connection, rows, frozenset())
+    for row in rows:
+        if row["handling"] != "open":
+            row["priority"] = None
     ids = connection.execute(
         insert(insights).returning(insights.c.id, sort_by_parameter_order=True), rows
     ).scalars()
-    names = [name for name in InsightRow._fields if name not in InsightRow._field_defaults]
+    names = InsightRow._fields
     whole = [{**row, "id": id_} for id_, row in zip(ids, rows, strict=True)]
-    derived.add(connection, [InsightRow(**{name: row[name] for name in names}) for row in whole])
+    derived.add(
+        connection,
+        [InsightRow(**{name: row[name] for name in names}) for row in whole],
+    )
 
 
 if __name__ == "__main__":

@@ -27,36 +27,55 @@ from models import to_micros
 PATH = "/api/v1/insights"
 RATE = 100
 
-_WHOLE = {"start_time": "2024-12-01T00:00:00Z", "end_time": "2025-05-01T00:00:00Z"}
+WHOLE = {"start_time": "2024-12-01T00:00:00Z", "end_time": "2025-05-01T00:00:00Z"}
 
 
-def _last(**duration: float) -> dict[str, str]:
+def last(**duration: float) -> dict[str, str]:
     start = END - timedelta(**duration)
     return {"start_time": start.isoformat(), "end_time": END.isoformat()}
 
 
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "last hour": (PATH, _last(hours=1)),
-    "whole range": (PATH, _WHOLE),
-    "negative from 0.8": (PATH, {**_WHOLE, "sentiment": "negative", "min_confidence": 0.8}),
-    "30 days from 0.83": (PATH, {**_last(days=30, minutes=7), "min_confidence": 0.83}),
-    "rare cluster": (PATH, {**_WHOLE, "cluster": RARE_CLUSTER}),
-    "frequent cluster": (PATH, {**_WHOLE, "cluster": "topic_00"}),
-    "an author": (PATH, {**_WHOLE, "author": "customer20"}),
-    "q": (PATH, {**_WHOLE, "q": USUAL_WORD}),
-    "q, every third": (PATH, {**_WHOLE, "q": FREQUENT_WORD}),
-    "q and negative": (PATH, {**_WHOLE, "q": USUAL_WORD, "sentiment": "negative"}),
-    "limit 1000": (PATH, {**_WHOLE, "limit": 1000}),
-    "deep page": (PATH, _WHOLE),  # far down
-    "summary, 30 days": (f"{PATH}/summary", {**_last(days=30, minutes=7), "interval": "hour"}),
+    "last hour": (PATH, last(hours=1)),
+    "whole range": (PATH, WHOLE),
+    "negative from 0.8": (PATH, {**WHOLE, "sentiment": "negative", "min_confidence": 0.8}),
+    "30 days from 0.83": (PATH, {**last(days=30, minutes=7), "min_confidence": 0.83}),
+    "rare cluster": (PATH, {**WHOLE, "cluster": RARE_CLUSTER}),
+    "frequent cluster": (PATH, {**WHOLE, "cluster": "topic_00"}),
+    "an author": (PATH, {**WHOLE, "author": "customer20"}),
+    "frequent language": (PATH, {**WHOLE, "language": "en"}),
+    "rare language": (PATH, {**WHOLE, "language": "sv"}),
+    "urgent now": (PATH, {**WHOLE, "urgency": "now"}),
+    "not urgent": (PATH, {**WHOLE, "urgency": "none"}),
+    "labelled by a person": (PATH, {**WHOLE, "labelled": "person"}),
+    "cluster in a language": (PATH, {**WHOLE, "cluster": "topic_00", "language": "de"}),
+    "q": (PATH, {**WHOLE, "q": USUAL_WORD}),
+    "q, every third": (PATH, {**WHOLE, "q": FREQUENT_WORD}),
+    "q and negative": (PATH, {**WHOLE, "q": USUAL_WORD, "sentiment": "negative"}),
+    "limit 1000": (PATH, {**WHOLE, "limit": 1000}),
+    "deep page": (PATH, WHOLE),  # far down
+    "summary, 30 days": (f"{PATH}/summary", {**last(days=30, minutes=7), "interval": "hour"}),
     "summary, from 0.8": (
         f"{PATH}/summary",
-        {**_last(days=30, minutes=7), "interval": "hour", "min_confidence": 0.8},
+        {**last(days=30, minutes=7), "interval": "hour", "min_confidence": 0.8},
     ),
     "summary of a cluster": (
         f"{PATH}/summary",
-        {**_last(days=30, minutes=7), "interval": "day", "cluster": "topic_10"},
+        {**last(days=30, minutes=7), "interval": "day", "cluster": "topic_10"},
     ),
+    **{
+        f"summary, {name}": (
+            f"{PATH}/summary",
+            {**last(days=30, minutes=7), "interval": "hour", **conditions},
+        )
+        for name, conditions in {
+            "a language": {"language": "en"},
+            "urgent now": {"urgency": "now"},
+            "not urgent": {"urgency": "none"},
+            "by a person": {"labelled": "person"},
+            "cluster in a language": {"cluster": "topic_00", "language": "de"},
+        }.items()
+    },
     "trends 15m": ("/api/v1/trends", {"window": "15m", "as_of": "2025-03-31T14:37:12Z"}),
     "trends 1h": ("/api/v1/trends", {"window": "1h", "as_of": "2025-03-31T14:37:12Z"}),
     "trends 24h": ("/api/v1/trends", {"window": "24h", "as_of": "2025-03-31T14:37:12Z"}),
@@ -69,7 +88,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
     all_taken: list[dict[str, Taken]] = []
     for size in servers.sizes:
         report.say(f"  {size:,} insights")
-        with _service(servers, size) as service:
+        with on_many(servers, size) as service:
             taken = _measure(service, count)
             all_taken.append(taken)
             for name, each in taken.items():
@@ -82,7 +101,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
                 _export(report, service, size)
 
 
-def _service(servers: Servers, size: int) -> Any:
+def on_many(servers: Servers, size: int) -> Any:
     """On a database that is made once and kept, in the folder that all runs share."""
     if servers.postgres is not None:
         url = f"{servers.postgres}_{size}"
@@ -118,9 +137,9 @@ def _measure(service: Server, count: int) -> dict[str, Taken]:
             if name == "deep page":
                 parameters = {**parameters, "cursor": _deep_cursor(connection)}
             request = build_request("GET", f"{path}?{urlencode(parameters)}")
-            first, *_ = (_time_of(connection, request) for _ in range(5))
+            first, *_ = (time_of(connection, request) for _ in range(5))
             cpu = service.cpu_seconds()
-            times = sorted(_time_of(connection, request) for _ in range(count))
+            times = sorted(time_of(connection, request) for _ in range(count))
             cpu = 1000 * (service.cpu_seconds() - cpu) / count
             answer = connection.ask(request)
             assert answer.status == 200, (name, answer)
@@ -128,7 +147,7 @@ def _measure(service: Server, count: int) -> dict[str, Taken]:
     return taken
 
 
-def _time_of(connection: Connection, request: bytes) -> float:
+def time_of(connection: Connection, request: bytes) -> float:
     started = time.perf_counter()
     connection.ask(request)
     return 1000 * (time.perf_counter() - started)
@@ -136,11 +155,11 @@ def _time_of(connection: Connection, request: bytes) -> float:
 
 def _deep_cursor(connection: Connection) -> str:
     """Where page number 5,000 begins, or half of all where there are not so many."""
-    path = f"{PATH}?{urlencode({**_WHOLE, 'limit': 1})}"
+    path = f"{PATH}?{urlencode({**WHOLE, 'limit': 1})}"
     total = connection.ask(build_request("GET", path)).json()["metadata"]["total_count"]
     part = min(0.5, 500_000 / total)
     middle = END - timedelta(days=many_insights.DAYS * part)
-    path = f"{PATH}?{urlencode({**_WHOLE, 'end_time': middle.isoformat(), 'limit': 1})}"
+    path = f"{PATH}?{urlencode({**WHOLE, 'end_time': middle.isoformat(), 'limit': 1})}"
     return str(connection.ask(build_request("GET", path)).json()["metadata"]["next_cursor"])
 
 
@@ -263,7 +282,7 @@ def _under_load(
 
 def _export(report: Report, service: Server, size: int) -> None:
     before, started, received = service.peak_memory_mb(), time.perf_counter(), 0
-    url = f"{service.url}{PATH}/export?{urlencode({**_WHOLE, 'format': 'ndjson'})}"
+    url = f"{service.url}{PATH}/export?{urlencode({**WHOLE, 'format': 'ndjson'})}"
     with subprocess.Popen(["curl", "-sN", url], stdout=subprocess.PIPE) as curl:
         assert curl.stdout is not None
         while chunk := curl.stdout.read(1 << 20):

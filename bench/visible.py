@@ -4,12 +4,11 @@ GETs follow each other until one shows the insight. What the analyser itself tak
 the offline one is timed in this process, and a Grok of 50 ms is asked the very same directly.
 """
 
-import asyncio
 import json
 import time
 from urllib.parse import urlsplit
 
-from analysis.offline.analyser import OfflineAnalyser
+from analysis.offline.judge import Judge
 from bench import samples
 from bench.client import Connection, build_request
 from bench.posts import PATH
@@ -36,11 +35,11 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
         beyond: dict[str, list[float]] = {"offline": [], "grok": []}
         analysers: dict[str, list[float]] = {"offline": [], "grok": []}
         floor = []
-        analyser = OfflineAnalyser()
+        judge = Judge()
         for number, conversation in enumerate(conversations):
             warm = number > 0
             body = json.dumps(conversation).encode()
-            own = {"offline": _time_offline(analyser, conversation["text"])}
+            own = {"offline": _time_offline(judge, conversation["text"])}
             whole = {"offline": _time_to_insight(offline, body)}
             whole["grok"] = _time_to_insight(with_grok, body)
             own["grok"] = _time_grok(to_grok)
@@ -98,13 +97,10 @@ def _time_post_and_get(server: Server) -> float:
         return time.perf_counter() - started
 
 
-def _time_offline(analyser: OfflineAnalyser, text: str) -> float:
-    async def analyse() -> float:
-        started = time.perf_counter()
-        await analyser.analyse([text])
-        return time.perf_counter() - started
-
-    return asyncio.run(analyse())
+def _time_offline(judge: Judge, text: str) -> float:
+    started = time.perf_counter()
+    judge.judge([text])
+    return time.perf_counter() - started
 
 
 def _time_grok(connection: Connection) -> float:

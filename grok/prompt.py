@@ -14,9 +14,10 @@ from typing import Any
 
 from analysis.outcomes import MAX_CLUSTERS
 from analysis.topics import Topics
+from analysis.urgency import Urgency
 from grok import prices
 
-PROMPT_VERSION = "3"
+PROMPT_VERSION = "4"
 """Raise it with every change to what is asked: answers to an older prompt are then not reused."""
 COMPLETION_TOKENS_PER_TEXT = 250
 
@@ -40,6 +41,9 @@ delighted. Judge what is meant: sarcasm counts as what it mocks. Texts may be in
 - clusters: 1 to %d topics in snake_case, the main one first. %s
 - confidence: 0.0 to 1.0, how sure you are of both.
 - reasoning: one short English sentence that says why.
+- language: the text's ISO 639-1 code, und where unsure.
+- urgency: by what follows from waiting, not by tone. now: danger, money leaving, locked out,
+stranded or a deadline today. soon: waits for an answer. none: the rest.
 %s"""
 _OPEN = (
     "Use the topics below where one fits, else one of the document's topics_in_use if it has any, "
@@ -135,6 +139,9 @@ def _answer_schema(ids: Sequence[str], clusters: Collection[str] | None) -> dict
         "clusters": {"type": "array", "items": cluster, "minItems": 1, "maxItems": MAX_CLUSTERS},
         "confidence": {"type": "number", "minimum": 0, "maximum": 1},
         "reasoning": {"type": "string", "maxLength": 300},
+        # Last: each takes four tokens here, and five elsewhere.
+        "language": {"type": "string", "minLength": 2, "maxLength": 3},
+        "urgency": {"type": "string", "enum": list(Urgency)},
     }
     result = {
         "type": "object",

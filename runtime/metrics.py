@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from analysis.outcomes import Call, Complete, Fail, Outcome, Requeue, Retry
 from grok.prices import TICKS_PER_USD
+from store.figures import QueueFigures
 from store.ledger import Usage
-from store.operations import QueueFigures
 from store.queue import Claimed
 
 _REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -86,7 +86,7 @@ class Metrics:
         self._rows.observe(rows)
 
     def settled(self, _claimed: Claimed, outcome: Outcome) -> None:
-        names = {Complete: "completed", Fail: "failed", Retry: "retry", Requeue: "put_back"}
+        names = {Complete: "completed", Fail: "failed", Retry: "retry", Requeue: "requeued"}
         self._settled.labels(names[type(outcome)]).inc()
         if isinstance(outcome, Complete) and "reused_from" in outcome.notes:
             self._reused.inc()

@@ -1,20 +1,33 @@
 """Every statement about conversations and insights, one public method per transaction.
 
     conversations.py   what clients do with a conversation: hand in, look up, erase, retry
+    idempotency.py     which conversations idempotency keys led to
     lookup.py          conversations as they are shown, one or those that failed
     queue.py           what the worker does with the queue: claim, settle, extend, rescue
+    orphans.py         conversations that a dead worker left in `processing`
+    versions.py        what was asked of the analyser, numbered, and how many insights bear it
+    own_posts.py       taking up another list of one's own accounts
     earlier.py         what earlier analyses tell: answers for equal texts, names in use
     ledger.py          which calls were made and what they cost
     erasure.py         erasing, and sweeping up after it
-    insights.py        a page of insights and its total, exports, new insights
+    insights.py        a page of insights and its total, exports, what comes after an id
+    new_insights.py    insights as they are written, with what rules say of them
+    rules.py           rules: made, changed, deleted, and read where insights are written
+    labels.py          labels, and what comes of them
+    handling.py        who has claimed a conversation, whether it is answered, and the history
+    priority.py        a page in the order in which conversations are to be answered
+    rising.py          topics that are rising, for insights as they are written
     summaries.py       series, clusters and totals
+    handling_figures.py  how many are open, and how long answers took
     authors.py         who wrote: by the beginning of a name, or who complains most
     trends.py          which clusters are rising or falling
     operations.py      the queue and the spending in numbers
+    listed.py          an insight as lists, exports and the stream show it
     derived/           what is kept beside an insight so that reading is fast
 
-They share `filters.py` (which insights are meant), `cursors.py`, `ids.py`, `insight_row.py`,
-`positions.py` (how many a pending conversation waits behind) and `bulk_insert.py`.
+They share `applied_settings.py`, `filters.py` (which insights are meant), `cursors.py`, `ids.py`,
+`insight_row.py`, `positions.py` (how many a pending conversation waits behind) and
+`bulk_insert.py`.
 
 Plain classes over one `Database`. Rows become frozen values here; no SQLAlchemy object leaves.
 Times go in and come out aware and in UTC. Any method may raise Unavailable, and then nothing

@@ -18,7 +18,7 @@ from analysis.sentiment import NEGATIVE_BELOW
 from database import Database
 from models import from_micros, insights, to_micros
 from store.derived import rollup_query
-from store.filters import InsightFilter
+from store.filters import COUNTS, InsightFilter
 
 _LAST_CHARACTER = "\U0010ffff"
 _SPELLINGS = 64
@@ -46,7 +46,7 @@ class AuthorStore:
     ) -> Sequence[AuthorCount]:
         """Both times are inclusive. With a `prefix` (whatever its case, a leading `@` ignored)
         those who begin so, most insights first; without one, and so of `@` alone, those with most
-        negative ones first."""
+        negative ones first, and none of one's own accounts."""
         beginning = (prefix or "").removeprefix("@")
         between = InsightFilter(start_time=start_time, end_time=end_time)
         find = partial(_beginning_with, beginning) if beginning else _most_negative
@@ -133,7 +133,7 @@ _ONE_OF = _COUNTED.where(
     _BETWEEN,
 )
 _WORST_FIRST = (
-    _COUNTED.where(insights.c.author.is_not(None), _BETWEEN)
+    _COUNTED.where(insights.c.author.is_not(None), COUNTS, _BETWEEN)
     .order_by(_NEGATIVE.desc(), func.count().desc(), insights.c.author)
     .limit(bindparam("limit"))
 )

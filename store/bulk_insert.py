@@ -1,15 +1,16 @@
-"""Many rows by one statement, inserted or added to what is there.
+"""Many rows by one statement: inserted, added to what is there, put in its place, or changed.
 
 On SQLite a thread releases the interpreter's lock with every step of a statement, and gets it back
 only when the event loop's thread pauses: forty rows one by one would wait for that forty times.
 """
 
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import JSON, Connection, Table, bindparam, update
 from sqlalchemy.dialects import postgresql
 
 _MOST_ROWS = 1000  # SQLite takes 32,766 parameters, of which a row has some ten
@@ -38,26 +39,86 @@ class SqliteInsert:
 
 
 class ManyRows:
-    """INSERT into all columns of `table`. With `adding` it is an upsert: columns outside the key
-    are numbers, and are added to those of a row that is there already."""
+    """INSERT into all columns of `table` but a key that the database gives.
 
-    def __init__(self, table: Table, *, adding: bool = False) -> None:
-        self._names = [each.name for each in table.c]
+    With `adding` it is an upsert: columns outside the key are numbers, and are added to those of a
+    row that is there already. With `replacing` they take the place of what is there.
+    """
+
+    def __init__(self, table: Table, *, adding: bool = False, replacing: bool = False) -> None:
+        self._names = [each.name for each in table.c if each is not table.autoincrement_column]
+        self._json = _json_places(table, self._names)
         key = [each.name for each in table.primary_key]
-        sums = [name for name in self._names if name not in key]
+        others = [name for name in self._names if name not in key]
         insert, ending = postgresql.insert(table), ""
-        if adding:
-            grown = {name: table.c[name] + insert.excluded[name] for name in sums}
-            insert = insert.on_conflict_do_update(index_elements=key, set_=grown)
-            grow = ", ".join(f"{name} = {name} + excluded.{name}" for name in sums)
-            ending = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {grow}"
+        if adding or replacing:
+            new = {
+                name: table.c[name] + insert.excluded[name] if adding else insert.excluded[name]
+                for name in others
+            }
+            insert = insert.on_conflict_do_update(index_elements=key, set_=new)
+            new_value = "{0} + excluded.{0}" if adding else "excluded.{0}"
+            changes = ", ".join(f'"{name}" = {new_value.format(name)}' for name in others)
+            ending = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
         self._on_postgresql = insert
-        self._on_sqlite = SqliteInsert(table.name, self._names, ending)
+        quoted = [f'"{name}"' for name in self._names]
+        self._on_sqlite = SqliteInsert(table.name, quoted, ending)
 
     def insert(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Each row has its values in the order of the columns."""
+        if not rows:
+            return
         if connection.dialect.name == "sqlite":
-            self._on_sqlite.run(connection, rows)
+            self._on_sqlite.run(connection, _with_json(rows, self._json))
         else:
             named = [dict(zip(self._names, row, strict=True)) for row in rows]
             connection.execute(self._on_postgresql, named)
+
+
+class ManyChanges:
+    """UPDATE of the columns `names` of `table`, each row by its key, the column `id`."""
+
+    def __init__(self, table: Table, names: Sequence[str]) -> None:
+        self._names = ["key_", *names]
+        self._json = _json_places(table, self._names)
+        changed = {name: bindparam(name, type_=table.c[name].type) for name in names}
+        self._on_postgresql = update(table).where(table.c.id == bindparam("key_")).values(**changed)
+        changes = ", ".join(f"{name} = v.column{n}" for n, name in enumerate(names, start=2))
+        self._beginning = f"UPDATE {table.name} SET {changes} FROM (VALUES "  # noqa: S608 - names
+        self._ending = f") AS v WHERE {table.name}.id = v.column1"
+
+    def update(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
+        """Each row begins with its key, then has the values in the order of the names."""
+        if not rows:
+            return
+        if connection.dialect.name != "sqlite":
+            connection.execute(
+                self._on_postgresql, [dict(zip(self._names, row, strict=True)) for row in rows]
+            )
+            return
+        row = f"({', '.join('?' * len(self._names))})"
+        for start in range(0, len(rows), _MOST_ROWS):
+            some = _with_json(rows[start : start + _MOST_ROWS], self._json)
+            statement = f"{self._beginning}{', '.join([row] * len(some))}{self._ending}"
+            connection.exec_driver_sql(statement, tuple(chain.from_iterable(some)))
+
+
+def _json_places(table: Table, names: Sequence[str]) -> list[int]:
+    columns = table.c
+    return [
+        place
+        for place, name in enumerate(names)
+        if name in columns and isinstance(columns[name].type, JSON)
+    ]
+
+
+def _with_json(rows: Sequence[Sequence[Any]], places: Sequence[int]) -> Sequence[Sequence[Any]]:
+    """The rows as SQLite takes them, with JSON as a text. None is no JSON."""
+    if not places:
+        return rows
+    found = [list(row) for row in rows]
+    for row in found:
+        for place in places:
+            if row[place] is not None:
+                row[place] = json.dumps(row[place])
+    return found

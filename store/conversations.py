@@ -1,11 +1,10 @@
 """Conversations as their senders see them: accept, find, erase, retry."""
 
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     JSON,
@@ -18,6 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+from analysis.senders import account
 from backends.group_commit import GroupCommit
 from database import Database
 from errors import Conflict, ServiceError, Unavailable
@@ -32,6 +32,8 @@ from store import cursors
 from store.bulk_insert import SqliteInsert
 from store.derived.status_counts import counted_in
 from store.erasure import ErasureStore
+from store.handling import reopen_snoozed
+from store.idempotency import EVERYBODY, Key, Known, known_keys, of_everybody
 from store.ids import Ids, RunningIds
 from store.lookup import (
     FAILED_LIST,
@@ -58,9 +60,6 @@ _MUCH_ROOM = 100_000
 _ROOM_KNOWN_SECONDS = 1.0
 _FULL_RETRY_SECONDS = 30
 
-EVERYBODY = ""
-"""Owner of what comes in without an API key, and came in before idempotency keys had owners."""
-
 
 class KeyConflict(Conflict):
     """An idempotency key of the item at `position` was used before, with another text, or with the
@@ -75,7 +74,8 @@ class KeyConflict(Conflict):
 class NewConversation(NamedTuple):
     """What a client hands in. `timestamp` None means the moment of acceptance; `raw_data` is JSON.
 
-    `body_hash` is over what was sent, and there whenever `idempotency_key` is.
+    `body_hash` is over what was sent, and there whenever `idempotency_key` is. `outbound` is what
+    the company itself sent, whichever its account.
     """
 
     text: str
@@ -84,6 +84,8 @@ class NewConversation(NamedTuple):
     raw_data: str | None = None
     idempotency_key: str | None = None
     body_hash: str | None = None
+    outbound: bool = False
+    followers: int | None = None
 
 
 class _Submission(NamedTuple):
@@ -92,20 +94,6 @@ class _Submission(NamedTuple):
     items: Sequence[NewConversation]
     lane: Lane
     owner: str
-
-
-class _Key(NamedTuple):
-    """An idempotency key and whose it is."""
-
-    key: str
-    owner: str
-
-
-class _Known(NamedTuple):
-    """The conversation that a key led to."""
-
-    id: str
-    body_hash: str
 
 
 class _NewRow(NamedTuple):
@@ -122,6 +110,8 @@ class _NewRow(NamedTuple):
     key_owner: str
     body_hash: str | None
     raw_data: str | None
+    own: int
+    followers: int | None
 
 
 class _Clash(NamedTuple):
@@ -144,12 +134,15 @@ class ConversationStore:
         database: Database,
         *,
         ids: Ids | None = None,
+        own_authors: Collection[str] = (),
         on_commit: Callable[[int], None] = lambda _rows: None,
     ) -> None:
-        """`on_commit` hears the number of rows of each group commit."""
+        """`own_authors` are accounts of one's own, as `senders.account` writes them; `on_commit`
+        hears the number of rows of each group commit."""
         self._database = database
         self._erasure = ErasureStore(database)
         self._ids = ids or RunningIds()
+        self._own_authors = frozenset(own_authors)
         self._on_commit = on_commit
         self._positions = QueuePositions()
         self._last_created_at = 0
@@ -204,11 +197,14 @@ class ConversationStore:
         self, submissions: Sequence[_Submission], ids: Sequence[str], connection: Connection
     ) -> tuple[int, list[_Answer]]:
         """How many rows were inserted, and what each submission is answered."""
-        known = _known_keys(connection, submissions)
+        known = known_keys(connection, _keys_in(submissions))
         rows, answers = self._plan(submissions, ids, known, self._find_room(connection))
         self._room -= len(rows)
         if rows and _insert(connection, rows) < len(rows):
             raise _IdsTaken
+        if rows:
+            authors = {row.author for row in rows if row.author is not None}
+            reopen_snoozed(connection, authors, self._last_created_at)
         return len(rows), [
             _key_conflict(answer, submission, connection) if isinstance(answer, _Clash) else answer
             for answer, submission in zip(answers, submissions, strict=True)
@@ -225,7 +221,7 @@ class ConversationStore:
         self,
         submissions: Sequence[_Submission],
         ids: Sequence[str],
-        known: dict[_Key, _Known],
+        known: dict[Key, Known],
         room: int,
     ) -> tuple[list[_NewRow], list[_Answer | _Clash]]:
         """Which rows to insert, and what each submission is answered.
@@ -239,19 +235,19 @@ class ConversationStore:
         for items, lane, owner in submissions:
             answer: list[str] = []
             planned: list[_NewRow] = []
-            new_keys: dict[_Key, _Known] = {}
+            new_keys: dict[Key, Known] = {}
             clash: _Clash | None = None
             for position, item in enumerate(items):
                 id_ = next(free_ids)
                 if item.idempotency_key is not None and item.body_hash is not None:
-                    key = _Key(item.idempotency_key, owner)
-                    found = new_keys.get(key) or known.get(key) or known.get(_of_everybody(key))
+                    key = Key(item.idempotency_key, owner)
+                    found = new_keys.get(key) or known.get(key) or known.get(of_everybody(key))
                     if found and found.body_hash != item.body_hash:
                         clash = clash or _Clash(position, found.id)
                     if found:
                         answer.append(found.id)
                         continue
-                    new_keys[key] = _Known(id_, item.body_hash)
+                    new_keys[key] = Known(id_, item.body_hash)
                 created_at = self._next_created_at()
                 timestamp = created_at if item.timestamp is None else to_micros(item.timestamp)
                 planned.append(
@@ -267,6 +263,8 @@ class ConversationStore:
                         owner if item.idempotency_key is not None else EVERYBODY,
                         item.body_hash,
                         item.raw_data,
+                        int(item.outbound or self._is_own(item.author)),
+                        item.followers,
                     )
                 )
                 answer.append(id_)
@@ -279,6 +277,11 @@ class ConversationStore:
                 known.update(new_keys)
                 answers.append(answer)
         return rows, answers
+
+    def _is_own(self, author: str | None) -> bool:
+        return (
+            bool(self._own_authors) and author is not None and account(author) in self._own_authors
+        )
 
     def _next_created_at(self) -> int:
         """Now, but never twice the same, so that the order of arrival is the order of work."""
@@ -343,17 +346,19 @@ _POSTGRESQL_INSERT = (
     .returning(conversations.c.id)
 )
 
-_RETRY = (
+AS_NEW: Mapping[str, Any] = {
+    "attempts": 0,
+    "deaths": 0,
+    "alone": False,
+    "not_before": 0,
+    "last_error": None,
+}
+"""What a conversation that waits for its first try has in these columns."""
+
+RETRY = (
     update(conversations)
     .where(conversations.c.status == Status.FAILED)
-    .values(
-        status=Status.PENDING.value,
-        attempts=0,
-        deaths=0,
-        alone=False,
-        not_before=0,
-        last_error=None,
-    )
+    .values(status=Status.PENDING.value, **AS_NEW)
 )
 
 
@@ -369,11 +374,11 @@ _SOME_FAILED = (
 def _retry_some(most: int, connection: Connection) -> int:
     limit = min(most, _RETRIED_AT_ONCE)
     ids = connection.scalars(_SOME_FAILED, {"limit": limit}).all()
-    return connection.execute(_RETRY.where(conversations.c.id.in_(ids))).rowcount if ids else 0
+    return connection.execute(RETRY.where(conversations.c.id.in_(ids))).rowcount if ids else 0
 
 
 def _retry(conversation_id: str, connection: Connection) -> None:
-    if connection.execute(_RETRY.where(conversations.c.id == conversation_id)).rowcount:
+    if connection.execute(RETRY.where(conversations.c.id == conversation_id)).rowcount:
         return
     status = connection.scalar(
         select(conversations.c.status).where(conversations.c.id == conversation_id)
@@ -383,34 +388,13 @@ def _retry(conversation_id: str, connection: Connection) -> None:
     raise Conflict(f"Only a failed conversation can be retried; this one is {status}.")
 
 
-def _known_keys(connection: Connection, submissions: Sequence[_Submission]) -> dict[_Key, _Known]:
-    """Of all owners."""
-    keys = [
+def _keys_in(submissions: Sequence[_Submission]) -> list[str]:
+    return [
         item.idempotency_key
         for submission in submissions
         for item in submission.items
         if item.idempotency_key is not None
     ]
-    if not keys:
-        return {}
-    if connection.dialect.name == "sqlite":
-        found = connection.exec_driver_sql(_SQLITE_KNOWN_KEYS, (json.dumps(keys),))
-    else:
-        found = connection.execute(_KNOWN_KEYS, {"keys": keys})
-    return {_Key(key, owner): _Known(id_, body_hash) for key, owner, id_, body_hash in found}
-
-
-_KNOWN_KEYS = select(
-    conversations.c.idempotency_key,
-    conversations.c.key_owner,
-    conversations.c.id,
-    conversations.c.body_hash,
-).where(conversations.c.idempotency_key.in_(bindparam("keys", expanding=True)))
-# The same with one parameter for all keys, which takes a third of the time.
-_SQLITE_KNOWN_KEYS = """
-SELECT idempotency_key, key_owner, id, body_hash FROM conversations
-WHERE idempotency_key IN (SELECT value FROM json_each(?))
-"""
 
 
 def _key_conflict(clash: _Clash, submission: _Submission, connection: Connection) -> KeyConflict:
@@ -425,10 +409,6 @@ def _key_conflict(clash: _Clash, submission: _Submission, connection: Connection
 
 
 _TEXT = select(conversations.c.text).where(conversations.c.id == bindparam("id"))
-
-
-def _of_everybody(key: _Key) -> _Key:
-    return key._replace(owner=EVERYBODY)
 
 
 def _too_many_pending() -> Unavailable:

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, null, select
 
+from analysis.labels import LastWord
 from analysis.outcomes import Analysis, Sighting
+from analysis.urgency import Urgency
 from models import insight_clusters, insights
 from store.ledger import MICROS_PER_DAY
 
@@ -18,15 +20,21 @@ class Earlier(NamedTuple):
     analysis: Analysis
 
 
+_MODEL_VALUES = tuple(
+    func.coalesce(insights.c[f"model_{name}"], insights.c[name]).label(name)
+    for name in ("sentiment_score", "clusters", "confidence")
+)
+"""What the model said, whoever has the last word."""
+
 _ANALYSED_SINCE = (
     select(
         insights.c.fingerprint,
         insights.c.conversation_id,
-        insights.c.sentiment_score,
-        insights.c.clusters,
-        insights.c.confidence,
+        *_MODEL_VALUES,
         insights.c.reasoning,
         insights.c.grok_analysis,
+        insights.c.language,
+        insights.c.urgency,
     )
     .where(
         insights.c.fingerprint.in_(bindparam("fingerprints", expanding=True)),
@@ -50,6 +58,8 @@ def analysed_since(
                 row.confidence,
                 row.reasoning,
                 details=row.grok_analysis,
+                language=row.language,
+                urgency=Urgency(row.urgency),
             ),
         )
         for row in connection.execute(_ANALYSED_SINCE, values).all()
@@ -58,7 +68,7 @@ def analysed_since(
 
 _NEWEST_NAMED = (
     select(
-        insights.c.clusters,
+        _MODEL_VALUES[1],
         insights.c.author,
         insights.c.timestamp,
         insights.c.fingerprint,
@@ -80,6 +90,7 @@ _NAMED_THAT_DAY = (
         insight_clusters.c.timestamp <= bindparam("last"),
         insights.c.fingerprint.is_not(None),
         insights.c.notes.is_(null()),
+        insights.c.labelled == LastWord.MODEL.value,
     )
     .limit(bindparam("limit"))
 )

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 from database import Database
 from errors import Unavailable
 from models import Status, conversations, to_micros
-from store import derived
+from store import derived, versions
 from store.derived import word_index
 
 _STEPS_AT_A_TIME = 20
@@ -75,7 +75,10 @@ def _erase_locked(ids: Collection[str], connection: Connection) -> int:
     """Since their rows are locked no result for them can be written any more, and of two who erase
     the same one only one takes it out of the rollups."""
     if ids:
+        derived.take_turn(connection)
         derived.subtract(connection, ids)
+        borne = versions.borne_by(ids, connection)
         connection.execute(_DELETE, {"ids": list(ids)})
         word_index.note_erased(connection)
+        versions.subtract_insights(borne, connection)
     return len(ids)

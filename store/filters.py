@@ -1,15 +1,19 @@
 """Which insights are meant. Everything that lists or counts builds its WHERE from one filter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Table, bindparam, exists, literal_column
 
+from analysis.handling import HandlingState
+from analysis.labels import LastWord
 from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE, Sentiment
-from analysis.words import Phrase
+from analysis.urgency import Urgency
+from analysis.words import Phrase, parse_search
 from models import insight_clusters, insights, to_micros
+from store.facets import Facet
 
 
 class Span(NamedTuple):
@@ -28,11 +32,19 @@ class Shape(NamedTuple):
     cluster: bool = False
     author: bool = False
     words: bool = False
+    facets: tuple[Facet, ...] = ()
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether the word index answers it: for its words, or since it names more than a rollup
+        does. All insights of an author are few enough to look at each."""
+        return self.words or (not self.author and self.cluster + len(self.facets) > 1)
 
 
 @dataclass(frozen=True, slots=True)
 class InsightFilter:
-    """Both times are inclusive. None means "any". All of `words` must be in the text."""
+    """Both times are inclusive. None means "any". All of `words` must be in the text. Of `unusual`
+    facets any value will do but the usual one."""
 
     start_time: datetime
     end_time: datetime
@@ -41,6 +53,11 @@ class InsightFilter:
     cluster: str | None = None
     author: str | None = None
     words: Sequence[Phrase] | None = None
+    language: str | None = None
+    urgency: Urgency | None = None
+    labelled: LastWord | None = None
+    handling: HandlingState | None = None
+    unusual: frozenset[Facet] = frozenset()
 
     @property
     def span(self) -> Span:
@@ -54,7 +71,20 @@ class InsightFilter:
             self.cluster is not None,
             self.author is not None,
             self.words is not None,
+            tuple(self.facets),
         )
+
+    @property
+    def facets(self) -> Mapping[Facet, tuple[str, ...]]:
+        """Those that are asked for, in their order, each with the values that will do."""
+        found: dict[Facet, tuple[str, ...]] = {}
+        for facet in Facet:
+            value: str | None = getattr(self, facet)
+            if value is not None:
+                found[facet] = (value,)
+            elif facet in self.unusual:
+                found[facet] = facet.others
+        return found
 
     def values(self) -> dict[str, Any]:
         """For the parameters in `conditions`."""
@@ -63,7 +93,34 @@ class InsightFilter:
             "min_confidence": self.min_confidence,
             "cluster": self.cluster,
             "author": self.author,
+            **{facet.value: values for facet, values in self.facets.items()},
         }
+
+
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_END = datetime.max.replace(tzinfo=UTC)
+_CLOSED_LISTS = {
+    "sentiment": Sentiment,
+    "urgency": Urgency,
+    "labelled": LastWord,
+    "handling": HandlingState,
+}
+
+
+def filter_of(named: Mapping[str, Any]) -> InsightFilter:
+    """From the names and values that the API takes, as they are stored: times in ISO 8601, and may
+    be left out. They have been checked before."""
+    given = dict(named)
+    start, end, q = (given.pop(name, None) for name in ("start_time", "end_time", "q"))
+    for name, kind in _CLOSED_LISTS.items():
+        if name in given:
+            given[name] = kind(given[name])
+    return InsightFilter(
+        start_time=datetime.fromisoformat(start) if start else _BEGINNING,
+        end_time=datetime.fromisoformat(end) if end else _END,
+        words=None if q is None else parse_search(q),
+        **given,
+    )
 
 
 def span_values(name: str, span: Span) -> dict[str, int]:
@@ -88,6 +145,11 @@ def conditions(
     words."""
     columns = table.c
     found = [*within(span, columns.timestamp), *figure_conditions(shape, table)]
+    facets = [insights.c[each].in_(bindparam(each, expanding=True)) for each in shape.facets]
+    if facets and table is insight_clusters:
+        found.append(exists().where(insights.c.id == columns.insight_id, *facets))
+    else:
+        found += facets
     if shape.author:
         found.append(insights.c.author == bindparam("author"))
     elif table is insights:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 BYTES_OF_PAGE = 2_000_000
@@ -34,9 +35,16 @@ class InsightRow(NamedTuple):
     urgency: str = "none"
     labelled: str = "model"
     own: int = 0
+    handling: str = "open"
 
 
 def read_notes(stored: str | None) -> Mapping[str, Any]:
     """Reads the column `notes` as text; null, which nearly all are, is no notes."""
     notes: dict[str, Any] = json.loads(stored) if stored else {}
     return notes
+
+
+@lru_cache(maxsize=4096)
+def read_clusters(stored: str) -> tuple[str, ...]:
+    """Reads the column `clusters` as text. Cached, since few different lists make up most rows."""
+    return tuple(json.loads(stored))

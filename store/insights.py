@@ -1,9 +1,7 @@
 """Insights as dashboards ask for them: one page, newest first, and the exact total."""
 
-import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,21 +11,21 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
-    Text,
     bindparam,
-    cast,
     func,
     select,
     tuple_,
 )
 
+from analysis.priority import Priority
 from database import LONG_READ_SECONDS, Database
-from models import from_micros, insight_clusters, insights
+from models import insight_clusters, insights
 from store import cursors
 from store.derived import rollup_query, word_counts, word_index
-from store.derived.word_counts import MatchCounter
-from store.filters import InsightFilter, Shape, conditions
-from store.insight_row import BYTES_OF_PAGE, read_notes
+from store.derived.word_counts import MatchCount, MatchCounter, SpanCount
+from store.filters import COUNTS, InsightFilter, Shape, conditions
+from store.insight_row import BYTES_OF_PAGE
+from store.listed import SHOWN, ListedInsight, to_listed
 
 ROWS_AT_A_TIME = 128
 """Of one statement: with texts of the greatest length these are 5 MB."""
@@ -35,7 +33,7 @@ ROWS_AT_A_TIME = 128
 ROWS_OF_EXPORT = 500
 BYTES_OF_EXPORT = 64_000
 BYTES_OF_EVENTS = 125_000
-_ROW_BYTES = 220
+_ROW_BYTES = 350
 """An insight's JSON without its values."""
 
 _LIST = "insights"
@@ -47,36 +45,36 @@ Position = tuple[int, int]
 Rows = Sequence[Row[*tuple[Any, ...]]]
 
 
-class ListedInsight(NamedTuple):
-    """`notes` has what a reader should also know, such as `reused_from`; mostly it is empty."""
+class InsightKey(NamedTuple):
+    """An insight's names and its place in the order of pages; `timestamp` is in microseconds."""
 
+    id: int
     conversation_id: str
-    timestamp: datetime
-    text: str
-    author: str | None
-    sentiment_score: float
-    clusters: Sequence[str]
-    confidence: float
-    reasoning: str
-    notes: Mapping[str, Any]
+    timestamp: int
 
 
 @dataclass(frozen=True, slots=True)
 class InsightPage:
-    """`total_count` is for the whole filter; `next_cursor` is None on the last page.
+    """`total_count` and `corrected_count`, those whose labels a person or a rule has put right, are
+    for the whole filter; `next_cursor` is None on the last page.
 
-    A page may be shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON.
+    A page may be shorter than asked for: it ends at `BYTES_OF_PAGE` of JSON. One in the order of
+    priority has the `priorities` of its insights, and how many were `missed`.
     """
 
     insights: Sequence[ListedInsight]
     total_count: int
+    corrected_count: int
     next_cursor: str | None
+    priorities: Sequence[Priority] = ()
+    missed: int | None = None
 
 
 class InsightStore:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, matches: MatchCounter | None = None) -> None:
+        """`matches` may be shared with others, for its cache."""
         self._database = database
-        self._matches = MatchCounter()
+        self._matches = matches or MatchCounter()
 
     async def page(self, wanted: InsightFilter, *, limit: int, cursor: str | None) -> InsightPage:
         """Up to `limit` insights after `cursor`, newest timestamp first, then newest id; fewer
@@ -96,7 +94,7 @@ class InsightStore:
         position: Position | None,
         connection: Connection,
     ) -> InsightPage:
-        if wanted.words is not None:
+        if wanted.shape.is_searched:
             found = self._matches.count(wanted, connection)
             total = found.total
             read = partial(_matches, wanted, found, connection)
@@ -104,13 +102,32 @@ class InsightStore:
             total = rollup_query.count(wanted, connection)
             read = partial(_rows, wanted, total, connection)
         rows, more = (
-            _some(read, _position, position, limit, BYTES_OF_PAGE) if total else ([], False)
+            rows_that_fit(read, _position, position, limit, BYTES_OF_PAGE) if total else ([], False)
         )
         return InsightPage(
-            insights=[_to_insight(row) for row in rows],
+            insights=to_listed(rows),
             total_count=total,
+            corrected_count=self._matches.corrected(wanted, connection),
             next_cursor=cursors.encode(_LIST, *_position(rows[-1])) if more else None,
         )
+
+    def count(self, wanted: InsightFilter, connection: Connection) -> int:
+        """In a transaction of the caller's."""
+        if wanted.shape.is_searched:
+            return self._matches.count(wanted, connection).total
+        return rollup_query.count(wanted, connection)
+
+    def keys_after(
+        self, wanted: InsightFilter, position: Position | None, limit: int, connection: Connection
+    ) -> Sequence[InsightKey]:
+        """The next `limit` in the order of pages, in a transaction of the caller's."""
+        if wanted.shape.is_searched:
+            found = self._matches.count(wanted, connection)
+            rows = _matches(wanted, found, connection, limit, position, keys_only=True)
+        else:
+            total = rollup_query.count(wanted, connection)
+            rows = _rows(wanted, total, connection, limit, position, keys_only=True)
+        return [InsightKey(*row) for row in rows]
 
     async def has_cluster(self, name: str) -> bool:
         """Whether any insight has it."""
@@ -132,10 +149,10 @@ class InsightStore:
             def read(limit: int, after: int) -> Rows:
                 return connection.execute(_SINCE, {"id": after, "limit": limit}).all()
 
-            return _some(read, lambda row: int(row.id), id_, limit, BYTES_OF_EVENTS)
+            return rows_that_fit(read, lambda row: int(row.id), id_, limit, BYTES_OF_EVENTS)
 
         rows, more = await self._database.read(some)
-        return [(row.id, _to_insight(row)) for row in rows], more
+        return [(row.id, each) for row, each in zip(rows, to_listed(rows), strict=True)], more
 
     async def all_of(self, wanted: InsightFilter) -> AsyncIterator[Sequence[ListedInsight]]:
         """Every insight of the filter in the order of pages, some at a time.
@@ -154,25 +171,25 @@ class InsightStore:
             )
             if rows:
                 position = _position(rows[-1])
-            insights = [_to_insight(row) for row in rows]
+            insights = to_listed(rows)
             del rows
             yield insights
 
     def _rows_of_export(
         self, wanted: InsightFilter, position: Position | None, connection: Connection
     ) -> tuple[Rows, bool]:
-        if wanted.words is not None:
+        if wanted.shape.is_searched:
             found = self._matches.count(wanted, connection)
             read = partial(_matches, wanted, found, connection)
         else:
             read = partial(_rows, wanted, None, connection)
-        return _some(read, _position, position, ROWS_OF_EXPORT, BYTES_OF_EXPORT)
+        return rows_that_fit(read, _position, position, ROWS_OF_EXPORT, BYTES_OF_EXPORT)
 
 
 Place = TypeVar("Place")
 
 
-def _some(
+def rows_that_fit(
     read: Callable[[int, Place], Rows],
     place_of: Callable[[Row[*tuple[Any, ...]]], Place],
     place: Place,
@@ -206,15 +223,21 @@ def _rows(
     connection: Connection,
     limit: int,
     position: Position | None,
+    *,
+    keys_only: bool = False,
 ) -> Rows:
     """The next `limit` rows; `total` is how many match, None where that is not known."""
     values, shape = _values(wanted, limit, position), wanted.shape
     few = False
-    by_figures = (shape.sentiment or shape.min_confidence) and not (shape.cluster or shape.author)
-    if total is not None and by_figures:
+    looked_at = not (shape.cluster or shape.author)
+    if total and looked_at and (shape.sentiment or shape.min_confidence or shape.facets):
         # Reading the newest until enough match reads `all / total` rows for each match.
         few = total * total < limit * rollup_query.count_between(wanted.span, connection)
-    return connection.execute(_statement(shape, position is not None, few), values).all()
+    if total and few and shape.facets:
+        found = MatchCount(total, [SpanCount(wanted.span, total)])
+        return _matches(wanted, found, connection, limit, position, keys_only=keys_only)
+    statement = _statement(shape, position is not None, few, keys_only)
+    return connection.execute(statement, values).all()
 
 
 def _values(wanted: InsightFilter, limit: int, position: Position | None) -> dict[str, Any]:
@@ -230,7 +253,7 @@ def _values(wanted: InsightFilter, limit: int, position: Position | None) -> dic
 
 
 @lru_cache(maxsize=256)
-def _statement(shape: Shape, after: bool, few: bool) -> Select[*tuple[Any, ...]]:
+def _statement(shape: Shape, after: bool, few: bool, keys_only: bool) -> Select[*tuple[Any, ...]]:
     table: Table = insights
     index = "idx_insight_timestamp"
     if shape.author:
@@ -245,7 +268,8 @@ def _statement(shape: Shape, after: bool, few: bool) -> Select[*tuple[Any, ...]]
         picked = picked.where(rollup_query.has_sentiment(shape))
     if index:
         picked = picked.with_hint(table, f"INDEXED BY {index}", "sqlite")
-    return _fetch(_newest(picked, table.c.timestamp, id_, after).limit(bindparam("limit")))
+    newest = _newest(picked, table.c.timestamp, id_, after).limit(bindparam("limit"))
+    return _fetch(newest, keys_only)
 
 
 def _newest(
@@ -257,33 +281,25 @@ def _newest(
     return picked.order_by(timestamp.desc(), id_.desc())
 
 
-_SHOWN = select(
-    insights.c.id,
-    insights.c.conversation_id,
-    insights.c.timestamp,
-    insights.c.text,
-    insights.c.author,
-    insights.c.sentiment_score,
-    cast(insights.c.clusters, Text).label("clusters"),
-    insights.c.confidence,
-    insights.c.reasoning,
-    cast(insights.c.notes, Text).label("notes"),
-)
+_KEY = select(*(insights.c[name] for name in InsightKey._fields))
 
 
-def _fetch(picked: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+def _fetch(picked: Select[*tuple[Any, ...]], keys_only: bool) -> Select[*tuple[Any, ...]]:
     keys = picked.subquery("picked")
-    return _SHOWN.join_from(keys, insights, insights.c.id == keys.c.id).order_by(
+    shown = _KEY if keys_only else SHOWN
+    return shown.join_from(keys, insights, insights.c.id == keys.c.id).order_by(
         keys.c.timestamp.desc(), keys.c.id.desc()
     )
 
 
 def _matches(
     wanted: InsightFilter,
-    found: word_counts.MatchCount,
+    found: MatchCount,
     connection: Connection,
     limit: int,
     position: Position | None,
+    *,
+    keys_only: bool = False,
 ) -> Rows:
     """The next `limit` matches. Keys of the index are in order only down to the second: so first
     the second of the last row is found, and then all matches from there on are sorted."""
@@ -296,7 +312,10 @@ def _matches(
         "low": candidates.low,
         "high": candidates.high,
     }
-    last_key, page = _words_statements(dialect, candidates.path, wanted.shape, position is not None)
+    shape = word_counts.residual_shape(wanted)
+    last_key, page = _words_statements(
+        dialect, candidates.path, shape, position is not None, keys_only
+    )
     key = connection.scalar(last_key, values | {"skip": values["limit"] - 1})
     if key is not None:
         values["low"] = max(values["low"], word_index.first_of_second(key))
@@ -305,21 +324,21 @@ def _matches(
 
 @lru_cache(maxsize=256)
 def _words_statements(
-    dialect: str, path: word_index.AccessPath, shape: Shape, after: bool
+    dialect: str, path: word_index.AccessPath, shape: Shape, after: bool, keys_only: bool
 ) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
     index = word_index.index(dialect, path)
     joined = select(insights.c.timestamp, insights.c.id).join_from(
         index.table, insights, insights.c.id == word_index.id_of(index.key)
     )
     between = index.between(bindparam("low"), bindparam("high"))
-    found = joined.where(index.matching, between, *word_counts.residual_conditions(shape))
+    found = joined.where(index.matching, between, *conditions(shape))
     if after:
         last = tuple_(bindparam("last_timestamp"), bindparam("last_id"))
         found = found.where(tuple_(insights.c.timestamp, insights.c.id) < last)
     by_key = found.with_only_columns(index.key).order_by(index.key.desc())
     last_key = by_key.limit(1).offset(bindparam("skip"))
     page = _newest(found, insights.c.timestamp, insights.c.id, after=False)
-    return last_key, _fetch(page.limit(bindparam("limit")))
+    return last_key, _fetch(page.limit(bindparam("limit")), keys_only)
 
 
 _HAS_CLUSTER = (
@@ -329,30 +348,7 @@ _HAS_CLUSTER = (
 )
 _NEWEST_ID = select(func.max(insights.c.id))
 _SINCE = (
-    _SHOWN.where(insights.c.id > bindparam("id")).order_by(insights.c.id).limit(bindparam("limit"))
+    SHOWN.where(insights.c.id > bindparam("id"), COUNTS)
+    .order_by(insights.c.id)
+    .limit(bindparam("limit"))
 )
-
-
-# --- rows -----------------------------------------------------------------------------------------
-
-
-def _to_insight(row: Row[*tuple[Any, ...]]) -> ListedInsight:
-    """By position, since a page may have a thousand rows."""
-    _, conversation_id, timestamp, text, author, score, clusters, confidence, reasoning, notes = row
-    return ListedInsight(
-        conversation_id,
-        from_micros(timestamp),
-        text,
-        author,
-        score,
-        _clusters_in(clusters),
-        confidence,
-        reasoning,
-        read_notes(notes),
-    )
-
-
-@lru_cache(maxsize=4096)
-def _clusters_in(stored: str) -> Sequence[str]:
-    """Cached, since few different lists make up most rows."""
-    return tuple(json.loads(stored))

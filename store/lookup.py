@@ -1,6 +1,6 @@
 """Conversations as they are shown: one by its id, and pages of those that failed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,30 +14,21 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
-    null,
     select,
     tuple_,
     union_all,
 )
 
 from errors import NotFound
-from models import Lane, Status, conversations, from_micros, insights
+from models import Lane, Status, conversations, from_micros
 from store import cursors
 from store.derived.status_counts import counted_in
-from store.insight_row import BYTES_OF_PAGE, how_many_fit, read_notes
+from store.insight_row import BYTES_OF_PAGE, how_many_fit
+from store.listed import ListedInsight, find_listed
 from store.positions import QueuePositions
 
 FAILED_LIST = "failed"
 """Whose cursors they are."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredInsight:
-    sentiment_score: float
-    clusters: list[str]
-    confidence: float
-    reasoning: str
-    notes: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +47,7 @@ class StoredConversation:
     last_error: str | None
     raw_data: str | None
     queue_position: int | None
-    insight: StoredInsight | None
+    insight: ListedInsight | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +71,7 @@ _SHOWN = (
 )
 
 
-_FIND = (
-    select(
-        *_SHOWN,
-        insights.c.id.label("insight_id"),
-        insights.c.sentiment_score,
-        insights.c.clusters,
-        insights.c.confidence,
-        insights.c.reasoning,
-        cast(insights.c.notes, Text).label("notes"),
-    )
-    .outerjoin(insights, insights.c.conversation_id == conversations.c.id)
-    .where(conversations.c.id == bindparam("id"))
-)
+_FIND = select(*_SHOWN).where(conversations.c.id == bindparam("id"))
 
 
 def find(
@@ -105,7 +84,8 @@ def find(
     position = None
     if row.status == Status.PENDING:
         position = positions.find(Lane(row.lane), row.created_at, connection)
-    return _to_conversation(row, queue_position=position)
+    insight = find_listed(conversation_id, connection)
+    return _to_conversation(row, queue_position=position, insight=insight)
 
 
 def failed_page(limit: int, position: tuple[int, int] | None, connection: Connection) -> FailedPage:
@@ -153,7 +133,7 @@ def _failed_statement(limit: int, position: tuple[int, int] | None) -> Select[*t
 _NEWEST_FIRST = (conversations.c.created_at.desc(), conversations.c.id.desc())
 
 _FAILED = (
-    select(*_SHOWN, null().label("insight_id"))
+    select(*_SHOWN)
     .where(conversations.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(*_NEWEST_FIRST)
 )
@@ -164,17 +144,11 @@ def _position(row: Row[*tuple[Any, ...]]) -> tuple[int, int]:
 
 
 def _to_conversation(
-    row: Row[*tuple[Any, ...]], *, queue_position: int | None = None
+    row: Row[*tuple[Any, ...]],
+    *,
+    queue_position: int | None = None,
+    insight: ListedInsight | None = None,
 ) -> StoredConversation:
-    insight = None
-    if row.insight_id is not None:
-        insight = StoredInsight(
-            row.sentiment_score,
-            row.clusters,
-            row.confidence,
-            row.reasoning,
-            read_notes(row.notes),
-        )
     return StoredConversation(
         id=row.id,
         status=Status(row.status),

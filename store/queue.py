@@ -11,8 +11,6 @@ from sqlalchemy import (
     Connection,
     Update,
     bindparam,
-    case,
-    insert,
     select,
     tuple_,
     update,
@@ -23,20 +21,18 @@ from backends.errors import translated_errors
 from backends.group_commit import GroupCommit
 from database import Database
 from errors import ServiceError
-from models import Lane, Status, conversations, insights, now_micros
-from store import derived
+from models import Lane, Status, conversations, now_micros
 from store.earlier import Earlier, analysed_since, recent_sightings
-from store.insight_row import InsightRow
 from store.ledger import CallReceipt, count_completed, settle_call
+from store.new_insights import HeldRow, InsightWriter
+from store.orphans import NOT_LEASED, Rescued, rescue
+from store.rising import RisingTopics
+from store.versions import count_insights
 
 T = TypeVar("T")
 
-MAX_DEATHS = 3
 _ROWS_PER_COMMIT = 500
-DIED = "the worker died while analysing this"
 NOT_STORED = "the result could not be stored"
-
-_NOT_LEASED: dict[str, Any] = {"lease_token": None, "leased_until": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +62,6 @@ class Claim(NamedTuple):
     waiting: Mapping[Lane, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Rescued:
-    back_to_pending: int
-    failed: int
-
-
-class _HeldRow(NamedTuple):
-    """What the row of a claim that is still ours passes on to its insight."""
-
-    text: str
-    author: str | None
-    timestamp: int
-    own: int
-
-
 Results = Sequence[tuple[Claimed, Outcome]]
 
 
@@ -107,6 +88,8 @@ class Settled(NamedTuple):
 class WorkQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.writer = InsightWriter()
+        self._rising = RisingTopics(database)
         # Calls that end at the same moment share one commit, as posts do.
         self._group_commit = GroupCommit[Settlement, Settled](
             self._settle_group,
@@ -142,6 +125,7 @@ class WorkQueue:
         A result or a receipt that the database rejects fails no other, and its conversation with
         `NOT_STORED`.
         """
+        self.writer.rising = await self._rising.names()
         return await self._group_commit.submit(Settlement(results, receipt, not_theirs))
 
     async def drained(self) -> None:
@@ -150,11 +134,11 @@ class WorkQueue:
 
     async def _settle_group(self, group: Sequence[Settlement]) -> list[Settled]:
         try:
-            return await self._database.write(partial(_settle, group, False))
+            return await self._database.write(partial(_settle, group, self.writer, False))
         except ServiceError:
             raise
         except Exception:  # one row that the database rejects does not fail the others
-            return await self._database.write(partial(_settle, group, True))
+            return await self._database.write(partial(_settle, group, self.writer, True))
 
     async def analysed_before(
         self, fingerprints: Collection[str], *, within: timedelta
@@ -187,7 +171,7 @@ class WorkQueue:
 
         One that was in flight at its third such death fails instead.
         """
-        return await self._database.write(partial(_rescue, all_orphaned))
+        return await self._database.write(partial(rescue, all_orphaned))
 
 
 def _micros(duration: timedelta) -> int:
@@ -233,7 +217,7 @@ _HELD = (
     select(
         _COLUMNS.id,
         _COLUMNS.lease_token,
-        *(_COLUMNS[name] for name in _HeldRow._fields),
+        *(_COLUMNS[name] for name in HeldRow._fields),
     )
     .where(
         _COLUMNS.status == Status.PROCESSING,
@@ -250,7 +234,7 @@ def _ending(status: Status, **values: Any) -> Update:
     return (
         update(conversations)
         .where(_COLUMNS.id.in_(bindparam("ids", expanding=True)))
-        .values(status=status.value, **_NOT_LEASED, **values)
+        .values(status=status.value, **NOT_LEASED, **values)
     )
 
 
@@ -259,7 +243,6 @@ _REQUEUE = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1)
 _REOPEN = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1, last_error=None).where(
     _COLUMNS.status == Status.FAILED
 )
-_ADD_INSIGHTS = insert(insights).returning(insights.c.id, insights.c.conversation_id)
 
 
 def _claim(
@@ -291,7 +274,9 @@ def _claim(
     return Claim([items[id_] for id_ in picked], waiting)
 
 
-def _settle(group: Sequence[Settlement], one_by_one: bool, connection: Connection) -> list[Settled]:
+def _settle(
+    group: Sequence[Settlement], writer: InsightWriter, one_by_one: bool, connection: Connection
+) -> list[Settled]:
     """With `one_by_one` each result and receipt has a savepoint, and so its own error."""
     now = now_micros()
     results = [result for settlement in group for result in settlement.results]
@@ -300,14 +285,14 @@ def _settle(group: Sequence[Settlement], one_by_one: bool, connection: Connectio
     rejected: dict[Claimed, Exception] = {}
     if one_by_one:
         for claimed, outcome in results:
-            settled = _try(_end_claims, [(claimed, outcome)], now, connection)
+            settled = _try(_end_claims, [(claimed, outcome)], writer, now, connection)
             if isinstance(settled, Exception):
-                if _end_claims([(claimed, Fail(NOT_STORED))], now, connection):
+                if _end_claims([(claimed, Fail(NOT_STORED))], writer, now, connection):
                     rejected[claimed] = settled
             else:
                 done |= settled
     else:
-        done = _end_claims(results, now, connection)
+        done = _end_claims(results, writer, now, connection)
     if not_theirs:
         connection.execute(_REOPEN, {"ids": not_theirs})
     # Last, since everybody meets in the day's row.
@@ -321,6 +306,7 @@ def _settle(group: Sequence[Settlement], one_by_one: bool, connection: Connectio
     if completed:
         reused = sum("reused_from" in outcome.notes for outcome in completed)
         count_completed(len(completed), reused, now, connection)
+        count_insights(writer.version, len(completed), now, connection)
     return [
         Settled(
             {claimed for claimed, _ in results if claimed in done},
@@ -344,7 +330,9 @@ def _try(work: Callable[..., T], *arguments: Any) -> T | Exception:
         return error
 
 
-def _end_claims(results: Results, now: int, connection: Connection) -> dict[Claimed, Outcome]:
+def _end_claims(
+    results: Results, writer: InsightWriter, now: int, connection: Connection
+) -> dict[Claimed, Outcome]:
     """Carry out the outcomes whose claim still holds, and return these."""
     held = _held([claimed for claimed, _ in results], connection)
     done = {claimed: outcome for claimed, outcome in results if claimed in held}
@@ -372,79 +360,18 @@ def _end_claims(results: Results, now: int, connection: Connection) -> dict[Clai
         _end(requeued, _REQUEUE, connection)
     if completed:
         _end(completed, _COMPLETE, connection)
-        _add_insights(completed, held, now, connection)
+        writer.add(
+            {one.id: (held[one], outcome) for one, outcome in completed.items()}, now, connection
+        )
     return done
 
 
-def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, _HeldRow]:
+def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, HeldRow]:
     found = connection.execute(_HELD, {"claims": [(one.id, one.token) for one in claimed]})
-    rows = {(id_, token): _HeldRow(*row) for id_, token, *row in found}
+    rows = {(id_, token): HeldRow(*row) for id_, token, *row in found}
     return {one: rows[one.id, one.token] for one in claimed if (one.id, one.token) in rows}
 
 
 def _end(claimed: Collection[Claimed], ending: Update, connection: Connection) -> None:
     """End claims that `_held` found in this transaction."""
     connection.execute(ending, {"ids": [one.id for one in claimed]})
-
-
-def _add_insights(
-    completed: Mapping[Claimed, Complete],
-    held: Mapping[Claimed, _HeldRow],
-    now: int,
-    connection: Connection,
-) -> None:
-    rows = [
-        {
-            "conversation_id": claimed.id,
-            **held[claimed]._asdict(),
-            "sentiment_score": outcome.analysis.sentiment_score,
-            "clusters": list(outcome.analysis.clusters),
-            "confidence": outcome.analysis.confidence,
-            "reasoning": outcome.analysis.reasoning,
-            "grok_analysis": dict(outcome.analysis.details),
-            "cost_usd_ticks": outcome.analysis.cost_usd_ticks,
-            "created_at": now,
-            "fingerprint": outcome.fingerprint,
-            "notes": dict(outcome.notes) or None,
-            "language": outcome.analysis.language,
-            "urgency": outcome.analysis.urgency,
-            "labelled": "model",
-        }
-        for claimed, outcome in completed.items()
-    ]
-    derived.take_turn(connection)
-    ids = {id_: insight_id for insight_id, id_ in connection.execute(_ADD_INSIGHTS, rows)}
-    derived.add(
-        connection,
-        [
-            InsightRow(
-                id=ids[row["conversation_id"]],
-                **{name: row[name] for name in InsightRow._fields if name != "id"},
-            )
-            for row in rows
-        ],
-    )
-
-
-def _rescue(all_orphaned: bool, connection: Connection) -> Rescued:
-    orphaned = _COLUMNS.status == Status.PROCESSING
-    if not all_orphaned:
-        orphaned &= _COLUMNS.leased_until < now_micros()
-    # One that was there at two deaths may be their cause, and takes no others with it next time.
-    change = (
-        update(conversations)
-        .where(orphaned)
-        .values(
-            deaths=_COLUMNS.deaths + 1,
-            alone=case((_COLUMNS.deaths > 0, True), else_=_COLUMNS.alone),
-        )
-    )
-    failed = connection.execute(
-        change.where(_COLUMNS.deaths + 1 >= MAX_DEATHS).values(
-            status=Status.FAILED.value, last_error=DIED, **_NOT_LEASED
-        )
-    )
-    pending = connection.execute(
-        change.values(status=Status.PENDING.value, not_before=0, **_NOT_LEASED)
-    )
-    return Rescued(back_to_pending=pending.rowcount, failed=failed.rowcount)

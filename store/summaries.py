@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -17,12 +17,15 @@ from store.derived import rollup_query
 from store.derived.day_cache import DayCache, full_days
 from store.derived.rollup_query import Key, Rows
 from store.derived.rollups import DAY, HOUR, NAMES_OF_CLUSTERS, UNIT
+from store.derived.word_counts import MatchCounter
 from store.filters import InsightFilter, Span, span_values
+from store.handling_figures import HandlingCounter, HandlingFigures
 
 MAX_BUCKETS = 2000
 _DAYS_AT_A_TIME = 50
 _KEPT_DAYS = 5000
-"""Some kilobytes each: one row for each cluster that another was with that day."""
+"""Some kilobytes each: one row for each cluster that another was with that day, or each hour."""
+_ANY_TIME = from_micros(0)
 
 
 class Interval(StrEnum):
@@ -66,30 +69,43 @@ class Aggregate:
     def _average(self, total: int) -> float | None:
         return round(total / self.count / UNIT, 9) if self.count else None
 
-    def add(self, sums: Sequence[int]) -> None:
-        """The five figures, in the order of the fields."""
+    def add(self, sums: Sequence[int], sign: int) -> None:
+        """The five figures, in the order of the fields, `sign` times."""
         positive, neutral, negative, scores, confidences = sums
-        self.positive += positive
-        self.neutral += neutral
-        self.negative += negative
-        self.scores += scores
-        self.confidences += confidences
+        self.positive += sign * positive
+        self.neutral += sign * neutral
+        self.negative += sign * negative
+        self.scores += sign * scores
+        self.confidences += sign * confidences
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """`series` has every bucket that the time range touches, also the empty ones, by its start;
-    `clusters` are the most frequent first, and by name where they are equally so."""
+    `clusters` are the most frequent first, and by name where they are equally so; `corrected` are
+    those whose labels a person or a rule has put right."""
 
     series: Mapping[datetime, Aggregate]
     clusters: Sequence[tuple[str, Aggregate]]
     totals: Aggregate
+    corrected: int
+    handling: HandlingFigures
 
 
 class SummaryStore:
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self,
+        database: Database,
+        matches: MatchCounter | None = None,
+        *,
+        goal_seconds: float = 3600.0,
+    ) -> None:
+        """`matches` may be shared with others, for its cache. An answer within `goal_seconds` is in
+        time."""
         self._database = database
-        self._together = DayCache[Rows](most=_KEPT_DAYS)
+        self._by_day = DayCache[Rows](most=_KEPT_DAYS)
+        self._matches = matches or MatchCounter()
+        self._handling = HandlingCounter(self._matches, goal_seconds=goal_seconds)
 
     async def summary(self, wanted: InsightFilter, interval: Interval) -> Summary:
         """For a filter without words. Raises InvalidInput for more than `MAX_BUCKETS` buckets."""
@@ -100,26 +116,31 @@ class SummaryStore:
                 f"interval: {count} buckets of that width are in the time range, and at"
                 f" most {MAX_BUCKETS} are answered"
             )
-        work = partial(_summary, wanted, interval, self._together)
-        # Rollups do not know minutes, nor which clusters come together.
-        by_rows = interval is Interval.MINUTE or wanted.cluster is not None
+        work = partial(_summary, wanted, interval, self._by_day, self._matches, self._handling)
+        # Rollups do not know minutes, nor which names come together.
+        by_rows = interval is Interval.MINUTE or wanted.cluster is not None or bool(wanted.facets)
         return await self._database.read(work, costly=by_rows or rollup_query.is_costly(wanted))
 
 
 def _summary(
-    wanted: InsightFilter, interval: Interval, together: DayCache[Rows], connection: Connection
+    wanted: InsightFilter,
+    interval: Interval,
+    by_day: DayCache[Rows],
+    matches: MatchCounter,
+    handling: HandlingCounter,
+    connection: Connection,
 ) -> Summary:
     start, stop = wanted.span
     buckets = range(start // interval.width * interval.width, stop, interval.width)
     series = {bucket: Aggregate() for bucket in buckets}
     totals = Aggregate()
-    for moment, *sums in rollup_query.series(wanted, interval.width, connection):
-        series[moment // interval.width * interval.width].add(sums)
-        totals.add(sums)
     clusters: defaultdict[str, Aggregate] = defaultdict(Aggregate)
-    if totals.count:
-        for cluster, *sums in _clusters(wanted, together, connection):
-            clusters[cluster].add(sums)
+    for sign, part in rollup_query.signed_parts(wanted):
+        for moment, *sums in _series(part, interval, by_day, connection):
+            series[moment // interval.width * interval.width].add(sums, sign)
+            totals.add(sums, sign)
+        for cluster, *sums in _clusters(part, by_day, connection):
+            clusters[cluster].add(sums, sign)
     return Summary(
         series={from_micros(bucket): each for bucket, each in series.items()},
         clusters=sorted(
@@ -127,45 +148,59 @@ def _summary(
             key=lambda pair: (-pair[1].count, pair[0]),
         ),
         totals=totals,
+        corrected=matches.corrected(wanted, connection),
+        handling=handling.figures(wanted, totals.count, connection),
     )
 
 
-def _clusters(wanted: InsightFilter, together: DayCache[Rows], connection: Connection) -> Rows:
-    """By cluster."""
-    if wanted.cluster is not None and wanted.author is None:
-        return _clusters_together(wanted, together, connection)
-    values = rollup_query.values_of(wanted)
-    if wanted.author is None:
-        values["names"] = connection.scalars(NAMES_OF_CLUSTERS).all()
-    return rollup_query.figures(wanted.shape, Key(cluster=True), values, connection)
-
-
-def _clusters_together(
-    wanted: InsightFilter, together: DayCache[Rows], connection: Connection
+def _series(
+    part: InsightFilter, interval: Interval, by_day: DayCache[Rows], connection: Connection
 ) -> Rows:
-    """By cluster, for the insights of one cluster. They are summed by day, and full days are kept,
-    since no rollup knows which clusters come together."""
-    values, (start, stop) = rollup_query.values_of(wanted), wanted.span
-    days = full_days(wanted.span)
+    """By a moment in the bucket."""
+    if part.shape.is_searched and interval is not Interval.MINUTE:
+        return _rows_by_day(part, Key(bucket=True), HOUR, by_day, connection)
+    return rollup_query.series(part, interval.width, connection)
 
-    def rows_in(span: Span, key: Key) -> Rows:
-        between = span_values("range", span) | rollup_query.bucket_values(span.start, DAY)
-        return rollup_query.figures(wanted.shape, key, values | between, connection, by_rows=True)
 
-    def by_day(changed: Sequence[int]) -> Mapping[int, Rows]:
+def _clusters(part: InsightFilter, by_day: DayCache[Rows], connection: Connection) -> Rows:
+    """By cluster."""
+    if part.author is None and (part.cluster is not None or part.facets):
+        key = Key(bucket=True, cluster=True)
+        rows = _rows_by_day(part, key, DAY, by_day, connection)
+        return [row for _, *row in rows]
+    values = rollup_query.values_of(part)
+    if part.author is None:
+        values["names"] = connection.scalars(NAMES_OF_CLUSTERS).all()
+    return rollup_query.figures(part.shape, Key(cluster=True), values, connection)
+
+
+def _rows_by_day(
+    part: InsightFilter, key: Key, width: int, by_day: DayCache[Rows], connection: Connection
+) -> Rows:
+    """By a moment in a bucket of `width`, at most a day, and what else the key has. Rows are summed
+    day by day and full days are kept, since no rollup knows which names come together."""
+    values, (start, stop) = rollup_query.values_of(part), part.span
+    days = full_days(part.span)
+
+    def rows_in(span: Span) -> Rows:
+        origin = span.start // DAY * DAY
+        between = span_values("range", span) | rollup_query.bucket_values(origin, width)
+        return rollup_query.figures(part.shape, key, values | between, connection, by_rows=True)
+
+    def rows_of(changed: Sequence[int]) -> Mapping[int, Rows]:
         span = Span(min(changed) * DAY, (max(changed) + 1) * DAY)
         found: dict[int, list[Sequence[int]]] = {day: [] for day in changed}
-        for moment, *row in rows_in(span, Key(bucket=True, cluster=True)):
-            if moment // DAY in found:
-                found[moment // DAY].append(row)
+        for row in rows_in(span):
+            if (day := row[0] // DAY) in found:
+                found[day].append(row)
         return found
 
-    query = wanted.cluster, wanted.sentiment, wanted.min_confidence
-    kept = together.get(query, days, connection, by_day, at_a_time=_DAYS_AT_A_TIME)
+    query = key, replace(part, start_time=_ANY_TIME, end_time=_ANY_TIME)
+    kept = by_day.get(query, days, connection, rows_of, at_a_time=_DAYS_AT_A_TIME)
     rows = list(chain(*kept.values()))
     ends = [Span(start, stop)]
     if days.first < days.stop:
         ends = [Span(start, days.first * DAY), Span(days.stop * DAY, stop)]
     for span in ends:
-        rows += rows_in(span, Key(cluster=True))
+        rows += rows_in(span)
     return rows

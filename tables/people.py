@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
     true,
 )
 
@@ -42,6 +43,7 @@ labels = Table(
     Column("name", Text, nullable=False),
     Column("at", Micros, nullable=False),
     Column("reason", Text),
+    Index("idx_label_giver", "giver", "conversation_id"),
     sqlite_with_rowid=False,
 )
 """Who says what of a conversation. A person has the last word, else the newest rule, else the
@@ -74,6 +76,9 @@ rules = Table(
     Column("created_at", Micros, nullable=False),
     # What a deleted rule has set stays until a plan takes it back.
     Column("deleted_at", Micros),
+    # The number of the change that made the row what it is, counted over all rules.
+    Column("revision", BigInteger, nullable=False),
+    Index("idx_rule_revision", "revision"),
     Index("idx_rule_id", "id", unique=True),
     sqlite_autoincrement=True,
 )
@@ -87,6 +92,8 @@ plans = Table(
     Column("set", JSON(none_as_null=True)),
     Column("by", Text),
     Column("rule_number", Integer),
+    # As in the log of handling; of whoever applied or undid it.
+    Column("key_name", Text, nullable=False, server_default=text("''")),
     Column("state", String(8), nullable=False),
     # What was written later is not touched: the newest insight's id, or the time in microseconds.
     Column("bound", BigInteger, nullable=False),
@@ -96,13 +103,26 @@ plans = Table(
     Column("warnings", JSON, nullable=False),
     Column("created_at", Micros, nullable=False),
     Column("applied_at", Micros),
-    # How far the present walk is: the last position it has passed, and what it came across.
-    Column("position", BigInteger),
+    # Of the present walk, applying or undoing: when it was asked for; the last position that it has
+    # passed, whose shape is the kind's own; how many it has passed, and how many a second.
+    Column("queued_at", Micros),
+    Column("position", JSON(none_as_null=True)),
     Column("done", Integer, nullable=False, server_default="0"),
+    Column("rate", Double),
+    # How many were changed; passed over when applying, as they no longer match or are newer than
+    # the plan; and left alone when undoing.
+    Column("changed", Integer, nullable=False, server_default="0"),
     Column("skipped", Integer, nullable=False, server_default="0"),
+    Column("later", Integer, nullable=False, server_default="0"),
+    Column("left_alone", Integer, nullable=False, server_default="0"),
     Column("error", Text),
-    Index("idx_plan_state", "state", "applied_at"),
+    # Which process walks, and until when no other takes over.
+    Column("lease_token", String(32)),
+    Column("leased_until", Micros),
+    Index("idx_plan_state", "state", "queued_at"),
+    Index("idx_plan_created_at", "created_at", "id"),
 )
+"""Changes of many rows: what each would do, and how far it is."""
 
 plan_rows = Table(
     "plan_rows",
@@ -114,9 +134,9 @@ plan_rows = Table(
         primary_key=True,
     ),
     _conversation_id(primary_key=True),
-    # What undoing puts back, and what it expects to find.
-    Column("before", JSON, nullable=False),
-    Column("after", JSON, nullable=False),
+    # What undoing puts back, and what it expects to find; null is nothing.
+    Column("before", JSON(none_as_null=True)),
+    Column("after", JSON(none_as_null=True)),
     Index("idx_plan_row_conversation_id", "conversation_id"),
     sqlite_with_rowid=False,
 )

@@ -175,7 +175,7 @@ async def make_client(
 
 
 @pytest.fixture
-async def bench(sqlite_url: str, newest_schema: Path) -> AsyncIterator[WorkerHarness]:
+async def harness(sqlite_url: str, newest_schema: Path) -> AsyncIterator[WorkerHarness]:
     _copy_where_new(newest_schema, sqlite_url)
     database = Database(sqlite_url)
     await database.open()

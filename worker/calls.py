@@ -6,7 +6,7 @@ The worker knows conversations and the queue, the analyser knows texts; this sta
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from uuid import uuid4
 
 import structlog
@@ -28,6 +28,7 @@ from analysis.outcomes import (
     Unusable,
     decide,
 )
+from analysis.topics import Topics
 from errors import Unavailable
 from store.ledger import MICROS_PER_DAY, CallReceipt, Ledger
 from store.queue import Settlement
@@ -51,6 +52,7 @@ class CallRunner:
     def __init__(
         self,
         analyser: Analyser,
+        topics: Topics,
         ledger: Ledger,
         *,
         max_attempts: int,
@@ -59,13 +61,17 @@ class CallRunner:
         jitter: Callable[[], float] = random.random,
         timings: WorkerTimings | None = None,
     ) -> None:
-        """`on_sent` is called when a call leaves, `on_call` when it ended; `jitter` gives 0..1."""
+        """`topics` learn the names that analyses use. `on_sent` is called when a call leaves,
+        `on_call` when it ended; `jitter` gives 0..1."""
         self._timings = timings or WorkerTimings()
         self.breaker = Breaker(first_gaps=self._timings.probes)
         # The model that answered last, None before the first answer. An analyser that costs nothing
         # has no calls to tell it: its model is the one that answers.
-        self.answering_model = analyser.model if analyser.highest_cost(()) is None else None
+        self.answering_model = (
+            analyser.model if analyser.throttle.highest_cost(()) is None else None
+        )
         self._analyser = analyser
+        self._topics = topics
         self._ledger = ledger
         self._max_attempts = max_attempts
         self._on_sent = on_sent
@@ -79,6 +85,11 @@ class CallRunner:
         self._money_pause = _FIRST_MONEY_PAUSE_SECONDS
         self._given_up = False
         self._analyses: set[asyncio.Future[Reply]] = set()
+
+    def learn(self, recent: Iterable[Sighting]) -> None:
+        """Take up the names of topics that the analyses before this process used."""
+        for sighting in recent:
+            self._topics.learn(sighting)
 
     # --- may one begin ------------------------------------------------------------------------
 
@@ -119,7 +130,6 @@ class CallRunner:
             pack_size=throttle.pack_size,
             wait=self.wait_left(),
             held_by=held_by,
-            import_rest=throttle.import_rest,
         )
 
     # --- a call -------------------------------------------------------------------------------
@@ -177,7 +187,7 @@ class CallRunner:
 
     async def _reserve(self, request_id: str, texts: Sequence[str]) -> tuple[int | None, bool]:
         """The ledger's id of the call, None where there is nothing to pay; and whether to call."""
-        highest_cost = self._analyser.highest_cost(texts)
+        highest_cost = self._analyser.throttle.highest_cost(texts)
         if highest_cost is None:
             return None, True
         try:
@@ -283,7 +293,7 @@ class CallRunner:
             key = item.fingerprint_under(self._analyser.reuse_key)
             if not item.suspicions:  # such a text is not to name topics for others either
                 author, day = item.claimed.author, item.claimed.timestamp // MICROS_PER_DAY
-                self._analyser.remember([Sighting(answer.clusters, author, day)])
+                self._topics.learn(Sighting(answer.clusters, author, day))
         return Complete(outcome.analysis, fingerprint=key, notes=item.notes)
 
 

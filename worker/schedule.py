@@ -36,8 +36,6 @@ class WorkerTimings:
     """How long claimed conversations may wait for a call to begin."""
     live: float = 30.0
     """How long after its last claim the live lane counts as busy."""
-    imports: float = 1.0
-    """How long after a batch for the bulk lane an import counts as running."""
     trouble: float = 1.0
     """How long to leave a database alone that was not there."""
     probes: tuple[float, ...] = (1.0, 2.0, 3.0)
@@ -59,7 +57,6 @@ class CallState(NamedTuple):
     pack_size: int
     wait: float = 0.0
     held_by: Bound | None = None
-    import_rest: float = 0.0
 
     @property
     def one_by_one(self) -> bool:
@@ -73,8 +70,8 @@ class CallState(NamedTuple):
 
 
 class Schedule:
-    """Decides when to claim and what. Events are told by `arrived`, `imported`, `claiming`,
-    `claimed`, `failed` and `calling`; the other methods change nothing."""
+    """Decides when to claim and what. Events are told by `arrived`, `claiming`, `claimed`, `failed`
+    and `calling`; the other methods change nothing."""
 
     def __init__(
         self, *, batch_size: int, poll_interval: float, timings: WorkerTimings | None = None
@@ -92,17 +89,12 @@ class Schedule:
         self._look_at = -math.inf
         self._trouble_until = -math.inf
         self._live_until = -math.inf
-        self._import_until = -math.inf
 
     # --- events -------------------------------------------------------------------------------
 
     def arrived(self) -> None:
         """Something may be claimable: look at once."""
         self._look_at = -math.inf
-
-    def imported(self, now: float) -> None:
-        """A batch for the bulk lane has come in."""
-        self._import_until = now + self._timings.imports
 
     def claiming(self, now: float) -> None:
         """A claim begins. The next look is put off before the answer, so that an arrival in between
@@ -137,8 +129,7 @@ class Schedule:
 
     def calling(self, lane: Lane, calls: CallState, now: float) -> None:
         """A call for conversations of `lane` begins."""
-        rest = calls.import_rest if lane is Lane.BULK and self.is_importing(now) else 0.0
-        self._spacing.record(calls.interval + rest, now)
+        self._spacing.record(calls.interval, now)
         self._lanes.record(lane, bulk_is_empty=self._bulk_is_empty)
 
     # --- questions ----------------------------------------------------------------------------
@@ -146,9 +137,6 @@ class Schedule:
     def is_due(self, now: float) -> bool:
         """Whether to look for work, if a call can carry it."""
         return now >= self._look_at
-
-    def is_importing(self, now: float) -> bool:
-        return now < self._import_until
 
     def wait_left(self, now: float, calls: CallState) -> float:
         """Seconds until the next call may begin, as far as is known; 0.0 when it may now. A call

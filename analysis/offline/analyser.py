@@ -6,75 +6,63 @@ stand-in for Grok: it says so each time, and how sure it is.
 """
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import partial
+import json
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
 
 from analysis.analyser import Throttle
-from analysis.offline.judge import SMALL, Judge
-from analysis.outcomes import Analysis, Reply, Sighting
+from analysis.offline.judge import LARGE, SMALL
+from analysis.outcomes import Analysis, Reply, TransientFailure
+from analysis.urgency import Urgency
 
-# Up to this many characters the work is done before a thread would have started.
-_INLINE_CHARACTERS = 1000
-_REST_SECONDS, _REST_TIMES = 0.015, 4
-"""Between the beginnings of two calls: so much for writing what they bring, and so many times the
-processor time that a call's analyses take."""
-_TEXTS_OF_LATE = 50
+log = structlog.get_logger(__name__)
+
+_ROOT = Path(__file__).resolve().parents[2]
 
 
-class _Rests(Throttle):
-    """The analyser shares a process with those who post. Rests leave them two thirds of it or more,
-    also where the machine is slow or the texts are long."""
+class _SmallPacks(Throttle):
+    """Live posts wait while the results of a call are written."""
 
-    import_rest = 0.1
+    call_interval = 0.015
 
-    def __init__(self, cpu_seconds: float) -> None:
-        """`cpu_seconds` is what a text takes at first."""
-        super().__init__(pack_size=5)  # live posts wait while so many results are written
-        self._cpu_seconds = cpu_seconds
-
-    @property
-    def call_interval(self) -> float:
-        return _REST_SECONDS + _REST_TIMES * self.pack_size * self._cpu_seconds
-
-    def record(self, cpu_seconds: float) -> None:
-        """What a text took."""
-        self._cpu_seconds += (cpu_seconds - self._cpu_seconds) / _TEXTS_OF_LATE
+    def __init__(self) -> None:
+        super().__init__(pack_size=5)
 
 
 class OfflineAnalyser:
     """An `Analyser`. Takes a fraction of a millisecond for a tweet, three with the large model;
-    costs nothing."""
+    costs nothing.
+
+    The models are in a process of their own, which the first call starts. It keeps nothing between
+    two calls: where one does not end well, the process is ended, and the next call has a new one.
+    """
 
     name = "offline"
-    model = SMALL
     notice = (
         "The offline analyser is at work, not Grok: it is right in about 7 of 10 English tweets."
     )
 
-    def __init__(
-        self,
-        yield_to_urgent_write: Callable[[], Awaitable[None]] | None = None,
-        *,
-        large: bool = False,
-    ) -> None:
-        """`yield_to_urgent_write`, before each text, lets others have the process first. `large`
-        needs the packages of requirements-languages.txt."""
-        self._yield_to_urgent_write = yield_to_urgent_write or partial(asyncio.sleep, 0)
-        self._judge = Judge(large=large)
-        self._is_large = large
-        self.model = self._judge.model
-        self.reuse_key = f"{self.model}\n1"
-        self.throttle = _Rests(0.002 if large else 0.0002)
-
-    def highest_cost(self, texts: Sequence[str]) -> None:
-        return None
-
-    def remember(self, recent: Iterable[Sighting]) -> None:
-        pass
+    def __init__(self, *, large: bool = False, timeout: float = 60.0) -> None:
+        """`large` needs the packages of requirements-languages.txt. A call that takes longer than
+        `timeout` seconds, the start of the process included, counts as a failure."""
+        self.model = LARGE if large else SMALL
+        self.reuse_key = f"{self.model}\n2"
+        self.throttle = _SmallPacks()
+        self._timeout = timeout
+        self._child: Process | None = None
+        self._turn = asyncio.Lock()
 
     async def aclose(self) -> None:
-        pass
+        child, self._child = self._child, None
+        if child is not None:
+            if child.returncode is None:
+                child.kill()
+            await child.wait()
 
     async def analyse(
         self,
@@ -83,22 +71,36 @@ class OfflineAnalyser:
         request_id: str | None = None,
         on_sent: Callable[[], None] = lambda: None,
     ) -> Reply:
-        on_sent()
-        if self._is_large:
-            await self._yield_to_urgent_write()
-            return Reply(await asyncio.to_thread(self._analyse, texts))
-        return Reply([await self._analyse_aside(text) for text in texts])
+        async with self._turn:
+            on_sent()
+            try:
+                async with asyncio.timeout(self._timeout):
+                    return Reply(await self._ask(texts))
+            except (OSError, EOFError) as error:  # a timeout is an OSError
+                log.warning("offline_analyser_ended", cause=repr(error))
+                await self.aclose()
+                failure = TransientFailure("the offline analyser's process ended or hung")
+                return Reply([failure] * len(texts))
+            except BaseException:
+                await self.aclose()
+                raise
 
-    async def _analyse_aside(self, text: str) -> Analysis:
-        """One text. Other users of the process have their turn between two of them."""
-        if len(text) > _INLINE_CHARACTERS or not self._judge.is_ready:
-            return (await asyncio.to_thread(self._analyse, [text]))[0]
-        await self._yield_to_urgent_write()
-        return self._analyse([text])[0]
+    async def _ask(self, texts: Sequence[str]) -> list[Analysis]:
+        """Raises OSError and EOFError where the process cannot be started, or dies meanwhile."""
+        if self._child is None or self._child.returncode is not None:
+            self._child = await self._start()
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.write(json.dumps(texts).encode() + b"\n")
+        await self._child.stdin.drain()
+        line = await self._child.stdout.readuntil()
+        return [_analysis(**fields) for fields in json.loads(line)]
 
-    def _analyse(self, texts: Sequence[str]) -> list[Analysis]:
-        started = time.thread_time()
-        analyses = self._judge.judge(texts)
-        spent = (time.thread_time() - started) / max(1, len(texts))
-        self.throttle.record(spent)
-        return analyses
+    async def _start(self) -> Process:
+        size = "large" if self.model == LARGE else "small"
+        command = [sys.executable, "-m", "analysis.offline.child", size]
+        return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, cwd=_ROOT)
+
+
+def _analysis(clusters: Sequence[str], urgency: str, **fields: Any) -> Analysis:
+    return Analysis(clusters=tuple(clusters), urgency=Urgency(urgency), **fields)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from heapq import nlargest
 
+from analysis.language import UNKNOWN_LANGUAGE
 from analysis.offline.features import folded, plain, tokens
-from analysis.offline.language import UNSURE, language_of
+from analysis.offline.language import language_of
 from analysis.offline.large import LANGUAGES, LargeModel, Sense
 from analysis.offline.model import NEGATIVE, NEUTRAL, POSITIVE, Mood, SmallModel
 from analysis.offline.topics import (
-    NONE,
     is_question,
     topic_points,
     topics_of,
@@ -19,6 +19,7 @@ from analysis.offline.topics import (
 )
 from analysis.outcomes import UNKNOWN_CLUSTER, Analysis
 from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE
+from analysis.urgency import Urgency
 
 SMALL, LARGE = "words-2", "vectors-2"
 """Names of the models; they change whenever what they say does."""
@@ -54,10 +55,6 @@ class Judge:
     def __init__(self, *, large: bool = False) -> None:
         self._uses_large = large
         self.model = LARGE if large else SMALL
-
-    @property
-    def is_ready(self) -> bool:
-        return "_small" in self.__dict__ and (not self._uses_large or "_large" in self.__dict__)
 
     @cached_property
     def _small(self) -> SmallModel:
@@ -95,7 +92,7 @@ class Judge:
                 _UNKNOWN_CONFIDENCE,
                 "it does not know the language of this text",
                 language,
-                NONE,
+                Urgency.NONE,
             )
         probabilities = reading.mood.probabilities
         points = topic_points(words, language)
@@ -135,7 +132,7 @@ class Judge:
         confidence: float,
         because: str,
         language: str,
-        urgency: str,
+        urgency: Urgency,
     ) -> Analysis:
         details = {"analyser": "offline", "model": self.model}
         return Analysis(
@@ -151,7 +148,7 @@ class Judge:
 
 def _is_english(language: str) -> bool:
     """Short texts that tell no language are mostly English, or emoji."""
-    return language in ("en", UNSURE)
+    return language in ("en", UNKNOWN_LANGUAGE)
 
 
 def _score(probabilities: tuple[float, float, float], said: int) -> float:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-UNSURE = "und"
+from analysis.language import UNKNOWN_LANGUAGE
+
 _DATA = Path(__file__).parent / "data" / "languages.txt"
 
 # Scripts by the range of their letters. One that several languages are written in is asked for
@@ -81,7 +82,7 @@ def language_of(words: Iterable[str]) -> str:
             if script == "zh" and re.search("[\u3040-\u30ff]", word):
                 scripts["ja"] += 3 * len(word)  # kana are in every Japanese sentence
     if not scripts:
-        return UNSURE
+        return UNKNOWN_LANGUAGE
     script = scripts.most_common(1)[0][0]
     if script == "zh" and scripts["ja"]:
         return "ja"
@@ -94,7 +95,7 @@ def language_of(words: Iterable[str]) -> str:
     among = [name for name in points if not any(name in group for group in _SHARED.values())]
     ranked = sorted(((points[name], name) for name in among), reverse=True)[:2]
     if not ranked or ranked[0][0] < max(_ENOUGH / 2, _LEAST_SHARE * sum(scripts.values())):
-        return UNSURE
+        return UNKNOWN_LANGUAGE
     best, name = ranked[0]
     second = ranked[1][0] if len(ranked) > 1 else 0.0
-    return name if not second or (best >= _ENOUGH and best > _LEAD * second) else UNSURE
+    return name if not second or (best >= _ENOUGH and best > _LEAD * second) else UNKNOWN_LANGUAGE

@@ -13,6 +13,7 @@ from heapq import nlargest
 from pathlib import Path
 
 from analysis.offline.features import folded, is_dense, tokens
+from analysis.urgency import Urgency
 
 _FOLDER = Path(__file__).parent / "data"
 _WEAK, _SURE, _SUREST = 0.8, 2.0, 3.0
@@ -62,11 +63,6 @@ class WordTable:
             points += 0.5 * (len(phrase) - 1)
             self._first_letters.add(phrase[0][0])
             self._whole[phrase[0]].append(_Entry(language, name, points, phrase[1:], is_beginning))
-
-    @property
-    def names(self) -> set[str]:
-        tables = (*self._whole.values(), *self._beginnings.values())
-        return {entry.name for entries in tables for entry in entries}
 
     def points(self, words: Sequence[str], language: str) -> dict[str, float]:
         """By name, of a text's words, `folded`. A phrase is worth more than a word. Where there are
@@ -124,11 +120,6 @@ _NEAR = 0.6
 """A second topic is named where it has at least this share of the first one's points."""
 
 
-def known_topics() -> set[str]:
-    """Every topic that a text can get here."""
-    return {*_table("topics").names, PRAISE, QUESTION, OTHER}
-
-
 def topic_points(words: Sequence[str], language: str) -> dict[str, float]:
     """By topic, of the words of a text, `folded`; without praise and question, which the mood and
     the form tell."""
@@ -180,21 +171,21 @@ _ASKING = frozenset(
 
 # --- urgency --------------------------------------------------------------------------------------
 
-NOW, SOON, NONE = "now", "soon", "none"
-
 
 def urgency_of(
     words: Sequence[str], language: str, *, praises: bool, complains: bool, asks: bool
-) -> str:
-    """By consequence: `now` is danger, money leaving, locked out, stranded, a deadline today;
-    `soon` waits for an answer; `none` does not."""
+) -> Urgency:
     if praises:
-        return NONE
+        return Urgency.NONE
     points = _table("urgency").points(words, language)
     waits = complains or asks
-    presses = points.get(NOW, 0.0) + (points.get("today", 0.0) if waits else 0.0)
+    presses = points.get(Urgency.NOW, 0.0) + (points.get("today", 0.0) if waits else 0.0)
     if presses >= _SURE and not points.get("calm"):
-        return NOW
-    if asks or points.get(SOON, 0.0) >= _SURE or (complains and points.get("wants", 0.0) >= _WEAK):
-        return SOON
-    return NONE
+        return Urgency.NOW
+    if (
+        asks
+        or points.get(Urgency.SOON, 0.0) >= _SURE
+        or (complains and points.get("wants", 0.0) >= _WEAK)
+    ):
+        return Urgency.SOON
+    return Urgency.NONE

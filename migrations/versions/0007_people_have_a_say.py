@@ -47,28 +47,37 @@ def _columns_of_insights() -> None:
         sa.Column("repeats", sa.SmallInteger, nullable=False, server_default="0"),
         sa.Column("reach", sa.Double, nullable=False, server_default="0"),
         sa.Column("rising", sa.SmallInteger, nullable=False, server_default="0"),
-        sa.Column("priority", sa.Double),
+        sa.Column("priority", sa.BigInteger),
     ):
         op.add_column("insights", column)
 
 
 def _indexes_of_insights() -> None:
-    figures = ["sentiment_score", "confidence"]
+    facets = ["language", "urgency", "labelled", "handling"]
+    op.drop_index("idx_insight_author", "insights")
     op.drop_index("idx_insight_timestamp", "insights")
     op.drop_index("idx_insight_sentiment", "insights")
+    by_author = ["author", "timestamp", "id", "sentiment_score", "confidence", "own"]
+    op.create_index("idx_insight_author", "insights", by_author)
     for name, columns, condition in (
         (
             "timestamp",
-            ["timestamp", "id", *figures, "language", "urgency", "labelled"],
+            ["timestamp", "id", "sentiment_score", "confidence", *facets],
             "own = 0",
         ),
         (
             "sentiment",
-            ["sentiment", "confidence", "timestamp", "id", "sentiment_score"],
+            ["sentiment", "confidence", "timestamp", "id", "sentiment_score", *facets],
             "own = 0",
         ),
-        ("priority", ["priority", "id", "timestamp"], "priority IS NOT NULL"),
+        ("priority", ["priority", "id", "timestamp", "handling"], "priority IS NOT NULL"),
         ("lease", ["handling_until", "id"], "handling_until IS NOT NULL"),
+        (
+            "answered",
+            ["timestamp", "handling_at", "sentiment_score", "confidence", *facets[:3], "own"],
+            "handling = 'answered'",
+        ),
+        ("snoozed", ["author"], "handling = 'snoozed'"),
     ):
         op.create_index(
             f"idx_insight_{name}",
@@ -101,6 +110,7 @@ def _labels_and_rules() -> None:
         sa.Column("reason", sa.Text),
         sqlite_with_rowid=False,
     )
+    op.create_index("idx_label_giver", "labels", ["giver", "conversation_id"])
     op.create_table(
         "label_log",
         sa.Column("id", _SEQUENTIAL_ID, primary_key=True, autoincrement=True),
@@ -122,9 +132,11 @@ def _labels_and_rules() -> None:
         sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("deleted_at", sa.BigInteger),
+        sa.Column("revision", sa.BigInteger, nullable=False),
         sqlite_autoincrement=True,
     )
     op.create_index("idx_rule_id", "rules", ["id"], unique=True)
+    op.create_index("idx_rule_revision", "rules", ["revision"])
 
 
 def _plans() -> None:
@@ -136,6 +148,7 @@ def _plans() -> None:
         sa.Column("set", sa.JSON),
         sa.Column("by", sa.Text),
         sa.Column("rule_number", sa.Integer),
+        sa.Column("key_name", sa.Text, nullable=False, server_default=sa.text("''")),
         sa.Column("state", sa.String(8), nullable=False),
         sa.Column("bound", sa.BigInteger, nullable=False),
         sa.Column("matched", sa.Integer, nullable=False),
@@ -143,12 +156,20 @@ def _plans() -> None:
         sa.Column("warnings", sa.JSON, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("applied_at", sa.BigInteger),
-        sa.Column("position", sa.BigInteger),
+        sa.Column("queued_at", sa.BigInteger),
+        sa.Column("position", sa.JSON),
         sa.Column("done", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("rate", sa.Double),
+        sa.Column("changed", sa.Integer, nullable=False, server_default="0"),
         sa.Column("skipped", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("later", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("left_alone", sa.Integer, nullable=False, server_default="0"),
         sa.Column("error", sa.Text),
+        sa.Column("lease_token", sa.String(32)),
+        sa.Column("leased_until", sa.BigInteger),
     )
-    op.create_index("idx_plan_state", "plans", ["state", "applied_at"])
+    op.create_index("idx_plan_state", "plans", ["state", "queued_at"])
+    op.create_index("idx_plan_created_at", "plans", ["created_at", "id"])
     op.create_table(
         "plan_rows",
         sa.Column(
@@ -158,8 +179,8 @@ def _plans() -> None:
             primary_key=True,
         ),
         _conversation_id(primary_key=True),
-        sa.Column("before", sa.JSON, nullable=False),
-        sa.Column("after", sa.JSON, nullable=False),
+        sa.Column("before", sa.JSON),
+        sa.Column("after", sa.JSON),
         sqlite_with_rowid=False,
     )
     op.create_index("idx_plan_row_conversation_id", "plan_rows", ["conversation_id"])

@@ -4,10 +4,11 @@
     word_index.py      which insights hold which words, with the terms that terms.py names
     word_counts.py     exact totals and the newest of insights that hold words
     day_cache.py       answers cached by day, until a day changes
+    priority.py        the key by which conversations are ordered for answering
     status_counts.py   conversations counted by status and lane
 
-Every transaction that writes or erases insights calls `add` or `subtract`. `rebuild` makes all of
-it anew; `ensure` does so where an earlier version of this code made it.
+Every transaction that writes, changes or erases insights calls `add`, `replace` or `subtract`.
+`rebuild` makes all of it anew; `ensure` does so where an earlier version of this code made it.
 """
 
 import hashlib
@@ -25,7 +26,8 @@ from models import (
     insights,
 )
 from store.bulk_insert import ManyRows
-from store.derived import day_cache, rollups, status_counts, word_index
+from store.derived import day_cache, priority, rollups, status_counts, word_index
+from store.derived.word_index import Words
 from store.filters import COUNTS
 from store.insight_row import InsightRow
 
@@ -33,37 +35,48 @@ log = structlog.get_logger(__name__)
 
 _ROWS_AT_A_TIME = 5000
 
-_CLUSTERS = ManyRows(insight_clusters)
+_CLUSTERS = ManyRows(insight_clusters, replacing=True)
+_FORGET_CLUSTERS = delete(insight_clusters).where(
+    tuple_(*insight_clusters.primary_key).in_(bindparam("keys", expanding=True))
+)
 
 _IN_ORDER = text("SELECT pg_advisory_xact_lock(:key)")
 _ORDER_LOCK = 0x1A51_6876  # any number that no other advisory lock of ours has
 
 
 def take_turn(connection: Connection) -> None:
-    """Call this before insights are inserted: until the transaction ends no other inserts any.
-    So ids become visible in the order in which they are given, and a reader that has seen one has
-    seen all below it. On SQLite writes run one at a time anyway."""
+    """Call this before insights are written, changed or erased, and after their conversations are
+    locked: until the transaction ends no other writes any. So ids become visible in the order in
+    which they are given, and a reader that has seen one has seen all below it; and what is counted
+    over insights is right when it is written. On SQLite writes run one at a time anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(_IN_ORDER, {"key": _ORDER_LOCK})
 
 
-def add(connection: Connection, written: Sequence[InsightRow]) -> None:
+def add(connection: Connection, written: Sequence[InsightRow], words: Words | None = None) -> None:
     """Take in insights that are being written in this transaction. Those of own accounts count in
-    nothing."""
+    nothing. `words` are those of the texts, where the caller has them."""
     added = [each for each in written if not each.own]
-    _CLUSTERS.insert(
-        connection,
-        [
-            (cluster, each.timestamp, each.id, each.sentiment_score, each.confidence)
-            for each in added
-            for cluster in each.clusters
-        ],
-    )
-    _add_but_clusters(connection, added)
+    if not added:
+        return
+    _write_clusters(connection, added)
+    _add_but_clusters(connection, added, words)
+    priority.add(connection, added)
 
 
-def _add_but_clusters(connection: Connection, added: Sequence[InsightRow]) -> None:
-    word_index.add(connection, added)
+def _write_clusters(connection: Connection, written: Sequence[InsightRow]) -> None:
+    rows = [
+        (cluster, each.timestamp, each.id, each.sentiment_score, each.confidence)
+        for each in written
+        for cluster in each.clusters
+    ]
+    _CLUSTERS.insert(connection, rows)
+
+
+def _add_but_clusters(
+    connection: Connection, added: Sequence[InsightRow], words: Words | None = None
+) -> None:
+    word_index.add(connection, added, words)
     rollups.add(connection, added)
     day_cache.bump_day_version(connection, (insight.timestamp for insight in added))
 
@@ -76,6 +89,57 @@ def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
         word_index.subtract(connection, erased)
         rollups.subtract(connection, erased)
         day_cache.bump_day_version(connection, (insight.timestamp for insight in erased))
+        priority.subtract(connection, erased)
+
+
+def replace(
+    connection: Connection, before: Sequence[InsightRow], after: Sequence[InsightRow]
+) -> None:
+    """Take in other values of insights, whose conversations this transaction has locked: of the
+    same ones, in the same order, with the same texts and times."""
+    pairs = [
+        (old, new) for old, new in zip(before, after, strict=True) if old != new and not new.own
+    ]
+    if not pairs:
+        return
+    before, after = [old for old, _ in pairs], [new for _, new in pairs]
+    gone = [
+        (cluster, old.timestamp, old.id)
+        for old, new in pairs
+        for cluster in old.clusters
+        if cluster not in new.clusters
+    ]
+    if gone:
+        connection.execute(_FORGET_CLUSTERS, {"keys": gone})
+    _write_clusters(connection, [new for old, new in pairs if _in_clusters(old, new)])
+    word_index.replace(connection, before, after)
+    rollups.replace(connection, before, after)
+    day_cache.bump_day_version(connection, (insight.timestamp for insight in after))
+    priority.replace(connection, before, after)
+
+
+def _in_clusters(old: InsightRow, new: InsightRow) -> bool:
+    """Whether anything is other by now of what `insight_clusters` holds."""
+    return any(
+        getattr(old, name) != getattr(new, name)
+        for name in ("clusters", "sentiment_score", "confidence")
+    )
+
+
+def take_out(connection: Connection, conversation_ids: Collection[str]) -> None:
+    """Count the insights of these conversations in nothing, since they are to be an own account's.
+    Their rows must be locked, and not be marked so yet."""
+    subtract(connection, conversation_ids)
+    connection.execute(_FORGET_ALL_CLUSTERS, {"ids": list(conversation_ids)})
+
+
+def take_in(connection: Connection, conversation_ids: Collection[str]) -> None:
+    """Count the insights of these conversations, which were marked as an own account's until this
+    transaction locked and changed their rows."""
+    found = connection.execute(_OF_CONVERSATIONS, {"ids": list(conversation_ids)})
+    added = list(map(InsightRow._make, found))
+    add(connection, added)
+    priority.refresh(connection, [insight.id for insight in added])
 
 
 def _select_rows() -> Select[*tuple[Any, ...]]:
@@ -86,11 +150,18 @@ def _select_rows() -> Select[*tuple[Any, ...]]:
 _OF_CONVERSATIONS = _select_rows().where(
     insights.c.conversation_id.in_(bindparam("ids", expanding=True))
 )
+_FORGET_ALL_CLUSTERS = delete(insight_clusters).where(
+    insight_clusters.c.insight_id.in_(
+        select(insights.c.id).where(
+            insights.c.conversation_id.in_(bindparam("ids", expanding=True))
+        )
+    )
+)
 
 
 # --- rebuilding -----------------------------------------------------------------------------------
 
-VERSION = 2
+VERSION = 3
 """Raise this with every change to what is kept, even if only to what a word is."""
 
 
@@ -133,6 +204,7 @@ def _rebuild(connection: Connection) -> None:
     status_counts.recount(connection)
     word_index.clear(connection)
     day_cache.bump_all_day_versions(connection)
+    priority.doubt(connection)
     for rows in _chunks(connection):
         _add_but_clusters(connection, rows)
     connection.execute(insert(derived_data), {"version": VERSION})

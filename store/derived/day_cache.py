@@ -50,9 +50,11 @@ def bump_all_day_versions(connection: Connection) -> None:
 class DayCache(Generic[Answer]):
     """Answers to the latest queries, day by day; for several threads at once."""
 
-    def __init__(self, *, most: int) -> None:
-        """`most` answers are kept, each for a day, but always all to the latest query."""
+    def __init__(self, *, most: int, weigh: Callable[[Answer], int] = lambda _answer: 1) -> None:
+        """Answers that weigh `most` together are kept, each for a day, but always all to the latest
+        query."""
         self._most = most
+        self._weigh = weigh
         self._lock = Lock()
         self._queries: dict[Hashable, dict[int, tuple[int, Answer]]] = {}  # the latest is the last
 
@@ -95,11 +97,14 @@ class DayCache(Generic[Answer]):
         queries = self._queries
         with self._lock:
             known = queries[query] = queries.pop(query, {})
-            while len(queries) > 1 and (
-                len(queries) > _QUERIES or sum(map(len, queries.values())) > self._most
-            ):
+            while len(queries) > 1 and (len(queries) > _QUERIES or self._weight() > self._most):
                 del queries[next(iter(queries))]
         return known
+
+    def _weight(self) -> int:
+        weigh = self._weigh
+        answers = (answer for query in self._queries.values() for _, answer in query.values())
+        return sum(map(weigh, answers))
 
 
 _VERSIONS = select(insight_days.c.day, insight_days.c.changes).where(

@@ -6,7 +6,8 @@ does the confidence bin that `min_confidence` falls inside of. Rollups do not kn
 or which clusters come together: figures about those are summed over rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -36,6 +37,8 @@ from store.derived.rollups import (
     UNIT,
     Grain,
     confidence_bin,
+    facet_name,
+    is_cluster,
 )
 from store.filters import (
     InsightFilter,
@@ -99,15 +102,32 @@ def is_costly(wanted: InsightFilter) -> bool:
     """Whether a count reads more than rollups: the matches of a search, an author's insights, or
     the rows of a confidence bin."""
     inside_bin = wanted.min_confidence is not None and wanted.min_confidence not in CONFIDENCE_BINS
-    return wanted.words is not None or wanted.author is not None or inside_bin
+    return wanted.shape.is_searched or wanted.author is not None or inside_bin
+
+
+def signed_parts(wanted: InsightFilter) -> Iterator[tuple[int, InsightFilter]]:
+    """Filters whose figures, each times 1 or -1, add up to those of the filter, and that ask for no
+    facet's usual value: what has it are all insights but those that have another."""
+    for facet, values in wanted.facets.items():
+        if values == (facet.usual,):
+            any_value: dict[str, Any] = {facet: None}
+            rest = replace(wanted, **any_value)
+            but = replace(rest, unusual=wanted.unusual | {facet})
+            yield from signed_parts(rest)
+            yield from ((-sign, part) for sign, part in signed_parts(but))
+            return
+    yield 1, wanted
 
 
 def count(wanted: InsightFilter, connection: Connection) -> int:
-    """For a filter without words; `store/derived/word_counts.py` counts the others."""
-    if wanted.cluster == EVERYTHING:
-        return 0  # no cluster has this name
-    values = values_of(wanted)
-    return sum(n or 0 for (n,) in figures(wanted.shape, Key(), values, connection, only_count=True))
+    """For a filter that is not searched; `store/derived/word_counts.py` counts the others."""
+    if wanted.cluster is not None and not is_cluster(wanted.cluster):
+        return 0
+    return sum(
+        sign * (n or 0)
+        for sign, part in signed_parts(wanted)
+        for (n,) in figures(part.shape, Key(), values_of(part), connection, only_count=True)
+    )
 
 
 def count_between(span: Span, connection: Connection) -> int:
@@ -117,8 +137,9 @@ def count_between(span: Span, connection: Connection) -> int:
 
 
 def series(wanted: InsightFilter, width: int, connection: Connection) -> Rows:
-    """By a moment in the bucket. `width`, in microseconds, is a minute, an hour or a day."""
-    if wanted.cluster == EVERYTHING:
+    """By a moment in the bucket. `width`, in microseconds, is a minute, an hour or a day. For a
+    filter that asks for no facet's usual value."""
+    if wanted.cluster is not None and not is_cluster(wanted.cluster):
         return []
     values = values_of(wanted, by_day=width >= DAY)
     values |= bucket_values(values["range_start"] // width * width, width)
@@ -137,8 +158,8 @@ def figures(
     """The insights with these values, by `key`. `by_rows` reads no rollups; with `only_count` one
     count is in place of the five sums. Without a key, what is summed of nothing may be None.
 
-    By cluster, but without a filter by cluster or author, `values` also has `names`: those of all
-    clusters. By bucket, it also has `bucket_values`.
+    By cluster, but without a filter by cluster, facet or author, `values` also has `names`: those
+    of all clusters. By bucket, it also has `bucket_values`.
     """
     parts = ("range",) if by_rows or shape.author else _PARTS[shape.min_confidence]
     spans = tuple(part for part in parts if values[f"{part}_start"] < values[f"{part}_stop"])
@@ -152,6 +173,8 @@ def values_of(wanted: InsightFilter, *, by_day: bool = True) -> dict[str, Any]:
     """For a filter without words."""
     values: dict[str, Any] = values_between(wanted.span, by_day=by_day)
     values["author"] = wanted.author
+    for facet, some in wanted.facets.items():
+        values |= {facet: some, "names": [facet_name(facet, value) for value in some]}
     if wanted.cluster is not None:
         values["cluster"] = wanted.cluster
     if (least := wanted.min_confidence) is not None:
@@ -219,19 +242,19 @@ def _statement(
 def _source(shape: Shape, key: Key, span: str) -> _Source:
     match span:
         case "hours1" | "hours2":
-            return _rollups_between(key, "hour_grain", span)
+            return _rollups_between(shape, key, "hour_grain", span)
         case "days":
-            return _rollups_between(key, "day_grain", span)
+            return _rollups_between(shape, key, "day_grain", span)
         case "full_buckets":
             return _rows_of_bin(shape)
         case _:
             return _rows_between(shape, key, span)
 
 
-def _rollups_between(key: Key, grain: str, span: str) -> _Source:
+def _rollups_between(shape: Shape, key: Key, grain: str, span: str) -> _Source:
     columns = insight_rollups.c
     where = [
-        _named(columns.name, any_name=key.cluster),
+        _named(columns.name, any_name=key.cluster or bool(shape.facets)),
         columns.grain == bindparam(grain),
         *within(span, columns.bucket),
         columns.confidence_bin >= bindparam("first_bin"),
@@ -244,7 +267,7 @@ def _rows_between(shape: Shape, key: Key, span: str) -> _Source:
         return _Source(insights, conditions(shape, span=span), "idx_insight_author")
     if shape.cluster:
         return _Source(insight_clusters, conditions(shape, insight_clusters, span=span))
-    if key.cluster:
+    if key.cluster and not shape.facets:
         any_name = _named(insight_clusters.c.cluster, any_name=True)
         return _Source(
             insight_clusters, [any_name, *conditions(shape, insight_clusters, span=span)]
@@ -333,7 +356,11 @@ def _row_sums(table: Table, only_count: bool) -> list[ColumnElement[Any]]:
         func.count(case((score.between(NEGATIVE_BELOW, POSITIVE_ABOVE), 1))),
         func.count(case((score < NEGATIVE_BELOW, 1))),
         *(
-            cast(func.round(func.sum(figure) * literal_column(f"{UNIT}.0")), BigInteger)
+            # Rounded one by one, as rollups are.
+            cast(
+                func.sum(cast(func.round(figure * literal_column(f"{UNIT}.0")), BigInteger)),
+                BigInteger,
+            )
             for figure in (score, table.c.confidence)
         ),
     ]

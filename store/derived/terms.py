@@ -1,5 +1,5 @@
-"""The terms that an insight is indexed by beside its words: sentiment, confidence bin, clusters and
-author. So one search of the index answers a whole filter.
+"""The terms that an insight is indexed by beside its words: sentiment, confidence bin, clusters,
+author and facets. So one search of the index answers a whole filter.
 
 A term begins with a sign that no word can hold. Clusters and authors enter as 80 bits of a hash,
 since an author's name may hold any character and a term holds letters and digits.
@@ -7,9 +7,12 @@ since an author's name may hold any character and a term holds letters and digit
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from analysis.sentiment import Sentiment, sentiment_of
 from store.derived.rollups import CONFIDENCE_BINS, confidence_bin
+from store.facets import Facet, unusual_values
 from store.filters import InsightFilter
 from store.insight_row import InsightRow
 
@@ -25,6 +28,7 @@ def terms_of(insight: InsightRow) -> list[str]:
         _CONFIDENCE_BINS[confidence_bin(insight.confidence)],
         *(_named("cluster", cluster) for cluster in insight.clusters),
         *([_named("author", insight.author)] if insight.author is not None else []),
+        *(_of_facet(*each) for each in unusual_values(insight)),
     ]
 
 
@@ -32,16 +36,31 @@ Group = Sequence[str]
 """Terms of which an insight must have one."""
 
 
-def groups_of(wanted: InsightFilter) -> list[Group]:
-    """An insight of the filter has a term of each group; words, time and confidence are not in."""
+class Terms(NamedTuple):
+    """What an insight of a filter has: a term of each of `groups`, and none of `absent`."""
+
+    groups: Sequence[Group]
+    absent: Sequence[str]
+
+
+def terms_in(wanted: InsightFilter) -> Terms:
+    """Words, time and confidence are not in."""
     groups: list[Group] = []
+    absent: list[str] = []
     if wanted.sentiment:
         groups.append([_SENTIMENTS[wanted.sentiment]])
     if wanted.cluster is not None:
         groups.append([_named("cluster", wanted.cluster)])
     if wanted.author is not None:
         groups.append([_named("author", wanted.author)])
-    return groups
+    for facet, values in wanted.facets.items():
+        if values == (facet.usual,):
+            absent += [_of_facet(facet, value) for value in facet.others]
+        else:
+            groups.append([_of_facet(facet, value) for value in values])
+    if absent and not groups and not wanted.words:
+        groups.append(list(_SENTIMENTS.values()))  # which every insight has one of
+    return Terms(groups, absent)
 
 
 def bins_from(first: int, stop: int = len(CONFIDENCE_BINS)) -> Group:
@@ -49,5 +68,10 @@ def bins_from(first: int, stop: int = len(CONFIDENCE_BINS)) -> Group:
     return _CONFIDENCE_BINS[first:stop]
 
 
+def _of_facet(facet: Facet, value: str) -> str:
+    return f"{_SIGN}{facet}{value}"
+
+
+@lru_cache(maxsize=10_000)
 def _named(kind: str, name: str) -> str:
     return f"{_SIGN}{kind}{hashlib.blake2b(name.encode(), digest_size=10).hexdigest()}"

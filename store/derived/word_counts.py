@@ -1,4 +1,5 @@
-"""Insights that hold words: how many there are, and the newest of them.
+"""Insights that a filter with words finds, or with more names than a rollup has: how many there
+are, and the newest of them.
 
 The index of words holds all that a filter asks for, so counting reads no rows, except for those of
 the first and the last second and of the confidence bin that `min_confidence` falls inside of.
@@ -6,17 +7,19 @@ Counts of full days are cached until the day changes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, literal_column, select
+from sqlalchemy import Connection, Select, bindparam, func, literal_column, select
 
+from analysis.labels import LastWord
 from models import insight_days, insights
 from store.derived import rollup_query, terms, word_index
 from store.derived.day_cache import DayCache, full_days
 from store.derived.rollups import CONFIDENCE_BINS, DAY, confidence_bin
 from store.derived.word_index import AccessPath
+from store.facets import Facet
 from store.filters import InsightFilter, Shape, Span, conditions
 
 
@@ -35,16 +38,17 @@ def expression_of(wanted: InsightFilter, dialect: str) -> str:
     return _query_of(wanted, dialect).possible
 
 
-def residual_conditions(shape: Shape) -> list[ColumnElement[bool]]:
-    """The conditions that the index cannot check, for the rows of `insights` that it names."""
-    return conditions(Shape(min_confidence=shape.min_confidence))
+def residual_shape(wanted: InsightFilter) -> Shape:
+    """What the index cannot check, and is asked of the rows of `insights` that it names."""
+    return Shape(min_confidence=wanted.min_confidence is not None)
 
 
 def _query_of(wanted: InsightFilter, dialect: str) -> _Query:
-    words, groups, least = wanted.words or (), terms.groups_of(wanted), wanted.min_confidence
+    words, least = wanted.words or (), wanted.min_confidence
+    groups, absent = terms.terms_in(wanted)
 
     def asking(*more: terms.Group) -> str:
-        return word_index.expression(dialect, words, [*groups, *more])
+        return word_index.expression(dialect, words, [*groups, *more], absent)
 
     if least is None:
         return _Query(asking(), asking(), None, None)
@@ -79,10 +83,29 @@ class MatchCounter:
     def __init__(self) -> None:
         self._kept = DayCache[int](most=_KEPT_COUNTS)
 
+    def total(self, wanted: InsightFilter, connection: Connection) -> int:
+        """How many insights any filter finds."""
+        if wanted.shape.is_searched:
+            return self.count(wanted, connection).total
+        return rollup_query.count(wanted, connection)
+
+    def corrected(self, wanted: InsightFilter, connection: Connection) -> int:
+        """How many of the filter's insights a person or a rule has labelled."""
+        if wanted.labelled is LastWord.MODEL:
+            return 0
+        labelled = frozenset({Facet.LABELLED})
+        corrected = replace(wanted, unusual=wanted.unusual | labelled)
+        if corrected.shape.is_searched:
+            # Mostly nothing is labelled, which the rollups tell at once.
+            any_ = InsightFilter(wanted.start_time, wanted.end_time, unusual=labelled)
+            if not rollup_query.count(any_, connection):
+                return 0
+        return self.total(corrected, connection)
+
     def count(self, wanted: InsightFilter, connection: Connection) -> MatchCount:
         start, stop = wanted.span
         query = _query_of(wanted, connection.dialect.name)
-        counter = _Counter(query, wanted.shape, wanted.values(), connection)
+        counter = _Counter(query, residual_shape(wanted), wanted.values(), connection)
         days = word_index.distinguishable_days(full_days(wanted.span))
         if days.first >= days.stop:
             spans = [counter.count_in(wanted.span)]
@@ -173,7 +196,7 @@ def _statements(dialect: str, shape: Shape, path: AccessPath) -> tuple[_Statemen
     matching = index.matching, index.between(bindparam("low"), bindparam("high"))
     by_key = select(func.count()).select_from(index.table).where(*matching)
     return by_key, by_key.join(insights, insights.c.id == word_index.id_of(index.key)).where(
-        *residual_conditions(shape)
+        *conditions(shape)
     )
 
 
@@ -197,7 +220,7 @@ def _statements_by_day(
     with_rows = counts.join(insights, insights.c.id == word_index.id_of(index.key))
     by_key, by_row = (
         select(day, each.scalar_subquery()).where(day.in_(bindparam("days", expanding=True)))
-        for each in (counts, with_rows.where(*residual_conditions(shape)))
+        for each in (counts, with_rows.where(*conditions(shape)))
     )
     return by_key, by_row
 

@@ -10,7 +10,7 @@ themselves, also where a word is in every third text.
     PostgreSQL   a `tsvector` for each insight, under a GIN index.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
@@ -80,9 +80,13 @@ def full_seconds(span: Span) -> tuple[int, int]:
     return low, high
 
 
-def add(connection: Connection, insights: Iterable[InsightRow]) -> None:
+Words = Mapping[int, Sequence[str]]
+"""The words of texts, by the insight's id."""
+
+
+def add(connection: Connection, insights: Iterable[InsightRow], words: Words | None = None) -> None:
     """Index insights that are being written in this transaction."""
-    rows = _rows(connection, insights)
+    rows = _rows(connection, insights, words)
     if connection.dialect.name == "sqlite":
         _ADD_ON_SQLITE.run(connection, rows)
     else:
@@ -93,18 +97,45 @@ def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
     """Take insights out of the index that are being erased in this transaction."""
     rows = _rows(connection, insights)
     if connection.dialect.name == "sqlite":
-        _SUBTRACT_ON_SQLITE.run(connection, [("delete", key, terms) for key, terms in rows])
+        _CHANGE_ON_SQLITE.run(connection, [("delete", key, terms) for key, terms in rows])
     else:
         connection.execute(_SUBTRACT, [{"key": key} for key, _ in rows])
 
 
-def _rows(connection: Connection, insights: Iterable[InsightRow]) -> list[tuple[int, str]]:
+def replace(
+    connection: Connection, before: Sequence[InsightRow], after: Sequence[InsightRow]
+) -> None:
+    """Index insights by other terms: the same ones, with the same texts and times.
+
+    FTS5 keeps a list of keys for each term, and, as it is set up here, nothing else. So it is told
+    of the terms that come and go, and the words are left as they are.
+    """
+    if connection.dialect.name != "sqlite":
+        rows = _rows(connection, after)
+        connection.execute(_REPLACE, [{"key": key, "terms": terms} for key, terms in rows])
+        return
+    changes: list[tuple[str | None, int, str]] = []
+    for old, new in sorted(zip(before, after, strict=True), key=lambda pair: _key(pair[1])):
+        gone, come = terms_of(old), terms_of(new)
+        key = _key(new)
+        changes.append(("delete", key, _for_fts([term for term in gone if term not in come])))
+        changes.append((None, key, _for_fts([term for term in come if term not in gone])))
+    _CHANGE_ON_SQLITE.run(connection, changes)
+
+
+def _key(insight: InsightRow) -> int:
+    return second_key(insight.timestamp) | insight.id & ID_MASK
+
+
+def _rows(
+    connection: Connection, insights: Iterable[InsightRow], words: Words | None = None
+) -> list[tuple[int, str]]:
     """Keys, and terms as the index takes them. Without the order FTS5 writes a part for each."""
     as_index_takes = _for_fts if connection.dialect.name == "sqlite" else _for_tsvector
     return sorted(
         (
-            second_key(each.timestamp) | each.id & ID_MASK,
-            as_index_takes([*words_of(each.text), *terms_of(each)]),
+            _key(each),
+            as_index_takes([*(words[each.id] if words else words_of(each.text)), *terms_of(each)]),
         )
         for each in insights
     )
@@ -122,18 +153,26 @@ def _for_tsvector(terms: Sequence[str]) -> str:
     return " ".join(f"'{term}':{','.join(found)}" for term, found in places.items())
 
 
-def expression(dialect: str, phrases: Sequence[Phrase], groups: Sequence[Group]) -> str:
-    """A search for all phrases and one term of each group, as the database's index takes it."""
+def expression(
+    dialect: str, phrases: Sequence[Phrase], groups: Sequence[Group], absent: Sequence[str] = ()
+) -> str:
+    """A search for all phrases and one term of each group, but none that is `absent`, as the
+    database's index takes it."""
     if dialect == "sqlite":
         parts = [
             f'"{" ".join(phrase).rstrip("*")}"{"*" if phrase[-1].endswith("*") else ""}'
             for phrase in phrases
         ]
-        parts += ["(" + " OR ".join(f'"{term}"' for term in group) + ")" for group in groups]
-        return " AND ".join(parts)
+        parts += map(_one_of_for_fts, groups)
+        found = " AND ".join(parts)
+        return f"({found}) NOT {_one_of_for_fts(absent)}" if absent else found
     parts = [" <-> ".join(map(_for_tsquery, phrase)) for phrase in phrases]
     parts += [" | ".join(f"'{term}'" for term in group) for group in groups]
-    return " & ".join(f"({part})" for part in parts)
+    return " & ".join([*(f"({part})" for part in parts), *(f"!'{term}'" for term in absent)])
+
+
+def _one_of_for_fts(terms: Group) -> str:
+    return "(" + " OR ".join(f'"{term}"' for term in terms) + ")"
 
 
 def _for_tsquery(word: str) -> str:
@@ -188,8 +227,10 @@ def id_of(key: ColumnElement[int]) -> ColumnElement[int]:
 
 
 _ADD_ON_SQLITE = SqliteInsert("insight_terms", ["rowid", "terms"])
-_SUBTRACT_ON_SQLITE = SqliteInsert("insight_terms", ["insight_terms", "rowid", "terms"])
+_CHANGE_ON_SQLITE = SqliteInsert("insight_terms", ["insight_terms", "rowid", "terms"])
+"""Adds terms to a key where the first column is null, and takes them away where it is `delete`."""
 _ADD = text("INSERT INTO insight_terms (key, terms) VALUES (:key, CAST(:terms AS tsvector))")
+_REPLACE = text("UPDATE insight_terms SET terms = CAST(:terms AS tsvector) WHERE key = :key")
 _SUBTRACT = text("DELETE FROM insight_terms WHERE key = :key")
 
 

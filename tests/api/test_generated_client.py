@@ -109,6 +109,8 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
         assert (await call("trends", window=models.Window("6h"))).window == "6h"
         completed = (await call("stats")).counts[models.Status.COMPLETED]
         assert (completed.live, completed.bulk) == (1, 3)
+        (version,) = await call("list_analysis_versions")
+        assert (version.version, version.analyser, version.insights) == (1, "scripted", 4)
         assert (await call("make_backup")).error == "conflict", "there is no folder for it"
         assert (await call("health")).status == "ok"
         assert (await call("ready")).status is models.ReadyStatus.READY
@@ -116,6 +118,48 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
         assert [each.author for each in (await call("list_authors", **range_)).authors] == ["ana"]
         assert (await call("list_failed")).conversations == []
         assert (await call("retry_failed_conversations")).retried == 0
+
+        wanted = models.PlanFilter(author="ana")
+        labels = models.PlanInSetType0.from_dict({"sentiment": "positive"})
+        kind = models.PlanKind("label")
+        plan = await call(
+            "make_plan", body=models.PlanIn(kind=kind, filter_=wanted, set_=labels, by="ben")
+        )
+        assert plan.matched == 1
+        await call("apply_plan", plan.plan_id)
+
+        async def applied() -> bool:
+            state = (await call("get_plan", plan.plan_id)).state
+            return state is models.PlanState.APPLIED
+
+        await eventually(applied, within=20)
+        assert (await call("undo_plan", plan.plan_id)).state is models.PlanState.UNDOING
+        assert len((await call("list_plans")).plans) == 1
+
+        claim = models.HandlingIn(state=models.HandlingState.CLAIMED, by="ana")
+        claimed = await call("handle_conversation", first.conversation_id, body=claim)
+        assert (claimed.state, claimed.by) == (models.HandlingState.CLAIMED, "ana")
+        record = await call("get_handling", first.conversation_id)
+        assert [(entry.by, entry.key) for entry in record.history] == [("ana", "tests")]
+
+        right = models.LabelIn(by="ana", sentiment=models.Sentiment.NEUTRAL)
+        item = await call("label_conversation", first.conversation_id, body=right)
+        assert (item.labelled.by.value, item.labelled.name) == ("person", "ana")
+        labels = await call("get_labels", first.conversation_id)
+        assert (labels.effective.sentiment_score, len(labels.log)) == (0.0, 1)
+        taken = await call_in_detail("take_labels_back", first.conversation_id, by="ben")
+        assert taken.status_code == 204
+
+        new = models.RuleIn(
+            name="late",
+            filter_=models.RuleFilter(q="late"),
+            set_=models.RuleSet(sentiment=models.Sentiment.NEUTRAL),
+        )
+        rule = await call("create_rule", body=new)
+        await call("change_rule", rule.rule_id, body=models.RulePatch(enabled=False))
+        assert not (await call("get_rule", rule.rule_id)).enabled
+        assert [each.name for each in (await call("list_rules")).rules] == ["late"]
+        assert (await call("delete_rule", rule.rule_id)).take_back.rule_id == rule.rule_id
 
         refused = await call("retry_conversation", first.conversation_id)
         assert isinstance(refused, models.ErrorOut)

@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-from tests.support.http_helpers import all_done, submit_batch
+from tests.conftest import StartApp
+from tests.support.http_helpers import all_done, eventually, list_all, submit_batch
 
 PATH = "/api/v1/authors"
 
@@ -21,6 +22,34 @@ async def test_authors_are_listed_with_their_counts(client: httpx.AsyncClient) -
         "authors": [{"author": "JigsawLounge", "count": 2, "negative": 1, "last": moment}]
     }
     assert len((await client.get(PATH)).json()["authors"]) == 2
+
+
+async def test_own_accounts_count_nowhere_and_a_change_of_them_is_taken_up(
+    start_app: StartApp,
+) -> None:
+    posts = [
+        {"text": "We are sorry for the late parcel", "author": "@Shop"},
+        {"text": "Please write to us", "author": "agent7", "raw_data": {"inbound": False}},
+        {"text": "My parcel is late", "author": "ana"},
+    ]
+
+    async def listed(client: httpx.AsyncClient, **filters: str) -> list[str]:
+        return sorted(each["author"] for each in await list_all(client, **filters))
+
+    async with start_app(own_authors="shop") as running:
+        await submit_batch(running.client, posts)
+        await all_done(running.client)
+        assert await listed(running.client) == ["ana"]
+        assert await listed(running.client, author="@Shop") == ["@Shop"]
+        assert await listed(running.client, author="agent7") == ["agent7"]
+        found = (await running.client.get(PATH)).json()["authors"]
+        assert [each["author"] for each in found] == ["ana"]
+    async with start_app(own_authors="Ana") as running:
+
+        async def are_taken_up() -> bool:
+            return await listed(running.client) == ["@Shop"]
+
+        await eventually(are_taken_up)
 
 
 @pytest.mark.parametrize(

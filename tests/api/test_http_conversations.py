@@ -622,29 +622,6 @@ async def test_a_batch_is_not_read_while_a_post_is_being_stored(start_app: Start
         assert_error(await sending, 400, "invalid_schema", "1 to 1000")
 
 
-async def test_nothing_is_analysed_in_this_process_while_a_post_is_being_stored(
-    start_app: StartApp,
-) -> None:
-    async with start_app() as running:
-        analyser = running.app.state.services.analyser
-        await analyser.analyse(["The first one loads the words."])
-        async with _post_being_stored(running):
-            analysing = asyncio.create_task(analyser.analyse(["My parcel is late."]))
-            done, _ = await asyncio.wait([analysing], timeout=0.3)
-            assert not done
-        assert len((await analysing).answers) == 1
-
-
-@pytest.mark.parametrize("lane", ["bulk", "live"])
-async def test_the_worker_hears_of_an_import(start_app: StartApp, lane: str) -> None:
-    async with start_app() as running:
-        worker = running.app.state.services.worker
-        await submit(running.client)
-        assert not worker.importing
-        await submit_batch(running.client, ["a"], lane=lane)
-        assert worker.importing is (lane == "bulk")
-
-
 @pytest.mark.parametrize(
     ("fields", "lane"), [({}, "bulk"), ({"lane": "bulk"}, "bulk"), ({"lane": "live"}, "live")]
 )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from analysis.urgency import Urgency
 from tests.conftest import StartApp
 from tests.support.http_helpers import (
     ALL_TIME,
@@ -31,13 +33,19 @@ from tests.support.http_helpers import (
 
 START = datetime(2025, 1, 20, 10, tzinfo=UTC)
 SCORES = (-1.0, -0.65, -0.1, 0.0, 0.1, 0.11, 1.0)
+LANGUAGES = ("en", "fr", "und")
+URGENCIES = (Urgency.NONE, Urgency.NONE, Urgency.NONE, Urgency.SOON, Urgency.NOW)
 COUNT = 42
 
 
 def _analysis_of(text: str) -> Any:
     number = int(text.split()[-1])
     clusters = [f"every_{divisor}" for divisor in (1, 2, 3) if number % divisor == 0]
-    return good(SCORES[number % 7], clusters, number % 11 / 10)
+    return replace(
+        good(SCORES[number % 7], clusters, number % 11 / 10),
+        language=LANGUAGES[number % 3],
+        urgency=URGENCIES[number % 5],
+    )
 
 
 def _time(number: int) -> str:
@@ -47,7 +55,8 @@ def _time(number: int) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
-    """A service with 42 insights: number n has score SCORES[n % 7], confidence (n % 11) / 10."""
+    """A service with 42 insights: number n has score SCORES[n % 7], confidence (n % 11) / 10,
+    LANGUAGES[n % 3] and URGENCIES[n % 5]."""
     items = [
         {"text": f"tweet {number}", "timestamp": _time(number), "author": f"author {number % 4}"}
         for number in range(COUNT)
@@ -113,6 +122,19 @@ async def test_an_insight_is_listed_with_all_that_the_contract_names(
         ({"author": "AUTHOR 1"}, []),
         ({"author": "author"}, []),
         ({"author": "%"}, []),
+        ({"language": "fr"}, range(1, COUNT, 3)),
+        ({"language": "und"}, range(2, COUNT, 3)),
+        ({"language": "sv"}, []),
+        ({"urgency": "now"}, range(4, COUNT, 5)),
+        ({"urgency": "none"}, [n for n in range(COUNT) if n % 5 < 3]),
+        ({"labelled": "model"}, range(COUNT)),
+        ({"labelled": "person"}, []),
+        ({"handling": "open"}, range(COUNT)),
+        ({"handling": "answered"}, []),
+        ({"language": "en", "urgency": "none"}, [n for n in range(0, COUNT, 3) if n % 5 < 3]),
+        ({"cluster": "every_2", "urgency": "soon"}, [n for n in range(0, COUNT, 2) if n % 5 == 3]),
+        ({"author": "author 1", "language": "en"}, range(9, COUNT, 12)),
+        ({"q": "tweet", "labelled": "model", "urgency": "now"}, range(4, COUNT, 5)),
         ({"start_time": _time(30)}, range(30, COUNT)),
         ({"end_time": _time(8)}, range(9)),
         ({"start_time": _time(6), "end_time": _time(8)}, [6, 7, 8]),
@@ -172,6 +194,13 @@ async def test_the_newest_comes_first_and_ties_keep_their_order(shared: httpx.As
             for value in ("-0.1", "1.1", "abc", "", "nan", "inf", "-inf", "1,0", "1e999")
         ),
         *(("sentiment", value) for value in ("happy", "", "POSITIVE", "positive,negative", "1")),
+        *(
+            ("language", value)
+            for value in ("", "e", "EN", "english", "en,fr", "e1", "en\n", "é\u0301")
+        ),
+        *(("urgency", value) for value in ("", "NOW", "later", "soon,now", "0")),
+        *(("labelled", value) for value in ("", "nobody", "person,rule", "true")),
+        *(("handling", value) for value in ("", "OPEN", "done", "open,claimed", "true")),
         *(
             ("cursor", value)
             for value in ("", "abc", "!", "é", "🚚", "A" * 23, "A" * 400, "null", "\x00")

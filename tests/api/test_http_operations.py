@@ -327,6 +327,19 @@ async def test_a_fallback_of_yesterday_is_told_no_more(
     assert (stats["fallback"]["today"], stats["fallback"]["last_hour"]) == (0, 0)
 
 
+async def test_what_the_offline_analyser_cannot_read_is_no_fallback(
+    client: httpx.AsyncClient,
+) -> None:
+    await submit(client, "Qwxzk vrtplm zzgrth bnmkp wqqx")
+    await all_done(client)
+    (insight,) = await list_all(client)
+    assert insight["grok_analysis"]["clusters"] == ["unknown"]
+    assert (await client.get(STATS)).json()["fallback"] == {
+        "today": 0, "last_hour": 0, "notice": None,
+    }  # fmt: skip
+    assert (await metrics(client))["conversations_fallback_total"] == 0
+
+
 # --- /metrics -------------------------------------------------------------------------------------
 
 

@@ -154,6 +154,9 @@ async def test_up_to_2000_buckets_are_answered(
         ({"start_time": "2025-01-21T00:00:00Z"}, "start_time"),
         ({"min_confidence": 1.01}, "min_confidence"),
         ({"sentiment": "sad"}, "sentiment"),
+        ({"urgency": "yesterday"}, "urgency"),
+        ({"labelled": "nobody"}, "labelled"),
+        ({"language": "EN"}, "language: must be an ISO 639-1 code"),
         ({"end_time": None}, "Missing required field: end_time"),
     ],
 )

@@ -44,6 +44,8 @@ CAN_BE_WRONG = {
     "GET /api/v1/insights/export",
     "GET /api/v1/trends",
     "GET /api/v1/authors",
+    "POST /api/v1/plans",
+    "GET /api/v1/plans",
 }
 WITHOUT_END = "GET /api/v1/stream"
 ERRORS = {
@@ -81,6 +83,11 @@ ANSWERS = {
     ("get", "/api/v1/authors"): {200, 400, 431, 500, 503},
     ("get", "/api/v1/trends"): {200, 400, 431, 500, 503},
     ("get", "/api/v1/stream"): {200, 400, 431, 500, 503},
+    ("post", "/api/v1/plans"): {201, 400, 403, 404, 408, 431, 500, 503},
+    ("get", "/api/v1/plans"): {200, 400, 431, 500, 503},
+    ("get", "/api/v1/plans/{plan_id}"): {200, 400, 404, 431, 500, 503},
+    ("post", "/api/v1/plans/{plan_id}/apply"): {202, 400, 403, 404, 409, 431, 500, 503},
+    ("post", "/api/v1/plans/{plan_id}/undo"): {202, 400, 403, 404, 409, 431, 500, 503},
     ("get", "/api/v1/stats"): {200, 400, 431, 500, 503},
     ("get", "/health"): {200, 431, 500},
     ("get", "/ready"): {200, 400, 431, 500, 503},
@@ -253,6 +260,7 @@ async def test_the_document_tells_the_parameters_of_the_list(document: dict[str,
     assert {"limit", "min_confidence", "sentiment", "cluster", "author", "cursor"} <= set(
         parameters
     )
+    assert {"language", "urgency", "labelled"} <= set(parameters)
     limit = parameters["limit"]["schema"]
     assert (limit["minimum"], limit["maximum"], limit["default"]) == (1, 1000, 100)
 

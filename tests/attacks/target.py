@@ -17,6 +17,7 @@ from pathlib import Path
 from bench.servers import wait_for_health
 from config import Settings
 from tests.support.paths import ROOT
+from tests.support.processes import family
 from tests.support.service_process import listening_port
 
 MIB = 2**20
@@ -57,17 +58,21 @@ class Target:
 
     @property
     def memory_mib(self) -> float:
-        """Held now; 0 where there is no process."""
-        with suppress(OSError):
-            return int(_status(self.pid, "VmRSS").split()[0]) / 1024
-        return 0.0
+        """Held now, with its children's; 0 where there is no process."""
+        return _memory_mib(self.pid, "VmRSS")
 
     @property
     def peak_mib(self) -> float:
-        """The most it ever held; 0 where there is no process."""
+        """The most it ever held, with its children's; 0 where there is no process."""
+        return _memory_mib(self.pid, "VmHWM")
+
+
+def _memory_mib(pid: int, field: str) -> float:
+    kilobytes = 0
+    for each in family(pid):
         with suppress(OSError):
-            return int(_status(self.pid, "VmHWM").split()[0]) / 1024
-        return 0.0
+            kilobytes += int(_status(each, field).split()[0])
+    return kilobytes / 1024
 
 
 def _status(pid: int, field: str) -> str:

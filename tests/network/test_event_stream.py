@@ -16,21 +16,30 @@ from sqlalchemy import select
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
+from analysis.handling import HandlingChange, HandlingState
+from analysis.labels import Labelling
 from analysis.outcomes import Complete
 from api.event_stream import CHUNK_BYTES, InsightStream
+from api.handling import handling_changes
 from api.insights import _Stream
+from api.labels import label_changes
 from config import load_settings
 from database import Database
 from errors import Unavailable
 from main import create_app
 from models import Lane, insights
 from store.conversations import ConversationStore
+from store.handling import HandlingStore
 from store.insights import InsightStore
+from store.label_history import LabelStore
 from store.queue import Claimed, WorkQueue
+from store.rules import RuleStore
 from tests.support.factories import (
     analysis,
     claim_all,
+    complete,
     insert_insights,
+    new_conversation,
     new_conversations,
     of_another_process,
 )
@@ -93,6 +102,62 @@ async def test_one_that_comes_new_hears_only_what_is_new(database: Database) -> 
         heard += ids_in(await anext(events))
     await events.aclose()
     assert heard == (await all_ids(database))[5:]
+
+
+async def test_changes_are_heard_by_those_who_listen_whoever_makes_them(
+    database: Database,
+) -> None:
+    """Once each, without an id, and not by one that comes later; also where insights come too."""
+    ids = await insert_insights(database, [{}] * 3)
+    store = HandlingStore(database)
+    async with of_another_process(database) as other:
+        stream = InsightStream(InsightStore(database), [handling_changes(store)], look_seconds=0.01)
+        events = stream.listen(None)
+        await anext(events)
+        answered = HandlingChange(HandlingState.ANSWERED, "ana")
+        for id_ in ids:
+            await HandlingStore(other).change(id_, answered, key_name="")
+            await insert_insights(database, [{}])
+        heard = b""
+        async with asyncio.timeout(10):
+            while heard.count(b"event: ") < 6:
+                heard += await anext(events)
+        changes = re.findall(rb"^event: handling\ndata: (.+)\n\n", heard, re.MULTILINE)
+        assert [json.loads(each)["conversation_id"] for each in changes] == ids
+        assert ids_in(heard) == (await all_ids(database))[3:]
+
+        late = stream.listen(None)
+        await anext(late)
+        await HandlingStore(other).change(ids[0], answered._replace(by="ben"), key_name="")
+        for listening in (events, late):
+            content = await anext(listening)
+            assert content.count(b"event: ") == 1
+            assert b'"by":"ben"' in content
+            await listening.aclose()
+
+
+async def test_labels_are_heard_but_not_those_that_came_with_an_insight(
+    database: Database,
+) -> None:
+    await RuleStore(database).create("all", {"q": "parcel"}, {"sentiment": "neutral"}, enabled=True)
+    store = LabelStore(database)
+    stream = InsightStream(InsightStore(database), [label_changes(store)], look_seconds=0.01)
+    events = stream.listen(None)
+    await anext(events)
+    (id_,) = await complete(database, new_conversation("where is the parcel?"))
+    heard = await anext(events)
+    assert heard.count(b"event: ") == heard.count(b"event: insight") == 1
+    assert b'"name":"all"' in heard
+
+    await store.label(id_, Labelling(sentiment_score=0.6), by="ana", reason=None)
+    await store.label(id_, Labelling(sentiment_score=-0.6), by="ben", reason=None)
+    heard = b""
+    async with asyncio.timeout(10):
+        while b'"name":"ben"' not in heard:
+            heard += await anext(events)
+    assert set(re.findall(rb"^event: (.+)", heard, re.MULTILINE)) == {b"label"}
+    assert b"id: " not in heard
+    await events.aclose()
 
 
 async def test_an_id_from_the_future_is_as_now(database: Database) -> None:

@@ -70,6 +70,7 @@ async def test_a_good_answer_is_an_analysis_with_all_that_grok_said_of_itself(
     assert answer.clusters == tuple(right["clusters"])
     assert answer.confidence == right["confidence"]
     assert answer.reasoning == right["reasoning"]
+    assert (answer.language, answer.urgency) == (right["language"], right["urgency"])
     assert answer.cost_usd_ticks == grok.counters.billed_ticks > 0
     details = answer.details
     assert details["analyser"] == "grok"
@@ -99,7 +100,7 @@ async def test_the_model_that_really_answered_is_kept_and_told_once(
 
 
 async def test_two_clients_share_analyses_only_where_they_ask_alike(
-    make_client: MakeClient,
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = make_client().reuse_key
     assert make_client().reuse_key == key
@@ -110,12 +111,14 @@ async def test_two_clients_share_analyses_only_where_they_ask_alike(
         {"topics": Topics(CLUSTERS, closed=True)},
     ):
         assert make_client(**other).reuse_key != key
+    monkeypatch.setattr("grok.prompt.PROMPT_VERSION", "3")
+    assert make_client().reuse_key != key
 
 
 async def test_several_texts_are_answered_each_under_its_own_id(
     grok: FakeGrok, make_client: MakeClient
 ) -> None:
-    texts = [BLAME, PRAISE, NEUTRAL, BLAME]
+    texts = [BLAME, PRAISE, NEUTRAL, BLAME, "Ich bin stranded"]
 
     answers = await ask_together(make_client(), *texts)
 
@@ -126,6 +129,8 @@ async def test_several_texts_are_answered_each_under_its_own_id(
             right["sentiment_score"],
             right["confidence"],
         )
+        assert (answer.language, answer.urgency) == (right["language"], right["urgency"])
+    assert (answers[-1].language, answers[-1].urgency) == ("de", "now")
 
 
 def changed(change: Callable[[list[Result]], list[Result]]) -> Reply:
@@ -648,7 +653,7 @@ async def test_no_call_costs_more_than_was_said_before(
         call = await called(client, *texts)
 
         assert call.outcome == "answered"
-        assert 0 < (call.cost_usd_ticks or 0) <= client.highest_cost(texts), texts[0][:10]
+        assert 0 < (call.cost_usd_ticks or 0) <= client.throttle.highest_cost(texts), texts[0][:10]
 
 
 @given(st.lists(st.text(max_size=50), min_size=1, max_size=10))

@@ -91,6 +91,7 @@ async def test_the_schema_asks_for_one_result_for_each_id(
     assert set(item["required"]) == set(item["properties"])
     assert set(item["properties"]) == {
         *("id", "sentiment_score", "clusters", "confidence", "reasoning"),
+        *("language", "urgency"),
     }
     properties = item["properties"]
     assert properties["id"]["enum"] == list(grok.last_request.texts)
@@ -805,8 +806,10 @@ async def test_without_a_proxy_none_is_named(make_client: MakeClient) -> None:
 async def test_topics_in_use_stand_in_the_document_after_the_texts(
     grok: FakeGrok, make_client: MakeClient
 ) -> None:
-    client = make_client()
-    client.remember(Sighting(("gift_cards",), f"author{day}", day) for day in range(3))
+    topics = Topics(CLUSTERS)
+    for day in range(3):
+        topics.learn(Sighting(("gift_cards",), f"author{day}", day))
+    client = make_client(topics=topics)
 
     await ask(client)
 

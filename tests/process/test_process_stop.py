@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from signal import SIGINT, SIGTERM
+from signal import SIGINT, SIGKILL, SIGTERM
 
 import pytest
 
 from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.support.processes import is_judge, judges_of
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 
 pytestmark = pytest.mark.slow
@@ -260,3 +261,38 @@ async def test_open_streams_end_at_once(tmp_path: Path, grok: RunningGrok) -> No
         assert await _stop(service, SIGTERM, within=8) < 4
         for rest in await asyncio.gather(*listening):
             assert rest.endswith(b"0\r\n\r\n")  # as an answer ends that is whole
+
+
+async def _analysing(service: ServiceProcess) -> int:
+    """Have the offline analyser work off a backlog; its process."""
+    await service.start()
+    await service.post_batch([f"The parcel {number} is late" for number in range(300)])
+    (judge,) = await until(lambda: judges_of(service.pid), within=10, what="a process that judges")
+    await until(
+        lambda: service.count("status = 'completed'") > 50, within=10, what="a backlog half done"
+    )
+    return int(judge)
+
+
+async def test_the_offline_analysers_process_ends_with_the_service(tmp_path: Path) -> None:
+    async with ServiceProcess(tmp_path, shutdown_grace=GRACE) as service:
+        judge = await _analysing(service)
+        assert await _stop(service, SIGTERM, within=GRACE + AFTER_GRACE) < GRACE
+        assert not is_judge(judge)
+        assert service.events("offline_analyser_ended") == []
+        assert service.count("status = 'processing' OR attempts > 1") == 0
+
+
+async def test_no_process_of_the_offline_analyser_outlives_a_service_that_was_killed(
+    tmp_path: Path,
+) -> None:
+    async with ServiceProcess(tmp_path) as service:
+        judge = await _analysing(service)
+        service.send(SIGKILL)  # to the service alone
+        await service.ended(within=10)
+        await until(lambda: not is_judge(judge), within=5, what="the end of the other process")
+        await service.start()
+        await until(
+            lambda: service.count("status = 'completed'") == 300, within=20, what="all completed"
+        )
+        assert "Traceback" not in service.log

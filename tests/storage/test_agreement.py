@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections import defaultdict
+import statistics
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.handling import HandlingState
+from analysis.labels import LastWord
 from analysis.sentiment import Sentiment
+from analysis.urgency import Urgency
 from analysis.words import parse_search, words_of
 from database import Database
 from errors import InvalidInput
@@ -23,6 +27,7 @@ from store.derived.rollup_query import decompose
 from store.derived.rollups import DAY, HOUR
 from store.erasure import ErasureStore
 from store.filters import InsightFilter, Span
+from store.handling_figures import HandlingFigures
 from store.insights import InsightStore
 from store.summaries import MAX_BUCKETS, Aggregate, Interval, Summary, SummaryStore
 from tests.support.factories import NOON, insert_insights, insight_filter
@@ -37,7 +42,7 @@ Row = dict[str, Any]
 def random_row(chance: random.Random) -> Row:
     clusters = chance.sample(CLUSTERS, chance.randint(1, 3))
     at = NOON + timedelta(seconds=chance.randint(-SPREAD, SPREAD))
-    return {
+    row = {
         # Some at the very start of an hour or day, some just before it, some with a fraction.
         "timestamp": chance.choice(
             [
@@ -54,13 +59,22 @@ def random_row(chance: random.Random) -> Row:
         ),
         "clusters": clusters,
         "confidence": chance.choice([0.0, 0.3, 0.7, 0.85, 1.0, chance.random()]),
-        "author": chance.choice([None, "ann", "bob"]),
+        **chance.choice(
+            [{"author": None}, {"author": "ann"}, {"author": "bob"}, {"author": "shop", "own": 1}]
+        ),
+        "language": chance.choice(["en", "en", "fr", "und"]),
+        "urgency": chance.choice(["none", "none", *Urgency]),
+        "labelled": chance.choice(["model", "model", *LastWord]),
+        "handling": chance.choice(["open", "open", *HandlingState]),
     }
+    waited = timedelta(seconds=chance.choice([0, 1, 3600, 3600.000001, chance.uniform(0, 10**6)]))
+    handled = row["handling"] != "open"
+    return {**row, "handling_at": to_micros(row["timestamp"] + waited) if handled else None}
 
 
 def random_filter(chance: random.Random) -> InsightFilter:
     def sometimes(*values: Any) -> Any:
-        return chance.choice(values) if chance.random() < 0.35 else None
+        return chance.choice(values) if chance.random() < 0.25 else None
 
     moments = [NOON + timedelta(seconds=chance.randint(-SPREAD, SPREAD)) for _ in range(2)]
     if chance.random() < 0.3:
@@ -75,8 +89,12 @@ def random_filter(chance: random.Random) -> InsightFilter:
         min_confidence=sometimes(0.0, 0.7, 0.85, 1.0, chance.random()),
         sentiment=sometimes(*Sentiment),
         cluster=sometimes(*CLUSTERS, "absent", ""),
-        author=sometimes("ann", "absent"),
+        author=sometimes("ann", "shop", "absent"),
         words=q and parse_search(q),
+        language=sometimes("en", "fr", "und", "absent"),
+        urgency=sometimes(*Urgency),
+        labelled=sometimes(*LastWord),
+        handling=sometimes(*HandlingState),
     )
 
 
@@ -88,12 +106,18 @@ def sentiment_of(score: float) -> Sentiment:
 
 def matches(row: Row, wanted: InsightFilter) -> bool:
     text = f" {' '.join(words_of(row['text']))} "
+    if row.get("own") and (wanted.author is None or wanted.cluster is not None or wanted.words):
+        return False  # found by its author, and in no topic and no search
     return (
         wanted.start_time <= row["timestamp"] <= wanted.end_time
         and (wanted.min_confidence is None or row["confidence"] >= wanted.min_confidence)
         and wanted.sentiment in (None, sentiment_of(row["sentiment_score"]))
         and (wanted.cluster is None or wanted.cluster in row["clusters"])
         and wanted.author in (None, row["author"])
+        and wanted.language in (None, row["language"])
+        and wanted.urgency in (None, row["urgency"])
+        and wanted.labelled in (None, row["labelled"])
+        and wanted.handling in (None, row["handling"])
         and all(f" {' '.join(phrase)} " in text for phrase in wanted.words or ())
     )
 
@@ -127,11 +151,29 @@ def assert_summary(summary: Summary, rows: Sequence[Row], interval: Interval) ->
     for bucket, aggregate in summary.series.items():
         assert_counts(aggregate, buckets.pop(to_micros(bucket) // interval.width, []))
     assert not buckets
-    clusters = grouped(rows, lambda row: row["clusters"])
+    clusters = grouped(rows, lambda row: [] if row.get("own") else row["clusters"])
     ordered = sorted(clusters, key=lambda name: (-len(clusters[name]), name))
     assert [name for name, _ in summary.clusters] == ordered
     for name, aggregate in summary.clusters:
         assert_counts(aggregate, clusters[name])
+
+
+def assert_handling(figures: HandlingFigures, rows: Sequence[Row]) -> None:
+    states = Counter(row["handling"] for row in rows)
+    assert figures.counts == {state: states[state] for state in HandlingState}
+    opened = [row["timestamp"] for row in rows if row["handling"] == "open"]
+    assert figures.oldest_open == min(opened, default=None)
+    times = [
+        row["handling_at"] - to_micros(row["timestamp"])
+        for row in rows
+        if row["handling"] == "answered"
+    ]
+    if times:
+        assert figures.median_answer_seconds == statistics.median(times) / 1e6
+        in_time = sum(time <= 3_600_000_000 for time in times)
+        assert figures.answered_in_goal == pytest.approx(in_time / len(times), abs=1e-9)
+    else:
+        assert (figures.median_answer_seconds, figures.answered_in_goal) == (None, None)
 
 
 @pytest.fixture(autouse=True)
@@ -162,6 +204,7 @@ async def expect_agreement(
                 continue
             summary = await summaries.summary(wanted, interval)
             assert_summary(summary, list(expected.values()), interval)
+            assert_handling(summary.handling, list(expected.values()))
     return len(expected)
 
 
@@ -175,7 +218,7 @@ async def test_all_figures_agree_with_counting_by_hand(database: Database) -> No
         del rows[id_]
     insights, summaries = InsightStore(database), SummaryStore(database)
     sizes = [
-        await expect_agreement(insights, summaries, random_filter(chance), rows) for _ in range(100)
+        await expect_agreement(insights, summaries, random_filter(chance), rows) for _ in range(200)
     ]
     assert sum(size > 0 for size in sizes) > 40  # the filters were not all too narrow
 
@@ -192,7 +235,7 @@ async def test_what_was_kept_of_an_earlier_answer_agrees_as_well(
     rows: dict[str, Row] = {}
     insights, summaries = InsightStore(database), SummaryStore(database)
     filters = [random_filter(chance) for _ in range(60)]
-    filters = [each for each in filters if each.words or each.cluster][:15]
+    filters = [each for each in filters if each.words or each.cluster or each.facets][:15]
     assert len(filters) == 15
     for comes in (100, 0, 3, 0, 3, 0):
         if made := [random_row(chance) for _ in range(comes)]:

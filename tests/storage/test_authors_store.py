@@ -41,6 +41,16 @@ async def found(store: AuthorStore, prefix: str | None = None, **more: Any) -> l
     return [each.author for each in await store.most(prefix=prefix, **wanted)]
 
 
+async def test_who_complains_most_is_none_of_ones_own_accounts_but_these_are_found_by_name(
+    database: Database, store: AuthorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await insert_insights(database, [{"author": "Shop", "own": 1}] * 3 + [{"author": "ana"}] * 2)
+    for few in (0, 10**6):
+        monkeypatch.setattr(authors, "_FEW", few)
+        assert await found(store) == ["ana"]
+    assert await found(store, "sho") == ["Shop"]
+
+
 @pytest.mark.parametrize(
     ("prefix", "names"),
     [

@@ -27,12 +27,14 @@ from errors import NotFound, StartRefused, Unavailable
 from models import SCHEMA_REVISION, Lane, conversations
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
+from store.figures import FigureStore
 from store.insights import InsightStore
 from store.ledger import Ledger
-from store.operations import FigureStore
+from store.own_posts import OwnPostStore
 from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
 from store.trends import TrendStore
+from store.versions import Asked, VersionStore
 from tests.support.factories import (
     LEASE,
     accept,
@@ -547,6 +549,10 @@ WRITES: dict[str, Write] = {
         {rows.claimed[0].token}, lease=LEASE
     ),
     "rescue": lambda database, _: WorkQueue(database).rescue(all_orphaned=True),
+    "take_up": lambda database, _: VersionStore(database).take_up(
+        Asked("offline", "words", "", None, "open", ("praise",))
+    ),
+    "step": lambda database, _: OwnPostStore(database, ["shop"]).step(""),
     "check_writable": lambda database, _: database.check_writable(),
 }
 
@@ -572,6 +578,7 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
         "called_lately",
         "today",
         "total",
+        "is_taken_up",
     }
     methods = {
         name
@@ -584,6 +591,8 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
             SummaryStore,
             TrendStore,
             FigureStore,
+            VersionStore,
+            OwnPostStore,
         )
         for name, value in vars(store).items()
         if callable(value) and not name.startswith("_")
@@ -591,11 +600,14 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
     assert methods - reads == {name.split()[0] for name in WRITES} - {"check_writable"}
 
 
+_WRITTEN = ("conversations", "insights", "calls", "analysis_versions", "applied_settings")
+
+
 async def snapshot(database: Database) -> list[Any]:
     return await database.read(
         lambda connection: [
-            connection.execute(text(f"SELECT * FROM {table} ORDER BY id")).all()
-            for table in ("conversations", "insights", "calls")
+            connection.execute(text(f"SELECT * FROM {table} ORDER BY 1")).all()
+            for table in _WRITTEN
         ]
     )
 

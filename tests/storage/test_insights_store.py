@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from analysis.sentiment import Sentiment
 from analysis.words import parse_search
-from api.answers import insight_item, insights_json
+from api.insight_answers import insight_item, insights_json
 from database import Database
 from errors import InvalidInput
 from store import cursors
@@ -23,8 +23,8 @@ from store.insights import (
     BYTES_OF_EXPORT,
     InsightPage,
     InsightStore,
-    ListedInsight,
 )
+from store.listed import ListedInsight
 from tests.support.factories import (
     NOON,
     accept,

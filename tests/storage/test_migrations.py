@@ -1,7 +1,11 @@
 """The migrations make what `models.py` says, on both databases."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,14 +21,17 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, String, delete, func, inspect, select, text
 
 import migrations
+from analysis.labels import LastWord
+from analysis.urgency import Urgency
 from analysis.words import parse_search
 from database import Database
 from migrations import upgrade
 from models import SCHEMA_REVISION, Lane, Status, conversations, insights, metadata
 from store import derived
-from store.conversations import EVERYBODY, ConversationStore
+from store.conversations import ConversationStore
+from store.figures import FigureStore
+from store.idempotency import EVERYBODY
 from store.insights import InsightStore
-from store.operations import FigureStore
 from tests.support.factories import (
     NOON,
     claim_all,
@@ -34,6 +41,7 @@ from tests.support.factories import (
     new_conversation,
     scalar,
 )
+from tests.support.paths import ROOT
 from tests.support.servers import postgres_database, postgres_server
 
 
@@ -182,21 +190,29 @@ def empty_database_url(request: pytest.FixtureRequest, sqlite_url: str) -> Itera
             yield url
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0006"])
 def test_an_old_database_serves_what_it_held(empty_database_url: str, revision: str) -> None:
-    asyncio.run(_check_old(empty_database_url, revision))
+    asyncio.run(_make(empty_database_url, revision))
+    asyncio.run(_check_served(empty_database_url))
 
 
-async def _check_old(url: str, revision: str) -> None:
+_ASKED: list[dict[str, Any]] = [
+    {},
+    {"cluster": "late"},
+    {"words": parse_search("दिल"), "cluster": "late"},
+    {"language": "und"},
+    {"urgency": Urgency.NONE, "labelled": LastWord.MODEL},
+]
+
+
+async def _check_served(url: str) -> None:
     database = Database(url)
     try:
-        await database._backend.connect()
-        await database.rework(partial(_make_old, revision))
         await database.open()
         await derived.ensure(database)
 
         always = {"start_time": datetime(1970, 1, 1, tzinfo=UTC), "end_time": NOON}
-        for asked in ({}, {"cluster": "late"}, {"words": parse_search("दिल"), "cluster": "late"}):
+        for asked in _ASKED:
             page = await InsightStore(database).page(
                 insight_filter(**always, **asked), limit=9, cursor=None
             )
@@ -222,21 +238,59 @@ async def _counts(database: Database) -> Mapping[tuple[Status, Lane], int]:
     return (await FigureStore(database).all()).queue.counts
 
 
-async def test_a_start_that_is_cut_short_amid_the_index_begins_it_anew(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The schema is new by then, and what is kept beside the insights is not."""
-    database = Database(sqlite_url)
-    await database._backend.connect()
-    await database.rework(partial(_make_old, "0004"))
+_START = """
+import asyncio, os, signal, sys
+from sqlalchemy import Engine, event
+from database import Database
+from store import derived
+
+@event.listens_for(Engine, "before_cursor_execute")
+def die(connection, cursor, statement, *rest):
+    if sys.argv[2] in statement:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+async def start():
+    database = Database(sys.argv[1])
     await database.open()
-    with monkeypatch.context() as patch:
-        patch.setattr("store.derived._add_but_clusters", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            await derived.ensure(database)
-    assert await scalar(database, text("SELECT count(*) FROM derived_data")) == 0
     await derived.ensure(database)
-    wanted = insight_filter(start_time=datetime(1970, 1, 1, tzinfo=UTC), words=parse_search("दिल"))
-    page = await InsightStore(database).page(wanted, limit=9, cursor=None)
-    assert page.total_count == 1
     await database.close()
+
+asyncio.run(start())
+"""
+
+
+def _start_and_die_at(statement: str, url: str) -> None:
+    command = [sys.executable, "-c", _START, url, statement]
+    assert subprocess.run(command, cwd=ROOT, timeout=60).returncode == -signal.SIGKILL
+
+
+def test_starts_that_are_killed_amid_an_upgrade_and_amid_a_rebuild_leave_it_to_the_next(
+    empty_database_url: str,
+) -> None:
+    asyncio.run(_make(empty_database_url, "0006"))
+    _start_and_die_at("CREATE INDEX idx_insight_sentiment", empty_database_url)
+    assert asyncio.run(_revision_of(empty_database_url)) == "0006"
+    _start_and_die_at("INSERT INTO insight_rollups", empty_database_url)
+    assert asyncio.run(_revision_of(empty_database_url)) == SCHEMA_REVISION
+    asyncio.run(_check_served(empty_database_url))
+
+
+async def _make(url: str, revision: str) -> None:
+    async with _connected(url) as database:
+        await database.rework(partial(_make_old, revision))
+
+
+async def _revision_of(url: str) -> Any:
+    async with _connected(url) as database:
+        return await scalar(database, text("SELECT version_num FROM alembic_version"))
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[Database]:
+    """Without an upgrade."""
+    database = Database(url)
+    try:
+        await database._backend.connect()
+        yield database
+    finally:
+        await database.close()

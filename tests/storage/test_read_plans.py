@@ -3,20 +3,23 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
 
+from analysis.handling import HandlingState
+from analysis.labels import LastWord
 from analysis.sentiment import Sentiment
+from analysis.urgency import Urgency
 from analysis.words import parse_search
 from database import Database
 from store.derived import word_index
+from store.figures import FigureStore
 from store.filters import InsightFilter
 from store.insight_row import InsightRow
 from store.insights import InsightStore
-from store.operations import FigureStore
 from store.summaries import Interval, SummaryStore
 from store.trends import TrendStore, Window
 from tests.support.factories import NOON, insight_filter, scalar
@@ -36,9 +39,13 @@ _FILLED = {
         f"'conv_' || i, 'late', 'author' || i % 500, {_TIMESTAMP}, 'completed', i, 'live'"
     ),
     "insights (id, conversation_id, timestamp, text, author, sentiment_score, clusters, confidence,"
-    " reasoning, grok_analysis, created_at)": (
+    " reasoning, grok_analysis, created_at, language, urgency, labelled, handling, handling_at)": (
         f"i, 'conv_' || i, {_TIMESTAMP}, 'late', 'author' || i % 500, i % 200 / 100.0 - 1,"
-        " '[\"a\"]', i % 100 / 100.0, '', '{}', i"
+        " '[\"a\"]', i % 100 / 100.0, '', '{}', i,"
+        " CASE WHEN i % 4 = 0 THEN 'fr' ELSE 'en' END,"
+        " CASE WHEN i % 10 = 0 THEN 'now' ELSE 'none' END,"
+        " CASE WHEN i % 1000 = 0 THEN 'person' ELSE 'model' END,"
+        f" CASE WHEN i % 20 = 0 THEN 'open' ELSE 'answered' END, {_TIMESTAMP} + 1000000"
     ),
     "insight_clusters (cluster, timestamp, insight_id, sentiment_score, confidence)": (
         f"'cluster' || i % 40, {_TIMESTAMP}, i, i % 200 / 100.0 - 1, i % 100 / 100.0"
@@ -66,6 +73,9 @@ def _fill(connection: Connection) -> None:
             number % 200 / 100.0 - 1,
             number % 100 / 100.0,
             (f"cluster{number % 40}",),
+            "fr" if number % 4 == 0 else "en",
+            "now" if number % 10 == 0 else "none",
+            "person" if number % 1000 == 0 else "model",
         )
         for number in range(1, ROWS + 1)
     ]
@@ -129,17 +139,31 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(child)
 
 
+Options = list[dict[str, Any]]
+
+_SENTIMENTS: Options = [{}, {"sentiment": Sentiment.NEGATIVE}, {"sentiment": Sentiment.NEUTRAL}]
+_CONFIDENCES: Options = [{}, {"min_confidence": 0.8}, {"min_confidence": 0.985}]
+_FACETS: Options = [
+    {"language": "en"},
+    {"labelled": LastWord.PERSON},
+    {"handling": HandlingState.OPEN},
+    {"language": "fr", "urgency": Urgency.NOW},
+]
+_OTHERS: list[Options] = [
+    [{}, {"cluster": "cluster7"}],
+    [{}, {"author": "author77"}],
+    [{}, {"words": parse_search("word55")}],
+    [{}, {"start_time": NOON - timedelta(days=365), "end_time": NOON + timedelta(days=365)}],
+]
+
+
 def filters() -> Iterator[InsightFilter]:
-    """Every mix of conditions, over a month and over everything."""
-    options: list[list[dict[str, Any]]] = [
-        [{}, {"sentiment": Sentiment.NEGATIVE}, {"sentiment": Sentiment.NEUTRAL}],
-        [{}, {"min_confidence": 0.8}, {"min_confidence": 0.985}],
-        [{}, {"cluster": "cluster7"}],
-        [{}, {"author": "author77"}],
-        [{}, {"words": parse_search("word55")}],
-        [{}, {"start_time": NOON - timedelta(days=365), "end_time": NOON + timedelta(days=365)}],
-    ]
-    for mix in product(*options):
+    """Every mix of conditions, over a month and over everything; facets with some of them."""
+    mixes = chain(
+        product(_SENTIMENTS, _CONFIDENCES, *_OTHERS),
+        product(_FACETS, _SENTIMENTS[:2], _CONFIDENCES[::2], *_OTHERS[:3]),
+    )
+    for mix in mixes:
         yield insight_filter(**{name: value for part in mix for name, value in part.items()})
 
 

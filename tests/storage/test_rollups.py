@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select, text, update
 
 from analysis.outcomes import Complete, Fail, Outcome, Retry
+from analysis.urgency import Urgency
 from analysis.words import parse_search
 from config import Settings
 from database import Database
@@ -28,9 +29,10 @@ from store.derived.rollups import (
     rollup_rows,
 )
 from store.erasure import ErasureStore
+from store.facets import Facet
+from store.figures import FigureStore
 from store.insight_row import InsightRow
 from store.insights import InsightStore
-from store.operations import FigureStore
 from store.queue import WorkQueue
 from tests.support.factories import (
     NOON,
@@ -78,19 +80,28 @@ def test_a_bin_begins_with_its_own_number(confidence: float, bin_: int) -> None:
     assert confidence >= CONFIDENCE_BINS[bin_]
 
 
-def test_one_insight_is_counted_for_all_and_for_each_cluster_in_every_grain() -> None:
+def test_one_insight_is_counted_under_each_of_its_names_in_every_grain() -> None:
     moment = 30 * HOUR + 5
-    rows = rollup_rows([row(timestamp=moment, clusters=("late", "price"))])
+    insight = row(timestamp=moment, clusters=("late", "price"), language="en", urgency="soon")
+    rows = rollup_rows([insight])
     assert rows == {
         key: [0, 0, 0, 0, 0, 0, 1, -UNIT // 2, 9 * UNIT // 10]
-        for cluster in ("", "late", "price")
+        for name in ("", "late", "price", "language=en", "urgency=soon")
         for key in (
-            RollupKey(cluster, Grain.HOUR, 30 * HOUR, 0),
-            RollupKey(cluster, Grain.HOUR_BY_BIN, 30 * HOUR, 18),
-            RollupKey(cluster, Grain.DAY_BY_BIN, 24 * HOUR, 18),
-            RollupKey(cluster, Grain.DAY, 24 * HOUR, 0),
+            RollupKey(name, Grain.HOUR, 30 * HOUR, 0),
+            RollupKey(name, Grain.HOUR_BY_BIN, 30 * HOUR, 18),
+            RollupKey(name, Grain.DAY_BY_BIN, 24 * HOUR, 18),
+            RollupKey(name, Grain.DAY, 24 * HOUR, 0),
         )
     }
+
+
+@pytest.mark.parametrize("facet", [facet for facet in Facet if facet.usual])
+def test_a_usual_value_is_not_written(facet: Facet) -> None:
+    usual = {key.name for key in rollup_rows([row(**{facet: facet.usual})])}
+    assert usual == {"", "language=und"}
+    for other in facet.others:
+        assert f"{facet}={other}" in {key.name for key in rollup_rows([row(**{facet: other})])}
 
 
 scores = st.floats(-1, 1)
@@ -131,7 +142,16 @@ async def test_after_any_mix_of_work_the_tallies_equal_a_recount(
             return Fail("no") if chance.random() < 0.5 else Retry("again", 0.0)
         clusters = tuple(chance.sample(["a", "b", "c", "d"], 2))
         score, confidence = chance.uniform(-1, 1), chance.random()
-        return Complete(analysis(score, confidence=confidence, clusters=clusters))
+        language, urgency = chance.choice(["en", "fr"]), chance.choice(list(Urgency))
+        return Complete(
+            analysis(
+                score,
+                confidence=confidence,
+                clusters=clusters,
+                language=language,
+                urgency=urgency,
+            )
+        )
 
     async def work(on: Database) -> None:
         lanes = chance.sample(list(Lane), 2)
@@ -188,7 +208,7 @@ async def test_what_is_erased_leaves_no_row_behind(database: Database) -> None:
     names = await database.read(
         lambda connection: set(connection.scalars(select(insight_rollups.c.name)))
     )
-    assert names == {"", "praise"}
+    assert names == {"", "praise", "language=und"}
     await ConversationStore(database).erase(kept)
     assert await scalar(database, text("SELECT count(*) FROM insight_rollups")) == 0
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from analysis.outcomes import Call, CallOutcome, Complete, Fail, Outcome, Requeue, Retry
 from analysis.topics import Topics
+from analysis.urgency import Urgency
 from database import Database
 from models import (
     Lane,
@@ -27,7 +28,8 @@ from models import (
 from store import derived
 from store.conversations import ConversationStore
 from store.ledger import CallReceipt, Ledger, usage_in_all
-from store.queue import DIED, NOT_STORED, Claim, Claimed, Rescued, WorkQueue
+from store.orphans import DIED, Rescued
+from store.queue import NOT_STORED, Claim, Claimed, WorkQueue
 from tests.support.factories import (
     LEASE,
     NOON,
@@ -227,7 +229,7 @@ async def test_conversations_handed_in_meanwhile_are_all_claimed_once(
 async def test_complete_writes_the_insight_with_all_that_it_says(
     database: Database, queue: WorkQueue
 ) -> None:
-    item = new_conversation("Where is it?", author="ann", timestamp=NOON)
+    item = new_conversation("Where is it?", author="ann", timestamp=NOON, followers=999)
     id_ = await accept(database, item)
     result = analysis(
         -0.25,
@@ -237,7 +239,7 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         details={"model": "grok", "usage": {"tokens": 7}, "content": "🙂"},
         cost_usd_ticks=123_456_789_012,
         language="en",
-        urgency="soon",
+        urgency=Urgency.SOON,
     )
     before = now_micros()
     notes = {"suspected_injection": ["override"]}
@@ -280,7 +282,7 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         "handling_at": None,
         "handling_until": None,
         "repeats": 0,
-        "reach": 0.0,
+        "reach": 0.5,
         "rising": 0,
         "priority": None,
     }
@@ -333,7 +335,7 @@ async def test_outcomes_of_all_kinds_are_settled_in_one_call(
                 assert found.status is Status.COMPLETED
                 assert found.insight is not None
                 assert found.insight.sentiment_score == expected.sentiment_score
-                assert found.insight.clusters == list(expected.clusters)
+                assert found.insight.clusters == expected.clusters
             case Fail(error):
                 assert (found.status, found.last_error) == (Status.FAILED, error)
             case Retry(error):
@@ -765,6 +767,16 @@ async def test_whatever_the_order_no_conversation_is_lost_or_analysed_twice(
         assert (conversation.insight is not None) == (conversation.id in completed)
         assert (conversation.status is Status.COMPLETED) == (conversation.id in completed)
     assert (await counts(database))[0] == len(completed - erased)
+
+
+async def test_an_earlier_analysis_has_its_language_and_urgency(
+    database: Database, queue: WorkQueue
+) -> None:
+    await accept(database)
+    result = analysis(language="de", urgency=Urgency.NOW)
+    await queue.settle([(await claim_one(database), Complete(result, fingerprint="f" * 32))])
+    found = await queue.analysed_before({"f" * 32}, within=timedelta(hours=1))
+    assert found["f" * 32].analysis == result
 
 
 async def test_who_led_to_a_topic_on_which_days_is_remembered_over_a_restart(

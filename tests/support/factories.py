@@ -133,6 +133,7 @@ async def insert_insights(database: Database, rows: Sequence[dict[str, Any]]) ->
             "reasoning": "It is late.",
             "grok_analysis": {},
             "created_at": now_micros(),
+            "own": 0,
             **row,
         }
         for name in ("timestamp", "created_at"):
@@ -153,6 +154,7 @@ async def insert_insights(database: Database, rows: Sequence[dict[str, Any]]) ->
                     "created_at": row["created_at"],
                     "lane": Lane.LIVE.value,
                     "attempts": 1,
+                    "own": row["own"],
                 }
                 for row in listed
             ],

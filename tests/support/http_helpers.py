@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import threading
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 
 from analysis.analyser import Analyser, Throttle
-from analysis.outcomes import Analysis, Answer, Call, Reply, Sighting
+from analysis.outcomes import Analysis, Answer, Call, Reply
 from api.connection_guard import GuardedProtocol
 from config import load_settings
 from main import create_app
@@ -155,8 +155,13 @@ class ScriptedThrottle(Throttle):
     def __init__(self, *, concurrency: int, pack_size: int) -> None:
         super().__init__(concurrency=concurrency, pack_size=pack_size)
         self.calls_at_once = concurrency
+        self.cost: int | None = None
+        """What a call may cost at most, in ticks."""
         self.asked = 0
         self.others_called = False
+
+    def highest_cost(self, texts: Sequence[str]) -> int | None:
+        return self.cost
 
     def pause_left(self) -> float:
         self.asked += 1
@@ -184,11 +189,8 @@ class ScriptedAnalyser:
     ) -> None:
         self.throttle = ScriptedThrottle(concurrency=concurrency, pack_size=pack_size)
         self.answer = answer
-        self.cost: int | None = None
-        """What a call may cost at most, in ticks."""
         self.call: Call | None = None
         """What each call is told to have been."""
-        self.remembered: list[Sighting] = []
         self.calls: list[tuple[str, ...]] = []
         """The texts of each call, in the order in which calls began."""
         self.under_way = 0
@@ -210,12 +212,6 @@ class ScriptedAnalyser:
 
     def let_go(self, part: str) -> None:
         self._held.pop(part).set()
-
-    def highest_cost(self, texts: Sequence[str]) -> int | None:
-        return self.cost
-
-    def remember(self, recent: Iterable[Sighting]) -> None:
-        self.remembered.extend(recent)
 
     async def analyse(
         self,

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from analysis.analyser import Analyser
-from analysis.outcomes import Outcome
+from analysis.outcomes import Outcome, Sighting
+from analysis.topics import Topics
 from batch_processor import Worker
 from database import Database
 from models import Lane
@@ -25,6 +26,18 @@ FOR_EVER = 60.0
 """A poll interval that no test lives to see the end of."""
 
 
+class SeenTopics(Topics):
+    """Keeps what it was told as well."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+        self.learned: list[Sighting] = []
+
+    def learn(self, sighting: Sighting) -> None:
+        self.learned.append(sighting)
+        super().learn(sighting)
+
+
 class WorkerHarness:
     """A database, what puts conversations into it, and what looks at them."""
 
@@ -38,6 +51,7 @@ class WorkerHarness:
         """Of the workers that are made from now on."""
 
     call_runner: CallRunner
+    topics: SeenTopics
     """Of the last worker that was made."""
 
     async def add(self, *texts: str, lane: Lane = Lane.LIVE) -> list[str]:
@@ -100,8 +114,10 @@ class WorkerHarness:
     def worker(self, analyser: Analyser, **overrides: Any) -> Worker:
         budget = overrides.pop("daily_budget_ticks", None)
         ledger = Ledger(self.database, daily_budget_ticks=budget)
+        self.topics = SeenTopics()
         call_runner = CallRunner(
             analyser,
+            self.topics,
             ledger,
             max_attempts=overrides.pop("max_attempts", 3),
             jitter=overrides.pop("jitter", lambda: 0.0),

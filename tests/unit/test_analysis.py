@@ -164,6 +164,7 @@ def as_read(
     confidence: float = 0.8,
     reasoning: str = "Late.",
     written: dict[str, Any] | None = None,
+    language: str = "und",
 ) -> Analysis:
     """What an entry becomes; `written` holds what stood in it otherwise."""
     result = {
@@ -173,7 +174,10 @@ def as_read(
         "reasoning": reasoning,
         **(written or {}),
     }
-    return Analysis(sentiment_score, clusters, confidence, reasoning, details={"result": result})
+    details = {"result": result}
+    return Analysis(
+        sentiment_score, clusters, confidence, reasoning, details=details, language=language
+    )
 
 
 LATE = as_read()
@@ -517,6 +521,37 @@ def test_clusters_of_a_result_are_normalised_and_at_most_five() -> None:
     result = parse_results(answer(entry(clusters=nine)), ["a"])["a"]
     assert isinstance(result, Analysis)
     assert result.clusters == ("late_delivery", "topic_0", "topic_1", "topic_2", "topic_3")
+
+
+@pytest.mark.parametrize(
+    ("written", "language", "urgency"),
+    [
+        ({"language": "de", "urgency": "soon"}, "de", "soon"),
+        ({"Language": " DE ", "urgency": "Now"}, "de", "now"),
+        ({"language": "pt-BR", "urgency": "none"}, "pt", "none"),
+        ({"language": "zh_Hans"}, "zh", "none"),
+        ({"language": "und", "urgency": "soon"}, "und", "soon"),
+        ({"urgency": "now"}, "und", "now"),
+        ({"language": "zz", "urgency": "urgent"}, "und", "none"),
+        ({"language": "German", "urgency": 2}, "und", "none"),
+        ({"language": ["de"], "urgency": {"level": "now"}}, "und", "none"),
+        ({"language": None, "urgency": None}, "und", "none"),
+        ({}, "und", "none"),
+    ],
+)
+def test_a_language_or_urgency_that_is_none_spoils_no_result(
+    written: dict[str, Any], language: str, urgency: str
+) -> None:
+    result = parse_results(answer(entry(**written)), ["a"])["a"]
+    assert isinstance(result, Analysis)
+    assert (result.language, result.urgency) == (language, urgency)
+    assert result.sentiment_score == -0.5
+
+
+def test_the_details_hold_language_and_urgency_as_they_were_written() -> None:
+    written = {"language": "pt-BR", "urgency": "very"}
+    result = parse_results(answer(entry(**written)), ["a"])["a"]
+    assert result == as_read(written=written, language="pt")
 
 
 def test_the_details_hold_what_was_written_of_this_id_and_of_no_other() -> None:

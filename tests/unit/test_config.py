@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from analysis.priority import Weights
 from config import DEFAULT_CLUSTERS, ApiKey, Settings, load_settings
 from errors import StartRefused
 
@@ -42,7 +43,11 @@ DEFAULTS = {
     "max_body_bytes": 2_097_152,
     "allowed_hosts": (),
     "bind": IPv4Address("0.0.0.0"),
+    "own_authors": (),
     "api_keys": (),
+    "priority": Weights(40, 25, 10, 5, 5, 1),
+    "priority_hours": 48.0,
+    "answer_goal": 1.0,
     "shutdown_grace": 10.0,
     "log_level": "info",
     "log_format": "console",
@@ -69,6 +74,8 @@ def test_default_model_is_a_grok_that_does_not_reason() -> None:
     ("variable", "text", "value"),
     [
         ("GROK_KEY", "xai-123", SecretStr("xai-123")),
+        ("PRIORITY", '{"urgency": 30}', Weights(urgency=30.0)),
+        ("PRIORITY", '{"hours": -0.5, "reach": 0}', Weights(hours=-0.5, reach=0.0)),
         ("ANALYZER", "offline", "offline"),
         ("ANALYZER", "OFFLINE", "offline"),
         ("GROK_BASE_URL", "http://localhost:9999/v1", "http://localhost:9999/v1"),
@@ -107,6 +114,7 @@ def test_default_model_is_a_grok_that_does_not_reason() -> None:
         ("ALLOWED_HOSTS", "a.example, B.Example.,", ("a.example", "b.example")),
         ("ALLOWED_HOSTS", "10.0.0.5,[2001:DB8::1]", ("10.0.0.5", "2001:db8::1")),
         ("BIND", "127.0.0.1", IPv4Address("127.0.0.1")),
+        ("OWN_AUTHORS", "@Shop, help , SHOP,@,", ("help", "shop")),
         ("API_KEYS", f"ann:read:{DIGEST}", (ApiKey("ann", "read", DIGEST),)),
         (
             "API_KEYS",
@@ -123,6 +131,21 @@ def test_settings_are_read_from_the_environment(
 
 
 IMPOSSIBLE = [
+    ("PRIORITY", "urgency=30"),
+    ("PRIORITY", "[40, 25]"),
+    ("PRIORITY", '{"urgent": 30}'),
+    ("PRIORITY", '{"urgency": -1}'),
+    ("PRIORITY", '{"urgency": 1001}'),
+    ("PRIORITY", '{"urgency": "30"}'),
+    ("PRIORITY", '{"urgency": true}'),
+    ("PRIORITY", '{"urgency": NaN}'),
+    ("PRIORITY", '{"hours": -101}'),
+    (
+        "PRIORITY",
+        '{"negative": 0, "urgency": 0, "repeat": 0, "reach": 0, "rising": 0, "hours": 0}',
+    ),
+    ("PRIORITY_HOURS", "0"),
+    ("ANSWER_GOAL", "-1"),
     ("ANALYZER", "chatgpt"),
     ("GROK_BASE_URL", "api.x.ai/v1"),
     ("GROK_BASE_URL", "ftp://api.x.ai"),

@@ -13,7 +13,7 @@ from api.exports import BOM, FORMATS
 from importing.files import opened
 from importing.pipeline import Options, Pipeline
 from importing.report import Tally
-from store.insights import ListedInsight
+from store.listed import ListedInsight
 from tests.support.import_helpers import Read
 
 MOMENT = datetime(2025, 1, 20, 10, tzinfo=UTC)

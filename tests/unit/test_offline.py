@@ -2,7 +2,7 @@
 
 import csv
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from analysis.evaluation import CLASSES, Judged, calibration, measure
 from analysis.fingerprint import fingerprint
 from analysis.offline.analyser import OfflineAnalyser
-from analysis.offline.judge import Judge
+from analysis.offline.judge import SMALL, Judge
 from analysis.outcomes import MAX_CLUSTERS, Analysis
 from analysis.parsing import normalise_clusters
 from analysis.sentiment import sentiment_of
@@ -21,17 +21,10 @@ from tests.support.paths import SHARED
 
 SAMPLES = SHARED / "data"
 JUDGE = Judge()
-ANALYSER = OfflineAnalyser()
 
 
 def judge(text: str) -> Analysis:
     return JUDGE.judge([text])[0]
-
-
-async def analyse(text: str) -> Analysis:
-    (answer,) = (await ANALYSER.analyse([text])).answers
-    assert isinstance(answer, Analysis)
-    return answer
 
 
 # --- moods ----------------------------------------------------------------------------------------
@@ -56,8 +49,8 @@ async def analyse(text: str) -> Analysis:
         "🥰",
     ],
 )
-async def test_plain_praise_is_positive_in_many_languages(text: str) -> None:
-    result = await analyse(text)
+def test_plain_praise_is_positive_in_many_languages(text: str) -> None:
+    result = judge(text)
     assert result.sentiment_score > 0.1
     assert "praise" in result.clusters
 
@@ -85,10 +78,8 @@ async def test_plain_praise_is_positive_in_many_languages(text: str) -> None:
         ("Mijn koffer is kwijt, wat een ramp", "luggage_problems"),
     ],
 )
-async def test_plain_complaints_are_negative_and_their_topic_comes_first(
-    text: str, cluster: str
-) -> None:
-    result = await analyse(text)
+def test_plain_complaints_are_negative_and_their_topic_comes_first(text: str, cluster: str) -> None:
+    result = judge(text)
     assert result.sentiment_score < -0.1
     assert result.clusters[0] == cluster
 
@@ -97,8 +88,8 @@ async def test_plain_complaints_are_negative_and_their_topic_comes_first(
     "text",
     ["When do you open on Sunday?", "The shop is on the corner.", "", "   ", "12345", "🚗", "@you"],
 )
-async def test_what_says_neither_is_neutral(text: str) -> None:
-    assert -0.1 <= (await analyse(text)).sentiment_score <= 0.1
+def test_what_says_neither_is_neutral(text: str) -> None:
+    assert -0.1 <= judge(text).sentiment_score <= 0.1
 
 
 @pytest.mark.parametrize(
@@ -110,8 +101,8 @@ async def test_what_says_neither_is_neutral(text: str) -> None:
         "The website logs me out all the time",
     ],
 )
-async def test_a_complaint_needs_no_bad_word(text: str) -> None:
-    assert (await analyse(text)).sentiment_score < -0.1
+def test_a_complaint_needs_no_bad_word(text: str) -> None:
+    assert judge(text).sentiment_score < -0.1
 
 
 @pytest.mark.parametrize(
@@ -123,15 +114,15 @@ async def test_a_complaint_needs_no_bad_word(text: str) -> None:
         "Danke für nichts, wieder eine Stunde Warteschleife",
     ],
 )
-async def test_thanks_that_are_none_are_no_praise(text: str) -> None:
-    result = await analyse(text)
+def test_thanks_that_are_none_are_no_praise(text: str) -> None:
+    result = judge(text)
     assert result.sentiment_score < -0.1
     assert "praise" not in result.clusters
 
 
-async def test_topics_are_one_or_two_with_the_best_first() -> None:
-    assert (await analyse("The courier lost the parcel")).clusters == ("delivery_problems",)
-    both = (await analyse("The parcel came late and now you refuse a refund")).clusters
+def test_topics_are_one_or_two_with_the_best_first() -> None:
+    assert judge("The courier lost the parcel").clusters == ("delivery_problems",)
+    both = judge("The parcel came late and now you refuse a refund").clusters
     assert set(both) == {"delivery_problems", "refund_request"}
 
 
@@ -139,33 +130,33 @@ async def test_topics_are_one_or_two_with_the_best_first() -> None:
 
 
 @pytest.mark.parametrize("sign", ["❤", "👍", "👎", "😠", "💔"])
-async def test_an_emoji_means_the_same_however_it_is_dressed(sign: str) -> None:
-    bare = await analyse(f"the app {sign}")
-    assert (await analyse(f"the app {sign}\ufe0f")).sentiment_score == bare.sentiment_score
-    assert (await analyse(f"the app {sign}\U0001f3fe")).sentiment_score == bare.sentiment_score
+def test_an_emoji_means_the_same_however_it_is_dressed(sign: str) -> None:
+    bare = judge(f"the app {sign}")
+    assert judge(f"the app {sign}\ufe0f").sentiment_score == bare.sentiment_score
+    assert judge(f"the app {sign}\U0001f3fe").sentiment_score == bare.sentiment_score
     assert abs(bare.sentiment_score) > 0.1
 
 
-async def test_an_emoji_turns_what_the_words_leave_open() -> None:
-    assert (await analyse("they are here 😍")).sentiment_score > 0.1
-    assert (await analyse("they are here 🤬")).sentiment_score < -0.1
-    assert (await analyse("helpful as ever🤬")).sentiment_score <= 0.1
+def test_an_emoji_turns_what_the_words_leave_open() -> None:
+    assert judge("they are here 😍").sentiment_score > 0.1
+    assert judge("they are here 🤬").sentiment_score < -0.1
+    assert judge("helpful as ever🤬").sentiment_score <= 0.1
 
 
 # --- the text as its fingerprint sees it ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("handle", ["@united", "@LoveHoney", "@HateMail_", "@great"])
-async def test_a_handle_is_neither_praise_nor_complaint(handle: str) -> None:
-    assert await analyse(f"{handle} the gate is B22") == await analyse("the gate is B22")
+def test_a_handle_is_neither_praise_nor_complaint(handle: str) -> None:
+    assert judge(f"{handle} the gate is B22") == judge("the gate is B22")
 
 
-async def test_an_address_is_neither_praise_nor_complaint() -> None:
-    assert await analyse("see https://great.example/love-awesome") == await analyse("see")
+def test_an_address_is_neither_praise_nor_complaint() -> None:
+    assert judge("see https://great.example/love-awesome") == judge("see")
 
 
-async def test_html_entities_are_read_as_their_characters() -> None:
-    assert await analyse("Great &amp; friendly") == await analyse("Great & friendly")
+def test_html_entities_are_read_as_their_characters() -> None:
+    assert judge("Great &amp; friendly") == judge("Great & friendly")
 
 
 @given(
@@ -192,8 +183,8 @@ def test_texts_with_one_fingerprint_have_one_analysis(parts: list[str], gap: str
     "text",
     ["Qwxzk vrtplm zzgrth bnmkp wqqx", "Nid yw'r parsel wedi cyrraedd ac nid oes neb yn ateb"],
 )
-async def test_where_words_and_language_are_unknown_it_says_so(text: str) -> None:
-    result = await analyse(text)
+def test_where_words_and_language_are_unknown_it_says_so(text: str) -> None:
+    result = judge(text)
     assert (result.sentiment_score, result.clusters) == (0.0, ("unknown",))
     assert (result.confidence, result.language) == (0.1, "und")
     assert "does not know" in result.reasoning
@@ -203,8 +194,8 @@ async def test_where_words_and_language_are_unknown_it_says_so(text: str) -> Non
     "text",
     ["The café in the hall was great, merci!", "ok", "😡😡😡", "#fail", "hiiii", "1234 5678"],
 )
-async def test_short_and_mixed_texts_are_not_unknown(text: str) -> None:
-    assert (await analyse(text)).clusters != ("unknown",)
+def test_short_and_mixed_texts_are_not_unknown(text: str) -> None:
+    assert judge(text).clusters != ("unknown",)
 
 
 # --- language -------------------------------------------------------------------------------------
@@ -241,8 +232,8 @@ async def test_short_and_mixed_texts_are_not_unknown(text: str) -> None:
         ("Zorblax", "und"),
     ],
 )
-async def test_language_is_a_code_or_und(text: str, language: str) -> None:
-    assert (await analyse(text)).language == language
+def test_language_is_a_code_or_und(text: str, language: str) -> None:
+    assert judge(text).language == language
 
 
 # --- urgency --------------------------------------------------------------------------------------
@@ -268,25 +259,25 @@ async def test_language_is_a_code_or_und(text: str, language: str) -> None:
         ("The shop is on the corner.", "none"),
     ],
 )
-async def test_urgency_goes_by_consequence_not_by_tone(text: str, urgency: str) -> None:
-    assert (await analyse(text)).urgency == urgency
+def test_urgency_goes_by_consequence_not_by_tone(text: str, urgency: str) -> None:
+    assert judge(text).urgency == urgency
 
 
 # --- that it says what it is, and why -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["I love it", "The parcel is late", "荷物がまだ届きません", ""])
-async def test_every_answer_says_that_no_grok_wrote_it(text: str) -> None:
-    result = await analyse(text)
+def test_every_answer_says_that_no_grok_wrote_it(text: str) -> None:
+    result = judge(text)
     assert "offline analyser" in result.reasoning.lower()
     assert result.details["analyser"] == "offline"
-    assert result.details["model"] == OfflineAnalyser.model
+    assert result.details["model"] == SMALL
     assert result.details["language"] == result.language
     assert result.cost_usd_ticks == 0
 
 
-async def test_the_reason_names_the_words_that_weighed_most() -> None:
-    reason = (await analyse("the gate and the horrible counter")).reasoning
+def test_the_reason_names_the_words_that_weighed_most() -> None:
+    reason = judge("the gate and the horrible counter").reasoning
     assert '"horrible"' in reason
     assert '"gate"' not in reason
 
@@ -300,14 +291,13 @@ async def test_it_is_never_blocked_nor_paused_and_closes_at_once() -> None:
 # --- many and long texts --------------------------------------------------------------------------
 
 
-async def test_answers_come_in_the_order_of_the_texts() -> None:
+def test_answers_come_in_the_order_of_the_texts() -> None:
     texts = ["I love it", "The parcel is broken, I hate it", "The shop is on the corner."] * 200
-    answers = (await OfflineAnalyser().analyse(texts)).answers
-    assert answers == [await analyse(text) for text in texts[:3]] * 200
+    assert JUDGE.judge(texts) == [judge(text) for text in texts[:3]] * 200
 
 
-async def test_no_texts_give_no_answers() -> None:
-    assert (await OfflineAnalyser().analyse([])).answers == []
+def test_no_texts_give_no_answers() -> None:
+    assert JUDGE.judge([]) == []
 
 
 HOSTILE: list[Callable[[int], str]] = [
@@ -349,17 +339,18 @@ def test_the_time_is_linear_in_the_length_whatever_the_text(make: Callable[[int]
     assert min(seconds(long) for _ in range(3)) < 24 * min(seconds(short) for _ in range(3)) + 0.02
 
 
-async def test_a_complaint_at_the_end_of_a_long_text_is_seen() -> None:
+def test_a_complaint_at_the_end_of_a_long_text_is_seen() -> None:
     text = "The meeting is at three. " * 60
-    assert (await analyse(text)).sentiment_score >= -0.1
-    assert (await analyse(text + "This is the most horrible, awful scam!")).sentiment_score < (
-        await analyse(text)
-    ).sentiment_score
+    assert judge(text).sentiment_score >= -0.1
+    assert (
+        judge(text + "This is the most horrible, awful scam!").sentiment_score
+        < (judge(text)).sentiment_score
+    )
 
 
-async def test_a_long_complaint_is_as_negative_as_a_short_one() -> None:
+def test_a_long_complaint_is_as_negative_as_a_short_one() -> None:
     sentence = "The service is terrible and I hate it. "
-    long, short = await analyse(sentence * 250), await analyse(sentence)
+    long, short = judge(sentence * 250), judge(sentence)
     assert long.sentiment_score == pytest.approx(short.sentiment_score, abs=0.1)
     assert long.clusters == short.clusters
 
@@ -417,37 +408,3 @@ def test_of_general_tweets_it_judges_most_rightly_and_knows_how_sure_it_is(
     record_property("macro_f1", measure("all", found).macro_f1)
     assert measure("all", found).macro_f1 > 0.58
     assert calibration(found)[1] < 0.07
-
-
-# --- beside those who post ------------------------------------------------------------------------
-
-
-async def test_it_gives_way_before_each_text() -> None:
-    before: list[int] = []
-
-    async def yield_to_urgent_write() -> None:
-        before.append(analyser.analysed)
-
-    analyser = Counting(yield_to_urgent_write)
-    await analyser.analyse(["It is late."])  # the first one loads the model, in a thread
-    await analyser.analyse(["It is late.", "And broken.", "Thanks for nothing."])
-    assert before == [1, 2, 3]
-
-
-class Counting(OfflineAnalyser):
-    analysed = 0
-
-    def _analyse(self, texts: Sequence[str]) -> list[Analysis]:
-        self.analysed += len(texts)
-        return super()._analyse(texts)
-
-
-async def test_it_rests_for_longer_the_longer_its_analyses_take() -> None:
-    """Processor time, so that a machine busy with other things makes no difference."""
-    analyser = OfflineAnalyser()
-    for _ in range(200):
-        await analyser.analyse(["It is late."])
-    short = analyser.throttle.call_interval
-    for _ in range(200):
-        await analyser.analyse(["It is late, and nobody says why or until when. " * 15])
-    assert analyser.throttle.call_interval > 1.5 * short > 0

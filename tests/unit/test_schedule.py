@@ -338,18 +338,3 @@ def test_a_lane_that_was_not_counted_keeps_its_backlog_until_it_is_seen_empty() 
     assert schedule.bound_by(100.0, IDLE) == "rate"
     claim(schedule, 100.0, Lane.LIVE, 1, live=1, bulk=0)
     assert schedule.bound_by(100.0, IDLE) == "queue"
-
-
-def test_while_batches_come_in_each_bulk_call_puts_the_next_one_off_by_a_rest() -> None:
-    schedule = scheduled(imports=1.0)
-    calls = IDLE._replace(interval=0.1, import_rest=0.3)
-    claim(schedule, 100.0, Lane.LIVE, 1, live=1, bulk=101)
-    claim(schedule, 100.0, Lane.BULK, 10, bulk=101)
-    schedule.imported(100.0)
-    for _ in range(3):
-        schedule.calling(Lane.BULK, calls, 100.0)
-    assert schedule.wait_left(100.0, calls) == pytest.approx(0.36)
-    for _ in range(3):
-        schedule.calling(Lane.LIVE, calls, 100.5)
-    assert schedule.wait_left(100.5, calls) == pytest.approx(0.09)
-    assert not schedule.is_importing(101.0)

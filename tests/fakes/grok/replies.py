@@ -19,7 +19,7 @@ from typing import Any, Literal
 TEAM_ID = "1f6d0c9e-5b0a-4d6e-9a35-0c7e2b8d4f11"
 KEY_ID = "8a2b7c44-93de-4f0b-8c11-6f5e0d9a7b22"
 
-# One item of an answer: id, sentiment_score, clusters, confidence, reasoning.
+# One item of an answer: id, sentiment_score, clusters, confidence, reasoning, language, urgency.
 Result = dict[str, Any]
 
 # "slug" is what the API sends since mid-2026, "sentence" what it sent before.
@@ -712,6 +712,8 @@ TOPICS = {
     "customer_service": _words("support agent service rude helpful waiting hold"),
     "praise": _words("love loved thanks thank great amazing excellent best"),
 }
+GERMAN = _words("und ist nicht mein der das ich")
+URGENCY = {"now": _words("stranded hacked locked fire"), "soon": _words("when where waiting")}
 _WORD = re.compile(r"[a-z]+")
 _OPENING = re.compile(r"[\[{]")
 _DECODER = json.JSONDecoder()
@@ -736,6 +738,8 @@ def judge(text: str, identity: Any, allowed: list[str] | None = None) -> Result:
         "clusters": clusters or ["general_inquiry"],
         "confidence": (50 + digest % 50) / 100,
         "reasoning": f"{good} friendly and {bad} unfriendly words.",
+        "language": "de" if not GERMAN.isdisjoint(words) else "en",
+        "urgency": next((each for each, signs in URGENCY.items() if signs & set(words)), "none"),
     }
 
 

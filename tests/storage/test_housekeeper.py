@@ -13,6 +13,7 @@ from store import derived
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.insights import InsightStore
+from store.own_posts import OwnPostStore
 from store.queue import WorkQueue
 from tests.conftest import StartApp
 from tests.support.factories import (
@@ -26,7 +27,8 @@ from tests.support.factories import (
     of_another_process,
 )
 from tests.support.http_helpers import captured_log, eventually, list_all, submit
-from worker.retention import ROWS_PER_STEP, Housekeeper
+from tests.support.plans import walk_store
+from worker.housekeeper import ROWS_PER_STEP, Housekeeper
 
 DAY = timedelta(days=1)
 LIMIT = timedelta(days=30)
@@ -34,7 +36,12 @@ LIMIT = timedelta(days=30)
 
 def housekeeper(database: Database, retention: timedelta | None = LIMIT) -> Housekeeper:
     return Housekeeper(
-        ErasureStore(database), retention=retention, now=lambda: NOON, pause_seconds=0
+        ErasureStore(database),
+        walk_store(database),
+        own_posts=OwnPostStore(database, ()),
+        retention=retention,
+        now=lambda: NOON,
+        pause_seconds=0,
     )
 
 
@@ -138,7 +145,14 @@ async def test_it_goes_on_after_a_round_that_went_wrong(
             return await super().erase_older_than(moment, limit=limit)
 
     await insert_insights(database, [{"timestamp": NOON - 40 * DAY}])
-    keeper = Housekeeper(Troubled(database), retention=LIMIT, now=lambda: NOON, round_seconds=0.01)
+    keeper = Housekeeper(
+        Troubled(database),
+        walk_store(database),
+        own_posts=OwnPostStore(database, ()),
+        retention=LIMIT,
+        now=lambda: NOON,
+        round_seconds=0.01,
+    )
 
     async def is_gone() -> bool:
         return await listed(database) == []

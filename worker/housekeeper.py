@@ -1,17 +1,20 @@
-"""Erasing by age, and sweeping up behind what was erased, beside the work.
+"""What is done beside the work: erasing by age, sweeping up behind what was erased, taking up other
+settings that stored figures depend on, and ending claims that have run out.
 
 In small steps with pauses between them, so that nobody waits for it. Several processes on one
 PostgreSQL pass over each other's rows.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from errors import Unavailable
 from store.erasure import ErasureStore
+from store.own_posts import OwnPostStore
+from store.plans.walks import WalkStore
 
 log = structlog.get_logger(__name__)
 
@@ -23,19 +26,29 @@ def _now() -> datetime:
 
 
 class Housekeeper:
-    """Erases what is older than `retention`, nothing if that is None, and sweeps up, every
-    `round_seconds` and with `pause_seconds` between two steps of at most 100 rows."""
+    """Every `round_seconds` it erases what is older than `retention`, nothing if that is None,
+    forgets what plans keep for undoing them once that is too late, and sweeps up. Between two steps
+    of at most 100 rows it pauses for `pause_seconds`. Before that, once, it marks the posts of
+    one's own accounts where these were others before the start. Each of `steps` does a little more
+    of something else, and tells whether more is left."""
 
     def __init__(
         self,
         erasure: ErasureStore,
+        walks: WalkStore,
         *,
+        own_posts: OwnPostStore,
+        steps: Sequence[Callable[[], Awaitable[bool]]] = (),
         retention: timedelta | None,
         now: Callable[[], datetime] = _now,
         round_seconds: float = 60.0,
         pause_seconds: float = 0.05,
     ) -> None:
         self._erasure = erasure
+        self._walks = walks
+        self._own_posts = own_posts
+        self._own_posts_are_marked = False
+        self._steps = steps
         self._retention = retention
         self._now = now
         self._round_seconds = round_seconds
@@ -66,11 +79,29 @@ class Housekeeper:
             await asyncio.sleep(self._round_seconds)
 
     async def tidy_up(self) -> None:
-        """Erase all that is too old now, and sweep up behind that and behind earlier erasing."""
+        """Take all steps, erase all that is too old now, and sweep up behind that and behind
+        earlier erasing."""
+        if not self._own_posts_are_marked:
+            await self._mark_own_posts()
+        for step in self._steps:
+            while await step():  # noqa: ASYNC110  as below
+                await asyncio.sleep(self._pause_seconds)
         if self._retention is not None:
             await self._erase_older_than(self._now() - self._retention)
+        while await self._walks.prune(limit=ROWS_PER_STEP):  # noqa: ASYNC110  as below
+            await asyncio.sleep(self._pause_seconds)
         while await self._erasure.sweep():  # noqa: ASYNC110  a pause, not a wait
             await asyncio.sleep(self._pause_seconds)
+
+    async def _mark_own_posts(self) -> None:
+        if not await self._own_posts.is_taken_up():
+            log.info("own_authors_have_changed", reason="what is stored is marked by them")
+            position: str | None = ""
+            while position is not None:
+                position = await self._own_posts.step(position)
+                await asyncio.sleep(self._pause_seconds)
+            log.info("own_authors_taken_up")
+        self._own_posts_are_marked = True
 
     async def _erase_older_than(self, moment: datetime) -> None:
         erased = 0

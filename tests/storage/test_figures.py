@@ -9,7 +9,7 @@ from analysis.outcomes import Complete, Fail
 from database import Database
 from models import Lane, Status, conversations, from_micros, now_micros
 from store.conversations import ConversationStore
-from store.operations import Completions, Fallbacks, FigureStore
+from store.figures import Completions, Fallbacks, FigureStore
 from store.queue import WorkQueue
 from tests.support.factories import (
     accept,

@@ -1,0 +1,117 @@
+"""Whom to answer first: points as a sum of terms that anybody can check. Pure.
+
+Waiting counts alike for all, so the order does not depend on the time at which one looks. The *key*
+by which conversations are ordered is their points without those for waiting until now:
+
+    points(now) = fixed + hours x (now - timestamp)        key = fixed - hours x timestamp
+
+as a whole number, in units of an hour's microseconds to a point: so no time is rounded.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from analysis.urgency import Urgency
+
+MOST_REPEATS = 3
+FORTNIGHT = 14 * 86_400_000_000
+"""How long an author's unhappy conversations count as repeats, in microseconds."""
+
+_HOUR = 3_600_000_000
+_DIGITS = 4
+_TICK = 10_000
+"""Points are added up in ten-thousandths, which is exact."""
+_KEY_OF_TICK = _HOUR // _TICK
+_MOST_KEY = 2**63 - 1
+
+_URGENT = {Urgency.NONE.value: 0.0, Urgency.SOON.value: 0.5, Urgency.NOW.value: 1.0}
+
+
+class Weights(NamedTuple):
+    """How many points a term's whole value gives. That of `hours` may be negative, which puts the
+    new before the old; all others are at least 0."""
+
+    negative: float = 40.0
+    urgency: float = 25.0
+    repeat: float = 10.0
+    reach: float = 5.0
+    rising: float = 5.0
+    hours: float = 1.0
+
+
+class Facts(NamedTuple):
+    """What the points of an insight depend on. `timestamp` is in microseconds since 1970-01-01 UTC,
+    `repeats` how many unhappy conversations its author had in the 14 days before, `reach` from 0.0
+    to 1.0, `rising` whether one of its topics was rising when it was analysed.
+
+    A text that is suspected of steering the analyser gets no points for its urgency.
+    """
+
+    timestamp: int
+    sentiment_score: float
+    confidence: float
+    urgency: str
+    suspected: bool
+    repeats: int
+    reach: float
+    rising: int
+
+
+class Term(NamedTuple):
+    """`points` is value x weight, rounded to four decimals."""
+
+    name: str
+    value: float
+    weight: float
+    points: float
+
+
+class Priority(NamedTuple):
+    """The terms add up to the points to the digit."""
+
+    points: float
+    terms: Sequence[Term]
+
+
+def priority(facts: Facts, weights: Weights, now: int) -> Priority:
+    """`now` is in microseconds, too."""
+    values = {**_values(facts), "hours": round((now - facts.timestamp) / _HOUR, 6)}
+    terms = [_term(name, value, weights) for name, value in values.items()]
+    return Priority(sum(map(_ticks, terms)) / _TICK, terms)
+
+
+def key(facts: Facts, weights: Weights) -> int:
+    """The higher, the earlier to be answered. At the ends of all time several are equal."""
+    fixed = sum(_ticks(_term(name, value, weights)) for name, value in _values(facts).items())
+    return _within(fixed * _KEY_OF_TICK - round(weights.hours * facts.timestamp))
+
+
+def highest_key(weights: Weights, first: int, last: int) -> int:
+    """No key of a timestamp from `first` to `last` is higher."""
+    fixed = round(sum(weights._replace(hours=0.0)) * _TICK) + len(weights)  # and all that rounding
+    earliest = first if weights.hours > 0 else last
+    return _within(fixed * _KEY_OF_TICK - round(weights.hours * earliest))
+
+
+def _values(facts: Facts) -> Mapping[str, float]:
+    """From 0.0 to 1.0 each."""
+    return {
+        "negative": round(max(0.0, -facts.sentiment_score) * facts.confidence, 6),
+        "urgency": 0.0 if facts.suspected else _URGENT[facts.urgency],
+        "repeat": round(min(facts.repeats, MOST_REPEATS) / MOST_REPEATS, 6),
+        "reach": facts.reach,
+        "rising": float(facts.rising),
+    }
+
+
+def _term(name: str, value: float, weights: Weights) -> Term:
+    weight: float = getattr(weights, name)
+    return Term(name, value, weight, round(value * weight, _DIGITS))
+
+
+def _ticks(term: Term) -> int:
+    return round(term.points * _TICK)
+
+
+def _within(number: int) -> int:
+    return max(-_MOST_KEY, min(number, _MOST_KEY))

@@ -1,0 +1,120 @@
+"""Rules: labels that are given to every new insight that matches. Pure.
+
+Matching 200 rules must cost next to nothing, for it is part of every insight that is written. So
+each rule is looked up by one thing that a match must have, and only then compared.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from analysis.labels import Label, Labelling, Values
+from analysis.sentiment import Sentiment, sentiment_of
+from analysis.words import LEAST_BEGINNING, Phrase
+
+
+class RuleFilter(NamedTuple):
+    """As the filters of lists mean it. None is "any". All of `words` must be in the text."""
+
+    words: Sequence[Phrase] = ()
+    cluster: str | None = None
+    sentiment: Sentiment | None = None
+    author: str | None = None
+    min_confidence: float | None = None
+    language: str | None = None
+
+
+class Rule(NamedTuple):
+    """The rule with the highest number is the newest."""
+
+    number: int
+    name: str
+    filter: RuleFilter
+    labelling: Labelling
+
+
+class Post(NamedTuple):
+    """A new insight as rules see it: `words` are those of its text, in order; `values` are the
+    model's own."""
+
+    words: Sequence[str]
+    author: str | None
+    language: str
+    values: Values
+
+
+class RuleBook:
+    """The rules that are enabled."""
+
+    def __init__(self, rules: Iterable[Rule] = ()) -> None:
+        # By what a match must have.
+        self._by_word: defaultdict[str, list[Rule]] = defaultdict(list)
+        self._by_beginning: defaultdict[str, list[Rule]] = defaultdict(list)
+        self._by_cluster: defaultdict[str, list[Rule]] = defaultdict(list)
+        self._by_author: defaultdict[str, list[Rule]] = defaultdict(list)
+        self._others: list[Rule] = []
+        self._needles: dict[int, list[str]] = {}
+        for rule in rules:
+            self._needles[rule.number] = [_needle(phrase) for phrase in rule.filter.words]
+            self._place_of(rule).append(rule)
+
+    def __bool__(self) -> bool:
+        return bool(self._needles)
+
+    def _place_of(self, rule: Rule) -> list[Rule]:
+        wanted = rule.filter
+        if wanted.words:
+            # The longest is likely to be in the fewest texts.
+            word = max((phrase[0] for phrase in wanted.words), key=len)
+            if word.endswith("*"):
+                return self._by_beginning[word[:LEAST_BEGINNING]]
+            return self._by_word[word]
+        if wanted.author is not None:
+            return self._by_author[wanted.author]
+        if wanted.cluster is not None:
+            return self._by_cluster[wanted.cluster]
+        return self._others
+
+    def labels(self, post: Post, at: int) -> Mapping[int, Label]:
+        """What the rules say of it, by their numbers; `at` is in microseconds."""
+        found: dict[int, Label] = {}
+        text = ""
+        for rule in self._candidates(post):
+            if rule.filter.words and not text:
+                text = f" {' '.join(post.words)} "
+            if self._matches(rule, post, text):
+                label = rule.labelling.label(post.values, rule.name, at)
+                if label is not None:
+                    found[rule.number] = label
+        return found
+
+    def _candidates(self, post: Post) -> Iterator[Rule]:
+        yield from self._others
+        words = set(post.words)
+        for word in self._by_word.keys() & words:
+            yield from self._by_word[word]
+        if self._by_beginning:
+            for beginning in self._by_beginning.keys() & {word[:LEAST_BEGINNING] for word in words}:
+                yield from self._by_beginning[beginning]
+        for cluster in post.values.clusters:
+            yield from self._by_cluster.get(cluster, ())
+        if post.author is not None:
+            yield from self._by_author.get(post.author, ())
+
+    def _matches(self, rule: Rule, post: Post, text: str) -> bool:
+        wanted, values = rule.filter, post.values
+        return (
+            all(needle in text for needle in self._needles[rule.number])
+            and wanted.cluster in (None, *values.clusters)
+            and wanted.sentiment in (None, sentiment_of(values.sentiment_score))
+            and wanted.author in (None, post.author)
+            and (wanted.min_confidence is None or values.confidence >= wanted.min_confidence)
+            and wanted.language in (None, post.language)
+        )
+
+
+def _needle(phrase: Phrase) -> str:
+    """What the words of a text, with a blank before and after each, hold where the phrase is in the
+    text."""
+    words = " ".join(phrase)
+    return f" {words[:-1]}" if words.endswith("*") else f" {words} "

@@ -1,0 +1,58 @@
+"""What is known of who wrote a text: the account's name, its followers, on which side it is."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MOST_FOLLOWERS = 10_000_000_000
+"""More than there are people: a number beyond it is no count of them."""
+_FULL_REACH = 6
+"""Of a million followers, as the exponent of 10."""
+
+_FOLLOWERS = tuple(
+    name.split(".")
+    for name in (
+        "followers_count",
+        "followers",
+        "user.followers_count",
+        "author.followers_count",
+        "public_metrics.followers_count",
+        "author.public_metrics.followers_count",
+    )
+)
+
+
+def account(name: str) -> str:
+    """The same for all ways to write an account's name: `@Acme` and `acme`."""
+    return name.strip().lstrip("@").casefold()
+
+
+def followers_of(raw_data: Mapping[str, Any]) -> int | None:
+    """How many followers the data that came with a text says that its author has."""
+    for path in _FOLLOWERS:
+        found: Any = raw_data
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        if (count := _count(found)) is not None:
+            return count
+    return None
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,11}", value):  # as in a CSV file
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value <= MOST_FOLLOWERS and value == int(value) else None
+
+
+def is_outbound(raw_data: Mapping[str, Any]) -> bool:
+    """Whether the data that came with a text says that it was sent by the company, not to it."""
+    inbound = raw_data.get("inbound")
+    return inbound is not None and str(inbound).strip().lower() in ("false", "0")
+
+
+def reach(followers: int | None) -> float:
+    """From 0 to 1, which is a million followers; each step of ten times as many counts alike."""
+    return round(min(1.0, math.log10(1 + (followers or 0)) / _FULL_REACH), 6)

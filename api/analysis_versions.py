@@ -1,0 +1,50 @@
+"""What the settings asked of an analyser, each time that they asked something else."""
+
+from dataclasses import asdict
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from api.access import needs
+from api.error_responses import answers
+from api.services import services
+from schemas import ShownTime
+
+router = APIRouter(tags=["operations"])
+
+
+class AnalysisVersionOut(BaseModel):
+    """`insights` bear the version now. `prompt_version` is empty and `temperature` null where the
+    analyser has none. The `active` one is given to what is analysed now."""
+
+    version: int
+    analyser: str
+    model: str
+    prompt_version: str
+    temperature: float | None
+    clusters_mode: Literal["open", "closed"]
+    clusters: tuple[str, ...]
+    first_used: ShownTime
+    last_used: ShownTime
+    insights: int
+    active: bool
+
+
+@router.get("/api/v1/analysis-versions", responses=answers("unavailable"))
+@needs("read")
+async def list_analysis_versions(request: Request) -> list[AnalysisVersionOut]:
+    """The newest first. A change of analyser, model, prompt, temperature or topics makes a new
+    version at the next start."""
+    found = await services(request).versions.all()
+    return [
+        AnalysisVersionOut(
+            version=each.version,
+            **asdict(each.asked),
+            first_used=each.first_used,
+            last_used=each.last_used,
+            insights=each.insights,
+            active=each.active,
+        )
+        for each in found
+    ]

@@ -1,0 +1,119 @@
+"""Who is at a conversation, and whether it is answered."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from fastapi import APIRouter, Request
+from typing_extensions import TypedDict
+
+from analysis.handling import Handling, HandlingState
+from api.access import needs
+from api.bodies import documented_body, parse_body, read_body
+from api.conversations import PATH, ConversationId
+from api.error_responses import answers
+from api.event_stream import ChangeSource
+from api.keys import key_name
+from api.services import services
+from models import from_micros, now_micros
+from schemas import HandlingIn, ShownTime
+from store.handling import HandlingEntry, HandlingStore
+
+router = APIRouter(tags=["handling"])
+
+_PATH = f"{PATH}/{{conversation_id}}/handling"
+
+
+class HandlingOut(TypedDict):
+    """`by` and `at` tell who set the state and when; what is open has neither. `until` is of claims
+    and snoozes, which are open after it."""
+
+    conversation_id: str
+    state: HandlingState
+    by: str | None
+    at: ShownTime | None
+    until: ShownTime | None
+
+
+class HandlingEntryOut(TypedDict):
+    """`by` is null where the author's next conversation did it; `key` names the API key that was
+    used, null where none was needed."""
+
+    at: ShownTime
+    state: HandlingState
+    by: str | None
+    key: str | None
+    until: ShownTime | None
+    note: str | None
+
+
+class HandlingHistoryOut(HandlingOut):
+    """`history` is the oldest first."""
+
+    history: list[HandlingEntryOut]
+
+
+def handling_item(conversation_id: str, handling: Handling) -> HandlingOut:
+    return {
+        "conversation_id": conversation_id,
+        "state": handling.state,
+        "by": handling.by,
+        "at": _moment(handling.at),
+        "until": _moment(handling.until),
+    }
+
+
+def _moment(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)
+
+
+def _entry(entry: HandlingEntry) -> HandlingEntryOut:
+    return {
+        "at": entry.at,
+        "state": entry.state,
+        "by": entry.by,
+        "key": entry.key_name,
+        "until": entry.until,
+        "note": entry.note,
+    }
+
+
+def handling_changes(store: HandlingStore) -> ChangeSource:
+    """For the stream: an event `handling` for each change, with what there is by then."""
+
+    async def since(id_: int) -> Sequence[tuple[int, HandlingOut]]:
+        return [
+            (event.id, handling_item(event.conversation_id, event.handling))
+            for event in await store.events_since(id_)
+        ]
+
+    return ChangeSource("handling", store.newest_event, since)
+
+
+_ERRORS = answers("not_found", "conflict", "unavailable")
+
+
+@router.post(
+    _PATH,
+    responses={**_ERRORS, **answers("invalid_schema")},
+    openapi_extra=documented_body(HandlingIn),
+)
+@needs("write")
+async def handle_conversation(request: Request, conversation_id: ConversationId) -> HandlingOut:
+    """Claim a conversation for a while, or say that it is answered, snoozed, ignored or open again.
+    A claim, and a snooze, that has run out is open by itself."""
+    parts = services(request)
+    asked = parse_body(HandlingIn, await read_body(request)).to_change(now_micros())
+    handling = await parts.handling.change(conversation_id, asked, key_name=key_name(request))
+    parts.stream.wake()
+    return handling_item(conversation_id, handling)
+
+
+@router.get(_PATH, responses=_ERRORS)
+@needs("read")
+async def get_handling(request: Request, conversation_id: ConversationId) -> HandlingHistoryOut:
+    """What is done about a conversation now, and all that was."""
+    record = await services(request).handling.find(conversation_id)
+    return {
+        **handling_item(conversation_id, record.handling),
+        "history": [_entry(entry) for entry in record.history],
+    }

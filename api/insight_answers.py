@@ -1,0 +1,213 @@
+"""Insights as they are answered: shapes for the OpenAPI document, and the JSON in these shapes.
+
+Typed dicts, which are built and written as they are: an object for each insight costs more than
+twice as much, and a page may have a thousand.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import (
+    Annotated,
+    Literal,
+    NotRequired,  # pydantic needs these before Python 3.12
+    cast,
+)
+
+from pydantic import Field
+from pydantic_core import to_json
+from typing_extensions import TypedDict
+
+from analysis.handling import OPEN, Handling, HandlingState
+from analysis.labels import LastWord, Values
+from analysis.urgency import Urgency
+from models import from_micros
+from schemas import ShownTime
+from store.filters import InsightFilter
+from store.insights import InsightPage
+from store.listed import Labelled, ListedInsight
+
+_ITEMS_OF_PIECE = 50
+
+
+class GrokAnalysis(TypedDict):
+    """`reused_from` names the conversation whose analysis answered this one too, as its text is the
+    same; `suspected_injection` tells by which signs the text tries to steer the analyser. Each is
+    there only where it applies."""
+
+    sentiment_score: Annotated[float, Field(ge=-1, le=1)]
+    clusters: Sequence[str]
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    reasoning: str
+    reused_from: NotRequired[str]
+    suspected_injection: NotRequired[Sequence[str]]
+
+
+class ModelValues(TypedDict):
+    sentiment_score: float
+    clusters: Sequence[str]
+    confidence: float
+
+
+class LabelledOut(TypedDict):
+    """`name` is the person's or the rule's; `was` is what the model had said."""
+
+    by: Literal["person", "rule"]
+    name: str
+    at: ShownTime
+    reason: str | None
+    was: ModelValues
+
+
+class HandlingNow(TypedDict):
+    """`by` and `at` tell who set the state and when; what is open has neither. `until` is of claims
+    and snoozes, which are open after it."""
+
+    state: HandlingState
+    by: str | None
+    until: ShownTime | None
+    at: ShownTime | None
+
+
+class InsightFacts(TypedDict):
+    """What is said of an insight. `language` is an ISO 639-1 code, or `und`; `labelled` is null
+    where the model has the last word."""
+
+    grok_analysis: GrokAnalysis
+    language: str
+    urgency: Urgency
+    version: int
+    labelled: LabelledOut | None
+    handling: HandlingNow
+
+
+class PriorityTerm(TypedDict):
+    """`points` is value x weight, rounded to four decimals."""
+
+    name: str
+    value: float
+    weight: float
+    points: float
+
+
+class PriorityOut(TypedDict):
+    """`points` is the sum of the terms' points."""
+
+    points: float
+    terms: Sequence[PriorityTerm]
+
+
+class InsightOut(InsightFacts):
+    """`priority` is there where the order goes by it."""
+
+    conversation_id: str
+    timestamp: ShownTime
+    text: str
+    author: str | None
+    priority: NotRequired[PriorityOut]
+
+
+class InsightsMetadata(TypedDict):
+    """`total_count` is exact, for the whole filter, and so is `corrected_count`: of how many a
+    person or a rule has the last word. `next_cursor` is null on the last page. `missed` is there
+    where the order is that of priority: how many open ones of the same filter are older."""
+
+    total_count: int
+    corrected_count: int
+    returned_count: int
+    start_time: ShownTime
+    end_time: ShownTime
+    next_cursor: str | None
+    missed: NotRequired[int]
+
+
+class InsightsOut(TypedDict):
+    insights: Sequence[InsightOut]
+    metadata: InsightsMetadata
+
+
+def insight_facts(insight: ListedInsight) -> InsightFacts:
+    analysis: GrokAnalysis = {
+        "sentiment_score": insight.sentiment_score,
+        "clusters": insight.clusters,
+        "confidence": insight.confidence,
+        "reasoning": insight.reasoning,
+    }
+    if insight.notes:
+        analysis.update(cast(GrokAnalysis, insight.notes))
+    return {
+        "grok_analysis": analysis,
+        "language": insight.language,
+        "urgency": cast(Urgency, insight.urgency),
+        "version": insight.version,
+        "labelled": insight.labelled and _labelled_item(insight.labelled),
+        "handling": _OPEN if insight.handling is OPEN else handling_item(insight.handling),
+    }
+
+
+def _labelled_item(labelled: Labelled) -> LabelledOut:
+    return {
+        "by": "person" if labelled.by is LastWord.PERSON else "rule",
+        "name": labelled.name,
+        "at": labelled.at,
+        "reason": labelled.reason,
+        "was": values_item(labelled.was),
+    }
+
+
+def values_item(values: Values) -> ModelValues:
+    return {
+        "sentiment_score": values.sentiment_score,
+        "clusters": values.clusters,
+        "confidence": values.confidence,
+    }
+
+
+def handling_item(handling: Handling) -> HandlingNow:
+    return {
+        "state": cast(HandlingState, handling.state.value),  # plain text is written much faster
+        "by": handling.by,
+        "until": None if handling.until is None else from_micros(handling.until),
+        "at": None if handling.at is None else from_micros(handling.at),
+    }
+
+
+_OPEN = handling_item(OPEN)
+
+
+def insight_item(insight: ListedInsight) -> InsightOut:
+    """As list, export and stream give it."""
+    return {
+        "conversation_id": insight.conversation_id,
+        "timestamp": insight.timestamp,
+        "text": insight.text,
+        "author": insight.author,
+        **insight_facts(insight),  # type: ignore[typeddict-item]  # has no priority in it
+    }
+
+
+def _items(page: InsightPage, some: slice) -> list[InsightOut]:
+    items = [insight_item(insight) for insight in page.insights[some]]
+    for item, (points, terms) in zip(items, page.priorities[some], strict=False):
+        item["priority"] = {
+            "points": points,
+            "terms": [cast(PriorityTerm, term._asdict()) for term in terms],
+        }
+    return items
+
+
+def insights_json(page: InsightPage, asked: InsightFilter) -> Iterator[bytes]:
+    """An `InsightsOut` in pieces, so that others have their turn between them."""
+    before = b'{"insights":['
+    for start in range(0, len(page.insights), _ITEMS_OF_PIECE):
+        yield before + to_json(_items(page, slice(start, start + _ITEMS_OF_PIECE)))[1:-1]
+        before = b","
+    metadata: InsightsMetadata = {
+        "total_count": page.total_count,
+        "corrected_count": page.corrected_count,
+        "returned_count": len(page.insights),
+        "start_time": asked.start_time,
+        "end_time": asked.end_time,
+        "next_cursor": page.next_cursor,
+    }
+    if page.missed is not None:
+        metadata["missed"] = page.missed
+    yield (b"" if page.insights else before) + b'],"metadata":' + to_json(metadata) + b"}"

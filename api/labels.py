@@ -1,0 +1,109 @@
+"""Putting the labels of a conversation right."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic_core import to_json
+from starlette.responses import Response
+from typing_extensions import TypedDict
+
+from analysis.labels import labelling_of
+from api.access import needs
+from api.bodies import documented_body, parse_body, read_body
+from api.conversations import PATH, ConversationId
+from api.error_responses import answers
+from api.event_stream import ChangeSource
+from api.insight_answers import InsightOut, ModelValues, insight_item, values_item
+from api.keys import key_name
+from api.label_bodies import LabelIn
+from api.services import services
+from schemas import PersonName, ShownTime
+from store.label_history import LabelEntry, LabelStore
+
+router = APIRouter(tags=["labels"])
+
+_PATH = f"{PATH}/{{conversation_id}}/labels"
+
+
+class LabelEntryOut(TypedDict):
+    """`by` is a person, a rule, or who took a label back."""
+
+    at: ShownTime
+    by: str
+    before: ModelValues
+    after: ModelValues
+    reason: str | None
+
+
+class LabelsOut(TypedDict):
+    """`log` is the oldest first."""
+
+    effective: ModelValues
+    model: ModelValues
+    log: list[LabelEntryOut]
+
+
+def label_changes(store: LabelStore) -> ChangeSource:
+    """For the stream: an event `label` for each change, with the insight as it is by then."""
+
+    async def since(id_: int) -> Sequence[tuple[int, InsightOut]]:
+        return [(number, insight_item(each)) for number, each in await store.events_since(id_)]
+
+    return ChangeSource("label", store.newest_event, since)
+
+
+_ERRORS = answers("not_found", "conflict", "unavailable")
+
+
+@router.put(
+    _PATH,
+    response_model=InsightOut,
+    responses={**_ERRORS, **answers("invalid_schema")},
+    openapi_extra=documented_body(LabelIn),
+)
+@needs("write")
+async def label_conversation(request: Request, conversation_id: ConversationId) -> Response:
+    """Say what is right. It has the last word from now on: over the model and over every rule."""
+    parts = services(request)
+    asked = parse_body(LabelIn, await read_body(request))
+    labelling = labelling_of(asked.named(parts))
+    given = await parts.labels.label(conversation_id, labelling, by=asked.by, reason=asked.reason)
+    parts.stream.wake()
+    return Response(to_json(insight_item(given)), media_type="application/json")
+
+
+@router.delete(_PATH, status_code=204, responses={**_ERRORS, **answers("invalid_schema")})
+@needs("write")
+async def take_labels_back(
+    request: Request,
+    conversation_id: ConversationId,
+    by: Annotated[PersonName | None, Query(description="For the log.")] = None,
+) -> Response:
+    """Take back what people said: a rule has the last word again, or else the model."""
+    parts = services(request)
+    await parts.labels.take_back(conversation_id, by=by or key_name(request))
+    parts.stream.wake()
+    return Response(status_code=204)
+
+
+@router.get(_PATH, responses=_ERRORS)
+@needs("read")
+async def get_labels(request: Request, conversation_id: ConversationId) -> LabelsOut:
+    """What is served, what the model said, and every change."""
+    record = await services(request).labels.record(conversation_id)
+    return {
+        "effective": values_item(record.effective),
+        "model": values_item(record.model),
+        "log": [_entry(entry) for entry in record.log],
+    }
+
+
+def _entry(entry: LabelEntry) -> LabelEntryOut:
+    return {
+        "at": entry.at,
+        "by": entry.by,
+        "before": values_item(entry.before),
+        "after": values_item(entry.after),
+        "reason": entry.reason,
+    }

@@ -1,0 +1,197 @@
+"""Plans: changes of many rows, shown before they are made."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from typing_extensions import TypedDict
+
+from api.access import needs
+from api.bodies import documented_body, parse_body, read_body
+from api.error_responses import answers
+from api.insights import cluster_named
+from api.keys import key_name
+from api.plan_bodies import PlanIn, PlansQuery
+from api.services import Services, services
+from schemas import ShownTime
+from store.plans.plan import Change, Plan, PlanKind, PlanState, no_such_plan
+from store.plans.requests import NewPlan, SampleText
+
+router = APIRouter(tags=["plans"])
+
+PATH = "/api/v1/plans"
+
+
+class SampleOut(TypedDict):
+    """A conversation that would change. What is in `before` and `after` is the kind's own."""
+
+    conversation_id: str
+    timestamp: ShownTime
+    text: str
+    author: str | None
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+
+class PlanOut(TypedDict):
+    """`filter` is all that selects, a rule's own filter included. `matched` rows were there when
+    the plan was made; `sample` has ten of them at most.
+
+    `done` of `total` rows are passed, at `rate` a second; that and `eta_seconds` are null while
+    nothing is under way. `changed` were changed; `skipped` were erased or match no more; `later`
+    ones match but came after the plan was made, and were not touched. `left_alone` were not put
+    back, since they were changed again or erased.
+    """
+
+    plan_id: str
+    kind: PlanKind
+    filter: Mapping[str, Any]
+    set: Mapping[str, Any] | None
+    by: str | None
+    rule_id: str | None
+    state: PlanState
+    matched: int
+    sample: Sequence[SampleOut]
+    warnings: Sequence[str]
+    created_at: ShownTime
+    expires_at: ShownTime
+    applied_at: ShownTime | None
+    done: int
+    total: int
+    changed: int
+    skipped: int
+    later: int
+    left_alone: int
+    rate: float | None
+    eta_seconds: float | None
+    error: str | None
+
+
+class PlansOut(TypedDict):
+    """The newest first, without samples."""
+
+    plans: Sequence[PlanOut]
+
+
+def _sample_item(change: Change, said: SampleText) -> SampleOut:
+    return {
+        "conversation_id": change.conversation_id,
+        "timestamp": said.timestamp,
+        "text": said.text,
+        "author": said.author,
+        "before": change.before,
+        "after": change.after,
+    }
+
+
+def plan_item(plan: Plan, texts: Mapping[str, SampleText]) -> PlanOut:
+    return {
+        "plan_id": plan.id,
+        "kind": plan.kind,
+        "filter": plan.filter,
+        "set": plan.set,
+        "by": plan.by,
+        "rule_id": None if plan.rule is None else plan.rule.id,
+        "state": plan.state,
+        "matched": plan.matched,
+        "sample": [
+            _sample_item(change, texts[change.conversation_id])
+            for change in plan.sample
+            if change.conversation_id in texts
+        ],
+        "warnings": plan.warnings,
+        "created_at": plan.created_at,
+        "expires_at": plan.expires_at,
+        "applied_at": plan.applied_at,
+        "done": plan.done,
+        "total": plan.total,
+        "changed": plan.changed,
+        "skipped": plan.skipped,
+        "later": plan.later,
+        "left_alone": plan.left_alone,
+        "rate": plan.rate,
+        "eta_seconds": plan.eta_seconds,
+        "error": plan.error,
+    }
+
+
+async def _possible_id(plan_id: str) -> str:
+    """Raises NotFound, without a query, for a text that cannot be an id."""
+    if not re.fullmatch(r"plan_[0-9a-f]{8}", plan_id):
+        raise no_such_plan(plan_id)
+    return plan_id
+
+
+PlanId = Annotated[str, Depends(_possible_id)]
+
+
+async def _shown(plan: Plan, parts: Services) -> PlanOut:
+    return plan_item(plan, await parts.plans.texts(plan))
+
+
+@router.post(
+    PATH,
+    status_code=201,
+    responses=answers("invalid_schema", "not_found", "unavailable"),
+    openapi_extra=documented_body(PlanIn),
+)
+@needs("write")
+async def make_plan(request: Request) -> PlanOut:
+    """Say what is to be changed, and see how many rows that would be and ten of them. Nothing is
+    changed before the plan is applied."""
+    parts = services(request)
+    asked = parse_body(PlanIn, await read_body(request))
+    conditions = asked.filter.named()
+    if "cluster" in conditions:
+        conditions["cluster"] = await cluster_named(conditions["cluster"], parts)
+    if "handling" in conditions:
+        await parts.handling.end_leases()
+    new = NewPlan(asked.kind, conditions, asked.checked_set(parts), asked.by, asked.rule_id)
+    async with parts.costly_reads:
+        plan = await parts.plans.make(new)
+    return await _shown(plan, parts)
+
+
+@router.get(PATH, responses=answers("invalid_schema", "unavailable"))
+@needs("read")
+async def list_plans(request: Request, query: Annotated[PlansQuery, Query()]) -> PlansOut:
+    """The newest plans, and how far each is."""
+    plans = await services(request).plans.newest(query.limit)
+    return {"plans": [plan_item(plan, {}) for plan in plans]}
+
+
+@router.get(f"{PATH}/{{plan_id}}", responses=answers("not_found", "unavailable"))
+@needs("read")
+async def get_plan(request: Request, plan_id: PlanId) -> PlanOut:
+    """What a plan would change, and how far it is."""
+    parts = services(request)
+    return await _shown(await parts.plans.find(plan_id), parts)
+
+
+@router.post(
+    f"{PATH}/{{plan_id}}/apply",
+    status_code=202,
+    responses=answers("not_found", "conflict", "unavailable"),
+)
+@needs("write")
+async def apply_plan(request: Request, plan_id: PlanId) -> PlanOut:
+    """Begin to change what the plan says, behind the plans that were applied before."""
+    parts = services(request)
+    plan = await parts.plans.apply(plan_id, key_name=key_name(request))
+    parts.wake_plan_worker()
+    return await _shown(plan, parts)
+
+
+@router.post(
+    f"{PATH}/{{plan_id}}/undo",
+    status_code=202,
+    responses=answers("not_found", "conflict", "unavailable"),
+)
+@needs("write")
+async def undo_plan(request: Request, plan_id: PlanId) -> PlanOut:
+    """Begin to put back what was there, but for what somebody has changed since."""
+    parts = services(request)
+    plan = await parts.plans.undo(plan_id, key_name=key_name(request))
+    parts.wake_plan_worker()
+    return await _shown(plan, parts)

@@ -1,0 +1,158 @@
+"""Rules, which label new insights as they come."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request
+from typing_extensions import TypedDict
+
+from api.access import needs
+from api.bodies import documented_body, parse_body, read_body
+from api.error_responses import answers
+from api.insights import cluster_named
+from api.label_bodies import RuleFilter, RuleIn, RulePatch, RuleSet, topics_named
+from api.services import Services, services
+from schemas import ShownTime
+from store.rules import StoredRule, no_such_rule
+
+router = APIRouter(tags=["rules"])
+
+_PATH = "/api/v1/rules"
+_ONE = f"{_PATH}/{{rule_id}}"
+
+
+class RuleOut(TypedDict):
+    """`labelled` is of how many conversations it says something now."""
+
+    rule_id: str
+    name: str
+    filter: Mapping[str, Any]
+    set: Mapping[str, Any]
+    enabled: bool
+    created_at: ShownTime
+    labelled: int
+
+
+class RulesOut(TypedDict):
+    """The newest first: where several match, it wins."""
+
+    rules: Sequence[RuleOut]
+
+
+class TakeBack(TypedDict):
+    """The body of a plan."""
+
+    kind: Literal["unlabel"]
+    rule_id: str
+
+
+class RuleDeleted(TypedDict):
+    """What it said of `labelled` conversations stays until the plan `take_back` is applied."""
+
+    rule_id: str
+    labelled: int
+    take_back: TakeBack
+
+
+async def _possible_id(rule_id: str) -> str:
+    """Raises NotFound, without a query, for a text that cannot be an id."""
+    if not re.fullmatch(r"rule_[0-9a-f]{8}", rule_id):
+        raise no_such_rule(rule_id)
+    return rule_id
+
+
+RuleId = Annotated[str, Depends(_possible_id)]
+
+
+async def _filter(asked: RuleFilter, parts: Services) -> dict[str, Any]:
+    named = asked.named()
+    if "cluster" in named:
+        named["cluster"] = await cluster_named(named["cluster"], parts)
+    return named
+
+
+async def _set(asked: RuleSet, parts: Services) -> dict[str, Any]:
+    """Topics that are taken away are named as in a filter, new ones as in a label."""
+    named = asked.model_dump(mode="json", exclude_none=True)
+    if "remove_cluster" in named:
+        named["remove_cluster"] = await cluster_named(named["remove_cluster"], parts)
+    if "add_cluster" in named:
+        field = "set.add_cluster"
+        (named["add_cluster"],) = topics_named([named["add_cluster"]], parts, field=field)
+    if "replace_cluster" in named:
+        before, after = named["replace_cluster"]
+        (after,) = topics_named([after], parts, field="set.replace_cluster")
+        named["replace_cluster"] = [await cluster_named(before, parts), after]
+    return named
+
+
+def _item(rule: StoredRule) -> RuleOut:
+    return {
+        "rule_id": rule.id,
+        "name": rule.name,
+        "filter": rule.filter,
+        "set": rule.set,
+        "enabled": rule.enabled,
+        "created_at": rule.created_at,
+        "labelled": rule.labelled,
+    }
+
+
+@router.get(_PATH, responses=answers("unavailable"))
+@needs("read")
+async def list_rules(request: Request) -> RulesOut:
+    """All rules, the newest first."""
+    return {"rules": [_item(rule) for rule in await services(request).rules.all()]}
+
+
+@router.post(
+    _PATH,
+    status_code=201,
+    responses=answers("invalid_schema", "unavailable"),
+    openapi_extra=documented_body(RuleIn),
+)
+@needs("write")
+async def create_rule(request: Request) -> RuleOut:
+    """Label every new insight that matches. Those that are there are for a plan of kind `rule`."""
+    parts = services(request)
+    asked = parse_body(RuleIn, await read_body(request))
+    conditions, what = await _filter(asked.filter, parts), await _set(asked.set, parts)
+    return _item(await parts.rules.create(asked.name, conditions, what, enabled=asked.enabled))
+
+
+@router.get(_ONE, responses=answers("not_found", "unavailable"))
+@needs("read")
+async def get_rule(request: Request, rule_id: RuleId) -> RuleOut:
+    """One rule."""
+    return _item(await services(request).rules.find(rule_id))
+
+
+@router.patch(
+    _ONE,
+    responses=answers("invalid_schema", "not_found", "unavailable"),
+    openapi_extra=documented_body(RulePatch),
+)
+@needs("write")
+async def change_rule(request: Request, rule_id: RuleId) -> RuleOut:
+    """Change what a rule does to insights that are still to come."""
+    parts = services(request)
+    asked = parse_body(RulePatch, await read_body(request))
+    values = asked.model_dump(include={"name", "enabled"}, exclude_none=True)
+    if asked.filter is not None:
+        values["filter"] = await _filter(asked.filter, parts)
+    if asked.set is not None:
+        values["set"] = await _set(asked.set, parts)
+    return _item(await parts.rules.change(rule_id, **values))
+
+
+@router.delete(_ONE, responses=answers("not_found", "unavailable"))
+@needs("write")
+async def delete_rule(request: Request, rule_id: RuleId) -> RuleDeleted:
+    """End a rule. What it has said stays, until a plan takes that back."""
+    deleted = await services(request).rules.delete(rule_id)
+    return {
+        "rule_id": deleted.id,
+        "labelled": deleted.labelled,
+        "take_back": {"kind": "unlabel", "rule_id": deleted.id},
+    }

@@ -1,0 +1,113 @@
+"""plans: 100,000 rows changed by a plan and put back, while posts come in.
+
+One service with its defaults over a database of that many insights. 20 posts a second, first with
+nothing else to do, then while a plan makes every insight neutral, then while it is undone. Times
+count from when a request was due. SQLite alone: on PostgreSQL no write waits for another.
+"""
+
+import http.client
+import json
+import shutil
+import subprocess
+import sys
+import time
+from typing import Any
+
+from bench import load, many_insights, samples
+from bench.posts import PATH as POST_PATH
+from bench.report import Report, Samples, quantile
+from bench.servers import ROOT, Server, Servers
+
+PATH = "/api/v1/plans"
+ROWS = 100_000
+RATE = 20
+_WINDOW_SECONDS = 3.0
+"""Posts come in windows of so long, until the plan is through."""
+_ALL = {"end_time": "2025-05-01T00:00:00Z"}
+
+
+def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> None:
+    made = servers.folder.parent / f"many-{ROWS}.db"
+    many_insights.build_once(f"sqlite+aiosqlite:///{made}", ROWS)
+    bodies = load.write_bodies(servers.folder / "plans.bodies", samples.bodies(5000))
+    taken: dict[str, list[float]] = {"idle": [], "applying": [], "undoing": []}
+    walks: dict[str, list[float]] = {"apply": [], "undo": []}
+    for _ in range(rounds):
+        database = servers.new_database("plans")
+        shutil.copy(made, database)
+        with servers.service("plans", database=database, inbound_rate_limit=0) as service:
+            client = _Posts(service, str(bodies))
+            taken["idle"] += client.taken(client.start(seconds))
+            body = {"kind": "label", "filter": _ALL, "set": {"sentiment": "neutral"}, "by": "ana"}
+            plan = _ask(service, PATH, body)
+            assert plan["matched"] >= ROWS, plan["matched"]
+            for what, state in (("apply", "applying"), ("undo", "undoing")):
+                plan, walk = _walked(service, plan["plan_id"], what, client, taken[state])
+                walks[what].append(walk)
+                report.say(f"  {what:5} took {walk:.1f} s: {plan['changed']} rows")
+            assert (plan["done"], plan["left_alone"]) == (plan["changed"], 0)
+        database.unlink()
+    at = {
+        name: {part: 1000 * quantile(sorted(some), part) for part in (0.5, 0.99)}
+        for name, some in taken.items()
+    }
+    for name, of in at.items():
+        report.say(f"  {name:8} p50 {of[0.5]:6.2f}  p99 {of[0.99]:6.2f} ms of {len(taken[name])}")
+    report.add("plans", f"{ROWS:,} rows changed in", Samples(walks["apply"]), "s", below=15)
+    report.add("plans", f"{ROWS:,} rows put back in", Samples(walks["undo"]), "s")
+    for name in ("applying", "undoing"):
+        ratio = Samples([at[name][0.99] / at["idle"][0.99]])
+        report.add("plans", f"p99 of a post while {name}, of its idle one", ratio, below=2)
+
+
+def _walked(
+    service: Server, plan_id: str, what: str, client: "_Posts", taken: list[float]
+) -> tuple[dict[str, Any], float]:
+    """The plan, and how many seconds that took; posts are in `taken`."""
+    started = time.monotonic()
+    _ask(service, f"{PATH}/{plan_id}/{what}", None)
+    while True:
+        posts = client.start(_WINDOW_SECONDS)
+        while posts.poll() is None:
+            plan: dict[str, Any] = service.get(f"{PATH}/{plan_id}")
+            if plan["state"] in ("applied", "undone", "failed"):
+                walk = time.monotonic() - started
+                client.taken(posts)
+                return plan, walk
+            time.sleep(0.2)
+        taken += client.taken(posts)
+
+
+class _Posts:
+    """Posts that come evenly for a while."""
+
+    def __init__(self, service: Server, bodies: str) -> None:
+        self._service = service
+        self._bodies = bodies
+        self._sent = 0
+
+    def start(self, seconds: float) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "bench.paced_client", str(self._service.port), POST_PATH]
+        command += [str(RATE), str(seconds), self._bodies, str(self._sent)]
+        self._sent += round(RATE * (seconds + 1))
+        return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+
+    def taken(self, posts: "subprocess.Popen[bytes]") -> list[float]:
+        """How long each answer took, in seconds; waits for the end."""
+        output, _ = posts.communicate()
+        assert posts.returncode == 0
+        found: list[float] = json.loads(output)["taken"]
+        return found
+
+
+def _ask(service: Server, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+    try:
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", path, json.dumps(body) if body else None, headers)
+        response = connection.getresponse()
+        answer: dict[str, Any] = json.loads(response.read())
+        assert response.status < 300, answer
+        return answer
+    finally:
+        connection.close()

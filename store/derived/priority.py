@@ -1,0 +1,278 @@
+"""The key by which conversations are ordered for answering, kept in `insights.priority`.
+
+It changes with whatever it is made of: labels, handling, and how often its author has complained
+before, which other conversations of that author change. Null is what nobody is to answer: what is
+answered, ignored, or an account's of one's own.
+
+The weights are those that `applied_settings` holds, so that all processes go by the same ones.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Text, bindparam, cast, func, literal_column, select, text
+
+from analysis.handling import WAITING
+from analysis.priority import FORTNIGHT, MOST_REPEATS, Facts, Weights, key
+from analysis.sentiment import NEGATIVE_BELOW
+from models import insights
+from store.applied_settings import applied, note_applied
+from store.bulk_insert import ManyChanges
+from store.insight_row import InsightRow, read_notes
+
+SETTING = "PRIORITY"
+SUSPECTED = "suspected_injection"
+
+
+class Post(NamedTuple):
+    """Who wrote when, in microseconds."""
+
+    author: str
+    timestamp: int
+
+
+class Applied(NamedTuple):
+    """The weights of new keys, and of all insights from the id `below` on: those below it are still
+    to get theirs."""
+
+    weights: Weights
+    below: int
+
+
+def read_applied(connection: Connection) -> Applied | None:
+    """None in a database that no service has worked with."""
+    stored = applied(SETTING, connection)
+    return stored and Applied(Weights(**stored["weights"]), stored["below"])
+
+
+def read_weights(connection: Connection) -> Weights:
+    found = read_applied(connection)
+    return found.weights if found else Weights()
+
+
+def _write_applied(connection: Connection, weights: Weights, below: int) -> None:
+    note_applied(SETTING, {"weights": weights._asdict(), "below": below}, connection)
+
+
+def take_up(connection: Connection, weights: Weights) -> None:
+    """New keys go by these weights, and all that are there are to be made anew where they have gone
+    by others."""
+    found = read_applied(connection)
+    if found is None or found.weights != weights:
+        _start_anew(connection, weights)
+
+
+def catch_up(connection: Connection, count: int) -> bool:
+    """Make the keys of the next `count` insights anew, the newest first; whether more are left.
+    Nobody else may change insights meanwhile."""
+    found = read_applied(connection)
+    if found is None or found.below <= 1:
+        return False
+    values = {"below": found.below, "limit": count}
+    ids = connection.scalars(_NEXT, values).all()
+    refresh(connection, ids)
+    _write_applied(connection, found.weights, ids[-1] if ids else 0)
+    return bool(ids)
+
+
+def doubt(connection: Connection) -> None:
+    """All keys are to be made anew, in the background, from the newest insight down."""
+    _start_anew(connection, read_weights(connection))
+
+
+def _start_anew(connection: Connection, weights: Weights) -> None:
+    newest = connection.scalar(_NEWEST_ID) or 0
+    _write_applied(connection, weights, newest + 1)
+
+
+# --- new ones -------------------------------------------------------------------------------------
+
+
+def complete_rows(connection: Connection, rows: Sequence[dict[str, Any]], rising: Set[str]) -> None:
+    """Fill in `repeats`, `rising` and `priority` of insights that are about to be written. Nobody
+    else may write insights meanwhile; `add` is to follow."""
+    weights = read_weights(connection)
+    counted = [row for row in rows if not row["own"]]
+    posts = [Post(row["author"], row["timestamp"]) for row in counted if row["author"] is not None]
+    found = _of_posts(connection, _REPEATS_OF_POSTS, posts)
+    before = {Post(author, timestamp): count for author, timestamp, count in found}
+    unhappy: dict[str, list[int]] = {}
+    for row in counted:
+        if row["author"] is not None and row["sentiment_score"] < NEGATIVE_BELOW:
+            unhappy.setdefault(row["author"], []).append(row["timestamp"])
+    for row in rows:
+        row |= {"repeats": 0, "rising": 0, "priority": None}
+    for row in counted:
+        post = Post(row["author"], row["timestamp"])
+        also = sum(
+            0 < post.timestamp - other <= FORTNIGHT for other in unhappy.get(post.author, ())
+        )
+        row["repeats"] = min(before.get(post, 0) + also, MOST_REPEATS)
+        row["rising"] = int(not rising.isdisjoint(row["clusters"]))
+        notes = row["notes"] or {}
+        row["priority"] = key(_facts(row, suspected=SUSPECTED in notes), weights)
+
+
+def _facts(row: Mapping[str, Any], *, suspected: bool) -> Facts:
+    return Facts(suspected=suspected, **{name: row[name] for name in _OF_ROW})
+
+
+_OF_ROW = tuple(name for name in Facts._fields if name != "suspected")
+
+
+class _PostStatement:
+    """Reads `{posts}`: the table `post` with the columns `author` and `timestamp`."""
+
+    def __init__(self, statement: str) -> None:
+        self.on_sqlite = statement.format(
+            posts="(SELECT value ->> 0 AS author, value ->> 1 AS timestamp FROM json_each(?)) post"
+        )
+        self.on_postgresql = text(
+            statement.format(
+                posts="unnest(CAST(:authors AS text[]), CAST(:timestamps AS bigint[]))"
+                " AS post (author, timestamp)"
+            )
+        )
+
+
+def _of_posts(
+    connection: Connection, statement: _PostStatement, posts: Collection[Post]
+) -> Sequence[Sequence[Any]]:
+    if not posts:
+        return []
+    if connection.dialect.name == "sqlite":
+        given = (json.dumps(list(posts)),)
+        return connection.exec_driver_sql(statement.on_sqlite, given).all()
+    authors, timestamps = map(list, zip(*posts, strict=True))
+    values = {"authors": authors, "timestamps": timestamps}
+    return connection.execute(statement.on_postgresql, values).all()
+
+
+_REPEATS_OF_POSTS = _PostStatement(
+    f"""
+SELECT post.author, post.timestamp, (
+    SELECT count(*) FROM (
+        SELECT 1 FROM insights
+        WHERE insights.author = post.author AND insights.timestamp < post.timestamp
+        AND insights.timestamp >= post.timestamp - {FORTNIGHT}
+        AND sentiment_score < {NEGATIVE_BELOW} AND own = 0 LIMIT {MOST_REPEATS}
+    ) AS few
+) FROM {{posts}}
+"""  # noqa: S608  numbers of ours
+)
+"""How many unhappy ones are stored that count as repeats for each of the posts."""
+
+
+def add(connection: Connection, added: Iterable[InsightRow]) -> None:
+    """Of insights that `complete_rows` has filled in, and that are written: those of the same
+    authors that came after them have been waiting behind unhappy ones."""
+    refresh(connection, [], _posts(filter(_is_unhappy, added)))
+
+
+# --- whatever changes -----------------------------------------------------------------------------
+
+
+def replace(
+    connection: Connection, before: Sequence[InsightRow], after: Sequence[InsightRow]
+) -> None:
+    """Of insights that have other values by now."""
+    pairs = zip(before, after, strict=True)
+    moved = [new for old, new in pairs if _is_unhappy(old) != _is_unhappy(new)]
+    refresh(connection, [insight.id for insight in after], _posts(moved))
+
+
+def subtract(connection: Connection, gone: Sequence[InsightRow]) -> None:
+    """Of insights that are being erased, or are to count in nothing."""
+    unhappy = _posts(filter(_is_unhappy, gone))
+    refresh(connection, [], unhappy, without=[insight.id for insight in gone])
+
+
+def _is_unhappy(insight: InsightRow) -> bool:
+    return insight.sentiment_score < NEGATIVE_BELOW
+
+
+def _posts(rows: Iterable[InsightRow]) -> set[Post]:
+    """Those whose author is known."""
+    return {Post(row.author, row.timestamp) for row in rows if row.author is not None}
+
+
+def refresh(
+    connection: Connection,
+    ids: Collection[int],
+    moved: Collection[Post] = (),
+    *,
+    without: Collection[int] = (),
+) -> None:
+    """Find anew the keys of these insights, and of all for which unhappy posts that `moved` count.
+    Insights `without` which all is to be are left out. Nobody else may change insights meanwhile.
+    """
+    affected = set(ids).union(_after(connection, moved)).difference(without)
+    if not affected:
+        return
+    weights = read_weights(connection)
+    changes = []
+    values = {"ids": sorted(affected), "without": list(without) or [0]}
+    for row in connection.execute(_STATE, values):
+        id_, own, handling, repeats, priority, counted, notes = row[:7]
+        timestamp, score, confidence, urgency, reach, rising = row[7:]
+        suspected = SUSPECTED in read_notes(notes)
+        found = Facts(timestamp, score, confidence, urgency, suspected, counted, reach, rising)
+        new = None if own or handling not in WAITING else key(found, weights)
+        if (new, counted) != (priority, repeats):
+            changes.append((id_, counted, new))
+    _CHANGE.update(connection, changes)
+
+
+def _after(connection: Connection, posts: Collection[Post]) -> set[int]:
+    """Insights that these posts may be counted for."""
+    return {id_ for (id_,) in _of_posts(connection, _AFTER_POSTS, posts)}
+
+
+_AFTER_POSTS = _PostStatement(
+    f"""
+SELECT insights.id FROM {{posts}} CROSS JOIN insights
+WHERE insights.author = post.author AND insights.timestamp > post.timestamp
+AND insights.timestamp <= post.timestamp + {FORTNIGHT}
+"""  # noqa: S608  numbers of ours
+)
+
+_COLUMNS = insights.c
+_NEWEST_ID = select(func.max(_COLUMNS.id))
+_NEXT = (
+    select(_COLUMNS.id)
+    .where(_COLUMNS.id < bindparam("below"))
+    .order_by(_COLUMNS.id.desc())
+    .limit(bindparam("limit"))
+)
+_EARLIER = insights.alias("earlier")
+_FEW_EARLIER = (
+    select(literal_column("1"))
+    .where(
+        _EARLIER.c.author == _COLUMNS.author,
+        _EARLIER.c.timestamp < _COLUMNS.timestamp,
+        _EARLIER.c.timestamp >= _COLUMNS.timestamp - FORTNIGHT,
+        _EARLIER.c.sentiment_score < NEGATIVE_BELOW,
+        _EARLIER.c.own == literal_column("0"),
+        _EARLIER.c.id.not_in(bindparam("without", expanding=True)),
+    )
+    .limit(MOST_REPEATS)
+    .correlate(insights)
+    .subquery("few")
+)
+_STATE = select(
+    _COLUMNS.id,
+    _COLUMNS.own,
+    _COLUMNS.handling,
+    _COLUMNS.repeats,
+    _COLUMNS.priority,
+    select(func.count()).select_from(_FEW_EARLIER).scalar_subquery(),
+    cast(_COLUMNS.notes, Text),
+    _COLUMNS.timestamp,
+    _COLUMNS.sentiment_score,
+    _COLUMNS.confidence,
+    _COLUMNS.urgency,
+    _COLUMNS.reach,
+    _COLUMNS.rising,
+).where(_COLUMNS.id.in_(bindparam("ids", expanding=True)))
+_CHANGE = ManyChanges(insights, ("repeats", "priority"))

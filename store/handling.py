@@ -1,0 +1,356 @@
+"""Handling: who has claimed a conversation, whether it is answered, and the history of that.
+
+What is stored is what counts, filters and pages see. So claims and snoozes that have run out are
+put back to open by whoever is about to ask for states (`HandlingStore.end_leases`), some at a time.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, Text, bindparam, cast, func, literal_column, select
+
+from analysis.handling import OPEN, Handling, HandlingChange, HandlingState
+from database import Database
+from errors import Conflict, Unavailable
+from models import Status, conversations, from_micros, insights, now_micros
+from store import derived
+from store.bulk_insert import ManyChanges, ManyRows
+from store.insight_row import InsightRow, read_clusters
+from store.lookup import no_such_conversation
+from tables.people import handling_log
+
+MOST_AT_ONCE = 500
+_ENDED_AT_ONCE = 100
+_EVENTS_AT_A_TIME = 1000
+WROTE_AGAIN = "its author wrote again"
+
+
+@dataclass(frozen=True, slots=True)
+class HandlingEntry:
+    """One line of the history. `by` is None where the author's next conversation did it;
+    `key_name` is None where no API key was needed."""
+
+    at: datetime
+    state: HandlingState
+    by: str | None
+    key_name: str | None
+    until: datetime | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HandlingRecord:
+    """`history` is the oldest first."""
+
+    handling: Handling
+    history: Sequence[HandlingEntry]
+
+
+class Handled(NamedTuple):
+    before: Handling
+    after: Handling
+
+
+class HandlingEvent(NamedTuple):
+    """`id` is that of the history's line; `handling` is what there is by now."""
+
+    id: int
+    conversation_id: str
+    handling: Handling
+
+
+class HandlingStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def change(
+        self, conversation_id: str, change: HandlingChange, *, key_name: str
+    ) -> Handling:
+        """Raises NotFound, and Conflict where there is no insight yet or another one holds it."""
+        return await self._database.write(partial(_change_one, conversation_id, change, key_name))
+
+    async def find(self, conversation_id: str) -> HandlingRecord:
+        """Raises NotFound, and Conflict where there is no insight yet."""
+        return await self._database.read(partial(_find, conversation_id))
+
+    async def end_leases(self) -> bool:
+        """Put claims and snoozes that have run out back to open, up to `_ENDED_AT_ONCE`; whether
+        there were any. Where the database cannot be written they stay as they are."""
+        if not await self._database.read(partial(_any_run_out, now_micros())):
+            return False
+        try:
+            return bool(await self._database.write(end_leases))
+        except Unavailable:
+            return False
+
+    async def newest_event(self) -> int:
+        """The id; 0 where there is none yet."""
+        return await self._database.read(lambda connection: connection.scalar(_NEWEST) or 0)
+
+    async def events_since(self, id_: int) -> Sequence[HandlingEvent]:
+        """Changes after this one, the oldest first; not more than `_EVENTS_AT_A_TIME`."""
+        return await self._database.read(partial(_events_since, id_))
+
+
+# --- changing -------------------------------------------------------------------------------------
+
+
+def change_many(
+    connection: Connection,
+    ids: Collection[str],
+    change: HandlingChange,
+    *,
+    key_name: str,
+    now: int,
+) -> Mapping[str, Handled]:
+    """Change the handling of up to `MOST_AT_ONCE` conversations, and tell what it was and is.
+    Left out are those that are not completed or gone, and claims of others."""
+    found = _lock(connection, ids)
+    wanted = {
+        id_: change.handling(now)
+        for id_, each in found.items()
+        if not change.held_by_another(each.handling, now)
+    }
+    return _write(connection, found, wanted, _Signature(now, change.by, key_name, change.note))
+
+
+def put_back_many(
+    connection: Connection,
+    wanted: Mapping[str, Handled],
+    *,
+    by: str,
+    key_name: str,
+    now: int,
+    note: str | None = None,
+) -> Mapping[str, Handled]:
+    """Undo changes of up to `MOST_AT_ONCE` conversations that `wanted` tells. Left out are those
+    whose handling is not what such a change had left it at."""
+    found = _lock(connection, list(wanted))
+    before = {
+        id_: wanted[id_].before for id_, each in found.items() if each.handling == wanted[id_].after
+    }
+    return _write(connection, found, before, _Signature(now, by, key_name, note))
+
+
+def preview_many(
+    connection: Connection, ids: Collection[str], change: HandlingChange, *, now: int
+) -> Mapping[str, Handled]:
+    """What `change_many` would do; nothing is written."""
+    return {
+        id_: Handled(each.handling.effective(now), change.handling(now))
+        for id_, each in _read(connection, ids).items()
+        if not change.held_by_another(each.handling, now)
+    }
+
+
+def reopen_snoozed(connection: Connection, authors: Collection[str], now: int) -> None:
+    """For a transaction that accepts conversations of these authors: what was snoozed of theirs is
+    open again."""
+    if not authors:
+        return
+    if connection.dialect.name == "sqlite":
+        waiting: Sequence[str] = [
+            id_
+            for (id_,) in connection.exec_driver_sql(
+                _SQLITE_SNOOZED, (json.dumps(list(authors)), now)
+            )
+        ]
+    else:
+        waiting = connection.scalars(_SNOOZED, {"authors": list(authors), "now": now}).all()
+    if not waiting:
+        return
+    _lock_rows(connection, waiting)
+    for start in range(0, len(waiting), MOST_AT_ONCE):
+        found = _read(connection, waiting[start : start + MOST_AT_ONCE])
+        snoozed = {
+            id_: OPEN
+            for id_, each in found.items()
+            if each.handling.effective(now).state is HandlingState.SNOOZED
+        }
+        _write(connection, found, snoozed, _Signature(now, "", "", WROTE_AGAIN))
+
+
+def end_leases(connection: Connection) -> int:
+    """Put back to open what has run out, the oldest first; how many, `_ENDED_AT_ONCE` at most."""
+    now = now_micros()
+    ids = connection.scalars(_RUN_OUT, {"now": now, "limit": _ENDED_AT_ONCE}).all()
+    found = _lock(connection, ids) if ids else {}
+    run_out = {id_: OPEN for id_, each in found.items() if each.handling.effective(now) is OPEN}
+    return len(_write(connection, found, run_out))
+
+
+def _change_one(
+    conversation_id: str, change: HandlingChange, key_name: str, connection: Connection
+) -> Handling:
+    now = now_micros()
+    found = _lock(connection, [conversation_id]).get(conversation_id)
+    if found is None:
+        raise _why_not(conversation_id, connection)
+    if change.held_by_another(found.handling, now):
+        assert found.handling.until is not None
+        until = from_micros(found.handling.until)
+        raise Conflict(f"claimed by {found.handling.by} until {until:%H:%M} UTC")
+    after = change.handling(now)
+    signature = _Signature(now, change.by, key_name, change.note)
+    _write(connection, {conversation_id: found}, {conversation_id: after}, signature)
+    return after
+
+
+def _why_not(conversation_id: str, connection: Connection) -> Exception:
+    status = connection.scalar(_STATUS, {"id": conversation_id})
+    if status is None:
+        return no_such_conversation(conversation_id)
+    return Conflict(f"Only a completed conversation can be handled; this one is {status}.")
+
+
+class _Found(NamedTuple):
+    row: InsightRow
+    handling: Handling
+
+
+def _lock(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
+    """Those that are completed. Their rows of `conversations` are locked, as whoever changes or
+    erases an insight locks them."""
+    assert len(ids) <= MOST_AT_ONCE
+    _lock_rows(connection, ids)
+    return _read(connection, ids)
+
+
+def _lock_rows(connection: Connection, ids: Collection[str]) -> None:
+    if connection.dialect.name != "sqlite":  # where nobody else writes
+        connection.execute(_LOCK, {"ids": list(ids)})
+        derived.take_turn(connection)
+
+
+def _read(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
+    """In the order of the ids."""
+    found = {}
+    for id_, clusters, by, at, until, *others in connection.execute(_READ, {"ids": list(ids)}):
+        values = dict(zip(_OTHERS, others, strict=True))
+        row = InsightRow(clusters=read_clusters(clusters), **values)
+        found[id_] = _Found(row, Handling(HandlingState(row.handling), by, at, until))
+    return {id_: found[id_] for id_ in ids if id_ in found}
+
+
+class _Signature(NamedTuple):
+    """What the history says of a change beside the state."""
+
+    at: int
+    by: str
+    key_name: str
+    note: str | None
+
+
+def _write(
+    connection: Connection,
+    found: Mapping[str, _Found],
+    wanted: Mapping[str, Handling],
+    signature: _Signature | None = None,
+) -> Mapping[str, Handled]:
+    """Without a signature nothing goes into the history."""
+    if not wanted:
+        return {}
+    _CHANGE.update(connection, [(found[id_].row.id, *new) for id_, new in wanted.items()])
+    if signature is not None:
+        at, *signed = signature
+        by, key_name, note = signed
+        _LOG.insert(
+            connection,
+            [(id_, at, new.state, by, key_name, new.until, note) for id_, new in wanted.items()],
+        )
+    derived.replace(
+        connection,
+        [found[id_].row for id_ in wanted],
+        [found[id_].row._replace(handling=new.state) for id_, new in wanted.items()],
+    )
+    return {id_: Handled(found[id_].handling, new) for id_, new in wanted.items()}
+
+
+_LOCK = (
+    select(conversations.c.id)
+    .where(
+        conversations.c.id.in_(bindparam("ids", expanding=True)),
+        conversations.c.status == Status.COMPLETED.value,
+    )
+    .order_by(conversations.c.id)  # everybody locks in one order
+    .with_for_update()
+)
+_STATUS = select(conversations.c.status).where(conversations.c.id == bindparam("id"))
+_OTHERS = tuple(name for name in InsightRow._fields if name != "clusters")
+_HANDLING = (insights.c.handling_by, insights.c.handling_at, insights.c.handling_until)
+_READ = select(
+    insights.c.conversation_id,
+    cast(insights.c.clusters, Text),
+    *_HANDLING,
+    *(insights.c[name] for name in _OTHERS),
+).where(insights.c.conversation_id.in_(bindparam("ids", expanding=True)))
+_CHANGE = ManyChanges(insights, ("handling", "handling_by", "handling_at", "handling_until"))
+_LOG = ManyRows(handling_log)
+
+_IS_SNOOZED = insights.c.handling == literal_column("'snoozed'")
+_SNOOZED = select(insights.c.conversation_id).where(
+    _IS_SNOOZED,
+    insights.c.author.in_(bindparam("authors", expanding=True)),
+    insights.c.handling_until > bindparam("now"),
+)
+# The same with one parameter for all authors.
+_SQLITE_SNOOZED = """
+SELECT conversation_id FROM insights INDEXED BY idx_insight_snoozed
+WHERE handling = 'snoozed' AND author IN (SELECT value FROM json_each(?)) AND handling_until > ?
+"""
+_HAS_RUN_OUT = insights.c.handling_until <= bindparam("now")
+_RUN_OUT = (
+    select(insights.c.conversation_id)
+    .where(_HAS_RUN_OUT)
+    .order_by(insights.c.handling_until)
+    .limit(bindparam("limit"))
+)
+
+
+def _any_run_out(now: int, connection: Connection) -> bool:
+    return connection.scalar(_RUN_OUT, {"now": now, "limit": 1}) is not None
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+_HISTORY = (
+    select(handling_log)
+    .where(handling_log.c.conversation_id == bindparam("id"))
+    .order_by(handling_log.c.id)
+)
+_NEWEST = select(func.max(handling_log.c.id))
+_EVENTS = (
+    select(handling_log.c.id, insights.c.conversation_id, insights.c.handling, *_HANDLING)
+    .join(insights, insights.c.conversation_id == handling_log.c.conversation_id)
+    .where(handling_log.c.id > bindparam("id"))
+    .order_by(handling_log.c.id)
+    .limit(_EVENTS_AT_A_TIME)
+)
+
+
+def _find(conversation_id: str, connection: Connection) -> HandlingRecord:
+    found = _read(connection, [conversation_id]).get(conversation_id)
+    if found is None:
+        raise _why_not(conversation_id, connection)
+    history = connection.execute(_HISTORY, {"id": conversation_id}).all()
+    return HandlingRecord(found.handling.effective(now_micros()), [_entry(row) for row in history])
+
+
+def _entry(row: Row[*tuple[Any, ...]]) -> HandlingEntry:
+    until = None if row.until is None else from_micros(row.until)
+    state = HandlingState(row.state)
+    return HandlingEntry(
+        from_micros(row.at), state, row.by or None, row.key_name or None, until, row.note
+    )
+
+
+def _events_since(id_: int, connection: Connection) -> Sequence[HandlingEvent]:
+    now = now_micros()
+    return [
+        HandlingEvent(number, conversation_id, Handling(HandlingState(state), *rest).effective(now))
+        for number, conversation_id, state, *rest in connection.execute(_EVENTS, {"id": id_})
+    ]

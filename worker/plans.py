@@ -1,0 +1,138 @@
+"""Walking through plans, one at a time, beside the work.
+
+A step changes some rows in one transaction. On SQLite a live post waits for the step that is under
+way, so steps are as large as a few milliseconds allow.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from errors import Unavailable
+from store.plans.plan import Plan, PlanState
+from store.plans.selections import Candidate
+from store.plans.walks import MOST_ROWS, WalkedElsewhere, WalkStore
+
+log = structlog.get_logger(__name__)
+
+STEP_SECONDS = 0.005
+"""What a step is to take, its commit aside."""
+_LEAST_ROWS = 40
+_POLL_SECONDS = 5.0
+_TROUBLE_SECONDS = 1.0
+_RATE_SECONDS = 5.0
+"""The rate that is shown is that of about so long."""
+
+
+class Pace:
+    """How many rows a step takes, and how many are passed a second."""
+
+    def __init__(self, *, yields: bool) -> None:
+        """With `yields` others wait for a step: it takes so many that it ends in `STEP_SECONDS`."""
+        self.rows = _LEAST_ROWS if yields else MOST_ROWS
+        self.per_second: float | None = None
+        self._yields = yields
+        self._last = time.monotonic()
+
+    def stepped(self, rows: int, seconds: float) -> None:
+        """A step of `rows` took `seconds`."""
+        if self._yields:
+            fitting = rows * STEP_SECONDS / max(seconds, 1e-6)
+            # It grows slowly, since the next rows may cost more.
+            self.rows = round(max(_LEAST_ROWS, min(fitting, self.rows * 1.25 + 1, MOST_ROWS)))
+        now = time.monotonic()
+        elapsed, self._last = now - self._last, now
+        latest = rows / max(elapsed, 1e-6)
+        share = min(1.0, elapsed / _RATE_SECONDS)
+        before = latest if self.per_second is None else self.per_second
+        self.per_second = round(before + share * (latest - before), 1)
+
+
+class PlanWorker:
+    """Walks through plans from `start()` until `stop()` has returned."""
+
+    def __init__(
+        self,
+        walks: WalkStore,
+        *,
+        yields: bool,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> None:
+        """With `yields` others wait for a step, so that it must be short. `on_step` is called after
+        each step that may have given the other worker something to do."""
+        self._walks = walks
+        self._yields = yields
+        self._on_step = on_step
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="plans")
+        self._task.add_done_callback(self._notice_death)
+
+    async def stop(self) -> None:
+        """Where a step is under way it is finished, and the next start goes on behind it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def wake(self) -> None:
+        """A plan may be waiting."""
+        self._wake.set()
+
+    def _notice_death(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.critical("plan_worker_died", exc_info=error)
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                while plan := await self._walks.next():
+                    await self._walk(plan)
+                wait = _POLL_SECONDS
+            except Unavailable:
+                wait = _TROUBLE_SECONDS
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), wait)
+
+    async def _walk(self, plan: Plan) -> None:
+        """Until its end. Raises Unavailable, and then the plan is where the last step left it."""
+        log.info("plan_is_walked", id=plan.id, state=plan.state, done=plan.done, total=plan.total)
+        steps = self._steps_back if plan.state is PlanState.UNDOING else self._steps
+        try:
+            plan = await steps(plan)
+        except Unavailable:
+            raise
+        except WalkedElsewhere:
+            return
+        except Exception as error:
+            log.exception("plan_failed", id=plan.id)
+            await self._walks.fail(plan, f"{type(error).__name__}: see the log")
+            return
+        log.info("plan_is_through", id=plan.id, state=plan.state, changed=plan.changed)
+
+    async def _steps(self, plan: Plan) -> Plan:
+        pace = Pace(yields=self._yields)
+        ahead: deque[Candidate] = deque()
+        while plan.state is PlanState.APPLYING:
+            if not ahead:
+                ahead.extend(await self._walks.candidates(plan))
+            some = [ahead.popleft() for _ in range(min(len(ahead), pace.rows))]
+            plan, seconds = await self._walks.apply(plan, some, pace.per_second)
+            pace.stepped(len(some), seconds)
+            self._on_step()
+        return plan
+
+    async def _steps_back(self, plan: Plan) -> Plan:
+        pace = Pace(yields=self._yields)
+        while plan.state is PlanState.UNDOING:
+            done = plan.done
+            plan, seconds = await self._walks.undo(plan, pace.rows, pace.per_second)
+            pace.stepped(plan.done - done, seconds)
+            self._on_step()
+        return plan
