@@ -62,7 +62,9 @@ check: $(DEV)  ## check format, lint and types, where there is Node those of the
 	@if ! command -v npm >/dev/null; then echo 'No Node here: the types of the dashboard are not checked.'; \
 	elif ! $(MAKE) --silent $(TSC); then \
 		echo 'TypeScript could not be installed: the types of the dashboard are not checked.'; \
-	else echo $(TSC) --project tools/typescript; $(TSC) --project tools/typescript; fi
+	else $(BIN)/python -c 'import json, main; print(json.dumps(main.app.openapi()))' \
+		| $(BIN)/python tools/typescript/from_openapi.py > .venv/typescript/api.d.ts \
+		&& echo $(TSC) --project tools/typescript && $(TSC) --project tools/typescript; fi
 
 # One package, by its hash. Nothing of it is served: the dashboard has no build step.
 $(TSC): tools/typescript/package-lock.json

@@ -133,12 +133,14 @@ def _counts(figures: Aggregate) -> Counts:
 
 
 class AuthorOut(TypedDict):
-    """`negative` are those of `count` that are negative; `last` is the newest timestamp."""
+    """`negative` are those of `count` that are negative; `last` is the newest timestamp; `own` are
+    accounts of one's own, as the settings name them."""
 
     author: str
     count: int
     negative: int
     last: ShownTime
+    own: bool
 
 
 class AuthorsOut(TypedDict):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from analysis.senders import account
 from api.access import needs
 from api.answers import AuthorsOut
 from api.disconnect import stopped_when_gone
@@ -31,6 +32,7 @@ async def list_authors(request: Request, query: Annotated[AuthorsQuery, Query()]
         found = await services(request).authors.most(
             prefix=query.prefix, start_time=start, end_time=end, limit=query.limit
         )
+    own = services(request).settings.own_authors
     return {
         "authors": [
             {
@@ -38,6 +40,7 @@ async def list_authors(request: Request, query: Annotated[AuthorsQuery, Query()]
                 "count": each.count,
                 "negative": each.negative,
                 "last": each.last,
+                "own": account(each.author) in own,
             }
             for each in found
         ]

@@ -42,20 +42,20 @@ _FOR_READERS_OF_CODE = re.compile(
 )
 # Modules that a page loads when somebody first needs them.
 ON_DEMAND = {
-    *("actions", "analysis", "empty", "facts", "figures", "hints", "hub", "keys", "kiosk"),
     *(
-        "lists",
-        "live",
-        "merge",
-        "more",
-        "open",
-        "original",
-        "places",
-        "pointing",
-        "ranking",
-        "search",
+        "actions",
+        "analysis",
+        "drafts",
+        "empty",
+        "facts",
+        "figures",
+        "hints",
+        "hub",
+        "judged",
+        "keys",
     ),
-    *("stream", "suggest"),
+    *("kiosk", "lists", "live", "merge", "more", "open", "original", "places", "pointing", "rules"),
+    *("search", "stream", "suggest", "work"),
 }
 
 

@@ -48,6 +48,11 @@ export function nextTheme({ state, send }) {
 	send(["theme", theme]);
 }
 
+export function switchKeys({ state, send }) {
+	localStorage.setItem("insights-keys", state.keys ? "off" : "on");
+	send(["keys", !state.keys]);
+}
+
 // Of a "post", of the "moving" view, or of it "fixed" to the time that is shown.
 export async function copyLink({ state, send }, kind) {
 	const { start, end } = periodOf(state.view, Date.now(), state.answers.extent?.value);
@@ -56,15 +61,6 @@ export async function copyLink({ state, send }, kind) {
 	const copied = await navigator.clipboard?.writeText(address).then(() => true, () => false);
 	send(["note", kind === "post" ? "post" : "list", copied ? "The link is copied." : address]);
 	if (kind !== "post") send(["menu", null]);
-}
-
-// The ranked list as it is on the page.
-export function saveRanked({ state }) {
-	const addressOf = (id) => location.origin + location.pathname + searchOf({ ...state.view, open: id });
-	const file = new Blob([state.loaded.ranking.rankedCsv(state, addressOf)], { type: "text/csv" });
-	const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: "urgent.csv" });
-	link.click();
-	setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 export async function retry({ send, loader }, id) {

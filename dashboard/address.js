@@ -2,11 +2,11 @@
 
 import { RANGES } from "./periods.js";
 
-export const NO_FILTER = { sentiment: "", cluster: "", author: "", q: "", min_confidence: "" };
-export const DEFAULTS = {
-	page: "desk", range: "24h", start_time: "", end_time: "", compare: "before", ...NO_FILTER,
-	order: "newest", open: "", kiosk: "",
+export const NO_FILTER = {
+	sentiment: "", cluster: "", author: "", q: "", min_confidence: "", language: "", urgency: "", labelled: "", handling: "",
 };
+const EVERYTHING = { range: "24h", start_time: "", end_time: "", ...NO_FILTER };
+export const DEFAULTS = { page: "desk", compare: "before", ...EVERYTHING, order: "priority", open: "", plan: "", kiosk: "" };
 export const PAGES = ["desk", "figures", "rules", "analysis"];
 const ALLOWED = {
 	page: /^(figures|rules|analysis)$/,
@@ -14,13 +14,21 @@ const ALLOWED = {
 	compare: /^(week|none)$/,
 	sentiment: /^(positive|neutral|negative)$/,
 	min_confidence: /^(0?\.\d+|1(\.0+)?)$/,
-	order: /^urgent$/,
+	language: /^[a-z]{2,3}$/,
+	urgency: /^(none|soon|now)$/,
+	labelled: /^(person|rule|model)$/,
+	handling: /^(open|claimed|answered|snoozed|ignored)$/,
+	order: /^(newest|priority)$/,
 	open: /^conv_[0-9a-f]{8}$/,
+	plan: /^plan_[0-9a-f]{8}$/,
 };
+
+// Where the address does not say: what is to be answered, unless it asks for some posts of its own.
+const usualOrder = (view) => (Object.keys(EVERYTHING).some((name) => view[name] !== EVERYTHING[name]) ? "newest" : "priority");
 
 // A view has the fields of `DEFAULTS`, all text. What makes no sense is left out.
 export function readView(search) {
-	const view = { ...DEFAULTS };
+	const view = { ...DEFAULTS, order: "" };
 	for (const [name, value] of new URLSearchParams(search)) {
 		if (name === "kiosk") view.kiosk = "on";
 		else if (name in view && (ALLOWED[name] ?? /./).test(value)) view[name] = value;
@@ -28,12 +36,14 @@ export function readView(search) {
 	const [start, end] = [view.start_time, view.end_time].map(Date.parse);
 	if (start <= end) view.range = "own";
 	else view.start_time = view.end_time = "";
-	if (view.sentiment && view.sentiment !== "negative") view.order = "newest"; // nothing is urgent there
+	view.order ||= usualOrder(view);
+	if (view.handling && view.order === "priority") view.order = "newest"; // what is to be answered is open
 	return view;
 }
 
 export function searchOf(view) {
-	const changed = Object.entries(view).filter(([name, value]) => value !== DEFAULTS[name] && value !== "own");
+	const usual = { ...DEFAULTS, order: usualOrder(view) };
+	const changed = Object.entries(view).filter(([name, value]) => value !== usual[name] && value !== "own");
 	const parameters = new URLSearchParams(changed.filter(([name]) => name !== "kiosk"));
 	return changed.length ? `?${parameters}${view.kiosk ? `${parameters.size ? "&" : ""}kiosk` : ""}` : "";
 }
@@ -42,6 +52,9 @@ export function searchOf(view) {
 export const ownRange = (start, end) => ({ range: "own", start_time: new Date(start).toISOString(), end_time: new Date(end).toISOString() });
 
 // What the list and the figures share; only the list knows `q`.
-export const filterOf = ({ sentiment, cluster, min_confidence, author }) => ({ sentiment, cluster, min_confidence, author });
+export function filterOf(view) {
+	const { q, ...names } = NO_FILTER;
+	return Object.fromEntries(Object.keys(names).map((name) => [name, view[name]]));
+}
 
 export const isFiltered = (view) => Object.keys(NO_FILTER).some((name) => view[name]);

@@ -1,4 +1,4 @@
-// The machine: what waits, what it costs, what failed and why. And the page for rules, empty yet.
+// The machine: what waits, what it costs, what failed and why.
 
 import { machineFacts, reasonOf, tries } from "./facts.js";
 import { count, time } from "./format.js";
@@ -42,11 +42,4 @@ function failed(state, stats) {
 					state.mayWrite && h("button", { "aria-label": `Try ${one.conversation_id} again`, on: { click: ["retry", one.conversation_id] } }, reason.mends ? "Try again" : "Try again all the same")));
 		})),
 		value?.metadata.next_cursor && h("button", { id: "more-failed", on: { click: ["moreFailed"] } }, "Show more"));
-}
-
-export function rules(state) {
-	return h("main.analysis", { id: "page", key: "rules" },
-		h("section",
-			h("h2", "Rules and alerts"),
-			h("p", "There are none yet. What stands out by itself is told at the top of each page, in the tab's title and, where you allow it under More, as a notice of the desktop.")));
 }

@@ -57,7 +57,7 @@ const exact = (key, value, context) =>
 
 export async function ask(url, options) {
 	const text = await (await open(url, options)).text().catch(giveUp);
-	return JSON.parse(text, /\d{16}/.test(text) ? exact : undefined);
+	return text && JSON.parse(text, /\d{16}/.test(text) ? exact : undefined);
 }
 export function wait(milliseconds, signal) {
 	return new Promise((resolve, reject) => {

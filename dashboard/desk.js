@@ -2,10 +2,12 @@
 
 import { NO_FILTER, isFiltered, searchOf } from "./address.js";
 import { drawBars, splitBar } from "./chart.js";
-import { SENTIMENTS, SIGNS, age, capital, count, duration, fullTime, isTopic, isUnread, percent, plural, sentimentOf, time, topicName, utc } from "./format.js";
+import { SENTIMENTS, SIGNS, age, capital, count, duration, fullTime, isTopic, isUnread, percent, plural, sentimentOf, tenths, time, topicName, utc } from "./format.js";
 import { filters, hint, machineNotice, mood, note, problems, searchField, viewLink } from "./parts.js";
+import { handlingNow, handlingText, isTaken } from "./handling.js";
 import { answerTo } from "./questions.js";
 import { h, lazy } from "./render.js";
+import { together } from "./same.js";
 import { alarmText, changeText, countChange, currentAlarms, headline, isProvisional, queueOf, shareChange, topicChanges, whyNotCompared } from "./story.js";
 import { barsOf } from "./summaries.js";
 
@@ -18,13 +20,14 @@ export function desk(state) {
 		state.view.open && (state.loaded.open?.openPost(state) ?? h("aside.pane", { key: "pane" })));
 }
 
-const isBusy = (state) => ["summary", "list"].some((part) => {
+const isBusy = (state) => /** @type {const} */ (["summary", "list"]).some((part) => {
 	const { value, stale, problem } = answerTo(state, part);
 	return (!value || stale) && !problem && state.questions[part] !== undefined;
 });
 
 // --- topics and views -----------------------------------------------------------------------------
 
+const HOUR = 3_600_000;
 const TOPICS_SHOWN = 12;
 
 // The topics as they are without the one that is chosen, so that the next is one click away.
@@ -41,6 +44,7 @@ function rail(state) {
 	const { value: summary } = answerTo(state, "summary");
 	const { value: stats } = answerTo(state, "stats");
 	const totals = !view.sentiment ? summary?.totals : undefined;
+	const handling = summary?.handling;
 	const topics = topicsOf(state);
 	const all = state.tables.topics;
 	const named = topics.filter(({ cluster }) => isTopic(cluster));
@@ -51,12 +55,14 @@ function rail(state) {
 	return h("nav.rail", { key: "rail", "aria-label": "Views and topics" },
 		h("h2", "Views"),
 		h("ul.views",
+			item("queue", "To answer", answerTo(state, "queue").value?.metadata.total_count, view.order === "priority", { ...NO_FILTER, range: "24h", start_time: "", end_time: "", order: "priority" }),
+			["claimed", "snoozed", "answered", "ignored"].map((name) => (handling?.[name] > 0 || view.handling === name) &&
+				item(name, capital(name), handling?.[name], view.handling === name, { ...NO_FILTER, handling: name, order: "newest" })),
 			item("all", "All posts", totals?.count, !isFiltered(view) && view.order === "newest", { ...NO_FILTER, order: "newest" }),
-			item("urgent", "Most urgent", totals?.negative, view.order === "urgent", { sentiment: "", order: "urgent" }),
 			item("negative", "▼ Negative", totals?.negative, view.sentiment === "negative", { sentiment: "negative", order: "newest" }),
 			item("positive", "▲ Positive", totals?.positive, view.sentiment === "positive", { sentiment: "positive", order: "newest" }),
 			currentAlarms(state).slice(0, 3).map((alarm) =>
-				item(`alarm ${alarm.cluster}`, h("span.alarm-name", `▲ ${capital(topicName(alarm.cluster))}`), alarm.count, false, { ...NO_FILTER, range: "1h", cluster: alarm.cluster })),
+				item(`alarm ${alarm.cluster}`, h("span.alarm-name", `▲ ${capital(topicName(alarm.cluster))}`), alarm.count, false, { ...NO_FILTER, range: "1h", order: "newest", cluster: alarm.cluster })),
 			topics.filter(({ cluster }) => !isTopic(cluster)).map(({ cluster, count: number }) =>
 				item(cluster, capital(topicName(cluster)), number, view.cluster === cluster, { cluster: view.cluster === cluster ? "" : cluster }))),
 		h("div.head", h("h2", hint(state, "Topics"))),
@@ -75,7 +81,7 @@ function topicItem(topic, most, chosen) {
 			h("span.number", count(topic.count)),
 			h("span.change", { class: call && topic.bad ? (topic.direction > 0 ? "worse" : "better") : "" }, changeText(topic), call)),
 		h("div.both", splitBar(topic, most),
-			topic.negative > 0 && h("button.link.angry", { title: `The ${count(topic.negative)} negative ones`, "aria-label": `Negative about ${topicName(topic.cluster)}, ${part}`, on: { click: see({ sentiment: "negative" }) } }, "▼ ", part)));
+			topic.negative > 0 && h("button.link.angry", { title: `The ${count(topic.negative)} negative ones`, "aria-label": `Negative about ${topicName(topic.cluster)}, ${part}`, on: { click: see({ sentiment: "negative", order: "newest" }) } }, "▼ ", part)));
 }
 
 // --- what is going on -----------------------------------------------------------------------------
@@ -117,7 +123,7 @@ function totals(state, summary, before, why) {
 	const change = (found) => (why === null ? h("span.change", { class: { good: "better", bad: "worse" }[found().tone] ?? "" }, found().text)
 		: h("span.change", why === "so far" ? "so far" : why));
 	/** @type {[string, string, string, () => { text: string, tone: string }][]} */
-	const tiles = [["Posts", "", count(totals.count), () => countChange(totals.count, before.totals.count, { series: before.series })]];
+	const tiles = [["Posts", summary.corrected_count ? `Of ${count(summary.corrected_count)} people or their rules have put labels right.` : "", count(totals.count), () => countChange(totals.count, before.totals.count, { series: before.series })]];
 	if (!sentiment) {
 		for (const name of SENTIMENTS) {
 			tiles.push([`${SIGNS[name]} ${capital(name)}`, `${count(totals[name])} of ${count(totals.count)} posts${part}.`,
@@ -159,54 +165,74 @@ function chartPanel(state) {
 
 // --- the list -------------------------------------------------------------------------------------
 
+// However long the list: what is far from the window is not drawn, see `places.js`.
+export const MOST_DRAWN = 300;
+
 function posts(state) {
 	const { view } = state;
 	const { value: list, stale } = answerTo(state, "list");
 	const { value: summary } = answerTo(state, "summary");
-	const urgent = view.order === "urgent";
+	const queue = view.order === "priority";
 	const rows = (list?.rows ?? []).filter((row) => Date.parse(row.timestamp) >= list.period.start);
-	const ranking = urgent && list ? state.loaded.ranking?.ranking(state, list) : null;
-	const items = ranking?.items ?? rows.map((row) => ({ row, same: 1 }));
+	const items = queue ? together(list?.rows ?? []) : rows.map((row) => ({ row, same: 1 }));
 	const { value: nearby } = answerTo(state, "near");
-	const older = state.looked && !urgent ? rows.findIndex((row) => Date.parse(row.timestamp) <= state.looked) : 0;
+	const older = state.looked && !queue ? rows.findIndex((row) => Date.parse(row.timestamp) <= state.looked) : 0;
 	const since = older < 0 ? rows.length : older;
 	// One number for tile and list: both are of the same question, and asked at the same time.
-	const total = view.q || urgent ? list?.total : summary?.totals.count;
-	const fresh = state.held?.fresh ?? 0;
+	const total = view.q || queue ? list?.total : summary?.totals.count;
+	const from = Math.max(0, Math.min(state.drawn.from, items.length - MOST_DRAWN));
+	const marked = (view.q && state.loaded.search?.marked) || null;
+	const original = (id) => (id === nearby?.conversation_id ? state.loaded.original?.originalOf(nearby)?.href : null);
 	return h("section.posts", { key: "posts", class: stale ? "stale" : "", "aria-labelledby": "list-title" },
 		h("div.head",
-			h("h2", { id: "list-title", tabindex: -1 }, "Posts: ", h("span", { id: "list-total" }, total === undefined || stale ? "…" : count(total))),
+			h("h2", { id: "list-title", tabindex: -1 }, queue ? "To answer: " : "Posts: ", h("span", { id: "list-total" }, total === undefined || stale ? "…" : count(total))),
 			since > 0 && h("span.small", { id: "since" }, `${count(since)}${older < 0 && list.cursor ? " or more" : ""} since you looked, ${age(state.looked, state.now)} ago`),
 			state.loaded.more?.listLinks(state),
-			!view.sentiment || view.sentiment === "negative" ? h("div.order", { role: "group", "aria-label": "Order" },
-				h("button", { "aria-pressed": String(!urgent), on: { click: ["see", { order: "newest" }] } }, "Newest first"),
-				h("button", { "aria-pressed": String(urgent), on: { click: ["see", { order: "urgent" }] } }, "Most urgent first")) : null),
-		ranking?.rule,
+			h("div.order", { role: "group", "aria-label": "Order" },
+				h("button", { "aria-pressed": String(queue), on: { click: ["see", { order: "priority", handling: "" }] } }, "To answer"),
+				h("button", { "aria-pressed": String(!queue), on: { click: ["see", { order: "newest" }] } }, "Newest first"))),
+		queue && list && aboutQueue(state, list, summary),
+		answerTo(state, "person").value?.authors.some(({ author, own }) => own && author === view.author) &&
+			h("p.small", { id: "own" }, "An account of your own: its posts are only listed by its name, and count in no mood, topic or trend."),
 		note(state, "list"),
-		fresh > 0 && h("button", { id: "new", on: { click: ["showNew"] } }, `${state.held.cursor && fresh >= 50 ? "50 or more" : count(fresh)} new: show`),
-		h("ol", { id: "list", "aria-label": "Posts" }, items.map(({ row, same, urgency }, index) =>
-			lazy(row.conversation_id, postRow, row, state.minute, row.conversation_id === view.open, (view.q && state.loaded.search?.marked) || null, view.q, same, urgency, searchOf({ ...view, open: row.conversation_id }),
-				row.conversation_id === nearby?.conversation_id ? state.loaded.original?.originalOf(nearby)?.href : null, since > 0 && index === since))),
-		list && !stale && !items.length && summary?.totals.count !== 0 && h("p", { id: "nothing" }, "No posts here."),
-		list?.cursor && !urgent && h("button", { id: "more", on: { click: ["loadMore"] } }, "Show more"),
-		ranking?.more);
+		state.held && h("button", { id: "new", on: { click: ["showNew"] } }, `${state.held.cursor && state.held.fresh >= 50 ? "50 or more" : count(state.held.fresh)} new: show`),
+		h("ol", { id: "list", "aria-label": queue ? "To answer" : "Posts", "data-from": from, "data-of": items.length },
+			from > 0 && h("li", { key: "gap", "aria-hidden": "true" }, h("svg", { height: state.drawn.height })),
+			items.slice(from, from + MOST_DRAWN).map(({ row, same }, index) => {
+				const { conversation_id: id } = row;
+				return lazy(id, postRow, row, same, queue, state.minute, state.me, id === view.open, since > 0 && from + index === since,
+					searchOf({ ...view, open: id }), marked, view.q, original(id));
+			})),
+		list && !stale && !items.length && summary?.totals.count !== 0 && h("p", { id: "nothing" }, queue ? "Everything is answered." : "No posts here."),
+		list?.cursor && h("button", { id: "more", on: { click: ["loadMore"] } }, "Show more"));
 }
 
-const waits = (age) => (age === "now" ? "just now" : `waits ${age}`);
+function aboutQueue(state, list, summary) {
+	const { answered, answered_in_goal: inTime, median_answer_seconds: median } = summary?.handling ?? {};
+	return h("p.small", { id: "queue-note" },
+		`Open posts of the last ${count((list.period.end - list.period.start) / HOUR)} hours, whom to answer first at the top. `,
+		list.missed > 0 && [viewLink(state, "a", { ...NO_FILTER, handling: "open", range: "all", order: "newest", open: "" }, { id: "missed" }, `${plural(list.missed, "older one is", "older ones are")} still open`), ". "],
+		answered > 0 && `Answered of the ${count(summary.totals.count)} above: ${count(answered)}, ${percent(inTime)} in time${median === null ? "" : `, half of them within ${duration(median)}`}.`);
+}
 
-function postRow({ conversation_id: id, timestamp, text, author, grok_analysis: analysis }, now, open, marked, query, same, urgency, address, original, looked) {
-	const sentiment = sentimentOf(analysis.sentiment_score);
+function postRow(row, same, queue, now, me, open, looked, address, marked, query, original) {
+	const { conversation_id: id, timestamp, text, author, grok_analysis: analysis, priority, labelled } = row;
+	const handling = handlingNow(row.handling, now);
 	const unread = isUnread(analysis);
-	return h("li.row", { key: id, "data-key": id, class: `${open ? "open" : ""} ${looked ? "looked" : ""}`, on: { pointerenter: ["rest", id] } },
-		unread ? h("span.mood", { "aria-hidden": "true" }, "–") : mood(sentiment),
+	const waits = age(timestamp, now);
+	return h("li.row", {
+		key: id, "data-key": id, class: [open && "open", looked && "looked", isTaken(handling, me) && "taken", /answered|ignored/.test(handling.state) && "done"].filter(Boolean).join(" "), on: { pointerenter: ["rest", id] },
+	},
+		unread ? h("span.mood", { "aria-hidden": "true" }, "–") : mood(sentimentOf(analysis.sentiment_score)),
 		h("a.opener", { href: address, "data-id": id, "aria-current": open ? "true" : null, on: { focus: ["rest", id], click: (event) => !event.ctrlKey && !event.metaKey && !event.shiftKey && ["openPost", id] } },
 			h("span.text", { dir: "auto" }, marked ? marked(text, query) : text)),
 		original && h("a.button.original", { href: original, target: "_blank", rel: "noreferrer noopener", "aria-label": "Open the post where it was written", tabindex: -1 }, "↗"),
 		h("div.facts",
+			handling.state !== "open" && h("span.handled", handlingText(handling, now, me)),
 			author && h("bdi.author", author),
 			unread ? h("span.unread", "not analysed: the model's answer could not be read") : h("span", analysis.clusters.map(topicName).join(" · ")),
-			h("time", { datetime: timestamp, title: `${fullTime(timestamp)} (${utc(timestamp)})` }, urgency === undefined ? time(timestamp, now) : waits(age(timestamp, now))),
-			urgency === undefined && h("span.age", age(timestamp, now)),
+			labelled && h("span.labelled", { title: labelled.reason ?? "" }, `✎ ${labelled.name}`),
+			h("time", { datetime: timestamp, title: `${fullTime(timestamp)} (${utc(timestamp)})` }, queue ? (waits === "now" ? "just now" : `waits ${waits}`) : time(timestamp, now)),
 			same > 1 && h("span.same", `${count(same)} × the same text`),
-			urgency !== undefined && h("span", `urgency ${count(100 * urgency)}`)));
+			priority ? h("span.age", `${tenths(priority.points)} points`) : h("span.age", waits)));
 }

@@ -1,4 +1,4 @@
-// The machine in full, and why a post failed, in plain words. Pure.
+// The machine in full, languages, and why a post failed, in plain words. Pure.
 
 import { count, duration, percent, tenths, usd } from "./format.js";
 import { queueOf } from "./story.js";
@@ -9,6 +9,7 @@ const BOUNDS = {
 };
 
 // Name, figure, and where it makes sense how much of the limit is used (0 to 1), for a table.
+/** @param {Api.Stats} stats @returns {any[][]} */
 export function machineFacts(stats) {
 	const { counts, analyser, breaker, spending, reuse, fallback } = stats;
 	const { waiting, failed, completed, minutes } = queueOf(stats);
@@ -32,6 +33,9 @@ export function machineFacts(stats) {
 		["Who judges", `${analyser.name === "offline" ? "the offline analyser" : "Grok"}, ${analyser.answering_model ?? analyser.model}`],
 	].filter(([, value]) => value);
 }
+
+const languages = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
+export const languageName = (code) => (code === "und" ? "language unknown" : languages.of(code));
 
 // What went wrong with one post, for people: the sentence, and whether trying again may help.
 /** @type {[RegExp, string, boolean][]} */

@@ -103,7 +103,7 @@ function topicTable(state) {
 		h("table", { id: "topic-table" },
 			h("thead", h("tr", h("th", { scope: "col" }, "Topic"), h("th", { scope: "col" }, "Posts"), compared && h("th", { scope: "col" }, "Before"), compared && h("th", { scope: "col" }, "Change"), h("th", { scope: "col" }, "Negative"))),
 			h("tbody", shown.map((topic) => h("tr", { key: topic.cluster, "data-key": topic.cluster },
-				h("th", { scope: "row" }, viewLink(state, "a", { page: "desk", cluster: topic.cluster }, topicName(topic.cluster)), splitBar(topic, topics[0].count)),
+				h("th", { scope: "row" }, viewLink(state, "a", { page: "desk", order: "newest", cluster: topic.cluster }, topicName(topic.cluster)), splitBar(topic, topics[0].count)),
 				h("td", count(topic.count)), compared && h("td", topic.change === null ? "" : count(topic.was)),
 				compared && h("td.change", { class: topic.direction && topic.bad ? (topic.direction > 0 ? "worse" : "better") : "" }, changeText(topic), topic.direction ? (topic.direction > 0 ? " ▲" : " ▼") : ""),
 				h("td", percent(topic.negative / topic.count)))))),
@@ -119,7 +119,7 @@ function people(state) {
 			: h("table", { id: "people" },
 				h("thead", h("tr", h("th", { scope: "col" }, "Person"), h("th", { scope: "col" }, "Negative"), h("th", { scope: "col" }, "Posts"), h("th", { scope: "col" }, "Last"))),
 				h("tbody", authors.slice(0, PEOPLE).map((one) => h("tr", { key: one.author },
-					h("th", { scope: "row" }, viewLink(state, "a", { page: "desk", author: one.author }, h("bdi", one.author))),
+					h("th", { scope: "row" }, viewLink(state, "a", { page: "desk", order: "newest", author: one.author }, h("bdi", one.author))),
 					h("td", count(one.negative)), h("td", count(one.count)), h("td", time(one.last, state.now)))))));
 }
 
@@ -132,6 +132,6 @@ function rising(state) {
 		h("h2", hint(state, "Unusual in the last hour")),
 		!trends.length ? h("p.small", { id: "no-rising" }, value ? "Nothing stands out against what is usual." : "Loading…")
 			: h("ul.short", { id: "rising" }, trends.map((trend) => h("li", { key: trend.cluster, class: alarms.has(trend.cluster) ? "alarm" : "" },
-				viewLink(state, "a", { page: "desk", range: "1h", cluster: trend.cluster }, topicName(trend.cluster)),
+				viewLink(state, "a", { page: "desk", order: "newest", range: "1h", cluster: trend.cluster }, topicName(trend.cluster)),
 				h("span", ` ${names[trend.direction]}: ${count(trend.count)}, ${usually(trend)}`)))));
 }

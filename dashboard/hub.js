@@ -2,7 +2,7 @@
 // each tab held one for good, the seventh tab would stay white, and the others would freeze.
 //
 // Runs as a SharedWorker. A tab says `{ key }` to listen, and null to stop. It hears `{ state,
-// seconds, resumes }`, as of a `Stream`, and `{ insights }`.
+// seconds, resumes }`, and `{ events }`, as of a `Stream`.
 
 import { Stream } from "./stream.js";
 
@@ -15,7 +15,7 @@ class SharedStream {
 
 	constructor(key) {
 		this.stream = new Stream(URL_OF_STREAM, key,
-			(insights) => this.#tell({ insights }),
+			(events) => this.#tell({ events }),
 			(state, seconds) => this.#tell((this.told = { state, seconds, resumes: this.stream?.resumes })));
 		this.leave = (port) => {
 			this.ports.delete(port);

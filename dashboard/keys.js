@@ -14,6 +14,22 @@ function step({ state, send }, by) {
 	if (next && state.view.open) send(["see", { open: next.dataset.id }]);
 }
 
+// The post that keys are about: the row that has the focus, else the one that is open.
+function current(state) {
+	const focused = document.activeElement;
+	return (focused instanceof HTMLElement && focused.dataset.id) || state.view.open;
+}
+
+const HANDLE = { c: "claimed", a: "answered", i: "ignored" };
+const MOODS = { "-": "negative", 0: "neutral", "+": "positive", "=": "positive" };
+
+// What a key does to the post it is about.
+function deedOf(key, id) {
+	if (HANDLE[key]) return ["handle", id, { state: HANDLE[key] }];
+	if (MOODS[key]) return ["label", id, { sentiment: MOODS[key] }];
+	return { s: ["askTime", id], t: ["editTopics", id], r: ["draftFrom", id] }[key];
+}
+
 function openOriginal(state) {
 	const found = answerTo(state, state.view.open ? "open" : "near").value;
 	const original = found && originalOf(found);
@@ -31,17 +47,24 @@ function press(event, page) {
 		else if (state.view.open) send(["closePost"]);
 		return;
 	}
-	if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-	if (Date.now() - afterG < 1000 && "dfa".includes(event.key)) {
+	if (typing || !state.keys || event.ctrlKey || event.metaKey || event.altKey) return;
+	if (Date.now() - afterG < 1000 && "dfra".includes(event.key)) {
 		afterG = 0;
-		send(["see", { page: { d: "desk", f: "figures", a: "analysis" }[event.key], open: "" }]);
+		send(["see", { page: { d: "desk", f: "figures", r: "rules", a: "analysis" }[event.key], open: "" }]);
+		return;
+	}
+	const id = state.view.page === "desk" && state.mayWrite && current(state);
+	const deed = id && deedOf(event.key, id);
+	if (deed) {
+		event.preventDefault();
+		send(deed);
 		return;
 	}
 	/** @type {HTMLInputElement | null} */
 	const search = document.querySelector("#search");
 	const done = {
 		j: () => step(page, 1), k: () => step(page, -1), "?": () => send(["sheet", "keys"]), g: () => (afterG = Date.now()),
-		"/": () => (search?.focus(), search?.select()), o: () => openOriginal(state),
+		"/": () => (search?.focus(), search?.select()), o: () => openOriginal(state), u: () => send(["undo"]),
 	}[event.key];
 	if (!done) return;
 	event.preventDefault();

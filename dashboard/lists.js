@@ -8,6 +8,23 @@ export function newRows(list, next) {
 	return next.rows.filter((row) => !known.has(idOf(row))).length;
 }
 
+// The rows of `list` in its order, as `next` has them.
+export function sameRows(list, next) {
+	const known = new Map(next.rows.map((row) => [idOf(row), row]));
+	return { ...next, cursor: list.cursor, rows: list.rows.map((row) => known.get(idOf(row)) ?? row) };
+}
+
+// `next` with what the reader has claimed where it stands in `list`: it is no longer to be answered by
+// just anybody, and stays in sight until it is dealt with.
+export function keepMine(list, next, me) {
+	const known = new Set(next.rows.map(idOf));
+	const rows = [...next.rows];
+	for (const [index, row] of list.rows.entries()) {
+		if (row.handling.state === "claimed" && row.handling.by === me && !known.has(idOf(row))) rows.splice(index, 0, row);
+	}
+	return { ...next, rows };
+}
+
 // The first page anew, with what was loaded beyond it. Where so much came that they do not meet,
 // the old rows go: what is between is unknown. Rows that stay the same are the same objects.
 export function mergeLists(before, first) {
@@ -19,7 +36,7 @@ export function mergeLists(before, first) {
 	if (!first.cursor || meets < 0) return { ...first, rows: top };
 	const there = new Set(top.map(idOf));
 	const from = before.rows.findIndex((row) => idOf(row) === idOf(last));
-	const older = (row, index) => !there.has(idOf(row)) && (from >= 0 ? index > from : row.timestamp <= last.timestamp);
+	const older = (row, index) => !there.has(idOf(row)) && (from >= 0 ? index > from : first.order !== "priority" && row.timestamp <= last.timestamp);
 	const rest = before.rows.filter((row, index) => older(row, index) && Date.parse(row.timestamp) >= first.period.start);
 	return { ...first, rows: [...top, ...rest], cursor: rest.length ? before.cursor : first.cursor };
 }

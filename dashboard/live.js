@@ -4,20 +4,20 @@ import { ask, currentKey, urlOf, wait } from "./api.js";
 
 const HUB = new URL("hub.js", import.meta.url).href;
 // Changes with what hub and tab say to each other: an old hub lives as long as an old tab.
-const PROTOCOL = "1";
+const PROTOCOL = "2";
 const RETRY_SECONDS = 5;
 
 // The page's policy lets no text become a script's address, but this one.
 const policy = window.trustedTypes?.createPolicy("hub", { createScriptURL: () => HUB });
 
 export class Live {
-	onInsights;
+	onEvents;
 	onState;
 
 	// `onState` gets "connecting", "live", "stopped", or "lost" and the seconds to the next try.
 	// `resumes` tells whether nothing was left out since this tab was "live" before.
-	constructor(onInsights, onState) {
-		Object.assign(this, { onInsights, onState });
+	constructor(onEvents, onState) {
+		Object.assign(this, { onEvents, onState });
 		if (!window.SharedWorker) {
 			this.#runHub();
 			return;
@@ -61,8 +61,8 @@ export class Live {
 		this.#use(port2);
 	}
 
-	async #hear({ insights, state, seconds, resumes }) {
-		if (insights) this.onInsights(insights);
+	async #hear({ events, state, seconds, resumes }) {
+		if (events) this.onEvents(events);
 		else if (state !== "refused") {
 			if (state === "live") {
 				this.resumes = resumes && this.heardLive;
@@ -83,11 +83,20 @@ const TOGETHER = 1000; // what comes in is asked for once a second
 
 export function hear(send, loader) {
 	let news;
-	const onInsights = () => (news ??= setTimeout(() => {
-		news = undefined;
-		loader.nudge();
-	}, TOGETHER));
-	return new Live(onInsights, (name, seconds) => {
+	const onEvents = (events) => {
+		for (const [name, data] of events) {
+			if (name === "label") send(["item", data]);
+			if (name === "handling") {
+				const { conversation_id, ...handling } = data;
+				send(["handled", conversation_id, handling]);
+			}
+		}
+		news ??= setTimeout(() => {
+			news = undefined;
+			loader.nudge();
+		}, TOGETHER);
+	};
+	return new Live(onEvents, (name, seconds) => {
 		send(["live", { state: name, until: Date.now() + 1000 * (seconds ?? 0) }]);
 		if (name === "live") loader.nudge();
 	});

@@ -1,9 +1,10 @@
 // What is not needed at first sight: the menu, the dialogs, times of the reader's own.
 
 import { ownRange } from "./address.js";
+import { languageName } from "./facts.js";
 import { fullTime, percent, span, topicName } from "./format.js";
 import { PAGE_NAMES, note, viewLink } from "./parts.js";
-import { periodOf } from "./periods.js";
+import { periodOf, timesOf } from "./periods.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 
@@ -22,6 +23,8 @@ export function menu(state) {
 			h("li", h("button", { id: "theme", on: { click: ["nextTheme"] } }, `Colours: ${state.theme}`)),
 			notices && h("li", h("button", { disabled: !notices[1], on: { click: notices[1] } }, notices[0])),
 			h("li", h("button", { on: { click: ["sheet", "keys"] } }, "Keys")),
+			h("li", h("button", { id: "keys-switch", on: { click: ["switchKeys"] } }, `Single keys: ${state.keys ? "on" : "off"}`)),
+			state.me && h("li", h("button", { on: { click: ["sheet", "name"] } }, `You are ${state.me}`)),
 			h("li", h("button", { on: { click: ["copyLink", "moving"] } }, "Copy link to this view")),
 			h("li", h("button", { on: { click: ["copyLink", "fixed"] } }, "Copy link, fixed to this time")),
 			h("li", viewLink(state, "a", { kiosk: "on" }, "For a screen on the wall"))),
@@ -29,24 +32,45 @@ export function menu(state) {
 		h("ul", { id: "data" },
 			exportUrl(state) && h("li", h("a", { download: "insights.ndjson", href: exportUrl(state, "ndjson") }, "Export NDJSON")),
 			link("list", "Posts as JSON"), link("summary", "Figures as JSON"), link("before", "Figures of the time before"),
-			link("trends", "What is rising"), link("people", "People"), link("failed", "Failed posts"), link("stats", "Analysis as JSON")),
-		state.view.order === "urgent" && h("p.small", "The NDJSON is newest first."));
+			link("trends", "What is rising"), link("people", "People"), link("failed", "Failed posts"), link("stats", "Analysis as JSON")));
+}
+
+// What is asked for less often: shown when it is wanted, or set.
+/** @type {Record<string, [string, [string, string][]]>} */
+const OTHERS = {
+	language: ["Language", [["", "All languages"], ...["en", "de", "es", "fr", "it", "pt", "nl", "pl", "tr", "ru", "ar", "hi", "zh", "ja", "ko"].map((code) => /** @type {[string, string]} */ ([code, languageName(code)])), ["und", "Language unknown"]]],
+	urgency: ["Urgency", [["", "Urgency: any"], ["now", "Urgency: now"], ["soon", "Urgency: soon"], ["none", "Urgency: none"]]],
+	labelled: ["Last word", [["", "Whoever judged"], ["person", "Put right by a person"], ["rule", "By a rule"], ["model", "By the model"]]],
+	handling: ["Handling", [["", "Handled or not"], ["open", "Open"], ["claimed", "Claimed"], ["answered", "Answered"], ["snoozed", "Snoozed"], ["ignored", "Ignored"]]],
+};
+export function moreFilters(state, select) {
+	const { view } = state;
+	const all = state.tables.filters;
+	return [
+		Object.entries(OTHERS).map(([name, [label, options]]) => (all || view[name]) &&
+			select(name, label, view[name], options.some(([value]) => value === view[name]) ? options : [...options, [view[name], view[name]]], ({ target }) => ["see", { [name]: target.value }])),
+		h("button.link", { key: "more-filters", id: "more-filters", "aria-expanded": String(Boolean(all)), on: { click: ["table", "filters", !all] } }, all ? "Fewer filters" : "More filters"),
+	];
 }
 
 // Beside the list's number: what is done with the view as a whole.
 export const listLinks = (state) => [
 	h("button.link", { key: "copy", id: "copy", on: { click: ["copyLink", "moving"] } }, "Copy link"),
-	state.view.order === "urgent" ? h("button.link", { key: "ranked-csv", id: "ranked-csv", on: { click: ["saveRanked"] } }, "Export CSV")
-		: exportUrl(state) && h("a.link", { key: "csv", id: "csv", download: "insights.csv", href: exportUrl(state) }, "Export CSV"),
+	exportUrl(state) && h("a.link", { key: "csv", id: "csv", download: "insights.csv", href: exportUrl(state) }, "Export CSV"),
 ];
 
-// As the list's own address has it, without what is particular to a page of it.
+// As the list's own address has it, without what is particular to a page of it. A file has the newest
+// first, whatever the order of the list.
 function exportUrl(state, format = "csv") {
 	const url = (answerTo(state, "list").urls ?? answerTo(state, "summary").urls)?.[0];
 	if (!url) return null;
 	const [path, search] = url.split("?");
 	const parameters = new URLSearchParams(search);
-	for (const name of ["limit", "cursor", "interval"]) parameters.delete(name);
+	const { value: list } = answerTo(state, "list");
+	if (parameters.get("order") === "priority" && list) {
+		for (const [name, value] of Object.entries({ ...timesOf(list.period), handling: "open" })) parameters.set(name, value);
+	}
+	for (const name of ["limit", "cursor", "interval", "order"]) parameters.delete(name);
 	parameters.set("format", format);
 	if (format === "csv") parameters.set("bom", "true");
 	if (state.view.q) parameters.set("q", state.view.q);
@@ -61,7 +85,8 @@ export function printHead(state) {
 	const period = periodOf(view, state.now, state.answers.extent?.value);
 	const filter = [
 		view.sentiment, view.cluster && topicName(view.cluster), view.author && `by ${view.author}`, view.q && `with “${view.q}”`,
-		view.min_confidence && `certainty ${percent(view.min_confidence)} or more`,
+		view.min_confidence && `certainty ${percent(view.min_confidence)} or more`, view.language && languageName(view.language),
+		view.urgency && `urgency ${view.urgency}`, view.labelled && `judged by a ${view.labelled}`, view.handling,
 	].filter(Boolean);
 	return h("div.print-head", { key: "print" },
 		h("h1", `Insights: ${PAGE_NAMES[view.page]}`),
@@ -86,7 +111,7 @@ export function ownTimes(state, period) {
 		const [start, end] = [state.typed.from ? fromLocal(from) : period.start, state.typed.to ? fromLocal(to) : period.end];
 		if (!(start > -62e12 && end < 253e12)) return ["note", "own", "Please give both times in full.", true];
 		if (start > end) return ["note", "own", "The end is before the start.", true];
-		return ["see", { ...ownRange(start, end), page: state.view.page }];
+		return ["see", { ...ownRange(start, end), order: "newest" }];
 	};
 	const field = (id, label, value) => h("label", { key: id }, label,
 		h("input", { id, type: "datetime-local", max: "9999-12-31T23:59", value, on: { input: (event) => ["type", id, event.target.value] } }));
@@ -99,7 +124,9 @@ export function ownTimes(state, period) {
 
 const KEYS = [
 	["j, k", "next post, post before"], ["Enter", "open"], ["o", "open the post where it was written"], ["/", "search"],
-	["g d, g f, g a", "desk, figures, analysis"], ["Esc", "close"], ["?", "this sheet"],
+	["c", "claim: it is yours for 15 minutes"], ["a", "answered"], ["s", "snooze"], ["i", "ignore"],
+	["-, 0, +", "it is negative, neutral, positive"], ["t", "change its topics"], ["r", "change all like this"], ["u", "undo what was done last"],
+	["g d, g f, g r, g a", "desk, figures, rules, analysis"], ["Esc", "close"], ["?", "this sheet"],
 ];
 
 export function sheets(state) {
@@ -108,7 +135,7 @@ export function sheets(state) {
 	return h("dialog", { key: "keys", id: "keys", "aria-labelledby": "keys-title", made: (dialog) => dialog.showModal(), on: { close: ["sheet", null] } },
 		h("h2", { id: "keys-title" }, "Keys"),
 		h("dl.pairs", KEYS.map(([key, what]) => [h("dt", h("kbd", key)), h("dd", what)])),
-		h("button", { on: { click: ["sheet", null] } }, "Close"));
+		h("button", { on: { click: (event) => event.target.closest("dialog").close() } }, "Close"));
 }
 
 function keyDialog(state) {

@@ -1,12 +1,15 @@
 // The post that is open: all that is known of it, and what is near it.
 
 import { reasonOf, tries } from "./facts.js";
-import { age, count, fullTime, isUnread, percent, plural, score, sentimentOf, time, topicName, utc } from "./format.js";
+import { age, count, fullTime, plural, sentimentOf, time, utc } from "./format.js";
+import { handlingOf, judgement } from "./judged.js";
 import { originalOf } from "./original.js";
-import { hint, mood, note, viewLink } from "./parts.js";
+import { mood, note, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
-import { marked, sameTextKey } from "./search.js";
+import { sameTextKey } from "./same.js";
+import { marked } from "./search.js";
+import { itemOf } from "./work.js";
 
 const LONG_TEXT = 1200;
 
@@ -17,7 +20,7 @@ export function openPost(state) {
 	if (!found || stale) {
 		return h("aside.pane", { key: "pane", id: "open", "aria-label": "The post that is open" }, close, h("p", { id: "open-text" }, problem ? problem.text : "Loading…"));
 	}
-	const analysis = found.insight?.grok_analysis;
+	const item = found.insight && itemOf(state, view.open);
 	const original = originalOf(found);
 	const { value: earlier, stale: olderStale } = answerTo(state, "earlier");
 	const rows = answerTo(state, "list").value?.rows ?? [];
@@ -26,10 +29,10 @@ export function openPost(state) {
 	const others = olderStale ? [] : (earlier?.insights ?? []).filter((row) => row.conversation_id !== view.open).slice(0, 5);
 	const long = found.text.length > LONG_TEXT;
 	const whole = state.tables.text;
-	const filterBy = (name, value, label) => h("button.chip", { key: label, title: `Only this ${name}`, dir: "auto", on: { click: ["see", { [name === "topic" ? "cluster" : "author"]: value, open: "" }] } }, label);
+	const byAuthor = ["see", { author: found.author, order: "newest", open: "" }];
 	return h("aside.pane", { key: "pane", id: "open", "aria-label": "The post that is open" },
 		close,
-		h("div.who", found.author ? filterBy("person", found.author, found.author) : h("span.small", "nobody is named"),
+		h("div.who", found.author ? h("button.chip", { title: "Only this person", dir: "auto", on: { click: byAuthor } }, found.author) : h("span.small", "nobody is named"),
 			h("time", { datetime: found.timestamp }, `${time(found.timestamp, state.now)}, ${age(found.timestamp, state.now)}`)),
 		h("p.text", { id: "open-text", dir: "auto" }, marked(long && !whole ? `${found.text.slice(0, LONG_TEXT)}…` : found.text, view.q)),
 		long && h("button.link", { on: { click: ["table", "text", !whole] } }, whole ? "Less" : `All ${count(found.text.length)} letters`),
@@ -38,15 +41,11 @@ export function openPost(state) {
 			original?.reply && h("a.button", { href: original.reply, target: "_blank", rel: "noreferrer noopener" }, "Reply ↗"),
 			h("button", { on: { click: ["copyLink", "post"] } }, "Copy link")),
 		note(state, "post"),
-		analysis ? h("dl.pairs",
-			h("dt", "Mood"), h("dd", isUnread(analysis) ? "not analysed: the model's answer could not be read" : mood(sentimentOf(analysis.sentiment_score), `${sentimentOf(analysis.sentiment_score)}, ${score(analysis.sentiment_score)}`)),
-			h("dt", "Topics"), h("dd", analysis.clusters.map((cluster) => filterBy("topic", cluster, topicName(cluster)))),
-			h("dt", "Why"), h("dd", { dir: "auto" }, analysis.reasoning),
-			h("dt", hint(state, "Certain")), h("dd", percent(analysis.confidence)),
-			analysis.reused_from && [h("dt", "Judged as"), h("dd", "an equal text before")],
-			analysis.suspected_injection && [h("dt", "Beware"), h("dd", "This text may try to steer who judges it: ", analysis.suspected_injection.join(", "))])
+		item ? [handlingOf(state, item), judgement(state, item), state.mayWrite && h("button.link", { id: "all-like-this", on: { click: ["draftFrom", view.open] } }, "Change all like this…")]
 			: h("p", { class: found.status === "failed" ? "notice bad" : "notice" }, found.status === "failed" ? `${reasonOf(found.last_error).text} It was ${tries(found.attempts)}.` : "It waits to be analysed."),
-		same.length > 0 && h("section", h("h2", `Same text: ${plural(same.length, "other")}`), h("ul.short", same.slice(0, 5).map((row) => shortPost(state, row, row.author ?? "nobody is named")))),
+		same.length > 0 && h("section", h("h2", `Same text: ${plural(same.length, "other")}`),
+			state.mayWrite && h("p.buttons", h("button", { id: "answer-all", on: { click: ["draftFrom", view.open, "answered"] } }, `All ${count(same.length + 1)} are answered…`)),
+			h("ul.short", same.slice(0, 5).map((row) => shortPost(state, row, row.author ?? "nobody is named")))),
 		others.length > 0 && h("section", h("h2", `Others of the same author: ${count(earlier.metadata.total_count - 1)}`), h("ul.short", others.map((row) => shortPost(state, row, row.text)))),
 		h("details", h("summary", "All that is known"),
 			h("dl.pairs",

@@ -11,7 +11,7 @@ import { change, initialState } from "./state.js";
 import { currentAlarms, currentMachine, titleOf } from "./story.js";
 
 // Loaded when the first sight stands.
-const NEXT = ["lists", "places", "keys", "pointing", "hints", "suggest", "more", "open", "actions"];
+const NEXT = ["lists", "places", "keys", "pointing", "hints", "suggest", "more", "open", "actions", "work"];
 const LOOKED = "insights-looked";
 const lastLooked = () => Number(localStorage.getItem(LOOKED)) || null;
 const $ = (id) => document.getElementById(id);
@@ -20,7 +20,9 @@ let state = initialState(location.search, Date.now(), {
 	minute: Date.now(),
 	service: serviceAddress,
 	theme: localStorage.getItem("insights-theme") ?? "auto",
+	keys: localStorage.getItem("insights-keys") !== "off",
 	looked: lastLooked(),
+	me: localStorage.getItem("insights-name") ?? "",
 	notices: globalThis.Notification?.permission ?? "unsupported",
 });
 const draw = mount(document.body, send, () => frame && show());
@@ -64,15 +66,19 @@ const loadStyle = () => (style ??= new Promise((resolve, reject) => {
 	document.head.append(link);
 }));
 
-const act = ([name, ...args]) => later("actions", (actions) => actions[name]({ state, send, loader, show }, ...args));
+// Events that a module deals with: each function gets the page, and what the event holds.
+const effectsOf = (module, ...names) => Object.fromEntries(names.map((name) => [name, (event) => effect(module, ...event)]));
+const effect = (module, name, ...args) => later(module, (found) => found[name]({ state, send, loader, show }, ...args));
 
 // The whole page as a function of the state.
 function view(state) {
 	const { loaded } = state;
 	const waiting = () => h("main", { id: "page", key: state.view.page, "aria-busy": "true" }, "Loading…");
-	const { analysis, rules } = loaded.analysis ?? {};
-	const draw = state.view.kiosk ? loaded.kiosk?.kiosk : { desk, figures: loaded.figures?.figures, analysis, rules }[state.view.page];
-	return [loaded.more?.printHead(state), !state.view.kiosk && head(state), (draw ?? waiting)(state), loaded.more?.sheets(state)].filter(Boolean);
+	const draw = state.view.kiosk ? loaded.kiosk?.kiosk : { desk, figures: loaded.figures?.figures, analysis: loaded.analysis?.analysis, rules: loaded.rules?.rules }[state.view.page];
+	return [
+		loaded.more?.printHead(state), !state.view.kiosk && head(state), (draw ?? waiting)(state),
+		loaded.work?.toast(state), loaded.more?.sheets(state), loaded.work?.workSheets(state),
+	].filter(Boolean);
 }
 
 function show() {
@@ -91,32 +97,27 @@ function show() {
 // --- what events do beyond the state --------------------------------------------------------------
 
 const EFFECTS = {
+	...effectsOf("actions", "closePost", "showNew", "nextTheme", "switchKeys", "askForNotices", "copyLink", "rest", "retry"),
+	...effectsOf("work", "handle", "label", "unlabel", "undo", "giveName", "editTopics"),
+	...effectsOf("drafts", "draftFrom", "preview", "makeRule", "planRule", "changeRule", "removeRule", "applyPlan", "undoPlan"),
 	openPost([, id], dom) {
 		dom?.preventDefault();
 		return ["see", { open: id === state.view.open ? "" : id }];
 	},
-	closePost: act,
 	see(event, dom) {
 		dom?.preventDefault?.();
 		const [, patch] = event;
 		if (patch.q !== undefined || patch.cluster !== undefined || patch.author !== undefined) $("search")?.blur();
 		return event;
 	},
-	saveRanked: act,
-	showNew: act,
-	nextTheme: act,
 	pause() {
 		queueMicrotask(goOnOrStop);
 		return ["pause"];
 	},
-	askForNotices: act,
-	copyLink: act,
-	rest: act,
 	// Enter before what it needs is loaded.
 	takeTyped() {
 		later("suggest", ({ take }) => send(take(state)));
 	},
-	retry: act,
 	loadMore() {
 		later("places", ({ loadMore }) => loadMore({ state, send }));
 	},
@@ -143,13 +144,13 @@ function isCalm() {
 window.onpopstate = (event) => {
 	send(["went", location.search]);
 	show();
-	later("places", ({ goToPlace }) => goToPlace(event.state ?? {}));
+	later("places", ({ goToPlace }) => goToPlace(event.state ?? {}, { send, show }));
 };
 
 // --- links and menus -------------------------------------------------------------------------------
 
 document.addEventListener("click", (event) => {
-	if (event.target.closest("a")?.href.includes("/api/v1/")) act(["follow", event]);
+	if (event.target.closest("a")?.href.includes("/api/v1/")) effect("actions", "follow", event);
 	if (state.menu === "more" && !event.target.closest(".menu-place")) send(["menu", null]);
 });
 
@@ -184,7 +185,7 @@ function goOnFromHere() {
 setInterval(() => {
 	const now = Date.now();
 	const minute = now - (now % 60_000);
-	if (minute !== state.minute || state.live.state === "lost") send(["tick", now, minute]);
+	if (minute !== state.minute || state.live.state === "lost" || state.done) send(["tick", now, minute]);
 }, 1000);
 loader.sync(state);
 loadModules();

@@ -48,7 +48,7 @@ export function head(state) {
 		h("a.skip", { href: "#list-title" }, "Skip to the posts"),
 		h("h1", "Insights"),
 		alarms.length
-			? viewLink(state, "a.pill.alarm", { ...NO_FILTER, page: "desk", range: "1h", cluster: alarms[0].cluster, open: "" },
+			? viewLink(state, "a.pill.alarm", { ...NO_FILTER, page: "desk", order: "newest", range: "1h", cluster: alarms[0].cluster, open: "" },
 				{ id: "customers" }, h("span", { "aria-hidden": "true" }, "▲ "), alarmSign(alarms[0]))
 			: h("span.pill", { id: "customers" }, trends ? "Customers: as usual" : "…"),
 		viewLink(state, "a.pill", { page: "analysis", open: "" }, { id: "health", class: machine.state, title: machine.long },
@@ -98,13 +98,14 @@ export function filters(state) {
 	const certainties = [...new Set(["", "0.5", "0.7", "0.9", view.min_confidence])].sort();
 	return h("div.filters", { key: "filters" },
 		select("range", "Time", own ? "own" : view.range, [...Object.entries(RANGES).map(([key, [name]]) => [key, name]), ["own", "Custom…"]],
-			({ target }) => (target.value === "own" ? ["menu", "own"] : ["see", { range: target.value, start_time: "", end_time: "" }])),
+			({ target }) => (target.value === "own" ? ["menu", "own"] : ["see", { range: target.value, start_time: "", end_time: "", order: "newest" }])),
 		own && state.loaded.more?.ownTimes(state, period),
 		view.range !== "all" && select("compare", "Compared", view.compare, COMPARED, ({ target }) => ["see", { compare: target.value }]),
 		select("sentiment", "Mood", view.sentiment, [["", "All moods"], ["negative", "▼ Negative"], ["neutral", "● Neutral"], ["positive", "▲ Positive"]],
 			({ target }) => ["see", { sentiment: target.value }]),
 		select("certainty", "Certainty", view.min_confidence, certainties.map((value) => [value, value ? `Certainty: ${percent(value)} or more` : "Certainty: any"]),
 			({ target }) => ["see", { min_confidence: target.value }]),
+		state.loaded.more?.moreFilters(state, select),
 		chips(state));
 }
 
@@ -135,14 +136,14 @@ export function note(state, place) {
 export function problems(state) {
 	const found = new Set();
 	const stopped = answerTo(state, "stats").problem?.mends; // which is said already
-	for (const part of Object.keys(state.questions)) {
+	for (const part of /** @type {(keyof Parts)[]} */ (Object.keys(state.questions))) {
 		const { problem } = answerTo(state, part);
 		if (problem && !(stopped && problem.mends) && part !== "stats" && !OF_THEIR_OWN.has(part)) found.add(problem.text + (problem.mends ? " Trying again; what is shown may be old." : ""));
 	}
 	return found.size > 0 && h("div.notice.bad", { id: "problem", key: "problem", role: "alert" }, [...found].map((text) => h("p", { key: text }, text)));
 }
 
-const OF_THEIR_OWN = new Set(["open", "earlier", "authors", "people", "near"]); // told where they are shown
+const OF_THEIR_OWN = new Set(["open", "earlier", "authors", "people", "near", "person", "queue", "plan", "plans"]); // told where they are shown
 
 export function machineNotice(state) {
 	const machine = currentMachine(state);

@@ -34,6 +34,7 @@ export const RANGES = {
 const MOVING = new Set(["1h", "3h", "24h", "today", "7d", "week", "30d", "all"]);
 const WHOLE = new Set(["yesterday", "lastweek"]);
 
+/** @returns {Api.Interval} */
 function intervalOf(start, end) {
 	const hours = (end - start) / HOUR;
 	return hours <= 4 ? "minute" : hours <= 240 ? "hour" : "day";
@@ -41,6 +42,7 @@ function intervalOf(start, end) {
 
 // `{ start, end }` in milliseconds, both inclusive, with the interval to ask for, a name, and
 // whether it `moves` on with the clock. `extent` has the `oldest` and `newest` of all posts.
+/** @returns {Period} */
 export function periodOf(view, now, extent) {
 	const range = RANGES[view.range];
 	const [start, end] = range ? range[1](now, extent) : [Date.parse(view.start_time), Date.parse(view.end_time)];
@@ -48,6 +50,7 @@ export function periodOf(view, now, extent) {
 }
 
 // What a period is compared with; null for nothing.
+/** @returns {Period | null} */
 export function periodBefore(view, period) {
 	if (view.compare === "none" || view.range === "all") return null;
 	const days = view.compare === "week" ? 7 : RANGES[view.range]?.[2];

@@ -2,21 +2,28 @@
 
 import { searchOf } from "./address.js";
 import { ask, urlOf } from "./api.js";
+import { MOST_DRAWN } from "./desk.js";
 import { answerTo, morePage } from "./questions.js";
 
 const NEAR_END = 800; // pixels before the end at which more is loaded
+const AROUND = 100; // rows before the first in sight that are drawn
+const STEP = 50; // rows that are drawn or left out at once
 
 // What is gone back from keeps its place: by the first row in sight, as rows out of sight have no
 // height of their own yet.
 function keepPlace() {
-	const row = [...document.querySelectorAll("#list > li")].find((row) => row.getBoundingClientRect().top > 0);
-	history.replaceState({ top: scrollY, row: row?.dataset.key, offset: row?.getBoundingClientRect().top }, "");
+	const row = [...document.querySelectorAll("#list > .row")].find((row) => row.getBoundingClientRect().top > 0);
+	const list = document.getElementById("list");
+	const drawn = [Number(list?.dataset.from ?? 0), list?.querySelector("svg")?.getBoundingClientRect().height ?? 0];
+	history.replaceState({ top: scrollY, row: row?.dataset.key, offset: row?.getBoundingClientRect().top, drawn }, "");
 }
 
-/** @param {{ top?: number, row?: string, offset?: number }} place */
-export function goToPlace({ top = 0, row: key, offset }) {
+/** @param {{ top?: number, row?: string, offset?: number, drawn?: [number, number] }} place */
+export function goToPlace({ top = 0, row: key, offset, drawn = [0, 0] }, { send, show }) {
+	send(["drawn", ...drawn]);
+	show();
 	scrollTo(0, top);
-	const row = key && top > 0 && [...document.querySelectorAll("#list > li")].find((row) => row.dataset.key === key);
+	const row = key && top > 0 && [...document.querySelectorAll("#list > .row")].find((row) => row.dataset.key === key);
 	// Again once rows that have come into sight have got their height.
 	const align = (left) => {
 		scrollBy(0, row.getBoundingClientRect().top - offset);
@@ -33,6 +40,7 @@ export function start(page) {
 		clearTimeout(scrolling);
 		scrolling = setTimeout(keepPlace, 150);
 		fill(page());
+		moveDrawn(page());
 	}, { passive: true });
 }
 
@@ -65,4 +73,18 @@ export async function loadMore({ state, send }) {
 export function fill(page) {
 	const more = document.getElementById("more");
 	if (more && !page.state.notes.list && more.getBoundingClientRect().top < innerHeight + NEAR_END) loadMore(page);
+}
+
+// Draws the rows around those in sight. The others keep their height.
+function moveDrawn({ send }) {
+	const list = document.getElementById("list");
+	const drawn = [...(list?.querySelectorAll(".row") ?? [])];
+	if (!drawn.length) return;
+	const before = Number(list.dataset.from);
+	const top = drawn[0].getBoundingClientRect().top;
+	const height = (drawn.at(-1).getBoundingClientRect().bottom - top) / drawn.length;
+	const first = before + Math.floor(-top / height); // in sight
+	const wanted = STEP * Math.floor((first - AROUND) / STEP);
+	const from = Math.max(0, Math.min(wanted, Number(list.dataset.of) - MOST_DRAWN));
+	if (from !== before) send(["drawn", from, Math.round(from * height)]);
 }

@@ -30,7 +30,7 @@ export function chartEvents(state, chart, period) {
 	};
 	const zoom = ({ from, to }) => {
 		const [first, last] = [from, to].sort((a, b) => a - b);
-		return ["see", { ...ownRange(Math.max(chart.bars[first].start, period.start), Math.min(chart.bars[last].end - 1, period.end)), open: "" }];
+		return ["see", { ...ownRange(Math.max(chart.bars[first].start, period.start), Math.min(chart.bars[last].end - 1, period.end)), order: "newest", open: "" }];
 	};
 	const chosen = state.chart;
 	return {

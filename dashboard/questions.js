@@ -8,7 +8,6 @@ import { DAY, partsOf, periodBefore, periodOf, timesOf } from "./periods.js";
 import { filterOf } from "./address.js";
 
 const PAGE = 50;
-const RANKED = 1000;
 const EVER = { start_time: "0001-01-01T00:00:00Z", end_time: "9999-12-31T23:59:59Z" };
 
 export class TooLong extends Error {
@@ -16,6 +15,7 @@ export class TooLong extends Error {
 	status = 400;
 }
 
+/** @param {Get} get @param {Period} period */
 async function summary(get, period, filter) {
 	const parts = partsOf(period);
 	if (!parts) throw new TooLong();
@@ -25,6 +25,7 @@ async function summary(get, period, filter) {
 }
 
 // Newest, number, and where asked for the oldest, of all posts.
+/** @param {Get} get @returns {Promise<Parts["extent"]>} */
 async function extent(get, deep) {
 	const { insights: [newest], metadata } = await get("insights", { ...EVER, limit: 1 });
 	const total = metadata.total_count;
@@ -43,10 +44,14 @@ async function extent(get, deep) {
 	return { ...found, left: total - seen };
 }
 
+/** @param {Get} get @returns {Promise<List>} */
 async function listPage(get, view, period, cursor) {
-	const which = view.order === "urgent" ? { sentiment: "negative", limit: RANKED } : { limit: PAGE };
-	const { insights, metadata } = await get("insights", { ...timesOf(period), ...filterOf(view), q: view.q, ...which, cursor });
-	return { rows: insights, cursor: metadata.next_cursor, total: metadata.total_count, period };
+	const which = view.order === "priority" ? { order: view.order } : timesOf(period);
+	const { insights, metadata } = await get("insights", { ...which, ...filterOf(view), q: view.q, limit: PAGE, cursor });
+	return {
+		rows: insights, cursor: metadata.next_cursor, total: metadata.total_count, order: view.order, missed: metadata.missed ?? 0,
+		period: view.order === "priority" ? { ...period, start: Date.parse(metadata.start_time), end: Date.parse(metadata.end_time) } : period,
+	};
 }
 
 // The page after those that are shown.
@@ -64,7 +69,8 @@ export function questions(state) {
 	const before = (moment) => periodBefore(view, now(moment));
 	const compared = periodBefore(view, now(state.now)) !== null;
 	const list = [];
-	const want = (part, key, least, most, ask) => list.push({ part, key: [part, ...key].join("|"), least, most, ask });
+	/** @type {Want} */
+	const want = (part, key, least, most, ask) => void list.push({ part, key: [part, ...key].join("|"), least, most, ask });
 
 	want("stats", [], 10_000, 10_000, (get) => get("stats"));
 	want("trends", [], 30_000, 60_000, (get) => get("trends", { window: "1h" }));
@@ -81,9 +87,11 @@ export function questions(state) {
 		}
 	}
 	if (desk && !waits) {
-		const key = [...when, ...Object.values(filter), view.q, view.order];
-		want("list", key, view.order === "urgent" ? 15_000 : 3_000, 30_000, (get, moment) => listPage(get, view, now(moment), null));
+		const times = view.order === "priority" ? [] : when;
+		want("list", [view.order, ...times, ...Object.values(filter), view.q], 3_000, 30_000, (get, moment) => listPage(get, view, now(moment), null));
+		want("queue", [], 3_000, 30_000, (get) => get("insights", { order: "priority", limit: 1 }));
 	}
+	if (desk && view.author) want("person", [view.author], 600_000, 600_000, (get) => get("authors", { prefix: view.author.slice(0, 100), limit: 100 }));
 	if (desk && view.open) {
 		want("open", [view.open], 10_000, 60_000, (get) => get(`conversations/${view.open}`));
 		const author = state.answers.open?.value?.author;
@@ -94,6 +102,12 @@ export function questions(state) {
 	if (desk && state.near && state.near !== view.open) want("near", [state.near], 600_000, 600_000, (get) => get(`conversations/${state.near}`));
 	if (view.page === "figures" && !waits) {
 		want("people", [...when], 30_000, 60_000, (get, moment) => get("authors", { ...timesOf(now(moment)), limit: 15 }));
+	}
+	if (view.page === "rules") {
+		want("rules", [], 10_000, 30_000, (get) => get("rules"));
+		want("plans", [], 10_000, 30_000, (get) => get("plans", { limit: 20 }));
+		const moving = ["applying", "undoing"].includes(state.answers.plan?.value?.state);
+		if (view.plan) want("plan", [view.plan], 1_000, moving ? 1_000 : 60_000, (get) => get(`plans/${view.plan}`));
 	}
 	if (view.page === "analysis") want("failed", [state.failedShown], 10_000, 30_000, (get) => get("conversations/failed", { limit: state.failedShown }));
 	const typed = state.typed.search?.trim().replace(/^@/, "");
@@ -106,18 +120,18 @@ export function modulesFor({ view, menu, sheet, askedForKey, answers, typing, ne
 	const needed = [];
 	if (view.kiosk) needed.push("kiosk");
 	else if (view.page === "figures") needed.push("figures");
-	else if (view.page !== "desk") needed.push("analysis");
+	else if (view.page !== "desk") needed.push(view.page);
 	else if (view.open) needed.push("open");
 	if (menu || view.range === "own" || sheet || askedForKey !== null) needed.push("more");
 	if (typing) needed.push("suggest");
 	if (near) needed.push("original");
 	if (view.q) needed.push("search");
-	if (view.order === "urgent") needed.push("ranking");
 	if (answers.summary?.value?.totals.count === 0) needed.push("empty");
 	return needed;
 }
 
 // The answer to what is asked for now. `stale` where it is the one to the question before.
+/** @template {keyof Parts} Part @param {Part} part @returns {Answer<Parts[Part]>} */
 export function answerTo(state, part) {
 	const answer = state.answers[part];
 	const question = state.questions?.[part];

@@ -30,7 +30,8 @@ class Text {
 }
 
 // `h("p.small", { title, on: { click: ["open", id] } }, child, ...)`. null, undefined and booleans
-// are left out. In `on` is what is sent, or a function of the event that gives it.
+// are left out. In `on` is what is sent, or a function of the event that gives it; `made` is called
+// with the element when it is new and in the document.
 export function h(name, ...parts) {
 	const [tag, ...classes] = name.split(".");
 	const props = classes.length ? { class: classes.join(" ") } : {};
@@ -76,10 +77,11 @@ export function mount(place, send, settle = () => {}) {
 		patchChildren(place, drawn, children, listener, false);
 		drawn = children;
 		if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
+		for (const { dom, props } of born.splice(0)) props.made(dom);
 	};
 }
 
-const contentOf = (node) => (node instanceof Lazy ? node.content : node);
+const born = []; // whose `made` is called with the element once it is in the document
 const sameArgs = (a, b) => a.describe === b.describe && a.args.length === b.args.length && a.args.every((arg, i) => arg === b.args[i]);
 
 // What is without a key is known by its kind and its place among those of the kind.
@@ -111,7 +113,6 @@ function patchChildren(parent, before, after, listener, inSvg) {
 		else create(node, listener, inSvg);
 		if (node.dom === place) place = place.nextSibling;
 		else parent.insertBefore(node.dom, place);
-		if (!old) contentOf(node).props?.made?.(node.dom);
 	}
 }
 
@@ -126,6 +127,7 @@ function create(node, listener, inSvg) {
 		node.dom = svg ? document.createElementNS(SVG, node.tag) : document.createElement(node.tag);
 		patchChildren(node.dom, [], node.children, listener, svg);
 		patchProps(node.dom, {}, node.props, listener); // after the children: a select's value is one of them
+		if (node.props.made) born.push(node);
 	}
 }
 

@@ -1,12 +1,10 @@
 // What is typed into the search, and where its words are in a text. Pure.
 
 import { h } from "./render.js";
+import { fold } from "./same.js";
 
 const WORD = /[\p{L}\p{N}\p{M}]+/gu;
 const LEAST_PREFIX = 3;
-
-// As the service compares words: whatever their case and, in Latin, their accents.
-export const fold = (text) => text.normalize("NFD").replace(/(\p{Script=Latin})\p{M}+/gu, "$1").normalize("NFC").toLowerCase();
 
 // What is typed is a beginning: `refun` finds refund. Not in quotes, nor before a space or a star.
 export function toQuery(typed) {
@@ -50,9 +48,6 @@ export function markHits(text, query) {
 }
 
 export const marked = (text, query) => markHits(text, query).map(([piece, hit]) => (hit ? h("mark", piece) : piece));
-
-// Texts are the same but for @handles, addresses, case and space.
-export const sameTextKey = (text) => fold(text).replace(/https?:\/\/\S+/g, "url").replace(/@\w+/g, "@user").replace(/\s+/g, " ").trim();
 
 // The topics that a typed name could mean, as they are written on the page or in the API.
 export function topicsLike(typed, clusters, nameOf) {

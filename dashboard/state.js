@@ -15,6 +15,7 @@ export const initialState = (search, now, more = {}) => withQuestions({
 	typing: false, // whether the search has the focus
 	looked: null, // when the reader looked before
 	near: null, // the row that is rested on
+	drawn: { from: 0, height: 0 }, // the first row that is drawn, and the height of those before it
 	pick: -1, // the suggestion that is chosen by keys
 	chart: null, // the bars pointed at: { from, to, dragging }
 	sheet: null, // what lies over the page
@@ -22,10 +23,17 @@ export const initialState = (search, now, more = {}) => withQuestions({
 	tables: {}, // which tables are unfolded
 	notes: {}, // what came of an action: { text, bad }
 	failedShown: 20,
+	me: "", // the reader's name, as others see it beside what is handled
+	waiting: null, // the event that waits for the name
+	snoozing: null, // the post that is to be snoozed
+	editing: null, // the post whose topics are to be changed once it is open
+	done: null, // what was done last: { text, bad, until, undo, more }, see `work.js`
+	draft: null, // the change of many posts that is being written, see `rules.js`
 	mayWrite: true,
 	askedForKey: null, // why a key is asked for
 	loaded: {}, // modules that were not needed at first
 	theme: "auto",
+	keys: true, // whether single keys do anything: who dictates wants none
 	notices: "default", // of the desktop: "granted", "denied", "unsupported"
 	...more,
 });
@@ -43,14 +51,26 @@ const see = (state, view) => {
 	const moved = searchOf({ ...view, open: "" }) !== searchOf({ ...state.view, open: "" });
 	const open = view.open === state.view.open ? {} : { notes: {} };
 	if (!moved) return { ...state, view, ...open };
-	return { ...state, view, held: null, chart: null, menu: null, notes: {}, pick: -1, typing: false, typed: { search: undefined } };
+	return { ...state, view, held: null, drawn: { from: 0, height: 0 }, chart: null, menu: null, notes: {}, pick: -1, typing: false, typed: { search: undefined } };
 };
+
+// The state with `change` made of a post wherever it is shown.
+function withItem(state, id, change) {
+	const patch = (row) => (row.conversation_id === id ? change(row) : row);
+	const { list, open, earlier } = state.answers;
+	const answers = { ...state.answers };
+	if (list?.value) answers.list = { ...list, value: { ...list.value, rows: list.value.rows.map(patch) } };
+	if (earlier?.value) answers.earlier = { ...earlier, value: { ...earlier.value, insights: earlier.value.insights.map(patch) } };
+	if (open?.value?.conversation_id === id && open.value.insight) answers.open = { ...open, value: { ...open.value, insight: change(open.value.insight) } };
+	return { ...state, answers, held: state.held && { ...state.held, rows: state.held.rows.map(patch) } };
+}
 
 const CHANGES = {
 	loaded: (state, name, module) => ({ ...state, loaded: { ...state.loaded, [name]: module } }),
 	looked: (state, moment) => ({ ...state, looked: moment }),
+	drawn: (state, from, height) => ({ ...state, drawn: { from, height } }),
 	near: (state, id) => ({ ...state, near: id }),
-	tick: (state, now, minute) => ({ ...state, now, minute }),
+	tick: (state, now, minute) => ({ ...state, now, minute, done: state.done?.until > now ? state.done : null }),
 
 	// A part of the view; the whole of it as an address has it; a filter taken away.
 	see: (state, patch) => see(state, readView(searchOf({ ...state.view, ...patch }))),
@@ -67,21 +87,34 @@ const CHANGES = {
 	live: (state, live) => ({ ...state, live }),
 	pause: (state) => ({ ...state, paused: !state.paused }),
 	theme: (state, theme) => ({ ...state, theme }),
+	keys: (state, keys) => ({ ...state, keys }),
 	notices: (state, notices) => ({ ...state, notices }),
 	askForKey: (state, why) => ({ ...state, askedForKey: why }),
 	note: (state, place, text, bad = false) => ({ ...state, notes: { ...state.notes, [place]: text && { text, bad } } }),
 	readOnly: (state) => ({ ...state, mayWrite: false }),
+	askTime: (state, id) => ({ ...state, sheet: "snooze", snoozing: id }),
+	editing: (state, id) => ({ ...state, editing: id }),
+	askName: (state, waiting) => ({ ...state, sheet: "name", waiting }),
+	named: (state, me) => ({ ...state, me, sheet: null, waiting: null }),
+	did: (state, done) => ({ ...state, done }),
+	draft: (state, patch) => ({ ...state, draft: patch && { ...state.draft, ...patch } }),
+	// A post as it is now, in the list's shape; who handles it.
+	item: (state, item) => withItem(state, item.conversation_id, (shown) => ({ ...shown, ...item })),
+	handled: (state, id, handling) => withItem(state, id, (shown) => ({ ...shown, handling })),
 	moreFailed: (state) => ({ ...state, failedShown: Math.min(1000, 4 * state.failedShown) }),
 
 	answered(state, part, key, value, urls, calm = true) {
 		const before = state.answers[part];
 		const set = (value) => ({ ...state, answers: { ...state.answers, [part]: { key, value, urls } } });
 		if (part !== "list" || before?.key !== key || !before.value) return part === "list" ? { ...set(value), held: null } : set(value);
-		const { mergeLists, newRows } = state.loaded.lists ?? {};
+		const { mergeLists, newRows, sameRows, keepMine } = state.loaded.lists ?? {};
 		if (!mergeLists) return state; // the next time
-		const merged = mergeLists(before.value, value);
+		let merged = mergeLists(before.value, value);
+		if (value.order === "priority") merged = keepMine(before.value, merged, state.me);
 		const fresh = newRows(before.value, merged);
-		return calm || !fresh ? { ...set(merged), held: null } : { ...state, held: { ...merged, fresh } };
+		// What is answered stays under a hand that is on the list, as what it is now.
+		if (calm || (!fresh && value.order !== "priority")) return { ...set(merged), held: null };
+		return { ...set(sameRows(before.value, merged)), held: fresh ? { ...merged, fresh } : null };
 	},
 	failed: (state, part, key, problem) => {
 		const before = state.answers[part];

@@ -10,6 +10,7 @@ import { coverage } from "./summaries.js";
 
 const both = ({ live, bulk }) => live + bulk;
 
+/** @param {Api.Stats | undefined} stats */
 export function queueOf(stats) {
 	if (!stats) return { waiting: 0, failed: 0, completed: 0 };
 	const { counts } = stats;
@@ -32,6 +33,7 @@ export const isProvisional = (stats, total) => {
 const CALM_SHARE = 4; // topics that rose less than a quarter of the first are drawn along by it
 
 // Complaints that rose in the last hour, the most posts above what is usual first.
+/** @param {Api.TrendsOut | undefined} trends */
 export function alarmsOf(trends) {
 	const up = (trends?.trends ?? [])
 		.filter(({ direction, average_sentiment, cluster }) => direction !== "falling" && average_sentiment < -0.1 && isTopic(cluster))
@@ -56,6 +58,7 @@ export function titleOf(alarms, machine, page) {
 // Two periods compared
 
 // Why they cannot be; null where they can.
+/** @param {Summary} summary @param {Summary | undefined} before @param {Api.Stats | undefined} stats */
 export function whyNotCompared(summary, before, stats) {
 	if (!before) return "";
 	if (isProvisional(stats, summary.totals.count)) return "so far";
@@ -103,6 +106,7 @@ export const changeText = ({ change }) => (change === null ? "" : change ? signe
 
 // The headline
 
+/** @param {Summary} summary @param {Summary | undefined} before */
 export function headline(state, period, summary, before, why) {
 	const { totals, clusters } = summary;
 	const parts = [`${plural(totals.count, "post")} ${WHEN[state.view.range] ?? "in the chosen time"}.`];
@@ -134,13 +138,15 @@ const LONG = 300;
 const safe = (waiting) => (waiting ? ` Your posts are safe: ${count(waiting)} ${waiting === 1 ? "waits" : "wait"}.` : " Your posts are safe.");
 
 // `{ state: "good" | "care" | "bad", short, long }`. `problem` is what asking for `stats` met.
+/** @param {Api.Stats | undefined} stats */
 export function machineOf(stats, problem) {
 	if (problem) return { state: "bad", short: "No connection", long: `${problem} What is shown may be old; it goes on by itself.` };
 	if (!stats) return { state: "", short: "…", long: "" };
 	const { waiting, failed, minutes } = queueOf(stats);
-	const { breaker, analyser, bound_by, oldest_pending_seconds: oldest, fallback } = stats;
-	const blocked = breaker?.state === "open" ? breaker.reason || "Grok cannot be reached." : analyser.blocked_reason;
-	if (blocked) return { state: "bad", short: "Analysis stopped", long: `Analysis has stopped: ${blocked}${safe(waiting)}` };
+	const { breaker, bound_by, oldest_pending_seconds: oldest, fallback } = stats;
+	if (breaker.state === "open") {
+		return { state: "bad", short: "Analysis stopped", long: `Analysis has stopped: ${breaker.reason || "Grok cannot be reached."}${safe(waiting)}` };
+	}
 	if (bound_by === "budget") {
 		return { state: "bad", short: "Budget spent", long: `Today's budget is spent; analysis goes on at midnight UTC.${safe(waiting)}` };
 	}

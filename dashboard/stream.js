@@ -1,4 +1,4 @@
-// New insights as they come, over server-sent events, mended when the connection is lost.
+// What happens as it happens, over server-sent events, mended when the connection is lost.
 
 const LONGEST_WAIT = 10;
 const SILENCE = 40_000; // the service says something every 15 s
@@ -7,13 +7,14 @@ const SILENCE = 40_000; // the service says something every 15 s
 export class Stream {
 	url;
 	key;
-	onInsights;
+	onEvents;
 	onState;
 
+	// `onEvents` gets `[name, data]` of each; of an "insight" the name alone, since it is asked for.
 	// `onState` gets "connecting", "live", "refused" (by the key; then it has ended), or "lost" and
 	// the seconds to the next try. `resumes` tells whether nothing was left out since the connection before.
-	constructor(url, key, onInsights, onState) {
-		Object.assign(this, { url, key, onInsights, onState });
+	constructor(url, key, onEvents, onState) {
+		Object.assign(this, { url, key, onEvents, onState });
 		this.stopped = new AbortController();
 		this.#run();
 	}
@@ -63,19 +64,19 @@ export class Stream {
 				const { value, done } = await reader.read();
 				if (done) return status;
 				heard();
-				const events = (rest + value.replaceAll("\r", "")).split("\n\n");
-				rest = events.pop();
-				const insights = events.map((event) => this.#insightIn(event)).filter(Boolean);
-				if (insights.length) this.onInsights(insights);
+				const parts = (rest + value.replaceAll("\r", "")).split("\n\n");
+				rest = parts.pop();
+				const events = parts.map((part) => this.#eventIn(part)).filter(Boolean);
+				if (events.length) this.onEvents(events);
 			}
 		} finally {
 			clearTimeout(timer);
 		}
 	}
 
-	#insightIn(event) {
-		const fields = Object.fromEntries([...event.matchAll(/^(\w+): ?(.*)$/gm)].map(([, ...field]) => field));
-		this.lastId = fields.id ?? this.lastId;
-		return fields.event === "insight" && JSON.parse(fields.data);
+	#eventIn(part) {
+		const { id, event, data } = Object.fromEntries([...part.matchAll(/^(\w+): ?(.*)$/gm)].map(([, ...field]) => field));
+		this.lastId = id ?? this.lastId;
+		return event && [event, event === "insight" ? null : JSON.parse(data)];
 	}
 }

@@ -11,14 +11,14 @@ export function suggestions(state) {
 	if (!typed || !state.typing) return [];
 	const clusters = (answerTo(state, "topics").value ?? answerTo(state, "summary").value)?.clusters ?? [];
 	const people = answerTo(state, "authors").value?.authors ?? [];
-	/** @type {{ kind: string, name: string, patch: Record<string, string>, count?: number, value?: string }[]} */
+	/** @type {{ kind: string, name: string, patch: Record<string, string>, count?: number, own?: boolean, value?: string }[]} */
 	const found = [{ kind: "words", name: `Texts with “${toQuery(state.typed.search).replace(/\*$/, "…")}”`, patch: { q: toQuery(state.typed.search) } }];
 	for (const topic of topicsLike(typed, clusters, topicName).slice(0, 5)) {
 		found.push({ kind: "topic", name: `Topic: ${topicName(topic.cluster)}`, count: topic.count, value: topicName(topic.cluster), patch: { cluster: topic.cluster } });
 	}
 	for (const person of people) {
 		// All of them, as the count says: who looks for a person does not know when.
-		found.push({ kind: "person", name: person.author, count: person.count, value: person.author, patch: { author: person.author, range: "all", start_time: "", end_time: "" } });
+		found.push({ kind: "person", name: person.author, count: person.count, own: person.own, value: person.author, patch: { author: person.author, range: "all", start_time: "", end_time: "" } });
 	}
 	return found;
 }
@@ -32,12 +32,13 @@ function meant(state, found) {
 	return found.find((one) => one.kind === "topic" && exact(one)) ?? (person || found[0]);
 }
 
-const choose = (one) => ["see", { ...one.patch, open: "" }];
+// What is searched for may be of any time: it is no list of what is to be answered.
+const choose = (one) => ["see", { ...one.patch, order: "newest", open: "" }];
 
 // What Enter does.
 export function take(state) {
 	const found = suggestions(state);
-	return found.length ? choose(meant(state, found)) : ["see", { q: toQuery(state.typed.search ?? state.view.q) }];
+	return found.length ? choose(meant(state, found)) : ["see", { q: toQuery(state.typed.search ?? state.view.q), order: "newest" }];
 }
 
 // What a key does in the field.
@@ -58,4 +59,4 @@ export const options = (state, found) => found.map((one, index) => h("li", {
 	key: one.kind + one.name, id: `suggestion-${index}`, role: "option", "aria-selected": String(index === state.pick),
 	// Before the field loses the focus.
 	on: { pointerdown: (event) => (event.preventDefault(), choose(one)) },
-}, h("span", { dir: "auto" }, one.name), one.count !== undefined && h("span.small", plural(one.count, "post"))));
+}, h("span", { dir: "auto" }, one.name), one.count !== undefined && h("span.small", `${plural(one.count, "post")}${one.own ? ", your own account" : ""}`)));

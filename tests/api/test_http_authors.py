@@ -18,8 +18,13 @@ async def test_authors_are_listed_with_their_counts(client: httpx.AsyncClient) -
     await submit_batch(client, [*items, {"text": "Hello", "author": "someone"}, "Nobody's"])
     await all_done(client)
     answer = (await client.get(PATH, params={"prefix": "@jig"})).json()
-    assert answer == {
-        "authors": [{"author": "JigsawLounge", "count": 2, "negative": 1, "last": moment}]
+    (found,) = answer["authors"]
+    assert found == {
+        "author": "JigsawLounge",
+        "count": 2,
+        "negative": 1,
+        "last": moment,
+        "own": False,
     }
     assert len((await client.get(PATH)).json()["authors"]) == 2
 
@@ -44,6 +49,8 @@ async def test_own_accounts_count_nowhere_and_a_change_of_them_is_taken_up(
         assert await listed(running.client, author="agent7") == ["agent7"]
         found = (await running.client.get(PATH)).json()["authors"]
         assert [each["author"] for each in found] == ["ana"]
+        (shop,) = (await running.client.get(PATH, params={"prefix": "sho"})).json()["authors"]
+        assert (shop["author"], shop["own"]) == ("@Shop", True)
     async with start_app(own_authors="Ana") as running:
 
         async def are_taken_up() -> bool:

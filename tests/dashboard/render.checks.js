@@ -61,6 +61,19 @@ async (name, start) => {
 			place.remove();
 			return found;
 		},
+		// How often a new element that asks for the focus got it, however deep, of two drawings.
+		made() {
+			const place = aPlace();
+			const draw = mount(place, () => {});
+			let got = 0;
+			const made = (input) => {
+				input.focus();
+				got += Number(document.activeElement === input);
+			};
+			for (let n = 0; n < 2; n++) draw(h("div", h("p", h("input", { made }))));
+			place.remove();
+			return got;
+		},
 		// What was sent; how many elements a hostile text made; whether it is there as it is; whether it ran.
 		texts() {
 			const sent = [];

@@ -4,7 +4,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { DEFAULTS, readView, searchOf } from "./address.js";
+import { filterOfDraft, phraseOf, setOf } from "./drafts.js";
+import { OPEN, handlingNow, handlingText, isTaken } from "./handling.js";
 import { answerTo } from "./questions.js";
+import { setText, whichText } from "./rules.js";
+import { labelOf } from "./work.js";
 import * as lists from "./lists.js";
 import { change, initialState } from "./state.js";
 
@@ -18,14 +22,15 @@ const ids = ({ rows }) => rows.map(({ text }) => Number(text));
 
 test("a view survives its address, and nonsense is left out", () => {
 	const views = [
-		{ range: "7d", sentiment: "negative", order: "urgent" }, { page: "figures", compare: "week", author: "<b>&=?", q: 'a "b c" d*' },
-		{ range: "own", start_time: "2017-01-01T00:00:00.000Z", end_time: "2017-02-01T00:00:00.000Z", kiosk: "on" }, { open: "conv_0123abcd" },
+		{ range: "7d", sentiment: "negative", order: "priority" }, { order: "newest" }, { cluster: "praise", order: "newest" },
+		{ handling: "claimed", urgency: "now", language: "de", labelled: "person", order: "newest" }, { page: "rules", plan: "plan_0123abcd" }, { page: "figures", compare: "week", author: "<b>&=?", q: 'a "b c" d*', order: "newest" },
+		{ range: "own", start_time: "2017-01-01T00:00:00.000Z", end_time: "2017-02-01T00:00:00.000Z", order: "newest", kiosk: "on" }, { open: "conv_0123abcd" },
 	];
 	for (const some of views) {
 		const view = { ...DEFAULTS, ...some };
 		assert.deepEqual(readView(searchOf(view)), view);
 	}
-	assert.equal(searchOf(readView("?range=9y&page=x&sentiment=blue&order=no&open=1&min_confidence=7&compare=z&own=y&zzz=1")), "");
+	assert.equal(searchOf(readView("?range=9y&page=x&sentiment=blue&order=no&open=1&handling=lost&urgency=very&plan=7&min_confidence=7&compare=z&own=y&zzz=1")), "");
 	assert.equal(readView("?start_time=2020-01-02&end_time=2020-01-01").range, "24h");
 });
 
@@ -33,13 +38,14 @@ test("no event changes the state that was there", () => {
 	const freeze = (value) => (value && typeof value === "object" && !Object.isFrozen(value) && Object.values(Object.freeze(value)).forEach(freeze), value);
 	let state = freeze(start("?page=analysis"));
 	const events = [
-		["tick", NOW + 1, NOW], ["see", { page: "desk", cluster: "praise" }], ["type", "search", "ref"], ["pick", 1], ["typing", false], ["menu", "more"],
-		["sheet", "keys"], ["table", "topics", true], ["point", { from: 1, to: 2 }], ["live", { state: "live" }], ["pause"], ["theme", "dark"],
+		["tick", NOW + 1, NOW], ["see", { page: "desk", cluster: "praise" }], ["askName", ["handle"]], ["named", "ana"], ["askTime", "conv_1"], ["editing", "conv_1"],
+		["did", { text: "x", until: NOW }], ["draft", { filter: {} }], ["item", { conversation_id: "conv_1" }], ["handled", "conv_1", null], ["type", "search", "ref"], ["pick", 1], ["typing", false], ["menu", "more"],
+		["sheet", "keys"], ["table", "topics", true], ["point", { from: 1, to: 2 }], ["live", { state: "live" }], ["pause"], ["theme", "dark"], ["keys", false],
 		["notices", "denied"], ["askForKey", "why"], ["note", "retry", "x"], ["readOnly"], ["moreFailed"], ["loaded", "open", {}], ["went", "?range=7d"], ["clear"],
 	];
 	for (const event of events) state = freeze(change(state, event));
 	const { key } = { key: state.questions.list };
-	for (const event of [["answered", "list", key, list(0, 50, "c"), []], ["failed", "list", key, { text: "no" }], ["more", key, list(50, 60)], ["showHeld"], ["kept", "list", { key, value: list(0, 1) }], ["forget", "list"]]) {
+	for (const event of [["answered", "list", key, list(0, 50, "c"), []], ["failed", "list", key, { text: "no" }], ["more", key, list(50, 60)], ["item", { conversation_id: "conv_3", text: "y" }], ["handled", "conv_4", { state: "answered" }], ["showHeld"], ["kept", "list", { key, value: list(0, 1) }], ["forget", "list"]]) {
 		state = freeze(change(state, event));
 	}
 });
@@ -87,4 +93,106 @@ test("rows wait while somebody reads, and come when they are asked for", () => {
 	assert.equal(newRows(state.answers.list.value, state.held), 3);
 	assert.deepEqual(ids(change(state, ["showHeld"]).answers.list.value), ids(list(-3, 50)));
 	assert.equal(change(state, ["see", { range: "7d" }]).held, null);
+});
+
+const queue = (...ns) => ({ rows: ns.map((n) => ({ ...row(n), handling: OPEN })), cursor: "c", total: 99, order: "priority", period: { start: 0 } });
+
+test("the desk's own address lists what is to be answered, and one that asks for some posts lists those", () => {
+	assert.equal(readView("").order, "priority");
+	assert.equal(readView("?page=figures").order, "priority");
+	assert.equal(readView("?author=ana").order, "newest");
+	assert.equal(readView("?author=ana&order=priority").order, "priority");
+	assert.equal(readView("?handling=answered&order=priority").order, "newest");
+	assert.equal(change(start("?cluster=praise&order=priority"), ["clear"]).view.order, "priority");
+	const { questions } = start("");
+	assert.equal(change(start(""), ["see", { range: "7d" }]).questions.list, questions.list); // whatever time is chosen
+	assert.notEqual(change(start(""), ["see", { language: "de" }]).questions.list, questions.list);
+	assert.notEqual(change(start(""), ["see", { language: "de" }]).questions.summary, questions.summary);
+});
+
+test("what somebody else does to a post is seen wherever it is shown", () => {
+	let state = start("?open=conv_0000000a");
+	const set = (part, value) => (state = change(state, ["answered", part, state.questions[part], value, []]));
+	set("list", queue(1, 2, 3));
+	state = change(state, ["answered", "open", state.questions.open, { conversation_id: "conv_2", insight: { handling: OPEN, grok_analysis: {} } }, []]);
+	const claimed = { state: "claimed", by: "ben", until: new Date(NOW + 60_000).toISOString(), at: new Date(NOW).toISOString() };
+	const after = change(state, ["handled", "conv_2", claimed]);
+	assert.deepEqual(after.answers.list.value.rows.map(({ handling }) => handling.state), ["open", "claimed", "open"]);
+	assert.equal(after.answers.open.value.insight.handling, claimed);
+	assert.equal(after.answers.list.value.rows[0], state.answers.list.value.rows[0]); // not drawn again
+	const item = { ...row(3), labelled: { by: "person" }, grok_analysis: { sentiment_score: 0 } };
+	assert.equal(change(state, ["item", item]).answers.list.value.rows[2].labelled.by, "person");
+});
+
+test("rows that others have answered stay under a hand, as what they are now, and go when it is away", () => {
+	let state = start("");
+	const answer = (list, calm) => (state = change(state, ["answered", "list", state.questions.list, list, [], calm]));
+	answer(queue(1, 2, 3));
+	answer({ ...queue(1, 3, 4), cursor: null }, false);
+	assert.deepEqual(ids(state.answers.list.value), [1, 2, 3]);
+	assert.deepEqual([state.held.fresh, ids(state.held)], [1, [1, 3, 4]]);
+	answer({ ...queue(1, 3), cursor: null, total: 2 }, false);
+	assert.deepEqual([state.held, ids(state.answers.list.value), state.answers.list.value.total], [null, [1, 2, 3], 2]);
+	answer({ ...queue(1, 3), cursor: null }, true);
+	assert.deepEqual([state.held, ids(state.answers.list.value)], [null, [1, 3]]);
+});
+
+test("what the reader has claimed stays where it stands until it is dealt with", () => {
+	let state = change(start(""), ["named", "ana"]);
+	const answer = (list) => (state = change(state, ["answered", "list", state.questions.list, list, [], true]));
+	const claim = (by, name = "claimed") => ["handled", "conv_2", { state: name, by, until: null, at: null }];
+	answer(queue(1, 2, 3));
+	state = change(state, claim("ana"));
+	answer({ ...queue(0, 1, 3), cursor: null });
+	assert.deepEqual(ids(state.answers.list.value), [0, 2, 1, 3]);
+	assert.deepEqual(ids(change(change(state, claim("ben")), ["answered", "list", state.questions.list, { ...queue(1, 3), cursor: null }, []]).answers.list.value), [1, 3]);
+	state = change(state, claim("ana", "answered"));
+	answer({ ...queue(1, 3), cursor: null });
+	assert.deepEqual(ids(state.answers.list.value), [1, 3]);
+});
+
+test("a queue that is asked for again keeps what was loaded beyond it, in its order", () => {
+	const before = queue(9, 2, 7, 4, 5);
+	assert.deepEqual(ids(mergeLists(before, queue(2, 8, 7))), [2, 8, 7, 4, 5]);
+	assert.deepEqual(ids(mergeLists(before, queue(2, 8))), [2, 8]); // where the last one stood is unknown
+});
+
+test("claims and rests that have run out are open again, without anybody's doing", () => {
+	const until = new Date(NOW).toISOString();
+	const handling = { state: "claimed", by: "ana", until, at: until };
+	assert.equal(handlingNow(handling, NOW - 1), handling);
+	assert.equal(handlingNow(handling, NOW), OPEN);
+	assert.equal(handlingNow(undefined, NOW), OPEN);
+	assert.equal(isTaken(handling, "ana"), false);
+	assert.equal(isTaken(handling, "ben"), true);
+	assert.match(handlingText(handling, NOW, "ben"), /^ana has it until /);
+	assert.match(handlingText(handling, NOW, "ana"), /^yours until /);
+	assert.equal(handlingText({ ...handling, state: "answered", until: null, at: new Date(NOW - 300_000).toISOString() }, NOW, "ben"), "answered by ana, 5 min");
+});
+
+test("what was done can be undone for as long as it is said", () => {
+	const state = change(start(), ["did", { text: "Answered.", until: NOW + 10_000, undo: ["handle"] }]);
+	assert.equal(change(state, ["tick", NOW + 9_000, NOW]).done.text, "Answered.");
+	assert.equal(change(state, ["tick", NOW + 10_000, NOW]).done, null);
+});
+
+test("a person's label is what is not as it was before", () => {
+	const was = { sentiment_score: -0.7, clusters: ["a"], confidence: 0.4 };
+	const item = (sentiment_score, clusters, by = "person") => ({ grok_analysis: { sentiment_score, clusters }, labelled: by && { by, was } });
+	assert.deepEqual(labelOf(item(0, ["a"])), { sentiment_score: 0 });
+	assert.deepEqual(labelOf(item(-0.7, ["a", "b"])), { clusters: ["a", "b"] });
+	assert.deepEqual(labelOf(item(0, ["b"], "rule")), {});
+	assert.deepEqual(labelOf(item(-0.7, ["a"], null)), {});
+});
+
+test("a draft says which posts and what they become", () => {
+	assert.equal(phraseOf('@shop "War Zone" is a great game! https://x.example/1 cool'), '"War Zone is a great game"');
+	assert.equal(phraseOf("@a"), '""');
+	assert.deepEqual(setOf({ sentiment: "neutral", op: "add", topics: "" }), { sentiment: "neutral" });
+	assert.deepEqual(setOf({ sentiment: "", op: "add", topics: " Product  Questions " }), { add_cluster: "product_questions" });
+	assert.deepEqual(setOf({ sentiment: "", op: "replace", topics: "games, praise" }), { replace_cluster: ["games", "praise"] });
+	assert.deepEqual(setOf({ sentiment: "positive", op: "exactly", topics: "a, b" }), { sentiment: "positive", clusters: ["a", "b"] });
+	assert.deepEqual(filterOfDraft({ filter: { q: "x", cluster: "" } }), { q: "x" });
+	assert.equal(whichText({ q: "war zone", cluster: "product_issues", min_confidence: 0.5 }), "Posts with “war zone” about product issues at least 50% certain");
+	assert.equal(setText({ sentiment: "neutral", replace_cluster: ["a_b", "c"] }), "● neutral, about c instead of a b");
 });

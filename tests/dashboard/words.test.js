@@ -5,8 +5,8 @@ import { test } from "node:test";
 
 import { readView } from "./address.js";
 import { DAY, partsOf, periodBefore, periodOf, timesOf } from "./periods.js";
-import { ranking, rankedCsv, urgency } from "./ranking.js";
-import { markHits, sameTextKey, toQuery, topicsLike } from "./search.js";
+import { sameTextKey, together } from "./same.js";
+import { markHits, toQuery, topicsLike } from "./search.js";
 import { compareCounts, compareShares, tooFew } from "./statistics.js";
 import { alarmsOf, countChange, isProvisional, machineOf, shareChange, whyNotCompared } from "./story.js";
 import { mergeSummaries } from "./merge.js";
@@ -65,6 +65,8 @@ test("hits are marked, whatever their case and accents, and a text stays the tex
 test("equal texts are those that differ in names, links, case and space only", () => {
 	assert.equal(sameTextKey("@a Late  AGAIN https://x.example/1"), sameTextKey("@bob late again https://y.example/?2"));
 	assert.notEqual(sameTextKey("late 1"), sameTextKey("late 2"));
+	const rows = ["late", "Late!", "LATE", "fine"].map((text, n) => ({ text, n }));
+	assert.deepEqual(together(rows).map(({ row, same }) => [row.n, same]), [[0, 2], [1, 1], [3, 1]]);
 });
 
 test("topics are found as they are shown and as they are stored", () => {
@@ -103,9 +105,10 @@ test("changes are told with a sense of size", () => {
 
 const bucket = (day, negative, neutral = 0, positive = 0) =>
 	({ bucket: new Date(Date.UTC(2020, 0, day)).toISOString(), negative, neutral, positive, average_sentiment: negative + neutral + positive ? (positive - negative) / (negative + neutral + positive) : null });
+const UNTOUCHED = { corrected_count: 0, handling: { open: 0, claimed: 0, answered: 0, snoozed: 0, ignored: 0, oldest_open: null, answered_in_goal: null, median_answer_seconds: null } };
 const summaryOf = (series) => {
 	const count = series.reduce((sum, { negative, neutral, positive }) => sum + negative + neutral + positive, 0);
-	return mergeSummaries([{ series, clusters: [], totals: { count, negative: count, neutral: 0, positive: 0, average_sentiment: -1, average_confidence: 0.5 } }, { series: [], clusters: [], totals: { count: 0, negative: 0, neutral: 0, positive: 0, average_sentiment: null, average_confidence: null } }]);
+	return mergeSummaries([{ ...UNTOUCHED, series, clusters: [], totals: { count, negative: count, neutral: 0, positive: 0, average_sentiment: -1, average_confidence: 0.5 } }, { ...UNTOUCHED, series: [], clusters: [], totals: { count: 0, negative: 0, neutral: 0, positive: 0, average_sentiment: null, average_confidence: null } }]);
 };
 const stats = (waiting, more = {}) => ({
 	counts: { pending: { live: waiting, bulk: 0 }, processing: { live: 0, bulk: 0 }, failed: { live: 0, bulk: 0 }, completed: { live: 9, bulk: 0 } },
@@ -124,13 +127,17 @@ test("half a day is not compared, nor a time before the first post", () => {
 });
 
 test("what is merged has the sums and means of its parts", () => {
-	const part = (count, sentiment, confidence, clusters) => ({ series: [], clusters, totals: { count, negative: count, neutral: 0, positive: 0, average_sentiment: sentiment, average_confidence: confidence } });
+	const part = (count, sentiment, confidence, clusters, answered = 0, inTime = null, oldest_open = null) => ({
+		corrected_count: 1, handling: { ...UNTOUCHED.handling, open: 1, answered, answered_in_goal: inTime, oldest_open, median_answer_seconds: 60 }, series: [], clusters, totals: { count, negative: count, neutral: 0, positive: 0, average_sentiment: sentiment, average_confidence: confidence },
+	});
 	const topic = (cluster, count) => ({ cluster, count, negative: count, neutral: 0, positive: 0, average_sentiment: -0.5 });
-	const merged = mergeSummaries([part(1, -1, 0.2, [topic("a", 1)]), part(3, -0.6, 0.6, [topic("b", 3), topic("a", 1)])]);
+	const merged = mergeSummaries([part(1, -1, 0.2, [topic("a", 1)], 1, 1), part(3, -0.6, 0.6, [topic("b", 3), topic("a", 1)], 3, 0.5, "2026")]);
 	assert.equal(merged.totals.count, 4);
 	assert.ok(Math.abs(merged.totals.average_sentiment + 0.7) < 1e-9);
 	assert.ok(Math.abs(merged.totals.average_confidence - 0.5) < 1e-9);
 	assert.deepEqual(merged.clusters.map(({ cluster, count }) => [cluster, count]), [["b", 3], ["a", 2]]);
+	assert.equal(merged.corrected_count, 2);
+	assert.deepEqual(merged.handling, { open: 2, claimed: 0, answered: 4, snoozed: 0, ignored: 0, oldest_open: "2026", answered_in_goal: 0.625, median_answer_seconds: null });
 });
 
 test("bars hold all posts, however long the time, and say which are in part", () => {
@@ -167,15 +174,3 @@ test("what a person can do nothing about is told as such", () => {
 	assert.equal(reasonOf("the account says no").text, "the account says no");
 });
 
-test("what is ranked halves every six hours, and is saved as it is ranked, with no formula in it", () => {
-	const analysis = { sentiment_score: -0.5, confidence: 0.8, clusters: ["a"], reasoning: "-" };
-	assert.equal(urgency(analysis, new Set(), 0), 0.4);
-	assert.equal(Math.round(100 * urgency(analysis, new Set(["a"]), 6 * 3_600_000)), 30);
-	const post = (n, hours, text) => ({ conversation_id: `conv_${n}`, timestamp: new Date(Date.UTC(2026, 1, 2) - hours * 3_600_000).toISOString(), text, author: null, grok_analysis: analysis });
-	const rows = [post(1, 0, '=A1 "x"'), post(2, 6, "late"), post(3, 12, "LATE")];
-	const state = { answers: { list: { key: "k", value: { rows, total: 3 } } }, questions: { list: "k" }, tables: {} };
-	assert.deepEqual(ranking(state, state.answers.list.value).items.map(({ row, same }) => [row.conversation_id, same]), [["conv_1", 1], ["conv_2", 2]]);
-	const lines = rankedCsv(state, (id) => `http://x/${id}`).split("\r\n");
-	assert.match(lines[1], /^"40","1","conv_1",.*,"","'=A1 ""x""","-0.5","a","0.8","'-","http:\/\/x\/conv_1"$/);
-	assert.match(lines[2], /^"20","2","conv_2",/);
-});

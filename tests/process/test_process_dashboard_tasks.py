@@ -12,7 +12,16 @@ import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.support.browser import opened
-from tests.support.dashboard_service import NOW, address, browser, fail_all, rows, settled, tile
+from tests.support.dashboard_service import (
+    NEWEST,
+    NOW,
+    address,
+    browser,
+    fail_all,
+    rows,
+    settled,
+    tile,
+)
 from tests.support.http_helpers import all_done, on_shared_loop, submit_batch
 from tests.support.service_process import ServiceProcess
 
@@ -73,14 +82,14 @@ async def shop(
 
 
 @asynccontextmanager
-async def desk(browser: Browser, shop: ServiceProcess) -> AsyncIterator[Desk]:
+async def desk(browser: Browser, shop: ServiceProcess, query: str = "") -> AsyncIterator[Desk]:
     # A zone in which it is about noon, so that today and this week are more than two hours old.
     behind = NOW.hour - 12
     context: dict[str, Any] = {
         "permissions": ["clipboard-read", "clipboard-write"],
         "timezone_id": f"Etc/GMT{behind:+d}" if behind else "UTC",
     }
-    async with opened(browser, address(shop), **context) as page:
+    async with opened(browser, address(shop) + query, **context) as page:
         await settled(page)
         yield Desk(page)
 
@@ -152,8 +161,8 @@ async def test_the_machine_and_its_cost(browser: Browser, shop: ServiceProcess) 
 
 async def test_the_original_of_a_post(browser: Browser, shop: ServiceProcess) -> None:
     async with desk(browser, shop) as it:
-        await rows(it.page).nth(3).hover()
-        original = rows(it.page).nth(3).get_by_label("Open the post where it was written")
+        await rows(it.page).nth(5).hover()
+        original = rows(it.page).nth(5).get_by_label("Open the post where it was written")
         await expect(original).to_have_attribute("href", "https://forum.example/posts/1")
         await expect(original).to_have_attribute("rel", "noreferrer noopener")
         async with it.page.context.expect_page() as opening:
@@ -163,7 +172,7 @@ async def test_the_original_of_a_post(browser: Browser, shop: ServiceProcess) ->
 
 
 async def test_what_is_new_since_the_reader_looked(browser: Browser, shop: ServiceProcess) -> None:
-    async with desk(browser, shop) as it:
+    async with desk(browser, shop, NEWEST) as it:
         assert await it.page.locator("#since").count() == 0
         looked = (NOW - timedelta(hours=3)).timestamp() * 1000
         await it.page.evaluate(f"localStorage.setItem('insights-looked', {looked})")

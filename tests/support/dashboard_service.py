@@ -35,8 +35,14 @@ WHOLE = {
 }
 
 
+NEWEST = "?order=newest"
+"""The list of all posts; the desk's own address lists those to answer."""
+
+
 class Open(Protocol):
-    def __call__(self, query: str = "", **context: Any) -> AbstractAsyncContextManager[Page]: ...
+    def __call__(
+        self, query: str = NEWEST, **context: Any
+    ) -> AbstractAsyncContextManager[Page]: ...
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -93,7 +99,7 @@ async def idle(
 def open_page(browser: Browser, service: ServiceProcess) -> Open:
     """The dashboard of `service`; in the end nothing has gone wrong in it."""
 
-    def open_page(query: str = "", **context: Any) -> AbstractAsyncContextManager[Page]:
+    def open_page(query: str = NEWEST, **context: Any) -> AbstractAsyncContextManager[Page]:
         return opened(browser, f"{address(service)}{query}", **context)
 
     return open_page

@@ -1,0 +1,111 @@
+// Many posts changed at once, and rules for those to come. A draft says which posts and what they
+// become: `{ filter, sentiment, topics, op, name, kind }`, see `rules.js`, which draws it.
+
+import { sentimentOf } from "./format.js";
+import { labelOf, itemOf, did, failed, write } from "./work.js";
+
+const MOST_WORDS = 20;
+
+// Texts that are the same but for handles and addresses have this phrase in common.
+export function phraseOf(text) {
+	const parts = text.split(/https?:\/\/\S+|@\w+/u).map((part) => part.match(/[\p{L}\p{N}\p{M}]+/gu) ?? []);
+	const longest = parts.reduce((best, words) => (words.length > best.length ? words : best), []);
+	return `"${longest.slice(0, MOST_WORDS).join(" ")}"`;
+}
+
+const asTopics = (text) => text.split(",").map((name) => name.trim().toLowerCase().replace(/\s+/g, "_")).filter(Boolean);
+
+// What a draft sets, as plans and rules take it.
+export function setOf({ sentiment, op, topics, kind }) {
+	if (kind === "handling") return { state: "answered" };
+	const names = asTopics(topics ?? "");
+	const change = { add: { add_cluster: names[0] }, remove: { remove_cluster: names[0] }, replace: { replace_cluster: names.slice(0, 2) }, exactly: { clusters: names } }[op];
+	return { ...(sentiment && { sentiment }), ...(names.length > 0 && change) };
+}
+
+export const filterOfDraft = ({ filter }) => Object.fromEntries(Object.entries(filter).filter(([, value]) => value));
+
+// Begins a draft with what was just put right at a post: `why` is "same" for those with the same
+// text, "answered" for their being answered.
+export function draftFrom({ state, send }, id, why) {
+	const item = itemOf(state, id);
+	if (!item) return;
+	const { q, cluster, author, language } = state.view;
+	const label = labelOf(item);
+	const filter = why ? { q: phraseOf(item.text) } : { q, cluster, author, language };
+	send(["draft", null]);
+	send(["draft", {
+		kind: why === "answered" ? "handling" : "label", filter, from: item.text, name: "",
+		sentiment: label.sentiment_score === undefined ? "" : sentimentOf(label.sentiment_score),
+		op: "exactly", topics: label.clusters?.join(", ").replaceAll("_", " ") ?? "",
+	}]);
+	send(["see", { page: "rules", plan: "", open: "" }]);
+}
+
+// Makes a plan and shows it: nothing has changed yet.
+async function plan(page, body) {
+	const { state, send } = page;
+	if (!state.me && body.kind !== "rule") return send(["askName", ["preview", body]]);
+	try {
+		const { plan_id } = await write("plans", "POST", { by: state.me || undefined, ...body });
+		send(["note", "draft", null]);
+		send(["see", { plan: plan_id }]);
+	} catch (problem) {
+		if (problem.status === 403) send(["readOnly"]);
+		send(["note", "draft", problem.message, true]);
+	}
+}
+
+// Of a draft, or of the `body` that the API has given.
+export function preview(page, body) {
+	const { draft } = page.state;
+	return plan(page, body ?? { kind: draft.kind, filter: { ...filterOfDraft(draft), ...(draft.kind === "handling" && { handling: "open" }) }, set: setOf(draft) });
+}
+
+export async function makeRule(page) {
+	const { state, send, loader } = page;
+	const { draft } = state;
+	try {
+		const { rule_id } = await write("rules", "POST", { name: draft.name.trim(), filter: filterOfDraft(draft), set: setOf(draft), enabled: true });
+		send(["draft", null]);
+		loader.renew("rules");
+		await plan(page, { kind: "rule", rule_id, filter: {} });
+	} catch (problem) {
+		if (problem.status === 403) send(["readOnly"]);
+		send(["note", "draft", problem.message, true]);
+	}
+}
+
+export const planRule = (page, rule_id) => plan(page, { kind: "rule", rule_id, filter: {} });
+
+export async function changeRule(page, rule_id, patch) {
+	try {
+		await write(`rules/${rule_id}`, "PATCH", patch);
+	} catch (problem) {
+		failed(page, problem);
+	}
+	page.loader.renew("rules");
+}
+
+// A rule's labels stay until the plan that it leaves is applied.
+export async function removeRule(page, rule_id) {
+	try {
+		const { labelled, take_back } = await write(`rules/${rule_id}`, "DELETE");
+		did(page, labelled ? "The rule is gone. What it has set stays." : "The rule is gone.", labelled ? { more: ["Take it back…", ["preview", take_back]] } : {});
+	} catch (problem) {
+		failed(page, problem);
+	}
+	page.loader.renew("rules");
+}
+
+async function onPlan(page, what) {
+	try {
+		await write(`plans/${page.state.view.plan}/${what}`, "POST");
+	} catch (problem) {
+		failed(page, problem);
+	}
+	page.loader.renew("plan");
+	page.loader.renew("plans");
+}
+export const applyPlan = (page) => onPlan(page, "apply");
+export const undoPlan = (page) => onPlan(page, "undo");

@@ -1,0 +1,150 @@
+// Rules, and changes of many posts: a draft of one, its plan with what it would do, what rules there
+// are.
+
+import { filterOfDraft, setOf } from "./drafts.js";
+import { SIGNS, capital, count, duration, fullTime, plural, sentimentOf, time, topicName } from "./format.js";
+import { note, problems, viewLink } from "./parts.js";
+import { answerTo } from "./questions.js";
+import { h } from "./render.js";
+
+export function rules(state) {
+	const { value, problem } = answerTo(state, "rules");
+	const all = value?.rules ?? [];
+	return h("main.analysis", { id: "page", key: "rules", "aria-busy": !value && !problem ? "true" : null },
+		problems(state),
+		state.draft ? draft(state) : note(state, "draft"),
+		state.view.plan && plan(state),
+		h("section", { key: "rules" },
+			h("div.head", h("h2", { id: "rules-title", tabindex: -1 }, `Rules${value ? `: ${count(all.length)}` : ""}`),
+				state.mayWrite && !state.draft && h("button", { id: "new-rule", on: { click: ["draft", { kind: "label", filter: {}, name: "", sentiment: "", op: "add", topics: "" }] } }, "Change many posts, or make a rule")),
+			h("p.small", "A rule has the last word on each new post that it fits, unless a person has. Of several the newest counts."),
+			value && !all.length && h("p.small", { id: "no-rules" }, "There are none yet. Put a post right on the desk, then “Change all like this”."),
+			h("ul", { id: "rules" }, all.map((rule) => oneRule(state, rule)))),
+		earlier(state));
+}
+
+// Plans of before: what they did can be looked at, and undone.
+function earlier(state) {
+	const { value } = answerTo(state, "plans");
+	const done = (value?.plans ?? []).filter(({ state: now, plan_id }) => now !== "ready" && plan_id !== state.view.plan);
+	return done.length > 0 && h("section", { key: "plans" },
+		h("h2", "What was changed"),
+		h("ul.short", { id: "plans" }, done.map((plan) => h("li", { key: plan.plan_id },
+			viewLink(state, "a", { plan: plan.plan_id }, planText(plan)),
+			h("span.small", [STATES[plan.state], plural(plan.changed, "post"), plan.by && `by ${plan.by}`, time(plan.applied_at ?? plan.created_at, state.now)].filter(Boolean).join(", "))))));
+}
+
+const planText = ({ kind, filter, set }) => `${whichText(filter)}: ${kind === "unlabel" ? "taken back" : kind === "retry" ? "tried again" : setText(set)}`;
+
+function oneRule(state, rule) {
+	const { rule_id: id, name, filter, set, enabled } = rule;
+	return h("li.rule", { key: id, "data-key": id },
+		h("b", { dir: "auto" }, name), " ", h("span", { dir: "auto" }, `${whichText(filter)}: ${setText(set)}. It has the last word on ${plural(rule.labelled, "post")}.`),
+		state.mayWrite && h("p.buttons",
+			h("button", { "aria-pressed": String(enabled), on: { click: ["changeRule", id, { enabled: !enabled }] } }, enabled ? "On" : "Off"),
+			h("button", { on: { click: ["planRule", id] } }, "Use on older posts…"),
+			h("button", { "aria-label": `Delete the rule ${name}`, on: { click: ["removeRule", id] } }, "Delete")));
+}
+
+// --- in words -------------------------------------------------------------------------------------
+
+const NAMES = { cluster: "about", author: "by", language: "in", sentiment: "that are", urgency: "urgency", handling: "that are", labelled: "judged by a" };
+export function whichText(filter) {
+	const { q, min_confidence: sure, start_time: from, end_time: to, ...others } = filter;
+	const parts = Object.entries(others).map(([name, value]) => `${NAMES[name] ?? name} ${name === "cluster" ? topicName(value) : value}`);
+	if (q) parts.unshift(`with ${q.includes('"') ? q : `“${q}”`}`);
+	if (sure) parts.push(`at least ${Math.round(100 * sure)}% certain`);
+	if (from || to) parts.push(`from ${from ?? "the first"} to ${to ?? "the last"}`);
+	return parts.length ? `Posts ${parts.join(" ")}` : "All posts";
+}
+
+export function setText(set) {
+	const { sentiment, sentiment_score: score, clusters, add_cluster: more, remove_cluster: less, replace_cluster: other, state } = set ?? {};
+	const mood = sentiment ?? (score === undefined || score === null ? null : sentimentOf(score));
+	return [
+		mood && `${SIGNS[mood]} ${mood}`, clusters && `about ${clusters.map(topicName).join(", ")}`, more && `also about ${topicName(more)}`,
+		less && `not about ${topicName(less)}`, other && `about ${topicName(other[1])} instead of ${topicName(other[0])}`, state && `${state}`,
+	].filter(Boolean).join(", ") || "nothing";
+}
+
+// --- a draft --------------------------------------------------------------------------------------
+
+function draft(state) {
+	const { draft } = state;
+	const { filter, kind } = draft;
+	const change = (name) => ({ target }) => ["draft", { [name]: target.value }];
+	const narrow = (name) => ({ target }) => ["draft", { filter: { ...filter, [name]: target.value } }];
+	const input = (name, label, value, on, more = {}) => h("label", { key: name }, label, " ", h("input", { id: `draft-${name}`, value: value ?? "", on: { input: on }, ...more }));
+	const select = (name, label, value, options, on) => h("label", { key: name }, label, " ", h("select", { id: `draft-${name}`, value: value ?? "", on: { change: on } },
+		options.map(([key, text]) => h("option", { key, value: key }, text))));
+	const moods = [["negative", "▼ Negative"], ["neutral", "● Neutral"], ["positive", "▲ Positive"]];
+	const whole = Object.keys(filterOfDraft(draft)).length > 0 && Object.keys(setOf(draft)).length > 0;
+	const topics = draft.topics?.trim();
+	const once = whole && (kind === "handling" || !topics || draft.op === "exactly");
+	const always = whole && !(topics && draft.op === "exactly");
+	return h("section", { key: "draft", id: "draft", "aria-labelledby": "draft-title" },
+		h("div.head", h("h2", { id: "draft-title", tabindex: -1, made: (title) => title.focus() }, kind === "handling" ? "All of these are answered" : "Change all like this"),
+			h("button.close", { "aria-label": "Close the draft", on: { click: ["draft", null] } }, "×")),
+		draft.from && h("p.small.text", { dir: "auto" }, draft.from),
+		h("form", { on: { submit: (event) => (event.preventDefault(), once && ["preview"]) } },
+			h("fieldset", h("legend", "Which posts"),
+				input("q", "with the words", filter.q, narrow("q"), { dir: "auto", placeholder: '"War Zone" as a phrase' }),
+				input("cluster", "about", filter.cluster && topicName(filter.cluster), ({ target }) => ["draft", { filter: { ...filter, cluster: target.value.trim().toLowerCase().replace(/\s+/g, "_") } }]),
+				select("sentiment-is", "that are", filter.sentiment, [["", "of any mood"], ...moods], narrow("sentiment")),
+				input("author", "by", filter.author, narrow("author"), { dir: "auto" }),
+				input("language", "in the language", filter.language, narrow("language"), { size: 3, maxlength: 3, placeholder: "en" })),
+			kind === "label" && h("fieldset", h("legend", "What they become"),
+				select("sentiment", "mood", draft.sentiment, [["", "as it is"], ...moods], change("sentiment")),
+				select("op", "topics", draft.op, [["add", "add"], ["remove", "take away"], ["replace", "replace (old, new)"], ["exactly", "exactly these"]], change("op")),
+				input("topics", "named", draft.topics, change("topics"), { placeholder: "billing problems" })),
+			h("p.buttons",
+				h("button", { id: "preview", disabled: !once }, "Preview: what would change"),
+				kind === "label" && [
+					input("name", "Rule's name", draft.name, change("name"), { maxlength: 100, dir: "auto" }),
+					h("button", { id: "make-rule", type: "button", disabled: !always || !draft.name.trim(), on: { click: ["makeRule"] } }, "Make it a rule")]),
+			kind === "label" && topics && h("p.small", draft.op === "exactly" ? "“Exactly these” is for once: a rule adds, takes away or replaces a topic." : "To add, take away or replace a topic is for rules; a rule can be used on older posts too.")),
+		note(state, "draft"));
+}
+
+// --- a plan ---------------------------------------------------------------------------------------
+
+const STATES = {
+	ready: "nothing has changed yet", applying: "it is being applied", applied: "it is applied", undoing: "it is being undone", undone: "it is undone",
+	failed: "it could not be finished",
+};
+
+function plan(state) {
+	const { value: plan, problem } = answerTo(state, "plan");
+	const close = viewLink(state, "a.close", { plan: "" }, { "aria-label": "Close the plan" }, "×");
+	if (!plan) return h("section", { key: "plan", id: "plan", "aria-busy": problem ? null : "true" }, close, h("p", problem ? problem.text : "Loading…"));
+	const { matched, done = 0, total = matched, state: now, eta_seconds: eta } = plan;
+	const moving = now === "applying" || now === "undoing";
+	return h("section", { key: "plan", id: "plan", "aria-labelledby": "plan-title" },
+		h("div.head", h("h2", { id: "plan-title" }, planText(plan)), close),
+		h("p", { id: "plan-state", role: "status" }, h("b", plural(matched, "post")), ` of now. ${capital(STATES[now])}.`,
+			plan.skipped > 0 && ` ${plural(plan.skipped, "post")} no longer fitted.`,
+			plan.later > 0 && ` ${plural(plan.later, "post")} came later and ${plan.later === 1 ? "is" : "are"} not touched.`,
+			plan.left_alone > 0 && ` ${plural(plan.left_alone, "post")} changed since and ${plan.left_alone === 1 ? "was" : "were"} left alone.`,
+			plan.error && ` ${plan.error}`),
+		(plan.warnings ?? []).map((warning) => h("p.notice", { key: warning }, warning)),
+		moving && h("p", h("progress", { id: "progress", max: Math.max(1, total), value: done, "aria-label": "Done" }), ` ${count(done)} of ${count(total)}${eta ? `, about ${duration(eta)} to go` : ""}`),
+		state.mayWrite && h("p.buttons",
+			now === "ready" && matched > 0 && h("button", { id: "apply", on: { click: ["applyPlan"] } }, `Change ${plural(matched, "post")}`),
+			(now === "applied" || now === "failed") && h("button", { id: "undo-plan", on: { click: ["undoPlan"] } }, "Undo it"),
+			plan.expires_at && now === "ready" && h("span.small", `good until ${fullTime(plan.expires_at)}`)),
+		plan.sample?.length > 0 && [
+			h("h3", plan.sample.length < matched ? `The first ${count(plan.sample.length)}` : "They are"),
+			h("ul.short", { id: "sample" }, plan.sample.map((one) => h("li", { key: one.conversation_id },
+				viewLink(state, "a", { page: "desk", open: one.conversation_id, plan: "" }, h("span.text", { dir: "auto" }, one.text ?? one.conversation_id)),
+				h("span.small", [one.author, one.timestamp && time(one.timestamp, state.now)].filter(Boolean).join(", ")),
+				h("p.small", `${stateText(one.before)} → ${stateText(one.after)}`))))]);
+}
+
+// Of one post before or after.
+function stateText(one) {
+	if (!one) return "–";
+	if (one.status) return one.status;
+	if (one.state) return one.by ? `${one.state} by ${one.by}` : one.state;
+	const mood = sentimentOf(one.sentiment_score ?? one.grok_analysis?.sentiment_score);
+	return `${SIGNS[mood]} ${mood}, ${(one.clusters ?? one.grok_analysis?.clusters ?? []).map(topicName).join(", ")}`;
+}

@@ -1,0 +1,198 @@
+// What readers do to posts: who handles them, and what they are about. It can be undone for ten
+// seconds. Each effect gets the page's `{ state, send, loader, show }` and what the event holds.
+
+import { ask, urlOf } from "./api.js";
+import { SIGNS, capital, sentimentOf, topicName } from "./format.js";
+import { OPEN, handlingNow } from "./handling.js";
+import { answerTo } from "./questions.js";
+import { h } from "./render.js";
+import { sameTextKey } from "./same.js";
+
+const UNDO = 10_000;
+const NAME = "insights-name";
+
+// What is known of a post, in the list's shape, wherever it is shown.
+export function itemOf(state, id) {
+	const { value: list } = answerTo(state, "list");
+	const { value: open } = answerTo(state, "open");
+	const row = list?.rows.find((row) => row.conversation_id === id);
+	return row ?? (open?.conversation_id === id && open.insight ? { ...open, ...open.insight } : undefined);
+}
+
+export const write = (path, method, body) =>
+	ask(urlOf(path), { method, ...(body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }) });
+
+export const did = ({ send }, text, more = {}) => send(["did", { text, until: Date.now() + UNDO, ...more }]);
+
+export function failed(page, problem, more) {
+	if (problem.status === 403) page.send(["readOnly"]);
+	did(page, problem.status === 403 ? "Your key may read only." : problem.message, { bad: true, ...more });
+}
+
+// --- handling -------------------------------------------------------------------------------------
+
+const DONE = { claimed: "It is yours for 15 minutes.", answered: "Answered.", snoozed: "Snoozed.", ignored: "Ignored.", open: "Open again." };
+
+// `wanted` is what the API takes, without the name. `undoes` where nothing leads back from it.
+export async function handle(page, id, wanted, undoes = false) {
+	const { state, send, loader } = page;
+	if (!state.me) return send(["askName", ["handle", id, wanted]]);
+	const before = handlingNow(itemOf(state, id)?.handling, Date.now());
+	const { minutes = 15, until = new Date(Date.now() + 60_000 * minutes).toISOString() } = wanted;
+	const held = ["claimed", "snoozed"].includes(wanted.state);
+	const at = new Date().toISOString();
+	send(["handled", id, wanted.state === "open" ? OPEN : { state: wanted.state, by: state.me, at, until: held ? until : null }]);
+	if (!undoes && wanted.state !== "claimed" && wanted.state !== "open") goOn(page, id);
+	try {
+		const { conversation_id, ...handling } = await write(`conversations/${id}/handling`, "POST", { by: state.me, ...wanted });
+		send(["handled", conversation_id, handling]);
+		const { state: was, by, until: untilThen } = before;
+		const back = { state: was === "claimed" && by !== state.me ? "open" : was, ...(was === "snoozed" && { until: untilThen }) };
+		did(page, DONE[wanted.state], undoes ? {} : { undo: ["handle", id, back, true] });
+	} catch (problem) {
+		send(["handled", id, before]);
+		failed(page, problem, problem.status === 409 && { more: ["Take it over", ["handle", id, { ...wanted, take_over: true }]] });
+	}
+	loader.nudge();
+}
+
+// To the next post that nobody has dealt with, opened if this one is.
+function goOn({ state, send, show }, id) {
+	show();
+	const rows = [...document.querySelectorAll("#list > .row")];
+	const at = rows.findIndex((row) => row.dataset.key === id);
+	const next = at >= 0 && rows.slice(at + 1).find((row) => !row.matches(".taken"));
+	if (!next) return;
+	/** @type {HTMLElement} */
+	const link = next.querySelector(".opener");
+	link.focus();
+	next.scrollIntoView({ block: "nearest" });
+	if (state.view.open === id) send(["see", { open: next.dataset.key }]);
+}
+
+export function giveName({ state, send }, name) {
+	if (!name) return;
+	localStorage.setItem(NAME, name);
+	const { waiting } = state;
+	send(["named", name]);
+	if (waiting) send(waiting);
+}
+
+export function undo({ state, send }) {
+	if (!state.done?.undo) return;
+	send(["did", null]);
+	send(state.done.undo);
+}
+
+// --- labels ---------------------------------------------------------------------------------------
+
+const differs = (a, b) => JSON.stringify(a) !== JSON.stringify(b);
+
+// What a person has said of a post, as the API takes it: what is not as it was before.
+export function labelOf({ grok_analysis: { sentiment_score, clusters }, labelled }) {
+	if (labelled?.by !== "person") return {};
+	const { was } = labelled;
+	return {
+		...(was.sentiment_score !== sentiment_score && { sentiment_score }),
+		...(differs(was.clusters, clusters) && { clusters }),
+	};
+}
+
+// `wanted` is `{ sentiment }`, `{ clusters }`, or both; what a person said of the other stays.
+export async function label(page, id, wanted, undoes = false) {
+	const { state, send, loader } = page;
+	if (!state.me) return send(["askName", ["label", id, wanted]]);
+	const item = itemOf(state, id);
+	if (!item) return;
+	const before = labelOf(item);
+	const { sentiment_score: score, ...others } = before;
+	const reason = state.typed.reason?.trim();
+	const body = { ...(undoes ? {} : wanted.sentiment ? others : before), ...wanted, by: state.me, ...(reason && { reason }) };
+	try {
+		send(["item", await write(`conversations/${id}/labels`, "PUT", body)]);
+		send(["type", "reason", ""]);
+		const copies = answerTo(state, "list").value?.rows.filter(({ text }) => sameTextKey(text) === sameTextKey(item.text)).length > 1;
+		did(page, saidOf(wanted), undoes ? {} : {
+			undo: Object.keys(before).length ? ["label", id, before, true] : ["unlabel", id, true],
+			...((item.grok_analysis.reused_from || copies) && { more: ["Others have the same text: change them too…", ["draftFrom", id, "same"]] }),
+		});
+	} catch (problem) {
+		failed(page, problem);
+	}
+	count(loader);
+}
+
+// Every figure and list may be another.
+function count(loader) {
+	loader.nudge();
+	loader.renew("summary");
+	loader.renew("list");
+}
+
+function saidOf({ sentiment, sentiment_score: score, clusters }) {
+	const mood = sentiment ?? (score !== undefined && sentimentOf(score));
+	return `${[mood && `${SIGNS[mood]} ${capital(mood)}`, clusters?.map(topicName).join(", ")].filter(Boolean).join(": ")}. It counts everywhere from now on.`;
+}
+
+// Back to the rule's or the model's word.
+export async function unlabel(page, id, undoes = false) {
+	const { state, send, loader } = page;
+	const item = itemOf(state, id);
+	const before = item ? labelOf(item) : {};
+	try {
+		await write(`conversations/${id}/labels`, "DELETE");
+		const { insight } = await ask(urlOf(`conversations/${id}`));
+		send(["item", { conversation_id: id, ...insight }]);
+		did(page, "As it was judged.", undoes || !Object.keys(before).length ? {} : { undo: ["label", id, before, true] });
+	} catch (problem) {
+		failed(page, problem);
+	}
+	count(loader);
+}
+
+// Opens a post with the cursor where a topic is added.
+export function editTopics({ state, send, show }, id) {
+	send(["editing", id]);
+	if (state.view.open !== id) send(["see", { open: id }]);
+	show();
+	document.getElementById("topic")?.focus();
+}
+
+// --- what is drawn --------------------------------------------------------------------------------
+
+export function toast({ done }) {
+	return h("div.toast-place", { key: "toast", role: "status" },
+		done && h("p.toast", { id: "toast", class: done.bad ? "bad" : "" }, done.text, " ",
+			done.undo && h("button", { id: "undo", on: { click: ["undo"] } }, "Undo ", h("kbd", { "aria-hidden": "true" }, "u")),
+			done.more && h("button", { id: "toast-more", on: { click: done.more[1] } }, done.more[0])));
+}
+
+const tomorrow = (now, days, hour) => {
+	const date = new Date(now);
+	return new Date(date.getFullYear(), date.getMonth(), date.getDate() + days, hour).toISOString();
+};
+
+export function workSheets(state) {
+	const dialog = (name, title, ...parts) => h("dialog", { key: name, id: name, "aria-labelledby": `${name}-title`, made: (dialog) => dialog.showModal(), on: { close: ["sheet", null] } },
+		h("h2", { id: `${name}-title` }, title), ...parts);
+	if (state.sheet === "name") {
+		const submit = (event) => (event.preventDefault(), event.target.closest("dialog").close(), ["giveName", event.target.elements.me.value.trim()]);
+		return dialog("name", "Your name",
+			h("form", { on: { submit } },
+				h("p", "Others see it beside what you handle. It is kept in this browser."),
+				h("label", "Name ", h("input", {
+					id: "me", required: true, maxlength: 100, autocomplete: "nickname", value: state.typed.me ?? state.me, on: { input: (event) => ["type", "me", event.target.value] },
+				})),
+				h("button", "Go on")));
+	}
+	if (state.sheet !== "snooze" || !state.snoozing) return null;
+	const monday = ((8 - new Date(state.now).getDay()) % 7) || 7;
+	/** @type {[string, object][]} */
+	const times = [
+		["1 hour", { minutes: 60 }], ["4 hours", { minutes: 240 }],
+		["Tomorrow at 9", { until: tomorrow(state.now, 1, 9) }], ["Monday at 9", { until: tomorrow(state.now, monday, 9) }],
+	];
+	return dialog("snooze", "Snooze for",
+		h("p.buttons", times.map(([name, time]) => h("button", { key: name, on: { click: (event) => (event.target.closest("dialog").close(), ["handle", state.snoozing, { state: "snoozed", ...time }]) } }, name))),
+		h("p.small", "A new post of the same author brings it back."));
+}
