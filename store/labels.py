@@ -64,7 +64,7 @@ def give(
     `giver` is `analysis.labels.PERSON` or the number of a rule, `name` the person's or the rule's,
     `at` in microseconds since 1970-01-01 UTC. What changes is returned, in the order of the ids;
     conversations that are gone or not completed are not in it, nor are those of which the giver
-    says the same as before (`at` set aside), or nothing.
+    says the same as before, `at` set aside.
     """
     found = _lock(connection, ids)
     return _write(
@@ -199,9 +199,8 @@ def _read(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
 
 def _given(
     found: Mapping[str, _Found], labelling: Labelling, name: str, at: int, reason: str | None
-) -> dict[str, Label]:
-    made = {id_: labelling.label(each.model, name, at, reason) for id_, each in found.items()}
-    return {id_: label for id_, label in made.items() if label is not None}
+) -> dict[str, Label | None]:
+    return {id_: labelling.label(each.model, name, at, reason) for id_, each in found.items()}
 
 
 def _changes(

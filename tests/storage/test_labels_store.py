@@ -55,6 +55,14 @@ async def test_what_is_changed_is_told_with_before_and_after(database: Database)
     assert await give(database, ["conv_00000000"]) == []
 
 
+async def test_what_a_rule_says_no_more_is_gone_when_it_is_given_again(database: Database) -> None:
+    id_ = await insert_insight(database)
+    await give(database, [id_], Labelling(add_cluster="games"), 7)
+    (change,) = await give(database, [id_], Labelling(remove_cluster="games"), 7)
+    assert change.label_after is None
+    assert await served(database, id_) == (*MODEL, "model")
+
+
 async def test_taking_back_leaves_the_served_tables_as_they_were(database: Database) -> None:
     ids = await insert_insights(database, [{}, {"clusters": ["praise"]}, {"text": "War Zone"}])
     await find_priorities(database)
