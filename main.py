@@ -35,7 +35,7 @@ from api import (
 from api.access import open_to_all
 from api.error_responses import add_error_handlers
 from api.keys import ApiKeys
-from api.middleware import Admission, BodyLimit, OpenRequests, RequestLog, RouteFinder, WebCheck
+from api.middleware import Admission, BodyLimit, OpenRequests, RequestLog
 from api.openapi import describe
 from api.services import Services
 from api.web_pages import WebPages
@@ -59,7 +59,6 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     assembly = assemble(settings, analyser=analyser)
     services = assembly.services
     api_keys = ApiKeys(settings.api_keys)
-    pages = WebPages(settings.allowed_hosts)
     open_requests = OpenRequests()
     app = FastAPIOffline(
         docs_url=None,  # `api/docs.py` has them
@@ -73,9 +72,12 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
             Middleware(
                 RequestLog, observe=services.metrics.request_answered, open_requests=open_requests
             ),
-            Middleware(RouteFinder),
-            *([] if api_keys else [Middleware(WebCheck, pages=pages)]),
-            Middleware(Admission, api_keys=api_keys, limits=services.inbound_limits),
+            Middleware(
+                Admission,
+                api_keys=api_keys,
+                limits=services.inbound_limits,
+                pages=WebPages(settings.allowed_hosts),
+            ),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
         ],
     )

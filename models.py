@@ -182,7 +182,7 @@ insights = Table(
     # Counting and picking a page needs no more than is in these.
     Index(
         "idx_insight_author",
-        *("author", "timestamp", "id", "sentiment_score", "confidence", "own"),
+        *("author", "timestamp", "id", "sentiment_score", "confidence", "own", "handling"),
     ),
     Index("idx_insight_created_at", "created_at"),
     sqlite_autoincrement=True,  # an id is never given twice, also after the newest row is erased

@@ -8,7 +8,7 @@ by which conversations are ordered is their points without those for waiting unt
 as a whole number, in units of an hour's microseconds to a point: so no time is rounded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from analysis.urgency import Urgency
@@ -75,14 +75,19 @@ class Priority(NamedTuple):
 
 def priority(facts: Facts, weights: Weights, now: int) -> Priority:
     """`now` is in microseconds, too."""
-    values = {**_values(facts), "hours": round((now - facts.timestamp) / _HOUR, 6)}
-    terms = [_term(name, value, weights) for name, value in values.items()]
-    return Priority(sum(map(_ticks, terms)) / _TICK, terms)
+    values = (*_values(facts), round((now - facts.timestamp) / _HOUR, 6))
+    terms = [
+        Term(name, value, weight, round(value * weight, _DIGITS))
+        for name, value, weight in zip(Weights._fields, values, weights, strict=True)
+    ]
+    return Priority(sum([round(term.points * _TICK) for term in terms]) / _TICK, terms)
 
 
 def key(facts: Facts, weights: Weights) -> int:
     """The higher, the earlier to be answered. At the ends of all time several are equal."""
-    fixed = sum(_ticks(_term(name, value, weights)) for name, value in _values(facts).items())
+    fixed = 0
+    for value, weight in zip(_values(facts), weights[:-1], strict=True):
+        fixed += round(round(value * weight, _DIGITS) * _TICK)
     return _within(fixed * _KEY_OF_TICK - round(weights.hours * facts.timestamp))
 
 
@@ -93,24 +98,15 @@ def highest_key(weights: Weights, first: int, last: int) -> int:
     return _within(fixed * _KEY_OF_TICK - round(weights.hours * earliest))
 
 
-def _values(facts: Facts) -> Mapping[str, float]:
-    """From 0.0 to 1.0 each."""
-    return {
-        "negative": round(max(0.0, -facts.sentiment_score) * facts.confidence, 6),
-        "urgency": 0.0 if facts.suspected else _URGENT[facts.urgency],
-        "repeat": round(min(facts.repeats, MOST_REPEATS) / MOST_REPEATS, 6),
-        "reach": facts.reach,
-        "rising": float(facts.rising),
-    }
-
-
-def _term(name: str, value: float, weights: Weights) -> Term:
-    weight: float = getattr(weights, name)
-    return Term(name, value, weight, round(value * weight, _DIGITS))
-
-
-def _ticks(term: Term) -> int:
-    return round(term.points * _TICK)
+def _values(facts: Facts) -> tuple[float, ...]:
+    """Those of the terms but `hours`, in the order of the weights, from 0.0 to 1.0 each."""
+    return (
+        round(max(0.0, -facts.sentiment_score) * facts.confidence, 6),
+        0.0 if facts.suspected else _URGENT[facts.urgency],
+        round(min(facts.repeats, MOST_REPEATS) / MOST_REPEATS, 6),
+        facts.reach,
+        float(facts.rising),
+    )
 
 
 def _within(number: int) -> int:

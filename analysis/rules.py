@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from analysis.labels import Label, Labelling, Values
 from analysis.sentiment import Sentiment, sentiment_of
-from analysis.words import LEAST_BEGINNING, Phrase
+from analysis.words import Phrase
 
 
 class RuleFilter(NamedTuple):
@@ -49,7 +49,10 @@ class RuleBook:
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         # By what a match must have.
         self._by_word: defaultdict[str, list[Rule]] = defaultdict(list)
-        self._by_beginning: defaultdict[str, list[Rule]] = defaultdict(list)
+        # The beginnings of one length together.
+        self._by_beginning: defaultdict[int, defaultdict[str, list[Rule]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
         self._by_cluster: defaultdict[str, list[Rule]] = defaultdict(list)
         self._by_author: defaultdict[str, list[Rule]] = defaultdict(list)
         self._others: list[Rule] = []
@@ -65,9 +68,9 @@ class RuleBook:
         wanted = rule.filter
         if wanted.words:
             # The longest is likely to be in the fewest texts.
-            word = max((phrase[0] for phrase in wanted.words), key=len)
+            word = max((word for phrase in wanted.words for word in phrase), key=len)
             if word.endswith("*"):
-                return self._by_beginning[word[:LEAST_BEGINNING]]
+                return self._by_beginning[len(word) - 1][word[:-1]]
             return self._by_word[word]
         if wanted.author is not None:
             return self._by_author[wanted.author]
@@ -80,12 +83,15 @@ class RuleBook:
         found: dict[int, Label] = {}
         text = ""
         for rule in self._candidates(post):
-            if rule.filter.words and not text:
-                text = f" {' '.join(post.words)} "
-            if self._matches(rule, post, text):
-                label = rule.labelling.label(post.values, rule.name, at)
-                if label is not None:
-                    found[rule.number] = label
+            if not _figures_match(rule.filter, post):
+                continue
+            if rule.filter.words:
+                text = text or f" {' '.join(post.words)} "
+                if not all(needle in text for needle in self._needles[rule.number]):
+                    continue
+            label = rule.labelling.label(post.values, rule.name, at)
+            if label is not None:
+                found[rule.number] = label
         return found
 
     def _candidates(self, post: Post) -> Iterator[Rule]:
@@ -93,24 +99,25 @@ class RuleBook:
         words = set(post.words)
         for word in self._by_word.keys() & words:
             yield from self._by_word[word]
-        if self._by_beginning:
-            for beginning in self._by_beginning.keys() & {word[:LEAST_BEGINNING] for word in words}:
-                yield from self._by_beginning[beginning]
+        for length, by_beginning in self._by_beginning.items():
+            for beginning in by_beginning.keys() & {word[:length] for word in words}:
+                yield from by_beginning[beginning]
         for cluster in post.values.clusters:
             yield from self._by_cluster.get(cluster, ())
         if post.author is not None:
             yield from self._by_author.get(post.author, ())
 
-    def _matches(self, rule: Rule, post: Post, text: str) -> bool:
-        wanted, values = rule.filter, post.values
-        return (
-            all(needle in text for needle in self._needles[rule.number])
-            and wanted.cluster in (None, *values.clusters)
-            and wanted.sentiment in (None, sentiment_of(values.sentiment_score))
-            and wanted.author in (None, post.author)
-            and (wanted.min_confidence is None or values.confidence >= wanted.min_confidence)
-            and wanted.language in (None, post.language)
-        )
+
+def _figures_match(wanted: RuleFilter, post: Post) -> bool:
+    _, cluster, sentiment, author, min_confidence, language = wanted
+    score, clusters, confidence = post.values
+    return (
+        (author is None or author == post.author)
+        and (language is None or language == post.language)
+        and (cluster is None or cluster in clusters)
+        and (sentiment is None or sentiment is sentiment_of(score))
+        and (min_confidence is None or confidence >= min_confidence)
+    )
 
 
 def _needle(phrase: Phrase) -> str:

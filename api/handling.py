@@ -1,7 +1,6 @@
 """Who is at a conversation, and whether it is answered."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from fastapi import APIRouter, Request
 from typing_extensions import TypedDict
@@ -12,9 +11,10 @@ from api.bodies import documented_body, parse_body, read_body
 from api.conversations import PATH, ConversationId
 from api.error_responses import answers
 from api.event_stream import ChangeSource
+from api.insight_answers import HandlingNow, handling_item
 from api.keys import key_name
 from api.services import services
-from models import from_micros, now_micros
+from models import now_micros
 from schemas import HandlingIn, ShownTime
 from store.handling import HandlingEntry, HandlingStore
 
@@ -23,15 +23,8 @@ router = APIRouter(tags=["handling"])
 _PATH = f"{PATH}/{{conversation_id}}/handling"
 
 
-class HandlingOut(TypedDict):
-    """`by` and `at` tell who set the state and when; what is open has neither. `until` is of claims
-    and snoozes, which are open after it."""
-
+class HandlingOut(HandlingNow):
     conversation_id: str
-    state: HandlingState
-    by: str | None
-    at: ShownTime | None
-    until: ShownTime | None
 
 
 class HandlingEntryOut(TypedDict):
@@ -52,18 +45,8 @@ class HandlingHistoryOut(HandlingOut):
     history: list[HandlingEntryOut]
 
 
-def handling_item(conversation_id: str, handling: Handling) -> HandlingOut:
-    return {
-        "conversation_id": conversation_id,
-        "state": handling.state,
-        "by": handling.by,
-        "at": _moment(handling.at),
-        "until": _moment(handling.until),
-    }
-
-
-def _moment(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)
+def _item(conversation_id: str, handling: Handling) -> HandlingOut:
+    return {"conversation_id": conversation_id, **handling_item(handling)}
 
 
 def _entry(entry: HandlingEntry) -> HandlingEntryOut:
@@ -82,7 +65,7 @@ def handling_changes(store: HandlingStore) -> ChangeSource:
 
     async def since(id_: int) -> Sequence[tuple[int, HandlingOut]]:
         return [
-            (event.id, handling_item(event.conversation_id, event.handling))
+            (event.id, _item(event.conversation_id, event.handling))
             for event in await store.events_since(id_)
         ]
 
@@ -102,10 +85,12 @@ async def handle_conversation(request: Request, conversation_id: ConversationId)
     """Claim a conversation for a while, or say that it is answered, snoozed, ignored or open again.
     A claim, and a snooze, that has run out is open by itself."""
     parts = services(request)
-    asked = parse_body(HandlingIn, await read_body(request)).to_change(now_micros())
-    handling = await parts.handling.change(conversation_id, asked, key_name=key_name(request))
+    asked, now = parse_body(HandlingIn, await read_body(request)), now_micros()
+    handling = await parts.handling.change(
+        conversation_id, asked.to_change(now), key_name=key_name(request), now=now
+    )
     parts.stream.wake()
-    return handling_item(conversation_id, handling)
+    return _item(conversation_id, handling)
 
 
 @router.get(_PATH, responses=_ERRORS)
@@ -114,6 +99,6 @@ async def get_handling(request: Request, conversation_id: ConversationId) -> Han
     """What is done about a conversation now, and all that was."""
     record = await services(request).handling.find(conversation_id)
     return {
-        **handling_item(conversation_id, record.handling),
+        **_item(conversation_id, record.handling),
         "history": [_entry(entry) for entry in record.history],
     }

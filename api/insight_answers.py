@@ -189,7 +189,10 @@ def _items(page: InsightPage, some: slice) -> list[InsightOut]:
     for item, (points, terms) in zip(items, page.priorities[some], strict=False):
         item["priority"] = {
             "points": points,
-            "terms": [cast(PriorityTerm, term._asdict()) for term in terms],
+            "terms": [
+                {"name": name, "value": value, "weight": weight, "points": gives}
+                for name, value, weight, gives in terms
+            ],
         }
     return items
 

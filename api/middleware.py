@@ -1,9 +1,8 @@
 """The layers that every request passes on its way in and out, as plain ASGI.
 
-From the outside in: RequestLog (id, log line, metrics, the last resort for bugs), RouteFinder
-(which route will answer), WebCheck (where there are no keys: whether a browser asks for a page of
-another site), Admission (key, limit, scope), BodyLimit. Each answers errors in the service's one
-shape.
+From the outside in: RequestLog (id, log line, metrics, the last resort for bugs), Admission (which
+route will answer; key, limit and scope, or where there are no keys whether a browser asks for a
+page of another site), BodyLimit. Each answers errors in the service's one shape.
 """
 
 import asyncio
@@ -141,49 +140,85 @@ class RequestLog:
         )
 
 
-class RouteFinder:
-    """Puts the `Access` of the route that will answer into the scope."""
+class Admission:
+    """Refuses who may not reach the route that will answer.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Where there are no keys, that is what a browser sends for other people's pages. Then come the
+    key, the limits and the key's scope: the key first, so that requests without one take nothing
+    from others. Handlers find the key as `scope["api_key"]`, None where the API is open.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, api_keys: ApiKeys, limits: InboundLimits | None, pages: WebPages
+    ) -> None:
         self._app = app
-        self._found: dict[tuple[str, str], Access] = {}
-        """By method and path; only of paths that are a route's own, without an id in them."""
+        self._api_keys = api_keys
+        self._limits = limits
+        self._routes = _Routes()
+        self._web = None if api_keys else _WebCheck(pages)
+        self._closed = bool(api_keys or limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            asked = scope["method"], get_route_path(scope)
-            access = self._found.get(asked)
-            if access is None:
-                routes = scope["app"].router.routes
-                access = find_access(routes, scope)
-                if any(_is_exactly(route, *asked) for route in routes):
-                    self._found[asked] = access
-            scope["access"] = access
+            scope["api_key"] = None
+            access = self._routes.access(scope)
+            try:
+                if self._web and not access.any_host:
+                    self._web.check(scope)
+                if self._closed and not access.open:
+                    await self._admit(scope, access)
+            except ServiceError as error:
+                await error_response(error)(scope, receive, send)
+                return
         await self._app(scope, receive, send)
+
+    async def _admit(self, scope: Scope, access: Access) -> None:
+        """Raises Unauthorized, RateLimited or Forbidden."""
+        key: ApiKey | None = None
+        if self._api_keys:
+            try:
+                key = self._api_keys.identify(_presented_key(scope))
+            except Unauthorized:
+                if self._limits:
+                    await self._limits.stranger((scope.get("client") or ("",))[0])
+                raise
+        if self._limits and access.limited:
+            await self._limits.request(key)
+        if key is not None:
+            check_scope(key, access.scope)
+        scope["api_key"] = key
+
+
+class _Routes:
+    """The `Access` of the route that will answer a request."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], Access] = {}
+        """By method and path; only of paths that are a route's own, without an id in them."""
+
+    def access(self, scope: Scope) -> Access:
+        asked = scope["method"], get_route_path(scope)
+        access = self._found.get(asked)
+        if access is None:
+            routes = scope["app"].router.routes
+            access = find_access(routes, scope)
+            if any(_is_exactly(route, *asked) for route in routes):
+                self._found[asked] = access
+        return access
 
 
 def _is_exactly(route: BaseRoute, method: str, path: str) -> bool:
     return isinstance(route, Route) and route.path == path and method in (route.methods or ())
 
 
-class WebCheck:
-    """Where there are no keys, refuses requests that a browser sends for other people's pages."""
+class _WebCheck:
+    """Refuses requests that a browser sends for other people's pages."""
 
-    def __init__(self, app: ASGIApp, *, pages: WebPages) -> None:
-        self._app = app
+    def __init__(self, pages: WebPages) -> None:
         self._pages = pages
         self._served: set[bytes] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not scope["access"].any_host:
-            try:
-                self._check(scope)
-            except ServiceError as error:
-                await error_response(error)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _check(self, scope: Scope) -> None:
+    def check(self, scope: Scope) -> None:
         """Raises InvalidInput or Forbidden."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         host = headers.get(b"host")
@@ -210,47 +245,6 @@ class WebCheck:
             )
         if len(self._served) < _MOST_HOSTS_CACHED:
             self._served.add(host)
-
-
-class Admission:
-    """Checks the key, then the limits, then the key's scope. The key comes first, so that requests
-    without one take nothing from others.
-
-    Handlers find the key as `scope["api_key"]`, None where the API is open.
-    """
-
-    def __init__(self, app: ASGIApp, *, api_keys: ApiKeys, limits: InboundLimits | None) -> None:
-        self._app = app
-        self._api_keys = api_keys
-        self._limits = limits
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope["api_key"] = None
-            access: Access = scope["access"]
-            if not access.open:
-                try:
-                    await self._admit(scope, access)
-                except ServiceError as error:
-                    await error_response(error)(scope, receive, send)
-                    return
-        await self._app(scope, receive, send)
-
-    async def _admit(self, scope: Scope, access: Access) -> None:
-        """Raises Unauthorized, RateLimited or Forbidden."""
-        key: ApiKey | None = None
-        if self._api_keys:
-            try:
-                key = self._api_keys.identify(_presented_key(scope))
-            except Unauthorized:
-                if self._limits:
-                    await self._limits.stranger((scope.get("client") or ("",))[0])
-                raise
-        if self._limits and access.limited:
-            await self._limits.request(key)
-        if key is not None:
-            check_scope(key, access.scope)
-        scope["api_key"] = key
 
 
 def _presented_key(scope: Scope) -> str:

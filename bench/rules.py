@@ -1,7 +1,7 @@
 """rules: what two hundred of them cost: matched with texts, and as a part of settling.
 
 Beside them, in turn: the words of the same texts being made, which is done for the index anyway,
-and settling without a rule. CPU time of this process, which does nothing else.
+and settling without a rule. CPU time of this process; of settling, of the quickest transaction.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from analysis.labels import Labelling, Values
 from analysis.outcomes import Analysis, Complete
 from analysis.rules import Post, Rule, RuleBook
 from analysis.words import words_of
-from bench import samples
 from bench.report import Report, Samples
 from bench.servers import Servers
 from database import Database
@@ -25,13 +24,14 @@ from store.queue import WorkQueue
 from store.rules import MAX_RULES, RuleStore, rule_filter
 
 _TEXTS = 2000
+_WORDS = 30_000
 _AT_A_TIME = 100
 """Conversations settled in one transaction."""
 _MODEL = Values(-0.6, ("delivery_problems",), 0.9)
 
 
 def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> None:
-    texts = [each["text"] for each in samples.conversations(_TEXTS)]
+    texts = _make_texts()
     matching: list[float] = []
     words: list[float] = []
     settling: list[float] = []
@@ -54,15 +54,22 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
     report.add("rules", f"settling with {MAX_RULES} rules, of that without", ratio, below=1.05)
 
 
+def _make_texts() -> list[str]:
+    """Eighteen words each, some frequent and most of them rare, as in real texts."""
+    draw = random.Random(1)
+    words = [f"word{number}" for number in range(_WORDS)]
+    weights = [1 / (number + 5) for number in range(_WORDS)]
+    return [" ".join(draw.choices(words, weights, k=18)) for _ in range(_TEXTS)]
+
+
 def _filter(number: int, texts: list[str]) -> dict[str, Any]:
-    """Most rules are about words that some texts have; some about a topic or a beginning."""
-    draw = random.Random(number)
-    words = words_of(draw.choice(texts))
-    match number % 4:
-        case 0:
+    """Most rules are about words of some text, a few about a topic, or how a word begins."""
+    words = random.Random(number).choice(texts).split()
+    match number % 10:
+        case 0 | 3 | 4:
             return {"q": f'"{words[0]} {words[1]}"', "sentiment": "negative"}
         case 1:
-            return {"q": f"{max(words, key=len)[:5]}*"}
+            return {"q": f"{max(words, key=len)}*"}
         case 2:
             return {"cluster": f"topic_{number}"}
         case _:
@@ -96,13 +103,15 @@ async def _settle(url: str, rules: int, texts: list[str]) -> float:
             await store.create("rule", conditions, {"sentiment": "neutral"}, enabled=True)
         items = [NewConversation(text, author="ann") for text in texts]
         await ConversationStore(database).accept(items, lane=Lane.LIVE)
-        started = time.process_time()
+        taken = []
         for _ in range(0, len(texts), _AT_A_TIME):
+            started = time.process_time()
             claim = await queue.claim(
                 [Lane.LIVE], look=_AT_A_TIME, take=lambda n: n, lease=timedelta(minutes=5)
             )
             analysis = Analysis(*_MODEL, "It is late.")
             await queue.settle([(item, Complete(analysis)) for item in claim.items])
-        return time.process_time() - started
+            taken.append(time.process_time() - started)
+        return min(taken)
     finally:
         await database.close()

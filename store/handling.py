@@ -68,10 +68,12 @@ class HandlingStore:
         self._database = database
 
     async def change(
-        self, conversation_id: str, change: HandlingChange, *, key_name: str
+        self, conversation_id: str, change: HandlingChange, *, key_name: str, now: int
     ) -> Handling:
-        """Raises NotFound, and Conflict where there is no insight yet or another one holds it."""
-        return await self._database.write(partial(_change_one, conversation_id, change, key_name))
+        """`now`, when it was asked for, is in microseconds. Raises NotFound, and Conflict where
+        there is no insight yet or another one holds it."""
+        work = partial(_change_one, conversation_id, change, key_name, now)
+        return await self._database.write(work)
 
     async def find(self, conversation_id: str) -> HandlingRecord:
         """Raises NotFound, and Conflict where there is no insight yet."""
@@ -184,9 +186,8 @@ def end_leases(connection: Connection) -> int:
 
 
 def _change_one(
-    conversation_id: str, change: HandlingChange, key_name: str, connection: Connection
+    conversation_id: str, change: HandlingChange, key_name: str, now: int, connection: Connection
 ) -> Handling:
-    now = now_micros()
     found = _lock(connection, [conversation_id]).get(conversation_id)
     if found is None:
         raise _why_not(conversation_id, connection)

@@ -125,7 +125,6 @@ class WorkQueue:
         A result or a receipt that the database rejects fails no other, and its conversation with
         `NOT_STORED`.
         """
-        self.writer.rising = await self._rising.names()
         return await self._group_commit.submit(Settlement(results, receipt, not_theirs))
 
     async def drained(self) -> None:
@@ -133,6 +132,7 @@ class WorkQueue:
         await self._group_commit.drained()
 
     async def _settle_group(self, group: Sequence[Settlement]) -> list[Settled]:
+        self.writer.rising = await self._rising.names()
         try:
             return await self._database.write(partial(_settle, group, self.writer, False))
         except ServiceError:

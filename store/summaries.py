@@ -22,7 +22,7 @@ from store.filters import InsightFilter, Span, span_values
 from store.handling_figures import HandlingCounter, HandlingFigures
 
 MAX_BUCKETS = 2000
-_DAYS_AT_A_TIME = 50
+_DAYS_AT_A_TIME = 10
 _KEPT_DAYS = 5000
 """Some kilobytes each: one row for each cluster that another was with that day, or each hour."""
 _ANY_TIME = from_micros(0)

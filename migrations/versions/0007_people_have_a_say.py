@@ -57,7 +57,8 @@ def _indexes_of_insights() -> None:
     op.drop_index("idx_insight_author", "insights")
     op.drop_index("idx_insight_timestamp", "insights")
     op.drop_index("idx_insight_sentiment", "insights")
-    by_author = ["author", "timestamp", "id", "sentiment_score", "confidence", "own"]
+    figures = ["sentiment_score", "confidence"]
+    by_author = ["author", "timestamp", "id", *figures, "own", "handling"]
     op.create_index("idx_insight_author", "insights", by_author)
     for name, columns, condition in (
         (

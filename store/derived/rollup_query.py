@@ -107,9 +107,10 @@ def is_costly(wanted: InsightFilter) -> bool:
 
 def signed_parts(wanted: InsightFilter) -> Iterator[tuple[int, InsightFilter]]:
     """Filters whose figures, each times 1 or -1, add up to those of the filter, and that ask for no
-    facet's usual value: what has it are all insights but those that have another."""
+    facet's usual value: what has it are all insights but those that have another. An author's are
+    looked at one by one."""
     for facet, values in wanted.facets.items():
-        if values == (facet.usual,):
+        if values == (facet.usual,) and wanted.author is None:
             any_value: dict[str, Any] = {facet: None}
             rest = replace(wanted, **any_value)
             but = replace(rest, unusual=wanted.unusual | {facet})

@@ -66,7 +66,8 @@ async def test_a_claim_holds_for_a_quarter_of_an_hour_unless_told_otherwise(
 
     assert set(answer) == {"conversation_id", "state", "by", "at", "until"}
     assert (answer["conversation_id"], answer["state"], answer["by"]) == (id_, "claimed", "ana")
-    assert 14 < minutes_from_now(answer["until"]) <= 15
+    held = datetime.fromisoformat(answer["until"]) - datetime.fromisoformat(answer["at"])
+    assert held == timedelta(minutes=15)
     assert 479 < minutes_from_now(longer["until"]) <= 480
     found = await history(shared, id_)
     assert [entry["note"] for entry in found.pop("history")] == [None, "hard"]

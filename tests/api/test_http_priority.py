@@ -1,8 +1,10 @@
 """Insights in the order of priority over HTTP: what is listed, with which terms, what is not."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import httpx
@@ -11,6 +13,7 @@ import pytest_asyncio
 
 from analysis.outcomes import Analysis
 from analysis.urgency import Urgency
+from tests.conftest import StartApp
 from tests.support.http_helpers import (
     ALL_TIME,
     CONVERSATIONS,
@@ -193,6 +196,25 @@ async def test_a_mistake_is_told(shared: httpx.AsyncClient) -> None:
     ):
         response = await shared.get(INSIGHTS, params=parameters)
         assert_error(response, 400, "invalid_schema", told)
+
+
+async def test_other_weights_are_taken_up_after_the_next_start(start_app: StartApp) -> None:
+    texts = [f"parcel {number}" for number in (29, 0, 22)]  # the worst, the glad one in a hurry
+    for weights, order in (
+        ({}, [29, 0, 22]),
+        ({"negative": 1, "urgency": 100}, [0, 29, 22]),
+    ):
+        settings = {"priority": json.dumps(weights), "analyser": ScriptedAnalyser(answer=judged)}
+        async with start_app(**settings) as running:
+            if not weights:
+                await submit_batch(running.client, texts)
+                await all_done(running.client)
+
+            await eventually(partial(_lists, running.client, order), within=20)
+
+
+async def _lists(client: httpx.AsyncClient, order: list[int]) -> bool:
+    return numbers(await page(client)) == order
 
 
 @on_shared_loop

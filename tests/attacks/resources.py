@@ -54,19 +54,36 @@ def _stalled(target: Target, request: bytes, count: int) -> list[Check]:
 
 
 def _closed_without_reading(connections: list[socket.socket], seconds: float) -> Check:
-    """Looks from outside, since whoever reads is no stalled reader any more."""
+    """Each within so many seconds of the last byte that was written to it. Looks from outside,
+    since whoever reads is no stalled reader any more."""
     ports = {connection.getsockname()[1] for connection in connections}
-    deadline = time.monotonic() + seconds
-    while (left := len(ports & _held_by_the_other_side())) and time.monotonic() < deadline:
+    started = now = time.monotonic()
+    moved: dict[int, tuple[int, float]] = {}
+    late: set[int] = set()
+    while not late:
+        unread = {port: size for port, size in _written_here().items() if port in ports}
+        if not unread:
+            break
+        now = time.monotonic()
+        for port, size in unread.items():
+            if port not in moved or moved[port][0] != size:
+                moved[port] = size, now
+        late = {port for port in unread if now - moved[port][1] > seconds}
         time.sleep(0.5)
-    return Check(f"closed in {seconds:.0f} s", f"{left} of {len(ports)} open", left == 0)
+    seen = f"{len(late)} of {len(ports)} open" if late else f"after {now - started:.0f} s"
+    return Check(f"closed {seconds:.0f} s after the last write", seen, not late)
 
 
-def _held_by_the_other_side() -> set[int]:
-    """Ports of this machine whose peer, also here, has the connection established."""
+def _written_here() -> dict[int, int]:
+    """Ports of this machine whose peer, also here, has the connection established; the bytes that
+    the peer has written and that have not been taken."""
     with open("/proc/net/tcp") as table:
         rows = [line.split() for line in itertools.islice(table, 1, None)]
-    return {int(row[2].partition(":")[2], 16) for row in rows if row[3] == "01"}
+    return {
+        int(row[2].partition(":")[2], 16): int(row[4].partition(":")[0], 16)
+        for row in rows
+        if row[3] == "01"
+    }
 
 
 def long_texts(target: Target) -> None:

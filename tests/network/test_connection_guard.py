@@ -64,6 +64,7 @@ def small_app(held: Held) -> FastAPI:
     async def unread() -> Response:
         return JSONResponse("not read")
 
+    @app.get("/ready")
     @app.get("/held")
     async def wait(request: Request) -> Response:
         held.begun.append(request.url.query)
@@ -179,8 +180,11 @@ def running(**limits: Any) -> Iterator[Server]:
     held = Held()
     with ExitStack() as stack:
         address = stack.enter_context(served(small_app(held), http=protocol))
-        yield Server(int(address.rpartition(":")[2]), held, stack)
-        held.let_go._loop.call_soon_threadsafe(held.let_go.set) if held.begun else None  # type: ignore[attr-defined]
+        try:
+            yield Server(int(address.rpartition(":")[2]), held, stack)
+        finally:
+            if held.begun:
+                held.let_go._loop.call_soon_threadsafe(held.let_go.set)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -514,6 +518,17 @@ def test_connections_beyond_the_cap_that_are_refused_do_not_gather() -> None:
         assert server.sent(HEALTH).answer() == (200, {"status": "ok"})
         assert len(server.connections()) <= 11
         assert not refused[0].rest().startswith(b"HTTP/1.1 2")
+
+
+def test_connections_beyond_the_cap_that_wait_for_an_answer_do_not_gather() -> None:
+    with running(connections_per_address=8, spare_connections=2) as server:
+        for number in range(8):
+            server.sent(b"GET /held?%d HTTP/1.1\r\n" % number + HOST + b"\r\n")
+        eventually(lambda: len(server.held.begun) == 8)
+        for _ in range(10):
+            server.sent(b"GET /ready HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert server.sent(HEALTH).answer() == (200, {"status": "ok"})
+        assert len(server.connections()) <= 11
 
 
 def test_at_the_cap_a_slow_body_gives_way() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from analysis.handling import HandlingChange, HandlingState
 from analysis.labels import Labelling
 from analysis.outcomes import Complete
 from api.event_stream import CHUNK_BYTES, InsightStream
 from api.handling import handling_changes
+from api.insights import _Stream
 from api.labels import label_changes
 from config import load_settings
 from database import Database
@@ -113,7 +116,7 @@ async def test_changes_are_heard_by_those_who_listen_whoever_makes_them(
         await anext(events)
         answered = HandlingChange(HandlingState.ANSWERED, "ana")
         for id_ in ids:
-            await HandlingStore(other).change(id_, answered, key_name="")
+            await HandlingStore(other).change(id_, answered, key_name="", now=1)
             await insert_insights(database, [{}])
         heard = b""
         async with asyncio.timeout(10):
@@ -125,7 +128,7 @@ async def test_changes_are_heard_by_those_who_listen_whoever_makes_them(
 
         late = stream.listen(None)
         await anext(late)
-        await HandlingStore(other).change(ids[0], answered._replace(by="ben"), key_name="")
+        await HandlingStore(other).change(ids[0], answered._replace(by="ben"), key_name="", now=2)
         for listening in (events, late):
             content = await anext(listening)
             assert content.count(b"event: ") == 1
@@ -452,6 +455,29 @@ async def events_of(address: str, **headers: str) -> AsyncIterator[AsyncIterator
                     event = {}
 
         yield parsed()
+
+
+async def test_what_a_stream_sends_from_is_closed_as_soon_as_sending_fails() -> None:
+    closed = False
+
+    async def content() -> AsyncGenerator[bytes]:
+        nonlocal closed
+        try:
+            yield b"something"
+        finally:
+            closed = True
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("the client has gone")
+
+    stream = _Stream(content())  # kept here: not closed by nobody knowing it any more
+    with pytest.raises((OSError, ClientDisconnect)):
+        await stream({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send)
+    assert closed
 
 
 async def test_a_completed_conversation_comes_as_it_is_listed(address: str) -> None:

@@ -102,6 +102,15 @@ async def test_the_files_are_for_their_owner_alone(sqlite_url: str, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("usual_umask")
+def test_a_new_file_is_private_from_its_first_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "chmod", lambda *_: None)  # which comes a moment later
+    keep_private(str(tmp_path / "insights.db"))
+    assert modes(tmp_path) == {"insights.db": 0o600}
+
+
+@pytest.mark.usefixtures("usual_umask")
 async def test_files_that_others_could_read_are_closed_to_them(
     sqlite_url: str, tmp_path: Path
 ) -> None:

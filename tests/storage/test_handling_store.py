@@ -43,7 +43,8 @@ def asking(state: HandlingState, by: str = "ana", **details: Any) -> HandlingCha
 async def handled(
     database: Database, id_: str, state: HandlingState, by: str = "ana", **details: Any
 ) -> Handling:
-    return await HandlingStore(database).change(id_, asking(state, by, **details), key_name="desk")
+    change = asking(state, by, **details)
+    return await HandlingStore(database).change(id_, change, key_name="desk", now=now_micros())
 
 
 async def stored(database: Database, id_: str) -> Handling:

@@ -41,7 +41,7 @@ from tests.support.factories import (
     insight_filter,
     new_conversation,
 )
-from tests.support.labels import give, put_back, take_back
+from tests.support.labels import find_priorities, give, put_back, take_back
 
 Given = dict[str, dict[int, Label]]
 
@@ -138,6 +138,7 @@ async def test_taking_everything_back_leaves_the_served_tables_byte_for_byte(
 ) -> None:
     chance = random.Random(5)
     ids = await insert_insights(database, [model_row(chance) for _ in range(60)])
+    await find_priorities(database)
     before = await served_tables(database)
     for giver in (3, PERSON, 1):
         for _ in range(3):

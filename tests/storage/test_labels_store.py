@@ -10,7 +10,7 @@ from store.erasure import ErasureStore
 from tables.people import label_log
 from tables.people import labels as labels_table
 from tests.support.factories import insert_insight, insert_insights, scalar
-from tests.support.labels import NEUTRAL, give, put_back, take_back
+from tests.support.labels import NEUTRAL, find_priorities, give, put_back, take_back
 
 MODEL = Values(-0.65, ("delivery_problems",), 0.9)
 
@@ -57,6 +57,7 @@ async def test_what_is_changed_is_told_with_before_and_after(database: Database)
 
 async def test_taking_back_leaves_the_served_tables_as_they_were(database: Database) -> None:
     ids = await insert_insights(database, [{}, {"clusters": ["praise"]}, {"text": "War Zone"}])
+    await find_priorities(database)
     before = await _served_tables(database)
     await give(database, ids, Labelling(0.6, ("praise", "games")))
     assert await _served_tables(database) != before

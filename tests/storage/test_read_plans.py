@@ -15,11 +15,15 @@ from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
 from analysis.words import parse_search
 from database import Database
+from store import cursors
 from store.derived import word_index
+from store.derived.word_counts import MatchCounter
 from store.figures import FigureStore
 from store.filters import InsightFilter
+from store.handling import HandlingStore
 from store.insight_row import InsightRow
 from store.insights import InsightStore
+from store.priority import PriorityStore
 from store.summaries import Interval, SummaryStore
 from store.trends import TrendStore, Window
 from tests.support.factories import NOON, insight_filter, scalar
@@ -39,13 +43,15 @@ _FILLED = {
         f"'conv_' || i, 'late', 'author' || i % 500, {_TIMESTAMP}, 'completed', i, 'live'"
     ),
     "insights (id, conversation_id, timestamp, text, author, sentiment_score, clusters, confidence,"
-    " reasoning, grok_analysis, created_at, language, urgency, labelled, handling, handling_at)": (
+    " reasoning, grok_analysis, created_at, language, urgency, labelled, handling, handling_at,"
+    " priority)": (
         f"i, 'conv_' || i, {_TIMESTAMP}, 'late', 'author' || i % 500, i % 200 / 100.0 - 1,"
         " '[\"a\"]', i % 100 / 100.0, '', '{}', i,"
         " CASE WHEN i % 4 = 0 THEN 'fr' ELSE 'en' END,"
         " CASE WHEN i % 10 = 0 THEN 'now' ELSE 'none' END,"
         " CASE WHEN i % 1000 = 0 THEN 'person' ELSE 'model' END,"
-        f" CASE WHEN i % 20 = 0 THEN 'open' ELSE 'answered' END, {_TIMESTAMP} + 1000000"
+        f" CASE WHEN i % 20 = 0 THEN 'open' ELSE 'answered' END, {_TIMESTAMP} + 1000000,"
+        f" CASE WHEN i % 20 = 0 THEN - ({_TIMESTAMP}) END"
     ),
     "insight_clusters (cluster, timestamp, insight_id, sentiment_score, confidence)": (
         f"'cluster' || i % 40, {_TIMESTAMP}, i, i % 200 / 100.0 - 1, i % 100 / 100.0"
@@ -198,6 +204,46 @@ async def test_no_read_scans_a_table(full: Database) -> None:
         await insights.newest_id()
         await FigureStore(full).all()
     await expect_no_scans(full, statements)
+
+
+async def test_no_page_by_priority_and_no_handling_scans_a_table(full: Database) -> None:
+    """Where many match, and where few do."""
+    handling = HandlingStore(full)
+    with asked(full) as statements:
+        for conditions, total in product(PRIORITY_CONDITIONS, (10, 10_000)):
+            priorities = PriorityStore(full, Told(total))
+            wanted = insight_filter(handling=HandlingState.OPEN, **conditions)
+            for cursor in (None, cursors.encode("priority", 0, 1)):
+                await priorities.page(wanted, limit=100, cursor=cursor)
+        await handling.find("conv_20")
+        await handling.end_leases()
+        await handling.newest_event()
+        await handling.events_since(0)
+    await expect_no_scans(full, statements)
+
+
+class Told(MatchCounter):
+    """As if so many matched, whoever asks."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__()
+        self._total = total
+
+    def total(self, wanted: InsightFilter, connection: Connection) -> int:
+        return self._total
+
+
+PRIORITY_CONDITIONS: list[dict[str, Any]] = [
+    {},
+    {"sentiment": Sentiment.NEGATIVE},
+    {"min_confidence": 0.985},
+    {"min_confidence": 0.2},
+    {"cluster": "cluster20"},
+    {"author": "author20"},
+    {"language": "fr"},
+    {"urgency": Urgency.NOW, "sentiment": Sentiment.POSITIVE},
+    {"words": parse_search("late")},
+]
 
 
 async def test_a_scan_would_be_noticed(database: Database) -> None:

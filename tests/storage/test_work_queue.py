@@ -284,7 +284,8 @@ async def test_complete_writes_the_insight_with_all_that_it_says(
         "repeats": 0,
         "reach": 0.5,
         "rising": 0,
-        "priority": None,
+        # 40 x 0.125 and 5 x 0.5, and nothing for the urgency of a text that is suspected.
+        "priority": round(7.5 * 3_600_000_000) - to_micros(NOON),
     }
     assert from_micros(insight["timestamp"]) == NOON
     assert sorted(clusters) == [

@@ -2,9 +2,13 @@
 
 from collections.abc import Collection, Mapping
 
+from sqlalchemy import Connection, select
+
 from analysis.labels import PERSON, Labelling
 from database import Database
+from models import insights
 from store import labels
+from store.derived import priority
 from store.labels import LabelChange, PutBack
 
 NEUTRAL = Labelling(sentiment_score=0.0)
@@ -38,3 +42,12 @@ async def put_back(
     return await database.write(
         lambda connection: labels.put_back(connection, wanted, giver, by="undo", at=3)
     )
+
+
+async def find_priorities(database: Database) -> None:
+    """Insights that tests write straight into the tables have no key of the priority yet."""
+
+    def work(connection: Connection) -> None:
+        priority.refresh(connection, connection.scalars(select(insights.c.id)).all())
+
+    await database.write(work)
