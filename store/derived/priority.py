@@ -225,7 +225,8 @@ def refresh(
 
 
 def _after(connection: Connection, posts: Collection[Post]) -> set[int]:
-    """Insights that these posts may be counted for."""
+    """Insights whose repeats these posts may have changed. With as many unhappy ones in between as
+    are counted at most, a post makes no difference: so an author of very many is no burden."""
     return {id_ for (id_,) in _of_posts(connection, _AFTER_POSTS, posts)}
 
 
@@ -234,8 +235,17 @@ _AFTER_POSTS = _PostStatement(
 SELECT insights.id FROM {{posts}} CROSS JOIN insights
 WHERE insights.author = post.author AND insights.timestamp > post.timestamp
 AND insights.timestamp <= post.timestamp + {FORTNIGHT}
+AND insights.timestamp <= COALESCE((
+    SELECT later.timestamp FROM insights AS later
+    WHERE later.author = post.author AND later.timestamp > post.timestamp
+    AND later.timestamp <= post.timestamp + {FORTNIGHT}
+    AND later.sentiment_score < {NEGATIVE_BELOW} AND later.own = 0
+    ORDER BY later.timestamp LIMIT 1 OFFSET {MOST_REPEATS - 1}
+), post.timestamp + {FORTNIGHT})
 """  # noqa: S608  numbers of ours
 )
+"""Of several posts that change at once, the last one before an insight finds it: none of those in
+between changes."""
 
 _COLUMNS = insights.c
 _NEWEST_ID = select(func.max(_COLUMNS.id))

@@ -23,7 +23,10 @@ from tests.support.http_helpers import CONVERSATIONS, STATS, assert_error
 KEY = "a-key-that-may-do-everything"
 API_KEYS = f"boss:admin:{hashlib.sha256(KEY.encode()).hexdigest()}"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
-FOR_ADMINS = {"/api/v1/backups"}
+FOR_ADMINS = {
+    ("POST", "/api/v1/backups"),
+    ("DELETE", "/api/v1/conversations/{conversation_id}"),
+}
 OPEN = {
     "/",
     "/dashboard/",
@@ -140,8 +143,8 @@ def test_every_route_says_who_may_reach_it(make_settings: Callable[..., Settings
         assert isinstance(route, Route)
         assert route.methods
         (method,) = route.methods
-        by_method = {"GET": "read", "POST": "write", "DELETE": "admin"}[method]
-        assert access.scope == ("admin" if route.path in FOR_ADMINS else by_method)
+        expected = "admin" if (method, route.path) in FOR_ADMINS else "write"
+        assert access.scope == ("read" if method == "GET" else expected)
         assert access.limited is (route.path != "/metrics")
     assert open_paths == OPEN
 

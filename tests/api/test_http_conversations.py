@@ -23,6 +23,7 @@ from tests.fakes.grok.replies import Reply
 from tests.fakes.grok.server import FakeGrok
 from tests.support.http_helpers import (
     CONVERSATIONS,
+    NOTHING_DONE,
     STATS,
     ScriptedAnalyser,
     all_done,
@@ -799,7 +800,12 @@ async def test_a_conversation_is_shown_in_each_state_of_its_life(start_app: Star
             "clusters": ["delivery_problems"],
             "confidence": 0.9,
             "reasoning": "It says so.",
-        }
+        },
+        "language": "und",
+        "urgency": "none",
+        "version": 1,
+        "labelled": None,
+        "handling": NOTHING_DONE,
     }
 
 

@@ -16,6 +16,7 @@ from tests.conftest import StartApp
 from tests.support.http_helpers import (
     ALL_TIME,
     INSIGHTS,
+    NOTHING_DONE,
     STATS,
     ScriptedAnalyser,
     all_done,
@@ -93,10 +94,16 @@ async def test_an_insight_is_listed_with_all_that_the_contract_names(
             "confidence": 0.3,
             "reasoning": "It says so.",
         },
+        "language": "en",
+        "urgency": "soon",
+        "version": 1,
+        "labelled": None,
+        "handling": NOTHING_DONE,
     }
     assert response.json()["metadata"] == {
         "total_count": 1,
         "returned_count": 1,
+        "corrected_count": 0,
         "start_time": "2025-01-20T10:01:00Z",
         "end_time": "2025-01-20T10:01:00Z",
         "next_cursor": None,

@@ -122,6 +122,14 @@ async def test_a_summary_has_the_shape_of_the_contract(
             "average_sentiment": 0.0,
             "average_confidence": 0.75,
         },
+        "corrected_count": 0,
+        "handling": {
+            **dict.fromkeys(("claimed", "answered", "snoozed", "ignored"), 0),
+            "open": 2,
+            "oldest_open": "2025-01-20T12:00:00Z",
+            "answered_in_goal": None,
+            "median_answer_seconds": None,
+        },
     }
 
 
@@ -279,6 +287,13 @@ async def test_csv_can_be_read_back(running: RunningApp, client: httpx.AsyncClie
         "clusters": "a;b",
         "confidence": "0.9",
         "reasoning": "It is late.",
+        "language": "und",
+        "urgency": "none",
+        "version": "1",
+        "labelled": "",
+        "labelled_by": "",
+        "handling": "open",
+        "handling_by": "",
     }
 
 

@@ -34,6 +34,9 @@ ALL_TIME = {"start_time": "0001-01-01T00:00:00Z", "end_time": "9999-12-31T23:59:
 WAITING_HELPS = {429, 503}
 _NOT_FOR_CLIENTS = ("Traceback", "sqlite", "sqlalchemy", "asyncpg", "SELECT ", "INSERT ", ".py")
 
+NOTHING_DONE = {"state": "open", "by": None, "until": None, "at": None}
+"""The handling of a conversation that nobody has done anything about."""
+
 
 # --- the shape of an error ------------------------------------------------------------------------
 
