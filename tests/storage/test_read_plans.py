@@ -16,7 +16,7 @@ from analysis.urgency import Urgency
 from analysis.words import parse_search
 from database import Database
 from store import cursors
-from store.derived import word_index
+from store.derived import day_cache, rollups, word_index
 from store.derived.word_counts import MatchCounter
 from store.figures import FigureStore
 from store.filters import InsightFilter
@@ -40,12 +40,12 @@ INSERT INTO {table} SELECT {columns} FROM n
 _TIMESTAMP = "1737374400000000 + (i - 25000) * CAST(23000000 AS BIGINT)"
 _FILLED = {
     "conversations (id, text, author, timestamp, status, created_at, lane)": (
-        f"'conv_' || i, 'late', 'author' || i % 500, {_TIMESTAMP}, 'completed', i, 'live'"
+        f"'conv_' || i, 'late', 'author' || (i % 500), {_TIMESTAMP}, 'completed', i, 'live'"
     ),
     "insights (id, conversation_id, timestamp, text, author, sentiment_score, clusters, confidence,"
     " reasoning, grok_analysis, created_at, language, urgency, labelled, handling, handling_at,"
     " priority)": (
-        f"i, 'conv_' || i, {_TIMESTAMP}, 'late', 'author' || i % 500, i % 200 / 100.0 - 1,"
+        f"i, 'conv_' || i, {_TIMESTAMP}, 'late', 'author' || (i % 500), i % 200 / 100.0 - 1,"
         " '[\"a\"]', i % 100 / 100.0, '', '{}', i,"
         " CASE WHEN i % 4 = 0 THEN 'fr' ELSE 'en' END,"
         " CASE WHEN i % 10 = 0 THEN 'now' ELSE 'none' END,"
@@ -54,11 +54,7 @@ _FILLED = {
         f" CASE WHEN i % 20 = 0 THEN - ({_TIMESTAMP}) END"
     ),
     "insight_clusters (cluster, timestamp, insight_id, sentiment_score, confidence)": (
-        f"'cluster' || i % 40, {_TIMESTAMP}, i, i % 200 / 100.0 - 1, i % 100 / 100.0"
-    ),
-    "insight_rollups": (
-        "'cluster' || i % 40, i % 3, i * CAST(3600000000 AS BIGINT), i % 20,"
-        " 1, 1, 1, 1, 1, 1, 1, 1, 1"
+        f"'cluster' || (i % 40), {_TIMESTAMP}, i, i % 200 / 100.0 - 1, i % 100 / 100.0"
     ),
 }
 
@@ -73,7 +69,7 @@ def _fill(connection: Connection) -> None:
     rows = [
         InsightRow(
             number,
-            10**15 + number * 10**6,
+            1_737_374_400_000_000 + (number - 25_000) * 23_000_000,
             f"late word{number % 100}",
             f"author{number % 500}",
             number % 200 / 100.0 - 1,
@@ -82,10 +78,13 @@ def _fill(connection: Connection) -> None:
             "fr" if number % 4 == 0 else "en",
             "now" if number % 10 == 0 else "none",
             "person" if number % 1000 == 0 else "model",
+            handling="open" if number % 20 == 0 else "answered",
         )
         for number in range(1, ROWS + 1)
     ]
     word_index.add(connection, rows)
+    rollups.add(connection, rows)
+    day_cache.bump_day_version(connection, (row.timestamp for row in rows))
     if connection.dialect.name == "postgresql":
         connection.execute(text("ANALYZE"))
 
