@@ -184,7 +184,7 @@ expect 'all five are analysed' 200 "d['metadata']['total_count'] == 5"
 expect 'the list has them' 200 "sorted(i['conversation_id'] for i in d['insights']) == sorted('${IDS[*]:-}'.split())"
 expect 'newest first' 200 "[i['timestamp'] for i in d['insights']] == sorted((i['timestamp'] for i in d['insights']), reverse=True) and d['insights']"
 expect 'each has its analysis' 200 "d['insights'] and all(-1 <= a['sentiment_score'] <= 1 and 0 <= a['confidence'] <= 1 and a['clusters'] and a['reasoning'] for a in (i['grok_analysis'] for i in d['insights']))"
-expect 'metadata' 200 "d['metadata'] == {'total_count': 5, 'returned_count': 5, 'start_time': '2025-01-20T00:00:00Z', 'end_time': '2025-01-20T23:59:59Z', 'next_cursor': None}"
+expect 'metadata' 200 "d['metadata'] == {'total_count': 5, 'corrected_count': 0, 'returned_count': 5, 'start_time': '2025-01-20T00:00:00Z', 'end_time': '2025-01-20T23:59:59Z', 'next_cursor': None}"
 save list
 request GET "$API/conversations/$ID"
 expect 'the conversation is completed' 200 "d['status'] == 'completed' and d['queue'] is None and d['insight']['grok_analysis'] == next(i['grok_analysis'] for i in saved('list')['insights'] if i['conversation_id'] == '$ID')"
@@ -223,7 +223,7 @@ for PAGE in 1 2 3; do
     CURSOR=$(python "d['metadata']['next_cursor'] or ''")
     [ -n "$CURSOR" ] || break
 done
-expect 'three pages of two, two and one' 200 "'$PAGE' == '3' and d['metadata'] | {'start_time': 0, 'end_time': 0} == {'total_count': 5, 'returned_count': 1, 'start_time': 0, 'end_time': 0, 'next_cursor': None}"
+expect 'three pages of two, two and one' 200 "'$PAGE' == '3' and d['metadata'] | {'start_time': 0, 'end_time': 0} == {'total_count': 5, 'corrected_count': 0, 'returned_count': 1, 'start_time': 0, 'end_time': 0, 'next_cursor': None}"
 expect 'pages neither skip nor repeat' 200 "'$PAGED'.split() == [i['conversation_id'] for i in saved('list')['insights']]"
 
 TIMES='start_time=2025-01-20T00:00:00Z&end_time=2025-01-21T00:00:00Z'

@@ -128,7 +128,7 @@ async def test_three_unusable_answers_end_in_the_fallback_insight(
     assert (found.attempts, found.last_error) == (3, None)
     assert found.insight is not None
     assert (found.insight.sentiment_score, found.insight.confidence) == (0.0, 0.0)
-    assert found.insight.clusters == ["unknown"]
+    assert list(found.insight.clusters) == ["unknown"]
     assert found.insight.reasoning
     assert (await harness.details(id_))["fallback"] is True
 
