@@ -87,6 +87,9 @@ class BackupKeeper:
             except BackupFailed as error:
                 log.error("backup_failed", reason=error.details)
                 self._not_before = self._now() + _AFTER_FAILURE
+            except Exception:  # such as a folder that cannot be listed: the next may be made
+                log.exception("backup_failed")
+                self._not_before = self._now() + _AFTER_FAILURE
             finally:
                 self._wanted.clear()
 

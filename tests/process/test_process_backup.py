@@ -59,6 +59,23 @@ async def test_the_service_makes_backups_tries_them_and_makes_one_more_when_aske
         assert '"level":"error"' not in service.log
 
 
+async def test_a_folder_that_cannot_be_tidied_ends_no_backups(tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    (folder / "insights-20200101T000000Z.db").mkdir(parents=True)  # which no file's removal removes
+    async with ServiceProcess(tmp_path, backup_dir=folder, backup_keep=1) as service:
+        await service.start()
+
+        def made() -> list[Path]:
+            return [path for path in folder.glob("insights-2*Z.db") if path.is_file()]
+
+        async def has_two() -> bool:
+            await service.client.post("/api/v1/backups")
+            return len(made()) >= 2
+
+        await until(has_two, within=30, what="a second backup after the first one's trouble")
+        assert "backup_failed" in service.log
+
+
 async def test_without_a_folder_nothing_is_made_and_the_answer_says_why(tmp_path: Path) -> None:
     async with ServiceProcess(tmp_path) as service:
         await service.start()
