@@ -28,12 +28,13 @@ from sqlalchemy import (
     text,
 )
 
+import tables.alerts
 import tables.people  # noqa: F401 - its tables belong to `metadata`
 from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE
 from tables.base import Micros, SequentialId
 from tables.base import metadata as metadata
 
-SCHEMA_REVISION = "0007"
+SCHEMA_REVISION = "0008"
 """The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
 
 
