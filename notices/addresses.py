@@ -82,13 +82,21 @@ class WebAddress:
         )
 
 
+def canonical_host(host: str) -> str:
+    """A name as it is, and the one way to write an address."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host
+
+
 def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
 def parse_url(url: str, private_hosts: Collection[str] = ()) -> WebAddress:
-    """Raises AddressRefused. `private_hosts` are in lower case, and IPv6 without brackets; nothing
-    is looked up."""
+    """Raises AddressRefused. `private_hosts` are as `canonical_host` gives them, in lower case;
+    nothing is looked up."""
     if len(url) > MAX_URL_LENGTH:
         raise AddressRefused(f"must be at most {MAX_URL_LENGTH} characters")
     if any(unicodedata.category(character)[0] in "CZ" for character in url):

@@ -23,6 +23,7 @@ from notices.addresses import (
     WebAddress,
     addresses_of,
     bracketed,
+    canonical_host,
     parse_url,
     system_resolve,
 )
@@ -45,7 +46,7 @@ class WebClient:
         total_seconds: float = TOTAL_SECONDS,
     ) -> None:
         """`certificates` are httpx's own where none are given, read at the first POST."""
-        self._private_hosts = frozenset(private_hosts)
+        self._private_hosts = frozenset(map(canonical_host, private_hosts))
         self._resolve = resolve
         self._certificates = certificates
         self._connect_seconds = connect_seconds
