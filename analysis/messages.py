@@ -26,6 +26,16 @@ class Event(StrEnum):
     MACHINE = "machine"
 
 
+class EndpointKind(StrEnum):
+    """Who receives, and so in which shape."""
+
+    STANDARD = "standard"  # Standard Webhooks, signed
+    SLACK = "slack"
+    TEAMS = "teams"
+    DISCORD = "discord"
+    EMAIL = "email"
+
+
 class MessageType(StrEnum):
     ALERT_OPENED = "alert.opened"
     ALERT_CLOSED = "alert.closed"

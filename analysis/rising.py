@@ -7,7 +7,8 @@ the windows right before. The score is divided by how much more than Poisson the
 the same hours of the four weeks, in blocks as long as the window; an incident of the past counts in
 that as a lively hour only. Two gates keep what is no incident from having a high score:
 
-- the same hours of the week in the four weeks, by themselves: what comes each Monday at nine is none;
+- the same hours of the week in the four weeks, by themselves: what comes each Monday at nine is
+  none;
 - the topic's share of all posts, now and before, by the signed root of the log-likelihood ratio of
   the 2x2 table (the G-test: R. Sokal and F. Rohlf, "Biometry", 1981; for words T. Dunning,
   Computational Linguistics 19(1), 1993): a morning that is lively for all topics is none.

@@ -2,8 +2,8 @@
 
 The log-odds ratio with an informative Dirichlet prior, over its standard deviation: B. Monroe,
 M. Colaresi and K. Quinn, "Fightin' Words: Lexical Feature Selection and Evaluation for Identifying
-the Content of Political Conflict", Political Analysis 16(4), 2008, section 3.4. The prior is how often words are
-used at all, so that a word that is only rare does not stand out.
+the Content of Political Conflict", Political Analysis 16(4), 2008, section 3.4. The prior is how
+often words are used at all, so that a word that is only rare does not stand out.
 """
 
 import math

@@ -14,9 +14,12 @@ from api.inbound_limits import InboundLimits
 from batch_processor import Worker
 from config import Settings
 from database import Database
+from notices.web_client import WebClient
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.deliveries import DeliveryStore
+from store.endpoints import EndpointStore
 from store.figures import FigureStore
 from store.handling import HandlingStore
 from store.insights import InsightStore
@@ -29,6 +32,7 @@ from store.trends import TrendStore
 from store.versions import VersionStore
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
+from worker.courier import Courier
 from worker.plans import PlanWorker
 
 SMALL_BODY = 65_536
@@ -55,6 +59,9 @@ class Services:
     plans: PlanStore
     labels: LabelStore
     rules: RuleStore
+    endpoints: EndpointStore
+    deliveries: DeliveryStore
+    web_client: WebClient
     summaries: SummaryStore
     authors: AuthorStore
     trends: TrendStore
@@ -65,6 +72,7 @@ class Services:
     call_runner: CallRunner
     worker: Worker | None
     plan_worker: PlanWorker | None
+    courier: Courier | None
     backups: BackupKeeper | None
     inbound_limits: InboundLimits | None
     large_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
@@ -88,6 +96,11 @@ class Services:
         """A plan may wait to be walked."""
         if self.plan_worker is not None:
             self.plan_worker.wake()
+
+    def wake_courier(self) -> None:
+        """A message may wait to be sent."""
+        if self.courier is not None:
+            self.courier.wake()
 
 
 def services(request: Request) -> Services:
