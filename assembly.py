@@ -6,9 +6,11 @@ Without I/O, but that certificates are read. Opening and closing is the lifespan
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from sqlalchemy.engine import make_url
 
 from analysis.analyser import Analyser
 from analysis.offline.analyser import OfflineAnalyser
@@ -31,6 +33,12 @@ from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.environment import Proxy, choose_proxy, trusted_certificates
 from runtime.mail_server import MailServer
 from runtime.metrics import Metrics
+from store.alert_counts import AlertCounter
+from store.alert_evidence import EvidenceReader
+from store.alert_judging import AlertJudge
+from store.alert_rules import AlertRuleStore
+from store.alert_singles import SingleStore
+from store.alerts import AlertStore
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
 from store.deliveries import DeliveryStore
@@ -52,10 +60,12 @@ from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from store.versions import Asked, VersionStore
+from worker.alerts import AlertWorker
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
 from worker.courier import Courier, Sender
 from worker.housekeeper import ROWS_PER_STEP, Housekeeper
+from worker.machine import Backups, MachineWatch
 from worker.plans import PlanWorker
 
 if TYPE_CHECKING:
@@ -109,8 +119,12 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
     def on_settled(claimed: Claimed, outcome: Outcome) -> None:
         metrics.settled(claimed, outcome)
         stream.wake()
+        if alert_worker is not None:
+            alert_worker.wake()
 
-    worker = plan_worker = housekeeper = courier = None
+    worker = plan_worker = housekeeper = courier = alert_worker = None
+    figures, backups = FigureStore(database), _build_backups(settings, database)
+    alerts = AlertStore(database, AlertJudge(AlertCounter(matches), EvidenceReader(insights)))
     deliveries = DeliveryStore(database)
     web_client = WebClient(private_hosts=settings.webhook_private_hosts)
     if settings.worker_enabled:
@@ -126,9 +140,25 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
             alone=database.is_sqlite,
             on_settled=on_settled,
         )
+        progress_of = worker
         walks = WalkStore(database, insights)
         plan_worker = PlanWorker(walks, yields=database.is_sqlite, on_step=worker.wake)
         courier = _build_courier(settings, database, web_client)
+        alert_worker = AlertWorker(
+            alerts,
+            SingleStore(database),
+            MachineWatch(
+                figures,
+                call_runner,
+                seconds_since_progress=lambda: progress_of.seconds_since_progress,
+                folders=_folders(settings),
+                backups=None
+                if backups is None
+                else Backups(backups, timedelta(hours=settings.backup_every)),
+            ),
+            polls=not database.is_sqlite,
+            on_message=courier.wake,
+        )
         days = settings.retention_days
         housekeeper = Housekeeper(
             ErasureStore(database),
@@ -155,6 +185,8 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         plans=PlanStore(database, insights),
         labels=labels,
         rules=RuleStore(database),
+        alert_rules=AlertRuleStore(database),
+        alerts=alerts,
         endpoints=EndpointStore(database),
         deliveries=deliveries,
         web_client=web_client,
@@ -162,14 +194,15 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         authors=AuthorStore(database),
         trends=TrendStore(database),
         stream=stream,
-        figures=FigureStore(database),
+        figures=figures,
         versions=VersionStore(database),
         analyser=analyser,
         call_runner=call_runner,
         worker=worker,
         plan_worker=plan_worker,
+        alert_worker=alert_worker,
         courier=courier,
-        backups=_build_backups(settings, database),
+        backups=backups,
         inbound_limits=_build_inbound_limits(settings, redis),
     )
     return Assembly(services, queue, _asked(settings, analyser), housekeeper, redis)
@@ -251,6 +284,17 @@ def _build_window(
 
     otherwise = None if fail_open else window
     return RedisWindow(redis, name=name, calls=calls, per=per, otherwise=otherwise)
+
+
+def _folders(settings: Settings) -> dict[str, Path]:
+    """Those that are written to, by what is in them."""
+    url = make_url(settings.database_url)
+    found = {}
+    if url.get_backend_name() == "sqlite":
+        found["database"] = Path(url.database or "").absolute().parent
+    if settings.backup_dir is not None:
+        found["backups"] = settings.backup_dir
+    return found
 
 
 def _build_backups(settings: Settings, database: Database) -> BackupKeeper | None:

@@ -20,6 +20,8 @@ from starlette.routing import Mount, Route
 
 from analysis.analyser import Analyser
 from api import (
+    alert_rules,
+    alerts,
     analysis_versions,
     authors,
     conversations,
@@ -99,6 +101,8 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         labels.router,
         rules.router,
         endpoints.router,
+        alert_rules.router,
+        alerts.router,
         conversations.router,
         conversations.intake,
     ):
@@ -142,6 +146,9 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
             stack.push_async_callback(plan_worker.stop)
         if services.courier is not None:
             services.courier.start()
+        if (alert_worker := services.alert_worker) is not None:
+            alert_worker.start()
+            stack.push_async_callback(alert_worker.stop)
         if housekeeper is not None:
             housekeeper.start()
             stack.push_async_callback(housekeeper.stop)

@@ -16,6 +16,8 @@ from config import Settings
 from database import Database
 from notices.web_client import WebClient
 from runtime.metrics import Metrics
+from store.alert_rules import AlertRuleStore
+from store.alerts import AlertStore
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
 from store.deliveries import DeliveryStore
@@ -30,6 +32,7 @@ from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from store.versions import VersionStore
+from worker.alerts import AlertWorker
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
 from worker.courier import Courier
@@ -59,6 +62,8 @@ class Services:
     plans: PlanStore
     labels: LabelStore
     rules: RuleStore
+    alert_rules: AlertRuleStore
+    alerts: AlertStore
     endpoints: EndpointStore
     deliveries: DeliveryStore
     web_client: WebClient
@@ -72,6 +77,7 @@ class Services:
     call_runner: CallRunner
     worker: Worker | None
     plan_worker: PlanWorker | None
+    alert_worker: AlertWorker | None
     courier: Courier | None
     backups: BackupKeeper | None
     inbound_limits: InboundLimits | None
@@ -96,6 +102,11 @@ class Services:
         """A plan may wait to be walked."""
         if self.plan_worker is not None:
             self.plan_worker.wake()
+
+    def wake_alerts(self) -> None:
+        """A rule has changed."""
+        if self.alert_worker is not None:
+            self.alert_worker.wake()
 
     def wake_courier(self) -> None:
         """A message may wait to be sent."""

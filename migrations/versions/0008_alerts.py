@@ -28,11 +28,7 @@ def _endpoints() -> None:
         sa.Column("kind", sa.String(8), nullable=False),
         sa.Column("target", sa.Text, nullable=False),
         sa.Column("secret", sa.Text),
-<<<<<<< HEAD
-        sa.Column("old_secrets", sa.JSON, nullable=False, server_default="[]"),
-=======
         sa.Column("old_secrets", sa.JSON),
->>>>>>> h19a
         sa.Column("events", sa.JSON, nullable=False),
         sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
         sa.Column("disabled_reason", sa.Text),
