@@ -4,7 +4,7 @@ Without I/O, but that certificates are read. Opening and closing is the lifespan
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from analysis.analyser import Analyser
 from analysis.offline.analyser import OfflineAnalyser
 from analysis.outcomes import Outcome
+from analysis.report_times import ReportTime
 from analysis.topics import Topics
 from api.event_stream import InsightStream
 from api.handling import handling_changes
@@ -38,6 +39,7 @@ from store.alert_evidence import EvidenceReader
 from store.alert_judging import AlertJudge
 from store.alert_rules import AlertRuleStore
 from store.alert_singles import SingleStore
+from store.alert_trials import TrialStore
 from store.alerts import AlertStore
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
@@ -56,6 +58,7 @@ from store.plans.requests import PlanStore
 from store.plans.walks import WalkStore
 from store.priority import KEYS_PER_STEP, PriorityStore
 from store.queue import Claimed, WorkQueue
+from store.reports import ReportStore
 from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
@@ -124,7 +127,10 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
 
     worker = plan_worker = housekeeper = courier = alert_worker = None
     figures, backups = FigureStore(database), _build_backups(settings, database)
-    alerts = AlertStore(database, AlertJudge(AlertCounter(matches), EvidenceReader(insights)))
+    summaries = SummaryStore(database, matches, goal_seconds=settings.answer_goal * 3600)
+    reports = ReportStore(database, summaries, insights)
+    evidence = EvidenceReader(insights)
+    alerts = AlertStore(database, AlertJudge(AlertCounter(matches), evidence))
     deliveries = DeliveryStore(database)
     web_client = WebClient(private_hosts=settings.webhook_private_hosts)
     if settings.worker_enabled:
@@ -157,6 +163,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
                 else Backups(backups, timedelta(hours=settings.backup_every)),
             ),
             polls=not database.is_sqlite,
+            every_minute=partial(_send_report, reports, settings.report_at),
             on_message=courier.wake,
         )
         days = settings.retention_days
@@ -186,11 +193,13 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         labels=labels,
         rules=RuleStore(database),
         alert_rules=AlertRuleStore(database),
+        alert_trials=TrialStore(database, insights, evidence),
         alerts=alerts,
         endpoints=EndpointStore(database),
         deliveries=deliveries,
         web_client=web_client,
-        summaries=SummaryStore(database, matches, goal_seconds=settings.answer_goal * 3600),
+        summaries=summaries,
+        reports=reports,
         authors=AuthorStore(database),
         trends=TrendStore(database),
         stream=stream,
@@ -284,6 +293,10 @@ def _build_window(
 
     otherwise = None if fail_open else window
     return RedisWindow(redis, name=name, calls=calls, per=per, otherwise=otherwise)
+
+
+async def _send_report(reports: ReportStore, at: ReportTime | None) -> int:
+    return 0 if at is None else await reports.send_due(at, datetime.now(UTC))
 
 
 def _folders(settings: Settings) -> dict[str, Path]:

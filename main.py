@@ -33,6 +33,7 @@ from api import (
     labels,
     operations,
     plans,
+    reports,
     rules,
 )
 from api.access import open_to_all
@@ -103,6 +104,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         endpoints.router,
         alert_rules.router,
         alerts.router,
+        reports.router,
         conversations.router,
         conversations.intake,
     ):

@@ -14,6 +14,7 @@ from api.bodies import documented_body, parse_body, read_body
 from api.error_responses import answers
 from api.insights import cluster_named
 from api.services import Services, services
+from models import from_micros
 from schemas import ShownTime
 from store.alert_rules import AlertRule, no_such_alert_rule
 from store.trends import Window
@@ -48,6 +49,31 @@ class AlertRulesOut(TypedDict):
     """The newest first."""
 
     rules: Sequence[AlertRuleOut]
+
+
+class TrialAlertOut(TypedDict):
+    """`told` is how many messages it would have made."""
+
+    key: str
+    opened_at: ShownTime
+    closed_at: ShownTime | None
+    peak: float
+    held_back: str | None
+    told: int
+
+
+class TrialOut(TypedDict):
+    """`messages`, `alerts_count` and `held_back_count` are of all; `alerts` are the last hundred.
+    Counts are looked at every `step_minutes`."""
+
+    rule_id: str
+    start_time: ShownTime
+    end_time: ShownTime
+    step_minutes: int
+    messages: int
+    alerts_count: int
+    held_back_count: int
+    alerts: Sequence[TrialAlertOut]
 
 
 async def _possible_id(rule_id: str) -> str:
@@ -154,3 +180,33 @@ def _given(rule: AlertRule) -> dict[str, Any]:
 async def delete_alert_rule(request: Request, rule_id: AlertRuleId) -> None:
     """End a rule, with its alerts."""
     await services(request).alert_rules.delete(rule_id)
+
+
+@router.post(f"{_ONE}/try", responses=answers("invalid_schema", "not_found", "unavailable"))
+@needs("write")
+async def try_alert_rule(request: Request, rule_id: AlertRuleId) -> TrialOut:
+    """What the rule would have sent over the last 30 days. Nothing is sent."""
+    parts = services(request)
+    rule = await parts.alert_rules.find(rule_id)
+    async with parts.costly_reads:
+        trial = await parts.alert_trials.run(rule)
+    return {
+        "rule_id": rule.id,
+        "start_time": from_micros(trial.start),
+        "end_time": from_micros(trial.stop),
+        "step_minutes": trial.step_minutes,
+        "messages": trial.messages,
+        "alerts_count": trial.alerts_count,
+        "held_back_count": trial.held_back_count,
+        "alerts": [
+            {
+                "key": each.key,
+                "opened_at": from_micros(each.opened_at),
+                "closed_at": None if each.closed_at is None else from_micros(each.closed_at),
+                "peak": each.peak,
+                "held_back": each.held_back,
+                "told": each.told,
+            }
+            for each in trial.alerts
+        ],
+    }

@@ -17,6 +17,7 @@ from database import Database
 from notices.web_client import WebClient
 from runtime.metrics import Metrics
 from store.alert_rules import AlertRuleStore
+from store.alert_trials import TrialStore
 from store.alerts import AlertStore
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
@@ -28,6 +29,7 @@ from store.insights import InsightStore
 from store.label_history import LabelStore
 from store.plans.requests import PlanStore
 from store.priority import PriorityStore
+from store.reports import ReportStore
 from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
@@ -63,11 +65,13 @@ class Services:
     labels: LabelStore
     rules: RuleStore
     alert_rules: AlertRuleStore
+    alert_trials: TrialStore
     alerts: AlertStore
     endpoints: EndpointStore
     deliveries: DeliveryStore
     web_client: WebClient
     summaries: SummaryStore
+    reports: ReportStore
     authors: AuthorStore
     trends: TrendStore
     stream: InsightStream

@@ -26,7 +26,7 @@ from store.alert_rules import BUILT_IN, AlertRule, rules_in
 from store.outbox import enqueue, subscribers
 from tables.alerts import alert_rules, alerts
 
-_LOCK = 0x1A51_A1E7  # PostgreSQL advisory lock: any number that nothing else here uses
+LOCK = 0x1A51_A1E7  # PostgreSQL advisory lock: any number that nothing else here uses
 
 # --- rules and alerts as they are judged ----------------------------------------------------------
 
@@ -113,7 +113,7 @@ def has_turn(connection: Connection) -> bool:
     """Whether this process is the one that judges, in this transaction."""
     if connection.dialect.name != "postgresql":
         return True
-    return bool(connection.scalar(_TRY_LOCK, {"key": _LOCK}))
+    return bool(connection.scalar(_TRY_LOCK, {"key": LOCK}))
 
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")

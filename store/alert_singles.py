@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from analysis.alerts import MICROS, Alert, AlertState, Change, Judgement, RuleKind, judged
 from analysis.fingerprint import as_analysed
+from analysis.labels import LastWord
 from analysis.rules import hold
 from analysis.sentiment import sentiment_of
 from analysis.urgency import Urgency
@@ -33,6 +34,7 @@ from models import insights, now_micros
 from store.alert_changes import alerts_by_rule, enabled_rules, has_turn, store_change
 from store.alert_rules import AlertRule
 from store.insight_row import read_clusters, read_notes
+from store.listed import ListedInsight
 from tables.alerts import alert_rules, alerts
 
 A_MINUTE = 10
@@ -56,7 +58,7 @@ class Post:
     timestamp: int
     text: str
     author: str | None
-    score: float
+    sentiment_score: float
     clusters: Sequence[str]
     confidence: float
     language: str
@@ -79,7 +81,7 @@ class SingleStore:
         if not rules:
             return 0
         matching = {
-            rule.id: [post for post in posts if _matches(rule, post, moment)] for rule in rules
+            rule.id: [post for post in posts if _is_new(rule, post, moment)] for rule in rules
         }
         messages = 0
         if sum_up or any(matching.values()):
@@ -156,21 +158,32 @@ def _above(rule: AlertRule) -> float:
     return _DEFAULT_ABOVE if rule.above is None else rule.above
 
 
-def _matches(rule: AlertRule, post: Post, now: int) -> bool:
+def _is_new(rule: AlertRule, post: Post, now: int) -> bool:
     assert rule.window is not None
-    named = rule.filter
     return (
         post.id > (rule.judged_id or 0)
         and post.timestamp > now - rule.window.width
-        and post.score <= -_above(rule)
+        and matches(rule, post)
+    )
+
+
+def matches(rule: AlertRule, post: "Post | ListedInsight") -> bool:
+    """Of a post that is urgent now: whether it is unhappy enough, and what the filter asks for."""
+    named = rule.filter
+    handling = post.handling if isinstance(post.handling, str) else post.handling.state
+    labelled = post.labelled
+    if labelled is None or not isinstance(labelled, str):
+        labelled = LastWord.MODEL if labelled is None else labelled.by
+    return (
+        post.sentiment_score <= -_above(rule)
         and _SUSPECTED not in post.notes
-        and named.get("sentiment") in (None, sentiment_of(post.score))
+        and named.get("sentiment") in (None, sentiment_of(post.sentiment_score))
         and named.get("cluster") in (None, *post.clusters)
         and named.get("author") in (None, post.author)
         and named.get("language") in (None, post.language)
         and named.get("urgency") in (None, Urgency.NOW)
-        and named.get("labelled") in (None, post.labelled)
-        and named.get("handling") in (None, post.handling)
+        and named.get("labelled") in (None, labelled)
+        and named.get("handling") in (None, handling)
         and post.confidence >= named.get("min_confidence", 0.0)
         and ("q" not in named or hold(words_of(post.text), parse_search(named["q"])))
     )
@@ -226,7 +239,7 @@ def _write(
 
 def _judgement(rule: AlertRule, posts: Sequence[Post]) -> Judgement:
     """Of one post, or of many together."""
-    worst = max(-post.score for post in posts)
+    worst = max(-post.sentiment_score for post in posts)
     shown = posts[:_SHOWN]
     evidence: dict[str, Any] = {
         "count": len(posts),

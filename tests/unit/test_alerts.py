@@ -152,9 +152,7 @@ policies = st.builds(
 
 
 @given(values, policies)
-def test_openings_and_endings_that_are_told_take_turns(
-    series: list[float], policy: Policy
-) -> None:
+def test_openings_and_endings_that_are_told_take_turns(series: list[float], policy: Policy) -> None:
     _, notices = follow(series, policy)
     kinds = [kind for _, kind in notices]
     assert kinds[::2] == [Notice.OPENED] * len(kinds[::2])
