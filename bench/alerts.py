@@ -82,10 +82,10 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
         )
         report.add(
             "alerts",
-            f"threefold rises noticed, {name}",
-            Samples([100 * noticed]),
+            f"threefold rises missed, {name}",
+            Samples([100 * (1 - noticed)]),
             "%",
-            above=90.0 if aims else None,
+            below=10.0 if aims else None,
         )
     alerts_cost.run(report, servers)
 
