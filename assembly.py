@@ -72,7 +72,11 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
     """`analyser` takes the place of the one that the settings ask for. Raises StartRefused."""
     metrics = Metrics()
     redis = _connect_redis(settings)
-    database = Database(settings.database_url, lock_patience=settings.lock_patience)
+    database = Database(
+        settings.database_url,
+        lock_patience=settings.lock_patience,
+        connections=settings.database_pool,
+    )
     queue = WorkQueue(database)
     topics = _build_topics(settings)
     analyser = analyser or build_analyser(
