@@ -16,7 +16,7 @@ from backends.backend import Backend
 from backends.errors import cause_of
 from backends.sqlite import SqliteFile
 from errors import StartRefused, Unavailable
-from models import SCHEMA_REVISION
+from models import SCHEMA_REVISION, follow_own_clock
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +36,9 @@ class Database:
     """Built without I/O; `open()` before use, `close()` after.
 
     A SQLite file belongs to one process from `open()` to `close()`: a second one waits
-    `lock_patience` seconds for it. To PostgreSQL at most `connections` are open. `read()`, `write()` and `rework()` raise Unavailable where the
-    database cannot serve now, and then nothing has been stored.
+    `lock_patience` seconds for it. To PostgreSQL at most `connections` are open. `read()`,
+    `write()` and `rework()` raise Unavailable where the database cannot serve now, and then nothing
+    has been stored.
     """
 
     def __init__(self, url: str, *, lock_patience: float = 0.0, connections: int = 10) -> None:
@@ -78,6 +79,7 @@ class Database:
 
     async def close(self) -> None:
         await self._backend.close()
+        follow_own_clock()
 
     # --- transactions -------------------------------------------------------------------------
 
