@@ -46,6 +46,7 @@ _CANONICAL_PORT = {"http": 80, "https": 443}
 
 _NOT_PUBLIC_4 = (
     IPv4Network("168.63.129.16/32"),  # Azure's host agent, behind an address that looks public
+    IPv4Network("192.0.0.0/24"),  # of protocols; Oracle's metadata are in it
     IPv4Network("192.88.99.0/24"),  # relays of 6to4
 )
 _UNICAST_6 = IPv6Network("2000::/3")
