@@ -86,7 +86,7 @@ def _rule(number: int) -> dict[str, Any]:
         "kind": kind,
         "filter": named,
         "window": "6h" if number % 2 else "1h",
-        "above": {"rising": 3.6, "count": 100_000.0, "share": 0.99}[kind],
+        "above": {"rising": 3.7, "count": 100_000.0, "share": 0.99}[kind],
         "at_least": None,
         "hold": 1,
         "clear": 3,

@@ -12,7 +12,7 @@ from analysis.standing_out import words_that_stand_out
 WEEKS = 5
 HOURS = WEEKS * 7 * 24
 STOP = HOURS * HOUR
-ABOVE = 3.6
+ABOVE = 3.7
 
 
 def by_day(hour: int) -> int:
