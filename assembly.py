@@ -201,6 +201,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
                 partial(priorities.catch_up, limit=KEYS_PER_STEP),
                 handling.end_leases,
                 partial(deliveries.prune, limit=ROWS_PER_STEP),
+                partial(alerts.prune, limit=ROWS_PER_STEP),
             ),
             retention=None if days is None else timedelta(days=days),
         )
