@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from random import getrandbits
+from secrets import randbits
 from typing import Any
 
 from sqlalchemy import (
@@ -136,7 +136,7 @@ def store_change(
     else:
         if rule.id == BUILT_IN:
             _keep_built_in(connection)
-        alert = replace(alert, id=f"alrt_{getrandbits(32):08x}")
+        alert = replace(alert, id=f"alrt_{randbits(32):08x}")
         connection.execute(insert(alerts).values({**values, "id": alert.id, "rule_id": rule.id}))
     if change.notice is None:
         return 0
