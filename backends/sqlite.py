@@ -85,12 +85,9 @@ class _Reading:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._driver: sqlite3.Connection | None = None
-        self._stopped = False
 
     def begin(self, driver: sqlite3.Connection) -> None:
         with self._lock:
-            if self._stopped:
-                raise Unavailable(TOOK_TOO_LONG)
             self._driver = driver
 
     def end(self) -> None:
@@ -100,7 +97,6 @@ class _Reading:
 
     def stop(self) -> None:
         with self._lock:
-            self._stopped = True
             if self._driver is not None:
                 self._driver.interrupt()
 
@@ -183,7 +179,8 @@ class SqliteFile:
             self._stop_until_ended(reading, future)
 
     def _stop_until_ended(self, reading: _Reading, future: Future[Any]) -> None:
-        """Interrupting does nothing between two statements of a read, so it is repeated."""
+        """Interrupting does nothing before the first statement of a read and between two, so it is
+        repeated."""
         if not future.done():
             reading.stop()
             asyncio.get_running_loop().call_later(
