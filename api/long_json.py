@@ -11,14 +11,16 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
 PIECE_BYTES = 16_384
 """Reading so many takes under a millisecond, whatever they say."""
-_PIECE_VALUES = 1000
+_FREED_AT_ONCE = 1000
+_WRITTEN_AT_ONCE = 32
+"""Members, of which each may have the size of a piece."""
 _TURN_SECONDS = 0.0005
 _MOST_LEVELS = 200
 """As deep as the parser goes."""
@@ -100,24 +102,38 @@ class LongJson:
 
     def write(self, members: Mapping[str, Any]) -> bytes:
         """An object that is a part of the value, or a copy of one, as compact JSON."""
-        written = (b"%b:%b" % (to_json(key), self._write(each)) for key, each in members.items())
+        written: list[bytes] = []
+        for is_large, some in groupby(members.items(), lambda each: self._is_large(each[1])):
+            if is_large:
+                written += (b"%b:%b" % (to_json(key), self._write(each)) for key, each in some)
+            else:
+                while few := dict(islice(some, _WRITTEN_AT_ONCE)):
+                    written.append(to_json(few)[1:-1])
         return b"{%b}" % b",".join(written)
 
     def _write(self, value: Any) -> bytes:
-        if id(value) not in self._containers:
-            return to_json(value)
         if isinstance(value, dict):
             return self.write(value)
-        return b"[%b]" % b",".join([self._write(each) for each in value])
+        written: list[bytes] = []
+        for is_large, some in groupby(value, self._is_large):
+            if is_large:
+                written += map(self._write, some)
+            else:
+                while few := list(islice(some, _WRITTEN_AT_ONCE)):
+                    written.append(to_json(few)[1:-1])
+        return b"[%b]" % b",".join(written)
+
+    def _is_large(self, value: Any) -> bool:
+        return id(value) in self._containers
 
     def free(self) -> None:
         """Let go of the value piece by piece: the last reference would free all of it at once."""
         for container in self._containers.values():
             while container:
                 if isinstance(container, list):
-                    del container[-_PIECE_VALUES:]
+                    del container[-_FREED_AT_ONCE:]
                 else:
-                    for key in list(islice(container, _PIECE_VALUES)):
+                    for key in list(islice(container, _FREED_AT_ONCE)):
                         del container[key]
 
 

@@ -736,6 +736,9 @@ def test_who_ends_its_side_while_the_service_works_gets_the_answer() -> None:
     with running(half_closed_seconds=60) as server:
         client = ended(server.sent(b"GET /held HTTP/1.1\r\n" + HOST + b"\r\n"))
         eventually(lambda: server.held.begun)
+        (connection,) = server.connections()
+        eventually(lambda: connection._gone_at < inf, "the end of its side has come")
+        connection.timeout_keep_alive = 60  # it is not kept for another request
         server.held.set(server.held.let_go)
         assert client.rest().endswith(b'"let go"')
 
