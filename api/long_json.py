@@ -21,7 +21,7 @@ PIECE_BYTES = 16_384
 _FREED_AT_ONCE = 1000
 _WRITTEN_AT_ONCE = 32
 """Members, of which each may have the size of a piece."""
-_TURN_SECONDS = 0.0005
+_TURN_SECONDS = 0.001
 _MOST_LEVELS = 200
 """As deep as the parser goes."""
 _BLANK = b" \t\n\r"
@@ -223,7 +223,7 @@ _usual_turn = 0.0
 
 @contextmanager
 def short_turns() -> Iterator[None]:
-    """While this lasts, a thread gives the interpreter's lock to one that waits for it ten times as
+    """While this lasts, a thread gives the interpreter's lock to one that waits for it five times as
     soon. A post needs it a dozen times from one commit to its answer. For the event loop's thread.
     """
     global _reading, _usual_turn

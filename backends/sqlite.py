@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -28,6 +28,7 @@ from backends.file_lock import LOCK_SUFFIX, FileLock
 from errors import Unavailable
 
 if TYPE_CHECKING:
+    from sqlalchemy import CursorResult
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
@@ -393,6 +394,16 @@ def _begin_writing(connection: Connection, deadline: float) -> None:
             _on_driver(connection, "BEGIN IMMEDIATE")
         finally:
             _on_driver(connection, "PRAGMA busy_timeout=0")
+
+
+def execute(
+    connection: Connection, statement: str, parameters: Sequence[Any]
+) -> "CursorResult[Any] | sqlite3.Cursor":
+    """Past SQLAlchemy, which takes 30 us for each; in a transaction that has begun."""
+    driver = connection.connection.dbapi_connection
+    if isinstance(driver, sqlite3.Connection):
+        return driver.execute(statement, parameters)
+    return connection.exec_driver_sql(statement, tuple(parameters))  # `reworking`, by aiosqlite
 
 
 def _on_driver(connection: Connection, statement: str) -> list[Any]:

@@ -14,6 +14,8 @@ from pydantic_core import to_json
 from sqlalchemy import JSON, Connection, Table, bindparam, update
 from sqlalchemy.dialects import postgresql
 
+from backends.sqlite import execute
+
 _MOST_ROWS = 1000  # SQLite takes 32,766 parameters, of which a row has some ten
 
 
@@ -35,7 +37,7 @@ class SqliteInsert:
         for start in range(0, len(rows), _MOST_ROWS):
             some = rows[start : start + _MOST_ROWS]
             values = tuple(chain.from_iterable(some))
-            written += connection.exec_driver_sql(self._for(len(some)), values).rowcount
+            written += execute(connection, self._for(len(some)), values).rowcount
         return written
 
 

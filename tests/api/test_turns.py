@@ -122,7 +122,7 @@ async def test_a_body_that_takes_long_to_read_is_read_in_pieces_on_a_thread(
     assert shown.json()["raw_data"] == {"x": raw}
     assert [what for what, _, _ in seen] == ["read", "to_new", "free"]
     assert all(thread is not threading.main_thread() for _, thread, _ in seen)
-    assert all(turn < usual / 5 for _, _, turn in seen)
+    assert all(turn < usual / 2 for _, _, turn in seen)
     assert sys.getswitchinterval() == usual
 
 

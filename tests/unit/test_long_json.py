@@ -128,6 +128,6 @@ def test_turns_are_short_while_any_large_body_is_read() -> None:
     usual = sys.getswitchinterval()
     with short_turns():
         with short_turns():
-            assert sys.getswitchinterval() < usual / 5
-        assert sys.getswitchinterval() < usual / 5
+            assert sys.getswitchinterval() < usual / 2
+        assert sys.getswitchinterval() < usual / 2
     assert sys.getswitchinterval() == usual
