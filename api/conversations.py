@@ -56,7 +56,7 @@ PATH = "/api/v1/conversations"
 
 _LONG_BODY = 500_000
 _MANY_VALUES = 20_000
-"""JSON of more bytes or values is read on a thread: so many values take some 5 ms."""
+"""JSON of more bytes or values is read in pieces: so many values take some 5 ms."""
 
 _ROWS_AT_A_TIME = 50
 """Rows of a batch that are hashed in one go, which takes a third of a millisecond."""

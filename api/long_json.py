@@ -223,8 +223,9 @@ _usual_turn = 0.0
 
 @contextmanager
 def short_turns() -> Iterator[None]:
-    """While this lasts, a thread gives the interpreter's lock to one that waits for it five times as
-    soon. A post needs it a dozen times from one commit to its answer. For the event loop's thread.
+    """While this lasts, a thread that waits for the interpreter's lock has it five times as soon.
+
+    A post needs it a dozen times from its commit to its answer. For the event loop's thread.
     """
     global _reading, _usual_turn
     if not _reading:
