@@ -129,7 +129,7 @@ async def test_a_read_that_has_ended_is_not_stopped_any_more(sqlite_url: str) ->
     """Its connection may be another's before its caller has the answer."""
     database = Database(sqlite_url)
     await database.open()
-    given_up, interrupted = Event(), []
+    given_up, interrupted = Event(), list[sqlite3.Error]()
 
     class Readers(deque[Connection]):
         def append(self, connection: Connection) -> None:
