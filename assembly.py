@@ -26,12 +26,18 @@ from database import Database
 from grok.prices import TICKS_PER_USD
 from grok.prompt import PROMPT_VERSION
 from grok_client import GrokClient
+from notices.mail import MailClient
+from notices.web_client import WebClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.environment import Proxy, choose_proxy, trusted_certificates
+from runtime.mail_server import MailServer
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.deliveries import DeliveryStore
 from store.derived.word_counts import MatchCounter
+from store.dispatch import DispatchStore
+from store.endpoints import EndpointStore
 from store.erasure import ErasureStore
 from store.figures import FigureStore
 from store.handling import HandlingStore
@@ -50,8 +56,9 @@ from store.trends import TrendStore
 from store.versions import Asked, VersionStore
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
+from worker.courier import Courier, Sender
 from worker.heartbeat import Heartbeat
-from worker.housekeeper import Housekeeper
+from worker.housekeeper import ROWS_PER_STEP, Housekeeper
 from worker.plans import PlanWorker
 
 if TYPE_CHECKING:
@@ -129,7 +136,9 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         if hints and rows:
             hints.give(CONVERSATIONS)
 
-    worker = plan_worker = housekeeper = None
+    worker = plan_worker = housekeeper = courier = None
+    deliveries = DeliveryStore(database)
+    web_client = WebClient(private_hosts=settings.webhook_private_hosts)
     if settings.worker_enabled:
         worker = Worker(
             queue,
@@ -145,12 +154,17 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         )
         walks = WalkStore(database, insights)
         plan_worker = PlanWorker(walks, yields=database.is_sqlite, on_step=worker.wake)
+        courier = _build_courier(settings, database, web_client)
         days = settings.retention_days
         housekeeper = Housekeeper(
             ErasureStore(database),
             walks,
             own_posts=OwnPostStore(database, settings.own_authors),
-            steps=(partial(priorities.catch_up, limit=KEYS_PER_STEP), handling.end_leases),
+            steps=(
+                partial(priorities.catch_up, limit=KEYS_PER_STEP),
+                handling.end_leases,
+                partial(deliveries.prune, limit=ROWS_PER_STEP),
+            ),
             retention=None if days is None else timedelta(days=days),
         )
     services = Services(
@@ -167,6 +181,9 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         plans=PlanStore(database, insights),
         labels=labels,
         rules=RuleStore(database),
+        endpoints=EndpointStore(database),
+        deliveries=deliveries,
+        web_client=web_client,
         summaries=SummaryStore(database, matches, goal_seconds=settings.answer_goal * 3600),
         authors=AuthorStore(database),
         trends=TrendStore(database),
@@ -177,6 +194,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         call_runner=call_runner,
         worker=worker,
         plan_worker=plan_worker,
+        courier=courier,
         backups=_build_backups(settings, database),
         inbound_limits=_build_inbound_limits(settings, redis),
         heartbeat=heartbeat,
@@ -291,6 +309,12 @@ def _build_backups(settings: Settings, database: Database) -> BackupKeeper | Non
         every=timedelta(hours=settings.backup_every),
         keep=settings.backup_keep,
     )
+
+
+def _build_courier(settings: Settings, database: Database, web_client: WebClient) -> Courier:
+    server = None if settings.smtp_url is None else MailServer.parse(settings.smtp_url)
+    sender = Sender(web_client, None if server is None else MailClient(server))
+    return Courier(DispatchStore(database), sender, alone=database.is_sqlite)
 
 
 def _build_inbound_limits(settings: Settings, redis: "Redis | None") -> InboundLimits | None:

@@ -26,6 +26,7 @@ from analysis.senders import account
 from analysis.topics import BUILT_IN
 from errors import StartRefused
 from runtime.environment import NO_ADDRESS, is_possible_address, plain, read_env_file, read_proxy
+from runtime.mail_server import MailServer
 
 DEFAULT_CLUSTERS = tuple(BUILT_IN)
 
@@ -167,6 +168,8 @@ class Settings(BaseSettings):
     priority: Annotated[Weights, NoDecode, BeforeValidator(_parse_weights)] = Weights()
     priority_hours: float = Field(48.0, gt=0, le=8760)
     answer_goal: float = Field(1.0, gt=0, le=8760)
+    webhook_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = ()
+    smtp_url: str | None = Field(None, repr=False)
     shutdown_grace: float = Field(10.0, ge=0, le=_DAY)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "console"
@@ -234,6 +237,13 @@ class Settings(BaseSettings):
     @classmethod
     def _possible_proxy(cls, value: str | None) -> str | None:
         return None if value is None else read_proxy(value)
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _possible_mail_server(cls, value: str | None) -> str | None:
+        if value is not None:
+            MailServer.parse(value)
+        return value
 
     @field_validator("database_url")
     @classmethod

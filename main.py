@@ -25,6 +25,7 @@ from api import (
     conversations,
     dashboard,
     docs,
+    endpoints,
     handling,
     insights,
     labels,
@@ -97,6 +98,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         plans.router,
         labels.router,
         rules.router,
+        endpoints.router,
         conversations.router,
         conversations.intake,
     ):
@@ -118,6 +120,7 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
     shutdown = Shutdown(
         grace=services.settings.shutdown_grace,
         worker=worker,
+        courier=services.courier,
         open_requests=open_requests,
         end_streams=services.stream.close,
     )
@@ -144,6 +147,8 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
         if (plan_worker := services.plan_worker) is not None:
             plan_worker.start()
             stack.push_async_callback(plan_worker.stop)
+        if services.courier is not None:
+            services.courier.start()
         if housekeeper is not None:
             housekeeper.start()
             stack.push_async_callback(housekeeper.stop)

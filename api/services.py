@@ -14,10 +14,13 @@ from api.inbound_limits import InboundLimits
 from batch_processor import Worker
 from config import Settings
 from database import Database
+from notices.web_client import WebClient
 from rate_limiter import Window
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.deliveries import DeliveryStore
+from store.endpoints import EndpointStore
 from store.figures import FigureStore
 from store.handling import HandlingStore
 from store.insights import InsightStore
@@ -30,6 +33,7 @@ from store.trends import TrendStore
 from store.versions import VersionStore
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
+from worker.courier import Courier
 from worker.heartbeat import Heartbeat
 from worker.plans import PlanWorker
 
@@ -57,6 +61,9 @@ class Services:
     plans: PlanStore
     labels: LabelStore
     rules: RuleStore
+    endpoints: EndpointStore
+    deliveries: DeliveryStore
+    web_client: WebClient
     summaries: SummaryStore
     authors: AuthorStore
     trends: TrendStore
@@ -67,6 +74,7 @@ class Services:
     call_runner: CallRunner
     worker: Worker | None
     plan_worker: PlanWorker | None
+    courier: Courier | None
     backups: BackupKeeper | None
     inbound_limits: InboundLimits | None
     heartbeat: Heartbeat | None
@@ -97,6 +105,11 @@ class Services:
         """A plan may wait to be walked."""
         if self.plan_worker is not None:
             self.plan_worker.wake()
+
+    def wake_courier(self) -> None:
+        """A message may wait to be sent."""
+        if self.courier is not None:
+            self.courier.wake()
 
 
 def services(request: Request) -> Services:

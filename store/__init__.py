@@ -12,6 +12,10 @@
     erasure.py         erasing, and sweeping up after it
     insights.py        a page of insights and its total, exports, what comes after an id
     new_insights.py    insights as they are written, with what rules say of them
+    outbox.py          messages for endpoints, written by the transaction that makes them true
+    endpoints.py       endpoints: made, changed, disabled, deleted
+    dispatch.py        the outbox as the courier sees it: claim, settle, release
+    deliveries.py      deliveries as they are shown, and asked for once more
     rules.py           rules: made, changed, deleted, and read where insights are written
     labels.py          labels, and what comes of them
     handling.py        who has claimed a conversation, whether it is answered, and the history

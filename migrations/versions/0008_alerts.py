@@ -34,8 +34,7 @@ def _endpoints() -> None:
         sa.Column("kind", sa.String(8), nullable=False),
         sa.Column("target", sa.Text, nullable=False),
         sa.Column("secret", sa.Text),
-        sa.Column("old_secret", sa.Text),
-        sa.Column("old_until", sa.BigInteger),
+        sa.Column("old_secrets", sa.JSON),
         sa.Column("events", sa.JSON, nullable=False),
         sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
         sa.Column("disabled_reason", sa.Text),
@@ -59,10 +58,10 @@ def _endpoints() -> None:
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("state", sa.String(9), nullable=False, server_default="pending"),
         sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("waits", sa.Integer, nullable=False, server_default="0"),
         sa.Column("retries", sa.Boolean, nullable=False, server_default=sa.true()),
         sa.Column("next_at", sa.BigInteger),
         sa.Column("lease_token", sa.String(32)),
-        sa.Column("leased_until", sa.BigInteger),
         sa.Column("last_at", sa.BigInteger),
         sa.Column("last_status", sa.Integer),
         sa.Column("last_error", sa.Text),
@@ -71,7 +70,9 @@ def _endpoints() -> None:
     op.create_index(
         "idx_delivery_message", "deliveries", ["endpoint_id", "message_id"], unique=True
     )
-    _partial_index("idx_delivery_next_at", "deliveries", ["next_at"], "next_at IS NOT NULL")
+    _partial_index(
+        "idx_delivery_next_at", "deliveries", ["endpoint_id", "next_at"], "next_at IS NOT NULL"
+    )
     op.create_index("idx_delivery_endpoint_id", "deliveries", ["endpoint_id", "id"])
     op.create_index("idx_delivery_alert_id", "deliveries", ["alert_id"])
 

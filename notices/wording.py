@@ -1,0 +1,122 @@
+"""A message as words for people, before it takes the shape of a receiver.
+
+Everything in it may come from strangers (topics, words, texts), so it is clean: no control
+characters but line breaks, nothing that cannot be written as UTF-8. What else is to be escaped is
+for each shape to know.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from analysis.messages import Message, MessageType
+
+
+class Tone(StrEnum):
+    ALARM = "alarm"
+    CALM = "calm"
+    PLAIN = "plain"
+
+
+_STATES = {
+    "rising": "rising",
+    "share": "unusually negative",
+    "single": "to be answered now",
+}
+"""What an alert says of its key, by the kind of its rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """`facts` are names and values; `quotes` are what people wrote; `text` may have many lines, and
+    be long where it is a report. `link` is an address of the web or None."""
+
+    title: str
+    text: str
+    facts: Sequence[tuple[str, str]] = ()
+    quotes: Sequence[str] = ()
+    link: str | None = None
+    tone: Tone = Tone.PLAIN
+
+
+def words_of(message: Message) -> Wording:
+    data = message.data
+    match message.type:
+        case MessageType.ALERT_OPENED:
+            return _alert(data, f"Alert: {data.get('rule')}", Tone.ALARM)
+        case MessageType.ALERT_CLOSED:
+            return _alert(data, f"Over: {data.get('rule')}", Tone.CALM)
+        case MessageType.MACHINE:
+            return Wording(
+                "The service needs somebody",
+                clean(data.get("sentence")),
+                _facts([("Since", data.get("since"))]),
+                tone=Tone.ALARM,
+            )
+        case MessageType.REPORT:
+            return Wording(
+                clean(f"Report of the {data.get('period')} that ended {data.get('ending')}"),
+                clean(data.get("markdown")),
+                link=_link(data.get("link")),
+            )
+        case MessageType.TEST:
+            return Wording("A test", clean(data.get("sentence")))
+
+
+def _alert(data: Mapping[str, Any], title: str, tone: Tone) -> Wording:
+    evidence: Mapping[str, Any] = data.get("evidence") or {}
+    opened, closed = data.get("opened_at"), data.get("closed_at")
+    state = _STATES.get(str(data.get("kind")), "over its limit")
+    if tone is Tone.CALM:
+        sentence = f"{data.get('key')} was {state}, from {opened} to {closed}."
+    else:
+        sentence = f"{data.get('key')} is {state}, since {opened}."
+    if (held_back := data.get("held_back")) is not None:
+        sentence += f" {held_back}"
+    facts = [
+        ("Count", evidence.get("count")),
+        ("Expected", evidence.get("expected")),
+        ("Score", evidence.get("score")),
+        ("Negative", _percent(evidence.get("share"))),
+        ("Peak", data.get("peak")),
+        ("Authors", evidence.get("authors")),
+        ("Copies", _percent(evidence.get("copies"))),
+        ("Suspected injections", evidence.get("suspected") or None),
+        ("Words", ", ".join(map(str, evidence.get("words") or ()))),
+        ("Conversations", ", ".join(map(str, evidence.get("conversations") or ()))),
+    ]
+    return Wording(
+        clean(title).replace("\n", " "),
+        clean(sentence),
+        _facts(facts),
+        [clean(text).replace("\n", " ") for text in evidence.get("texts") or ()],
+        _link(evidence.get("link")),
+        tone,
+    )
+
+
+def _facts(named: Sequence[tuple[str, Any]]) -> Sequence[tuple[str, str]]:
+    shown = (
+        (name, f"{value:.4g}" if isinstance(value, float) else clean(value).replace("\n", " "))
+        for name, value in named
+    )
+    return [(name, value) for name, value in shown if value]
+
+
+def _percent(share: Any) -> str | None:
+    return f"{100 * share:.0f} %" if isinstance(share, int | float) else None
+
+
+def _link(link: Any) -> str | None:
+    """None for one that a receiver would not take: relative, or too long for any."""
+    if not isinstance(link, str) or not link.startswith(("http://", "https://")):
+        return None
+    shown = clean(link)
+    return link if shown == link and len(link) <= 1000 and not set(link) & set(' <>"|\\') else None
+
+
+def clean(value: Any) -> str:
+    text = "" if value is None else str(value)
+    text = text.encode(errors="replace").decode()
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text).strip()
