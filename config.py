@@ -22,6 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from analysis.priority import Weights
+from analysis.report_times import ReportTime
 from analysis.senders import account
 from analysis.topics import BUILT_IN
 from errors import StartRefused
@@ -114,6 +115,10 @@ def _parse_weights(value: Any) -> Any:
     return weights
 
 
+def _parse_report_time(value: Any) -> Any:
+    return ReportTime.parse(value) if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """Durations are seconds, but for `backup_every`; None means "not set". README.md explains each
     setting to its users."""
@@ -167,6 +172,7 @@ class Settings(BaseSettings):
     )
     priority: Annotated[Weights, NoDecode, BeforeValidator(_parse_weights)] = Weights()
     priority_hours: float = Field(48.0, gt=0, le=8760)
+    report_at: Annotated[ReportTime | None, NoDecode, BeforeValidator(_parse_report_time)] = None
     answer_goal: float = Field(1.0, gt=0, le=8760)
     webhook_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = ()
     smtp_url: str | None = Field(None, repr=False)

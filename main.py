@@ -20,6 +20,8 @@ from starlette.routing import Mount, Route
 
 from analysis.analyser import Analyser
 from api import (
+    alert_rules,
+    alerts,
     analysis_versions,
     authors,
     conversations,
@@ -31,6 +33,7 @@ from api import (
     labels,
     operations,
     plans,
+    reports,
     rules,
 )
 from api.access import open_to_all
@@ -99,6 +102,9 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         labels.router,
         rules.router,
         endpoints.router,
+        alert_rules.router,
+        alerts.router,
+        reports.router,
         conversations.router,
         conversations.intake,
     ):
@@ -149,6 +155,9 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
             stack.push_async_callback(plan_worker.stop)
         if services.courier is not None:
             services.courier.start()
+        if (alert_worker := services.alert_worker) is not None:
+            alert_worker.start()
+            stack.push_async_callback(alert_worker.stop)
         if housekeeper is not None:
             housekeeper.start()
             stack.push_async_callback(housekeeper.stop)

@@ -102,8 +102,10 @@ alert_rules = Table(
     Column("texts", Boolean, nullable=False, server_default=false()),
     Column("enabled", Boolean, nullable=False, server_default=true()),
     Column("created_at", Micros, nullable=False),
+    # The minute that was judged last.
+    Column("judged_at", Micros),
     # Of `single`: the newest insight that it has judged.
-    Column("judged_id", String(13)),
+    Column("judged_id", SequentialId),
     Index("idx_alert_rule_created_at", "created_at", "id"),
 )
 
@@ -143,6 +145,13 @@ alerts = Table(
     ),
     Index("idx_alert_rule", "rule_id", "key", "closed_at"),
     Index("idx_alert_opened_at", "opened_at", "id"),
+    # Those of which it is still to be told that they are over.
+    Index(
+        "idx_alert_put_off",
+        "put_off_until",
+        sqlite_where=text("put_off_until IS NOT NULL"),
+        postgresql_where=text("put_off_until IS NOT NULL"),
+    ),
 )
 
 reports_sent = Table(

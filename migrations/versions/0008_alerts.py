@@ -95,7 +95,8 @@ def _rules_and_alerts() -> None:
         sa.Column("texts", sa.Boolean, nullable=False, server_default=sa.false()),
         sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
         sa.Column("created_at", sa.BigInteger, nullable=False),
-        sa.Column("judged_id", sa.String(13)),
+        sa.Column("judged_at", sa.BigInteger),
+        sa.Column("judged_id", _SEQUENTIAL_ID),
     )
     op.create_index("idx_alert_rule_created_at", "alert_rules", ["created_at", "id"])
     op.create_table(
@@ -127,6 +128,13 @@ def _rules_and_alerts() -> None:
     )
     op.create_index("idx_alert_rule", "alerts", ["rule_id", "key", "closed_at"])
     op.create_index("idx_alert_opened_at", "alerts", ["opened_at", "id"])
+    _partial_index("idx_alert_put_off", "alerts", ["put_off_until"], "put_off_until IS NOT NULL")
+    _partial_index(
+        "idx_insight_suspected",
+        "insights",
+        ["timestamp"],
+        "(notes ->> 'suspected_injection') IS NOT NULL",
+    )
 
 
 def _partial_index(
