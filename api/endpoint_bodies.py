@@ -2,14 +2,14 @@
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
 from analysis.deliveries import DeliveryState
 from analysis.messages import EndpointKind, Event
 from errors import InvalidInput
 from notices.addresses import MAX_URL_LENGTH
 from runtime.mail_server import MAX_ADDRESS_LENGTH, is_address
-from schemas import PersonName, Storable, Time
+from schemas import PersonName, Time, storable
 
 
 def _each_once(events: list[Event]) -> list[Event]:
@@ -26,8 +26,8 @@ def _mailbox(address: str) -> str:
 
 
 Events = Annotated[list[Event], AfterValidator(_each_once)]
-Url = Annotated[Storable, Field(max_length=MAX_URL_LENGTH)]
-Mailbox = Annotated[str, Field(max_length=MAX_ADDRESS_LENGTH), AfterValidator(_mailbox)]
+Url = Annotated[str, StringConstraints(max_length=MAX_URL_LENGTH), AfterValidator(storable)]
+Mailbox = Annotated[str, StringConstraints(max_length=MAX_ADDRESS_LENGTH), AfterValidator(_mailbox)]
 
 
 class EndpointIn(BaseModel):

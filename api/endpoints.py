@@ -63,7 +63,7 @@ class EndpointsOut(TypedDict):
     endpoints: Sequence[EndpointOut]
 
 
-class TestAccepted(TypedDict):
+class DeliveryAccepted(TypedDict):
     status: Literal["accepted"]
     delivery_id: int
 
@@ -235,7 +235,7 @@ async def delete_endpoint(request: Request, endpoint_id: EndpointId) -> None:
     responses=answers("not_found", "conflict", "unavailable"),
 )
 @needs("admin")
-async def send_test(request: Request, endpoint_id: EndpointId) -> TestAccepted:
+async def send_test(request: Request, endpoint_id: EndpointId) -> DeliveryAccepted:
     """Send one message that is not tried again. What came of it is in the list of deliveries."""
     parts = services(request)
     delivery_id = await parts.endpoints.test(endpoint_id)

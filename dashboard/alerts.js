@@ -130,11 +130,11 @@ const trialText = ({ messages, alerts_count: alerts, held_back_count: held }) =>
 // --- where they are told --------------------------------------------------------------------------
 
 export const PLACES = {
-	slack: ["Slack", "Address of the webhook", "https://hooks.slack.com/services/…"],
-	teams: ["Microsoft Teams", "Address of the workflow", "https://….logic.azure.com/…"],
-	discord: ["Discord", "Address of the webhook", "https://discord.com/api/webhooks/…"],
+	slack: ["Slack", "Address of the webhook", "hooks.slack.com/services/…"],
+	teams: ["Microsoft Teams", "Address of the workflow", "….logic.azure.com/…"],
+	discord: ["Discord", "Address of the webhook", "discord.com/api/webhooks/…"],
 	email: ["E-mail", "Mailbox", "team@example.com"],
-	standard: ["Your own system", "Address", "https://example.com/hooks/insights"],
+	standard: ["Your own system", "Address", "example.com/hooks/insights"],
 };
 
 function endpoints(state) {
