@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+!|<>~-])")
+_MARKS = re.compile(r"([\\`*_{}\[\]()|<>~])")
 _TEXT_LENGTH = 140
 Report = Mapping[str, Any]
 """By the names of the API, in JSON's types."""

@@ -118,21 +118,32 @@ class HourCounts:
 
     @cached_property
     def _rhythm(self) -> Sequence[float]:
-        """Counts that are expected in each hour of the week, from Thursday 1970-01-01 on."""
-        by_hour, by_day = [0.0] * 24, [0.0] * 7
-        hour = self.stop // HOUR
-        for count in reversed(self._counts[-BASELINE_HOURS:]):
-            hour -= 1
-            by_hour[hour % 24] += count
-            by_day[hour // 24 % 7] += count
-        total = sum(by_day) or 1.0
+        """Counts that are expected in each hour of the week, from Thursday 1970-01-01 on: how many
+        come at that hour of the day, times how lively that day of the week is. Means leave out the
+        highest and the lowest, so that one incident makes nobody expect another."""
+        by_hour: list[list[float]] = [[] for _ in range(24)]
+        by_day: list[list[float]] = [[] for _ in range(7)]
+        first = self.start // HOUR
+        for hour, count in enumerate(self._counts, first):
+            by_hour[hour % 24].append(count)
+        midnight = -(-first // 24) * 24 - first
+        for place in range(midnight, len(self._counts) - 23, 24):
+            of_day = self._sums[place + 24] - self._sums[place]
+            by_day[(first + place) // 24 % 7].append(of_day)
+        hours = [_middle(counts, 2) for counts in by_hour]
+        days = [_middle(counts, 1) for counts in by_day]
+        usual = sum(days) / 7 or 1.0
         smooth = [
-            by_hour[place - 1] / 4 + by_hour[place] / 2 + by_hour[(place + 1) % 24] / 4
+            hours[place - 1] / 4 + hours[place] / 2 + hours[(place + 1) % 24] / 4
             for place in range(24)
         ]
-        return [
-            smooth[place % 24] * by_day[place // 24] / total / WEEKS for place in range(_WEEK_HOURS)
-        ]
+        return [smooth[place % 24] * days[place // 24] / usual for place in range(_WEEK_HOURS)]
+
+
+def _middle(counts: Sequence[float], left_out: int) -> float:
+    """The mean but for so many at either end."""
+    middle = sorted(counts)[left_out:-left_out]
+    return sum(middle) / len(middle) if middle else 0.0
 
 
 def standing(
@@ -176,7 +187,7 @@ def _lift(topic: HourCounts, start: int) -> float:
 
 def _worth(width: int) -> float:
     """As how many windows that are counted the expectation is as sure: hours of the day are known
-    from 28 days, with their neighbours; days of the week from four."""
+    from some 28 days, with their neighbours; days of the week from four."""
     of_hours = 28 * max(1.0, HOUR / (_SMOOTHING * width))
     of_days = WEEKS * DAY / width
     return 1 / (1 / of_hours + 1 / of_days)

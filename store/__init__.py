@@ -26,6 +26,13 @@
     authors.py         who wrote: by the beginning of a name, or who complains most
     trends.py          which clusters are rising or falling
     operations.py      the queue and the spending in numbers
+    alert_rules.py     alert rules: made, changed and deleted
+    alerts.py          alerts: judged, listed, acknowledged and muted
+    alert_judging.py   what rules about many posts find: by alert_counts.py and alert_evidence.py
+    alert_singles.py   rules about one post at a time
+    alert_changes.py   what becomes of an alert, with the messages about it
+    alert_trials.py    what a rule would have sent
+    reports.py         a period beside the one before it; sent once
     listed.py          an insight as lists, exports and the stream show it
     plans/             changes of many rows: made, walked, undone
     derived/           what is kept beside an insight so that reading is fast

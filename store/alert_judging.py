@@ -14,7 +14,7 @@ from store.alert_evidence import EvidenceReader, held_back, of_topic
 from store.alert_rules import AlertRule
 from store.filters import InsightFilter
 
-RISING_ABOVE, RISING_AT_LEAST = 3.6, 20
+RISING_ABOVE, RISING_AT_LEAST = 3.7, 20
 SHARE_AT_LEAST = 20
 """Where a rule does not say."""
 
