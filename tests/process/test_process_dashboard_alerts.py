@@ -67,7 +67,7 @@ async def test_from_nothing_to_the_first_notice(
             await page.fill("#alert-above", "10")
             await page.fill("#alert-name", "Flood <b>")
             await page.click("#make-alert-rule")
-            await expect(page.locator("#alert-rules .note")).to_contain_text("Over the last 30 days")
+            await expect(page.locator("#alert-rules .note")).to_contain_text("the last 30 days:")
             assert not await serious_faults(page)
 
             await expect(page.locator("#alerts")).to_contain_text("12 posts", timeout=90_000)
