@@ -62,8 +62,9 @@ def with_whole_links(message: Message, public_url: str | None) -> Message:
 
     def whole(facts: Mapping[str, Any]) -> dict[str, Any]:
         link = facts.get("link")
-        is_path = isinstance(link, str) and link.startswith("/")
-        return {**facts, "link": public_url.rstrip("/") + link} if is_path else dict(facts)
+        if not (isinstance(link, str) and link.startswith("/")):
+            return dict(facts)
+        return {**facts, "link": public_url.rstrip("/") + link}
 
     data = whole(message.data)
     if isinstance(evidence := data.get("evidence"), Mapping):

@@ -87,10 +87,10 @@ def _alert(data: Mapping[str, Any], title: str, tone: Tone) -> Wording:
         ("Conversations", ", ".join(map(str, evidence.get("conversations") or ()))),
     ]
     return Wording(
-        clean(title).replace("\n", " "),
+        _line(title),
         clean(sentence),
         _facts(facts),
-        [clean(text).replace("\n", " ") for text in evidence.get("texts") or ()],
+        [text for text in map(_line, evidence.get("texts") or ()) if text],
         _link(evidence.get("link")),
         tone,
     )
@@ -102,6 +102,10 @@ def _facts(named: Sequence[tuple[str, Any]]) -> Sequence[tuple[str, str]]:
         for name, value in named
     )
     return [(name, value) for name, value in shown if value]
+
+
+def _line(text: Any) -> str:
+    return clean(text).replace("\n", " ")
 
 
 def _percent(share: Any) -> str | None:
