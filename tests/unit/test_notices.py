@@ -263,7 +263,8 @@ def test_the_end_of_an_alert_says_from_when_to_when_it_was() -> None:
 
     assert words.title == "Over: Deliveries"
     assert words.text == (
-        "delivery_problems was rising, from 2026-03-04T05:00:00Z to 2026-03-04T06:30:00Z."
+        "Delivery problems rising: 42 posts, usually 8.12,"
+        " from 2026-03-04 05:00 UTC to 2026-03-04 06:30 UTC."
     )
 
 
