@@ -12,7 +12,7 @@ Every transaction that writes, changes or erases insights calls `add`, `replace`
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from typing import Any
 
 import structlog
@@ -52,13 +52,18 @@ def take_turn(connection: Connection) -> None:
         connection.execute(_IN_ORDER, {"key": _ORDER_LOCK})
 
 
-def add(connection: Connection, written: Sequence[InsightRow], words: Words | None = None) -> None:
+def add(
+    connection: Connection,
+    written: Sequence[InsightRow],
+    words: Words | None = None,
+    behind: Set[priority.Post] | None = None,
+) -> None:
     """Take in insights that are being written in this transaction. Those of own accounts count in
-    nothing, but are found by their author and words. `words` are those of the texts, where the
-    caller has them."""
+    nothing, but are found by their author and words. The caller may have `words`, those of the
+    texts, and `behind`, as `priority.complete_rows` returns it."""
     _write_clusters(connection, _counted(written))
     _add_but_clusters(connection, written, words)
-    priority.add(connection, _counted(written))
+    priority.add(connection, _counted(written), behind)
 
 
 def _counted(rows: Sequence[InsightRow]) -> Sequence[InsightRow]:
