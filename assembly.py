@@ -371,7 +371,8 @@ def _build_backups(settings: Settings, database: Database) -> BackupKeeper | Non
 
 def _build_courier(settings: Settings, database: Database, web_client: WebClient) -> Courier:
     server = None if settings.smtp_url is None else MailServer.parse(settings.smtp_url)
-    sender = Sender(web_client, None if server is None else MailClient(server))
+    mail = None if server is None else MailClient(server)
+    sender = Sender(web_client, mail, public_url=settings.public_url)
     return Courier(DispatchStore(database), sender, alone=database.is_sqlite)
 
 

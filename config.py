@@ -176,6 +176,7 @@ class Settings(BaseSettings):
     answer_goal: float = Field(1.0, gt=0, le=8760)
     webhook_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = ()
     smtp_url: str | None = Field(None, repr=False)
+    public_url: str | None = Field(None, pattern=r"^https?://[^\s?#]+$")
     shutdown_grace: float = Field(10.0, ge=0, le=_DAY)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "console"

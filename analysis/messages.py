@@ -12,7 +12,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 from uuid import uuid4
@@ -53,6 +53,23 @@ class Message:
     type: MessageType
     data: Mapping[str, Any]
     alert_id: str | None = None
+
+
+def with_whole_links(message: Message, public_url: str | None) -> Message:
+    """The message with its links begun by where people reach the service; as it is without."""
+    if public_url is None:
+        return message
+
+    def whole(facts: Mapping[str, Any]) -> dict[str, Any]:
+        link = facts.get("link")
+        if not (isinstance(link, str) and link.startswith("/")):
+            return dict(facts)
+        return {**facts, "link": public_url.rstrip("/") + link}
+
+    data = whole(message.data)
+    if isinstance(evidence := data.get("evidence"), Mapping):
+        data["evidence"] = whole(evidence)
+    return replace(message, data=data)
 
 
 def new_message_id() -> str:

@@ -10,8 +10,10 @@ import re
 import socket
 import unicodedata
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from threading import Semaphore, Thread
 
 import idna
 
@@ -208,9 +210,42 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 async def system_resolve(host: str, port: int) -> Sequence[str]:
+    """In a thread of its own, which a process that ends does not wait for: a name server may take
+    half a minute to say nothing, and the loop's few threads are for others too."""
+    if not _LOOKUPS.acquire(blocking=False):
+        raise OSError("too many names are being looked up")
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+    answer: asyncio.Future[Sequence[str]] = loop.create_future()
+    Thread(target=_look_up, args=(host, port, loop, answer), name="resolver", daemon=True).start()
+    return await answer
+
+
+_LOOKUPS = Semaphore(100)
+"""Those under way at once, also the ones that nobody waits for any more."""
+
+
+def _look_up(
+    host: str, port: int, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Sequence[str]]
+) -> None:
+    found: Sequence[str] | OSError
+    try:
+        told = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = [str(address[0]) for *_, address in told]
+    except (OSError, UnicodeError) as error:
+        found = error if isinstance(error, OSError) else OSError("the host is no name")
+    finally:
+        _LOOKUPS.release()
+    with suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(_tell, answer, found)
+
+
+def _tell(answer: asyncio.Future[Sequence[str]], found: Sequence[str] | OSError) -> None:
+    if answer.done():  # nobody waits any more
+        return
+    if isinstance(found, OSError):
+        answer.set_exception(found)
+    else:
+        answer.set_result(found)
 
 
 async def addresses_of(target: WebAddress, resolve: Resolve) -> Sequence[str]:

@@ -19,14 +19,6 @@ class Tone(StrEnum):
     PLAIN = "plain"
 
 
-_STATES = {
-    "rising": "rising",
-    "share": "unusually negative",
-    "single": "to be answered now",
-}
-"""What an alert says of its key, by the kind of its rule."""
-
-
 @dataclass(frozen=True, slots=True)
 class Wording:
     """`facts` are names and values; `quotes` are what people wrote; `text` may have many lines, and
@@ -66,12 +58,12 @@ def words_of(message: Message) -> Wording:
 
 def _alert(data: Mapping[str, Any], title: str, tone: Tone) -> Wording:
     evidence: Mapping[str, Any] = data.get("evidence") or {}
-    opened, closed = data.get("opened_at"), data.get("closed_at")
-    state = _STATES.get(str(data.get("kind")), "over its limit")
+    opened, closed = _moment(data.get("opened_at")), _moment(data.get("closed_at"))
+    what = _what(data, evidence)
     if tone is Tone.CALM:
-        sentence = f"{data.get('key')} was {state}, from {opened} to {closed}."
+        sentence = f"{what[:1].upper()}{what[1:]}, from {opened} to {closed}."
     else:
-        sentence = f"{data.get('key')} is {state}, since {opened}."
+        sentence = f"{what[:1].upper()}{what[1:]}, since {opened}."
     if (held_back := data.get("held_back")) is not None:
         sentence += f" {held_back}"
     facts = [
@@ -87,13 +79,33 @@ def _alert(data: Mapping[str, Any], title: str, tone: Tone) -> Wording:
         ("Conversations", ", ".join(map(str, evidence.get("conversations") or ()))),
     ]
     return Wording(
-        clean(title).replace("\n", " "),
+        _line(title),
         clean(sentence),
         _facts(facts),
-        [clean(text).replace("\n", " ") for text in evidence.get("texts") or ()],
+        [text for text in map(_line, evidence.get("texts") or ()) if text],
         _link(evidence.get("link")),
         tone,
     )
+
+
+def _what(data: Mapping[str, Any], evidence: Mapping[str, Any]) -> str:
+    """What an alert is about, without its time."""
+    count, expected = evidence.get("count"), evidence.get("expected")
+    posts = "a post" if count == 1 else f"{count} posts"
+    match data.get("kind"):
+        case "rising":
+            usual = "" if expected is None else f", usually {expected:.3g}"
+            return f"{str(data.get('key')).replace('_', ' ')} rising: {posts}{usual}"
+        case "share":
+            return f"{_percent(evidence.get('share'))} of {posts} negative"
+        case "single":
+            return f"{posts} that cannot wait"
+    return posts
+
+
+def _moment(time: Any) -> str:
+    """`2026-11-28T12:48:00.123Z` as people read it."""
+    return f"{str(time)[:16].replace('T', ' ')} UTC"
 
 
 def _facts(named: Sequence[tuple[str, Any]]) -> Sequence[tuple[str, str]]:
@@ -102,6 +114,10 @@ def _facts(named: Sequence[tuple[str, Any]]) -> Sequence[tuple[str, str]]:
         for name, value in named
     )
     return [(name, value) for name, value in shown if value]
+
+
+def _line(text: Any) -> str:
+    return clean(text).replace("\n", " ")
 
 
 def _percent(share: Any) -> str | None:

@@ -15,7 +15,7 @@ from typing import assert_never
 import structlog
 
 from analysis.deliveries import Attempt, Disabled, NotAnswered, decide
-from analysis.messages import EndpointKind
+from analysis.messages import EndpointKind, with_whole_links
 from errors import Unavailable
 from models import now_micros
 from notices import discord, slack, standard, teams
@@ -36,13 +36,16 @@ NO_MAIL = NotAnswered("SMTP_URL is not set, so no mail can be sent")
 class Sender:
     """Gives a message the shape of its endpoint's kind, and sends it there."""
 
-    def __init__(self, web: WebClient, mail: MailClient | None) -> None:
-        """Without `mail` every e-mail fails."""
+    def __init__(
+        self, web: WebClient, mail: MailClient | None, *, public_url: str | None = None
+    ) -> None:
+        """Without `mail` every e-mail fails. Links begin with `public_url`."""
         self._web = web
         self._mail = mail
+        self._public_url = public_url
 
     async def send(self, claimed: ClaimedDelivery) -> Attempt:
-        message = claimed.message
+        message = with_whole_links(claimed.message, self._public_url)
         headers: Mapping[str, str] = _JSON
         match claimed.kind:
             case EndpointKind.EMAIL:

@@ -9,11 +9,20 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from threading import Event
+from typing import Any
 
 import pytest
 
 from analysis.deliveries import Answered, NotAnswered
-from notices.addresses import AddressRefused, Resolve, addresses_of, is_public, parse_url
+from notices.addresses import (
+    AddressRefused,
+    Resolve,
+    addresses_of,
+    is_public,
+    parse_url,
+    system_resolve,
+)
 from notices.web_client import WebClient
 from tests.fakes.receiver.certificate import CERTIFICATE, KEY
 from tests.fakes.receiver.server import FakeReceiver
@@ -281,6 +290,37 @@ async def test_a_name_without_an_address_is_taken_and_looked_up_again_at_each_po
     await web.check("https://hooks.example.com/")
 
     assert await web.post("https://hooks.example.com/", b"{}", {}) == NotAnswered("no such host")
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    look_up, let_go = socket.getaddrinfo, Event()
+
+    def slow(host: str, *arguments: Any, **options: Any) -> Any:
+        if host == "slow.example.com":
+            let_go.wait()
+            raise socket.gaierror
+        return look_up(host, *arguments, **options)
+
+    monkeypatch.setattr("socket.getaddrinfo", slow)
+    hanging = [asyncio.create_task(system_resolve("slow.example.com", 443)) for _ in range(40)]
+    try:
+        async with asyncio.timeout(10):
+            assert await system_resolve("127.0.0.1", 443) == ["127.0.0.1"]
+            # Nor does a post wait longer than it may.
+            web = WebClient(total_seconds=0.05)
+            given_up = await web.post("https://slow.example.com/", b"{}", {})
+            assert isinstance(given_up, NotAnswered)
+            more = [asyncio.create_task(system_resolve("slow.example.com", 1)) for _ in range(80)]
+            await asyncio.wait(more, return_when=asyncio.FIRST_COMPLETED)
+            assert "too many names" in next(str(t.exception()) for t in more if t.done())
+    finally:
+        let_go.set()
+    assert {type(found) for found in await asyncio.gather(*hanging, return_exceptions=True)} == {
+        socket.gaierror
+    }
+    await asyncio.gather(*more, return_exceptions=True)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from analysis.messages import Message, MessageType, new_message_id
+from analysis.messages import Message, MessageType, new_message_id, with_whole_links
 from notices import discord, slack, standard, teams
 from notices.fitting import fit, fit_lines, units
 from notices.mail import compose
@@ -263,7 +263,8 @@ def test_the_end_of_an_alert_says_from_when_to_when_it_was() -> None:
 
     assert words.title == "Over: Deliveries"
     assert words.text == (
-        "delivery_problems was rising, from 2026-03-04T05:00:00Z to 2026-03-04T06:30:00Z."
+        "Delivery problems rising: 42 posts, usually 8.12,"
+        " from 2026-03-04 05:00 UTC to 2026-03-04 06:30 UTC."
     )
 
 
@@ -414,3 +415,15 @@ def test_a_mail_server_is_read_from_its_url(url: str, expected: tuple[Any, ...])
 def test_what_is_no_mail_server_is_told_without_a_password(url: str) -> None:
     with pytest.raises(ValueError, match=r"is not|takes|needs|has"):
         MailServer.parse(url)
+
+
+def test_links_begin_with_where_people_reach_the_service() -> None:
+    told = Message("msg_1", MessageType.ALERT_OPENED, {"evidence": {"link": "/dashboard?q=a"}})
+    report = Message("msg_2", MessageType.REPORT, {"link": "/api/v1/report?period=day"})
+
+    opened = with_whole_links(told, "https://example.com/insights/")
+    assert opened.data["evidence"]["link"] == "https://example.com/insights/dashboard?q=a"
+    assert b"https://example.com/insights/dashboard?q=a" in slack.body(opened)
+    sent = with_whole_links(report, "https://example.com")
+    assert sent.data["link"] == "https://example.com/api/v1/report?period=day"
+    assert with_whole_links(told, None) is told
