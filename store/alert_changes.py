@@ -130,7 +130,9 @@ def store_change(
         if before is not None:
             connection.execute(delete(alerts).where(alerts.c.id == before.id))
         return 0
-    values = {**asdict(alert), "state": alert.state.value}
+    # What people wrote is told and not kept: it must be gone where they have it erased.
+    evidence = {name: each for name, each in alert.evidence.items() if name != "texts"}
+    values = {**asdict(alert), "state": alert.state.value, "evidence": evidence}
     if alert.id:
         connection.execute(update(alerts).where(alerts.c.id == alert.id).values(values))
     else:

@@ -55,6 +55,8 @@ async def test_a_count_that_is_reached_is_told_with_its_evidence(database: Datab
     assert evidence["conversations"] == ids[:-4:-1]
     assert len(evidence["texts"]) == 3
     assert evidence["link"].startswith("/dashboard?start_time=2025-01-20T11")
+    (listed,) = await all_alerts(store)
+    assert {**listed.alert.evidence, "texts": evidence["texts"]} == evidence
 
 
 async def test_it_is_told_once_and_then_told_to_be_over(database: Database) -> None:
