@@ -3,9 +3,10 @@
 The statistic is that of trends (`analysis/trend_score.py`). What is expected comes from four weeks
 of the topic: how much of it comes at that hour of the day, times how much on that day of the week,
 lifted where the last day was clearly livelier than that. With less than four weeks, it comes from
-the windows right before. The score is divided by how much more than Poisson the topic varies among
-the same hours of the four weeks, in blocks as long as the window; an incident of the past counts in
-that as a lively hour only. Two gates keep what is no incident from having a high score:
+the windows right before and, where that is more, from the same hours of the days before. The score
+is divided by how much more than Poisson the topic varies among the same hours, in blocks as long as
+the window; an incident of the past counts in that as a lively hour only. Two gates keep what is no
+incident from having a high score:
 
 - the same hours of the week in the four weeks, by themselves: what comes each Monday at nine is
   none;
@@ -170,13 +171,25 @@ def standing(
         before = _windows_before(topic, everything, start, width)
         if not before:  # the very first window
             return Standing(0.0, 0.0)
-        windows = float(len(before))
+        windows, varies = float(len(before)), dispersion(before)
         expected = sum(before) / windows
-        varies = dispersion(before)
+        days = _same_hours(topic, start, stop)
+        if days:
+            gates.append(signed_root(count, expected * windows, windows))
+            windows, varies = float(len(days)), dispersion(days)
+            expected = max(expected, sum(days) / windows)
     score = signed_root(count, expected * windows, windows) / math.sqrt(varies)
     if min(gates) < GATE:
         score = min(score, *gates)
     return Standing(expected, score)
+
+
+def _same_hours(topic: HourCounts, start: int, stop: int) -> Sequence[float]:
+    """Of up to seven days before, where there are two; a whole day has none."""
+    days = min(7, (start - topic.start) // DAY)
+    if days < 2 or stop - start >= DAY:
+        return []
+    return [topic.between(start - day * DAY, stop - day * DAY) for day in range(1, days + 1)]
 
 
 def _lift(topic: HourCounts, start: int) -> float:

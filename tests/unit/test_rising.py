@@ -49,6 +49,13 @@ def test_a_busy_hour_that_is_busy_each_week_is_no_rise() -> None:
     assert score(40, [2] * HOURS) >= ABOVE
 
 
+def test_a_busy_hour_of_each_day_is_no_rise_with_a_week_of_data_either() -> None:
+    noon = [30 if hour % 24 == 0 else 3 for hour in range(7 * 24)]
+    topic = [0] * (HOURS - len(noon)) + noon
+    assert score(30, topic, now=130) < 1
+    assert score(90, topic, now=190) >= ABOVE
+
+
 def test_an_hour_that_is_busy_for_all_topics_is_no_rise() -> None:
     topic = [10] * HOURS
     assert score(30, topic, now=330) < 2
