@@ -182,7 +182,7 @@ async def test_a_storm_of_kills_loses_nothing_and_leaves_nothing_stuck(
         "never answered": len(clients.unanswered),
         "stored": len(rows),
         **figures,
-        "failed by three deaths": sum(row[2] == DIED for row in rows.values()),
+        "failed by the kills": sum(row[2] == DIED for row in rows.values()),
         "insights": len(insights),
         "calls": counters["calls"],
     }
@@ -192,7 +192,8 @@ async def test_a_storm_of_kills_loses_nothing_and_leaves_nothing_stuck(
     assert len(clients.acknowledged) > 200, told
     assert clients.posted_again > 0, told
     assert figures["completed"] > 100, told
-    assert told["failed by three deaths"] > 0, told
+    assert told["failed by the kills"] == 0, told  # no text was at fault
+    assert any(row[3] > 1 for row in rows.values()), told
     assert counters["calls"] > counters["by_status"]["200"] > 100, told
 
     # What clients were told is so.
@@ -217,9 +218,7 @@ async def test_a_storm_of_kills_loses_nothing_and_leaves_nothing_stuck(
     assert [id_ for id_, times in insight_ids.items() if times > 1] == []
     assert insight_ids.keys() == {id_ for id_, row in rows.items() if row[1] == "completed"}
     assert all(rows[id_][0] == text for id_, text in insights)
-    for _text, status, last_error, deaths, _key in rows.values():
-        assert deaths <= 3
-        assert (last_error == DIED) == (deaths == 3)
+    for _text, status, last_error, _deaths, _key in rows.values():
         assert (last_error is not None) == (status == "failed")
     assert service.query("PRAGMA integrity_check") == [("ok",)]
     assert service.query("PRAGMA foreign_key_check") == []

@@ -35,7 +35,8 @@ class ServiceProcess:
     """One `uvicorn main:app` at a time, in a process group of its own, always on the same port.
 
     `folder` is its working directory and holds its log, and its database unless `database_file` or
-    the setting `database_url` says otherwise. `name` tells several in one folder apart.
+    the setting `database_url` says otherwise. `name` tells several in one folder apart; `app` is
+    what uvicorn is to serve.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class ServiceProcess:
         *,
         name: str = "service",
         database_file: Path | None = None,
+        app: str = "main:app",
         **settings: object,
     ) -> None:
         self.database_file = database_file or folder / "insights.db"
         self.port = listening_port()
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
         self._folder = folder
+        self._app = app
         self._log_file = folder / f"{name}.log"
         self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -80,7 +83,7 @@ class ServiceProcess:
             if name.lower() not in Settings.model_fields
         }
         environment |= {name.upper(): str(value) for name, value in self._settings.items()}
-        command = [sys.executable, "-m", "uvicorn", "main:app", "--app-dir", str(ROOT)]
+        command = [sys.executable, "-m", "uvicorn", self._app, "--app-dir", str(ROOT)]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
         command += ["--http", "api.connection_guard:GuardedProtocol", "--ws", "none"]
         with self._log_file.open("ab") as log:
