@@ -48,7 +48,7 @@ from store.trends import TrendStore
 from store.versions import Asked, VersionStore
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
-from worker.housekeeper import Housekeeper
+from worker.housekeeper import ROWS_PER_STEP, Housekeeper
 from worker.plans import PlanWorker
 
 if TYPE_CHECKING:
@@ -124,7 +124,11 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
             ErasureStore(database),
             walks,
             own_posts=OwnPostStore(database, settings.own_authors),
-            steps=(partial(priorities.catch_up, limit=KEYS_PER_STEP), handling.end_leases),
+            steps=(
+                partial(priorities.catch_up, limit=KEYS_PER_STEP),
+                handling.end_leases,
+                partial(ledger.forget, older_than_days=settings.ledger_days, limit=ROWS_PER_STEP),
+            ),
             retention=None if days is None else timedelta(days=days),
         )
     services = Services(
