@@ -16,7 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
@@ -75,15 +75,19 @@ class ServiceProcess:
 
     def launch(self, **settings: object) -> None:
         """Start without waiting; `settings` replace those of before, also for later lives."""
-        assert self._process is None
         self._settings.update(settings)
+        self.launch_under([])
+
+    def launch_under(self, wrapper: Sequence[str]) -> None:
+        """Start as an argument of another command, which is then the process that is meant here."""
+        assert self._process is None
         environment = {
             name: value
             for name, value in os.environ.items()
             if name.lower() not in Settings.model_fields
         }
         environment |= {name.upper(): str(value) for name, value in self._settings.items()}
-        command = [sys.executable, "-m", "uvicorn", self._app, "--app-dir", str(ROOT)]
+        command = [*wrapper, sys.executable, "-m", "uvicorn", self._app, "--app-dir", str(ROOT)]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
         command += ["--http", "api.connection_guard:GuardedProtocol", "--ws", "none"]
         with self._log_file.open("ab") as log:
