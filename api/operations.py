@@ -21,6 +21,7 @@ from api.operation_answers import (
     Health,
     LaneCounts,
     Ready,
+    ReplicaStats,
     ReuseStats,
     Spending,
     SpendingStats,
@@ -120,8 +121,18 @@ async def stats(request: Request) -> Stats:
             notice=_fallback_notice(figures),
         ),
         database=DatabaseStats(engine=parts.database.engine, version=parts.database.version),
+        replicas=ReplicaStats(
+            analysing=parts.heartbeat.analysing if parts.heartbeat else int(bool(parts.worker)),
+            redis=_redis_state(parts),
+        ),
         backup=None if parts.backups is None else _backup_stats(parts.backups),
     )
+
+
+def _redis_state(parts: Services) -> Literal["fine", "away"] | None:
+    if parts.settings.redis_url is None:
+        return None
+    return "fine" if parts.call_window.counts_all else "away"
 
 
 def _backup_stats(backups: BackupKeeper) -> BackupStats:

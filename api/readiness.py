@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from api.services import Services
+from backends.errors import NEWER_SCHEMA
 from errors import Unavailable
 
 STALLED_SECONDS = 300.0
@@ -25,6 +26,8 @@ async def check_all(parts: Services, *, for_traffic: bool) -> dict[str, str]:
 
 
 async def _check_database(parts: Services) -> str:
+    if parts.heartbeat is not None and parts.heartbeat.schema_is_newer:
+        return NEWER_SCHEMA
     try:
         await parts.database.check_writable()
     except Unavailable as error:

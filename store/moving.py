@@ -15,9 +15,11 @@ from database import Database
 from errors import ServiceError
 from models import derived_data, insight_rollups, metadata, status_counts
 from store import derived
+from tables.replicas import replicas
 
 _MADE_ANEW = {insight_rollups, derived_data, status_counts}
-MOVED = [table for table in metadata.sorted_tables if table not in _MADE_ANEW]
+_OF_PROCESSES = {replicas}
+MOVED = [table for table in metadata.sorted_tables if table not in _MADE_ANEW | _OF_PROCESSES]
 """Those that others refer to come first."""
 ROWS_PER_STEP = 500
 _SECONDS = 600.0
