@@ -1,9 +1,7 @@
 """Fixtures that all sizes of test share. Nothing of the developer's own environment gets in."""
 
-import asyncio
 import gc
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -27,6 +25,7 @@ from tests.fakes.grok.calls import CLUSTERS, MakeClient
 from tests.fakes.grok.replies import DEFAULT_MODEL
 from tests.fakes.grok.server import GOOD_KEY, FakeGrok
 from tests.support.import_helpers import Read, reader
+from tests.support.newest_schema import copy_where_new
 from tests.support.servers import postgres_database, postgres_server, redis_server
 from tests.support.worker_harness import WorkerHarness
 
@@ -86,26 +85,6 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite+aiosqlite:///{tmp_path}/insights.db"
 
 
-@pytest.fixture(scope="session")
-def newest_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty SQLite database. A copy of it spares a test the upgrade, which is tested apart."""
-    file = tmp_path_factory.mktemp("newest_schema") / "insights.db"
-
-    async def make() -> None:
-        database = Database(f"sqlite+aiosqlite:///{file}")
-        await database.open()
-        await database.close()
-
-    asyncio.run(make())
-    return file
-
-
-def _copy_where_new(newest_schema: Path, url: str) -> None:
-    kind, _, name = url.partition(":///")
-    if kind.startswith("sqlite") and Path(name).parent.is_dir() and not Path(name).exists():
-        shutil.copy(newest_schema, name)
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """Whoever uses this runs twice: on a real SQLite file and on a real PostgreSQL."""
@@ -113,9 +92,9 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def database(database_url: str, newest_schema: Path) -> AsyncIterator[Database]:
+async def database(database_url: str) -> AsyncIterator[Database]:
     """Open, at the newest schema, and empty."""
-    _copy_where_new(newest_schema, database_url)
+    copy_where_new(database_url)
     database = Database(database_url)
     await database.open()
     if not database.is_sqlite:
@@ -175,8 +154,8 @@ async def make_client(
 
 
 @pytest.fixture
-async def harness(sqlite_url: str, newest_schema: Path) -> AsyncIterator[WorkerHarness]:
-    _copy_where_new(newest_schema, sqlite_url)
+async def harness(sqlite_url: str) -> AsyncIterator[WorkerHarness]:
+    copy_where_new(sqlite_url)
     database = Database(sqlite_url)
     await database.open()
     yield WorkerHarness(database)
@@ -211,7 +190,7 @@ StartApp = Callable[..., AbstractAsyncContextManager[RunningApp]]
 
 
 @pytest.fixture
-def start_app(make_settings: Callable[..., Settings], newest_schema: Path) -> StartApp:
+def start_app(make_settings: Callable[..., Settings]) -> StartApp:
     """`async with start_app(max_text_length=10) as running: await running.client.get(...)`."""
 
     @asynccontextmanager
@@ -219,7 +198,7 @@ def start_app(make_settings: Callable[..., Settings], newest_schema: Path) -> St
         *, analyser: Analyser | None = None, **settings: Any
     ) -> AsyncIterator[RunningApp]:
         checked = make_settings(**settings)
-        _copy_where_new(newest_schema, checked.database_url)
+        copy_where_new(checked.database_url)
         app = create_app(checked, analyser=analyser)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (

@@ -17,6 +17,10 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync"
 )
+
+with_browser = pytest.mark.asyncio(loop_scope="session")
+"""For tests that use `browser`, which a whole session shares."""
+
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 
 

@@ -25,6 +25,7 @@ import httpx
 
 from config import Settings
 from tests.fakes.grok.server import GOOD_KEY, RunningGrok
+from tests.support.newest_schema import copy_where_new
 from tests.support.paths import ROOT
 from tests.support.servers import free_port
 
@@ -71,9 +72,12 @@ class ServiceProcess:
     # --- life ---------------------------------------------------------------------------------
 
     def launch(self, **settings: object) -> None:
-        """Start without waiting; `settings` replace those of before, also for later lives."""
+        """Start without waiting; `settings` replace those of before, also for later lives. A
+        database in `folder` is there already, and empty, at the first start."""
         assert self._process is None
         self._settings.update(settings)
+        if self.database_file.parent == self._folder:
+            copy_where_new(str(self._settings["database_url"]))
         environment = {
             name: value
             for name, value in os.environ.items()
