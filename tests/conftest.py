@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Connection, text
+from xdist.scheduler import LoadScopeScheduling
 
 from analysis.analyser import Analyser
 from analysis.topics import Topics
@@ -27,23 +28,16 @@ from tests.fakes.grok.server import GOOD_KEY, FakeGrok
 from tests.support.import_helpers import Read, reader
 from tests.support.newest_schema import copy_where_new
 from tests.support.servers import postgres_database, postgres_server, redis_server
+from tests.support.sharing import BeginLongest, begin_longest
 from tests.support.worker_harness import WorkerHarness
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin the longest tests first, so that none is waited for in the end. A slow test goes to
-    whichever process is free, unless it shares a fixture; others stay together, file by file."""
+    begin_longest(items)
 
-    def order(item: pytest.Item) -> int:
-        slow = item.get_closest_marker("slow")
-        return 2 if slow is None else 1 - slow.kwargs.get("longest", False)
 
-    items.sort(key=order)
-    for item in items:
-        shares = "shares_a_fixture" in {marker.name for marker in item.iter_markers()}
-        if shares or not item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    return BeginLongest(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="session", autouse=True)

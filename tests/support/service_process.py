@@ -28,6 +28,7 @@ from tests.fakes.grok.server import GOOD_KEY, RunningGrok
 from tests.support.newest_schema import copy_where_new
 from tests.support.paths import ROOT
 from tests.support.servers import free_port
+from tests.support.service_forks import ServiceFork, fork_service
 
 listening_port = free_port
 
@@ -36,7 +37,8 @@ class ServiceProcess:
     """One `uvicorn main:app` at a time, in a process group of its own, always on the same port.
 
     `folder` is its working directory and holds its log, and its database unless `database_file` or
-    the setting `database_url` says otherwise. `name` tells several in one folder apart.
+    the setting `database_url` says otherwise. `name` tells several in one folder apart. It is a
+    fork of a process that has imported it already, unless it is to begin `from_nothing`.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ServiceProcess:
         *,
         name: str = "service",
         database_file: Path | None = None,
+        from_nothing: bool = False,
         **settings: object,
     ) -> None:
         self.database_file = database_file or folder / "insights.db"
@@ -53,7 +56,8 @@ class ServiceProcess:
         self._folder = folder
         self._log_file = folder / f"{name}.log"
         self._log_start = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._from_nothing = from_nothing
+        self._process: subprocess.Popen[bytes] | ServiceFork | None = None
         self._settings: dict[str, object] = {
             "offline_model": "small",  # whatever is installed
             "database_url": f"sqlite+aiosqlite:///{self.database_file}",
@@ -84,13 +88,19 @@ class ServiceProcess:
             if name.lower() not in Settings.model_fields
         }
         environment |= {name.upper(): str(value) for name, value in self._settings.items()}
-        command = [sys.executable, "-m", "uvicorn", "main:app", "--app-dir", str(ROOT)]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
-        command += ["--http", "api.connection_guard:GuardedProtocol", "--ws", "none"]
+        arguments = ["main:app", "--app-dir", str(ROOT), "--ws", "none", "--no-access-log"]
+        arguments += ["--host", "127.0.0.1", "--port", str(self.port)]
+        arguments += ["--http", "api.connection_guard:GuardedProtocol"]
         with self._log_file.open("ab") as log:
             self._log_start = log.tell()
+        if not self._from_nothing:
+            self._process = fork_service(
+                arguments, folder=self._folder, environment=environment, log=self._log_file
+            )
+            return
+        with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                [sys.executable, "-m", "uvicorn", *arguments],
                 cwd=self._folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
