@@ -30,8 +30,6 @@ from tests.support.paths import ROOT
 from tests.support.servers import free_port
 from tests.support.service_forks import ServiceFork, fork_service
 
-listening_port = free_port
-
 
 class ServiceProcess:
     """One `uvicorn main:app` at a time, in a process group of its own, always on the same port.
@@ -51,7 +49,7 @@ class ServiceProcess:
         **settings: object,
     ) -> None:
         self.database_file = database_file or folder / "insights.db"
-        self.port = listening_port()
+        self.port = free_port()
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
         self._folder = folder
         self._log_file = folder / f"{name}.log"
