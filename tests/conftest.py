@@ -27,7 +27,7 @@ from tests.fakes.grok.replies import DEFAULT_MODEL
 from tests.fakes.grok.server import GOOD_KEY, FakeGrok
 from tests.support.import_helpers import Read, reader
 from tests.support.newest_schema import copy_where_new
-from tests.support.servers import postgres_database, postgres_server, redis_server
+from tests.support.servers import postgres_database, postgres_server, redis_server, server_of
 from tests.support.sharing import BeginLongest, begin_longest
 from tests.support.worker_harness import WorkerHarness
 
@@ -63,8 +63,7 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture
 def fresh_postgres_url(postgres_url: str) -> Iterator[str]:
     """A database of this test's own, without a schema."""
-    address = postgres_url.replace("+asyncpg", "").rpartition("/")[0]
-    with postgres_database(address) as url:
+    with postgres_database(server_of(postgres_url)) as url:
         yield url
 
 

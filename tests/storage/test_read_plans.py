@@ -7,6 +7,7 @@ from itertools import chain, product
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import Connection, event, text
 
 from analysis.handling import HandlingState
@@ -27,6 +28,9 @@ from store.priority import PriorityStore
 from store.summaries import Interval, SummaryStore
 from store.trends import TrendStore, Window
 from tests.support.factories import NOON, insight_filter, scalar
+from tests.support.http_helpers import on_shared_loop
+from tests.support.newest_schema import copy_where_new
+from tests.support.servers import postgres_database, server_of
 
 ROWS = 50_000
 TABLES = ("insights", "insight_clusters", "insight_rollups", "conversations", "insight_terms")
@@ -89,12 +93,26 @@ def _fill(connection: Connection) -> None:
         connection.execute(text("ANALYZE"))
 
 
-@pytest.fixture
-async def full(database: Database) -> AsyncIterator[Database]:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def full_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('full')}/insights.db"
+        return
+    with postgres_database(server_of(request.getfixturevalue("postgres_url"))) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def full(full_url: str) -> AsyncIterator[Database]:
+    """With many rows, which no test changes."""
+    copy_where_new(full_url)
+    database = Database(full_url)
+    await database.open()
     await database.write(_fill)
     yield database
-    if not database.is_sqlite:
-        await database.write(lambda connection: connection.execute(text("ANALYZE")).rowcount)
+    await database.close()
 
 
 @contextmanager
@@ -185,6 +203,7 @@ async def expect_no_scans(database: Database, statements: list[Statement]) -> No
     assert await database.read(check) == {}
 
 
+@on_shared_loop
 async def test_no_read_scans_a_table(full: Database) -> None:
     insights, summaries = InsightStore(full), SummaryStore(full)
     with asked(full) as statements:
@@ -205,6 +224,7 @@ async def test_no_read_scans_a_table(full: Database) -> None:
     await expect_no_scans(full, statements)
 
 
+@on_shared_loop
 async def test_no_page_by_priority_and_no_handling_scans_a_table(full: Database) -> None:
     """Where many match, and where few do."""
     handling = HandlingStore(full)

@@ -115,6 +115,11 @@ def postgres_database(address: str) -> Iterator[str]:
         asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
+def server_of(url: str) -> str:
+    """The address of the server on which a database is, as `postgres_database` wants it."""
+    return url.replace("+asyncpg", "").rpartition("/")[0]
+
+
 @contextmanager
 def redis_server() -> Iterator[str]:
     """The address of a Redis: `TEST_REDIS_URL`, else one started here, else the machine's own."""
