@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,6 @@ from tests.support.dashboard_service import (
     Open,
     address,
     get,
-    is_live,
     number_of,
     parameter,
     query,

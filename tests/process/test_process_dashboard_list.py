@@ -3,9 +3,9 @@
 import asyncio
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import httpx
 import pytest
