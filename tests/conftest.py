@@ -157,7 +157,7 @@ async def harness(sqlite_url: str) -> AsyncIterator[WorkerHarness]:
 
 @pytest.fixture
 def make_settings(sqlite_url: str) -> Callable[..., Settings]:
-    """Settings for a test: a SQLite file of its own, no inbound limit, and what is named."""
+    """Settings for a test: an empty SQLite file of its own, no inbound limit, and what is named."""
 
     def make(**overrides: Any) -> Settings:
         defaults = {
@@ -166,7 +166,9 @@ def make_settings(sqlite_url: str) -> Callable[..., Settings]:
             "offline_model": "small",  # whatever is installed
             "_env_file": None,
         }
-        return load_settings(**{**defaults, **overrides})
+        settings = load_settings(**{**defaults, **overrides})
+        copy_where_new(settings.database_url)
+        return settings
 
     return make
 
@@ -190,9 +192,7 @@ def start_app(make_settings: Callable[..., Settings]) -> StartApp:
     async def start(
         *, analyser: Analyser | None = None, **settings: Any
     ) -> AsyncIterator[RunningApp]:
-        checked = make_settings(**settings)
-        copy_where_new(checked.database_url)
-        app = create_app(checked, analyser=analyser)
+        app = create_app(make_settings(**settings), analyser=analyser)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
             app.router.lifespan_context(app),

@@ -22,7 +22,7 @@ from tools.rebuild_derived import rebuild
 pytestmark = pytest.mark.slow
 
 SEED = 20250120
-KILLS = {"at work": 6, "at start": 2, "at an acknowledgement": 2, "at a write": 7}
+KILLS = {"at work": 9, "at start": 3, "at an acknowledgement": 3, "at a write": 11}
 STORMS = 4 if os.environ.get("LONG_DRILLS") else 1
 """How often over."""
 CLIENTS = 5
@@ -192,11 +192,11 @@ async def test_a_storm_of_kills_loses_nothing_and_leaves_nothing_stuck(
     print(f"\n{told}")
 
     # The storm was one.
-    assert len(clients.acknowledged) > 100 * STORMS, told
+    assert len(clients.acknowledged) > 200, told
     assert clients.posted_again > 0, told
-    assert figures["completed"] > 50 * STORMS, told
+    assert figures["completed"] > 100, told
     assert told["failed by three deaths"] > 0, told
-    assert counters["calls"] > counters["by_status"]["200"] > 30 * STORMS, told
+    assert counters["calls"] > counters["by_status"]["200"] > 100, told
 
     # What clients were told is so.
     assert clients.odd_answers == []
