@@ -57,7 +57,7 @@ async def opened(
         "addEventListener('securitypolicyviolation', e => stopped.push(e.violatedDirective))"
     )
     page = await own.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(40_000)  # a machine may be busy
     errors: list[str] = []
     hosts: set[str] = set()
     page.on("pageerror", lambda error: errors.append(str(error)))
