@@ -3,6 +3,7 @@
 Without I/O, but that certificates are read. Opening and closing is the lifespan's, in `main.py`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -42,29 +43,39 @@ from store.plans.requests import PlanStore
 from store.plans.walks import WalkStore
 from store.priority import KEYS_PER_STEP, PriorityStore
 from store.queue import Claimed, WorkQueue
+from store.replicas import ReplicaStore
 from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from store.versions import Asked, VersionStore
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
+from worker.heartbeat import Heartbeat
 from worker.housekeeper import Housekeeper
 from worker.plans import PlanWorker
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from backends.hints import Hints
+
 log = structlog.get_logger(__name__)
+
+# What hints between replicas are about: posts that wait, insights that are new.
+CONVERSATIONS = "conversations"
+INSIGHTS = "insights"
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """A whole service. `housekeeper` is None in a replica that only serves the API."""
+    """A whole service. `housekeeper` is None in a replica that only serves the API, `hints`
+    on SQLite, which has no replicas."""
 
     services: Services
     queue: WorkQueue
     asked: Asked
     housekeeper: Housekeeper | None
+    hints: "Hints | None"
     redis: "Redis | None"
 
 
@@ -72,14 +83,22 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
     """`analyser` takes the place of the one that the settings ask for. Raises StartRefused."""
     metrics = Metrics()
     redis = _connect_redis(settings)
-    database = Database(settings.database_url, lock_patience=settings.lock_patience)
+    database = Database(
+        settings.database_url,
+        lock_patience=settings.lock_patience,
+        connections=settings.database_pool,
+    )
+    hints, heartbeat = _build_replica(settings, database)
     queue = WorkQueue(database)
     topics = _build_topics(settings)
-    analyser = analyser or build_analyser(
-        settings,
-        topics,
-        window=_build_window(redis, "grok", settings.grok_rate_limit, 1.0, fail_open=False),
+    window = _build_window(
+        redis,
+        "grok",
+        settings.grok_rate_limit,
+        fail_open=False,
+        replicas=(lambda: heartbeat.analysing) if heartbeat else (lambda: 1),
     )
+    analyser = analyser or build_analyser(settings, topics, window=window)
     budget = settings.grok_daily_budget_usd
     ledger = Ledger(
         database, daily_budget_ticks=None if budget is None else int(budget * TICKS_PER_USD)
@@ -102,6 +121,13 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
     def on_settled(claimed: Claimed, outcome: Outcome) -> None:
         metrics.settled(claimed, outcome)
         stream.wake()
+        if hints:
+            hints.give(INSIGHTS)
+
+    def on_commit(rows: int) -> None:
+        metrics.committed(rows)
+        if hints and rows:
+            hints.give(CONVERSATIONS)
 
     worker = plan_worker = housekeeper = None
     if settings.worker_enabled:
@@ -133,7 +159,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         metrics=metrics,
         database=database,
         conversations=ConversationStore(
-            database, own_authors=settings.own_authors, on_commit=metrics.committed
+            database, own_authors=settings.own_authors, on_commit=on_commit
         ),
         insights=insights,
         handling=handling,
@@ -153,8 +179,11 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         plan_worker=plan_worker,
         backups=_build_backups(settings, database),
         inbound_limits=_build_inbound_limits(settings, redis),
+        heartbeat=heartbeat,
+        call_window=window,
     )
-    return Assembly(services, queue, _asked(settings, analyser), housekeeper, redis)
+    asked = _asked(settings, analyser)
+    return Assembly(services, queue, asked, housekeeper, hints, redis)
 
 
 def build_analyser(
@@ -221,18 +250,36 @@ def _connect_redis(settings: Settings) -> "Redis | None":
     return connect(settings.redis_url)
 
 
+def _build_replica(
+    settings: Settings, database: Database
+) -> "tuple[Hints, Heartbeat] | tuple[None, None]":
+    if database.is_sqlite:
+        return None, None
+    from backends.hints import Hints  # the parts of SQLAlchemy that SQLite can spare
+
+    replicas = ReplicaStore(database, analyses=settings.worker_enabled)
+    return Hints(database.url), Heartbeat(replicas)
+
+
 def _build_window(
-    redis: "Redis | None", name: str, calls: int, per: float, *, fail_open: bool
+    redis: "Redis | None",
+    name: str,
+    calls: int,
+    *,
+    fail_open: bool,
+    replicas: Callable[[], int] = lambda: 1,
 ) -> Window:
-    """Shared where there is Redis. When it goes away, each replica keeps the limit by itself, or
-    with `fail_open` lets everybody pass."""
-    window = SlidingWindow(calls, per)
+    """`calls` in a second, shared where there is Redis. When it goes away, each of `replicas` keeps
+    to its part by itself, or with `fail_open` lets everybody pass."""
+    window = SlidingWindow(calls, 1.0)
     if redis is None:
         return window
     from backends.redis import RedisWindow
 
     otherwise = None if fail_open else window
-    return RedisWindow(redis, name=name, calls=calls, per=per, otherwise=otherwise)
+    return RedisWindow(
+        redis, name=name, calls=calls, per=1.0, otherwise=otherwise, replicas=replicas
+    )
 
 
 def _build_backups(settings: Settings, database: Database) -> BackupKeeper | None:
@@ -251,6 +298,6 @@ def _build_inbound_limits(settings: Settings, redis: "Redis | None") -> InboundL
         return None
 
     def build(name: str, count: int) -> Window:
-        return _build_window(redis, name, count, 1.0, fail_open=True)
+        return _build_window(redis, name, count, fail_open=True)
 
     return InboundLimits(settings.inbound_rate_limit, settings.api_keys, build=build)

@@ -145,6 +145,7 @@ class Settings(BaseSettings):
     clusters_mode: Literal["open", "closed"] = "open"
 
     database_url: str = Field("sqlite+aiosqlite:///./insights.db", repr=False)
+    database_pool: int = Field(10, ge=2, le=1000)
     redis_url: str | None = Field(None, pattern=r"^(rediss?|unix)://", repr=False)
     inbound_rate_limit: int = Field(100, ge=0, le=_MANY)
     batch_size: int = Field(10, ge=1, le=1000)

@@ -16,7 +16,7 @@ from backends.backend import Backend
 from backends.errors import cause_of
 from backends.sqlite import SqliteFile
 from errors import StartRefused, Unavailable
-from models import SCHEMA_REVISION
+from models import SCHEMA_REVISION, follow_own_clock
 
 log = structlog.get_logger(__name__)
 
@@ -36,14 +36,15 @@ class Database:
     """Built without I/O; `open()` before use, `close()` after.
 
     A SQLite file belongs to one process from `open()` to `close()`: a second one waits
-    `lock_patience` seconds for it. `read()`, `write()` and `rework()` raise Unavailable where the
-    database cannot serve now, and then nothing has been stored.
+    `lock_patience` seconds for it. To PostgreSQL at most `connections` are open. `read()`,
+    `write()` and `rework()` raise Unavailable where the database cannot serve now, and then nothing
+    has been stored.
     """
 
-    def __init__(self, url: str, *, lock_patience: float = 0.0) -> None:
+    def __init__(self, url: str, *, lock_patience: float = 0.0, connections: int = 10) -> None:
         self.url = make_url(url)
         self.engine = self.url.get_backend_name()
-        self._backend = _build_backend(self.url, lock_patience)
+        self._backend = _build_backend(self.url, lock_patience, connections)
 
     @property
     def is_sqlite(self) -> bool:
@@ -78,6 +79,7 @@ class Database:
 
     async def close(self) -> None:
         await self._backend.close()
+        follow_own_clock()
 
     # --- transactions -------------------------------------------------------------------------
 
@@ -130,12 +132,12 @@ class Database:
         await self._backend.checkpoint_truncate()
 
 
-def _build_backend(url: URL, lock_patience: float) -> Backend:
+def _build_backend(url: URL, lock_patience: float, connections: int) -> Backend:
     if url.get_backend_name() == "sqlite":
         return SqliteFile(url, lock_patience=lock_patience)
     from backends.postgres import PostgresPool  # its parts of SQLAlchemy are not needed for SQLite
 
-    return PostgresPool(url)
+    return PostgresPool(url, connections=connections)
 
 
 def _revision(connection: Connection) -> str | None:

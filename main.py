@@ -39,7 +39,7 @@ from api.middleware import Admission, BodyLimit, OpenRequests, RequestLog
 from api.openapi import describe
 from api.services import Services
 from api.web_pages import WebPages
-from assembly import Assembly, assemble
+from assembly import CONVERSATIONS, INSIGHTS, Assembly, assemble
 from config import Settings, load_settings
 from errors import ServiceError, StartRefused
 from runtime.logs import set_up_logs
@@ -132,6 +132,13 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
         stack.push_async_callback(services.analyser.aclose)
         if assembly.redis is not None:
             stack.push_async_callback(assembly.redis.aclose)
+        if (heartbeat := services.heartbeat) is not None:
+            await heartbeat.start(on_newer_schema=services.stop_claiming)
+            stack.push_async_callback(heartbeat.stop)
+        if assembly.hints is not None:
+            listeners = {CONVERSATIONS: services.wake_worker, INSIGHTS: services.stream.wake}
+            assembly.hints.start(listeners)
+            stack.push_async_callback(assembly.hints.stop)
         if worker is not None:
             worker.start()
         if (plan_worker := services.plan_worker) is not None:

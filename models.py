@@ -29,7 +29,8 @@ from sqlalchemy import (
 )
 
 import tables.alerts
-import tables.people  # noqa: F401 - its tables belong to `metadata`
+import tables.people
+import tables.replicas  # noqa: F401 - its tables belong to `metadata`
 from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE
 from tables.base import Micros, SequentialId
 from tables.base import metadata as metadata
@@ -64,8 +65,28 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + micros * _MICROSECOND
 
 
+# What the database's clock said, and this machine's count of nanoseconds at that moment.
+_followed: tuple[int, int] | None = None
+
+
 def now_micros() -> int:
-    return time.time_ns() // 1000
+    """By this machine's clock, or by the one that is followed."""
+    if _followed is None:
+        return time.time_ns() // 1000
+    said, at = _followed
+    return said + (time.monotonic_ns() - at) // 1000
+
+
+def follow_clock(said: int, at: int) -> None:
+    """Go by a clock that said `said`, in microseconds, when `time.monotonic_ns()` was `at`: that of
+    a database which several machines share, so that all agree on leases and days."""
+    global _followed
+    _followed = said, at
+
+
+def follow_own_clock() -> None:
+    global _followed
+    _followed = None
 
 
 conversations = Table(

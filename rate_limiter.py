@@ -23,6 +23,11 @@ _MOST_PROBE_SECONDS = 3600.0
 
 
 class Window(Protocol):
+    @property
+    def counts_all(self) -> bool:
+        """Whether everybody who passes is counted, so that a refusal tells something."""
+        ...
+
     async def try_pass(self, count: int = 1) -> float:
         """0.0 where `count` may pass together, and are counted; else the seconds until they may
         ask. `count` is at most what passes in a whole window."""
@@ -47,6 +52,10 @@ class SlidingWindow:
         self._per = per
         self._clock = clock
         self._passed: deque[float] = deque()
+
+    @property
+    def counts_all(self) -> bool:
+        return True
 
     def limit(self, calls: int, per: float) -> None:
         self._calls = calls
@@ -182,6 +191,8 @@ class CallLimiter:
 
     def refused(self, rate: float | None) -> None:
         """A call was refused for its rate; `rate` is the limit that was named, if one was."""
+        if not self._window.counts_all:
+            return
         self._learned.refused(rate)
         self._window.limit(*self._learned.window())
 

@@ -28,6 +28,7 @@ COLUMNS = (
     "labelled_by",
     "handling",
     "handling_by",
+    "link",
 )
 
 BOM = b"\xef\xbb\xbf"
@@ -42,9 +43,11 @@ _FORMULA = re.compile(
 
 
 class Format(NamedTuple):
-    """`head` stands before the first insight; `lines` renders some."""
+    """`head` stands before the first insight; `lines` renders some, which with `originals` say
+    where they were written."""
 
     media_type: str
+    originals: bool
     head: bytes
     lines: Callable[[Sequence[ListedInsight]], bytes]
 
@@ -68,6 +71,7 @@ def _csv_lines(insights: Sequence[ListedInsight]) -> bytes:
             _cell(insight.labelled.name) if insight.labelled else "",
             insight.handling.state.value,
             _cell(insight.handling.by or ""),
+            _cell(insight.original or ""),
         )
         for insight in insights
     )
@@ -92,6 +96,6 @@ def _ndjson_lines(insights: Sequence[ListedInsight]) -> bytes:
 
 
 FORMATS = {
-    "csv": Format("text/csv; charset=utf-8", f"{','.join(COLUMNS)}\r\n".encode(), _csv_lines),
-    "ndjson": Format("application/x-ndjson", b"", _ndjson_lines),
+    "csv": Format("text/csv; charset=utf-8", True, f"{','.join(COLUMNS)}\r\n".encode(), _csv_lines),
+    "ndjson": Format("application/x-ndjson", False, b"", _ndjson_lines),
 }

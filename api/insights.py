@@ -125,7 +125,7 @@ async def export_insights(request: Request, query: Annotated[ExportQuery, Query(
     """Every insight of a filter as a file, however many there are."""
     form, parts = FORMATS[query.format], services(request)
     wanted = await _filter(query, parts)
-    batches = parts.insights.all_of(wanted)
+    batches = parts.insights.all_of(wanted, originals=form.originals)
 
     async def next_lines() -> bytes | None:
         """None at the end. Meanwhile nothing is held but the bytes that go out."""

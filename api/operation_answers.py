@@ -100,6 +100,14 @@ class DatabaseStats(BaseModel):
     version: str
 
 
+class ReplicaStats(BaseModel):
+    """`analysing` is how many processes on the database analyse, as far as this one knows; `redis`
+    is null where the limits are not shared, `away` while each process keeps to its part of them."""
+
+    analysing: int
+    redis: Literal["fine", "away"] | None
+
+
 class DrillStats(BaseModel):
     """The last time that a backup was restored to try it. `problem` is null where all was well."""
 
@@ -144,4 +152,5 @@ class Stats(BaseModel):
     reuse: ReuseStats
     fallback: FallbackStats
     database: DatabaseStats
+    replicas: ReplicaStats
     backup: BackupStats | None

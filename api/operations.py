@@ -21,12 +21,14 @@ from api.operation_answers import (
     Health,
     LaneCounts,
     Ready,
+    ReplicaStats,
     ReuseStats,
     Spending,
     SpendingStats,
     Stats,
 )
 from api.services import Services, services
+from backends.errors import NEWER_SCHEMA
 from errors import Conflict, Unavailable
 from models import Lane, Status
 from schemas import format_time
@@ -75,6 +77,8 @@ async def ready(
 
 
 async def _check_database(parts: Services) -> str:
+    if parts.heartbeat is not None and parts.heartbeat.schema_is_newer:
+        return NEWER_SCHEMA
     try:
         await parts.database.check_writable()
     except Unavailable as error:
@@ -144,8 +148,18 @@ async def stats(request: Request) -> Stats:
             notice=_fallback_notice(figures),
         ),
         database=DatabaseStats(engine=parts.database.engine, version=parts.database.version),
+        replicas=ReplicaStats(
+            analysing=parts.heartbeat.analysing if parts.heartbeat else int(bool(parts.worker)),
+            redis=_redis_state(parts),
+        ),
         backup=None if parts.backups is None else _backup_stats(parts.backups),
     )
+
+
+def _redis_state(parts: Services) -> Literal["fine", "away"] | None:
+    if parts.settings.redis_url is None:
+        return None
+    return "fine" if parts.call_window.counts_all else "away"
 
 
 def _backup_stats(backups: BackupKeeper) -> BackupStats:

@@ -14,6 +14,7 @@ from api.inbound_limits import InboundLimits
 from batch_processor import Worker
 from config import Settings
 from database import Database
+from rate_limiter import Window
 from runtime.metrics import Metrics
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
@@ -29,6 +30,7 @@ from store.trends import TrendStore
 from store.versions import VersionStore
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
+from worker.heartbeat import Heartbeat
 from worker.plans import PlanWorker
 
 SMALL_BODY = 65_536
@@ -37,7 +39,7 @@ SMALL_BODY = 65_536
 @dataclass(frozen=True, slots=True)
 class Services:
     """The workers are None in a replica that only serves the API, `backups` where there is no
-    folder for any.
+    folder for any, `heartbeat` on SQLite. `call_window` is that of the calls to Grok.
 
     `large_reads` bounds how many pages are made at once, `costly_reads` how many of those that may
     take seconds to find: so nobody else's page waits for them. The budgets bound the bodies that
@@ -67,6 +69,8 @@ class Services:
     plan_worker: PlanWorker | None
     backups: BackupKeeper | None
     inbound_limits: InboundLimits | None
+    heartbeat: Heartbeat | None
+    call_window: Window
     large_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     costly_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     small_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(500_000))
@@ -83,6 +87,11 @@ class Services:
         """Something may wait for the worker."""
         if self.worker is not None:
             self.worker.wake()
+
+    def stop_claiming(self) -> None:
+        """From now on leave what waits to other processes."""
+        if self.worker is not None:
+            self.worker.stop_claiming()
 
     def wake_plan_worker(self) -> None:
         """A plan may wait to be walked."""

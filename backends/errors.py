@@ -12,6 +12,7 @@ from errors import Unavailable
 
 log = structlog.get_logger(__name__)
 
+NEWER_SCHEMA = "The database's schema is not that of this version: a newer one has changed it."
 TOOK_TOO_LONG = "The database took too long for this; a narrower request may be answered."
 
 _SQLITE_UNAVAILABLE = {
@@ -28,6 +29,7 @@ _SQLITE_UNAVAILABLE = {
 # SQLSTATE, whole or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRES_UNAVAILABLE = {
     "08": "The database cannot be reached.",
+    "53300": "The database has no connection left for this process.",
     "53": "The database is out of disk, memory or connections.",
     "58": "The database's disk does not answer as it should.",
     "57P": "The database is shutting down or starting.",
@@ -36,6 +38,13 @@ _POSTGRES_UNAVAILABLE = {
     "40001": "The database is busy.",
     "40P01": "The database is busy.",
     "55P03": "The database is locked.",
+    "25P03": "The database ended a transaction that stood still for too long.",
+    # A newer version has changed the schema under this process.
+    "42P01": NEWER_SCHEMA,
+    "42703": NEWER_SCHEMA,
+    # A pooler has given the session to somebody else.
+    "42P05": "The database's pooler does not keep sessions apart.",
+    "26000": "The database's pooler does not keep sessions apart.",
 }
 
 

@@ -3,38 +3,55 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from backends.errors import TOOK_TOO_LONG, translated_errors
-from errors import Unavailable
+from errors import StartRefused, Unavailable
 
 T = TypeVar("T")
 
-_CONNECTIONS = 10
 _CONNECT_SECONDS = 5.0
 _STATEMENT_SECONDS = 15.0
-_COSTLY_READS = 3
+_IDLE_SECONDS = 5
+"""The server ends a transaction whose process says nothing for so long: one that is frozen would
+else hold its locks, and stop all other processes, until it is thawed."""
+_UNHEARD_SECONDS = 10
+"""The server gives up a connection whose other end does not acknowledge anything for so long."""
+
+_POOLED_BY_TRANSACTION = (
+    "DATABASE_URL leads through a pooler in transaction mode, which gives one session of the"
+    " database to several connections in turn: use its session mode, or none"
+)
 
 
 class PostgresPool:
     """Several processes may work side by side."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, *, connections: int) -> None:
+        """`connections` are the most that are open at once, and one more while the schema is
+        changed or figures are made anew."""
         self.version = ""
-        self._engine = _engine(url, connections=_CONNECTIONS, statement_seconds=_STATEMENT_SECONDS)
+        self._engine = _engine(url, connections=connections, statement_seconds=_STATEMENT_SECONDS)
         self._patient_engine = _engine(url, connections=1, statement_seconds=None)
-        self._costly_reads = asyncio.Semaphore(_COSTLY_READS)
+        self._costly_reads = asyncio.Semaphore(max(1, connections // 3))
         self._snapshots = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
 
     async def connect(self) -> None:
+        """Raises StartRefused where sessions do not belong to connections."""
         async with self._engine.connect() as connection:
             self.version = ".".join(map(str, connection.dialect.server_version_info or ()))
+            session = await connection.scalar(_SESSION)
+            await connection.rollback()
+            # With no transaction open, a pooler gives the same session to whoever asks next.
+            async with self._patient_engine.connect() as another:
+                if await another.scalar(_SESSION) == session:
+                    raise StartRefused(_POOLED_BY_TRANSACTION)
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -82,28 +99,43 @@ class PostgresPool:
                     raise
 
 
+_SESSION = text("SELECT pg_backend_pid()")
+
+
 def _engine(url: URL, *, connections: int, statement_seconds: float | None) -> AsyncEngine:
     """Connects when it is first used. With `statement_seconds` None a statement has no limit."""
-    statement_ms = int((statement_seconds or 0) * 1000)
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         hide_parameters=True,  # errors are logged, texts are not
         pool_size=connections,
         max_overflow=0,
         pool_pre_ping=True,
         pool_timeout=_CONNECT_SECONDS,
-        connect_args={
-            "timeout": _CONNECT_SECONDS,
-            "command_timeout": statement_seconds,
-            # Every statement has an index. Where few rows are expected to match many that lie
-            # close together, the planner would now and then go through the table. No statement
-            # takes as long as a parallel worker takes to start.
-            "server_settings": {
-                "enable_seqscan": "off",
-                # The server's own limit, also where this process has died.
-                "statement_timeout": str(statement_ms),
-                "jit": "off",
-                "max_parallel_workers_per_gather": "0",
-            },
-        },
+        connect_args={"timeout": _CONNECT_SECONDS, "command_timeout": statement_seconds},
     )
+    statement_ms = int((statement_seconds or 0) * 1000)
+    # Every statement has an index. Where few rows are expected to match many that lie close
+    # together, the planner would now and then go through the table. No statement takes as long as a
+    # parallel worker takes to start.
+    settings = {
+        "enable_seqscan": "off",
+        "jit": "off",
+        "max_parallel_workers_per_gather": "0",
+        # The server's own limits, also where this process has died.
+        "statement_timeout": str(statement_ms),
+        "idle_in_transaction_session_timeout": str(_IDLE_SECONDS * 1000) if statement_ms else "0",
+        "tcp_user_timeout": str(_UNHEARD_SECONDS * 1000),
+    }
+    chosen = ", ".join(
+        f"set_config('{name}', '{value}', false)" for name, value in settings.items()
+    )
+
+    # Not while connecting: poolers refuse settings there, or drop them.
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_up_session(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"SELECT {chosen}")
+        cursor.close()
+        connection.commit()
+
+    return engine

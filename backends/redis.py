@@ -37,7 +37,8 @@ return math.max(1, last[2] + per - now)
 
 
 class RedisWindow:
-    """While Redis does not answer, `otherwise` decides; without one everybody passes."""
+    """While Redis does not answer, `otherwise` decides, with the part of one of `replicas`; without
+    one everybody passes."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class RedisWindow:
         calls: int,
         per: float,
         otherwise: Window | None,
+        replicas: Callable[[], int] = lambda: 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._script = redis.register_script(_SCRIPT)
@@ -54,6 +56,7 @@ class RedisWindow:
         self._calls = calls
         self._per_micros = int(per * 1_000_000)
         self._otherwise = otherwise
+        self._replicas = replicas
         self._clock = clock
         self._away_until = 0.0
         self._away = False
@@ -62,8 +65,10 @@ class RedisWindow:
     def limit(self, calls: int, per: float) -> None:
         self._calls = calls
         self._per_micros = int(per * 1_000_000)
-        if self._otherwise:
-            self._otherwise.limit(calls, per)
+
+    @property
+    def counts_all(self) -> bool:
+        return not self._away and self._clock() >= self._back_at
 
     def fill(self) -> None:
         """Redis remembers the passes of others; without it they have to be guessed."""
@@ -78,21 +83,36 @@ class RedisWindow:
                     args=[self._calls, self._per_micros, f"{getrandbits(64):x}", count],
                 )
             except (RedisError, OSError, TimeoutError) as error:
-                log.warning("redis_away", window=self._key, cause=repr(error))
                 self._away_until = self._clock() + _RETRY_SECONDS
                 if not self._away:
+                    log.warning("redis_away", window=self._key, cause=repr(error))
                     self._away = True
+                    self._take_part()
                     self.fill()  # with what passed through Redis a moment ago
             else:
                 return max(int(wait) / 1_000_000, self._since_back())
-        return await self._otherwise.try_pass(count) if self._otherwise else 0.0
+        if self._otherwise is None:
+            return 0.0
+        calls = self._take_part()
+        return await self._otherwise.try_pass(min(count, calls))
+
+    def _take_part(self) -> int:
+        """Give `otherwise` what one of the replicas may do, and return its calls."""
+        if self._otherwise is None:
+            return self._calls
+        replicas = self._replicas()
+        calls = max(1, self._calls // replicas)
+        per = self._per_micros / 1_000_000 * max(1.0, replicas / self._calls)
+        self._otherwise.limit(calls, per)
+        return calls
 
     def _since_back(self) -> float:
         """Seconds for which nobody passes, as Redis does not know who passed while it was away."""
-        if self._otherwise is None:
-            return 0.0
         if self._away:
             self._away = False
+            log.info("redis_back", window=self._key)
+            if self._otherwise is None:
+                return 0.0
             self._back_at = self._clock() + self._per_micros / 1_000_000
         return max(0.0, self._back_at - self._clock())
 

@@ -14,7 +14,7 @@ export function whyNothing(state, { waiting, completed, failed }) {
 			viewLink(state, "a.button", { page: "analysis" }, "Show why"));
 	}
 	if (!waiting) return nothingYet(state);
-	return h("p.notice", { id: "working" }, h("b", plural(waiting, "post")), " being analysed. They appear here by themselves.");
+	return h("p.notice", { id: "working" }, h("b", plural(waiting, "post")), " to be analysed. They appear here by themselves.");
 }
 
 function nothingYet(state) {

@@ -1,7 +1,7 @@
 // The machine in full, languages, and why a post failed, in plain words. Pure.
 
 import { count, duration, percent, tenths, usd } from "./format.js";
-import { queueOf } from "./story.js";
+import { ended, queueOf } from "./story.js";
 
 const BOUNDS = {
 	queue: "nothing: it waits for posts", rate: "the calls per second that Grok allows", concurrency: "the calls at once",
@@ -26,7 +26,7 @@ export function machineFacts(stats) {
 		["Answers that could not be read", fallback?.today && `${count(fallback.today)} today`],
 		["Speed is bound by", BOUNDS[stats.bound_by]],
 		["Calls per second", most ? `${tenths(calls)} of ${tenths(most)}` : null, calls / most],
-		["Connection to Grok", analyser.name === "offline" ? null : !breaker || breaker.state === "closed" ? "fine" : `${breaker.reason}${probe ? ` Next try in ${duration(probe)}.` : ""}`],
+		["Connection to Grok", analyser.name === "offline" ? null : !breaker || breaker.state === "closed" ? "fine" : `${ended(breaker.reason)}${probe ? ` Next try in ${duration(probe)}.` : ""}`],
 		["Spent today", today && (budget ? `${usd(today.cost_usd)} of ${usd(budget)}` : usd(today.cost_usd)), budget ? today?.cost_usd / budget : undefined],
 		["Spent in all", total && usd(total.cost_usd)],
 		["From earlier analyses of equal texts", reuse && `${percent(reuse.today_share ?? 0)} of today's`],

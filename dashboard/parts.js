@@ -5,7 +5,7 @@ import { capital, percent, SIGNS, topicName } from "./format.js";
 import { RANGES, periodOf } from "./periods.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
-import { alarmSign, currentAlarms, currentMachine } from "./story.js";
+import { alarmSign, currentAlarms, currentCalm, currentMachine } from "./story.js";
 
 export const PAGE_NAMES = { desk: "Desk", figures: "Figures", rules: "Rules and alerts", analysis: "Analysis" };
 
@@ -42,7 +42,6 @@ function liveSign(state, period) {
 export function head(state) {
 	const alarms = currentAlarms(state);
 	const machine = currentMachine(state);
-	const { value: trends } = answerTo(state, "trends");
 	const period = periodOf(state.view, state.now, state.answers.extent?.value);
 	return h("header",
 		h("a.skip", { href: "#list-title" }, "Skip to the posts"),
@@ -50,7 +49,7 @@ export function head(state) {
 		alarms.length
 			? viewLink(state, "a.pill.alarm", { ...NO_FILTER, page: "desk", order: "newest", range: "1h", cluster: alarms[0].cluster, open: "" },
 				{ id: "customers" }, h("span", { "aria-hidden": "true" }, "▲ "), alarmSign(alarms[0]))
-			: h("span.pill", { id: "customers" }, trends ? "Customers: as usual" : "…"),
+			: h("span.pill", { id: "customers" }, currentCalm(state)),
 		viewLink(state, "a.pill", { page: "analysis", open: "" }, { id: "health", class: machine.state, title: machine.long },
 			MARKS[machine.state] && h("span", { "aria-hidden": "true" }, `${MARKS[machine.state]} `), machine.short),
 		h("span.pill.plain", { id: "live", class: state.live.state, role: "status" }, liveSign(state, period)),

@@ -2,6 +2,7 @@
 // each figure. Pure.
 
 import { capital, compact, count, duration, isTopic, percent, plural, signed, tenths, topicName } from "./format.js";
+import { DAY } from "./periods.js";
 import { answerTo } from "./questions.js";
 import { compareCounts, compareShares, dispersion, tooFew } from "./statistics.js";
 import { coverage } from "./summaries.js";
@@ -48,6 +49,14 @@ export const alarmText = (alarm) =>
 
 // For a sign that is seen from every page.
 export const alarmSign = ({ cluster, count: number }) => `${capital(topicName(cluster))}: ${count(number)} an hour`;
+
+// What the sign says where nothing rises. As usual is only what there is enough to tell of: posts
+// within the day that the last hour is held against, and not too many that nobody has read yet.
+/** @param {Api.Stats | undefined} stats @param {{ newest?: number } | undefined} extent */
+export function calmSign(stats, extent, now) {
+	if (isProvisional(stats, stats?.completed_last_hour ?? 0)) return "Customers: not known yet";
+	return extent && !(extent.newest > now - DAY) ? "Customers: no posts for a day" : "Customers: as usual";
+}
 
 export function titleOf(alarms, machine, page) {
 	const names = { desk: "", figures: "Figures · ", rules: "Rules · ", analysis: "Analysis · " };
@@ -135,6 +144,8 @@ export const comparedWith = (view) => THAN[view.compare === "week" ? "7" : view.
 
 const LONG = 300;
 
+// A reason comes with or without its full stop.
+export const ended = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
 const safe = (waiting) => (waiting ? ` Your posts are safe: ${count(waiting)} ${waiting === 1 ? "waits" : "wait"}.` : " Your posts are safe.");
 
 // `{ state: "good" | "care" | "bad", short, long }`. `problem` is what asking for `stats` met.
@@ -145,7 +156,7 @@ export function machineOf(stats, problem) {
 	const { waiting, failed, minutes } = queueOf(stats);
 	const { breaker, bound_by, oldest_pending_seconds: oldest, fallback } = stats;
 	if (breaker.state === "open") {
-		return { state: "bad", short: "Analysis stopped", long: `Analysis has stopped: ${breaker.reason || "Grok cannot be reached."}${safe(waiting)}` };
+		return { state: "bad", short: "Analysis stopped", long: `Analysis has stopped: ${ended(breaker.reason || "Grok cannot be reached")}${safe(waiting)}` };
 	}
 	if (bound_by === "budget") {
 		return { state: "bad", short: "Budget spent", long: `Today's budget is spent; analysis goes on at midnight UTC.${safe(waiting)}` };
@@ -158,6 +169,12 @@ export function machineOf(stats, problem) {
 }
 
 export const currentAlarms = (state) => alarmsOf(answerTo(state, "trends").value);
+
+export function currentCalm(state) {
+	const { value: stats } = answerTo(state, "stats");
+	const { value: extent } = answerTo(state, "extent");
+	return answerTo(state, "trends").value && stats && extent ? calmSign(stats, extent, state.now) : "…";
+}
 
 export function currentMachine(state) {
 	const { value, problem } = answerTo(state, "stats");

@@ -26,6 +26,7 @@ from store.derived.word_counts import MatchCount, MatchCounter, SpanCount
 from store.filters import COUNTS, InsightFilter, Shape, conditions
 from store.insight_row import BYTES_OF_PAGE
 from store.listed import SHOWN, ListedInsight, to_listed
+from store.originals import with_originals
 
 ROWS_AT_A_TIME = 128
 """Of one statement: with texts of the greatest length these are 5 MB."""
@@ -154,8 +155,11 @@ class InsightStore:
         rows, more = await self._database.read(some)
         return [(row.id, each) for row, each in zip(rows, to_listed(rows), strict=True)], more
 
-    async def all_of(self, wanted: InsightFilter) -> AsyncIterator[Sequence[ListedInsight]]:
-        """Every insight of the filter in the order of pages, some at a time.
+    async def all_of(
+        self, wanted: InsightFilter, *, originals: bool = False
+    ) -> AsyncIterator[Sequence[ListedInsight]]:
+        """Every insight of the filter in the order of pages, some at a time; with `originals` each
+        says where it was written.
 
         No read stays open between them, since that would keep the database from reclaiming space.
         So insights erased meanwhile are missing, and new ones are there if their timestamp is older
@@ -164,26 +168,31 @@ class InsightStore:
         position: Position | None = None
         more = True
         while more:
-            rows, more = await self._database.read(
-                partial(self._rows_of_export, wanted, position),
+            found, position, more = await self._database.read(
+                partial(self._some_to_export, wanted, position, originals),
                 costly=True,
                 seconds=LONG_READ_SECONDS,
             )
-            if rows:
-                position = _position(rows[-1])
-            insights = to_listed(rows)
-            del rows
-            yield insights
+            yield found
 
-    def _rows_of_export(
-        self, wanted: InsightFilter, position: Position | None, connection: Connection
-    ) -> tuple[Rows, bool]:
+    def _some_to_export(
+        self,
+        wanted: InsightFilter,
+        position: Position | None,
+        originals: bool,
+        connection: Connection,
+    ) -> tuple[Sequence[ListedInsight], Position | None, bool]:
+        """With the position of the last one, and whether there are more."""
         if wanted.shape.is_searched:
             found = self._matches.count(wanted, connection)
             read = partial(_matches, wanted, found, connection)
         else:
             read = partial(_rows, wanted, None, connection)
-        return rows_that_fit(read, _position, position, ROWS_OF_EXPORT, BYTES_OF_EXPORT)
+        rows, more = rows_that_fit(read, _position, position, ROWS_OF_EXPORT, BYTES_OF_EXPORT)
+        insights: Sequence[ListedInsight] = to_listed(rows)
+        if originals:
+            insights = list(with_originals(insights, connection))
+        return insights, _position(rows[-1]) if rows else position, more
 
 
 Place = TypeVar("Place")

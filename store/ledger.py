@@ -124,9 +124,10 @@ def _reserve(row: dict[str, Any], budget: int | None, connection: Connection) ->
 
 
 def settle_call(receipt: CallReceipt, connection: Connection) -> None:
-    """Record what a call was and cost, once, in the caller's transaction."""
+    """Record what a call was and cost, once, in the caller's transaction; also of one that has been
+    written off as cut off, since its worker was taken for dead."""
     call = receipt.call
-    mine = (calls.c.id == receipt.id, calls.c.outcome == CallOutcome.UNDER_WAY)
+    mine = (calls.c.id == receipt.id, calls.c.ended_at.is_(None))
     reserved = connection.execute(
         select(calls.c.started_at, calls.c.held_usd_ticks).where(*mine).with_for_update()
     ).one_or_none()

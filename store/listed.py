@@ -28,7 +28,8 @@ class Labelled(NamedTuple):
 
 class ListedInsight(NamedTuple):
     """`notes` has what a reader should also know, such as `reused_from`; mostly it is empty.
-    `labelled` is None where the model has the last word; `handling` is as it is now."""
+    `labelled` is None where the model has the last word; `handling` is as it is now. `original` is
+    the address of the post on the web, where that is asked for and known."""
 
     conversation_id: str
     timestamp: datetime
@@ -44,6 +45,7 @@ class ListedInsight(NamedTuple):
     version: int = 1
     labelled: Labelled | None = None
     handling: Handling = OPEN
+    original: str | None = None
 
 
 SHOWN = select(

@@ -30,6 +30,7 @@ from analysis.outcomes import (
 )
 from analysis.topics import Topics
 from errors import Unavailable
+from models import now_micros
 from store.ledger import MICROS_PER_DAY, CallReceipt, Ledger
 from store.queue import Settlement
 from worker.breaker import Breaker, BreakerToken
@@ -298,9 +299,9 @@ class CallRunner:
 
 
 def _today() -> int:
-    return int(time.time() // 86_400)
+    return now_micros() // MICROS_PER_DAY
 
 
 def _until_midnight() -> float:
     """Seconds until a moment after the next UTC day has begun."""
-    return 86_400 - time.time() % 86_400 + 0.1
+    return (MICROS_PER_DAY - now_micros() % MICROS_PER_DAY) / 1e6 + 0.1

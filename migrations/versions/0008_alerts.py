@@ -1,4 +1,4 @@
-"""Endpoints, deliveries, alert rules, alerts and reports that were sent."""
+"""Endpoints, deliveries, alert rules, alerts and reports that were sent; replicas."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,6 +17,12 @@ def upgrade() -> None:
         sa.Column("period", sa.String(4), primary_key=True),
         sa.Column("ending", sa.String(10), primary_key=True),
         sa.Column("sent_at", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "replicas",
+        sa.Column("id", sa.String(32), primary_key=True),
+        sa.Column("analyses", sa.Boolean, nullable=False),
+        sa.Column("seen_at", sa.BigInteger, nullable=False),
     )
 
 

@@ -14,8 +14,9 @@ import pytest
 from database import Database
 from tests.conftest import RunningApp, StartApp
 from tests.support.factories import NOON, insert_insights
-from tests.support.http_helpers import ALL_TIME, assert_error
+from tests.support.http_helpers import ALL_TIME, all_done, assert_error
 
+CONVERSATIONS = "/api/v1/conversations"
 INSIGHTS = "/api/v1/insights"
 SUMMARY = f"{INSIGHTS}/summary"
 EXPORT = f"{INSIGHTS}/export"
@@ -294,7 +295,28 @@ async def test_csv_can_be_read_back(running: RunningApp, client: httpx.AsyncClie
         "labelled_by": "",
         "handling": "open",
         "handling_by": "",
+        "link": "",
     }
+
+
+async def test_csv_says_where_a_post_was_written(start_app: StartApp) -> None:
+    posts: list[tuple[dict[str, Any], str]] = [
+        ({"url": "https://example.com/post/1", "id_str": "123456"}, "https://example.com/post/1"),
+        ({"url": "javascript:alert(1)", "id_str": "123456"}, "https://x.com/ann/status/123456"),
+        ({"id": 1234567, "public_metrics": {}}, "https://x.com/ann/status/1234567"),
+        ({"id": 1234567}, ""),
+        ({"url": ["https://example.com/"]}, ""),
+        ({"url": "https://example.com/", "long": "x" * 10_000}, ""),
+    ]
+    async with start_app() as running:
+        for number, (raw_data, _) in enumerate(posts):
+            body = {"text": f"post {number}", "author": "ann", "raw_data": raw_data}
+            assert (await running.client.post(CONVERSATIONS, json=body)).status_code == 202
+        await all_done(running.client)
+        response = await running.client.get(EXPORT, params=ALL_TIME)
+    rows = csv.DictReader(io.StringIO(response.content.decode(), newline=""))
+    found = {row["text"]: row["link"] for row in rows}
+    assert found == {f"post {number}": link for number, (_, link) in enumerate(posts)}
 
 
 @pytest.mark.parametrize("start", list("=+-@\t\r\n＝＋－＠"))

@@ -8,7 +8,7 @@ import { DAY, partsOf, periodBefore, periodOf, timesOf } from "./periods.js";
 import { sameTextKey, together } from "./same.js";
 import { markHits, toQuery, topicsLike } from "./search.js";
 import { compareCounts, compareShares, tooFew } from "./statistics.js";
-import { alarmsOf, countChange, isProvisional, machineOf, shareChange, whyNotCompared } from "./story.js";
+import { alarmsOf, calmSign, countChange, isProvisional, machineOf, shareChange, whyNotCompared } from "./story.js";
 import { mergeSummaries } from "./merge.js";
 import { barsOf, coverage } from "./summaries.js";
 import { reasonOf } from "./facts.js";
@@ -174,3 +174,12 @@ test("what a person can do nothing about is told as such", () => {
 	assert.equal(reasonOf("the account says no").text, "the account says no");
 });
 
+test("as usual is said only where there is enough to tell", () => {
+	const sign = (waiting, done, extent) => calmSign(stats(waiting, { completed_last_hour: done }), extent, NOW);
+	assert.equal(sign(0, 30, { newest: NOW - HOUR }), "Customers: as usual");
+	assert.equal(sign(4, 0, { newest: NOW - HOUR }), "Customers: as usual");
+	assert.equal(sign(71, 30, { newest: NOW - HOUR }), "Customers: not known yet");
+	assert.equal(sign(71, 0, { newest: undefined }), "Customers: not known yet");
+	assert.equal(sign(0, 0, { newest: undefined }), "Customers: no posts for a day");
+	assert.equal(sign(0, 30, { newest: NOW - 2 * DAY }), "Customers: no posts for a day");
+});

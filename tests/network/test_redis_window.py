@@ -81,6 +81,36 @@ async def test_without_redis_the_local_limit_still_holds() -> None:
     await redis.aclose()
 
 
+@pytest.mark.parametrize(("replicas", "calls", "per"), [(1, 10, 1.0), (3, 3, 1.0), (20, 1, 2.0)])
+async def test_without_redis_each_replica_keeps_to_its_part(
+    replicas: int, calls: int, per: float
+) -> None:
+    redis = connect(f"redis://127.0.0.1:{free_port()}/0")
+    now = 100.0
+    local = SlidingWindow(10, 1.0, clock=lambda: now)
+    window = RedisWindow(
+        redis,
+        name="x",
+        calls=10,
+        per=1.0,
+        otherwise=local,
+        replicas=lambda: replicas,
+        clock=lambda: now,
+    )
+    assert await window.try_pass() > 0.0  # others may have passed a moment ago
+    assert not window.counts_all
+    now = 100.0 + 10 * per
+    passed = 0
+    while not await window.try_pass():
+        passed += 1
+    assert passed == calls
+    now += per - 0.01
+    assert await window.try_pass() > 0.0
+    now += 0.02
+    assert await window.try_pass() == 0.0
+    await redis.aclose()
+
+
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server to start")
 async def test_nobody_passes_twice_over_when_redis_comes_back() -> None:
     port = free_port()

@@ -230,7 +230,7 @@ async def test_what_failed_is_shown_with_its_reason_and_can_be_tried_again(
         )
         await expect(page.locator("#machine")).to_contain_text("0, 24")
         await page.get_by_role("link", name="Desk").click()
-        await expect(page.locator("#working")).to_contain_text("24 posts being analysed")
+        await expect(page.locator("#working")).to_contain_text("24 posts to be analysed")
         await page.go_back()
         await expect(page.locator("#failed-panel")).to_be_visible()
         await expect(page.locator(".note")).to_have_count(0)

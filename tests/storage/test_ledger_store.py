@@ -220,15 +220,19 @@ async def test_a_call_younger_than_that_is_no_orphan(database: Database, ledger:
     assert (await row_of(database, young)).outcome == "under_way"
 
 
-async def test_the_late_result_of_an_orphan_does_not_release_its_hold(
+async def test_the_late_result_of_an_orphan_still_counts_once(
     database: Database, ledger: Ledger
 ) -> None:
-    reserved = await reserve(ledger)
+    sent, never_sent = await reserve(ledger), await reserve(ledger)
     await ledger.close_orphans()
 
-    await settle(database, reserved, None)
+    for _ in range(2):
+        await settle(database, sent, ANSWERED)
+        await settle(database, never_sent, None)
 
-    assert await today(database) == Usage(calls=1, held_usd_ticks=100)
+    assert (await row_of(database, sent)).outcome == "answered"
+    found = await today(database)
+    assert (found.calls, found.held_usd_ticks, found.cost_usd_ticks) == (1, 0, 40)
 
 
 async def test_whether_anybody_called_lately_is_known(database: Database, ledger: Ledger) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -157,3 +158,46 @@ def _wait_for_port(port: int) -> None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
     raise AssertionError(f"nothing listens on port {port}")
+
+
+@contextmanager
+def postgres_pooler(url: str, mode: str) -> Iterator[str]:
+    """The address of the same database through a PgBouncer in this `pool_mode`. Skips where the
+    machine has none."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        pytest.skip("the machine has no pgbouncer to start")
+    parts = urlsplit(url)
+    port = free_port()
+    user = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
+    with tempfile.TemporaryDirectory(prefix="pgbouncer-") as folder:
+        settings = Path(folder) / "pgbouncer.ini"
+        target = f"host={parts.hostname} port={parts.port or 5432} user={parts.username}"
+        settings.write_text(
+            f"[databases]\n* = {target}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = any\npool_mode = {mode}\ndefault_pool_size = 15\n"
+        )
+        if user:
+            shutil.chown(folder, "nobody")
+        server = subprocess.Popen(
+            [*user, program, "-q", settings],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+        )
+        try:
+            _await_port(port)
+            yield parts._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def _await_port(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        assert time.monotonic() < deadline, f"nothing listens on port {port} after 30 s"
+        time.sleep(0.05)

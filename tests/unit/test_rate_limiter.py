@@ -540,3 +540,19 @@ def test_a_backlog_uses_what_is_allowed(calls: int, waiting: int) -> None:
     asyncio.run(clear())
     full_windows = (waiting - 1) // calls
     assert clock.now - 1000.0 == pytest.approx(full_windows * (1 + JITTER_MARGIN_SECONDS))
+
+
+class _SharedInPart(SlidingWindow):
+    """As one that others pass too while what they share is away."""
+
+    counts_all = False
+
+
+def test_a_refusal_teaches_nothing_while_others_pass_uncounted(clock: Clock) -> None:
+    for window, learned in (
+        (_SharedInPart(10, 1.0, clock=clock), 10.0),
+        (SlidingWindow(10, 1.0, clock=clock), 2.0),
+    ):
+        limiter = CallLimiter(window, LearnedRate(10, clock=clock), clock=clock, sleep=clock.sleep)
+        limiter.refused(2.0)
+        assert limiter.rate == learned
