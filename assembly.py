@@ -5,15 +5,18 @@ Without I/O, but that certificates are read. Opening and closing is the lifespan
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from sqlalchemy.engine import make_url
 
 from analysis.analyser import Analyser
 from analysis.offline.analyser import OfflineAnalyser
 from analysis.outcomes import Outcome
+from analysis.report_times import ReportTime
 from analysis.topics import Topics
 from api.event_stream import InsightStream
 from api.handling import handling_changes
@@ -26,12 +29,25 @@ from database import Database
 from grok.prices import TICKS_PER_USD
 from grok.prompt import PROMPT_VERSION
 from grok_client import GrokClient
+from notices.mail import MailClient
+from notices.web_client import WebClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.environment import Proxy, choose_proxy, trusted_certificates
+from runtime.mail_server import MailServer
 from runtime.metrics import Metrics
+from store.alert_counts import AlertCounter
+from store.alert_evidence import EvidenceReader
+from store.alert_judging import AlertJudge
+from store.alert_rules import AlertRuleStore
+from store.alert_singles import SingleStore
+from store.alert_trials import TrialStore
+from store.alerts import AlertStore
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.deliveries import DeliveryStore
 from store.derived.word_counts import MatchCounter
+from store.dispatch import DispatchStore
+from store.endpoints import EndpointStore
 from store.erasure import ErasureStore
 from store.figures import FigureStore
 from store.handling import HandlingStore
@@ -44,14 +60,18 @@ from store.plans.walks import WalkStore
 from store.priority import KEYS_PER_STEP, PriorityStore
 from store.queue import Claimed, WorkQueue
 from store.replicas import ReplicaStore
+from store.reports import ReportStore
 from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from store.versions import Asked, VersionStore
+from worker.alerts import AlertWorker
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
+from worker.courier import Courier, Sender
 from worker.heartbeat import Heartbeat
-from worker.housekeeper import Housekeeper
+from worker.housekeeper import ROWS_PER_STEP, Housekeeper
+from worker.machine import Backups, MachineWatch
 from worker.plans import PlanWorker
 
 if TYPE_CHECKING:
@@ -121,6 +141,8 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
     def on_settled(claimed: Claimed, outcome: Outcome) -> None:
         metrics.settled(claimed, outcome)
         stream.wake()
+        if alert_worker is not None:
+            alert_worker.wake()
         if hints:
             hints.give(INSIGHTS)
 
@@ -129,7 +151,14 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         if hints and rows:
             hints.give(CONVERSATIONS)
 
-    worker = plan_worker = housekeeper = None
+    worker = plan_worker = housekeeper = courier = alert_worker = None
+    figures, backups = FigureStore(database), _build_backups(settings, database)
+    summaries = SummaryStore(database, matches, goal_seconds=settings.answer_goal * 3600)
+    reports = ReportStore(database, summaries, insights)
+    evidence = EvidenceReader(insights)
+    alerts = AlertStore(database, AlertJudge(AlertCounter(matches), evidence))
+    deliveries = DeliveryStore(database)
+    web_client = WebClient(private_hosts=settings.webhook_private_hosts)
     if settings.worker_enabled:
         worker = Worker(
             queue,
@@ -143,14 +172,36 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
             alone=database.is_sqlite,
             on_settled=on_settled,
         )
+        progress_of = worker
         walks = WalkStore(database, insights)
         plan_worker = PlanWorker(walks, yields=database.is_sqlite, on_step=worker.wake)
+        courier = _build_courier(settings, database, web_client)
+        alert_worker = AlertWorker(
+            alerts,
+            SingleStore(database),
+            MachineWatch(
+                figures,
+                call_runner,
+                seconds_since_progress=lambda: progress_of.seconds_since_progress,
+                folders=_folders(settings),
+                backups=None
+                if backups is None
+                else Backups(backups, timedelta(hours=settings.backup_every)),
+            ),
+            polls=not database.is_sqlite,
+            every_minute=partial(_send_report, reports, settings.report_at),
+            on_message=courier.wake,
+        )
         days = settings.retention_days
         housekeeper = Housekeeper(
             ErasureStore(database),
             walks,
             own_posts=OwnPostStore(database, settings.own_authors),
-            steps=(partial(priorities.catch_up, limit=KEYS_PER_STEP), handling.end_leases),
+            steps=(
+                partial(priorities.catch_up, limit=KEYS_PER_STEP),
+                handling.end_leases,
+                partial(deliveries.prune, limit=ROWS_PER_STEP),
+            ),
             retention=None if days is None else timedelta(days=days),
         )
     services = Services(
@@ -167,17 +218,26 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         plans=PlanStore(database, insights),
         labels=labels,
         rules=RuleStore(database),
-        summaries=SummaryStore(database, matches, goal_seconds=settings.answer_goal * 3600),
+        alert_rules=AlertRuleStore(database),
+        alert_trials=TrialStore(database, insights, evidence),
+        alerts=alerts,
+        endpoints=EndpointStore(database),
+        deliveries=deliveries,
+        web_client=web_client,
+        summaries=summaries,
+        reports=reports,
         authors=AuthorStore(database),
         trends=TrendStore(database),
         stream=stream,
-        figures=FigureStore(database),
+        figures=figures,
         versions=VersionStore(database),
         analyser=analyser,
         call_runner=call_runner,
         worker=worker,
         plan_worker=plan_worker,
-        backups=_build_backups(settings, database),
+        alert_worker=alert_worker,
+        courier=courier,
+        backups=backups,
         inbound_limits=_build_inbound_limits(settings, redis),
         heartbeat=heartbeat,
         call_window=window,
@@ -282,6 +342,21 @@ def _build_window(
     )
 
 
+async def _send_report(reports: ReportStore, at: ReportTime | None) -> int:
+    return 0 if at is None else await reports.send_due(at, datetime.now(UTC))
+
+
+def _folders(settings: Settings) -> dict[str, Path]:
+    """Those that are written to, by what is in them."""
+    url = make_url(settings.database_url)
+    found = {}
+    if url.get_backend_name() == "sqlite":
+        found["database"] = Path(url.database or "").absolute().parent
+    if settings.backup_dir is not None:
+        found["backups"] = settings.backup_dir
+    return found
+
+
 def _build_backups(settings: Settings, database: Database) -> BackupKeeper | None:
     if settings.backup_dir is None:
         return None
@@ -291,6 +366,13 @@ def _build_backups(settings: Settings, database: Database) -> BackupKeeper | Non
         every=timedelta(hours=settings.backup_every),
         keep=settings.backup_keep,
     )
+
+
+def _build_courier(settings: Settings, database: Database, web_client: WebClient) -> Courier:
+    server = None if settings.smtp_url is None else MailServer.parse(settings.smtp_url)
+    mail = None if server is None else MailClient(server)
+    sender = Sender(web_client, mail, public_url=settings.public_url)
+    return Courier(DispatchStore(database), sender, alone=database.is_sqlite)
 
 
 def _build_inbound_limits(settings: Settings, redis: "Redis | None") -> InboundLimits | None:

@@ -22,10 +22,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from analysis.priority import Weights
+from analysis.report_times import ReportTime
 from analysis.senders import account
 from analysis.topics import BUILT_IN
 from errors import StartRefused
 from runtime.environment import NO_ADDRESS, is_possible_address, plain, read_env_file, read_proxy
+from runtime.mail_server import MailServer
 
 DEFAULT_CLUSTERS = tuple(BUILT_IN)
 
@@ -113,6 +115,10 @@ def _parse_weights(value: Any) -> Any:
     return weights
 
 
+def _parse_report_time(value: Any) -> Any:
+    return ReportTime.parse(value) if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """Durations are seconds, but for `backup_every`; None means "not set". README.md explains each
     setting to its users."""
@@ -166,7 +172,11 @@ class Settings(BaseSettings):
     )
     priority: Annotated[Weights, NoDecode, BeforeValidator(_parse_weights)] = Weights()
     priority_hours: float = Field(48.0, gt=0, le=8760)
+    report_at: Annotated[ReportTime | None, NoDecode, BeforeValidator(_parse_report_time)] = None
     answer_goal: float = Field(1.0, gt=0, le=8760)
+    webhook_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = ()
+    smtp_url: str | None = Field(None, repr=False)
+    public_url: str | None = Field(None, pattern=r"^https?://[^\s?#]+$")
     shutdown_grace: float = Field(10.0, ge=0, le=_DAY)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "console"
@@ -234,6 +244,13 @@ class Settings(BaseSettings):
     @classmethod
     def _possible_proxy(cls, value: str | None) -> str | None:
         return None if value is None else read_proxy(value)
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _possible_mail_server(cls, value: str | None) -> str | None:
+        if value is not None:
+            MailServer.parse(value)
+        return value
 
     @field_validator("database_url")
     @classmethod

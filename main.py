@@ -20,16 +20,20 @@ from starlette.routing import Mount, Route
 
 from analysis.analyser import Analyser
 from api import (
+    alert_rules,
+    alerts,
     analysis_versions,
     authors,
     conversations,
     dashboard,
     docs,
+    endpoints,
     handling,
     insights,
     labels,
     operations,
     plans,
+    reports,
     rules,
 )
 from api.access import open_to_all
@@ -97,6 +101,10 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         plans.router,
         labels.router,
         rules.router,
+        endpoints.router,
+        alert_rules.router,
+        alerts.router,
+        reports.router,
         conversations.router,
         conversations.intake,
     ):
@@ -118,6 +126,7 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
     shutdown = Shutdown(
         grace=services.settings.shutdown_grace,
         worker=worker,
+        courier=services.courier,
         open_requests=open_requests,
         end_streams=services.stream.close,
     )
@@ -144,6 +153,11 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
         if (plan_worker := services.plan_worker) is not None:
             plan_worker.start()
             stack.push_async_callback(plan_worker.stop)
+        if services.courier is not None:
+            services.courier.start()
+        if (alert_worker := services.alert_worker) is not None:
+            alert_worker.start()
+            stack.push_async_callback(alert_worker.stop)
         if housekeeper is not None:
             housekeeper.start()
             stack.push_async_callback(housekeeper.stop)

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -141,6 +141,11 @@ Text = Annotated[
 _SORTED = json.JSONEncoder(sort_keys=True)
 
 
+def hash_of(content: Any) -> str:
+    """The same for the same content, however the JSON was spelled."""
+    return hashlib.sha256(_SORTED.encode(content).encode()).hexdigest()
+
+
 class ConversationIn(BaseModel):
     """One conversation as a client hands it in. Unknown fields are ignored."""
 
@@ -153,25 +158,30 @@ class ConversationIn(BaseModel):
     timestamp: Time | None = Field(None, description="Default: now. Without an offset it is UTC.")
     raw_data: Annotated[dict[str, Any], AfterValidator(_check_raw_data)] | None = None
 
-    def to_new(self, idempotency_key: str | None) -> NewConversation:
-        body_hash = self._hash() if idempotency_key is not None else None
+    def to_new(
+        self,
+        idempotency_key: str | None,
+        *,
+        write: Callable[[Any], bytes] = to_json,
+        hash_: Callable[[Any], str] = hash_of,
+    ) -> NewConversation:
+        """`write` gives the JSON of an object, and `hash_` what `hash_of` does."""
+        body_hash = None if idempotency_key is None else hash_(self._content())
         raw_data = self.raw_data
         return NewConversation(
             self.text,
             self.author,
             self.timestamp,
-            None if raw_data is None else to_json(raw_data).decode(),
+            None if raw_data is None else write(raw_data).decode(),
             idempotency_key,
             body_hash,
             outbound=raw_data is not None and is_outbound(raw_data),
             followers=None if raw_data is None else followers_of(raw_data),
         )
 
-    def _hash(self) -> str:
-        """The same for the same content, however the JSON was spelled."""
+    def _content(self) -> list[Any]:
         timestamp = None if self.timestamp is None else format_time(self.timestamp)
-        content = _SORTED.encode([self.text, self.author, timestamp, self.raw_data])
-        return hashlib.sha256(content.encode()).hexdigest()
+        return [self.text, self.author, timestamp, self.raw_data]
 
 
 class BatchItemIn(ConversationIn):

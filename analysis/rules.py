@@ -120,6 +120,12 @@ def _figures_match(wanted: RuleFilter, post: Post) -> bool:
     )
 
 
+def hold(words: Sequence[str], phrases: Iterable[Phrase]) -> bool:
+    """Whether a text with these words, in order, holds all the phrases."""
+    text = f" {' '.join(words)} "
+    return all(_needle(phrase) in text for phrase in phrases)
+
+
 def _needle(phrase: Phrase) -> str:
     """What the words of a text, with a blank before and after each, hold where the phrase is in the
     text."""

@@ -47,7 +47,7 @@ def judge(count: int, before: Sequence[int], *, more: int = 0, part: float = 0.0
     windows = len(before) + part
     total = sum(before) + more
     expected = total / windows
-    score = _signed_root(count, total, windows) / math.sqrt(_dispersion(before))
+    score = signed_root(count, total, windows) / math.sqrt(dispersion(before))
     if score >= CALLED_FROM and count >= LEAST_COUNT:
         return Verdict(expected, score, "rising" if total else "new")
     if score <= -CALLED_FROM and expected >= LEAST_EXPECTED:
@@ -55,7 +55,9 @@ def judge(count: int, before: Sequence[int], *, more: int = 0, part: float = 0.0
     return None
 
 
-def _signed_root(count: int, total: int, windows: float) -> float:
+def signed_root(count: float, total: float, windows: float) -> float:
+    """Of a `count` in one window, against a `total` in others that are as long as `windows` of it;
+    negative where it is less than the others let expect."""
     rate = (count + total) / (1 + windows)
     if rate == 0:
         return 0.0
@@ -63,11 +65,11 @@ def _signed_root(count: int, total: int, windows: float) -> float:
     return math.copysign(math.sqrt(max(0.0, ratio)), count - rate)
 
 
-def _surprise(count: int, expected: float) -> float:
+def _surprise(count: float, expected: float) -> float:
     return count * math.log(count / expected) if count else 0.0
 
 
-def _dispersion(before: Sequence[int]) -> float:
+def dispersion(before: Sequence[float]) -> float:
     """Variance over mean, and at least that of Poisson, which is 1."""
     mean = sum(before) / len(before)
     if mean == 0 or len(before) < 3:

@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
-from typing import Annotated, Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -21,9 +21,10 @@ from api.answers import (
     conversation_json,
     failed_json,
 )
-from api.bodies import count_values, documented_body, parse_body, read_body
+from api.bodies import Body, LongBody, count_values, documented_body, parse_body, read_body
 from api.error_responses import answers
 from api.keys import key_name
+from api.long_json import short_turns
 from api.services import services
 from errors import Conflict, InvalidInput
 from models import Lane
@@ -49,15 +50,13 @@ class _DirectRoute(APIRoute):
         return handler
 
 
-T = TypeVar("T")
-
 intake = APIRouter(tags=["conversations"], route_class=_DirectRoute)
 
 PATH = "/api/v1/conversations"
 
 _LONG_BODY = 500_000
 _MANY_VALUES = 20_000
-"""JSON of more bytes or values is read on a thread: so many values take some 5 ms."""
+"""JSON of more bytes or values is read in pieces: so many values take some 5 ms."""
 
 _ROWS_AT_A_TIME = 50
 """Rows of a batch that are hashed in one go, which takes a third of a millisecond."""
@@ -95,10 +94,16 @@ def _root_path(request: Request) -> str:
     return quote(root_path.rstrip("/")) if root_path else ""
 
 
-async def _on_thread_if_long(body: bytes, read: Callable[[], T]) -> T:
-    """What `read` makes of the body. From a thread the interpreter's lock comes back now and then,
-    so that others are served meanwhile."""
-    return await asyncio.to_thread(read) if _is_long(body) else read()
+@asynccontextmanager
+async def _long_body(shape: type[Body], body: bytes, longest: int) -> AsyncIterator[LongBody[Body]]:
+    """Read on a thread, from which the interpreter's lock comes back now and then, so that others
+    are served meanwhile."""
+    with short_turns():
+        found = await asyncio.to_thread(LongBody, shape, body, max_text_length=longest)
+        try:
+            yield found
+        finally:
+            await asyncio.to_thread(found.free)
 
 
 def _is_long(body: bytes) -> bool:
@@ -111,6 +116,10 @@ def _all_of(items: Sequence[BatchItemIn]) -> list[NewConversation]:
     return [item.to_new(item.idempotency_key) for item in items]
 
 
+def _all_of_long(found: LongBody[BatchIn]) -> list[NewConversation]:
+    return [found.to_new(item, item.idempotency_key) for item in found.read.conversations]
+
+
 async def take_apart(
     batch: BatchIn, yield_to_urgent_write: Callable[[], Awaitable[None]]
 ) -> list[NewConversation]:
@@ -120,6 +129,12 @@ async def take_apart(
         rows += _all_of(batch.conversations[start : start + _ROWS_AT_A_TIME])
         await yield_to_urgent_write()
     return rows
+
+
+async def _count_rows(request: Request, batch: BatchIn) -> None:
+    """Raises RateLimited."""
+    if limits := services(request).inbound_limits:
+        await limits.rows(request.scope["api_key"], len(batch.conversations))
 
 
 @intake.post(
@@ -146,12 +161,14 @@ async def submit_conversation(request: Request) -> Response:
     longest = parts.settings.max_text_length
     body = await read_body(request)
     async with parts.budget_of(body).hold(len(body)):
-        conversation = await _on_thread_if_long(
-            body,
-            lambda: parse_body(ConversationIn, body, max_text_length=longest).to_new(
-                _idempotency_key(request)
-            ),
-        )
+        if _is_long(body):
+            async with _long_body(ConversationIn, body, longest) as found:
+                conversation = await asyncio.to_thread(
+                    found.to_new, found.read, _idempotency_key(request)
+                )
+        else:
+            read = parse_body(ConversationIn, body, max_text_length=longest)
+            conversation = read.to_new(_idempotency_key(request))
         (id_,) = await parts.conversations.accept(
             [conversation], lane=Lane.LIVE, owner=key_name(request)
         )
@@ -179,18 +196,19 @@ async def submit_batch(request: Request) -> Response:
     yield_to_urgent_write = parts.database.yield_to_urgent_write
     body = await read_body(request)
     async with parts.budget_of(body).hold(len(body)):
-        await yield_to_urgent_write()  # reading the JSON takes long and cannot be interrupted
-        batch = await _on_thread_if_long(
-            body, lambda: parse_body(BatchIn, body, max_text_length=longest)
-        )
-        if parts.inbound_limits:
-            await parts.inbound_limits.rows(request.scope["api_key"], len(batch.conversations))
         if _is_long(body):
-            items = await asyncio.to_thread(_all_of, batch.conversations)
+            async with _long_body(BatchIn, body, longest) as found:
+                await _count_rows(request, found.read)
+                items = await asyncio.to_thread(_all_of_long, found)
+                lane = found.read.lane
         else:
+            await yield_to_urgent_write()  # reading the JSON takes long and cannot be interrupted
+            batch = parse_body(BatchIn, body, max_text_length=longest)
+            await _count_rows(request, batch)
             items = await take_apart(batch, yield_to_urgent_write)
+            lane = batch.lane
         try:
-            ids = await parts.conversations.accept(items, lane=batch.lane, owner=key_name(request))
+            ids = await parts.conversations.accept(items, lane=lane, owner=key_name(request))
         except KeyConflict as conflict:
             place = f"conversations[{conflict.position}].idempotency_key"
             raise Conflict(f"{place}: {conflict.details}") from None

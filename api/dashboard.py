@@ -44,6 +44,8 @@ _FOR_READERS_OF_CODE = re.compile(
 ON_DEMAND = {
     *(
         "actions",
+        "alerting",
+        "alerts",
         "analysis",
         "drafts",
         "empty",

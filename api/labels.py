@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from analysis.labels import labelling_of
+from analysis.labels import Label, labelling_of
 from api.access import needs
 from api.bodies import documented_body, parse_body, read_body
 from api.conversations import PATH, ConversationId
@@ -18,6 +18,7 @@ from api.insight_answers import InsightOut, ModelValues, insight_item, values_it
 from api.keys import key_name
 from api.label_bodies import LabelIn
 from api.services import services
+from models import from_micros
 from schemas import PersonName, ShownTime
 from store.label_history import LabelEntry, LabelStore
 
@@ -36,11 +37,22 @@ class LabelEntryOut(TypedDict):
     reason: str | None
 
 
+class PersonLabelOut(TypedDict):
+    """What a person has said; null is left to rules and the model."""
+
+    sentiment_score: float | None
+    clusters: Sequence[str] | None
+    by: str
+    at: ShownTime
+    reason: str | None
+
+
 class LabelsOut(TypedDict):
-    """`log` is the oldest first."""
+    """`person` is null where no person has labelled it; `log` is the oldest first."""
 
     effective: ModelValues
     model: ModelValues
+    person: PersonLabelOut | None
     log: list[LabelEntryOut]
 
 
@@ -95,7 +107,20 @@ async def get_labels(request: Request, conversation_id: ConversationId) -> Label
     return {
         "effective": values_item(record.effective),
         "model": values_item(record.model),
+        "person": _person(record.person),
         "log": [_entry(entry) for entry in record.log],
+    }
+
+
+def _person(label: Label | None) -> PersonLabelOut | None:
+    if label is None:
+        return None
+    return {
+        "sentiment_score": label.sentiment_score,
+        "clusters": label.clusters,
+        "by": label.name,
+        "at": from_micros(label.at),
+        "reason": label.reason,
     }
 
 

@@ -8,12 +8,16 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
 from api.access import Access, access_of
+from api.endpoint_bodies import EndpointIn, EndpointPatch, RetryIn
 from api.error_responses import STATUS
 from api.label_bodies import LabelIn, RuleIn, RulePatch
 from api.plan_bodies import PlanIn
 from schemas import BatchIn, ConversationIn, HandlingIn
 
-_BODIES = (ConversationIn, BatchIn, HandlingIn, LabelIn, RuleIn, RulePatch, PlanIn)
+_BODIES = (
+    *(ConversationIn, BatchIn, HandlingIn, LabelIn, RuleIn, RulePatch, PlanIn),
+    *(EndpointIn, EndpointPatch, RetryIn),
+)
 """Those that handlers read themselves."""
 
 

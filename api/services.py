@@ -14,22 +14,31 @@ from api.inbound_limits import InboundLimits
 from batch_processor import Worker
 from config import Settings
 from database import Database
+from notices.web_client import WebClient
 from rate_limiter import Window
 from runtime.metrics import Metrics
+from store.alert_rules import AlertRuleStore
+from store.alert_trials import TrialStore
+from store.alerts import AlertStore
 from store.authors import AuthorStore
 from store.conversations import ConversationStore
+from store.deliveries import DeliveryStore
+from store.endpoints import EndpointStore
 from store.figures import FigureStore
 from store.handling import HandlingStore
 from store.insights import InsightStore
 from store.label_history import LabelStore
 from store.plans.requests import PlanStore
 from store.priority import PriorityStore
+from store.reports import ReportStore
 from store.rules import RuleStore
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from store.versions import VersionStore
+from worker.alerts import AlertWorker
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
+from worker.courier import Courier
 from worker.heartbeat import Heartbeat
 from worker.plans import PlanWorker
 
@@ -57,7 +66,14 @@ class Services:
     plans: PlanStore
     labels: LabelStore
     rules: RuleStore
+    alert_rules: AlertRuleStore
+    alert_trials: TrialStore
+    alerts: AlertStore
+    endpoints: EndpointStore
+    deliveries: DeliveryStore
+    web_client: WebClient
     summaries: SummaryStore
+    reports: ReportStore
     authors: AuthorStore
     trends: TrendStore
     stream: InsightStream
@@ -67,6 +83,8 @@ class Services:
     call_runner: CallRunner
     worker: Worker | None
     plan_worker: PlanWorker | None
+    alert_worker: AlertWorker | None
+    courier: Courier | None
     backups: BackupKeeper | None
     inbound_limits: InboundLimits | None
     heartbeat: Heartbeat | None
@@ -97,6 +115,16 @@ class Services:
         """A plan may wait to be walked."""
         if self.plan_worker is not None:
             self.plan_worker.wake()
+
+    def wake_alerts(self) -> None:
+        """A rule has changed."""
+        if self.alert_worker is not None:
+            self.alert_worker.wake()
+
+    def wake_courier(self) -> None:
+        """A message may wait to be sent."""
+        if self.courier is not None:
+            self.courier.wake()
 
 
 def services(request: Request) -> Services:

@@ -92,8 +92,9 @@ class PostgresPool:
                 try:
                     async with connection.begin():
                         yield connection
-                except (DBAPIError, OSError, asyncio.CancelledError):
-                    # A connection that met trouble, or whose user was cancelled, is not used again.
+                except (DBAPIError, OSError):
+                    # One that met trouble is not used again: its server may have been demoted. Of
+                    # one whose user was cancelled SQLAlchemy sees to that.
                     if not connection.invalidated:
                         await connection.invalidate()
                     raise

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -28,6 +28,7 @@ from backends.file_lock import LOCK_SUFFIX, FileLock
 from errors import Unavailable
 
 if TYPE_CHECKING:
+    from sqlalchemy import CursorResult
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
@@ -85,12 +86,9 @@ class _Reading:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._driver: sqlite3.Connection | None = None
-        self._stopped = False
 
     def begin(self, driver: sqlite3.Connection) -> None:
         with self._lock:
-            if self._stopped:
-                raise Unavailable(TOOK_TOO_LONG)
             self._driver = driver
 
     def end(self) -> None:
@@ -100,7 +98,6 @@ class _Reading:
 
     def stop(self) -> None:
         with self._lock:
-            self._stopped = True
             if self._driver is not None:
                 self._driver.interrupt()
 
@@ -183,7 +180,8 @@ class SqliteFile:
             self._stop_until_ended(reading, future)
 
     def _stop_until_ended(self, reading: _Reading, future: Future[Any]) -> None:
-        """Interrupting does nothing between two statements of a read, so it is repeated."""
+        """Interrupting does nothing before the first statement of a read and between two, so it is
+        repeated."""
         if not future.done():
             reading.stop()
             asyncio.get_running_loop().call_later(
@@ -396,6 +394,16 @@ def _begin_writing(connection: Connection, deadline: float) -> None:
             _on_driver(connection, "BEGIN IMMEDIATE")
         finally:
             _on_driver(connection, "PRAGMA busy_timeout=0")
+
+
+def execute(
+    connection: Connection, statement: str, parameters: Sequence[Any]
+) -> "CursorResult[Any] | sqlite3.Cursor":
+    """Past SQLAlchemy, which takes 30 us for each; in a transaction that has begun."""
+    driver = connection.connection.dbapi_connection
+    if isinstance(driver, sqlite3.Connection):
+        return driver.execute(statement, parameters)
+    return connection.exec_driver_sql(statement, tuple(parameters))  # `reworking`, by aiosqlite
 
 
 def _on_driver(connection: Connection, statement: str) -> list[Any]:

@@ -31,6 +31,7 @@ SUBJECTS = {
     "plans": 10.0,
     "trends": 0.0,
     "rules": 0.0,
+    "alerts": 0.0,
     "dashboard": 5.0,
 }
 
@@ -58,7 +59,7 @@ def main() -> None:
         "--sizes",
         type=lambda text: [int(size) for size in text.split(",")],
         default=[10_000, 100_000],
-        help="of the databases for `reads` and `dashboard`, which are kept (10000,100000)",
+        help="of the databases for `reads`, `alerts` and `dashboard`, kept (10000,100000)",
     )
     parser.add_argument(
         "--postgres",

@@ -174,9 +174,10 @@ def _settling(report: Report, servers: Servers, rounds: int) -> None:
 
 @contextmanager
 def _without_key() -> Iterator[None]:
-    def fill_in(_connection: Any, rows: list[dict[str, Any]], _rising: Any) -> None:
+    def fill_in(_connection: Any, rows: list[dict[str, Any]], *_: Any) -> set[priority.Post]:
         for row in rows:
             row |= {"repeats": 0, "rising": 0, "priority": None}
+        return set()
 
     with (
         mock.patch.object(priority, "complete_rows", fill_in),

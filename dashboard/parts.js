@@ -1,7 +1,7 @@
 // What every page has: signs, search, filters, notices.
 
 import { NO_FILTER, PAGES, isFiltered, searchOf } from "./address.js";
-import { capital, percent, SIGNS, topicName } from "./format.js";
+import { capital, percent, plural, SIGNS, topicName } from "./format.js";
 import { RANGES, periodOf } from "./periods.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
@@ -52,12 +52,19 @@ export function head(state) {
 			: h("span.pill", { id: "customers" }, currentCalm(state)),
 		viewLink(state, "a.pill", { page: "analysis", open: "" }, { id: "health", class: machine.state, title: machine.long },
 			MARKS[machine.state] && h("span", { "aria-hidden": "true" }, `${MARKS[machine.state]} `), machine.short),
+		bell(state),
 		h("span.pill.plain", { id: "live", class: state.live.state, role: "status" }, liveSign(state, period)),
 		h("nav.pages", { "aria-label": "Pages" },
 			PAGES.map((page) => viewLink(state, "a", { page, open: "" }, { key: page, "aria-current": page === state.view.page ? "page" : null }, PAGE_NAMES[page]))),
 		h("div.menu-place",
 			h("button", { id: "menu", "aria-expanded": String(state.menu === "more"), "aria-haspopup": "true", on: { click: ["menu", "more"] } }, "More"),
 			state.menu === "more" && state.loaded.more?.menu(state)));
+}
+
+// How many alerts are open; nothing where none are.
+function bell(state) {
+	const number = answerTo(state, "bell").value?.metadata.open_count;
+	return number > 0 && viewLink(state, "a.pill", { page: "rules", open: "" }, { id: "bell", class: "bad" }, h("span", { "aria-hidden": "true" }, "🔔 "), plural(number, "alert"));
 }
 
 // --- search and filters ---------------------------------------------------------------------------
@@ -142,7 +149,7 @@ export function problems(state) {
 	return found.size > 0 && h("div.notice.bad", { id: "problem", key: "problem", role: "alert" }, [...found].map((text) => h("p", { key: text }, text)));
 }
 
-const OF_THEIR_OWN = new Set(["open", "earlier", "authors", "people", "near", "person", "queue", "plan", "plans"]); // told where they are shown
+const OF_THEIR_OWN = new Set(["open", "earlier", "authors", "people", "near", "person", "queue", "plan", "plans", "bell", "endpoints"]); // told where they are shown
 
 export function machineNotice(state) {
 	const machine = currentMachine(state);

@@ -74,6 +74,7 @@ export function questions(state) {
 
 	want("stats", [], 10_000, 10_000, (get) => get("stats"));
 	want("trends", [], 30_000, 60_000, (get) => get("trends", { window: "1h" }));
+	want("bell", [], 10_000, 30_000, (get) => get("alerts", { state: "open", limit: 1 }));
 	want("extent", [view.range === "all"], 60_000, 60_000, (get) => extent(get, view.range === "all"));
 	if (figures && !waits) {
 		const key = [...when, ...Object.values(filter)];
@@ -106,6 +107,9 @@ export function questions(state) {
 	if (view.page === "rules") {
 		want("rules", [], 10_000, 30_000, (get) => get("rules"));
 		want("plans", [], 10_000, 30_000, (get) => get("plans", { limit: 20 }));
+		want("alerts", [], 5_000, 30_000, (get) => get("alerts", { limit: 50 }));
+		want("alertRules", [], 10_000, 60_000, (get) => get("alert-rules"));
+		want("endpoints", [], 10_000, 60_000, (get) => get("endpoints"));
 		const moving = ["applying", "undoing"].includes(state.answers.plan?.value?.state);
 		if (view.plan) want("plan", [view.plan], 1_000, moving ? 1_000 : 60_000, (get) => get(`plans/${view.plan}`));
 	}
@@ -120,6 +124,7 @@ export function modulesFor({ view, menu, sheet, askedForKey, answers, typing, ne
 	const needed = [];
 	if (view.kiosk) needed.push("kiosk");
 	else if (view.page === "figures") needed.push("figures");
+	else if (view.page === "rules") needed.push("rules", "alerts");
 	else if (view.page !== "desk") needed.push(view.page);
 	else if (view.open) needed.push("open");
 	if (menu || view.range === "own" || sheet || askedForKey !== null) needed.push("more");

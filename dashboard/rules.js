@@ -14,6 +14,7 @@ export function rules(state) {
 		problems(state),
 		state.draft ? draft(state) : note(state, "draft"),
 		state.view.plan && plan(state),
+		state.loaded.alerts?.alertSections(state),
 		h("section", { key: "rules" },
 			h("div.head", h("h2", { id: "rules-title", tabindex: -1 }, `Rules${value ? `: ${count(all.length)}` : ""}`),
 				state.mayWrite && !state.draft && h("button", { id: "new-rule", on: { click: ["draft", { kind: "label", filter: {}, name: "", sentiment: "", op: "add", topics: "" }] } }, "Change many posts, or make a rule")),

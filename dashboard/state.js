@@ -29,6 +29,8 @@ export const initialState = (search, now, more = {}) => withQuestions({
 	editing: null, // the post whose topics are to be changed once it is open
 	done: null, // what was done last: { text, bad, until, undo, more }, see `work.js`
 	draft: null, // the change of many posts that is being written, see `rules.js`
+	forms: {}, // what is being written in others, by their names
+	told: {}, // what came of trying something, by what was tried
 	mayWrite: true,
 	askedForKey: null, // why a key is asked for
 	loaded: {}, // modules that were not needed at first
@@ -98,6 +100,8 @@ const CHANGES = {
 	named: (state, me) => ({ ...state, me, sheet: null, waiting: null }),
 	did: (state, done) => ({ ...state, done }),
 	draft: (state, patch) => ({ ...state, draft: patch && { ...state.draft, ...patch } }),
+	form: (state, name, patch) => ({ ...state, forms: { ...state.forms, [name]: patch && { ...state.forms[name], ...patch } } }),
+	told: (state, what, result) => ({ ...state, told: { ...state.told, [what]: result } }),
 	// A post as it is now, in the list's shape; who handles it.
 	item: (state, item) => withItem(state, item.conversation_id, (shown) => ({ ...shown, ...item })),
 	handled: (state, id, handling) => withItem(state, id, (shown) => ({ ...shown, handling })),

@@ -98,22 +98,33 @@ export function labelOf({ grok_analysis: { sentiment_score, clusters }, labelled
 	};
 }
 
-// `wanted` is `{ sentiment }`, `{ clusters }`, or both; what a person said of the other stays.
+// The same from whoever keeps it, since what is shown tells neither what a rule says below a person's
+// word nor where a person agreed with the model; with whose word it was. Null where none has said.
+async function personsLabel(id) {
+	const { person } = await ask(urlOf(`conversations/${id}/labels`));
+	if (!person) return null;
+	const said = Object.entries(person).filter(([name, value]) => name !== "at" && value !== null);
+	return Object.fromEntries(said);
+}
+
+// `wanted` is `{ sentiment }`, `{ clusters }`, or both; what a person said of the other stays. What
+// undoes is all that is to be said, in the name of whoever had said it.
 export async function label(page, id, wanted, undoes = false) {
 	const { state, send, loader } = page;
 	if (!state.me) return send(["askName", ["label", id, wanted]]);
 	const item = itemOf(state, id);
 	if (!item) return;
-	const before = labelOf(item);
-	const { sentiment_score: score, ...others } = before;
 	const reason = state.typed.reason?.trim();
-	const body = { ...(undoes ? {} : wanted.sentiment ? others : before), ...wanted, by: state.me, ...(reason && { reason }) };
 	try {
+		const before = await personsLabel(id);
+		const { sentiment_score, clusters } = before ?? {};
+		const kept = { ...(sentiment_score !== undefined && !wanted.sentiment && { sentiment_score }), ...(clusters && { clusters }) };
+		const body = undoes ? wanted : { ...kept, ...wanted, by: state.me, ...(reason && { reason }) };
 		send(["item", await write(`conversations/${id}/labels`, "PUT", body)]);
-		send(["type", "reason", ""]);
+		if (!undoes) send(["type", "reason", ""]);
 		const copies = answerTo(state, "list").value?.rows.filter(({ text }) => sameTextKey(text) === sameTextKey(item.text)).length > 1;
 		did(page, saidOf(wanted), undoes ? {} : {
-			undo: Object.keys(before).length ? ["label", id, before, true] : ["unlabel", id, true],
+			undo: before ? ["label", id, before, true] : ["unlabel", id, true],
 			...((item.grok_analysis.reused_from || copies) && { more: ["Others have the same text: change them too…", ["draftFrom", id, "same"]] }),
 		});
 	} catch (problem) {
@@ -136,14 +147,13 @@ function saidOf({ sentiment, sentiment_score: score, clusters }) {
 
 // Back to the rule's or the model's word.
 export async function unlabel(page, id, undoes = false) {
-	const { state, send, loader } = page;
-	const item = itemOf(state, id);
-	const before = item ? labelOf(item) : {};
+	const { send, loader } = page;
 	try {
+		const before = await personsLabel(id);
 		await write(`conversations/${id}/labels`, "DELETE");
 		const { insight } = await ask(urlOf(`conversations/${id}`));
 		send(["item", { conversation_id: id, ...insight }]);
-		did(page, "As it was judged.", undoes || !Object.keys(before).length ? {} : { undo: ["label", id, before, true] });
+		did(page, "As it was judged.", undoes || !before ? {} : { undo: ["label", id, before, true] });
 	} catch (problem) {
 		failed(page, problem);
 	}

@@ -17,6 +17,7 @@ import structlog
 
 from api.middleware import OpenRequests
 from batch_processor import Worker
+from worker.courier import Courier
 
 log = structlog.get_logger(__name__)
 
@@ -32,12 +33,14 @@ class Shutdown:
         *,
         grace: float,
         worker: Worker | None,
+        courier: Courier | None = None,
         open_requests: OpenRequests,
         end_streams: Callable[[], None] = lambda: None,
     ) -> None:
         self._grace = grace
         self._end_streams = end_streams
         self._worker = worker
+        self._courier = courier
         self._open_requests = open_requests
         self._deadline: float | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -63,11 +66,12 @@ class Shutdown:
         return True
 
     async def finish(self) -> None:
-        """Returns when the worker has stopped."""
+        """Returns when worker and courier have stopped."""
         self._begin()
         assert self._deadline is not None
-        if self._worker is not None:
-            await self._worker.stop(max(0.0, self._deadline - time.monotonic()))
+        left = max(0.0, self._deadline - time.monotonic())
+        stopping = [part.stop(left) for part in (self._worker, self._courier) if part is not None]
+        await asyncio.gather(*stopping)
 
     def _begin(self) -> None:
         if self._deadline is not None:
@@ -78,6 +82,8 @@ class Shutdown:
             self._starting.cancel()
         if self._worker is not None:
             self._worker.stop_claiming()
+        if self._courier is not None:
+            self._courier.stop_claiming()
         self._end_streams()
         asyncio.get_running_loop().call_later(
             max(0.0, self._grace - ANSWER_SECONDS), self._open_requests.end

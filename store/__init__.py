@@ -12,6 +12,10 @@
     erasure.py         erasing, and sweeping up after it
     insights.py        a page of insights and its total, exports, what comes after an id
     new_insights.py    insights as they are written, with what rules say of them
+    outbox.py          messages for endpoints, written by the transaction that makes them true
+    endpoints.py       endpoints: made, changed, disabled, deleted
+    dispatch.py        the outbox as the courier sees it: claim, settle, release
+    deliveries.py      deliveries as they are shown, and asked for once more
     rules.py           rules: made, changed, deleted, and read where insights are written
     labels.py          labels, and what comes of them
     handling.py        who has claimed a conversation, whether it is answered, and the history
@@ -22,6 +26,13 @@
     authors.py         who wrote: by the beginning of a name, or who complains most
     trends.py          which clusters are rising or falling
     operations.py      the queue and the spending in numbers
+    alert_rules.py     alert rules: made, changed and deleted
+    alerts.py          alerts: judged, listed, acknowledged and muted
+    alert_judging.py   what rules about many posts find: by alert_counts.py and alert_evidence.py
+    alert_singles.py   rules about one post at a time
+    alert_changes.py   what becomes of an alert, with the messages about it
+    alert_trials.py    what a rule would have sent
+    reports.py         a period beside the one before it; sent once
     listed.py          an insight as lists, exports and the stream show it
     plans/             changes of many rows: made, walked, undone
     derived/           what is kept beside an insight so that reading is fast

@@ -5,14 +5,17 @@ only when the event loop's thread pauses: forty rows one by one would wait for t
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
+from sqlite3 import Cursor
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import JSON, Connection, Table, bindparam, update
+from sqlalchemy import JSON, Connection, CursorResult, Table, bindparam, update
 from sqlalchemy.dialects import postgresql
+
+from backends.sqlite import execute
 
 _MOST_ROWS = 1000  # SQLite takes 32,766 parameters, of which a row has some ten
 
@@ -31,12 +34,21 @@ class SqliteInsert:
 
     def run(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
         """How many rows were written."""
-        written = 0
+        return sum(result.rowcount for result in self._results(connection, rows))
+
+    def returned(
+        self, connection: Connection, rows: Sequence[Sequence[Any]]
+    ) -> list[Sequence[Any]]:
+        """What the `ending` returns of the rows, in any order."""
+        return list(chain.from_iterable(self._results(connection, rows)))
+
+    def _results(
+        self, connection: Connection, rows: Sequence[Sequence[Any]]
+    ) -> Iterator[CursorResult[Any] | Cursor]:
         for start in range(0, len(rows), _MOST_ROWS):
             some = rows[start : start + _MOST_ROWS]
             values = tuple(chain.from_iterable(some))
-            written += connection.exec_driver_sql(self._for(len(some)), values).rowcount
-        return written
+            yield execute(connection, self._for(len(some)), values)
 
 
 class ManyRows:

@@ -1,11 +1,23 @@
 """Which insights are meant. Everything that lists or counts builds its WHERE from one filter."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, bindparam, exists, literal_column
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    literal_column,
+    or_,
+)
 
 from analysis.handling import HandlingState
 from analysis.labels import LastWord
@@ -33,6 +45,8 @@ class Shape(NamedTuple):
     author: bool = False
     words: bool = False
     facets: tuple[Facet, ...] = ()
+    anyone: bool = False
+    """Own accounts are in it: an index has chosen among their insights already."""
 
     @property
     def is_searched(self) -> bool:
@@ -86,12 +100,18 @@ class InsightFilter:
                 found[facet] = facet.others
         return found
 
+    @property
+    def listed_cluster(self) -> str:
+        """As it stands in the column `clusters`."""
+        return json.dumps(self.cluster)
+
     def values(self) -> dict[str, Any]:
         """For the parameters in `conditions`."""
         return {
             **span_values("range", self.span),
             "min_confidence": self.min_confidence,
             "cluster": self.cluster,
+            "listed_cluster": self.listed_cluster,
             "author": self.author,
             **{facet.value: values for facet, values in self.facets.items()},
         }
@@ -152,19 +172,24 @@ def conditions(
         found += facets
     if shape.author:
         found.append(insights.c.author == bindparam("author"))
-    elif table is insights:
+    elif table is insights and not shape.anyone:
         found.append(COUNTS)
     if shape.cluster and table is insight_clusters:
         found.append(columns.cluster == bindparam("cluster"))
     elif shape.cluster:
         of = insight_clusters.c
-        found.append(
-            exists().where(
-                of.cluster == bindparam("cluster"),
-                of.timestamp == columns.timestamp,
-                of.insight_id == columns.id,
-            )
+        has_cluster = exists().where(
+            of.cluster == bindparam("cluster"),
+            of.timestamp == columns.timestamp,
+            of.insight_id == columns.id,
         )
+        if shape.author:  # may be an own account, whose topics are in the row alone
+            listed = cast(columns.clusters, Text)
+            without = func.replace(listed, bindparam("listed_cluster", type_=Text), "")
+            of_own = and_(columns.own == literal_column("1"), listed != without)
+            found.append(or_(has_cluster, of_own))
+        else:
+            found.append(has_cluster)
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Text, bindparam, cast, func, literal_column, select
 
 from analysis.handling import OPEN, Handling, HandlingChange, HandlingState
+from backends.sqlite import execute
 from database import Database
 from errors import Conflict, Unavailable
 from models import Status, conversations, from_micros, insights, now_micros
@@ -156,10 +157,7 @@ def reopen_snoozed(connection: Connection, authors: Collection[str], now: int) -
         return
     if connection.dialect.name == "sqlite":
         waiting: Sequence[str] = [
-            id_
-            for (id_,) in connection.exec_driver_sql(
-                _SQLITE_SNOOZED, (json.dumps(list(authors)), now)
-            )
+            id_ for (id_,) in execute(connection, _SQLITE_SNOOZED, (json.dumps(list(authors)), now))
         ]
     else:
         waiting = connection.scalars(_SNOOZED, {"authors": list(authors), "now": now}).all()

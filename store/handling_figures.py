@@ -84,24 +84,28 @@ class HandlingCounter:
     # --- the oldest that is open --------------------------------------------------------------
 
     def _oldest_open(self, wanted: InsightFilter, connection: Connection) -> datetime | None:
-        """Looked for in the first day that has any."""
+        """Looked for in the first day that has any; None where no day has."""
         wanted = replace(wanted, handling=HandlingState.OPEN)
         span = self._first_span(wanted, connection)
+        if span is None:
+            return None
         values = wanted.values() | span_values("range", span)
         oldest = connection.scalar(_oldest(wanted.shape), values)
         return None if oldest is None else from_micros(oldest)
 
-    def _first_span(self, wanted: InsightFilter, connection: Connection) -> Span:
+    def _first_span(self, wanted: InsightFilter, connection: Connection) -> Span | None:
         if wanted.author is not None:
             return wanted.span
         if wanted.shape.is_searched:
             spans = self._matches.count(wanted, connection).spans
-            return min(each.span for each in spans if each.matches)
+            return min((each.span for each in spans if each.matches), default=None)
         by_day: dict[int, int] = {}
         for sign, part in rollup_query.signed_parts(wanted):
             for moment, *counts, _, _ in rollup_query.series(part, DAY, connection):
                 by_day[moment // DAY] = by_day.get(moment // DAY, 0) + sign * sum(counts)
-        day = min(day for day, count in by_day.items() if count)
+        day = min((day for day, count in by_day.items() if count), default=None)
+        if day is None:
+            return None
         start, stop = wanted.span
         return Span(max(start, day * DAY), min(stop, (day + 1) * DAY))
 

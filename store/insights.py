@@ -130,6 +130,15 @@ class InsightStore:
             rows = _rows(wanted, total, connection, limit, position, keys_only=True)
         return [InsightKey(*row) for row in rows]
 
+    def newest(
+        self, wanted: InsightFilter, limit: int, connection: Connection
+    ) -> Sequence[ListedInsight]:
+        """The first `limit` in the order of pages, in a transaction of the caller's."""
+        if wanted.shape.is_searched:
+            found = self._matches.count(wanted, connection)
+            return to_listed(_matches(wanted, found, connection, limit, None))
+        return to_listed(_rows(wanted, None, connection, limit, None))
+
     async def has_cluster(self, name: str) -> bool:
         """Whether any insight has it."""
         return await self._database.read(

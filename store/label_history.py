@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, select
 
-from analysis.labels import PERSON, Labelling, Values
+from analysis.labels import PERSON, Label, Labelling, Values
 from database import Database
 from errors import Conflict, ServiceError
 from models import conversations, from_micros, insights, now_micros
@@ -34,10 +34,11 @@ class LabelEntry:
 
 @dataclass(frozen=True, slots=True)
 class LabelRecord:
-    """`log` is the oldest first."""
+    """`person` is a person's label as it is now; `log` is the oldest first."""
 
     effective: Values
     model: Values
+    person: Label | None
     log: Sequence[LabelEntry]
 
 
@@ -83,7 +84,7 @@ def _give(
 
 def _take_back(id_: str, by: str, connection: Connection) -> None:
     taken = labels.take_back(connection, [id_], PERSON, by=by, at=now_micros())
-    if not taken and labels.values_of(connection, id_) is None:
+    if not taken and labels.said_of(connection, id_) is None:
         raise _why_not(id_, connection)
 
 
@@ -112,7 +113,7 @@ _EVENTS = (
 
 
 def _record(id_: str, connection: Connection) -> LabelRecord:
-    found = labels.values_of(connection, id_)
+    found = labels.said_of(connection, id_)
     if found is None:
         raise _why_not(id_, connection)
     log = [_entry(row) for row in connection.execute(_LOG, {"id": id_})]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Text, bindparam, cast, delete, select
 
 from analysis.labels import (
+    PERSON,
     Effective,
     Label,
     Labelling,
@@ -224,10 +225,21 @@ def _says(label: Label | None) -> object:
     return None if label is None else (*label[:3], label.reason)
 
 
-def values_of(connection: Connection, conversation_id: str) -> tuple[Values, Values] | None:
-    """The effective values and the model's own; None where there is no insight."""
+class Said(NamedTuple):
+    """The effective values, the model's own, and a person's label."""
+
+    effective: Values
+    model: Values
+    person: Label | None
+
+
+def said_of(connection: Connection, conversation_id: str) -> Said | None:
+    """None where there is no insight."""
     found = _read(connection, [conversation_id]).get(conversation_id)
-    return found and (effective(found.model, found.labels).values, found.model)
+    if found is None:
+        return None
+    values = effective(found.model, found.labels).values
+    return Said(values, found.model, found.labels.get(PERSON))
 
 
 def insight_columns(model: Values, what: Effective) -> dict[str, Any]:

@@ -1,17 +1,22 @@
 """New insights: written with what rules say of them, in the transaction that completes them."""
 
-from collections.abc import Mapping, Set
+import json
+from collections.abc import Mapping, Sequence, Set
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert
 
 from analysis.labels import Effective, Label, LastWord, Values, effective
 from analysis.outcomes import Complete
+from analysis.priority import Weights
 from analysis.rules import Post, RuleBook
 from analysis.senders import reach
 from analysis.words import words_of
 from models import insights
 from store import derived
+from store.bulk_insert import SqliteInsert
 from store.derived import priority
 from store.insight_row import InsightRow
 from store.labels import LogEntry, insight_columns, write_labels, write_log
@@ -34,7 +39,50 @@ class HeldRow(NamedTuple):
         return values
 
 
-_INSERT = insert(insights).returning(insights.c.id, insights.c.conversation_id)
+_INSERT = insert(insights).returning(insights.c.conversation_id, insights.c.id)
+
+# Of all that a new insight is written with; the other columns have their defaults.
+_PLAIN = (
+    *("conversation_id", "timestamp", "text", "author", "own", "reach"),
+    *("sentiment_score", "confidence", "labelled", "model_sentiment_score", "model_confidence"),
+    *("reasoning", "cost_usd_ticks", "created_at", "version", "fingerprint"),
+    *("language", "urgency", "repeats", "rising", "priority"),
+)
+_JSON = ("clusters", "model_clusters", "label", "grok_analysis", "notes")
+_INSERT_ON_SQLITE = SqliteInsert("insights", (*_PLAIN, *_JSON), "RETURNING conversation_id, id")
+_plain_of = itemgetter(*_PLAIN)
+_json_of = itemgetter(*_JSON)
+
+_READ_SETTINGS = f"""
+SELECT (SELECT max(revision) FROM rules), (
+    SELECT CAST(value AS text) FROM applied_settings WHERE name = '{priority.SETTING}'
+)
+"""  # noqa: S608  a name of ours
+"""Once for each transaction, since other processes change them."""
+
+
+def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The ids of the insights, by those of their conversations."""
+    found: Sequence[Sequence[Any]]
+    if connection.dialect.name == "sqlite":
+        written = [(*_plain_of(row), *map(_as_json, _json_of(row))) for row in rows]
+        found = _INSERT_ON_SQLITE.returned(connection, written)
+    else:
+        found = connection.execute(_INSERT, rows).all()
+    return {each[0]: each[1] for each in found}
+
+
+def _as_json(value: Any) -> str | None:
+    """As SQLAlchemy writes it, so that what is put back is the same text."""
+    if not value:
+        return None if value is None else json.dumps(value)
+    return _names_as_json(tuple(value)) if isinstance(value, list) else json.dumps(value)
+
+
+@lru_cache(maxsize=4096)
+def _names_as_json(names: tuple[str, ...]) -> str:
+    """Cached, since few different lists make up most rows."""
+    return json.dumps(names)
 
 
 class InsightWriter:
@@ -53,18 +101,32 @@ class InsightWriter:
     ) -> None:
         """Write the insights of conversations, by their ids. Their rows must be locked."""
         derived.take_turn(connection)
-        book = self._rules.read(connection)
-        _add(completed, book, self.rising, self.version, now, connection)
+        revision, weights = connection.exec_driver_sql(_READ_SETTINGS).one()
+        asked = _Asked(
+            self._rules.read(revision or 0, connection),
+            priority.weights_of(weights),
+            self.rising,
+            self.version,
+        )
+        _add(completed, asked, now, connection)
+
+
+class _Asked(NamedTuple):
+    """What new insights are written by."""
+
+    book: RuleBook
+    weights: Weights
+    rising: Set[str]
+    version: int
 
 
 def _add(
     completed: Mapping[str, tuple[HeldRow, Complete]],
-    book: RuleBook,
-    rising: Set[str],
-    version: int,
+    asked: _Asked,
     now: int,
     connection: Connection,
 ) -> None:
+    book = asked.book
     words: dict[str, list[str]] = {}
     labels: dict[str, Mapping[int, Label]] = {}
     changes: list[LogEntry] = []
@@ -89,15 +151,15 @@ def _add(
                 "grok_analysis": dict(analysis.details),
                 "cost_usd_ticks": analysis.cost_usd_ticks,
                 "created_at": now,
-                "version": version,
+                "version": asked.version,
                 "fingerprint": outcome.fingerprint,
                 "notes": dict(outcome.notes) or None,
                 "language": analysis.language,
                 "urgency": analysis.urgency.value,
             }
         )
-    priority.complete_rows(connection, rows, rising)
-    ids = {id_: insight_id for insight_id, id_ in connection.execute(_INSERT, rows)}
+    behind = priority.complete_rows(connection, rows, asked.rising, asked.weights)
+    ids = _insert(connection, rows)
     derived.add(
         connection,
         [
@@ -108,6 +170,7 @@ def _add(
             for row in rows
         ],
         {ids[id_]: found for id_, found in words.items()},
+        behind,
     )
     write_labels(
         connection,

@@ -1,5 +1,6 @@
 """The queue as the worker sees it: claim, settle, extend, rescue."""
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -229,6 +230,15 @@ _HELD = (
 not; and until the transaction ends, what does cannot be."""
 
 
+_HELD_ON_SQLITE = f"""
+SELECT conversations.id, lease_token, {", ".join(HeldRow._fields)}
+FROM json_each(?) AS claim CROSS JOIN conversations
+WHERE conversations.id = claim.value ->> 0 AND lease_token = claim.value ->> 1
+AND status = '{Status.PROCESSING}'
+"""  # noqa: S608  names of ours
+"""The same, and so below: SQLAlchemy takes longer to write these than SQLite to run them."""
+
+
 def _ending(status: Status, **values: Any) -> Update:
     """A new status, no lease, and `values`."""
     return (
@@ -239,6 +249,11 @@ def _ending(status: Status, **values: Any) -> Update:
 
 
 _COMPLETE = _ending(Status.COMPLETED, last_error=None)
+_COMPLETE_ON_SQLITE = f"""
+UPDATE conversations
+SET status = '{Status.COMPLETED}', lease_token = NULL, leased_until = NULL, last_error = NULL
+WHERE id IN (SELECT value FROM json_each(?))
+"""  # noqa: S608  a name of ours
 _REQUEUE = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1)
 _REOPEN = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1, last_error=None).where(
     _COLUMNS.status == Status.FAILED
@@ -359,7 +374,7 @@ def _end_claims(
     if requeued:
         _end(requeued, _REQUEUE, connection)
     if completed:
-        _end(completed, _COMPLETE, connection)
+        _complete(completed, connection)
         writer.add(
             {one.id: (held[one], outcome) for one, outcome in completed.items()}, now, connection
         )
@@ -367,9 +382,21 @@ def _end_claims(
 
 
 def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, HeldRow]:
-    found = connection.execute(_HELD, {"claims": [(one.id, one.token) for one in claimed]})
+    claims = [(one.id, one.token) for one in claimed]
+    if connection.dialect.name == "sqlite":
+        found = connection.exec_driver_sql(_HELD_ON_SQLITE, (json.dumps(claims),))
+    else:
+        found = connection.execute(_HELD, {"claims": claims})
     rows = {(id_, token): HeldRow(*row) for id_, token, *row in found}
     return {one: rows[one.id, one.token] for one in claimed if (one.id, one.token) in rows}
+
+
+def _complete(claimed: Collection[Claimed], connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        ids = json.dumps([one.id for one in claimed])
+        connection.exec_driver_sql(_COMPLETE_ON_SQLITE, (ids,))
+    else:
+        _end(claimed, _COMPLETE, connection)
 
 
 def _end(claimed: Collection[Claimed], ending: Update, connection: Connection) -> None:

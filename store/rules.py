@@ -162,9 +162,9 @@ class RuleReader:
         self._revision = 0
         self._book = RuleBook()
 
-    def read(self, connection: Connection) -> RuleBook:
-        """The enabled rules, in a transaction that has taken its turn to write insights."""
-        revision = connection.scalar(_REVISION) or 0
+    def read(self, revision: int, connection: Connection) -> RuleBook:
+        """The enabled rules, in a transaction that has taken its turn to write insights. `revision`
+        is the highest of all rules, 0 where there is none."""
         if revision != self._revision:
             self._book = RuleBook(
                 Rule(number, name, rule_filter(named), labelling_of(set_))

@@ -117,6 +117,10 @@ _USED = (
     .where(_COLUMNS.version == bindparam("used_version"))
     .values(insights=_COLUMNS.insights + bindparam("more"), last_used=bindparam("now"))
 )
+# The same at a fraction of the cost.
+_USED_ON_SQLITE = """
+UPDATE analysis_versions SET insights = insights + ?, last_used = ? WHERE version = ?
+"""
 _FEWER = (
     update(analysis_versions)
     .where(_COLUMNS.version == bindparam("used_version"))
@@ -133,7 +137,10 @@ _BORNE = (
 def count_insights(version: int, number: int, now: int, connection: Connection) -> None:
     """So many insights are being written in this transaction. Call it last: others who write some
     wait for this row."""
-    connection.execute(_USED, {"used_version": version, "more": number, "now": now})
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_USED_ON_SQLITE, (number, now, version))
+    else:
+        connection.execute(_USED, {"used_version": version, "more": number, "now": now})
 
 
 def borne_by(conversation_ids: Collection[str], connection: Connection) -> Mapping[int, int]:

@@ -27,10 +27,10 @@ endpoints = Table(
     Column("kind", String(8), nullable=False),
     # An address of the web, or of a mailbox.
     Column("target", Text, nullable=False),
-    # As they are shown once: `whsec_` and base64. The old one also signs until `old_until`.
+    # As it is shown once: `whsec_` and base64. Those before it, which also sign until a time:
+    # pairs of secret and microseconds; null where there never were any.
     Column("secret", Text),
-    Column("old_secret", Text),
-    Column("old_until", Micros),
+    Column("old_secrets", JSON(none_as_null=True)),
     Column("events", JSON, nullable=False),
     Column("enabled", Boolean, nullable=False, server_default=true()),
     Column("disabled_reason", Text),
@@ -57,18 +57,22 @@ deliveries = Table(
     # `pending`, `delivered`, `failed` for good, or `dropped`: told by a later message.
     Column("state", String(9), nullable=False, server_default="pending"),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    # How many of them were answered with a time to wait.
+    Column("waits", Integer, nullable=False, server_default="0"),
     # False for a test.
     Column("retries", Boolean, nullable=False, server_default=true()),
-    # When it is due; null once it is no longer pending.
+    # When it is due, and while it is on its way when others may take it over; null once it is no
+    # longer pending.
     Column("next_at", Micros),
+    # The random mark of who is sending it.
     Column("lease_token", String(32)),
-    Column("leased_until", Micros),
     Column("last_at", Micros),
     Column("last_status", Integer),
     Column("last_error", Text),
     Index("idx_delivery_message", "endpoint_id", "message_id", unique=True),
     Index(
         "idx_delivery_next_at",
+        "endpoint_id",
         "next_at",
         sqlite_where=text("next_at IS NOT NULL"),
         postgresql_where=text("next_at IS NOT NULL"),
@@ -98,8 +102,10 @@ alert_rules = Table(
     Column("texts", Boolean, nullable=False, server_default=false()),
     Column("enabled", Boolean, nullable=False, server_default=true()),
     Column("created_at", Micros, nullable=False),
+    # The minute that was judged last.
+    Column("judged_at", Micros),
     # Of `single`: the newest insight that it has judged.
-    Column("judged_id", String(13)),
+    Column("judged_id", SequentialId),
     Index("idx_alert_rule_created_at", "created_at", "id"),
 )
 
@@ -139,6 +145,13 @@ alerts = Table(
     ),
     Index("idx_alert_rule", "rule_id", "key", "closed_at"),
     Index("idx_alert_opened_at", "opened_at", "id"),
+    # Those of which it is still to be told that they are over.
+    Index(
+        "idx_alert_put_off",
+        "put_off_until",
+        sqlite_where=text("put_off_until IS NOT NULL"),
+        postgresql_where=text("put_off_until IS NOT NULL"),
+    ),
 )
 
 reports_sent = Table(

@@ -6,7 +6,7 @@ way, so steps are as large as a few milliseconds allow.
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -24,6 +24,8 @@ STEP_SECONDS = 0.005
 _LEAST_ROWS = 40
 _POLL_SECONDS = 5.0
 _TROUBLE_SECONDS = 1.0
+_TRIES = 3
+"""Of a plan whose steps raise what they should not."""
 _RATE_SECONDS = 5.0
 """The rate that is shown is that of about so long."""
 
@@ -61,12 +63,17 @@ class PlanWorker:
         *,
         yields: bool,
         on_step: Callable[[], None] = lambda: None,
+        trouble_seconds: float = _TROUBLE_SECONDS,
     ) -> None:
         """With `yields` others wait for a step, so that it must be short. `on_step` is called after
-        each step that may have given the other worker something to do."""
+        each step that may have given the other worker something to do. After trouble the next try
+        is `trouble_seconds` later."""
         self._walks = walks
         self._yields = yields
         self._on_step = on_step
+        self._trouble_seconds = trouble_seconds
+        self._failures: Counter[str] = Counter()
+        self._waits_for: str | None = None
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -94,16 +101,27 @@ class PlanWorker:
         while True:
             self._wake.clear()
             try:
-                while plan := await self._walks.next():
+                while plan := await self._walks.next(but=self._given_up()):
                     await self._walk(plan)
-                wait = _POLL_SECONDS
-            except Unavailable:
-                wait = _TROUBLE_SECONDS
+                self._waits_for, wait = None, _POLL_SECONDS
+            except Unavailable as error:
+                if self._waits_for != error.details:
+                    log.warning("plans_wait", reason=error.details)
+                self._waits_for = error.details
+                wait = self._trouble_seconds
+            except Exception:
+                log.exception("plans_failed")
+                wait = self._trouble_seconds
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), wait)
 
+    def _given_up(self) -> list[str]:
+        """Plans that could not even be marked as failed."""
+        return [plan_id for plan_id, count in self._failures.items() if count > _TRIES]
+
     async def _walk(self, plan: Plan) -> None:
-        """Until its end. Raises Unavailable, and then the plan is where the last step left it."""
+        """Until its end. Where this raises, the plan is where the last step left it, and is to be
+        tried again."""
         log.info("plan_is_walked", id=plan.id, state=plan.state, done=plan.done, total=plan.total)
         steps = self._steps_back if plan.state is PlanState.UNDOING else self._steps
         try:
@@ -113,10 +131,24 @@ class PlanWorker:
         except WalkedElsewhere:
             return
         except Exception as error:
+            self._failures[plan.id] += 1
+            if self._failures[plan.id] < _TRIES:
+                raise
             log.exception("plan_failed", id=plan.id)
-            await self._walks.fail(plan, f"{type(error).__name__}: see the log")
+            await self._fail(plan, f"{type(error).__name__}: see the log")
             return
+        self._failures.pop(plan.id, None)
         log.info("plan_is_through", id=plan.id, state=plan.state, changed=plan.changed)
+
+    async def _fail(self, plan: Plan, error: str) -> None:
+        try:
+            await self._walks.fail(plan, error)
+        except Unavailable:
+            raise
+        except Exception:
+            self._failures[plan.id] += 1
+            raise
+        del self._failures[plan.id]
 
     async def _steps(self, plan: Plan) -> Plan:
         pace = Pace(yields=self._yields)

@@ -21,7 +21,7 @@ from analysis.outcomes import UNKNOWN_CLUSTER, Analysis
 from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE
 from analysis.urgency import Urgency
 
-SMALL, LARGE = "words-2", "vectors-2"
+SMALL, LARGE = "words-3", "vectors-3"
 """Names of the models; they change whenever what they say does."""
 
 _READ = frozenset("ar de en es fr hi id it ja ko nl pl pt ru sv th tr zh".split())

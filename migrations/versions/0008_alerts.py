@@ -34,8 +34,7 @@ def _endpoints() -> None:
         sa.Column("kind", sa.String(8), nullable=False),
         sa.Column("target", sa.Text, nullable=False),
         sa.Column("secret", sa.Text),
-        sa.Column("old_secret", sa.Text),
-        sa.Column("old_until", sa.BigInteger),
+        sa.Column("old_secrets", sa.JSON),
         sa.Column("events", sa.JSON, nullable=False),
         sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
         sa.Column("disabled_reason", sa.Text),
@@ -59,10 +58,10 @@ def _endpoints() -> None:
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("state", sa.String(9), nullable=False, server_default="pending"),
         sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("waits", sa.Integer, nullable=False, server_default="0"),
         sa.Column("retries", sa.Boolean, nullable=False, server_default=sa.true()),
         sa.Column("next_at", sa.BigInteger),
         sa.Column("lease_token", sa.String(32)),
-        sa.Column("leased_until", sa.BigInteger),
         sa.Column("last_at", sa.BigInteger),
         sa.Column("last_status", sa.Integer),
         sa.Column("last_error", sa.Text),
@@ -71,7 +70,9 @@ def _endpoints() -> None:
     op.create_index(
         "idx_delivery_message", "deliveries", ["endpoint_id", "message_id"], unique=True
     )
-    _partial_index("idx_delivery_next_at", "deliveries", ["next_at"], "next_at IS NOT NULL")
+    _partial_index(
+        "idx_delivery_next_at", "deliveries", ["endpoint_id", "next_at"], "next_at IS NOT NULL"
+    )
     op.create_index("idx_delivery_endpoint_id", "deliveries", ["endpoint_id", "id"])
     op.create_index("idx_delivery_alert_id", "deliveries", ["alert_id"])
 
@@ -94,7 +95,8 @@ def _rules_and_alerts() -> None:
         sa.Column("texts", sa.Boolean, nullable=False, server_default=sa.false()),
         sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
         sa.Column("created_at", sa.BigInteger, nullable=False),
-        sa.Column("judged_id", sa.String(13)),
+        sa.Column("judged_at", sa.BigInteger),
+        sa.Column("judged_id", _SEQUENTIAL_ID),
     )
     op.create_index("idx_alert_rule_created_at", "alert_rules", ["created_at", "id"])
     op.create_table(
@@ -126,6 +128,13 @@ def _rules_and_alerts() -> None:
     )
     op.create_index("idx_alert_rule", "alerts", ["rule_id", "key", "closed_at"])
     op.create_index("idx_alert_opened_at", "alerts", ["opened_at", "id"])
+    _partial_index("idx_alert_put_off", "alerts", ["put_off_until"], "put_off_until IS NOT NULL")
+    _partial_index(
+        "idx_insight_suspected",
+        "insights",
+        ["timestamp"],
+        "(notes ->> 'suspected_injection') IS NOT NULL",
+    )
 
 
 def _partial_index(

@@ -12,7 +12,7 @@ Every transaction that writes, changes or erases insights calls `add`, `replace`
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from typing import Any
 
 import structlog
@@ -28,7 +28,6 @@ from models import (
 from store.bulk_insert import ManyRows
 from store.derived import day_cache, priority, rollups, status_counts, word_index
 from store.derived.word_index import Words
-from store.filters import COUNTS
 from store.insight_row import InsightRow
 
 log = structlog.get_logger(__name__)
@@ -53,15 +52,22 @@ def take_turn(connection: Connection) -> None:
         connection.execute(_IN_ORDER, {"key": _ORDER_LOCK})
 
 
-def add(connection: Connection, written: Sequence[InsightRow], words: Words | None = None) -> None:
+def add(
+    connection: Connection,
+    written: Sequence[InsightRow],
+    words: Words | None = None,
+    behind: Set[priority.Post] | None = None,
+) -> None:
     """Take in insights that are being written in this transaction. Those of own accounts count in
-    nothing. `words` are those of the texts, where the caller has them."""
-    added = [each for each in written if not each.own]
-    if not added:
-        return
-    _write_clusters(connection, added)
-    _add_but_clusters(connection, added, words)
-    priority.add(connection, added)
+    nothing, but are found by their author and words. The caller may have `words`, those of the
+    texts, and `behind`, as `priority.complete_rows` returns it."""
+    _write_clusters(connection, _counted(written))
+    _add_but_clusters(connection, written, words)
+    priority.add(connection, _counted(written), behind)
+
+
+def _counted(rows: Sequence[InsightRow]) -> Sequence[InsightRow]:
+    return [each for each in rows if not each.own]
 
 
 def _write_clusters(connection: Connection, written: Sequence[InsightRow]) -> None:
@@ -77,19 +83,29 @@ def _add_but_clusters(
     connection: Connection, added: Sequence[InsightRow], words: Words | None = None
 ) -> None:
     word_index.add(connection, added, words)
-    rollups.add(connection, added)
+    rollups.add(connection, _counted(added))
     day_cache.bump_day_version(connection, (insight.timestamp for insight in added))
 
 
 def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
     """Take out the insights of conversations that are being erased in this transaction, which must
     have locked their rows."""
+    _subtract(connection, _read(connection, conversation_ids))
+
+
+def _read(connection: Connection, conversation_ids: Collection[str]) -> Sequence[InsightRow]:
     found = connection.execute(_OF_CONVERSATIONS, {"ids": list(conversation_ids)})
-    if erased := [row for row in map(InsightRow._make, found) if not row.own]:
-        word_index.subtract(connection, erased)
-        rollups.subtract(connection, erased)
-        day_cache.bump_day_version(connection, (insight.timestamp for insight in erased))
-        priority.subtract(connection, erased)
+    return list(map(InsightRow._make, found))
+
+
+def _subtract(connection: Connection, erased: Sequence[InsightRow]) -> None:
+    if not erased:
+        return
+    counted = _counted(erased)
+    word_index.subtract(connection, erased)
+    rollups.subtract(connection, counted)
+    day_cache.bump_day_version(connection, (insight.timestamp for insight in erased))
+    priority.subtract(connection, counted)
 
 
 def replace(
@@ -97,9 +113,13 @@ def replace(
 ) -> None:
     """Take in other values of insights, whose conversations this transaction has locked: of the
     same ones, in the same order, with the same texts and times."""
-    pairs = [
-        (old, new) for old, new in zip(before, after, strict=True) if old != new and not new.own
-    ]
+    pairs = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    if not pairs:
+        return
+    before, after = [old for old, _ in pairs], [new for _, new in pairs]
+    word_index.replace(connection, before, after)
+    day_cache.bump_day_version(connection, (insight.timestamp for insight in after))
+    pairs = [(old, new) for old, new in pairs if not new.own]
     if not pairs:
         return
     before, after = [old for old, _ in pairs], [new for _, new in pairs]
@@ -112,9 +132,7 @@ def replace(
     if gone:
         connection.execute(_FORGET_CLUSTERS, {"keys": gone})
     _write_clusters(connection, [new for old, new in pairs if _in_clusters(old, new)])
-    word_index.replace(connection, before, after)
     rollups.replace(connection, before, after)
-    day_cache.bump_day_version(connection, (insight.timestamp for insight in after))
     priority.replace(connection, before, after)
 
 
@@ -129,15 +147,17 @@ def _in_clusters(old: InsightRow, new: InsightRow) -> bool:
 def take_out(connection: Connection, conversation_ids: Collection[str]) -> None:
     """Count the insights of these conversations in nothing, since they are to be an own account's.
     Their rows must be locked, and not be marked so yet."""
-    subtract(connection, conversation_ids)
+    found = _read(connection, conversation_ids)
+    _subtract(connection, found)
     connection.execute(_FORGET_ALL_CLUSTERS, {"ids": list(conversation_ids)})
+    word_index.add(connection, [row._replace(own=1) for row in found])
 
 
 def take_in(connection: Connection, conversation_ids: Collection[str]) -> None:
     """Count the insights of these conversations, which were marked as an own account's until this
     transaction locked and changed their rows."""
-    found = connection.execute(_OF_CONVERSATIONS, {"ids": list(conversation_ids)})
-    added = list(map(InsightRow._make, found))
+    added = _read(connection, conversation_ids)
+    word_index.subtract(connection, [row._replace(own=1) for row in added])
     add(connection, added)
     priority.refresh(connection, [insight.id for insight in added])
 
@@ -161,7 +181,7 @@ _FORGET_ALL_CLUSTERS = delete(insight_clusters).where(
 
 # --- rebuilding -----------------------------------------------------------------------------------
 
-VERSION = 3
+VERSION = 4
 """Raise this with every change to what is kept, even if only to what a word is."""
 
 
@@ -221,7 +241,7 @@ def _chunks(connection: Connection) -> Iterator[Sequence[InsightRow]]:
     last = tuple_(bindparam("timestamp"), bindparam("id"))
     statement = (
         _select_rows()
-        .where(tuple_(columns.timestamp, columns.id) > last, COUNTS)
+        .where(tuple_(columns.timestamp, columns.id) > last)
         .order_by(columns.timestamp, columns.id)
         .limit(_ROWS_AT_A_TIME)
     )

@@ -9,6 +9,7 @@ The weights are those that `applied_settings` holds, so that all processes go by
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Text, bindparam, cast, func, literal_column, select, text
@@ -51,6 +52,12 @@ def read_weights(connection: Connection) -> Weights:
     return found.weights if found else Weights()
 
 
+@lru_cache(maxsize=4)
+def weights_of(stored: str | None) -> Weights:
+    """From the setting as it is stored, JSON as a text; None where there is none yet."""
+    return Weights() if stored is None else Weights(**json.loads(stored)["weights"])
+
+
 def _write_applied(connection: Connection, weights: Weights, below: int) -> None:
     note_applied(SETTING, {"weights": weights._asdict(), "below": below}, connection)
 
@@ -89,14 +96,26 @@ def _start_anew(connection: Connection, weights: Weights) -> None:
 # --- new ones -------------------------------------------------------------------------------------
 
 
-def complete_rows(connection: Connection, rows: Sequence[dict[str, Any]], rising: Set[str]) -> None:
+def complete_rows(
+    connection: Connection,
+    rows: Sequence[dict[str, Any]],
+    rising: Set[str],
+    weights: Weights | None = None,
+) -> set[Post]:
     """Fill in `repeats`, `rising` and `priority` of insights that are about to be written. Nobody
-    else may write insights meanwhile; `add` is to follow."""
-    weights = read_weights(connection)
+    else may write insights meanwhile; `add` is to follow, with what is returned: the posts behind
+    which stored ones of the same author wait. Mostly there are none."""
+    if weights is None:
+        weights = read_weights(connection)
     counted = [row for row in rows if not row["own"]]
-    posts = [Post(row["author"], row["timestamp"]) for row in counted if row["author"] is not None]
-    found = _of_posts(connection, _REPEATS_OF_POSTS, posts)
-    before = {Post(author, timestamp): count for author, timestamp, count in found}
+    posts = {Post(row["author"], row["timestamp"]) for row in counted if row["author"] is not None}
+    before: dict[Post, int] = {}
+    behind: set[Post] = set()
+    for author, timestamp, count, is_followed in _of_posts(connection, _AROUND_POSTS, posts):
+        post = Post(author, timestamp)
+        before[post] = count
+        if is_followed:
+            behind.add(post)
     unhappy: dict[str, list[int]] = {}
     for row in counted:
         if row["author"] is not None and row["sentiment_score"] < NEGATIVE_BELOW:
@@ -112,6 +131,7 @@ def complete_rows(connection: Connection, rows: Sequence[dict[str, Any]], rising
         row["rising"] = int(not rising.isdisjoint(row["clusters"]))
         notes = row["notes"] or {}
         row["priority"] = key(_facts(row, suspected=SUSPECTED in notes), weights)
+    return behind
 
 
 def _facts(row: Mapping[str, Any], *, suspected: bool) -> Facts:
@@ -149,7 +169,7 @@ def _of_posts(
     return connection.execute(statement.on_postgresql, values).all()
 
 
-_REPEATS_OF_POSTS = _PostStatement(
+_AROUND_POSTS = _PostStatement(
     f"""
 SELECT post.author, post.timestamp, (
     SELECT count(*) FROM (
@@ -158,16 +178,26 @@ SELECT post.author, post.timestamp, (
         AND insights.timestamp >= post.timestamp - {FORTNIGHT}
         AND sentiment_score < {NEGATIVE_BELOW} AND own = 0 LIMIT {MOST_REPEATS}
     ) AS few
+), EXISTS (
+    SELECT 1 FROM insights
+    WHERE insights.author = post.author AND insights.timestamp > post.timestamp
+    AND insights.timestamp <= post.timestamp + {FORTNIGHT}
 ) FROM {{posts}}
 """  # noqa: S608  numbers of ours
 )
-"""How many unhappy ones are stored that count as repeats for each of the posts."""
+"""How many unhappy ones are stored that count as repeats for each of the posts; and whether any are
+for which it would count."""
 
 
-def add(connection: Connection, added: Iterable[InsightRow]) -> None:
+def add(
+    connection: Connection, added: Iterable[InsightRow], behind: Set[Post] | None = None
+) -> None:
     """Of insights that `complete_rows` has filled in, and that are written: those of the same
-    authors that came after them have been waiting behind unhappy ones."""
-    refresh(connection, [], _posts(filter(_is_unhappy, added)))
+    authors that came after them have been waiting behind unhappy ones. `behind` is what it has
+    returned, None where that is not at hand."""
+    if behind is None or behind:
+        moved = _posts(filter(_is_unhappy, added))
+        refresh(connection, [], moved if behind is None else moved & behind)
 
 
 # --- whatever changes -----------------------------------------------------------------------------

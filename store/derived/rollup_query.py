@@ -177,7 +177,7 @@ def values_of(wanted: InsightFilter, *, by_day: bool = True) -> dict[str, Any]:
     for facet, some in wanted.facets.items():
         values |= {facet: some, "names": [facet_name(facet, value) for value in some]}
     if wanted.cluster is not None:
-        values["cluster"] = wanted.cluster
+        values |= {"cluster": wanted.cluster, "listed_cluster": wanted.listed_cluster}
     if (least := wanted.min_confidence) is not None:
         bin_ = confidence_bin(least)
         is_edge = least == CONFIDENCE_BINS[bin_]

@@ -3,10 +3,13 @@ author and facets. So one search of the index answers a whole filter.
 
 A term begins with a sign that no word can hold. Clusters and authors enter as 80 bits of a hash,
 since an author's name may hold any character and a term holds letters and digits.
+
+Insights of own accounts have the same terms, words and all, behind a sign of their own: only a
+search that names an author asks for these as well.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +20,8 @@ from store.filters import InsightFilter
 from store.insight_row import InsightRow
 
 _SIGN = "\ue000"  # for private use: Unicode will never make it a letter
+
+_OWN_SIGN = "\ue001"
 
 _SENTIMENTS = {sentiment: f"{_SIGN}{sentiment}" for sentiment in Sentiment}
 _CONFIDENCE_BINS = tuple(f"{_SIGN}{bin_}" for bin_ in range(len(CONFIDENCE_BINS)))
@@ -30,6 +35,11 @@ def terms_of(insight: InsightRow) -> list[str]:
         *([_named("author", insight.author)] if insight.author is not None else []),
         *(_of_facet(*each) for each in unusual_values(insight)),
     ]
+
+
+def of_own(terms: Iterable[str]) -> list[str]:
+    """Terms or words of an insight of an own account."""
+    return [_OWN_SIGN + term for term in terms]
 
 
 Group = Sequence[str]

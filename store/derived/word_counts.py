@@ -40,7 +40,7 @@ def expression_of(wanted: InsightFilter, dialect: str) -> str:
 
 def residual_shape(wanted: InsightFilter) -> Shape:
     """What the index cannot check, and is asked of the rows of `insights` that it names."""
-    return Shape(min_confidence=wanted.min_confidence is not None)
+    return Shape(min_confidence=wanted.min_confidence is not None, anyone=wanted.author is not None)
 
 
 def _query_of(wanted: InsightFilter, dialect: str) -> _Query:
@@ -48,7 +48,8 @@ def _query_of(wanted: InsightFilter, dialect: str) -> _Query:
     groups, absent = terms.terms_in(wanted)
 
     def asking(*more: terms.Group) -> str:
-        return word_index.expression(dialect, words, [*groups, *more], absent)
+        asked = word_index.expression if wanted.author is None else word_index.of_anyone
+        return asked(dialect, words, [*groups, *more], absent)
 
     if least is None:
         return _Query(asking(), asking(), None, None)
@@ -95,7 +96,7 @@ class MatchCounter:
             return 0
         labelled = frozenset({Facet.LABELLED})
         corrected = replace(wanted, unusual=wanted.unusual | labelled)
-        if corrected.shape.is_searched:
+        if corrected.shape.is_searched and wanted.author is None:
             # Mostly nothing is labelled, which the rollups tell at once.
             any_ = InsightFilter(wanted.start_time, wanted.end_time, unusual=labelled)
             if not rollup_query.count(any_, connection):

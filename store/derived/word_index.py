@@ -30,7 +30,7 @@ from sqlalchemy import (
 from analysis.words import Phrase, words_of
 from store.bulk_insert import SqliteInsert
 from store.derived.day_cache import Days
-from store.derived.terms import Group, terms_of
+from store.derived.terms import Group, of_own, terms_of
 from store.filters import Span
 from store.insight_row import InsightRow
 
@@ -87,6 +87,8 @@ Words = Mapping[int, Sequence[str]]
 def add(connection: Connection, insights: Iterable[InsightRow], words: Words | None = None) -> None:
     """Index insights that are being written in this transaction."""
     rows = _rows(connection, insights, words)
+    if not rows:
+        return
     if connection.dialect.name == "sqlite":
         _ADD_ON_SQLITE.run(connection, rows)
     else:
@@ -96,6 +98,8 @@ def add(connection: Connection, insights: Iterable[InsightRow], words: Words | N
 def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
     """Take insights out of the index that are being erased in this transaction."""
     rows = _rows(connection, insights)
+    if not rows:
+        return
     if connection.dialect.name == "sqlite":
         _CHANGE_ON_SQLITE.run(connection, [("delete", key, terms) for key, terms in rows])
     else:
@@ -116,7 +120,7 @@ def replace(
         return
     changes: list[tuple[str | None, int, str]] = []
     for old, new in sorted(zip(before, after, strict=True), key=lambda pair: _key(pair[1])):
-        gone, come = terms_of(old), terms_of(new)
+        gone, come = _signed(old, terms_of(old)), _signed(new, terms_of(new))
         key = _key(new)
         changes.append(("delete", key, _for_fts([term for term in gone if term not in come])))
         changes.append((None, key, _for_fts([term for term in come if term not in gone])))
@@ -132,13 +136,15 @@ def _rows(
 ) -> list[tuple[int, str]]:
     """Keys, and terms as the index takes them. Without the order FTS5 writes a part for each."""
     as_index_takes = _for_fts if connection.dialect.name == "sqlite" else _for_tsvector
-    return sorted(
-        (
-            _key(each),
-            as_index_takes([*(words[each.id] if words else words_of(each.text)), *terms_of(each)]),
-        )
-        for each in insights
-    )
+    found = []
+    for each in insights:
+        of_text = words[each.id] if words else words_of(each.text)
+        found.append((_key(each), as_index_takes(_signed(each, [*of_text, *terms_of(each)]))))
+    return sorted(found)
+
+
+def _signed(insight: InsightRow, terms: list[str]) -> list[str]:
+    return of_own(terms) if insight.own else terms
 
 
 def _for_fts(terms: Sequence[str]) -> str:
@@ -169,6 +175,17 @@ def expression(
     parts = [" <-> ".join(map(_for_tsquery, phrase)) for phrase in phrases]
     parts += [" | ".join(f"'{term}'" for term in group) for group in groups]
     return " & ".join([*(f"({part})" for part in parts), *(f"!'{term}'" for term in absent)])
+
+
+def of_anyone(
+    dialect: str, phrases: Sequence[Phrase], groups: Sequence[Group], absent: Sequence[str] = ()
+) -> str:
+    """As `expression`, for the insights of own accounts as well."""
+    usual = expression(dialect, phrases, groups, absent)
+    own = expression(
+        dialect, [tuple(of_own(each)) for each in phrases], [*map(of_own, groups)], of_own(absent)
+    )
+    return f"({usual}) {'OR' if dialect == 'sqlite' else '|'} ({own})"
 
 
 def _one_of_for_fts(terms: Group) -> str:

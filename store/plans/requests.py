@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from database import LONG_READ_SECONDS, Database
 from errors import Conflict, InvalidInput, NotFound
@@ -29,6 +29,8 @@ from store.plans.plan import (
 )
 from tables.people import plans, rules
 
+MAX_READY = 1000
+"""Of the plans that can still be applied."""
 SAMPLE = 10
 _LOOKED_AT_FOR_SAMPLE = 100
 """Rows of which a sample is taken: those first that would change."""
@@ -63,7 +65,7 @@ class PlanStore:
         """Find out what the plan would do, and store it; nothing else changes.
 
         Raises InvalidInput for a filter that says nothing, or another thing than the rule's, and
-        NotFound for a rule that is not there.
+        where `MAX_READY` plans wait to be applied; NotFound for a rule that is not there.
         """
         plan = await self._database.read(
             partial(self._drawn_up, new), costly=True, seconds=LONG_READ_SECONDS
@@ -180,7 +182,23 @@ def _find_locked(plan_id: str, connection: Connection) -> Plan:
     return _find(plan_id, connection)
 
 
+_READY = (
+    select(func.count())
+    .select_from(plans)
+    .where(
+        plans.c.state == PlanState.READY.value,
+        plans.c.created_at > bindparam("since"),
+    )
+)
+
+
 def _insert(plan: Plan, connection: Connection) -> None:
+    since = to_micros(plan.created_at - TIME_TO_APPLY)
+    if (connection.scalar(_READY, {"since": since}) or 0) >= MAX_READY:
+        raise InvalidInput(
+            f"{MAX_READY:,} plans that were made in the last 24 hours were not applied, which is"
+            " the most there may be."
+        )
     row = {
         "id": plan.id,
         "kind": plan.kind.value,

@@ -15,6 +15,7 @@ from models import Status, conversations, from_micros, insights, now_micros
 from store.derived import rollup_query, word_counts, word_index
 from store.filters import InsightFilter, conditions, filter_of
 from store.insights import InsightStore
+from store.plans.as_of import matched_at
 from store.plans.plan import Position
 from tables.people import labels
 
@@ -44,8 +45,9 @@ class Selection(Protocol):
     ) -> Sequence[Candidate]:
         """The next `limit` rows after `position`, from the first on where that is None."""
 
-    def still(self, ids: Collection[str], connection: Connection) -> list[str]:
-        """Those of candidates that belong to the selection in this transaction."""
+    def still(self, ids: Collection[str], made_at: int, connection: Connection) -> list[str]:
+        """Those of candidates that belong to the selection in this transaction, and did at
+        `made_at`, in microseconds, as far as that is known."""
 
     def warnings(self, connection: Connection) -> Iterator[str]:
         """What somebody should know before applying a plan with it."""
@@ -73,13 +75,15 @@ class MatchingInsights:
             Candidate(key.conversation_id, (key.timestamp, key.id), key.id > bound) for key in keys
         ]
 
-    def still(self, ids: Collection[str], connection: Connection) -> list[str]:
+    def still(self, ids: Collection[str], made_at: int, connection: Connection) -> list[str]:
         statement = select(insights.c.conversation_id).where(
             insights.c.conversation_id.in_(bindparam("ids", expanding=True)),
             *conditions(self._wanted.shape._replace(words=False)),  # texts do not change
         )
         values = self._wanted.values() | {"ids": list(ids)}
-        return list(connection.scalars(statement, values))
+        matching = connection.scalars(statement, values).all()
+        did = matched_at(made_at, matching, self._wanted, connection)
+        return [id_ for id_ in matching if id_ in did]
 
     def warnings(self, connection: Connection) -> Iterator[str]:
         now = from_micros(now_micros())
@@ -122,10 +126,11 @@ class GivenLabels:
         rows = connection.execute(statement.order_by(id_).limit(limit), values)
         return [Candidate(name, (name,), number > bound) for name, number in rows]
 
-    def still(self, ids: Collection[str], connection: Connection) -> list[str]:
+    def still(self, ids: Collection[str], made_at: int, connection: Connection) -> list[str]:
         id_ = labels.c.conversation_id
         statement, values = self._asking([id_], connection)
-        return list(connection.scalars(statement.where(id_.in_(list(ids))), values))
+        statement = statement.where(id_.in_(list(ids)), labels.c.at <= made_at)
+        return list(connection.scalars(statement, values))
 
     def warnings(self, _connection: Connection) -> Iterator[str]:
         return iter(())
@@ -175,7 +180,7 @@ class FailedConversations:
             for lane, created_at, id_ in rows
         ]
 
-    def still(self, ids: Collection[str], connection: Connection) -> list[str]:
+    def still(self, ids: Collection[str], _made_at: int, connection: Connection) -> list[str]:
         return list(connection.scalars(self._asking(_FAILED.id).where(_FAILED.id.in_(list(ids)))))
 
     def warnings(self, _connection: Connection) -> Iterator[str]:

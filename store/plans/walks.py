@@ -6,7 +6,7 @@ one finds the plan elsewhere and writes nothing.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -16,16 +16,18 @@ from uuid import uuid4
 from sqlalchemy import Connection, Text, bindparam, cast, delete, exists, or_, select, update
 
 from database import LONG_READ_SECONDS, Database
-from models import conversations, now_micros
+from models import conversations, now_micros, to_micros
 from store.bulk_insert import ManyRows
 from store.insights import InsightStore
 from store.plans.kinds import kinds_of_plans
 from store.plans.plan import (
     SELECT_PLANS,
+    TIME_TO_APPLY,
     TIME_TO_UNDO,
     WALKING,
     Change,
     Plan,
+    PlanKind,
     PlanState,
     read_plan,
 )
@@ -60,9 +62,13 @@ class WalkStore:
         if self._database.is_sqlite:
             await self._database.write(lambda connection: connection.execute(_END_LEASES).rowcount)
 
-    async def next(self) -> Plan | None:
-        """The plan whose turn it is, unless another process walks it."""
-        row = await self._database.read(lambda connection: connection.execute(_NEXT).one_or_none())
+    async def next(self, *, but: Collection[str] = ()) -> Plan | None:
+        """The plan whose turn it is, unless another process walks it; none of those by the ids in
+        `but`."""
+        values = {"but": list(but)}
+        row = await self._database.read(
+            lambda connection: connection.execute(_NEXT, values).one_or_none()
+        )
         if row is None or (
             row.lease_token not in (None, self._token) and row.leased_until > now_micros()
         ):
@@ -93,8 +99,9 @@ class WalkStore:
         await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
     async def prune(self, *, limit: int) -> int:
-        """Forget up to `limit` rows of what a plan has changed that can be neither applied nor
-        undone any more, and after them its sample; 0 where nothing is left to forget."""
+        """Forget up to `limit` plans that nobody has applied within twice the time for it; else
+        up to `limit` rows of what a plan has changed that can be neither applied nor undone any
+        more, and after them its sample. 0 where nothing is left to forget."""
         return await self._database.write(partial(_prune, limit))
 
     # --- in a transaction -----------------------------------------------------------------------
@@ -116,7 +123,7 @@ class WalkStore:
             [each.conversation_id for each in candidates if not each.later],
         )
         _lock(ids, connection)
-        ids = kind.selection(plan).still(ids, connection)
+        ids = kind.selection(plan).still(ids, to_micros(plan.created_at), connection)
         changes = kind.apply(plan, ids, now_micros(), connection)
         _PLAN_ROWS.insert(connection, [(plan.id, *change) for change in changes])
         plan = replace(
@@ -172,7 +179,11 @@ _NOT_LEASED: dict[str, Any] = {"lease_token": None, "leased_until": None}
 _COLUMNS = plans.c
 _END_LEASES = update(plans).where(_COLUMNS.lease_token.is_not(None)).values(**_NOT_LEASED)
 _NEXT = (
-    SELECT_PLANS.where(_COLUMNS.state.in_([state.value for state in WALKING]))
+    SELECT_PLANS.where(
+        _COLUMNS.state.in_([state.value for state in WALKING]),
+        _COLUMNS.kind.in_([kind.value for kind in PlanKind]),  # a newer version may know more
+        _COLUMNS.id.not_in(bindparam("but", expanding=True)),
+    )
     .order_by(_COLUMNS.queued_at, _COLUMNS.id)
     .limit(1)
 )
@@ -247,7 +258,21 @@ _OLD = (
 )
 
 
+_NEVER_APPLIED = delete(plans).where(
+    _COLUMNS.id.in_(
+        select(_COLUMNS.id)
+        .where(_COLUMNS.state == PlanState.READY.value, _COLUMNS.created_at < bindparam("before"))
+        .limit(bindparam("limit"))
+        .with_for_update(skip_locked=True)
+    )
+)
+
+
 def _prune(limit: int, connection: Connection) -> int:
+    # For a while it is still told that one is too old.
+    before = now_micros() - 2 * TIME_TO_APPLY // timedelta(microseconds=1)
+    if count := connection.execute(_NEVER_APPLIED, {"before": before, "limit": limit}).rowcount:
+        return count
     before = now_micros() - TIME_TO_UNDO // timedelta(microseconds=1)
     plan_id = connection.scalar(_OLD, {"before": before})
     if plan_id is None:

@@ -161,6 +161,23 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
         assert [each.name for each in (await call("list_rules")).rules] == ["late"]
         assert (await call("delete_rule", rule.rule_id)).take_back.rule_id == rule.rule_id
 
+        hook = models.EndpointIn(
+            name="team", kind=models.EndpointKind("standard"), url="https://93.184.215.14/"
+        )
+        made = await call("create_endpoint", body=hook)
+        id_ = made.endpoint_id
+        assert (await call("rotate_secret", id_)).secret != made.secret
+        await call("change_endpoint", id_, body=models.EndpointPatch(enabled=False))
+        assert (await call("send_test", id_)).error == "conflict"
+        assert (await call("get_endpoint", id_)).disabled_reason
+        assert (await call("enable_endpoint", id_)).enabled
+        assert (await call("list_deliveries", id_)).deliveries == []
+        hours = models.RetryIn(from_=range_["start_time"], to=now)
+        assert (await call("retry_deliveries", id_, body=hours)).retried == 0
+        assert (await call("retry_delivery", id_, "1")).error == "not_found"
+        assert [each.name for each in (await call("list_endpoints")).endpoints] == ["team"]
+        assert (await call_in_detail("delete_endpoint", id_)).status_code == 204
+
         refused = await call("retry_conversation", first.conversation_id)
         assert isinstance(refused, models.ErrorOut)
         assert refused.error == "conflict"

@@ -46,6 +46,8 @@ async def test_every_file_comes_with_its_type_and_no_other_right(
     assert "unsafe" not in policy
     assert "*" not in policy
     assert "http" not in policy
+    for closed in ("base-uri", "form-action", "frame-ancestors"):
+        assert f"; {closed} 'none'" in policy
 
 
 async def test_what_the_browser_has_already_is_not_sent_again(client: httpx.AsyncClient) -> None:

@@ -120,6 +120,28 @@ async def test_taking_a_label_back_gives_the_model_the_last_word(shared: httpx.A
 
 
 @on_shared_loop
+async def test_what_a_person_said_is_told_apart_from_what_is_served(
+    shared: httpx.AsyncClient,
+) -> None:
+    """Also where a person agrees with the model."""
+    id_ = await completed(shared)
+
+    async def person() -> Any:
+        return (await shared.get(f"{CONVERSATIONS}/{id_}/labels")).json()["person"]
+
+    assert await person() is None
+    await label(shared, id_, clusters=MODEL["clusters"], reason="it is")
+    said = await person()
+    assert said.pop("at").endswith("Z")
+    assert said == {
+        "sentiment_score": None,
+        "clusters": MODEL["clusters"],
+        "by": "ana",
+        "reason": "it is",
+    }
+
+
+@on_shared_loop
 async def test_what_a_person_does_not_name_is_left_to_the_model(shared: httpx.AsyncClient) -> None:
     id_ = await completed(shared)
     await label(shared, id_, sentiment_score=0.25, clusters=["praise"])

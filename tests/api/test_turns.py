@@ -1,18 +1,20 @@
 """What takes memory or time is done a few at a time: the rest waits, and keeps nobody waiting."""
 
 import asyncio
+import json
+import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
 from api import conversations
+from api.bodies import LongBody
 from tests.conftest import StartApp
-from tests.support.http_helpers import ALL_TIME, CONVERSATIONS, INSIGHTS
+from tests.support.http_helpers import ALL_TIME, CONVERSATIONS, INSIGHTS, assert_error
 
 BATCH = f"{CONVERSATIONS}/batch"
 LARGE = "x" * 70_000
@@ -87,21 +89,61 @@ async def test_a_body_waits_while_others_of_its_size_are_read(
 
 @pytest.mark.parametrize("path", [CONVERSATIONS, BATCH])
 @pytest.mark.parametrize("raw", [["x" * 600_000], [0] * 30_000], ids=["bytes", "values"])
-async def test_a_body_that_takes_long_to_read_is_read_on_a_thread(
+async def test_a_body_that_takes_long_to_read_is_read_in_pieces_on_a_thread(
     start_app: StartApp, monkeypatch: pytest.MonkeyPatch, path: str, raw: list[Any]
 ) -> None:
-    threads = []
+    """Whatever is done about it is, and turns are short meanwhile."""
+    seen = []
 
-    def noted(real: Callable[..., Any], *args: Any, **more: Any) -> Any:
-        threads.append(threading.current_thread())
-        return real(*args, **more)
+    class Noted(LongBody[Any]):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            seen.append(("read", threading.current_thread(), sys.getswitchinterval()))
+            super().__init__(*args, **more)
 
-    for part in ("parse_body", "_all_of"):  # the second one for batches alone
-        monkeypatch.setattr(conversations, part, partial(noted, getattr(conversations, part)))
-    one = {"text": "late", "raw_data": {"x": raw}}
+        def to_new(self, *args: Any) -> Any:
+            seen.append(("to_new", threading.current_thread(), sys.getswitchinterval()))
+            return super().to_new(*args)
+
+        def free(self) -> None:
+            seen.append(("free", threading.current_thread(), sys.getswitchinterval()))
+            assert self._json is not None
+            super().free()
+
+    monkeypatch.setattr(conversations, "LongBody", Noted)
+    usual = sys.getswitchinterval()
+    one = {"text": "late", "raw_data": {"x": raw}, "idempotency_key": "1"}
     async with start_app() as running:
         body = one if path == CONVERSATIONS else {"conversations": [one]}
-        assert (await running.client.post(path, json=body)).status_code == 202
+        answer = await running.client.post(path, json=body)
+        assert answer.status_code == 202
+        (id_,) = answer.json().get("conversation_ids") or [answer.json()["conversation_id"]]
+        shown = await running.client.get(f"{CONVERSATIONS}/{id_}")
 
-    assert threads
-    assert threading.main_thread() not in threads
+    assert shown.json()["raw_data"] == {"x": raw}
+    assert [what for what, _, _ in seen] == ["read", "to_new", "free"]
+    assert all(thread is not threading.main_thread() for _, thread, _ in seen)
+    assert all(turn < usual / 2 for _, _, turn in seen)
+    assert sys.getswitchinterval() == usual
+
+
+async def test_a_large_body_that_is_refused_is_told_why_as_a_small_one_is(
+    start_app: StartApp,
+) -> None:
+    async with start_app(worker_enabled=False) as running:
+        for filler in ([], [0] * 30_000):
+            item = {"text": "a", "raw_data": {"x": filler}}
+            bodies = {
+                "conversations[1].text": {"conversations": [item, {**item, "text": ""}]},
+                "lane": {"conversations": [item], "lane": "slow"},
+                "raw_data": {**item, "raw_data": [filler]},
+            }
+            for place, body in bodies.items():
+                path = CONVERSATIONS if place == "raw_data" else BATCH
+                response = await running.client.post(path, json=body)
+                assert_error(response, 400, "invalid_schema", place)
+            response = await running.client.post(
+                BATCH,
+                content=json.dumps({"conversations": [item]})[:-1],
+                headers={"Content-Type": "application/json"},
+            )
+            assert_error(response, 400, "invalid_schema", "not valid JSON")

@@ -46,6 +46,17 @@ class Held:
         self.begun: list[str] = []
         self.ended: list[str] = []
         self.let_go = asyncio.Event()
+        self.step = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def begin(self, name: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.begun.append(name)
+
+    def set(self, event: asyncio.Event) -> None:
+        """From the test's thread, once something has begun."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(event.set)
 
 
 def small_app(held: Held) -> FastAPI:
@@ -67,7 +78,7 @@ def small_app(held: Held) -> FastAPI:
     @app.get("/ready")
     @app.get("/held")
     async def wait(request: Request) -> Response:
-        held.begun.append(request.url.query)
+        held.begin(request.url.query)
         await held.let_go.wait()
         return JSONResponse("let go")
 
@@ -78,6 +89,16 @@ def small_app(held: Held) -> FastAPI:
             await asyncio.Event().wait()
 
         return StreamingResponse(one_and_no_more())
+
+    @app.get("/steps")
+    async def steps() -> Response:
+        async def one_and_then_the_end() -> AsyncIterator[bytes]:
+            held.begin("steps")
+            await held.step.wait()
+            yield b"x"
+            await held.let_go.wait()
+
+        return StreamingResponse(one_and_then_the_end())
 
     @app.get("/big")
     async def big() -> Response:
@@ -184,7 +205,7 @@ def running(**limits: Any) -> Iterator[Server]:
             yield Server(int(address.rpartition(":")[2]), held, stack)
         finally:
             if held.begun:
-                held.let_go._loop.call_soon_threadsafe(held.let_go.set)  # type: ignore[attr-defined]
+                held.set(held.let_go)
 
 
 @pytest.fixture
@@ -402,6 +423,35 @@ def test_an_answer_before_the_body_has_come_ends_the_connection(
     assert client.rest() == b""
 
 
+@pytest.mark.parametrize(
+    ("head", "status", "code"),
+    [
+        (HEALTH[:-2] + b"A: ", 431, "headers_too_large"),
+        (POST + b"Content-Length: 9000000\r\n\r\n", 503, "unavailable"),
+    ],
+    ids=["head", "body"],
+)
+def test_who_is_refused_while_sending_can_send_on_and_read_why(
+    head: bytes, status: int, code: str
+) -> None:
+    """A connection that is closed at once would be reset, and the answer lost with some clients."""
+    with running(linger_seconds=60, bodies_bytes=300_000) as server:
+        client = server.client()
+        client.socket.sendall(head + b"a" * 8_000_000)
+        answer = b"".join(iter(lambda: client.socket.recv(65_536), b""))
+        assert_refused(answer, status, code)
+        client.socket.sendall(b"a" * 100_000)
+
+
+@pytest.mark.parametrize("head", [b"A" * 70_000, POST + b"Content-Length: 9000000\r\n\r\n"])
+def test_who_is_refused_and_stays_is_closed_all_the_same(head: bytes) -> None:
+    with running(bodies_bytes=300_000, body_seconds=60, head_seconds=60) as server:
+        client = server.client()
+        client.send(head + b"a" * 400_000)
+        assert client.rest()
+        eventually(lambda: not server.connections(), "closed")
+
+
 # --- answers --------------------------------------------------------------------------------------
 
 
@@ -565,7 +615,7 @@ def test_requests_sent_together_are_answered_in_order_and_parsed_one_by_one() ->
         (connection,) = server.connections()
         assert not connection.pipeline
         assert connection.body_bytes >= 1000 * len(HEALTH), "it counts as what is under way"
-        server.held.let_go._loop.call_soon_threadsafe(server.held.let_go.set)  # type: ignore[attr-defined]
+        server.held.set(server.held.let_go)
         received = b""
         while received.count(b'{"status":"ok"}') < 2000:
             data = client.socket.recv(1_000_000)
@@ -581,7 +631,7 @@ def test_what_is_sent_behind_a_request_waits_for_its_answer_without_a_deadline(
     client = server.sent(b"GET /held HTTP/1.1\r\n" + HOST + b"\r\n" + HEALTH)
     eventually(lambda: server.held.begun)
     time.sleep(1)  # twice what a head or a body may take
-    server.held.let_go._loop.call_soon_threadsafe(server.held.let_go.set)  # type: ignore[attr-defined]
+    server.held.set(server.held.let_go)
     client.send(HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     answers = client.rest()
     assert answers.count(b"HTTP/1.1 200 OK") == 3, answers
@@ -686,7 +736,10 @@ def test_who_ends_its_side_while_the_service_works_gets_the_answer() -> None:
     with running(half_closed_seconds=60) as server:
         client = ended(server.sent(b"GET /held HTTP/1.1\r\n" + HOST + b"\r\n"))
         eventually(lambda: server.held.begun)
-        server.held.let_go._loop.call_soon_threadsafe(server.held.let_go.set)  # type: ignore[attr-defined]
+        (connection,) = server.connections()
+        eventually(lambda: connection._gone_at < inf, "the end of its side has come")
+        connection.timeout_keep_alive = 60  # it is not kept for another request
+        server.held.set(server.held.let_go)
         assert client.rest().endswith(b'"let go"')
 
 
@@ -717,3 +770,32 @@ def test_who_ends_its_side_and_hears_nothing_counts_as_gone(path: bytes) -> None
         client = ended(server.sent(b"GET %b HTTP/1.1\r\n" % path + HOST + b"\r\n"))
         assert b"\r\n0\r\n" not in client.rest()
         eventually(lambda: not server.connections())
+
+
+def test_who_ends_its_side_stays_as_long_as_it_is_sent_something() -> None:
+    with running(half_closed_seconds=60) as server:
+        client = server.sent(b"GET /steps HTTP/1.1\r\n" + HOST + b"\r\n")
+        eventually(lambda: server.held.begun)
+        (connection,) = server.connections()
+        ended(client)
+        eventually(lambda: connection._gone_at < inf, "the end of its side has come")
+        time.sleep(0.1)  # what was written before has been seen
+        before = connection._gone_at
+        server.held.set(server.held.step)
+        eventually(lambda: connection._gone_at > before)
+        server.held.set(server.held.let_go)
+        assert client.rest().endswith(b"\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"", HEALTH, HEALTH[:-2], POST + b"Content-Length: 9\r\n\r\nabc"],
+    ids=["nothing", "whole", "head", "body"],
+)
+def test_who_ends_its_side_is_let_go_once_it_has_its_answers(rest: bytes) -> None:
+    """At once: what is left of a request will never come."""
+    patient = {"half_closed_seconds": 60, "head_seconds": 60, "body_seconds": 60}
+    with running(**patient, pipeline_seconds=0.2) as server:
+        client = ended(server.sent(HEALTH + rest))
+        answers = client.rest()
+    assert answers.count(b"HTTP/1.1 200 ") == (2 if rest == HEALTH else 1)

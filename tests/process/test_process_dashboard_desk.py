@@ -246,6 +246,29 @@ async def judged(service: ServiceProcess, author: str) -> dict[float, int]:
     return {score: scores.count(score) for score in set(scores)}
 
 
+async def test_undoing_gives_a_person_who_had_spoken_the_last_word_again(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "agreed", ["The parcel is late, terrible"])
+    times = {"start_time": "2000-01-01T00:00:00Z", "end_time": "2100-01-01T00:00:00Z"}
+    (item,) = (await get(desk, "insights", author="agreed", **times))["insights"]
+    id_ = item["conversation_id"]
+    path = f"/api/v1/conversations/{id_}/labels"
+    model = (await desk.client.get(path)).json()["model"]
+    # As the model has it, so that what is served tells nothing of what was said.
+    agreed = {"sentiment_score": model["sentiment_score"], "by": "ben", "reason": "no irony"}
+    await desk.client.put(path, json=agreed)
+    before = (await desk.client.get(path)).json()["person"]
+    async with opened(browser, address(desk) + query(author="agreed")) as page:
+        await at_work(page, "ana")
+        await page.keyboard.press("j")
+        for key, said_then in (("+", "▲ Positive"), ("u", "▼ Negative")):
+            await page.keyboard.press(key)
+            await said(page, said_then)
+    person = (await desk.client.get(path)).json()["person"]
+    assert {**person, "at": None} == {**before, "at": None}
+
+
 async def test_topics_and_mood_are_put_right_by_pointer_with_a_reason(
     browser: Browser, desk: ServiceProcess
 ) -> None:

@@ -106,8 +106,8 @@ def sentiment_of(score: float) -> Sentiment:
 
 def matches(row: Row, wanted: InsightFilter) -> bool:
     text = f" {' '.join(words_of(row['text']))} "
-    if row.get("own") and (wanted.author is None or wanted.cluster is not None or wanted.words):
-        return False  # found by its author, and in no topic and no search
+    if row.get("own") and wanted.author is None:
+        return False  # found by its author alone
     return (
         wanted.start_time <= row["timestamp"] <= wanted.end_time
         and (wanted.min_confidence is None or row["confidence"] >= wanted.min_confidence)

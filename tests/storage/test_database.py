@@ -3,12 +3,10 @@
 import asyncio
 import os
 import re
-import shutil
 import sqlite3
-import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -35,6 +33,7 @@ from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
 from store.trends import TrendStore
 from store.versions import Asked, VersionStore
+from tests.storage.conftest import Locks
 from tests.support.factories import (
     LEASE,
     accept,
@@ -464,37 +463,6 @@ async def test_a_read_cancelled_at_any_moment_leaves_the_database_usable(
 
 # --- a locked SQLite file -------------------------------------------------------------------------
 
-Locks = Callable[[], Any]
-
-
-@pytest.fixture
-def quick_url(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """With a patience of 50 ms."""
-    monkeypatch.setattr("backends.sqlite.BUSY_TIMEOUT_SECONDS", 0.05)
-    return sqlite_url
-
-
-@pytest.fixture
-def locked(tmp_path: Path) -> Locks:
-    """`with locked(): ...` while another process writes to the file."""
-
-    @contextmanager
-    def lock() -> Iterator[None]:
-        with closing(sqlite3.connect(tmp_path / "insights.db", isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            yield
-            other.execute("ROLLBACK")
-
-    return lock
-
-
-@pytest.fixture
-async def quick(quick_url: str) -> AsyncIterator[Database]:
-    database = Database(quick_url)
-    await database.open()
-    yield database
-    await database.close()
-
 
 class Rows:
     """One conversation in each state that a write needs."""
@@ -677,20 +645,6 @@ async def test_a_short_lock_is_waited_for(sqlite_url: str, locked: Locks) -> Non
 # --- a full disk ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    if mount is None or os.geteuid() != 0:
-        pytest.skip("a small disk needs root and `mount`")
-    command = [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("this machine lets nobody mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 async def test_a_full_disk_is_unavailable_and_works_once_there_is_room(small_disk: Path) -> None:
     database = Database(f"sqlite+aiosqlite:///{small_disk}/insights.db")
     await database.open()
@@ -795,9 +749,9 @@ async def test_a_statement_that_is_wrong_stays_a_bug(database: Database) -> None
     """Only what waiting may mend is Unavailable."""
 
     async def read() -> None:
-        await scalar(database, text("SELECT * FROM no_such_table"))
+        await scalar(database, text("SELECT no_such_function()"))
 
-    with pytest.raises(DBAPIError, match="no_such_table") as raised:
+    with pytest.raises(DBAPIError, match="no_such_function") as raised:
         await read()
     assert not isinstance(raised.value, Unavailable)
     assert await count(database) == 0

@@ -13,6 +13,7 @@ from database import Database
 from errors import Conflict, NotFound
 from models import Lane, insights, now_micros
 from store.conversations import ConversationStore
+from store.derived.word_counts import MatchCounter
 from store.erasure import ErasureStore
 from store.handling import (
     WROTE_AGAIN,
@@ -21,11 +22,13 @@ from store.handling import (
     change_many,
     put_back_many,
 )
+from store.handling_figures import HandlingCounter
 from tables.people import handling_log
 from tests.support.factories import (
     accept,
     insert_insight,
     insert_insights,
+    insight_filter,
     new_conversation,
     of_another_process,
     scalar,
@@ -269,3 +272,16 @@ async def test_putting_back_leaves_alone_what_was_changed_since(database: Databa
 
     assert set(back) == {ids[0], ids[2]}
     assert [await stored(database, id_) for id_ in ids] == [first, later, OPEN]
+
+
+@pytest.mark.parametrize(
+    "filters", [{}, {"author": "ana"}, {"cluster": "praise", "language": "en"}]
+)
+async def test_where_nothing_is_open_after_all_no_oldest_is_told(
+    database: Database, filters: dict[str, str]
+) -> None:
+    """Even if whoever counted says otherwise."""
+    counter = HandlingCounter(MatchCounter(), goal_seconds=3600)
+    wanted = insight_filter(**filters)
+    figures = await database.read(partial(counter.figures, wanted, 1))
+    assert (figures.counts[HandlingState.OPEN], figures.oldest_open) == (1, None)

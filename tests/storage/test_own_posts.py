@@ -4,9 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
+from analysis.handling import HandlingState
+from analysis.labels import Labelling, LastWord
 from analysis.outcomes import Complete
+from analysis.sentiment import Sentiment
 from analysis.words import parse_search
 from database import Database
 from models import (
@@ -21,15 +24,18 @@ from models import (
 from store import derived
 from store.conversations import ConversationStore, NewConversation
 from store.insights import InsightStore
+from store.label_history import LabelStore
 from store.own_posts import OwnPostStore
 from store.queue import WorkQueue
 from store.summaries import Interval, SummaryStore
+from tables.people import applied_settings
 from tests.support.factories import (
     analysis,
     claim_all,
     insert_insights,
     insight_filter,
     of_another_process,
+    run_sql,
 )
 
 SHOP = [{"author": name, "text": "late answer"} for name in ("Shop", "@shop", "SHOP")]
@@ -112,6 +118,81 @@ async def test_another_list_of_accounts_is_taken_up_and_given_back(database: Dat
     await take_up(database)
     await assert_counted(database, 6)
     assert await contents(database) == before
+
+
+LATE = parse_search("late")
+TOPICS = ["grüße", "praise"]
+SAID: list[dict[str, Any]] = [
+    {"text": "Late answer", "clusters": TOPICS, "sentiment_score": -0.5},
+    {"text": "a late parcel", "labelled": "person", "clusters": ["delivery_problems"]},
+    {"text": "We are late, answers follow", "clusters": TOPICS},
+]
+FOUND: list[tuple[dict[str, Any], int]] = [
+    ({"words": LATE}, 3),
+    ({"words": parse_search('"late answer"')}, 1),
+    ({"words": parse_search("parcel")}, 1),
+    ({"words": LATE, "min_confidence": 0.85}, 3),
+    ({"words": LATE, "min_confidence": 0.91}, 0),
+    ({"words": LATE, "labelled": LastWord.MODEL}, 2),
+    ({"words": LATE, "labelled": LastWord.PERSON}, 1),
+    ({"words": LATE, "cluster": "grüße"}, 2),
+    ({"cluster": "grüße"}, 2),
+    ({"cluster": "gr"}, 0),
+    ({"cluster": "grüße", "sentiment": Sentiment.NEGATIVE}, 2),
+    ({"cluster": "grüße", "handling": HandlingState.OPEN}, 2),
+    ({"cluster": "delivery_problems"}, 1),
+]
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_own_posts_are_found_by_their_author_with_whatever_else_is_asked(
+    database: Database, late: bool
+) -> None:
+    """Whether they were marked as they came or later; by list, total and export alike."""
+    usual = {"labelled": "model", "sentiment_score": -0.65}
+    own = [{**usual, **row, "author": "Shop", "own": int(not late)} for row in SAID]
+    await insert_insights(database, own + [{**usual, **row, "author": "ana"} for row in SAID])
+    await take_up(database, "shop")
+    store = InsightStore(database)
+    for filters, count in FOUND:
+        for author in ("Shop", "ana"):
+            wanted = insight_filter(author=author, **filters)
+            page = await store.page(wanted, limit=99, cursor=None)
+            exported = [row async for some in store.all_of(wanted) for row in some]
+            counts = page.total_count, len(page.insights), len(exported)
+            assert (filters, *counts) == (filters, count, count, count)
+            corrected = sum("parcel" in row.text for row in exported)
+            assert (filters, author, page.corrected_count) == (filters, author, corrected)
+        without = await store.page(insight_filter(**filters), limit=99, cursor=None)
+        assert [each.author for each in without.insights] == ["ana"] * count
+        assert without.total_count == count
+
+
+async def test_an_own_post_is_found_by_what_is_said_of_it_until_it_is_erased(
+    database: Database,
+) -> None:
+    own = {"author": "shop", "own": 1, "text": "late answer"}
+    kept, gone = await insert_insights(database, [own] * 2)
+    store = InsightStore(database)
+
+    async def count(**filters: Any) -> int:
+        return (
+            await store.page(insight_filter(words=LATE, **filters), limit=9, cursor=None)
+        ).total_count
+
+    assert await count(author="shop", sentiment=Sentiment.NEGATIVE) == 2
+    await ConversationStore(database).erase(gone)
+    assert await count(author="shop", sentiment=Sentiment.NEGATIVE) == 1
+    positive = Labelling(sentiment_score=0.6)
+    await LabelStore(database).label(kept, positive, by="ana", reason=None)
+    assert await count(author="shop", sentiment=Sentiment.NEGATIVE) == 0
+    assert await count(author="shop", sentiment=Sentiment.POSITIVE) == 1
+    await derived.rebuild(database)
+    assert await count(author="shop", sentiment=Sentiment.POSITIVE) == 1
+    assert await count() == 0
+    await run_sql(database, insert(applied_settings).values(name="OWN_AUTHORS", value=["shop"]))
+    await take_up(database)
+    assert (await count(), await count(author="shop")) == (1, 1)
 
 
 async def test_what_goes_out_stays_ones_own_whoever_is_named(database: Database) -> None:

@@ -11,13 +11,20 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import Connection, event, text
 
+from analysis.alerts import RuleKind
 from analysis.handling import HandlingState
 from analysis.labels import LastWord
+from analysis.report_times import Period
 from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
 from analysis.words import parse_search
 from database import Database
+from models import to_micros
 from store import cursors
+from store.alert_evidence import EvidenceReader
+from store.alert_rules import AlertRuleStore
+from store.alert_singles import SingleStore
+from store.alert_trials import TrialStore
 from store.derived import day_cache, rollups, word_index
 from store.derived.word_counts import MatchCounter
 from store.figures import FigureStore
@@ -26,8 +33,10 @@ from store.handling import HandlingStore
 from store.insight_row import InsightRow
 from store.insights import InsightStore
 from store.priority import PriorityStore
+from store.reports import ReportStore
 from store.summaries import Interval, SummaryStore
 from store.trends import TrendStore, Window
+from tests.support.alerts import alert_store, judge_at, make_rule
 from tests.support.factories import NOON, insight_filter, scalar
 from tests.support.http_helpers import on_shared_loop
 from tests.support.newest_schema import copy_where_new
@@ -248,6 +257,37 @@ async def test_no_page_by_priority_and_no_handling_scans_a_table(full: Database)
         await handling.end_leases()
         await handling.newest_event()
         await handling.events_since(0)
+    await expect_no_scans(full, statements)
+
+
+ALERT_FILTERS: list[dict[str, Any]] = [
+    {},
+    {"sentiment": "negative", "min_confidence": 0.5},
+    {"cluster": "cluster7"},
+    {"cluster": "cluster7", "language": "fr"},
+    {"language": "fr"},
+    {"author": "author77"},
+    {"q": "word55"},
+]
+
+
+async def test_no_judging_of_alerts_and_no_report_scans_a_table(full: Database) -> None:
+    store, insights = alert_store(full), InsightStore(full)
+    trials = TrialStore(full, insights, EvidenceReader(insights))
+    for kind, named in product(("rising", "count"), ALERT_FILTERS):
+        above = 1.0 if kind == "count" else 1000.0
+        await make_rule(full, kind, filter=named, above=above, window="24h", at_least=1)
+    await make_rule(full, "share", window="24h", above=0.1)
+    await make_rule(full, "single")
+    moment = NOON + timedelta(minutes=7)
+    with asked(full) as statements:
+        await judge_at(store, moment)
+        await SingleStore(full).judge(sum_up=False, now=to_micros(moment))
+        await store.page(None, limit=100, cursor=None)
+        for rule in await AlertRuleStore(full).all():
+            if rule.kind is not RuleKind.COUNT or "q" in rule.filter:
+                await trials.run(rule, now=to_micros(moment))
+        await ReportStore(full, SummaryStore(full), insights).report(Period.WEEK, NOON.date())
     await expect_no_scans(full, statements)
 
 

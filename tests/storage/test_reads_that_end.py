@@ -1,18 +1,25 @@
 """Reads that take too long, or that nobody waits for any more, are stopped and keep nobody out."""
 
 import asyncio
+import sqlite3
+from collections import deque
 from collections.abc import Callable
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Executable, literal, select, text
+from sqlalchemy.util import await_only
 
 from database import Database
 from errors import Unavailable
 from tests.support.factories import scalar
 from tests.support.http_helpers import eventually
 
+_LONG = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)"
+    " SELECT max(i) FROM n"
+)
 _ENDLESS = {
     "sqlite": text(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
@@ -116,6 +123,64 @@ async def test_stopping_one_read_stops_no_other_on_the_same_connection(database:
 
     answers = await asyncio.gather(*(read(number) for number in range(200)))
     assert answers[::4] == [3000] * 50
+
+
+async def test_a_read_that_has_ended_is_not_stopped_any_more(sqlite_url: str) -> None:
+    """Its connection may be another's before its caller has the answer."""
+    database = Database(sqlite_url)
+    await database.open()
+    given_up, interrupted = Event(), list[sqlite3.Error]()
+
+    class Readers(deque[Connection]):
+        def append(self, connection: Connection) -> None:
+            given_up.wait(5)
+            driver = connection.connection.dbapi_connection
+            assert isinstance(driver, sqlite3.Connection)
+            try:
+                driver.execute(_LONG)
+            except sqlite3.OperationalError as error:
+                interrupted.append(error)
+            super().append(connection)
+
+    backend: Any = database._backend
+    backend._idle_readers = Readers(backend._idle_readers)
+    with pytest.raises(Unavailable):
+        await database.read(lambda connection: connection.scalar(ANSWER), seconds=0.05)
+    given_up.set()
+    await database.close()  # waits for it
+
+    assert not interrupted
+
+
+@pytest.mark.parametrize("trouble", ["cancelled", "error"])
+async def test_a_connection_that_met_trouble_is_not_used_again(
+    postgres_url: str, trouble: str
+) -> None:
+    database = Database(postgres_url)
+    await database.open()
+    met: list[int] = []
+    here, everybody = text("SELECT pg_backend_pid()"), asyncio.Barrier(10)
+
+    def meet_it(connection: Connection) -> None:
+        met.append(connection.scalar(here) or 0)
+        if trouble == "error":
+            connection.scalar(text("SELECT 1 / (count(*) - count(*)) FROM conversations"))
+        endless(connection)
+
+    def together(connection: Connection) -> Any:
+        await_only(everybody.wait())  # so that each has a connection of its own
+        return connection.scalar(here)
+
+    reads = [asyncio.create_task(database.read(meet_it)) for _ in range(3)]
+    await eventually(lambda: len(met) == 3)
+    for read in reads:
+        if trouble == "cancelled":
+            read.cancel()
+    await asyncio.wait(reads)
+    others = await asyncio.gather(*(database.read(together) for _ in range(10)))
+    await database.close()
+
+    assert not set(met) & set(others)
 
 
 async def test_the_server_of_postgresql_ends_statements_by_itself(postgres_url: str) -> None:

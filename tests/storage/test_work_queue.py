@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import Engine, event, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from analysis.outcomes import Call, CallOutcome, Complete, Fail, Outcome, Requeue, Retry
@@ -374,6 +374,33 @@ async def test_five_hundred_results_are_settled_in_one_call(
     ]
     assert await settled_ids(queue, results) == set(ids)
     assert await counts(database) == (500, 1000)
+
+
+async def test_ten_results_take_as_few_statements_as_one(
+    database: Database, queue: WorkQueue
+) -> None:
+    """Rules and weights are read once, and nothing is looked for behind the newest posts."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    told = []
+    for count in (1, 1, 10):  # the first also looks for what is rising
+        posts = [new_conversation("late", author=f"customer{n}") for n in range(count)]
+        await ConversationStore(database).accept(posts, lane=Lane.LIVE)
+        claimed = await claim_all(database)
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            await queue.settle([(one, Complete(analysis(sentiment_score=-0.9))) for one in claimed])
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+        told.append(seen.copy())
+        seen.clear()
+    assert 8 <= len(told[1]) == len(told[2])
+    assert sum("FROM rules" in statement for statement in told[2]) == 1
+    assert sum("FROM applied_settings" in statement for statement in told[2]) == 1
+    assert not [statement for statement in told[2] if "CROSS JOIN insights" in statement]
 
 
 async def test_calls_that_end_at_once_are_settled_together_each_with_its_own_answer(

@@ -49,6 +49,10 @@ DEFAULTS = {
     "priority": Weights(40, 25, 10, 5, 5, 1),
     "priority_hours": 48.0,
     "answer_goal": 1.0,
+    "report_at": None,
+    "webhook_private_hosts": (),
+    "smtp_url": None,
+    "public_url": None,
     "shutdown_grace": 10.0,
     "log_level": "info",
     "log_format": "console",
@@ -114,6 +118,8 @@ def test_default_model_is_a_grok_that_does_not_reason() -> None:
         ("LOG_FORMAT", "json", "json"),
         ("ALLOWED_HOSTS", "a.example, B.Example.,", ("a.example", "b.example")),
         ("ALLOWED_HOSTS", "10.0.0.5,[2001:DB8::1]", ("10.0.0.5", "2001:db8::1")),
+        ("WEBHOOK_PRIVATE_HOSTS", "n8n, 10.0.0.5,[::1]", ("n8n", "10.0.0.5", "::1")),
+        ("SMTP_URL", "smtps://me:hunter2@mail.example:465", "smtps://me:hunter2@mail.example:465"),
         ("BIND", "127.0.0.1", IPv4Address("127.0.0.1")),
         ("OWN_AUTHORS", "@Shop, help , SHOP,@,", ("help", "shop")),
         ("API_KEYS", f"ann:read:{DIGEST}", (ApiKey("ann", "read", DIGEST),)),
@@ -174,6 +180,13 @@ IMPOSSIBLE = [
     ("ALLOWED_HOSTS", "a.example/insights"),
     ("ALLOWED_HOSTS", "*.example"),
     ("ALLOWED_HOSTS", "a b"),
+    ("WEBHOOK_PRIVATE_HOSTS", "http://n8n"),
+    ("WEBHOOK_PRIVATE_HOSTS", "n8n:5678"),
+    ("SMTP_URL", "mail.example"),
+    ("REPORT_AT", "monday 08:00"),
+    ("REPORT_AT", "mon 08:00 Mars"),
+    ("SMTP_URL", "smtp://hunter2@mail.example"),
+    ("SMTP_URL", "smtp://me:hunter2@mail.example:0"),
     ("BIND", "localhost"),
     ("BIND", "127.0.0.1:8000"),
     ("GROK_TEMPERATURE", "-0.1"),
@@ -186,6 +199,8 @@ IMPOSSIBLE = [
     ("DATABASE_URL", "postgresql+asyncpg://me:hunter2@db:99999/insights"),
     ("DATABASE_URL", "postgresql+asyncpg://me:hunter2@db:0/insights"),
     ("DATABASE_POOL", "1"),
+    ("PUBLIC_URL", "insights.example.com"),
+    ("PUBLIC_URL", "https://insights.example.com?a=b"),
     ("CLUSTERS_MODE", "ajar"),
     ("DATABASE_URL", "insights.db"),
     ("DATABASE_URL", "sqlite:///insights.db"),
@@ -297,6 +312,7 @@ def test_no_secret_is_shown_by_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEYS", f"ann:read:{DIGEST}")
     monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://me:hunter2@db/insights")
     monkeypatch.setenv("REDIS_URL", "redis://:hunter2@localhost")
+    monkeypatch.setenv("SMTP_URL", "smtp://me:hunter2@localhost")
     settings = load()
     for shown in (repr(settings), str(settings)):
         assert "hunter2" not in shown

@@ -39,6 +39,13 @@ def test_the_database_of_the_container_is_the_same_in_compose_and_image() -> Non
     assert image == dict(re.findall(r"\$\{(DATABASE_URL|LOG_FORMAT):-([^}]+)\}", COMPOSE))
 
 
+def test_the_image_gets_every_folder_of_the_product() -> None:
+    named = set(re.findall(r"^!(\w+)/$", (ROOT / ".dockerignore").read_text(), re.M))
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"bench"}
+
+    assert named == folders | {"dashboard"}
+
+
 def test_the_example_names_settings_that_exist_with_their_true_defaults(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -39,6 +39,10 @@ interface Parts {
 	earlier: Api.InsightsOut;
 	queue: Api.InsightsOut;
 	rules: Api.RulesOut;
+	bell: Api.AlertsOut;
+	alerts: Api.AlertsOut;
+	alertRules: Api.AlertRulesOut;
+	endpoints: Api.EndpointsOut;
 	plans: Api.PlansOut;
 	plan: Api.PlanOut;
 	people: Api.AuthorsOut;

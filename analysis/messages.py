@@ -1,0 +1,76 @@
+"""What is told to endpoints, before it takes the shape of any of them. Pure.
+
+`data` is JSON: times in it are ISO 8601 in UTC with `Z`. Its shape by type:
+
+    alert.opened,     alert_id, rule_id, rule (its name), kind, key, state, opened_at, closed_at,
+    alert.closed      peak, held_back, and evidence: count, expected, score, share, authors,
+                      copies (a share), suspected, words (5), conversations (3 ids),
+                      texts (where the rule asks for them), link
+    machine           alert_id, key, sentence, since
+    report            period, ending, markdown, html, summary, link
+    test              sentence
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+from uuid import uuid4
+
+
+class Event(StrEnum):
+    """What an endpoint can take."""
+
+    ALERT = "alert"
+    REPORT = "report"
+    MACHINE = "machine"
+
+
+class EndpointKind(StrEnum):
+    """Who receives, and so in which shape."""
+
+    STANDARD = "standard"  # Standard Webhooks, signed
+    SLACK = "slack"
+    TEAMS = "teams"
+    DISCORD = "discord"
+    EMAIL = "email"
+
+
+class MessageType(StrEnum):
+    ALERT_OPENED = "alert.opened"
+    ALERT_CLOSED = "alert.closed"
+    REPORT = "report"
+    MACHINE = "machine"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`id` is the `webhook-id`: the same at every try and to every endpoint, and at most 40
+    characters. `alert_id` is of those about an alert."""
+
+    id: str
+    type: MessageType
+    data: Mapping[str, Any]
+    alert_id: str | None = None
+
+
+def with_whole_links(message: Message, public_url: str | None) -> Message:
+    """The message with its links begun by where people reach the service; as it is without."""
+    if public_url is None:
+        return message
+
+    def whole(facts: Mapping[str, Any]) -> dict[str, Any]:
+        link = facts.get("link")
+        if not (isinstance(link, str) and link.startswith("/")):
+            return dict(facts)
+        return {**facts, "link": public_url.rstrip("/") + link}
+
+    data = whole(message.data)
+    if isinstance(evidence := data.get("evidence"), Mapping):
+        data["evidence"] = whole(evidence)
+    return replace(message, data=data)
+
+
+def new_message_id() -> str:
+    return f"msg_{uuid4().hex}"

@@ -1,0 +1,128 @@
+"""A report as text: Markdown and HTML. Pure. What people wrote is escaped in both."""
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_MARKS = re.compile(r"([\\`*_{}\[\]()|<>~])")
+_TEXT_LENGTH = 140
+Report = Mapping[str, Any]
+"""By the names of the API, in JSON's types."""
+
+
+def to_markdown(report: Report) -> str:
+    lines = [f"# {_title(report)}", ""]
+    for heading, columns, rows in _tables(report):
+        lines += [f"## {heading}", ""]
+        if not rows:
+            lines += ["None.", ""]
+            continue
+        lines.append(f"| {' | '.join(columns)} |")
+        lines.append(f"|{'---|' * len(columns)}")
+        lines += [f"| {' | '.join(map(_escaped, row))} |" for row in rows]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def to_html(report: Report) -> str:
+    """A whole page, without scripts or anything from elsewhere."""
+    title = html.escape(_title(report))
+    parts = [
+        "<!doctype html>",
+        f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head><body>',
+        f"<h1>{title}</h1>",
+    ]
+    for heading, columns, rows in _tables(report):
+        parts.append(f"<h2>{html.escape(heading)}</h2>")
+        if not rows:
+            parts.append("<p>None.</p>")
+            continue
+        parts.append(f"<table><tr>{''.join(f'<th>{html.escape(name)}</th>' for name in columns)}")
+        for row in rows:
+            cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+            parts.append(f"<tr>{cells}")
+        parts.append("</table>")
+    parts.append("</body></html>")
+    return "\n".join(parts)
+
+
+def _escaped(text: str) -> str:
+    return _MARKS.sub(r"\\\1", text)
+
+
+def _title(report: Report) -> str:
+    if report["period"] == "day":
+        return f"Report of {report['ending']}"
+    return f"Report of the week that ended on {report['ending']}"
+
+
+_Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+
+
+def _tables(report: Report) -> Iterable[_Table]:
+    times = ("now", "before", "week earlier")
+    totals = [report["totals"], report["before"], report["week_earlier"]]
+    yield (
+        "Totals",
+        ("", *times),
+        [
+            [name.replace("_", " "), *(_number(each[name]) for each in totals)]
+            for name in ("count", "negative", "negative_share", "average_sentiment")
+        ],
+    )
+    yield (
+        "What rose",
+        ("topic", "posts", "expected", "examples"),
+        [
+            [
+                each["cluster"],
+                _number(each["count"]),
+                _number(each["expected"]),
+                " ".join(each["examples"]),
+            ]
+            for each in report["rising"]
+        ],
+    )
+    yield (
+        "Topics",
+        ("topic", *times, "negative now"),
+        [
+            [
+                each["cluster"],
+                *(_number(each[name]) for name in ("count", "before", "week_earlier", "negative")),
+            ]
+            for each in report["topics"]
+        ],
+    )
+    yield (
+        "Oldest unanswered",
+        ("conversation", "since", "author", "text"),
+        [
+            [each["conversation_id"], each["timestamp"], each["author"] or "", _short(each["text"])]
+            for each in report["oldest_unanswered"]
+        ],
+    )
+    answers = report["answers"]
+    yield (
+        "Answers and spending",
+        ("", "now"),
+        [
+            ["answered", _number(answers["answered"])],
+            ["answered in time", _number(answers["answered_in_goal"])],
+            ["median seconds to the answer", _number(answers["median_answer_seconds"])],
+            ["spent, in USD", _number(report["spending"]["cost_usd"])],
+            ["spent before, in USD", _number(report["spending"]["before_usd"])],
+        ],
+    )
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _TEXT_LENGTH else f"{line[:_TEXT_LENGTH]}..."
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "none"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"

@@ -1,0 +1,212 @@
+"""Alert rules, and what each would have sent."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from typing_extensions import TypedDict
+
+from analysis.alerts import RuleKind
+from api.access import needs
+from api.alert_bodies import AlertRuleFields, AlertRuleIn, AlertRulePatch, shown_duration
+from api.bodies import documented_body, parse_body, read_body
+from api.error_responses import answers
+from api.insights import cluster_named
+from api.services import Services, services
+from models import from_micros
+from schemas import ShownTime
+from store.alert_rules import AlertRule, no_such_alert_rule
+from store.trends import Window
+
+router = APIRouter(tags=["alerts"])
+
+_PATH = "/api/v1/alert-rules"
+_ONE = f"{_PATH}/{{rule_id}}"
+
+
+class AlertRuleOut(TypedDict):
+    """`window` and `above` are null where the kind has none."""
+
+    rule_id: str
+    name: str
+    kind: RuleKind
+    filter: Mapping[str, Any]
+    window: Window | None
+    above: float | None
+    at_least: int | None
+    hold: int
+    clear: int
+    cooldown: str
+    quiet: Mapping[str, str] | None
+    to: Sequence[str]
+    texts: bool
+    enabled: bool
+    created_at: ShownTime
+
+
+class AlertRulesOut(TypedDict):
+    """The newest first."""
+
+    rules: Sequence[AlertRuleOut]
+
+
+class TrialAlertOut(TypedDict):
+    """`told` is how many messages it would have made."""
+
+    key: str
+    opened_at: ShownTime
+    closed_at: ShownTime | None
+    peak: float
+    held_back: str | None
+    told: int
+
+
+class TrialOut(TypedDict):
+    """`messages`, `alerts_count` and `held_back_count` are of all; `alerts` are the last hundred.
+    Counts are looked at every `step_minutes`."""
+
+    rule_id: str
+    start_time: ShownTime
+    end_time: ShownTime
+    step_minutes: int
+    messages: int
+    alerts_count: int
+    held_back_count: int
+    alerts: Sequence[TrialAlertOut]
+
+
+async def _possible_id(rule_id: str) -> str:
+    """Raises NotFound, without a query, for a text that cannot be an id."""
+    if not re.fullmatch(r"arul_[0-9a-f]{8}", rule_id):
+        raise no_such_alert_rule(rule_id)
+    return rule_id
+
+
+AlertRuleId = Annotated[str, Depends(_possible_id)]
+
+
+def _item(rule: AlertRule) -> AlertRuleOut:
+    return {
+        "rule_id": rule.id,
+        "name": rule.name,
+        "kind": rule.kind,
+        "filter": rule.filter,
+        "window": rule.window,
+        "above": rule.above,
+        "at_least": rule.at_least,
+        "hold": rule.hold,
+        "clear": rule.clear,
+        "cooldown": shown_duration(rule.cooldown_seconds),
+        "quiet": rule.quiet,
+        "to": rule.to,
+        "texts": rule.texts,
+        "enabled": rule.enabled,
+        "created_at": rule.created_at,
+    }
+
+
+async def _filter(named: dict[str, Any], parts: Services) -> dict[str, Any]:
+    """As it is stored: the topic under its name in the list."""
+    if "cluster" in named:
+        named["cluster"] = await cluster_named(named["cluster"], parts)
+    return named
+
+
+@router.get(_PATH, responses=answers("unavailable"))
+@needs("read")
+async def list_alert_rules(request: Request) -> AlertRulesOut:
+    """All alert rules, the newest first."""
+    return {"rules": [_item(rule) for rule in await services(request).alert_rules.all()]}
+
+
+@router.post(
+    _PATH,
+    status_code=201,
+    responses=answers("invalid_schema", "unavailable"),
+    openapi_extra=documented_body(AlertRuleIn),
+)
+@needs("write")
+async def create_alert_rule(request: Request) -> AlertRuleOut:
+    """Be told when something needs people. Judged every minute; a rule of kind `single` within a
+    second."""
+    parts = services(request)
+    asked = parse_body(AlertRuleIn, await read_body(request))
+    columns = asked.to_columns(asked.kind, await _filter(asked.filter.named(), parts))
+    rule = await parts.alert_rules.create({"name": asked.name, **columns})
+    parts.wake_alerts()
+    return _item(rule)
+
+
+@router.get(_ONE, responses=answers("not_found", "unavailable"))
+@needs("read")
+async def get_alert_rule(request: Request, rule_id: AlertRuleId) -> AlertRuleOut:
+    """One alert rule."""
+    return _item(await services(request).alert_rules.find(rule_id))
+
+
+@router.patch(
+    _ONE,
+    responses=answers("invalid_schema", "not_found", "unavailable"),
+    openapi_extra=documented_body(AlertRulePatch),
+)
+@needs("write")
+async def change_alert_rule(request: Request, rule_id: AlertRuleId) -> AlertRuleOut:
+    """Change a rule. Where it then looks at something else, its open alerts are closed, and nobody
+    is told."""
+    parts = services(request)
+    asked = parse_body(AlertRulePatch, await read_body(request))
+    before = await parts.alert_rules.find(rule_id)
+    given = asked.model_dump(exclude_unset=True, by_alias=True, mode="json")
+    given = {name: value for name, value in given.items() if value is not None or name == "quiet"}
+    name = given.pop("name", before.name)
+    if "filter" in given:
+        given["filter"] = {k: v for k, v in given["filter"].items() if v is not None}
+    whole = AlertRuleFields.model_validate({**_given(before), **given})
+    columns = whole.to_columns(before.kind, await _filter(whole.filter.named(), parts))
+    changed = await parts.alert_rules.change(rule_id, {"name": name, **columns})
+    parts.wake_alerts()
+    return _item(changed)
+
+
+def _given(rule: AlertRule) -> dict[str, Any]:
+    """As a body would have it."""
+    names = AlertRuleFields.model_fields
+    return {name: value for name, value in _item(rule).items() if name in names}
+
+
+@router.delete(_ONE, status_code=204, responses=answers("not_found", "unavailable"))
+@needs("write")
+async def delete_alert_rule(request: Request, rule_id: AlertRuleId) -> None:
+    """End a rule, with its alerts."""
+    await services(request).alert_rules.delete(rule_id)
+
+
+@router.post(f"{_ONE}/try", responses=answers("invalid_schema", "not_found", "unavailable"))
+@needs("write")
+async def try_alert_rule(request: Request, rule_id: AlertRuleId) -> TrialOut:
+    """What the rule would have sent over the last 30 days. Nothing is sent."""
+    parts = services(request)
+    rule = await parts.alert_rules.find(rule_id)
+    async with parts.costly_reads:
+        trial = await parts.alert_trials.run(rule)
+    return {
+        "rule_id": rule.id,
+        "start_time": from_micros(trial.start),
+        "end_time": from_micros(trial.stop),
+        "step_minutes": trial.step_minutes,
+        "messages": trial.messages,
+        "alerts_count": trial.alerts_count,
+        "held_back_count": trial.held_back_count,
+        "alerts": [
+            {
+                "key": each.key,
+                "opened_at": from_micros(each.opened_at),
+                "closed_at": None if each.closed_at is None else from_micros(each.closed_at),
+                "peak": each.peak,
+                "held_back": each.held_back,
+                "told": each.told,
+            }
+            for each in trial.alerts
+        ],
+    }

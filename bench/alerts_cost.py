@@ -1,0 +1,98 @@
+"""What it costs to judge fifty rules, and to try one, on a database with many insights."""
+
+import asyncio
+import time
+from datetime import timedelta
+from typing import Any
+
+from bench import many_insights
+from bench.report import Report, Samples
+from bench.servers import Servers
+from database import Database
+from models import to_micros
+from store.alert_counts import AlertCounter
+from store.alert_evidence import EvidenceReader
+from store.alert_judging import AlertJudge
+from store.alert_rules import MAX_RULES, AlertRuleStore
+from store.alert_trials import TrialStore
+from store.alerts import AlertStore
+from store.derived.word_counts import MatchCounter
+from store.insights import InsightStore
+
+_MINUTES = 30
+_FILTERS: list[dict[str, Any]] = [
+    {},
+    {"sentiment": "negative"},
+    {"cluster": "topic_03"},
+    {"language": "de"},
+    {"cluster": "topic_05", "language": "de"},
+    {"q": "parcel"},
+    {"author": "customer7"},
+    {"min_confidence": 0.8},
+    {"urgency": "now"},
+    {"cluster": "topic_01", "sentiment": "negative"},
+]
+_KINDS = ["rising", "count", "share", "rising", "count"]
+
+
+def run(report: Report, servers: Servers) -> None:
+    for size in servers.sizes:
+        file = servers.folder.parent / f"many-{size}.db"
+        url = f"sqlite+aiosqlite:///{file}"
+        many_insights.build_once(url, size)
+        asyncio.run(_measure(report, url, size))
+
+
+async def _measure(report: Report, url: str, size: int) -> None:
+    database = Database(url)
+    await database.open()
+    try:
+        rules = AlertRuleStore(database)
+        for old in await rules.all():
+            await rules.delete(old.id)
+        for number in range(MAX_RULES):
+            await rules.create(_rule(number))
+        matches = MatchCounter()
+        insights = InsightStore(database, matches)
+        evidence = EvidenceReader(insights)
+        store = AlertStore(database, AlertJudge(AlertCounter(matches), evidence))
+        moment = many_insights.END - timedelta(minutes=_MINUTES + 1)
+        taken = []
+        for minute in range(_MINUTES):
+            started = time.process_time()
+            await store.judge({}, now=to_micros(moment + timedelta(minutes=minute)))
+            taken.append((time.process_time() - started) * 1000)
+        name = f"{MAX_RULES} rules, {size:,} insights"
+        report.add("alerts", f"the first minute, {name}", Samples(taken[:1]), "ms")
+        report.add("alerts", f"a minute, {name}", Samples(taken[1:]), "ms", below=50)
+        trials = TrialStore(database, insights, evidence)
+        first, second = (await rules.all())[-2:]
+        for rule in (second, first):
+            started = time.process_time()
+            await trials.run(rule, now=to_micros(many_insights.END))
+            spent = Samples([(time.process_time() - started) * 1000])
+            report.add("alerts", f"a trial of kind {rule.kind}, {size:,} insights", spent, "ms")
+    finally:
+        await database.close()
+
+
+def _rule(number: int) -> dict[str, Any]:
+    kind = _KINDS[number % len(_KINDS)]
+    named = _FILTERS[number // len(_KINDS)]
+    if kind == "share":
+        named = {name: value for name, value in named.items() if name != "sentiment"}
+    return {
+        "name": f"rule {number}",
+        "kind": kind,
+        "filter": named,
+        "window": "6h" if number % 2 else "1h",
+        "above": {"rising": 3.7, "count": 100_000.0, "share": 0.99}[kind],
+        "at_least": None,
+        "hold": 1,
+        "clear": 3,
+        "cooldown_seconds": 14_400,
+        "quiet": None,
+        "to": [],
+        "texts": False,
+        "enabled": True,
+    }

@@ -1,0 +1,97 @@
+// What readers do about alerts: see them, quieten them, say what they want to be told of and where.
+
+import { ask, urlOf, wait } from "./api.js";
+import { KINDS, PLACES } from "./alerts.js";
+import { failed, write } from "./work.js";
+
+const TRIES = 20;
+const TRY_AGAIN = 500;
+
+// Does something, and shows what comes of it.
+async function doing(page, work, ...parts) {
+	try {
+		await work();
+	} catch (problem) {
+		failed(page, problem);
+	}
+	for (const part of parts) page.loader.renew(part);
+}
+
+export function acknowledge(page, id) {
+	const { state, send } = page;
+	if (!state.me) return send(["askName", ["acknowledge", id]]);
+	return doing(page, () => write(`alerts/${id}/acknowledge`, "POST", { by: state.me }), "alerts");
+}
+
+export const mute = (page, id, hours) => doing(page, () => write(`alerts/${id}/mute`, "POST", { hours }), "alerts");
+
+// Of a form whose mistakes are told beside it.
+async function making(page, form, path, body, then) {
+	const { send, loader } = page;
+	try {
+		const made = await write(path, "POST", body);
+		send(["form", form, null]);
+		send(["note", form, null]);
+		then(made);
+	} catch (problem) {
+		if (problem.status === 403) send(["readOnly"]);
+		send(["note", form, problem.message, true]);
+	}
+	loader.renew(form === "alertRule" ? "alertRules" : "endpoints");
+}
+
+export function makeAlertRule(page) {
+	const { kind, above, window, q, name, to } = page.state.forms.alertRule;
+	const { unit } = KINDS[kind];
+	const body = {
+		name: name.trim() || KINDS[kind].name, kind, to,
+		...(unit && { above: unit.startsWith("%") ? Number(above) / 100 : Number(above) }),
+		...(!["machine", "single"].includes(kind) && { window }),
+		...(kind === "share" && { at_least: 20 }),
+		...(q?.trim() && kind !== "machine" && { filter: { q: q.trim() } }),
+	};
+	return making(page, "alertRule", "alert-rules", body, ({ rule_id }) => kind !== "machine" && tryAlertRule(page, rule_id));
+}
+
+export const changeAlertRule = (page, id, patch) => doing(page, () => write(`alert-rules/${id}`, "PATCH", patch), "alertRules");
+export const removeAlertRule = (page, id) => doing(page, () => write(`alert-rules/${id}`, "DELETE"), "alertRules", "alerts");
+
+export async function tryAlertRule({ send }, id) {
+	send(["told", id, { text: "Looking at the last 30 days…" }]);
+	try {
+		send(["told", id, await write(`alert-rules/${id}/try`, "POST")]);
+	} catch (problem) {
+		send(["told", id, { text: problem.message }]);
+	}
+}
+
+export function makeEndpoint(page) {
+	const { kind, name, target } = page.state.forms.endpoint;
+	const body = { name: name.trim() || PLACES[kind][0], kind, [kind === "email" ? "to" : "url"]: target.trim() };
+	return making(page, "endpoint", "endpoints", body, ({ secret }) => secret && page.send(["told", "secret", secret]));
+}
+
+export const enableEndpoint = (page, id) => doing(page, () => write(`endpoints/${id}/enable`, "POST"), "endpoints");
+export const removeEndpoint = (page, id) => doing(page, () => write(`endpoints/${id}`, "DELETE"), "endpoints");
+export const rotateSecret = (page, id) => doing(page, async () => page.send(["told", "secret", (await write(`endpoints/${id}/rotate`, "POST")).secret]));
+
+// Sends one message, and waits for what comes of it.
+export async function testEndpoint({ send, loader }, id) {
+	send(["told", id, { text: "Sending…" }]);
+	try {
+		const { delivery_id } = await write(`endpoints/${id}/test`, "POST");
+		for (let tries = 0; tries < TRIES; tries++) {
+			await wait(TRY_AGAIN);
+			const { deliveries } = await ask(urlOf(`endpoints/${id}/deliveries`, { limit: 20 }));
+			const one = deliveries.find((delivery) => delivery.delivery_id === delivery_id);
+			if (one && one.state !== "pending") {
+				send(["told", id, one.state === "delivered" ? { text: "It has arrived." } : { text: `It did not arrive: ${one.last_error ?? "no answer"}`, bad: true }]);
+				loader.renew("endpoints");
+				return;
+			}
+		}
+		send(["told", id, { text: "There is no answer yet." }]);
+	} catch (problem) {
+		send(["told", id, { text: problem.message, bad: true }]);
+	}
+}

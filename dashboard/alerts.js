@@ -1,0 +1,185 @@
+// Alerts: what is wrong now, what people want to be told of, and where they are told.
+
+import { NO_FILTER, readView } from "./address.js";
+import { capital, count, duration, percent, plural, tenths, time, topicName } from "./format.js";
+import { note, viewLink } from "./parts.js";
+import { answerTo } from "./questions.js";
+import { h } from "./render.js";
+import { whichText } from "./rules.js";
+
+export const alertSections = (state) => [openAlerts(state), alertRules(state), endpoints(state)];
+
+// --- what is wrong now ----------------------------------------------------------------------------
+
+// What an alert says, whoever is told.
+export function alertText({ kind, key, peak, evidence }) {
+	const { count: number, expected, share, sentence } = evidence;
+	if (sentence) return sentence;
+	const topic = key && kind === "rising" ? `${capital(topicName(key))}: ` : "";
+	if (kind === "share") return `${percent(share ?? peak)} of ${plural(number, "post")} are negative`;
+	if (kind === "single") return number > 1 ? `${plural(number, "post")} that cannot wait` : "A post that cannot wait";
+	return `${topic}${plural(number ?? Math.round(peak), "post")}${expected === undefined || expected === null ? "" : `, usually ${expected < 0.5 ? "none" : tenths(expected)}`}`;
+}
+
+function openAlerts(state) {
+	const { value, problem } = answerTo(state, "alerts");
+	const all = value?.alerts ?? [];
+	const open = all.filter((alert) => alert.state === "open");
+	const closed = all.filter((alert) => alert.state !== "open");
+	return h("section", { key: "alerts", "aria-busy": !value && !problem ? "true" : null },
+		h("h2", { id: "alerts-title", tabindex: -1 }, `Alerts${value ? `: ${count(value.metadata.open_count)} open` : ""}`),
+		value && !open.length && h("p.small", { id: "no-alerts" }, "Nothing is wrong that anybody wants to be told of."),
+		h("ul", { id: "alerts" }, open.map((alert) => oneAlert(state, alert))),
+		closed.length > 0 && h("details", { key: "closed" }, h("summary", `Over: ${count(closed.length)}`),
+			h("ul.short", closed.map((alert) => h("li", { key: alert.alert_id }, h("span", { dir: "auto" }, alertText(alert)),
+				h("span.small", `${alert.rule}, ${time(alert.opened_at, state.now)} to ${time(alert.closed_at, state.now)}${alert.held_back ? `; nobody was told: ${alert.held_back}` : ""}`))))));
+}
+
+function oneAlert(state, alert) {
+	const { alert_id: id, evidence, acknowledged_by: seenBy, muted_until: muted } = alert;
+	const still = muted && Date.parse(muted) > state.now;
+	const words = (evidence.words ?? []).join(", ");
+	return h("li.rule", { key: id, "data-key": id },
+		h("b", { dir: "auto" }, "▲ ", alertText(alert)), h("span.small", ` ${alert.rule}, since ${time(alert.opened_at, state.now)}`),
+		words && h("p.small", "In their words: ", h("bdi", words)),
+		evidence.authors > 0 && h("p.small", `${plural(evidence.authors, "author")}, ${percent(evidence.copies ?? 0)} copies`,
+			evidence.suspected > 0 && `; ${plural(evidence.suspected, "post")} that may be meant to mislead did not count`),
+		alert.held_back && h("p.small", `Nobody is told: ${alert.held_back}`),
+		alert.quiet_until && h("p.small", `Told when quiet hours end, at ${time(alert.quiet_until, state.now)}, if it is still open.`),
+		h("p.buttons",
+			evidence.link && viewLink(state, "a.button", { ...NO_FILTER, ...readView(evidence.link.slice(evidence.link.indexOf("?"))), plan: "" }, "Show these posts"),
+			seenBy ? h("span.small", `${seenBy} has seen it`) : state.mayWrite && h("button", { on: { click: ["acknowledge", id] } }, "I have seen it"),
+			state.mayWrite && (still ? h("span.small", `quiet until ${time(muted, state.now)}`) : h("button", { on: { click: ["mute", id, 4] } }, "Quiet for 4 hours"))));
+}
+
+// --- what people want to be told of ---------------------------------------------------------------
+
+// Each kind: what it is for, and the number that it needs, as people write it.
+export const KINDS = {
+	rising: { name: "A topic rises", unit: "", above: "", small: "any topic that stands out against what is usual, by more than chance" },
+	share: { name: "Many are unhappy", unit: "% negative", above: "60", small: "at least this share of at least twenty posts" },
+	count: { name: "There are many posts", unit: "posts", above: "100", small: "this many posts that fit" },
+	single: { name: "One cannot wait", unit: "% certain of very negative", above: "80", small: "one post that is very negative and urgent" },
+	machine: { name: "The service itself", unit: "", above: "", small: "analysis stands still, the budget is spent, a disk is nearly full, a backup is too old, an endpoint does not answer" },
+};
+const WINDOWS = { "15m": "15 minutes", "1h": "an hour", "6h": "6 hours", "24h": "a day" };
+
+const isShare = (kind) => kind === "share" || kind === "single";
+
+// When somebody is told, in words.
+function whenText({ kind, above, window, filter }) {
+	if (kind === "machine") return `${KINDS.machine.name}.`;
+	const number = above === null ? "" : isShare(kind) ? `, ${percent(above)} or more` : kind === "count" ? `: ${count(above)} posts or more` : `, by a score of ${tenths(above)}`;
+	const name = kind === "count" ? "Many posts" : KINDS[kind].name;
+	return `${name}${number}${kind === "single" ? "" : ` within ${WINDOWS[window]}`}. ${whichText(filter)}.`;
+}
+
+function alertRules(state) {
+	const { value } = answerTo(state, "alertRules");
+	const all = value?.rules ?? [];
+	const form = state.forms.alertRule;
+	return h("section", { key: "alert-rules" },
+		h("div.head", h("h2", { id: "alert-rules-title", tabindex: -1 }, `Tell me when${value ? `: ${count(all.length)}` : ""}`),
+			state.mayWrite && !form && h("button", { id: "new-alert-rule", on: { click: ["form", "alertRule", { kind: "rising", above: "", window: "1h", name: "", to: [] }] } }, "Add")),
+		h("p.small", "Judged every minute. Who is told, and how, is below."),
+		form ? ruleForm(state, form) : note(state, "alertRule"),
+		h("ul", { id: "alert-rules" }, all.map((rule) => oneRule(state, rule))));
+}
+
+function ruleForm(state, form) {
+	const kind = KINDS[form.kind];
+	const change = (name) => ({ target }) => ["form", "alertRule", { [name]: target.value }];
+	const places = answerTo(state, "endpoints").value?.endpoints ?? [];
+	const submit = (event) => (event.preventDefault(), ["makeAlertRule"]);
+	return h("form", { key: "form", id: "alert-rule", on: { submit } },
+		h("p.buttons",
+			h("label", "When ", h("select", { id: "alert-kind", value: form.kind, on: { change: ({ target }) => ["form", "alertRule", { kind: target.value, above: KINDS[target.value].above }] } },
+				Object.entries(KINDS).map(([key, { name }]) => h("option", { key, value: key }, name)))),
+			kind.unit && h("label", { key: "above" }, h("span.unseen", "Number "), h("input", { id: "alert-above", type: "number", min: 1, max: isShare(form.kind) ? 100 : 1e9, required: true, value: form.above, on: { input: change("above") } }), ` ${kind.unit}`),
+			!["machine", "single"].includes(form.kind) && h("label", { key: "window" }, "within ", h("select", { id: "alert-window", value: form.window, on: { change: change("window") } },
+				Object.entries(WINDOWS).map(([key, name]) => h("option", { key, value: key }, name)))),
+			form.kind !== "machine" && h("label", { key: "q" }, "with the words ", h("input", { id: "alert-q", value: form.q ?? "", dir: "auto", on: { input: change("q") } }))),
+		h("p.small", capital(kind.small), "."),
+		places.length > 0 && h("fieldset", h("legend", "Tell"), places.map(({ endpoint_id: id, name }) => h("label.check", { key: id },
+			h("input", { type: "checkbox", checked: form.to.includes(id), on: { change: ({ target }) => ["form", "alertRule", { to: target.checked ? [...form.to, id] : form.to.filter((one) => one !== id) }] } }), " ", h("bdi", name))),
+		h("span.small", form.to.length ? "" : "All that take alerts.")),
+		h("p.buttons",
+			h("label", "Name ", h("input", { id: "alert-name", maxlength: 100, dir: "auto", value: form.name, placeholder: kind.name, on: { input: change("name") } })),
+			h("button", { id: "make-alert-rule" }, "Tell me"),
+			h("button", { type: "button", on: { click: ["form", "alertRule", null] } }, "Leave it")),
+		note(state, "alertRule"));
+}
+
+function oneRule(state, rule) {
+	const { rule_id: id, name, kind, enabled, quiet } = rule;
+	const trial = state.told[id];
+	return h("li.rule", { key: id, "data-key": id },
+		h("b", { dir: "auto" }, name), " ",
+		h("span", { dir: "auto" }, whenText(rule)),
+		quiet && h("span.small", ` Quiet from ${quiet.from} to ${quiet.to}, ${quiet.zone}.`),
+		state.mayWrite && h("p.buttons",
+			h("button", { "aria-pressed": String(enabled), on: { click: ["changeAlertRule", id, { enabled: !enabled }] } }, enabled ? "On" : "Off"),
+			kind !== "machine" && h("button", { on: { click: ["tryAlertRule", id] } }, "What would it have sent?"),
+			h("button", { "aria-label": `Delete ${name}`, on: { click: ["removeAlertRule", id] } }, "Delete")),
+		trial && h("p.note", { role: "status" }, trial.text ?? trialText(trial)));
+}
+
+const trialText = ({ messages, alerts_count: alerts, held_back_count: held }) =>
+	`Over the last 30 days: ${plural(messages, "message")} of ${plural(alerts, "alert")}${held ? `; ${count(held)} shown but not sent, since few people or copies made them` : ""}.`;
+
+// --- where they are told --------------------------------------------------------------------------
+
+export const PLACES = {
+	slack: ["Slack", "Address of the webhook", "hooks.slack.com/services/…"],
+	teams: ["Microsoft Teams", "Address of the workflow", "….logic.azure.com/…"],
+	discord: ["Discord", "Address of the webhook", "discord.com/api/webhooks/…"],
+	email: ["E-mail", "Mailbox", "team@example.com"],
+	standard: ["Your own system", "Address", "example.com/hooks/insights"],
+};
+
+function endpoints(state) {
+	const { value, problem } = answerTo(state, "endpoints");
+	const all = value?.endpoints ?? [];
+	const form = state.forms.endpoint;
+	return h("section", { key: "endpoints" },
+		h("div.head", h("h2", { id: "endpoints-title", tabindex: -1 }, "Where people are told"),
+			value && !form && h("button", { id: "new-endpoint", on: { click: ["form", "endpoint", { kind: "slack", name: "", target: "" }] } }, "Add")),
+		problem && h("p.small", problem.status === 403 ? "A key with scope admin sees and changes these." : problem.text),
+		form ? endpointForm(state, form) : note(state, "endpoint"),
+		value && !all.length && !form && h("p.small", "Nowhere yet: alerts are shown here only."),
+		state.told.secret && h("p.notice", { key: "secret", role: "status" }, "The secret that signs what is sent, shown this once: ", h("code", state.told.secret), " ",
+			h("button.link", { on: { click: ["told", "secret", null] } }, "I have it")),
+		h("ul", { id: "endpoints" }, all.map((endpoint) => oneEndpoint(state, endpoint))));
+}
+
+function endpointForm(state, form) {
+	const [name, label, example] = PLACES[form.kind];
+	const change = (field) => ({ target }) => ["form", "endpoint", { [field]: target.value }];
+	const submit = (event) => (event.preventDefault(), ["makeEndpoint"]);
+	return h("form", { key: "form", id: "endpoint", on: { submit } },
+		h("p.buttons",
+			h("label", "By ", h("select", { id: "endpoint-kind", value: form.kind, on: { change: change("kind") } },
+				Object.entries(PLACES).map(([key, [text]]) => h("option", { key, value: key }, text)))),
+			h("label", `${label} `, h("input", { id: "endpoint-target", type: form.kind === "email" ? "email" : "url", required: true, size: 40, placeholder: example, value: form.target, on: { input: change("target") } })),
+			h("label", "Name ", h("input", { id: "endpoint-name", maxlength: 100, dir: "auto", placeholder: name, value: form.name, on: { input: change("name") } })),
+			h("button", { id: "make-endpoint" }, "Add"),
+			h("button", { type: "button", on: { click: ["form", "endpoint", null] } }, "Leave it")),
+		note(state, "endpoint"));
+}
+
+function oneEndpoint(state, endpoint) {
+	const { endpoint_id: id, name, kind, url, to, enabled, disabled_reason: why, failing_since: since } = endpoint;
+	const told = state.told[id];
+	return h("li.rule", { key: id, "data-key": id },
+		h("b", { dir: "auto" }, name), h("span.small", ` ${PLACES[kind][0]}, `, h("bdi", to ?? hostOf(url))),
+		!enabled && h("p.notice.bad", `Nothing is sent there${why ? `: ${why}` : "."}`),
+		enabled && since && h("p.small", `Nothing has arrived for ${duration((state.now - Date.parse(since)) / 1000)}.`),
+		h("p.buttons",
+			enabled ? h("button", { on: { click: ["testEndpoint", id] } }, "Send a test") : h("button", { on: { click: ["enableEndpoint", id] } }, "Send there again"),
+			kind === "standard" && h("button", { on: { click: ["rotateSecret", id] } }, "New secret"),
+			h("button", { "aria-label": `Delete ${name}`, on: { click: ["removeEndpoint", id] } }, "Delete")),
+		told && h("p.note", { class: told.bad ? "bad" : "", role: "status" }, told.text));
+}
+
+// The rest of such an address is a secret.
+const hostOf = (url) => (URL.canParse(url) ? new URL(url).host : url);

@@ -1,0 +1,94 @@
+"""A message as an e-mail, in plain text and HTML, and sending it by SMTP."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime
+from html import escape
+
+import aiosmtplib
+
+from analysis.deliveries import KEPT_CHARACTERS, Answered, Attempt, NotAnswered
+from analysis.messages import Message
+from notices.fitting import fit
+from notices.wording import Wording, words_of
+from runtime.mail_server import MailServer
+
+TOTAL_SECONDS = 15.0
+_SUBJECT = 150
+_TEXT = 100_000
+_TAKEN = 250
+
+
+def compose(message: Message, *, sender: str, to: str, at: datetime) -> EmailMessage:
+    """`at` is when it was made. Its `Message-ID` is the same at every try."""
+    words = words_of(message)
+    mail = EmailMessage()
+    mail["Subject"] = fit(words.title.replace("\n", " "), _SUBJECT)
+    mail["From"] = Address("Insights Platform", addr_spec=sender)
+    mail["To"] = Address(addr_spec=to)
+    mail["Date"] = format_datetime(at)
+    mail["Message-ID"] = f"<{message.id}@{sender.rpartition('@')[2]}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    mail.set_content(_plain(words))
+    mail.add_alternative(_html(words, message.data), subtype="html")
+    return mail
+
+
+def _plain(words: Wording) -> str:
+    parts = [fit(words.text, _TEXT)]
+    if words.facts:
+        parts.append("\n".join(f"{name}: {value}" for name, value in words.facts))
+    parts += [f"> {quote}" for quote in words.quotes]
+    if words.link is not None:
+        parts.append(words.link)
+    return "\n\n".join(parts) + "\n"
+
+
+def _html(words: Wording, data: Mapping[str, object]) -> str:
+    """A report brings its own HTML; everything else is escaped here."""
+    said = data.get("html")
+    if isinstance(said, str):
+        parts = [said.encode(errors="replace").decode()]
+    else:
+        parts = [f"<h2>{escape(words.title)}</h2>", f"<p>{escape(fit(words.text, _TEXT))}</p>"]
+    if words.facts:
+        rows = (
+            f"<tr><th align=left>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in words.facts
+        )
+        parts.append(f"<table>{''.join(rows)}</table>")
+    parts += [f"<blockquote>{escape(quote)}</blockquote>" for quote in words.quotes]
+    if words.link is not None:
+        parts.append(f'<p><a href="{escape(words.link)}">Open the page</a></p>')
+    return "\n".join(parts)
+
+
+class MailClient:
+    def __init__(self, server: MailServer, *, total_seconds: float = TOTAL_SECONDS) -> None:
+        self._server = server
+        self._total_seconds = total_seconds
+
+    async def send(self, message: Message, to: str, at: datetime) -> Attempt:
+        """What came of it, within 15 seconds. A mail that the server has taken is delivered."""
+        server = self._server
+        mail = compose(message, sender=server.sender, to=to, at=at)
+        try:
+            async with asyncio.timeout(self._total_seconds):
+                await aiosmtplib.send(
+                    mail,
+                    hostname=server.host,
+                    port=server.port,
+                    username=server.user,
+                    password=server.password,
+                    use_tls=server.tls,
+                    timeout=self._total_seconds,
+                )
+        except TimeoutError:
+            return NotAnswered(f"no answer of the mail server within {self._total_seconds:g} s")
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            said = " ".join(str(error).split()) or type(error).__name__
+            return NotAnswered(f"the mail server: {said}"[:KEPT_CHARACTERS])
+        return Answered(_TAKEN)

@@ -1,0 +1,201 @@
+"""What becomes of alerts, written with the messages about it in one transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from random import getrandbits
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    null,
+    select,
+    text,
+    update,
+)
+
+from analysis.alerts import MICROS, Alert, AlertState, Change, Notice, RuleKind
+from analysis.messages import Event, Message, MessageType
+from models import from_micros
+from store.alert_rules import BUILT_IN, AlertRule, rules_in
+from store.outbox import enqueue, subscribers
+from tables.alerts import alert_rules, alerts
+
+LOCK = 0x1A51_A1E7  # PostgreSQL advisory lock: any number that nothing else here uses
+
+# --- rules and alerts as they are judged ----------------------------------------------------------
+
+_ENABLED = select(alert_rules).where(alert_rules.c.enabled).order_by(alert_rules.c.created_at)
+_NOT_DONE = (
+    select(alerts)
+    .where(alerts.c.state != literal_column("'closed'"))
+    .union_all(
+        select(alerts).where(
+            alerts.c.state == literal_column("'closed'"), alerts.c.put_off_until.is_not(null())
+        )
+    )
+)
+_LATEST = (
+    select(alerts)
+    .where(
+        alerts.c.rule_id == bindparam("of_rule"),
+        alerts.c.key == bindparam("of_key"),
+        alerts.c.state == literal_column("'closed'"),
+    )
+    .order_by(alerts.c.closed_at.desc())
+    .limit(1)
+)
+
+
+def enabled_rules(connection: Connection) -> Sequence[AlertRule]:
+    """With the built-in one of the machine where nobody made another."""
+    found = rules_in(connection, _ENABLED)
+    made = [rule for rule in found if rule.id != BUILT_IN]
+    if connection.scalar(_MADE_FOR_MACHINE):
+        return made
+    return found if len(found) > len(made) else [*made, _BUILT_IN_RULE]
+
+
+_MADE_FOR_MACHINE = (
+    select(func.count())
+    .select_from(alert_rules)
+    .where(alert_rules.c.kind == RuleKind.MACHINE.value, alert_rules.c.id != BUILT_IN)
+)
+_BUILT_IN_RULE = AlertRule(
+    id=BUILT_IN,
+    name="The machine",
+    kind=RuleKind.MACHINE,
+    filter={},
+    window=None,
+    above=None,
+    at_least=None,
+    hold=1,
+    clear=3,
+    cooldown_seconds=3600,
+    quiet=None,
+    to=[],
+    texts=False,
+    enabled=True,
+    created_at=from_micros(0),
+)
+
+
+def alerts_by_rule(connection: Connection) -> Mapping[str, Mapping[str, Alert]]:
+    """Those that are open, waiting, or still to be told of, by rule and key."""
+    found: dict[str, dict[str, Alert]] = {}
+    for row in connection.execute(_NOT_DONE):
+        found.setdefault(row.rule_id, {})[row.key] = to_alert(row)
+    return found
+
+
+def latest_closed(rule_id: str, key: str, connection: Connection) -> Alert | None:
+    row = connection.execute(_LATEST, {"of_rule": rule_id, "of_key": key}).one_or_none()
+    return None if row is None else to_alert(row)
+
+
+_FIELDS = [name for name in Alert.__dataclass_fields__ if name != "state"]
+
+
+def to_alert(row: Row[*tuple[Any, ...]]) -> Alert:
+    values = row._asdict()
+    return Alert(state=AlertState(row.state), **{name: values[name] for name in _FIELDS})
+
+
+# --- one change -----------------------------------------------------------------------------------
+
+
+def has_turn(connection: Connection) -> bool:
+    """Whether this process is the one that judges, in this transaction."""
+    if connection.dialect.name != "postgresql":
+        return True
+    return bool(connection.scalar(_TRY_LOCK, {"key": LOCK}))
+
+
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
+
+
+def store_change(
+    rule: AlertRule, before: Alert | None, change: Change, connection: Connection
+) -> int:
+    """Write what an alert has become, with the messages about it; how many these are."""
+    alert = change.alert
+    if alert == before:
+        return 0
+    if alert is None:
+        if before is not None:
+            connection.execute(delete(alerts).where(alerts.c.id == before.id))
+        return 0
+    values = {**asdict(alert), "state": alert.state.value}
+    if alert.id:
+        connection.execute(update(alerts).where(alerts.c.id == alert.id).values(values))
+    else:
+        if rule.id == BUILT_IN:
+            _keep_built_in(connection)
+        alert = replace(alert, id=f"alrt_{getrandbits(32):08x}")
+        connection.execute(insert(alerts).values({**values, "id": alert.id, "rule_id": rule.id}))
+    if change.notice is None:
+        return 0
+    told_before = None if before is None else before.told_at
+    message = _message(rule, alert, change.notice, told_before)
+    return len(enqueue(connection, message, endpoints=receivers(rule, connection)))
+
+
+def _keep_built_in(connection: Connection) -> None:
+    if connection.scalar(select(alert_rules.c.id).where(alert_rules.c.id == BUILT_IN)) is None:
+        values = {**asdict(_BUILT_IN_RULE), "kind": RuleKind.MACHINE.value, "created_at": 0}
+        connection.execute(insert(alert_rules).values(values))
+
+
+def receivers(rule: AlertRule, connection: Connection) -> Sequence[str]:
+    """Those that the rule names, else all that take what it tells."""
+    if rule.to:
+        return rule.to
+    event = Event.MACHINE if rule.kind is RuleKind.MACHINE else Event.ALERT
+    return subscribers(connection, event)
+
+
+def _message(rule: AlertRule, alert: Alert, notice: Notice, told_before: int | None) -> Message:
+    """Its id follows from what is stored, so that the same news is never two messages."""
+    about = told_before or 0
+    id_ = f"msg_{alert.id.removeprefix('alrt_')}_{about:x}_{notice.value}"
+    if rule.kind is RuleKind.MACHINE:
+        sentence = alert.evidence.get("sentence", alert.key)
+        if notice is Notice.CLOSED:
+            sentence = f"Over: {sentence}"
+        data = {
+            "alert_id": alert.id,
+            "key": alert.key,
+            "sentence": sentence,
+            "since": shown_time(alert.opened_at),
+        }
+        return Message(id_, MessageType.MACHINE, data, alert.id)
+    type_ = MessageType.ALERT_OPENED if notice is Notice.OPENED else MessageType.ALERT_CLOSED
+    return Message(id_, type_, shown_alert(rule, alert), alert.id)
+
+
+def shown_alert(rule: AlertRule, alert: Alert) -> Mapping[str, Any]:
+    return {
+        "alert_id": alert.id,
+        "rule_id": rule.id,
+        "rule": rule.name,
+        "kind": rule.kind.value,
+        "key": alert.key,
+        "state": alert.state.value,
+        "opened_at": shown_time(alert.opened_at),
+        "closed_at": None if alert.state is AlertState.OPEN else shown_time(alert.closed_at),
+        "peak": alert.peak,
+        "held_back": alert.held_back,
+        "evidence": alert.evidence,
+    }
+
+
+def shown_time(micros: int | None) -> str | None:
+    """ISO 8601 in UTC, to the second."""
+    if micros is None:
+        return None
+    return from_micros(micros // MICROS * MICROS).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,221 @@
+"""What alerts count: posts of a filter in a window, and hour by hour before it.
+
+From rollups and indexes alone, however many insights there are. Texts that are suspected to be
+written for the model are taken out again, and so are own posts: nobody can raise an alert with
+them, nor hide one behind them. Counts of full hours are kept until the hour is over.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Select, Text, cast, or_, select
+
+from analysis.rising import KEPT_HOURS, HourCounts
+from analysis.rules import hold
+from analysis.words import words_of
+from models import SUSPECTED, from_micros, insights
+from store.derived import rollup_query
+from store.derived.rollup_query import Key
+from store.derived.rollups import HOUR, NAMES_OF_CLUSTERS
+from store.derived.word_counts import MatchCounter
+from store.filters import InsightFilter, Shape, Span, conditions, filter_of
+from store.insight_row import read_clusters
+
+_MOST_KEPT = 500
+"""Filters whose hours are kept; of many topics each has some kilobytes."""
+
+
+class LeftOut(NamedTuple):
+    """A post that does not count; `timestamp` is in microseconds."""
+
+    timestamp: int
+    clusters: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many posts count, and how many were left out since they are suspected."""
+
+    count: int
+    suspected: int
+
+
+class TopicCount(NamedTuple):
+    """Of the last window, and of the hours before now."""
+
+    counted: Counted
+    hours: HourCounts
+
+
+class AlertCounter:
+    def __init__(self, matches: MatchCounter) -> None:
+        self._matches = matches
+        self._hours: dict[tuple[Any, ...], HourCounts | Mapping[str, HourCounts]] = {}
+        self._kept_for = 0
+
+    def count(self, wanted: InsightFilter, connection: Connection) -> Counted:
+        found = self._matches.total(wanted, connection)
+        if not found:
+            return Counted(0, 0)
+        left_out = _left_out(wanted, connection)
+        return Counted(found - len(left_out), len(left_out))
+
+    def by_topic(self, wanted: InsightFilter, connection: Connection) -> Mapping[str, TopicCount]:
+        """Of each topic that has any in the filter's time. The filter names no topic, and is
+        answered by the rollups."""
+        values = rollup_query.values_of(wanted) | {
+            "names": connection.scalars(NAMES_OF_CLUSTERS).all()
+        }
+        found: dict[str, int] = {}
+        for name, count in rollup_query.figures(
+            wanted.shape, Key(cluster=True), values, connection, only_count=True
+        ):
+            found[name] = found.get(name, 0) + count
+        suspected = _by_name(_left_out(wanted, connection))
+        hours = self._topic_hours(wanted, connection)
+        none = HourCounts([], wanted.span.stop // HOUR * HOUR)
+        return {
+            name: TopicCount(
+                Counted(count - suspected.get(name, 0), suspected.get(name, 0)),
+                hours.get(name, none),
+            )
+            for name, count in found.items()
+            if count
+        }
+
+    def hours(self, wanted: InsightFilter, connection: Connection) -> HourCounts:
+        """Of the filter, whatever its times, in the hours before the one that its end is in."""
+        stop = wanted.span.stop // HOUR * HOUR
+        key = _key(wanted)
+        kept = self._kept(stop).get(key)
+        if kept is None:
+            kept = self._kept(stop)[key] = self._count_hours(_before(wanted, stop), connection)
+        assert isinstance(kept, HourCounts)
+        return kept
+
+    def _topic_hours(
+        self, wanted: InsightFilter, connection: Connection
+    ) -> Mapping[str, HourCounts]:
+        stop = wanted.span.stop // HOUR * HOUR
+        key = ("topics", *_key(wanted))
+        kept = self._kept(stop).get(key)
+        if kept is None:
+            kept = _count_topic_hours(_before(wanted, stop), connection)
+            self._kept(stop)[key] = kept
+        assert isinstance(kept, Mapping)
+        return kept
+
+    def _kept(self, stop: int) -> dict[tuple[Any, ...], Any]:
+        if self._kept_for != stop or len(self._hours) > _MOST_KEPT:
+            self._hours.clear()
+            self._kept_for = stop
+        return self._hours
+
+    def _count_hours(self, wanted: InsightFilter, connection: Connection) -> HourCounts:
+        start, stop = wanted.span
+        counts = [0.0] * KEPT_HOURS
+        if wanted.shape.is_searched:
+            self._spread_days(wanted, counts, connection)
+        else:
+            for sign, part in rollup_query.signed_parts(wanted):
+                for moment, *sums, _, _ in rollup_query.series(part, HOUR, connection):
+                    counts[(moment - start) // HOUR] += sign * sum(sums)
+        for each in _left_out(wanted, connection):
+            counts[(each.timestamp - start) // HOUR] -= 1
+        return HourCounts([max(0.0, count) for count in counts], stop)
+
+    def _spread_days(
+        self, wanted: InsightFilter, counts: list[float], connection: Connection
+    ) -> None:
+        """Of a search the counts of days are known: within a day they are put where all posts
+        are."""
+        start = wanted.span.start
+        everything = self.hours(_everything(wanted), connection)
+        for (first, last), matches in self._matches.count(wanted, connection).spans:
+            in_all = everything.between(first, last)
+            for place in range(max(0, (first - start) // HOUR), KEPT_HOURS):
+                hour = start + place * HOUR
+                if hour >= last or not in_all:
+                    break
+                there = everything.between(max(hour, first), min(hour + HOUR, last))
+                counts[place] += matches * there / in_all
+
+
+def _before(wanted: InsightFilter, stop: int) -> InsightFilter:
+    """The same, of all hours that are looked at."""
+    start = from_micros(stop - KEPT_HOURS * HOUR)
+    return replace(wanted, start_time=start, end_time=from_micros(stop - 1))
+
+
+def _everything(wanted: InsightFilter) -> InsightFilter:
+    return InsightFilter(wanted.start_time, from_micros(wanted.span.stop))
+
+
+def _key(wanted: InsightFilter) -> tuple[Any, ...]:
+    return tuple(
+        getattr(wanted, name)
+        for name in InsightFilter.__dataclass_fields__
+        if name not in ("start_time", "end_time")
+    )
+
+
+def _count_topic_hours(wanted: InsightFilter, connection: Connection) -> Mapping[str, HourCounts]:
+    start, stop = wanted.span
+    values = rollup_query.values_of(wanted, by_day=False)
+    values |= rollup_query.bucket_values(start, HOUR)
+    values["names"] = connection.scalars(NAMES_OF_CLUSTERS).all()
+    found: dict[str, list[int]] = {}
+    for moment, name, count in rollup_query.figures(
+        wanted.shape, Key(bucket=True, cluster=True), values, connection, only_count=True
+    ):
+        found.setdefault(name, [0] * KEPT_HOURS)[(moment - start) // HOUR] += count
+    for each in _left_out(wanted, connection):
+        for name in each.clusters:
+            if name in found:
+                found[name][(each.timestamp - start) // HOUR] -= 1
+    return {name: HourCounts(counts, stop) for name, counts in found.items()}
+
+
+def _by_name(left_out: Iterable[LeftOut]) -> Mapping[str, int]:
+    found: dict[str, int] = {}
+    for each in left_out:
+        for name in each.clusters:
+            found[name] = found.get(name, 0) + 1
+    return found
+
+
+def _left_out(wanted: InsightFilter, connection: Connection) -> Sequence[LeftOut]:
+    """Those that match, and do not count."""
+    rows = connection.execute(_not_counted(wanted.shape), wanted.values())
+    return [
+        LeftOut(timestamp, read_clusters(clusters))
+        for timestamp, clusters, text in rows
+        if wanted.words is None or hold(words_of(text), wanted.words)
+    ]
+
+
+@lru_cache(maxsize=256)
+def _not_counted(shape: Shape) -> Select[*tuple[Any, ...]]:
+    columns = insights.c
+    found = select(columns.timestamp, cast(columns.clusters, Text), columns.text).where(
+        *conditions(shape)
+    )
+    if shape.author:  # whose posts are the only ones among which own ones are counted
+        return found.where(or_(columns.own == 1, SUSPECTED)).with_hint(
+            insights, "INDEXED BY idx_insight_author", "sqlite"
+        )
+    return found.where(SUSPECTED).with_hint(insights, "INDEXED BY idx_insight_suspected", "sqlite")
+
+
+def is_by_topic(named: Mapping[str, Any]) -> bool:
+    """Whether the rollups tell the topics of a filter apart, by its names in the API."""
+    return named.keys() <= {"sentiment", "min_confidence"}
+
+
+def in_window(named: Mapping[str, Any], stop: int, width: int) -> InsightFilter:
+    """The filter, by its names in the API, from `width` before `stop` up to, but without it."""
+    span = Span(stop - width, stop)
+    wanted = filter_of(named)
+    return replace(wanted, start_time=from_micros(span.start), end_time=from_micros(span.stop - 1))

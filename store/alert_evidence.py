@@ -1,0 +1,95 @@
+"""What is shown of a breach: who wrote, whether they copied each other, which words stand out, the
+newest posts, and the page that shows them all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from sqlalchemy import Connection
+
+from analysis.alerts import LEAST_AUTHORS, crowd_gate
+from analysis.fingerprint import as_analysed
+from analysis.standing_out import words_that_stand_out
+from models import from_micros
+from store.filters import InsightFilter
+from store.insights import InsightStore
+from store.listed import ListedInsight
+
+_SAMPLE = 200
+"""The newest posts that are looked at one by one."""
+_USUAL = 400
+"""Posts before the window whose words are the usual ones."""
+_SHOWN = 3
+_TEXT_LENGTH = 280
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_SUSPECTED = "suspected_injection"
+
+
+class EvidenceReader:
+    def __init__(self, insights: InsightStore) -> None:
+        self._insights = insights
+
+    def read(
+        self,
+        wanted: InsightFilter,
+        named: Mapping[str, Any],
+        connection: Connection,
+        *,
+        texts: bool,
+    ) -> Mapping[str, Any]:
+        """Of the posts that `wanted` finds, whose filter has these names in the API."""
+        found = self._insights.newest(wanted, _SAMPLE, connection)
+        posts = [each for each in found if _SUSPECTED not in each.notes]
+        before = InsightFilter(
+            _BEGINNING, from_micros(wanted.span.start - 1), language=wanted.language
+        )
+        usual = self._insights.newest(before, _USUAL, connection)
+        distinct = {as_analysed(each.text).casefold() for each in posts}
+        shown = posts[:_SHOWN]
+        evidence: dict[str, Any] = {
+            "authors": count_authors(posts),
+            "copies": round(1 - len(distinct) / len(posts), 3) if posts else 0.0,
+            "words": list(
+                words_that_stand_out((each.text for each in posts), (each.text for each in usual))
+            ),
+            "conversations": [each.conversation_id for each in shown],
+            "link": page_link(named, wanted),
+        }
+        if texts:
+            evidence["texts"] = [as_analysed(each.text)[:_TEXT_LENGTH] for each in shown]
+        return evidence
+
+
+def count_authors(posts: Sequence[ListedInsight]) -> int:
+    """A post that does not say who wrote it may be of anybody: each counts for one."""
+    named = {each.author for each in posts if each.author is not None}
+    return len(named) + sum(each.author is None for each in posts)
+
+
+def held_back(
+    evidence: Mapping[str, Any], wanted: InsightFilter, *, at_least: float | None = None
+) -> str | None:
+    """Why nobody is told of a breach with this evidence. A rule about one author, or one that a
+    single post or two can breach, is not about a crowd."""
+    if wanted.author is not None:
+        return None
+    least = LEAST_AUTHORS
+    if at_least is not None:
+        least = max(1, min(least, int(at_least)))
+    return crowd_gate(evidence["authors"], evidence["copies"], least_authors=least)
+
+
+def page_link(named: Mapping[str, Any], wanted: InsightFilter) -> str:
+    """The page with the filter set, from the root of the service."""
+    times = {"start_time": wanted.start_time, "end_time": wanted.end_time}
+    shown = {
+        name: moment.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+        for name, moment in times.items()
+    }
+    return f"/dashboard?{urlencode({**named, **shown})}"
+
+
+def of_topic(wanted: InsightFilter, topic: str) -> InsightFilter:
+    return replace(wanted, cluster=topic)

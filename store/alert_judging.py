@@ -1,0 +1,170 @@
+"""What the rules about many posts find at one moment: `rising`, `share` and `count`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from analysis.alerts import Alert, AlertState, Judgement, RuleKind
+from analysis.rising import HourCounts, Standing, standing
+from analysis.sentiment import Sentiment
+from store.alert_counts import AlertCounter, Counted, in_window, is_by_topic
+from store.alert_evidence import EvidenceReader, held_back, of_topic
+from store.alert_rules import AlertRule
+from store.filters import InsightFilter
+
+RISING_ABOVE, RISING_AT_LEAST = 3.7, 20
+SHARE_AT_LEAST = 20
+"""Where a rule does not say."""
+
+Known = Mapping[str, Alert]
+"""The alerts of a rule that are not closed, by their keys."""
+
+
+class Breach(NamedTuple):
+    """Of one key, as far as counts tell; `wanted` finds its posts, and `named` is that filter by
+    its names in the API."""
+
+    key: str
+    value: float
+    figures: Mapping[str, Any]
+    wanted: InsightFilter
+    named: Mapping[str, Any]
+
+
+class AlertJudge:
+    def __init__(self, counter: AlertCounter, evidence: EvidenceReader) -> None:
+        self._counter = counter
+        self._evidence = evidence
+
+    def breaches(
+        self, rule: AlertRule, known: Known, now: int, connection: Connection
+    ) -> Sequence[Judgement]:
+        """What breaches in the window up to, but without, `now`, in microseconds. What else there
+        is, is calm."""
+        return [
+            self._with_evidence(rule, each, known.get(each.key), connection)
+            for each in self._found(rule, now, connection)
+        ]
+
+    def _found(self, rule: AlertRule, now: int, connection: Connection) -> Iterator[Breach]:
+        assert rule.window is not None
+        wanted = in_window(rule.filter, now, rule.window.width)
+        match rule.kind:
+            case RuleKind.RISING if is_by_topic(rule.filter):
+                yield from self._rising_topics(rule, wanted, connection)
+            case RuleKind.RISING:
+                yield from self._rising(rule, wanted, connection)
+            case RuleKind.SHARE:
+                yield from self._share(rule, wanted, connection)
+            case RuleKind.COUNT:
+                counted = self._counter.count(wanted, connection)
+                if count_breaches(rule, counted.count):
+                    figures = {"count": counted.count, "suspected": counted.suspected}
+                    yield Breach("", float(counted.count), figures, wanted, rule.filter)
+
+    def _rising_topics(
+        self, rule: AlertRule, wanted: InsightFilter, connection: Connection
+    ) -> Iterator[Breach]:
+        least = rule.at_least or RISING_AT_LEAST
+        beside: tuple[int, HourCounts] | None = None
+        for topic, (counted, hours) in self._counter.by_topic(wanted, connection).items():
+            if counted.count < least:
+                continue
+            beside = beside or self._everything(wanted, connection)
+            stands = standing(counted.count, hours, *beside, wanted.span)
+            if stands.score >= _above(rule):
+                yield Breach(
+                    topic,
+                    stands.score,
+                    _figures(counted, stands),
+                    of_topic(wanted, topic),
+                    {**rule.filter, "cluster": topic},
+                )
+
+    def _rising(
+        self, rule: AlertRule, wanted: InsightFilter, connection: Connection
+    ) -> Iterator[Breach]:
+        counted = self._counter.count(wanted, connection)
+        if counted.count < (rule.at_least or RISING_AT_LEAST):
+            return
+        hours = self._counter.hours(wanted, connection)
+        stands = standing(counted.count, hours, *self._everything(wanted, connection), wanted.span)
+        if stands.score >= _above(rule):
+            key = rule.filter.get("cluster", "")
+            yield Breach(key, stands.score, _figures(counted, stands), wanted, rule.filter)
+
+    def _everything(self, wanted: InsightFilter, connection: Connection) -> tuple[int, HourCounts]:
+        """All posts in the time of a filter, and before."""
+        all_ = InsightFilter(wanted.start_time, wanted.end_time)
+        return (
+            self._counter.count(all_, connection).count,
+            self._counter.hours(all_, connection),
+        )
+
+    def _share(
+        self, rule: AlertRule, wanted: InsightFilter, connection: Connection
+    ) -> Iterator[Breach]:
+        counted = self._counter.count(wanted, connection)
+        if counted.count < (rule.at_least or SHARE_AT_LEAST):
+            return
+        bad = replace(wanted, sentiment=Sentiment.NEGATIVE)
+        negative = self._counter.count(bad, connection)
+        share = negative.count / counted.count
+        if share_breaches(rule, counted.count, share):
+            figures = {
+                "count": negative.count,
+                "share": round(share, 3),
+                "suspected": counted.suspected,
+            }
+            yield Breach("", share, figures, bad, {**rule.filter, "sentiment": "negative"})
+
+    def _with_evidence(
+        self, rule: AlertRule, breach: Breach, alert: Alert | None, connection: Connection
+    ) -> Judgement:
+        """Posts are looked at where somebody may be told, or it has become worse."""
+        is_open = alert is not None and alert.state is AlertState.OPEN
+        if alert is not None and is_open and alert.is_told and breach.value <= (alert.peak or 0.0):
+            return Judgement(breach.key, breach.value, True, alert.held_back)
+        found = self._evidence.read(breach.wanted, breach.named, connection, texts=rule.texts)
+        above = rule.above if rule.kind is RuleKind.COUNT else None
+        return Judgement(
+            breach.key,
+            breach.value,
+            True,
+            held_back(found, breach.wanted, at_least=above),
+            {**_NO_FIGURES, **breach.figures, **found},
+        )
+
+
+_NO_FIGURES: Mapping[str, Any] = {
+    "count": 0,
+    "expected": None,
+    "score": None,
+    "share": None,
+    "suspected": 0,
+}
+
+
+def _figures(counted: Counted, stands: Standing) -> Mapping[str, Any]:
+    return {
+        "count": counted.count,
+        "expected": round(stands.expected, 1),
+        "score": round(stands.score, 2),
+        "suspected": counted.suspected,
+    }
+
+
+def _above(rule: AlertRule) -> float:
+    return RISING_ABOVE if rule.above is None else rule.above
+
+
+def count_breaches(rule: AlertRule, count: int) -> bool:
+    assert rule.above is not None
+    return count >= max(rule.above, rule.at_least or 1)
+
+
+def share_breaches(rule: AlertRule, count: int, share: float) -> bool:
+    assert rule.above is not None
+    return count >= (rule.at_least or SHARE_AT_LEAST) and share >= rule.above

@@ -1,0 +1,307 @@
+"""Rules about one post at a time: what is new since they looked last, told within a second.
+
+At most ten a minute are told one by one; what else has come by the end of the minute is told in one
+message. A post's alert is closed, which is not told, once the post is handled, somebody has
+acknowledged it, or a day has passed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+    update,
+)
+
+from analysis.alerts import MICROS, Alert, AlertState, Change, Judgement, RuleKind, judged
+from analysis.fingerprint import as_analysed
+from analysis.labels import LastWord
+from analysis.rules import hold
+from analysis.sentiment import sentiment_of
+from analysis.urgency import Urgency
+from analysis.words import parse_search, words_of
+from database import Database
+from models import insights, now_micros
+from store.alert_changes import alerts_by_rule, enabled_rules, has_turn, store_change
+from store.alert_rules import AlertRule
+from store.insight_row import read_clusters, read_notes
+from store.listed import ListedInsight
+from tables.alerts import alert_rules, alerts
+
+A_MINUTE = 10
+"""The most posts that one rule tells of, one by one."""
+_MINUTE = 60 * MICROS
+_DAY = 24 * 60 * _MINUTE
+_LOOKED_AT = 1000
+"""Matches of one pass."""
+_SHOWN = 3
+_TEXT_LENGTH = 280
+_SUSPECTED = "suspected_injection"
+_DEFAULT_ABOVE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A new insight; `id` is the insight's, `timestamp` in microseconds."""
+
+    id: int
+    conversation_id: str
+    timestamp: int
+    text: str
+    author: str | None
+    sentiment_score: float
+    clusters: Sequence[str]
+    confidence: float
+    language: str
+    labelled: str
+    handling: str
+    notes: Mapping[str, Any]
+
+
+class SingleStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen = 0
+        """The newest insight that no rule has anything to say about, up to which nobody looks."""
+
+    async def judge(self, *, sum_up: bool, now: int | None = None) -> int:
+        """Look at what is new; how many messages that makes. With `sum_up`, once a minute, what is
+        too much to be told one by one is told in one message, and alerts are closed."""
+        moment = now_micros() if now is None else now
+        rules, posts, newest = await self._database.read(self._look)
+        if not rules:
+            return 0
+        matching = {
+            rule.id: [post for post in posts if _is_new(rule, post, moment)] for rule in rules
+        }
+        messages = 0
+        if sum_up or any(matching.values()):
+            work = partial(_write, rules, matching, newest, sum_up, moment)
+            messages = await self._database.write(work)
+        if sum_up or not any(matching.values()):
+            self._seen = max(self._seen, newest)
+        return messages
+
+    def _look(self, connection: Connection) -> tuple[Sequence[AlertRule], Sequence[Post], int]:
+        rules = _rules(connection)
+        if not rules:
+            return [], [], 0
+        values = {
+            "after": max(self._seen, min(rule.judged_id or 0 for rule in rules)),
+            "worst": -min(_above(rule) for rule in rules),
+            "limit": _LOOKED_AT,
+        }
+        rows = connection.execute(_NEW, values).all()
+        newest = rows[-1].id if len(rows) == _LOOKED_AT else connection.scalar(_NEWEST) or 0
+        return rules, [_to_post(row) for row in rows], newest
+
+
+_COLUMNS = insights.c
+_NEW = (
+    select(
+        _COLUMNS.id,
+        _COLUMNS.conversation_id,
+        _COLUMNS.timestamp,
+        _COLUMNS.text,
+        _COLUMNS.author,
+        _COLUMNS.sentiment_score,
+        cast(_COLUMNS.clusters, Text).label("clusters"),
+        _COLUMNS.confidence,
+        _COLUMNS.language,
+        _COLUMNS.labelled,
+        _COLUMNS.handling,
+        cast(_COLUMNS.notes, Text).label("notes"),
+    )
+    .where(
+        _COLUMNS.id > bindparam("after"),
+        _COLUMNS.urgency == Urgency.NOW.value,
+        _COLUMNS.sentiment_score <= bindparam("worst"),
+        _COLUMNS.own == 0,
+    )
+    .order_by(_COLUMNS.id)
+    .limit(bindparam("limit"))
+)
+_NEWEST = select(func.max(_COLUMNS.id))
+
+
+def _rules(connection: Connection) -> Sequence[AlertRule]:
+    return [rule for rule in enabled_rules(connection) if rule.kind is RuleKind.SINGLE]
+
+
+def _to_post(row: Row[*tuple[Any, ...]]) -> Post:
+    return Post(
+        row.id,
+        row.conversation_id,
+        row.timestamp,
+        row.text,
+        row.author,
+        row.sentiment_score,
+        read_clusters(row.clusters),
+        row.confidence,
+        row.language,
+        row.labelled,
+        row.handling,
+        read_notes(row.notes),
+    )
+
+
+def _above(rule: AlertRule) -> float:
+    return _DEFAULT_ABOVE if rule.above is None else rule.above
+
+
+def _is_new(rule: AlertRule, post: Post, now: int) -> bool:
+    assert rule.window is not None
+    return (
+        post.id > (rule.judged_id or 0)
+        and post.timestamp > now - rule.window.width
+        and matches(rule, post)
+    )
+
+
+def matches(rule: AlertRule, post: "Post | ListedInsight") -> bool:
+    """Of a post that is urgent now: whether it is unhappy enough, and what the filter asks for."""
+    named = rule.filter
+    handling = post.handling if isinstance(post.handling, str) else post.handling.state
+    labelled = post.labelled
+    if labelled is None or not isinstance(labelled, str):
+        labelled = LastWord.MODEL if labelled is None else labelled.by
+    return (
+        post.sentiment_score <= -_above(rule)
+        and _SUSPECTED not in post.notes
+        and named.get("sentiment") in (None, sentiment_of(post.sentiment_score))
+        and named.get("cluster") in (None, *post.clusters)
+        and named.get("author") in (None, post.author)
+        and named.get("language") in (None, post.language)
+        and named.get("urgency") in (None, Urgency.NOW)
+        and named.get("labelled") in (None, labelled)
+        and named.get("handling") in (None, handling)
+        and post.confidence >= named.get("min_confidence", 0.0)
+        and ("q" not in named or hold(words_of(post.text), parse_search(named["q"])))
+    )
+
+
+# --- one transaction ------------------------------------------------------------------------------
+
+_OPENED_LATELY = (
+    select(func.count())
+    .select_from(alerts)
+    .where(
+        alerts.c.opened_at > bindparam("since"),
+        alerts.c.rule_id == bindparam("of_rule"),
+    )
+)
+_JUDGED = (
+    update(alert_rules)
+    .where(alert_rules.c.id == bindparam("of_rule"))
+    .values(judged_id=bindparam("newest"))
+)
+
+
+def _write(
+    looked: Sequence[AlertRule],
+    matching: Mapping[str, Sequence[Post]],
+    newest: int,
+    sum_up: bool,
+    now: int,
+    connection: Connection,
+) -> int:
+    if not has_turn(connection):
+        return 0
+    messages = 0
+    rules = {rule.id: rule for rule in _rules(connection)}
+    for rule in looked:
+        if rules.get(rule.id) != rule:
+            continue  # changed meanwhile, or judged by another process
+        posts = matching[rule.id]
+        lately = connection.scalar(_OPENED_LATELY, {"of_rule": rule.id, "since": now - _MINUTE})
+        told = posts[: max(0, A_MINUTE - (lately or 0))]
+        rest = posts[len(told) :]
+        for post in told:
+            messages += _open(rule, _judgement(rule, [post]), now, connection)
+        if rest and sum_up:
+            messages += _open(rule, _judgement(rule, rest), now, connection)
+        reached = newest if sum_up or not rest else max([post.id for post in told], default=0)
+        if reached > (rule.judged_id or 0):
+            connection.execute(_JUDGED, {"of_rule": rule.id, "newest": reached})
+    if sum_up:
+        messages += _go_over(rules, now, connection)
+    return messages
+
+
+def _judgement(rule: AlertRule, posts: Sequence[Post]) -> Judgement:
+    """Of one post, or of many together."""
+    worst = max(-post.sentiment_score for post in posts)
+    shown = posts[:_SHOWN]
+    evidence: dict[str, Any] = {
+        "count": len(posts),
+        "expected": None,
+        "score": round(worst, 2),
+        "share": None,
+        "authors": len({post.author or post.conversation_id for post in posts}),
+        "copies": 0.0,
+        "suspected": 0,
+        "words": [],
+        "conversations": [post.conversation_id for post in shown],
+        "link": f"/dashboard?open={posts[0].conversation_id}",
+    }
+    if rule.texts:
+        evidence["texts"] = [as_analysed(post.text)[:_TEXT_LENGTH] for post in shown]
+    key = posts[0].conversation_id
+    if len(posts) > 1:
+        key = f"{len(posts)} posts from {key} on"
+    return Judgement(key, worst, True, evidence=evidence)
+
+
+def _open(rule: AlertRule, judgement: Judgement, now: int, connection: Connection) -> int:
+    change = judged(None, judgement, now, replace(rule.policy, hold=1))
+    return store_change(rule, None, change, connection)
+
+
+# --- alerts that are open -------------------------------------------------------------------------
+
+_HANDLED = select(_COLUMNS.conversation_id).where(
+    _COLUMNS.conversation_id.in_(bindparam("ids", expanding=True)),
+    _COLUMNS.handling.in_(["open", "claimed", "snoozed"]),
+)
+_ACKNOWLEDGED = select(alerts.c.id).where(
+    alerts.c.state != literal_column("'closed'"), alerts.c.acknowledged_at.is_not(None)
+)
+
+
+def _go_over(rules: Mapping[str, AlertRule], now: int, connection: Connection) -> int:
+    """Close those that need nobody any more, and tell of what quiet hours have put off."""
+    messages = 0
+    acknowledged = set(connection.scalars(_ACKNOWLEDGED))
+    for rule_id, by_key in alerts_by_rule(connection).items():
+        rule = rules.get(rule_id)
+        if rule is None:
+            continue
+        waiting = set(connection.scalars(_HANDLED, {"ids": _conversations(by_key)}))
+        put_off = []
+        for key, alert in by_key.items():
+            is_old = now - (alert.opened_at or 0) > _DAY
+            is_handled = key.startswith("conv_") and key not in waiting
+            if alert.id in acknowledged or is_old or is_handled:
+                closed = replace(alert, state=AlertState.CLOSED, closed_at=now, put_off_until=None)
+                store_change(rule, alert, Change(closed), connection)
+            elif alert.told_at is None and now >= (alert.put_off_until or 0):
+                put_off.append(alert)
+        for alert in put_off[:A_MINUTE]:
+            again = Judgement(alert.key, alert.peak or 0.0, True)
+            messages += store_change(
+                rule, alert, judged(alert, again, now, rule.policy), connection
+            )
+    return messages
+
+
+def _conversations(by_key: Mapping[str, Alert]) -> list[str]:
+    return [key for key in by_key if key.startswith("conv_")]

@@ -1,0 +1,235 @@
+"""Alerts: judged, told, listed, acknowledged and muted.
+
+What a judgement changes and the messages about it are one transaction, so that a kill loses none
+and doubles none. On PostgreSQL one process at a time judges: whoever holds the advisory lock, and
+a minute that was judged is not judged again.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+    tuple_,
+    update,
+)
+
+from analysis.alerts import MICROS, Alert, AlertState, Judgement, RuleKind, judged
+from database import Database
+from errors import NotFound
+from models import now_micros
+from store import cursors
+from store.alert_changes import (
+    alerts_by_rule,
+    enabled_rules,
+    has_turn,
+    latest_closed,
+    store_change,
+    to_alert,
+)
+from store.alert_judging import AlertJudge
+from store.alert_rules import BUILT_IN, AlertRule
+from tables.alerts import alert_rules, alerts
+
+MINUTE = 60 * MICROS
+_LIST = "alerts"
+_HOUR = 3600 * MICROS
+
+Troubles = Mapping[str, str]
+"""Of the machine: by their keys, each in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedAlert:
+    """An alert with its rule's name and kind; `rule_id` is None where nobody made the rule."""
+
+    alert: Alert
+    rule_id: str | None
+    rule: str
+    kind: RuleKind
+    acknowledged_by: str | None
+    acknowledged_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPage:
+    """`open_count` is of all that are open."""
+
+    alerts: Sequence[ListedAlert]
+    open_count: int
+    next_cursor: str | None
+
+
+def no_such_alert(alert_id: str) -> NotFound:
+    return NotFound(f"There is no alert {alert_id!r}.")
+
+
+class AlertStore:
+    def __init__(self, database: Database, judge: AlertJudge) -> None:
+        self._database = database
+        self._judge = judge
+
+    # --- judging ------------------------------------------------------------------------------
+
+    async def judge(self, troubles: Troubles, *, now: int | None = None) -> int:
+        """Judge all rules at `now`, in microseconds, once a minute at most; how many messages that
+        makes. Rules about single posts are not judged here."""
+        moment = now_micros() if now is None else now
+        looked = await self._database.read(partial(self._look, troubles, moment), costly=True)
+        if not any(look.breaches or look.others for look in looked):
+            return 0
+        return await self._database.write(partial(_write, looked, moment))
+
+    def _look(self, troubles: Troubles, now: int, connection: Connection) -> Sequence["Look"]:
+        unclosed = alerts_by_rule(connection)
+        looks = []
+        for rule in enabled_rules(connection):
+            known = unclosed.get(rule.id, {})
+            match rule.kind:
+                case RuleKind.SINGLE:
+                    continue
+                case RuleKind.MACHINE:
+                    breaches: Sequence[Judgement] = _of_machine(troubles)
+                case _:
+                    breaches = self._judge.breaches(rule, known, now, connection)
+            others = known.keys() - {each.key for each in breaches}
+            looks.append(Look(rule, breaches, bool(others)))
+        return looks
+
+    # --- for people ---------------------------------------------------------------------------
+
+    async def page(self, state: AlertState | None, *, limit: int, cursor: str | None) -> AlertPage:
+        """Up to `limit` alerts that have been open, the last opened first. Raises InvalidInput for
+        a cursor that is none of these."""
+        position = None if cursor is None else cursors.decode(_LIST, cursor)
+        return await self._database.read(partial(_page, state, limit, position))
+
+    async def acknowledge(self, alert_id: str, by: str) -> ListedAlert:
+        """Somebody has seen it. Raises NotFound."""
+        values = {"acknowledged_by": by, "acknowledged_at": now_micros()}
+        return await self._database.write(partial(_change, alert_id, values))
+
+    async def mute(self, alert_id: str, hours: float) -> ListedAlert:
+        """Tell nothing of it, nor of a later one of the same rule and key, for so long. Raises
+        NotFound."""
+        values = {"muted_until": now_micros() + round(hours * _HOUR)}
+        return await self._database.write(partial(_change, alert_id, values))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a rule finds; `others` is whether it has alerts beside, which are calm."""
+
+    rule: AlertRule
+    breaches: Sequence[Judgement]
+    others: bool
+
+
+def _of_machine(troubles: Troubles) -> Sequence[Judgement]:
+    return [
+        Judgement(key, 1.0, True, evidence={"sentence": sentence})
+        for key, sentence in troubles.items()
+    ]
+
+
+# --- one transaction ------------------------------------------------------------------------------
+
+
+def _write(looked: Iterable[Look], now: int, connection: Connection) -> int:
+    if not has_turn(connection):
+        return 0
+    minute = now // MINUTE * MINUTE
+    unclosed = alerts_by_rule(connection)
+    rules = {rule.id: rule for rule in enabled_rules(connection)}
+    messages = 0
+    for look in looked:
+        rule = rules.get(look.rule.id)
+        if rule != look.rule or rule.judged_at == minute:
+            continue  # changed meanwhile, or judged by another process
+        known = unclosed.get(rule.id, {})
+        for judgement in look.breaches:
+            before = known.get(judgement.key) or latest_closed(rule.id, judgement.key, connection)
+            change = judged(before, judgement, now, rule.policy)
+            messages += store_change(rule, before, change, connection)
+        for key in known.keys() - {each.key for each in look.breaches}:
+            change = judged(known[key], Judgement(key, 0.0, False), now, rule.policy)
+            messages += store_change(rule, known[key], change, connection)
+    connection.execute(_JUDGED, {"ids": list(rules), "minute": minute})
+    return messages
+
+
+_JUDGED = (
+    update(alert_rules)
+    .where(
+        alert_rules.c.id.in_(bindparam("ids", expanding=True)),
+        alert_rules.c.kind != RuleKind.SINGLE.value,
+    )
+    .values(judged_at=bindparam("minute"))
+)
+
+
+# --- listing and changing -------------------------------------------------------------------------
+
+_LISTED = (
+    select(alerts, alert_rules.c.name.label("rule"), alert_rules.c.kind)
+    .join_from(alerts, alert_rules, alerts.c.rule_id == alert_rules.c.id)
+    .where(alerts.c.opened_at.is_not(null()))
+)
+_OPEN = (
+    select(func.count())
+    .select_from(alerts)
+    .where(alerts.c.state == "open", alerts.c.state != literal_column("'closed'"))
+)
+
+
+def _page(
+    state: AlertState | None, limit: int, position: tuple[int, int] | None, connection: Connection
+) -> AlertPage:
+    opened_at, id_ = alerts.c.opened_at, alerts.c.id
+    wanted: Select[*tuple[Any, ...]] = _LISTED
+    if state is not None:
+        wanted = wanted.where(alerts.c.state == state.value)
+    if position is not None:
+        last = literal(position[0]), literal(f"alrt_{position[1]:08x}")
+        wanted = wanted.where(tuple_(opened_at, id_) < tuple_(*last))
+    ordered = wanted.order_by(opened_at.desc(), id_.desc()).limit(limit + 1)
+    rows = connection.execute(ordered).all()
+    more, rows = len(rows) > limit, rows[:limit]
+    return AlertPage(
+        [_to_listed(row) for row in rows],
+        connection.scalar(_OPEN) or 0,
+        cursors.encode(_LIST, rows[-1].opened_at, _number(rows[-1].id)) if more else None,
+    )
+
+
+def _number(alert_id: str) -> int:
+    return int(alert_id.removeprefix("alrt_"), 16)
+
+
+def _change(alert_id: str, values: Mapping[str, Any], connection: Connection) -> ListedAlert:
+    connection.execute(update(alerts).where(alerts.c.id == alert_id).values(**values))
+    row = connection.execute(_LISTED.where(alerts.c.id == alert_id)).one_or_none()
+    if row is None:
+        raise no_such_alert(alert_id)
+    return _to_listed(row)
+
+
+def _to_listed(row: Row[*tuple[Any, ...]]) -> ListedAlert:
+    return ListedAlert(
+        to_alert(row),
+        None if row.rule_id == BUILT_IN else row.rule_id,
+        row.rule,
+        RuleKind(row.kind),
+        row.acknowledged_by,
+        row.acknowledged_at,
+    )

@@ -1,0 +1,269 @@
+"""The outbox as the courier sees it: what is due, claim, settle, release.
+
+A claim marks a delivery with a random token and puts off when it is due again: whoever dies with it
+leaves it to others. What came of a try counts only while the row bears that token.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, assert_never
+from uuid import uuid4
+
+from sqlalchemy import Connection, Row, bindparam, exists, null, select, update
+
+from analysis.deliveries import (
+    Delivered,
+    DeliveryOutcome,
+    DeliveryState,
+    Disabled,
+    GivenUp,
+    Tried,
+    TryAgain,
+)
+from analysis.messages import EndpointKind, Event, Message, MessageType, new_message_id
+from database import Database
+from errors import NotFound
+from models import from_micros, now_micros
+from store.endpoints import disable, lock, still_valid
+from store.outbox import enqueue, subscribers
+from tables.alerts import deliveries, endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedDelivery:
+    """A delivery that is ours until its lease runs out. `secrets` are those that sign, the current
+    one first; `created_at` is when the message was made; `attempts` and `waits` are those before
+    this try; `failing_since` is the endpoint's, in microseconds."""
+
+    id: int
+    token: str
+    endpoint_id: str
+    endpoint_name: str
+    kind: EndpointKind
+    target: str
+    secrets: Sequence[str]
+    message: Message
+    created_at: datetime
+    attempts: int
+    waits: int
+    retries: bool
+    failing_since: int | None
+
+    def tried(self, now: int) -> Tried:
+        """As it stands once this try is over."""
+        failing = 0.0 if self.failing_since is None else (now - self.failing_since) / 1_000_000
+        return Tried(self.attempts + 1, self.waits, self.retries, failing)
+
+
+class DispatchStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def due(self) -> Sequence[str]:
+        """Ids of the endpoints for which something is due."""
+        now = {"now": now_micros()}
+        return await self._database.read(lambda connection: connection.scalars(_DUE, now).all())
+
+    async def claim(
+        self, endpoint_ids: Collection[str], *, lease: timedelta
+    ) -> Sequence[ClaimedDelivery]:
+        """Take what is due first for each of them, one each, until `lease` from now. Several
+        processes never get the same one. What need not be sent any more is ended on the way."""
+        return await self._database.write(partial(_claim, endpoint_ids, lease))
+
+    async def settle(self, claimed: ClaimedDelivery, outcome: DeliveryOutcome) -> bool:
+        """Write what came of it, and what it means for the endpoint, in one transaction. False
+        where the claim holds no longer, and then nothing is written.
+
+        Where the endpoint is disabled by it, a `machine` message goes to those that take these.
+        """
+        return await self._database.write(partial(_settle, claimed, outcome))
+
+    async def release(self, tokens: Collection[str] | None = None) -> None:
+        """Make what these claims hold due at once, with None what anybody's do. No try is
+        charged."""
+        await self._database.write(partial(_release, tokens))
+
+
+_COLUMNS = deliveries.c
+
+_DUE = select(endpoints.c.id).where(
+    exists()
+    .where(_COLUMNS.endpoint_id == endpoints.c.id, _COLUMNS.next_at <= bindparam("now"))
+    .correlate(endpoints)
+)
+
+_PICK = (
+    select(deliveries)
+    .where(_COLUMNS.endpoint_id == bindparam("endpoint_id"), _COLUMNS.next_at <= bindparam("now"))
+    .order_by(_COLUMNS.next_at, _COLUMNS.id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+
+_ENDPOINT = select(endpoints).where(endpoints.c.id == bindparam("endpoint_id"))
+
+_CLOSED = select(_COLUMNS.id).where(
+    _COLUMNS.alert_id == bindparam("of_alert"),
+    _COLUMNS.endpoint_id == bindparam("endpoint_id"),
+    _COLUMNS.type == MessageType.ALERT_CLOSED.value,
+)
+
+_HELD = (
+    select(_COLUMNS.id)
+    .where(_COLUMNS.id == bindparam("id"), _COLUMNS.lease_token == bindparam("token"))
+    .with_for_update()
+)
+"""The fence: a row that was claimed anew, retried or deleted is not found."""
+
+
+def _claim(
+    endpoint_ids: Collection[str], lease: timedelta, connection: Connection
+) -> Sequence[ClaimedDelivery]:
+    found = []
+    for endpoint_id in endpoint_ids:
+        endpoint = connection.execute(_ENDPOINT, {"endpoint_id": endpoint_id}).one_or_none()
+        if endpoint is not None and (row := _pick(endpoint, lease, connection)):
+            found.append(row)
+    return found
+
+
+def _pick(
+    endpoint: Row[*tuple[Any, ...]], lease: timedelta, connection: Connection
+) -> ClaimedDelivery | None:
+    now = now_micros()
+    while row := connection.execute(_PICK, {"endpoint_id": endpoint.id, "now": now}).one_or_none():
+        if not endpoint.enabled:
+            _end(row.id, DeliveryState.FAILED, connection, last_error="the endpoint is disabled")
+        elif _is_told_by_another(row.type, row.alert_id, endpoint.id, connection):
+            _end(row.id, DeliveryState.DROPPED, connection)
+        else:
+            token, until = uuid4().hex, now + lease // timedelta(microseconds=1)
+            _write(row.id, {"lease_token": token, "next_at": until}, connection)
+            return _claimed(row, endpoint, token, now)
+    return None
+
+
+def _is_told_by_another(
+    type_: str, alert_id: str | None, endpoint_id: str, connection: Connection
+) -> bool:
+    """Whether the end of the alert is told, or is to be, to the same endpoint."""
+    if type_ != MessageType.ALERT_OPENED or alert_id is None:
+        return False
+    named = {"of_alert": alert_id, "endpoint_id": endpoint_id}
+    return connection.scalars(_CLOSED, named).first() is not None
+
+
+def _claimed(
+    row: Row[*tuple[Any, ...]], endpoint: Row[*tuple[Any, ...]], token: str, now: int
+) -> ClaimedDelivery:
+    secrets = [endpoint.secret, *(secret for secret, _ in still_valid(endpoint.old_secrets, now))]
+    return ClaimedDelivery(
+        row.id,
+        token,
+        endpoint.id,
+        endpoint.name,
+        EndpointKind(endpoint.kind),
+        endpoint.target,
+        secrets if endpoint.secret is not None else (),
+        Message(row.message_id, MessageType(row.type), row.data, row.alert_id),
+        from_micros(row.created_at),
+        row.attempts,
+        row.waits,
+        row.retries,
+        endpoint.failing_since,
+    )
+
+
+def _settle(claimed: ClaimedDelivery, outcome: DeliveryOutcome, connection: Connection) -> bool:
+    try:
+        endpoint = lock(claimed.endpoint_id, connection)
+    except NotFound:
+        return False
+    held = {"id": claimed.id, "token": claimed.token}
+    if connection.execute(_HELD, held).one_or_none() is None:
+        return False
+    now = now_micros()
+    tried: dict[str, Any] = {"attempts": claimed.attempts + 1, "last_at": now}
+    match outcome:
+        case Delivered(status):
+            data = _without_texts(claimed.message.data)
+            values = {**tried, "data": data, "last_status": status, "last_error": None}
+            _end(claimed.id, DeliveryState.DELIVERED, connection, **values)
+        case TryAgain(delay, reason, status, waits) if endpoint.enabled:
+            values = {**tried, "last_status": status, "last_error": reason, "lease_token": None}
+            due = now + int(delay * 1_000_000)
+            values |= {"next_at": due, "waits": claimed.waits + waits}
+            if _is_told_by_another(
+                claimed.message.type, claimed.message.alert_id, claimed.endpoint_id, connection
+            ):
+                values |= {"state": DeliveryState.DROPPED.value, "next_at": None}
+            _write(claimed.id, values, connection)
+            if waits:
+                connection.execute(_PUT_OFF, {"of_endpoint": claimed.endpoint_id, "due": due})
+        case TryAgain(_, reason, status) | GivenUp(reason, status) | Disabled(reason, status):
+            values = {**tried, "last_status": status, "last_error": reason}
+            _end(claimed.id, DeliveryState.FAILED, connection, **values)
+        case _:
+            assert_never(outcome)
+    _note(endpoint, outcome, now, connection)
+    return True
+
+
+def _note(
+    endpoint: Row[*tuple[Any, ...]], outcome: DeliveryOutcome, now: int, connection: Connection
+) -> None:
+    """What it means for the endpoint."""
+    since = None if isinstance(outcome, Delivered) else endpoint.failing_since or now
+    if since != endpoint.failing_since:
+        statement = update(endpoints).where(endpoints.c.id == endpoint.id)
+        connection.execute(statement.values(failing_since=since))
+    if isinstance(outcome, Disabled) and endpoint.enabled:
+        disable(endpoint.id, outcome.why, connection)
+        told = set(subscribers(connection, Event.MACHINE)) - {endpoint.id}
+        shown = from_micros(since or now).isoformat().replace("+00:00", "Z")
+        data = {
+            "alert_id": None,
+            "key": endpoint.id,
+            "sentence": f"The endpoint {endpoint.name} is disabled: {outcome.why}.",
+            "since": shown,
+        }
+        message = Message(new_message_id(), MessageType.MACHINE, data)
+        enqueue(connection, message, endpoints=told)
+
+
+_PUT_OFF = (
+    update(deliveries)
+    .where(
+        _COLUMNS.endpoint_id == bindparam("of_endpoint"),
+        _COLUMNS.next_at < bindparam("due"),
+        _COLUMNS.lease_token.is_(null()),
+    )
+    .values(next_at=bindparam("due"))
+)
+
+
+def _without_texts(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What people wrote is not kept here once it is told: it may be erased where it came from."""
+    evidence = data.get("evidence")
+    if not isinstance(evidence, Mapping) or "texts" not in evidence:
+        return data
+    return {**data, "evidence": {n: v for n, v in evidence.items() if n != "texts"}}
+
+
+def _end(id_: int, state: DeliveryState, connection: Connection, **values: Any) -> None:
+    over = {"state": state.value, "next_at": None, "lease_token": None}
+    _write(id_, {**values, **over}, connection)
+
+
+def _write(id_: int, values: Mapping[str, Any], connection: Connection) -> None:
+    connection.execute(update(deliveries).where(_COLUMNS.id == id_).values(**values))
+
+
+def _release(tokens: Collection[str] | None, connection: Connection) -> None:
+    token = _COLUMNS.lease_token
+    held = token.is_not(null()) if tokens is None else token.in_(tokens)
+    released = update(deliveries).where(held).values(lease_token=None, next_at=now_micros())
+    connection.execute(released)

@@ -1,0 +1,74 @@
+"""The outbox: messages are written by the transaction that makes them true, and sent after it.
+
+The courier finds what is due by itself within a second or so; whoever wants it sent at once wakes
+it after the transaction.
+"""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import Connection, bindparam, insert, null, select, update
+
+from analysis.messages import Event, Message, MessageType
+from models import now_micros
+from tables.alerts import deliveries, endpoints
+
+_ENABLED = (
+    select(endpoints.c.id)
+    .where(endpoints.c.enabled, endpoints.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(endpoints.c.id)
+)
+_SUBSCRIPTIONS = (
+    select(endpoints.c.id, endpoints.c.events).where(endpoints.c.enabled).order_by(endpoints.c.id)
+)
+
+_UNTOLD_OPENING = (
+    update(deliveries)
+    .where(
+        deliveries.c.alert_id == bindparam("of_alert"),
+        deliveries.c.endpoint_id.in_(bindparam("ids", expanding=True)),
+        deliveries.c.type == MessageType.ALERT_OPENED.value,
+        deliveries.c.state == "pending",
+        # One that is on its way is dropped when it comes back without success.
+        deliveries.c.lease_token.is_(null()),
+    )
+    .values(state="dropped", next_at=None)
+)
+
+
+def enqueue(
+    connection: Connection, message: Message, *, endpoints: Collection[str]
+) -> Sequence[str]:
+    """Have `message` delivered to those of `endpoints` (ids) that are enabled, in this transaction.
+
+    Returns the ids of these. What an endpoint subscribed to is not looked at: who is named gets it.
+    With an `alert.closed` goes the `alert.opened` of the same `alert_id` that was not delivered
+    yet: it is dropped, since the later message tells both times. A message is written once for an
+    endpoint: the same id a second time is an IntegrityError.
+    """
+    ids = connection.scalars(_ENABLED, {"ids": list(endpoints)}).all()
+    if not ids:
+        return []
+    if message.type is MessageType.ALERT_CLOSED and message.alert_id is not None:
+        connection.execute(_UNTOLD_OPENING, {"of_alert": message.alert_id, "ids": ids})
+    now = now_micros()
+    rows = [
+        {
+            "endpoint_id": id_,
+            "message_id": message.id,
+            "type": message.type.value,
+            "data": message.data,
+            "alert_id": message.alert_id,
+            "created_at": now,
+            "next_at": now,
+            # A test tells what happens now.
+            "retries": message.type is not MessageType.TEST,
+        }
+        for id_ in ids
+    ]
+    connection.execute(insert(deliveries), rows)
+    return ids
+
+
+def subscribers(connection: Connection, event: Event) -> Sequence[str]:
+    """Ids of the enabled endpoints that take `event`."""
+    return [id_ for id_, events in connection.execute(_SUBSCRIPTIONS) if event.value in events]

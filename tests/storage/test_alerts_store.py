@@ -1,0 +1,407 @@
+"""What rules find, and that an alert and what is told of it are one transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, text
+
+from analysis.alerts import AlertState
+from database import Database
+from errors import InvalidInput, NotFound
+from store import alert_changes
+from store.alert_rules import MAX_RULES, AlertRuleStore
+from store.alert_singles import A_MINUTE, SingleStore
+from tables.alerts import alerts, deliveries
+from tests.support.alerts import (
+    alert_store,
+    all_alerts,
+    fill,
+    judge_at,
+    make_endpoint,
+    make_rule,
+    messages,
+    posts,
+)
+from tests.support.factories import (
+    NOON,
+    insert_insights,
+    of_another_process,
+    scalar,
+)
+
+MINUTE = timedelta(minutes=1)
+SUSPECTED = {"suspected_injection": ["ignore_instructions"]}
+
+
+async def test_a_count_that_is_reached_is_told_with_its_evidence(database: Database) -> None:
+    await make_endpoint(database)
+    rule = await make_rule(database, texts=True)
+    ids = await fill(database, 6)
+    store = alert_store(database)
+    assert await judge_at(store) == 1
+    ((type_, data),) = await messages(database)
+    assert type_ == "alert.opened"
+    assert (data["rule_id"], data["rule"], data["state"]) == (rule.id, rule.name, "open")
+    evidence = data["evidence"]
+    assert (evidence["count"], evidence["authors"], evidence["copies"]) == (6, 6, 0.0)
+    assert evidence["conversations"] == ids[:-4:-1]
+    assert len(evidence["texts"]) == 3
+    assert evidence["link"].startswith("/dashboard?start_time=2025-01-20T11")
+
+
+async def test_it_is_told_once_and_then_told_to_be_over(database: Database) -> None:
+    await make_endpoint(database)
+    await make_rule(database, window="15m", clear=2)
+    await fill(database, 6)
+    store = alert_store(database)
+    for minute in range(20):
+        await judge_at(store, NOON + minute * MINUTE)
+    assert [type_ for type_, _ in await messages(database)] == ["alert.opened", "alert.closed"]
+    (listed,) = await all_alerts(store)
+    assert listed.alert.state is AlertState.CLOSED
+
+
+async def test_nothing_is_told_where_the_same_minute_is_judged_again(database: Database) -> None:
+    await make_endpoint(database)
+    await make_rule(database, hold=2)
+    await fill(database, 6)
+    async with of_another_process(database) as other:
+        assert await judge_at(alert_store(database)) == 0
+        assert await judge_at(alert_store(other), NOON + timedelta(seconds=20)) == 0
+        assert await judge_at(alert_store(other), NOON + MINUTE) == 1
+
+
+async def test_a_share_is_of_negative_ones_among_enough(database: Database) -> None:
+    await make_rule(database, "share", at_least=10)
+    await fill(database, 9)
+    store = alert_store(database)
+    await judge_at(store)
+    assert await all_alerts(store) == []
+    await fill(database, 3, sentiment_score=0.5)
+    await judge_at(store, NOON + MINUTE)
+    (listed,) = await all_alerts(store)
+    assert listed.alert.evidence["share"] == 0.75
+    assert "sentiment=negative" in listed.alert.evidence["link"]
+
+
+async def rhythm(database: Database, *, topics: int = 3) -> None:
+    """Ten posts an hour of each topic for a day."""
+    rows = []
+    for hour in range(1, 25):
+        for topic in range(topics):
+            rows += posts(10, before=NOON - timedelta(hours=hour), clusters=[f"topic{topic}"])
+    await insert_insights(database, rows)
+
+
+async def test_a_topic_that_rises_is_told_by_its_name(database: Database) -> None:
+    await rhythm(database)
+    await make_rule(database, "rising")
+    for topic in range(3):
+        await fill(database, 40 if topic == 1 else 10, clusters=[f"topic{topic}"])
+    store = alert_store(database)
+    await judge_at(store)
+    (listed,) = await all_alerts(store)
+    assert listed.alert.key == "topic1"
+    assert "cluster=topic1" in listed.alert.evidence["link"]
+    assert listed.alert.evidence["expected"] == pytest.approx(10, abs=1)
+
+
+async def test_an_hour_that_is_lively_for_all_topics_is_no_rise(database: Database) -> None:
+    await rhythm(database)
+    await make_rule(database, "rising")
+    for topic in range(3):
+        await fill(database, 40, clusters=[f"topic{topic}"])
+    store = alert_store(database)
+    await judge_at(store)
+    assert await all_alerts(store) == []
+
+
+@pytest.mark.parametrize(
+    "conditions", [{"q": "parcel"}, {"language": "und"}, {"cluster": "topic1"}, {"author": "ann"}]
+)
+async def test_a_rising_rule_with_another_filter_looks_at_all_that_it_finds(
+    database: Database, conditions: dict[str, Any]
+) -> None:
+    quiet = posts(40, before=NOON - timedelta(hours=3), text="Where is it?", clusters=["other"])
+    spread = [
+        {**post, "timestamp": post["timestamp"] - timedelta(minutes=30 * number)}
+        for number, post in enumerate(quiet)
+    ]
+    await insert_insights(database, spread)
+    await make_rule(database, "rising", filter=conditions)
+    author = "ann" if "author" in conditions else None
+    await insert_insights(
+        database,
+        [{**post, "author": author} for post in posts(30, clusters=["topic1"])],
+    )
+    store = alert_store(database)
+    await judge_at(store)
+    (listed,) = await all_alerts(store)
+    assert listed.alert.evidence["count"] == 30
+
+
+async def test_suspected_injections_and_own_posts_do_not_count(database: Database) -> None:
+    await make_rule(database)
+    await make_rule(database, filter={"author": "us"})
+    await fill(database, 4)
+    await fill(database, 20, notes=SUSPECTED)
+    await insert_insights(database, [{**post, "author": "us", "own": 1} for post in posts(10)])
+    store = alert_store(database)
+    await judge_at(store)
+    assert await all_alerts(store) == []
+    await fill(database, 1)
+    await judge_at(store, NOON + MINUTE / 2)
+    (listed,) = await all_alerts(store)
+    assert (listed.alert.evidence["count"], listed.alert.evidence["suspected"]) == (5, 20)
+
+
+@pytest.mark.parametrize(
+    ("change", "held_back"),
+    [
+        ({"author": "ann"}, "authors"),
+        ({"text": "Copied"}, "copies"),
+        ({"author": None}, None),
+    ],
+)
+async def test_no_crowd_is_shown_and_not_told(
+    database: Database, change: dict[str, Any], held_back: str | None
+) -> None:
+    await make_endpoint(database)
+    await make_rule(database)
+    await fill(database, 8, **change)
+    store = alert_store(database)
+    told = await judge_at(store)
+    (listed,) = await all_alerts(store)
+    assert told == (0 if held_back else 1)
+    if held_back:
+        assert held_back in str(listed.alert.held_back)
+
+
+async def test_a_transaction_that_fails_leaves_neither_alert_nor_message(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_endpoint(database)
+    await make_rule(database)
+    await fill(database, 6)
+
+    def fail(*_args: Any, **_kwargs: Any) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(alert_changes, "enqueue", fail)
+        with pytest.raises(RuntimeError):
+            await judge_at(alert_store(database))
+    assert await scalar(database, select(func.count()).select_from(alerts)) == 0
+    assert await judge_at(alert_store(database)) == 1
+    assert await scalar(database, select(func.count()).select_from(deliveries)) == 1
+
+
+async def test_only_those_that_a_rule_names_are_told(database: Database) -> None:
+    named = await make_endpoint(database, "ep_00000001", events=["report"])
+    await make_endpoint(database, "ep_00000002")
+    await make_rule(database, to=[named])
+    await fill(database, 6)
+    assert await judge_at(alert_store(database)) == 1
+    assert await scalar(database, select(deliveries.c.endpoint_id)) == named
+
+
+async def test_what_is_wrong_with_the_machine_is_told_without_a_rule(database: Database) -> None:
+    await make_endpoint(database)
+    store = alert_store(database)
+    assert await judge_at(store, NOON, {"budget": "Nothing is left."}) == 1
+    for minute in (1, 2, 3):
+        await judge_at(store, NOON + minute * MINUTE)
+    told = await messages(database)
+    assert [type_ for type_, _ in told] == ["machine", "machine"]
+    assert [data["sentence"] for _, data in told] == [
+        "Nothing is left.",
+        "Over: Nothing is left.",
+    ]
+    (listed,) = await all_alerts(store)
+    assert listed.rule_id is None
+    assert await AlertRuleStore(database).all() == []
+
+
+async def test_a_rule_about_the_machine_takes_the_place_of_the_built_in_one(
+    database: Database,
+) -> None:
+    await make_endpoint(database)
+    rule = await make_rule(database, "machine", hold=2)
+    store = alert_store(database)
+    assert await judge_at(store, NOON, {"budget": "Nothing is left."}) == 0
+    assert await judge_at(store, NOON + MINUTE, {"budget": "Nothing is left."}) == 1
+    (listed,) = await all_alerts(store)
+    assert listed.rule_id == rule.id
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+async def test_there_are_at_most_so_many_rules(database: Database) -> None:
+    for _ in range(MAX_RULES):
+        await make_rule(database)
+    with pytest.raises(InvalidInput, match=str(MAX_RULES)):
+        await make_rule(database)
+
+
+async def test_a_rule_that_looks_at_something_else_closes_its_alerts(database: Database) -> None:
+    await make_endpoint(database)
+    rule = await make_rule(database)
+    await fill(database, 6)
+    store = alert_store(database)
+    await judge_at(store)
+    await AlertRuleStore(database).change(rule.id, {"above": 50.0})
+    (listed,) = await all_alerts(store)
+    assert listed.alert.state is AlertState.CLOSED
+    assert len(await messages(database)) == 1
+
+
+async def test_a_deleted_rule_takes_its_alerts_with_it(database: Database) -> None:
+    rule = await make_rule(database)
+    await fill(database, 6)
+    store = alert_store(database)
+    await judge_at(store)
+    await AlertRuleStore(database).delete(rule.id)
+    assert await all_alerts(store) == []
+    with pytest.raises(NotFound):
+        await AlertRuleStore(database).find(rule.id)
+
+
+async def test_pages_of_alerts_neither_skip_nor_repeat(database: Database) -> None:
+    for number in range(5):
+        await make_rule(database, filter={"author": f"author {number}"}, above=1.0)
+    await fill(database, 5)
+    store = alert_store(database)
+    await judge_at(store)
+    seen, cursor = [], None
+    while True:
+        page = await store.page(AlertState.OPEN, limit=2, cursor=cursor)
+        seen += [each.alert.id for each in page.alerts]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert (len(seen), len(set(seen)), page.open_count) == (5, 5, 5)
+
+
+async def test_a_muted_alert_tells_nothing(database: Database) -> None:
+    await make_endpoint(database)
+    await make_rule(database, window="15m", cooldown_seconds=0)
+    await fill(database, 6)
+    store = alert_store(database)
+    await judge_at(store)
+    (listed,) = await all_alerts(store)
+    assert (await store.acknowledge(listed.alert.id, "ana")).acknowledged_by == "ana"
+    await store.mute(listed.alert.id, 24 * 365 * 20)
+    await judge_at(store, NOON + 30 * MINUTE)
+    assert len(await messages(database)) == 1
+    with pytest.raises(NotFound):
+        await store.mute("alrt_00000000", 1)
+
+
+# --- one post at a time ---------------------------------------------------------------------------
+
+URGENT = {"urgency": "now", "sentiment_score": -0.9}
+
+
+def now_at(moment: Any) -> int:
+    return round(moment.timestamp() * 1e6)
+
+
+async def test_a_single_post_is_told_as_soon_as_it_is_there(database: Database) -> None:
+    await make_endpoint(database)
+    await fill(database, 1, **URGENT)  # before there is a rule
+    await make_rule(database, "single", window="24h", filter={"q": "parcel"})
+    (id_,) = await fill(database, 1, **URGENT)
+    await fill(database, 1, urgency="now", sentiment_score=-0.7)
+    await fill(database, 1, urgency="soon", sentiment_score=-0.9)
+    await fill(database, 1, **URGENT, text="Another thing")
+    await fill(database, 1, **URGENT, notes=SUSPECTED)
+    await fill(database, 1, **URGENT, before=NOON - timedelta(days=2))
+    singles = SingleStore(database)
+    assert await singles.judge(sum_up=False, now=now_at(NOON)) == 1
+    assert await singles.judge(sum_up=False, now=now_at(NOON)) == 0
+    assert await SingleStore(database).judge(sum_up=True, now=now_at(NOON + MINUTE)) == 0
+    ((type_, data),) = await messages(database)
+    assert (type_, data["key"], data["evidence"]["count"]) == ("alert.opened", id_, 1)
+
+
+async def test_what_is_too_much_for_a_minute_is_told_in_one_message(database: Database) -> None:
+    await make_endpoint(database)
+    await make_rule(database, "single", window="24h")
+    await fill(database, A_MINUTE + 15, **URGENT)
+    singles = SingleStore(database)
+    assert await singles.judge(sum_up=False, now=now_at(NOON)) == A_MINUTE
+    assert await singles.judge(sum_up=False, now=now_at(NOON)) == 0
+    assert await singles.judge(sum_up=True, now=now_at(NOON + MINUTE / 2)) == 1
+    *_, (_, data) = await messages(database)
+    assert data["evidence"]["count"] == 15
+    assert await singles.judge(sum_up=True, now=now_at(NOON + MINUTE)) == 0
+
+
+async def test_a_post_that_is_handled_closes_its_alert_and_nothing_is_told(
+    database: Database,
+) -> None:
+    await make_endpoint(database)
+    await make_rule(database, "single", window="24h")
+    (id_,) = await fill(database, 1, **URGENT)
+    singles, store = SingleStore(database), alert_store(database)
+    await singles.judge(sum_up=True, now=now_at(NOON))
+    await singles.judge(sum_up=True, now=now_at(NOON + MINUTE))
+    assert (await all_alerts(store))[0].alert.state is AlertState.OPEN
+    answered = text("UPDATE insights SET handling = 'answered' WHERE conversation_id = :id")
+    await database.write(lambda c: c.execute(answered, {"id": id_}).rowcount)
+    await singles.judge(sum_up=True, now=now_at(NOON + 2 * MINUTE))
+    assert (await all_alerts(store))[0].alert.state is AlertState.CLOSED
+    assert len(await messages(database)) == 1
+
+
+async def test_single_posts_that_quiet_hours_put_off_are_told_ten_a_minute(
+    database: Database,
+) -> None:
+    await make_endpoint(database)
+    quiet = {"from": "11:00", "to": "12:30", "zone": "UTC"}
+    await make_rule(database, "single", window="24h", quiet=quiet)
+    singles = SingleStore(database)
+    for minute in range(2):
+        moment = NOON + 2 * minute * MINUTE
+        await fill(database, A_MINUTE, before=moment, **URGENT)
+        assert await singles.judge(sum_up=False, now=now_at(moment)) == 0
+    assert await singles.judge(sum_up=True, now=now_at(NOON + 29 * MINUTE)) == 0
+    assert await singles.judge(sum_up=True, now=now_at(NOON + 30 * MINUTE)) == A_MINUTE
+    assert await singles.judge(sum_up=True, now=now_at(NOON + 31 * MINUTE)) == A_MINUTE
+    assert await singles.judge(sum_up=True, now=now_at(NOON + 32 * MINUTE)) == 0
+
+
+# --- who judges -----------------------------------------------------------------------------------
+
+
+async def test_while_another_process_judges_nothing_is_told_twice(
+    fresh_postgres_url: str,
+) -> None:
+    database = Database(fresh_postgres_url)
+    await database.open()
+    try:
+        await make_endpoint(database)
+        await make_rule(database)
+        await fill(database, 6)
+        async with _lock_held(database):
+            assert await judge_at(alert_store(database)) == 0
+        assert await judge_at(alert_store(database)) == 1
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def _lock_held(database: Database) -> AsyncIterator[None]:
+    import asyncpg
+
+    url = database.url.render_as_string(hide_password=False).replace("+asyncpg", "")
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", alert_changes.LOCK)
+        yield
+    finally:
+        await connection.close()

@@ -1,0 +1,82 @@
+"""What is wrong with the service itself, as it is told."""
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from worker.machine import Backups, MachineWatch
+
+NOW = datetime(2025, 1, 20, 12, tzinfo=UTC)
+
+
+class _Disk(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+Make = Callable[..., MachineWatch]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def watch(
+        *,
+        reason: str | None = None,
+        spent: bool = False,
+        idle: float = 0.0,
+        oldest: float | None = None,
+        backup_age: timedelta | None = None,
+        **rest: Any,
+    ) -> MachineWatch:
+        async def oldest_pending_seconds() -> float | None:
+            return oldest
+
+        newest = None if backup_age is None else SimpleNamespace(moment=NOW - backup_age)
+        keeper: Any = SimpleNamespace(newest=newest)
+        figures: Any = SimpleNamespace(oldest_pending_seconds=oldest_pending_seconds)
+        runner: Any = SimpleNamespace(breaker=SimpleNamespace(reason=reason), out_of_money=spent)
+        return MachineWatch(
+            figures,
+            runner,
+            seconds_since_progress=lambda: idle,
+            folders={"database": tmp_path},
+            backups=Backups(keeper, timedelta(hours=24)),
+            now=lambda: NOW,
+            **rest,
+        )
+
+    return watch
+
+
+@pytest.mark.parametrize(
+    ("state", "troubles"),
+    [
+        ({}, set()),
+        ({"reason": "The key is wrong."}, {"breaker"}),
+        ({"spent": True, "idle": 700.0, "oldest": 700.0}, {"budget"}),
+        ({"idle": 601.0, "oldest": 601.0}, {"stalled"}),
+        ({"idle": 601.0, "oldest": 599.0}, set()),
+        ({"idle": 601.0}, set()),
+        ({"idle": 599.0, "oldest": 5000.0}, set()),
+        ({"backup_age": timedelta(hours=47)}, set()),
+        ({"backup_age": timedelta(hours=49)}, {"backup"}),
+    ],
+)
+async def test_what_is_wrong_is_named(
+    make: Make, state: dict[str, Any], troubles: set[str]
+) -> None:
+    assert (await make(**state).troubles()).keys() == troubles
+
+
+@pytest.mark.parametrize(("free", "is_told"), [(51, False), (49, True)])
+async def test_a_disk_that_is_nearly_full_is_told(
+    make: Make, monkeypatch: pytest.MonkeyPatch, free: int, is_told: bool
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: _Disk(1000, 1000 - free, free))
+    assert ("disk of the database" in await make().troubles()) is is_told

@@ -1,0 +1,142 @@
+"""What is called rising and what is not; words that stand out; when reports are due."""
+
+import math
+from datetime import UTC, date, datetime
+
+import pytest
+
+from analysis.report_times import Period, ReportTime
+from analysis.rising import HOUR, HourCounts, standing
+from analysis.standing_out import words_that_stand_out
+
+WEEKS = 5
+HOURS = WEEKS * 7 * 24
+STOP = HOURS * HOUR
+ABOVE = 3.7
+
+
+def by_day(hour: int) -> int:
+    """Few at night, many at noon."""
+    return round(12 - 10 * math.cos(2 * math.pi * (hour % 24) / 24))
+
+
+def score(
+    count: int,
+    topic: list[int],
+    *,
+    everything: list[int] | None = None,
+    now: int | None = None,
+) -> float:
+    """Of the hour after the last one; everything else is ten times as much, also now."""
+    whole = everything or [11 * each for each in topic]
+    now = count + 10 * topic[-24] if now is None else now
+    hours = HourCounts(topic, STOP), HourCounts(whole, STOP)
+    return standing(count, hours[0], now, hours[1], (STOP, STOP + HOUR)).score
+
+
+@pytest.mark.parametrize("weeks", [1, WEEKS])
+def test_a_threefold_rise_is_called_with_little_data_and_with_much(weeks: int) -> None:
+    topic = [0] * (HOURS - weeks * 168) + [10] * (weeks * 168)
+    assert score(30, topic) >= ABOVE
+    assert score(14, topic) < ABOVE
+
+
+def test_a_busy_hour_that_is_busy_each_week_is_no_rise() -> None:
+    topic = [by_day(hour) for hour in range(HOURS)]
+    assert score(by_day(12), topic[-12:] and topic[:-12] + topic[-12:], now=220) < ABOVE
+    monday = [40 if hour % 168 == 0 else 2 for hour in range(HOURS)]
+    assert score(40, monday) < 1
+    assert score(40, [2] * HOURS) >= ABOVE
+
+
+def test_an_hour_that_is_busy_for_all_topics_is_no_rise() -> None:
+    topic = [10] * HOURS
+    assert score(30, topic, now=330) < 2
+    assert score(30, topic, now=130) >= ABOVE
+
+
+def test_a_topic_alone_in_the_world_is_held_against_itself() -> None:
+    topic = [10] * HOURS
+    assert score(30, topic, everything=topic, now=30) >= ABOVE
+    assert score(12, topic, everything=topic, now=12) < ABOVE
+
+
+def test_a_topic_that_has_become_livelier_is_no_rise_for_ever() -> None:
+    topic = [10] * (HOURS - 30) + [30] * 30
+    assert score(30, topic, now=130) < ABOVE
+
+
+def test_an_incident_of_the_past_makes_nobody_deaf() -> None:
+    topic = [10] * HOURS
+    topic[HOURS - 10 * 24] = 500
+    assert score(33, topic) >= ABOVE
+
+
+def test_a_lively_topic_has_to_do_more() -> None:
+    lively = [30 if hour * 7919 % 11 < 3 else 3 for hour in range(HOURS)]
+    assert 0 < score(34, lively) < score(34, [10] * HOURS)
+
+
+def test_nothing_is_said_of_the_very_first_window() -> None:
+    none = HourCounts([], STOP)
+    assert standing(50, none, 50, none, (STOP, STOP + HOUR)).score == 0
+
+
+def test_a_part_of_an_hour_has_a_part_of_its_count() -> None:
+    hours = HourCounts([4, 8], 2 * HOUR)
+    assert hours.between(HOUR // 2, 3 * HOUR // 2) == 6
+    assert hours.between(-5 * HOUR, 9 * HOUR) == 12
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def test_words_stand_out_that_others_do_not_use() -> None:
+    texts = [f"the app crashes at login, case {number} @ann https://x.y" for number in range(10)]
+    usual = [f"the parcel of {number} is late @bob https://x.y" for number in range(50)]
+    assert set(words_that_stand_out(texts, usual)) == {"app", "crashes", "at", "login", "case"}
+
+
+def test_no_word_stands_out_where_all_are_used_alike() -> None:
+    texts = ["the parcel is late"] * 10
+    assert words_that_stand_out(texts, texts) == []
+    assert words_that_stand_out([], texts) == []
+    assert words_that_stand_out(["one"] * 3, ["one"]) == []
+
+
+def test_nobody_makes_a_word_stand_out_alone() -> None:
+    texts = ["spam " * 100] + ["late parcel"] * 5
+    assert "spam" not in words_that_stand_out(texts, ["nothing of that kind"] * 20)
+
+
+# --- when reports are due -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("at", "now", "due"),
+    [
+        ("08:00 Europe/Berlin", "2025-01-20T06:59:00Z", None),  # yesterday's is too long ago
+        ("08:00 Europe/Berlin", "2025-01-20T07:00:00Z", date(2025, 1, 19)),
+        ("08:00 Europe/Berlin", "2025-01-20T19:00:00Z", date(2025, 1, 19)),
+        ("08:00 Europe/Berlin", "2025-07-20T06:00:00Z", date(2025, 7, 19)),
+        ("00:30 Asia/Tokyo", "2025-01-20T15:31:00Z", date(2025, 1, 19)),
+        ("mon 08:00", "2025-01-20T08:00:00Z", date(2025, 1, 19)),
+        ("mon 08:00", "2025-01-21T08:00:00Z", None),
+        ("sun 23:59", "2025-01-20T03:00:00Z", date(2025, 1, 18)),
+    ],
+)
+def test_a_report_is_due_at_its_time_by_the_clocks_of_its_zone(
+    at: str, now: str, due: date | None
+) -> None:
+    assert ReportTime.parse(at).due(datetime.fromisoformat(now).astimezone(UTC)) == due
+
+
+def test_a_day_of_the_week_makes_it_weekly() -> None:
+    assert ReportTime.parse("fri 9:30 UTC").period is Period.WEEK
+    assert ReportTime.parse("9:30").period is Period.DAY
+
+
+@pytest.mark.parametrize("text", ["", "8", "24:00", "mo 08:00", "08:00 Mars", "mon", "08:61"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="time"):
+        ReportTime.parse(text)

@@ -1,0 +1,97 @@
+"""Judging alert rules: once a minute, and single posts as soon as they are analysed."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from errors import Unavailable
+from store.alert_singles import SingleStore
+from store.alerts import AlertStore
+from worker.machine import MachineWatch
+
+log = structlog.get_logger(__name__)
+
+MINUTE = 60.0
+_REST_SECONDS = 0.2
+"""Between two looks at what is new, so that a busy service is not asked for each post."""
+_POLL_SECONDS = 0.5
+"""For posts that other processes have analysed."""
+
+
+async def _nothing() -> int:
+    return 0
+
+
+class AlertWorker:
+    """Judges from `start()` until `stop()` has returned."""
+
+    def __init__(
+        self,
+        alerts: AlertStore,
+        singles: SingleStore,
+        machine: MachineWatch,
+        *,
+        polls: bool,
+        every_minute: Callable[[], Awaitable[int]] = _nothing,
+        on_message: Callable[[], None] = lambda: None,
+    ) -> None:
+        """With `polls` other processes analyse as well. `every_minute` is done beside, and gives
+        the number of messages that it has made; `on_message` is called when there are any."""
+        self._alerts = alerts
+        self._singles = singles
+        self._machine = machine
+        self._polls = polls
+        self._every_minute = every_minute
+        self._on_message = on_message
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="alerts")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def wake(self) -> None:
+        """A text has been analysed, or a rule has changed."""
+        self._wake.set()
+
+    async def _run(self) -> None:
+        due = _next_minute()
+        while True:
+            with suppress(TimeoutError):
+                wait = max(0.0, due - time.time())
+                await asyncio.wait_for(
+                    self._wake.wait(), min(wait, _POLL_SECONDS) if self._polls else wait
+                )
+            self._wake.clear()
+            is_due = time.time() >= due
+            if is_due:
+                due = _next_minute()
+            await self._judge(whole=is_due)
+            await asyncio.sleep(_REST_SECONDS)
+
+    async def _judge(self, *, whole: bool) -> None:
+        """What fails is done again in the next minute."""
+        try:
+            messages = await self._singles.judge(sum_up=whole)
+            if messages:
+                self._on_message()
+            if whole:
+                messages = await self._alerts.judge(await self._machine.troubles())
+                messages += await self._every_minute()
+                if messages:
+                    self._on_message()
+        except Unavailable as error:
+            log.warning("alerts_not_judged", reason=error.details)
+        except Exception:
+            log.exception("alerts_not_judged")
+
+
+def _next_minute() -> float:
+    return (time.time() // MINUTE + 1) * MINUTE

@@ -1,0 +1,95 @@
+"""What is wrong with the service itself, for those who are to be told of it."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from errors import Unavailable
+from store.figures import FigureStore
+from worker.backups import BackupKeeper
+from worker.calls import CallRunner
+
+STALLED_SECONDS = 600.0
+LEAST_FREE_DISK = 0.05
+_BACKUPS_MISSED = 2
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Backups:
+    """They are made `every` so often."""
+
+    keeper: BackupKeeper
+    every: timedelta
+
+
+class MachineWatch:
+    def __init__(
+        self,
+        figures: FigureStore,
+        call_runner: CallRunner,
+        *,
+        seconds_since_progress: Callable[[], float],
+        folders: Mapping[str, Path],
+        backups: Backups | None = None,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        """`folders` are those whose disk may become full, by what is in them."""
+        self._figures = figures
+        self._call_runner = call_runner
+        self._seconds_since_progress = seconds_since_progress
+        self._folders = folders
+        self._backups = backups
+        self._now = now
+        self._since = now()
+
+    async def troubles(self) -> Mapping[str, str]:
+        """By what is wrong, each in a sentence."""
+        found: dict[str, str] = {}
+        if (reason := self._call_runner.breaker.reason) is not None:
+            found["breaker"] = f"No texts are analysed: {reason}"
+        if self._call_runner.out_of_money:
+            found["budget"] = "The daily budget is spent: conversations wait for midnight UTC."
+        elif await self._is_stalled():
+            found["stalled"] = "Conversations wait, and none has finished for ten minutes."
+        for what, folder in self._folders.items():
+            if (sentence := _disk(what, folder)) is not None:
+                found[f"disk of the {what}"] = sentence
+        if (sentence := self._old_backup()) is not None:
+            found["backup"] = sentence
+        return found
+
+    async def _is_stalled(self) -> bool:
+        if self._seconds_since_progress() <= STALLED_SECONDS:
+            return False
+        try:
+            oldest = await self._figures.oldest_pending_seconds()
+        except Unavailable:
+            return False  # and nobody could be told
+        return (oldest or 0.0) > STALLED_SECONDS
+
+    def _old_backup(self) -> str | None:
+        if self._backups is None:
+            return None
+        newest = self._backups.keeper.newest
+        since = self._since if newest is None else newest.moment
+        if self._now() - since <= _BACKUPS_MISSED * self._backups.every:
+            return None
+        if newest is None:
+            return "No backup has been made yet."
+        return f"The newest backup is of {newest.moment:%Y-%m-%d %H:%M} UTC."
+
+
+def _disk(what: str, folder: Path) -> str | None:
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return None  # a folder that is not there fails loudly elsewhere
+    if usage.free >= LEAST_FREE_DISK * usage.total:
+        return None
+    return f"The disk of the {what} is nearly full: {usage.free / 1e6:,.0f} MB are free."
