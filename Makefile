@@ -36,6 +36,9 @@ run: $(PROD)  ## start the API; HOST and PORT say where
 		--http api.connection_guard:GuardedProtocol --no-access-log --ws none
 
 # A test run changes nothing outside .venv, unless CI is set: there the browser is installed first.
+# What Python has compiled is kept there too: many processes start in a run, and each would compile.
+test test-fast: export PYTHONDONTWRITEBYTECODE =
+test test-fast: export PYTHONPYCACHEPREFIX = $(CURDIR)/.venv/pycache
 test: $(DEV) $(EXTRA) $(if $(CI),browser)  ## run all tests; ARGS goes to pytest
 	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
 

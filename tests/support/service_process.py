@@ -25,10 +25,10 @@ import httpx
 
 from config import Settings
 from tests.fakes.grok.server import GOOD_KEY, RunningGrok
+from tests.support.newest_schema import copy_where_new
 from tests.support.paths import ROOT
 from tests.support.servers import free_port
-
-listening_port = free_port
+from tests.support.service_forks import ServiceFork, fork_service
 
 
 class ServiceProcess:
@@ -36,7 +36,8 @@ class ServiceProcess:
 
     `folder` is its working directory and holds its log, and its database unless `database_file` or
     the setting `database_url` says otherwise. `name` tells several in one folder apart; `app` is
-    what uvicorn is to serve.
+    what uvicorn is to serve. It is a fork of a process that has imported it already, unless it is
+    to begin `from_nothing` or another than the service's own.
     """
 
     def __init__(
@@ -46,16 +47,18 @@ class ServiceProcess:
         name: str = "service",
         database_file: Path | None = None,
         app: str = "main:app",
+        from_nothing: bool = False,
         **settings: object,
     ) -> None:
         self.database_file = database_file or folder / "insights.db"
-        self.port = listening_port()
+        self.port = free_port()
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
         self._folder = folder
         self._app = app
         self._log_file = folder / f"{name}.log"
         self._log_start = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._from_nothing = from_nothing or app != "main:app"
+        self._process: subprocess.Popen[bytes] | ServiceFork | None = None
         self._settings: dict[str, object] = {
             "offline_model": "small",  # whatever is installed
             "database_url": f"sqlite+aiosqlite:///{self.database_file}",
@@ -74,8 +77,11 @@ class ServiceProcess:
     # --- life ---------------------------------------------------------------------------------
 
     def launch(self, **settings: object) -> None:
-        """Start without waiting; `settings` replace those of before, also for later lives."""
+        """Start without waiting; `settings` replace those of before, also for later lives. A
+        database in `folder` is there already, and empty, at the first start."""
         self._settings.update(settings)
+        if self.database_file.parent == self._folder:
+            copy_where_new(str(self._settings["database_url"]))
         self.launch_under([])
 
     def launch_under(self, wrapper: Sequence[str]) -> None:
@@ -87,13 +93,19 @@ class ServiceProcess:
             if name.lower() not in Settings.model_fields
         }
         environment |= {name.upper(): str(value) for name, value in self._settings.items()}
-        command = [*wrapper, sys.executable, "-m", "uvicorn", self._app, "--app-dir", str(ROOT)]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
-        command += ["--http", "api.connection_guard:GuardedProtocol", "--ws", "none"]
+        arguments = [self._app, "--app-dir", str(ROOT), "--ws", "none", "--no-access-log"]
+        arguments += ["--host", "127.0.0.1", "--port", str(self.port)]
+        arguments += ["--http", "api.connection_guard:GuardedProtocol"]
         with self._log_file.open("ab") as log:
             self._log_start = log.tell()
+        if not (wrapper or self._from_nothing):
+            self._process = fork_service(
+                arguments, folder=self._folder, environment=environment, log=self._log_file
+            )
+            return
+        with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                [*wrapper, sys.executable, "-m", "uvicorn", *arguments],
                 cwd=self._folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
