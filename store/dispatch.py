@@ -222,7 +222,6 @@ def _note(
         connection.execute(statement.values(failing_since=since))
     if isinstance(outcome, Disabled) and endpoint.enabled:
         disable(endpoint.id, outcome.why, connection)
-        told = set(subscribers(connection, Event.MACHINE)) - {endpoint.id}
         shown = from_micros(since or now).isoformat().replace("+00:00", "Z")
         data = {
             "alert_id": None,
@@ -231,7 +230,7 @@ def _note(
             "since": shown,
         }
         message = Message(new_message_id(), MessageType.MACHINE, data)
-        enqueue(connection, message, endpoints=told)
+        enqueue(connection, message, endpoints=subscribers(connection, Event.MACHINE))
 
 
 _PUT_OFF = (
