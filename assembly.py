@@ -202,6 +202,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
                 handling.end_leases,
                 partial(ledger.forget, older_than_days=settings.ledger_days, limit=ROWS_PER_STEP),
                 partial(deliveries.prune, limit=ROWS_PER_STEP),
+                partial(alerts.prune, limit=ROWS_PER_STEP),
             ),
             retention=None if days is None else timedelta(days=days),
         )

@@ -126,13 +126,13 @@ def _breached(before: Alert | None, judgement: Judgement, now: int, policy: Poli
         alert = Alert(judgement.key, muted_until=muted)
     peak = judgement.value if alert.peak is None else max(alert.peak, judgement.value)
     if alert.state is AlertState.OPEN:
-        worse = alert.peak is None or judgement.value > alert.peak
+        news = not alert.is_told or alert.peak is None or judgement.value > alert.peak
         return replace(
             alert,
             streak=0,
             peak=peak,
             held_back=judgement.held_back,
-            evidence=judgement.evidence if worse and judgement.evidence else alert.evidence,
+            evidence=judgement.evidence if news and judgement.evidence else alert.evidence,
         )
     if alert.put_off_until is not None:
         # That it was over has not been told: to others it was open all along.

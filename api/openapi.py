@@ -8,6 +8,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
 from api.access import Access, access_of
+from api.alert_bodies import AcknowledgeIn, AlertRuleIn, AlertRulePatch, MuteIn
 from api.endpoint_bodies import EndpointIn, EndpointPatch, RetryIn
 from api.error_responses import STATUS
 from api.label_bodies import LabelIn, RuleIn, RulePatch
@@ -17,6 +18,7 @@ from schemas import BatchIn, ConversationIn, HandlingIn
 _BODIES = (
     *(ConversationIn, BatchIn, HandlingIn, LabelIn, RuleIn, RulePatch, PlanIn),
     *(EndpointIn, EndpointPatch, RetryIn),
+    *(AlertRuleIn, AlertRulePatch, AcknowledgeIn, MuteIn),
 )
 """Those that handlers read themselves."""
 

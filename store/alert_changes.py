@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from random import getrandbits
+from secrets import randbits
 from typing import Any
 
 from sqlalchemy import (
@@ -130,13 +130,15 @@ def store_change(
         if before is not None:
             connection.execute(delete(alerts).where(alerts.c.id == before.id))
         return 0
-    values = {**asdict(alert), "state": alert.state.value}
+    # What people wrote is told and not kept: it must be gone where they have it erased.
+    evidence = {name: each for name, each in alert.evidence.items() if name != "texts"}
+    values = {**asdict(alert), "state": alert.state.value, "evidence": evidence}
     if alert.id:
         connection.execute(update(alerts).where(alerts.c.id == alert.id).values(values))
     else:
         if rule.id == BUILT_IN:
             _keep_built_in(connection)
-        alert = replace(alert, id=f"alrt_{getrandbits(32):08x}")
+        alert = replace(alert, id=f"alrt_{randbits(32):08x}")
         connection.execute(insert(alerts).values({**values, "id": alert.id, "rule_id": rule.id}))
     if change.notice is None:
         return 0

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 from functools import partial
-from random import getrandbits
+from secrets import randbits
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -120,7 +120,7 @@ def _create(values: Mapping[str, Any], connection: Connection) -> AlertRule:
     if (connection.scalar(_COUNT) or 0) >= MAX_RULES:
         raise InvalidInput(f"There are {MAX_RULES} alert rules already, which is the most.")
     _check_endpoints(values["to"], connection)
-    rule_id = f"arul_{getrandbits(32):08x}"
+    rule_id = f"arul_{randbits(32):08x}"
     connection.execute(
         insert(alert_rules).values(
             **values,

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Row,
     Select,
     bindparam,
+    delete,
     func,
     literal,
     literal_column,
@@ -25,7 +26,7 @@ from sqlalchemy import (
 )
 
 from analysis.alerts import MICROS, Alert, AlertState, Judgement, RuleKind, judged
-from database import Database
+from database import LONG_READ_SECONDS, Database
 from errors import NotFound
 from models import now_micros
 from store import cursors
@@ -42,6 +43,7 @@ from store.alert_rules import BUILT_IN, AlertRule
 from tables.alerts import alert_rules, alerts
 
 MINUTE = 60 * MICROS
+KEPT_DAYS = 90
 _LIST = "alerts"
 _HOUR = 3600 * MICROS
 
@@ -85,7 +87,9 @@ class AlertStore:
         """Judge all rules at `now`, in microseconds, once a minute at most; how many messages that
         makes. Rules about single posts are not judged here."""
         moment = now_micros() if now is None else now
-        looked = await self._database.read(partial(self._look, troubles, moment), costly=True)
+        looked = await self._database.read(
+            partial(self._look, troubles, moment), costly=True, seconds=LONG_READ_SECONDS
+        )
         if not any(look.breaches or look.others for look in looked):
             return 0
         return await self._database.write(partial(_write, looked, moment))
@@ -105,6 +109,16 @@ class AlertStore:
             others = known.keys() - {each.key for each in breaches}
             looks.append(Look(rule, breaches, bool(others)))
         return looks
+
+    async def prune(self, *, limit: int) -> bool:
+        """Forget up to `limit` that were opened more than `KEPT_DAYS` ago and are closed. Whether
+        more may be left."""
+        before = now_micros() - KEPT_DAYS * 24 * _HOUR
+        return await self._database.write(
+            lambda connection: (
+                connection.execute(_FORGET, {"before": before, "most": limit}).rowcount == limit
+            )
+        )
 
     # --- for people ---------------------------------------------------------------------------
 
@@ -175,6 +189,16 @@ _JUDGED = (
         alert_rules.c.kind != RuleKind.SINGLE.value,
     )
     .values(judged_at=bindparam("minute"))
+)
+
+
+_FORGET = delete(alerts).where(
+    alerts.c.id.in_(
+        select(alerts.c.id)
+        .where(alerts.c.opened_at < bindparam("before"), alerts.c.state == "closed")
+        .order_by(alerts.c.opened_at)
+        .limit(bindparam("most"))
+    )
 )
 
 

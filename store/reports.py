@@ -24,6 +24,7 @@ from store.summaries import Aggregate, Interval, Summary, SummaryStore
 from tables.alerts import reports_sent
 
 _TOPICS, _RISING, _OLDEST, _EXAMPLES = 10, 5, 5, 3
+_TEXT_LENGTH = 280
 _TICKS_PER_USD = 10_000_000_000
 
 
@@ -201,7 +202,7 @@ def _oldest_unanswered(
             "conversation_id": row.conversation_id,
             "timestamp": shown_time(row.timestamp),
             "author": row.author,
-            "text": row.text,
+            "text": row.text[:_TEXT_LENGTH],
         }
         for row in rows
     ]

@@ -77,20 +77,25 @@ class AlertWorker:
             await asyncio.sleep(_REST_SECONDS)
 
     async def _judge(self, *, whole: bool) -> None:
-        """What fails is done again in the next minute."""
+        await self._do(lambda: self._singles.judge(sum_up=whole))
+        if whole:
+            await self._do(self._judge_all)
+            await self._do(self._every_minute)
+
+    async def _judge_all(self) -> int:
+        return await self._alerts.judge(await self._machine.troubles())
+
+    async def _do(self, work: Callable[[], Awaitable[int]]) -> None:
+        """What fails holds up nothing else, and is done again in the next minute."""
         try:
-            messages = await self._singles.judge(sum_up=whole)
-            if messages:
-                self._on_message()
-            if whole:
-                messages = await self._alerts.judge(await self._machine.troubles())
-                messages += await self._every_minute()
-                if messages:
-                    self._on_message()
+            messages = await work()
         except Unavailable as error:
             log.warning("alerts_not_judged", reason=error.details)
         except Exception:
             log.exception("alerts_not_judged")
+        else:
+            if messages:
+                self._on_message()
 
 
 def _next_minute() -> float:

@@ -178,6 +178,20 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
         assert [each.name for each in (await call("list_endpoints")).endpoints] == ["team"]
         assert (await call_in_detail("delete_endpoint", id_)).status_code == 204
 
+        many = models.AlertRuleIn(name="many", kind=models.RuleKind("count"), above=3)
+        watched = (await call("create_alert_rule", body=many)).rule_id
+        await call("change_alert_rule", watched, body=models.AlertRulePatch(hold=2))
+        assert (await call("get_alert_rule", watched)).hold == 2
+        assert [each.name for each in (await call("list_alert_rules")).rules] == ["many"]
+        assert (await call("try_alert_rule", watched)).rule_id == watched
+        assert (await call("list_alerts")).metadata.open_count == 0
+        unknown = "alrt_00000000"
+        seen = await call("acknowledge_alert", unknown, body=models.AcknowledgeIn(by="ana"))
+        muted = await call("mute_alert", unknown, body=models.MuteIn(hours=1))
+        assert (seen.error, muted.error) == ("not_found", "not_found")
+        assert (await call_in_detail("delete_alert_rule", watched)).status_code == 204
+        assert (await call("get_report")).period == "day"
+
         refused = await call("retry_conversation", first.conversation_id)
         assert isinstance(refused, models.ErrorOut)
         assert refused.error == "conflict"
@@ -190,8 +204,8 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
 
     stranger = clients.Client(base_url=address)
     async with stranger:
-        unknown = await operations["stats"].asyncio(client=stranger)
-    assert unknown.error == "unauthorized"
+        unauthorized = await operations["stats"].asyncio(client=stranger)
+    assert unauthorized.error == "unauthorized"
     async with httpx.AsyncClient(base_url=address) as plain:
         document = (await plain.get("/openapi.json")).json()
     ids = {each["operationId"] for path in document["paths"].values() for each in path.values()}

@@ -1,5 +1,6 @@
 """What rules find, and that an alert and what is told of it are one transaction."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -9,11 +10,15 @@ import pytest
 from sqlalchemy import func, select, text
 
 from analysis.alerts import AlertState
+from analysis.report_times import ReportTime
 from database import Database
 from errors import InvalidInput, NotFound
 from store import alert_changes
 from store.alert_rules import MAX_RULES, AlertRuleStore
 from store.alert_singles import A_MINUTE, SingleStore
+from store.insights import InsightStore
+from store.reports import ReportStore
+from store.summaries import SummaryStore
 from tables.alerts import alerts, deliveries
 from tests.support.alerts import (
     alert_store,
@@ -50,6 +55,8 @@ async def test_a_count_that_is_reached_is_told_with_its_evidence(database: Datab
     assert evidence["conversations"] == ids[:-4:-1]
     assert len(evidence["texts"]) == 3
     assert evidence["link"].startswith("/dashboard?start_time=2025-01-20T11")
+    (listed,) = await all_alerts(store)
+    assert {**listed.alert.evidence, "texts": evidence["texts"]} == evidence
 
 
 async def test_it_is_told_once_and_then_told_to_be_over(database: Database) -> None:
@@ -299,6 +306,44 @@ async def test_a_muted_alert_tells_nothing(database: Database) -> None:
     assert len(await messages(database)) == 1
     with pytest.raises(NotFound):
         await store.mute("alrt_00000000", 1)
+
+
+async def test_what_is_long_closed_is_forgotten_and_what_is_open_is_not(
+    database: Database,
+) -> None:
+    """The examples are of long ago."""
+    await make_rule(database, window="15m")
+    await make_rule(database, window="24h")
+    await fill(database, 6)
+    store = alert_store(database)
+    await judge_at(store)
+    await judge_at(store, NOON + 20 * MINUTE)
+    assert await store.prune(limit=1)
+    assert not await store.prune(limit=1)
+    (listed,) = await all_alerts(store)
+    assert listed.alert.state is AlertState.OPEN
+
+
+# --- reports --------------------------------------------------------------------------------------
+
+
+async def test_a_report_is_sent_once_whoever_sends_it(database: Database) -> None:
+    await make_endpoint(database)
+    await make_endpoint(database, "ep_00000002", events=["alert"])
+    await fill(database, 3, before=NOON - timedelta(days=1))
+    at = ReportTime.parse("11:00")
+    async with of_another_process(database) as other:
+        stores = [
+            ReportStore(each, SummaryStore(each), InsightStore(each)) for each in (database, other)
+        ]
+        sent = await asyncio.gather(*(store.send_due(at, NOON) for store in stores))
+        sent += [await stores[0].send_due(at, NOON + 5 * MINUTE)]
+    assert sum(sent) == 1
+    ((type_, data),) = await messages(database)
+    assert (type_, data["period"], data["ending"]) == ("report", "day", "2025-01-19")
+    assert data["summary"]["totals"]["count"] == 3
+    assert data["markdown"].startswith("# Report of 2025-01-19")
+    assert await stores[0].send_due(at, NOON - 2 * 60 * MINUTE) == 0
 
 
 # --- one post at a time ---------------------------------------------------------------------------
