@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run test test-fast browser attack check format bench lock clean
+.PHONY: help setup demo run test test-fast browser attack torture check format bench lock clean
 
 # make setup LANGUAGES=1, make run HOST=0.0.0.0 PORT=9000, make test ARGS='-k health -x', make setup PYTHON=/path/to/python3
 HOST := 127.0.0.1
@@ -36,6 +36,9 @@ run: $(PROD)  ## start the API; HOST and PORT say where
 		--http api.connection_guard:GuardedProtocol --no-access-log --ws none
 
 # A test run changes nothing outside .venv, unless CI is set: there the browser is installed first.
+# What Python has compiled is kept there too: many processes start in a run, and each would compile.
+test test-fast: export PYTHONDONTWRITEBYTECODE =
+test test-fast: export PYTHONPYCACHEPREFIX = $(CURDIR)/.venv/pycache
 test: $(DEV) $(EXTRA) $(if $(CI),browser)  ## run all tests; ARGS goes to pytest
 	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
@@ -54,6 +57,9 @@ browser:  ## install Chromium for the tests of the dashboard: by apt, as root, o
 
 attack: $(DEV)  ## attack the service under 1 GB of memory, and judge; ARGS goes to tests.attacks
 	$(BIN)/python -m tests.attacks $(ARGS)
+
+torture: $(DEV)  ## kill, freeze and fill up the service, cut its power, and judge; ARGS goes to tools.torture
+	$(BIN)/python -m tools.torture $(ARGS)
 
 check: $(DEV)  ## check format, lint and types, where there is Node those of the dashboard too
 	$(BIN)/ruff format --check

@@ -200,6 +200,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
             steps=(
                 partial(priorities.catch_up, limit=KEYS_PER_STEP),
                 handling.end_leases,
+                partial(ledger.forget, older_than_days=settings.ledger_days, limit=ROWS_PER_STEP),
                 partial(deliveries.prune, limit=ROWS_PER_STEP),
                 partial(alerts.prune, limit=ROWS_PER_STEP),
             ),

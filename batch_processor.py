@@ -24,6 +24,7 @@ from worker.breaker import BreakerToken
 from worker.calls import CallRunner
 from worker.prepared import Prepared, prepare
 from worker.schedule import Bound, Schedule, WorkerTimings
+from worker.suspects import SuspectTrials
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +68,9 @@ class Worker:
         self._lease = timedelta(seconds=self._timings.lease)
         self._schedule = Schedule(
             batch_size=batch_size, poll_interval=poll_interval, timings=self._timings
+        )
+        self._trials = SuspectTrials(
+            rest=self._timings.trial_rest, patience=self._timings.trial_patience
         )
         self._wake = asyncio.Event()
         self._stopping = False
@@ -117,8 +121,7 @@ class Worker:
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await asyncio.wait(self._tasks[:1])
-                while self._in_hand:
-                    await asyncio.wait(self._in_hand)
+                await self._all_settled()
 
     @property
     def alive(self) -> bool:
@@ -138,10 +141,13 @@ class Worker:
 
     async def _run(self) -> None:
         await self._take_over()
+        self._trials.started(time.monotonic())
         while not self._stopping:
             self._wake.clear()  # before looking, so that an arrival meanwhile is not slept through
             if self._schedule.releases_claims(time.monotonic(), self._call_runner.state()):
                 self._requeue_ready()
+            if self._trials.is_due(time.monotonic(), idle=self._is_idle()) and await self._try():
+                continue
             if not self._wait_left() and (pack := await self._next_pack()):
                 if self._wait_left():  # things changed while the database was asked
                     self._ready.appendleft(pack)
@@ -149,10 +155,45 @@ class Worker:
                     self._begin(pack)
                 continue
             # Whatever else brings us on also wakes us: an arrival, a call that leaves or ends.
-            sleep = self._schedule.sleep_left(time.monotonic(), self._call_runner.state())
+            now = time.monotonic()
+            sleep = self._schedule.sleep_left(now, self._call_runner.state())
+            if not self._wait_left():
+                sleep = min(sleep, max(0.001, self._trials.due_in(now, idle=self._is_idle())))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), sleep)
         self._requeue_ready()
+
+    def _is_idle(self) -> bool:
+        """Nothing is in flight, and the last look found nothing more."""
+        return not (self._in_hand or self._ready or self._schedule.is_due(time.monotonic()))
+
+    async def _try(self) -> bool:
+        """Try one suspect with nothing else in flight; False where none can be called for now."""
+        self._requeue_ready()
+        await self._all_settled()
+        if self._wait_left() or self._stopping:
+            return False
+        try:
+            suspect, more = await self._queue.claim_suspect(lease=self._lease)
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                log.exception("worker_claim_failed")
+            self._schedule.failed(time.monotonic())
+            return False
+        if suspect is None:
+            self._trials.none_due(more, time.monotonic())
+            return False
+        log.warning("suspect_tried", id=suspect.id)
+        prepared = await self._answer_again([prepare(suspect, reuse_key=self._analyser.reuse_key)])
+        for pack in _packs(prepared):
+            self._begin(pack)
+        await self._all_settled()
+        self._trials.tried(more, time.monotonic())
+        return True
+
+    async def _all_settled(self) -> None:
+        while self._in_hand:
+            await asyncio.wait(self._in_hand)
 
     def _requeue_ready(self) -> None:
         """Requeue what is claimed and not begun: it must not wait for long, nor in packs where only
@@ -200,7 +241,10 @@ class Worker:
     async def _warm_up(self) -> None:
         """Learn from the database the calls and topics of the workers before this one."""
         if await self._ledger.called_lately():
-            self._analyser.throttle.assume_window_used()
+            throttle = self._analyser.throttle
+            throttle.assume_window_used()
+            window = throttle.calls_at_once * throttle.call_interval
+            self._schedule.rest(time.monotonic() + window)
         self._call_runner.learn(await self._queue.recent_sightings(RECENT_ANALYSES))
 
     async def _claim(self) -> list[Claimed]:
@@ -259,6 +303,7 @@ class Worker:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._in_hand[task]
+        self._wake.set()  # nothing may be in flight any more, which suspects wait for
         if not task.cancelled() and (error := task.exception()):
             log.error("worker_task_failed", exc_info=error)
 
@@ -354,6 +399,7 @@ class Worker:
         if cut_off := await self._ledger.close_orphans(older_than_seconds=age):
             log.warning("calls_cut_off", calls=cut_off)
         rescued = await self._queue.rescue(all_orphaned=all_orphaned)
+        self._trials.found(rescued.suspects)
         if rescued.back_to_pending or rescued.failed:
             log.warning(
                 "orphans_rescued", back_to_pending=rescued.back_to_pending, failed=rescued.failed

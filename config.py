@@ -158,6 +158,7 @@ class Settings(BaseSettings):
     poll_interval: float = Field(5.0, ge=0.01, le=_DAY)
     worker_enabled: bool = True
     retention_days: float | None = Field(None, gt=0, le=365_000)
+    ledger_days: int = Field(400, ge=1, le=365_000)
     backup_dir: Path | None = None
     backup_every: float = Field(24.0, ge=0.01, le=8760)
     backup_keep: int = Field(7, ge=1, le=10_000)

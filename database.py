@@ -57,8 +57,9 @@ class Database:
 
     # --- life ---------------------------------------------------------------------------------
 
-    async def open(self) -> None:
-        """Connect, and upgrade the schema where it is older than the code.
+    async def open(self, *, upgrade: bool = True) -> None:
+        """Connect, and upgrade the schema where it is older than the code. Without `upgrade` an
+        older one is refused, and nothing is written.
 
         Raises StartRefused where it is newer, another process has the SQLite file, or the database
         cannot be had or written.
@@ -66,9 +67,15 @@ class Database:
         shown = self.url.render_as_string(hide_password=True)
         try:
             await self._backend.connect()
-            if await self.read(_revision) != SCHEMA_REVISION:
+            if (revision := await self.read(_revision)) != SCHEMA_REVISION:
+                if not upgrade:
+                    raise StartRefused(
+                        f"DATABASE_URL {shown}: its schema is {revision}, not {SCHEMA_REVISION}:"
+                        " start the service on it once"
+                    )
                 await self.rework(_upgrade)
-            await self.check_writable()  # a disk that cannot be written is told at once
+            if upgrade:
+                await self.check_writable()  # a disk that cannot be written is told at once
         except Unavailable as error:
             raise StartRefused(f"DATABASE_URL {shown}: {error.details}") from error
         except (DBAPIError, OSError, PoolTimeoutError, TypeError) as error:

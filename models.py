@@ -35,7 +35,7 @@ from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE
 from tables.base import Micros, SequentialId
 from tables.base import metadata as metadata
 
-SCHEMA_REVISION = "0008"
+SCHEMA_REVISION = "0009"
 """The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
 
 
@@ -125,6 +125,13 @@ conversations = Table(
     CheckConstraint("lane in ('live','bulk')", name="conv_lane"),
     Index("idx_conv_timestamp", "timestamp"),
     Index("idx_conv_status", "status", "lane", "created_at"),
+)
+# For those that a worker died with twice (`store/orphans.py`).
+Index(
+    "idx_conv_suspect",
+    conversations.c.created_at,
+    sqlite_where=text("status = 'pending' AND deaths >= 2"),
+    postgresql_where=text("status = 'pending' AND deaths >= 2"),
 )
 Index(
     "idx_conv_idempotency_key",

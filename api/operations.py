@@ -27,8 +27,8 @@ from api.operation_answers import (
     SpendingStats,
     Stats,
 )
+from api.readiness import check_all
 from api.services import Services, services
-from backends.errors import NEWER_SCHEMA
 from errors import Conflict, Unavailable
 from models import Lane, Status
 from schemas import format_time
@@ -37,7 +37,6 @@ from worker.backups import BackupKeeper
 
 router = APIRouter(tags=["operations"])
 
-STALLED_SECONDS = 300.0
 FALLBACK_SHARE_TO_NOTICE = 0.1
 FALLBACKS_TO_NOTICE = 2
 """One is no pattern, however few there are."""
@@ -62,44 +61,18 @@ async def ready(
     request: Request,
     purpose: Annotated[
         Literal["traffic"] | None,
-        Query(alias="for", description="`traffic` leaves out who analyses: for load balancers."),
+        Query(
+            alias="for",
+            description="`traffic` leaves out what hinders no posts and reads: for load balancers.",
+        ),
     ] = None,
 ) -> Response:
-    """The service can do its work: write, and analyse what waits. Checked once a second at most."""
-    parts = services(request)
-    checks = {"database": await parts.database_check.get(lambda: _check_database(parts))}
-    if purpose != "traffic":
-        checks["worker"] = await parts.worker_check.get(lambda: _check_worker(parts))
-        checks["analyser"] = parts.call_runner.breaker.reason or "ok"
+    """The service can do its work: write, analyse what waits, and go on so for a while. Checked
+    once a second at most."""
+    checks = await check_all(services(request), for_traffic=purpose == "traffic")
     well = all(check == "ok" for check in checks.values())
     answer = Ready(status="ready" if well else "not_ready", checks=checks)
     return JSONResponse(answer.model_dump(), 200 if well else 503)
-
-
-async def _check_database(parts: Services) -> str:
-    if parts.heartbeat is not None and parts.heartbeat.schema_is_newer:
-        return NEWER_SCHEMA
-    try:
-        await parts.database.check_writable()
-    except Unavailable as error:
-        return error.details
-    return "ok"
-
-
-async def _check_worker(parts: Services) -> str:
-    if parts.worker is None:
-        return "ok"
-    if not parts.worker.alive:
-        return "The worker has stopped."
-    try:
-        oldest = await parts.figures.oldest_pending_seconds()
-    except Unavailable:
-        return "ok"  # the database's check tells
-    if (oldest or 0) > STALLED_SECONDS and parts.worker.seconds_since_progress > STALLED_SECONDS:
-        if parts.call_runner.out_of_money:
-            return "The daily budget is spent: conversations wait for midnight UTC."
-        return "Conversations wait, and none has finished for five minutes."
-    return "ok"
 
 
 @router.get("/api/v1/stats", responses=answers("unavailable"))

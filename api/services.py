@@ -99,6 +99,7 @@ class Services:
 
     database_check: CachedValue[str] = field(default_factory=CachedValue)
     worker_check: CachedValue[str] = field(default_factory=CachedValue)
+    disk_check: CachedValue[str] = field(default_factory=CachedValue)
     metrics_text: CachedValue[bytes] = field(default_factory=CachedValue)
 
     def wake_worker(self) -> None:

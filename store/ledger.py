@@ -8,7 +8,7 @@ Days are UTC, and a call belongs to the one on which it began.
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
 
 from analysis.outcomes import Call, CallOutcome
 from database import Database
@@ -81,6 +81,16 @@ class Ledger:
         )
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
+    async def forget(self, *, older_than_days: int, limit: int) -> bool:
+        """Drop up to `limit` ended calls of days that are further back; whether more are left. The
+        sums of their days stay."""
+        before = (now_micros() // MICROS_PER_DAY - older_than_days) * MICROS_PER_DAY
+        statement = delete(calls).where(calls.c.id.in_(_OLD.limit(limit)))
+        dropped = await self._database.write(
+            lambda connection: connection.execute(statement, {"before": before}).rowcount
+        )
+        return dropped >= limit
+
     async def called_lately(self) -> bool:
         """Whether any process reserved a call in the last few seconds."""
         recent = select(calls.c.id).where(calls.c.started_at > now_micros() - _RECENT_MICROS)
@@ -88,6 +98,12 @@ class Ledger:
             lambda connection: connection.execute(recent.limit(1)).first() is not None
         )
 
+
+_OLD = (
+    select(calls.c.id)
+    .where(calls.c.started_at < bindparam("before"), calls.c.outcome != CallOutcome.UNDER_WAY)
+    .order_by(calls.c.started_at)
+)
 
 _SUM = select(*(func.sum(daily_usage.c[name]) for name in Usage._fields))
 

@@ -26,7 +26,7 @@ from models import Lane, Status, conversations, now_micros
 from store.earlier import Earlier, analysed_since, recent_sightings
 from store.ledger import CallReceipt, count_completed, settle_call
 from store.new_insights import HeldRow, InsightWriter
-from store.orphans import NOT_LEASED, Rescued, rescue
+from store.orphans import NOT_LEASED, SUSPECT, SUSPECT_DEATHS, Rescued, rescue, suspects_wait
 from store.rising import RisingTopics
 from store.versions import count_insights
 
@@ -106,13 +106,19 @@ class WorkQueue:
         take: Callable[[int], int],
         lease: timedelta,
     ) -> Claim:
-        """Take the oldest pending conversations of the first of `lanes` that has any.
+        """Take the oldest pending conversations of the first of `lanes` that has any, suspects
+        left out.
 
         Counts up to `look` waiting ones, and takes as many as `take` makes of that number. They are
         ours until `lease` from now; each has one attempt charged. Several processes never get the
         same row.
         """
         return await self._database.write(partial(_claim, lanes, look, take, lease))
+
+    async def claim_suspect(self, *, lease: timedelta) -> tuple[Claimed | None, bool]:
+        """Take the oldest conversation that was in flight at two deaths, which `claim` leaves out:
+        None where none is to be had now. And whether more of them wait."""
+        return await self._database.write(partial(_claim_suspect, lease))
 
     async def settle(
         self,
@@ -170,7 +176,7 @@ class WorkQueue:
     async def rescue(self, *, all_orphaned: bool = False) -> Rescued:
         """Put back what dead workers left: rows whose lease has run out, or all in processing.
 
-        One that was in flight at its third such death fails instead.
+        One that was in flight at its third such death, then alone, fails instead.
         """
         return await self._database.write(partial(rescue, all_orphaned))
 
@@ -187,6 +193,7 @@ _PICK = (
         _COLUMNS.status == Status.PENDING,
         _COLUMNS.lane == bindparam("lane"),
         _COLUMNS.not_before <= bindparam("now"),
+        _COLUMNS.deaths < SUSPECT_DEATHS,
     )
     .order_by(_COLUMNS.created_at)
     .limit(bindparam("limit"))
@@ -276,17 +283,24 @@ def _claim(
         found = connection.scalars(_PICK, values).all()
         waiting[lane] = len(found)
         picked = picked or found[: take(len(found))]
-    if not picked:
-        return Claim([], waiting)
+    return Claim(_take(picked, now + _micros(lease), connection) if picked else [], waiting)
+
+
+def _claim_suspect(lease: timedelta, connection: Connection) -> tuple[Claimed | None, bool]:
+    now = now_micros()
+    picked = connection.scalars(SUSPECT.where(_COLUMNS.not_before <= now)).all()
+    items = _take(picked, now + _micros(lease), connection) if picked else [None]
+    return items[0], suspects_wait(connection)
+
+
+def _take(picked: Sequence[str], until: int, connection: Connection) -> list[Claimed]:
     token = uuid4().hex
-    claimed = connection.execute(
-        _CLAIM, {"ids": picked, "token": token, "until": now + _micros(lease)}
-    )
+    claimed = connection.execute(_CLAIM, {"ids": picked, "token": token, "until": until})
     items = {
         id_: Claimed(id_, text, Lane(lane), attempts, token, *rest)
         for id_, text, lane, attempts, *rest in claimed
     }
-    return Claim([items[id_] for id_ in picked], waiting)
+    return [items[id_] for id_ in picked]
 
 
 def _settle(

@@ -1,6 +1,5 @@
 """Fixtures that all sizes of test share. Nothing of the developer's own environment gets in."""
 
-import asyncio
 import gc
 import os
 import shutil
@@ -14,6 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Connection, text
+from xdist.scheduler import LoadScopeScheduling
 
 from analysis.analyser import Analyser
 from analysis.topics import Topics
@@ -28,24 +28,18 @@ from tests.fakes.grok.calls import CLUSTERS, MakeClient
 from tests.fakes.grok.replies import DEFAULT_MODEL
 from tests.fakes.grok.server import GOOD_KEY, FakeGrok
 from tests.support.import_helpers import Read, reader
-from tests.support.servers import postgres_database, postgres_server, redis_server
+from tests.support.newest_schema import copy_where_new
+from tests.support.servers import postgres_database, postgres_server, redis_server, server_of
+from tests.support.sharing import BeginLongest, begin_longest
 from tests.support.worker_harness import WorkerHarness
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin the longest tests first, so that none is waited for in the end. A slow test goes to
-    whichever process is free, unless it shares a fixture; others stay together, file by file."""
+    begin_longest(items)
 
-    def order(item: pytest.Item) -> int:
-        slow = item.get_closest_marker("slow")
-        return 2 if slow is None else 1 - slow.kwargs.get("longest", False)
 
-    items.sort(key=order)
-    for item in items:
-        shares = "shares_a_fixture" in {marker.name for marker in item.iter_markers()}
-        if shares or not item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    return BeginLongest(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,8 +65,7 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture
 def fresh_postgres_url(postgres_url: str) -> Iterator[str]:
     """A database of this test's own, without a schema."""
-    address = postgres_url.replace("+asyncpg", "").rpartition("/")[0]
-    with postgres_database(address) as url:
+    with postgres_database(server_of(postgres_url)) as url:
         yield url
 
 
@@ -87,26 +80,6 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite+aiosqlite:///{tmp_path}/insights.db"
 
 
-@pytest.fixture(scope="session")
-def newest_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty SQLite database. A copy of it spares a test the upgrade, which is tested apart."""
-    file = tmp_path_factory.mktemp("newest_schema") / "insights.db"
-
-    async def make() -> None:
-        database = Database(f"sqlite+aiosqlite:///{file}")
-        await database.open()
-        await database.close()
-
-    asyncio.run(make())
-    return file
-
-
-def _copy_where_new(newest_schema: Path, url: str) -> None:
-    kind, _, name = url.partition(":///")
-    if kind.startswith("sqlite") and Path(name).parent.is_dir() and not Path(name).exists():
-        shutil.copy(newest_schema, name)
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """Whoever uses this runs twice: on a real SQLite file and on a real PostgreSQL."""
@@ -114,9 +87,9 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def database(database_url: str, newest_schema: Path) -> AsyncIterator[Database]:
+async def database(database_url: str) -> AsyncIterator[Database]:
     """Open, at the newest schema, and empty."""
-    _copy_where_new(newest_schema, database_url)
+    copy_where_new(database_url)
     database = Database(database_url)
     await database.open()
     if not database.is_sqlite:
@@ -176,8 +149,8 @@ async def make_client(
 
 
 @pytest.fixture
-async def harness(sqlite_url: str, newest_schema: Path) -> AsyncIterator[WorkerHarness]:
-    _copy_where_new(newest_schema, sqlite_url)
+async def harness(sqlite_url: str) -> AsyncIterator[WorkerHarness]:
+    copy_where_new(sqlite_url)
     database = Database(sqlite_url)
     await database.open()
     yield WorkerHarness(database)
@@ -186,7 +159,7 @@ async def harness(sqlite_url: str, newest_schema: Path) -> AsyncIterator[WorkerH
 
 @pytest.fixture
 def make_settings(sqlite_url: str) -> Callable[..., Settings]:
-    """Settings for a test: a SQLite file of its own, no inbound limit, and what is named."""
+    """Settings for a test: an empty SQLite file of its own, no inbound limit, and what is named."""
 
     def make(**overrides: Any) -> Settings:
         defaults = {
@@ -195,7 +168,9 @@ def make_settings(sqlite_url: str) -> Callable[..., Settings]:
             "offline_model": "small",  # whatever is installed
             "_env_file": None,
         }
-        return load_settings(**{**defaults, **overrides})
+        settings = load_settings(**{**defaults, **overrides})
+        copy_where_new(settings.database_url)
+        return settings
 
     return make
 
@@ -212,16 +187,14 @@ StartApp = Callable[..., AbstractAsyncContextManager[RunningApp]]
 
 
 @pytest.fixture
-def start_app(make_settings: Callable[..., Settings], newest_schema: Path) -> StartApp:
+def start_app(make_settings: Callable[..., Settings]) -> StartApp:
     """`async with start_app(max_text_length=10) as running: await running.client.get(...)`."""
 
     @asynccontextmanager
     async def start(
         *, analyser: Analyser | None = None, **settings: Any
     ) -> AsyncIterator[RunningApp]:
-        checked = make_settings(**settings)
-        _copy_where_new(newest_schema, checked.database_url)
-        app = create_app(checked, analyser=analyser)
+        app = create_app(make_settings(**settings), analyser=analyser)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
             app.router.lifespan_context(app),

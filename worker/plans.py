@@ -96,6 +96,8 @@ class PlanWorker:
             log.critical("plan_worker_died", exc_info=error)
 
     async def _run(self) -> None:
+        with suppress(Unavailable):  # then their leases run out
+            await self._walks.take_over()
         while True:
             self._wake.clear()
             try:

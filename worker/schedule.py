@@ -38,6 +38,10 @@ class WorkerTimings:
     """How long after its last claim the live lane counts as busy."""
     trouble: float = 1.0
     """How long to leave a database alone that was not there."""
+    trial_rest: float = 2.0
+    """How long a worker lives before it tries a suspect, which another death would fail."""
+    trial_patience: float = 10.0
+    """How long suspects wait for other work, before one of them is tried."""
     probes: tuple[float, ...] = (1.0, 2.0, 3.0)
     """The first gaps between the breaker's probes."""
 
@@ -70,8 +74,8 @@ class CallState(NamedTuple):
 
 
 class Schedule:
-    """Decides when to claim and what. Events are told by `arrived`, `claiming`, `claimed`, `failed`
-    and `calling`; the other methods change nothing."""
+    """Decides when to claim and what. Events are told by `arrived`, `claiming`, `claimed`,
+    `failed`, `rest` and `calling`; the other methods change nothing."""
 
     def __init__(
         self, *, batch_size: int, poll_interval: float, timings: WorkerTimings | None = None
@@ -88,6 +92,7 @@ class Schedule:
         self._bulk_is_empty = True  # as of the last claim
         self._look_at = -math.inf
         self._trouble_until = -math.inf
+        self._rest_until = -math.inf
         self._live_until = -math.inf
 
     # --- events -------------------------------------------------------------------------------
@@ -126,6 +131,10 @@ class Schedule:
         """A claim failed: the database is in trouble."""
         self._look_at = -math.inf
         self._trouble_until = now + self._timings.trouble
+
+    def rest(self, until: float) -> None:
+        """No call can leave until then: nothing is claimed that would only wait."""
+        self._rest_until = until
 
     def calling(self, lane: Lane, calls: CallState, now: float) -> None:
         """A call for conversations of `lane` begins."""
@@ -182,6 +191,8 @@ class Schedule:
             return calls.held_by
         if calls.unsent:
             return "rate"
+        if self._rest_until > now:
+            return "rate"
         if (self._more or self.is_due(now)) and calls.free <= 0:
             return "concurrency"
         return "rate" if any(self._backlog.values()) else "queue"
@@ -191,7 +202,7 @@ class Schedule:
 
     def _trouble_left(self, now: float, calls: CallState) -> float:
         """Seconds for which no call can be made, whatever happens here."""
-        return max(calls.wait, self._trouble_until - now)
+        return max(calls.wait, self._trouble_until - now, self._rest_until - now)
 
 
 class LaneShare:

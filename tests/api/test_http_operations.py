@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from analysis.outcomes import Refused, Unusable
+from api.readiness import judge_disks
 from tests.conftest import RunningApp, StartApp
 from tests.fakes.grok.replies import DEFAULT_MODEL, Reply
 from tests.fakes.grok.server import FakeGrok
@@ -39,7 +41,7 @@ def _nothing_cached(monkeypatch: pytest.MonkeyPatch) -> None:
 async def ready(client: httpx.AsyncClient) -> tuple[int, dict[str, Any]]:
     response = await client.get("/ready")
     assert set(response.json()) == {"status", "checks"}
-    assert set(response.json()["checks"]) == {"database", "worker", "analyser"}
+    assert set(response.json()["checks"]) == {"database", "worker", "analyser", "disk"}
     return response.status_code, response.json()
 
 
@@ -78,7 +80,7 @@ async def test_health_needs_no_database(start_app: StartApp, sqlite_url: str) ->
 
 
 async def test_a_service_that_can_do_its_work_is_ready(client: httpx.AsyncClient) -> None:
-    checks = {"database": "ok", "worker": "ok", "analyser": "ok"}
+    checks = {"database": "ok", "worker": "ok", "analyser": "ok", "disk": "ok"}
 
     assert await ready(client) == (200, {"status": "ready", "checks": checks})
 
@@ -117,13 +119,14 @@ async def test_a_worker_that_is_gone_is_not_ready(start_app: StartApp) -> None:
         "database": "ok",
         "worker": "The worker has stopped.",
         "analyser": "ok",
+        "disk": "ok",
     }
 
 
 async def test_a_worker_that_gets_nowhere_is_not_ready(
     start_app: StartApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.operations.STALLED_SECONDS", 0.2)
+    monkeypatch.setattr("api.readiness.STALLED_SECONDS", 0.2)
     analyser = ScriptedAnalyser(concurrency=1)
     analyser.hold("slow")
     async with start_app(analyser=analyser) as running:
@@ -143,6 +146,54 @@ async def test_a_worker_that_gets_nowhere_is_not_ready(
 
     assert "none has finished" in answer["checks"]["worker"]
     assert status_after == 200
+
+
+@pytest.mark.parametrize("why", ["budget", "pause", "rate"])
+async def test_a_worker_that_is_meant_to_wait_is_ready(
+    start_app: StartApp, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    monkeypatch.setattr("api.readiness.STALLED_SECONDS", 0.05)
+    analyser = ScriptedAnalyser(concurrency=1)
+    analyser.hold("slow")
+    async with start_app(analyser=analyser) as running:
+        await submit(running.client, "slow")
+        await eventually(lambda: analyser.under_way)
+        await submit(running.client, "waiting")
+        parts = running.app.state.services
+        match why:
+            case "budget":
+                monkeypatch.setattr(type(parts.call_runner), "out_of_money", True)
+            case "pause":
+                monkeypatch.setattr(analyser.throttle, "pause_left", lambda: 60.0)
+            case "rate":
+                monkeypatch.setattr(analyser.throttle, "call_interval", 60.0)
+        await eventually(lambda: parts.worker.seconds_since_progress > 0.1)
+        status, answer = await ready(running.client)
+        analyser.let_go("slow")
+
+    assert (status, answer["checks"]["worker"]) == (200, "ok")
+
+
+async def test_a_disk_that_is_nearly_full_is_not_ready_but_serves(
+    start_app: StartApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.readiness.LEAST_FREE_SHARE", 1.01)
+    async with start_app() as running:
+        status, answer = await ready(running.client)
+        for_traffic = await running.client.get("/ready", params={"for": "traffic"})
+
+    assert (status, answer["status"]) == (503, "not_ready")
+    assert answer["checks"]["disk"].startswith("The disk with the database has ")
+    assert for_traffic.status_code == 200
+
+
+def test_the_disk_of_the_backups_is_looked_at_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.readiness.LEAST_FREE_SHARE", 1.01)
+
+    assert judge_disks({"gone": tmp_path / "gone"}) == "ok"
+    assert "the backups" in judge_disks({"gone": tmp_path / "gone", "the backups": tmp_path})
 
 
 async def test_an_old_queue_that_moves_is_ready(start_app: StartApp, sqlite_url: str) -> None:

@@ -103,14 +103,19 @@ def attack(
 ) -> Result:
     """Carry it out against a new service of the code in `project`."""
     with running(folder, project=project, keys=True, **one.settings) as target:
-        if one.prepare:
-            one.prepare(target)
-        with _Watch(target) as watch:
-            time.sleep(calm_seconds)
-            calm = watch.begin_anew()
-            checks = _in_another_process(one.run, target)
-            beside = watch.begin_anew()
-        alive = target.alive
+        return attack_running(one, target, bounds, calm_seconds=calm_seconds)
+
+
+def attack_running(one: Attack, target: Target, bounds: Bounds, *, calm_seconds: float) -> Result:
+    """Carry it out against a service that is there, and has the attack's settings."""
+    if one.prepare:
+        one.prepare(target)
+    with _Watch(target) as watch:
+        time.sleep(calm_seconds)
+        calm = watch.begin_anew()
+        checks = _in_another_process(one.run, target)
+        beside = watch.begin_anew()
+    alive = target.alive
     calm_p99, live_p99 = _p99(calm.latencies), _p99(beside.latencies)
     allowed = bounds.fair_factor * max(calm_p99, bounds.fair_floor_ms / 1000)
     peak = watch.peak_mib
@@ -138,7 +143,9 @@ def attack(
 
 def _in_another_process(run: Callable[[Target], list[Check]], target: Target) -> list[Check]:
     """So that the attacker's own work does not delay who measures."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # its imports take a second
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
         future = pool.submit(run, target)
         try:
             return future.result(LONGEST_SECONDS)

@@ -18,7 +18,7 @@ from bench.servers import wait_for_health
 from config import Settings
 from tests.support.paths import ROOT
 from tests.support.processes import family
-from tests.support.service_process import listening_port
+from tests.support.servers import free_port
 
 MIB = 2**20
 LIMIT_BYTES = 1024 * MIB
@@ -92,7 +92,7 @@ def running(
     folder: Path, *, project: Path = ROOT, keys: bool, **settings: object
 ) -> Iterator[Target]:
     """The code in `project`, started as the image starts it, with a database in `folder`."""
-    port, log = listening_port(), folder / "service.log"
+    port, log = free_port(), folder / "service.log"
     program, *arguments = image_command(project)
     command = [sys.executable, "-m", program, *arguments, "--app-dir", str(project)]
     command += ["--host", "127.0.0.1", "--port", str(port)]  # the last ones count

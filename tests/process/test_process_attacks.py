@@ -1,21 +1,22 @@
 """The short part of `make attack`: what needs no deadline to pass and no table to be filled.
 
-Each attack goes to the service as a process of its own, under a limit of memory. What counts here
-is what the attacker saw, the memory, and whether the service lives and answers: how long others
-waited is measured by `make attack` on a machine that has nothing else to do.
+The attacks go one after the other to one service, a process of its own under a limit of memory.
+What counts here is what the attacker saw, the memory, and whether the service lives and answers:
+how long others waited is measured by `make attack` on a machine that has nothing else to do.
 """
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.attacks.runner import ATTACKS, Bounds, attack
-from tests.attacks.target import memory_limit
+from tests.attacks.runner import ATTACKS, Bounds, attack, attack_running
+from tests.attacks.target import Target, memory_limit, running
 from tests.support.paths import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture]
 
 SHORT = (
     "many-headers", "endless-header", "endless-target", "endless-trailers", "large-heads",
@@ -25,9 +26,17 @@ SHORT = (
 UNTIMED = Bounds(health_seconds=10, live_p99_ms=10_000, fair_floor_ms=10_000)
 
 
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with running(tmp_path_factory.mktemp("attacked"), keys=True) as target:
+        yield target
+
+
 @pytest.mark.parametrize("name", SHORT)
-def test_it_holds_against(name: str, tmp_path: Path) -> None:
-    result = attack(ATTACKS[name], tmp_path, ROOT, UNTIMED, calm_seconds=0.2)
+def test_it_holds_against(name: str, target: Target) -> None:
+    assert not ATTACKS[name].settings
+
+    result = attack_running(ATTACKS[name], target, UNTIMED, calm_seconds=0.2)
 
     assert result.faults == [], result
 

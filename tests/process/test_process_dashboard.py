@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,28 +11,24 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.browser import opened
+from tests.support.browser import opened, with_browser
 from tests.support.dashboard_service import (
     NOW,
     WHOLE,
     Open,
     address,
-    browser,
     get,
-    is_live,
     number_of,
-    open_page,
     parameter,
     query,
     rows,
-    service,
     settled,
     tile,
 )
-from tests.support.http_helpers import all_done, on_shared_loop, submit, submit_batch
+from tests.support.http_helpers import all_done, submit, submit_batch
 from tests.support.service_process import ServiceProcess
 
-pytestmark = [pytest.mark.slow, on_shared_loop]
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
 
 DAY = timedelta(days=1)
 

@@ -8,12 +8,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from tests.support.browser import opened, serious_faults
-from tests.support.dashboard_service import address, browser
+from tests.support.browser import opened, serious_faults, with_browser
+from tests.support.dashboard_service import address
 from tests.support.http_helpers import all_done, submit_batch
 from tests.support.service_process import ServiceProcess
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
 
 RULES = "?page=rules"
 
@@ -34,7 +34,7 @@ class Receiver:
         writer.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def receiver() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     server = await asyncio.start_server(receiver.answer, "127.0.0.1", 0)

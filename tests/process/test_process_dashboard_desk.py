@@ -3,33 +3,31 @@
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.browser import opened, serious_faults
+from tests.support.browser import opened, serious_faults, with_browser
 from tests.support.dashboard_service import (
     NOW,
     address,
-    browser,
     get,
     is_live,
     query,
     rows,
     settled,
 )
-from tests.support.http_helpers import all_done, eventually, on_shared_loop, submit_batch
+from tests.support.http_helpers import all_done, eventually, submit_batch
 from tests.support.service_process import ServiceProcess
 
-pytestmark = [pytest.mark.slow, on_shared_loop]
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
 
 GAME = [f"Harbor Siege is a terrible obsession of mine, evening {n}" for n in range(12)]
 """About a game, which sounds worse than it is meant."""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def desk(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[ServiceProcess]:

@@ -3,9 +3,9 @@
 import asyncio
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import httpx
 import pytest
@@ -13,31 +13,35 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from tests.fakes.grok.replies import Reply
 from tests.fakes.grok.server import FakeGrok, RunningGrok
-from tests.support.browser import opened
+from tests.support.browser import opened, with_browser
 from tests.support.dashboard_service import (
     HOSTILE,
     NEWEST,
     NOW,
+    OWN,
     WHOLE,
     Open,
     address,
-    browser,
     get,
     is_live,
     number_of,
-    open_page,
     parameter,
     query,
     rows,
-    service,
     settled,
     tile,
 )
-from tests.support.http_helpers import all_done, eventually, on_shared_loop, submit, submit_batch
+from tests.support.http_helpers import all_done, eventually, submit, submit_batch
 from tests.support.paths import SHARED
 from tests.support.service_process import ServiceProcess, grok_settings
 
-pytestmark = [pytest.mark.slow, on_shared_loop]
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
+
+
+def day(date: str) -> str:
+    """A view of one day, on which nobody else posts."""
+    return query(start_time=f"{date}T00:00:00Z", end_time=f"{date}T23:59:59Z")
+
 
 NAUGHTY = SHARED / "data" / "blns" / "blns.json"
 
@@ -209,28 +213,27 @@ async def test_a_topic_is_found_as_it_is_shown(open_page: Open) -> None:
 
 
 async def test_posts_of_an_own_account_are_shown_by_its_name_only(
-    browser: Browser, tmp_path: Path
+    service: ServiceProcess, open_page: Open
 ) -> None:
-    async with ServiceProcess(tmp_path, own_authors="shop") as service:
-        await service.start()
-        await submit_batch(
-            service.client,
-            [
-                {"text": "We are sorry for the late parcel", "author": "Shop"},
-                {"text": "The parcel is late", "author": "ana"},
-            ],
-        )
-        await all_done(service.client)
-        async with opened(browser, address(service) + NEWEST) as page:
-            await expect(rows(page)).to_have_count(1)
-            await page.locator("#search").fill("@sho")
-            own = page.locator("#suggestions li", has_text="your own account")
-            await own.click()
-            await expect(rows(page)).to_have_count(1)
-            await expect(rows(page)).to_contain_text("We are sorry")
-            await expect(page.locator("#own")).to_be_visible()
-            await page.get_by_label("Without Shop").click()
-            await expect(page.locator("#own")).to_have_count(0)
+    then = {"timestamp": "2011-02-03T04:05:06Z"}
+    await submit_batch(
+        service.client,
+        [
+            {"text": "We are sorry for the late parcel", "author": OWN, **then},
+            {"text": "The parcel is late", "author": "ana", **then},
+        ],
+    )
+    await all_done(service.client)
+    async with open_page(day("2011-02-03")) as page:
+        await expect(rows(page)).to_have_count(1)
+        await page.locator("#search").fill("@sho")
+        own = page.locator("#suggestions li", has_text="your own account")
+        await own.click()
+        await expect(rows(page)).to_have_count(1)
+        await expect(rows(page)).to_contain_text("We are sorry")
+        await expect(page.locator("#own")).to_be_visible()
+        await page.get_by_label("Without Shop").click()
+        await expect(page.locator("#own")).to_have_count(0)
 
 
 async def test_a_post_opens_and_tells_all_and_closes(
@@ -260,60 +263,59 @@ async def test_a_post_opens_and_tells_all_and_closes(
 
 
 async def test_an_open_post_leads_to_its_original_its_author_and_equal_texts(
-    browser: Browser, tmp_path: Path
+    service: ServiceProcess, open_page: Open
 ) -> None:
-    async with ServiceProcess(tmp_path) as service:
-        await service.start()
-        same = [
-            {"text": f"@shop_{n} the app is down", "author": f"user{n}", "raw_data": raw}
-            for n, raw in enumerate(
-                [
-                    {"tweet_id": 570306133677760513},
-                    {"url": "https://forum.example/posts/4"},
-                    {"url": "javascript:alert(1)"},
-                    {"id": "12345678"},
-                ]
-            )
-        ]
-        await submit_batch(service.client, [*same, {"text": "Earlier words", "author": "user0"}])
-        await all_done(service.client)
-        async with opened(browser, address(service) + NEWEST) as page:
-            originals = []
-            for n in range(4):
-                await rows(page).filter(has_text=f"@shop_{n}").locator(".opener").click()
-                await expect(page.locator("#open-text")).to_contain_text(f"@shop_{n}")
-                link = page.locator("#original")
-                originals.append(await link.get_attribute("href") if await link.count() else None)
-            assert originals == [
-                "https://x.com/user0/status/570306133677760513",
-                "https://forum.example/posts/4",
-                None,
-                None,
+    then = {"timestamp": "2012-02-03T04:05:06Z"}
+    same = [
+        {"text": f"@shop_{n} the app is down", "author": f"user{n}", "raw_data": raw, **then}
+        for n, raw in enumerate(
+            [
+                {"tweet_id": 570306133677760513},
+                {"url": "https://forum.example/posts/4"},
+                {"url": "javascript:alert(1)"},
+                {"id": "12345678"},
             ]
-            await rows(page).filter(has_text="@shop_0").locator(".opener").click()
-            await expect(page.locator("#open")).to_contain_text("Same text: 3 others")
-            await expect(page.locator("#open")).to_contain_text("Others of the same author: 1")
-            await page.locator("#open").get_by_role("button", name="user0").click()
-            await expect(rows(page)).to_have_count(2)
-            assert await parameter(page, "author") == "user0"
+        )
+    ]
+    earlier = {"text": "Earlier words", "author": "user0", **then}
+    await submit_batch(service.client, [*same, earlier])
+    await all_done(service.client)
+    async with open_page(day("2012-02-03")) as page:
+        originals = []
+        for n in range(4):
+            await rows(page).filter(has_text=f"@shop_{n}").locator(".opener").click()
+            await expect(page.locator("#open-text")).to_contain_text(f"@shop_{n}")
+            link = page.locator("#original")
+            originals.append(await link.get_attribute("href") if await link.count() else None)
+        assert originals == [
+            "https://x.com/user0/status/570306133677760513",
+            "https://forum.example/posts/4",
+            None,
+            None,
+        ]
+        await rows(page).filter(has_text="@shop_0").locator(".opener").click()
+        await expect(page.locator("#open")).to_contain_text("Same text: 3 others")
+        await expect(page.locator("#open")).to_contain_text("Others of the same author: 1")
+        await page.locator("#open").get_by_role("button", name="user0").click()
+        await expect(rows(page)).to_have_count(2)
+        assert await parameter(page, "author") == "user0"
 
 
 async def test_a_long_text_is_cut_and_shown_in_full_on_request(
-    browser: Browser, tmp_path: Path
+    service: ServiceProcess, open_page: Open
 ) -> None:
-    async with ServiceProcess(tmp_path) as service:
-        await service.start()
-        await submit(service.client, "long and late " * 680, author="a" * 200)
-        await all_done(service.client)
-        async with opened(browser, address(service) + NEWEST) as page:
-            await rows(page).first.locator(".opener").click()
-            text = page.locator("#open-text")
-            await expect(text).to_have_text(re.compile("…$"))
-            await page.get_by_role("button", name="All 9,519 letters").click()
-            await expect(text).not_to_have_text(re.compile("…$"))
-            await page.get_by_role("button", name="Less").click()
-            await expect(text).to_have_text(re.compile("…$"))
-            assert await page.evaluate("document.documentElement.scrollWidth") <= 1280
+    moment = "2013-02-03T04:05:06Z"
+    await submit(service.client, "long and late " * 680, author="a" * 200, timestamp=moment)
+    await all_done(service.client)
+    async with open_page(day("2013-02-03")) as page:
+        await rows(page).first.locator(".opener").click()
+        text = page.locator("#open-text")
+        await expect(text).to_have_text(re.compile("…$"))
+        await page.get_by_role("button", name="All 9,519 letters").click()
+        await expect(text).not_to_have_text(re.compile("…$"))
+        await page.get_by_role("button", name="Less").click()
+        await expect(text).to_have_text(re.compile("…$"))
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 1280
 
 
 # --- texts of strangers ---------------------------------------------------------------------------

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page
 
-from tests.support.dashboard_service import Open, browser, open_page, service, settled
-from tests.support.http_helpers import on_shared_loop
+from tests.support.browser import with_browser
+from tests.support.dashboard_service import Open, settled
 
-pytestmark = [pytest.mark.slow, on_shared_loop]
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
 
 _CHECKS = (Path(__file__).parent.parent / "dashboard" / "render.checks.js").read_text()
 _FUNCTION = _CHECKS[_CHECKS.index("async (name") :].rstrip().rstrip(";")

@@ -11,21 +11,20 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
-from tests.support.browser import opened
+from tests.support.browser import opened, with_browser
 from tests.support.dashboard_service import (
     NEWEST,
     NOW,
     address,
-    browser,
     fail_all,
     rows,
     settled,
     tile,
 )
-from tests.support.http_helpers import all_done, on_shared_loop, submit_batch
+from tests.support.http_helpers import all_done, submit_batch
 from tests.support.service_process import ServiceProcess
 
-pytestmark = [pytest.mark.slow, on_shared_loop]
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
 
 
 class Desk:
@@ -44,7 +43,7 @@ class Desk:
         await self.page.get_by_label(name, exact=True).select_option(value)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def shop(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[ServiceProcess]:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from playwright.async_api import Browser
 
 from config import Settings
 from main import create_app
-from tests.support.browser import chromium, opened
+from tests.support.browser import opened, with_browser
 from tests.support.http_helpers import served
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
 
 
 @pytest.fixture
@@ -18,16 +19,20 @@ def address(make_settings: Callable[..., Settings]) -> Iterator[str]:
         yield address
 
 
-async def test_an_operation_can_be_tried_and_nothing_is_stopped(address: str) -> None:
-    async with chromium() as browser, opened(browser, f"{address}/docs") as page:
+async def test_an_operation_can_be_tried_and_nothing_is_stopped(
+    browser: Browser, address: str
+) -> None:
+    async with opened(browser, f"{address}/docs") as page:
         await page.locator("#operations-operations-health").click()
         await page.get_by_role("button", name="Try it out").click()
         await page.get_by_role("button", name="Execute").click()
         await page.locator(".live-responses-table .response-col_status", has_text="200").wait_for()
 
 
-async def test_a_conversation_can_be_handed_in_from_the_page(address: str) -> None:
-    async with chromium() as browser, opened(browser, f"{address}/docs") as page:
+async def test_a_conversation_can_be_handed_in_from_the_page(
+    browser: Browser, address: str
+) -> None:
+    async with opened(browser, f"{address}/docs") as page:
         await page.locator("[id$=submit_conversation]").click()
         await page.get_by_role("button", name="Try it out").click()
         await page.locator("textarea.body-param__text").fill('{"text": "My parcel is late."}')
@@ -35,16 +40,16 @@ async def test_a_conversation_can_be_handed_in_from_the_page(address: str) -> No
         await page.locator(".live-responses-table .response-col_status", has_text="202").wait_for()
 
 
-async def test_the_other_page_reads_it_too(address: str) -> None:
+async def test_the_other_page_reads_it_too(browser: Browser, address: str) -> None:
     """But for its maker's logo, which it would have from another host."""
-    async with chromium() as browser:
-        page = await browser.new_page()
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-        await page.goto(f"{address}/redoc")
-        await page.get_by_role("heading", name="Insights Platform API").first.wait_for()
-        await page.locator("input[type=text]").first.fill("conversation")
-        await page.locator("[data-role='search:results']").wait_for()
+    page = await browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    await page.goto(f"{address}/redoc")
+    await page.get_by_role("heading", name="Insights Platform API").first.wait_for()
+    await page.locator("input[type=text]").first.fill("conversation")
+    await page.locator("[data-role='search:results']").wait_for()
+    await page.close()
 
     assert [error for error in errors if "logo" not in error] == []

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
-from tests.support.browser import chromium, opened
+from tests.support.browser import opened, with_browser
 from tests.support.dashboard_service import tile
 from tests.support.http_helpers import submit_batch
 from tests.support.paths import ROOT
@@ -132,11 +132,14 @@ async def test_killed_anywhere_and_run_again_it_ends_as_one_clean_import(
     ]
 
 
-async def test_the_page_at_the_end_shows_what_was_loaded_and_no_more(tmp_path: Path) -> None:
+@with_browser
+async def test_the_page_at_the_end_shows_what_was_loaded_and_no_more(
+    browser: Browser, tmp_path: Path
+) -> None:
     file = tmp_path / "tweets.csv"
     times = ["2020-01-30T08:26:10Z", "2020-01-31T12:00:00Z", "2020-01-31T23:59:59.5Z"]
     file.write_text("\n".join(["text,date", *(f"late {time},{time}" for time in times)]))
-    async with chromium() as browser, ServiceProcess(tmp_path) as service:
+    async with ServiceProcess(tmp_path) as service:
         await service.start()
         await submit_batch(service.client, [{"text": "of today"}, {"text": "also of today"}])
         importer = start_import(str(service.client.base_url), file, "--wait")

@@ -1,6 +1,7 @@
 """`kill -9` at any moment loses nothing that was acknowledged and leaves nothing stuck."""
 
 import asyncio
+import os
 import random
 import time
 from collections import Counter
@@ -21,7 +22,9 @@ from tools.rebuild_derived import rebuild
 pytestmark = pytest.mark.slow
 
 SEED = 20250120
-KILLS = {"at work": 17, "at start": 3, "at an acknowledgement": 3, "at a write": 7}
+KILLS = {"at work": 9, "at start": 3, "at an acknowledgement": 3, "at a write": 11}
+STORMS = 4 if os.environ.get("LONG_DRILLS") else 1
+"""How often over."""
 CLIENTS = 5
 DIED = "the worker died while analysing this"
 
@@ -101,12 +104,12 @@ class Clients:
 
 async def _kill_again_and_again(service: ServiceProcess, clients: Clients) -> None:
     draw = random.Random(SEED)
-    moments = [moment for moment, times in KILLS.items() for _ in range(times)]
+    moments = [moment for moment, times in KILLS.items() for _ in range(times * STORMS)]
     draw.shuffle(moments)
     for moment in moments:
         service.launch()
         if moment == "at start":
-            await asyncio.sleep(draw.uniform(0.2, 1.2))
+            await asyncio.sleep(draw.uniform(0.02, 0.6))
             await service.kill()
             continue
         await service.ready()
@@ -175,14 +178,14 @@ async def test_a_storm_of_kills_loses_nothing_and_leaves_nothing_stuck(
     insights = service.query("SELECT conversation_id, text FROM insights")
     figures = Counter(status for _, status, *_ in rows.values())
     told = {
-        "kills": sum(KILLS.values()),
+        "kills": sum(KILLS.values()) * STORMS,
         "acknowledged": len(clients.acknowledged),
         "with a key": len(clients.keys),
         "posted again": clients.posted_again,
         "never answered": len(clients.unanswered),
         "stored": len(rows),
         **figures,
-        "failed by three deaths": sum(row[2] == DIED for row in rows.values()),
+        "failed by the kills": sum(row[2] == DIED for row in rows.values()),
         "insights": len(insights),
         "calls": counters["calls"],
     }
@@ -192,7 +195,8 @@ async def test_a_storm_of_kills_loses_nothing_and_leaves_nothing_stuck(
     assert len(clients.acknowledged) > 200, told
     assert clients.posted_again > 0, told
     assert figures["completed"] > 100, told
-    assert told["failed by three deaths"] > 0, told
+    assert told["failed by the kills"] == 0, told  # no text was at fault
+    assert any(row[3] > 1 for row in rows.values()), told
     assert counters["calls"] > counters["by_status"]["200"] > 100, told
 
     # What clients were told is so.
@@ -217,9 +221,7 @@ async def test_a_storm_of_kills_loses_nothing_and_leaves_nothing_stuck(
     assert [id_ for id_, times in insight_ids.items() if times > 1] == []
     assert insight_ids.keys() == {id_ for id_, row in rows.items() if row[1] == "completed"}
     assert all(rows[id_][0] == text for id_, text in insights)
-    for _text, status, last_error, deaths, _key in rows.values():
-        assert deaths <= 3
-        assert (last_error == DIED) == (deaths == 3)
+    for _text, status, last_error, _deaths, _key in rows.values():
         assert (last_error is not None) == (status == "failed")
     assert service.query("PRAGMA integrity_check") == [("ok",)]
     assert service.query("PRAGMA foreign_key_check") == []

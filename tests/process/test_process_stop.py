@@ -183,7 +183,7 @@ async def test_an_idle_service_ends_at_once(tmp_path: Path) -> None:
 
 
 async def test_sigterm_while_starting_ends_it_quietly(tmp_path: Path) -> None:
-    async with ServiceProcess(tmp_path) as service:
+    async with ServiceProcess(tmp_path, from_nothing=True) as service:
         started = time.monotonic()
         await service.start()
         start_seconds = time.monotonic() - started

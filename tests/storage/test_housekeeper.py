@@ -2,8 +2,10 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
+from sqlalchemy import Connection, Select, insert, select
 
 from analysis.outcomes import Complete
 from database import Database
@@ -15,6 +17,7 @@ from store.erasure import ErasureStore
 from store.insights import InsightStore
 from store.own_posts import OwnPostStore
 from store.queue import WorkQueue
+from tables.people import handling_log, label_log
 from tests.conftest import StartApp
 from tests.support.factories import (
     NOON,
@@ -177,3 +180,29 @@ async def test_the_service_erases_what_is_too_old_by_its_own_time(start_app: Sta
 
 async def _count(client: object, count: int) -> bool:
     return len(await list_all(client)) == count  # type: ignore[arg-type]
+
+
+async def test_the_logs_of_labels_and_handling_go_with_their_conversation(
+    database: Database,
+) -> None:
+    ids = await insert_insights(database, [{"timestamp": NOON - age * DAY} for age in (40, 1)])
+    for id_ in ids:
+        for log in ("label_log", "handling_log"):
+            await database.write(partial(_write_log, log, id_))
+    await housekeeper(database).tidy_up()
+    for table in (label_log, handling_log):
+        statement = select(table.c.conversation_id)
+        left = await database.read(partial(_all, statement))
+        assert left == ids[1:]
+
+
+def _all(statement: Select[tuple[str]], connection: Connection) -> list[str]:
+    return list(connection.scalars(statement))
+
+
+def _write_log(name: str, conversation_id: str, connection: Connection) -> None:
+    values: dict[str, object] = {"conversation_id": conversation_id, "at": 0, "by": "ana"}
+    if name == "label_log":
+        connection.execute(insert(label_log), values | {"before": {}, "after": {}})
+    else:
+        connection.execute(insert(handling_log), values | {"state": "open", "key_name": ""})

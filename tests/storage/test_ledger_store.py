@@ -4,11 +4,12 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from analysis.outcomes import Call, CallOutcome, Complete, Retry
 from database import Database
@@ -450,3 +451,44 @@ async def test_a_call_is_paid_for_although_its_rows_are_no_longer_ours(
 
     found = await today(database)
     assert (found.cost_usd_ticks, found.held_usd_ticks, found.conversations) == (40, 0, 0)
+
+
+# --- years later ----------------------------------------------------------------------------------
+
+
+async def test_old_calls_go_in_small_steps_and_the_sums_stay(
+    database: Database, ledger: Ledger
+) -> None:
+    """By whole days, and never one whose end is not known."""
+    ids = [await reserve(ledger) for _ in range(7)]
+    for id_ in ids[:6]:
+        await settle(database, id_, ANSWERED)
+    midnight = now_micros() // DAY_MICROS * DAY_MICROS
+    moments = [midnight - 30 * DAY_MICROS - 1] * 5 + [midnight - 30 * DAY_MICROS, 0]
+    for id_, moment in zip(ids, moments, strict=True):
+        await database.write(partial(_move, id_, moment))
+    before = await total(database)
+
+    more = [await ledger.forget(older_than_days=30, limit=3) for _ in range(2)]
+
+    assert more == [True, False]
+    kept = await database.read(lambda connection: connection.scalars(select(calls.c.id)).all())
+    assert set(kept) == set(ids[5:])
+    assert await total(database) == before
+    assert (await today(database)).cost_usd_ticks == 6 * 40
+
+
+def _move(id_: int, started_at: int, connection: Connection) -> None:
+    connection.execute(update(calls).where(calls.c.id == id_).values(started_at=started_at))
+
+
+async def test_a_budget_is_kept_to_though_the_days_calls_are_forgotten(database: Database) -> None:
+    ledger = Ledger(database, daily_budget_ticks=100)
+    await settle(database, await reserve(ledger, 60), replace(ANSWERED, cost_usd_ticks=60))
+    await database.write(lambda connection: connection.execute(update(calls).values(started_at=0)))
+    await ledger.forget(older_than_days=1, limit=10)
+
+    refused = await ledger.reserve("next", model="grok-4.3", conversations=1, highest_cost=41)
+
+    assert refused is None
+    assert await reserve(ledger, 40)

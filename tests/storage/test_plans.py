@@ -35,7 +35,9 @@ from tests.support.factories import (
     run_sql,
     scalar,
 )
+from tests.support.http_helpers import eventually
 from tests.support.plans import applied, made, plan_store, undone, walk_store, walked
+from worker.plans import PlanWorker
 
 MINUTE = timedelta(minutes=1)
 SERVED: Sequence[Table] = (conversations, insights, insight_clusters, insight_rollups, labels_table)
@@ -636,3 +638,23 @@ async def test_any_mix_of_plans_undoing_labels_erasures_and_deaths_leaves_every_
             case "erase":
                 await ConversationStore(database).erase(ids.pop())
     await assert_figures_are_right(database)
+
+
+async def test_a_walk_whose_process_died_goes_on_at_once_where_no_other_can_be(
+    database: Database,
+) -> None:
+    await insight_list(database, -0.8, -0.7)
+    plan = await made(database)
+    await plan_store(database).apply(plan.id)
+    later = now_micros() + 10**9
+    await run_sql(database, update(plans).values(lease_token="dead", leased_until=later))
+    worker = PlanWorker(walk_store(database), yields=database.is_sqlite)
+
+    async def is_applied() -> bool:
+        return (await plan_store(database).find(plan.id)).state is PlanState.APPLIED
+
+    worker.start()
+    if database.is_sqlite:
+        await eventually(is_applied)
+    await worker.stop()
+    assert await is_applied() == database.is_sqlite

@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from itertools import chain, product
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import Connection, event, text
 
 from analysis.alerts import RuleKind
@@ -36,6 +38,9 @@ from store.summaries import Interval, SummaryStore
 from store.trends import TrendStore, Window
 from tests.support.alerts import alert_store, judge_at, make_rule
 from tests.support.factories import NOON, insight_filter, scalar
+from tests.support.http_helpers import on_shared_loop
+from tests.support.newest_schema import copy_where_new
+from tests.support.servers import postgres_database, server_of
 
 ROWS = 50_000
 TABLES = ("insights", "insight_clusters", "insight_rollups", "conversations", "insight_terms")
@@ -75,6 +80,9 @@ def _fill(connection: Connection) -> None:
             columns = columns.replace("'{}'", "CAST('{}' AS JSON)")
         statement = _FILL.format(table=table, columns=columns)
         connection.execute(text(statement), {"rows": ROWS})
+
+
+def _derive(numbers: range, connection: Connection) -> None:
     rows = [
         InsightRow(
             number,
@@ -89,21 +97,41 @@ def _fill(connection: Connection) -> None:
             "person" if number % 1000 == 0 else "model",
             handling="open" if number % 20 == 0 else "answered",
         )
-        for number in range(1, ROWS + 1)
+        for number in numbers
     ]
     word_index.add(connection, rows)
     rollups.add(connection, rows)
     day_cache.bump_day_version(connection, (row.timestamp for row in rows))
+
+
+def _analyze(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("ANALYZE"))
 
 
-@pytest.fixture
-async def full(database: Database) -> AsyncIterator[Database]:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def full_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('full')}/insights.db"
+        return
+    with postgres_database(server_of(request.getfixturevalue("postgres_url"))) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def full(full_url: str) -> AsyncIterator[Database]:
+    """With many rows, which no test changes."""
+    copy_where_new(full_url)
+    database = Database(full_url)
+    await database.open()
     await database.write(_fill)
+    for start in range(1, ROWS + 1, 2000):  # a transaction that thinks for long is ended
+        await database.write(partial(_derive, range(start, start + 2000)))
+    await database.write(_analyze)
     yield database
-    if not database.is_sqlite:
-        await database.write(lambda connection: connection.execute(text("ANALYZE")).rowcount)
+    await database.close()
 
 
 @contextmanager
@@ -194,6 +222,7 @@ async def expect_no_scans(database: Database, statements: list[Statement]) -> No
     assert await database.read(check) == {}
 
 
+@on_shared_loop
 async def test_no_read_scans_a_table(full: Database) -> None:
     insights, summaries = InsightStore(full), SummaryStore(full)
     with asked(full) as statements:
@@ -214,6 +243,7 @@ async def test_no_read_scans_a_table(full: Database) -> None:
     await expect_no_scans(full, statements)
 
 
+@on_shared_loop
 async def test_no_page_by_priority_and_no_handling_scans_a_table(full: Database) -> None:
     """Where many match, and where few do."""
     handling = HandlingStore(full)

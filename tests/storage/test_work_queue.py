@@ -709,9 +709,11 @@ async def test_the_third_death_fails_and_says_so(
     id_ = await accept(database)
     for death in (1, 2):
         await claim_one(database, lease=RUN_OUT)
-        assert await queue.rescue() == Rescued(back_to_pending=1, failed=0)
+        assert await queue.rescue() == Rescued(1, 0, suspects=death == 2)
         assert (await row_of(database, id_)).deaths == death
-    await claim_one(database, lease=RUN_OUT)
+    assert await claim_all(database) == []  # not among others
+    suspect, more = await queue.claim_suspect(lease=RUN_OUT)
+    assert (suspect and suspect.id, more) == (id_, False)
     assert await queue.rescue() == Rescued(back_to_pending=0, failed=1)
     found = await store.find(id_)
     assert (found.status, found.last_error) == (Status.FAILED, DIED)
@@ -728,9 +730,33 @@ async def test_a_third_death_among_others_fails_that_one_alone(
         await queue.rescue(all_orphaned=True)
     others = await store.accept(new_conversations(4), lane=Lane.LIVE)
     await claim_all(database)
+    await queue.claim_suspect(lease=LEASE)
     assert await queue.rescue(all_orphaned=True) == Rescued(back_to_pending=4, failed=1)
     assert (await store.find(unlucky)).status is Status.FAILED
     assert {(await store.find(id_)).status for id_ in others} == {Status.PENDING}
+
+
+async def test_suspects_are_claimed_one_at_a_time_the_oldest_first(
+    database: Database, queue: WorkQueue, store: ConversationStore
+) -> None:
+    ids = await store.accept(new_conversations(3), lane=Lane.BULK)
+    for _ in range(2):
+        await claim_all(database)
+        await queue.rescue(all_orphaned=True)
+    claims = [await queue.claim_suspect(lease=LEASE) for _ in range(4)]
+    assert [suspect and suspect.id for suspect, _ in claims] == [*ids, None]
+    assert [more for _, more in claims] == [True, True, False, False]
+
+
+async def test_a_suspect_that_is_not_due_waits(database: Database, queue: WorkQueue) -> None:
+    await accept(database)
+    for _ in range(2):
+        await claim_one(database)
+        await queue.rescue(all_orphaned=True)
+    suspect, _ = await queue.claim_suspect(lease=LEASE)
+    assert suspect is not None
+    await queue.settle([(suspect, Retry("later", delay=60.0))])
+    assert await queue.claim_suspect(lease=LEASE) == (None, True)
 
 
 async def test_waiting_counts_no_death(database: Database, queue: WorkQueue) -> None:

@@ -17,6 +17,10 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync"
 )
+
+with_browser = pytest.mark.asyncio(loop_scope="session")
+"""For tests that use `browser`, which a whole session shares."""
+
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 
 
@@ -53,7 +57,7 @@ async def opened(
         "addEventListener('securitypolicyviolation', e => stopped.push(e.violatedDirective))"
     )
     page = await own.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(40_000)  # a machine may be busy
     errors: list[str] = []
     hosts: set[str] = set()
     page.on("pageerror", lambda error: errors.append(str(error)))

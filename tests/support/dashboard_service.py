@@ -1,20 +1,14 @@
-"""The dashboard of a real service with real data, in a real Chromium: what its tests share."""
+"""The dashboard of a real service in a real Chromium: what its tests share beside fixtures."""
 
 import re
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import httpx
-import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Locator, Page, expect
 
-from importing.sample import SAMPLE
-from tests.support.browser import chromium, opened
-from tests.support.http_helpers import all_done, submit_batch
 from tests.support.service_process import ServiceProcess
 
 expect.set_options(timeout=40_000)  # a machine that is busy is asked less often
@@ -34,6 +28,8 @@ WHOLE = {
     "end_time": (NOW + timedelta(days=1)).isoformat().replace("+00:00", "Z"),
 }
 
+OWN = "Shop"
+"""The company's own account."""
 
 NEWEST = "?order=newest"
 """The list of all posts; the desk's own address lists those to answer."""
@@ -43,66 +39,6 @@ class Open(Protocol):
     def __call__(
         self, query: str = NEWEST, **context: Any
     ) -> AbstractAsyncContextManager[Page]: ...
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def service(
-    browser: Browser, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[ServiceProcess]:
-    """With the sample of a day, hostile texts, and enough for several pages, all analysed."""
-    async with ServiceProcess(tmp_path_factory.mktemp("dashboard")) as service:
-        await service.start()
-        sample = [
-            {
-                "text": item.text,
-                "author": item.author,
-                "timestamp": (NOW - timedelta(minutes=item.minutes_ago)).isoformat(),
-                "raw_data": {"likes": 3, "<b>": "</dd><script>window.hacked = 1</script>"},
-            }
-            for item in SAMPLE
-        ]
-        hostile = [
-            {"text": text, "author": "<i>mallory</i>", "timestamp": NOW.isoformat()}
-            for text in HOSTILE
-        ]
-        more = [
-            {
-                "text": f"Parcel {number} is late, this is terrible.",
-                "author": f"customer{number % 7}",
-                "timestamp": (NOW - timedelta(hours=26, seconds=number)).isoformat(),
-            }
-            for number in range(140)
-        ]
-        await submit_batch(service.client, [*sample, *hostile, *more])
-        await all_done(service.client, within=30)
-        yield service
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def idle(
-    browser: Browser, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[ServiceProcess]:
-    """A service that analyses nothing, so that what is in its queue is the tests' to say."""
-    folder = tmp_path_factory.mktemp("idle")
-    async with ServiceProcess(folder, worker_enabled="false") as service:
-        await service.start()
-        yield service
-
-
-@pytest.fixture
-def open_page(browser: Browser, service: ServiceProcess) -> Open:
-    """The dashboard of `service`; in the end nothing has gone wrong in it."""
-
-    def open_page(query: str = NEWEST, **context: Any) -> AbstractAsyncContextManager[Page]:
-        return opened(browser, f"{address(service)}{query}", **context)
-
-    return open_page
 
 
 def address(service: ServiceProcess) -> str:
@@ -150,6 +86,7 @@ def fail_all(service: ServiceProcess, reason: str, *, attempts: int = 3) -> None
     """As the worker does it with what waits."""
     with sqlite3.connect(service.database_file) as connection:
         connection.execute(
-            "UPDATE conversations SET status = 'failed', attempts = ?, last_error = ?",
+            "UPDATE conversations SET status = 'failed', attempts = ?, last_error = ?"
+            " WHERE status = 'pending'",
             (attempts, reason),
         )

@@ -25,6 +25,7 @@ from config import load_settings
 from main import create_app
 from runtime.logs import set_up_logs
 from tests.fakes.grok.server import GOOD_KEY, FakeGrok
+from tests.support.newest_schema import copy_where_new
 
 CONVERSATIONS = "/api/v1/conversations"
 INSIGHTS = "/api/v1/insights"
@@ -266,6 +267,7 @@ async def service(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A service with its database in `folder`, for a fixture that lives longer than one test."""
     url = f"sqlite+aiosqlite:///{folder}/insights.db"
+    copy_where_new(url)
     defaults = {"database_url": url, "inbound_rate_limit": 0, "_env_file": None}
     app = create_app(load_settings(**{**defaults, **settings}), analyser=analyser)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -97,7 +97,8 @@ def _own_postgres(programs: Path) -> Iterator[str]:
 
 @contextmanager
 def postgres_database(address: str) -> Iterator[str]:
-    """A new, empty database on that server; gives its address, and drops it in the end."""
+    """A new, empty database on that server; gives its address, and drops it in the end. Its commits
+    do not wait for the disk, which only a crash of the server itself would tell."""
     name = f"insights_test_{os.getpid()}_{time.monotonic_ns()}"
 
     async def run(statement: str) -> None:
@@ -108,10 +109,16 @@ def postgres_database(address: str) -> Iterator[str]:
             await connection.close()
 
     asyncio.run(run(f"CREATE DATABASE {name}"))
+    asyncio.run(run(f"ALTER DATABASE {name} SET synchronous_commit = off"))
     try:
         yield f"{address}/{name}".replace("postgresql://", "postgresql+asyncpg://")
     finally:
         asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def server_of(url: str) -> str:
+    """The address of the server on which a database is, as `postgres_database` wants it."""
+    return url.replace("+asyncpg", "").rpartition("/")[0]
 
 
 @contextmanager

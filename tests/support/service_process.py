@@ -16,7 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
@@ -25,17 +25,19 @@ import httpx
 
 from config import Settings
 from tests.fakes.grok.server import GOOD_KEY, RunningGrok
+from tests.support.newest_schema import copy_where_new
 from tests.support.paths import ROOT
 from tests.support.servers import free_port
-
-listening_port = free_port
+from tests.support.service_forks import ServiceFork, fork_service
 
 
 class ServiceProcess:
     """One `uvicorn main:app` at a time, in a process group of its own, always on the same port.
 
     `folder` is its working directory and holds its log, and its database unless `database_file` or
-    the setting `database_url` says otherwise. `name` tells several in one folder apart.
+    the setting `database_url` says otherwise. `name` tells several in one folder apart; `app` is
+    what uvicorn is to serve. It is a fork of a process that has imported it already, unless it is
+    to begin `from_nothing` or another than the service's own.
     """
 
     def __init__(
@@ -44,15 +46,19 @@ class ServiceProcess:
         *,
         name: str = "service",
         database_file: Path | None = None,
+        app: str = "main:app",
+        from_nothing: bool = False,
         **settings: object,
     ) -> None:
         self.database_file = database_file or folder / "insights.db"
-        self.port = listening_port()
+        self.port = free_port()
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
         self._folder = folder
+        self._app = app
         self._log_file = folder / f"{name}.log"
         self._log_start = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._from_nothing = from_nothing or app != "main:app"
+        self._process: subprocess.Popen[bytes] | ServiceFork | None = None
         self._settings: dict[str, object] = {
             "offline_model": "small",  # whatever is installed
             "database_url": f"sqlite+aiosqlite:///{self.database_file}",
@@ -71,22 +77,35 @@ class ServiceProcess:
     # --- life ---------------------------------------------------------------------------------
 
     def launch(self, **settings: object) -> None:
-        """Start without waiting; `settings` replace those of before, also for later lives."""
-        assert self._process is None
+        """Start without waiting; `settings` replace those of before, also for later lives. A
+        database in `folder` is there already, and empty, at the first start."""
         self._settings.update(settings)
+        if self.database_file.parent == self._folder:
+            copy_where_new(str(self._settings["database_url"]))
+        self.launch_under([])
+
+    def launch_under(self, wrapper: Sequence[str]) -> None:
+        """Start as an argument of another command, which is then the process that is meant here."""
+        assert self._process is None
         environment = {
             name: value
             for name, value in os.environ.items()
             if name.lower() not in Settings.model_fields
         }
         environment |= {name.upper(): str(value) for name, value in self._settings.items()}
-        command = [sys.executable, "-m", "uvicorn", "main:app", "--app-dir", str(ROOT)]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
-        command += ["--http", "api.connection_guard:GuardedProtocol", "--ws", "none"]
+        arguments = [self._app, "--app-dir", str(ROOT), "--ws", "none", "--no-access-log"]
+        arguments += ["--host", "127.0.0.1", "--port", str(self.port)]
+        arguments += ["--http", "api.connection_guard:GuardedProtocol"]
         with self._log_file.open("ab") as log:
             self._log_start = log.tell()
+        if not (wrapper or self._from_nothing):
+            self._process = fork_service(
+                arguments, folder=self._folder, environment=environment, log=self._log_file
+            )
+            return
+        with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                [*wrapper, sys.executable, "-m", "uvicorn", *arguments],
                 cwd=self._folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -67,7 +67,7 @@ def test_defaults_are_those_of_the_documentation(name: str, value: object) -> No
 def test_every_setting_but_the_model_has_its_default_checked() -> None:
     """A setting that is added has to be added to the table above."""
     later = {"grok_pack_size", "grok_daily_budget_usd", "reuse_window", "retention_days"}
-    later |= {"backup_dir", "backup_every", "backup_keep"}
+    later |= {"backup_dir", "backup_every", "backup_keep", "ledger_days"}
     assert set(Settings.model_fields) - later == {*DEFAULTS, "grok_model"}
 
 
@@ -234,6 +234,7 @@ IMPOSSIBLE = [
     ("SHUTDOWN_GRACE", "nan"),
     ("SHUTDOWN_GRACE", "inf"),
     ("LOG_LEVEL", "loud"),
+    ("LEDGER_DAYS", "0"),
     ("LOG_FORMAT", "xml"),
     ("API_KEYS", "hunter2"),
     ("API_KEYS", "ann:hunter2"),

@@ -1,0 +1,160 @@
+"""python -m tools.torture [--minutes 3] [--seed 7] [--json FILE] [--planted NAME|all]
+
+Runs the real service, on SQLite and against a fake Grok on this machine, under faults that are
+drawn from the seed. What became of everything is judged from what the clients and the fake wrote
+down and from the file. Exit status: 0 all is well, 1 something was lost, doubled, stuck or wrong
+(or a planted bug was not noticed), which is named.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from config import Settings
+from runtime.logs import set_up_logs
+from tools.torture import faults, trace, trials
+from tools.torture.planted import PLANTS
+from tools.torture.restores import kill_restores
+from tools.torture.storm import RATES, storm
+from tools.torture.traced import Proof, prove
+from tools.torture.verdict import Verdict
+
+_POWER_CUTS = 20
+_LINES = (
+    *("accepted", "stored", "completed", "failed", "failed_by_kills"),
+    *("lost", "doubled", "stuck", "wrong", "calls", "paid", "booked"),
+)
+_MANY_SHOWN = 20
+
+
+async def torture(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
+    """All of it, for about so long; the report, as it goes into the JSON."""
+    seconds = 60 * minutes
+    started = time.monotonic()
+    report: dict[str, Any] = {"seed": seed, "minutes": minutes, "cpus": os.cpu_count()}
+    report["at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    if trace.is_available():
+        proof = await prove(_new(folder, "traced"), posts=60, power_cuts=_POWER_CUTS, seed=seed)
+        report["power_cuts"] = _as_json(proof)
+    else:
+        print("There is no strace here: that each 202 is on the disk is NOT proved.")
+        report["power_cuts"] = None
+    which = faults.EVERY
+    if seconds >= 120:
+        which = (*which, faults.freeze_past_a_lease)
+    of_all = _new(folder, "all")
+    verdict, done = await storm(of_all, seconds=0.7 * seconds, seed=seed, which=which)
+    verdict.wrong += await kill_restores(
+        of_all / "insights.db", _new(folder, "restores"), kills=5, seed=seed
+    )
+    report["storm"] = verdict.as_json()
+    report["faults"] = dict(Counter(done))
+    rates, done = await storm(
+        _new(folder, "rates"),
+        seconds=0.3 * seconds,
+        seed=seed,
+        which=faults.KILLS,
+        grok_faults=RATES,
+    )
+    report["rates"] = rates.as_json()
+    report["faults"] = dict(Counter(report["faults"]) + Counter(done))
+    report["seconds"] = round(time.monotonic() - started, 1)
+    proof_is_good = report["power_cuts"] is None or not any(
+        report["power_cuts"][each] for each in ("too_soon", "lost", "damaged")
+    )
+    report["is_good"] = verdict.is_good and rates.is_good and proof_is_good
+    _print(report, {"all faults": verdict, "kills, rates": rates})
+    return report
+
+
+def _as_json(proof: Proof) -> dict[str, Any]:
+    return {
+        "acknowledged": proof.acknowledged,
+        "cuts": len(proof.cuts),
+        "too_soon": proof.too_soon,
+        "lost": proof.lost,
+        "damaged": proof.damaged,
+    }
+
+
+def _print(report: dict[str, Any], verdicts: dict[str, Verdict]) -> None:
+    print(f"{'':16}" + "".join(f"{name:>16}" for name in verdicts))
+    for line in _LINES:
+        values = [getattr(verdict, line) for verdict in verdicts.values()]
+        shown = [len(value) if isinstance(value, list) else value for value in values]
+        print(f"{line.replace('_', ' '):16}" + "".join(f"{value:>16,}" for value in shown))
+    print("faults:", ", ".join(f"{count} {name}" for name, count in report["faults"].items()))
+    if cuts := report["power_cuts"]:
+        print(
+            f"power cuts: {cuts['cuts']}, of {cuts['acknowledged']} acknowledged"
+            f" {len(cuts['lost'])} lost, {len(cuts['too_soon'])} answered too soon,"
+            f" {len(cuts['damaged'])} files damaged"
+        )
+        for problem in (*cuts["too_soon"], *cuts["lost"], *cuts["damaged"]):
+            print(f"  POWER CUT: {problem}")
+    for name, verdict in verdicts.items():
+        for what in ("lost", "doubled", "stuck", "wrong"):
+            for each in getattr(verdict, what)[:_MANY_SHOWN]:
+                print(f"  {what.upper()} ({name}): {each}")
+    verdict_word = "all is well" if report["is_good"] else "NOT WELL"
+    print(f"seed {report['seed']}, {report['seconds']:g} s: {verdict_word}")
+
+
+async def find_planted(folder: Path, names: list[str], *, seed: int) -> dict[str, Any]:
+    """Which of the planted bugs are noticed."""
+    caught = {}
+    for name in names:
+        if name in trials.BY_TRACE and not trace.is_available():
+            print(f"{name:28} not tried: there is no strace here")
+            continue
+        caught[name], by = await trials.is_caught(name, _new(folder, name), seed=seed)
+        print(f"{name:28} {'caught' if caught[name] else 'NOT CAUGHT'}: {by}", flush=True)
+    for name in trials.MISSING:
+        print(f"{name:28} not there yet")
+    print(f"caught {sum(caught.values())} of {len(caught)}")
+    return {"seed": seed, "caught": caught, "is_good": all(caught.values())}
+
+
+def _new(folder: Path, name: str) -> Path:
+    made = folder / name
+    made.mkdir()
+    return made
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.torture", description="Torture the service, and judge it."
+    )
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report there")
+    parser.add_argument(
+        "--planted",
+        choices=["all", *PLANTS],
+        help="instead, plant this bug and see whether it is noticed",
+    )
+    options = parser.parse_args()
+    for name in Settings.model_fields:  # nothing of the developer's own, such as a key
+        os.environ.pop(name.upper(), None)
+    set_up_logs(level="error", format="console")
+    with tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        if options.planted:
+            names = [*PLANTS] if options.planted == "all" else [options.planted]
+            report = asyncio.run(find_planted(folder, names, seed=options.seed))
+        else:
+            report = asyncio.run(torture(folder, minutes=options.minutes, seed=options.seed))
+    if options.json:
+        options.json.write_text(f"{json.dumps(report, indent=2)}\n")
+    return 0 if report["is_good"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
