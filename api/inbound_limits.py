@@ -13,6 +13,8 @@ ROWS_PER_SECOND = 10_000
 """Of batches, for each key, or for all clients together where there are no keys."""
 STRANGER_REQUESTS_PER_SECOND = 10
 """Without a valid key, for each address."""
+OPEN_REQUESTS_PER_SECOND = 300
+"""By anybody, of what needs no key; more of them wait a little."""
 _MOST_STRANGERS = 10_000
 """Addresses that are remembered, at 1 kB each."""
 _IPV6_HOST_BITS = 64
@@ -20,7 +22,7 @@ _IPV6_HOST_BITS = 64
 
 
 class InboundLimits:
-    """Every method raises RateLimited, and counts nothing then.
+    """Methods raise RateLimited, and count nothing then.
 
     Where several keys are set none gets more than half of the requests, so that no client keeps
     the others out.
@@ -42,6 +44,7 @@ class InboundLimits:
             half = max(1, requests // 2)
             self._shares = {each: build(f"inbound:{each[:16]}", half) for each in digests}
         self._rows = {each: build(f"rows:{each[:16]}", ROWS_PER_SECOND) for each in digests or {""}}
+        self._open = SlidingWindow(OPEN_REQUESTS_PER_SECOND, 1.0)
         self._strangers: OrderedDict[str, SlidingWindow] = OrderedDict()
 
     async def request(self, key: ApiKey | None) -> None:
@@ -49,6 +52,10 @@ class InboundLimits:
         share = self._shares.get(key.sha256) if key else None
         for window in (share, self._all) if share else (self._all,):
             _refuse(await window.try_pass(), "Too many requests in this second.")
+
+    async def passes_openly(self) -> bool:
+        """Whether one more of what needs no key is not too many."""
+        return not await self._open.try_pass()
 
     async def rows(self, key: ApiKey | None, count: int) -> None:
         """A batch of `count` rows, at most `ROWS_PER_SECOND`."""

@@ -26,6 +26,7 @@ from config import ApiKey
 from errors import (
     Forbidden,
     InvalidInput,
+    RateLimited,
     ServiceError,
     TooLarge,
     Unauthorized,
@@ -140,6 +141,15 @@ class RequestLog:
         )
 
 
+HOLD_SECONDS = 0.2
+
+
+async def hold() -> None:
+    """Let a client wait that asks too much: answered at once it would ask again at once, and take
+    the turns of those for whom the answer was refused."""
+    await asyncio.sleep(HOLD_SECONDS)
+
+
 class Admission:
     """Refuses who may not reach the route that will answer.
 
@@ -165,9 +175,13 @@ class Admission:
             try:
                 if self._web and not access.any_host:
                     self._web.check(scope)
-                if self._closed and not access.open:
+                if not access.open and self._closed:
                     await self._admit(scope, access)
+                elif self._limits and not await self._limits.passes_openly():
+                    await hold()
             except ServiceError as error:
+                if isinstance(error, RateLimited):
+                    await hold()
                 await error_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

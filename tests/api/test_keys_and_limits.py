@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.inbound_limits import InboundLimits
+from api import middleware
+from api.inbound_limits import OPEN_REQUESTS_PER_SECOND, InboundLimits
 from errors import RateLimited
 from rate_limiter import SlidingWindow
 from tests.conftest import StartApp
@@ -43,6 +44,18 @@ RANK = ["read", "write", "admin"]
 
 def inbound_limits() -> InboundLimits:
     return InboundLimits(100, [], build=lambda _, count: SlidingWindow(count, 1.0))
+
+
+@pytest.fixture(autouse=True)
+def holds(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One for each answer that had to wait, which none does here."""
+    held: list[None] = []
+
+    async def hold() -> None:
+        held.append(None)
+
+    monkeypatch.setattr(middleware, "hold", hold)
+    return held
 
 
 class Clock:
@@ -340,6 +353,23 @@ async def test_the_default_limit_is_a_hundred_and_zero_is_off(
 
 def with_key(scope: str) -> dict[str, str]:
     return {"X-API-Key": KEYS[scope]}
+
+
+async def test_who_asks_too_much_waits_for_the_answer(
+    start_app: StartApp, clock: Clock, holds: list[None]
+) -> None:
+    async with start_app(inbound_rate_limit=5, worker_enabled=False) as running:
+        client = running.client
+        first = [await client.get(UNKNOWN) for _ in range(8)]
+        assert [answer.status_code for answer in first] == [404] * 5 + [429] * 3
+        assert len(holds) == 3
+
+        for _ in range(OPEN_REQUESTS_PER_SECOND + 2):
+            assert (await client.get("/health")).status_code == 200
+        assert len(holds) == 3 + 2
+        clock.now += 1.001
+        await client.get("/ready")
+        assert len(holds) == 3 + 2
 
 
 async def test_without_a_valid_key_ten_pass_of_an_address_and_take_nothing_from_others(
