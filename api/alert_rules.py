@@ -188,8 +188,7 @@ async def try_alert_rule(request: Request, rule_id: AlertRuleId) -> TrialOut:
     """What the rule would have sent over the last 30 days. Nothing is sent."""
     parts = services(request)
     rule = await parts.alert_rules.find(rule_id)
-    async with parts.costly_reads:
-        trial = await parts.alert_trials.run(rule)
+    trial = await parts.alert_trials.run(rule)
     return {
         "rule_id": rule.id,
         "start_time": from_micros(trial.start),
