@@ -28,6 +28,7 @@ from errors import NotFound
 from models import from_micros, now_micros
 from store.endpoints import disable, lock, still_valid
 from store.outbox import enqueue, subscribers
+from store.told_texts import without_texts
 from tables.alerts import deliveries, endpoints
 
 
@@ -136,9 +137,10 @@ def _pick(
     now = now_micros()
     while row := connection.execute(_PICK, {"endpoint_id": endpoint.id, "now": now}).one_or_none():
         if not endpoint.enabled:
-            _end(row.id, DeliveryState.FAILED, connection, last_error="the endpoint is disabled")
+            reason = "the endpoint is disabled"
+            _end(row.id, _message(row), DeliveryState.FAILED, connection, last_error=reason)
         elif _is_told_by_another(row.type, row.alert_id, endpoint.id, connection):
-            _end(row.id, DeliveryState.DROPPED, connection)
+            _end(row.id, _message(row), DeliveryState.DROPPED, connection)
         else:
             token, until = uuid4().hex, now + lease // timedelta(microseconds=1)
             _write(row.id, {"lease_token": token, "next_at": until}, connection)
@@ -168,7 +170,7 @@ def _claimed(
         EndpointKind(endpoint.kind),
         endpoint.target,
         secrets if endpoint.secret is not None else (),
-        Message(row.message_id, MessageType(row.type), row.data, row.alert_id),
+        _message(row),
         from_micros(row.created_at),
         row.attempts,
         row.waits,
@@ -189,23 +191,24 @@ def _settle(claimed: ClaimedDelivery, outcome: DeliveryOutcome, connection: Conn
     tried: dict[str, Any] = {"attempts": claimed.attempts + 1, "last_at": now}
     match outcome:
         case Delivered(status):
-            data = _without_texts(claimed.message.data)
-            values = {**tried, "data": data, "last_status": status, "last_error": None}
-            _end(claimed.id, DeliveryState.DELIVERED, connection, **values)
+            values = {**tried, "last_status": status, "last_error": None}
+            _end(claimed.id, claimed.message, DeliveryState.DELIVERED, connection, **values)
         case TryAgain(delay, reason, status, waits) if endpoint.enabled:
-            values = {**tried, "last_status": status, "last_error": reason, "lease_token": None}
+            values = {**tried, "last_status": status, "last_error": reason}
+            values["waits"] = claimed.waits + waits
             due = now + int(delay * 1_000_000)
-            values |= {"next_at": due, "waits": claimed.waits + waits}
             if _is_told_by_another(
                 claimed.message.type, claimed.message.alert_id, claimed.endpoint_id, connection
             ):
-                values |= {"state": DeliveryState.DROPPED.value, "next_at": None}
-            _write(claimed.id, values, connection)
+                _end(claimed.id, claimed.message, DeliveryState.DROPPED, connection, **values)
+            else:
+                again = {"lease_token": None, "next_at": due}
+                _write(claimed.id, {**values, **again}, connection)
             if waits:
                 connection.execute(_PUT_OFF, {"of_endpoint": claimed.endpoint_id, "due": due})
         case TryAgain(_, reason, status) | GivenUp(reason, status) | Disabled(reason, status):
             values = {**tried, "last_status": status, "last_error": reason}
-            _end(claimed.id, DeliveryState.FAILED, connection, **values)
+            _end(claimed.id, claimed.message, DeliveryState.FAILED, connection, **values)
         case _:
             assert_never(outcome)
     _note(endpoint, outcome, now, connection)
@@ -244,17 +247,17 @@ _PUT_OFF = (
 )
 
 
-def _without_texts(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What people wrote is not kept here once it is told: it may be erased where it came from."""
-    evidence = data.get("evidence")
-    if not isinstance(evidence, Mapping) or "texts" not in evidence:
-        return data
-    return {**data, "evidence": {n: v for n, v in evidence.items() if n != "texts"}}
+def _message(row: Row[*tuple[Any, ...]]) -> Message:
+    return Message(row.message_id, MessageType(row.type), row.data, row.alert_id)
 
 
-def _end(id_: int, state: DeliveryState, connection: Connection, **values: Any) -> None:
+def _end(
+    id_: int, message: Message, state: DeliveryState, connection: Connection, **values: Any
+) -> None:
+    """What people wrote is not kept here once it is over: it may be erased where it came from."""
     over = {"state": state.value, "next_at": None, "lease_token": None}
-    _write(id_, {**values, **over}, connection)
+    less = without_texts(message.type, message.data)
+    _write(id_, {**values, **over, "data": less}, connection)
 
 
 def _write(id_: int, values: Mapping[str, Any], connection: Connection) -> None:

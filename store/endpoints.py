@@ -17,6 +17,7 @@ from errors import Conflict, InvalidInput, NotFound
 from models import from_micros, now_micros
 from store import derived
 from store.outbox import enqueue
+from store.told_texts import forget_texts
 from tables.alerts import deliveries, endpoints
 
 MAX_ENDPOINTS = 20
@@ -115,12 +116,6 @@ _DELIVERY = select(deliveries.c.id).where(
     deliveries.c.endpoint_id == bindparam("endpoint_id"),
     deliveries.c.message_id == bindparam("message_id"),
 )
-_WAITING = update(deliveries).where(
-    deliveries.c.endpoint_id == bindparam("of_endpoint"),
-    deliveries.c.state == DeliveryState.PENDING.value,
-    # What is on its way ends as it ends.
-    deliveries.c.lease_token.is_(null()),
-)
 
 
 def _all(connection: Connection) -> Sequence[Endpoint]:
@@ -174,10 +169,19 @@ def disable(endpoint_id: str, reason: str, connection: Connection) -> None:
         .where(_COLUMNS.id == endpoint_id)
         .values(enabled=False, disabled_reason=reason)
     )
-    failed = _WAITING.values(
-        state=DeliveryState.FAILED.value, next_at=None, last_error=f"not sent: {reason}"
+    waiting = (
+        deliveries.c.endpoint_id == endpoint_id,
+        deliveries.c.state == DeliveryState.PENDING.value,
+        # What is on its way ends as it ends.
+        deliveries.c.lease_token.is_(null()),
     )
-    connection.execute(failed, {"of_endpoint": endpoint_id})
+    forget_texts(connection, *waiting)
+    failed = update(deliveries).where(*waiting)
+    connection.execute(
+        failed.values(
+            state=DeliveryState.FAILED.value, next_at=None, last_error=f"not sent: {reason}"
+        )
+    )
 
 
 def _delete(endpoint_id: str, connection: Connection) -> None:
