@@ -372,7 +372,8 @@ def _build_backups(settings: Settings, database: Database) -> BackupKeeper | Non
 
 def _build_courier(settings: Settings, database: Database, web_client: WebClient) -> Courier:
     server = None if settings.smtp_url is None else MailServer.parse(settings.smtp_url)
-    mail = None if server is None else MailClient(server)
+    private_hosts = settings.webhook_private_hosts
+    mail = None if server is None else MailClient(server, private_hosts=private_hosts)
     sender = Sender(web_client, mail, public_url=settings.public_url)
     return Courier(DispatchStore(database), sender, alone=database.is_sqlite)
 
