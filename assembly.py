@@ -98,6 +98,12 @@ class Assembly:
     hints: "Hints | None"
     redis: "Redis | None"
 
+    def stop_claiming(self) -> None:
+        """From now on leave what waits, and what is to be tidied up, to other processes."""
+        self.services.stop_claiming()
+        if self.housekeeper is not None:
+            self.housekeeper.stop_claiming()
+
 
 def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembly:
     """`analyser` takes the place of the one that the settings ask for. Raises StartRefused."""
