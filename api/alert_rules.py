@@ -63,8 +63,9 @@ class TrialAlertOut(TypedDict):
 
 
 class TrialOut(TypedDict):
-    """`messages`, `alerts_count` and `held_back_count` are of all; `alerts` are the last hundred.
-    Counts are looked at every `step_minutes`."""
+    """`messages`, `alerts_count` and `held_back_count` are of all from `start_time` on, which of a
+    rule of kind `single` is less than 30 days ago where more than 1,000 posts are to be looked at;
+    `alerts` are the last hundred. Counts are looked at every `step_minutes`."""
 
     rule_id: str
     start_time: ShownTime

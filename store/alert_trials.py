@@ -24,7 +24,7 @@ from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
 from database import LONG_READ_SECONDS, Database
 from errors import InvalidInput, Unavailable
-from models import from_micros, now_micros
+from models import from_micros, now_micros, to_micros
 from store.alert_evidence import EvidenceReader, held_back, of_topic
 from store.alert_looks import BASELINE, Looks, Steps, count_looks, rising_looks, share_looks
 from store.alert_rules import AlertRule
@@ -61,7 +61,8 @@ class TrialAlert:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """`messages` and `alerts_count` are of all, `alerts` are the last hundred."""
+    """`messages` and `alerts_count` are of all from `start` to `stop`, `alerts` are the last
+    hundred. Where there are more than `_MOST_POSTS` posts to look at, `start` is later."""
 
     start: int
     stop: int
@@ -138,7 +139,7 @@ class TrialStore:
         def read_evidence(key: str, moment: int) -> str | None:
             work = partial(self._held_back, rule, key, moment)
             read = self._database.read(work, costly=True, seconds=LONG_READ_SECONDS)
-            return asyncio.run_coroutine_threadsafe(read, loop).result(self._seconds)
+            return asyncio.run_coroutine_threadsafe(read, loop).result()
 
         try:
             return await asyncio.to_thread(trying, turn, read_evidence)
@@ -237,7 +238,10 @@ class TrialStore:
         wanted = replace(_between(rule.filter, start, stop), urgency=Urgency.NOW)
         if wanted.sentiment is None:
             wanted = replace(wanted, sentiment=Sentiment.NEGATIVE)
-        posts = self._insights.newest(wanted, _MOST_POSTS, connection)
+        posts = self._insights.newest(wanted, _MOST_POSTS + 1, connection)
+        if len(posts) > _MOST_POSTS:
+            posts = posts[:_MOST_POSTS]
+            start = to_micros(posts[-1].timestamp)
         return lambda turn, _read: _try_singles(rule, reversed(posts), start, stop, turn)
 
 
@@ -248,7 +252,7 @@ def _try_singles(
     for post in posts:
         turn.check()
         if matches(rule, post):
-            moment = round(post.timestamp.timestamp() * 1e6)
+            moment = to_micros(post.timestamp)
             told = TrialAlert(post.conversation_id, moment, None, -post.sentiment_score, None, 1)
             by_minute.setdefault(moment // _MINUTE, []).append(told)
     alerts = [

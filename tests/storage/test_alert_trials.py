@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy import text
 from database import Database
 from errors import Unavailable
 from models import to_micros
-from store import alert_looks
+from store import alert_looks, alert_trials
 from store.alert_evidence import EvidenceReader
 from store.alert_rules import AlertRule
 from store.alert_trials import TrialStore
@@ -101,3 +102,16 @@ async def test_a_trial_reads_the_evidence_of_what_breaches(database: Database) -
     trial = await trial_store(database).run(rule, now=to_micros(NOON))
     assert (trial.messages, trial.held_back_count) == (0, 1)
     assert await scalar(database, text("SELECT count(*) FROM alerts")) == 0
+
+
+@pytest.mark.parametrize(("most", "looked_at"), [(3, 3), (5, 5), (100, 5)])
+async def test_a_trial_of_single_posts_says_from_when_it_has_looked_at_all(
+    database: Database, monkeypatch: pytest.MonkeyPatch, most: int, looked_at: int
+) -> None:
+    monkeypatch.setattr(alert_trials, "_MOST_POSTS", most)
+    await fill(database, 5, urgency="now", sentiment_score=-0.9)
+    rule = await make_rule(database, "single", window="24h")
+    trial = await trial_store(database).run(rule, now=to_micros(NOON))
+    assert trial.alerts_count == trial.messages == looked_at
+    oldest = NOON - timedelta(seconds=3) if most == 3 else NOON - timedelta(days=30)
+    assert trial.start == to_micros(oldest)
