@@ -109,6 +109,8 @@ _CLOSED = select(_COLUMNS.id).where(
     _COLUMNS.alert_id == bindparam("of_alert"),
     _COLUMNS.endpoint_id == bindparam("endpoint_id"),
     _COLUMNS.type == MessageType.ALERT_CLOSED.value,
+    # One before it is of an earlier opening of the same alert.
+    _COLUMNS.id > bindparam("after"),
 )
 
 _HELD = (
@@ -137,7 +139,7 @@ def _pick(
     while row := connection.execute(_PICK, {"endpoint_id": endpoint.id, "now": now}).one_or_none():
         if not endpoint.enabled:
             _end(row.id, DeliveryState.FAILED, connection, last_error="the endpoint is disabled")
-        elif _is_told_by_another(row.type, row.alert_id, endpoint.id, connection):
+        elif _is_told_by_another(row.id, row.type, row.alert_id, endpoint.id, connection):
             _end(row.id, DeliveryState.DROPPED, connection)
         else:
             token, until = uuid4().hex, now + lease // timedelta(microseconds=1)
@@ -147,12 +149,12 @@ def _pick(
 
 
 def _is_told_by_another(
-    type_: str, alert_id: str | None, endpoint_id: str, connection: Connection
+    id_: int, type_: str, alert_id: str | None, endpoint_id: str, connection: Connection
 ) -> bool:
-    """Whether the end of the alert is told, or is to be, to the same endpoint."""
+    """Whether the end of what it tells is told, or is to be, to the same endpoint."""
     if type_ != MessageType.ALERT_OPENED or alert_id is None:
         return False
-    named = {"of_alert": alert_id, "endpoint_id": endpoint_id}
+    named = {"of_alert": alert_id, "endpoint_id": endpoint_id, "after": id_}
     return connection.scalars(_CLOSED, named).first() is not None
 
 
@@ -196,8 +198,9 @@ def _settle(claimed: ClaimedDelivery, outcome: DeliveryOutcome, connection: Conn
             values = {**tried, "last_status": status, "last_error": reason, "lease_token": None}
             due = now + int(delay * 1_000_000)
             values |= {"next_at": due, "waits": claimed.waits + waits}
+            message = claimed.message
             if _is_told_by_another(
-                claimed.message.type, claimed.message.alert_id, claimed.endpoint_id, connection
+                claimed.id, message.type, message.alert_id, claimed.endpoint_id, connection
             ):
                 values |= {"state": DeliveryState.DROPPED.value, "next_at": None}
             _write(claimed.id, values, connection)

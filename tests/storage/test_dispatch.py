@@ -294,6 +294,22 @@ async def test_a_beginning_that_a_dead_process_had_is_dropped_after_the_end(
     assert await states(database) == ["dropped", "pending"]
 
 
+async def test_an_alert_that_opens_again_after_its_end_was_told_is_told(
+    database: Database,
+) -> None:
+    endpoint = await add_endpoint(database)
+    for message in (opened(), closed()):
+        await enqueue_for(database, endpoint, message=message)
+        await try_all(database, Delivered(200))
+    again = opened()
+    await enqueue_for(database, endpoint, message=again)
+
+    (claimed,) = await claim(database)
+    assert claimed.message.id == again.id
+    await DispatchStore(database).settle(claimed, LATER)
+    assert await states(database) == ["delivered", "delivered", "pending"]
+
+
 async def test_another_alert_is_nobodys_end(database: Database) -> None:
     endpoint = await add_endpoint(database)
     await enqueue_for(database, endpoint, message=opened())
