@@ -86,10 +86,13 @@ _BUILT_IN_RULE = AlertRule(
 
 
 def alerts_by_rule(connection: Connection) -> Mapping[str, Mapping[str, Alert]]:
-    """Those that are open, waiting, or still to be told of, by rule and key."""
+    """Those that are open, waiting, or still to be told of, by rule and key. Of two of a key it is
+    the one that is not closed."""
     found: dict[str, dict[str, Alert]] = {}
     for row in connection.execute(_NOT_DONE):
-        found.setdefault(row.rule_id, {})[row.key] = to_alert(row)
+        by_key = found.setdefault(row.rule_id, {})
+        if row.state != AlertState.CLOSED or row.key not in by_key:
+            by_key[row.key] = to_alert(row)
     return found
 
 
