@@ -135,7 +135,7 @@ def _create(values: Mapping[str, Any], connection: Connection) -> AlertRule:
 
 def _check_endpoints(ids: Collection[str], connection: Connection) -> None:
     known = set(connection.scalars(select(endpoints.c.id)))
-    for id_ in ids:
+    for id_ in sorted(ids):
         if id_ not in known:
             raise InvalidInput(f"to: there is no endpoint {id_!r}")
 
@@ -145,7 +145,7 @@ def _change(rule_id: str, values: Mapping[str, Any], connection: Connection) -> 
     if not values:
         return before
     if "to" in values:
-        _check_endpoints(values["to"], connection)
+        _check_endpoints(set(values["to"]) - set(before.to), connection)
     connection.execute(update(alert_rules).where(alert_rules.c.id == rule_id).values(**values))
     after = _find(rule_id, connection)
     if not after.enabled or any(
