@@ -83,11 +83,12 @@ class SingleStore:
         matching = {
             rule.id: [post for post in posts if _is_new(rule, post, moment)] for rule in rules
         }
-        messages = 0
-        if sum_up or any(matching.values()):
-            work = partial(_write, rules, matching, newest, sum_up, moment)
-            messages = await self._database.write(work)
-        if sum_up or not any(matching.values()):
+        if not sum_up and not any(matching.values()):
+            self._seen = max(self._seen, newest)
+            return 0
+        work = partial(_write, rules, matching, newest, sum_up, moment)
+        messages, all_judged = await self._database.write(work)
+        if sum_up and all_judged:
             self._seen = max(self._seen, newest)
         return messages
 
@@ -213,14 +214,16 @@ def _write(
     sum_up: bool,
     now: int,
     connection: Connection,
-) -> int:
+) -> tuple[int, bool]:
+    """How many messages that makes, and whether all rules have judged what was looked at."""
     if not has_turn(connection):
-        return 0
-    messages = 0
+        return 0, False
+    messages, all_judged = 0, True
     rules = {rule.id: rule for rule in _rules(connection)}
     for rule in looked:
         if rules.get(rule.id) != rule:
-            continue  # changed meanwhile, or judged by another process
+            all_judged = False  # changed meanwhile, or judged by another process
+            continue
         posts = matching[rule.id]
         lately = connection.scalar(_OPENED_LATELY, {"of_rule": rule.id, "since": now - _MINUTE})
         told = posts[: max(0, A_MINUTE - (lately or 0))]
@@ -234,7 +237,7 @@ def _write(
             connection.execute(_JUDGED, {"of_rule": rule.id, "newest": reached})
     if sum_up:
         messages += _go_over(rules, now, connection)
-    return messages
+    return messages, all_judged
 
 
 def _judgement(rule: AlertRule, posts: Sequence[Post]) -> Judgement:

@@ -42,28 +42,13 @@ async def test_beside_one_that_is_still_to_be_told_an_open_one_is_judged(
     database: Database,
 ) -> None:
     rule = await make_rule(database, window="15m")
+    noon = to_micros(NOON)
+    told = {"rule_id": rule.id, "key": "", "opened_at": noon, "told_at": noon, "evidence": {}}
+    told |= {"peak": 6.0, "told_peak": 6.0, "closed_at": None, "put_off_until": None}
+    later = {"closed_at": noon, "put_off_until": to_micros(NOON + 60 * MINUTE)}
     rows = [
-        {
-            "id": f"alrt_0000000{number}",
-            "rule_id": rule.id,
-            "key": "",
-            "opened_at": to_micros(NOON),
-            "told_at": to_micros(NOON),
-            "peak": 6.0,
-            "told_peak": 6.0,
-            "evidence": {},
-            **values,
-        }
-        for number, values in enumerate(
-            (
-                {"state": "open", "closed_at": None, "put_off_until": None},
-                {
-                    "state": "closed",
-                    "closed_at": to_micros(NOON),
-                    "put_off_until": to_micros(NOON + 60 * MINUTE),
-                },
-            )
-        )
+        {**told, "id": "alrt_00000000", "state": "open"},
+        {**told, **later, "id": "alrt_00000001", "state": "closed"},
     ]
     await database.write(lambda connection: connection.execute(insert(alerts), rows).rowcount)
     await fill(database, 6)
