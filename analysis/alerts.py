@@ -73,7 +73,8 @@ class Alert:
     """`id` is empty before it is stored. Times are in microseconds. `streak` counts judgements in a
     row: breaches while it waits, calm ones while it is open. `closed_at` is of the last time that
     it closed, also while it is open again, unless nobody was told of that. `told_peak` is the peak
-    that was told last, at `told_at`."""
+    that was told last, at `told_at`. `reported_at` is of the machine alone: the last minute in
+    which a process found it."""
 
     key: str
     id: str = ""
@@ -87,6 +88,7 @@ class Alert:
     put_off_until: int | None = None
     held_back: str | None = None
     muted_until: int | None = None
+    reported_at: int | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -112,13 +112,18 @@ def to_alert(row: Row[*tuple[Any, ...]]) -> Alert:
 # --- one change -----------------------------------------------------------------------------------
 
 
-def has_turn(connection: Connection) -> bool:
-    """Whether this process is the one that judges, in this transaction."""
+def has_turn(connection: Connection, *, waits: bool = False) -> bool:
+    """Whether this process is the one that judges, in this transaction. With `waits` it is, once
+    another one has judged."""
     if connection.dialect.name != "postgresql":
+        return True
+    if waits:
+        connection.execute(_LOCK, {"key": LOCK})
         return True
     return bool(connection.scalar(_TRY_LOCK, {"key": LOCK}))
 
 
+_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
 
 

@@ -1,8 +1,6 @@
 """What rules find, and that an alert and what is told of it are one transaction."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +18,7 @@ from store.reports import ReportStore
 from store.summaries import SummaryStore
 from tables.alerts import alerts, deliveries
 from tests.support.alerts import (
+    advisory_lock_held,
     alert_store,
     all_alerts,
     fill,
@@ -218,7 +217,7 @@ async def test_what_is_wrong_with_the_machine_is_told_without_a_rule(database: D
     await make_endpoint(database)
     store = alert_store(database)
     assert await judge_at(store, NOON, {"budget": "Nothing is left."}) == 1
-    for minute in (1, 2, 3):
+    for minute in (1, 2, 3, 4):
         await judge_at(store, NOON + minute * MINUTE)
     told = await messages(database)
     assert [type_ for type_, _ in told] == ["machine", "machine"]
@@ -357,21 +356,8 @@ async def test_while_another_process_judges_nothing_is_told_twice(
         await make_endpoint(database)
         await make_rule(database)
         await fill(database, 6)
-        async with _lock_held(database):
+        async with advisory_lock_held(database, alert_changes.LOCK):
             assert await judge_at(alert_store(database)) == 0
         assert await judge_at(alert_store(database)) == 1
     finally:
         await database.close()
-
-
-@asynccontextmanager
-async def _lock_held(database: Database) -> AsyncIterator[None]:
-    import asyncpg
-
-    url = database.url.render_as_string(hide_password=False).replace("+asyncpg", "")
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute("SELECT pg_advisory_lock($1)", alert_changes.LOCK)
-        yield
-    finally:
-        await connection.close()
