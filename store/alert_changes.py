@@ -142,6 +142,7 @@ def store_change(
     evidence = {name: each for name, each in alert.evidence.items() if name != "texts"}
     values = {**asdict(alert), "state": alert.state.value, "evidence": evidence}
     if alert.id:
+        del values["muted_until"]  # by somebody who may have muted it meanwhile
         connection.execute(update(alerts).where(alerts.c.id == alert.id).values(values))
     else:
         if rule.id == BUILT_IN:
