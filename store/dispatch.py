@@ -11,7 +11,17 @@ from functools import partial
 from typing import Any, assert_never
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, bindparam, exists, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Exists,
+    Row,
+    bindparam,
+    exists,
+    null,
+    select,
+    update,
+)
 
 from analysis.deliveries import (
     Delivered,
@@ -62,15 +72,16 @@ class DispatchStore:
         self._database = database
 
     async def due(self) -> Sequence[str]:
-        """Ids of the endpoints for which something is due."""
+        """Ids of the endpoints for which something is due, and to which nothing is on its way."""
         now = {"now": now_micros()}
         return await self._database.read(lambda connection: connection.scalars(_DUE, now).all())
 
     async def claim(
         self, endpoint_ids: Collection[str], *, lease: timedelta
     ) -> Sequence[ClaimedDelivery]:
-        """Take what is due first for each of them, one each, until `lease` from now. Several
-        processes never get the same one. What need not be sent any more is ended on the way."""
+        """Take what is due first for each of them to which nothing is on its way, one each, until
+        `lease` from now, whichever process asks. What need not be sent any more is ended on the
+        way."""
         return await self._database.write(partial(_claim, endpoint_ids, lease))
 
     async def settle(self, claimed: ClaimedDelivery, outcome: DeliveryOutcome) -> bool:
@@ -89,21 +100,44 @@ class DispatchStore:
 
 _COLUMNS = deliveries.c
 
+_LEASED = deliveries.alias()
+
+
+def _on_its_way(endpoint_id: ColumnElement[str]) -> Exists:
+    """Whether somebody is sending to the endpoint."""
+    return exists().where(
+        _LEASED.c.endpoint_id == endpoint_id,
+        _LEASED.c.lease_token.is_not(null()),
+        _LEASED.c.next_at > bindparam("now"),
+    )
+
+
 _DUE = select(endpoints.c.id).where(
     exists()
     .where(_COLUMNS.endpoint_id == endpoints.c.id, _COLUMNS.next_at <= bindparam("now"))
-    .correlate(endpoints)
+    .correlate(endpoints),
+    ~_on_its_way(endpoints.c.id).correlate(endpoints),
 )
 
+_ENDPOINT = (
+    select(endpoints)
+    .where(endpoints.c.id == bindparam("endpoint_id"))
+    # Where another process is claiming for it, that one does.
+    .with_for_update(key_share=True, skip_locked=True)
+)
+
+# What others have claimed is seen by what begins after the endpoint is locked.
 _PICK = (
     select(deliveries)
-    .where(_COLUMNS.endpoint_id == bindparam("endpoint_id"), _COLUMNS.next_at <= bindparam("now"))
+    .where(
+        _COLUMNS.endpoint_id == bindparam("endpoint_id"),
+        _COLUMNS.next_at <= bindparam("now"),
+        ~_on_its_way(bindparam("endpoint_id")),
+    )
     .order_by(_COLUMNS.next_at, _COLUMNS.id)
     .limit(1)
     .with_for_update(skip_locked=True)
 )
-
-_ENDPOINT = select(endpoints).where(endpoints.c.id == bindparam("endpoint_id"))
 
 _CLOSED = select(_COLUMNS.id).where(
     _COLUMNS.alert_id == bindparam("of_alert"),
