@@ -96,13 +96,12 @@ class AlertStore:
         return await self._database.write(partial(_write, looked, moment))
 
     def _look(self, troubles: Troubles, now: int, connection: Connection) -> Sequence["Look"]:
-        unclosed = alerts_by_rule(connection)
+        rules = [rule for rule in enabled_rules(connection) if rule.kind is not RuleKind.SINGLE]
+        unclosed = alerts_by_rule(connection, (rule.id for rule in rules))
         looks = []
-        for rule in enabled_rules(connection):
+        for rule in rules:
             known = unclosed.get(rule.id, {})
             match rule.kind:
-                case RuleKind.SINGLE:
-                    continue
                 case RuleKind.MACHINE:
                     breaches: Sequence[Judgement] = _of_machine(troubles)
                 case _:
@@ -166,8 +165,8 @@ def _write(looked: Sequence[Look], now: int, connection: Connection) -> int:
     if not has_turn(connection, waits=reports):
         return 0
     minute = now // MINUTE * MINUTE
-    unclosed = alerts_by_rule(connection)
     rules = {rule.id: rule for rule in enabled_rules(connection)}
+    unclosed = alerts_by_rule(connection, (look.rule.id for look in looked))
     messages = 0
     for look in looked:
         rule = rules.get(look.rule.id)

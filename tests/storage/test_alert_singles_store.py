@@ -120,3 +120,39 @@ async def test_no_post_is_passed_over_while_its_rule_is_changed(
         patched.setattr(alert_singles, "_rules", lambda _connection: next(found))
         assert await singles.judge(sum_up=True, now=now_at(NOON)) == 0
     assert await singles.judge(sum_up=False, now=now_at(NOON)) == 1
+
+
+async def test_of_a_rule_only_so_many_are_open_and_the_oldest_are_closed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alert_singles, "MOST_OPEN", 3)
+    await make_endpoint(database)
+    await make_rule(database, "single", window="24h")
+    singles, store = SingleStore(database), alert_store(database)
+    ids = []
+    for minute in range(5):
+        ids += await fill(database, 1, **URGENT)
+        await singles.judge(sum_up=True, now=now_at(NOON + minute * MINUTE))
+    page = await store.page(AlertState.OPEN, limit=100, cursor=None)
+    assert [each.alert.key for each in page.alerts] == ids[:1:-1]
+    assert len(await messages(database)) == 5
+
+
+async def test_of_too_many_those_that_nobody_was_told_of_are_closed_last(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alert_singles, "MOST_OPEN", 1)
+    await make_endpoint(database)
+    quiet = {"from": "11:00", "to": "12:01", "zone": "UTC"}
+    await make_rule(database, "single", window="24h", quiet=quiet)
+    singles, store = SingleStore(database), alert_store(database)
+    ids = []
+    with monkeypatch.context() as patched:
+        patched.setattr(alert_singles, "A_MINUTE", 1)
+        for minute in (0, 2):
+            ids += await fill(database, 1, **URGENT)
+            await singles.judge(sum_up=False, now=now_at(NOON + minute * MINUTE))
+    await singles.judge(sum_up=True, now=now_at(NOON + 2 * MINUTE))
+    page = await store.page(AlertState.OPEN, limit=100, cursor=None)
+    assert [each.alert.key for each in page.alerts] == ids[:1]
+    assert len(await messages(database)) == 2
