@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from random import getrandbits
+from secrets import randbits
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, null, select, update
@@ -150,7 +150,7 @@ def _create(values: dict[str, Any], connection: Connection) -> Endpoint:
     derived.take_turn(connection)  # so that the count is right when the row is written
     if (connection.scalar(_COUNT) or 0) >= MAX_ENDPOINTS:
         raise InvalidInput(f"There are {MAX_ENDPOINTS} endpoints already, which is the most.")
-    endpoint_id = f"endp_{getrandbits(32):08x}"
+    endpoint_id = f"endp_{randbits(32):08x}"
     connection.execute(insert(endpoints).values(id=endpoint_id, created_at=now_micros(), **values))
     return find_endpoint(endpoint_id, connection)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from random import getrandbits
+from secrets import randbits
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, null, select, update
@@ -100,7 +100,7 @@ def _create(values: Mapping[str, Any], connection: Connection) -> StoredRule:
     derived.take_turn(connection)
     if (connection.scalar(_COUNT) or 0) >= MAX_RULES:
         raise InvalidInput(f"There are {MAX_RULES} rules already, which is the most.")
-    rule_id = f"rule_{getrandbits(32):08x}"
+    rule_id = f"rule_{randbits(32):08x}"
     connection.execute(
         insert(rules).values(
             id=rule_id, created_at=now_micros(), revision=_next_revision(connection), **values

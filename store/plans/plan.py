@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from random import getrandbits
+from secrets import randbits
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, bindparam, select
@@ -112,7 +112,7 @@ class Plan:
 
 
 def new_plan_id() -> str:
-    return f"plan_{getrandbits(32):08x}"
+    return f"plan_{randbits(32):08x}"
 
 
 def no_such_plan(plan_id: str) -> NotFound:

@@ -937,9 +937,11 @@ async def test_a_retried_conversation_has_three_lives_again(
 ) -> None:
     queue = WorkQueue(database)
     id_ = await accept(database)
-    for _ in range(3):
+    for _ in range(2):
         await claim_one(database)
         await queue.rescue(all_orphaned=True)
+    await queue.claim_suspect(lease=timedelta(seconds=30))
+    await queue.rescue(all_orphaned=True)
     assert (await store.find(id_)).status is Status.FAILED
     await store.retry(id_)
     await claim_one(database)

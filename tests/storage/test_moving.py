@@ -1,7 +1,6 @@
 """Moving between the two databases: whoever asks the service is told the same as before."""
 
 import asyncio
-import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from tests.support.factories import (
     scalar,
 )
 from tests.support.http_helpers import ScriptedAnalyser, eventually
+from tests.support.newest_schema import copy_where_new
 from tools import move as command
 
 PERIOD = {"start_time": "2025-01-18T00:00:00Z", "end_time": "2025-01-21T00:00:00Z"}
@@ -149,9 +149,9 @@ class _IdleAnalyser(ScriptedAnalyser):
 
 
 async def test_a_target_with_anything_in_it_is_refused(
-    sqlite_url: str, fresh_postgres_url: str, newest_schema: Path
+    sqlite_url: str, fresh_postgres_url: str
 ) -> None:
-    shutil.copy(newest_schema, database_file(sqlite_url))
+    copy_where_new(sqlite_url)
     target = Database(fresh_postgres_url)
     await target.open()
     await insert_insight(target)
@@ -161,13 +161,13 @@ async def test_a_target_with_anything_in_it_is_refused(
 
 
 async def test_a_source_is_not_made_upgraded_or_taken_from_a_service(
-    sqlite_url: str, tmp_path: Path, newest_schema: Path
+    sqlite_url: str, tmp_path: Path
 ) -> None:
     file, target = database_file(sqlite_url), f"sqlite+aiosqlite:///{tmp_path}/target.db"
     with pytest.raises(MoveRefused, match="there is no file"):
         await move(Database(sqlite_url), Database(target))
     assert not file.exists()
-    shutil.copy(newest_schema, file)
+    copy_where_new(sqlite_url)
     with pytest.raises(MoveRefused, match="the same"):
         await move(Database(sqlite_url), Database(sqlite_url))
     running = Database(sqlite_url)

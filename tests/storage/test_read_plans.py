@@ -271,6 +271,7 @@ ALERT_FILTERS: list[dict[str, Any]] = [
 ]
 
 
+@on_shared_loop
 async def test_no_judging_of_alerts_and_no_report_scans_a_table(full: Database) -> None:
     store, insights = alert_store(full), InsightStore(full)
     trials = TrialStore(full, insights, EvidenceReader(insights))

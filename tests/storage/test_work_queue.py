@@ -397,7 +397,7 @@ async def test_ten_results_take_as_few_statements_as_one(
             event.remove(Engine, "before_cursor_execute", note)
         told.append(seen.copy())
         seen.clear()
-    assert 8 <= len(told[1]) == len(told[2])
+    assert 0 < len(told[1]) == len(told[2])
     assert sum("FROM rules" in statement for statement in told[2]) == 1
     assert sum("FROM applied_settings" in statement for statement in told[2]) == 1
     assert not [statement for statement in told[2] if "CROSS JOIN insights" in statement]
