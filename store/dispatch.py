@@ -11,7 +11,17 @@ from functools import partial
 from typing import Any, assert_never
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, bindparam, exists, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Exists,
+    Row,
+    bindparam,
+    exists,
+    null,
+    select,
+    update,
+)
 
 from analysis.deliveries import (
     Delivered,
@@ -63,15 +73,16 @@ class DispatchStore:
         self._database = database
 
     async def due(self) -> Sequence[str]:
-        """Ids of the endpoints for which something is due."""
+        """Ids of the endpoints for which something is due, and to which nothing is on its way."""
         now = {"now": now_micros()}
         return await self._database.read(lambda connection: connection.scalars(_DUE, now).all())
 
     async def claim(
         self, endpoint_ids: Collection[str], *, lease: timedelta
     ) -> Sequence[ClaimedDelivery]:
-        """Take what is due first for each of them, one each, until `lease` from now. Several
-        processes never get the same one. What need not be sent any more is ended on the way."""
+        """Take what is due first for each of them to which nothing is on its way, one each, until
+        `lease` from now, whichever process asks. What need not be sent any more is ended on the
+        way."""
         return await self._database.write(partial(_claim, endpoint_ids, lease))
 
     async def settle(self, claimed: ClaimedDelivery, outcome: DeliveryOutcome) -> bool:
@@ -90,26 +101,51 @@ class DispatchStore:
 
 _COLUMNS = deliveries.c
 
+_LEASED = deliveries.alias()
+
+
+def _on_its_way(endpoint_id: ColumnElement[str]) -> Exists:
+    """Whether somebody is sending to the endpoint."""
+    return exists().where(
+        _LEASED.c.endpoint_id == endpoint_id,
+        _LEASED.c.lease_token.is_not(null()),
+        _LEASED.c.next_at > bindparam("now"),
+    )
+
+
 _DUE = select(endpoints.c.id).where(
     exists()
     .where(_COLUMNS.endpoint_id == endpoints.c.id, _COLUMNS.next_at <= bindparam("now"))
-    .correlate(endpoints)
+    .correlate(endpoints),
+    ~_on_its_way(endpoints.c.id).correlate(endpoints),
 )
 
+_ENDPOINT = (
+    select(endpoints)
+    .where(endpoints.c.id == bindparam("endpoint_id"))
+    # Where another process is claiming for it, that one does.
+    .with_for_update(key_share=True, skip_locked=True)
+)
+
+# What others have claimed is seen by what begins after the endpoint is locked.
 _PICK = (
     select(deliveries)
-    .where(_COLUMNS.endpoint_id == bindparam("endpoint_id"), _COLUMNS.next_at <= bindparam("now"))
+    .where(
+        _COLUMNS.endpoint_id == bindparam("endpoint_id"),
+        _COLUMNS.next_at <= bindparam("now"),
+        ~_on_its_way(bindparam("endpoint_id")),
+    )
     .order_by(_COLUMNS.next_at, _COLUMNS.id)
     .limit(1)
     .with_for_update(skip_locked=True)
 )
 
-_ENDPOINT = select(endpoints).where(endpoints.c.id == bindparam("endpoint_id"))
-
 _CLOSED = select(_COLUMNS.id).where(
     _COLUMNS.alert_id == bindparam("of_alert"),
     _COLUMNS.endpoint_id == bindparam("endpoint_id"),
     _COLUMNS.type == MessageType.ALERT_CLOSED.value,
+    # One before it is of an earlier opening of the same alert.
+    _COLUMNS.id > bindparam("after"),
 )
 
 _HELD = (
@@ -139,7 +175,7 @@ def _pick(
         if not endpoint.enabled:
             reason = "the endpoint is disabled"
             _end(row.id, _message(row), DeliveryState.FAILED, connection, last_error=reason)
-        elif _is_told_by_another(row.type, row.alert_id, endpoint.id, connection):
+        elif _is_told_by_another(row.id, row.type, row.alert_id, endpoint.id, connection):
             _end(row.id, _message(row), DeliveryState.DROPPED, connection)
         else:
             token, until = uuid4().hex, now + lease // timedelta(microseconds=1)
@@ -149,12 +185,12 @@ def _pick(
 
 
 def _is_told_by_another(
-    type_: str, alert_id: str | None, endpoint_id: str, connection: Connection
+    id_: int, type_: str, alert_id: str | None, endpoint_id: str, connection: Connection
 ) -> bool:
-    """Whether the end of the alert is told, or is to be, to the same endpoint."""
+    """Whether the end of what it tells is told, or is to be, to the same endpoint."""
     if type_ != MessageType.ALERT_OPENED or alert_id is None:
         return False
-    named = {"of_alert": alert_id, "endpoint_id": endpoint_id}
+    named = {"of_alert": alert_id, "endpoint_id": endpoint_id, "after": id_}
     return connection.scalars(_CLOSED, named).first() is not None
 
 
@@ -197,10 +233,11 @@ def _settle(claimed: ClaimedDelivery, outcome: DeliveryOutcome, connection: Conn
             values = {**tried, "last_status": status, "last_error": reason}
             values["waits"] = claimed.waits + waits
             due = now + int(delay * 1_000_000)
+            message = claimed.message
             if _is_told_by_another(
-                claimed.message.type, claimed.message.alert_id, claimed.endpoint_id, connection
+                claimed.id, message.type, message.alert_id, claimed.endpoint_id, connection
             ):
-                _end(claimed.id, claimed.message, DeliveryState.DROPPED, connection, **values)
+                _end(claimed.id, message, DeliveryState.DROPPED, connection, **values)
             else:
                 again = {"lease_token": None, "next_at": due}
                 _write(claimed.id, {**values, **again}, connection)
