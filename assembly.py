@@ -98,6 +98,12 @@ class Assembly:
     hints: "Hints | None"
     redis: "Redis | None"
 
+    def stop_claiming(self) -> None:
+        """From now on leave what waits, and what is to be tidied up, to other processes."""
+        self.services.stop_claiming()
+        if self.housekeeper is not None:
+            self.housekeeper.stop_claiming()
+
 
 def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembly:
     """`analyser` takes the place of the one that the settings ask for. Raises StartRefused."""
@@ -372,7 +378,8 @@ def _build_backups(settings: Settings, database: Database) -> BackupKeeper | Non
 
 def _build_courier(settings: Settings, database: Database, web_client: WebClient) -> Courier:
     server = None if settings.smtp_url is None else MailServer.parse(settings.smtp_url)
-    mail = None if server is None else MailClient(server)
+    private_hosts = settings.webhook_private_hosts
+    mail = None if server is None else MailClient(server, private_hosts=private_hosts)
     sender = Sender(web_client, mail, public_url=settings.public_url)
     return Courier(DispatchStore(database), sender, alone=database.is_sqlite)
 

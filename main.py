@@ -142,7 +142,7 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
         if assembly.redis is not None:
             stack.push_async_callback(assembly.redis.aclose)
         if (heartbeat := services.heartbeat) is not None:
-            await heartbeat.start(on_newer_schema=services.stop_claiming)
+            await heartbeat.start(on_newer_schema=assembly.stop_claiming)
             stack.push_async_callback(heartbeat.stop)
         if assembly.hints is not None:
             listeners = {CONVERSATIONS: services.wake_worker, INSIGHTS: services.stream.wake}
@@ -164,6 +164,8 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
         if services.backups is not None:
             services.backups.start()
             stack.push_async_callback(services.backups.stop)
+        if heartbeat is not None and heartbeat.schema_is_newer:  # since before the others began
+            assembly.stop_claiming()
         stack.push_async_callback(shutdown.finish)
         stack.enter_context(_calm_collector())
         _log_start(services)

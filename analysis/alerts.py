@@ -72,8 +72,9 @@ class Judgement:
 class Alert:
     """`id` is empty before it is stored. Times are in microseconds. `streak` counts judgements in a
     row: breaches while it waits, calm ones while it is open. `closed_at` is of the last time that
-    it closed, also while it is open again. `told_peak` is the peak that was told last, at
-    `told_at`."""
+    it closed, also while it is open again, unless nobody was told of that. `told_peak` is the peak
+    that was told last, at `told_at`. `reported_at` is of the machine alone: the last minute in
+    which a process found it."""
 
     key: str
     id: str = ""
@@ -87,6 +88,7 @@ class Alert:
     put_off_until: int | None = None
     held_back: str | None = None
     muted_until: int | None = None
+    reported_at: int | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -134,12 +136,12 @@ def _breached(before: Alert | None, judgement: Judgement, now: int, policy: Poli
             held_back=judgement.held_back,
             evidence=judgement.evidence if news and judgement.evidence else alert.evidence,
         )
-    if alert.put_off_until is not None:
-        # That it was over has not been told: to others it was open all along.
-        alert = replace(alert, closed_at=None, put_off_until=None)
     streak = alert.streak + 1 if alert.state is AlertState.WAITING else 1
     if streak < policy.hold:
         return replace(alert, state=AlertState.WAITING, streak=streak)
+    if alert.put_off_until is not None:
+        # That it was over has not been told: to others it was open all along.
+        alert = replace(alert, closed_at=None, put_off_until=None)
     return replace(
         alert,
         state=AlertState.OPEN,
@@ -152,8 +154,10 @@ def _breached(before: Alert | None, judgement: Judgement, now: int, policy: Poli
 
 
 def _is_over(alert: Alert, now: int, policy: Policy) -> bool:
+    """Whether it will not open again; one whose end is still to be told does."""
     return (
         alert.state is AlertState.CLOSED
+        and alert.put_off_until is None
         and alert.closed_at is not None
         and now >= alert.closed_at + policy.cooldown
     )

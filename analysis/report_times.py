@@ -59,5 +59,13 @@ class ReportTime(NamedTuple):
             at = datetime.combine(day, self.clock, self.zone).astimezone(UTC)
             if at > now or self.weekday not in (None, day.weekday()):
                 continue
-            return at.date() - timedelta(days=1) if now - at <= LATE else None
+            return self._ending(day) if now - at <= LATE else None
         return None
+
+    def _ending(self, day: date) -> date:
+        """The last day that is over when it is sent on `day`, whether or not it is summer then: so
+        that each day has its report also where the clocks change."""
+        seasons = [datetime(day.year, month, 1, tzinfo=self.zone) for month in (1, 7)]
+        offset = max(season.utcoffset() or timedelta() for season in seasons)
+        earliest = datetime.combine(day, self.clock) - offset
+        return earliest.date() - timedelta(days=1)

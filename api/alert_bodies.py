@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -40,8 +41,14 @@ def _check_clock(text: str) -> str:
     return text
 
 
+@cache
+def _zones() -> frozenset[str]:
+    """Kept, since finding them walks through the folder of zones."""
+    return frozenset(available_timezones())
+
+
 def _check_zone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in _zones():
         raise ValueError("must be a time zone such as Europe/Berlin")
     ZoneInfo(name)
     return name

@@ -63,8 +63,9 @@ class TrialAlertOut(TypedDict):
 
 
 class TrialOut(TypedDict):
-    """`messages`, `alerts_count` and `held_back_count` are of all; `alerts` are the last hundred.
-    Counts are looked at every `step_minutes`."""
+    """`messages`, `alerts_count` and `held_back_count` are of all from `start_time` on, which of a
+    rule of kind `single` is less than 30 days ago where more than 1,000 posts are to be looked at;
+    `alerts` are the last hundred. Counts are looked at every `step_minutes`."""
 
     rule_id: str
     start_time: ShownTime
@@ -188,8 +189,7 @@ async def try_alert_rule(request: Request, rule_id: AlertRuleId) -> TrialOut:
     """What the rule would have sent over the last 30 days. Nothing is sent."""
     parts = services(request)
     rule = await parts.alert_rules.find(rule_id)
-    async with parts.costly_reads:
-        trial = await parts.alert_trials.run(rule)
+    trial = await parts.alert_trials.run(rule)
     return {
         "rule_id": rule.id,
         "start_time": from_micros(trial.start),

@@ -222,10 +222,11 @@ async def change_endpoint(request: Request, endpoint_id: EndpointId) -> Endpoint
     return _item(await parts.endpoints.change(endpoint_id, **values))
 
 
-@router.delete(_ONE, status_code=204, responses=answers("not_found", "unavailable"))
+@router.delete(_ONE, status_code=204, responses=answers("not_found", "conflict", "unavailable"))
 @needs("admin")
 async def delete_endpoint(request: Request, endpoint_id: EndpointId) -> None:
-    """Delete an endpoint, and what was and was to be delivered to it."""
+    """Delete an endpoint, and what was and was to be delivered to it. One that an alert rule names
+    is not deleted: change the rule first."""
     await services(request).endpoints.delete(endpoint_id)
 
 

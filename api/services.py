@@ -108,9 +108,10 @@ class Services:
             self.worker.wake()
 
     def stop_claiming(self) -> None:
-        """From now on leave what waits to other processes."""
-        if self.worker is not None:
-            self.worker.stop_claiming()
+        """From now on leave what waits to other processes. What is under way goes on."""
+        for part in (self.worker, self.plan_worker, self.alert_worker, self.courier):
+            if part is not None:
+                part.stop_claiming()
 
     def wake_plan_worker(self) -> None:
         """A plan may wait to be walked."""

@@ -1,17 +1,19 @@
 """A message as an e-mail, in plain text and HTML, and sending it by SMTP."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from html import escape
+from ipaddress import ip_address
 
 import aiosmtplib
 
 from analysis.deliveries import KEPT_CHARACTERS, Answered, Attempt, NotAnswered
 from analysis.messages import Message
+from notices.addresses import canonical_host
 from notices.fitting import fit
 from notices.wording import Wording, words_of
 from runtime.mail_server import MailServer
@@ -66,9 +68,29 @@ def _html(words: Wording, data: Mapping[str, object]) -> str:
     return "\n".join(parts)
 
 
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class MailClient:
-    def __init__(self, server: MailServer, *, total_seconds: float = TOTAL_SECONDS) -> None:
+    def __init__(
+        self,
+        server: MailServer,
+        *,
+        private_hosts: Collection[str] = (),
+        total_seconds: float = TOTAL_SECONDS,
+    ) -> None:
+        """A password goes without TLS to this machine and to `private_hosts` only."""
         self._server = server
+        trusted = _is_this_machine(server.host) or canonical_host(server.host) in {
+            canonical_host(host) for host in private_hosts
+        }
+        needs_tls = server.user is not None and not server.tls and not trusted
+        # None is: where it is offered.
+        self._start_tls = True if needs_tls else None
         self._total_seconds = total_seconds
 
     async def send(self, message: Message, to: str, at: datetime) -> Attempt:
@@ -84,6 +106,7 @@ class MailClient:
                     username=server.user,
                     password=server.password,
                     use_tls=server.tls,
+                    start_tls=self._start_tls,
                     timeout=self._total_seconds,
                 )
         except TimeoutError:

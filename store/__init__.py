@@ -13,6 +13,7 @@
     insights.py        a page of insights and its total, exports, what comes after an id
     new_insights.py    insights as they are written, with what rules say of them
     outbox.py          messages for endpoints, written by the transaction that makes them true
+    told_texts.py      what people wrote, in messages: it goes when it is told, or erased
     endpoints.py       endpoints: made, changed, disabled, deleted
     dispatch.py        the outbox as the courier sees it: claim, settle, release
     deliveries.py      deliveries as they are shown, and asked for once more

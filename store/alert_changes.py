@@ -1,6 +1,6 @@
 """What becomes of alerts, written with the messages about it in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from secrets import randbits
 from typing import Any
@@ -31,12 +31,15 @@ LOCK = 0x1A51_A1E7  # PostgreSQL advisory lock: any number that nothing else her
 # --- rules and alerts as they are judged ----------------------------------------------------------
 
 _ENABLED = select(alert_rules).where(alert_rules.c.enabled).order_by(alert_rules.c.created_at)
+_OF_RULES = alerts.c.rule_id.in_(bindparam("rule_ids", expanding=True))
 _NOT_DONE = (
     select(alerts)
-    .where(alerts.c.state != literal_column("'closed'"))
+    .where(alerts.c.state != literal_column("'closed'"), _OF_RULES)
     .union_all(
         select(alerts).where(
-            alerts.c.state == literal_column("'closed'"), alerts.c.put_off_until.is_not(null())
+            alerts.c.state == literal_column("'closed'"),
+            alerts.c.put_off_until.is_not(null()),
+            _OF_RULES,
         )
     )
 )
@@ -85,11 +88,16 @@ _BUILT_IN_RULE = AlertRule(
 )
 
 
-def alerts_by_rule(connection: Connection) -> Mapping[str, Mapping[str, Alert]]:
-    """Those that are open, waiting, or still to be told of, by rule and key."""
+def alerts_by_rule(
+    connection: Connection, rule_ids: Iterable[str]
+) -> Mapping[str, Mapping[str, Alert]]:
+    """Those of some rules that are open, waiting, or still to be told of, by rule and key. Of two
+    of a key it is the one that is not closed."""
     found: dict[str, dict[str, Alert]] = {}
-    for row in connection.execute(_NOT_DONE):
-        found.setdefault(row.rule_id, {})[row.key] = to_alert(row)
+    for row in connection.execute(_NOT_DONE, {"rule_ids": list(rule_ids)}):
+        by_key = found.setdefault(row.rule_id, {})
+        if row.state != AlertState.CLOSED or row.key not in by_key:
+            by_key[row.key] = to_alert(row)
     return found
 
 
@@ -109,13 +117,18 @@ def to_alert(row: Row[*tuple[Any, ...]]) -> Alert:
 # --- one change -----------------------------------------------------------------------------------
 
 
-def has_turn(connection: Connection) -> bool:
-    """Whether this process is the one that judges, in this transaction."""
+def has_turn(connection: Connection, *, waits: bool = False) -> bool:
+    """Whether this process is the one that judges, in this transaction. With `waits` it is, once
+    another one has judged."""
     if connection.dialect.name != "postgresql":
+        return True
+    if waits:
+        connection.execute(_LOCK, {"key": LOCK})
         return True
     return bool(connection.scalar(_TRY_LOCK, {"key": LOCK}))
 
 
+_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
 
 
@@ -134,6 +147,7 @@ def store_change(
     evidence = {name: each for name, each in alert.evidence.items() if name != "texts"}
     values = {**asdict(alert), "state": alert.state.value, "evidence": evidence}
     if alert.id:
+        del values["muted_until"]  # by somebody who may have muted it meanwhile
         connection.execute(update(alerts).where(alerts.c.id == alert.id).values(values))
     else:
         if rule.id == BUILT_IN:

@@ -1,7 +1,7 @@
 """What is shown of a breach: who wrote, whether they copied each other, which words stand out, the
 newest posts, and the page that shows them all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,8 +19,10 @@ from store.listed import ListedInsight
 
 _SAMPLE = 200
 """The newest posts that are looked at one by one."""
-_USUAL = 400
-"""Posts before the window whose words are the usual ones."""
+_WORDS_OF, _USUAL = 100, 200
+"""How many of them have their words looked at, beside those of so many posts before the window."""
+_LOOKED_AT = 1000
+"""Characters of a text."""
 _SHOWN = 3
 _TEXT_LENGTH = 280
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -46,20 +48,29 @@ class EvidenceReader:
             _BEGINNING, from_micros(wanted.span.start - 1), language=wanted.language
         )
         usual = self._insights.newest(before, _USUAL, connection)
-        distinct = {as_analysed(each.text).casefold() for each in posts}
+        distinct = {as_analysed(text).casefold() for text in _beginnings(posts)}
         shown = posts[:_SHOWN]
         evidence: dict[str, Any] = {
             "authors": count_authors(posts),
             "copies": round(1 - len(distinct) / len(posts), 3) if posts else 0.0,
-            "words": list(
-                words_that_stand_out((each.text for each in posts), (each.text for each in usual))
-            ),
+            "words": list(words_that_stand_out(_beginnings(posts[:_WORDS_OF]), _beginnings(usual))),
             "conversations": [each.conversation_id for each in shown],
             "link": page_link(named, wanted),
         }
         if texts:
             evidence["texts"] = [as_analysed(each.text)[:_TEXT_LENGTH] for each in shown]
         return evidence
+
+    def is_of_the_same(
+        self, evidence: Mapping[str, Any], wanted: InsightFilter, connection: Connection
+    ) -> bool:
+        """Whether the newest posts are those of this evidence. Costs three rows."""
+        newest = self._insights.newest(wanted, _SHOWN, connection)
+        return [each.conversation_id for each in newest] == evidence.get("conversations")
+
+
+def _beginnings(posts: Iterable[ListedInsight]) -> Iterator[str]:
+    return (each.text[:_LOOKED_AT] for each in posts)
 
 
 def count_authors(posts: Sequence[ListedInsight]) -> int:

@@ -124,8 +124,12 @@ class AlertJudge:
         self, rule: AlertRule, breach: Breach, alert: Alert | None, connection: Connection
     ) -> Judgement:
         """Posts are looked at where somebody may be told, or it has become worse."""
-        is_open = alert is not None and alert.state is AlertState.OPEN
-        if alert is not None and is_open and alert.is_told and breach.value <= (alert.peak or 0.0):
+        if (
+            alert is not None
+            and alert.state is AlertState.OPEN
+            and breach.value <= (alert.peak or 0.0)
+            and (alert.is_told or self._is_held_back_still(alert, breach, connection))
+        ):
             return Judgement(breach.key, breach.value, True, alert.held_back)
         found = self._evidence.read(breach.wanted, breach.named, connection, texts=rule.texts)
         above = rule.above if rule.kind is RuleKind.COUNT else None
@@ -136,6 +140,14 @@ class AlertJudge:
             held_back(found, breach.wanted, at_least=above),
             {**_NO_FIGURES, **breach.figures, **found},
         )
+
+    def _is_held_back_still(self, alert: Alert, breach: Breach, connection: Connection) -> bool:
+        """By the same posts as before."""
+        if alert.held_back is None or any(
+            alert.evidence.get(name) != breach.figures[name] for name in ("count", "suspected")
+        ):
+            return False
+        return self._evidence.is_of_the_same(alert.evidence, breach.wanted, connection)
 
 
 _NO_FIGURES: Mapping[str, Any] = {

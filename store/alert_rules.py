@@ -15,6 +15,7 @@ from analysis.quiet_hours import QuietHours
 from database import Database
 from errors import InvalidInput, NotFound
 from models import from_micros, insights, now_micros
+from store import derived
 from store.trends import Window
 from tables.alerts import alert_rules, alerts, endpoints
 
@@ -117,9 +118,13 @@ def _find(rule_id: str, connection: Connection) -> AlertRule:
 
 
 def _create(values: Mapping[str, Any], connection: Connection) -> AlertRule:
+    derived.take_turn(connection)  # so that the count is right when the row is written
     if (connection.scalar(_COUNT) or 0) >= MAX_RULES:
         raise InvalidInput(f"There are {MAX_RULES} alert rules already, which is the most.")
     _check_endpoints(values["to"], connection)
+    if values["kind"] == RuleKind.MACHINE:
+        # It takes the place of the built-in one, which nobody judges from now on.
+        connection.execute(_CLOSE, {"of_rule": BUILT_IN, "now": now_micros()})
     rule_id = f"arul_{randbits(32):08x}"
     connection.execute(
         insert(alert_rules).values(
@@ -135,17 +140,18 @@ def _create(values: Mapping[str, Any], connection: Connection) -> AlertRule:
 
 def _check_endpoints(ids: Collection[str], connection: Connection) -> None:
     known = set(connection.scalars(select(endpoints.c.id)))
-    for id_ in ids:
+    for id_ in sorted(ids):
         if id_ not in known:
             raise InvalidInput(f"to: there is no endpoint {id_!r}")
 
 
 def _change(rule_id: str, values: Mapping[str, Any], connection: Connection) -> AlertRule:
+    derived.take_turn(connection)  # so that the endpoints that it names are not deleted meanwhile
     before = _find(rule_id, connection)
     if not values:
         return before
     if "to" in values:
-        _check_endpoints(values["to"], connection)
+        _check_endpoints(set(values["to"]) - set(before.to), connection)
     connection.execute(update(alert_rules).where(alert_rules.c.id == rule_id).values(**values))
     after = _find(rule_id, connection)
     if not after.enabled or any(

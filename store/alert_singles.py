@@ -2,7 +2,7 @@
 
 At most ten a minute are told one by one; what else has come by the end of the minute is told in one
 message. A post's alert is closed, which is not told, once the post is handled, somebody has
-acknowledged it, or a day has passed.
+acknowledged it, a day has passed, or `MOST_OPEN` newer ones of its rule are open.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,6 +39,8 @@ from tables.alerts import alert_rules, alerts
 
 A_MINUTE = 10
 """The most posts that one rule tells of, one by one."""
+MOST_OPEN = 300
+"""The most alerts of one rule that stay open."""
 _MINUTE = 60 * MICROS
 _DAY = 24 * 60 * _MINUTE
 _LOOKED_AT = 1000
@@ -83,11 +85,12 @@ class SingleStore:
         matching = {
             rule.id: [post for post in posts if _is_new(rule, post, moment)] for rule in rules
         }
-        messages = 0
-        if sum_up or any(matching.values()):
-            work = partial(_write, rules, matching, newest, sum_up, moment)
-            messages = await self._database.write(work)
-        if sum_up or not any(matching.values()):
+        if not sum_up and not any(matching.values()):
+            self._seen = max(self._seen, newest)
+            return 0
+        work = partial(_write, rules, matching, newest, sum_up, moment)
+        messages, all_judged = await self._database.write(work)
+        if sum_up and all_judged:
             self._seen = max(self._seen, newest)
         return messages
 
@@ -213,14 +216,16 @@ def _write(
     sum_up: bool,
     now: int,
     connection: Connection,
-) -> int:
+) -> tuple[int, bool]:
+    """How many messages that makes, and whether all rules have judged what was looked at."""
     if not has_turn(connection):
-        return 0
-    messages = 0
+        return 0, False
+    messages, all_judged = 0, True
     rules = {rule.id: rule for rule in _rules(connection)}
     for rule in looked:
         if rules.get(rule.id) != rule:
-            continue  # changed meanwhile, or judged by another process
+            all_judged = False  # changed meanwhile, or judged by another process
+            continue
         posts = matching[rule.id]
         lately = connection.scalar(_OPENED_LATELY, {"of_rule": rule.id, "since": now - _MINUTE})
         told = posts[: max(0, A_MINUTE - (lately or 0))]
@@ -234,7 +239,7 @@ def _write(
             connection.execute(_JUDGED, {"of_rule": rule.id, "newest": reached})
     if sum_up:
         messages += _go_over(rules, now, connection)
-    return messages
+    return messages, all_judged
 
 
 def _judgement(rule: AlertRule, posts: Sequence[Post]) -> Judgement:
@@ -281,20 +286,27 @@ def _go_over(rules: Mapping[str, AlertRule], now: int, connection: Connection) -
     """Close those that need nobody any more, and tell of what quiet hours have put off."""
     messages = 0
     acknowledged = set(connection.scalars(_ACKNOWLEDGED))
-    for rule_id, by_key in alerts_by_rule(connection).items():
-        rule = rules.get(rule_id)
-        if rule is None:
-            continue
+    for rule_id, by_key in alerts_by_rule(connection, rules).items():
+        rule = rules[rule_id]
         waiting = set(connection.scalars(_HANDLED, {"ids": _conversations(by_key)}))
-        put_off = []
+        over: list[Alert] = []
+        left: list[Alert] = []
         for key, alert in by_key.items():
             is_old = now - (alert.opened_at or 0) > _DAY
             is_handled = key.startswith("conv_") and key not in waiting
-            if alert.id in acknowledged or is_old or is_handled:
-                closed = replace(alert, state=AlertState.CLOSED, closed_at=now, put_off_until=None)
-                store_change(rule, alert, Change(closed), connection)
-            elif alert.told_at is None and now >= (alert.put_off_until or 0):
-                put_off.append(alert)
+            is_over = alert.id in acknowledged or is_old or is_handled
+            (over if is_over else left).append(alert)
+        # Those of which nobody has been told yet are the last to go.
+        left.sort(key=lambda alert: (alert.told_at is None, alert.opened_at or 0))
+        too_many = max(0, len(left) - MOST_OPEN)
+        for alert in [*over, *left[:too_many]]:
+            closed = replace(alert, state=AlertState.CLOSED, closed_at=now, put_off_until=None)
+            store_change(rule, alert, Change(closed), connection)
+        put_off = [
+            alert
+            for alert in left[too_many:]
+            if alert.told_at is None and now >= (alert.put_off_until or 0)
+        ]
         for alert in put_off[:A_MINUTE]:
             again = Judgement(alert.key, alert.peak or 0.0, True)
             messages += store_change(

@@ -3,26 +3,30 @@
 Counts are looked at in steps: of a quarter of an hour, or of an hour where windows are longer than
 that. A look stands for the judgements of all minutes of its step. Posts of one by one rules are
 taken as they came.
+
+Counts are read first; what they come to is found in a thread of its own, which holds no connection
+but while it reads the evidence of a breach.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection
 
 from analysis.alerts import Alert, Judgement, RuleKind, judged
-from analysis.rising import GATE, HOUR, KEPT_HOURS, WEEK, WEEKS, HourCounts, standing
+from analysis.rising import HOUR
 from analysis.sentiment import Sentiment
-from analysis.trend_score import signed_root
 from analysis.urgency import Urgency
 from database import LONG_READ_SECONDS, Database
-from errors import InvalidInput
-from models import from_micros, now_micros
+from errors import InvalidInput, Unavailable
+from models import from_micros, now_micros, to_micros
 from store.alert_evidence import EvidenceReader, held_back, of_topic
-from store.alert_judging import RISING_ABOVE, RISING_AT_LEAST, count_breaches, share_breaches
+from store.alert_looks import BASELINE, Looks, Steps, count_looks, rising_looks, share_looks
 from store.alert_rules import AlertRule
 from store.alert_singles import A_MINUTE, matches
 from store.derived import rollup_query
@@ -30,6 +34,7 @@ from store.derived.rollup_query import Key
 from store.derived.rollups import NAMES_OF_CLUSTERS
 from store.filters import InsightFilter, filter_of
 from store.insights import InsightStore
+from store.listed import ListedInsight
 
 DAYS = 30
 _MINUTE = HOUR // 60
@@ -38,7 +43,6 @@ _DAY = 24 * HOUR
 _MOST_MATCHES = 20_000
 _MOST_LOOKS_AT_POSTS = 100
 _MOST_POSTS = 1000
-_BASELINE = KEPT_HOURS * HOUR
 _SHOWN = 100
 
 
@@ -57,7 +61,8 @@ class TrialAlert:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """`messages` and `alerts_count` are of all, `alerts` are the last hundred."""
+    """`messages` and `alerts_count` are of all from `start` to `stop`, `alerts` are the last
+    hundred. Where there are more than `_MOST_POSTS` posts to look at, `start` is later."""
 
     start: int
     stop: int
@@ -68,90 +73,122 @@ class Trial:
     alerts: Sequence[TrialAlert]
 
 
-class Steps(NamedTuple):
-    """Counts in steps of `width` from `start` on, as sums up to each."""
+ReadEvidence = Callable[[str, int], str | None]
+"""Why nobody is told of a breach of a key at a moment."""
+Trying = Callable[["Turn", ReadEvidence], Trial]
+"""What is left to do once the counts are there."""
 
-    start: int
-    width: int
-    sums: Sequence[int]
 
-    def between(self, start: int, stop: int) -> int:
-        """Both on a step."""
-        first, last = ((moment - self.start) // self.width for moment in (start, stop))
-        return self.sums[max(0, last)] - self.sums[max(0, first)]
+class Turn:
+    """Of one trial to compute, until it is over or given up."""
 
-    def hours(self, stop: int) -> HourCounts:
-        """Before a full hour."""
-        in_an_hour = HOUR // self.width
-        last = (stop - self.start) // self.width
-        first = max(last % in_an_hour, last - KEPT_HOURS * in_an_hour)
-        places = range(first, last, in_an_hour)
-        counts = [self.sums[place + in_an_hour] - self.sums[place] for place in places]
-        return HourCounts(counts, stop)
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+        self._is_given_up = False
+
+    def give_up(self) -> None:
+        """Nobody waits for it any more."""
+        self._is_given_up = True
+
+    def check(self) -> None:
+        """Let others run. Raises Unavailable where it has taken too long."""
+        time.sleep(0)
+        if self._is_given_up or time.monotonic() >= self._until:
+            raise Unavailable(
+                f"The trial takes more than {self._seconds:g} s: narrow the rule's filter."
+            )
 
 
 class TrialStore:
     def __init__(
-        self, database: Database, insights: InsightStore, evidence: EvidenceReader
+        self,
+        database: Database,
+        insights: InsightStore,
+        evidence: EvidenceReader,
+        *,
+        seconds: float = LONG_READ_SECONDS,
     ) -> None:
+        """A trial waits for those before it, and computes, for up to so many `seconds` each."""
         self._database = database
         self._insights = insights
         self._evidence = evidence
+        self._seconds = seconds
+        self._lock = asyncio.Lock()
 
     async def run(self, rule: AlertRule, *, now: int | None = None) -> Trial:
-        """Raises InvalidInput where a search has too many matches to be counted by time."""
+        """One at a time. Raises InvalidInput where a search has too many matches to be counted by
+        time, and Unavailable where this or those before it take too long."""
         moment = now_micros() if now is None else now
-        work = partial(self._run, rule, moment)
-        return await self._database.read(work, costly=True, seconds=LONG_READ_SECONDS)
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise Unavailable("Other rules are being tried: try this one later.") from None
+        try:
+            trying = await self._database.read(
+                partial(self._read, rule, moment), costly=True, seconds=LONG_READ_SECONDS
+            )
+            return await self._compute(rule, trying)
+        finally:
+            self._lock.release()
 
-    def _run(self, rule: AlertRule, now: int, connection: Connection) -> Trial:
+    async def _compute(self, rule: AlertRule, trying: Trying) -> Trial:
+        turn, loop = Turn(self._seconds), asyncio.get_running_loop()
+
+        def read_evidence(key: str, moment: int) -> str | None:
+            work = partial(self._held_back, rule, key, moment)
+            read = self._database.read(work, costly=True, seconds=LONG_READ_SECONDS)
+            return asyncio.run_coroutine_threadsafe(read, loop).result()
+
+        try:
+            return await asyncio.to_thread(trying, turn, read_evidence)
+        finally:
+            turn.give_up()
+
+    def _read(self, rule: AlertRule, now: int, connection: Connection) -> Trying:
         step = _step(rule)
         stop = now // step * step
         start = stop - DAYS * _DAY
         match rule.kind:
             case RuleKind.MACHINE:  # of which nothing is kept
-                return Trial(start, stop, 1, 0, 0, 0, [])
+                return lambda _turn, _read: Trial(start, stop, 1, 0, 0, 0, [])
             case RuleKind.SINGLE:
                 return self._singles(rule, now - DAYS * _DAY, now, connection)
-        looks = self._looks(rule, start, stop, step, connection)
-        run = _Run(rule, step, partial(self._held_back, rule, connection))
-        for moment, breaches in looks:
-            run.look(moment, breaches)
-        return run.trial(start, stop)
+        looks = self._looks(rule, range(start, stop + 1, step), connection)
+
+        def try_it(turn: Turn, read: ReadEvidence) -> Trial:
+            run = _Run(rule, step, read)
+            for moment, breaches in looks:
+                turn.check()
+                run.look(moment, breaches)
+            return run.trial(start, stop)
+
+        return try_it
 
     # --- looks --------------------------------------------------------------------------------
 
-    def _looks(
-        self, rule: AlertRule, start: int, stop: int, step: int, connection: Connection
-    ) -> Iterator[tuple[int, Mapping[str, float]]]:
-        """The ends of windows, and by how much which keys breach there."""
+    def _looks(self, rule: AlertRule, moments: range, connection: Connection) -> Looks:
+        """Their counts are read by now."""
         assert rule.window is not None
-        width = rule.window.width
+        step, stop = moments.step, moments[-1]
+        first = moments.start - rule.window.width
         named = rule.filter
-        moments = range(start, stop + 1, step)
         if rule.kind is RuleKind.COUNT:
-            steps = self._count(named, start - width, stop, step, connection)
-            for moment in moments:
-                count = steps.between(moment - width, moment)
-                yield moment, {"": float(count)} if count_breaches(rule, count) else {}
-        elif rule.kind is RuleKind.SHARE:
-            steps = self._count(named, start - width, stop, step, connection)
+            return count_looks(rule, moments, self._count(named, first, stop, step, connection))
+        if rule.kind is RuleKind.SHARE:
             bad = {**named, "sentiment": Sentiment.NEGATIVE.value}
-            negative = self._count(bad, start - width, stop, step, connection)
-            for moment in moments:
-                count = steps.between(moment - width, moment)
-                share = negative.between(moment - width, moment) / count if count else 0.0
-                yield moment, {"": share} if share_breaches(rule, count, share) else {}
+            negative = self._count(bad, first, stop, step, connection)
+            everything = self._count(named, first, stop, step, connection)
+            return share_looks(rule, moments, negative, everything)
+        first = (moments.start - BASELINE) // HOUR * HOUR
+        everything = self._count({}, first, stop, step, connection)
+        if named.keys() <= {"sentiment", "min_confidence"}:
+            topics = _count_topics(named, first, stop, step, connection)
         else:
-            first = (start - _BASELINE) // HOUR * HOUR
-            everything = self._count({}, first, stop, step, connection)
-            if named.keys() <= {"sentiment", "min_confidence"}:
-                topics = _count_topics(named, first, stop, step, connection)
-            else:
-                key = named.get("cluster", "")
-                topics = {key: self._count(named, first, stop, step, connection)}
-            for moment in moments:
-                yield moment, _rising(rule, topics, everything, moment)
+            key = named.get("cluster", "")
+            topics = {key: self._count(named, first, stop, step, connection)}
+        return rising_looks(rule, moments, topics, everything)
 
     def _count(
         self, named: Mapping[str, Any], start: int, stop: int, step: int, connection: Connection
@@ -183,7 +220,7 @@ class TrialStore:
         return Steps(start, step, [0, *accumulate(counts)])
 
     def _held_back(
-        self, rule: AlertRule, connection: Connection, key: str, moment: int
+        self, rule: AlertRule, key: str, moment: int, connection: Connection
     ) -> str | None:
         assert rule.window is not None
         wanted = _between(rule.filter, moment - rule.window.width, moment)
@@ -197,23 +234,31 @@ class TrialStore:
 
     # --- posts one by one ---------------------------------------------------------------------
 
-    def _singles(self, rule: AlertRule, start: int, stop: int, connection: Connection) -> Trial:
+    def _singles(self, rule: AlertRule, start: int, stop: int, connection: Connection) -> Trying:
         wanted = replace(_between(rule.filter, start, stop), urgency=Urgency.NOW)
         if wanted.sentiment is None:
             wanted = replace(wanted, sentiment=Sentiment.NEGATIVE)
-        posts = self._insights.newest(wanted, _MOST_POSTS, connection)
-        by_minute: dict[int, list[TrialAlert]] = {}
-        for post in reversed(posts):
-            if matches(rule, post):
-                moment = round(post.timestamp.timestamp() * 1e6)
-                told = TrialAlert(
-                    post.conversation_id, moment, None, -post.sentiment_score, None, 1
-                )
-                by_minute.setdefault(moment // _MINUTE, []).append(told)
-        alerts = [
-            alert for minute in by_minute.values() for alert in minute[: A_MINUTE + 1]
-        ]  # what is more is told in one message
-        return Trial(start, stop, 1, len(alerts), len(alerts), 0, alerts[-_SHOWN:])
+        posts = self._insights.newest(wanted, _MOST_POSTS + 1, connection)
+        if len(posts) > _MOST_POSTS:
+            posts = posts[:_MOST_POSTS]
+            start = to_micros(posts[-1].timestamp)
+        return lambda turn, _read: _try_singles(rule, reversed(posts), start, stop, turn)
+
+
+def _try_singles(
+    rule: AlertRule, posts: Iterable[ListedInsight], start: int, stop: int, turn: Turn
+) -> Trial:
+    by_minute: dict[int, list[TrialAlert]] = {}
+    for post in posts:
+        turn.check()
+        if matches(rule, post):
+            moment = to_micros(post.timestamp)
+            told = TrialAlert(post.conversation_id, moment, None, -post.sentiment_score, None, 1)
+            by_minute.setdefault(moment // _MINUTE, []).append(told)
+    alerts = [
+        alert for minute in by_minute.values() for alert in minute[: A_MINUTE + 1]
+    ]  # what is more is told in one message
+    return Trial(start, stop, 1, len(alerts), len(alerts), 0, alerts[-_SHOWN:])
 
 
 def _step(rule: AlertRule) -> int:
@@ -246,49 +291,13 @@ def _count_topics(
     return {name: Steps(start, step, [0, *accumulate(counts)]) for name, counts in found.items()}
 
 
-def _rising(
-    rule: AlertRule, topics: Mapping[str, Steps], everything: Steps, moment: int
-) -> Mapping[str, float]:
-    assert rule.window is not None
-    width = rule.window.width
-    above = RISING_ABOVE if rule.above is None else rule.above
-    found: dict[str, float] = {}
-    hours: HourCounts | None = None
-    for name, steps in topics.items():
-        count = steps.between(moment - width, moment)
-        if count < (rule.at_least or RISING_AT_LEAST):
-            continue
-        if above >= GATE and _is_usual(count, steps, moment, width):
-            continue
-        hours = hours or everything.hours(moment // HOUR * HOUR)
-        of_topic_ = steps.hours(moment // HOUR * HOUR)
-        now = everything.between(moment - width, moment)
-        score = standing(count, of_topic_, now, hours, (moment - width, moment)).score
-        if score >= above:
-            found[name] = score
-    return found
-
-
-def _is_usual(count: int, steps: Steps, moment: int, width: int) -> bool:
-    """Whether the gate of the same hours holds it back, which costs less than to ask all."""
-    if not steps.between(moment - _BASELINE, moment - WEEKS * WEEK - _DAY):
-        return False
-    same = sum(
-        steps.between(moment - width - week * WEEK, moment - week * WEEK)
-        for week in range(1, WEEKS + 1)
-    )
-    return signed_root(count, same, WEEKS) < GATE
-
-
 # --- the alerts that looks make -------------------------------------------------------------------
 
 
 class _Run:
     """Of one rule, key by key."""
 
-    def __init__(
-        self, rule: AlertRule, step: int, held_back: Callable[[str, int], str | None]
-    ) -> None:
+    def __init__(self, rule: AlertRule, step: int, held_back: ReadEvidence) -> None:
         self._policy = rule.policy
         self._minutes = step // _MINUTE
         self._held_back = held_back

@@ -5,8 +5,8 @@ and doubles none. On PostgreSQL one process at a time judges: whoever holds the 
 a minute that was judged is not judged again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -44,6 +44,7 @@ from tables.alerts import alert_rules, alerts
 
 MINUTE = 60 * MICROS
 KEPT_DAYS = 90
+_SILENT_MINUTES = 2
 _LIST = "alerts"
 _HOUR = 3600 * MICROS
 
@@ -95,13 +96,12 @@ class AlertStore:
         return await self._database.write(partial(_write, looked, moment))
 
     def _look(self, troubles: Troubles, now: int, connection: Connection) -> Sequence["Look"]:
-        unclosed = alerts_by_rule(connection)
+        rules = [rule for rule in enabled_rules(connection) if rule.kind is not RuleKind.SINGLE]
+        unclosed = alerts_by_rule(connection, (rule.id for rule in rules))
         looks = []
-        for rule in enabled_rules(connection):
+        for rule in rules:
             known = unclosed.get(rule.id, {})
             match rule.kind:
-                case RuleKind.SINGLE:
-                    continue
                 case RuleKind.MACHINE:
                     breaches: Sequence[Judgement] = _of_machine(troubles)
                 case _:
@@ -159,27 +159,67 @@ def _of_machine(troubles: Troubles) -> Sequence[Judgement]:
 # --- one transaction ------------------------------------------------------------------------------
 
 
-def _write(looked: Iterable[Look], now: int, connection: Connection) -> int:
-    if not has_turn(connection):
+def _write(looked: Sequence[Look], now: int, connection: Connection) -> int:
+    # What another process judges counts for this one too, but not what it finds of its machine.
+    reports = any(look.rule.kind is RuleKind.MACHINE and look.breaches for look in looked)
+    if not has_turn(connection, waits=reports):
         return 0
     minute = now // MINUTE * MINUTE
-    unclosed = alerts_by_rule(connection)
     rules = {rule.id: rule for rule in enabled_rules(connection)}
+    unclosed = alerts_by_rule(connection, (look.rule.id for look in looked))
     messages = 0
     for look in looked:
         rule = rules.get(look.rule.id)
-        if rule != look.rule or rule.judged_at == minute:
-            continue  # changed meanwhile, or judged by another process
+        if rule is None or replace(look.rule, judged_at=rule.judged_at) != rule:
+            continue  # changed meanwhile
         known = unclosed.get(rule.id, {})
-        for judgement in look.breaches:
-            before = known.get(judgement.key) or latest_closed(rule.id, judgement.key, connection)
-            change = judged(before, judgement, now, rule.policy)
-            messages += store_change(rule, before, change, connection)
-        for key in known.keys() - {each.key for each in look.breaches}:
-            change = judged(known[key], Judgement(key, 0.0, False), now, rule.policy)
-            messages += store_change(rule, known[key], change, connection)
+        if rule.kind is RuleKind.MACHINE:
+            messages += _judge_machine(rule, look.breaches, known, now, connection)
+        elif rule.judged_at == look.rule.judged_at != minute:
+            for judgement in look.breaches:
+                messages += _judge(rule, known, judgement, now, connection)
+            for key in known.keys() - {each.key for each in look.breaches}:
+                messages += _judge(rule, known, Judgement(key, 0.0, False), now, connection)
     connection.execute(_JUDGED, {"ids": list(rules), "minute": minute})
     return messages
+
+
+def _judge_machine(
+    rule: AlertRule,
+    breaches: Sequence[Judgement],
+    known: Mapping[str, Alert],
+    now: int,
+    connection: Connection,
+) -> int:
+    """Each process knows its own troubles alone. What one finds counts once a minute, and it is
+    calm where for two minutes none has found it."""
+    minute = now // MINUTE * MINUTE
+    messages = 0
+    for judgement in breaches:
+        found = known.get(judgement.key)
+        if found is None or (found.reported_at or 0) < minute:
+            messages += _judge(rule, known, judgement, now, connection, reported_at=minute)
+    if rule.judged_at != minute:
+        for key in known.keys() - {each.key for each in breaches}:
+            if (known[key].reported_at or 0) <= minute - _SILENT_MINUTES * MINUTE:
+                messages += _judge(rule, known, Judgement(key, 0.0, False), now, connection)
+    return messages
+
+
+def _judge(
+    rule: AlertRule,
+    known: Mapping[str, Alert],
+    judgement: Judgement,
+    now: int,
+    connection: Connection,
+    *,
+    reported_at: int | None = None,
+) -> int:
+    before = known.get(judgement.key) or latest_closed(rule.id, judgement.key, connection)
+    change = judged(before, judgement, now, rule.policy)
+    if change.alert is not None and reported_at is not None:
+        change = replace(change, alert=replace(change.alert, reported_at=reported_at))
+    return store_change(rule, before, change, connection)
 
 
 _JUDGED = (

@@ -11,7 +11,17 @@ from functools import partial
 from typing import Any, assert_never
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, bindparam, exists, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Exists,
+    Row,
+    bindparam,
+    exists,
+    null,
+    select,
+    update,
+)
 
 from analysis.deliveries import (
     Delivered,
@@ -28,6 +38,7 @@ from errors import NotFound
 from models import from_micros, now_micros
 from store.endpoints import disable, lock, still_valid
 from store.outbox import enqueue, subscribers
+from store.told_texts import without_texts
 from tables.alerts import deliveries, endpoints
 
 
@@ -62,15 +73,16 @@ class DispatchStore:
         self._database = database
 
     async def due(self) -> Sequence[str]:
-        """Ids of the endpoints for which something is due."""
+        """Ids of the endpoints for which something is due, and to which nothing is on its way."""
         now = {"now": now_micros()}
         return await self._database.read(lambda connection: connection.scalars(_DUE, now).all())
 
     async def claim(
         self, endpoint_ids: Collection[str], *, lease: timedelta
     ) -> Sequence[ClaimedDelivery]:
-        """Take what is due first for each of them, one each, until `lease` from now. Several
-        processes never get the same one. What need not be sent any more is ended on the way."""
+        """Take what is due first for each of them to which nothing is on its way, one each, until
+        `lease` from now, whichever process asks. What need not be sent any more is ended on the
+        way."""
         return await self._database.write(partial(_claim, endpoint_ids, lease))
 
     async def settle(self, claimed: ClaimedDelivery, outcome: DeliveryOutcome) -> bool:
@@ -89,26 +101,51 @@ class DispatchStore:
 
 _COLUMNS = deliveries.c
 
+_LEASED = deliveries.alias()
+
+
+def _on_its_way(endpoint_id: ColumnElement[str]) -> Exists:
+    """Whether somebody is sending to the endpoint."""
+    return exists().where(
+        _LEASED.c.endpoint_id == endpoint_id,
+        _LEASED.c.lease_token.is_not(null()),
+        _LEASED.c.next_at > bindparam("now"),
+    )
+
+
 _DUE = select(endpoints.c.id).where(
     exists()
     .where(_COLUMNS.endpoint_id == endpoints.c.id, _COLUMNS.next_at <= bindparam("now"))
-    .correlate(endpoints)
+    .correlate(endpoints),
+    ~_on_its_way(endpoints.c.id).correlate(endpoints),
 )
 
+_ENDPOINT = (
+    select(endpoints)
+    .where(endpoints.c.id == bindparam("endpoint_id"))
+    # Where another process is claiming for it, that one does.
+    .with_for_update(key_share=True, skip_locked=True)
+)
+
+# What others have claimed is seen by what begins after the endpoint is locked.
 _PICK = (
     select(deliveries)
-    .where(_COLUMNS.endpoint_id == bindparam("endpoint_id"), _COLUMNS.next_at <= bindparam("now"))
+    .where(
+        _COLUMNS.endpoint_id == bindparam("endpoint_id"),
+        _COLUMNS.next_at <= bindparam("now"),
+        ~_on_its_way(bindparam("endpoint_id")),
+    )
     .order_by(_COLUMNS.next_at, _COLUMNS.id)
     .limit(1)
     .with_for_update(skip_locked=True)
 )
 
-_ENDPOINT = select(endpoints).where(endpoints.c.id == bindparam("endpoint_id"))
-
 _CLOSED = select(_COLUMNS.id).where(
     _COLUMNS.alert_id == bindparam("of_alert"),
     _COLUMNS.endpoint_id == bindparam("endpoint_id"),
     _COLUMNS.type == MessageType.ALERT_CLOSED.value,
+    # One before it is of an earlier opening of the same alert.
+    _COLUMNS.id > bindparam("after"),
 )
 
 _HELD = (
@@ -136,9 +173,10 @@ def _pick(
     now = now_micros()
     while row := connection.execute(_PICK, {"endpoint_id": endpoint.id, "now": now}).one_or_none():
         if not endpoint.enabled:
-            _end(row.id, DeliveryState.FAILED, connection, last_error="the endpoint is disabled")
-        elif _is_told_by_another(row.type, row.alert_id, endpoint.id, connection):
-            _end(row.id, DeliveryState.DROPPED, connection)
+            reason = "the endpoint is disabled"
+            _end(row.id, _message(row), DeliveryState.FAILED, connection, last_error=reason)
+        elif _is_told_by_another(row.id, row.type, row.alert_id, endpoint.id, connection):
+            _end(row.id, _message(row), DeliveryState.DROPPED, connection)
         else:
             token, until = uuid4().hex, now + lease // timedelta(microseconds=1)
             _write(row.id, {"lease_token": token, "next_at": until}, connection)
@@ -147,12 +185,12 @@ def _pick(
 
 
 def _is_told_by_another(
-    type_: str, alert_id: str | None, endpoint_id: str, connection: Connection
+    id_: int, type_: str, alert_id: str | None, endpoint_id: str, connection: Connection
 ) -> bool:
-    """Whether the end of the alert is told, or is to be, to the same endpoint."""
+    """Whether the end of what it tells is told, or is to be, to the same endpoint."""
     if type_ != MessageType.ALERT_OPENED or alert_id is None:
         return False
-    named = {"of_alert": alert_id, "endpoint_id": endpoint_id}
+    named = {"of_alert": alert_id, "endpoint_id": endpoint_id, "after": id_}
     return connection.scalars(_CLOSED, named).first() is not None
 
 
@@ -168,7 +206,7 @@ def _claimed(
         EndpointKind(endpoint.kind),
         endpoint.target,
         secrets if endpoint.secret is not None else (),
-        Message(row.message_id, MessageType(row.type), row.data, row.alert_id),
+        _message(row),
         from_micros(row.created_at),
         row.attempts,
         row.waits,
@@ -189,23 +227,25 @@ def _settle(claimed: ClaimedDelivery, outcome: DeliveryOutcome, connection: Conn
     tried: dict[str, Any] = {"attempts": claimed.attempts + 1, "last_at": now}
     match outcome:
         case Delivered(status):
-            data = _without_texts(claimed.message.data)
-            values = {**tried, "data": data, "last_status": status, "last_error": None}
-            _end(claimed.id, DeliveryState.DELIVERED, connection, **values)
+            values = {**tried, "last_status": status, "last_error": None}
+            _end(claimed.id, claimed.message, DeliveryState.DELIVERED, connection, **values)
         case TryAgain(delay, reason, status, waits) if endpoint.enabled:
-            values = {**tried, "last_status": status, "last_error": reason, "lease_token": None}
+            values = {**tried, "last_status": status, "last_error": reason}
+            values["waits"] = claimed.waits + waits
             due = now + int(delay * 1_000_000)
-            values |= {"next_at": due, "waits": claimed.waits + waits}
+            message = claimed.message
             if _is_told_by_another(
-                claimed.message.type, claimed.message.alert_id, claimed.endpoint_id, connection
+                claimed.id, message.type, message.alert_id, claimed.endpoint_id, connection
             ):
-                values |= {"state": DeliveryState.DROPPED.value, "next_at": None}
-            _write(claimed.id, values, connection)
+                _end(claimed.id, message, DeliveryState.DROPPED, connection, **values)
+            else:
+                again = {"lease_token": None, "next_at": due}
+                _write(claimed.id, {**values, **again}, connection)
             if waits:
                 connection.execute(_PUT_OFF, {"of_endpoint": claimed.endpoint_id, "due": due})
         case TryAgain(_, reason, status) | GivenUp(reason, status) | Disabled(reason, status):
             values = {**tried, "last_status": status, "last_error": reason}
-            _end(claimed.id, DeliveryState.FAILED, connection, **values)
+            _end(claimed.id, claimed.message, DeliveryState.FAILED, connection, **values)
         case _:
             assert_never(outcome)
     _note(endpoint, outcome, now, connection)
@@ -244,17 +284,17 @@ _PUT_OFF = (
 )
 
 
-def _without_texts(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What people wrote is not kept here once it is told: it may be erased where it came from."""
-    evidence = data.get("evidence")
-    if not isinstance(evidence, Mapping) or "texts" not in evidence:
-        return data
-    return {**data, "evidence": {n: v for n, v in evidence.items() if n != "texts"}}
+def _message(row: Row[*tuple[Any, ...]]) -> Message:
+    return Message(row.message_id, MessageType(row.type), row.data, row.alert_id)
 
 
-def _end(id_: int, state: DeliveryState, connection: Connection, **values: Any) -> None:
+def _end(
+    id_: int, message: Message, state: DeliveryState, connection: Connection, **values: Any
+) -> None:
+    """What people wrote is not kept here once it is over: it may be erased where it came from."""
     over = {"state": state.value, "next_at": None, "lease_token": None}
-    _write(id_, {**values, **over}, connection)
+    less = without_texts(message.type, message.data)
+    _write(id_, {**values, **over, "data": less}, connection)
 
 
 def _write(id_: int, values: Mapping[str, Any], connection: Connection) -> None:

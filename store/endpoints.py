@@ -17,7 +17,8 @@ from errors import Conflict, InvalidInput, NotFound
 from models import from_micros, now_micros
 from store import derived
 from store.outbox import enqueue
-from tables.alerts import deliveries, endpoints
+from store.told_texts import forget_texts
+from tables.alerts import alert_rules, deliveries, endpoints
 
 MAX_ENDPOINTS = 20
 OVERLAP = timedelta(hours=24)
@@ -91,7 +92,7 @@ class EndpointStore:
         return await self.change(endpoint_id, enabled=True)
 
     async def delete(self, endpoint_id: str) -> None:
-        """With all deliveries to it. Raises NotFound."""
+        """With all deliveries to it. Raises NotFound, and Conflict where an alert rule names it."""
         await self._database.write(partial(_delete, endpoint_id))
 
     async def rotate(self, endpoint_id: str, secret: str) -> Endpoint:
@@ -111,15 +112,12 @@ _FIND = select(endpoints).where(_COLUMNS.id == bindparam("endpoint_id"))
 # Not against those that only write a delivery to it.
 _LOCK = _FIND.with_for_update(key_share=True)
 _COUNT = select(func.count()).select_from(endpoints)
+_RULES = select(alert_rules.c.id, alert_rules.c.name, alert_rules.c.to).order_by(
+    alert_rules.c.created_at, alert_rules.c.id
+)
 _DELIVERY = select(deliveries.c.id).where(
     deliveries.c.endpoint_id == bindparam("endpoint_id"),
     deliveries.c.message_id == bindparam("message_id"),
-)
-_WAITING = update(deliveries).where(
-    deliveries.c.endpoint_id == bindparam("of_endpoint"),
-    deliveries.c.state == DeliveryState.PENDING.value,
-    # What is on its way ends as it ends.
-    deliveries.c.lease_token.is_(null()),
 )
 
 
@@ -174,13 +172,28 @@ def disable(endpoint_id: str, reason: str, connection: Connection) -> None:
         .where(_COLUMNS.id == endpoint_id)
         .values(enabled=False, disabled_reason=reason)
     )
-    failed = _WAITING.values(
-        state=DeliveryState.FAILED.value, next_at=None, last_error=f"not sent: {reason}"
+    waiting = (
+        deliveries.c.endpoint_id == endpoint_id,
+        deliveries.c.state == DeliveryState.PENDING.value,
+        # What is on its way ends as it ends.
+        deliveries.c.lease_token.is_(null()),
     )
-    connection.execute(failed, {"of_endpoint": endpoint_id})
+    forget_texts(connection, *waiting)
+    failed = update(deliveries).where(*waiting)
+    connection.execute(
+        failed.values(
+            state=DeliveryState.FAILED.value, next_at=None, last_error=f"not sent: {reason}"
+        )
+    )
 
 
 def _delete(endpoint_id: str, connection: Connection) -> None:
+    derived.take_turn(connection)  # so that no rule names it before it is gone
+    naming = [
+        f"{row.name} ({row.id})" for row in connection.execute(_RULES) if endpoint_id in row.to
+    ]
+    if naming:
+        raise Conflict(f"Alert rules name the endpoint: {', '.join(naming)}. Change them first.")
     if not connection.execute(delete(endpoints).where(_COLUMNS.id == endpoint_id)).rowcount:
         raise no_such_endpoint(endpoint_id)
 

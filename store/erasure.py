@@ -12,6 +12,7 @@ from errors import Unavailable
 from models import Status, conversations, to_micros
 from store import derived, versions
 from store.derived import word_index
+from store.told_texts import forget_conversations
 
 _STEPS_AT_A_TIME = 20
 
@@ -80,5 +81,6 @@ def _erase_locked(ids: Collection[str], connection: Connection) -> int:
         borne = versions.borne_by(ids, connection)
         connection.execute(_DELETE, {"ids": list(ids)})
         word_index.note_erased(connection)
+        forget_conversations(ids, connection)
         versions.subtract_insights(borne, connection)
     return len(ids)

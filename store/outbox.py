@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, insert, null, select, update
 
 from analysis.messages import Event, Message, MessageType
 from models import now_micros
+from store.told_texts import forget_texts
 from tables.alerts import deliveries, endpoints
 
 _ENABLED = (
@@ -21,18 +22,18 @@ _SUBSCRIPTIONS = (
     select(endpoints.c.id, endpoints.c.events).where(endpoints.c.enabled).order_by(endpoints.c.id)
 )
 
-_UNTOLD_OPENING = (
-    update(deliveries)
-    .where(
-        deliveries.c.alert_id == bindparam("of_alert"),
-        deliveries.c.endpoint_id.in_(bindparam("ids", expanding=True)),
+
+def _drop_opening(alert_id: str, endpoint_ids: Collection[str], connection: Connection) -> None:
+    untold = (
+        deliveries.c.alert_id == alert_id,
+        deliveries.c.endpoint_id.in_(endpoint_ids),
         deliveries.c.type == MessageType.ALERT_OPENED.value,
         deliveries.c.state == "pending",
         # One that is on its way is dropped when it comes back without success.
         deliveries.c.lease_token.is_(null()),
     )
-    .values(state="dropped", next_at=None)
-)
+    forget_texts(connection, *untold)
+    connection.execute(update(deliveries).where(*untold).values(state="dropped", next_at=None))
 
 
 def enqueue(
@@ -49,7 +50,7 @@ def enqueue(
     if not ids:
         return []
     if message.type is MessageType.ALERT_CLOSED and message.alert_id is not None:
-        connection.execute(_UNTOLD_OPENING, {"of_alert": message.alert_id, "ids": ids})
+        _drop_opening(message.alert_id, ids, connection)
     now = now_micros()
     rows = [
         {

@@ -38,11 +38,14 @@ class ReportStore:
         """Of the days up to and with `ending`, in UTC, by the names of the API."""
         wanted = _filter(period, ending)
         now = await self._summaries.summary(wanted, Interval.DAY)
-        before, week_earlier = [
+        # Of a week both are the same one, which tells nothing twice.
+        backs = dict.fromkeys((timedelta(days=period.days), timedelta(days=7)))
+        earlier = [
             await self._summaries.summary(_filter(period, ending - back), Interval.DAY)
-            for back in (timedelta(days=period.days), timedelta(days=7))
+            for back in backs
         ]
-        rest = await self._database.read(partial(self._rest, wanted, now, before, week_earlier))
+        before, week_earlier = earlier[0], earlier[-1]
+        rest = await self._database.read(partial(self._rest, wanted, now, earlier))
         handling = now.handling
         return {
             "period": period.value,
@@ -67,11 +70,10 @@ class ReportStore:
         self,
         wanted: InsightFilter,
         now: Summary,
-        before: Summary,
-        week_earlier: Summary,
+        earlier: Sequence[Summary],
         connection: Connection,
     ) -> Mapping[str, Any]:
-        rising = _rising(now, before, week_earlier)[:_RISING]
+        rising = _rising(now, earlier)[:_RISING]
         for each in rising:
             of_topic = InsightFilter(wanted.start_time, wanted.end_time, cluster=each["cluster"])
             found = self._insights.newest(of_topic, _EXAMPLES, connection)
@@ -161,9 +163,9 @@ def _counts(summary: Summary) -> Mapping[str, int]:
     return {name: each.count for name, each in summary.clusters}
 
 
-def _rising(now: Summary, before: Summary, week_earlier: Summary) -> list[dict[str, Any]]:
-    """By the statistic of trends, beside the two periods; the strongest first."""
-    counts = [_counts(each) for each in (before, week_earlier) if each.totals.count]
+def _rising(now: Summary, earlier: Sequence[Summary]) -> list[dict[str, Any]]:
+    """By the statistic of trends, beside these periods; the strongest first."""
+    counts = [_counts(each) for each in earlier if each.totals.count]
     found = []
     for name, each in now.clusters:
         verdict = judge(each.count, [those.get(name, 0) for those in counts]) if counts else None

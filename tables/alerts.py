@@ -134,6 +134,8 @@ alerts = Table(
     Column("acknowledged_by", Text),
     Column("acknowledged_at", Micros),
     Column("muted_until", Micros),
+    # Of the machine: the last minute in which a process found it.
+    Column("reported_at", Micros),
     # One alert of a rule and a key is not closed.
     Index(
         "idx_alert_unclosed",

@@ -52,9 +52,14 @@ class AlertWorker:
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="alerts")
 
-    async def stop(self) -> None:
+    def stop_claiming(self) -> None:
+        """Judge no more."""
         if self._task is not None:
             self._task.cancel()
+
+    async def stop(self) -> None:
+        self.stop_claiming()
+        if self._task is not None:
             await asyncio.wait([self._task])
 
     def wake(self) -> None:

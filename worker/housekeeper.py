@@ -59,9 +59,14 @@ class Housekeeper:
         self._task = asyncio.create_task(self._run(), name="housekeeper")
         self._task.add_done_callback(self._notice_death)
 
-    async def stop(self) -> None:
+    def stop_claiming(self) -> None:
+        """Take no other step."""
         if self._task is not None:
             self._task.cancel()
+
+    async def stop(self) -> None:
+        self.stop_claiming()
+        if self._task is not None:
             await asyncio.wait([self._task])
 
     def _notice_death(self, task: asyncio.Task[None]) -> None:

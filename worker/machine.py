@@ -1,5 +1,6 @@
 """What is wrong with the service itself, for those who are to be told of it."""
 
+import asyncio
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -57,9 +58,8 @@ class MachineWatch:
             found["budget"] = "The daily budget is spent: conversations wait for midnight UTC."
         elif await self._is_stalled():
             found["stalled"] = "Conversations wait, and none has finished for ten minutes."
-        for what, folder in self._folders.items():
-            if (sentence := _disk(what, folder)) is not None:
-                found[f"disk of the {what}"] = sentence
+        # A disk that hangs holds up nobody else.
+        found.update(await asyncio.to_thread(_full_disks, self._folders))
         if (sentence := self._old_backup()) is not None:
             found["backup"] = sentence
         return found
@@ -83,6 +83,11 @@ class MachineWatch:
         if newest is None:
             return "No backup has been made yet."
         return f"The newest backup is of {newest.moment:%Y-%m-%d %H:%M} UTC."
+
+
+def _full_disks(folders: Mapping[str, Path]) -> Mapping[str, str]:
+    said = {f"disk of the {what}": _disk(what, folder) for what, folder in folders.items()}
+    return {key: sentence for key, sentence in said.items() if sentence is not None}
 
 
 def _disk(what: str, folder: Path) -> str | None:

@@ -81,10 +81,15 @@ class PlanWorker:
         self._task = asyncio.create_task(self._run(), name="plans")
         self._task.add_done_callback(self._notice_death)
 
-    async def stop(self) -> None:
-        """Where a step is under way it is finished, and the next start goes on behind it."""
+    def stop_claiming(self) -> None:
+        """Begin no other step."""
         if self._task is not None:
             self._task.cancel()
+
+    async def stop(self) -> None:
+        """Where a step is under way it is finished, and the next start goes on behind it."""
+        self.stop_claiming()
+        if self._task is not None:
             await asyncio.wait([self._task])
 
     def wake(self) -> None:

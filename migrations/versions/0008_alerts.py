@@ -122,6 +122,7 @@ def _rules_and_alerts() -> None:
         sa.Column("acknowledged_by", sa.Text),
         sa.Column("acknowledged_at", sa.BigInteger),
         sa.Column("muted_until", sa.BigInteger),
+        sa.Column("reported_at", sa.BigInteger),
     )
     _partial_index(
         "idx_alert_unclosed", "alerts", ["rule_id", "key"], "state <> 'closed'", unique=True

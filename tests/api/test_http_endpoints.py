@@ -79,6 +79,14 @@ async def test_an_endpoint_is_made_shown_changed_and_deleted(client: httpx.Async
         assert_error(await gone, 404, "not_found")
 
 
+async def test_one_that_a_rule_names_is_not_deleted(client: httpx.AsyncClient) -> None:
+    made = await make(client)
+    rule = {"name": "many", "kind": "count", "above": 3, "to": [made["endpoint_id"]]}
+    assert (await client.post("/api/v1/alert-rules", json=rule)).status_code == 201
+    refused = await client.delete(f"{ENDPOINTS}/{made['endpoint_id']}")
+    assert_error(refused, 409, "conflict", "many")
+
+
 @pytest.mark.parametrize("kind", ["slack", "teams", "discord"])
 async def test_a_chat_has_no_secret_and_takes_all_events(
     client: httpx.AsyncClient, kind: str

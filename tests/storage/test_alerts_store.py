@@ -1,13 +1,11 @@
 """What rules find, and that an alert and what is told of it are one transaction."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from analysis.alerts import AlertState
 from analysis.report_times import ReportTime
@@ -15,12 +13,12 @@ from database import Database
 from errors import InvalidInput, NotFound
 from store import alert_changes
 from store.alert_rules import MAX_RULES, AlertRuleStore
-from store.alert_singles import A_MINUTE, SingleStore
 from store.insights import InsightStore
 from store.reports import ReportStore
 from store.summaries import SummaryStore
 from tables.alerts import alerts, deliveries
 from tests.support.alerts import (
+    advisory_lock_held,
     alert_store,
     all_alerts,
     fill,
@@ -219,7 +217,7 @@ async def test_what_is_wrong_with_the_machine_is_told_without_a_rule(database: D
     await make_endpoint(database)
     store = alert_store(database)
     assert await judge_at(store, NOON, {"budget": "Nothing is left."}) == 1
-    for minute in (1, 2, 3):
+    for minute in (1, 2, 3, 4):
         await judge_at(store, NOON + minute * MINUTE)
     told = await messages(database)
     assert [type_ for type_, _ in told] == ["machine", "machine"]
@@ -346,80 +344,6 @@ async def test_a_report_is_sent_once_whoever_sends_it(database: Database) -> Non
     assert await stores[0].send_due(at, NOON - 2 * 60 * MINUTE) == 0
 
 
-# --- one post at a time ---------------------------------------------------------------------------
-
-URGENT = {"urgency": "now", "sentiment_score": -0.9}
-
-
-def now_at(moment: Any) -> int:
-    return round(moment.timestamp() * 1e6)
-
-
-async def test_a_single_post_is_told_as_soon_as_it_is_there(database: Database) -> None:
-    await make_endpoint(database)
-    await fill(database, 1, **URGENT)  # before there is a rule
-    await make_rule(database, "single", window="24h", filter={"q": "parcel"})
-    (id_,) = await fill(database, 1, **URGENT)
-    await fill(database, 1, urgency="now", sentiment_score=-0.7)
-    await fill(database, 1, urgency="soon", sentiment_score=-0.9)
-    await fill(database, 1, **URGENT, text="Another thing")
-    await fill(database, 1, **URGENT, notes=SUSPECTED)
-    await fill(database, 1, **URGENT, before=NOON - timedelta(days=2))
-    singles = SingleStore(database)
-    assert await singles.judge(sum_up=False, now=now_at(NOON)) == 1
-    assert await singles.judge(sum_up=False, now=now_at(NOON)) == 0
-    assert await SingleStore(database).judge(sum_up=True, now=now_at(NOON + MINUTE)) == 0
-    ((type_, data),) = await messages(database)
-    assert (type_, data["key"], data["evidence"]["count"]) == ("alert.opened", id_, 1)
-
-
-async def test_what_is_too_much_for_a_minute_is_told_in_one_message(database: Database) -> None:
-    await make_endpoint(database)
-    await make_rule(database, "single", window="24h")
-    await fill(database, A_MINUTE + 15, **URGENT)
-    singles = SingleStore(database)
-    assert await singles.judge(sum_up=False, now=now_at(NOON)) == A_MINUTE
-    assert await singles.judge(sum_up=False, now=now_at(NOON)) == 0
-    assert await singles.judge(sum_up=True, now=now_at(NOON + MINUTE / 2)) == 1
-    *_, (_, data) = await messages(database)
-    assert data["evidence"]["count"] == 15
-    assert await singles.judge(sum_up=True, now=now_at(NOON + MINUTE)) == 0
-
-
-async def test_a_post_that_is_handled_closes_its_alert_and_nothing_is_told(
-    database: Database,
-) -> None:
-    await make_endpoint(database)
-    await make_rule(database, "single", window="24h")
-    (id_,) = await fill(database, 1, **URGENT)
-    singles, store = SingleStore(database), alert_store(database)
-    await singles.judge(sum_up=True, now=now_at(NOON))
-    await singles.judge(sum_up=True, now=now_at(NOON + MINUTE))
-    assert (await all_alerts(store))[0].alert.state is AlertState.OPEN
-    answered = text("UPDATE insights SET handling = 'answered' WHERE conversation_id = :id")
-    await database.write(lambda c: c.execute(answered, {"id": id_}).rowcount)
-    await singles.judge(sum_up=True, now=now_at(NOON + 2 * MINUTE))
-    assert (await all_alerts(store))[0].alert.state is AlertState.CLOSED
-    assert len(await messages(database)) == 1
-
-
-async def test_single_posts_that_quiet_hours_put_off_are_told_ten_a_minute(
-    database: Database,
-) -> None:
-    await make_endpoint(database)
-    quiet = {"from": "11:00", "to": "12:30", "zone": "UTC"}
-    await make_rule(database, "single", window="24h", quiet=quiet)
-    singles = SingleStore(database)
-    for minute in range(2):
-        moment = NOON + 2 * minute * MINUTE
-        await fill(database, A_MINUTE, before=moment, **URGENT)
-        assert await singles.judge(sum_up=False, now=now_at(moment)) == 0
-    assert await singles.judge(sum_up=True, now=now_at(NOON + 29 * MINUTE)) == 0
-    assert await singles.judge(sum_up=True, now=now_at(NOON + 30 * MINUTE)) == A_MINUTE
-    assert await singles.judge(sum_up=True, now=now_at(NOON + 31 * MINUTE)) == A_MINUTE
-    assert await singles.judge(sum_up=True, now=now_at(NOON + 32 * MINUTE)) == 0
-
-
 # --- who judges -----------------------------------------------------------------------------------
 
 
@@ -432,21 +356,8 @@ async def test_while_another_process_judges_nothing_is_told_twice(
         await make_endpoint(database)
         await make_rule(database)
         await fill(database, 6)
-        async with _lock_held(database):
+        async with advisory_lock_held(database, alert_changes.LOCK):
             assert await judge_at(alert_store(database)) == 0
         assert await judge_at(alert_store(database)) == 1
     finally:
         await database.close()
-
-
-@asynccontextmanager
-async def _lock_held(database: Database) -> AsyncIterator[None]:
-    import asyncpg
-
-    url = database.url.render_as_string(hide_password=False).replace("+asyncpg", "")
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute("SELECT pg_advisory_lock($1)", alert_changes.LOCK)
-        yield
-    finally:
-        await connection.close()

@@ -57,10 +57,14 @@ async def test_each_endpoint_gets_its_oldest_message_first_and_one_at_a_time(
         (one.id, first.id),
         (two.id, first.id),
     }
-    # The next is for whoever is free: the courier does not ask for those that it is sending to.
+    # Not while the first is on its way, whoever asks.
+    outbox = DispatchStore(database)
+    assert await outbox.due() == []
+    assert await outbox.claim([one.id, two.id], lease=LEASE) == []
+    for each in claimed:
+        await outbox.settle(each, Delivered(200))
     (again,) = await claim(database)
     assert (again.endpoint_id, again.message.id) == (one.id, second.id)
-    assert await claim(database) == []
 
 
 async def test_what_was_delivered_is_over_and_is_not_charged_before(database: Database) -> None:
@@ -113,9 +117,10 @@ async def test_an_endpoint_that_asks_for_time_gets_it_for_all_messages(database:
     for _ in range(3):
         await enqueue_for(database, slow, other)
 
-    (claimed,) = [each for each in await claim(database) if each.endpoint_id == slow.id]
+    by_endpoint = {each.endpoint_id: each for each in await claim(database)}
     asked = TryAgain(60.0, "answered 429", 429, waits=True)
-    await DispatchStore(database).settle(claimed, asked)
+    await DispatchStore(database).settle(by_endpoint[slow.id], asked)
+    await DispatchStore(database).settle(by_endpoint[other.id], Delivered(200))
 
     assert await DispatchStore(database).due() == [other.id]
     of_slow = [row for row in await rows(database) if row.endpoint_id == slow.id]
@@ -166,22 +171,26 @@ async def another(database: Database, database_url: str) -> AsyncIterator[Databa
     await other.close()
 
 
-async def test_two_processes_never_send_the_same_message_at_once(
+async def test_two_processes_never_send_the_same_message_nor_to_one_endpoint_at_once(
     database: Database, another: Database
 ) -> None:
     endpoints = [await add_endpoint(database) for _ in range(5)]
     for _ in range(20):
         await enqueue_for(database, *endpoints)
     taken: list[tuple[str, int]] = []
+    busy: list[str] = []
 
     async def work(mine: Database) -> None:
         idle = 0
         while idle < 3:
             claimed = await claim(mine)
             idle = 0 if claimed else idle + 1
+            busy.extend(each.endpoint_id for each in claimed)
+            assert len(busy) == len(set(busy))
             for each in claimed:
                 taken.append((each.token, each.id))
                 await asyncio.sleep(0)
+                busy.remove(each.endpoint_id)
                 assert await DispatchStore(mine).settle(each, Delivered(200))
 
     await asyncio.gather(work(database), work(another), work(database), work(another))
@@ -292,6 +301,22 @@ async def test_a_beginning_that_a_dead_process_had_is_dropped_after_the_end(
     (claimed,) = await claim(database)
     assert claimed.message.id == end.id
     assert await states(database) == ["dropped", "pending"]
+
+
+async def test_an_alert_that_opens_again_after_its_end_was_told_is_told(
+    database: Database,
+) -> None:
+    endpoint = await add_endpoint(database)
+    for message in (opened(), closed()):
+        await enqueue_for(database, endpoint, message=message)
+        await try_all(database, Delivered(200))
+    again = opened()
+    await enqueue_for(database, endpoint, message=again)
+
+    (claimed,) = await claim(database)
+    assert claimed.message.id == again.id
+    await DispatchStore(database).settle(claimed, LATER)
+    assert await states(database) == ["delivered", "delivered", "pending"]
 
 
 async def test_another_alert_is_nobodys_end(database: Database) -> None:

@@ -1,6 +1,7 @@
 """Alert rules and their judging, with defaults for all that a test does not speak of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -94,3 +95,17 @@ def posts(count: int, *, before: datetime = NOON, **values: Any) -> list[dict[st
 
 async def fill(database: Database, count: int, **values: Any) -> list[str]:
     return await insert_insights(database, posts(count, **values))
+
+
+@asynccontextmanager
+async def advisory_lock_held(database: Database, key: int) -> AsyncIterator[None]:
+    """On PostgreSQL: as if another process held it."""
+    import asyncpg
+
+    url = database.url.render_as_string(hide_password=False).replace("+asyncpg", "")
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", key)
+        yield
+    finally:
+        await connection.close()

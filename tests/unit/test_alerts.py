@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analysis.alerts import (
@@ -25,6 +25,7 @@ MINUTE = 60 * MICROS
 MIDNIGHT = round(datetime(2025, 1, 20, tzinfo=UTC).timestamp()) * MICROS
 """In Berlin it is one o'clock."""
 NIGHT = QuietHours(time(22), time(7), ZoneInfo("Europe/Berlin"))
+BREAK = QuietHours(time(1, 10), time(1, 40), NIGHT.zone)
 
 
 def follow(
@@ -111,6 +112,22 @@ def test_one_that_opens_again_before_it_was_told_to_be_over_was_open_all_along()
     assert len(alerts) == 1
 
 
+def test_quiet_hours_longer_than_the_cooldown_keep_it_the_same_alert() -> None:
+    start = MIDNIGHT - 4 * 60 * MINUTE
+    values = [20] * 200 + [0] * 100 + [20] * 400 + [0] * 10
+    alerts, notices = follow(values, Policy(quiet=NIGHT, cooldown=60 * MINUTE), start=start)
+    assert notices == [(0, Notice.OPENED), (702, Notice.CLOSED)]
+    assert len(alerts) == 1
+
+
+def test_too_few_breaches_in_quiet_hours_put_its_end_off_no_further() -> None:
+    start = MIDNIGHT - 4 * 60 * MINUTE
+    values = [20] * 200 + [0] * 10 + [20] + [0] * 400
+    alerts, notices = follow(values, Policy(hold=2, cooldown=60 * MINUTE, quiet=NIGHT), start=start)
+    assert notices == [(1, Notice.OPENED), (10 * 60, Notice.CLOSED)]
+    assert alerts[0].closed_at == start + 202 * MINUTE
+
+
 def test_a_muted_alert_tells_nothing_and_neither_does_the_next_one_of_its_key() -> None:
     policy = Policy(clear=1, cooldown=MINUTE)
     muted = Alert("", state=AlertState.CLOSED, opened_at=0, closed_at=0, muted_until=100 * MINUTE)
@@ -147,7 +164,7 @@ policies = st.builds(
     hold=st.integers(1, 4),
     clear=st.integers(1, 4),
     cooldown=st.sampled_from([0, 5 * MINUTE, 60 * MINUTE]),
-    quiet=st.sampled_from([None, QuietHours(time(1, 10), time(1, 40), NIGHT.zone)]),
+    quiet=st.sampled_from([None, BREAK]),
 )
 
 
@@ -193,6 +210,14 @@ def test_a_second_opening_within_the_cooldown_is_twice_as_bad_as_what_was_told(
             since, told = minute + 1, worst
         elif told and (minute - since) * MINUTE < policy.cooldown:
             assert worst >= 2 * told
+
+
+@given(values, policies)
+@example([20.0] * 10 + [0.0, 20.0, 0.0], Policy(hold=2, clear=1, cooldown=60 * MINUTE, quiet=BREAK))
+def test_what_is_closed_has_closed_at_some_time(series: list[float], policy: Policy) -> None:
+    alerts, _ = follow(series, policy)
+    closed = [alert for alert in alerts if alert.state is AlertState.CLOSED]
+    assert all(alert.closed_at is not None for alert in closed)
 
 
 @given(values, st.sampled_from([0, 60 * MINUTE]))

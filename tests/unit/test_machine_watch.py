@@ -1,6 +1,7 @@
 """What is wrong with the service itself, as it is told."""
 
 import shutil
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,3 +81,18 @@ async def test_a_disk_that_is_nearly_full_is_told(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: _Disk(1000, 1000 - free, free))
     assert ("disk of the database" in await make().troubles()) is is_told
+
+
+async def test_disks_are_asked_beside_the_event_loop(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_in = []
+
+    def usage(_folder: Path) -> _Disk:
+        asked_in.append(threading.current_thread())
+        return _Disk(1000, 0, 1000)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    await make().troubles()
+    assert asked_in
+    assert threading.current_thread() not in asked_in

@@ -1,7 +1,7 @@
 """What is called rising and what is not; words that stand out; when reports are due."""
 
 import math
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -136,6 +136,31 @@ def test_a_report_is_due_at_its_time_by_the_clocks_of_its_zone(
     at: str, now: str, due: date | None
 ) -> None:
     assert ReportTime.parse(at).due(datetime.fromisoformat(now).astimezone(UTC)) == due
+
+
+@pytest.mark.parametrize("first", ["2025-03-01", "2025-10-15"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        "19:00 America/New_York",
+        "01:30 Europe/Berlin",
+        "02:30 Europe/Berlin",
+        "23:30 Atlantic/Azores",
+        "08:00",
+    ],
+)
+def test_each_day_has_one_report_where_the_clocks_change(at: str, first: str) -> None:
+    time = ReportTime.parse(at)
+    begun = date.fromisoformat(first)
+    days = [begun + timedelta(days=number) for number in range(40)]
+    moments = [datetime.combine(day, time.clock, time.zone).astimezone(UTC) for day in days]
+    endings = [time.due(moment) for moment in moments]
+    start = endings[0]
+    assert start is not None
+    assert endings == [start + timedelta(days=number) for number in range(40)]
+    assert all(
+        ending < moment.date() for ending, moment in zip(endings, moments, strict=True) if ending
+    )
 
 
 def test_a_day_of_the_week_makes_it_weekly() -> None:

@@ -1,0 +1,67 @@
+"""What a mail server is told before there is TLS."""
+
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Sink
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from analysis.deliveries import Answered
+from notices.mail import MailClient
+from runtime.mail_server import MailServer
+from tests.support.outbox import a_message
+from tests.support.servers import free_port
+
+
+@pytest.fixture
+def plain_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[bytes], int]]:
+    """With a password and without TLS, also by the name `mail.test`; the passwords it was given."""
+    given: list[bytes] = []
+
+    def check(
+        _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, said: LoginPassword
+    ) -> AuthResult:
+        given.append(said.password)
+        return AuthResult(success=True)
+
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **named: resolve(
+            "127.0.0.1" if host == "mail.test" else host, *rest, **named
+        ),
+    )
+    port = free_port()
+    controller = Controller(
+        Sink(), hostname="127.0.0.1", port=port, authenticator=check, auth_require_tls=False
+    )
+    controller.start()
+    yield given, port
+    controller.stop()
+
+
+@pytest.mark.parametrize(
+    ("host", "private_hosts", "arrives"),
+    [
+        ("mail.test", [], False),
+        ("mail.test", ["mail.test"], True),
+        ("127.0.0.1", [], True),
+        ("localhost", [], True),
+    ],
+)
+async def test_a_password_goes_without_tls_to_hosts_that_are_trusted_only(
+    plain_server: tuple[list[bytes], int], host: str, private_hosts: list[str], arrives: bool
+) -> None:
+    given, port = plain_server
+    server = MailServer.parse(f"smtp://ann:secret@{host}:{port}?from=insights@example.com")
+    client = MailClient(server, private_hosts=private_hosts)
+
+    attempt = await client.send(a_message(), "team@example.com", datetime.now(UTC))
+
+    assert isinstance(attempt, Answered) is arrives
+    assert given == ([b"secret"] if arrives else [])
+    assert arrives or "STARTTLS" in attempt.reason

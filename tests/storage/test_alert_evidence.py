@@ -1,0 +1,74 @@
+"""How much is looked at for the evidence of a breach, and how often."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from database import Database
+from store.alert_evidence import EvidenceReader
+from tests.support.alerts import (
+    alert_store,
+    all_alerts,
+    fill,
+    judge_at,
+    make_endpoint,
+    make_rule,
+)
+from tests.support.factories import NOON
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """One for each time that evidence is read."""
+    seen: list[Any] = []
+    read = EvidenceReader.read
+
+    def noted(self: EvidenceReader, *args: Any, **named: Any) -> Any:
+        seen.append(args)
+        return read(self, *args, **named)
+
+    monkeypatch.setattr(EvidenceReader, "read", noted)
+    return seen
+
+
+async def test_what_is_held_back_is_looked_at_again_where_its_posts_are_others(
+    database: Database, reads: list[Any]
+) -> None:
+    await make_endpoint(database)
+    await make_rule(database)
+    await fill(database, 6, author="one and the same")
+    store = alert_store(database)
+    for minute in range(3):
+        assert await judge_at(store, NOON + minute * MINUTE) == 0
+    assert len(reads) == 1
+    (listed,) = await all_alerts(store)
+    assert (listed.alert.held_back, listed.alert.evidence["count"]) == ("fewer than 3 authors", 6)
+    await fill(database, 3, before=NOON + 3 * MINUTE)
+    assert await judge_at(store, NOON + 3 * MINUTE) == 1
+    assert len(reads) == 2
+
+
+async def test_as_many_other_posts_are_looked_at(database: Database, reads: list[Any]) -> None:
+    await make_endpoint(database)
+    await make_rule(database, window="15m")
+    await fill(database, 6, author="one and the same")
+    store = alert_store(database)
+    assert await judge_at(store) == 0
+    later = NOON + 20 * MINUTE
+    await fill(database, 6, before=later)
+    assert await judge_at(store, later) == 1
+    assert len(reads) == 2
+
+
+async def test_of_a_long_text_the_beginning_is_looked_at(database: Database) -> None:
+    await make_rule(database)
+    await fill(database, 60, before=NOON - timedelta(hours=2), text="all is as it always was")
+    await fill(database, 40, text=f"outage {'filler ' * 200} explosion")
+    store = alert_store(database)
+    await judge_at(store)
+    (listed,) = await all_alerts(store)
+    assert "outage" in listed.alert.evidence["words"]
+    assert "explosion" not in listed.alert.evidence["words"]

@@ -1,0 +1,33 @@
+"""What a report says of a period beside those before it."""
+
+from datetime import timedelta
+
+import pytest
+
+from analysis.report_times import Period
+from database import Database
+from store.insights import InsightStore
+from store.reports import ReportStore
+from store.summaries import SummaryStore
+from tests.support.alerts import fill
+from tests.support.factories import NOON
+
+
+@pytest.mark.parametrize(
+    ("period", "backs", "rises"),
+    [
+        (Period.DAY, (1, 7), True),
+        (Period.WEEK, (7,), False),  # which are as few as by chance
+    ],
+)
+async def test_a_week_before_tells_as_much_as_one(
+    database: Database, period: Period, backs: tuple[int, ...], rises: bool
+) -> None:
+    await fill(database, 11, clusters=["late"])
+    for back in backs:
+        await fill(database, 2, before=NOON - timedelta(days=back), clusters=["late"])
+    store = ReportStore(database, SummaryStore(database), InsightStore(database))
+    report = await store.report(period, NOON.date())
+    (topic,) = report["topics"]
+    assert (topic["count"], topic["before"], topic["week_earlier"]) == (11, 2, 2)
+    assert [each["cluster"] for each in report["rising"]] == (["late"] if rises else [])

@@ -1,0 +1,112 @@
+"""What people wrote stays in the outbox no longer than it is needed, and goes when it is erased."""
+
+from typing import Any
+
+import pytest
+
+from analysis.deliveries import Delivered, Disabled, GivenUp, TryAgain
+from analysis.messages import Message, MessageType
+from analysis.report import to_html, to_markdown
+from analysis.report_times import Period
+from database import Database
+from store.dispatch import DispatchStore
+from store.endpoints import EndpointStore
+from store.erasure import ErasureStore
+from store.insights import InsightStore
+from store.reports import ReportStore
+from store.summaries import SummaryStore
+from tests.storage.test_dispatch import ALERT, claim, try_all
+from tests.support.alerts import fill
+from tests.support.factories import NOON
+from tests.support.outbox import a_message, add_endpoint, enqueue_for, rows
+
+EVIDENCE = {"count": 3, "conversations": ["conv_1"], "texts": ["a", "b"]}
+GONE = Disabled("answered 410", 410, "it answered 410")
+
+
+def opened() -> Message:
+    return a_message(MessageType.ALERT_OPENED, ALERT, evidence=EVIDENCE)
+
+
+async def evidence(database: Database) -> dict[str, Any]:
+    return dict((await rows(database))[0].data["evidence"])
+
+
+async def a_report(database: Database) -> Message:
+    store = ReportStore(database, SummaryStore(database), InsightStore(database))
+    report = await store.report(Period.DAY, NOON.date())
+    data = {
+        "period": "day",
+        "ending": report["ending"],
+        "markdown": to_markdown(report),
+        "html": to_html(report),
+        "summary": report,
+        "link": report["link"],
+    }
+    return Message("msg_report", MessageType.REPORT, data)
+
+
+@pytest.mark.parametrize("outcome", [Delivered(200), GivenUp("answered 400", 400), GONE])
+async def test_texts_are_not_kept_once_a_delivery_is_over(
+    database: Database, outcome: Delivered | GivenUp | Disabled
+) -> None:
+    endpoint = await add_endpoint(database)
+    await enqueue_for(database, endpoint, message=opened())
+    await try_all(database, outcome)
+    assert "texts" not in await evidence(database)
+
+
+async def test_texts_go_when_the_end_is_told_in_their_place(database: Database) -> None:
+    endpoint = await add_endpoint(database)
+    await enqueue_for(database, endpoint, message=opened())
+    closed = a_message(MessageType.ALERT_CLOSED, ALERT)
+    await enqueue_for(database, endpoint, message=closed)
+    assert "texts" not in await evidence(database)
+
+
+async def test_texts_on_their_way_go_when_the_end_is_told_in_their_place(
+    database: Database,
+) -> None:
+    endpoint = await add_endpoint(database)
+    await enqueue_for(database, endpoint, message=opened())
+    (claimed,) = await claim(database)
+    await enqueue_for(database, endpoint, message=a_message(MessageType.ALERT_CLOSED, ALERT))
+    await DispatchStore(database).settle(claimed, TryAgain(300.0, "answered 500", 500))
+    assert (await rows(database))[0].state == "dropped"
+    assert "texts" not in await evidence(database)
+
+
+async def test_texts_for_an_endpoint_that_is_disabled_go(database: Database) -> None:
+    endpoint = await add_endpoint(database)
+    await enqueue_for(database, endpoint, message=opened())
+    await EndpointStore(database).change(endpoint.id, enabled=False)
+    assert "texts" not in await evidence(database)
+
+
+async def test_of_a_report_that_was_sent_its_period_is_kept(database: Database) -> None:
+    await fill(database, 2)
+    endpoint = await add_endpoint(database)
+    await enqueue_for(database, endpoint, message=await a_report(database))
+    await try_all(database, Delivered(200))
+    (row,) = await rows(database)
+    assert row.data.keys() == {"period", "ending", "link"}
+
+
+async def test_an_erased_conversation_is_not_sent(database: Database) -> None:
+    ids = await fill(database, 3)
+    endpoint = await add_endpoint(database)
+    for id_ in ids[:2]:
+        named = {**EVIDENCE, "conversations": [id_]}
+        message = a_message(MessageType.ALERT_OPENED, f"alrt_{id_}"[:13], evidence=named)
+        await enqueue_for(database, endpoint, message=message)
+    await enqueue_for(database, endpoint, message=await a_report(database))
+    assert await ErasureStore(database).erase(ids[0])
+    first, second, report = await rows(database)
+    assert [each.state for each in (first, second, report)] == ["pending"] * 3
+    assert "texts" not in first.data["evidence"]
+    assert second.data["evidence"]["texts"] == ["a", "b"]
+    for part in ("markdown", "html"):
+        assert "number 0 is late" not in report.data[part]
+        assert "number 1 is late" in report.data[part]
+    shown = [each["conversation_id"] for each in report.data["summary"]["oldest_unanswered"]]
+    assert shown == ids[1:]
