@@ -167,40 +167,39 @@ def _write(looked: Sequence[Look], now: int, connection: Connection) -> int:
     minute = now // MINUTE * MINUTE
     rules = {rule.id: rule for rule in enabled_rules(connection)}
     unclosed = alerts_by_rule(connection, (look.rule.id for look in looked))
-    messages = 0
+    messages, judged_ids = 0, []
     for look in looked:
         rule = rules.get(look.rule.id)
         if rule is None or replace(look.rule, judged_at=rule.judged_at) != rule:
             continue  # changed meanwhile
         known = unclosed.get(rule.id, {})
+        # Else another process has judged it in this minute, or since this one looked.
+        is_due = rule.judged_at == look.rule.judged_at != minute
+        if is_due:
+            judged_ids.append(rule.id)
         if rule.kind is RuleKind.MACHINE:
-            messages += _judge_machine(rule, look.breaches, known, now, connection)
-        elif rule.judged_at == look.rule.judged_at != minute:
+            messages += _judge_machine(look, known, now, connection, is_due=is_due)
+        elif is_due:
             for judgement in look.breaches:
                 messages += _judge(rule, known, judgement, now, connection)
             for key in known.keys() - {each.key for each in look.breaches}:
                 messages += _judge(rule, known, Judgement(key, 0.0, False), now, connection)
-    connection.execute(_JUDGED, {"ids": list(rules), "minute": minute})
+    connection.execute(_JUDGED, {"ids": judged_ids, "minute": minute})
     return messages
 
 
 def _judge_machine(
-    rule: AlertRule,
-    breaches: Sequence[Judgement],
-    known: Mapping[str, Alert],
-    now: int,
-    connection: Connection,
+    look: Look, known: Mapping[str, Alert], now: int, connection: Connection, *, is_due: bool
 ) -> int:
     """Each process knows its own troubles alone. What one finds counts once a minute, and it is
     calm where for two minutes none has found it."""
-    minute = now // MINUTE * MINUTE
-    messages = 0
-    for judgement in breaches:
+    rule, minute, messages = look.rule, now // MINUTE * MINUTE, 0
+    for judgement in look.breaches:
         found = known.get(judgement.key)
         if found is None or (found.reported_at or 0) < minute:
             messages += _judge(rule, known, judgement, now, connection, reported_at=minute)
-    if rule.judged_at != minute:
-        for key in known.keys() - {each.key for each in breaches}:
+    if is_due:
+        for key in known.keys() - {each.key for each in look.breaches}:
             if (known[key].reported_at or 0) <= minute - _SILENT_MINUTES * MINUTE:
                 messages += _judge(rule, known, Judgement(key, 0.0, False), now, connection)
     return messages
@@ -224,10 +223,7 @@ def _judge(
 
 _JUDGED = (
     update(alert_rules)
-    .where(
-        alert_rules.c.id.in_(bindparam("ids", expanding=True)),
-        alert_rules.c.kind != RuleKind.SINGLE.value,
-    )
+    .where(alert_rules.c.id.in_(bindparam("ids", expanding=True)))
     .values(judged_at=bindparam("minute"))
 )
 

@@ -2,16 +2,20 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from analysis.alerts import AlertState
 from database import Database
+from models import to_micros
 from store import alert_changes
+from store.alerts import _write
 from tests.support.alerts import (
     advisory_lock_held,
     alert_store,
     all_alerts,
+    fill,
     judge_at,
     make_endpoint,
     make_rule,
@@ -62,3 +66,17 @@ async def test_what_is_reported_while_another_process_judges_counts_after_it(
     await judging
     (listed,) = await all_alerts(alert_store(database))
     assert listed.alert.state is AlertState.OPEN
+
+
+async def test_who_looked_before_others_judged_leaves_their_minute_judged(
+    database: Database,
+) -> None:
+    await make_endpoint(database)
+    await make_rule(database, hold=2)
+    await fill(database, 6)
+    store, noon = alert_store(database), to_micros(NOON)
+    looked = await database.read(partial(store._look, BROKEN, noon))
+    assert await judge_at(store, NOON + MINUTE) == 0
+    assert await database.write(partial(_write, looked, noon)) == 1  # of the machine
+    assert await judge_at(store, NOON + MINUTE) == 0
+    assert await judge_at(store, NOON + 2 * MINUTE) == 1
