@@ -15,10 +15,18 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import middleware
 from api.access import NEVER_SAID, access_of, needs, open_to_all
 from config import Settings
 from main import create_app
 from tests.support.http_helpers import CONVERSATIONS, STATS, assert_error
+
+
+@pytest.fixture(autouse=True)
+def _answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands are refused here."""
+    monkeypatch.setattr(middleware, "HOLD_SECONDS", 0)
+
 
 KEY = "a-key-that-may-do-everything"
 API_KEYS = f"boss:admin:{hashlib.sha256(KEY.encode()).hexdigest()}"
