@@ -44,7 +44,7 @@ def test_it_holds_against(name: str, target: Target) -> None:
 def test_what_is_out_of_bounds_is_told(tmp_path: Path) -> None:
     nothing_is_enough = Bounds(memory_mib=1, health_seconds=0, live_p99_ms=0)
 
-    result = attack(ATTACKS["live-rows"], tmp_path, ROOT, nothing_is_enough, calm_seconds=0.2)
+    result = attack(ATTACKS["wrong-keys"], tmp_path, ROOT, nothing_is_enough, calm_seconds=0.2)
 
     assert {"memory", "/health", "live posts"} <= set(result.faults)
     assert "DEAD" not in result.faults
