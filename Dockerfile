@@ -1,7 +1,7 @@
 FROM python:3.11-slim-bookworm AS builder
 
 WORKDIR /build
-COPY requirements.txt requirements-languages.txt .
+COPY requirements.txt requirements-languages.txt ./
 # --build-arg LANGUAGES=1: the large offline model too, some 110 MB.
 ARG LANGUAGES=
 RUN python -m venv --without-pip /venv \
