@@ -108,7 +108,7 @@ async def show(client: httpx.AsyncClient, id_: str) -> dict[str, Any]:
 
 
 async def in_status(
-    client: httpx.AsyncClient, id_: str, status: str, *, within: float = 5.0
+    client: httpx.AsyncClient, id_: str, status: str, *, within: float = 15.0
 ) -> dict[str, Any]:
     """Wait until the conversation has this status; the whole of it then."""
     seen: dict[str, Any] = {}
@@ -121,7 +121,7 @@ async def in_status(
     return seen
 
 
-async def all_done(client: httpx.AsyncClient, *, within: float = 10.0) -> dict[str, Any]:
+async def all_done(client: httpx.AsyncClient, *, within: float = 20.0) -> dict[str, Any]:
     """Wait until nothing is pending or processing; the stats then."""
 
     async def nothing_left() -> dict[str, Any] | None:
