@@ -22,7 +22,7 @@ from tools.rebuild_derived import rebuild
 pytestmark = pytest.mark.slow
 
 SEED = 20250120
-KILLS = {"at work": 7, "at start": 3, "at an acknowledgement": 3, "at a write": 9}
+KILLS = {"at work": 11, "at start": 3, "at an acknowledgement": 3, "at a write": 13}
 STORMS = 4 if os.environ.get("LONG_DRILLS") else 1
 """How often over."""
 CLIENTS = 5
