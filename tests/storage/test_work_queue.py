@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from analysis.outcomes import Call, CallOutcome, Complete, Fail, Outcome, Requeue, Retry
 from analysis.topics import Topics
 from analysis.urgency import Urgency
+from backends.sqlite import execute
 from database import Database
 from models import (
     Lane,
