@@ -3,8 +3,9 @@
 import asyncio
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -57,6 +58,21 @@ async def metrics(client: httpx.AsyncClient) -> dict[str, float]:
             labels = ",".join(f"{name}={sample.labels[name]}" for name in sorted(sample.labels))
             samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
     return samples
+
+
+async def metrics_with(client: httpx.AsyncClient, **counts: float) -> dict[str, float]:
+    """The samples, once each of these is as large: what is settled is counted after its commit."""
+    return cast(
+        "dict[str, float]",
+        await eventually(lambda: _when_counted(client, counts), what=f"{counts} in the metrics"),
+    )
+
+
+async def _when_counted(
+    client: httpx.AsyncClient, counts: Mapping[str, float]
+) -> dict[str, float] | None:
+    samples = await metrics(client)
+    return samples if all(samples[name] >= count for name, count in counts.items()) else None
 
 
 # --- /health --------------------------------------------------------------------------------------
@@ -361,7 +377,7 @@ async def test_fallbacks_are_counted_and_told_where_more_than_one_in_ten_are(
         texts = [f"good {number}" for number in range(good)]
         await submit_batch(running.client, [*texts, *(f"bad {number}" for number in range(bad))])
         await all_done(running.client)
-        samples = await metrics(running.client)
+        samples = await metrics_with(running.client, conversations_fallback_total=bad)
     async with start_app(analyser=analyser) as running:  # and after a restart
         stats = (await running.client.get(STATS)).json()
 
@@ -483,7 +499,13 @@ async def test_metrics_count_outcomes(start_app: StartApp) -> None:
         await submit_batch(running.client, ["good", "good", "bad"])
         await all_done(running.client)
 
-        samples = await metrics(running.client)
+        samples = await metrics_with(
+            running.client,
+            **{
+                "conversations_settled_total{outcome=completed}": 2,
+                "conversations_settled_total{outcome=failed}": 1,
+            },
+        )
 
     assert samples["conversations_settled_total{outcome=completed}"] == 2
     assert samples["conversations_settled_total{outcome=failed}"] == 1
