@@ -1,0 +1,146 @@
+"""The Idempotency-Key: a request that is sent again stores nothing new."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.support.http_helpers import CONVERSATIONS, assert_error, on_shared_loop, service, submit
+from tests.support.submitting import WIDE, pending, post_with_key
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+    """A service that stores and does not analyse, with room for texts of 200 characters."""
+    folder = tmp_path_factory.mktemp("shared")
+    async with service(folder, worker_enabled=False, max_text_length=WIDE) as client:
+        yield client
+
+
+@on_shared_loop
+async def test_the_same_key_and_body_store_one_conversation(shared: httpx.AsyncClient) -> None:
+    first = await post_with_key(shared, "same", author="me", raw_data={"a": 1, "b": 2})
+    before = await pending(shared)
+
+    second = await post_with_key(shared, "same", author="me", raw_data={"b": 2, "a": 1})
+
+    assert second.status_code == 202
+    assert second.json() == first.json()
+    assert second.headers["location"] == first.headers["location"]
+    assert await pending(shared) == before
+
+
+@on_shared_loop
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"text": "b"},
+        {"author": "me"},
+        {"timestamp": "2025-01-20T10:00:00Z"},
+        {"raw_data": {}},
+        {"raw_data": {"a": 1}},
+    ],
+)
+async def test_any_difference_in_the_body_is_a_conflict(
+    shared: httpx.AsyncClient, change: dict[str, Any]
+) -> None:
+    key = json.dumps(change)
+    first = await post_with_key(shared, key)
+    before = await pending(shared)
+
+    assert_error(await post_with_key(shared, key, **change), 409, "conflict")
+
+    assert await pending(shared) == before
+    assert (await post_with_key(shared, key)).json() == first.json()
+
+
+@on_shared_loop
+async def test_another_key_stores_another_conversation(shared: httpx.AsyncClient) -> None:
+    ids = {(await post_with_key(shared, f"n{n}")).json()["conversation_id"] for n in range(3)}
+    ids |= {await submit(shared, "a"), await submit(shared, "a")}
+
+    assert len(ids) == 5
+
+
+@on_shared_loop
+@pytest.mark.parametrize("key", ["x", "x" * 255, "a b", "~!@#$%^&*(){}", "\xe9t\xe9"])
+async def test_keys_of_printable_characters_are_taken(shared: httpx.AsyncClient, key: str) -> None:
+    first = await post_with_key(shared, key.encode("latin-1"), author="keys")
+    second = await post_with_key(shared, key.encode("latin-1"), author="keys")
+
+    assert first.status_code == 202, first.text
+    assert first.json() == second.json()
+
+
+@on_shared_loop
+async def test_a_key_in_the_header_is_the_same_as_that_in_a_batch(
+    shared: httpx.AsyncClient,
+) -> None:
+    single = await post_with_key(shared, "clé 😀".encode())
+    item = {**json.loads(single.request.content), "idempotency_key": "clé 😀"}
+    batch = await shared.post(f"{CONVERSATIONS}/batch", json={"conversations": [item]})
+
+    assert batch.json()["conversation_ids"] == [single.json()["conversation_id"]]
+
+
+@on_shared_loop
+async def test_two_keys_are_refused(shared: httpx.AsyncClient) -> None:
+    response = await shared.post(
+        CONVERSATIONS,
+        json={"text": "x"},
+        headers=[("Idempotency-Key", "one"), ("Idempotency-Key", "two")],
+    )
+
+    assert_error(response, 400, "invalid_schema", "Idempotency-Key: must be given once")
+
+
+@on_shared_loop
+@pytest.mark.parametrize(
+    "key", [b"", b"x" * 256, b"a\tb", b"a\x00b", b"a\x1bb", b"a\x7fb", b"a\x85b", b"\n"]
+)
+async def test_other_keys_are_refused(shared: httpx.AsyncClient, key: bytes) -> None:
+    response = await post_with_key(shared, key)
+
+    assert_error(response, 400, "invalid_schema", "Idempotency-Key: must be 1 to 255 printable")
+
+
+@on_shared_loop
+async def test_a_key_is_free_again_once_its_conversation_is_erased(
+    shared: httpx.AsyncClient,
+) -> None:
+    first = (await post_with_key(shared, "freed")).json()["conversation_id"]
+    await shared.delete(f"{CONVERSATIONS}/{first}")
+
+    second = await post_with_key(shared, "freed", author="somebody else")
+
+    assert second.status_code == 202
+    assert second.json()["conversation_id"] != first
+
+
+@on_shared_loop
+async def test_posts_with_one_key_at_the_same_time_get_one_id(shared: httpx.AsyncClient) -> None:
+    before = await pending(shared)
+
+    answers = await asyncio.gather(*(post_with_key(shared, "at once") for _ in range(30)))
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["conversation_id"] for answer in answers}) == 1
+    assert await pending(shared) == before + 1
+
+
+@on_shared_loop
+async def test_of_different_bodies_with_one_key_at_the_same_time_one_wins(
+    shared: httpx.AsyncClient,
+) -> None:
+    before = await pending(shared)
+
+    answers = await asyncio.gather(
+        *(post_with_key(shared, "contested", author=str(n)) for n in range(20))
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [202] + [409] * 19
+    assert await pending(shared) == before + 1
