@@ -1,0 +1,117 @@
+"""PostgreSQL ends connections or is not there: what is told, and what works afterwards."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util import await_only
+
+from database import Database
+from errors import Unavailable
+from models import conversations
+from store.conversations import ConversationStore
+from tests.support.factories import accept, run_sql, scalar
+from tests.support.servers import free_port
+
+
+async def count(database: Database) -> int:
+    return int(await scalar(database, select(func.count()).select_from(conversations)))
+
+
+@pytest.fixture
+def plain_dsn(postgres_url: str) -> str:
+    """As asyncpg itself takes it."""
+    return postgres_url.replace("postgresql+asyncpg://", "postgresql://")
+
+
+INSERT = text(
+    "INSERT INTO conversations (id, text, timestamp, status, created_at, lane)"
+    " VALUES ('conv_00000001', 'x', 0, 'pending', 0, 'live')"
+)
+
+
+@pytest.fixture
+async def postgres(postgres_url: str) -> AsyncIterator[Database]:
+    database = Database(postgres_url)
+    await database.open()
+    await run_sql(database, text("TRUNCATE conversations CASCADE"))
+    yield database
+    await database.close()
+
+
+async def end_all_connections(dsn: str) -> int:
+    connection = await asyncpg.connect(dsn)
+    try:
+        ended = await connection.fetch(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return len(ended)
+    finally:
+        await connection.close()
+
+
+async def test_after_all_connections_were_ended_the_next_call_works(
+    postgres: Database, plain_dsn: str
+) -> None:
+    await asyncio.gather(*(count(postgres) for _ in range(5)))
+    assert await end_all_connections(plain_dsn) >= 1
+    assert await asyncio.gather(*(count(postgres) for _ in range(20))) == [0] * 20
+    await accept(postgres)
+    assert await count(postgres) == 1
+
+
+async def test_a_write_whose_connection_is_ended_midway_is_unavailable_and_leaves_nothing(
+    postgres: Database, plain_dsn: str
+) -> None:
+    def work(connection: Connection) -> None:
+        connection.execute(INSERT)
+        await_only(end_all_connections(plain_dsn))
+        connection.execute(text("SELECT 1"))
+
+    with pytest.raises(Unavailable):
+        await postgres.write(work)
+    assert await count(postgres) == 0
+    await accept(postgres)
+
+
+async def test_a_commit_whose_connection_is_ended_is_unavailable(
+    postgres: Database, plain_dsn: str
+) -> None:
+    def work(connection: Connection) -> None:
+        connection.execute(INSERT)
+        await_only(end_all_connections(plain_dsn))
+
+    with pytest.raises(Unavailable):
+        await postgres.write(work)
+    assert await count(postgres) == 0
+
+
+async def test_while_postgres_is_not_there_every_call_is_unavailable() -> None:
+    """As when it goes away after the start: never opened, so that no connection lies ready."""
+    database = Database(f"postgresql+asyncpg://postgres@127.0.0.1:{free_port()}/insights")
+    try:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                await database.check_writable()
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                await ConversationStore(database).find("conv_00000000")
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                await accept(database)
+    finally:
+        await database.close()
+
+
+async def test_a_statement_that_is_wrong_stays_a_bug(database: Database) -> None:
+    """Only what waiting may mend is Unavailable."""
+
+    async def read() -> None:
+        await scalar(database, text("SELECT no_such_function()"))
+
+    with pytest.raises(DBAPIError, match="no_such_function") as raised:
+        await read()
+    assert not isinstance(raised.value, Unavailable)
+    assert await count(database) == 0
