@@ -47,12 +47,12 @@ test-fast: $(DEV)  ## run the tests that start no server process
 
 # Without Chromium the tests of what the dashboard does are skipped, and say so.
 browser:  ## install Chromium for the tests of the dashboard: by apt, as root, on Debian
-	@command -v chromium >/dev/null && exit; \
+	@command -v chromium-headless-shell >/dev/null && exit; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 		echo 'No Chromium here, and only root on Debian can install it: its tests will be skipped.'; exit; fi; \
-	echo 'Installing the Debian package chromium, for the tests of the dashboard'; \
+	echo 'Installing the Debian package chromium-headless-shell, for the tests of the dashboard'; \
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive \
-		apt-get install --quiet --yes --no-install-recommends chromium \
+		apt-get install --quiet --yes --no-install-recommends chromium-headless-shell \
 		|| echo 'Chromium could not be installed: its tests will be skipped.'
 
 attack: $(DEV)  ## attack the service under 1 GB of memory, and judge; ARGS goes to tests.attacks

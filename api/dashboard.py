@@ -1,7 +1,6 @@
 """The page for support teams: files that reach everything they show over the public API."""
 
 import gzip
-import re
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from api.access import open_to_all
+from api.page_scripts import as_sent, without_comments
 from errors import NotFound
 
 router = APIRouter(include_in_schema=False)
@@ -35,31 +35,6 @@ _HEADERS = {
     "Cache-Control": "no-cache",  # kept, but asked about each time: all files from one version
 }
 
-# Comments and indentation: a fifth of all. What is left has the same lines. What stands behind code
-# is a comment only where nothing in it could end a text.
-_FOR_READERS_OF_CODE = re.compile(
-    rb"^\t+(//.*|/\*.*\*/$)?|^//.*|^/\*.*\*/$|(?<=[;,{(\])}]) //[^\n\"'`]*$", re.MULTILINE
-)
-# Modules that a page loads when somebody first needs them.
-ON_DEMAND = {
-    *(
-        "actions",
-        "alerting",
-        "alerts",
-        "analysis",
-        "drafts",
-        "empty",
-        "facts",
-        "figures",
-        "hints",
-        "hub",
-        "judged",
-        "keys",
-    ),
-    *("kiosk", "lists", "live", "merge", "more", "open", "original", "places", "pointing", "rules"),
-    *("search", "stream", "suggest", "work"),
-}
-
 
 class _File(NamedTuple):
     content: bytes
@@ -71,24 +46,19 @@ class _File(NamedTuple):
 @cache
 def _files() -> dict[str, _File]:
     """By name. Read once, since it is little: from the disk each would take threads three times."""
-    files = {}
-    for path in sorted(_FOLDER.iterdir()):
-        content = _FOR_READERS_OF_CODE.sub(b"", path.read_bytes())
-        etag = f'W/"{sha256(content).hexdigest()[:32]}"'
-        zipped = gzip.compress(content, mtime=0)
-        files[path.name] = _File(content, zipped, _KINDS[path.suffix], etag)
-    return files
+    found = {path.name: without_comments(path.read_bytes()) for path in sorted(_FOLDER.iterdir())}
+    scripts = {
+        name.removesuffix(".js"): content.decode()
+        for name, content in found.items()
+        if name.endswith(".js")
+    }
+    found |= {f"{name}.js": script.encode() for name, script in as_sent(scripts).items()}
+    return {name: _file(name, content) for name, content in found.items()}
 
 
-@cache
-def _preloads() -> str:
-    """For the page's head: the modules at once, not each when another asks for it.
-
-    Relative, as all addresses of the page are: it may be anywhere behind a proxy.
-    """
-    names = (name for name in _files() if name.endswith(".js"))
-    modules = (name for name in names if name.removesuffix(".js") not in ON_DEMAND)
-    return ", ".join(f"<dashboard/{name}>; rel=modulepreload" for name in modules)
+def _file(name: str, content: bytes) -> _File:
+    etag = f'W/"{sha256(content).hexdigest()[:32]}"'
+    return _File(content, gzip.compress(content, mtime=0), _KINDS[Path(name).suffix], etag)
 
 
 @router.get("/")
@@ -101,9 +71,7 @@ async def home() -> Response:
 @router.get("/dashboard")
 @open_to_all()
 async def page(request: Request) -> Response:
-    response = _answer(request, _files()["index.html"])
-    response.headers["Link"] = _preloads()
-    return response
+    return _answer(request, _files()["index.html"])
 
 
 @router.head("/dashboard/")

@@ -23,7 +23,7 @@ from bench.paced import RATE, post_paced
 from bench.posts import CONNECTIONS, PATH
 from bench.report import Report, Samples
 from bench.servers import Server, Servers
-from tests.support.browser import FLAGS, find_program
+from tests.support.browser import FLAGS, RENDER_CHECKS, find_program
 
 PAGES = 10
 _TELL_WHEN_USABLE = """
@@ -45,10 +45,27 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
         sys.exit(2)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS.split())
+        _draw(report, servers, browser, rounds)
         for size in servers.sizes:
             _soon(report, servers, browser, size, rounds)
         _cost(report, servers, browser, rounds, seconds)
         browser.close()
+
+
+def _draw(report: Report, servers: Servers, browser: Browser, rounds: int) -> None:
+    """One row that changes among 500, beside drawing all of them."""
+    one: list[float] = []
+    all_: list[float] = []
+    with servers.service("dashboard-drawing") as service:
+        page = browser.new_page()
+        page.goto(f"{service.url}/dashboard")
+        for _ in range(rounds):
+            _, median_, _, from_scratch = page.evaluate(RENDER_CHECKS, ["oneOfMany", 1])
+            one.append(median_)
+            all_.append(from_scratch)
+        page.close()
+    report.add("dashboard", "one row of 500 changes", Samples(one), "ms", below=2)
+    report.add("dashboard", "one row of 500, of drawing all", Samples(one).over(Samples(all_)))
 
 
 def _soon(report: Report, servers: Servers, browser: Browser, size: int, rounds: int) -> None:

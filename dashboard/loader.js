@@ -108,7 +108,10 @@ export class Loader {
 		}
 		part.running = false;
 		part.last = performance.now();
-		part.rest = SHARE * (part.last - began);
+		// One slow answer is no slow service: it may have waited for others in the browser.
+		const took = part.last - began;
+		part.rest = SHARE * Math.min(took, part.took ?? 0);
+		part.took = took;
 		this.#plan(name, part);
 	}
 }

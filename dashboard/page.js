@@ -10,8 +10,8 @@ import { h, mount } from "./render.js";
 import { change, initialState } from "./state.js";
 import { currentAlarms, currentMachine, titleOf } from "./story.js";
 
-// Loaded when the first sight stands.
-const NEXT = ["lists", "places", "keys", "pointing", "hints", "suggest", "more", "open", "actions", "work"];
+// Loaded when the first sight stands, or before if somebody needs one.
+const NEXT = ["lists", "places", "keys", "pointing", "hints", "suggest", "more", "open", "actions", "work", "live", "original", "search"];
 const LOOKED = "insights-looked";
 const lastLooked = () => Number(localStorage.getItem(LOOKED)) || null;
 const $ = (id) => document.getElementById(id);
@@ -48,7 +48,8 @@ function send(event, dom) {
 const loadingModules = new Map();
 function load(name) {
 	if (!loadingModules.has(name)) {
-		const loading = Promise.all([import(`./${name}.js`), loadStyle()]).then(([module]) => module);
+		const file = NEXT.includes(name) ? import("./next.js").then((all) => all[name]) : import(`./${name}.js`);
+		const loading = Promise.all([file, loadStyle()]).then(([module]) => module);
 		loading.then((module) => send(["loaded", name, module]), () => loadingModules.delete(name)); // asked for again with the next event
 		loadingModules.set(name, loading);
 	}
@@ -175,11 +176,11 @@ let stands = false;
 function goOnFromHere() {
 	stands = true;
 	performance.mark("first sight");
+	for (const name of NEXT) load(name).then(({ start }) => start?.(() => ({ state, send, show })));
 	load("live").then(({ hear }) => {
 		live = hear(send, loader);
 		goOnOrStop();
 	});
-	for (const name of NEXT) load(name).then(({ start }) => start?.(() => ({ state, send, show })));
 }
 
 // --- start ----------------------------------------------------------------------------------------

@@ -72,10 +72,11 @@ export function questions(state) {
 	/** @type {Want} */
 	const want = (part, key, least, most, ask) => void list.push({ part, key: [part, ...key].join("|"), least, most, ask });
 
-	want("stats", [], 10_000, 10_000, (get) => get("stats"));
-	want("trends", [], 30_000, 60_000, (get) => get("trends", { window: "1h" }));
-	want("bell", [], 10_000, 30_000, (get) => get("alerts", { state: "open", limit: 1 }));
-	want("extent", [view.range === "all"], 60_000, 60_000, (get) => extent(get, view.range === "all"));
+	// A browser asks six at a time: first those without which there is nothing to see.
+	if (desk && !waits) {
+		const times = view.order === "priority" ? [] : when;
+		want("list", [view.order, ...times, ...Object.values(filter), view.q], 3_000, 30_000, (get, moment) => listPage(get, view, now(moment), null));
+	}
 	if (figures && !waits) {
 		const key = [...when, ...Object.values(filter)];
 		want("summary", key, 3_000, 30_000, (get, moment) => summary(get, now(moment), filter));
@@ -87,11 +88,11 @@ export function questions(state) {
 			if (compared) want("topicsBefore", [...when, ...Object.values(others), view.compare], 60_000, 60_000, (get, moment) => summary(get, before(moment), others));
 		}
 	}
-	if (desk && !waits) {
-		const times = view.order === "priority" ? [] : when;
-		want("list", [view.order, ...times, ...Object.values(filter), view.q], 3_000, 30_000, (get, moment) => listPage(get, view, now(moment), null));
-		want("queue", [], 3_000, 30_000, (get) => get("insights", { order: "priority", limit: 1 }));
-	}
+	want("stats", [], 10_000, 10_000, (get) => get("stats"));
+	want("trends", [], 30_000, 60_000, (get) => get("trends", { window: "1h" }));
+	want("bell", [], 10_000, 30_000, (get) => get("alerts", { state: "open", limit: 1 }));
+	want("extent", [view.range === "all"], 60_000, 60_000, (get) => extent(get, view.range === "all"));
+	if (desk && !waits) want("queue", [], 3_000, 30_000, (get) => get("insights", { order: "priority", limit: 1 }));
 	if (desk && view.author) want("person", [view.author], 600_000, 600_000, (get) => get("authors", { prefix: view.author.slice(0, 100), limit: 100 }));
 	if (desk && view.open) {
 		want("open", [view.open], 10_000, 60_000, (get) => get(`conversations/${view.open}`));

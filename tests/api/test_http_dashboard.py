@@ -7,7 +7,7 @@ import re
 import httpx
 import pytest
 
-from api.dashboard import ON_DEMAND
+from api.page_scripts import TOGETHER, without_comments
 from tests.conftest import StartApp
 from tests.support.http_helpers import assert_error
 from tests.support.paths import ROOT
@@ -106,24 +106,34 @@ def test_nothing_in_the_files_needs_a_weaker_policy_or_another_host() -> None:
         assert hosts <= {"http://www.w3.org", "https://x.com"}, name  # a name, and a link
 
 
-def test_what_the_page_needs_at_once_is_asked_for_at_once_and_nothing_else() -> None:
-    scripts = {name: (FOLDER / name).read_text() for name in FILES if name.endswith(".js")}
-    needed, found = {"page.js"}, ["page.js"]
-    while found:
-        imported = set(re.findall(r'from "\./(.+?)"', scripts[found.pop()])) - needed
-        needed |= imported
-        found += imported
-
-    assert needed == set(scripts) - {f"{name}.js" for name in ON_DEMAND}
-
-
-async def test_the_modules_that_are_needed_at_once_are_in_the_head(
+async def test_what_is_needed_together_comes_in_one_file_and_each_module_once(
     client: httpx.AsyncClient,
 ) -> None:
-    link = (await client.get("/dashboard")).headers["link"]
-    preloaded = re.findall(r"<dashboard/(\w+)\.js>; rel=modulepreload", link)
+    scripts = {name[:-3]: (FOLDER / name).read_text() for name in FILES if name.endswith(".js")}
+    sent = {name: (await client.get(f"/dashboard/{name}.js")).text for name in scripts}
+    first, later = (
+        re.findall(r"^.*const (\w+)\$ = \(\(\) => ", sent[name], re.M) for name in TOGETHER
+    )
 
-    assert set(preloaded) == {name[:-3] for name in FILES if name.endswith(".js")} - ON_DEMAND
+    assert set(first) == imported_by("page", scripts)
+    assert set(later) == imported_by("next", scripts) - set(first)
+    assert (len(first), len(later)) == (len(set(first)), len(set(later)))
+    assert not re.findall(r"^import ", sent["page"], re.M)
+    for name in scripts.keys() - {*first, *later}:
+        for names, module in re.findall(r'import \{ (.+?) \} from "\./(\w+)\.js"', sent[name]):
+            assert not {*first, *later} & {module}, name
+            given = re.findall(r"^export \{ (\w+\$.*) \};$", sent[module], re.M)
+            if module in TOGETHER:
+                assert set(names.split(", ")) <= set(given[-1].split(", ")), name
+
+
+def imported_by(name: str, scripts: dict[str, str]) -> set[str]:
+    needed, found = set[str](), [name]
+    while found:
+        imported = set(re.findall(r' from "\./(.+?)\.js";', scripts[found.pop()])) - needed
+        needed |= imported
+        found += imported
+    return needed
 
 
 def test_every_element_that_a_script_looks_for_is_drawn() -> None:
@@ -142,8 +152,6 @@ async def test_files_are_sent_small_to_who_can_read_them(client: httpx.AsyncClie
     assert small.headers["content-encoding"] == "gzip"
     assert small.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
     assert small.text == plain.text
-    lines = (FOLDER / "page.js").read_text().splitlines()
-    assert len(plain.text.splitlines()) == len(lines)
 
 
 async def test_a_slash_too_many_leads_to_the_page(client: httpx.AsyncClient) -> None:
@@ -153,10 +161,11 @@ async def test_a_slash_too_many_leads_to_the_page(client: httpx.AsyncClient) -> 
     assert response.headers["location"] == "../dashboard?range=7d&q=a%26b"
 
 
-async def test_only_comments_and_indentation_are_left_out(client: httpx.AsyncClient) -> None:
+def test_only_comments_and_indentation_are_left_out() -> None:
     for name in (name for name in FILES if name.endswith(".js")):
-        served = (await client.get(f"/dashboard/{name}")).text.split("\n")
-        written = (FOLDER / name).read_text().split("\n")
+        content = (FOLDER / name).read_bytes()
+        served = without_comments(content).decode().split("\n")
+        written = content.decode().split("\n")
         assert len(served) == len(written), name
         for sent, line in zip(served, written, strict=True):
             left_out = line.strip("\t").removeprefix(sent)

@@ -1,22 +1,18 @@
 """The dashboard's renderer, in Chromium: what it patches is what drawing from scratch gives."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Page
 
-from tests.support.browser import with_browser
+from tests.support.browser import RENDER_CHECKS, with_browser
 from tests.support.dashboard_service import Open, settled
 
 pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
 
-_CHECKS = (Path(__file__).parent.parent / "dashboard" / "render.checks.js").read_text()
-_FUNCTION = _CHECKS[_CHECKS.index("async (name") :].rstrip().rstrip(";")
-
 
 async def check(page: Page, name: str, seed: int = 1) -> Any:
-    return await page.evaluate(f"([name, seed]) => ({_FUNCTION})(name, seed)", [name, seed])
+    return await page.evaluate(RENDER_CHECKS, [name, seed])
 
 
 async def test_a_patch_leads_to_what_drawing_from_scratch_gives(open_page: Open) -> None:
@@ -46,7 +42,7 @@ async def test_one_row_that_changes_among_five_hundred_leaves_the_others_alone(
     open_page: Open,
 ) -> None:
     async with open_page() as page:
-        counts, median, most = await check(page, "oneOfMany")
+        counts, median, most, _ = await check(page, "oneOfMany")
         print(f"one of 500 rows: {median:.2f} ms, {most:.2f} ms at the 95th percentile")
         assert counts == [1, 2]
 
@@ -65,9 +61,9 @@ async def test_what_loads_at_first_is_small(open_page: Open) -> None:
             " [name.split('/').pop().split('?')[0], decodedBodySize, encodedBodySize])"
         )
         sizes = {name: (full, zipped) for name, full, zipped in files}
-        assert {"dashboard", "page.js", "desk.js", "style.css"} <= set(sizes)
-        assert not {"open.js", "figures.js", "analysis.js", "kiosk.js", "more.js"} & set(sizes)
+        assert {"dashboard", "page.js", "style.css"} <= set(sizes)
+        assert not {"open.js", "figures.js", "analysis.js", "kiosk.js", "next.js"} & set(sizes)
         whole, sent = (sum(size[n] for size in sizes.values()) for n in (0, 1))
         print(f"{whole:,} bytes, {sent:,} on the way, in {len(sizes)} files")
-        assert whole < 120_000
-        assert sent < 60_000
+        assert whole < 100_000
+        assert sent < 30_000

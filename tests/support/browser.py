@@ -11,7 +11,12 @@ import axe_playwright_python
 import pytest
 from playwright.async_api import Browser, Error, Page, async_playwright
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+PROGRAMS = (
+    "chromium-headless-shell",  # a third of the work: it has no windows to draw
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+)
 # Quiet, and without a sandbox, which Chromium cannot have as root.
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -20,6 +25,11 @@ FLAGS = (
 
 with_browser = pytest.mark.asyncio(loop_scope="session")
 """For tests that use `browser`, which a whole session shares."""
+
+_CHECKS = (Path(__file__).parent.parent / "dashboard" / "render.checks.js").read_text()
+_FUNCTION = _CHECKS[_CHECKS.index("async (name") :].rstrip().rstrip(";")
+RENDER_CHECKS = f"([name, seed]) => ({_FUNCTION})(name, seed)"
+"""Takes the name of one of `render.checks.js`, and the seed of what is random in it."""
 
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 
