@@ -16,6 +16,7 @@ from backends.backend import Backend
 from backends.errors import cause_of
 from backends.sqlite import SqliteFile
 from errors import StartRefused, Unavailable
+from migrations import new_file
 from models import SCHEMA_REVISION, follow_own_clock
 
 log = structlog.get_logger(__name__)
@@ -73,7 +74,10 @@ class Database:
                         f"DATABASE_URL {shown}: its schema is {revision}, not {SCHEMA_REVISION}:"
                         " start the service on it once"
                     )
-                await self.rework(_upgrade)
+                if await self.read(new_file.is_empty):
+                    await self.write(_make)
+                else:
+                    await self.rework(_upgrade)
             if upgrade:
                 await self.check_writable()  # a disk that cannot be written is told at once
         except Unavailable as error:
@@ -153,6 +157,11 @@ def _revision(connection: Connection) -> str | None:
         return None
     revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return revision
+
+
+def _make(connection: Connection) -> None:
+    new_file.make(connection)
+    log.info("database_made", schema=SCHEMA_REVISION)
 
 
 def _upgrade(connection: Connection) -> None:

@@ -8,7 +8,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
-from api.answers import ErrorOut
 from errors import InvalidInput, NotFound, ServiceError, TooLarge
 from schemas import explain
 
@@ -28,6 +27,9 @@ STATUS = {
     "not_implemented": 501,
     "unavailable": 503,
 }
+
+
+ERROR_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorOut"}}}
 
 
 class MethodNotAllowed(ServiceError):
@@ -54,9 +56,10 @@ def error_response(error: ServiceError, headers: dict[str, str] | None = None) -
 
 
 def answers(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """An operation's error answers, for the OpenAPI document."""
+    """An operation's error answers, for the OpenAPI document, which `api/openapi.py` gives their
+    shape. Named as a model, FastAPI would build its validators for each of them anew."""
     return {
-        STATUS[code]: {"model": ErrorOut, "description": code}
+        STATUS[code]: {"description": code, "content": ERROR_CONTENT}
         for code in (*codes, "internal_error")
     }
 

@@ -9,8 +9,9 @@ from starlette.routing import Route
 
 from api.access import Access, access_of
 from api.alert_bodies import AcknowledgeIn, AlertRuleIn, AlertRulePatch, MuteIn
+from api.answers import ErrorOut
 from api.endpoint_bodies import EndpointIn, EndpointPatch, RetryIn
-from api.error_responses import STATUS
+from api.error_responses import ERROR_CONTENT, STATUS
 from api.label_bodies import LabelIn, RuleIn, RulePatch
 from api.plan_bodies import PlanIn
 from schemas import BatchIn, ConversationIn, HandlingIn
@@ -51,14 +52,13 @@ def _correct(
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
     _, definitions = models_json_schema(
-        [(body, "validation") for body in _BODIES],
+        [*((body, "validation") for body in _BODIES), (ErrorOut, "serialization")],
         ref_template="#/components/schemas/{model}",
     )
     for name in ("ConversationIn", "BatchItemIn"):
         definitions["$defs"][name]["properties"]["text"]["maxLength"] = max_text_length
     components |= definitions["$defs"]
 
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorOut"}}}
     route_of = {
         (route.path, method.lower()): route for route in routes for method in route.methods or ()
     }
@@ -72,7 +72,7 @@ def _correct(
             codes += ["forbidden"] if method != "get" and not with_keys else []
             codes += ["timeout"] if "requestBody" in operation else []
             for code in codes:
-                responses[str(STATUS[code])] = {"description": code, "content": error}
+                responses[str(STATUS[code])] = {"description": code, "content": ERROR_CONTENT}
             operation["responses"] = dict(sorted(responses.items()))
     if with_keys:
         document["components"]["securitySchemes"] = {

@@ -139,9 +139,11 @@ class Servers:
         port = _free_port()
         command = [sys.executable, "-m", "uvicorn", app, "--app-dir", str(ROOT)]
         command += ["--host", "127.0.0.1", "--port", str(port)]
-        command += ["--no-access-log", "--log-level", "warning", *flags]
+        command += ["--no-access-log", "--log-level", "warning", "--ws", "none", *flags]
         ours = {field.upper() for field in Settings.model_fields}
-        inherited = {key: value for key, value in os.environ.items() if key.upper() not in ours}
+        inherited = {
+            key: value for key, value in compiled_once().items() if key.upper() not in ours
+        }
         started = time.perf_counter()
         with log.open("wb") as log_file:
             process = subprocess.Popen(
@@ -157,6 +159,14 @@ class Servers:
             yield Server(process, port, log, database, time.perf_counter() - started)
         finally:
             _stop(process)
+
+
+def compiled_once() -> dict[str, str]:
+    """The environment in which Python keeps what it has compiled, as the image and an installed
+    package have it. Where it may not, most of a start is the compiler's."""
+    environment = os.environ | {"PYTHONPYCACHEPREFIX": str(ROOT / ".venv" / "pycache")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
 
 
 def wait_for_health(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -16,10 +16,21 @@ from collections.abc import Collection, Iterator, Sequence, Set
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Select, bindparam, delete, insert, select, text, tuple_
+from sqlalchemy import (
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    select,
+    text,
+    tuple_,
+)
 
 from database import Database
 from models import (
+    conversations,
     derived_data,
     insight_clusters,
     insight_rollups,
@@ -185,10 +196,19 @@ VERSION = 4
 """Raise this with every change to what is kept, even if only to what a word is."""
 
 
+_HAS_ROWS = select(exists(select(conversations.c.id)))
+
+
 async def ensure(database: Database) -> None:
     """Rebuild where nothing is kept yet, or another `VERSION` made it."""
-    if await database.read(_version) != VERSION:
+    if database.is_sqlite and await database.read(_is_new):
+        await database.write(_ensure)  # of no rows at all
+    elif await database.read(_version) != VERSION:
         await database.rework(_ensure)
+
+
+def _is_new(connection: Connection) -> bool:
+    return _version(connection) is None and not connection.scalar(_HAS_ROWS)
 
 
 def _ensure(connection: Connection) -> None:

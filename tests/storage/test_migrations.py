@@ -2,10 +2,11 @@
 
 import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from analysis.labels import LastWord
 from analysis.urgency import Urgency
 from analysis.words import parse_search
 from database import Database
-from migrations import upgrade
+from migrations import new_file, upgrade
 from models import SCHEMA_REVISION, Lane, Status, conversations, insights, metadata
 from store import derived
 from store.conversations import ConversationStore
@@ -43,6 +44,7 @@ from tests.support.factories import (
 )
 from tests.support.paths import ROOT
 from tests.support.servers import postgres_database, postgres_server
+from tools import newest_schema
 
 
 def script_directory() -> ScriptDirectory:
@@ -54,6 +56,27 @@ def script_directory() -> ScriptDirectory:
 
 def test_the_revision_that_the_code_knows_is_the_newest_migration() -> None:
     assert script_directory().get_heads() == [SCHEMA_REVISION]
+
+
+async def test_a_new_file_begins_with_what_all_migrations_make_of_an_empty_one(
+    tmp_path: Path,
+) -> None:
+    migrated = newest_schema.script()
+    assert new_file.SCRIPT.read_text() == migrated, "run python -m tools.newest_schema"
+
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
+    await database.open()
+    await database.close()
+    with closing(sqlite3.connect(tmp_path / "insights.db")) as made:
+        assert newest_schema.script_of(made) == migrated
+
+
+async def test_a_file_that_holds_anything_is_left_to_the_migrations(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "insights.db")) as connection:
+        connection.execute("CREATE TABLE of_somebody_else (id INTEGER)")
+        connection.commit()
+    async with _connected(f"sqlite+aiosqlite:///{tmp_path}/insights.db") as database:
+        assert not await database.read(new_file.is_empty)
 
 
 def test_migrations_form_one_line_from_the_first() -> None:
