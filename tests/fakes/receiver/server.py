@@ -48,12 +48,14 @@ FLOOD = "flood"
 
 @dataclass(frozen=True)
 class Received:
-    """`headers` are in lower case; `at` is the address of this host that was connected to."""
+    """`headers` are in lower case; `at` is the address of this host that was connected to; `reply`
+    is what was to be answered."""
 
     path: str
     headers: Mapping[str, str]
     body: bytes
     at: str
+    reply: Reply | str = Reply()
 
     @property
     def json(self) -> Any:
@@ -71,6 +73,8 @@ class FakeReceiver:
     ) -> None:
         """With a `certificate` and its key, both in PEM, it speaks TLS alone."""
         self.received: list[Received] = []
+        self.news = asyncio.Event()
+        """Set at each request."""
         self.under_way = 0
         self.most_under_way = 0
         self._certificate = certificate
@@ -83,6 +87,10 @@ class FakeReceiver:
     def script(self, path: str, *replies: Reply | str) -> None:
         """What requests to `path` are answered, in turn; after the last one 200."""
         self._scripts[path].extend(replies)
+
+    def forget_scripts(self) -> None:
+        """Answer 200 to all that comes from now on."""
+        self._scripts.clear()
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         scheme = "http" if self._certificate is None else "https"
@@ -114,7 +122,8 @@ class FakeReceiver:
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            # Cancelled at the end alone, of which streams would complain.
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._answer(reader, writer)
         finally:
             self.under_way -= 1
@@ -129,7 +138,10 @@ class FakeReceiver:
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         path = first.split(" ")[1]
         at = writer.get_extra_info("sockname")[0]
-        self.received.append(Received(path, headers, body, at))
+        script = self._scripts[path]
+        reply = script.popleft() if script else Reply()
+        self.received.append(Received(path, headers, body, at, reply))
+        self.news.set()
         if self._log is not None:
             with self._log.open("a") as file:
                 line = {"id": headers.get("webhook-id"), "body": json.loads(body)}
@@ -137,8 +149,6 @@ class FakeReceiver:
                 file.flush()
                 os.fsync(file.fileno())
         await asyncio.sleep(self._latency)
-        script = self._scripts[path]
-        reply = script.popleft() if script else Reply()
         if isinstance(reply, Reply):
             extra = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
             status = (
