@@ -24,8 +24,9 @@ from tools.torture.faults import (
 )
 
 _KILLS = (kill_at_random, kill_at_news, kill_at_news, kill_at_a_write)
-_HARMLESS_EVERY = 10
-"""Kills, after which there is a full disk or a lock."""
+_TROUBLES = (fill_the_disk, lock_the_database)
+_TROUBLE_EVERY = 3
+"""Kills."""
 _NEAR_SECONDS = 6.0
 _SETTLED_SECONDS = 300.0
 _WINDOWS_END_SECONDS = 600.0
@@ -63,8 +64,9 @@ async def alert_storm(
             for number in range(kills):
                 if number > 0.75 * kills:
                     clients.make_no_more_windows()
-                if number % _HARMLESS_EVERY == _HARMLESS_EVERY - 1:
-                    await draw.choice((fill_the_disk, lock_the_database))(scene)
+                trouble, left = divmod(number, _TROUBLE_EVERY)
+                if not left:
+                    await _TROUBLES[trouble % len(_TROUBLES)](scene)
                 await _kill(scene)
                 _let_time_pass(service.database_file)
                 await service.start()
