@@ -3,9 +3,9 @@
 Sixty days of made-up traffic: twenty topics that share the rhythm of days and weeks, but for some
 that have one of their own. Every minute of the last 32 days is judged as the service judges it. On
 the same minutes, for comparison: a plain threshold, three times the mean of the days before, a
-z-score of 4 against the 24 windows before, and the most that can be had: a judge who is told the rate
-by which the posts are drawn, where the others must find it out. The cost is that of the service's own
-store.
+z-score of 4 against the 24 windows before, and the most that can be had: a judge who is told the
+rate by which the posts are drawn, where the others must find it out. The cost is that of the
+service's own store, the delay that of the service itself.
 """
 
 import math
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from analysis.alerts import Judgement, Notice, Policy, judged
 from analysis.rising import HOUR, HourCounts, standing
-from bench import alerts_cost
+from bench import alerts_cost, alerts_delay
 from bench.report import Report, Samples
 from bench.servers import Servers
 
@@ -93,6 +93,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
             "%",
             below=10.0 if aims else None,
         )
+    alerts_delay.run(report, servers)
     alerts_cost.run(report, servers)
 
 

@@ -6,11 +6,12 @@ it was sent, byte for byte.
         ...                                     # post to receiver.url("/hook")
         assert len(receiver.received) == 3
 
-As its own process it appends each request as a JSON line to a file, before it answers:
+As its own process (`receiver_process`) it appends each request as a JSON line to a file, before it
+answers:
 
     python tests/fakes/receiver/server.py --log FILE [--port 0] [--latency 0.01]
 
-and prints its port.
+and prints its port. `at` in a line is when the request had arrived, in seconds since 1970.
 """
 
 import argparse
@@ -20,10 +21,13 @@ import os
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 import tempfile
+import time
 from collections import defaultdict, deque
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,7 +140,7 @@ class FakeReceiver:
         pairs = (line.split(": ", 1) for line in lines)
         headers = {name.lower(): value for name, value in pairs}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        path = first.split(" ")[1]
+        arrived, path = time.time(), first.split(" ")[1]
         at = writer.get_extra_info("sockname")[0]
         script = self._scripts[path]
         reply = script.popleft() if script else Reply()
@@ -144,7 +148,11 @@ class FakeReceiver:
         self.news.set()
         if self._log is not None:
             with self._log.open("a") as file:
-                line = {"id": headers.get("webhook-id"), "body": json.loads(body)}
+                line = {
+                    "id": headers.get("webhook-id"),
+                    "at": arrived,
+                    "body": json.loads(body),
+                }
                 file.write(json.dumps(line) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -173,6 +181,18 @@ class FakeReceiver:
             while True:
                 writer.write(b"x" * 10_000)
                 await writer.drain()
+
+
+@contextmanager
+def receiver_process(log: Path) -> Iterator[int]:
+    """Run this file as a process, which is killed at the end of the block; its port."""
+    command = [sys.executable, __file__, "--log", str(log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 async def _main() -> None:
