@@ -85,8 +85,13 @@ def judge(
     ):
         alerts[rule_id].append((id_, key, json.loads(evidence), state))
         verdict.alerts += 1
-    _judge_posts(database_file, told, alerts, rules, verdict)
-    for rule_id, name in told.windows.items():
+    states = dict(query(database_file, "SELECT id, status FROM conversations"))
+    verdict.lost += [f"{id_} is not stored" for id_ in told.posts if id_ not in states]
+    verdict.failed_by_kills = sum(states.get(id_) == "failed" for id_ in told.posts)
+    completed = {id_: by for id_, by in told.posts.items() if states.get(id_) == "completed"}
+    _judge_posts(completed, alerts, rules, verdict)
+    windows = {id_: name for id_, name in told.windows.items() if name in completed.values()}
+    for rule_id, name in windows.items():
         of_rule = alerts[rule_id]
         if not of_rule:
             verdict.lost.append(f"no alert of {name}")
@@ -94,7 +99,7 @@ def judge(
             verdict.doubled.append(f"{len(of_rule)} alerts of {name}")
         elif of_rule[0][3] != "closed":
             verdict.wrong.append(f"the alert of {name} is {of_rule[0][3]}")
-    by_minute = {id_ for rule_id in told.windows for id_, *_ in alerts[rule_id]}
+    by_minute = {id_ for rule_id in windows for id_, *_ in alerts[rule_id]}
     all_ids = {id_ for some in alerts.values() for id_, *_ in some}
     for name, endpoint_id in endpoints.items():
         at = [each for each in received if each.path == f"/{name}"]
@@ -106,21 +111,15 @@ def judge(
 
 
 def _judge_posts(
-    database_file: Path,
-    told: AlertsTold,
+    completed: Mapping[str, str],
     alerts: Mapping[str, Sequence[tuple[str, str, dict[str, Any], str]]],
     rules: Mapping[str, str],
     verdict: AlertVerdict,
 ) -> None:
     """Each post is in one alert of the rule about its author: in its own, or in one about several,
-    which names the first ones."""
-    states = dict(query(database_file, "SELECT id, status FROM conversations"))
-    verdict.lost += [f"{id_} is not stored" for id_ in told.posts if id_ not in states]
-    verdict.failed_by_kills = sum(states.get(id_) == "failed" for id_ in told.posts)
+    which names the first ones. `completed` are authors by conversation."""
     for author, rule_id in rules.items():
-        posts = {
-            id_ for id_, by in told.posts.items() if by == author and states.get(id_) == "completed"
-        }
+        posts = {id_ for id_, by in completed.items() if by == author}
         of_rule = alerts[rule_id]
         named = [id_ for _, _, evidence, _ in of_rule for id_ in evidence["conversations"]]
         verdict.doubled += [f"{id_} in two alerts" for id_, n in Counter(named).items() if n > 1]
