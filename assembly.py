@@ -73,6 +73,7 @@ from worker.heartbeat import Heartbeat
 from worker.housekeeper import ROWS_PER_STEP, Housekeeper
 from worker.machine import Backups, MachineWatch
 from worker.plans import PlanWorker
+from worker.stalls import StallWatch
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -157,7 +158,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         if hints and rows:
             hints.give(CONVERSATIONS)
 
-    worker = plan_worker = housekeeper = courier = alert_worker = None
+    worker = stall_watch = plan_worker = housekeeper = courier = alert_worker = None
     figures, backups = FigureStore(database), _build_backups(settings, database)
     summaries = SummaryStore(database, matches, goal_seconds=settings.answer_goal * 3600)
     reports = ReportStore(database, summaries, insights)
@@ -179,6 +180,12 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
             on_settled=on_settled,
         )
         progress_of = worker
+        stall_watch = StallWatch(
+            figures,
+            call_runner,
+            analyser,
+            seconds_since_progress=lambda: progress_of.seconds_since_progress,
+        )
         walks = WalkStore(database, insights)
         plan_worker = PlanWorker(walks, yields=database.is_sqlite, on_step=worker.wake)
         courier = _build_courier(settings, database, web_client)
@@ -186,9 +193,8 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
             alerts,
             SingleStore(database),
             MachineWatch(
-                figures,
                 call_runner,
-                seconds_since_progress=lambda: progress_of.seconds_since_progress,
+                stall_watch,
                 folders=_folders(settings),
                 backups=None
                 if backups is None
@@ -242,6 +248,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         analyser=analyser,
         call_runner=call_runner,
         worker=worker,
+        stall_watch=stall_watch,
         plan_worker=plan_worker,
         alert_worker=alert_worker,
         courier=courier,

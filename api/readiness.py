@@ -36,31 +36,13 @@ async def _check_database(parts: Services) -> str:
 
 
 async def _check_worker(parts: Services) -> str:
-    if parts.worker is None:
+    if parts.worker is None or parts.stall_watch is None:
         return "ok"
     if not parts.worker.alive:
         return "The worker has stopped."
-    try:
-        oldest = await parts.figures.oldest_pending_seconds()
-    except Unavailable:
-        return "ok"  # the database's check tells
-    if (oldest or 0) <= STALLED_SECONDS or parts.worker.seconds_since_progress <= STALLED_SECONDS:
-        return "ok"
-    if _is_meant_to_wait(parts):
-        return "ok"
-    return "Conversations wait, and none has finished for five minutes."
-
-
-def _is_meant_to_wait(parts: Services) -> bool:
-    """No money is left for today, the breaker is open, which its own check tells, or the other side
-    asked for a pause or for a rate that lets so little through."""
-    runner, throttle = parts.call_runner, parts.analyser.throttle
-    return (
-        runner.out_of_money
-        or runner.breaker.reason is not None
-        or throttle.pause_left() > 0
-        or throttle.call_interval > STALLED_SECONDS
-    )
+    if await parts.stall_watch.is_stalled(STALLED_SECONDS):
+        return "Conversations wait, and none has finished for five minutes."
+    return "ok"
 
 
 async def _check_disks(parts: Services) -> str:

@@ -41,6 +41,7 @@ from worker.calls import CallRunner
 from worker.courier import Courier
 from worker.heartbeat import Heartbeat
 from worker.plans import PlanWorker
+from worker.stalls import StallWatch
 
 SMALL_BODY = 65_536
 
@@ -82,6 +83,7 @@ class Services:
     analyser: Analyser
     call_runner: CallRunner
     worker: Worker | None
+    stall_watch: StallWatch | None
     plan_worker: PlanWorker | None
     alert_worker: AlertWorker | None
     courier: Courier | None

@@ -2,8 +2,10 @@
 
 Sixty days of made-up traffic: twenty topics that share the rhythm of days and weeks, but for some
 that have one of their own. Every minute of the last 32 days is judged as the service judges it. On
-the same minutes, for comparison: a plain threshold, three times the mean of the days before, and
-a z-score of 4 against the 24 windows before. The cost is that of the service's own store.
+the same minutes, for comparison: a plain threshold, three times the mean of the days before, a
+z-score of 4 against the 24 windows before, and the most that can be had: a judge who is told the
+rate by which the posts are drawn, where the others must find it out. The cost is that of the
+service's own store, the delay that of the service itself.
 """
 
 import math
@@ -14,7 +16,7 @@ from typing import NamedTuple
 
 from analysis.alerts import Judgement, Notice, Policy, judged
 from analysis.rising import HOUR, HourCounts, standing
-from bench import alerts_cost
+from bench import alerts_cost, alerts_delay
 from bench.report import Report, Samples
 from bench.servers import Servers
 
@@ -33,10 +35,16 @@ Score = Callable[["Topic", "Topic", int], tuple[float, int]]
 count of the hour."""
 
 
+Rate = Callable[[int], float]
+"""In a minute, posts an hour."""
+
+
 class Topic:
     """Posts minute by minute, from the first day on."""
 
-    def __init__(self, minutes: Sequence[int]) -> None:
+    def __init__(self, minutes: Sequence[int], rate: Rate) -> None:
+        """`rate` is that by which they are drawn."""
+        self.rate = rate
         self.sums = [0, *accumulate(minutes)]
         self._by_hour: dict[int, HourCounts] = {}
 
@@ -58,8 +66,6 @@ class Topic:
 class Traffic(NamedTuple):
     topics: Sequence[Topic]
     everything: Topic
-    rates: Sequence[Callable[[int], float]]
-    """Of each topic, in a minute, posts an hour."""
 
 
 def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> None:
@@ -87,23 +93,23 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
             "%",
             below=10.0 if aims else None,
         )
+    alerts_delay.run(report, servers)
     alerts_cost.run(report, servers)
 
 
 def _make_traffic(draw: random.Random) -> Traffic:
     """Some 200 posts an hour, at night a fifth of what comes by day, on Sundays half."""
-    rates, topics = [], []
+    topics = []
     everything = [0] * (DAYS * _PER_DAY)
     for number in range(TOPICS):
         rate = _rate(USUAL * (0.5 + 1.5 * number / TOPICS), 6 if number % 5 == 0 else 0)
         minutes = [_poisson(rate(minute) / _MINUTES, draw) for minute in range(DAYS * _PER_DAY)]
         everything = [a + b for a, b in zip(everything, minutes, strict=True)]
-        rates.append(rate)
-        topics.append(Topic(minutes))
-    return Traffic(topics, Topic(everything), rates)
+        topics.append(Topic(minutes, rate))
+    return Traffic(topics, Topic(everything, lambda minute: sum(t.rate(minute) for t in topics)))
 
 
-def _rate(mean: float, shift: int) -> Callable[[int], float]:
+def _rate(mean: float, shift: int) -> Rate:
     """`shift` is by how many hours its day is another one than that of the others."""
 
     def rate(minute: int) -> float:
@@ -147,12 +153,12 @@ def _place(traffic: Traffic, draw: random.Random) -> tuple[int, int]:
     while True:
         number = draw.randrange(TOPICS)
         start = draw.randrange((WARM_UP + 2) * _PER_DAY, (DAYS - 1) * _PER_DAY)
-        if abs(traffic.rates[number](start + 30) - USUAL) < 0.5:
+        if abs(traffic.topics[number].rate(start + 30) - USUAL) < 0.5:
             return number, start
 
 
 def _with(topic: Topic, more: Sequence[int]) -> Topic:
-    risen = Topic([])
+    risen = Topic([], topic.rate)
     risen.sums = [a + b for a, b in zip(topic.sums, [0, *accumulate(more)], strict=True)]
     return risen
 
@@ -187,6 +193,15 @@ def _z_score(topic: Topic, everything: Topic, minute: int) -> tuple[float, int]:
     return (count - mean) / max(1.0, deviation) / 4, count
 
 
+def _all_knowing(topic: Topic, everything: Topic, minute: int) -> tuple[float, int]:
+    """The signed root of the log-likelihood ratio, of a count whose mean is known."""
+    count = topic.count(minute - _MINUTES, minute)
+    known = topic.rate(minute - _MINUTES // 2)
+    if count < AT_LEAST or count <= known:
+        return 0.0, count
+    return math.sqrt(2 * (count * math.log(count / known) - count + known)) / ABOVE, count
+
+
 def _windows(topic: Topic, stop: int) -> Iterator[int]:
     for number in range(24):
         yield topic.count(stop - (number + 1) * _MINUTES, stop - number * _MINUTES)
@@ -196,6 +211,7 @@ _WAYS: dict[str, Score] = {
     "rising": _rising,
     "a plain threshold": _threshold,
     "a z-score": _z_score,
+    "who knows the rates": _all_knowing,
 }
 
 

@@ -44,7 +44,7 @@ class AlertJudge:
         """What breaches in the window up to, but without, `now`, in microseconds. What else there
         is, is calm."""
         return [
-            self._with_evidence(rule, each, known.get(each.key), connection)
+            self._with_evidence(rule, each, known.get(each.key), now, connection)
             for each in self._found(rule, now, connection)
         ]
 
@@ -121,14 +121,23 @@ class AlertJudge:
             yield Breach("", share, figures, bad, {**rule.filter, "sentiment": "negative"})
 
     def _with_evidence(
-        self, rule: AlertRule, breach: Breach, alert: Alert | None, connection: Connection
+        self,
+        rule: AlertRule,
+        breach: Breach,
+        alert: Alert | None,
+        now: int,
+        connection: Connection,
     ) -> Judgement:
         """Posts are looked at where somebody may be told, or it has become worse."""
         if (
             alert is not None
             and alert.state is AlertState.OPEN
             and breach.value <= (alert.peak or 0.0)
-            and (alert.is_told or self._is_held_back_still(alert, breach, connection))
+            and (
+                alert.is_told
+                or _is_quiet(alert, now)
+                or self._is_held_back_still(alert, breach, connection)
+            )
         ):
             return Judgement(breach.key, breach.value, True, alert.held_back)
         found = self._evidence.read(breach.wanted, breach.named, connection, texts=rule.texts)
@@ -148,6 +157,11 @@ class AlertJudge:
         ):
             return False
         return self._evidence.is_of_the_same(alert.evidence, breach.wanted, connection)
+
+
+def _is_quiet(alert: Alert, now: int) -> bool:
+    """Whether nobody may be told of it yet: it is muted, or quiet hours have put it off."""
+    return now < max(alert.muted_until or 0, alert.put_off_until or 0)
 
 
 _NO_FIGURES: Mapping[str, Any] = {

@@ -71,9 +71,9 @@ class FigureStore:
     async def all(self) -> Figures:
         return await self._database.read(_all)
 
-    async def oldest_pending_seconds(self) -> float | None:
-        """Age of the oldest pending conversation; None where there is none."""
-        return await self._database.read(_oldest_pending)
+    async def stalled_seconds(self) -> float:
+        """How long conversations wait and no process has completed any; 0.0 where none waits."""
+        return await self._database.read(_stalled)
 
     async def completed_per_second(self) -> float:
         """The rate since the first completion of the last minute; 0.0 where there was none. It is
@@ -131,6 +131,15 @@ def _completed_per_second(connection: Connection) -> float:
     return count / max(1.0, (now - since) / 1e6) if count else 0.0
 
 
+def _stalled(connection: Connection) -> float:
+    waits = _oldest_pending(connection)
+    completed = connection.scalar(_LAST_COMPLETED)
+    if waits is None or completed is None:
+        return waits or 0.0
+    return float(min(waits, max(0.0, (now_micros() - completed) / 1e6)))
+
+
+_LAST_COMPLETED = select(func.max(insights.c.created_at))
 _OLDEST = select(
     *(
         select(func.min(conversations.c.created_at))

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from errors import Unavailable
-from store.figures import FigureStore
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
+from worker.stalls import StallWatch
 
 STALLED_SECONDS = 600.0
 LEAST_FREE_DISK = 0.05
@@ -32,18 +31,16 @@ class Backups:
 class MachineWatch:
     def __init__(
         self,
-        figures: FigureStore,
         call_runner: CallRunner,
+        stalls: StallWatch,
         *,
-        seconds_since_progress: Callable[[], float],
         folders: Mapping[str, Path],
         backups: Backups | None = None,
         now: Callable[[], datetime] = _now,
     ) -> None:
         """`folders` are those whose disk may become full, by what is in them."""
-        self._figures = figures
         self._call_runner = call_runner
-        self._seconds_since_progress = seconds_since_progress
+        self._stalls = stalls
         self._folders = folders
         self._backups = backups
         self._now = now
@@ -56,22 +53,13 @@ class MachineWatch:
             found["breaker"] = f"No texts are analysed: {reason}"
         if self._call_runner.out_of_money:
             found["budget"] = "The daily budget is spent: conversations wait for midnight UTC."
-        elif await self._is_stalled():
+        elif await self._stalls.is_stalled(STALLED_SECONDS):
             found["stalled"] = "Conversations wait, and none has finished for ten minutes."
         # A disk that hangs holds up nobody else.
         found.update(await asyncio.to_thread(_full_disks, self._folders))
         if (sentence := self._old_backup()) is not None:
             found["backup"] = sentence
         return found
-
-    async def _is_stalled(self) -> bool:
-        if self._seconds_since_progress() <= STALLED_SECONDS:
-            return False
-        try:
-            oldest = await self._figures.oldest_pending_seconds()
-        except Unavailable:
-            return False  # and nobody could be told
-        return (oldest or 0.0) > STALLED_SECONDS
 
     def _old_backup(self) -> str | None:
         if self._backups is None:

@@ -246,7 +246,7 @@ async def test_a_flood_of_ready_and_metrics_asks_the_database_once(
         asked = []
         for owner, name in (
             (parts.database, "check_writable"),
-            (parts.figures, "oldest_pending_seconds"),
+            (parts.figures, "stalled_seconds"),
             (parts.figures, "all"),
         ):
             real = getattr(owner, name)

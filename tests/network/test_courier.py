@@ -47,7 +47,7 @@ StartCourier = Callable[..., Any]
 def courier(database: Database) -> StartCourier:
     @asynccontextmanager
     async def start(
-        *, mail: MailClient | None = None, alone: bool = True, total_seconds: float = 5.0
+        *, mail: MailClient | None = None, alone: bool = True, total_seconds: float = 60.0
     ) -> AsyncIterator[Courier]:
         web = WebClient(private_hosts=["127.0.0.1"], total_seconds=total_seconds)
         running = Courier(
@@ -66,7 +66,7 @@ async def settled(database: Database, *expected: str) -> None:
     async def as_expected() -> bool:
         return await states(database) == list(expected)
 
-    await eventually(as_expected, within=10)
+    await eventually(as_expected, within=20)
 
 
 async def test_a_message_arrives_signed_and_once(
@@ -108,19 +108,21 @@ async def test_what_fails_is_tried_again_under_the_same_id_with_the_same_body(
 ) -> None:
     receiver.script("/", reply)
     endpoint = await add_endpoint(database, receiver.url())
-    async with courier(total_seconds=0.4):
+    # Time is short only where it has to run out: a busy machine lets it run out elsewhere as well.
+    async with courier(**({"total_seconds": 0.4} if reply in (HANG, DRIP) else {})):
         await enqueue_for(database, endpoint)
 
         async def was_tried() -> bool:
             (row,) = await rows(database)
             return bool(row.attempts == 1)
 
-        await eventually(was_tried, within=10)
-        (row,) = await rows(database)
-        assert (row.state, row.lease_token) == ("pending", None)
-        assert row.last_error
-        assert 5_000_000 <= row.next_at - row.last_at <= 5_500_000
-        await make_due(database)
+        await eventually(was_tried, within=20)
+    (row,) = await rows(database)
+    assert (row.state, row.lease_token) == ("pending", None)
+    assert row.last_error
+    assert 5_000_000 <= row.next_at - row.last_at <= 5_500_000
+    await make_due(database)
+    async with courier():
         await settled(database, "delivered")
 
     first, second = receiver.received
@@ -144,7 +146,7 @@ async def test_a_receiver_that_names_a_time_is_left_alone_until_then(
         async def was_tried() -> bool:
             return bool((await rows(database))[0].attempts)
 
-        await eventually(was_tried, within=10)
+        await eventually(was_tried, within=20)
         first, second = await rows(database)
 
     waits = (first.next_at - first.last_at) / 1_000_000
@@ -177,14 +179,14 @@ async def test_an_endpoint_that_hangs_holds_up_no_other(
     for number in range(12):
         receiver.script(f"/{number}", *[HANG] * 5)
     good = await add_endpoint(database, receiver.url("/good"))
-    async with courier(total_seconds=60):
+    async with courier():
         for _ in range(3):
             await enqueue_for(database, *hanging, good)
 
         async def good_is_through() -> bool:
             return sum(each.path == "/good" for each in receiver.received) == 3
 
-        await eventually(good_is_through, within=10)
+        await eventually(good_is_through, within=20)
         # The others have one each on its way, and no more.
         of_others = [each.path for each in receiver.received if each.path != "/good"]
         assert len(of_others) == len(set(of_others)) == 12
@@ -215,7 +217,7 @@ async def test_no_more_than_four_kilobytes_of_an_answer_are_read(
         async def hung_up() -> bool:
             return receiver.under_way == 0
 
-        await eventually(hung_up, within=10)
+        await eventually(hung_up, within=20)
 
 
 async def test_what_a_receiver_says_is_kept_short_and_printable(
@@ -229,7 +231,7 @@ async def test_what_a_receiver_says_is_kept_short_and_printable(
         async def was_tried() -> bool:
             return bool((await rows(database))[0].attempts)
 
-        await eventually(was_tried, within=10)
+        await eventually(was_tried, within=20)
 
     said = (await rows(database))[0].last_error
     assert said.startswith("answered 400: no [31m such \ufffdxxx")
@@ -262,7 +264,7 @@ async def test_a_stop_lets_what_is_on_its_way_arrive(
             async def is_on_its_way() -> bool:
                 return receiver.under_way == 1
 
-            await eventually(is_on_its_way, within=10)
+            await eventually(is_on_its_way, within=20)
             await running.stop(10.0)
         # And nothing else was begun.
         assert await states(database) == ["delivered", "pending"]
@@ -274,12 +276,12 @@ async def test_what_a_stop_cuts_off_is_not_charged_and_is_sent_again(
     receiver.script("/", HANG)
     endpoint = await add_endpoint(database, receiver.url())
     message = await enqueue_for(database, endpoint)
-    async with courier(total_seconds=60) as running:
+    async with courier() as running:
 
         async def is_on_its_way() -> bool:
             return receiver.under_way == 1
 
-        await eventually(is_on_its_way, within=10)
+        await eventually(is_on_its_way, within=20)
         await running.stop(0.05)
     (row,) = await rows(database)
     assert (row.state, row.attempts, row.lease_token) == ("pending", 0, None)
@@ -321,7 +323,7 @@ async def test_an_error_of_ours_is_a_failure_like_any_other(
         async def was_tried() -> bool:
             return bool((await rows(database))[0].attempts)
 
-        await eventually(was_tried, within=10)
+        await eventually(was_tried, within=20)
     assert (await rows(database))[0].last_error == "ZeroDivisionError: see the log"
 
 
@@ -399,7 +401,7 @@ async def test_a_mail_that_is_refused_is_tried_again(
         async def was_tried() -> bool:
             return bool((await rows(database))[0].attempts)
 
-        await eventually(was_tried, within=10)
+        await eventually(was_tried, within=20)
         assert "come back later" in (await rows(database))[0].last_error
         mailbox.refusal = ""
         await make_due(database)

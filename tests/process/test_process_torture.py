@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tools.torture import faults, trace
+from tools.torture.alert_storm import alert_storm
 from tools.torture.restores import kill_restores
 from tools.torture.storm import storm
 from tools.torture.traced import prove
@@ -39,3 +40,14 @@ async def test_each_202_is_on_the_disk_and_outlives_a_power_cut(tmp_path: Path) 
 async def test_a_build_that_does_not_sync_is_noticed(tmp_path: Path) -> None:
     caught, by = await is_caught("synchronous_normal", tmp_path, seed=7)
     assert caught, by
+
+
+@pytest.mark.slow(longest=True)
+@pytest.mark.timeout(300)
+async def test_kills_amid_alerts_lose_none_and_double_none(tmp_path: Path) -> None:
+    verdict = await alert_storm(tmp_path, kills=6, seed=7, windows=False)
+    print(f"\n{verdict}")
+    assert verdict.is_good, verdict
+    assert verdict.alerts > 5
+    assert verdict.messages + verdict.dropped > 5 * verdict.alerts
+    assert verdict.requests > verdict.messages

@@ -4,9 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from database import Database
+from models import to_micros
 from store.alert_evidence import EvidenceReader
+from tables.alerts import alerts
 from tests.support.alerts import (
     alert_store,
     all_alerts,
@@ -61,6 +64,44 @@ async def test_as_many_other_posts_are_looked_at(database: Database, reads: list
     await fill(database, 6, before=later)
     assert await judge_at(store, later) == 1
     assert len(reads) == 2
+
+
+async def test_what_quiet_hours_put_off_is_looked_at_again_when_they_end(
+    database: Database, reads: list[Any]
+) -> None:
+    await make_endpoint(database)
+    await make_rule(database, quiet={"from": "11:00", "to": "12:05", "zone": "UTC"})
+    await fill(database, 6)
+    store = alert_store(database)
+    for minute in range(5):
+        assert await judge_at(store, NOON + minute * MINUTE) == 0
+    assert len(reads) == 1
+    assert await judge_at(store, NOON + 5 * MINUTE) == 1
+    assert len(reads) == 2
+
+
+async def test_what_is_muted_is_looked_at_again_where_it_becomes_worse(
+    database: Database, reads: list[Any]
+) -> None:
+    await make_endpoint(database)
+    rule = await make_rule(database)
+    await make_muted(database, rule.id)
+    await fill(database, 6)
+    store = alert_store(database)
+    for minute in range(3):
+        assert await judge_at(store, NOON + minute * MINUTE) == 0
+    assert len(reads) == 1
+    await fill(database, 3, before=NOON + 3 * MINUTE)
+    assert await judge_at(store, NOON + 3 * MINUTE) == 0
+    assert len(reads) == 2
+
+
+async def make_muted(database: Database, rule_id: str) -> None:
+    """One that is open, of six posts, and of which nobody wants to hear."""
+    noon = to_micros(NOON)
+    row = {"id": "alrt_00000000", "rule_id": rule_id, "key": "", "state": "open", "peak": 5.0}
+    row |= {"opened_at": noon, "muted_until": noon + 3_600_000_000, "evidence": {}}
+    await database.write(lambda connection: connection.execute(insert(alerts), row).rowcount)
 
 
 async def test_of_a_long_text_the_beginning_is_looked_at(database: Database) -> None:

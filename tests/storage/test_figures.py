@@ -104,6 +104,19 @@ async def test_a_clock_that_went_back_gives_no_negative_age(
     assert (await figures.all()).queue.oldest_pending_seconds == 0.0
 
 
+async def test_work_stands_still_only_where_no_process_completes_any(
+    database: Database, figures: FigureStore
+) -> None:
+    assert await figures.stalled_seconds() == 0.0
+    await accept(database)
+    await run_sql(database, update(conversations).values(created_at=now_micros() - 3_600_000_000))
+    assert 3600 <= await figures.stalled_seconds() < 3660
+    await insert_insight(database, created_at=from_micros(now_micros()) - timedelta(seconds=900))
+    assert 900 <= await figures.stalled_seconds() < 960
+    await insert_insight(database)
+    assert await figures.stalled_seconds() < 60
+
+
 async def test_work_that_is_being_done_does_not_wait(
     database: Database, figures: FigureStore
 ) -> None:

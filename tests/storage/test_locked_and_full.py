@@ -137,7 +137,7 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
         "trends",
         "all",
         "completed_per_second",
-        "oldest_pending_seconds",
+        "stalled_seconds",
         "analysed_before",
         "recent_sightings",
         "called_lately",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from worker.machine import Backups, MachineWatch
+from worker.stalls import StallWatch
 
 NOW = datetime(2025, 1, 20, 12, tzinfo=UTC)
 
@@ -31,21 +32,23 @@ def make(tmp_path: Path) -> Make:
         reason: str | None = None,
         spent: bool = False,
         idle: float = 0.0,
-        oldest: float | None = None,
+        stalled: float = 0.0,
+        pause: float = 0.0,
         backup_age: timedelta | None = None,
         **rest: Any,
     ) -> MachineWatch:
-        async def oldest_pending_seconds() -> float | None:
-            return oldest
+        async def stalled_seconds() -> float:
+            return stalled
 
         newest = None if backup_age is None else SimpleNamespace(moment=NOW - backup_age)
         keeper: Any = SimpleNamespace(newest=newest)
-        figures: Any = SimpleNamespace(oldest_pending_seconds=oldest_pending_seconds)
+        figures: Any = SimpleNamespace(stalled_seconds=stalled_seconds)
         runner: Any = SimpleNamespace(breaker=SimpleNamespace(reason=reason), out_of_money=spent)
+        throttle = SimpleNamespace(pause_left=lambda: pause, call_interval=0.0)
+        analyser: Any = SimpleNamespace(throttle=throttle)
         return MachineWatch(
-            figures,
             runner,
-            seconds_since_progress=lambda: idle,
+            StallWatch(figures, runner, analyser, seconds_since_progress=lambda: idle),
             folders={"database": tmp_path},
             backups=Backups(keeper, timedelta(hours=24)),
             now=lambda: NOW,
@@ -60,11 +63,12 @@ def make(tmp_path: Path) -> Make:
     [
         ({}, set()),
         ({"reason": "The key is wrong."}, {"breaker"}),
-        ({"spent": True, "idle": 700.0, "oldest": 700.0}, {"budget"}),
-        ({"idle": 601.0, "oldest": 601.0}, {"stalled"}),
-        ({"idle": 601.0, "oldest": 599.0}, set()),
+        ({"spent": True, "idle": 700.0, "stalled": 700.0}, {"budget"}),
+        ({"idle": 601.0, "stalled": 601.0}, {"stalled"}),
+        ({"idle": 601.0, "stalled": 601.0, "pause": 3.0}, set()),
+        ({"idle": 601.0, "stalled": 599.0}, set()),
         ({"idle": 601.0}, set()),
-        ({"idle": 599.0, "oldest": 5000.0}, set()),
+        ({"idle": 599.0, "stalled": 5000.0}, set()),
         ({"backup_age": timedelta(hours=47)}, set()),
         ({"backup_age": timedelta(hours=49)}, {"backup"}),
     ],

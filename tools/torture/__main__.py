@@ -1,9 +1,11 @@
 """python -m tools.torture [--minutes 3] [--seed 7] [--json FILE] [--planted NAME|all]
+python -m tools.torture --alerts 200 [--seed 7] [--json FILE]
 
 Runs the real service, on SQLite and against a fake Grok on this machine, under faults that are
 drawn from the seed. What became of everything is judged from what the clients and the fake wrote
 down and from the file. Exit status: 0 all is well, 1 something was lost, doubled, stuck or wrong
-(or a planted bug was not noticed), which is named.
+(or a planted bug was not noticed), which is named. With `--alerts` the service is killed so often
+amid alerts and deliveries; receivers answer 200, 500, 429, 410 and redirects, hang and reset.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from typing import Any
 from config import Settings
 from runtime.logs import set_up_logs
 from tools.torture import faults, trace, trials
+from tools.torture.alert_storm import alert_storm
 from tools.torture.planted import PLANTS
 from tools.torture.restores import kill_restores
 from tools.torture.storm import RATES, storm
@@ -107,6 +110,20 @@ def _print(report: dict[str, Any], verdicts: dict[str, Verdict]) -> None:
     print(f"seed {report['seed']}, {report['seconds']:g} s: {verdict_word}")
 
 
+async def torture_alerts(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
+    started = time.monotonic()
+    verdict = await alert_storm(folder, kills=kills, seed=seed)
+    seconds = round(time.monotonic() - started, 1)
+    report = {**verdict.as_json(), "seed": seed, "seconds": seconds, "is_good": verdict.is_good}
+    for name, value in report.items():
+        shown = len(value) if isinstance(value, list) else value
+        print(f"{name.replace('_', ' '):16}{shown!s:>10}")
+    for what in ("lost", "doubled", "wrong"):
+        for each in report[what][:_MANY_SHOWN]:
+            print(f"  {what.upper()}: {each}")
+    return report
+
+
 async def find_planted(folder: Path, names: list[str], *, seed: int) -> dict[str, Any]:
     """Which of the planted bugs are noticed."""
     caught = {}
@@ -116,8 +133,6 @@ async def find_planted(folder: Path, names: list[str], *, seed: int) -> dict[str
             continue
         caught[name], by = await trials.is_caught(name, _new(folder, name), seed=seed)
         print(f"{name:28} {'caught' if caught[name] else 'NOT CAUGHT'}: {by}", flush=True)
-    for name in trials.MISSING:
-        print(f"{name:28} not there yet")
     print(f"caught {sum(caught.values())} of {len(caught)}")
     return {"seed": seed, "caught": caught, "is_good": all(caught.values())}
 
@@ -140,6 +155,9 @@ def main() -> int:
         choices=["all", *PLANTS],
         help="instead, plant this bug and see whether it is noticed",
     )
+    parser.add_argument(
+        "--alerts", type=int, metavar="KILLS", help="instead, kill it so often amid its alerts"
+    )
     options = parser.parse_args()
     for name in Settings.model_fields:  # nothing of the developer's own, such as a key
         os.environ.pop(name.upper(), None)
@@ -149,6 +167,8 @@ def main() -> int:
         if options.planted:
             names = [*PLANTS] if options.planted == "all" else [options.planted]
             report = asyncio.run(find_planted(folder, names, seed=options.seed))
+        elif options.alerts:
+            report = asyncio.run(torture_alerts(folder, kills=options.alerts, seed=options.seed))
         else:
             report = asyncio.run(torture(folder, minutes=options.minutes, seed=options.seed))
     if options.json:

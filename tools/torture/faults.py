@@ -19,18 +19,18 @@ from tests.fakes.grok.replies import GROUPS
 from tests.fakes.grok.server import RunningGrok
 from tests.support.paths import ROOT
 from tests.support.service_process import ServiceProcess, steer
-from tools.torture.client import Clients
 
 LEASE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What faults reach. `problems` takes what is seen to be wrong on the way."""
+    """What faults reach. `news` is set whenever somebody outside is told something; `problems`
+    takes what is seen to be wrong on the way."""
 
     service: ServiceProcess
     grok: RunningGrok
-    clients: Clients
+    news: asyncio.Event
     draw: random.Random
     folder: Path
     problems: list[str]
@@ -44,10 +44,10 @@ async def kill_at_random(scene: Scene) -> None:
     await scene.service.kill()
 
 
-async def kill_at_an_acknowledgement(scene: Scene) -> None:
-    scene.clients.news.clear()
+async def kill_at_news(scene: Scene) -> None:
+    scene.news.clear()
     with suppress(TimeoutError):
-        await asyncio.wait_for(scene.clients.news.wait(), 10)
+        await asyncio.wait_for(scene.news.wait(), 10)
     await scene.service.kill()
 
 
@@ -111,6 +111,19 @@ async def fill_the_disk(scene: Scene) -> None:
     await asyncio.sleep(1.5)
 
 
+async def lock_the_database(scene: Scene) -> None:
+    """Another program writes, and takes its time."""
+    await asyncio.to_thread(_hold_a_lock, scene.service.database_file, scene.draw.uniform(0.5, 3.0))
+    await asyncio.sleep(0.5)
+
+
+def _hold_a_lock(database_file: Path, seconds: float) -> None:
+    with closing(sqlite3.connect(database_file, timeout=30, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        time.sleep(seconds)
+        connection.execute("ROLLBACK")
+
+
 async def until_a_person_acts(scene: Scene) -> None:
     """Grok refuses everything: a wrong key, spent credits, and the like."""
     reply = scene.draw.choice(GROUPS["until_a_person_acts"])
@@ -171,7 +184,7 @@ async def _command(scene: Scene, tool: str, *arguments: str) -> asyncio.subproce
 
 EVERY: tuple[Fault, ...] = (
     kill_at_random,
-    kill_at_an_acknowledgement,
+    kill_at_news,
     kill_at_a_write,
     kill_at_the_start,
     freeze,
@@ -182,4 +195,4 @@ EVERY: tuple[Fault, ...] = (
     rescue_from_outside,
     kill_a_backup,
 )
-KILLS: tuple[Fault, ...] = (kill_at_random, kill_at_an_acknowledgement, kill_at_a_write)
+KILLS: tuple[Fault, ...] = (kill_at_random, kill_at_news, kill_at_a_write)

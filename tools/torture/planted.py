@@ -9,7 +9,7 @@ module reads the variable, and nothing imports this module.
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -17,11 +17,14 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, bindparam, select
 
 import main
+from analysis.messages import Message
 from backends import sqlite
 from models import Status, conversations
-from store import derived, queue
+from store import alert_changes, derived, queue
+from store.alert_singles import SingleStore
 from store.ledger import settle_call
 from store.new_insights import HeldRow
+from store.outbox import enqueue
 from store.queue import Claimed, Settled, Settlement, WorkQueue
 
 T = TypeVar("T")
@@ -133,6 +136,28 @@ def rollups_apart() -> None:
     WorkQueue._settle_group = apart  # type: ignore[method-assign]
 
 
+def outbox_apart() -> None:
+    """What is told of an alert is written after it, in a transaction of its own."""
+    judge = SingleStore.judge
+    unwritten: list[tuple[Any, ...]] = []
+
+    def keep(_connection: Connection, message: Message, *, endpoints: Collection[str]) -> list[str]:
+        unwritten.append((message, list(endpoints)))
+        return []
+
+    async def apart(self: SingleStore, **options: Any) -> int:
+        messages = await judge(self, **options)
+        await asyncio.sleep(_GAP_SECONDS)
+        while unwritten:
+            message, ids = unwritten.pop()
+            await self._database.write(partial(enqueue, message=message, endpoints=ids))
+            messages += 1
+        return messages
+
+    alert_changes.enqueue = keep  # type: ignore[attr-defined, assignment]
+    SingleStore.judge = apart  # type: ignore[method-assign]
+
+
 def _call(work: Callable[..., None], arguments: tuple[Any, ...], connection: Connection) -> None:
     work(connection, *arguments)
 
@@ -147,6 +172,7 @@ PLANTS: dict[str, Callable[[], None]] = {
         charged_for_waiting,
         ledger_apart,
         rollups_apart,
+        outbox_apart,
     )
 }
 

@@ -48,7 +48,7 @@ async def storm(
             posting = Clients(
                 str(service.client.base_url), folder / "clients.log", number=clients, seed=seed
             )
-            scene = Scene(service, grok, posting, draw, folder, problems)
+            scene = Scene(service, grok, posting.news, draw, folder, problems)
             await service.start()
             running = asyncio.create_task(posting.run())
             ends = time.monotonic() + seconds

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.torture.alert_storm import alert_storm
+from tools.torture.alert_verdict import AlertVerdict
 from tools.torture.faults import (
     KILLS,
     Fault,
@@ -14,9 +16,8 @@ from tools.torture.faults import (
 from tools.torture.planted import PLANTS
 from tools.torture.storm import RATES, storm
 from tools.torture.traced import prove
+from tools.torture.verdict import Verdict
 
-MISSING = ("outbox_apart",)
-"""Bugs that are to be planted once what they concern is there."""
 _APP = "tools.torture.planted:app"
 
 
@@ -35,7 +36,8 @@ _BY_STORM = {
     "rollups_apart": StormTrial([kill_at_a_write], seconds=12.0),
 }
 BY_TRACE = {"synchronous_normal", "answered_before_the_commit"}
-assert _BY_STORM.keys() | BY_TRACE == PLANTS.keys()
+_BY_ALERTS = "outbox_apart"
+assert {*_BY_STORM, *BY_TRACE, _BY_ALERTS} == PLANTS.keys()
 
 
 async def is_caught(name: str, folder: Path, *, seed: int) -> tuple[bool, str]:
@@ -46,6 +48,12 @@ async def is_caught(name: str, folder: Path, *, seed: int) -> tuple[bool, str]:
         )
         found = f"{len(proof.too_soon)} acknowledged too soon, {len(proof.lost)} lost by power cuts"
         return bool(proof.too_soon and proof.lost), found
+    verdict: Verdict | AlertVerdict
+    if name == _BY_ALERTS:
+        verdict = await alert_storm(
+            folder, kills=6, seed=seed, windows=False, app=_APP, torture_plant=name
+        )
+        return _first_fault(verdict)
     trial = _BY_STORM[name]
     verdict, _ = await storm(
         folder,
@@ -56,7 +64,11 @@ async def is_caught(name: str, folder: Path, *, seed: int) -> tuple[bool, str]:
         app=_APP,
         torture_plant=name,
     )
+    return _first_fault(verdict)
+
+
+def _first_fault(verdict: Verdict | AlertVerdict) -> tuple[bool, str]:
     for what in ("lost", "doubled", "stuck", "wrong"):
-        if found_ := getattr(verdict, what):
+        if found_ := getattr(verdict, what, None):
             return True, f"{len(found_)} {what}, such as {found_[0]}"
     return False, "nothing"

@@ -6,11 +6,12 @@ it was sent, byte for byte.
         ...                                     # post to receiver.url("/hook")
         assert len(receiver.received) == 3
 
-As its own process it appends each request as a JSON line to a file, before it answers:
+As its own process (`receiver_process`) it appends each request as a JSON line to a file, before it
+answers:
 
     python tests/fakes/receiver/server.py --log FILE [--port 0] [--latency 0.01]
 
-and prints its port.
+and prints its port. `at` in a line is when the request had arrived, in seconds since 1970.
 """
 
 import argparse
@@ -20,10 +21,13 @@ import os
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 import tempfile
+import time
 from collections import defaultdict, deque
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,12 +52,14 @@ FLOOD = "flood"
 
 @dataclass(frozen=True)
 class Received:
-    """`headers` are in lower case; `at` is the address of this host that was connected to."""
+    """`headers` are in lower case; `at` is the address of this host that was connected to; `reply`
+    is what was to be answered."""
 
     path: str
     headers: Mapping[str, str]
     body: bytes
     at: str
+    reply: Reply | str = Reply()
 
     @property
     def json(self) -> Any:
@@ -71,6 +77,8 @@ class FakeReceiver:
     ) -> None:
         """With a `certificate` and its key, both in PEM, it speaks TLS alone."""
         self.received: list[Received] = []
+        self.news = asyncio.Event()
+        """Set at each request."""
         self.under_way = 0
         self.most_under_way = 0
         self._certificate = certificate
@@ -83,6 +91,10 @@ class FakeReceiver:
     def script(self, path: str, *replies: Reply | str) -> None:
         """What requests to `path` are answered, in turn; after the last one 200."""
         self._scripts[path].extend(replies)
+
+    def forget_scripts(self) -> None:
+        """Answer 200 to all that comes from now on."""
+        self._scripts.clear()
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         scheme = "http" if self._certificate is None else "https"
@@ -114,7 +126,8 @@ class FakeReceiver:
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            # Cancelled at the end alone, of which streams would complain.
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._answer(reader, writer)
         finally:
             self.under_way -= 1
@@ -127,18 +140,23 @@ class FakeReceiver:
         pairs = (line.split(": ", 1) for line in lines)
         headers = {name.lower(): value for name, value in pairs}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        path = first.split(" ")[1]
+        arrived, path = time.time(), first.split(" ")[1]
         at = writer.get_extra_info("sockname")[0]
-        self.received.append(Received(path, headers, body, at))
+        script = self._scripts[path]
+        reply = script.popleft() if script else Reply()
+        self.received.append(Received(path, headers, body, at, reply))
+        self.news.set()
         if self._log is not None:
             with self._log.open("a") as file:
-                line = {"id": headers.get("webhook-id"), "body": json.loads(body)}
+                line = {
+                    "id": headers.get("webhook-id"),
+                    "at": arrived,
+                    "body": json.loads(body),
+                }
                 file.write(json.dumps(line) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
         await asyncio.sleep(self._latency)
-        script = self._scripts[path]
-        reply = script.popleft() if script else Reply()
         if isinstance(reply, Reply):
             extra = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
             status = (
@@ -163,6 +181,18 @@ class FakeReceiver:
             while True:
                 writer.write(b"x" * 10_000)
                 await writer.drain()
+
+
+@contextmanager
+def receiver_process(log: Path) -> Iterator[int]:
+    """Run this file as a process, which is killed at the end of the block; its port."""
+    command = [sys.executable, __file__, "--log", str(log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 async def _main() -> None:
