@@ -50,6 +50,10 @@ async def torture(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
         print("There is no strace here: that each 202 is on the disk is NOT proved.")
         report["power_cuts"] = None
     which = faults.EVERY
+    if faults.faketime_library() is None:
+        print("There is no libfaketime here: the clock is NOT stepped.")
+    else:
+        which = (*which, faults.step_the_clock)
     if seconds >= 120:
         which = (*which, faults.freeze_past_a_lease)
     of_all = _new(folder, "all")

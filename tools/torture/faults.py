@@ -111,6 +111,58 @@ async def fill_the_disk(scene: Scene) -> None:
     await asyncio.sleep(1.5)
 
 
+async def turn_read_only(scene: Scene) -> None:
+    """Nobody may write the file and its log, for some seconds. The fault is none where this cannot
+    be had: it takes root, chattr and ext4 or xfs."""
+    database = scene.service.database_file
+    files = [str(database), f"{database}-wal"]
+    program = shutil.which("chattr")
+    if program is None or await _status_of(program, "+i", *files):
+        return
+    try:
+        await asyncio.sleep(scene.draw.uniform(1.0, 2.5))
+    finally:
+        await _status_of(program, "-i", *files)
+    await asyncio.sleep(1.5)
+
+
+async def _status_of(*command: str) -> int:
+    quiet = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet)
+    return await process.wait()
+
+
+async def step_the_clock(scene: Scene) -> None:
+    """A life whose clock jumps back by up to an hour, and forth again; the next one has the right
+    time. It is never far ahead: a retry that was planned by such a clock waits for that moment.
+    Needs libfaketime."""
+    library = faketime_library()
+    assert library is not None
+    offset = scene.folder / "clock"
+    offset.write_text("+0")
+    await scene.service.kill()
+    scene.service.launch_under(
+        [
+            *("env", f"LD_PRELOAD={library}", f"FAKETIME_TIMESTAMP_FILE={offset}"),
+            *("FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1"),
+        ]
+    )
+    await scene.service.ready(within=60)
+    for _ in range(3):
+        await asyncio.sleep(scene.draw.uniform(0.5, 1.5))
+        step = scene.draw.choice((-3600.0, -LEASE_SECONDS - 5, -2.0, 2.0))
+        replacement = offset.with_suffix(".new")
+        replacement.write_text(f"{step:+g}")
+        replacement.rename(offset)
+    await asyncio.sleep(scene.draw.uniform(0.5, 1.5))
+    await scene.service.kill()
+
+
+def faketime_library() -> Path | None:
+    """The one for programs with threads, where it is installed."""
+    return next(iter(sorted(Path("/usr").glob("lib*/**/faketime/libfaketimeMT.so.1"))), None)
+
+
 async def lock_the_database(scene: Scene) -> None:
     """Another program writes, and takes its time."""
     await asyncio.to_thread(_hold_a_lock, scene.service.database_file, scene.draw.uniform(0.5, 3.0))
@@ -190,6 +242,8 @@ EVERY: tuple[Fault, ...] = (
     freeze,
     stop_under_load,
     fill_the_disk,
+    turn_read_only,
+    lock_the_database,
     until_a_person_acts,
     outage,
     rescue_from_outside,
