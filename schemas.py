@@ -17,13 +17,14 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    GetCoreSchemaHandler,
     PlainSerializer,
     StringConstraints,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import PydanticKnownError, to_json
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema, to_json
 
 from analysis.handling import HandlingChange, HandlingState
 from analysis.labels import LastWord
@@ -50,6 +51,13 @@ CLAIM_MINUTES = 15
 MAX_CLAIM_MINUTES = 480
 MAX_SNOOZE_MINUTES = 90 * 24 * 60
 _MINUTE = 60_000_000
+
+_NAMED_BY_JSON = {
+    "model_type": "Input should be an object",
+    "is_instance_of": "Input should be an object",
+    "list_type": "Input should be a valid array",
+}
+"""Also where the JSON has become Python before it was found wrong."""
 
 
 # --- times ----------------------------------------------------------------------------------------
@@ -129,6 +137,17 @@ def _check_raw_data(value: dict[str, Any]) -> dict[str, Any]:
     raise ValueError(f"must be at most {MAX_RAW_DATA_LEVELS} levels deep")
 
 
+class _AsParsed:
+    """An object that the parser has made is taken as it is: a copy of one with many keys would take
+    as long as parsing it, in one go."""
+
+    def __get_pydantic_core_schema__(
+        self, source: type[Any], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        parsed = core_schema.is_instance_schema(dict)
+        return core_schema.json_or_python_schema(handler(source), parsed)
+
+
 Storable = Annotated[str, AfterValidator(storable)]
 Text = Annotated[
     str,
@@ -156,7 +175,7 @@ class ConversationIn(BaseModel):
         | None
     ) = None
     timestamp: Time | None = Field(None, description="Default: now. Without an offset it is UTC.")
-    raw_data: Annotated[dict[str, Any], AfterValidator(_check_raw_data)] | None = None
+    raw_data: Annotated[dict[str, Any], _AsParsed(), AfterValidator(_check_raw_data)] | None = None
 
     def to_new(
         self,
@@ -424,5 +443,5 @@ def explain(errors: Sequence[Any]) -> str:
         case "too_short" | "too_long" if place == "conversations":
             problem = f"must hold 1 to {MAX_BATCH} conversations"
         case _:
-            problem = error["msg"].removeprefix("Value error, ")
+            problem = _NAMED_BY_JSON.get(error["type"], error["msg"]).removeprefix("Value error, ")
     return f"{place or 'The body'}: {problem}"

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from analysis.alerts import RuleKind
 from api.access import needs
 from api.alert_bodies import AlertRuleFields, AlertRuleIn, AlertRulePatch, shown_duration
-from api.bodies import documented_body, parse_body, read_body
+from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import cluster_named
 from api.services import Services, services
@@ -132,7 +132,7 @@ async def create_alert_rule(request: Request) -> AlertRuleOut:
     """Be told when something needs people. Judged every minute; a rule of kind `single` within a
     second."""
     parts = services(request)
-    asked = parse_body(AlertRuleIn, await read_body(request))
+    asked = await read_short(AlertRuleIn, request)
     columns = asked.to_columns(asked.kind, await _filter(asked.filter.named(), parts))
     rule = await parts.alert_rules.create({"name": asked.name, **columns})
     parts.wake_alerts()
@@ -156,7 +156,7 @@ async def change_alert_rule(request: Request, rule_id: AlertRuleId) -> AlertRule
     """Change a rule. Where it then looks at something else, its open alerts are closed, and nobody
     is told."""
     parts = services(request)
-    asked = parse_body(AlertRulePatch, await read_body(request))
+    asked = await read_short(AlertRulePatch, request)
     before = await parts.alert_rules.find(rule_id)
     given = asked.model_dump(exclude_unset=True, by_alias=True, mode="json")
     given = {name: value for name, value in given.items() if value is not None or name == "quiet"}

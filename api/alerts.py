@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from analysis.alerts import AlertState, RuleKind
 from api.access import needs
 from api.alert_bodies import AcknowledgeIn, AlertsQuery, MuteIn
-from api.bodies import documented_body, parse_body, read_body
+from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.services import services
 from models import from_micros
@@ -122,7 +122,7 @@ async def list_alerts(request: Request, asked: Annotated[AlertsQuery, Query()]) 
 @needs("write")
 async def acknowledge_alert(request: Request, alert_id: AlertId) -> AlertOut:
     """Say that somebody has seen it."""
-    asked = parse_body(AcknowledgeIn, await read_body(request))
+    asked = await read_short(AcknowledgeIn, request)
     return _item(await services(request).alerts.acknowledge(alert_id, asked.by))
 
 
@@ -134,5 +134,5 @@ async def acknowledge_alert(request: Request, alert_id: AlertId) -> AlertOut:
 @needs("write")
 async def mute_alert(request: Request, alert_id: AlertId) -> AlertOut:
     """Tell nothing of it, nor of the next one of the same rule and key, for some hours."""
-    asked = parse_body(MuteIn, await read_body(request))
+    asked = await read_short(MuteIn, request)
     return _item(await services(request).alerts.mute(alert_id, asked.hours))

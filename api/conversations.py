@@ -141,7 +141,7 @@ async def _count_rows(request: Request, batch: BatchIn) -> None:
     PATH,
     status_code=202,
     response_model=Accepted,
-    responses=answers("invalid_schema", "conflict", "payload_too_large", "unavailable"),
+    responses=answers("invalid_schema", "conflict", "unavailable"),
     openapi_extra={
         **documented_body(ConversationIn),
         "parameters": [
@@ -185,7 +185,7 @@ async def submit_conversation(request: Request) -> Response:
     f"{PATH}/batch",
     status_code=202,
     response_model=BatchAccepted,
-    responses=answers("invalid_schema", "conflict", "payload_too_large", "unavailable"),
+    responses=answers("invalid_schema", "conflict", "unavailable"),
     openapi_extra=documented_body(BatchIn),
 )
 @needs("write")

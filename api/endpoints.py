@@ -11,7 +11,7 @@ from analysis.deliveries import DeliveryState
 from analysis.messages import EndpointKind, Event, MessageType
 from api.access import needs
 from api.answers import Retried
-from api.bodies import documented_body, parse_body, read_body
+from api.bodies import documented_body, read_short
 from api.endpoint_bodies import (
     DeliveriesQuery,
     EndpointIn,
@@ -175,7 +175,7 @@ async def list_endpoints(request: Request) -> EndpointsOut:
 async def create_endpoint(request: Request) -> EndpointWithSecret:
     """Make an endpoint. The secret that signs what is sent to it is shown in this answer alone."""
     parts = services(request)
-    asked = parse_body(EndpointIn, await read_body(request))
+    asked = await read_short(EndpointIn, request)
     if asked.url is not None:
         await _check_url(asked.url, parts)
     assert asked.target is not None
@@ -202,7 +202,7 @@ async def get_endpoint(request: Request, endpoint_id: EndpointId) -> EndpointOut
 async def change_endpoint(request: Request, endpoint_id: EndpointId) -> EndpointOut:
     """Change where messages go, or which. What waits goes where the endpoint leads then."""
     parts = services(request)
-    asked = parse_body(EndpointPatch, await read_body(request))
+    asked = await read_short(EndpointPatch, request)
     found = await parts.endpoints.find(endpoint_id)
     if asked.kind not in (None, found.kind):
         raise InvalidInput("kind: cannot be changed; make another endpoint")
@@ -290,7 +290,7 @@ async def list_deliveries(
 async def retry_deliveries(request: Request, endpoint_id: EndpointId) -> Retried:
     """Send once more what failed of the messages made in a time."""
     parts = services(request)
-    asked = parse_body(RetryIn, await read_body(request))
+    asked = await read_short(RetryIn, request)
     retried = await parts.deliveries.retry_between(endpoint_id, asked.first, asked.last)
     parts.wake_courier()
     return Retried(retried=retried)

@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from analysis.handling import Handling, HandlingState
 from api.access import needs
-from api.bodies import documented_body, parse_body, read_body
+from api.bodies import documented_body, read_short
 from api.conversations import PATH, ConversationId
 from api.error_responses import answers
 from api.event_stream import ChangeSource
@@ -85,7 +85,8 @@ async def handle_conversation(request: Request, conversation_id: ConversationId)
     """Claim a conversation for a while, or say that it is answered, snoozed, ignored or open again.
     A claim, and a snooze, that has run out is open by itself."""
     parts = services(request)
-    asked, now = parse_body(HandlingIn, await read_body(request)), now_micros()
+    asked = await read_short(HandlingIn, request)
+    now = now_micros()
     handling = await parts.handling.change(
         conversation_id, asked.to_change(now), key_name=key_name(request), now=now
     )

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from analysis.labels import Label, labelling_of
 from api.access import needs
-from api.bodies import documented_body, parse_body, read_body
+from api.bodies import documented_body, read_short
 from api.conversations import PATH, ConversationId
 from api.error_responses import answers
 from api.event_stream import ChangeSource
@@ -78,7 +78,7 @@ _ERRORS = answers("not_found", "conflict", "unavailable")
 async def label_conversation(request: Request, conversation_id: ConversationId) -> Response:
     """Say what is right. It has the last word from now on: over the model and over every rule."""
     parts = services(request)
-    asked = parse_body(LabelIn, await read_body(request))
+    asked = await read_short(LabelIn, request)
     labelling = labelling_of(asked.named(parts))
     given = await parts.labels.label(conversation_id, labelling, by=asked.by, reason=asked.reason)
     parts.stream.wake()

@@ -70,7 +70,7 @@ def _correct(
             responses.pop("422", None)
             codes = _given_outside(access_of(route), limited=limited, with_keys=with_keys)
             codes += ["forbidden"] if method != "get" and not with_keys else []
-            codes += ["timeout"] if "requestBody" in operation else []
+            codes += ["timeout", "payload_too_large"] if "requestBody" in operation else []
             for code in codes:
                 responses[str(STATUS[code])] = {"description": code, "content": ERROR_CONTENT}
             operation["responses"] = dict(sorted(responses.items()))

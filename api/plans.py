@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from typing_extensions import TypedDict
 
 from api.access import needs
-from api.bodies import documented_body, parse_body, read_body
+from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import cluster_named
 from api.keys import key_name
@@ -141,7 +141,7 @@ async def make_plan(request: Request) -> PlanOut:
     """Say what is to be changed, and see how many rows that would be and ten of them. Nothing is
     changed before the plan is applied."""
     parts = services(request)
-    asked = parse_body(PlanIn, await read_body(request))
+    asked = await read_short(PlanIn, request)
     conditions = asked.filter.named()
     if "cluster" in conditions:
         conditions["cluster"] = await cluster_named(conditions["cluster"], parts)

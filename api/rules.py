@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from typing_extensions import TypedDict
 
 from api.access import needs
-from api.bodies import documented_body, parse_body, read_body
+from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import cluster_named
 from api.label_bodies import RuleFilter, RuleIn, RulePatch, RuleSet, topics_named
@@ -116,7 +116,7 @@ async def list_rules(request: Request) -> RulesOut:
 async def create_rule(request: Request) -> RuleOut:
     """Label every new insight that matches. Those that are there are for a plan of kind `rule`."""
     parts = services(request)
-    asked = parse_body(RuleIn, await read_body(request))
+    asked = await read_short(RuleIn, request)
     conditions, what = await _filter(asked.filter, parts), await _set(asked.set, parts)
     return _item(await parts.rules.create(asked.name, conditions, what, enabled=asked.enabled))
 
@@ -137,7 +137,7 @@ async def get_rule(request: Request, rule_id: RuleId) -> RuleOut:
 async def change_rule(request: Request, rule_id: RuleId) -> RuleOut:
     """Change what a rule does to insights that are still to come."""
     parts = services(request)
-    asked = parse_body(RulePatch, await read_body(request))
+    asked = await read_short(RulePatch, request)
     values = asked.model_dump(include={"name", "enabled"}, exclude_none=True)
     if asked.filter is not None:
         values["filter"] = await _filter(asked.filter, parts)

@@ -4,6 +4,7 @@ what to change, and then nothing of it is stored."""
 import base64
 import gzip
 import json
+import re
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -246,6 +247,27 @@ async def test_as_many_values_as_may_be_are_taken_and_what_stands_in_texts_is_no
     assert response.status_code == 202
     shown = await shared.get(f"{CONVERSATIONS}/{response.json()['conversation_id']}")
     assert shown.json()["raw_data"] == raw
+
+
+@on_shared_loop
+async def test_only_conversations_come_in_large_bodies(shared: httpx.AsyncClient) -> None:
+    """A list of two hundred thousand mistakes would take a second to tell."""
+    document = (await shared.get("/openapi.json")).json()
+    ids = {"conversation_id": "conv", "rule_id": "rule", "endpoint_id": "endp", "alert_id": "alrt"}
+    operations = [
+        (method, re.sub(r"{(\w+)}", lambda name: f"{ids[name[1]]}_00000000", path))
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if "requestBody" in operation and path not in (CONVERSATIONS, BATCH)
+    ]
+    assert len(operations) > 10
+    for method, path in operations:
+        for size, status in ((65_536, 400), (65_537, 413)):
+            body = b"[%s]" % (b" " * (size - 2))
+            path = path.replace("alert-rules/rule", "alert-rules/arul")
+            answer = await shared.request(method, path, content=body, headers=JSON)
+            assert answer.status_code == status, (method, path, answer.text)
+            assert_error(answer, status, "payload_too_large" if status == 413 else "invalid_schema")
 
 
 def _cases() -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ from tests.conftest import StartApp
 from tests.support.http_helpers import ALL_TIME, CONVERSATIONS, INSIGHTS, assert_error
 
 BATCH = f"{CONVERSATIONS}/batch"
+JSON = {"Content-Type": "application/json"}
+ONE = {"text": "a"}
 LARGE = "x" * 70_000
 
 
@@ -129,21 +131,34 @@ async def test_a_body_that_takes_long_to_read_is_read_in_pieces_on_a_thread(
 async def test_a_large_body_that_is_refused_is_told_why_as_a_small_one_is(
     start_app: StartApp,
 ) -> None:
+    told = []
     async with start_app(worker_enabled=False) as running:
         for filler in ([], [0] * 30_000):
             item = {"text": "a", "raw_data": {"x": filler}}
-            bodies = {
+            bodies: dict[str, Any] = {
                 "conversations[1].text": {"conversations": [item, {**item, "text": ""}]},
+                "conversations[1]:": {"conversations": [item, 1]},
+                "conversations:": {"conversations": {"0": item}},
+                "live lane": {"conversations": [item, *[ONE] * 10], "lane": "live"},
                 "lane": {"conversations": [item], "lane": "slow"},
                 "raw_data": {**item, "raw_data": [filler]},
+                "author": {**item, "author": {"name": filler}},
+                "timestamp": {**item, "timestamp": 1},
+                "finite": {**item, "raw_data": {"x": filler, "y": 1e999}},
+                "text": {"raw_data": {"x": filler}},
+                "The body: Input should be an object": [item, filler],
             }
+            sentences = []
             for place, body in bodies.items():
-                path = CONVERSATIONS if place == "raw_data" else BATCH
-                response = await running.client.post(path, json=body)
-                assert_error(response, 400, "invalid_schema", place)
+                path = BATCH if "conversations" in body else CONVERSATIONS
+                content = json.dumps(body).replace("Infinity", "1e999")
+                response = await running.client.post(path, content=content, headers=JSON)
+                sentences.append(assert_error(response, 400, "invalid_schema", place))
+            told.append(sentences)
             response = await running.client.post(
                 BATCH,
                 content=json.dumps({"conversations": [item]})[:-1],
-                headers={"Content-Type": "application/json"},
+                headers=JSON,
             )
             assert_error(response, 400, "invalid_schema", "not valid JSON")
+    assert told[0] == told[1]

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from pydantic_core import from_json, to_json
 
-from api import long_json
+from api import bodies, long_json
+from api.bodies import LongBody
 from api.long_json import hash_in_pieces, read_in_pieces, short_turns
-from schemas import hash_of
+from errors import InvalidInput
+from schemas import ConversationIn, hash_of
 
 _ALPHABET = ['"', "\\", "a", "é", "😀", ",", "[", "]", "{", "}", ":", " ", "\n"]
 
@@ -122,6 +124,19 @@ def test_no_piece_is_long() -> None:
     assert found is not None
     assert found.value == from_json(text)
     assert max(sizes) < 2 * long_json.PIECE_BYTES
+
+
+def test_what_was_read_in_pieces_is_neither_copied_nor_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Either would be a single call that keeps everybody waiting, also for the reason of a 400."""
+    found = LongBody(ConversationIn, b'{"text":"a","raw_data":{"x":1}}', max_text_length=10)
+    assert found._json is not None
+    assert found.read.raw_data is found._json.value["raw_data"]
+
+    monkeypatch.setattr(bodies, "parse_body", None)
+    with pytest.raises(InvalidInput, match="Missing required field: text"):
+        LongBody(ConversationIn, b'{"raw_data":{"x":1}}', max_text_length=10)
 
 
 def test_turns_are_short_while_any_large_body_is_read() -> None:
