@@ -237,7 +237,7 @@ def refresh(
     """Find anew the keys of these insights, and of all for which unhappy posts that `moved` count.
     Insights `without` which all is to be are left out. Nobody else may change insights meanwhile.
     """
-    affected = set(ids).union(_after(connection, moved)).difference(without)
+    affected = set(ids).union(waiting_behind(connection, moved)).difference(without)
     if not affected:
         return
     weights = read_weights(connection)
@@ -254,28 +254,46 @@ def refresh(
     _CHANGE.update(connection, changes)
 
 
-def _after(connection: Connection, posts: Collection[Post]) -> set[int]:
-    """Insights whose repeats these posts may have changed. With as many unhappy ones in between as
-    are counted at most, a post makes no difference: so an author of very many is no burden."""
+def waiting_behind(connection: Connection, posts: Collection[Post]) -> set[int]:
+    """Insights whose repeats these posts may have changed. Beside as many other unhappy ones as are
+    counted at most, a post makes no difference: so an author of very many is no burden."""
     return {id_ for (id_,) in _of_posts(connection, _AFTER_POSTS, posts)}
 
 
+_DAY = FORTNIGHT // 14
 _AFTER_POSTS = _PostStatement(
     f"""
-SELECT insights.id FROM {{posts}} CROSS JOIN insights
-WHERE insights.author = post.author AND insights.timestamp > post.timestamp
-AND insights.timestamp <= post.timestamp + {FORTNIGHT}
-AND insights.timestamp <= COALESCE((
-    SELECT later.timestamp FROM insights AS later
-    WHERE later.author = post.author AND later.timestamp > post.timestamp
-    AND later.timestamp <= post.timestamp + {FORTNIGHT}
-    AND later.sentiment_score < {NEGATIVE_BELOW} AND later.own = 0
-    ORDER BY later.timestamp LIMIT 1 OFFSET {MOST_REPEATS - 1}
-), post.timestamp + {FORTNIGHT})
+WITH post AS MATERIALIZED (SELECT author, timestamp FROM {{posts}}),
+bounded AS MATERIALIZED (
+    SELECT post.author, post.timestamp, COALESCE((
+        SELECT earlier.timestamp FROM insights AS earlier
+        WHERE earlier.author = post.author AND earlier.timestamp < post.timestamp
+        AND earlier.timestamp > post.timestamp - {FORTNIGHT}
+        AND earlier.sentiment_score < {NEGATIVE_BELOW} AND earlier.own = 0
+        AND (earlier.author, earlier.timestamp) NOT IN (SELECT author, timestamp FROM post)
+        ORDER BY earlier.timestamp DESC LIMIT 1 OFFSET {MOST_REPEATS - 1}
+    ) + {FORTNIGHT}, post.timestamp) AS low
+    FROM post
+)
+SELECT insights.id FROM bounded CROSS JOIN insights
+WHERE insights.author = bounded.author AND insights.timestamp > bounded.low
+AND insights.timestamp <= CASE WHEN bounded.low > bounded.timestamp + {FORTNIGHT - _DAY}
+    THEN bounded.timestamp + {FORTNIGHT}
+    ELSE COALESCE((
+        SELECT later.timestamp FROM insights AS later
+        WHERE later.author = bounded.author AND later.timestamp > bounded.timestamp
+        AND later.timestamp <= bounded.timestamp + {FORTNIGHT}
+        AND later.sentiment_score < {NEGATIVE_BELOW} AND later.own = 0
+        ORDER BY later.timestamp LIMIT 1 OFFSET {MOST_REPEATS - 1}
+    ), bounded.timestamp + {FORTNIGHT}) END
 """  # noqa: S608  numbers of ours
 )
-"""Of several posts that change at once, the last one before an insight finds it: none of those in
-between changes."""
+"""What comes after a post makes no difference to an insight behind as many unhappy ones as are
+counted, be they later than the post or earlier, while they are in the insight's own fortnight. With
+earlier ones of the last day there is so little left that the later ones need not be looked for.
+
+Of several posts that change at once, the last one before an insight finds it: none of those in
+between changes, and no earlier one that changes is counted on."""
 
 _COLUMNS = insights.c
 _NEWEST_ID = select(func.max(_COLUMNS.id))
