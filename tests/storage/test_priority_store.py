@@ -234,6 +234,18 @@ async def test_many_of_one_author_may_change_at_once(database: Database) -> None
         (await _stored(database)).check()
 
 
+async def test_all_that_come_before_a_post_may_turn_unhappy_at_once(database: Database) -> None:
+    times = [NOON + timedelta(hours=hour) for hour in range(8)]
+    *earlier, _last = await insert_insights(
+        database, [{"author": "ann", "timestamp": at, "sentiment_score": 0.0} for at in times]
+    )
+    await _made_anew(database)
+    unhappy = Labelling(sentiment_score=-0.6)
+    give = partial(labels.give, giver=PERSON, labelling=unhappy, name="ana", at=1)
+    await database.write(partial(give, ids=earlier))
+    (await _stored(database)).check()
+
+
 @pytest.mark.parametrize("unhappy", ["before", "after"])
 async def test_an_author_of_very_many_is_no_burden(database: Database, unhappy: str) -> None:
     """Whichever way a walk goes, and so on whichever side of it the unhappy ones are."""
