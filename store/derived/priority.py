@@ -8,11 +8,8 @@ The weights are those that `applied_settings` holds, so that all processes go by
 """
 
 import json
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from functools import lru_cache
-from itertools import groupby, pairwise
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Text, bindparam, cast, func, literal_column, select, text
@@ -114,7 +111,7 @@ def complete_rows(
     posts = {Post(row["author"], row["timestamp"]) for row in counted if row["author"] is not None}
     before: dict[Post, int] = {}
     behind: set[Post] = set()
-    for author, timestamp, count, is_followed in _AROUND_POSTS.rows(connection, posts):
+    for author, timestamp, count, is_followed in _of_posts(connection, _AROUND_POSTS, posts):
         post = Post(author, timestamp)
         before[post] = count
         if is_followed:
@@ -145,34 +142,31 @@ _OF_ROW = tuple(name for name in Facts._fields if name != "suspected")
 
 
 class _PostStatement:
-    """Reads `{posts}`: the table `post` with an author, and moments and counts as the columns that
-    are named."""
+    """Reads `{posts}`: the table `post` with the columns `author` and `timestamp`."""
 
-    def __init__(self, statement: str, *numbers: str) -> None:
-        read = ", ".join(f"value ->> {n} AS {name}" for n, name in enumerate(numbers, start=1))
+    def __init__(self, statement: str) -> None:
         self.on_sqlite = statement.format(
-            posts=f"(SELECT value ->> 0 AS author, {read} FROM json_each(?)) post"  # noqa: S608
+            posts="(SELECT value ->> 0 AS author, value ->> 1 AS timestamp FROM json_each(?)) post"
         )
-        arrays = "".join(f", CAST(:{name} AS bigint[])" for name in numbers)
         self.on_postgresql = text(
             statement.format(
-                posts=f"unnest(CAST(:author AS text[]){arrays})"
-                f" AS post (author, {', '.join(numbers)})"
+                posts="unnest(CAST(:authors AS text[]), CAST(:timestamps AS bigint[]))"
+                " AS post (author, timestamp)"
             )
         )
-        self._names = ("author", *numbers)
 
-    def rows(
-        self, connection: Connection, posts: Collection[tuple[Any, ...]]
-    ) -> Sequence[Sequence[Any]]:
-        """What it finds of posts, each with the named columns in their order."""
-        if not posts:
-            return []
-        if connection.dialect.name == "sqlite":
-            given = (json.dumps(list(posts)),)
-            return connection.exec_driver_sql(self.on_sqlite, given).all()
-        values = dict(zip(self._names, map(list, zip(*posts, strict=True)), strict=True))
-        return connection.execute(self.on_postgresql, values).all()
+
+def _of_posts(
+    connection: Connection, statement: _PostStatement, posts: Collection[Post]
+) -> Sequence[Sequence[Any]]:
+    if not posts:
+        return []
+    if connection.dialect.name == "sqlite":
+        given = (json.dumps(list(posts)),)
+        return connection.exec_driver_sql(statement.on_sqlite, given).all()
+    authors, timestamps = map(list, zip(*posts, strict=True))
+    values = {"authors": authors, "timestamps": timestamps}
+    return connection.execute(statement.on_postgresql, values).all()
 
 
 _AROUND_POSTS = _PostStatement(
@@ -189,8 +183,7 @@ SELECT post.author, post.timestamp, (
     WHERE insights.author = post.author AND insights.timestamp > post.timestamp
     AND insights.timestamp <= post.timestamp + {FORTNIGHT}
 ) FROM {{posts}}
-""",  # noqa: S608  numbers of ours
-    "timestamp",
+"""  # noqa: S608  numbers of ours
 )
 """How many unhappy ones are stored that count as repeats for each of the posts; and whether any are
 for which it would count."""
@@ -244,7 +237,7 @@ def refresh(
     """Find anew the keys of these insights, and of all for which unhappy posts that `moved` count.
     Insights `without` which all is to be are left out. Nobody else may change insights meanwhile.
     """
-    affected = set(ids).union(_after(connection, moved)).difference(without)
+    affected = set(ids).union(waiting_behind(connection, moved)).difference(without)
     if not affected:
         return
     weights = read_weights(connection)
@@ -261,71 +254,46 @@ def refresh(
     _CHANGE.update(connection, changes)
 
 
-class _Run(NamedTuple):
-    """Posts of one author that follow each other within `_GAP`; before their `first` one there are
-    `others` of those that change with them, within a fortnight."""
-
-    author: str
-    first: int
-    last: int
-    others: int
+def waiting_behind(connection: Connection, posts: Collection[Post]) -> set[int]:
+    """Insights whose repeats these posts may have changed. Beside as many other unhappy ones as are
+    counted at most, a post makes no difference: so an author of very many is no burden."""
+    return {id_ for (id_,) in _of_posts(connection, _AFTER_POSTS, posts)}
 
 
-_GAP = 3_600_000_000
-
-
-def _runs(posts: Collection[Post]) -> list[_Run]:
-    runs: list[_Run] = []
-    for author, same in groupby(sorted(posts), attrgetter("author")):
-        moments = [post.timestamp for post in same]
-        starts = [n for n, at in enumerate(moments) if n == 0 or at - moments[n - 1] > _GAP]
-        for start, stop in pairwise([*starts, len(moments)]):
-            first = moments[start]
-            others = start - bisect_left(moments, first - FORTNIGHT)
-            runs.append(_Run(author, first, moments[stop - 1], others))
-    return runs
-
-
-def _after(connection: Connection, posts: Collection[Post]) -> set[int]:
-    """Insights whose repeats these posts may have changed. With as many unhappy ones beside them as
-    are counted at most, a post makes no difference: so an author of very many is no burden."""
-    return {id_ for (id_,) in _AFTER_RUNS.rows(connection, _runs(posts))}
-
-
-_NEAREST = 300
-"""Among so many of an author's posts before and after is looked for unhappy ones."""
-
-_AFTER_RUNS = _PostStatement(
+_DAY = FORTNIGHT // 14
+_AFTER_POSTS = _PostStatement(
     f"""
-SELECT insights.id FROM {{posts}} CROSS JOIN insights
-WHERE insights.author = post.author AND insights.timestamp > COALESCE((
-    SELECT earlier.timestamp + {FORTNIGHT} FROM (
-        SELECT near.timestamp, dense_rank() OVER (ORDER BY near.timestamp DESC) AS place FROM (
-            SELECT timestamp, sentiment_score, own FROM insights
-            WHERE author = post.author AND timestamp < post.first
-            AND timestamp >= post.first - {FORTNIGHT}
-            ORDER BY timestamp DESC LIMIT {_NEAREST}
-        ) AS near
-        WHERE near.sentiment_score < {NEGATIVE_BELOW} AND near.own = 0
-    ) AS earlier
-    WHERE earlier.place = {MOST_REPEATS} + post.others LIMIT 1
-), post.first)
-AND insights.timestamp > post.first AND insights.timestamp <= post.last + {FORTNIGHT}
-AND insights.timestamp <= COALESCE((
-    SELECT later.timestamp FROM (
-        SELECT timestamp, sentiment_score, own FROM insights
-        WHERE author = post.author AND timestamp > post.last
-        AND timestamp <= post.last + {FORTNIGHT}
-        ORDER BY timestamp LIMIT {_NEAREST}
-    ) AS later
-    WHERE later.sentiment_score < {NEGATIVE_BELOW} AND later.own = 0
-    ORDER BY later.timestamp LIMIT 1 OFFSET {MOST_REPEATS - 1}
-), post.last + {FORTNIGHT})
-""",  # noqa: S608  numbers of ours
-    *_Run._fields[1:],
+WITH post AS MATERIALIZED (SELECT author, timestamp FROM {{posts}}),
+bounded AS MATERIALIZED (
+    SELECT post.author, post.timestamp, COALESCE((
+        SELECT earlier.timestamp FROM insights AS earlier
+        WHERE earlier.author = post.author AND earlier.timestamp < post.timestamp
+        AND earlier.timestamp > post.timestamp - {FORTNIGHT}
+        AND earlier.sentiment_score < {NEGATIVE_BELOW} AND earlier.own = 0
+        AND (earlier.author, earlier.timestamp) NOT IN (SELECT author, timestamp FROM post)
+        ORDER BY earlier.timestamp DESC LIMIT 1 OFFSET {MOST_REPEATS - 1}
+    ) + {FORTNIGHT}, post.timestamp) AS low
+    FROM post
 )
-"""Of several runs that change at once, the last one before an insight finds it: nothing in between
-changes. Of the unhappy ones before a run as many are passed as may have changed too."""
+SELECT insights.id FROM bounded CROSS JOIN insights
+WHERE insights.author = bounded.author AND insights.timestamp > bounded.low
+AND insights.timestamp <= CASE WHEN bounded.low > bounded.timestamp + {FORTNIGHT - _DAY}
+    THEN bounded.timestamp + {FORTNIGHT}
+    ELSE COALESCE((
+        SELECT later.timestamp FROM insights AS later
+        WHERE later.author = bounded.author AND later.timestamp > bounded.timestamp
+        AND later.timestamp <= bounded.timestamp + {FORTNIGHT}
+        AND later.sentiment_score < {NEGATIVE_BELOW} AND later.own = 0
+        ORDER BY later.timestamp LIMIT 1 OFFSET {MOST_REPEATS - 1}
+    ), bounded.timestamp + {FORTNIGHT}) END
+"""  # noqa: S608  numbers of ours
+)
+"""What comes after a post makes no difference to an insight behind as many unhappy ones as are
+counted, be they later than the post or earlier, while they are in the insight's own fortnight. With
+earlier ones of the last day there is so little left that the later ones need not be looked for.
+
+Of several posts that change at once, the last one before an insight finds it: none of those in
+between changes, and no earlier one that changes is counted on."""
 
 _COLUMNS = insights.c
 _NEWEST_ID = select(func.max(_COLUMNS.id))

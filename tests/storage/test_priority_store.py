@@ -197,3 +197,71 @@ async def test_who_complained_before_is_counted_up_to_three_times(
 
     repeats = select(insights.c.repeats).where(insights.c.timestamp == to_micros(NOON))
     assert await database.read(lambda connection: connection.scalar(repeats)) == min(count, 3)
+
+
+async def _made_anew(database: Database) -> None:
+    await database.write(partial(priority.take_up, weights=Weights()))
+    while await database.write(partial(priority.catch_up, count=100)):
+        pass
+
+
+async def _stored(database: Database) -> Rows:
+    return Rows(
+        await database.read(lambda connection: connection.execute(select(insights)).all()),
+        Weights(),
+    )
+
+
+async def test_many_of_one_author_may_change_at_once(database: Database) -> None:
+    chance = random.Random(7)
+    ids = await insert_insights(
+        database,
+        [
+            {
+                "author": "ann",
+                "timestamp": NOON + timedelta(hours=chance.randrange(0, 40 * 24, 6)),
+                "sentiment_score": chance.choice([-0.6, 0.0]),
+            }
+            for _ in range(60)
+        ],
+    )
+    await _made_anew(database)
+    for score in [0.0, *[-0.6, 0.0, 0.0, 0.0] * 6, -0.6]:
+        give = partial(labels.give, giver=PERSON, name="ana", at=1)
+        some = chance.sample(ids, chance.choice([1, 4, 20]))
+        labelling = Labelling(sentiment_score=score)
+        await database.write(partial(give, ids=some, labelling=labelling))
+        (await _stored(database)).check()
+
+
+async def test_all_that_come_before_a_post_may_turn_unhappy_at_once(database: Database) -> None:
+    times = [NOON + timedelta(hours=hour) for hour in range(8)]
+    *earlier, _last = await insert_insights(
+        database, [{"author": "ann", "timestamp": at, "sentiment_score": 0.0} for at in times]
+    )
+    await _made_anew(database)
+    unhappy = Labelling(sentiment_score=-0.6)
+    give = partial(labels.give, giver=PERSON, labelling=unhappy, name="ana", at=1)
+    await database.write(partial(give, ids=earlier))
+    (await _stored(database)).check()
+
+
+@pytest.mark.parametrize("unhappy", ["before", "after"])
+async def test_an_author_of_very_many_is_no_burden(database: Database, unhappy: str) -> None:
+    """Whichever way a walk goes, and so on whichever side of it the unhappy ones are."""
+    times = [NOON + timedelta(minutes=minute) for minute in range(2000)]
+    post = times[1000]
+    await insert_insights(
+        database,
+        [
+            {
+                "author": "ann",
+                "timestamp": at,
+                "sentiment_score": -0.6 if (at < post) == (unhappy == "before") else 0.0,
+            }
+            for at in times
+        ],
+    )
+    changed = [priority.Post("ann", to_micros(post))]
+    found = await database.read(partial(priority.waiting_behind, posts=changed))
+    assert len(found) <= 3
