@@ -25,6 +25,7 @@ from worker.calls import CallRunner
 from worker.prepared import Prepared, prepare
 from worker.schedule import Bound, Schedule, WorkerTimings
 from worker.suspects import SuspectTrials
+from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
 
@@ -159,8 +160,7 @@ class Worker:
             sleep = self._schedule.sleep_left(now, self._call_runner.state())
             if not self._wait_left():
                 sleep = min(sleep, max(0.001, self._trials.due_in(now, idle=self._is_idle())))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), sleep)
+            await until_set(self._wake, sleep)
         self._requeue_ready()
 
     def _is_idle(self) -> bool:
@@ -234,8 +234,7 @@ class Worker:
                 pass
             except Exception:
                 log.exception("worker_start_failed")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._timings.trouble)
+            await until_set(self._wake, self._timings.trouble)
             self._wake.clear()
 
     async def _warm_up(self) -> None:

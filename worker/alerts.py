@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import structlog
 
@@ -11,6 +10,7 @@ from errors import Unavailable
 from store.alert_singles import SingleStore
 from store.alerts import AlertStore
 from worker.machine import MachineWatch
+from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
 
@@ -69,11 +69,8 @@ class AlertWorker:
     async def _run(self) -> None:
         due = _next_minute()
         while True:
-            with suppress(TimeoutError):
-                wait = max(0.0, due - time.time())
-                await asyncio.wait_for(
-                    self._wake.wait(), min(wait, _POLL_SECONDS) if self._polls else wait
-                )
+            wait = max(0.0, due - time.time())
+            await until_set(self._wake, min(wait, _POLL_SECONDS) if self._polls else wait)
             self._wake.clear()
             is_due = time.time() >= due
             if is_due:

@@ -18,6 +18,7 @@ from database import Database
 from store.backups import folder
 from store.backups.folder import Drill
 from store.backups.manifest import BackupFailed, Manifest, read_manifest
+from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
 
@@ -77,8 +78,7 @@ class BackupKeeper:
 
     async def _run(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), self._next_in().total_seconds())
+            await until_set(self._wanted, self._next_in().total_seconds())
             try:
                 if self._wanted.is_set() or self._backup_is_due_in() <= timedelta():
                     await self._make()

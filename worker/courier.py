@@ -23,6 +23,7 @@ from notices.mail import MailClient
 from notices.signing import signed_headers
 from notices.web_client import WebClient
 from store.dispatch import ClaimedDelivery, DispatchStore
+from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
 
@@ -135,8 +136,7 @@ class Courier:
             except Exception:
                 log.exception("courier_failed")
                 wait = _TROUBLE_SECONDS
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait)
+            await until_set(self._wake, wait)
 
     async def _send_what_is_due(self) -> None:
         due = [id_ for id_ in await self._outbox.due() if id_ not in self._on_their_way]

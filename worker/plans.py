@@ -16,6 +16,7 @@ from errors import Unavailable
 from store.plans.plan import Plan, PlanState
 from store.plans.selections import Candidate
 from store.plans.walks import MOST_ROWS, WalkedElsewhere, WalkStore
+from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
 
@@ -117,8 +118,7 @@ class PlanWorker:
             except Exception:
                 log.exception("plans_failed")
                 wait = self._trouble_seconds
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait)
+            await until_set(self._wake, wait)
 
     def _given_up(self) -> list[str]:
         """Plans that could not even be marked as failed."""

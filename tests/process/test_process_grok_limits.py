@@ -130,18 +130,22 @@ async def test_a_lower_ceiling_is_learned_from_what_grok_says(tmp_path: Path, na
     options = ["--strict-rate", "4", "--latency", "0.05"]
     if named == "in the headers":
         options += ["--limit-requests", "240"]  # a minute
-    async with _service(tmp_path, *options, grok_rate_limit=LIMIT) as (service, grok):
-        await service.post_batch(_texts(28))
-        await _complete(service, 14, within=30)
-        first_half = await look(grok, "counters")
-        await _complete(service, 28, within=30)
-        counters, arrivals = await look(grok, "counters"), await look(grok, "arrivals")
-        # What was on its way before the first answer could be read.
-        assert first_half["rate_limited"] <= LIMIT
-        assert counters["rate_limited"] == first_half["rate_limited"]
-        assert service.count("attempts > 1") == 0, "a refusal for the rate spent an attempt"
-        last = sorted(arrivals)[-13:]
-        assert (len(last) - 1) / (last[-1] - last[0]) >= 3.5, "far below the ceiling"
+
+    async def run(folder: Path) -> None:
+        async with _service(folder, *options, grok_rate_limit=LIMIT) as (service, grok):
+            await service.post_batch(_texts(28))
+            await _complete(service, 14, within=30)
+            first_half = await look(grok, "counters")
+            await _complete(service, 28, within=30)
+            counters, arrivals = await look(grok, "counters"), await look(grok, "arrivals")
+            # What was on its way before the first answer could be read.
+            assert first_half["rate_limited"] <= LIMIT
+            assert counters["rate_limited"] == first_half["rate_limited"]
+            assert service.count("attempts > 1") == 0, "a refusal for the rate spent an attempt"
+            last = sorted(arrivals)[-13:]
+            assert (len(last) - 1) / (last[-1] - last[0]) >= 3.5, "far below the ceiling"
+
+    await _with_a_second_chance(tmp_path, run)
 
 
 async def test_live_conversations_do_not_wait_for_a_backlog(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ async def kill_at_random(scene: Scene) -> None:
 async def kill_at_news(scene: Scene) -> None:
     scene.news.clear()
     with suppress(TimeoutError):
-        await asyncio.wait_for(scene.news.wait(), 10)
+        async with asyncio.timeout(10):
+            await scene.news.wait()
     await scene.service.kill()
 
 

@@ -43,7 +43,8 @@ async def _run(tool: str, database: Path, *arguments: str, kill_after: float | N
         stderr=asyncio.subprocess.DEVNULL,
     )
     with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), kill_after)
+        async with asyncio.timeout(kill_after):
+            await process.wait()
     with suppress(ProcessLookupError):
         process.kill()
     await process.wait()
