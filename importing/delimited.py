@@ -114,8 +114,10 @@ class Delimited:
         makes them, these are columns too."""
         rows = [cells for line in head[1:] if any(cells := _cells(line, self.delimiter))]
         counts = {len(cells) for cells in rows}
-        if len(counts) == 1 and not any("".join(cells[len(self.names) :]) for cells in rows):
-            numbers = range(len(self.names) + 1, counts.pop() + 1)
+        if len(counts) != 1 or (most := counts.pop()) > MAX_COLUMNS:
+            return
+        if not any("".join(cells[len(self.names) :]) for cells in rows):
+            numbers = range(len(self.names) + 1, most + 1)
             self.names += [f"column_{number}" for number in numbers]
 
     def __iter__(self) -> Iterator[Record]:

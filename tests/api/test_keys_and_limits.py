@@ -434,6 +434,7 @@ async def test_a_key_without_the_scope_counts_as_its_holder(
         ("2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1"),
         ("::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.2"),
         ("", "", "unix"),
+        ("x" * 64 + "1", "x" * 64 + "2", "y"),
     ],
 )
 async def test_strangers_are_told_apart_by_what_they_cannot_vary_at_will(

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from sqlalchemy import func, select, text
 
+from backends.file_lock import FileLock
 from backends.sqlite import keep_private
 from database import Database
 from errors import StartRefused
@@ -77,6 +78,15 @@ def test_a_new_file_is_private_from_its_first_moment(
     monkeypatch.setattr(os, "chmod", lambda *_: None)  # which comes a moment later
     keep_private(str(tmp_path / "insights.db"))
     assert modes(tmp_path) == {"insights.db": 0o600}
+
+
+@pytest.mark.usefixtures("usual_umask")
+async def test_a_new_lock_is_private_from_its_first_moment(tmp_path: Path) -> None:
+    """Whoever may read it could take it."""
+    lock = FileLock(str(tmp_path / "insights.db"))
+    await lock.acquire(patience=0)
+    lock.release()
+    assert modes(tmp_path) == {"insights.db-lock": 0o600}
 
 
 @pytest.mark.usefixtures("usual_umask")

@@ -1,12 +1,16 @@
 """Bytes, lines, rows and columns of a file, and what tells its rows apart."""
 
 import gzip
+from pathlib import Path
 
 import pytest
 
 from importing import text_repair
-from importing.columns import Ids
+from importing.columns import MAX_COLUMNS, Ids
+from importing.delimited import Delimited
 from importing.errors import RowRejected
+from importing.files import opened
+from importing.records import SkippedLines
 from importing.report import Progress, Tally
 from tests.support.import_helpers import Outcome, Read, refusal
 
@@ -121,6 +125,15 @@ def test_a_comma_outside_quotes_is_no_silent_loss(read: Read) -> None:
     assert found.texts == ["fine"]
     ((line, reason),) = found.rejected
     assert (line, reason.split(":")[0]) == (2, "more cells than columns")
+
+
+def test_of_a_row_with_very_many_cells_few_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,author\n" + '"wide"' + "," * 100_000 + "\n")
+    with opened(str(path), None) as source:
+        (row,) = Delimited(source, delimiter=None, header=True, skipped=SkippedLines())
+    assert row.problem.startswith("more cells than columns: 100001, not 2")
+    assert len(row.surplus) < MAX_COLUMNS
 
 
 def test_delimiters_at_each_lines_end_are_columns_without_names(read: Read) -> None:

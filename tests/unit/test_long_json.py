@@ -87,6 +87,7 @@ def test_what_the_parser_refuses_is_not_read_in_pieces(seed: int, piece_bytes: N
         b'{"a":nul[1,2,3],"b":0}',
         b'{"a":0,{"b":1,"c":2},"d":0}',
         b'{"a":[1,2,3},"b":0]',
+        b'{"a":[[1,[2]],3},"b":0}',
         b'{"a":[1,2,3],"b":0',
         b'{"a":[1,2,3],"b":0}]',
         b'{"a":[1,2,3],"b":0} x',
@@ -109,20 +110,29 @@ def test_the_last_of_equal_keys_counts(piece_bytes: None) -> None:
     assert found.write(found.value) == to_json(from_json(text))
 
 
-def test_no_piece_is_long() -> None:
+def test_no_piece_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
-    def noted(text: bytes) -> Any:
+    def noted_read(text: bytes) -> Any:
         sizes.append(len(text))
         return from_json(text)
 
-    text = b'{"a":{"b":[%s]}}' % b",".join([b'{"":[1,[2]],"x":"y"}'] * 50_000)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(long_json, "from_json", noted)
-        found = read_in_pieces(text)
+    def noted_written(value: Any) -> bytes:
+        written = to_json(value)
+        sizes.append(len(written))
+        return written
+
+    deep = b",".join([b'{"":[1,[2]],"x":"y"}'] * 50_000)
+    flat = b",".join([b'{"x":"y"}'] * 50_000)
+    named = b",".join(b'"%d":0' % number for number in range(50_000))
+    text = b'{"a":{"b":[%b]},"c":[%b],"d":{%b}}' % (deep, flat, named)
+    monkeypatch.setattr(long_json, "from_json", noted_read)
+    monkeypatch.setattr(long_json, "to_json", noted_written)
+    found = read_in_pieces(text)
 
     assert found is not None
     assert found.value == from_json(text)
+    assert found.write(found.value) == text
     assert max(sizes) < 2 * long_json.PIECE_BYTES
 
 
