@@ -30,7 +30,7 @@ class Window(Protocol):
 
     async def try_pass(self, count: int = 1) -> float:
         """0.0 where `count` may pass together, and are counted; else the seconds until they may
-        ask. `count` is at most what passes in a whole window."""
+        ask. `count` is at most what passes in a whole window; with 0 nobody is counted."""
         ...
 
     def limit(self, calls: int, per: float) -> None:

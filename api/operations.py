@@ -123,15 +123,16 @@ async def stats(request: Request) -> Stats:
         database=DatabaseStats(engine=parts.database.engine, version=parts.database.version),
         replicas=ReplicaStats(
             analysing=parts.heartbeat.analysing if parts.heartbeat else int(bool(parts.worker)),
-            redis=_redis_state(parts),
+            redis=await _redis_state(parts),
         ),
         backup=None if parts.backups is None else _backup_stats(parts.backups),
     )
 
 
-def _redis_state(parts: Services) -> Literal["fine", "away"] | None:
+async def _redis_state(parts: Services) -> Literal["fine", "away"] | None:
     if parts.settings.redis_url is None:
         return None
+    await parts.call_window.try_pass(0)  # there may have been no call since it went or came
     return "fine" if parts.call_window.counts_all else "away"
 
 

@@ -14,13 +14,28 @@ log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
+_NOTICED_SECONDS = _RETRY_SECONDS + 2 * ANSWER_SECONDS
+"""For so long after Redis is back a replica may not have noticed, and pass by itself: until it asks
+again, and has connected and heard the answer."""
 
 # A log of passes by Redis's own clock, so that the replicas' clocks do not matter.
-# Gives 0 for a pass, else the microseconds until enough passes have left the window.
+# Gives 0 for a pass, else the microseconds until enough passes have left the window. A Redis that
+# is new, or was emptied, knows nothing of passes before: nobody passes for the time in ARGV[5].
 _SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local per = tonumber(ARGV[2])
+local rest = tonumber(ARGV[5])
+if rest > 0 then
+  local since = redis.call('GET', KEYS[2])
+  if not since then
+    redis.call('SET', KEYS[2], now)
+    since = now
+  end
+  if now < since + rest then
+    return since + rest - now
+  end
+end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - per)
 local count = tonumber(ARGV[4])
 local too_many = redis.call('ZCARD', KEYS[1]) + count - tonumber(ARGV[1])
@@ -53,6 +68,7 @@ class RedisWindow:
     ) -> None:
         self._script = redis.register_script(_SCRIPT)
         self._key = f"insights:window:{name}"
+        self._keys = [self._key, f"{self._key}:since"]
         self._calls = calls
         self._per_micros = int(per * 1_000_000)
         self._otherwise = otherwise
@@ -76,12 +92,10 @@ class RedisWindow:
             self._otherwise.fill()
 
     async def try_pass(self, count: int = 1) -> float:
+        """With a count of 0, nobody passes, and it is known again whether Redis is there."""
         if self._clock() >= self._away_until:
             try:
-                wait = await self._script(
-                    keys=[self._key],
-                    args=[self._calls, self._per_micros, f"{getrandbits(64):x}", count],
-                )
+                wait = await self._script(keys=self._keys, args=self._arguments(count))
             except (RedisError, OSError, TimeoutError) as error:
                 self._away_until = self._clock() + _RETRY_SECONDS
                 if not self._away:
@@ -96,6 +110,14 @@ class RedisWindow:
         calls = self._take_part()
         return await self._otherwise.try_pass(min(count, calls))
 
+    def _arguments(self, count: int) -> list[int | str]:
+        rest = 0 if self._otherwise is None else int(self._rest() * 1_000_000)
+        return [self._calls, self._per_micros, f"{getrandbits(64):x}", count, rest]
+
+    def _rest(self) -> float:
+        """Seconds after which no second has passes in it that Redis does not know."""
+        return self._per_micros / 1_000_000 + _NOTICED_SECONDS
+
     def _take_part(self) -> int:
         """Give `otherwise` what one of the replicas may do, and return its calls."""
         if self._otherwise is None:
@@ -107,13 +129,14 @@ class RedisWindow:
         return calls
 
     def _since_back(self) -> float:
-        """Seconds for which nobody passes, as Redis does not know who passed while it was away."""
+        """Seconds for which nobody passes, as Redis does not know who passed while it was away, and
+        others may not have noticed that it is back."""
         if self._away:
             self._away = False
             log.info("redis_back", window=self._key)
             if self._otherwise is None:
                 return 0.0
-            self._back_at = self._clock() + self._per_micros / 1_000_000
+            self._back_at = self._clock() + self._rest()
         return max(0.0, self._back_at - self._clock())
 
 

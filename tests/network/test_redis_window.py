@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from config import Settings
 from main import create_app
 from rate_limiter import SlidingWindow
 from tests.support.servers import free_port, own_redis
+from tests.support.service_process import until
 
 
 @pytest.fixture
@@ -113,8 +115,9 @@ async def test_without_redis_each_replica_keeps_to_its_part(
 
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server to start")
 async def test_nobody_passes_twice_over_when_redis_comes_back() -> None:
+    """Not even where another has yet to notice: up to 1.5 s later that one passes by itself."""
     port = free_port()
-    redis = connect(f"redis://127.0.0.1:{port}/0")
+    redis = connect(f"redis://127.0.0.1:{port}/0", answer_seconds=20.0)
     now = 100.0
     local = SlidingWindow(1, 1.0, clock=lambda: now)
     window = RedisWindow(redis, name="x", calls=1, per=1.0, otherwise=local, clock=lambda: now)
@@ -123,12 +126,59 @@ async def test_nobody_passes_twice_over_when_redis_comes_back() -> None:
     assert await window.try_pass() == 0.0  # without Redis, which is asked again a second later
 
     with own_redis(port):
+        await redis.set("insights:window:x:since", 0)  # it was there all along, out of reach
         now = 102.0
-        assert await window.try_pass() > 0
-        now = 103.1
-        await asyncio.sleep(1.0)  # by the clock of Redis
+        assert await window.try_pass() == pytest.approx(2.5)
+        assert not window.counts_all
+        await redis.delete("insights:window:x")
+        now = 104.4
+        assert await window.try_pass() == pytest.approx(0.1)
+        now = 104.6
+        await asyncio.sleep(await window.try_pass())  # by the clock of Redis
         assert await window.try_pass() == 0.0
+        assert window.counts_all
         await redis.aclose()
+
+
+async def test_a_redis_that_was_emptied_lets_nobody_pass_until_all_it_forgot_is_over(
+    redis: Redis,
+) -> None:
+    """Nor does a new one: others may pass by themselves, not having noticed that it is there."""
+    name = uuid4().hex
+    window = RedisWindow(redis, name=name, calls=2, per=0.1, otherwise=SlidingWindow(2, 0.1))
+    await asyncio.sleep(await window.try_pass())
+    assert [await window.try_pass(), await window.try_pass()] == [0.0, 0.0]
+
+    await redis.delete(f"insights:window:{name}", f"insights:window:{name}:since")
+    left = await window.try_pass()
+    assert 1.5 < left <= 1.6
+    await asyncio.sleep(left)
+    assert await window.try_pass() == 0.0
+
+
+async def test_asking_for_nothing_tells_whether_redis_is_there_and_counts_nobody(
+    redis: Redis,
+) -> None:
+    now = 100.0
+    window = RedisWindow(
+        connect(f"redis://127.0.0.1:{free_port()}/0"),
+        name="x",
+        calls=1,
+        per=1.0,
+        otherwise=SlidingWindow(1, 1.0, clock=lambda: now),
+        clock=lambda: now,
+    )
+    await window.try_pass(0)
+    assert not window.counts_all
+    now = 101.1
+    for _ in range(3):
+        await window.try_pass(0)
+    assert await window.try_pass() == 0.0
+
+    window = RedisWindow(redis, name=uuid4().hex, calls=1, per=60.0, otherwise=None)
+    for _ in range(3):
+        assert await window.try_pass(0) == 0.0
+    assert await window.try_pass() == 0.0
 
 
 async def test_a_limit_that_is_lowered_counts_those_that_passed_before(redis: Redis) -> None:
@@ -160,8 +210,9 @@ async def test_a_limit_may_change_its_period_too(redis: Redis) -> None:
 
 
 async def test_one_that_was_told_to_be_full_trusts_redis_which_knows_better(redis: Redis) -> None:
-    local = SlidingWindow(1, 60.0)
-    window = RedisWindow(redis, name=uuid4().hex, calls=1, per=60.0, otherwise=local)
+    name = uuid4().hex
+    await redis.set(f"insights:window:{name}:since", 0)
+    window = RedisWindow(redis, name=name, calls=1, per=60.0, otherwise=SlidingWindow(1, 60.0))
 
     window.fill()
 
@@ -256,3 +307,30 @@ async def test_replicas_share_the_limits_of_each_key(
 
     assert min(passed.values()) >= 15
     assert max(passed.values()) <= 20 * windows
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server to start")
+async def test_a_service_with_nothing_to_do_says_whether_redis_is_there(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    port = free_port()
+    settings = make_settings(
+        database_url=f"sqlite+aiosqlite:///{tmp_path}/insights.db",
+        redis_url=f"redis://127.0.0.1:{port}/0",
+        inbound_rate_limit=0,
+    )
+    app = create_app(settings)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+
+        async def says(state: str) -> bool:
+            stats = await client.get("/api/v1/stats")
+            return bool(stats.json()["replicas"]["redis"] == state)
+
+        await until(partial(says, "away"), within=20, what="it says that there is no Redis")
+        with own_redis(port):
+            await until(partial(says, "fine"), within=20, what="it says that Redis is there")
+        await until(partial(says, "away"), within=20, what="it says that Redis has gone")

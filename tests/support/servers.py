@@ -41,7 +41,7 @@ def postgres_server() -> Iterator[str]:
             return
     if os.environ.get("TEST_POSTGRES_URL"):
         pytest.fail("TEST_POSTGRES_URL is set, but nothing answers there")
-    bin_folder = _postgres_programs()
+    bin_folder = postgres_programs()
     if bin_folder is None:
         pytest.skip("no PostgreSQL server answers, and the machine has no programs to start one")
     with _own_postgres(bin_folder) as address:
@@ -57,9 +57,9 @@ async def _answers(dsn: str) -> bool:
     return True
 
 
-def _postgres_programs() -> Path | None:
+def postgres_programs() -> Path | None:
     if found := shutil.which("initdb"):
-        return Path(found).parent
+        return Path(found).resolve().parent
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return folders[-1].parent if folders else None
 

@@ -1,0 +1,92 @@
+"""Three replicas at work while something goes wrong: nothing is lost, doubled or falsely failed."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.support.fleet import fleet
+from tests.support.own_postgres import own_postgres
+from tests.support.servers import postgres_pooler
+from tests.support.service_process import steer
+
+pytestmark = pytest.mark.slow
+
+IN_FLIGHT = 10
+"""The most calls of one replica at once, that one which dies can leave."""
+
+
+@pytest.fixture
+def grok() -> Iterator[RunningGrok]:
+    with grok_process("--latency", "0.2") as grok:
+        yield grok
+
+
+def _clock(ahead: str) -> list[str]:
+    """The command that gives a program a clock which is ahead by so much."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        pytest.skip("the machine has no libfaketime to set clocks with")
+    return ["env", f"LD_PRELOAD={found[0]}", f"FAKETIME={ahead}", "DONT_FAKE_MONOTONIC=1"]
+
+
+@pytest.mark.slow(longest=True)
+async def test_clocks_that_differ_bill_nothing_twice(
+    tmp_path: Path, grok: RunningGrok, fresh_postgres_url: str
+) -> None:
+    await steer(grok, "defaults", latency=4)
+    clocks = [_clock(ahead) for ahead in ("+45s", "-45s", "+200s")]
+    async with fleet(
+        tmp_path, grok, fresh_postgres_url, wrappers=clocks, grok_rate_limit=100
+    ) as replicas:
+        for replica in replicas.replicas:
+            assert replica.events("clock_differs"), "its clock is as the database's"
+        await replicas.post(100, each_second=8)
+        await replicas.settle()
+        await replicas.expect_nothing_lost_or_paid_twice()
+
+
+async def test_a_server_that_dies_in_midst_of_work_and_starts_anew_loses_nothing(
+    tmp_path: Path, grok: RunningGrok
+) -> None:
+    with own_postgres() as server:
+        async with fleet(tmp_path, grok, server.url, grok_rate_limit=100) as replicas:
+            load = asyncio.create_task(replicas.post(100, each_second=10))
+            await asyncio.sleep(2)
+            await asyncio.to_thread(server.control, "-m", "immediate", "stop")
+            await asyncio.sleep(2)
+            await asyncio.to_thread(server.start)
+            await load
+            assert replicas.refused, "nobody has seen it gone"
+            await replicas.settle()
+            await replicas.expect_nothing_lost_or_paid_twice()
+
+
+async def test_a_pooler_in_session_mode_changes_nothing(
+    tmp_path: Path, grok: RunningGrok, fresh_postgres_url: str
+) -> None:
+    settings = {"grok_rate_limit": 100, "database_pool": 3}  # 15 sessions are all that it gives
+    with postgres_pooler(fresh_postgres_url, "session") as pooled:
+        async with fleet(
+            tmp_path, grok, fresh_postgres_url, through=pooled, **settings
+        ) as replicas:
+            await replicas.post(100, each_second=20)
+            await replicas.settle()
+            await replicas.expect_nothing_lost_or_paid_twice()
+
+
+async def test_each_dies_in_turn_and_comes_back(
+    tmp_path: Path, grok: RunningGrok, fresh_postgres_url: str
+) -> None:
+    async with fleet(tmp_path, grok, fresh_postgres_url, grok_rate_limit=100) as replicas:
+        load = asyncio.create_task(replicas.post(150, each_second=10))
+        for replica in replicas.replicas:
+            await asyncio.sleep(1)
+            await replica.kill()
+            await asyncio.sleep(1)
+            await replica.start()
+        await load
+        await replicas.settle()
+        await replicas.expect_nothing_lost_or_paid_twice(cut_off=3 * IN_FLIGHT)
