@@ -78,6 +78,7 @@ async def test_a_pooler_in_session_mode_changes_nothing(
             await replicas.expect_nothing_lost_or_paid_twice()
 
 
+@pytest.mark.slow(longest=True)
 async def test_each_dies_in_turn_and_comes_back(
     tmp_path: Path, grok: RunningGrok, fresh_postgres_url: str
 ) -> None:

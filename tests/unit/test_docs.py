@@ -14,6 +14,8 @@ README = (ROOT / "README.md").read_text()
 
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
+SCALE = (ROOT / "compose.scale.yml").read_text().partition("\nservices:")[0]
+"""What is the same for all replicas."""
 EXAMPLE = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
 FOR_OTHERS = {"API_URL", "API_KEY"}
 """Settings of docker-compose.yml itself and of ingest_data.py."""
@@ -31,6 +33,8 @@ def test_compose_hands_on_every_setting_of_the_shell_and_nothing_else() -> None:
 
     assert sorted(listed) == sorted(name.upper() for name in Settings.model_fields)
     assert "      - path: .env\n        required: false\n" in COMPOSE
+    assert listed == re.findall(r"^    ([A-Z_]+):", SCALE, re.M)
+    assert "    - path: .env\n      required: false\n" in SCALE
 
 
 def test_the_database_of_the_container_is_the_same_in_compose_and_image() -> None:
