@@ -488,6 +488,16 @@ def _is_connected(server: Server, client: Client) -> bool:
     return any(each.client == mine for each in server.connections())
 
 
+def test_a_reader_that_leaves_the_end_of_its_answer_is_closed(server: Server) -> None:
+    """What is left is too little for asyncio to tell the writer to pause."""
+    client = server.client(small=True)
+    eventually(server.connections)
+    (connection,) = server.connections()
+    connection.transport.set_write_buffer_limits(high=2 * BIG)
+    client.send(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
+    eventually(lambda: not server.connections(), "closed")
+
+
 def test_answers_that_wait_have_one_budget_and_the_longest_stalled_gives_way() -> None:
     with running(answers_bytes=2 * BIG + 1, write_seconds=60) as server:
         clients = []
