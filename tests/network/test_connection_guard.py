@@ -706,6 +706,10 @@ def test_upgrades_are_ignored_and_their_bodies_are_bodies(server: Server, protoc
     time.sleep(0.1)
     client.send(b"rade: " + protocol + b"\r\nContent-Length: 5\r\n\r\nabcde")
     assert_refused(client.rest(), 501, "not_implemented")
+    client = server.sent(HEALTH[:-2] + b"Connection: Upgrade\r\nUpg")
+    time.sleep(0.1)
+    client.send(b"rade: " + protocol + b"\r\n\r\n")
+    assert client.answer() == (200, {"status": "ok"})
 
 
 # --- the log --------------------------------------------------------------------------------------
