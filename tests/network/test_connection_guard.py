@@ -15,9 +15,9 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from api import connection_guard
+from api import connection_guard, connections
 from api.connection_guard import GuardedProtocol
-from api.connections import Limits, _peer_name, raise_file_limit
+from api.connections import FILES_BESIDE, Connections, Limits, _peer_name, raise_file_limit
 from api.error_responses import add_error_handlers
 from tests.support.http_helpers import captured_log, served
 
@@ -423,6 +423,17 @@ def test_an_answer_before_the_body_has_come_ends_the_connection(
     assert client.rest() == b""
 
 
+def test_what_comes_of_a_body_after_its_answer_is_not_kept() -> None:
+    with running(linger_seconds=60, body_seconds=60) as server:
+        client = server.sent(b"POST /unread HTTP/1.1\r\n" + HOST)
+        client.send(b"Content-Length: 1000000\r\n\r\na")
+        assert client.answer() == (200, "not read")
+        (connection,) = server.connections()
+        client.send(b"a" * 100_000)
+        eventually(lambda: connection._body_received == 100_001)
+        assert connection.body_bytes == 0
+
+
 @pytest.mark.parametrize(
     ("head", "status", "code"),
     [
@@ -552,7 +563,8 @@ def test_where_all_are_at_work_health_is_still_answered() -> None:
         for number in range(8):
             server.sent(b"GET /held?%d HTTP/1.1\r\n" % number + HOST + b"\r\n")
         eventually(lambda: len(server.held.begun) == 8)
-        assert server.sent(HEALTH).answer() == (200, {"status": "ok"})
+        answers = server.sent(HEALTH * 2).rest()
+        assert answers.count(b"HTTP/1.1 200 OK") == 1, "then it makes room for the next one"
         refused = server.sent(POST + b"Content-Length: 0\r\n\r\n").rest()
         assert_refused(refused, 503, "unavailable")
         beside = server.sent(POST + b"Content-Length: 0\r\n\r\n", address="127.0.0.2")
@@ -614,6 +626,11 @@ def test_the_soft_limit_of_files_is_raised() -> None:
         assert raise_file_limit() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 512
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_there_are_fewer_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "raise_file_limit", lambda: 512)
+    assert Connections(Limits(), asyncio.get_running_loop())._most == 512 - FILES_BESIDE
 
 
 # --- what works as before -------------------------------------------------------------------------
