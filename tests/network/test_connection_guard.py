@@ -521,6 +521,18 @@ def test_answers_that_wait_have_one_budget_and_the_longest_stalled_gives_way() -
         assert _is_connected(server, clients[2])
 
 
+def test_whoever_lets_most_answers_wait_gives_way_first() -> None:
+    with running(answers_bytes=3 * BIG - 1, write_seconds=60) as server:
+        request = b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n"
+        modest = server.sent(request, small=True, address="127.0.0.2")
+        eventually(partial(_are_stalled, server, 1), "stalled")
+        greedy = server.sent(request, small=True)
+        eventually(partial(_are_stalled, server, 2), "stalled")
+        server.sent(request, small=True)
+        eventually(lambda: not _is_connected(server, greedy), "the first of two is closed")
+        assert _is_connected(server, modest)
+
+
 # --- connections ----------------------------------------------------------------------------------
 
 
