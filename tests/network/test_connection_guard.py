@@ -472,6 +472,15 @@ def test_a_large_answer_is_whole(server: Server) -> None:
     assert answer.partition(b"\r\n\r\n")[2] == b"x" * BIG
 
 
+def test_what_answers_held_is_free_again_when_they_are_read(server: Server) -> None:
+    client = server.sent(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
+    received = 0
+    while received < BIG:
+        received += len(client.socket.recv(1_000_000))
+    (connection,) = server.connections()
+    eventually(lambda: not connection.answer_bytes)
+
+
 def test_no_more_of_an_answer_is_written_than_is_read() -> None:
     with running(write_seconds=60) as server:
         server.sent(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n", small=True)
