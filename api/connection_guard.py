@@ -305,7 +305,7 @@ class GuardedProtocol(HttpToolsProtocol):
             elif name == b"content-length":
                 declared = int(value)
             elif name == b"transfer-encoding":
-                if chunked or value.strip().lower() != b"chunked":
+                if value.strip().lower() != b"chunked":
                     error = NotImplementedHere("No Transfer-Encoding but chunked is known here.")
                 chunked = True
             elif name == b"expect" and value.strip().lower() != b"100-continue":

@@ -296,6 +296,7 @@ def test_a_connection_that_says_nothing_is_closed(server: Server) -> None:
         (b"\x16\x03\x01\x02\x00", 400, "invalid_schema"),
         (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501, "not_implemented"),
         (POST + b"Transfer-Encoding: gzip\r\n\r\n", 501, "not_implemented"),
+        (POST + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n", 400, "invalid_schema"),
         (POST + b"Transfer-Encoding: identity\r\n\r\n", 501, "not_implemented"),
         (
             POST + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n",
