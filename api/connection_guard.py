@@ -166,9 +166,8 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self._leftover_since == inf or size < self._leftover:
             self._leftover_since = now
         self._leftover = size
-        since = min(self._leftover_since, self._paused_since)
-        if self._paused_since < inf:
-            since = self._paused_since
+        paused = self._paused_since < inf
+        since = self._paused_since if paused else self._leftover_since
         if now - since > self.limits.write_seconds:
             self._all.note("slow_reader", self.peer)
             self.transport.abort()
@@ -306,7 +305,7 @@ class GuardedProtocol(HttpToolsProtocol):
             elif name == b"content-length":
                 declared = int(value)
             elif name == b"transfer-encoding":
-                if chunked or value.strip().lower() != b"chunked":
+                if value.strip().lower() != b"chunked":
                     error = NotImplementedHere("No Transfer-Encoding but chunked is known here.")
                 chunked = True
             elif name == b"expect" and value.strip().lower() != b"100-continue":

@@ -11,7 +11,9 @@ import httpx
 import pytest
 from starlette.routing import Mount, Route
 
+from api import middleware
 from api.cached_value import CachedValue
+from api.web_pages import WebPages
 from config import Settings
 from main import create_app
 from tests.conftest import StartApp
@@ -69,6 +71,13 @@ async def test_a_name_in_allowed_hosts_is_served(start_app: StartApp) -> None:
         refused = await running.client.get(STATS, headers=forwarded)
 
     assert_error(refused, 400, "invalid_schema", "ALLOWED_HOSTS")
+
+
+def test_of_all_the_names_that_are_served_few_are_remembered() -> None:
+    check = middleware._WebCheck(WebPages([]))
+    for number in range(1000):
+        check.check({"method": "GET", "headers": [(b"host", b"localhost:%d" % number)]})
+    assert len(check._served) == 100
 
 
 @pytest.mark.parametrize("headers", [FOREIGN, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}])

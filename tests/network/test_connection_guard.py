@@ -15,9 +15,9 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from api import connection_guard
+from api import connection_guard, connections
 from api.connection_guard import GuardedProtocol
-from api.connections import Limits, _peer_name, raise_file_limit
+from api.connections import FILES_BESIDE, Connections, Limits, _peer_name, raise_file_limit
 from api.error_responses import add_error_handlers
 from tests.support.http_helpers import captured_log, served
 
@@ -296,6 +296,7 @@ def test_a_connection_that_says_nothing_is_closed(server: Server) -> None:
         (b"\x16\x03\x01\x02\x00", 400, "invalid_schema"),
         (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501, "not_implemented"),
         (POST + b"Transfer-Encoding: gzip\r\n\r\n", 501, "not_implemented"),
+        (POST + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n", 400, "invalid_schema"),
         (POST + b"Transfer-Encoding: identity\r\n\r\n", 501, "not_implemented"),
         (
             POST + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -423,6 +424,17 @@ def test_an_answer_before_the_body_has_come_ends_the_connection(
     assert client.rest() == b""
 
 
+def test_what_comes_of_a_body_after_its_answer_is_not_kept() -> None:
+    with running(linger_seconds=60, body_seconds=60) as server:
+        client = server.sent(b"POST /unread HTTP/1.1\r\n" + HOST)
+        client.send(b"Content-Length: 1000000\r\n\r\na")
+        assert client.answer() == (200, "not read")
+        (connection,) = server.connections()
+        client.send(b"a" * 100_000)
+        eventually(lambda: connection._body_received == 100_001)
+        assert connection.body_bytes == 0
+
+
 @pytest.mark.parametrize(
     ("head", "status", "code"),
     [
@@ -461,6 +473,15 @@ def test_a_large_answer_is_whole(server: Server) -> None:
     assert answer.partition(b"\r\n\r\n")[2] == b"x" * BIG
 
 
+def test_what_answers_held_is_free_again_when_they_are_read(server: Server) -> None:
+    client = server.sent(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
+    received = 0
+    while received < BIG:
+        received += len(client.socket.recv(1_000_000))
+    (connection,) = server.connections()
+    eventually(lambda: not connection.answer_bytes)
+
+
 def test_no_more_of_an_answer_is_written_than_is_read() -> None:
     with running(write_seconds=60) as server:
         server.sent(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n", small=True)
@@ -488,6 +509,16 @@ def _is_connected(server: Server, client: Client) -> bool:
     return any(each.client == mine for each in server.connections())
 
 
+def test_a_reader_that_leaves_the_end_of_its_answer_is_closed(server: Server) -> None:
+    """What is left is too little for asyncio to tell the writer to pause."""
+    client = server.client(small=True)
+    eventually(server.connections)
+    (connection,) = server.connections()
+    connection.transport.set_write_buffer_limits(high=2 * BIG)
+    client.send(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
+    eventually(lambda: not server.connections(), "closed")
+
+
 def test_answers_that_wait_have_one_budget_and_the_longest_stalled_gives_way() -> None:
     with running(answers_bytes=2 * BIG + 1, write_seconds=60) as server:
         clients = []
@@ -498,6 +529,18 @@ def test_answers_that_wait_have_one_budget_and_the_longest_stalled_gives_way() -
         eventually(lambda: not _is_connected(server, clients[0]), "the first is closed")
         assert _is_connected(server, clients[1])
         assert _is_connected(server, clients[2])
+
+
+def test_whoever_lets_most_answers_wait_gives_way_first() -> None:
+    with running(answers_bytes=3 * BIG - 1, write_seconds=60) as server:
+        request = b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n"
+        modest = server.sent(request, small=True, address="127.0.0.2")
+        eventually(partial(_are_stalled, server, 1), "stalled")
+        greedy = server.sent(request, small=True)
+        eventually(partial(_are_stalled, server, 2), "stalled")
+        server.sent(request, small=True)
+        eventually(lambda: not _is_connected(server, greedy), "the first of two is closed")
+        assert _is_connected(server, modest)
 
 
 # --- connections ----------------------------------------------------------------------------------
@@ -542,7 +585,8 @@ def test_where_all_are_at_work_health_is_still_answered() -> None:
         for number in range(8):
             server.sent(b"GET /held?%d HTTP/1.1\r\n" % number + HOST + b"\r\n")
         eventually(lambda: len(server.held.begun) == 8)
-        assert server.sent(HEALTH).answer() == (200, {"status": "ok"})
+        answers = server.sent(HEALTH * 2).rest()
+        assert answers.count(b"HTTP/1.1 200 OK") == 1, "then it makes room for the next one"
         refused = server.sent(POST + b"Content-Length: 0\r\n\r\n").rest()
         assert_refused(refused, 503, "unavailable")
         beside = server.sent(POST + b"Content-Length: 0\r\n\r\n", address="127.0.0.2")
@@ -604,6 +648,11 @@ def test_the_soft_limit_of_files_is_raised() -> None:
         assert raise_file_limit() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 512
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_there_are_fewer_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "raise_file_limit", lambda: 512)
+    assert Connections(Limits(), asyncio.get_running_loop())._most == 512 - FILES_BESIDE
 
 
 # --- what works as before -------------------------------------------------------------------------
@@ -696,6 +745,10 @@ def test_upgrades_are_ignored_and_their_bodies_are_bodies(server: Server, protoc
     time.sleep(0.1)
     client.send(b"rade: " + protocol + b"\r\nContent-Length: 5\r\n\r\nabcde")
     assert_refused(client.rest(), 501, "not_implemented")
+    client = server.sent(HEALTH[:-2] + b"Connection: Upgrade\r\nUpg")
+    time.sleep(0.1)
+    client.send(b"rade: " + protocol + b"\r\n\r\n")
+    assert client.answer() == (200, {"status": "ok"})
 
 
 # --- the log --------------------------------------------------------------------------------------
