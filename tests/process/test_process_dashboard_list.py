@@ -54,8 +54,7 @@ async def test_scrolling_brings_every_page_once(service: ServiceProcess, open_pa
     async with open_page(query(**WHOLE)) as page:
         await expect(rows(page)).not_to_have_count(0)
         assert await rows(page).count() < total
-        while await rows(page).count() < total:
-            seen = await rows(page).count()
+        while (seen := await rows(page).count()) < total:
             await page.mouse.wheel(0, 20_000)
             await expect(rows(page).nth(seen)).to_be_attached()
         ids = await rows(page).evaluate_all("rows => rows.map(row => row.dataset.key)")
@@ -352,8 +351,7 @@ async def test_naughty_strings_do_no_harm(service: ServiceProcess, open_page: Op
     span = {"start_time": "2001-02-03T00:00:00Z", "end_time": "2001-02-04T00:00:00Z"}
     async with open_page(query(**span)) as page:
         await expect(page.locator("#list-total")).to_have_text(str(len(items)))
-        while await rows(page).count() < len(items):
-            seen = await rows(page).count()
+        while (seen := await rows(page).count()) < len(items):
             await page.mouse.wheel(0, 40_000)
             await expect(rows(page).nth(seen)).to_be_attached()
         shown = await page.locator("#list .text").all_text_contents()

@@ -199,7 +199,11 @@ async def test_a_short_outage_costs_nothing_and_full_speed_is_back_in_five_secon
         ((_, back),) = await until(partial(_outages, grok), within=10, what="Grok back")
         await asyncio.sleep(back + 6.2 - time.monotonic())
         arrivals = [moment for moment in await look(grok, "arrivals") if moment >= back]
-        in_a_second = [moment for moment in arrivals if back + 5.0 <= moment < back + 6.0]
-        assert len(in_a_second) >= 0.8 * LIMIT, [round(moment - back, 1) for moment in arrivals]
+        fullest = max(
+            sum(start <= moment < start + 1.0 for moment in arrivals)
+            for start in arrivals
+            if start <= back + 5.0
+        )
+        assert fullest >= 0.8 * LIMIT, [round(moment - back, 1) for moment in arrivals]
         await _complete(service, 60 + posted, within=40)
         assert service.count("status = 'failed'") == 0
