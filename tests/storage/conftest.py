@@ -1,14 +1,17 @@
-"""A SQLite file that another process writes to."""
+"""What several tests of the store begin with, and a SQLite file that another process writes to."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from database import Database
+from store.conversations import ConversationStore
+from store.queue import WorkQueue
+from tests.support.factories import of_another_process
 
 Locks = Callable[[], Any]
 
@@ -40,3 +43,35 @@ async def quick(quick_url: str) -> AsyncIterator[Database]:
     await database.open()
     yield database
     await database.close()
+
+
+@pytest.fixture
+def store(database: Database) -> ConversationStore:
+    return ConversationStore(database)
+
+
+@pytest.fixture
+def queue(database: Database) -> WorkQueue:
+    return WorkQueue(database)
+
+
+@pytest.fixture
+async def replicas(database: Database) -> AsyncIterator[list[Database]]:
+    """Four `Database`s on one database, as so many processes would have it."""
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(of_another_process(database)) for _ in range(3)]
+        yield [database, *others]
+
+
+@pytest.fixture
+async def opened(sqlite_url: str) -> AsyncIterator[Database]:
+    database = Database(sqlite_url)
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def plain_dsn(postgres_url: str) -> str:
+    """As asyncpg itself takes it."""
+    return postgres_url.replace("postgresql+asyncpg://", "postgresql://")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from database import Database
 from errors import Conflict, ServiceError, Unavailable
@@ -24,17 +24,8 @@ from tests.support.factories import (
     keyed_conversation,
     new_conversation,
     new_conversations,
-    scalar,
 )
-
-
-@pytest.fixture
-def store(database: Database) -> ConversationStore:
-    return ConversationStore(database)
-
-
-async def count(database: Database, table: Any = conversations) -> int:
-    return int(await scalar(database, select(func.count()).select_from(table)))
+from tests.support.stored import count
 
 
 def what_the_database_chokes_on(database: Database) -> NewConversation:

@@ -2,17 +2,13 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from sqlalchemy import func, select
 
 from analysis.outcomes import Complete, Outcome, Requeue, Retry
 from database import Database
-from models import Lane, Status, conversations, from_micros, insight_clusters, insights, now_micros
+from models import Lane, Status, from_micros, now_micros
 from store.conversations import ConversationStore
 from store.queue import Claim, Claimed, WorkQueue
 from tests.support.factories import (
@@ -24,45 +20,8 @@ from tests.support.factories import (
     claim_one,
     claim_some,
     new_conversations,
-    of_another_process,
-    scalar,
 )
-
-
-@pytest.fixture
-def store(database: Database) -> ConversationStore:
-    return ConversationStore(database)
-
-
-@pytest.fixture
-def queue(database: Database) -> WorkQueue:
-    return WorkQueue(database)
-
-
-@pytest.fixture
-async def replicas(database: Database) -> AsyncIterator[list[Database]]:
-    """Four `Database`s on one database, as so many processes would have it."""
-    async with AsyncExitStack() as stack:
-        others = [await stack.enter_async_context(of_another_process(database)) for _ in range(3)]
-        yield [database, *others]
-
-
-async def row_of(database: Database, id_: str) -> Any:
-    statement = select(conversations).where(conversations.c.id == id_)
-    return await database.read(lambda connection: connection.execute(statement).one())
-
-
-async def counts(database: Database) -> tuple[int, int]:
-    """Of insights and of their clusters."""
-    return (
-        await scalar(database, select(func.count()).select_from(insights)),
-        await scalar(database, select(func.count()).select_from(insight_clusters)),
-    )
-
-
-async def settled_ids(queue: WorkQueue, results: Sequence[tuple[Claimed, Outcome]]) -> set[str]:
-    return {claimed.id for claimed in (await queue.settle(results)).done}
-
+from tests.support.stored import counts, row_of, settled_ids
 
 # --- claim ----------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.dialects import sqlite
 
 from analysis.outcomes import Complete, Fail, Outcome, Requeue, Retry
@@ -34,16 +34,7 @@ from tests.support.factories import (
     run_sql,
     scalar,
 )
-
-
-@pytest.fixture
-def store(database: Database) -> ConversationStore:
-    return ConversationStore(database)
-
-
-async def count(database: Database, table: Any = conversations) -> int:
-    return int(await scalar(database, select(func.count()).select_from(table)))
-
+from tests.support.stored import count
 
 # --- too much of it -------------------------------------------------------------------------------
 

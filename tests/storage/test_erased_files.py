@@ -1,31 +1,18 @@
 """What is erased leaves the files of SQLite."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 
 from database import Database
 from errors import NotFound
-from models import Lane, conversations
+from models import Lane
 from store.conversations import ConversationStore
 from tests.storage.conftest import Locks
-from tests.support.factories import accept, new_conversation, open_read, scalar
+from tests.support.factories import accept, new_conversation, open_read
 from tests.support.http_helpers import eventually
-
-
-async def count(database: Database) -> int:
-    return int(await scalar(database, select(func.count()).select_from(conversations)))
-
-
-@pytest.fixture
-async def opened(sqlite_url: str) -> AsyncIterator[Database]:
-    database = Database(sqlite_url)
-    await database.open()
-    yield database
-    await database.close()
-
+from tests.support.stored import count
 
 # --- erasing --------------------------------------------------------------------------------------
 

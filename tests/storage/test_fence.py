@@ -1,17 +1,14 @@
 """A late result never counts, on both databases."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
-from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from analysis.outcomes import Complete, Fail, Outcome, Requeue, Retry
 from database import Database
-from models import Lane, Status, conversations, insight_clusters, insights
+from models import Lane, Status, insights
 from store.conversations import ConversationStore
 from store.queue import Claimed, WorkQueue
 from tests.support.factories import (
@@ -23,46 +20,9 @@ from tests.support.factories import (
     complete,
     new_conversation,
     new_conversations,
-    of_another_process,
     run_sql,
-    scalar,
 )
-
-
-@pytest.fixture
-def store(database: Database) -> ConversationStore:
-    return ConversationStore(database)
-
-
-@pytest.fixture
-def queue(database: Database) -> WorkQueue:
-    return WorkQueue(database)
-
-
-@pytest.fixture
-async def replicas(database: Database) -> AsyncIterator[list[Database]]:
-    """Four `Database`s on one database, as so many processes would have it."""
-    async with AsyncExitStack() as stack:
-        others = [await stack.enter_async_context(of_another_process(database)) for _ in range(3)]
-        yield [database, *others]
-
-
-async def row_of(database: Database, id_: str) -> Any:
-    statement = select(conversations).where(conversations.c.id == id_)
-    return await database.read(lambda connection: connection.execute(statement).one())
-
-
-async def counts(database: Database) -> tuple[int, int]:
-    """Of insights and of their clusters."""
-    return (
-        await scalar(database, select(func.count()).select_from(insights)),
-        await scalar(database, select(func.count()).select_from(insight_clusters)),
-    )
-
-
-async def settled_ids(queue: WorkQueue, results: Sequence[tuple[Claimed, Outcome]]) -> set[str]:
-    return {claimed.id for claimed in (await queue.settle(results)).done}
-
+from tests.support.stored import counts, row_of, settled_ids
 
 OUTCOMES = [Complete(analysis()), Retry("late", 0.0), Fail("late"), Requeue()]
 

@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
-from sqlalchemy import func, select
 
 from database import Database
 from errors import Conflict
-from models import Lane, Status, conversations
+from models import Lane, Status
 from store.conversations import ConversationStore, KeyConflict
 from store.idempotency import EVERYBODY
 from tests.support.factories import (
@@ -18,23 +16,14 @@ from tests.support.factories import (
     new_conversation,
     new_conversations,
     of_another_process,
-    scalar,
 )
-
-
-@pytest.fixture
-def store(database: Database) -> ConversationStore:
-    return ConversationStore(database)
+from tests.support.stored import count
 
 
 @pytest.fixture
 async def other_database(database: Database) -> AsyncIterator[Database]:
     async with of_another_process(database) as other:
         yield other
-
-
-async def count(database: Database, table: Any = conversations) -> int:
-    return int(await scalar(database, select(func.count()).select_from(table)))
 
 
 # --- idempotency keys -----------------------------------------------------------------------------

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 
 from analysis.outcomes import Complete, Fail, Requeue, Retry
 from database import Database
-from errors import StartRefused, Unavailable
-from models import Lane, conversations
+from errors import Unavailable
+from models import Lane
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.figures import FigureStore
@@ -35,25 +35,8 @@ from tests.support.factories import (
     insight_filter,
     new_conversation,
     new_conversations,
-    scalar,
 )
-
-
-async def count(database: Database) -> int:
-    return int(await scalar(database, select(func.count()).select_from(conversations)))
-
-
-async def refused(url: str, why: str) -> None:
-    """The start is refused with one line, without the password."""
-    database = Database(url)
-    try:
-        with pytest.raises(StartRefused, match=why) as raised:
-            await database.open()
-        assert len(raised.value.details.splitlines()) == 1
-        assert "hunter2" not in raised.value.details
-    finally:
-        await database.close()
-
+from tests.support.stored import count
 
 # --- a locked SQLite file -------------------------------------------------------------------------
 

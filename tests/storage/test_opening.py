@@ -10,32 +10,19 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 
 from backends.file_lock import FileLock
 from backends.sqlite import keep_private
 from database import Database
-from errors import StartRefused
-from models import SCHEMA_REVISION, conversations
+from models import SCHEMA_REVISION
 from store.conversations import ConversationStore
 from tests.storage.conftest import Locks
 from tests.support.factories import accept, open_read, run_sql, scalar
 from tests.support.servers import free_port
-
-
-async def count(database: Database) -> int:
-    return int(await scalar(database, select(func.count()).select_from(conversations)))
-
+from tests.support.stored import count, refused
 
 # --- open and close -------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def opened(sqlite_url: str) -> AsyncIterator[Database]:
-    database = Database(sqlite_url)
-    await database.open()
-    yield database
-    await database.close()
 
 
 async def schema_revision(database: Database) -> object:
@@ -145,12 +132,6 @@ async def test_several_processes_may_open_a_new_postgres_database_at_once(
 
 
 @pytest.fixture
-def plain_dsn(postgres_url: str) -> str:
-    """As asyncpg itself takes it."""
-    return postgres_url.replace("postgresql+asyncpg://", "postgresql://")
-
-
-@pytest.fixture
 async def new_postgres_url(postgres_url: str, plain_dsn: str) -> AsyncIterator[str]:
     """A database where no schema has been made."""
     name = f"insights_test_new_{os.getpid()}"
@@ -181,18 +162,6 @@ async def test_a_postgres_database_of_a_newer_version_stops_the_start(
     finally:
         await database.close()
     await refused(new_postgres_url, "9999.*newer")
-
-
-async def refused(url: str, why: str) -> None:
-    """The start is refused with one line, without the password."""
-    database = Database(url)
-    try:
-        with pytest.raises(StartRefused, match=why) as raised:
-            await database.open()
-        assert len(raised.value.details.splitlines()) == 1
-        assert "hunter2" not in raised.value.details
-    finally:
-        await database.close()
 
 
 async def test_a_postgres_that_is_not_there_stops_the_start() -> None:

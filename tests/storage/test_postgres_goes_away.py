@@ -5,27 +5,16 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
 from database import Database
 from errors import Unavailable
-from models import conversations
 from store.conversations import ConversationStore
 from tests.support.factories import accept, run_sql, scalar
 from tests.support.servers import free_port
-
-
-async def count(database: Database) -> int:
-    return int(await scalar(database, select(func.count()).select_from(conversations)))
-
-
-@pytest.fixture
-def plain_dsn(postgres_url: str) -> str:
-    """As asyncpg itself takes it."""
-    return postgres_url.replace("postgresql+asyncpg://", "postgresql://")
-
+from tests.support.stored import count
 
 INSERT = text(
     "INSERT INTO conversations (id, text, timestamp, status, created_at, lane)"

@@ -1,16 +1,10 @@
 """Claims that are given back, kept longer or taken from the dead, on both databases."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
-from typing import Any
 
-import pytest
-from sqlalchemy import select
-
-from analysis.outcomes import Complete, Fail, Outcome, Requeue, Retry
+from analysis.outcomes import Complete, Fail, Requeue, Retry
 from database import Database
-from models import Lane, Status, conversations, now_micros
+from models import Lane, Status, now_micros
 from store.conversations import ConversationStore
 from store.orphans import DIED, Rescued
 from store.queue import Claimed, WorkQueue
@@ -23,36 +17,8 @@ from tests.support.factories import (
     claim_one,
     claim_some,
     new_conversations,
-    of_another_process,
 )
-
-
-@pytest.fixture
-def store(database: Database) -> ConversationStore:
-    return ConversationStore(database)
-
-
-@pytest.fixture
-def queue(database: Database) -> WorkQueue:
-    return WorkQueue(database)
-
-
-@pytest.fixture
-async def replicas(database: Database) -> AsyncIterator[list[Database]]:
-    """Four `Database`s on one database, as so many processes would have it."""
-    async with AsyncExitStack() as stack:
-        others = [await stack.enter_async_context(of_another_process(database)) for _ in range(3)]
-        yield [database, *others]
-
-
-async def row_of(database: Database, id_: str) -> Any:
-    statement = select(conversations).where(conversations.c.id == id_)
-    return await database.read(lambda connection: connection.execute(statement).one())
-
-
-async def settled_ids(queue: WorkQueue, results: Sequence[tuple[Claimed, Outcome]]) -> set[str]:
-    return {claimed.id for claimed in (await queue.settle(results)).done}
-
+from tests.support.stored import row_of, settled_ids
 
 # --- put back, extend -----------------------------------------------------------------------------
 

@@ -1,12 +1,11 @@
 """Writing down what came of claimed conversations, on both databases."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, func, select
+from sqlalchemy import Engine, event, select
 
 from analysis.outcomes import Call, CallOutcome, Complete, Fail, Outcome, Requeue, Retry
 from analysis.topics import Topics
@@ -16,7 +15,6 @@ from database import Database
 from models import (
     Lane,
     Status,
-    conversations,
     from_micros,
     insight_clusters,
     insights,
@@ -26,7 +24,7 @@ from models import (
 from store import derived
 from store.conversations import ConversationStore
 from store.ledger import CallReceipt, Ledger, usage_in_all
-from store.queue import NOT_STORED, Claimed, WorkQueue
+from store.queue import NOT_STORED, WorkQueue
 from tests.support.factories import (
     NOON,
     accept,
@@ -36,36 +34,8 @@ from tests.support.factories import (
     insert_insight,
     new_conversation,
     new_conversations,
-    scalar,
 )
-
-
-@pytest.fixture
-def store(database: Database) -> ConversationStore:
-    return ConversationStore(database)
-
-
-@pytest.fixture
-def queue(database: Database) -> WorkQueue:
-    return WorkQueue(database)
-
-
-async def row_of(database: Database, id_: str) -> Any:
-    statement = select(conversations).where(conversations.c.id == id_)
-    return await database.read(lambda connection: connection.execute(statement).one())
-
-
-async def counts(database: Database) -> tuple[int, int]:
-    """Of insights and of their clusters."""
-    return (
-        await scalar(database, select(func.count()).select_from(insights)),
-        await scalar(database, select(func.count()).select_from(insight_clusters)),
-    )
-
-
-async def settled_ids(queue: WorkQueue, results: Sequence[tuple[Claimed, Outcome]]) -> set[str]:
-    return {claimed.id for claimed in (await queue.settle(results)).done}
-
+from tests.support.stored import counts, row_of, settled_ids
 
 # --- settle ---------------------------------------------------------------------------------------
 

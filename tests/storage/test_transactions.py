@@ -2,32 +2,18 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
 from database import Database
 from errors import Unavailable
-from models import conversations
 from tests.storage.conftest import Locks
-from tests.support.factories import accept, open_read, run_sql, scalar
-
-
-async def count(database: Database) -> int:
-    return int(await scalar(database, select(func.count()).select_from(conversations)))
-
-
-@pytest.fixture
-async def opened(sqlite_url: str) -> AsyncIterator[Database]:
-    database = Database(sqlite_url)
-    await database.open()
-    yield database
-    await database.close()
-
+from tests.support.factories import accept, open_read, run_sql
+from tests.support.stored import count
 
 # --- transactions ---------------------------------------------------------------------------------
 
