@@ -19,7 +19,8 @@ Body = TypeVar("Body", bound=BaseModel)
 MOST_VALUES = 200_000
 """Commas and opening brackets in a body, outside of its texts. Reading so many takes some 50 ms, in
 pieces."""
-_SHORT_BYTES = 65_536
+SMALL_BODY = 65_536
+"""Bytes. Reading so many takes too little to wait for its turn with larger ones."""
 _AT_ONCE = 1000
 _TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _SOME_VALUES = re.compile(rb'(?:(?:[^",\[{]|%b)*+[,\[{]){%d}' % (_TEXT, _AT_ONCE), re.DOTALL)
@@ -104,8 +105,8 @@ async def read_short(shape: type[Body], request: Request) -> Body:
     """Any body but conversations: what is wrong with 2 MB of them takes a second to tell, in which
     nobody else is served. Raises InvalidInput, and TooLarge for one of more than 64 KiB."""
     body = await read_body(request)
-    if len(body) > _SHORT_BYTES:
-        raise TooLarge(f"The body is larger than {_SHORT_BYTES} bytes.")
+    if len(body) > SMALL_BODY:
+        raise TooLarge(f"The body is larger than {SMALL_BODY} bytes.")
     return parse_body(shape, body)
 
 

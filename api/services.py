@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from analysis.analyser import Analyser
 from analysis.topics import Topics
+from api.bodies import SMALL_BODY
 from api.byte_budget import ByteBudget
 from api.cached_value import CachedValue
 from api.event_stream import InsightStream
@@ -42,8 +43,6 @@ from worker.courier import Courier
 from worker.heartbeat import Heartbeat
 from worker.plans import PlanWorker
 from worker.stalls import StallWatch
-
-SMALL_BODY = 65_536
 
 
 @dataclass(frozen=True, slots=True)

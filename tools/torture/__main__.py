@@ -50,6 +50,10 @@ async def torture(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
         print("There is no strace here: that each 202 is on the disk is NOT proved.")
         report["power_cuts"] = None
     which = faults.EVERY
+    if await faults.can_turn_read_only(folder):
+        which = (*which, faults.turn_read_only)
+    else:
+        print("No file can be made immutable here: the database does NOT turn read-only.")
     if faults.faketime_library() is None:
         print("There is no libfaketime here: the clock is NOT stepped.")
     else:

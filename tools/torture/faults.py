@@ -113,21 +113,30 @@ async def fill_the_disk(scene: Scene) -> None:
 
 
 async def turn_read_only(scene: Scene) -> None:
-    """Nobody may write the file and its log, for some seconds. The fault is none where this cannot
-    be had: it takes root, chattr and ext4 or xfs."""
-    database = scene.service.database_file
-    files = [str(database), f"{database}-wal"]
-    program = shutil.which("chattr")
-    if program is None or await _status_of(program, "+i", *files):
-        return
+    """Nobody may write the file and its log, for some seconds."""
+    files = [scene.service.database_file, Path(f"{scene.service.database_file}-wal")]
     try:
+        await _status_of("chattr", "+i", *files)
         await asyncio.sleep(scene.draw.uniform(1.0, 2.5))
     finally:
-        await _status_of(program, "-i", *files)
+        await _status_of("chattr", "-i", *files)
     await asyncio.sleep(1.5)
 
 
-async def _status_of(*command: str) -> int:
+async def can_turn_read_only(folder: Path) -> bool:
+    """It takes root, chattr, and a file system that knows it, such as ext4."""
+    file = folder / "read-only"
+    file.touch()
+    try:
+        return not await _status_of("chattr", "+i", file)
+    except FileNotFoundError:
+        return False
+    finally:
+        with suppress(FileNotFoundError):
+            await _status_of("chattr", "-i", file)
+
+
+async def _status_of(*command: str | Path) -> int:
     quiet = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet)
     return await process.wait()
@@ -243,7 +252,6 @@ EVERY: tuple[Fault, ...] = (
     freeze,
     stop_under_load,
     fill_the_disk,
-    turn_read_only,
     lock_the_database,
     until_a_person_acts,
     outage,
