@@ -220,8 +220,13 @@ async def test_a_backlog_behind_full_slots_is_waited_for_without_asking_again_an
     await harness.add("first", "second")
     async with harness.working(analyser, batch_size=1):
         await eventually(lambda: analyser.under_way == 1)
-        before = analyser.throttle.asked
-        await asyncio.sleep(0.1)
-        assert analyser.throttle.asked - before <= 2
+
+        async def asks_hardly_any_more() -> bool:
+            before = analyser.throttle.asked
+            await asyncio.sleep(0.1)
+            return analyser.throttle.asked - before <= 2
+
+        # What was claimed just as the slot filled goes back first, and that wakes it once more.
+        await eventually(asks_hardly_any_more)
         analyser.let_go("first")
         await harness.all_completed(2)
