@@ -22,6 +22,7 @@ from analysis.labels import (
 )
 from models import conversations, insights
 from store import derived
+from store.among import among
 from store.bulk_insert import ManyChanges, ManyRows
 from store.insight_row import InsightRow, read_clusters
 from tables.people import label_log, labels
@@ -155,15 +156,16 @@ def _lock(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     return _read(connection, ids)
 
 
-_OTHERS = tuple(name for name in InsightRow._fields if name != "clusters")
 _READ = select(
     insights.c.conversation_id,
-    cast(insights.c.clusters, Text),
     insights.c.model_sentiment_score,
     cast(insights.c.model_clusters, Text),
     insights.c.model_confidence,
-    *(insights.c[name] for name in _OTHERS),
-).where(insights.c.conversation_id.in_(bindparam("ids", expanding=True)))
+    *(
+        cast(insights.c.clusters, Text) if name == "clusters" else insights.c[name]
+        for name in InsightRow._fields
+    ),
+).where(among(insights.c.conversation_id, "ids"))
 _READ_LABELS = select(
     labels.c.conversation_id,
     labels.c.giver,
@@ -172,23 +174,23 @@ _READ_LABELS = select(
     labels.c.name,
     labels.c.at,
     labels.c.reason,
-).where(labels.c.conversation_id.in_(bindparam("ids", expanding=True)))
+).where(among(labels.c.conversation_id, "ids"))
+
+
+_CLUSTERS = InsightRow._fields.index("clusters")
 
 
 def _read(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     """In the order of the ids."""
     given: dict[str, dict[int, Label]] = {id_: {} for id_ in ids}
-    for id_, giver, score, clusters, *rest in connection.execute(_READ_LABELS, {"ids": list(ids)}):
+    for id_, giver, score, clusters, *rest in connection.execute(_READ_LABELS, {"ids": ids}):
         topics = None if clusters is None else read_clusters(clusters)
         given[id_][giver] = Label(score, topics, *rest)
     found: dict[str, _Found] = {}
-    for id_, clusters, score, topics, confidence, *others in connection.execute(
-        _READ, {"ids": list(ids)}
-    ):
-        row = InsightRow(
-            clusters=read_clusters(clusters), **dict(zip(_OTHERS, others, strict=True))
-        )
-        model = Values(row.sentiment_score, tuple(row.clusters), row.confidence)
+    for id_, score, topics, confidence, *values in connection.execute(_READ, {"ids": ids}):
+        values[_CLUSTERS] = read_clusters(values[_CLUSTERS])
+        row = InsightRow._make(values)
+        model = Values(row.sentiment_score, values[_CLUSTERS], row.confidence)
         if row.labelled != LastWord.MODEL:
             model = Values(score, read_clusters(topics), confidence)
         found[id_] = _Found(row, model, given[id_])
@@ -268,8 +270,7 @@ _CHANGE = ManyChanges(insights, _COLUMNS)
 _LABELS = ManyRows(labels, replacing=True)
 _LOG = ManyRows(label_log)
 _FORGET = delete(labels).where(
-    labels.c.giver == bindparam("giver"),
-    labels.c.conversation_id.in_(bindparam("ids", expanding=True)),
+    labels.c.giver == bindparam("giver"), among(labels.c.conversation_id, "ids")
 )
 
 

@@ -18,6 +18,7 @@ from analysis.handling import WAITING
 from analysis.priority import FORTNIGHT, MOST_REPEATS, Facts, Weights, key
 from analysis.sentiment import NEGATIVE_BELOW
 from models import insights
+from store.among import among
 from store.applied_settings import applied, note_applied
 from store.bulk_insert import ManyChanges
 from store.insight_row import InsightRow, read_notes
@@ -242,7 +243,7 @@ def refresh(
         return
     weights = read_weights(connection)
     changes = []
-    values = {"ids": sorted(affected), "without": list(without) or [0]}
+    values = {"ids": sorted(affected), "without": without}
     for row in connection.execute(_STATE, values):
         id_, own, handling, repeats, priority, counted, notes = row[:7]
         timestamp, score, confidence, urgency, reach, rising = row[7:]
@@ -310,9 +311,9 @@ _FEW_EARLIER = (
         _EARLIER.c.author == _COLUMNS.author,
         _EARLIER.c.timestamp < _COLUMNS.timestamp,
         _EARLIER.c.timestamp >= _COLUMNS.timestamp - FORTNIGHT,
-        _EARLIER.c.sentiment_score < NEGATIVE_BELOW,
+        _EARLIER.c.sentiment_score < literal_column(str(NEGATIVE_BELOW)),  # as the index has it
         _EARLIER.c.own == literal_column("0"),
-        _EARLIER.c.id.not_in(bindparam("without", expanding=True)),
+        ~among(_EARLIER.c.id, "without"),
     )
     .limit(MOST_REPEATS)
     .correlate(insights)
@@ -332,5 +333,5 @@ _STATE = select(
     _COLUMNS.urgency,
     _COLUMNS.reach,
     _COLUMNS.rising,
-).where(_COLUMNS.id.in_(bindparam("ids", expanding=True)))
+).where(among(_COLUMNS.id, "ids"))
 _CHANGE = ManyChanges(insights, ("repeats", "priority"))

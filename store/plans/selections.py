@@ -9,9 +9,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Select, bindparam, func, select, tuple_
+from sqlalchemy import Connection, Select, func, select, tuple_
 
 from models import Status, conversations, from_micros, insights, now_micros
+from store.among import among
 from store.derived import rollup_query, word_counts, word_index
 from store.filters import InsightFilter, conditions, filter_of
 from store.insights import InsightStore
@@ -77,10 +78,10 @@ class MatchingInsights:
 
     def still(self, ids: Collection[str], made_at: int, connection: Connection) -> list[str]:
         statement = select(insights.c.conversation_id).where(
-            insights.c.conversation_id.in_(bindparam("ids", expanding=True)),
+            among(insights.c.conversation_id, "ids"),
             *conditions(self._wanted.shape._replace(words=False)),  # texts do not change
         )
-        values = self._wanted.values() | {"ids": list(ids)}
+        values = self._wanted.values() | {"ids": ids}
         matching = connection.scalars(statement, values).all()
         did = matched_at(made_at, matching, self._wanted, connection)
         return [id_ for id_ in matching if id_ in did]
@@ -129,8 +130,8 @@ class GivenLabels:
     def still(self, ids: Collection[str], made_at: int, connection: Connection) -> list[str]:
         id_ = labels.c.conversation_id
         statement, values = self._asking([id_], connection)
-        statement = statement.where(id_.in_(list(ids)), labels.c.at <= made_at)
-        return list(connection.scalars(statement, values))
+        statement = statement.where(among(id_, "ids"), labels.c.at <= made_at)
+        return list(connection.scalars(statement, values | {"ids": ids}))
 
     def warnings(self, _connection: Connection) -> Iterator[str]:
         return iter(())

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Text, bindparam, cast, delete, exists, or_, s
 
 from database import LONG_READ_SECONDS, Database
 from models import conversations, now_micros, to_micros
+from store.among import among
 from store.bulk_insert import ManyRows
 from store.insights import InsightStore
 from store.plans.kinds import kinds_of_plans
@@ -206,8 +207,7 @@ _CHANGED = (
     .limit(bindparam("limit"))
 )
 _FORGET = delete(plan_rows).where(
-    plan_rows.c.plan_id == bindparam("plan_id"),
-    plan_rows.c.conversation_id.in_(bindparam("ids", expanding=True)),
+    plan_rows.c.plan_id == bindparam("plan_id"), among(plan_rows.c.conversation_id, "ids")
 )
 
 
