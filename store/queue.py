@@ -200,6 +200,7 @@ def _micros(duration: timedelta) -> int:
 
 _COLUMNS = conversations.c
 
+
 def _later_than(seconds: float) -> ColumnElement[bool]:
     longest = literal(round(seconds * 1_000_000), _COLUMNS.not_before.type)
     return _COLUMNS.not_before - longest > bindparam("now")
