@@ -1,4 +1,4 @@
-"""What people are told of in one message: which deliveries go together, and what becomes of each."""
+"""What people are told of in one message: which deliveries go together, what becomes of each."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -114,7 +114,8 @@ async def test_what_failed_together_stays_together_and_each_by_itself_after_two_
         await outbox.settle(claimed, FAILED)
         assert len({row.next_at for row in await rows(database)} - {None}) == 1
         (new,) = await tell(database, team, "alrt_new")
-        assert ids(fresh := await claim(outbox)) == [new]
+        fresh = await claim(outbox)
+        assert ids(fresh) == [new]
         await outbox.settle(fresh, Delivered(200))
         await make_due(database)
 
@@ -163,7 +164,8 @@ async def test_one_that_is_no_longer_ours_is_not_settled_with_the_others(
 
     assert await outbox.settle(claimed, Delivered(200))
     assert await states(database) == ["pending", "delivered"]
-    assert ids(again := await claim(outbox)) == told[:1]
+    again = await claim(outbox)
+    assert ids(again) == told[:1]
     await outbox.release([again.token])
     assert not await outbox.settle(again, Delivered(200))
     assert await states(database) == ["pending", "delivered"]

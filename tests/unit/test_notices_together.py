@@ -72,7 +72,7 @@ def full(text: str) -> list[Message]:
 def test_as_many_as_go_together_fit_into_each_shape(text: str) -> None:
     said = slack.body(*full(text)).decode()
     assert units(said) <= 13_000
-    header, *sections = json.loads(said)["blocks"]
+    _header, *sections = json.loads(said)["blocks"]
     assert len(sections) < 50
     assert all(1 <= units(each["text"]["text"]) <= 3000 for each in sections)
 
@@ -118,7 +118,7 @@ def test_what_opens_is_an_alarm_and_what_only_ends_is_none() -> None:
 
 
 def test_a_mail_tells_each_in_full_and_is_no_copy_of_a_mail_with_fewer() -> None:
-    sent = {"sender": "insights@example.com", "to": "team@example.com", "at": NOW}
+    sent: dict[str, Any] = {"sender": "a@example.com", "to": "team@example.com", "at": NOW}
     messages = [alert(1), alert(2, CLOSED), machine()]
     mail = compose(*messages, **sent)
 
