@@ -15,6 +15,10 @@ from analysis.urgency import Urgency
 UNKNOWN_CLUSTER = "unknown"
 MAX_CLUSTERS = 5
 MAX_RETRY_SECONDS = 60.0
+_MOST_JITTER = 0.5
+LONGEST_RETRY_SECONDS = MAX_RETRY_SECONDS * (1 + _MOST_JITTER)
+LONGEST_REQUEUE_SECONDS = 3600.0
+"""No outcome has a longer delay."""
 
 
 # --- answers: what an analyser says of one text ---------------------------------------------------
@@ -161,7 +165,7 @@ class Fail:
 @dataclass(frozen=True, slots=True)
 class Requeue:
     """Back to pending as if it had never been claimed: waiting is not failing. Not to be claimed
-    for `delay` seconds, so that others have their turn."""
+    for `delay` seconds, so that others have their turn; an error of before goes with it."""
 
     delay: float = 0.0
 
@@ -203,7 +207,7 @@ def decide(
             if outage:
                 return Requeue()
             if packed or attempts <= max_attempts:
-                delay = min(2.0 ** (attempts - 1), MAX_RETRY_SECONDS) * (1 + jitter / 2)
+                delay = min(2.0 ** (attempts - 1), MAX_RETRY_SECONDS) * (1 + _MOST_JITTER * jitter)
                 return Retry(answer.reason, delay, alone=packed and attempts > 1)
             return Fail(answer.reason)
         case Refused(doubtful=True) if outage:

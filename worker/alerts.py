@@ -1,4 +1,5 @@
-"""Judging alert rules: once a minute, and single posts as soon as they are analysed."""
+"""Judging alert rules: at the start and then once a minute, and single posts as soon as they are
+analysed."""
 
 import asyncio
 import time
@@ -67,6 +68,8 @@ class AlertWorker:
         self._wake.set()
 
     async def _run(self) -> None:
+        # Of this minute, unless the process before did: restarts again and again miss none.
+        self._tell(await self._do(self._judge_all))
         due = _next_minute()
         while True:
             wait = max(0.0, due - time.time())
@@ -79,25 +82,30 @@ class AlertWorker:
             await asyncio.sleep(_REST_SECONDS)
 
     async def _judge(self, *, whole: bool) -> None:
-        await self._do(lambda: self._singles.judge(sum_up=whole))
+        messages = await self._do(lambda: self._singles.judge(sum_up=whole))
         if whole:
-            await self._do(self._judge_all)
-            await self._do(self._every_minute)
+            messages += await self._do(self._judge_all)
+        self._tell(messages)  # together, so that they are sent so
+        if whole:
+            self._tell(await self._do(self._every_minute))
 
     async def _judge_all(self) -> int:
         return await self._alerts.judge(await self._machine.troubles())
 
-    async def _do(self, work: Callable[[], Awaitable[int]]) -> None:
-        """What fails holds up nothing else, and is done again in the next minute."""
+    async def _do(self, work: Callable[[], Awaitable[int]]) -> int:
+        """How many messages that makes. What fails holds up nothing else, and is done again in the
+        next minute."""
         try:
-            messages = await work()
+            return await work()
         except Unavailable as error:
             log.warning("alerts_not_judged", reason=error.details)
         except Exception:
             log.exception("alerts_not_judged")
-        else:
-            if messages:
-                self._on_message()
+        return 0
+
+    def _tell(self, messages: int) -> None:
+        if messages:
+            self._on_message()
 
 
 def _next_minute() -> float:

@@ -429,7 +429,7 @@ async def test_a_mail_server_that_hangs_is_given_up_in_time() -> None:
     port = server.sockets[0].getsockname()[1]
     client = MailClient(MailServer.parse(f"smtp://127.0.0.1:{port}"), total_seconds=0.2)
 
-    attempt = await client.send(a_message(), "team@example.com", datetime.now(UTC))
+    attempt = await client.send([a_message()], "team@example.com", datetime.now(UTC))
 
     assert "no answer of the mail server" in attempt.reason
     server.close()
