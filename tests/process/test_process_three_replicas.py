@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes.grok.server import RunningGrok, grok_process
 from tests.support.fleet import fleet
-from tests.support.own_postgres import own_postgres
+from tests.support.own_postgres import commit_on_both, own_postgres, standby_of
 from tests.support.servers import postgres_pooler
 from tests.support.service_process import steer
 
@@ -49,18 +49,26 @@ async def test_clocks_that_differ_bill_nothing_twice(
         await replicas.expect_nothing_lost_or_paid_twice()
 
 
-async def test_a_server_that_dies_in_midst_of_work_and_starts_anew_loses_nothing(
+async def test_a_server_that_starts_anew_and_then_gives_way_to_its_standby_loses_nothing(
     tmp_path: Path, grok: RunningGrok
 ) -> None:
-    with own_postgres() as server:
-        async with fleet(tmp_path, grok, server.url, grok_rate_limit=100) as replicas:
-            load = asyncio.create_task(replicas.post(100, each_second=10))
-            await asyncio.sleep(2)
-            await asyncio.to_thread(server.control, "-m", "immediate", "stop")
-            await asyncio.sleep(2)
-            await asyncio.to_thread(server.start)
+    with own_postgres() as primary, standby_of(primary) as standby:
+        await commit_on_both(primary)
+        both = "&".join(f"host=127.0.0.1:{server.port}" for server in (primary, standby))
+        address = f"postgresql+asyncpg://postgres@/postgres?{both}&target_session_attrs=read-write"
+        async with fleet(
+            tmp_path, grok, standby.url, through=address, grok_rate_limit=100
+        ) as replicas:
+            load = asyncio.create_task(replicas.post(80, each_second=20))
+            await replicas.accept(20)
+            await asyncio.to_thread(primary.control, "-m", "immediate", "stop")
+            await replicas.refuse()
+            await asyncio.to_thread(primary.start)
+            await replicas.accept(20)
+            await asyncio.to_thread(primary.control, "-m", "immediate", "stop")
+            await replicas.refuse()
+            await asyncio.to_thread(standby.control, "promote")
             await load
-            assert replicas.refused, "nobody has seen it gone"
             await replicas.settle()
             await replicas.expect_nothing_lost_or_paid_twice()
 

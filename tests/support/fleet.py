@@ -61,6 +61,16 @@ class Fleet:
                 self.refused += 1
                 await asyncio.sleep(0.05)
 
+    async def accept(self, count: int) -> None:
+        """Wait until so many more are accepted of those that `post` hands in meanwhile."""
+        enough = len(self.accepted) + count
+        await until(lambda: len(self.accepted) >= enough, within=60, what=f"{count} are accepted")
+
+    async def refuse(self) -> None:
+        """Wait until one more is not accepted at once."""
+        before = self.refused
+        await until(lambda: self.refused > before, within=60, what="one is refused")
+
     async def settle(self, *, within: float = 90) -> None:
         """Wait until nothing is left to do."""
         connection = await asyncpg.connect(self._url)
