@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test's own, which it may stop and start, and a standby that can stand in for it."""
+"""A PostgreSQL of a test's own, which it may stop and start, and a standby in its stead."""
 
 import os
 import shutil
