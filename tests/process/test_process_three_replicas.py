@@ -1,17 +1,18 @@
 """Three replicas at work while something goes wrong: nothing is lost, doubled or falsely failed."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import pytest
 
 from tests.fakes.grok.server import RunningGrok, grok_process
 from tests.support.fleet import fleet
-from tests.support.own_postgres import own_postgres
+from tests.support.own_postgres import commit_on_both, own_postgres, standby_of
 from tests.support.servers import postgres_pooler
-from tests.support.service_process import steer
+from tests.support.service_process import ServiceProcess, steer, until
 
 pytestmark = pytest.mark.slow
 
@@ -49,20 +50,62 @@ async def test_clocks_that_differ_bill_nothing_twice(
         await replicas.expect_nothing_lost_or_paid_twice()
 
 
-async def test_a_server_that_dies_in_midst_of_work_and_starts_anew_loses_nothing(
+async def test_a_server_that_starts_anew_and_then_gives_way_to_its_standby_loses_nothing(
     tmp_path: Path, grok: RunningGrok
 ) -> None:
-    with own_postgres() as server:
-        async with fleet(tmp_path, grok, server.url, grok_rate_limit=100) as replicas:
-            load = asyncio.create_task(replicas.post(100, each_second=10))
-            await asyncio.sleep(2)
-            await asyncio.to_thread(server.control, "-m", "immediate", "stop")
-            await asyncio.sleep(2)
-            await asyncio.to_thread(server.start)
-            await load
-            assert replicas.refused, "nobody has seen it gone"
+    with own_postgres() as primary, standby_of(primary) as standby:
+        await commit_on_both(primary)
+        both = "&".join(f"host=127.0.0.1:{server.port}" for server in (primary, standby))
+        address = f"postgresql+asyncpg://postgres@/postgres?{both}&target_session_attrs=read-write"
+        async with fleet(
+            tmp_path, grok, standby.url, through=address, grok_rate_limit=100
+        ) as replicas:
+            async with replicas.load(each_second=20):
+                await replicas.accept(20)
+                await asyncio.to_thread(primary.control, "-m", "immediate", "stop")
+                await replicas.refuse()
+                await asyncio.to_thread(primary.start)
+                await replicas.accept(20)
+                await asyncio.to_thread(primary.control, "-m", "immediate", "stop")
+                await replicas.refuse()
+                await asyncio.to_thread(standby.control, "promote")
+                await replicas.accept(20)
             await replicas.settle()
             await replicas.expect_nothing_lost_or_paid_twice()
+
+
+async def _end(replica: ServiceProcess) -> None:
+    replica.send(SIGTERM)
+    await replica.ended(within=30)
+
+
+async def _are_too_old(replicas: Sequence[ServiceProcess]) -> bool:
+    answers = [await each.client.get("/ready", params={"for": "traffic"}) for each in replicas]
+    return all(each.status_code == 503 and "newer" in each.text for each in answers)
+
+
+async def test_an_upgrade_amid_the_work_loses_nothing(
+    tmp_path: Path, grok: RunningGrok, fresh_postgres_url: str
+) -> None:
+    async with fleet(tmp_path, grok, fresh_postgres_url, grok_rate_limit=100) as replicas:
+        *old, new = replicas.replicas
+        async with replicas.load(each_second=10):
+            await replicas.accept(20)
+            await _end(new)
+            new.app = "tests.support.newer_app:app"
+            await new.start()
+            assert new.events("database_upgraded")
+            await until(lambda: _are_too_old(old), within=30, what="old ones say what they are")
+            before = set(replicas.accepted)
+            await replicas.accept(20)
+            await asyncio.gather(*map(_end, old))
+            await replicas.accept(5)
+        await replicas.settle()
+        await replicas.expect_nothing_lost_or_paid_twice()
+        for each in old:
+            done = {event["id"] for event in each.events("conversation_completed")}
+            assert done
+            assert done <= before
 
 
 async def test_a_pooler_in_session_mode_changes_nothing(
@@ -78,17 +121,16 @@ async def test_a_pooler_in_session_mode_changes_nothing(
             await replicas.expect_nothing_lost_or_paid_twice()
 
 
-@pytest.mark.slow(longest=True)
 async def test_each_dies_in_turn_and_comes_back(
     tmp_path: Path, grok: RunningGrok, fresh_postgres_url: str
 ) -> None:
     async with fleet(tmp_path, grok, fresh_postgres_url, grok_rate_limit=100) as replicas:
-        load = asyncio.create_task(replicas.post(80, each_second=10))
-        for replica in replicas.replicas:
-            await asyncio.sleep(1)
-            await replica.kill()
-            await asyncio.sleep(1)
-            await replica.start()
-        await load
+        async with replicas.load(each_second=20):
+            for replica in replicas.replicas:
+                await replicas.accept(15)
+                await replica.kill()
+                await replicas.accept(15)
+                await replica.start()
+        await replicas.outlive_leases()
         await replicas.settle()
         await replicas.expect_nothing_lost_or_paid_twice(cut_off=3 * IN_FLIGHT)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,8 @@ from tests.support.service_process import ServiceProcess, grok_settings, look, u
 
 REPLICAS = 3
 _REST = "SELECT count(*) FROM conversations WHERE status IN ('pending', 'processing')"
+_PENDING = "SELECT count(*) FROM conversations WHERE status = 'pending'"
+_OUTLIVE = "UPDATE conversations SET leased_until = 0 WHERE status = 'processing'"
 _FOUND = """
 SELECT (SELECT count(*) FROM conversations),
        (SELECT count(*) FROM conversations WHERE status = 'failed'),
@@ -34,14 +37,32 @@ class Fleet:
         self._url = url
         self._grok = grok
 
-    async def post(self, count: int, *, each_second: float) -> None:
-        """Texts that all differ, one after another, each to the next replica, and to the one after
-        that until one accepts it."""
-        for number in range(count):
-            await self._post(f"The parcel {len(self.accepted)} is late", number)
+    async def post(self, texts: int, *, each_second: float) -> None:
+        """Hand in texts that all differ, one after another, each to the next replica, and to those
+        after it until one accepts it."""
+        for number in range(texts):
+            await self._post(number)
             await asyncio.sleep(1 / each_second)
 
-    async def _post(self, text: str, number: int) -> None:
+    @asynccontextmanager
+    async def load(self, *, each_second: float) -> AsyncIterator[None]:
+        """Posts as of `post`, until the end of the block."""
+        ended = asyncio.Event()
+
+        async def post() -> None:
+            for number in count():
+                if ended.is_set():
+                    return
+                await self._post(number)
+                await asyncio.sleep(1 / each_second)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(post())
+            yield
+            ended.set()
+
+    async def _post(self, number: int) -> None:
+        text = f"The parcel {len(self.accepted)} is late"
         headers = {"Idempotency-Key": uuid4().hex}
         async with asyncio.timeout(60):
             while True:
@@ -60,6 +81,31 @@ class Fleet:
                     return
                 self.refused += 1
                 await asyncio.sleep(0.05)
+
+    async def accept(self, texts: int) -> None:
+        """Wait until so many more are accepted of what is posted meanwhile."""
+        enough = len(self.accepted) + texts
+        await until(lambda: len(self.accepted) >= enough, within=60, what=f"{texts} are accepted")
+
+    async def refuse(self) -> None:
+        """Wait until one more is not accepted at once."""
+        before = self.refused
+        await until(lambda: self.refused > before, within=60, what="one is refused")
+
+    async def outlive_leases(self) -> None:
+        """Once nothing is left but what the dead had in hand: as if they had died half a minute
+        ago."""
+        connection = await asyncpg.connect(self._url)
+        try:
+
+            async def only_theirs() -> bool:
+                pending = await connection.fetchval(_PENDING)
+                return not pending and not (await look(self._grok, "counters"))["in_flight"]
+
+            await until(only_theirs, within=60, what="only what the dead had in hand is left")
+            await connection.execute(_OUTLIVE)
+        finally:
+            await connection.close()
 
     async def settle(self, *, within: float = 90) -> None:
         """Wait until nothing is left to do."""

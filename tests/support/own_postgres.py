@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test's own, which it may stop and start."""
+"""A PostgreSQL of a test's own, which it may stop and start, and a standby in its stead."""
 
 import os
 import shutil
@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.support.servers import free_port, postgres_programs
+from tests.support.service_process import until
 
 
 class OwnPostgres:
@@ -36,7 +38,8 @@ class OwnPostgres:
         self.run("pg_ctl", "-D", self.data, "-w", "-s", *arguments)
 
     def start(self) -> None:
-        options = f"-p {self.port} -k {self._folder}"
+        # Its processes die here, the machine does not: so nothing has to wait for the disk.
+        options = f"-p {self.port} -k {self._folder} -F -c wal_retrieve_retry_interval=100ms"
         self.control("-l", self._folder / "log", "-o", options, "start")
 
 
@@ -48,9 +51,42 @@ def own_postgres() -> Iterator[OwnPostgres]:
         pytest.skip("the machine has no programs to start a PostgreSQL")
     with _folder() as folder:
         server = OwnPostgres(folder, programs)
-        server.run("initdb", "-D", server.data, "-U", "postgres", "-A", "trust")
+        server.run("initdb", "-D", server.data, "-U", "postgres", "-A", "trust", "--no-sync")
         with _started(server):
             yield server
+
+
+@contextmanager
+def standby_of(primary: OwnPostgres) -> Iterator[OwnPostgres]:
+    """A server that holds what the primary holds: see `commit_on_both`. `control("promote")` makes
+    it a primary itself."""
+    with _folder() as folder:
+        standby = OwnPostgres(folder, primary.programs)
+        address = ["-d", primary.url.replace("+asyncpg", "")]
+        copy = ["-D", standby.data, "-R", "-X", "stream", "-c", "fast", "--no-sync"]
+        standby.run("pg_basebackup", *address, *copy)
+        with _started(standby):
+            yield standby
+
+
+async def commit_on_both(primary: OwnPostgres) -> None:
+    """From now on a commit of the primary returns once its standby has it, too.
+
+    The standby is a copy from before: had it this setting, it would wait for one of its own once it
+    is promoted, and answer no commit.
+    """
+    connection = await asyncpg.connect(primary.url.replace("+asyncpg", ""))
+    try:
+        await connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        await connection.execute("SELECT pg_reload_conf()")
+        state = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+
+        async def in_step() -> bool:
+            return bool(await connection.fetchval(state))
+
+        await until(in_step, within=30, what="the standby is in step")
+    finally:
+        await connection.close()
 
 
 @contextmanager

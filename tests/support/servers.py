@@ -153,11 +153,12 @@ def own_redis(port: int) -> Iterator[None]:
 
 
 def _wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+    deadline = time.monotonic() + 30
+    while True:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
-    raise AssertionError(f"nothing listens on port {port}")
+        assert time.monotonic() < deadline, f"nothing listens on port {port} after 30 s"
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -187,17 +188,8 @@ def postgres_pooler(url: str, mode: str) -> Iterator[str]:
             cwd="/",
         )
         try:
-            _await_port(port)
+            _wait_for_port(port)
             yield parts._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()
         finally:
             server.terminate()
             server.wait(30)
-
-
-def _await_port(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        assert time.monotonic() < deadline, f"nothing listens on port {port} after 30 s"
-        time.sleep(0.05)

@@ -36,8 +36,8 @@ class ServiceProcess:
 
     `folder` is its working directory and holds its log, and its database unless `database_file` or
     the setting `database_url` says otherwise. `name` tells several in one folder apart; `app` is
-    what uvicorn is to serve. It is a fork of a process that has imported it already, unless it is
-    to begin `from_nothing` or another than the service's own.
+    what uvicorn is to serve, from its next start on. It is a fork of a process that has imported it
+    already, unless it is to begin `from_nothing` or another than the service's own.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class ServiceProcess:
         self.port = free_port()
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
         self._folder = folder
-        self._app = app
+        self.app = app
         self._log_file = folder / f"{name}.log"
         self._log_start = 0
-        self._from_nothing = from_nothing or app != "main:app"
+        self._from_nothing = from_nothing
         self._process: subprocess.Popen[bytes] | ServiceFork | None = None
         self._settings: dict[str, object] = {
             "offline_model": "small",  # whatever is installed
@@ -93,12 +93,12 @@ class ServiceProcess:
             if name.lower() not in Settings.model_fields
         }
         environment |= {name.upper(): str(value) for name, value in self._settings.items()}
-        arguments = [self._app, "--app-dir", str(ROOT), "--ws", "none", "--no-access-log"]
+        arguments = [self.app, "--app-dir", str(ROOT), "--ws", "none", "--no-access-log"]
         arguments += ["--host", "127.0.0.1", "--port", str(self.port)]
         arguments += ["--http", "api.connection_guard:GuardedProtocol"]
         with self._log_file.open("ab") as log:
             self._log_start = log.tell()
-        if not (wrapper or self._from_nothing):
+        if not (wrapper or self._from_nothing) and self.app == "main:app":
             self._process = fork_service(
                 arguments, folder=self._folder, environment=environment, log=self._log_file
             )
