@@ -1,4 +1,4 @@
-"""What an analysis is, and every judgement about one that needs no I/O.
+"""What an analyser can answer, and what becomes of a conversation with each answer: `decide`.
 
 An analyser answers each text with an `Answer`; `decide` turns that and the number of attempts into
 an `Outcome`; the store carries the outcome out. Nothing here knows a clock, a table or a socket.
