@@ -1,19 +1,33 @@
 """Many rows by one statement: inserted, added to what is there, put in its place, or changed.
 
 On SQLite a thread releases the interpreter's lock with every step of a statement, and gets it back
-only when the event loop's thread pauses: forty rows one by one would wait for that forty times.
+only when the event loop's thread pauses: forty rows one by one would wait for that forty times. On
+PostgreSQL each statement is a way to the server and back, and `sent_together` spares even that.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
 from sqlite3 import Cursor
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import JSON, Connection, CursorResult, Table, bindparam, update
+from sqlalchemy import (
+    JSON,
+    Connection,
+    CursorResult,
+    String,
+    Table,
+    TextClause,
+    bindparam,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeEngine
 
 from backends.sqlite import execute
 
@@ -52,30 +66,35 @@ class SqliteInsert:
 
 
 class ManyRows:
-    """INSERT into all columns of `table` but a key that the database gives.
+    """INSERT into the columns `names` of `table`: all, but a key that the database gives.
 
     With `adding` it is an upsert: columns outside the key are numbers, and are added to those of a
-    row that is there already. With `replacing` they take the place of what is there.
+    row that is there already. With `replacing` they take the place of what is there. No two rows
+    of an upsert have the same key.
     """
 
-    def __init__(self, table: Table, *, adding: bool = False, replacing: bool = False) -> None:
-        self._names = [each.name for each in table.c if each is not table.autoincrement_column]
-        self._json = _json_places(table, self._names)
+    def __init__(
+        self,
+        table: Table,
+        names: Sequence[str] | None = None,
+        *,
+        adding: bool = False,
+        replacing: bool = False,
+    ) -> None:
+        if names is None:
+            names = [each.name for each in table.c if each is not table.autoincrement_column]
+        self._json = _json_places(table, names)
         key = [each.name for each in table.primary_key]
-        others = [name for name in self._names if name not in key]
-        insert, ending = postgresql.insert(table), ""
+        quoted = [f'"{name}"' for name in names]
+        ending = ""
         if adding or replacing:
-            new = {
-                name: table.c[name] + insert.excluded[name] if adding else insert.excluded[name]
-                for name in others
-            }
-            insert = insert.on_conflict_do_update(index_elements=key, set_=new)
-            new_value = "{0} + excluded.{0}" if adding else "excluded.{0}"
-            changes = ", ".join(f'"{name}" = {new_value.format(name)}' for name in others)
+            new_value = f"{table.name}.{{0}} + excluded.{{0}}" if adding else "excluded.{0}"
+            others = [name for name in quoted if name.strip('"') not in key]
+            changes = ", ".join(f"{name} = {new_value.format(name)}" for name in others)
             ending = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
-        self._on_postgresql = insert
-        quoted = [f'"{name}"' for name in self._names]
         self._on_sqlite = SqliteInsert(table.name, quoted, ending)
+        self._on_postgresql = insert_arrays(table, names, ending)
+        self._names = names
 
     def insert(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Each row has its values in the order of the columns."""
@@ -84,8 +103,96 @@ class ManyRows:
         if connection.dialect.name == "sqlite":
             self._on_sqlite.run(connection, _with_json(rows, self._json, _short_json))
         else:
-            named = [dict(zip(self._names, row, strict=True)) for row in rows]
-            connection.execute(self._on_postgresql, named)
+            # As SQLAlchemy writes it, so that what is put back is the same text.
+            arrays = map(list, zip(*_with_json(rows, self._json, json.dumps), strict=True))
+            send(connection, self._on_postgresql, dict(zip(self._names, arrays, strict=True)))
+
+
+def insert_arrays(table: Table, names: Sequence[str], ending: str = "") -> str:
+    """INSERT of any number of rows on PostgreSQL: the values of a column are an array that bears
+    its name."""
+    kinds = [_kind(table.c[name].type) for name in names]
+    arrays = ", ".join(
+        f"CAST(:{name} AS {kind}[])" for name, kind in zip(names, kinds, strict=True)
+    )
+    values = ", ".join(
+        f'CAST("{name}" AS json)' if isinstance(table.c[name].type, JSON) else f'"{name}"'
+        for name in names
+    )
+    columns = ", ".join(f'"{name}"' for name in names)
+    return (
+        f"INSERT INTO {table.name} ({columns}) SELECT {values}"  # noqa: S608  names of ours
+        f" FROM unnest({arrays}) AS new ({columns}) {ending}"
+    )
+
+
+def _kind(type_: TypeEngine[Any]) -> str:
+    """Of an array's members. A text that is too long for its column is then still refused."""
+    if isinstance(type_, JSON | String):
+        return "text"
+    return str(type_.compile(dialect=_POSTGRESQL))
+
+
+_POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+
+# --- on PostgreSQL --------------------------------------------------------------------------------
+
+_WAITING = "waiting statements"
+
+
+@contextmanager
+def sent_together(connection: Connection) -> Iterator[None]:
+    """On PostgreSQL what is given to `send` waits, and goes as one statement at the end. It sees
+    nothing of each other, and nothing that is read inside sees it."""
+    if connection.dialect.name == "sqlite":
+        yield
+        return
+    info = connection.info
+    info[_WAITING] = []
+    try:
+        yield
+        send_waiting(connection)
+    finally:
+        info.pop(_WAITING, None)  # a connection that broke has none
+
+
+def send(connection: Connection, statement: str, values: Mapping[str, Any]) -> None:
+    """Carry out a change whose result nobody asks for."""
+    waiting = connection.info.get(_WAITING)
+    if waiting is None:
+        connection.execute(text(statement), values)
+    else:
+        waiting.append((statement, values))
+
+
+def send_waiting(connection: Connection) -> None:
+    """For whoever reads what may be waiting until now."""
+    if waiting := connection.info.get(_WAITING):
+        statements = tuple(statement for statement, _ in waiting)
+        values = {
+            f"{name}_{number}": value
+            for number, (_, named) in enumerate(waiting)
+            for name, value in named.items()
+        }
+        waiting.clear()
+        connection.execute(_as_one(statements), values)
+
+
+@lru_cache(maxsize=256)
+def _as_one(statements: Sequence[str]) -> TextClause:
+    """The parameters of each bear its number."""
+    parts = [
+        f"change_{number} AS (" + _PARAMETER.sub(rf":\1_{number}", statement) + ")"
+        for number, statement in enumerate(statements)
+    ]
+    return text(f"WITH {', '.join(parts)} SELECT 1")
+
+
+_PARAMETER = re.compile(":([a-z_]+)")
+
+
+# --- changes --------------------------------------------------------------------------------------
 
 
 class ManyChanges:

@@ -5,6 +5,8 @@ cost. A call is reserved only where it fits, with what is spent and held, into t
 Days are UTC, and a call belongs to the one on which it began.
 """
 
+import operator
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -47,6 +49,13 @@ class Usage(NamedTuple):
     def reused_share(self) -> float:
         """0.0 to 1.0 of the completed ones."""
         return self.reused / self.conversations if self.conversations else 0.0
+
+
+class DayUsage(NamedTuple):
+    """What is to be added to a day, counted from 1970-01-01 UTC."""
+
+    day: int
+    usage: Usage
 
 
 class Ledger:
@@ -123,7 +132,7 @@ def _usage(statement: Select[*tuple[Any, ...]], connection: Connection) -> Usage
 def _reserve(row: dict[str, Any], budget: int | None, connection: Connection) -> int | None:
     day = row["started_at"] // MICROS_PER_DAY
     highest_cost = row["held_usd_ticks"]
-    _add(day, Usage(), connection)  # so that there is a row to update
+    add_usage([DayUsage(day, Usage())], connection)  # so that there is a row to update
     spent = daily_usage.c.cost_usd_ticks + daily_usage.c.held_usd_ticks
     hold = update(daily_usage).where(daily_usage.c.day == day)
     if budget is not None:
@@ -142,13 +151,19 @@ def _reserve(row: dict[str, Any], budget: int | None, connection: Connection) ->
 def settle_call(receipt: CallReceipt, connection: Connection) -> None:
     """Record what a call was and cost, once, in the caller's transaction; also of one that has been
     written off as cut off, since its worker was taken for dead."""
+    add_usage(end_call(receipt, connection), connection)
+
+
+def end_call(receipt: CallReceipt, connection: Connection) -> list[DayUsage]:
+    """As `settle_call`, but for the sums of the days: `add_usage` is to be given what this gives.
+    Nobody else waits for what is changed here."""
     call = receipt.call
     mine = (calls.c.id == receipt.id, calls.c.ended_at.is_(None))
     reserved = connection.execute(
         select(calls.c.started_at, calls.c.held_usd_ticks).where(*mine).with_for_update()
     ).one_or_none()
     if reserved is None:
-        return  # settled by an earlier transaction whose commit was not confirmed
+        return []  # settled by an earlier transaction whose commit was not confirmed
     cost_is_unknown = call is not None and call.cost_usd_ticks is None
     still_held = reserved.held_usd_ticks if cost_is_unknown else 0
     change: dict[str, int] = {"held_usd_ticks": still_held - reserved.held_usd_ticks}
@@ -174,18 +189,21 @@ def settle_call(receipt: CallReceipt, connection: Connection) -> None:
             )
         )
         change |= figures
-    _add(reserved.started_at // MICROS_PER_DAY, Usage(**change), connection)
+    return [DayUsage(reserved.started_at // MICROS_PER_DAY, Usage(**change))]
 
 
-def count_completed(conversations: int, reused: int, now: int, connection: Connection) -> None:
-    """Conversations that were completed in the caller's transaction, at `now`."""
-    change = Usage(conversations=conversations, reused=reused)
-    _add(now // MICROS_PER_DAY, change, connection)
+def completed_at(now: int, *, conversations: int, reused: int) -> DayUsage:
+    """Of conversations that are completed at `now`."""
+    return DayUsage(now // MICROS_PER_DAY, Usage(conversations=conversations, reused=reused))
 
 
-def _add(day: int, change: Usage, connection: Connection) -> None:
-    """Add to the day's row, and make it where there is none yet."""
-    _USAGE.insert(connection, [(day, *change)])
+def add_usage(changes: Iterable[DayUsage], connection: Connection) -> None:
+    """Add to the rows of the days, and make those that are not there yet. Call it last: everybody
+    meets in the day's row."""
+    sums: dict[int, Usage] = {}
+    for day, change in changes:
+        sums[day] = Usage(*map(operator.add, sums.get(day, Usage()), change))
+    _USAGE.insert(connection, [(day, *sums[day]) for day in sorted(sums)])
 
 
 _USAGE = ManyRows(daily_usage, adding=True)

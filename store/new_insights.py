@@ -1,12 +1,12 @@
 """New insights: written with what rules say of them, in the transaction that completes them."""
 
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, text
 
 from analysis.labels import Effective, Label, LastWord, Values, effective
 from analysis.outcomes import Complete
@@ -16,7 +16,7 @@ from analysis.senders import reach
 from analysis.words import words_of
 from models import insights
 from store import derived
-from store.bulk_insert import SqliteInsert
+from store.bulk_insert import ManyRows, SqliteInsert
 from store.derived import priority
 from store.insight_row import InsightRow
 from store.labels import LogEntry, insight_columns, write_labels, write_log
@@ -39,8 +39,6 @@ class HeldRow(NamedTuple):
         return values
 
 
-_INSERT = insert(insights).returning(insights.c.conversation_id, insights.c.id)
-
 # Of all that a new insight is written with; the other columns have their defaults.
 _PLAIN = (
     *("conversation_id", "timestamp", "text", "author", "own", "reach"),
@@ -50,6 +48,7 @@ _PLAIN = (
 )
 _JSON = ("clusters", "model_clusters", "label", "grok_analysis", "notes")
 _INSERT_ON_SQLITE = SqliteInsert("insights", (*_PLAIN, *_JSON), "RETURNING conversation_id, id")
+_INSERT_ON_POSTGRESQL = ManyRows(insights, ("id", *_PLAIN, *_JSON))
 _plain_of = itemgetter(*_PLAIN)
 _json_of = itemgetter(*_JSON)
 
@@ -59,17 +58,49 @@ SELECT (SELECT max(revision) FROM rules), (
 )
 """  # noqa: S608  a name of ours
 """Once for each transaction, since other processes change them."""
+_READ_ALL = text(
+    f"""
+{_READ_SETTINGS}, ARRAY(
+    SELECT nextval(pg_get_serial_sequence('insights', 'id'))
+    FROM generate_series(1, CAST(:count AS integer))
+), ({priority.AROUND_AS_JSON})
+"""  # noqa: S608  statements of ours
+)
+"""On PostgreSQL, all that is to be known before as many insights as `count` are written."""
 
 
-def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """The ids of the insights, by those of their conversations."""
-    found: Sequence[Sequence[Any]]
+class _Read(NamedTuple):
+    """What is read once it is our turn. `ids` are for the new insights, and `around` is as
+    `priority.complete_rows` takes it; on SQLite these are None."""
+
+    rules_revision: int | None
+    weights: str | None
+    ids: Sequence[int] | None = None
+    around: Sequence[Sequence[Any]] | None = None
+
+
+def _read(connection: Connection, rows: Collection[HeldRow]) -> _Read:
     if connection.dialect.name == "sqlite":
+        revision, weights = connection.exec_driver_sql(_READ_SETTINGS).one()
+        return _Read(revision, weights)
+    posts = priority.posts_that_count([row._asdict() for row in rows])
+    values = {"count": len(rows), **priority.as_arrays(posts)}
+    revision, weights, ids, around = connection.execute(_READ_ALL, values).one()
+    return _Read(revision, weights, ids, json.loads(around or "[]"))
+
+
+def _insert(
+    connection: Connection, rows: Sequence[Mapping[str, Any]], ids: Sequence[int] | None
+) -> dict[str, int]:
+    """The ids of the insights, by those of their conversations."""
+    if ids is None:
         written = [(*_plain_of(row), *map(_as_json, _json_of(row))) for row in rows]
-        found = _INSERT_ON_SQLITE.returned(connection, written)
-    else:
-        found = connection.execute(_INSERT, rows).all()
-    return {each[0]: each[1] for each in found}
+        return {each[0]: each[1] for each in _INSERT_ON_SQLITE.returned(connection, written)}
+    _INSERT_ON_POSTGRESQL.insert(
+        connection,
+        [(id_, *_plain_of(row), *_json_of(row)) for id_, row in zip(ids, rows, strict=True)],
+    )
+    return {row["conversation_id"]: id_ for id_, row in zip(ids, rows, strict=True)}
 
 
 def _as_json(value: Any) -> str | None:
@@ -101,12 +132,13 @@ class InsightWriter:
     ) -> None:
         """Write the insights of conversations, by their ids. Their rows must be locked."""
         derived.take_turn(connection)
-        revision, weights = connection.exec_driver_sql(_READ_SETTINGS).one()
+        read = _read(connection, [held for held, _ in completed.values()])
         asked = _Asked(
-            self._rules.read(revision or 0, connection),
-            priority.weights_of(weights),
+            self._rules.read(read.rules_revision or 0, connection),
+            priority.weights_of(read.weights),
             self.rising,
             self.version,
+            read,
         )
         _add(completed, asked, now, connection)
 
@@ -118,6 +150,7 @@ class _Asked(NamedTuple):
     weights: Weights
     rising: Set[str]
     version: int
+    read: _Read
 
 
 def _add(
@@ -158,8 +191,10 @@ def _add(
                 "urgency": analysis.urgency.value,
             }
         )
-    behind = priority.complete_rows(connection, rows, asked.rising, asked.weights)
-    ids = _insert(connection, rows)
+    behind = priority.complete_rows(
+        connection, rows, asked.rising, asked.weights, asked.read.around
+    )
+    ids = _insert(connection, rows, asked.read.ids)
     derived.add(
         connection,
         [

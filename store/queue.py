@@ -36,8 +36,9 @@ from backends.group_commit import GroupCommit
 from database import Database
 from errors import ServiceError
 from models import Lane, Status, conversations, now_micros
+from store.bulk_insert import sent_together
 from store.earlier import Earlier, analysed_since, recent_sightings
-from store.ledger import CallReceipt, count_completed, settle_call
+from store.ledger import CallReceipt, DayUsage, add_usage, completed_at, end_call, settle_call
 from store.new_insights import HeldRow, InsightWriter
 from store.orphans import NOT_LEASED, SUSPECT, SUSPECT_DEATHS, Rescued, rescue, suspects_wait
 from store.rising import RisingTopics
@@ -339,6 +340,9 @@ def _settle(
     not_theirs = [id_ for settlement in group for id_ in settlement.not_theirs]
     done: dict[Claimed, Outcome] = {}
     rejected: dict[Claimed, Exception] = {}
+    receipts = [settlement.receipt for settlement in group if settlement.receipt is not None]
+    receipt_errors: dict[int, Exception] = {}
+    used: list[DayUsage] = []
     if one_by_one:
         for claimed, outcome in results:
             settled = _try(_end_claims, [(claimed, outcome)], writer, now, connection)
@@ -347,22 +351,24 @@ def _settle(
                     rejected[claimed] = settled
             else:
                 done |= settled
+        for receipt in receipts:
+            if error := _try(settle_call, receipt, connection):
+                receipt_errors[receipt.id] = error
     else:
-        done = _end_claims(results, writer, now, connection)
+        for receipt in receipts:
+            used += end_call(receipt, connection)
     if not_theirs:
         connection.execute(_REOPEN, {"ids": not_theirs})
-    # Last, since everybody meets in the day's row.
-    receipt_errors: dict[int, Exception] = {}
-    for receipt in (settlement.receipt for settlement in group if settlement.receipt is not None):
+    # From the first insight that is written until the end all others wait for their turn.
+    with sent_together(connection):
         if not one_by_one:
-            settle_call(receipt, connection)
-        elif error := _try(settle_call, receipt, connection):
-            receipt_errors[receipt.id] = error
-    completed = [outcome for outcome in done.values() if isinstance(outcome, Complete)]
-    if completed:
-        reused = sum("reused_from" in outcome.notes for outcome in completed)
-        count_completed(len(completed), reused, now, connection)
-        count_insights(writer.version, len(completed), now, connection)
+            done = _end_claims(results, writer, now, connection)
+        completed = [outcome for outcome in done.values() if isinstance(outcome, Complete)]
+        if completed:
+            reused = sum("reused_from" in outcome.notes for outcome in completed)
+            used.append(completed_at(now, conversations=len(completed), reused=reused))
+            count_insights(writer.version, len(completed), now, connection)
+        add_usage(used, connection)
     return [
         Settled(
             {claimed for claimed, _ in results if claimed in done},

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 
 from database import Database
 from models import from_micros, insights, now_micros
+from store.bulk_insert import send
 from tables.people import analysis_versions
 
 log = structlog.get_logger(__name__)
@@ -80,7 +81,7 @@ def _take_up(asked: Asked, connection: Connection) -> tuple[int, bool]:
         known[before] = 1
     version = known.get(asked)
     if version is not None:
-        connection.execute(_USED, {"used_version": version, "more": 0, "now": now})
+        count_insights(version, 0, now, connection)
         return version, False
     version = max(known.values(), default=0) + 1
     _insert(connection, version, asked, first_used=now, last_used=now, insights=0)
@@ -112,12 +113,10 @@ def _asked_before(asked: Asked, connection: Connection) -> Asked | None:
 
 _NEWEST_DETAILS = select(insights.c.grok_analysis).order_by(insights.c.id.desc()).limit(1)
 _OLD_ONES = select(func.min(insights.c.created_at), func.count())
-_USED = (
-    update(analysis_versions)
-    .where(_COLUMNS.version == bindparam("used_version"))
-    .values(insights=_COLUMNS.insights + bindparam("more"), last_used=bindparam("now"))
-)
-# The same at a fraction of the cost.
+_USED = """
+UPDATE analysis_versions SET insights = insights + CAST(:more AS bigint),
+last_used = CAST(:now AS bigint) WHERE version = CAST(:version AS integer)
+"""
 _USED_ON_SQLITE = """
 UPDATE analysis_versions SET insights = insights + ?, last_used = ? WHERE version = ?
 """
@@ -140,7 +139,7 @@ def count_insights(version: int, number: int, now: int, connection: Connection) 
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(_USED_ON_SQLITE, (number, now, version))
     else:
-        connection.execute(_USED, {"used_version": version, "more": number, "now": now})
+        send(connection, _USED, {"more": number, "now": now, "version": version})
 
 
 def borne_by(conversation_ids: Collection[str], connection: Connection) -> Mapping[int, int]:

@@ -38,7 +38,7 @@ from models import (
     insight_rollups,
     insights,
 )
-from store.bulk_insert import ManyRows
+from store.bulk_insert import ManyRows, send_waiting
 from store.derived import day_cache, priority, rollups, status_counts, word_index
 from store.derived.word_index import Words
 from store.insight_row import InsightRow
@@ -81,6 +81,8 @@ def add(
     texts, and `behind`, as `priority.complete_rows` returns it."""
     _write_clusters(connection, _counted(written))
     _add_but_clusters(connection, written, words)
+    if behind is None or behind:
+        send_waiting(connection)  # the keys of others are made of what is stored
     priority.add(connection, _counted(written), behind)
 
 

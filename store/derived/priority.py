@@ -102,17 +102,20 @@ def complete_rows(
     rows: Sequence[dict[str, Any]],
     rising: Set[str],
     weights: Weights | None = None,
+    around: Sequence[Sequence[Any]] | None = None,
 ) -> set[Post]:
     """Fill in `repeats`, `rising` and `priority` of insights that are about to be written. Nobody
     else may write insights meanwhile; `add` is to follow, with what is returned: the posts behind
-    which stored ones of the same author wait. Mostly there are none."""
+    which stored ones of the same author wait. Mostly there are none. `around` is what
+    `AROUND_AS_JSON` found of the `posts_that_count`, where the caller has asked."""
     if weights is None:
         weights = read_weights(connection)
     counted = [row for row in rows if not row["own"]]
-    posts = {Post(row["author"], row["timestamp"]) for row in counted if row["author"] is not None}
+    if around is None:
+        around = _of_posts(connection, _AROUND_POSTS, posts_that_count(rows))
     before: dict[Post, int] = {}
     behind: set[Post] = set()
-    for author, timestamp, count, is_followed in _of_posts(connection, _AROUND_POSTS, posts):
+    for author, timestamp, count, is_followed in around:
         post = Post(author, timestamp)
         before[post] = count
         if is_followed:
@@ -135,6 +138,15 @@ def complete_rows(
     return behind
 
 
+def posts_that_count(rows: Iterable[Mapping[str, Any]]) -> set[Post]:
+    """Of rows of insights, those on which keys depend."""
+    return {
+        Post(row["author"], row["timestamp"])
+        for row in rows
+        if row["author"] is not None and not row["own"]
+    }
+
+
 def _facts(row: Mapping[str, Any], *, suspected: bool) -> Facts:
     return Facts(suspected=suspected, **{name: row[name] for name in _OF_ROW})
 
@@ -149,12 +161,11 @@ class _PostStatement:
         self.on_sqlite = statement.format(
             posts="(SELECT value ->> 0 AS author, value ->> 1 AS timestamp FROM json_each(?)) post"
         )
-        self.on_postgresql = text(
-            statement.format(
-                posts="unnest(CAST(:authors AS text[]), CAST(:timestamps AS bigint[]))"
-                " AS post (author, timestamp)"
-            )
+        self.text_on_postgresql = statement.format(
+            posts="unnest(CAST(:authors AS text[]), CAST(:timestamps AS bigint[]))"
+            " AS post (author, timestamp)"
         )
+        self.on_postgresql = text(self.text_on_postgresql)
 
 
 def _of_posts(
@@ -165,9 +176,15 @@ def _of_posts(
     if connection.dialect.name == "sqlite":
         given = (json.dumps(list(posts)),)
         return connection.exec_driver_sql(statement.on_sqlite, given).all()
-    authors, timestamps = map(list, zip(*posts, strict=True))
-    values = {"authors": authors, "timestamps": timestamps}
-    return connection.execute(statement.on_postgresql, values).all()
+    return connection.execute(statement.on_postgresql, as_arrays(posts)).all()
+
+
+def as_arrays(posts: Collection[Post]) -> dict[str, list[Any]]:
+    """The parameters of a statement about these on PostgreSQL."""
+    return {
+        "authors": [post.author for post in posts],
+        "timestamps": [post.timestamp for post in posts],
+    }
 
 
 _AROUND_POSTS = _PostStatement(
@@ -188,6 +205,12 @@ SELECT post.author, post.timestamp, (
 )
 """How many unhappy ones are stored that count as repeats for each of the posts; and whether any are
 for which it would count."""
+
+AROUND_AS_JSON = f"""
+SELECT CAST(json_agg(json_build_array(author, timestamp, count, is_followed)) AS text)
+FROM ({_AROUND_POSTS.text_on_postgresql}) AS around (author, timestamp, count, is_followed)
+"""  # noqa: S608  a statement of ours
+"""The same on PostgreSQL in one value, which is null where there is nothing."""
 
 
 def add(

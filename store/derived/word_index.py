@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from analysis.words import Phrase, words_of
-from store.bulk_insert import SqliteInsert
+from store.bulk_insert import SqliteInsert, send
 from store.derived.day_cache import Days
 from store.derived.terms import Group, of_own, terms_of
 from store.filters import Span
@@ -92,7 +92,8 @@ def add(connection: Connection, insights: Iterable[InsightRow], words: Words | N
     if connection.dialect.name == "sqlite":
         _ADD_ON_SQLITE.run(connection, rows)
     else:
-        connection.execute(_ADD, [{"key": key, "terms": terms} for key, terms in rows])
+        keys, terms = map(list, zip(*rows, strict=True))
+        send(connection, _ADD, {"keys": keys, "terms": terms})
 
 
 def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
@@ -246,7 +247,10 @@ def id_of(key: ColumnElement[int]) -> ColumnElement[int]:
 _ADD_ON_SQLITE = SqliteInsert("insight_terms", ["rowid", "terms"])
 _CHANGE_ON_SQLITE = SqliteInsert("insight_terms", ["insight_terms", "rowid", "terms"])
 """Adds terms to a key where the first column is null, and takes them away where it is `delete`."""
-_ADD = text("INSERT INTO insight_terms (key, terms) VALUES (:key, CAST(:terms AS tsvector))")
+_ADD = """
+INSERT INTO insight_terms (key, terms) SELECT key, CAST(terms AS tsvector)
+FROM unnest(CAST(:keys AS bigint[]), CAST(:terms AS text[])) AS new (key, terms)
+"""
 _REPLACE = text("UPDATE insight_terms SET terms = CAST(:terms AS tsvector) WHERE key = :key")
 _SUBTRACT = text("DELETE FROM insight_terms WHERE key = :key")
 

@@ -18,7 +18,8 @@ from store.ledger import (
     CallReceipt,
     Ledger,
     Usage,
-    count_completed,
+    add_usage,
+    completed_at,
     settle_call,
     usage_in_all,
     usage_today,
@@ -391,12 +392,13 @@ async def test_usage_is_summed_over_all_days_and_todays_stands_apart(
 ) -> None:
     def complete(connection: Any) -> None:
         for days_ago in (400, 1, 1, 0):
-            count_completed(10, 4, now_micros() - days_ago * DAY_MICROS, connection)
+            done = completed_at(now_micros() - days_ago * DAY_MICROS, conversations=10, reused=4)
+            add_usage([done, done], connection)
 
     await database.write(complete)
 
-    assert await today(database) == Usage(conversations=10, reused=4)
-    assert await total(database) == Usage(conversations=40, reused=16)
+    assert await today(database) == Usage(conversations=20, reused=8)
+    assert await total(database) == Usage(conversations=80, reused=32)
     assert (await total(database)).reused_share == 0.4
 
 
