@@ -78,7 +78,7 @@ function view(state) {
 	const draw = state.view.kiosk ? loaded.kiosk?.kiosk : { desk, figures: loaded.figures?.figures, analysis: loaded.analysis?.analysis, rules: loaded.rules?.rules }[state.view.page];
 	return [
 		loaded.more?.printHead(state), !state.view.kiosk && head(state), (draw ?? waiting)(state),
-		loaded.work?.toast(state), loaded.more?.sheets(state), loaded.work?.workSheets(state),
+		loaded.work?.toast(state), loaded.work?.heard(state), loaded.more?.sheets(state), loaded.work?.workSheets(state),
 	].filter(Boolean);
 }
 
@@ -178,7 +178,7 @@ function goOnFromHere() {
 	performance.mark("first sight");
 	for (const name of NEXT) load(name).then(({ start }) => start?.(() => ({ state, send, show })));
 	load("live").then(({ hear }) => {
-		live = hear(send, loader);
+		live = hear(send, loader, () => state);
 		goOnOrStop();
 	});
 }

@@ -11,7 +11,7 @@ export function rules(state) {
 	const { value, problem } = answerTo(state, "rules");
 	const all = value?.rules ?? [];
 	return h("main.analysis", { id: "page", key: "rules", "aria-busy": !value && !problem ? "true" : null },
-		problems(state),
+		problems(state), note(state, "list"),
 		state.draft ? draft(state) : note(state, "draft"),
 		state.view.plan && plan(state),
 		state.loaded.alerts?.alertSections(state),
@@ -138,8 +138,10 @@ function plan(state) {
 			h("ul.short", { id: "sample" }, plan.sample.map((one) => h("li", { key: one.conversation_id },
 				viewLink(state, "a", { page: "desk", open: one.conversation_id, plan: "" }, h("span.text", { dir: "auto" }, one.text ?? one.conversation_id)),
 				h("span.small", [one.author, one.timestamp && time(one.timestamp, state.now)].filter(Boolean).join(", ")),
-				h("p.small", `${stateText(one.before)} → ${stateText(one.after)}`))))]);
+				h("p.small", changeOf(stateText(one.before), stateText(one.after))))))]);
 }
+
+const changeOf = (before, after) => (before === after ? `stays ${after}` : `${before} → ${after}`);
 
 // Of one post before or after.
 function stateText(one) {

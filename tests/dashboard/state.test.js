@@ -39,7 +39,7 @@ test("no event changes the state that was there", () => {
 	let state = freeze(start("?page=analysis"));
 	const events = [
 		["tick", NOW + 1, NOW], ["see", { page: "desk", cluster: "praise" }], ["askName", ["handle"]], ["named", "ana"], ["askTime", "conv_1"], ["editing", "conv_1"],
-		["did", { text: "x", until: NOW }], ["draft", { filter: {} }], ["item", { conversation_id: "conv_1" }], ["handled", "conv_1", null], ["type", "search", "ref"], ["pick", 1], ["typing", false], ["menu", "more"],
+		["did", { text: "x", until: NOW }], ["draft", { filter: {} }], ["item", { conversation_id: "conv_1" }], ["handled", "conv_1", null], ["heard", "x"], ["type", "search", "ref"], ["pick", 1], ["typing", false], ["menu", "more"],
 		["sheet", "keys"], ["table", "topics", true], ["point", { from: 1, to: 2 }], ["live", { state: "live" }], ["pause"], ["theme", "dark"], ["keys", false],
 		["notices", "denied"], ["askForKey", "why"], ["note", "retry", "x"], ["readOnly"], ["moreFailed"], ["loaded", "open", {}], ["went", "?range=7d"], ["clear"],
 	];
