@@ -23,8 +23,9 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
-from backends.errors import TOOK_TOO_LONG, is_interrupt, is_lock, translated_errors
+from backends.errors import TOOK_TOO_LONG, GaveWay, is_interrupt, is_lock, translated_errors
 from backends.file_lock import LOCK_SUFFIX, FileLock
+from backends.stoppable import Stoppable
 from errors import Unavailable
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _READERS = 4
 _COSTLY_READERS = 2
 """Threads of their own for reads that may take long, so that no number of them keeps others out."""
 _STOP_AGAIN_SECONDS = 0.02
+_GIVE_WAY_AGAIN_SECONDS = 0.001
 _CHANGES_PER_CHECKPOINT = 400
 """A checkpoint of so many rows takes some 2 ms."""
 
@@ -80,28 +82,6 @@ class _Turn(NamedTuple):
     future: Future[Any]
 
 
-class _Reading:
-    """One read in a reader's thread, and how to stop it from another."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._driver: sqlite3.Connection | None = None
-
-    def begin(self, driver: sqlite3.Connection) -> None:
-        with self._lock:
-            self._driver = driver
-
-    def end(self) -> None:
-        """From here on it is not stopped any more; its connection may be another's soon."""
-        with self._lock:
-            self._driver = None
-
-    def stop(self) -> None:
-        with self._lock:
-            if self._driver is not None:
-                self._driver.interrupt()
-
-
 class SqliteFile:
     """`lock_patience` is how many seconds `connect` waits for another process to let go of it."""
 
@@ -119,6 +99,8 @@ class SqliteFile:
         self._serve_normal_next = False
         self._urgent_answered = asyncio.Event()
         self._urgent_answered.set()
+        self._background: Stoppable | None = None
+        self._is_durable = True
         self._changes_checkpointed = 0
         # A checkpoint does not wait for readers; `_begin_writing` waits where it has to.
         self._writer = create_engine(url.set(drivername="sqlite"), **_ENGINE_OPTIONS)
@@ -169,7 +151,7 @@ class SqliteFile:
         is stopped then, as it is where the calling task is cancelled.
         """
         threads = self._costly_threads if costly else self._reading_threads
-        reading = _Reading()
+        reading = Stoppable()
         future = threads.submit(self._in_snapshot, work, reading)
         try:
             async with asyncio.timeout(seconds):
@@ -179,7 +161,7 @@ class SqliteFile:
         finally:
             self._stop_until_ended(reading, future)
 
-    def _stop_until_ended(self, reading: _Reading, future: Future[Any]) -> None:
+    def _stop_until_ended(self, reading: Stoppable, future: Future[Any]) -> None:
         """Interrupting does nothing before the first statement of a read and between two, so it is
         repeated."""
         if not future.done():
@@ -188,7 +170,7 @@ class SqliteFile:
                 _STOP_AGAIN_SECONDS, self._stop_until_ended, reading, future
             )
 
-    def _in_snapshot(self, work: Callable[[Connection], T], reading: _Reading) -> T:
+    def _in_snapshot(self, work: Callable[[Connection], T], reading: Stoppable) -> T:
         with translated_errors():
             try:
                 connection = self._idle_readers.pop()
@@ -215,15 +197,19 @@ class SqliteFile:
 
     # --- writing ------------------------------------------------------------------------------
 
-    async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
+    async def write(
+        self, work: Callable[[Connection], T], *, urgent: bool = False, background: bool = False
+    ) -> T:
         """`work` in a transaction of its own.
 
         There are two queues, each in its order: where both hold something, `urgent` writes and
         others take turns. Others do not begin before the caller of an urgent one that is under way
-        has its answer. Cancelling the awaiting task does not cancel the transaction.
+        has its answer, and one in the `background` is undone when one comes, and raises GaveWay.
+        Cancelling the awaiting task does not cancel the transaction.
         """
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one for all that wait together
-        return await self._in_turn(partial(self._in_transaction, work, deadline), urgent=urgent)
+        run = self._in_background if background else self._in_transaction
+        return await self._in_turn(partial(run, work, deadline), urgent=urgent)
 
     async def _in_turn(self, work: Callable[[], T], *, urgent: bool = False) -> T:
         """Run `work` in the writer's thread."""
@@ -235,11 +221,21 @@ class SqliteFile:
         try:
             (self._high if urgent else self._normal).append(turn)
             self._thread.submit(self._take_next)
+            if urgent:
+                self._make_way(turn.future)
             result: T = await asyncio.wrap_future(turn.future)
         finally:
             if urgent:
                 self._urgent_answered.set()
         return result
+
+    def _make_way(self, urgent: Future[Any]) -> None:
+        """Stop what is under way in the background until the urgent write begins. Interrupting
+        does nothing between two statements, so it is repeated."""
+        background = self._background
+        if background is not None and not (urgent.running() or urgent.done()):
+            background.stop()
+            asyncio.get_running_loop().call_later(_GIVE_WAY_AGAIN_SECONDS, self._make_way, urgent)
 
     async def yield_to_urgent_write(self) -> None:
         """Let the loop's other tasks run; where an urgent write is under way, until its caller has
@@ -277,12 +273,41 @@ class SqliteFile:
             with suppress(Unavailable), translated_errors():
                 _on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
-    def _in_transaction(self, work: Callable[[Connection], T], deadline: float) -> T:
+    def _in_background(self, work: Callable[[Connection], T], deadline: float) -> T:
+        under_way = Stoppable()
+
+        def stoppable(connection: Connection) -> T:
+            under_way.begin(_driver_of(connection))
+            try:
+                return work(connection)
+            except (DBAPIError, sqlite3.Error) as error:
+                if is_interrupt(error):
+                    raise GaveWay from error
+                raise
+            finally:
+                under_way.end()  # the commit must not be interrupted
+
+        self._background = under_way
+        try:
+            if self._high:
+                raise GaveWay
+            return self._in_transaction(stoppable, deadline, durable=False)
+        finally:
+            self._background = None
+
+    def _in_transaction(
+        self, work: Callable[[Connection], T], deadline: float, *, durable: bool = True
+    ) -> T:
         with translated_errors():
             if self._connection is None:
                 keep_private(self._path)
                 self._connection = self._writer.connect()  # kept: getting one costs a statement
+                self._is_durable = True
             connection = self._connection
+            if durable is not self._is_durable:
+                # The next durable commit forces to disk what those before it wrote as well.
+                _on_driver(connection, f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._is_durable = durable
             try:
                 with connection.begin():
                     _begin_writing(connection, deadline)
