@@ -23,6 +23,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
+from backends.checkpoints import Checkpoints
 from backends.errors import TOOK_TOO_LONG, GaveWay, is_interrupt, is_lock, translated_errors
 from backends.file_lock import LOCK_SUFFIX, FileLock
 from backends.stoppable import Stoppable
@@ -42,8 +43,6 @@ _COSTLY_READERS = 2
 """Threads of their own for reads that may take long, so that no number of them keeps others out."""
 _STOP_AGAIN_SECONDS = 0.02
 _GIVE_WAY_AGAIN_SECONDS = 0.001
-_CHANGES_PER_CHECKPOINT = 400
-"""A checkpoint of so many rows takes some 2 ms."""
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -52,7 +51,7 @@ _PRAGMAS = (
     "PRAGMA secure_delete=ON",  # what is erased is overwritten, not only unlinked
     "PRAGMA temp_store=MEMORY",
     "PRAGMA journal_size_limit=16777216",
-    "PRAGMA wal_autocheckpoint=4000",  # only where `_checkpoint_when_idle` never gets to it
+    "PRAGMA wal_autocheckpoint=8000",  # only where `_checkpoint_when_due` never gets to it
 )
 
 _MODE = 0o600
@@ -80,6 +79,8 @@ class _Turn(NamedTuple):
 
     work: Callable[[], Any]
     future: Future[Any]
+    urgent: bool
+    background: bool
 
 
 class SqliteFile:
@@ -101,7 +102,7 @@ class SqliteFile:
         self._urgent_answered.set()
         self._background: Stoppable | None = None
         self._is_durable = True
-        self._changes_checkpointed = 0
+        self._checkpoints = Checkpoints()
         # A checkpoint does not wait for readers; `_begin_writing` waits where it has to.
         self._writer = create_engine(url.set(drivername="sqlite"), **_ENGINE_OPTIONS)
         _run_on_connect(self._writer, "PRAGMA busy_timeout=0")
@@ -209,11 +210,13 @@ class SqliteFile:
         """
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one for all that wait together
         run = self._in_background if background else self._in_transaction
-        return await self._in_turn(partial(run, work, deadline), urgent=urgent)
+        turn = _Turn(partial(run, work, deadline), Future(), urgent, background)
+        result: T = await self._in_turn(turn)
+        return result
 
-    async def _in_turn(self, work: Callable[[], T], *, urgent: bool = False) -> T:
-        """Run `work` in the writer's thread."""
-        turn = _Turn(work, Future())
+    async def _in_turn(self, turn: _Turn) -> Any:
+        """Run a turn in the writer's thread."""
+        urgent = turn.urgent
         if urgent:
             self._urgent_answered.clear()
         elif not self._urgent_answered.is_set():
@@ -223,11 +226,10 @@ class SqliteFile:
             self._thread.submit(self._take_next)
             if urgent:
                 self._make_way(turn.future)
-            result: T = await asyncio.wrap_future(turn.future)
+            return await asyncio.wrap_future(turn.future)
         finally:
             if urgent:
                 self._urgent_answered.set()
-        return result
 
     def _make_way(self, urgent: Future[Any]) -> None:
         """Stop what is under way in the background until the urgent write begins. Interrupting
@@ -260,16 +262,15 @@ class SqliteFile:
         else:
             turn.future.set_result(result)
             if not (self._high or self._normal):
-                self._checkpoint_when_idle()
+                self._checkpoint_when_due(turn)
 
-    def _checkpoint_when_idle(self) -> None:
-        """Checkpoint before a commit has to, whose caller would wait for it."""
+    def _checkpoint_when_due(self, turn: _Turn) -> None:
         connection = self._connection
         if connection is None:
             return
-        driver = _driver_of(connection)
-        if driver.total_changes - self._changes_checkpointed >= _CHANGES_PER_CHECKPOINT:
-            self._changes_checkpointed = driver.total_changes
+        changes = _driver_of(connection).total_changes
+        if self._checkpoints.are_due(changes, urgent=turn.urgent, background=turn.background):
+            self._checkpoints.made(changes)
             with suppress(Unavailable), translated_errors():
                 _on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -329,7 +330,7 @@ class SqliteFile:
 
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None
-        self._changes_checkpointed = 0  # each connection counts its own
+        self._checkpoints = Checkpoints()
         if connection is not None:
             connection.close()
 
@@ -377,7 +378,7 @@ class SqliteFile:
             loop.call_soon_threadsafe(at_rest.set)
             over.wait()
 
-        turn = asyncio.create_task(self._in_turn(rest))
+        turn = asyncio.create_task(self._in_turn(_Turn(rest, Future(), False, False)))
         try:
             await at_rest.wait()
             yield
