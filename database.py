@@ -111,15 +111,22 @@ class Database:
         """
         return await self._backend.read(work, costly=costly, seconds=seconds)
 
-    async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
+    async def write(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        urgent: bool = False,
+        background: bool = False,
+    ) -> T:
         """Run `work` in one transaction and return its result. What it wrote is on disk then.
 
         After an exception nothing of it is stored. Where writes wait for each other, `urgent` ones
-        are in a queue of their own, which has every second turn. `work` is an ordinary function: on
-        SQLite it runs in the writer's thread, on PostgreSQL in this one, under SQLAlchemy's asyncio
-        bridge.
+        are in a queue of their own, which has every second turn. One in the `background` raises
+        GaveWay where an urgent one comes while it is under way; and of the last ones a power cut
+        may leave nothing, as if they had not begun. `work` is an ordinary function: on SQLite it
+        runs in the writer's thread, on PostgreSQL in this one, under SQLAlchemy's asyncio bridge.
         """
-        return await self._backend.write(work, urgent=urgent)
+        return await self._backend.write(work, urgent=urgent, background=background)
 
     async def rework(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction that may go through all rows or change the schema.

@@ -24,10 +24,10 @@ from api.answers import (
 from api.bodies import Body, LongBody, count_values, documented_body, parse_body, read_body
 from api.error_responses import answers
 from api.keys import key_name
-from api.long_json import short_turns
 from api.services import services
 from errors import Conflict, InvalidInput
 from models import Lane
+from runtime.turns import short_turns
 from schemas import (
     BatchIn,
     BatchItemIn,

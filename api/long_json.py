@@ -8,9 +8,7 @@ call of the parser gets one piece, and the containers around the pieces are put 
 import hashlib
 import json
 import re
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import groupby, islice
 from typing import Any
 
@@ -21,7 +19,6 @@ PIECE_BYTES = 16_384
 _FREED_AT_ONCE = 1000
 _WRITTEN_AT_ONCE = 32
 """Members, of which each may have the size of a piece."""
-_TURN_SECONDS = 0.001
 _MOST_LEVELS = 200
 """As deep as the parser goes."""
 _BLANK = b" \t\n\r"
@@ -215,26 +212,3 @@ def hash_in_pieces(content: Any) -> str:
     for piece in _ENCODER.iterencode(content):
         digest.update(piece.encode())
     return digest.hexdigest()
-
-
-_reading = 0
-_usual_turn = 0.0
-
-
-@contextmanager
-def short_turns() -> Iterator[None]:
-    """While this lasts, a thread that waits for the interpreter's lock has it five times as soon.
-
-    A post needs it a dozen times from its commit to its answer. For the event loop's thread.
-    """
-    global _reading, _usual_turn
-    if not _reading:
-        _usual_turn = sys.getswitchinterval()
-        sys.setswitchinterval(_TURN_SECONDS)
-    _reading += 1
-    try:
-        yield
-    finally:
-        _reading -= 1
-        if not _reading:
-            sys.setswitchinterval(_usual_turn)

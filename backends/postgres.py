@@ -69,8 +69,8 @@ class PostgresPool:
         except TimeoutError:
             raise Unavailable(TOOK_TOO_LONG) from None
 
-    async def write(self, work: Callable[[Connection], T], *, urgent: bool) -> T:
-        """`urgent` changes nothing: no write waits for another here."""
+    async def write(self, work: Callable[[Connection], T], *, urgent: bool, background: bool) -> T:
+        """Neither changes anything: no write waits for another here."""
         async with self._transaction(self._engine) as connection:
             return await connection.run_sync(work)
 

@@ -23,8 +23,10 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
-from backends.errors import TOOK_TOO_LONG, is_interrupt, is_lock, translated_errors
+from backends.checkpoints import Checkpoints
+from backends.errors import TOOK_TOO_LONG, GaveWay, is_interrupt, is_lock, translated_errors
 from backends.file_lock import LOCK_SUFFIX, FileLock
+from backends.stoppable import Stoppable
 from errors import Unavailable
 
 if TYPE_CHECKING:
@@ -40,8 +42,7 @@ _READERS = 4
 _COSTLY_READERS = 2
 """Threads of their own for reads that may take long, so that no number of them keeps others out."""
 _STOP_AGAIN_SECONDS = 0.02
-_CHANGES_PER_CHECKPOINT = 400
-"""A checkpoint of so many rows takes some 2 ms."""
+_GIVE_WAY_AGAIN_SECONDS = 0.001
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -50,7 +51,7 @@ _PRAGMAS = (
     "PRAGMA secure_delete=ON",  # what is erased is overwritten, not only unlinked
     "PRAGMA temp_store=MEMORY",
     "PRAGMA journal_size_limit=16777216",
-    "PRAGMA wal_autocheckpoint=4000",  # only where `_checkpoint_when_idle` never gets to it
+    "PRAGMA wal_autocheckpoint=8000",  # only where `_checkpoint_when_due` never gets to it
 )
 
 _MODE = 0o600
@@ -78,28 +79,8 @@ class _Turn(NamedTuple):
 
     work: Callable[[], Any]
     future: Future[Any]
-
-
-class _Reading:
-    """One read in a reader's thread, and how to stop it from another."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._driver: sqlite3.Connection | None = None
-
-    def begin(self, driver: sqlite3.Connection) -> None:
-        with self._lock:
-            self._driver = driver
-
-    def end(self) -> None:
-        """From here on it is not stopped any more; its connection may be another's soon."""
-        with self._lock:
-            self._driver = None
-
-    def stop(self) -> None:
-        with self._lock:
-            if self._driver is not None:
-                self._driver.interrupt()
+    urgent: bool
+    background: bool
 
 
 class SqliteFile:
@@ -119,7 +100,9 @@ class SqliteFile:
         self._serve_normal_next = False
         self._urgent_answered = asyncio.Event()
         self._urgent_answered.set()
-        self._changes_checkpointed = 0
+        self._background: Stoppable | None = None
+        self._is_durable = True
+        self._checkpoints = Checkpoints()
         # A checkpoint does not wait for readers; `_begin_writing` waits where it has to.
         self._writer = create_engine(url.set(drivername="sqlite"), **_ENGINE_OPTIONS)
         _run_on_connect(self._writer, "PRAGMA busy_timeout=0")
@@ -169,7 +152,7 @@ class SqliteFile:
         is stopped then, as it is where the calling task is cancelled.
         """
         threads = self._costly_threads if costly else self._reading_threads
-        reading = _Reading()
+        reading = Stoppable()
         future = threads.submit(self._in_snapshot, work, reading)
         try:
             async with asyncio.timeout(seconds):
@@ -179,7 +162,7 @@ class SqliteFile:
         finally:
             self._stop_until_ended(reading, future)
 
-    def _stop_until_ended(self, reading: _Reading, future: Future[Any]) -> None:
+    def _stop_until_ended(self, reading: Stoppable, future: Future[Any]) -> None:
         """Interrupting does nothing before the first statement of a read and between two, so it is
         repeated."""
         if not future.done():
@@ -188,7 +171,7 @@ class SqliteFile:
                 _STOP_AGAIN_SECONDS, self._stop_until_ended, reading, future
             )
 
-    def _in_snapshot(self, work: Callable[[Connection], T], reading: _Reading) -> T:
+    def _in_snapshot(self, work: Callable[[Connection], T], reading: Stoppable) -> T:
         with translated_errors():
             try:
                 connection = self._idle_readers.pop()
@@ -215,19 +198,25 @@ class SqliteFile:
 
     # --- writing ------------------------------------------------------------------------------
 
-    async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
+    async def write(
+        self, work: Callable[[Connection], T], *, urgent: bool = False, background: bool = False
+    ) -> T:
         """`work` in a transaction of its own.
 
         There are two queues, each in its order: where both hold something, `urgent` writes and
         others take turns. Others do not begin before the caller of an urgent one that is under way
-        has its answer. Cancelling the awaiting task does not cancel the transaction.
+        has its answer, and one in the `background` is undone when one comes, and raises GaveWay.
+        Cancelling the awaiting task does not cancel the transaction.
         """
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one for all that wait together
-        return await self._in_turn(partial(self._in_transaction, work, deadline), urgent=urgent)
+        run = self._in_background if background else self._in_transaction
+        turn = _Turn(partial(run, work, deadline), Future(), urgent, background)
+        result: T = await self._in_turn(turn)
+        return result
 
-    async def _in_turn(self, work: Callable[[], T], *, urgent: bool = False) -> T:
-        """Run `work` in the writer's thread."""
-        turn = _Turn(work, Future())
+    async def _in_turn(self, turn: _Turn) -> Any:
+        """Run a turn in the writer's thread."""
+        urgent = turn.urgent
         if urgent:
             self._urgent_answered.clear()
         elif not self._urgent_answered.is_set():
@@ -235,11 +224,20 @@ class SqliteFile:
         try:
             (self._high if urgent else self._normal).append(turn)
             self._thread.submit(self._take_next)
-            result: T = await asyncio.wrap_future(turn.future)
+            if urgent:
+                self._make_way(turn.future)
+            return await asyncio.wrap_future(turn.future)
         finally:
             if urgent:
                 self._urgent_answered.set()
-        return result
+
+    def _make_way(self, urgent: Future[Any]) -> None:
+        """Stop what is under way in the background until the urgent write begins. Interrupting
+        does nothing between two statements, so it is repeated."""
+        background = self._background
+        if background is not None and not (urgent.running() or urgent.done()):
+            background.stop()
+            asyncio.get_running_loop().call_later(_GIVE_WAY_AGAIN_SECONDS, self._make_way, urgent)
 
     async def yield_to_urgent_write(self) -> None:
         """Let the loop's other tasks run; where an urgent write is under way, until its caller has
@@ -264,25 +262,53 @@ class SqliteFile:
         else:
             turn.future.set_result(result)
             if not (self._high or self._normal):
-                self._checkpoint_when_idle()
+                self._checkpoint_when_due(turn)
 
-    def _checkpoint_when_idle(self) -> None:
-        """Checkpoint before a commit has to, whose caller would wait for it."""
+    def _checkpoint_when_due(self, turn: _Turn) -> None:
         connection = self._connection
         if connection is None:
             return
-        driver = _driver_of(connection)
-        if driver.total_changes - self._changes_checkpointed >= _CHANGES_PER_CHECKPOINT:
-            self._changes_checkpointed = driver.total_changes
+        changes = _driver_of(connection).total_changes
+        if self._checkpoints.are_due(changes, urgent=turn.urgent, background=turn.background):
+            self._checkpoints.made(changes)
             with suppress(Unavailable), translated_errors():
                 _on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
-    def _in_transaction(self, work: Callable[[Connection], T], deadline: float) -> T:
+    def _in_background(self, work: Callable[[Connection], T], deadline: float) -> T:
+        under_way = Stoppable()
+
+        def stoppable(connection: Connection) -> T:
+            under_way.begin(_driver_of(connection))
+            try:
+                return work(connection)
+            except (DBAPIError, sqlite3.Error) as error:
+                if is_interrupt(error):
+                    raise GaveWay from error
+                raise
+            finally:
+                under_way.end()  # the commit must not be interrupted
+
+        self._background = under_way
+        try:
+            if self._high:
+                raise GaveWay
+            return self._in_transaction(stoppable, deadline, durable=False)
+        finally:
+            self._background = None
+
+    def _in_transaction(
+        self, work: Callable[[Connection], T], deadline: float, *, durable: bool = True
+    ) -> T:
         with translated_errors():
             if self._connection is None:
                 keep_private(self._path)
                 self._connection = self._writer.connect()  # kept: getting one costs a statement
+                self._is_durable = True
             connection = self._connection
+            if durable is not self._is_durable:
+                # The next durable commit forces to disk what those before it wrote as well.
+                _on_driver(connection, f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._is_durable = durable
             try:
                 with connection.begin():
                     _begin_writing(connection, deadline)
@@ -304,7 +330,7 @@ class SqliteFile:
 
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None
-        self._changes_checkpointed = 0  # each connection counts its own
+        self._checkpoints = Checkpoints()
         if connection is not None:
             connection.close()
 
@@ -352,7 +378,7 @@ class SqliteFile:
             loop.call_soon_threadsafe(at_rest.set)
             over.wait()
 
-        turn = asyncio.create_task(self._in_turn(rest))
+        turn = asyncio.create_task(self._in_turn(_Turn(rest, Future(), False, False)))
         try:
             await at_rest.wait()
             yield

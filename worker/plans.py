@@ -1,28 +1,36 @@
 """Walking through plans, one at a time, beside the work.
 
-A step changes some rows in one transaction. On SQLite a live post waits for the step that is under
-way, so steps are as large as a few milliseconds allow.
+A step changes some rows in one transaction, and the more of them the less each costs. On SQLite a
+live post would have to wait for it: so a large step gives way to one, and is tried again smaller.
 """
 
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from itertools import islice
 
 import structlog
 
+from backends.errors import GaveWay
 from errors import Unavailable
+from runtime.turns import short_turns
 from store.plans.plan import Plan, PlanState
 from store.plans.selections import Candidate
-from store.plans.walks import MOST_ROWS, WalkedElsewhere, WalkStore
+from store.plans.walks import MOST_ROWS, Step, WalkedElsewhere, WalkStore
 from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
 
-STEP_SECONDS = 0.005
-"""What a step is to take, its commit aside."""
+STEP_SECONDS = 0.03
+"""What a step takes at most, its commit aside."""
 _LEAST_ROWS = 40
+"""So few are no burden, and give way to nobody: a plan comes to its end whatever is posted."""
+_LESS = 0.6
+_MORE = 1.25
+"""The next step's rows, after one that gave way and after one that did not."""
 _POLL_SECONDS = 5.0
 _TROUBLE_SECONDS = 1.0
 _TRIES = 3
@@ -35,18 +43,26 @@ class Pace:
     """How many rows a step takes, and how many are passed a second."""
 
     def __init__(self, *, yields: bool) -> None:
-        """With `yields` others wait for a step: it takes so many that it ends in `STEP_SECONDS`."""
+        """With `yields` others wait for a step: it takes so many that it ends in `STEP_SECONDS`,
+        and less where it has to give way."""
         self.rows = _LEAST_ROWS if yields else MOST_ROWS
         self.per_second: float | None = None
         self._yields = yields
         self._last = time.monotonic()
+
+    @property
+    def gives_way(self) -> bool:
+        return self._yields and self.rows > _LEAST_ROWS
+
+    def gave_way(self) -> None:
+        self.rows = max(_LEAST_ROWS, round(self.rows * _LESS))
 
     def stepped(self, rows: int, seconds: float) -> None:
         """A step of `rows` took `seconds`."""
         if self._yields:
             fitting = rows * STEP_SECONDS / max(seconds, 1e-6)
             # It grows slowly, since the next rows may cost more.
-            self.rows = round(max(_LEAST_ROWS, min(fitting, self.rows * 1.25 + 1, MOST_ROWS)))
+            self.rows = round(max(_LEAST_ROWS, min(fitting, self.rows * _MORE + 1, MOST_ROWS)))
         now = time.monotonic()
         elapsed, self._last = now - self._last, now
         latest = rows / max(elapsed, 1e-6)
@@ -161,17 +177,31 @@ class PlanWorker:
         while plan.state is PlanState.APPLYING:
             if not ahead:
                 ahead.extend(await self._walks.candidates(plan))
-            some = [ahead.popleft() for _ in range(min(len(ahead), pace.rows))]
-            plan, seconds = await self._walks.apply(plan, some, pace.per_second)
-            pace.stepped(len(some), seconds)
-            self._on_step()
+            some = list(islice(ahead, pace.rows))
+            apply = partial(self._walks.apply, plan, some, pace.per_second)
+            if (step := await self._step(pace, apply)) is not None:
+                plan, seconds = step
+                for _ in some:
+                    ahead.popleft()
+                pace.stepped(len(some), seconds)
         return plan
 
     async def _steps_back(self, plan: Plan) -> Plan:
         pace = Pace(yields=self._yields)
         while plan.state is PlanState.UNDOING:
-            done = plan.done
-            plan, seconds = await self._walks.undo(plan, pace.rows, pace.per_second)
-            pace.stepped(plan.done - done, seconds)
-            self._on_step()
+            undo = partial(self._walks.undo, plan, pace.rows, pace.per_second)
+            if (step := await self._step(pace, undo)) is not None:
+                pace.stepped(step.plan.done - plan.done, step.seconds)
+                plan = step.plan
         return plan
+
+    async def _step(self, pace: Pace, step: Callable[..., Awaitable[Step]]) -> Step | None:
+        """None where it has given way."""
+        try:
+            with short_turns():
+                found = await step(gives_way=pace.gives_way)
+        except GaveWay:
+            pace.gave_way()
+            return None
+        self._on_step()
+        return found

@@ -65,6 +65,7 @@ RollupKey = tuple[str, int, int, int]
 """Name, grain, bucket and confidence bin, as in the table's key; a bucket is the start of the hour
 or day. Plain, since a named tuple takes eight times as long to make."""
 
+
 def confidence_bin(confidence: float) -> int:
     return bisect_right(CONFIDENCE_BINS, confidence) - 1
 

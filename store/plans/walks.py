@@ -82,16 +82,28 @@ class WalkStore:
         work = partial(selection.next, plan.position, MOST_ROWS, plan.bound)
         return await self._database.read(work, costly=True, seconds=LONG_READ_SECONDS)
 
-    async def apply(self, plan: Plan, candidates: Sequence[Candidate], rate: float | None) -> Step:
+    async def apply(
+        self,
+        plan: Plan,
+        candidates: Sequence[Candidate],
+        rate: float | None,
+        *,
+        gives_way: bool = False,
+    ) -> Step:
         """Change rows, the next ones after the plan's position. With none the plan is applied.
 
-        `rate` is to be shown. Raises WalkedElsewhere, and then nothing is changed.
+        `rate` is to be shown. Raises WalkedElsewhere, and with `gives_way` GaveWay: then nothing is
+        changed.
         """
-        return await self._database.write(partial(self._step, plan, rate, candidates))
+        work = partial(self._step, plan, rate, candidates)
+        return await self._database.write(work, background=gives_way)
 
-    async def undo(self, plan: Plan, most: int, rate: float | None) -> Step:
+    async def undo(
+        self, plan: Plan, most: int, rate: float | None, *, gives_way: bool = False
+    ) -> Step:
         """Put back up to `most` rows; without any left the plan is undone. As `apply` does."""
-        return await self._database.write(partial(self._step_back, plan, rate, most))
+        work = partial(self._step_back, plan, rate, most)
+        return await self._database.write(work, background=gives_way)
 
     async def fail(self, plan: Plan, error: str) -> None:
         """Nobody walks it any more. What it has changed can be undone."""
