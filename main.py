@@ -37,6 +37,7 @@ from api import (
     rules,
 )
 from api.access import open_to_all
+from api.direct_routes import DirectRoutes
 from api.error_responses import add_error_handlers
 from api.keys import ApiKeys
 from api.middleware import Admission, BodyLimit, OpenRequests, RequestLog
@@ -83,6 +84,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
                 pages=WebPages(settings.allowed_hosts),
             ),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+            Middleware(DirectRoutes, routes=conversations.intake.routes),
         ],
     )
     app.state.services = services
