@@ -173,7 +173,8 @@ async def test_two_people_side_by_side_see_at_once_what_the_other_does(
 ) -> None:
     await post(desk, "shift", ["The parcel is late", "The app crashes", "Where is my refund?"])
     url = address(desk) + to_answer("shift")
-    async with opened(browser, url) as ana, opened(browser, url, in_trouble=True) as ben:
+    two = [opened(browser, url, in_trouble=True) for _ in range(2)]
+    async with two[0] as ana, two[1] as ben:
         for page, name in ((ana, "ana"), (ben, "ben")):
             await at_work(page, name)
             await is_live(page)
