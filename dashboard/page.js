@@ -100,9 +100,9 @@ function show() {
 const EFFECTS = {
 	...effectsOf("actions", "closePost", "showNew", "nextTheme", "switchKeys", "askForNotices", "copyLink", "rest", "retry"),
 	...effectsOf("work", "handle", "label", "unlabel", "undo", "giveName", "editTopics"),
-	...effectsOf("drafts", "draftFrom", "preview", "makeRule", "planRule", "changeRule", "removeRule", "applyPlan", "undoPlan"),
+	...effectsOf("drafts", "draftFrom", "closeDraft", "preview", "makeRule", "planRule", "changeRule", "removeRule", "applyPlan", "undoPlan"),
 	...effectsOf("alerting", "acknowledge", "mute", "makeAlertRule", "changeAlertRule", "removeAlertRule", "tryAlertRule",
-		"makeEndpoint", "enableEndpoint", "removeEndpoint", "rotateSecret", "testEndpoint"),
+		"leaveForm", "makeEndpoint", "enableEndpoint", "removeEndpoint", "rotateSecret", "testEndpoint"),
 	openPost([, id], dom) {
 		dom?.preventDefault();
 		return ["see", { open: id === state.view.open ? "" : id }];

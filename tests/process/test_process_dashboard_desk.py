@@ -173,7 +173,8 @@ async def test_two_people_side_by_side_see_at_once_what_the_other_does(
 ) -> None:
     await post(desk, "shift", ["The parcel is late", "The app crashes", "Where is my refund?"])
     url = address(desk) + to_answer("shift")
-    async with opened(browser, url) as ana, opened(browser, url, in_trouble=True) as ben:
+    two = [opened(browser, url, in_trouble=True) for _ in range(2)]
+    async with two[0] as ana, two[1] as ben:
         for page, name in ((ana, "ana"), (ben, "ben")):
             await at_work(page, name)
             await is_live(page)
@@ -188,6 +189,15 @@ async def test_two_people_side_by_side_see_at_once_what_the_other_does(
         await said(ben, re.compile("^ana has it until"))
         await ben.locator("#toast-more", has_text="Take it over").click()
         await expect(rows(ana).first.locator(".handled")).to_contain_text("ben has it until")
+        await reading.click()
+        await ana.keyboard.press("k")
+        await ana.keyboard.press("c")
+        await ana.locator("#toast-more").click()
+        await expect(ben.locator("#handled")).to_have_text(re.compile("^ana has it until"))
+        await ben.locator("#open").get_by_role("button", name="Take it over").click()
+        await expect(rows(ana).first.locator(".handled")).to_contain_text("ben has it until")
+        await ben.keyboard.press("Escape")
+        await ana.locator("#list .opener").first.focus()
         await ana.keyboard.press("j")
         await ana.keyboard.press("a")
         row = rows(ben).nth(1)
