@@ -149,6 +149,10 @@ class Database:
         """Empty SQLite's write-ahead log, so that it keeps no copy of erased rows."""
         await self._backend.checkpoint_truncate()
 
+    async def analyze(self) -> None:
+        """Have the database's planner know of the many rows that have been written."""
+        await self._backend.analyze()
+
 
 def _build_backend(url: URL, lock_patience: float, connections: int) -> Backend:
     if url.get_backend_name() == "sqlite":

@@ -40,3 +40,6 @@ class Backend(Protocol):
 
     async def checkpoint_truncate(self) -> None:
         """Empty the write-ahead log, so that it keeps no copy of erased rows."""
+
+    async def analyze(self) -> None:
+        """Have the planner know what is there now."""

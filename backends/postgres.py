@@ -85,6 +85,12 @@ class PostgresPool:
     async def checkpoint_truncate(self) -> None:
         """PostgreSQL sees to its log by itself."""
 
+    async def analyze(self) -> None:
+        """Have the planner know what is there now. By itself it looks a minute or more later, and
+        until then a search may take a thousand times as long."""
+        async with self.reworking() as connection:
+            await connection.execute(_ANALYZE)
+
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         with translated_errors():
@@ -100,6 +106,7 @@ class PostgresPool:
                     raise
 
 
+_ANALYZE = text("ANALYZE")
 _SESSION = text("SELECT pg_backend_pid()")
 
 

@@ -349,6 +349,9 @@ class SqliteFile:
             ((busy, *_),) = _on_driver(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
             self._checkpoint_due = bool(busy)
 
+    async def analyze(self) -> None:
+        """SQLite's planner takes the indexes that are meant for a question without figures."""
+
     # --- reworking ----------------------------------------------------------------------------
 
     @asynccontextmanager

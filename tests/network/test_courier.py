@@ -205,6 +205,19 @@ async def test_messages_for_one_endpoint_go_one_after_the_other_in_order(
     assert receiver.most_under_way == 1
 
 
+async def test_a_chat_is_told_of_all_that_is_due_in_one_message(
+    database: Database, courier: StartCourier, receiver: FakeReceiver
+) -> None:
+    chat = await add_endpoint(database, receiver.url("/chat"), kind=EndpointKind.SLACK)
+    for _ in range(3):
+        await enqueue_for(database, chat)
+    async with courier():
+        await settled(database, *["delivered"] * 3)
+
+    (received,) = receiver.received
+    assert received.body.decode().count("It is late.") == 3
+
+
 async def test_no_more_than_four_kilobytes_of_an_answer_are_read(
     database: Database, courier: StartCourier, receiver: FakeReceiver
 ) -> None:
