@@ -129,6 +129,9 @@ def _engine(url: URL, *, connections: int, statement_seconds: float | None) -> A
         "enable_seqscan": "off",
         "jit": "off",
         "max_parallel_workers_per_gather": "0",
+        # The pages of a frequent word's matches in millions of texts: with less PostgreSQL forgets
+        # which rows matched and looks at all, and sorts on its disk.
+        "work_mem": "16MB",
         # The server's own limits, also where this process has died.
         "statement_timeout": str(statement_ms),
         "idle_in_transaction_session_timeout": str(_IDLE_SECONDS * 1000) if statement_ms else "0",

@@ -4,7 +4,7 @@ Ninety days of them up to `END`, a few more by day than by night; 25 clusters, s
 rare; words as they come in real texts, one of them in every third text; two thirds in one language;
 one in thirty urgent now, one in fifty labelled by a person; one in twenty open, most of these new,
 the others answered or ignored. Written by the store's own
-functions, some thousands in a transaction.
+functions, a thousand in a transaction.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ USUAL_WORD = "word99"
 """About one text in a hundred has it."""
 
 _NEW = 40_000
-_AT_A_TIME = 5000
+_AT_A_TIME = 1000
 _DAY = 86_400_000_000
 _CLUSTERS = [f"topic_{number:02}" for number in range(24)]
 _CLUSTER_WEIGHTS = list(itertools.accumulate(1 / (number + 2) for number in range(24)))

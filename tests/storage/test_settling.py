@@ -211,7 +211,9 @@ async def test_ten_results_take_as_few_statements_as_one(
         posts = [new_conversation("late", author=f"customer{n}") for n in range(count)]
         await ConversationStore(database).accept(posts, lane=Lane.LIVE)
         claimed = await claim_all(database)
-        reserved = await ledger.reserve(f"call {len(told)}", model="m", conversations=1, highest_cost=9)
+        reserved = await ledger.reserve(
+            f"call {len(told)}", model="m", conversations=1, highest_cost=9
+        )
         assert reserved is not None
         receipt = CallReceipt(reserved, Call(CallOutcome.ANSWERED, cost_usd_ticks=1))
         results = [(one, Complete(analysis(sentiment_score=-0.9))) for one in claimed]
