@@ -93,7 +93,6 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     for router in (
         docs.router,
         dashboard.router,
-        operations.router,
         analysis_versions.router,
         insights.router,
         authors.router,
@@ -106,6 +105,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         alerts.router,
         reports.router,
         conversations.router,
+        operations.router,
         conversations.intake,
     ):
         app.router.routes[:0] = router.routes
