@@ -95,7 +95,6 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     for router in (
         docs.router,
         dashboard.router,
-        operations.router,
         analysis_versions.router,
         insights.router,
         authors.router,
@@ -108,6 +107,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         alerts.router,
         reports.router,
         conversations.router,
+        operations.router,
         conversations.intake,
     ):
         app.router.routes[:0] = router.routes
