@@ -73,7 +73,7 @@ async def test_from_nothing_to_the_first_notice(
 
             await submit_batch(service.client, [{"text": URGENT, "author": "ann"}])
             await all_done(service.client)
-            await until(lambda: len(receiver.bodies) > 1, within=20, what="a notice")
+            await until(lambda: len(receiver.bodies) > 1, within=30, what="a notice")
             assert b"Flood" in receiver.bodies[1]
             await page.reload()
             await expect(page.locator("#alerts")).to_contain_text("A post that cannot wait")

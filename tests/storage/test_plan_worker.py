@@ -47,7 +47,7 @@ async def in_state(store: PlanStore, plan: Plan, state: PlanState) -> Plan:
         found = await store.find(plan.id)
         return found.state is state
 
-    await eventually(has_state, within=10, what=f"the plan is {state}")
+    await eventually(has_state, within=30, what=f"the plan is {state}")
     return found
 
 
