@@ -151,8 +151,7 @@ def _lock(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     assert len(ids) <= MOST_AT_ONCE
     if connection.dialect.name != "sqlite":  # where nobody else writes
         connection.execute(_LOCK, {"ids": list(ids)})
-        derived.take_turn(connection)
-        derived.take_turn(connection)  # for the order of the log's ids
+        derived.take_turn(connection)  # also for the order of the log's ids
     return _read(connection, ids)
 
 

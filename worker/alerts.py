@@ -10,6 +10,7 @@ import structlog
 from errors import Unavailable
 from store.alert_singles import SingleStore
 from store.alerts import AlertStore
+from worker.background import Background
 from worker.machine import MachineWatch
 from worker.waiting import until_set
 
@@ -26,8 +27,10 @@ async def _nothing() -> int:
     return 0
 
 
-class AlertWorker:
+class AlertWorker(Background):
     """Judges from `start()` until `stop()` has returned."""
+
+    name = "alerts"
 
     def __init__(
         self,
@@ -48,20 +51,6 @@ class AlertWorker:
         self._every_minute = every_minute
         self._on_message = on_message
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="alerts")
-
-    def stop_claiming(self) -> None:
-        """Judge no more."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def stop(self) -> None:
-        self.stop_claiming()
-        if self._task is not None:
-            await asyncio.wait([self._task])
 
     def wake(self) -> None:
         """A text has been analysed, or a rule has changed."""

@@ -24,6 +24,7 @@ from notices.mail import MailClient
 from notices.signing import signed_headers
 from notices.web_client import WebClient
 from store.dispatch import Dispatch, DispatchStore
+from worker.background import Background
 from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
@@ -70,8 +71,10 @@ class Sender:
         return await self._web.post(claimed.target, body, headers)
 
 
-class Courier:
+class Courier(Background):
     """Sends from `start()` until `stop()` has returned."""
+
+    name = "courier"
 
     def __init__(
         self,
@@ -90,24 +93,13 @@ class Courier:
         self._poll_seconds = poll_seconds
         self._jitter = jitter
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._on_their_way: dict[str, asyncio.Task[None]] = {}
         """By the endpoint's id."""
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="courier")
-        self._task.add_done_callback(self._notice_death)
-
-    def stop_claiming(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def stop(self, grace: float) -> None:
+    async def stop(self, grace: float = 0.0) -> None:
         """Take nothing more, let what is on its way arrive for up to `grace` seconds, and leave the
         rest to the next start."""
-        self.stop_claiming()
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        await super().stop()
         tasks = list(self._on_their_way.values())
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=grace)
@@ -118,10 +110,6 @@ class Courier:
     def wake(self) -> None:
         """Something may be due."""
         self._wake.set()
-
-    def _notice_death(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            log.critical("courier_died", exc_info=error)
 
     async def _run(self) -> None:
         released = not self._alone

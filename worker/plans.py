@@ -20,6 +20,7 @@ from runtime.turns import short_turns
 from store.plans.plan import Plan, PlanState
 from store.plans.selections import Candidate
 from store.plans.walks import MOST_ROWS, Step, WalkedElsewhere, WalkStore
+from worker.background import Background
 from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
@@ -71,8 +72,10 @@ class Pace:
         self.per_second = round(before + share * (latest - before), 1)
 
 
-class PlanWorker:
+class PlanWorker(Background):
     """Walks through plans from `start()` until `stop()` has returned."""
+
+    name = "plans"
 
     def __init__(
         self,
@@ -92,30 +95,10 @@ class PlanWorker:
         self._failures: Counter[str] = Counter()
         self._waits_for: str | None = None
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="plans")
-        self._task.add_done_callback(self._notice_death)
-
-    def stop_claiming(self) -> None:
-        """Begin no other step."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def stop(self) -> None:
-        """Where a step is under way it is finished, and the next start goes on behind it."""
-        self.stop_claiming()
-        if self._task is not None:
-            await asyncio.wait([self._task])
 
     def wake(self) -> None:
         """A plan may be waiting."""
         self._wake.set()
-
-    def _notice_death(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            log.critical("plan_worker_died", exc_info=error)
 
     async def _run(self) -> None:
         with suppress(Unavailable):  # then their leases run out
