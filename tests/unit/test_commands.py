@@ -1,4 +1,4 @@
-"""Commands of `tools/`: asking for help, or a word too many, does nothing but tell how to call them."""
+"""Commands of `tools/`: asking for help, or a word too many, only tells how they are called."""
 
 import runpy
 import sys
