@@ -111,22 +111,23 @@ class Database:
         """
         return await self._backend.read(work, costly=costly, seconds=seconds)
 
-    async def write(
-        self,
-        work: Callable[[Connection], T],
-        *,
-        urgent: bool = False,
-        background: bool = False,
-    ) -> T:
+    async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
         """Run `work` in one transaction and return its result. What it wrote is on disk then.
 
         After an exception nothing of it is stored. Where writes wait for each other, `urgent` ones
-        are in a queue of their own, which has every second turn. One in the `background` raises
-        GaveWay where an urgent one comes while it is under way; and of the last ones a power cut
-        may leave nothing, as if they had not begun. `work` is an ordinary function: on SQLite it
-        runs in the writer's thread, on PostgreSQL in this one, under SQLAlchemy's asyncio bridge.
+        are in a queue of their own, which has every second turn. `work` is an ordinary function: on
+        SQLite it runs in the writer's thread, on PostgreSQL in this one, under SQLAlchemy's asyncio
+        bridge.
         """
-        return await self._backend.write(work, urgent=urgent, background=background)
+        return await self._backend.write(work, urgent=urgent)
+
+    async def write_in_background(self, work: Callable[[Connection, Callable[[], bool]], T]) -> T:
+        """As `write`, for a transaction that may be long: `work` is to come to its end soon after
+        the function that it is given says that another write waits for it.
+
+        A power cut may undo the last of such transactions, but none before a `write` that is done.
+        """
+        return await self._backend.write_in_background(work)
 
     async def rework(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction that may go through all rows or change the schema.

@@ -28,8 +28,11 @@ class Backend(Protocol):
     async def read(self, work: Callable[[Connection], T], *, costly: bool, seconds: float) -> T:
         """Run `work` in one snapshot, for `seconds` at most."""
 
-    async def write(self, work: Callable[[Connection], T], *, urgent: bool, background: bool) -> T:
-        """Run `work` in one transaction. Raises GaveWay only with `background`."""
+    async def write(self, work: Callable[[Connection], T], *, urgent: bool) -> T:
+        """Run `work` in one transaction."""
+
+    async def write_in_background(self, work: Callable[[Connection, Callable[[], bool]], T]) -> T:
+        """Run `work` in one transaction; what it is given tells whether another write waits."""
 
     async def yield_to_urgent_write(self) -> None:
         """Let the loop's other tasks run, and an urgent write that is under way end."""

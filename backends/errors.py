@@ -12,11 +12,6 @@ from errors import Unavailable
 
 log = structlog.get_logger(__name__)
 
-
-class GaveWay(Exception):
-    """A write in the background was undone for an urgent one."""
-
-
 NEWER_SCHEMA = "The database's schema is not that of this version: a newer one has changed it."
 TOOK_TOO_LONG = "The database took too long for this; a narrower request may be answered."
 

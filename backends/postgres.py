@@ -69,10 +69,13 @@ class PostgresPool:
         except TimeoutError:
             raise Unavailable(TOOK_TOO_LONG) from None
 
-    async def write(self, work: Callable[[Connection], T], *, urgent: bool, background: bool) -> T:
-        """Neither changes anything: no write waits for another here."""
+    async def write(self, work: Callable[[Connection], T], *, urgent: bool) -> T:
+        """`urgent` changes nothing: no write waits for another here."""
         async with self._transaction(self._engine) as connection:
             return await connection.run_sync(work)
+
+    async def write_in_background(self, work: Callable[[Connection, Callable[[], bool]], T]) -> T:
+        return await self.write(lambda connection: work(connection, lambda: False), urgent=False)
 
     async def yield_to_urgent_write(self) -> None:
         await asyncio.sleep(0)

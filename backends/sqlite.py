@@ -24,7 +24,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
 from backends.checkpoints import Checkpoints
-from backends.errors import TOOK_TOO_LONG, GaveWay, is_interrupt, is_lock, translated_errors
+from backends.errors import TOOK_TOO_LONG, is_interrupt, is_lock, translated_errors
 from backends.file_lock import LOCK_SUFFIX, FileLock
 from backends.stoppable import Stoppable
 from errors import Unavailable
@@ -42,7 +42,6 @@ _READERS = 4
 _COSTLY_READERS = 2
 """Threads of their own for reads that may take long, so that no number of them keeps others out."""
 _STOP_AGAIN_SECONDS = 0.02
-_GIVE_WAY_AGAIN_SECONDS = 0.001
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -79,8 +78,8 @@ class _Turn(NamedTuple):
 
     work: Callable[[], Any]
     future: Future[Any]
-    urgent: bool
-    background: bool
+    urgent: bool = False
+    background: bool = False
 
 
 class SqliteFile:
@@ -100,7 +99,6 @@ class SqliteFile:
         self._serve_normal_next = False
         self._urgent_answered = asyncio.Event()
         self._urgent_answered.set()
-        self._background: Stoppable | None = None
         self._is_durable = True
         self._checkpoints = Checkpoints()
         # A checkpoint does not wait for readers; `_begin_writing` waits where it has to.
@@ -198,21 +196,32 @@ class SqliteFile:
 
     # --- writing ------------------------------------------------------------------------------
 
-    async def write(
-        self, work: Callable[[Connection], T], *, urgent: bool = False, background: bool = False
-    ) -> T:
+    async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
         """`work` in a transaction of its own.
 
         There are two queues, each in its order: where both hold something, `urgent` writes and
         others take turns. Others do not begin before the caller of an urgent one that is under way
-        has its answer, and one in the `background` is undone when one comes, and raises GaveWay.
-        Cancelling the awaiting task does not cancel the transaction.
+        has its answer. Cancelling the awaiting task does not cancel the transaction.
         """
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one for all that wait together
-        run = self._in_background if background else self._in_transaction
-        turn = _Turn(partial(run, work, deadline), Future(), urgent, background)
-        result: T = await self._in_turn(turn)
+        run = partial(self._in_transaction, work, deadline)
+        result: T = await self._in_turn(_Turn(run, Future(), urgent=urgent))
         return result
+
+    async def write_in_background(self, work: Callable[[Connection, Callable[[], bool]], T]) -> T:
+        """In the queue of those that are not urgent."""
+
+        def run() -> T:
+            deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+            return self._in_transaction(
+                lambda connection: work(connection, self._others_wait), deadline, durable=False
+            )
+
+        result: T = await self._in_turn(_Turn(run, Future(), background=True))
+        return result
+
+    def _others_wait(self) -> bool:
+        return bool(self._high or self._normal)
 
     async def _in_turn(self, turn: _Turn) -> Any:
         """Run a turn in the writer's thread."""
@@ -224,20 +233,10 @@ class SqliteFile:
         try:
             (self._high if urgent else self._normal).append(turn)
             self._thread.submit(self._take_next)
-            if urgent:
-                self._make_way(turn.future)
             return await asyncio.wrap_future(turn.future)
         finally:
             if urgent:
                 self._urgent_answered.set()
-
-    def _make_way(self, urgent: Future[Any]) -> None:
-        """Stop what is under way in the background until the urgent write begins. Interrupting
-        does nothing between two statements, so it is repeated."""
-        background = self._background
-        if background is not None and not (urgent.running() or urgent.done()):
-            background.stop()
-            asyncio.get_running_loop().call_later(_GIVE_WAY_AGAIN_SECONDS, self._make_way, urgent)
 
     async def yield_to_urgent_write(self) -> None:
         """Let the loop's other tasks run; where an urgent write is under way, until its caller has
@@ -261,7 +260,7 @@ class SqliteFile:
             turn.future.set_exception(error)
         else:
             turn.future.set_result(result)
-            if not (self._high or self._normal):
+            if not self._others_wait():
                 self._checkpoint_when_due(turn)
 
     def _checkpoint_when_due(self, turn: _Turn) -> None:
@@ -273,28 +272,6 @@ class SqliteFile:
             self._checkpoints.made(changes)
             with suppress(Unavailable), translated_errors():
                 _on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
-
-    def _in_background(self, work: Callable[[Connection], T], deadline: float) -> T:
-        under_way = Stoppable()
-
-        def stoppable(connection: Connection) -> T:
-            under_way.begin(_driver_of(connection))
-            try:
-                return work(connection)
-            except (DBAPIError, sqlite3.Error) as error:
-                if is_interrupt(error):
-                    raise GaveWay from error
-                raise
-            finally:
-                under_way.end()  # the commit must not be interrupted
-
-        self._background = under_way
-        try:
-            if self._high:
-                raise GaveWay
-            return self._in_transaction(stoppable, deadline, durable=False)
-        finally:
-            self._background = None
 
     def _in_transaction(
         self, work: Callable[[Connection], T], deadline: float, *, durable: bool = True
@@ -381,7 +358,7 @@ class SqliteFile:
             loop.call_soon_threadsafe(at_rest.set)
             over.wait()
 
-        turn = asyncio.create_task(self._in_turn(_Turn(rest, Future(), False, False)))
+        turn = asyncio.create_task(self._in_turn(_Turn(rest, Future())))
         try:
             await at_rest.wait()
             yield

@@ -1,37 +1,30 @@
 """Walking through plans, one at a time, beside the work.
 
-A step changes some rows in one transaction, and the more of them the less each costs. On SQLite a
-live post would have to wait for it: so a large step gives way to one, and is tried again smaller.
+A step changes some rows in one transaction: the more of them, the less each costs. On SQLite a live
+post waits for it, so it changes a few at a time, and ends where somebody waits.
 """
 
 import asyncio
 import time
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
-from itertools import islice
 
 import structlog
 
-from backends.errors import GaveWay
 from errors import Unavailable
 from runtime.turns import short_turns
 from store.plans.plan import Plan, PlanState
 from store.plans.selections import Candidate
-from store.plans.walks import MOST_ROWS, Step, WalkedElsewhere, WalkStore
+from store.plans.walks import MOST_ROWS, WalkedElsewhere, WalkStore
 from worker.background import Background
 from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
 
-STEP_SECONDS = 0.03
-"""What a step takes at most, its commit aside."""
-_LEAST_ROWS = 40
-"""So few are no burden, and give way to nobody: a plan comes to its end whatever is posted."""
-_LESS = 0.6
-_MORE = 1.25
-"""The next step's rows, after one that gave way and after one that did not."""
+TURN_SECONDS = 0.004
+"""What somebody waits at most until a step ends, its commit aside."""
+_LEAST_ROWS = 20
 _POLL_SECONDS = 5.0
 _TROUBLE_SECONDS = 1.0
 _TRIES = 3
@@ -41,29 +34,22 @@ _RATE_SECONDS = 5.0
 
 
 class Pace:
-    """How many rows a step takes, and how many are passed a second."""
+    """How many rows are changed at a time, and how many are passed a second."""
 
     def __init__(self, *, yields: bool) -> None:
-        """With `yields` others wait for a step: it takes so many that it ends in `STEP_SECONDS`,
-        and less where it has to give way."""
-        self.rows = _LEAST_ROWS if yields else MOST_ROWS
+        """With `yields` others wait: so many at a time as take `TURN_SECONDS`."""
+        self.at_a_time = _LEAST_ROWS if yields else MOST_ROWS
         self.per_second: float | None = None
         self._yields = yields
         self._last = time.monotonic()
 
-    @property
-    def gives_way(self) -> bool:
-        return self._yields and self.rows > _LEAST_ROWS
-
-    def gave_way(self) -> None:
-        self.rows = max(_LEAST_ROWS, round(self.rows * _LESS))
-
     def stepped(self, rows: int, seconds: float) -> None:
         """A step of `rows` took `seconds`."""
         if self._yields:
-            fitting = rows * STEP_SECONDS / max(seconds, 1e-6)
+            fitting = rows * TURN_SECONDS / max(seconds, 1e-6)
             # It grows slowly, since the next rows may cost more.
-            self.rows = round(max(_LEAST_ROWS, min(fitting, self.rows * _MORE + 1, MOST_ROWS)))
+            fitting = min(fitting, self.at_a_time * 1.25 + 1, MOST_ROWS)
+            self.at_a_time = round(max(_LEAST_ROWS, fitting))
         now = time.monotonic()
         elapsed, self._last = now - self._last, now
         latest = rows / max(elapsed, 1e-6)
@@ -156,35 +142,26 @@ class PlanWorker(Background):
 
     async def _steps(self, plan: Plan) -> Plan:
         pace = Pace(yields=self._yields)
-        ahead: deque[Candidate] = deque()
+        ahead: Sequence[Candidate] = []
         while plan.state is PlanState.APPLYING:
             if not ahead:
-                ahead.extend(await self._walks.candidates(plan))
-            some = list(islice(ahead, pace.rows))
-            apply = partial(self._walks.apply, plan, some, pace.per_second)
-            if (step := await self._step(pace, apply)) is not None:
-                plan, seconds = step
-                for _ in some:
-                    ahead.popleft()
-                pace.stepped(len(some), seconds)
+                ahead = await self._walks.candidates(plan)
+            with short_turns():
+                plan, rows, seconds = await self._walks.apply(
+                    plan, ahead, pace.per_second, at_a_time=pace.at_a_time
+                )
+            ahead = ahead[rows:]
+            pace.stepped(rows, seconds)
+            self._on_step()
         return plan
 
     async def _steps_back(self, plan: Plan) -> Plan:
         pace = Pace(yields=self._yields)
         while plan.state is PlanState.UNDOING:
-            undo = partial(self._walks.undo, plan, pace.rows, pace.per_second)
-            if (step := await self._step(pace, undo)) is not None:
-                pace.stepped(step.plan.done - plan.done, step.seconds)
-                plan = step.plan
-        return plan
-
-    async def _step(self, pace: Pace, step: Callable[..., Awaitable[Step]]) -> Step | None:
-        """None where it has given way."""
-        try:
             with short_turns():
-                found = await step(gives_way=pace.gives_way)
-        except GaveWay:
-            pace.gave_way()
-            return None
-        self._on_step()
-        return found
+                plan, rows, seconds = await self._walks.undo(
+                    plan, MOST_ROWS, pace.per_second, at_a_time=pace.at_a_time
+                )
+            pace.stepped(rows, seconds)
+            self._on_step()
+        return plan

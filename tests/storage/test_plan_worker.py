@@ -155,13 +155,13 @@ async def test_on_a_full_disk_a_plan_waits_says_so_and_goes_on_once_there_is_roo
 
     class FilledUp(WalkStore):
         async def apply(
-            self, plan: Plan, candidates: Sequence[Candidate], rate: float | None, **how: bool
+            self, plan: Plan, candidates: Sequence[Candidate], rate: float | None, **how: int
         ) -> Step:
             if plan.done == 40 and not ballast.exists() and not log.named("plans_wait"):
                 with ballast.open("wb", buffering=0) as file:
                     while file.write(b"x" * 4096) == 4096:
                         pass
-            return await super().apply(plan, candidates, rate, **how)
+            return await super().apply(plan, candidates[:40], rate, **how)
 
     try:
         await insert_insights(database, [{"sentiment_score": -0.5}] * 120)
