@@ -40,14 +40,14 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
             warm = number > 0
             body = json.dumps(conversation).encode()
             own = {"offline": _time_offline(judge, conversation["text"])}
-            whole = {"offline": _time_to_insight(offline, body)}
-            whole["grok"] = _time_to_insight(with_grok, body)
-            own["grok"] = _time_grok(to_grok)
+            whole = {"offline": time_to_insight(offline, body)}
+            whole["grok"] = time_to_insight(with_grok, body)
+            own["grok"] = time_grok(to_grok)
             if warm:
                 for name in whole:
                     beyond[name].append(1000 * (whole[name] - own[name]))
                     analysers[name].append(1000 * own[name])
-                floor.append(1000 * _time_post_and_get(offline))
+                floor.append(1000 * time_post_and_get(offline))
     for name, shown in (("offline", "offline analyser"), ("grok", "Grok at 50 ms")):
         values = beyond[name]
         report.say(
@@ -66,7 +66,7 @@ def _get(path: str) -> bytes:
     return build_request("GET", path)
 
 
-def _time_to_insight(server: Server, body: bytes) -> float:
+def time_to_insight(server: Server, body: bytes) -> float:
     """From the POST until a GET shows the insight."""
     post = build_request("POST", PATH, body)
     with Connection(server.port) as poster, Connection(server.port) as reader:
@@ -85,7 +85,7 @@ def _time_to_insight(server: Server, body: bytes) -> float:
                 return now - started
 
 
-def _time_post_and_get(server: Server) -> float:
+def time_post_and_get(server: Server) -> float:
     """The least that could be: one POST, and a GET of something already there."""
     post = build_request("POST", PATH, samples.bodies(1, seed=2)[0])
     with Connection(server.port) as connection:
@@ -103,7 +103,7 @@ def _time_offline(judge: Judge, text: str) -> float:
     return time.perf_counter() - started
 
 
-def _time_grok(connection: Connection) -> float:
+def time_grok(connection: Connection) -> float:
     """Ask again, directly, what the service asked last."""
     asked = connection.ask(_get("/_control/last_request")).json()
     body = json.dumps(asked["body"]).encode()

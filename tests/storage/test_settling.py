@@ -205,7 +205,7 @@ async def test_ten_results_take_as_few_statements_as_one(
         return execute(connection, statement, parameters)
 
     monkeypatch.setattr("store.bulk_insert.execute", note_and_execute)
-    told = []
+    told: list[list[str]] = []
     ledger = Ledger(database)
     for count in (1, 1, 10):  # the first also looks for what is rising
         posts = [new_conversation("late", author=f"customer{n}") for n in range(count)]

@@ -96,9 +96,10 @@ def _own_postgres(programs: Path) -> Iterator[str]:
 
 
 @contextmanager
-def postgres_database(address: str) -> Iterator[str]:
-    """A new, empty database on that server; gives its address, and drops it in the end. Its commits
-    do not wait for the disk, which only a crash of the server itself would tell."""
+def postgres_database(address: str, *, durable: bool = False) -> Iterator[str]:
+    """A new, empty database on that server; gives its address, and drops it in the end. Unless it
+    is `durable` its commits do not wait for the disk, which only a crash of the server would tell.
+    """
     name = f"insights_test_{os.getpid()}_{time.monotonic_ns()}"
 
     async def run(statement: str) -> None:
@@ -109,7 +110,8 @@ def postgres_database(address: str) -> Iterator[str]:
             await connection.close()
 
     asyncio.run(run(f"CREATE DATABASE {name}"))
-    asyncio.run(run(f"ALTER DATABASE {name} SET synchronous_commit = off"))
+    if not durable:
+        asyncio.run(run(f"ALTER DATABASE {name} SET synchronous_commit = off"))
     try:
         yield f"{address}/{name}".replace("postgresql://", "postgresql+asyncpg://")
     finally:
