@@ -267,10 +267,12 @@ class SqliteFile:
         connection = self._connection
         if connection is None:
             return
-        changes = _driver_of(connection).total_changes
-        if self._checkpoints.are_due(changes, urgent=turn.urgent, background=turn.background):
-            self._checkpoints.made(changes)
-            with suppress(Unavailable), translated_errors():
+        with suppress(Unavailable), translated_errors():
+            changes, pages = _driver_of(connection).total_changes, _pages_in_use(connection)
+            if self._checkpoints.are_due(
+                changes, pages, urgent=turn.urgent, background=turn.background
+            ):
+                self._checkpoints.made(changes, pages)
                 _on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
     def _in_transaction(
@@ -415,6 +417,13 @@ def execute(
 def _on_driver(connection: Connection, statement: str) -> list[Any]:
     """Past SQLAlchemy, which would begin a transaction for it."""
     return _driver_of(connection).execute(statement).fetchall()
+
+
+def _pages_in_use(connection: Connection) -> int:
+    """One row may take hundreds. Takes 7 us."""
+    ((pages,),) = _on_driver(connection, "PRAGMA page_count")
+    ((free,),) = _on_driver(connection, "PRAGMA freelist_count")
+    return int(pages) - int(free)
 
 
 def _driver_of(connection: Connection) -> sqlite3.Connection:
