@@ -19,6 +19,7 @@ _MOST_JITTER = 0.5
 LONGEST_RETRY_SECONDS = MAX_RETRY_SECONDS * (1 + _MOST_JITTER)
 LONGEST_REQUEUE_SECONDS = 3600.0
 """No outcome has a longer delay."""
+TICKS_PER_USD = 10_000_000_000
 
 
 # --- answers: what an analyser says of one text ---------------------------------------------------
@@ -30,7 +31,8 @@ class Analysis:
 
     `sentiment_score` lies in -1..+1, `confidence` in 0..1; `clusters` holds 1 to 5 different
     snake_case names. `details` is the analyser's whole answer as JSON-ready values, for debugging.
-    1 USD is 10,000,000,000 ticks. `language` is an ISO 639-1 code, or `und` where it is not known.
+    Costs are in ticks (`TICKS_PER_USD`). `language` is an ISO 639-1 code, or `und` where it is not
+    known.
     """
 
     sentiment_score: float

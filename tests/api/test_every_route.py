@@ -41,8 +41,6 @@ OPEN = {
     "/health",
     "/ready",
     "/docs",
-    "/docs/oauth2-redirect",
-    "/redoc",
     "/openapi.json",
     "/static-offline-docs",
     "/dashboard",
