@@ -17,11 +17,12 @@ from sqlalchemy import Connection, Text, bindparam, cast, func, literal_column, 
 from analysis.handling import WAITING
 from analysis.priority import FORTNIGHT, MOST_REPEATS, Facts, Weights, key
 from analysis.sentiment import NEGATIVE_BELOW
+from backends.sqlite import execute
 from models import insights
-from store.among import among
 from store.applied_settings import applied, note_applied
 from store.bulk_insert import ManyChanges
 from store.insight_row import InsightRow, read_notes
+from store.statements import Prepared, among
 
 SETTING = "PRIORITY"
 SUSPECTED = "suspected_injection"
@@ -164,7 +165,7 @@ def _of_posts(
         return []
     if connection.dialect.name == "sqlite":
         given = (json.dumps(list(posts)),)
-        return connection.exec_driver_sql(statement.on_sqlite, given).all()
+        return execute(connection, statement.on_sqlite, given).fetchall()
     authors, timestamps = map(list, zip(*posts, strict=True))
     values = {"authors": authors, "timestamps": timestamps}
     return connection.execute(statement.on_postgresql, values).all()
@@ -244,7 +245,7 @@ def refresh(
     weights = read_weights(connection)
     changes = []
     values = {"ids": sorted(affected), "without": without}
-    for row in connection.execute(_STATE, values):
+    for row in _STATE.run(connection, values):
         id_, own, handling, repeats, priority, counted, notes = row[:7]
         timestamp, score, confidence, urgency, reach, rising = row[7:]
         suspected = SUSPECTED in read_notes(notes)
@@ -319,19 +320,21 @@ _FEW_EARLIER = (
     .correlate(insights)
     .subquery("few")
 )
-_STATE = select(
-    _COLUMNS.id,
-    _COLUMNS.own,
-    _COLUMNS.handling,
-    _COLUMNS.repeats,
-    _COLUMNS.priority,
-    select(func.count()).select_from(_FEW_EARLIER).scalar_subquery(),
-    cast(_COLUMNS.notes, Text),
-    _COLUMNS.timestamp,
-    _COLUMNS.sentiment_score,
-    _COLUMNS.confidence,
-    _COLUMNS.urgency,
-    _COLUMNS.reach,
-    _COLUMNS.rising,
-).where(among(_COLUMNS.id, "ids"))
+_STATE = Prepared(
+    select(
+        _COLUMNS.id,
+        _COLUMNS.own,
+        _COLUMNS.handling,
+        _COLUMNS.repeats,
+        _COLUMNS.priority,
+        select(func.count()).select_from(_FEW_EARLIER).scalar_subquery(),
+        cast(_COLUMNS.notes, Text),
+        _COLUMNS.timestamp,
+        _COLUMNS.sentiment_score,
+        _COLUMNS.confidence,
+        _COLUMNS.urgency,
+        _COLUMNS.reach,
+        _COLUMNS.rising,
+    ).where(among(_COLUMNS.id, "ids"))
+)
 _CHANGE = ManyChanges(insights, ("repeats", "priority"))

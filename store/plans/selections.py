@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, Protocol
 from sqlalchemy import Connection, Select, func, select, tuple_
 
 from models import Status, conversations, from_micros, insights, now_micros
-from store.among import among
 from store.derived import rollup_query, word_counts, word_index
 from store.filters import InsightFilter, conditions, filter_of
 from store.insights import InsightStore
 from store.plans.as_of import matched_at
 from store.plans.plan import Position
+from store.statements import among
 from tables.people import labels
 
 _WEEK = timedelta(days=7)

@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Text, bindparam, cast, delete, exists, or_, s
 
 from database import LONG_READ_SECONDS, Database
 from models import conversations, now_micros, to_micros
-from store.among import among
 from store.bulk_insert import ManyRows
 from store.insights import InsightStore
 from store.plans.kinds import kinds_of_plans
@@ -33,6 +32,7 @@ from store.plans.plan import (
     read_plan,
 )
 from store.plans.selections import Candidate
+from store.statements import Prepared, among
 from tables.people import plan_rows, plans
 
 MOST_ROWS = 500
@@ -102,7 +102,7 @@ class WalkStore:
     async def undo(
         self, plan: Plan, most: int, rate: float | None, *, at_a_time: int = MOST_ROWS
     ) -> Step:
-        """Put up to `most` rows back, as `apply` changes them; without any left the plan is undone."""
+        """Put up to `most` rows back, as `apply` does; without any left the plan is undone."""
         work = partial(self._step_back, plan, rate, most, at_a_time)
         return await self._database.write_in_background(work)
 
@@ -198,7 +198,7 @@ class WalkStore:
         ids = [each.conversation_id for each in changes]
         _lock(ids, connection)
         count = self._kinds[plan.kind].undo(plan, changes, now_micros(), connection)
-        connection.execute(_FORGET, {"plan_id": plan.id, "ids": ids})
+        _FORGET.run(connection, {"plan_id": plan.id, "ids": ids})
         return replace(
             plan,
             done=plan.done + len(ids),
@@ -244,8 +244,10 @@ _CHANGED = (
     .order_by(plan_rows.c.conversation_id)
     .limit(bindparam("limit"))
 )
-_FORGET = delete(plan_rows).where(
-    plan_rows.c.plan_id == bindparam("plan_id"), among(plan_rows.c.conversation_id, "ids")
+_FORGET = Prepared(
+    delete(plan_rows).where(
+        plan_rows.c.plan_id == bindparam("plan_id"), among(plan_rows.c.conversation_id, "ids")
+    )
 )
 
 
@@ -317,7 +319,8 @@ def _prune(limit: int, connection: Connection) -> int:
         return 0
     rows = connection.execute(_CHANGED, {"plan_id": plan_id, "limit": limit})
     if ids := [row.conversation_id for row in rows]:
-        return connection.execute(_FORGET, {"plan_id": plan_id, "ids": ids}).rowcount
+        _FORGET.run(connection, {"plan_id": plan_id, "ids": ids})
+        return len(ids)
     return connection.execute(
         update(plans).where(_COLUMNS.id == plan_id).values(sample=[])
     ).rowcount
