@@ -370,4 +370,5 @@ def _listed(clusters: Sequence[str] | None) -> list[str] | None:
 
 
 def _as_json(values: Values) -> dict[str, Any]:
-    return {**values._asdict(), "clusters": list(values.clusters)}
+    score, clusters, confidence = values
+    return {"sentiment_score": score, "clusters": list(clusters), "confidence": confidence}

@@ -23,6 +23,7 @@ from store.applied_settings import applied, note_applied
 from store.bulk_insert import ManyChanges
 from store.insight_row import InsightRow, read_notes
 from store.statements import Prepared, among
+from tables.people import applied_settings
 
 SETTING = "PRIORITY"
 SUSPECTED = "suspected_injection"
@@ -50,8 +51,8 @@ def read_applied(connection: Connection) -> Applied | None:
 
 
 def read_weights(connection: Connection) -> Weights:
-    found = read_applied(connection)
-    return found.weights if found else Weights()
+    found = _APPLIED.run(connection, {})
+    return weights_of(found[0][0] if found else None)
 
 
 @lru_cache(maxsize=4)
@@ -262,6 +263,9 @@ def waiting_behind(connection: Connection, posts: Collection[Post]) -> set[int]:
     return {id_ for (id_,) in _of_posts(connection, _AFTER_POSTS, posts)}
 
 
+_APPLIED = Prepared(
+    select(cast(applied_settings.c.value, Text)).where(applied_settings.c.name == SETTING)
+)
 _DAY = FORTNIGHT // 14
 _AFTER_POSTS = _PostStatement(
     f"""

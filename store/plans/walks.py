@@ -31,7 +31,7 @@ from store.plans.plan import (
     PlanState,
     read_plan,
 )
-from store.plans.selections import Candidate
+from store.plans.selections import Candidate, Selection
 from store.statements import Prepared, among
 from tables.people import plan_rows, plans
 
@@ -134,23 +134,26 @@ class WalkStore:
         if not candidates:
             skipped = max(0, plan.matched - plan.done)
             return _ended(replace(plan, state=PlanState.APPLIED, skipped=skipped), connection)
-        passed = 0
+        passed, selection = 0, self._kinds[plan.kind].selection(plan)
         while passed < len(candidates) and not (passed and others_wait()):
             some = candidates[passed : passed + at_a_time]
-            plan = self._change(plan, some, connection)
+            plan = self._change(plan, selection, some, connection)
             passed += len(some)
         plan = replace(plan, rate=rate)
         self._write(plan, connection)
         return Step(plan, passed, time.thread_time() - began)
 
-    def _change(self, plan: Plan, candidates: Sequence[Candidate], connection: Connection) -> Plan:
-        kind, ids = (
-            self._kinds[plan.kind],
-            [each.conversation_id for each in candidates if not each.later],
-        )
+    def _change(
+        self,
+        plan: Plan,
+        selection: Selection,
+        candidates: Sequence[Candidate],
+        connection: Connection,
+    ) -> Plan:
+        ids = [each.conversation_id for each in candidates if not each.later]
         _lock(ids, connection)
-        ids = kind.selection(plan).still(ids, to_micros(plan.created_at), connection)
-        changes = kind.apply(plan, ids, now_micros(), connection)
+        ids = selection.still(ids, to_micros(plan.created_at), connection)
+        changes = self._kinds[plan.kind].apply(plan, ids, now_micros(), connection)
         _PLAN_ROWS.insert(connection, [(plan.id, *change) for change in changes])
         return replace(
             plan,
