@@ -112,10 +112,8 @@ async def test_one_of_many_values_is_found_on_both_databases(database: Database)
         rows = connection.execute(select(columns.id, columns.conversation_id).order_by(columns.id))
         (first, one), (_, two), *_ = rows.all()
         asked = {"ids": [two, one, "conv_none"], "without": [], "least": 0.0}
-        found = [
-            [row[0] for row in statement.run(connection, asked | more)]
-            for more in ({}, {"without": [first]}, {"ids": []})
-        ]
+        others: list[dict[str, Any]] = [{}, {"without": [first]}, {"ids": []}]
+        found = [[row[0] for row in statement.run(connection, asked | other)] for other in others]
         return found, one, two
 
     found, one, two = await database.read(work)
