@@ -42,6 +42,8 @@ _READERS = 4
 _COSTLY_READERS = 2
 """Threads of their own for reads that may take long, so that no number of them keeps others out."""
 _STOP_AGAIN_SECONDS = 0.02
+_BACKGROUND_SECONDS = 0.02
+"""So long others but urgent ones wait for a write in the background."""
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -103,7 +105,7 @@ class SqliteFile:
         self._checkpoints = Checkpoints()
         # A checkpoint does not wait for readers; `_begin_writing` waits where it has to.
         self._writer = create_engine(url.set(drivername="sqlite"), **_ENGINE_OPTIONS)
-        _run_on_connect(self._writer, "PRAGMA busy_timeout=0")
+        _run_on_connect(self._writer, "PRAGMA busy_timeout=0", "PRAGMA cache_size=-8000")
         self._connection: Connection | None = None
         self._checkpoint_due = True  # what a process that died had erased may still be in there
         self._reading_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
@@ -212,16 +214,20 @@ class SqliteFile:
         """In the queue of those that are not urgent."""
 
         def run() -> T:
-            deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+            began = time.monotonic()
+
+            def is_waited_for() -> bool:
+                long = time.monotonic() - began > _BACKGROUND_SECONDS
+                return bool(self._high or (long and self._normal))
+
             return self._in_transaction(
-                lambda connection: work(connection, self._others_wait), deadline, durable=False
+                lambda connection: work(connection, is_waited_for),
+                began + BUSY_TIMEOUT_SECONDS,
+                durable=False,
             )
 
         result: T = await self._in_turn(_Turn(run, Future(), background=True))
         return result
-
-    def _others_wait(self) -> bool:
-        return bool(self._high or self._normal)
 
     async def _in_turn(self, turn: _Turn) -> Any:
         """Run a turn in the writer's thread."""
@@ -260,7 +266,7 @@ class SqliteFile:
             turn.future.set_exception(error)
         else:
             turn.future.set_result(result)
-            if not self._others_wait():
+            if not (self._high or self._normal):
                 self._checkpoint_when_due(turn)
 
     def _checkpoint_when_due(self, turn: _Turn) -> None:
@@ -376,15 +382,16 @@ _ENGINE_OPTIONS: dict[str, Any] = {
         "isolation_level": None,  # the driver begins no transactions of its own
         "timeout": BUSY_TIMEOUT_SECONDS,
         "check_same_thread": False,
+        "cached_statements": 400,  # of ten that write many rows, for some 25 numbers of them each
     },
 }
 
 
-def _run_on_connect(engine: Engine, last_pragma: str) -> None:
+def _run_on_connect(engine: Engine, *own: str) -> None:
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: DBAPIConnection, _record: Any) -> None:
         cursor = connection.cursor()
-        for pragma in (*_PRAGMAS, last_pragma):
+        for pragma in (*_PRAGMAS, *own):
             cursor.execute(pragma)
         cursor.close()
 
@@ -412,6 +419,17 @@ def execute(
     if isinstance(driver, sqlite3.Connection):
         return driver.execute(statement, parameters)
     return connection.exec_driver_sql(statement, tuple(parameters))  # `reworking`, by aiosqlite
+
+
+def execute_many(
+    connection: Connection, statement: str, parameters: Sequence[Sequence[Any]]
+) -> None:
+    """As `execute`, once for each of the parameters."""
+    driver = connection.connection.dbapi_connection
+    if isinstance(driver, sqlite3.Connection):
+        driver.executemany(statement, parameters)
+    else:
+        connection.exec_driver_sql(statement, [tuple(each) for each in parameters])
 
 
 def _on_driver(connection: Connection, statement: str) -> list[Any]:

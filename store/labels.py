@@ -22,9 +22,9 @@ from analysis.labels import (
 )
 from models import conversations, insights
 from store import derived
-from store.among import among
 from store.bulk_insert import ManyChanges, ManyRows
 from store.insight_row import InsightRow, read_clusters
+from store.statements import Prepared, among
 from tables.people import label_log, labels
 
 MOST_AT_ONCE = 500
@@ -155,25 +155,29 @@ def _lock(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     return _read(connection, ids)
 
 
-_READ = select(
-    insights.c.conversation_id,
-    insights.c.model_sentiment_score,
-    cast(insights.c.model_clusters, Text),
-    insights.c.model_confidence,
-    *(
-        cast(insights.c.clusters, Text) if name == "clusters" else insights.c[name]
-        for name in InsightRow._fields
-    ),
-).where(among(insights.c.conversation_id, "ids"))
-_READ_LABELS = select(
-    labels.c.conversation_id,
-    labels.c.giver,
-    labels.c.sentiment_score,
-    cast(labels.c.clusters, Text),
-    labels.c.name,
-    labels.c.at,
-    labels.c.reason,
-).where(among(labels.c.conversation_id, "ids"))
+_READ = Prepared(
+    select(
+        insights.c.conversation_id,
+        insights.c.model_sentiment_score,
+        cast(insights.c.model_clusters, Text),
+        insights.c.model_confidence,
+        *(
+            cast(insights.c.clusters, Text) if name == "clusters" else insights.c[name]
+            for name in InsightRow._fields
+        ),
+    ).where(among(insights.c.conversation_id, "ids"))
+)
+_READ_LABELS = Prepared(
+    select(
+        labels.c.conversation_id,
+        labels.c.giver,
+        labels.c.sentiment_score,
+        cast(labels.c.clusters, Text),
+        labels.c.name,
+        labels.c.at,
+        labels.c.reason,
+    ).where(among(labels.c.conversation_id, "ids"))
+)
 
 
 _CLUSTERS = InsightRow._fields.index("clusters")
@@ -182,11 +186,11 @@ _CLUSTERS = InsightRow._fields.index("clusters")
 def _read(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     """In the order of the ids."""
     given: dict[str, dict[int, Label]] = {id_: {} for id_ in ids}
-    for id_, giver, score, clusters, *rest in connection.execute(_READ_LABELS, {"ids": ids}):
+    for id_, giver, score, clusters, *rest in _READ_LABELS.run(connection, {"ids": ids}):
         topics = None if clusters is None else read_clusters(clusters)
         given[id_][giver] = Label(score, topics, *rest)
     found: dict[str, _Found] = {}
-    for id_, score, topics, confidence, *values in connection.execute(_READ, {"ids": ids}):
+    for id_, score, topics, confidence, *values in _READ.run(connection, {"ids": ids}):
         values[_CLUSTERS] = read_clusters(values[_CLUSTERS])
         row = InsightRow._make(values)
         model = Values(row.sentiment_score, values[_CLUSTERS], row.confidence)
@@ -268,8 +272,10 @@ _COLUMNS = (
 _CHANGE = ManyChanges(insights, _COLUMNS)
 _LABELS = ManyRows(labels, replacing=True)
 _LOG = ManyRows(label_log)
-_FORGET = delete(labels).where(
-    labels.c.giver == bindparam("giver"), among(labels.c.conversation_id, "ids")
+_FORGET = Prepared(
+    delete(labels).where(
+        labels.c.giver == bindparam("giver"), among(labels.c.conversation_id, "ids")
+    )
 )
 
 
@@ -287,7 +293,7 @@ def _write(
         return []
     forgotten = [each.conversation_id for each in changes if each.label_after is None]
     if forgotten:
-        connection.execute(_FORGET, {"giver": giver, "ids": forgotten})
+        _FORGET.run(connection, {"giver": giver, "ids": forgotten})
     write_labels(
         connection,
         [
@@ -363,4 +369,5 @@ def _listed(clusters: Sequence[str] | None) -> list[str] | None:
 
 
 def _as_json(values: Values) -> dict[str, Any]:
-    return {**values._asdict(), "clusters": list(values.clusters)}
+    score, clusters, confidence = values
+    return {"sentiment_score": score, "clusters": list(clusters), "confidence": confidence}

@@ -14,7 +14,7 @@ import structlog
 
 from errors import Unavailable
 from runtime.turns import short_turns
-from store.plans.plan import Plan, PlanState
+from store.plans.plan import Plan, PlanKind, PlanState
 from store.plans.selections import Candidate
 from store.plans.walks import MOST_ROWS, WalkedElsewhere, WalkStore
 from worker.background import Background
@@ -152,7 +152,8 @@ class PlanWorker(Background):
                 )
             ahead = ahead[rows:]
             pace.stepped(rows, seconds)
-            self._on_step()
+            if plan.kind is PlanKind.RETRY:
+                self._on_step()
         return plan
 
     async def _steps_back(self, plan: Plan) -> Plan:
@@ -163,5 +164,4 @@ class PlanWorker(Background):
                     plan, MOST_ROWS, pace.per_second, at_a_time=pace.at_a_time
                 )
             pace.stepped(rows, seconds)
-            self._on_step()
         return plan

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
 from analysis.sentiment import Sentiment, sentiment_of
+from backends.sqlite import execute_many
 from models import insight_rollups
 from store.bulk_insert import ManyRows
 from store.facets import Facet, unusual_values
@@ -134,7 +135,7 @@ def replace(
     if not fewer:
         return
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_ERASE_EMPTY_ON_SQLITE, fewer)
+        execute_many(connection, _ERASE_EMPTY_ON_SQLITE, fewer)
     else:
         connection.execute(
             _ERASE_EMPTY, [dict(zip(_KEY_COLUMNS, key, strict=True)) for key in fewer]

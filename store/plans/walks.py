@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Text, bindparam, cast, delete, exists, or_, s
 
 from database import LONG_READ_SECONDS, Database
 from models import conversations, now_micros, to_micros
-from store.among import among
 from store.bulk_insert import ManyRows
 from store.insights import InsightStore
 from store.plans.kinds import kinds_of_plans
@@ -32,7 +31,8 @@ from store.plans.plan import (
     PlanState,
     read_plan,
 )
-from store.plans.selections import Candidate
+from store.plans.selections import Candidate, Selection
+from store.statements import Prepared, among
 from tables.people import plan_rows, plans
 
 MOST_ROWS = 500
@@ -102,7 +102,7 @@ class WalkStore:
     async def undo(
         self, plan: Plan, most: int, rate: float | None, *, at_a_time: int = MOST_ROWS
     ) -> Step:
-        """Put up to `most` rows back, as `apply` changes them; without any left the plan is undone."""
+        """Put up to `most` rows back, as `apply` does; without any left the plan is undone."""
         work = partial(self._step_back, plan, rate, most, at_a_time)
         return await self._database.write_in_background(work)
 
@@ -134,23 +134,26 @@ class WalkStore:
         if not candidates:
             skipped = max(0, plan.matched - plan.done)
             return _ended(replace(plan, state=PlanState.APPLIED, skipped=skipped), connection)
-        passed = 0
+        passed, selection = 0, self._kinds[plan.kind].selection(plan)
         while passed < len(candidates) and not (passed and others_wait()):
             some = candidates[passed : passed + at_a_time]
-            plan = self._change(plan, some, connection)
+            plan = self._change(plan, selection, some, connection)
             passed += len(some)
         plan = replace(plan, rate=rate)
         self._write(plan, connection)
         return Step(plan, passed, time.thread_time() - began)
 
-    def _change(self, plan: Plan, candidates: Sequence[Candidate], connection: Connection) -> Plan:
-        kind, ids = (
-            self._kinds[plan.kind],
-            [each.conversation_id for each in candidates if not each.later],
-        )
+    def _change(
+        self,
+        plan: Plan,
+        selection: Selection,
+        candidates: Sequence[Candidate],
+        connection: Connection,
+    ) -> Plan:
+        ids = [each.conversation_id for each in candidates if not each.later]
         _lock(ids, connection)
-        ids = kind.selection(plan).still(ids, to_micros(plan.created_at), connection)
-        changes = kind.apply(plan, ids, now_micros(), connection)
+        ids = selection.still(ids, to_micros(plan.created_at), connection)
+        changes = self._kinds[plan.kind].apply(plan, ids, now_micros(), connection)
         _PLAN_ROWS.insert(connection, [(plan.id, *change) for change in changes])
         return replace(
             plan,
@@ -198,7 +201,7 @@ class WalkStore:
         ids = [each.conversation_id for each in changes]
         _lock(ids, connection)
         count = self._kinds[plan.kind].undo(plan, changes, now_micros(), connection)
-        connection.execute(_FORGET, {"plan_id": plan.id, "ids": ids})
+        _FORGET.run(connection, {"plan_id": plan.id, "ids": ids})
         return replace(
             plan,
             done=plan.done + len(ids),
@@ -244,8 +247,10 @@ _CHANGED = (
     .order_by(plan_rows.c.conversation_id)
     .limit(bindparam("limit"))
 )
-_FORGET = delete(plan_rows).where(
-    plan_rows.c.plan_id == bindparam("plan_id"), among(plan_rows.c.conversation_id, "ids")
+_FORGET = Prepared(
+    delete(plan_rows).where(
+        plan_rows.c.plan_id == bindparam("plan_id"), among(plan_rows.c.conversation_id, "ids")
+    )
 )
 
 
@@ -317,7 +322,8 @@ def _prune(limit: int, connection: Connection) -> int:
         return 0
     rows = connection.execute(_CHANGED, {"plan_id": plan_id, "limit": limit})
     if ids := [row.conversation_id for row in rows]:
-        return connection.execute(_FORGET, {"plan_id": plan_id, "ids": ids}).rowcount
+        _FORGET.run(connection, {"plan_id": plan_id, "ids": ids})
+        return len(ids)
     return connection.execute(
         update(plans).where(_COLUMNS.id == plan_id).values(sample=[])
     ).rowcount
