@@ -84,7 +84,9 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
                 pages=WebPages(settings.allowed_hosts),
             ),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
-            Middleware(DirectRoutes, routes=conversations.intake.routes),
+            Middleware(
+                DirectRoutes, routes=[*conversations.direct.routes, *insights.direct.routes]
+            ),
         ],
     )
     app.state.services = services
@@ -98,6 +100,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         operations.router,
         analysis_versions.router,
         insights.router,
+        insights.direct,
         authors.router,
         handling.router,
         plans.router,
@@ -108,7 +111,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         alerts.router,
         reports.router,
         conversations.router,
-        conversations.intake,
+        conversations.direct,
     ):
         app.router.routes[:0] = router.routes
     add_error_handlers(app)
