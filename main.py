@@ -84,7 +84,9 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
                 pages=WebPages(settings.allowed_hosts),
             ),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
-            Middleware(DirectRoutes, routes=conversations.intake.routes),
+            Middleware(
+                DirectRoutes, routes=[*conversations.direct.routes, *insights.direct.routes]
+            ),
         ],
     )
     app.state.services = services
@@ -97,6 +99,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         dashboard.router,
         analysis_versions.router,
         insights.router,
+        insights.direct,
         authors.router,
         handling.router,
         plans.router,
@@ -108,7 +111,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         reports.router,
         conversations.router,
         operations.router,
-        conversations.intake,
+        conversations.direct,
     ):
         app.router.routes[:0] = router.routes
     add_error_handlers(app)

@@ -39,7 +39,7 @@ from store.conversations import KeyConflict, NewConversation
 from store.lookup import no_such_conversation
 
 router = APIRouter(tags=["conversations"])
-intake = APIRouter(tags=["conversations"])
+direct = APIRouter(tags=["conversations"])
 """Its handlers are called by `DirectRoutes`."""
 
 PATH = "/api/v1/conversations"
@@ -128,7 +128,7 @@ async def _count_rows(request: Request, batch: BatchIn) -> None:
         await limits.rows(request.scope["api_key"], len(batch.conversations))
 
 
-@intake.post(
+@direct.post(
     PATH,
     status_code=202,
     response_model=Accepted,
@@ -172,7 +172,7 @@ async def submit_conversation(request: Request) -> Response:
     )
 
 
-@intake.post(
+@direct.post(
     f"{PATH}/batch",
     status_code=202,
     response_model=BatchAccepted,

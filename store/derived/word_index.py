@@ -64,6 +64,11 @@ def first_of_second(key: int) -> int:
     return key & ~ID_MASK
 
 
+def time_of(key: int) -> int:
+    """The beginning of the second that a key is of, in microseconds."""
+    return ((key >> _ID_BITS) + _FIRST_SECOND) * SECOND
+
+
 def distinguishable_days(days: Days) -> Days:
     """Days that the index key can represent."""
     first = max(days.first, _FIRST_DAY + 1)
