@@ -49,6 +49,7 @@ from store.dispatch import DispatchStore
 from store.endpoints import EndpointStore
 from store.erasure import ErasureStore
 from store.figures import FigureStore
+from store.frequent_words import FrequentWords
 from store.handling import HandlingStore
 from store.insights import InsightStore
 from store.label_history import LabelStore
@@ -214,6 +215,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
                 partial(ledger.forget, older_than_days=settings.ledger_days, limit=ROWS_PER_STEP),
                 partial(deliveries.prune, limit=ROWS_PER_STEP),
                 partial(alerts.prune, limit=ROWS_PER_STEP),
+                FrequentWords(database, matches).step,
             ),
             retention=None if days is None else timedelta(days=days),
         )

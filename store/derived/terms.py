@@ -59,6 +59,11 @@ def terms_of(insight: InsightRow) -> list[str]:
     return [*terms_of_figures(figures_of(insight)), *of_author]
 
 
+def is_word(term: str) -> bool:
+    """Whether a term of the index is a word of texts that count."""
+    return not term.startswith((_SIGN, _OWN_SIGN))
+
+
 def of_own(terms: Iterable[str]) -> list[str]:
     """Terms or words of an insight of an own account."""
     return [_OWN_SIGN + term for term in terms]
