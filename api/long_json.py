@@ -27,8 +27,10 @@ _TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _PLAIN = rb'(?:[^",\[\]{}]|%b)' % _TEXT
 _FLAT = rb"[\[{]%b*+(?:,%b*+){0,20}+[\]}]" % (_PLAIN, _PLAIN)
 """A container without another in it. The parser sees whether its brackets are a pair."""
-_MEMBERS = re.compile(rb"(?:(?:%b|%b)*+,){1,200}+" % (_PLAIN, _FLAT), re.DOTALL)
-"""Some whole members of the container that is open, each with the comma behind it."""
+_MEMBERS = re.compile(rb"(?:%b*+(?:%b%b*+)?+,){1,200}+" % (_PLAIN, _FLAT, _PLAIN), re.DOTALL)
+"""Some whole members of the container that is open, each with the comma behind it. Only one flat
+container is looked for before a comma: JSON has no more, and what only looks like it could have any
+number, to be passed again at each."""
 _NEXT_BRACKET = re.compile(rb"%b*+([\[\]{}])" % _PLAIN, re.DOTALL)
 
 _ENCODER = json.JSONEncoder(sort_keys=True)
