@@ -15,6 +15,7 @@ from analysis.urgency import Urgency
 UNKNOWN_CLUSTER = "unknown"
 MAX_CLUSTERS = 5
 MAX_RETRY_SECONDS = 60.0
+TICKS_PER_USD = 10_000_000_000
 
 
 # --- answers: what an analyser says of one text ---------------------------------------------------
@@ -26,7 +27,8 @@ class Analysis:
 
     `sentiment_score` lies in -1..+1, `confidence` in 0..1; `clusters` holds 1 to 5 different
     snake_case names. `details` is the analyser's whole answer as JSON-ready values, for debugging.
-    1 USD is 10,000,000,000 ticks. `language` is an ISO 639-1 code, or `und` where it is not known.
+    Costs are in ticks (`TICKS_PER_USD`). `language` is an ISO 639-1 code, or `und` where it is not
+    known.
     """
 
     sentiment_score: float

@@ -1,4 +1,4 @@
-"""Commands of `tools/`: asking for help, or a word too many, does nothing but tell how to call them."""
+"""Commands of `tools/`: help and a wrong option tell how one is called, and do nothing."""
 
 import runpy
 import sys
