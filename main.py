@@ -127,7 +127,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
 @asynccontextmanager
 async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIterator[None]:
     services = assembly.services
-    worker, housekeeper = services.worker, assembly.housekeeper
+    worker = services.worker
     shutdown = Shutdown(
         grace=services.settings.shutdown_grace,
         worker=worker,
@@ -155,20 +155,17 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
             stack.push_async_callback(assembly.hints.stop)
         if worker is not None:
             worker.start()
-        if (plan_worker := services.plan_worker) is not None:
-            plan_worker.start()
-            stack.push_async_callback(plan_worker.stop)
         if services.courier is not None:
             services.courier.start()
-        if (alert_worker := services.alert_worker) is not None:
-            alert_worker.start()
-            stack.push_async_callback(alert_worker.stop)
-        if housekeeper is not None:
-            housekeeper.start()
-            stack.push_async_callback(housekeeper.stop)
-        if services.backups is not None:
-            services.backups.start()
-            stack.push_async_callback(services.backups.stop)
+        for part in (
+            services.plan_worker,
+            services.alert_worker,
+            assembly.housekeeper,
+            services.backups,
+        ):
+            if part is not None:
+                part.start()
+                stack.push_async_callback(part.stop)
         if heartbeat is not None and heartbeat.schema_is_newer:  # since before the others began
             assembly.stop_claiming()
         stack.push_async_callback(shutdown.finish)

@@ -21,6 +21,8 @@ MOST_VALUES = 200_000
 pieces."""
 SMALL_BODY = 65_536
 """Bytes. Reading so many takes too little to wait for its turn with larger ones."""
+DOCUMENTED: list[type[BaseModel]] = []
+"""The shapes of all bodies that handlers read themselves, for `api/openapi.py`."""
 _AT_ONCE = 1000
 _TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _SOME_VALUES = re.compile(rb'(?:(?:[^",\[{]|%b)*+[,\[{]){%d}' % (_TEXT, _AT_ONCE), re.DOTALL)
@@ -56,8 +58,8 @@ def _check_values(body: bytes) -> None:
 
 
 def documented_body(shape: type[BaseModel]) -> dict[str, Any]:
-    """For the OpenAPI document: the handlers read the body themselves, straight from its bytes.
-    `api/openapi.py` describes the shapes."""
+    """For the OpenAPI document: the handlers read the body themselves, straight from its bytes."""
+    DOCUMENTED.append(shape)
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape.__name__}"}}}
     return {"requestBody": {"required": True, "content": content}}
 
