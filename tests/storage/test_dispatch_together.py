@@ -47,7 +47,7 @@ def ids(claimed: Dispatch) -> Sequence[str]:
     return [message.id for message in claimed.messages]
 
 
-@pytest.mark.parametrize("kind", set(EndpointKind) - {EndpointKind.STANDARD})
+@pytest.mark.parametrize("kind", sorted(set(EndpointKind) - {EndpointKind.STANDARD}))
 async def test_people_are_told_at_once_of_all_that_is_due(
     database: Database, outbox: DispatchStore, kind: EndpointKind
 ) -> None:
