@@ -6,7 +6,8 @@ from backends.checkpoints import Checkpoints
 
 
 def due(checkpoints: Checkpoints, changes: int, **turn: bool) -> bool:
-    return checkpoints.are_due(changes, **{"urgent": False, "background": False, **turn})
+    checkpoints.written(**{"urgent": False, "background": False, **turn})
+    return checkpoints.are_due(changes)
 
 
 @pytest.mark.parametrize("urgent", [True, False])
