@@ -25,19 +25,23 @@ class Checkpoints:
         self._pages = 0
         self._in_background = False
         self._posted_at = 0.0
+        self._is_unlucky = False
 
-    def are_due(self, changes: int, pages: int, *, urgent: bool, background: bool) -> bool:
-        """After a write, with which the connection has made so many changes and the file has so
-        many pages in use."""
+    def written(self, *, urgent: bool, background: bool) -> None:
+        """Of each write, when it has ended."""
         now = time.monotonic()
         if urgent:
             self._posted_at = now
         self._in_background |= background
+        self._is_unlucky = urgent or (background and now - self._posted_at < _POSTED_LATELY_SECONDS)
+
+    def are_due(self, changes: int, pages: int) -> bool:
+        """After a write, with which the connection has made so many changes and the file has so
+        many pages in use."""
         since = changes - self._changes
         if not self._in_background:
             return since >= _CHANGES or abs(pages - self._pages) >= _PAGES
-        unlucky = urgent or (background and now - self._posted_at < _POSTED_LATELY_SECONDS)
-        return since >= _CHANGES_IN_BACKGROUND * (1 + unlucky)
+        return since >= _CHANGES_IN_BACKGROUND * (1 + self._is_unlucky)
 
     def made(self, changes: int, pages: int) -> None:
         self._changes, self._pages = changes, pages

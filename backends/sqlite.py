@@ -266,18 +266,18 @@ class SqliteFile:
             turn.future.set_exception(error)
         else:
             turn.future.set_result(result)
-            if not (self._high or self._normal):
-                self._checkpoint_when_due(turn)
+            self._checkpoints.written(urgent=turn.urgent, background=turn.background)
+            # The next step of what is done in the background may wait already, and can.
+            if not self._high and all(each.background for each in tuple(self._normal)):
+                self._checkpoint_when_due()
 
-    def _checkpoint_when_due(self, turn: _Turn) -> None:
+    def _checkpoint_when_due(self) -> None:
         connection = self._connection
         if connection is None:
             return
         with suppress(Unavailable), translated_errors():
             changes, pages = _driver_of(connection).total_changes, _pages_in_use(connection)
-            if self._checkpoints.are_due(
-                changes, pages, urgent=turn.urgent, background=turn.background
-            ):
+            if self._checkpoints.are_due(changes, pages):
                 self._checkpoints.made(changes, pages)
                 _on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 

@@ -326,7 +326,13 @@ def _write(
 
 
 def with_values(row: InsightRow, what: Effective) -> InsightRow:
-    return row._replace(**what.values._asdict(), labelled=what.last_word.value)
+    score, clusters, confidence = what.values
+    return row._replace(
+        sentiment_score=score,
+        clusters=clusters,
+        confidence=confidence,
+        labelled=what.last_word.value,
+    )
 
 
 # --- rows -----------------------------------------------------------------------------------------

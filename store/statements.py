@@ -72,7 +72,7 @@ class Prepared:
         self._statement: Executable = statement
         self._selects = statement.is_select
         compiled = statement.compile(dialect=_SQLITE)
-        self._on_sqlite = str(compiled)
+        self.on_sqlite = str(compiled)
         self._constants = compiled.params
         self._parameters = [
             (name, compiled.binds[name].type.bind_processor(_SQLITE))
@@ -88,5 +88,5 @@ class Prepared:
         parameters = [
             process(given[name]) if process else given[name] for name, process in self._parameters
         ]
-        found = execute(connection, self._on_sqlite, parameters)
+        found = execute(connection, self.on_sqlite, parameters)
         return found.fetchall() if self._selects else []

@@ -129,9 +129,9 @@ def replace(
     """Count `after` in place of `before`. Rows that then count nothing are erased."""
     rows = rollup_rows(after, gone=before)
     # Every transaction changes rows in the order of their keys, so that no two wait for each other.
-    keys = sorted(key for key in rows if any(rows[key]))
-    _ROLLUPS.insert(connection, [(*key, *rows[key]) for key in keys])
-    fewer = [key for key in keys if min(rows[key][::3]) < 0]
+    changes = sorted(change for change in rows.items() if any(change[1]))
+    _ROLLUPS.insert(connection, [(*key, *sums) for key, sums in changes])
+    fewer = [key for key, sums in changes if sums[0] + sums[3] + sums[6] < 0]
     if not fewer:
         return
     if connection.dialect.name == "sqlite":

@@ -18,7 +18,7 @@ from store.filters import InsightFilter, Shape, conditions, filter_of
 from store.insights import InsightStore
 from store.plans.as_of import matched_at
 from store.plans.plan import Position
-from store.statements import among
+from store.statements import Prepared, among
 from tables.people import labels
 
 _WEEK = timedelta(days=7)
@@ -79,8 +79,8 @@ class MatchingInsights:
 
     def still(self, ids: Collection[str], made_at: int, connection: Connection) -> list[str]:
         statement = _matching(self._wanted.shape._replace(words=False))  # texts do not change
-        values = self._wanted.values() | {"ids": ids}
-        matching = connection.scalars(statement, values).all()
+        rows = statement.run(connection, self._wanted.values() | {"ids": ids})
+        matching = [row[0] for row in rows]
         did = matched_at(made_at, matching, self._wanted, connection)
         return [id_ for id_ in matching if id_ in did]
 
@@ -99,9 +99,13 @@ class MatchingInsights:
 
 
 @lru_cache(maxsize=64)
-def _matching(shape: Shape) -> Select[*tuple[Any, ...]]:
-    return select(insights.c.conversation_id).where(
-        among(insights.c.conversation_id, "ids"), *conditions(shape)
+def _matching(shape: Shape) -> Prepared:
+    return Prepared(
+        select(insights.c.conversation_id).where(
+            among(insights.c.conversation_id, "ids"),
+            *conditions(shape._replace(facets=())),
+            *(among(insights.c[facet], facet) for facet in shape.facets),
+        )
     )
 
 

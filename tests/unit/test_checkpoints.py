@@ -6,7 +6,8 @@ from backends.checkpoints import Checkpoints
 
 
 def due(checkpoints: Checkpoints, changes: int, pages: int = 0, **turn: bool) -> bool:
-    return checkpoints.are_due(changes, pages, **{"urgent": False, "background": False, **turn})
+    checkpoints.written(**{"urgent": False, "background": False, **turn})
+    return checkpoints.are_due(changes, pages)
 
 
 @pytest.mark.parametrize("urgent", [True, False])
