@@ -71,6 +71,8 @@ def parse_time(value: object) -> datetime:
         raise ValueError("must be an ISO 8601 time in quotes, such as 2025-01-20T10:00:00Z")
     try:
         moment = datetime.fromisoformat(value.strip().upper())
+        if moment.tzinfo is UTC:
+            return moment
         if moment.tzinfo is None:
             return moment.replace(tzinfo=UTC)
         return moment.astimezone(UTC)
@@ -110,7 +112,7 @@ def _limited(text: str, info: ValidationInfo) -> str:
     longest = info.context and info.context["max_text_length"]
     if longest and len(text) > longest:
         raise PydanticKnownError("string_too_long", {"max_length": longest})
-    return text
+    return storable(text)
 
 
 def check_idempotency_key(key: str) -> str:
@@ -127,9 +129,10 @@ def _check_raw_data(value: dict[str, Any]) -> dict[str, Any]:
         deeper: list[Any] = []
         for container in level:
             for child in container.values() if isinstance(container, dict) else container:
-                if isinstance(child, dict | list):
+                kind = type(child)  # the parser makes no others
+                if kind is dict or kind is list:
                     deeper.append(child)
-                elif isinstance(child, float) and not math.isfinite(child):
+                elif kind is float and not math.isfinite(child):
                     raise ValueError("numbers must be finite")
         if not deeper:
             return value
@@ -153,7 +156,6 @@ Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1),
     AfterValidator(_limited),
-    AfterValidator(storable),
 ]
 
 

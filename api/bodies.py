@@ -37,7 +37,7 @@ _FIELDS = {"text", "author", "timestamp", "raw_data", "idempotency_key", "lane"}
 def count_values(body: bytes) -> int:
     """How many values the JSON holds, at most: what stands in texts counts as well. A pass over the
     bytes, a hundred times as fast as reading them."""
-    return body.count(b",") + body.count(b"[") + body.count(b"{")
+    return len(body) - len(body.translate(None, b",[{"))
 
 
 def _has_too_many_values(body: bytes) -> bool:
@@ -112,10 +112,9 @@ def _check_content_type(content_type: str) -> None:
 
 
 def parse_body(shape: type[Body], body: bytes, *, max_text_length: int | None = None) -> Body:
-    """A byte order mark before the JSON is passed over. Raises InvalidInput with one sentence that
-    names the field."""
+    """For bodies of few values; `LongBody` reads others. A byte order mark before the JSON is
+    passed over. Raises InvalidInput with one sentence that names the field."""
     body = body.removeprefix(BOM_UTF8)
-    _check_values(body)
     try:
         return shape.model_validate_json(body, context={"max_text_length": max_text_length})
     except ValidationError as error:
