@@ -91,6 +91,16 @@ async def test_from_nothing_to_the_first_notice(
             # One that is seen is over within a minute, and no longer under those that are open.
             await expect(page.locator("#alerts button")).to_have_count(0)
 
+            deletion = page.get_by_role("button", name="delete Slack")
+            await deletion.click()
+            await expect(deletion).to_have_text("Really delete?")
+            await page.locator("#endpoints button").first.focus()
+            await expect(deletion).to_have_text("Delete")  # of two minds
+            await deletion.click()
+            await deletion.click()
+            await expect(page.locator("#endpoints > li")).to_have_count(0)
+            await expect(page.locator("#endpoints-title")).to_be_focused()
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def alerted(
