@@ -106,7 +106,7 @@ async def test_from_nothing_to_the_first_notice(
 async def alerted(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[ServiceProcess]:
-    """With an open alert, a rule of each kind, and an endpoint; names are as long as they may be."""
+    """With an open alert, its rules, and an endpoint; names are as long as they may be."""
     name = "x" * 100
     async with ServiceProcess(tmp_path_factory.mktemp("alerted")) as service:
         await service.start()
