@@ -5,7 +5,7 @@ import { capital, count, duration, percent, plural, tenths, time, topicName } fr
 import { note, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
-import { whichText } from "./rules.js";
+import { deletion, whichText } from "./rules.js";
 
 export const alertSections = (state) => [openAlerts(state), alertRules(state), endpoints(state)];
 
@@ -121,7 +121,7 @@ function oneRule(state, rule) {
 		state.mayWrite && h("p.buttons",
 			h("button", { "aria-pressed": String(enabled), on: { click: ["changeAlertRule", id, { enabled: !enabled }] } }, enabled ? "On" : "Off"),
 			kind !== "machine" && h("button", { on: { click: ["tryAlertRule", id] } }, "What would it have sent?"),
-			h("button", { "aria-label": `Delete ${name}`, on: { click: ["removeAlertRule", id] } }, "Delete")),
+			deletion(state, id, name, ["removeAlertRule", id])),
 		trial && h("p.note", { role: "status" }, trial.text ?? trialText(trial)));
 }
 
@@ -178,7 +178,7 @@ function oneEndpoint(state, endpoint) {
 		h("p.buttons",
 			enabled ? h("button", { on: { click: ["testEndpoint", id] } }, "Send a test") : h("button", { on: { click: ["enableEndpoint", id] } }, "Send there again"),
 			kind === "standard" && h("button", { on: { click: ["rotateSecret", id] } }, "New secret"),
-			h("button", { "aria-label": `Delete ${name}`, on: { click: ["removeEndpoint", id] } }, "Delete")),
+			deletion(state, id, name, ["removeEndpoint", id])),
 		told && h("p.note", { class: told.bad ? "bad" : "", role: "status" }, told.text));
 }
 

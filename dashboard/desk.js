@@ -52,14 +52,18 @@ function rail(state) {
 	const named = topics.filter(({ cluster }) => isTopic(cluster));
 	const shown = allTopics ? named : named.slice(0, TOPICS_SHOWN);
 	const hidden = view.cluster && !shown.some(({ cluster }) => cluster === view.cluster) ? topics.filter(({ cluster }) => cluster === view.cluster) : [];
+	const total = (part) => answerTo(state, part).value?.metadata.total_count;
 	const item = (key, name, number, current, patch) => h("li", { key },
 		viewLink(state, "a", { ...patch, open: "" }, { "aria-current": current ? "true" : null }, h("span", name), number !== undefined && h("span.number", count(number))));
 	return h("nav.rail", { key: "rail", "aria-label": "Views and topics" },
 		h("h2", "Views"),
 		h("ul.views",
-			item("queue", "To answer", answerTo(state, "queue").value?.metadata.total_count, view.order === "priority", { ...NO_FILTER, range: "24h", start_time: "", end_time: "", order: "priority" }),
-			item("hour", "New this hour", answerTo(state, "hour").value?.metadata.total_count, thisHour, { ...NO_FILTER, range: "1h", start_time: "", end_time: "", order: "newest" }),
-			["claimed", "snoozed", "answered", "ignored"].map((name) => (handling?.[name] > 0 || view.handling === name) &&
+			item("queue", "To answer", total("queue"), view.order === "priority", { ...NO_FILTER, range: "24h", start_time: "", end_time: "", order: "priority" }),
+			item("hour", "New this hour", total("hour"), thisHour, { ...NO_FILTER, range: "1h", start_time: "", end_time: "", order: "newest" }),
+			// Whoever has one now, however old it is; what is done of the chosen time.
+			/** @type {const} */ (["claimed", "snoozed"]).map((name) => (total(name) > 0 || view.handling === name) &&
+				item(name, capital(name), total(name), view.handling === name, { ...NO_FILTER, handling: name, range: "30d", start_time: "", end_time: "", order: "newest" })),
+			["answered", "ignored"].map((name) => (handling?.[name] > 0 || view.handling === name) &&
 				item(name, capital(name), handling?.[name], view.handling === name, { ...NO_FILTER, handling: name, order: "newest" })),
 			item("all", "All posts", totals?.count, all && !thisHour, { ...NO_FILTER, order: "newest" }),
 			item("negative", "▼ Negative", totals?.negative, view.sentiment === "negative", { sentiment: "negative", order: "newest" }),

@@ -58,7 +58,7 @@ export function moreFilters(state, select) {
 export const copyLinks = (state) => [
 	h("button.link", { key: "copy", id: "copy", on: { click: ["copyLink", "moving"] } }, "Copy link"),
 	periodOf(state.view, state.now, state.answers.extent?.value).moves &&
-		h("button.link", { key: "copy-fixed", id: "copy-fixed", on: { click: ["copyLink", "fixed"] } }, "Copy link, fixed to this time"),
+		h("button.link", { key: "copy-fixed", id: "copy-fixed", title: "Copy a link to this time, which does not move on", on: { click: ["copyLink", "fixed"] } }, "Fixed link"),
 ];
 
 // Beside the list's number: what is done with the view as a whole.

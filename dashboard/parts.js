@@ -150,7 +150,7 @@ export function problems(state) {
 	return found.size > 0 && h("div.notice.bad", { id: "problem", key: "problem", role: "alert" }, [...found].map((text) => h("p", { key: text }, text)));
 }
 
-const OF_THEIR_OWN = new Set(["open", "earlier", "authors", "people", "near", "person", "queue", "hour", "plan", "plans", "bell", "endpoints"]); // told where they are shown
+const OF_THEIR_OWN = new Set(["open", "earlier", "authors", "people", "near", "person", "queue", "hour", "claimed", "snoozed", "plan", "plans", "bell", "endpoints"]); // told where they are shown
 
 export function machineNotice(state) {
 	const machine = currentMachine(state);

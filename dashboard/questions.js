@@ -93,8 +93,10 @@ export function questions(state) {
 	want("bell", [], 10_000, 30_000, (get) => get("alerts", { state: "open", limit: 1 }));
 	want("extent", [view.range === "all"], 60_000, 60_000, (get) => extent(get, view.range === "all"));
 	if (desk) {
-		const hour = (moment) => timesOf(periodOf({ ...view, range: "1h" }, moment));
-		want("hour", [], 10_000, 30_000, (get, moment) => get("insights", { ...hour(moment), limit: 1 }));
+		const last = (range, moment) => ({ ...timesOf(periodOf({ range }, moment, known)), limit: 1 });
+		want("hour", [], 10_000, 30_000, (get, moment) => get("insights", last("1h", moment)));
+		want("claimed", [], 10_000, 30_000, (get, moment) => get("insights", { ...last("30d", moment), handling: "claimed" }));
+		want("snoozed", [], 10_000, 30_000, (get, moment) => get("insights", { ...last("30d", moment), handling: "snoozed" }));
 	}
 	if (desk && !waits) want("queue", [], 3_000, 30_000, (get) => get("insights", { order: "priority", limit: 1 }));
 	if (desk && view.author) want("person", [view.author], 600_000, 600_000, (get) => get("authors", { prefix: view.author.slice(0, 100), limit: 100 }));

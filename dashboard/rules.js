@@ -44,7 +44,13 @@ function oneRule(state, rule) {
 		state.mayWrite && h("p.buttons",
 			h("button", { "aria-pressed": String(enabled), on: { click: ["changeRule", id, { enabled: !enabled }] } }, enabled ? "On" : "Off"),
 			h("button", { on: { click: ["planRule", id] } }, "Use on older posts…"),
-			h("button", { "aria-label": `Delete the rule ${name}`, on: { click: ["removeRule", id] } }, "Delete")));
+			deletion(state, id, `the rule ${name}`, ["removeRule", id])));
+}
+
+// What nothing brings back is asked about: the second click does it.
+export function deletion(state, id, what, event) {
+	const sure = state.forms.deletion?.id === id;
+	return h("button", { key: "delete", class: sure ? "bad" : "", "aria-label": `${sure ? "Really delete" : "Delete"} ${what}`, on: { click: sure ? event : ["form", "deletion", { id }], ...(sure && { blur: ["form", "deletion", null] }) } }, sure ? "Really delete?" : "Delete");
 }
 
 // --- in words -------------------------------------------------------------------------------------

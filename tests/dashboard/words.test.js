@@ -8,7 +8,7 @@ import { DAY, partsOf, periodBefore, periodOf, timesOf } from "./periods.js";
 import { sameTextKey, together } from "./same.js";
 import { markHits, toQuery, topicsLike } from "./search.js";
 import { compareCounts, compareShares, tooFew } from "./statistics.js";
-import { alarmsOf, calmSign, countChange, isProvisional, machineOf, shareChange, whyNotCompared } from "./story.js";
+import { alarmText, alarmsOf, calmSign, countChange, isProvisional, machineOf, shareChange, spentToday, whyNotCompared } from "./story.js";
 import { mergeSummaries } from "./merge.js";
 import { barsOf, coverage } from "./summaries.js";
 import { reasonOf } from "./facts.js";
@@ -158,6 +158,18 @@ test("an alarm is a complaint that rose, the largest first, without what it draw
 	const trends = [trend("praise", 500, 10, 0.8), trend("delivery", 60, 20, -0.5), trend("outage", 924, 1, -0.6), trend("billing", 0, 40, -0.5, "falling"), trend("unknown", 900, 1, -0.2)];
 	assert.deepEqual(alarmsOf({ trends }).map(({ cluster }) => cluster), ["outage"]);
 	assert.deepEqual(alarmsOf(undefined), []);
+});
+
+test("an alarm says when it is of what is analysed so far", () => {
+	const alarm = { cluster: "service_outage", count: 10, expected: 2.7 };
+	assert.equal(alarmText(alarm, stats(0, { completed_last_hour: 30 })), "Service outage: 10 posts in the last hour, usually 2.7");
+	assert.equal(alarmText(alarm, stats(71, { completed_last_hour: 30 })), "Service outage: 10 posts in the last hour, usually 2.7, of what is analysed so far");
+});
+
+test("money is told to the cent, to two digits where it is less, and not where none is spent", () => {
+	const spent = (cost_usd, daily_budget_usd = null) => spentToday(stats(0, { spending: { today: { cost_usd }, daily_budget_usd } }));
+	assert.deepEqual([spent(1.2345), spent(0.00123), spent(12, 20)], ["$1.23", "$0.0012", "$12.00 of $20.00"]);
+	assert.deepEqual([spent(0), spentToday(undefined), spentToday(stats(0))], ["", "", ""]);
 });
 
 test("the machine's sign is of the machine alone", () => {

@@ -91,12 +91,22 @@ async def test_from_nothing_to_the_first_notice(
             # One that is seen is over within a minute, and no longer under those that are open.
             await expect(page.locator("#alerts button")).to_have_count(0)
 
+            deletion = page.get_by_role("button", name="delete Slack")
+            await deletion.click()
+            await expect(deletion).to_have_text("Really delete?")
+            await page.locator("#endpoints button").first.focus()
+            await expect(deletion).to_have_text("Delete")  # of two minds
+            await deletion.click()
+            await deletion.click()
+            await expect(page.locator("#endpoints > li")).to_have_count(0)
+            await expect(page.locator("#endpoints-title")).to_be_focused()
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def alerted(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[ServiceProcess]:
-    """With an open alert, a rule of each kind, and an endpoint; names are of any length."""
+    """With an open alert, its rules, and an endpoint; names are as long as they may be."""
     name = "x" * 100
     async with ServiceProcess(tmp_path_factory.mktemp("alerted")) as service:
         await service.start()

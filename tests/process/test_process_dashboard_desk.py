@@ -36,15 +36,17 @@ async def desk(
         yield service
 
 
-async def post(service: ServiceProcess, author: str, texts: list[str]) -> None:
-    """As many minutes old as they stand in the list."""
+async def post(
+    service: ServiceProcess, author: str, texts: list[str], *, ago: timedelta = timedelta()
+) -> None:
+    """As many minutes older than `ago` as they stand in the list."""
     await submit_batch(
         service.client,
         [
             {
                 "text": text,
                 "author": author,
-                "timestamp": (NOW - timedelta(minutes=1 + number)).isoformat(),
+                "timestamp": (NOW - ago - timedelta(minutes=1 + number)).isoformat(),
             }
             for number, text in enumerate(texts)
         ],
@@ -203,6 +205,21 @@ async def test_two_people_side_by_side_see_at_once_what_the_other_does(
         row = rows(ben).nth(1)
         await expect(row.locator(".handled")).to_contain_text("answered by ana")
         await expect(rows(ben)).to_have_count(3)
+
+
+async def test_who_has_what_is_seen_however_old_it_is(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "elder", ["The parcel is late"], ago=timedelta(hours=40))
+    (id_,) = await handled(desk, "elder")
+    path = f"/api/v1/conversations/{id_}/handling"
+    await desk.client.post(path, json={"state": "claimed", "by": "ben"})
+    async with opened(browser, address(desk)) as page:
+        await page.locator(".views a", has_text="Claimed").click()
+        row = page.locator(f"#list [data-key='{id_}'] .handled")
+        await expect(row).to_have_text(re.compile("^ben has it until"))
+        number = page.locator(".views a", has_text="Claimed").locator(".number")
+        await expect(number).to_have_text(await page.locator("#list-total").inner_text())
 
 
 async def test_who_hears_the_page_is_told_what_others_do_to_the_post_at_hand(
@@ -401,6 +418,7 @@ async def test_a_rule_is_switched_off_and_deleted_and_what_it_set_is_taken_back(
         await post(desk, "storm", ["Terrible thunder again"])
         assert (await judged(desk, "storm"))[0.0] == 1
         await mine.get_by_role("button", name="Delete").click()
+        await mine.get_by_role("button", name="Really delete").click()
         await expect(mine).to_have_count(0)
         await page.locator("#toast-more", has_text="Take it back").click()
         await page.locator("#apply").click()

@@ -39,6 +39,8 @@ interface Parts {
 	earlier: Api.InsightsOut;
 	queue: Api.InsightsOut;
 	hour: Api.InsightsOut;
+	claimed: Api.InsightsOut;
+	snoozed: Api.InsightsOut;
 	rules: Api.RulesOut;
 	bell: Api.AlertsOut;
 	alerts: Api.AlertsOut;
