@@ -109,6 +109,8 @@ class Connections:
         self._answer_bytes = 0
         self._refusals = _Refusals(limits.log_seconds)
         self._sweeping = False
+        self._sweep_due = 0.0
+        self._passed_over = False
 
     # --- coming and going ---------------------------------------------------------------------
 
@@ -120,8 +122,7 @@ class Connections:
         peer.waiting[connection] = None
         self._count += 1
         if not self._sweeping:
-            self._sweeping = True
-            self._loop.call_later(self._limits.sweep_seconds, self._sweep)
+            self._sweep_later()
         if self._count > 0.8 * self._most:
             self.note("connections_nearly_full", peer)
         if name and len(peer.connections) > self._most_per_address:
@@ -224,15 +225,25 @@ class Connections:
         """Log a refusal, or count it where one of its kind was logged within the minute."""
         self._refusals.note(kind, peer.name, self._loop.time())
 
+    def _sweep_later(self) -> None:
+        self._sweeping = True
+        self._sweep_due = self._loop.time() + self._limits.sweep_seconds
+        self._loop.call_at(self._sweep_due, self._sweep)
+
     def _sweep(self) -> None:
         now = self._loop.time()
-        for peer in list(self._peers.values()):
-            for connection in list(peer.connections):
-                connection.check(now)
+        # After the process has stood still, what came meanwhile is to be read first; but only once,
+        # as it may always be late where somebody keeps it busy.
+        is_late = now - self._sweep_due > self._limits.sweep_seconds
+        self._passed_over = is_late and not self._passed_over
+        if not self._passed_over:
+            for peer in list(self._peers.values()):
+                for connection in list(peer.connections):
+                    connection.check(now)
         waits = self._refusals.tell(now)
-        self._sweeping = bool(self._count) or waits
-        if self._sweeping:
-            self._loop.call_later(self._limits.sweep_seconds, self._sweep)
+        self._sweeping = False
+        if self._count or waits:
+            self._sweep_later()
 
 
 def _kept_waiting(connection: Connection) -> float:
