@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 
 from analysis.analyser import Analyser
 from analysis.offline.analyser import OfflineAnalyser
-from analysis.outcomes import Outcome
+from analysis.outcomes import TICKS_PER_USD, Outcome
 from analysis.report_times import ReportTime
 from analysis.topics import Topics
 from api.event_stream import InsightStream
@@ -26,7 +26,6 @@ from api.services import Services
 from batch_processor import Worker
 from config import Settings
 from database import Database
-from grok.prices import TICKS_PER_USD
 from grok.prompt import PROMPT_VERSION
 from grok_client import GrokClient
 from notices.mail import MailClient

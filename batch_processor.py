@@ -20,6 +20,7 @@ from analysis.outcomes import Complete, Fail, Outcome, Requeue
 from errors import Unavailable
 from store.ledger import CallReceipt, Ledger
 from store.queue import NOT_STORED, Claimed, Results, Settled, WorkQueue
+from worker.background import notice_death
 from worker.breaker import BreakerToken
 from worker.calls import CallRunner
 from worker.prepared import Prepared, prepare
@@ -88,11 +89,7 @@ class Worker:
             asyncio.create_task(self._renew_leases(), name="worker-leases"),
         ]
         for task in self._tasks:
-            task.add_done_callback(self._notice_death)
-
-    def _notice_death(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            log.critical("worker_died", task=task.get_name(), exc_info=error)
+            task.add_done_callback(notice_death)
 
     def wake(self) -> None:
         """Look for work now instead of at the next poll: a conversation may be claimable."""

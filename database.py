@@ -121,6 +121,14 @@ class Database:
         """
         return await self._backend.write(work, urgent=urgent)
 
+    async def write_in_background(self, work: Callable[[Connection, Callable[[], bool]], T]) -> T:
+        """As `write`, for a transaction that may be long: `work` is to come to its end soon after
+        the function that it is given says that another write waits for it.
+
+        A power cut may undo the last of such transactions, but none before a `write` that is done.
+        """
+        return await self._backend.write_in_background(work)
+
     async def rework(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction that may go through all rows or change the schema.
 
@@ -141,6 +149,10 @@ class Database:
     async def checkpoint_truncate(self) -> None:
         """Empty SQLite's write-ahead log, so that it keeps no copy of erased rows."""
         await self._backend.checkpoint_truncate()
+
+    async def analyze(self) -> None:
+        """Have the database's planner know of the many rows that have been written."""
+        await self._backend.analyze()
 
 
 def _build_backend(url: URL, lock_patience: float, connections: int) -> Backend:

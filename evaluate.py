@@ -36,12 +36,20 @@ from analysis.evaluation import (
     script_of,
 )
 from analysis.fingerprint import as_analysed
-from analysis.outcomes import Analysis, Blocked, NotNow, Refused, Reply, TransientFailure, Unusable
+from analysis.outcomes import (
+    TICKS_PER_USD,
+    Analysis,
+    Blocked,
+    NotNow,
+    Refused,
+    Reply,
+    TransientFailure,
+    Unusable,
+)
 from analysis.sentiment import sentiment_of
 from assembly import build_analyser
 from config import load_settings
 from errors import StartRefused
-from grok.prices import TICKS_PER_USD
 from importing import topic_labels
 from importing.columns import NO_COLUMN, listed
 from importing.errors import ImportFailed, RowRejected

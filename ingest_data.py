@@ -95,7 +95,7 @@ def main(
     if not re.fullmatch(r"[!-~]*", options.key):
         parser.error("API_KEY must be printable ASCII without blanks")
     if options.file is None and (options.conversations or options.dry_run):
-        parser.error("a file is needed")
+        parser.error("--dry-run and --conversations need a file")
     headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
     choice = choose_proxy(options.url)
     for sentence in choice.skipped:

@@ -37,6 +37,7 @@ from api import (
     rules,
 )
 from api.access import open_to_all
+from api.direct_routes import DirectRoutes
 from api.error_responses import add_error_handlers
 from api.keys import ApiKeys
 from api.middleware import Admission, BodyLimit, OpenRequests, RequestLog
@@ -65,7 +66,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     api_keys = ApiKeys(settings.api_keys)
     open_requests = OpenRequests()
     app = FastAPIOffline(
-        docs_url=None,  # `api/docs.py` has them
+        docs_url=None,  # `api/docs.py` has it
         redoc_url=None,
         title="Insights Platform API",
         version=VERSION,
@@ -83,6 +84,9 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
                 pages=WebPages(settings.allowed_hosts),
             ),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+            Middleware(
+                DirectRoutes, routes=[*conversations.direct.routes, *insights.direct.routes]
+            ),
         ],
     )
     app.state.services = services
@@ -93,9 +97,9 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
     for router in (
         docs.router,
         dashboard.router,
-        operations.router,
         analysis_versions.router,
         insights.router,
+        insights.direct,
         authors.router,
         handling.router,
         plans.router,
@@ -106,7 +110,8 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         alerts.router,
         reports.router,
         conversations.router,
-        conversations.intake,
+        operations.router,
+        conversations.direct,
     ):
         app.router.routes[:0] = router.routes
     add_error_handlers(app)
@@ -122,7 +127,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
 @asynccontextmanager
 async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIterator[None]:
     services = assembly.services
-    worker, housekeeper = services.worker, assembly.housekeeper
+    worker = services.worker
     shutdown = Shutdown(
         grace=services.settings.shutdown_grace,
         worker=worker,
@@ -150,20 +155,17 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
             stack.push_async_callback(assembly.hints.stop)
         if worker is not None:
             worker.start()
-        if (plan_worker := services.plan_worker) is not None:
-            plan_worker.start()
-            stack.push_async_callback(plan_worker.stop)
         if services.courier is not None:
             services.courier.start()
-        if (alert_worker := services.alert_worker) is not None:
-            alert_worker.start()
-            stack.push_async_callback(alert_worker.stop)
-        if housekeeper is not None:
-            housekeeper.start()
-            stack.push_async_callback(housekeeper.stop)
-        if services.backups is not None:
-            services.backups.start()
-            stack.push_async_callback(services.backups.stop)
+        for part in (
+            services.plan_worker,
+            services.alert_worker,
+            assembly.housekeeper,
+            services.backups,
+        ):
+            if part is not None:
+                part.start()
+                stack.push_async_callback(part.stop)
         if heartbeat is not None and heartbeat.schema_is_newer:  # since before the others began
             assembly.stop_claiming()
         stack.push_async_callback(shutdown.finish)

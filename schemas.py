@@ -1,5 +1,5 @@
-"""What clients send: the shapes of bodies and queries, and how a mistake is told to a person. What
-they are answered is in `api/answers.py`."""
+"""What clients send: conversations, handling and the queries of GET, and how a mistake is told to a
+person. Other bodies are in `api/..._bodies.py`, answers in `api/answers.py`."""
 
 import hashlib
 import json
@@ -315,18 +315,8 @@ class InsightConditions(TimeRange, Conditions):
         """Raises InvalidInput."""
         if self.start_time > self.end_time:
             raise InvalidInput("start_time must not be after end_time")
-        return InsightFilter(
-            start_time=self.start_time,
-            end_time=self.end_time,
-            min_confidence=self.min_confidence,
-            sentiment=self.sentiment,
-            cluster=self.cluster,
-            author=self.author,
-            language=self.language,
-            urgency=self.urgency,
-            labelled=self.labelled,
-            handling=self.handling,
-        )
+        asked = {name: getattr(self, name) for name in Conditions.model_fields}
+        return InsightFilter(self.start_time, self.end_time, **asked)
 
 
 Search = Annotated[

@@ -16,6 +16,8 @@ MAX_RETRY_AFTER_SECONDS = 3600.0
 DISABLED_AFTER_SECONDS = 5 * DAY
 KEPT_CHARACTERS = 200
 """Of what a receiver said."""
+ALONE_AFTER = 2
+"""Tries that fail: then each goes by itself, in case one of them is what the receiver refuses."""
 
 _WAIT = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 

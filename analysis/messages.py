@@ -11,9 +11,10 @@
     test              sentence
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -44,6 +45,11 @@ class MessageType(StrEnum):
     TEST = "test"
 
 
+TOLD_TOGETHER = (MessageType.ALERT_OPENED, MessageType.ALERT_CLOSED, MessageType.MACHINE)
+MOST_TOGETHER = 10
+"""Messages that go to one endpoint as one: so many fit into each shape."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """`id` is the `webhook-id`: the same at every try and to every endpoint, and at most 40
@@ -70,6 +76,20 @@ def with_whole_links(message: Message, public_url: str | None) -> Message:
     if isinstance(evidence := data.get("evidence"), Mapping):
         data["evidence"] = whole(evidence)
     return replace(message, data=data)
+
+
+def go_together(kind: EndpointKind, type_: MessageType) -> bool:
+    """Whether people are told of it in one message with others like it. A program is told of each
+    by itself, and finds it by its id."""
+    return kind is not EndpointKind.STANDARD and type_ in TOLD_TOGETHER
+
+
+def id_of(messages: Sequence[Message]) -> str:
+    """Of all that goes to an endpoint at once: another one where anything else goes with it."""
+    if len(messages) == 1:
+        return messages[0].id
+    ids = " ".join(message.id for message in messages)
+    return f"msg_{sha256(ids.encode()).hexdigest()[:32]}"
 
 
 def new_message_id() -> str:

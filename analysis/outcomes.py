@@ -1,4 +1,4 @@
-"""What an analysis is, and every judgement about one that needs no I/O.
+"""What an analyser can answer, and what becomes of a conversation with each answer: `decide`.
 
 An analyser answers each text with an `Answer`; `decide` turns that and the number of attempts into
 an `Outcome`; the store carries the outcome out. Nothing here knows a clock, a table or a socket.
@@ -15,6 +15,11 @@ from analysis.urgency import Urgency
 UNKNOWN_CLUSTER = "unknown"
 MAX_CLUSTERS = 5
 MAX_RETRY_SECONDS = 60.0
+_MOST_JITTER = 0.5
+LONGEST_RETRY_SECONDS = MAX_RETRY_SECONDS * (1 + _MOST_JITTER)
+LONGEST_REQUEUE_SECONDS = 3600.0
+"""No outcome has a longer delay."""
+TICKS_PER_USD = 10_000_000_000
 
 
 # --- answers: what an analyser says of one text ---------------------------------------------------
@@ -26,7 +31,8 @@ class Analysis:
 
     `sentiment_score` lies in -1..+1, `confidence` in 0..1; `clusters` holds 1 to 5 different
     snake_case names. `details` is the analyser's whole answer as JSON-ready values, for debugging.
-    1 USD is 10,000,000,000 ticks. `language` is an ISO 639-1 code, or `und` where it is not known.
+    Costs are in ticks (`TICKS_PER_USD`). `language` is an ISO 639-1 code, or `und` where it is not
+    known.
     """
 
     sentiment_score: float
@@ -161,7 +167,7 @@ class Fail:
 @dataclass(frozen=True, slots=True)
 class Requeue:
     """Back to pending as if it had never been claimed: waiting is not failing. Not to be claimed
-    for `delay` seconds, so that others have their turn."""
+    for `delay` seconds, so that others have their turn; an error of before goes with it."""
 
     delay: float = 0.0
 
@@ -203,7 +209,7 @@ def decide(
             if outage:
                 return Requeue()
             if packed or attempts <= max_attempts:
-                delay = min(2.0 ** (attempts - 1), MAX_RETRY_SECONDS) * (1 + jitter / 2)
+                delay = min(2.0 ** (attempts - 1), MAX_RETRY_SECONDS) * (1 + _MOST_JITTER * jitter)
                 return Retry(answer.reason, delay, alone=packed and attempts > 1)
             return Fail(answer.reason)
         case Refused(doubtful=True) if outage:

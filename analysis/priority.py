@@ -9,7 +9,10 @@ as a whole number, in units of an hour's microseconds to a point: so no time is 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
+
+from typing_extensions import TypedDict
 
 from analysis.urgency import Urgency
 
@@ -57,7 +60,11 @@ class Facts(NamedTuple):
     rising: int
 
 
-class Term(NamedTuple):
+_Others = tuple[str, bool, int, float, int]
+"""The facts from `urgency` on."""
+
+
+class PriorityTerm(TypedDict):
     """`points` is value x weight, rounded to four decimals."""
 
     name: str
@@ -66,21 +73,36 @@ class Term(NamedTuple):
     points: float
 
 
-class Priority(NamedTuple):
-    """The terms add up to the points to the digit."""
+class Priority(TypedDict):
+    """The terms add up to the points to the digit. Terms may be shared: nobody changes one."""
 
     points: float
-    terms: Sequence[Term]
+    terms: Sequence[PriorityTerm]
 
 
 def priority(facts: Facts, weights: Weights, now: int) -> Priority:
     """`now` is in microseconds, too."""
-    values = (*_values(facts), round((now - facts.timestamp) / _HOUR, 6))
-    terms = [
-        Term(name, value, weight, round(value * weight, _DIGITS))
-        for name, value, weight in zip(Weights._fields, values, weights, strict=True)
-    ]
-    return Priority(sum([round(term.points * _TICK) for term in terms]) / _TICK, terms)
+    negative = _term("negative", _negative(facts), weights.negative)
+    hours = _term("hours", round((now - facts.timestamp) / _HOUR, 6), weights.hours)
+    others, ticks = _other_terms(facts[3:], weights)
+    ticks += _ticks(negative) + _ticks(hours)
+    return {"points": ticks / _TICK, "terms": [negative, *others, hours]}
+
+
+def _term(name: str, value: float, weight: float) -> PriorityTerm:
+    points = round(value * weight, _DIGITS)
+    return {"name": name, "value": value, "weight": weight, "points": points}
+
+
+def _ticks(term: PriorityTerm) -> int:
+    return round(term["points"] * _TICK)
+
+
+@lru_cache(maxsize=4096)  # few different ones make up most of a page
+def _other_terms(facts: _Others, weights: Weights) -> tuple[Sequence[PriorityTerm], int]:
+    """The terms between the first and the last, and their sum in ticks."""
+    terms = list(map(_term, Weights._fields[1:-1], _other_values(*facts), weights[1:-1]))
+    return terms, sum(map(_ticks, terms))
 
 
 def key(facts: Facts, weights: Weights) -> int:
@@ -100,12 +122,21 @@ def highest_key(weights: Weights, first: int, last: int) -> int:
 
 def _values(facts: Facts) -> tuple[float, ...]:
     """Those of the terms but `hours`, in the order of the weights, from 0.0 to 1.0 each."""
+    return _negative(facts), *_other_values(*facts[3:])
+
+
+def _negative(facts: Facts) -> float:
+    return round(max(0.0, -facts.sentiment_score) * facts.confidence, 6)
+
+
+def _other_values(
+    urgency: str, suspected: bool, repeats: int, reach: float, rising: int
+) -> tuple[float, ...]:
     return (
-        round(max(0.0, -facts.sentiment_score) * facts.confidence, 6),
-        0.0 if facts.suspected else _URGENT[facts.urgency],
-        round(min(facts.repeats, MOST_REPEATS) / MOST_REPEATS, 6),
-        facts.reach,
-        float(facts.rising),
+        0.0 if suspected else _URGENT[urgency],
+        round(min(repeats, MOST_REPEATS) / MOST_REPEATS, 6),
+        reach,
+        float(rising),
     )
 
 

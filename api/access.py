@@ -12,6 +12,7 @@ from starlette._utils import get_route_path
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
+from api.holding import MOST_SECONDS
 from config import Scope as KeyScope
 
 Handler = TypeVar("Handler", bound=Callable[..., object])
@@ -19,19 +20,20 @@ Handler = TypeVar("Handler", bound=Callable[..., object])
 
 class Access(NamedTuple):
     """`scope` is None where no key opens the route. Limited ones count to the inbound limit;
-    `any_host` ones answer whatever `Host` was asked for."""
+    `any_host` ones answer whatever `Host` was asked for. `most_held` are the seconds for which an
+    open one is held at most, where too many are asked for."""
 
     open: bool = False
     scope: KeyScope | None = None
     limited: bool = True
     any_host: bool = False
+    most_held: float = MOST_SECONDS
 
 
 NEVER_SAID = Access()
 """Of a route whose handler names no scope: closed to everybody as soon as there are keys."""
 ANY_KEY = Access(scope="read")
 OPEN = Access(open=True, limited=False)
-OPEN_EVERYWHERE = OPEN._replace(any_host=True)
 
 _ATTRIBUTE = "__access__"
 _OF_THE_API = re.compile(r"/+api(/|$)")
@@ -42,9 +44,11 @@ def needs(scope: KeyScope, *, limited: bool = True) -> Callable[[Handler], Handl
     return _marked(Access(scope=scope, limited=limited))
 
 
-def open_to_all(*, any_host: bool = False) -> Callable[[Handler], Handler]:
+def open_to_all(
+    *, any_host: bool = False, most_held: float = MOST_SECONDS
+) -> Callable[[Handler], Handler]:
     """The handler takes no key, and does not count to the inbound limit."""
-    return _marked(OPEN_EVERYWHERE if any_host else OPEN)
+    return _marked(OPEN._replace(any_host=any_host, most_held=most_held))
 
 
 def _marked(access: Access) -> Callable[[Handler], Handler]:

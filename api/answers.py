@@ -30,6 +30,14 @@ class Accepted(BaseModel):
     message: str = "Conversation queued for analysis"
 
 
+_ACCEPTED_JSON = Accepted(conversation_id="%s").model_dump_json()
+
+
+def accepted_json(conversation_id: str) -> str:
+    """The JSON of `Accepted`: every post is answered so, and an id needs no escapes."""
+    return _ACCEPTED_JSON % conversation_id
+
+
 class BatchAccepted(BaseModel):
     """`conversation_ids` are in the order sent."""
 

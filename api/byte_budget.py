@@ -1,8 +1,6 @@
 """A budget of bytes for what is in memory at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class ByteBudget:
@@ -17,17 +15,10 @@ class ByteBudget:
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
 
-    @asynccontextmanager
-    async def hold(self, size: int) -> AsyncIterator[None]:
-        size = min(size, self._size)
-        await self._take(size)
-        try:
-            yield
-        finally:
-            self._free += size
-            self._freed.set()
+    def hold(self, size: int) -> "_Held":
+        return _Held(self, min(size, self._size))
 
-    async def _take(self, size: int) -> None:
+    async def take(self, size: int) -> None:
         if size <= self._free and not self._turn.locked():
             self._free -= size
             return
@@ -36,3 +27,23 @@ class ByteBudget:
                 self._freed.clear()
                 await self._freed.wait()
             self._free -= size
+
+    def give_back(self, size: int) -> None:
+        self._free += size
+        self._freed.set()
+
+
+class _Held:
+    """A class, as a generator takes twice the time and each request has one."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: ByteBudget, size: int) -> None:
+        self._budget = budget
+        self._size = size
+
+    async def __aenter__(self) -> None:
+        await self._budget.take(self._size)
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._budget.give_back(self._size)

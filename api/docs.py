@@ -5,11 +5,7 @@ from base64 import b64encode
 from hashlib import sha256
 
 from fastapi import APIRouter, Request
-from fastapi.openapi.docs import (
-    get_redoc_html,
-    get_swagger_ui_html,
-    get_swagger_ui_oauth2_redirect_html,
-)
+from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse, Response
 
 from api.access import open_to_all
@@ -17,7 +13,6 @@ from api.access import open_to_all
 router = APIRouter(include_in_schema=False)
 
 FILES = "static-offline-docs"
-_ICON = f"{FILES}/favicon.png"
 _INLINE_SCRIPT = re.compile(r"<script(?: type=\"?[\w/]+\"?)?>(.+?)</script>", re.DOTALL)
 
 
@@ -25,40 +20,15 @@ _INLINE_SCRIPT = re.compile(r"<script(?: type=\"?[\w/]+\"?)?>(.+?)</script>", re
 @router.get("/docs")
 @open_to_all()
 async def swagger_ui(request: Request) -> Response:
-    return _page(
-        get_swagger_ui_html(
-            openapi_url="./openapi.json",
-            title=request.app.title,
-            swagger_js_url=f"{FILES}/swagger-ui-bundle.js",
-            swagger_css_url=f"{FILES}/swagger-ui.css",
-            swagger_favicon_url=_ICON,
-        )
+    """With a policy that lets the page's own scripts run, and no others. Swagger UI puts styles
+    into the page."""
+    made = get_swagger_ui_html(
+        openapi_url="./openapi.json",
+        title=request.app.title,
+        swagger_js_url=f"{FILES}/swagger-ui-bundle.js",
+        swagger_css_url=f"{FILES}/swagger-ui.css",
+        swagger_favicon_url=f"{FILES}/favicon.png",
     )
-
-
-@router.get("/docs/oauth2-redirect")
-@open_to_all()
-async def oauth2_redirect() -> Response:
-    return _page(get_swagger_ui_oauth2_redirect_html())
-
-
-@router.get("/redoc")
-@open_to_all()
-async def redoc(request: Request) -> Response:
-    return _page(
-        get_redoc_html(
-            openapi_url="./openapi.json",
-            title=request.app.title,
-            redoc_js_url=f"{FILES}/redoc.standalone.js",
-            redoc_favicon_url=_ICON,
-            with_google_fonts=False,
-        )
-    )
-
-
-def _page(made: HTMLResponse) -> Response:
-    """With a policy that lets the page's own scripts run, and no others. Both programs put styles
-    into the page; ReDoc searches in a worker that it makes itself."""
     html = bytes(made.body).decode()
     hashes = (
         b64encode(sha256(it.encode()).digest()).decode() for it in _INLINE_SCRIPT.findall(html)
@@ -66,7 +36,7 @@ def _page(made: HTMLResponse) -> Response:
     scripts = " ".join(["'self'", *(f"'sha256-{it}'" for it in hashes)])
     policy = (
         f"default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; worker-src blob:; "
+        "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return HTMLResponse(

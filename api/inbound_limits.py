@@ -13,8 +13,8 @@ ROWS_PER_SECOND = 10_000
 """Of batches, for each key, or for all clients together where there are no keys."""
 STRANGER_REQUESTS_PER_SECOND = 10
 """Without a valid key, for each address."""
-OPEN_REQUESTS_PER_SECOND = 300
-"""By anybody, of what needs no key; more of them wait a little."""
+OPEN_REQUESTS_PER_SECOND = 100
+"""By anybody, of what needs no key; more of them are held."""
 _MOST_STRANGERS = 10_000
 """Addresses that are remembered, at 1 kB each."""
 _IPV6_HOST_BITS = 64
@@ -64,7 +64,7 @@ class InboundLimits:
 
     async def stranger(self, address: str) -> None:
         """One without a valid key, from this address."""
-        network = _network(address)
+        network = network_of(address)
         window = self._strangers.pop(network, None)
         if window is None:
             window = SlidingWindow(STRANGER_REQUESTS_PER_SECOND, 1.0)
@@ -79,7 +79,7 @@ def _refuse(wait: float, details: str) -> None:
         raise RateLimited(details, retry_after=max(1, math.ceil(wait)))
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """The address itself, or what an IPv6 one shares with its neighbours."""
     try:
         parsed = ipaddress.ip_address(address)

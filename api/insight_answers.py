@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 
 from analysis.handling import OPEN, Handling, HandlingState
 from analysis.labels import LastWord, Values
+from analysis.priority import PriorityTerm
 from analysis.urgency import Urgency
 from models import from_micros
 from schemas import ShownTime
@@ -77,15 +78,6 @@ class InsightFacts(TypedDict):
     version: int
     labelled: LabelledOut | None
     handling: HandlingNow
-
-
-class PriorityTerm(TypedDict):
-    """`points` is value x weight, rounded to four decimals."""
-
-    name: str
-    value: float
-    weight: float
-    points: float
 
 
 class PriorityOut(TypedDict):
@@ -186,14 +178,8 @@ def insight_item(insight: ListedInsight) -> InsightOut:
 
 def _items(page: InsightPage, some: slice) -> list[InsightOut]:
     items = [insight_item(insight) for insight in page.insights[some]]
-    for item, (points, terms) in zip(items, page.priorities[some], strict=False):
-        item["priority"] = {
-            "points": points,
-            "terms": [
-                {"name": name, "value": value, "weight": weight, "points": gives}
-                for name, value, weight, gives in terms
-            ],
-        }
+    for item, priority in zip(items, page.priorities[some], strict=False):
+        item["priority"] = priority
     return items
 
 

@@ -33,6 +33,8 @@ from store.derived.rollup_query import is_costly
 from store.filters import InsightFilter
 
 router = APIRouter(tags=["insights"])
+direct = APIRouter(tags=["insights"])
+"""Its handlers are called by `DirectRoutes`."""
 
 PATH = "/api/v1/insights"
 JSON = "application/json"
@@ -70,7 +72,7 @@ class _Stream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-@router.get(PATH, response_model=InsightsOut, responses=answers("invalid_schema", "unavailable"))
+@direct.get(PATH, response_model=InsightsOut, responses=answers("invalid_schema", "unavailable"))
 @needs("read")
 async def list_insights(request: Request, query: Annotated[InsightQuery, Query()]) -> Response:
     """Insights in a time range, newest first, with the exact total for the whole filter; or those
@@ -90,7 +92,7 @@ async def list_insights(request: Request, query: Annotated[InsightQuery, Query()
         return Response(b"".join(pieces), media_type=JSON)
 
 
-@router.get(
+@direct.get(
     f"{PATH}/summary",
     response_model=SummaryOut,
     responses=answers("invalid_schema", "unavailable"),

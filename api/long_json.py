@@ -8,9 +8,7 @@ call of the parser gets one piece, and the containers around the pieces are put 
 import hashlib
 import json
 import re
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import groupby, islice
 from typing import Any
 
@@ -21,7 +19,6 @@ PIECE_BYTES = 16_384
 _FREED_AT_ONCE = 1000
 _WRITTEN_AT_ONCE = 32
 """Members, of which each may have the size of a piece."""
-_TURN_SECONDS = 0.001
 _MOST_LEVELS = 200
 """As deep as the parser goes."""
 _BLANK = b" \t\n\r"
@@ -30,8 +27,10 @@ _TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _PLAIN = rb'(?:[^",\[\]{}]|%b)' % _TEXT
 _FLAT = rb"[\[{]%b*+(?:,%b*+){0,20}+[\]}]" % (_PLAIN, _PLAIN)
 """A container without another in it. The parser sees whether its brackets are a pair."""
-_MEMBERS = re.compile(rb"(?:(?:%b|%b)*+,){1,200}+" % (_PLAIN, _FLAT), re.DOTALL)
-"""Some whole members of the container that is open, each with the comma behind it."""
+_MEMBERS = re.compile(rb"(?:%b*+(?:%b%b*+)?+,){1,200}+" % (_PLAIN, _FLAT, _PLAIN), re.DOTALL)
+"""Some whole members of the container that is open, each with the comma behind it. Only one flat
+container is looked for before a comma: JSON has no more, and what only looks like it could have any
+number, to be passed again at each."""
 _NEXT_BRACKET = re.compile(rb"%b*+([\[\]{}])" % _PLAIN, re.DOTALL)
 
 _ENCODER = json.JSONEncoder(sort_keys=True)
@@ -215,26 +214,3 @@ def hash_in_pieces(content: Any) -> str:
     for piece in _ENCODER.iterencode(content):
         digest.update(piece.encode())
     return digest.hexdigest()
-
-
-_reading = 0
-_usual_turn = 0.0
-
-
-@contextmanager
-def short_turns() -> Iterator[None]:
-    """While this lasts, a thread that waits for the interpreter's lock has it five times as soon.
-
-    A post needs it a dozen times from its commit to its answer. For the event loop's thread.
-    """
-    global _reading, _usual_turn
-    if not _reading:
-        _usual_turn = sys.getswitchinterval()
-        sys.setswitchinterval(_TURN_SECONDS)
-    _reading += 1
-    try:
-        yield
-    finally:
-        _reading -= 1
-        if not _reading:
-            sys.setswitchinterval(_usual_turn)

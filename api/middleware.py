@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import Access, find_access
 from api.error_responses import error_response
-from api.inbound_limits import InboundLimits
+from api.holding import HeldRequests
+from api.inbound_limits import InboundLimits, network_of
 from api.keys import ApiKeys, check_scope
 from api.web_pages import WebPages
 from config import ApiKey
@@ -141,15 +142,6 @@ class RequestLog:
         )
 
 
-HOLD_SECONDS = 0.2
-
-
-async def hold() -> None:
-    """Let a client wait that asks too much: answered at once it would ask again at once, and take
-    the turns of those for whom the answer was refused."""
-    await asyncio.sleep(HOLD_SECONDS)
-
-
 class Admission:
     """Refuses who may not reach the route that will answer.
 
@@ -164,6 +156,7 @@ class Admission:
         self._app = app
         self._api_keys = api_keys
         self._limits = limits
+        self._held = HeldRequests()
         self._routes = _Routes()
         self._web = None if api_keys else _WebCheck(pages)
         self._closed = bool(api_keys or limits)
@@ -178,10 +171,12 @@ class Admission:
                 if not access.open and self._closed:
                     await self._admit(scope, access)
                 elif self._limits and not await self._limits.passes_openly():
-                    await hold()
+                    await self._held.hold(network_of(_address(scope)), receive, access.most_held)
+            except RateLimited as error:
+                await self._held.hold(network_of(_address(scope)), receive)
+                await error_response(error)(scope, receive, send)
+                return
             except ServiceError as error:
-                if isinstance(error, RateLimited):
-                    await hold()
                 await error_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -194,7 +189,7 @@ class Admission:
                 key = self._api_keys.identify(_presented_key(scope))
             except Unauthorized:
                 if self._limits:
-                    await self._limits.stranger((scope.get("client") or ("",))[0])
+                    await self._limits.stranger(_address(scope))
                 raise
         if self._limits and access.limited:
             await self._limits.request(key)
@@ -259,6 +254,10 @@ class _WebCheck:
             )
         if len(self._served) < _MOST_HOSTS_CACHED:
             self._served.add(host)
+
+
+def _address(scope: Scope) -> str:
+    return (scope.get("client") or ("",))[0]  # type: ignore[no-any-return]
 
 
 def _presented_key(scope: Scope) -> str:

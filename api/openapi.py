@@ -8,20 +8,9 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
 from api.access import Access, access_of
-from api.alert_bodies import AcknowledgeIn, AlertRuleIn, AlertRulePatch, MuteIn
 from api.answers import ErrorOut
-from api.endpoint_bodies import EndpointIn, EndpointPatch, RetryIn
+from api.bodies import DOCUMENTED
 from api.error_responses import ERROR_CONTENT, STATUS
-from api.label_bodies import LabelIn, RuleIn, RulePatch
-from api.plan_bodies import PlanIn
-from schemas import BatchIn, ConversationIn, HandlingIn
-
-_BODIES = (
-    *(ConversationIn, BatchIn, HandlingIn, LabelIn, RuleIn, RulePatch, PlanIn),
-    *(EndpointIn, EndpointPatch, RetryIn),
-    *(AlertRuleIn, AlertRulePatch, AcknowledgeIn, MuteIn),
-)
-"""Those that handlers read themselves."""
 
 
 def describe(app: FastAPI, max_text_length: int, *, limited: bool, with_keys: bool) -> None:
@@ -52,7 +41,7 @@ def _correct(
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
     _, definitions = models_json_schema(
-        [*((body, "validation") for body in _BODIES), (ErrorOut, "serialization")],
+        [*((body, "validation") for body in DOCUMENTED), (ErrorOut, "serialization")],
         ref_template="#/components/schemas/{model}",
     )
     for name in ("ConversationIn", "BatchItemIn"):

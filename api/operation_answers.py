@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from grok.prices import TICKS_PER_USD
+from analysis.outcomes import TICKS_PER_USD
 from models import Status
 from store.ledger import Usage
 from worker.schedule import Bound

@@ -31,6 +31,9 @@ class Backend(Protocol):
     async def write(self, work: Callable[[Connection], T], *, urgent: bool) -> T:
         """Run `work` in one transaction."""
 
+    async def write_in_background(self, work: Callable[[Connection, Callable[[], bool]], T]) -> T:
+        """Run `work` in one transaction; what it is given tells whether another write waits."""
+
     async def yield_to_urgent_write(self) -> None:
         """Let the loop's other tasks run, and an urgent write that is under way end."""
 
@@ -40,3 +43,6 @@ class Backend(Protocol):
 
     async def checkpoint_truncate(self) -> None:
         """Empty the write-ahead log, so that it keeps no copy of erased rows."""
+
+    async def analyze(self) -> None:
+        """Have the planner know what is there now."""

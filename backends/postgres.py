@@ -74,6 +74,9 @@ class PostgresPool:
         async with self._transaction(self._engine) as connection:
             return await connection.run_sync(work)
 
+    async def write_in_background(self, work: Callable[[Connection, Callable[[], bool]], T]) -> T:
+        return await self.write(lambda connection: work(connection, lambda: False), urgent=False)
+
     async def yield_to_urgent_write(self) -> None:
         await asyncio.sleep(0)
 
@@ -84,6 +87,12 @@ class PostgresPool:
 
     async def checkpoint_truncate(self) -> None:
         """PostgreSQL sees to its log by itself."""
+
+    async def analyze(self) -> None:
+        """Have the planner know what is there now. By itself it looks a minute or more later, and
+        until then a search may take a thousand times as long."""
+        async with self.reworking() as connection:
+            await connection.execute(_ANALYZE)
 
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
@@ -100,6 +109,7 @@ class PostgresPool:
                     raise
 
 
+_ANALYZE = text("ANALYZE")
 _SESSION = text("SELECT pg_backend_pid()")
 
 

@@ -23,8 +23,10 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
+from backends.checkpoints import Checkpoints
 from backends.errors import TOOK_TOO_LONG, is_interrupt, is_lock, translated_errors
 from backends.file_lock import LOCK_SUFFIX, FileLock
+from backends.stoppable import Stoppable
 from errors import Unavailable
 
 if TYPE_CHECKING:
@@ -40,8 +42,8 @@ _READERS = 4
 _COSTLY_READERS = 2
 """Threads of their own for reads that may take long, so that no number of them keeps others out."""
 _STOP_AGAIN_SECONDS = 0.02
-_CHANGES_PER_CHECKPOINT = 400
-"""A checkpoint of so many rows takes some 2 ms."""
+_BACKGROUND_SECONDS = 0.02
+"""So long others but urgent ones wait for a write in the background."""
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -50,7 +52,7 @@ _PRAGMAS = (
     "PRAGMA secure_delete=ON",  # what is erased is overwritten, not only unlinked
     "PRAGMA temp_store=MEMORY",
     "PRAGMA journal_size_limit=16777216",
-    "PRAGMA wal_autocheckpoint=4000",  # only where `_checkpoint_when_idle` never gets to it
+    "PRAGMA wal_autocheckpoint=8000",  # only where `_checkpoint_when_due` never gets to it
 )
 
 _MODE = 0o600
@@ -78,28 +80,8 @@ class _Turn(NamedTuple):
 
     work: Callable[[], Any]
     future: Future[Any]
-
-
-class _Reading:
-    """One read in a reader's thread, and how to stop it from another."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._driver: sqlite3.Connection | None = None
-
-    def begin(self, driver: sqlite3.Connection) -> None:
-        with self._lock:
-            self._driver = driver
-
-    def end(self) -> None:
-        """From here on it is not stopped any more; its connection may be another's soon."""
-        with self._lock:
-            self._driver = None
-
-    def stop(self) -> None:
-        with self._lock:
-            if self._driver is not None:
-                self._driver.interrupt()
+    urgent: bool = False
+    background: bool = False
 
 
 class SqliteFile:
@@ -119,10 +101,11 @@ class SqliteFile:
         self._serve_normal_next = False
         self._urgent_answered = asyncio.Event()
         self._urgent_answered.set()
-        self._changes_checkpointed = 0
+        self._is_durable = True
+        self._checkpoints = Checkpoints()
         # A checkpoint does not wait for readers; `_begin_writing` waits where it has to.
         self._writer = create_engine(url.set(drivername="sqlite"), **_ENGINE_OPTIONS)
-        _run_on_connect(self._writer, "PRAGMA busy_timeout=0")
+        _run_on_connect(self._writer, "PRAGMA busy_timeout=0", "PRAGMA cache_size=-8000")
         self._connection: Connection | None = None
         self._checkpoint_due = True  # what a process that died had erased may still be in there
         self._reading_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
@@ -169,7 +152,7 @@ class SqliteFile:
         is stopped then, as it is where the calling task is cancelled.
         """
         threads = self._costly_threads if costly else self._reading_threads
-        reading = _Reading()
+        reading = Stoppable()
         future = threads.submit(self._in_snapshot, work, reading)
         try:
             async with asyncio.timeout(seconds):
@@ -179,7 +162,7 @@ class SqliteFile:
         finally:
             self._stop_until_ended(reading, future)
 
-    def _stop_until_ended(self, reading: _Reading, future: Future[Any]) -> None:
+    def _stop_until_ended(self, reading: Stoppable, future: Future[Any]) -> None:
         """Interrupting does nothing before the first statement of a read and between two, so it is
         repeated."""
         if not future.done():
@@ -188,7 +171,7 @@ class SqliteFile:
                 _STOP_AGAIN_SECONDS, self._stop_until_ended, reading, future
             )
 
-    def _in_snapshot(self, work: Callable[[Connection], T], reading: _Reading) -> T:
+    def _in_snapshot(self, work: Callable[[Connection], T], reading: Stoppable) -> T:
         with translated_errors():
             try:
                 connection = self._idle_readers.pop()
@@ -223,11 +206,32 @@ class SqliteFile:
         has its answer. Cancelling the awaiting task does not cancel the transaction.
         """
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one for all that wait together
-        return await self._in_turn(partial(self._in_transaction, work, deadline), urgent=urgent)
+        run = partial(self._in_transaction, work, deadline)
+        result: T = await self._in_turn(_Turn(run, Future(), urgent=urgent))
+        return result
 
-    async def _in_turn(self, work: Callable[[], T], *, urgent: bool = False) -> T:
-        """Run `work` in the writer's thread."""
-        turn = _Turn(work, Future())
+    async def write_in_background(self, work: Callable[[Connection, Callable[[], bool]], T]) -> T:
+        """In the queue of those that are not urgent."""
+
+        def run() -> T:
+            began = time.monotonic()
+
+            def is_waited_for() -> bool:
+                long = time.monotonic() - began > _BACKGROUND_SECONDS
+                return bool(self._high or (long and self._normal))
+
+            return self._in_transaction(
+                lambda connection: work(connection, is_waited_for),
+                began + BUSY_TIMEOUT_SECONDS,
+                durable=False,
+            )
+
+        result: T = await self._in_turn(_Turn(run, Future(), background=True))
+        return result
+
+    async def _in_turn(self, turn: _Turn) -> Any:
+        """Run a turn in the writer's thread."""
+        urgent = turn.urgent
         if urgent:
             self._urgent_answered.clear()
         elif not self._urgent_answered.is_set():
@@ -235,11 +239,10 @@ class SqliteFile:
         try:
             (self._high if urgent else self._normal).append(turn)
             self._thread.submit(self._take_next)
-            result: T = await asyncio.wrap_future(turn.future)
+            return await asyncio.wrap_future(turn.future)
         finally:
             if urgent:
                 self._urgent_answered.set()
-        return result
 
     async def yield_to_urgent_write(self) -> None:
         """Let the loop's other tasks run; where an urgent write is under way, until its caller has
@@ -264,25 +267,33 @@ class SqliteFile:
         else:
             turn.future.set_result(result)
             if not (self._high or self._normal):
-                self._checkpoint_when_idle()
+                self._checkpoint_when_due(turn)
 
-    def _checkpoint_when_idle(self) -> None:
-        """Checkpoint before a commit has to, whose caller would wait for it."""
+    def _checkpoint_when_due(self, turn: _Turn) -> None:
         connection = self._connection
         if connection is None:
             return
-        driver = _driver_of(connection)
-        if driver.total_changes - self._changes_checkpointed >= _CHANGES_PER_CHECKPOINT:
-            self._changes_checkpointed = driver.total_changes
-            with suppress(Unavailable), translated_errors():
+        with suppress(Unavailable), translated_errors():
+            changes, pages = _driver_of(connection).total_changes, _pages_in_use(connection)
+            if self._checkpoints.are_due(
+                changes, pages, urgent=turn.urgent, background=turn.background
+            ):
+                self._checkpoints.made(changes, pages)
                 _on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
-    def _in_transaction(self, work: Callable[[Connection], T], deadline: float) -> T:
+    def _in_transaction(
+        self, work: Callable[[Connection], T], deadline: float, *, durable: bool = True
+    ) -> T:
         with translated_errors():
             if self._connection is None:
                 keep_private(self._path)
                 self._connection = self._writer.connect()  # kept: getting one costs a statement
+                self._is_durable = True
             connection = self._connection
+            if durable is not self._is_durable:
+                # The next durable commit forces to disk what those before it wrote as well.
+                _on_driver(connection, f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._is_durable = durable
             try:
                 with connection.begin():
                     _begin_writing(connection, deadline)
@@ -304,7 +315,7 @@ class SqliteFile:
 
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None
-        self._changes_checkpointed = 0  # each connection counts its own
+        self._checkpoints = Checkpoints()
         if connection is not None:
             connection.close()
 
@@ -322,6 +333,9 @@ class SqliteFile:
         with suppress(Unavailable), translated_errors():  # the commits before it are safe
             ((busy, *_),) = _on_driver(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
             self._checkpoint_due = bool(busy)
+
+    async def analyze(self) -> None:
+        """SQLite's planner takes the indexes that are meant for a question without figures."""
 
     # --- reworking ----------------------------------------------------------------------------
 
@@ -352,7 +366,7 @@ class SqliteFile:
             loop.call_soon_threadsafe(at_rest.set)
             over.wait()
 
-        turn = asyncio.create_task(self._in_turn(rest))
+        turn = asyncio.create_task(self._in_turn(_Turn(rest, Future())))
         try:
             await at_rest.wait()
             yield
@@ -368,15 +382,16 @@ _ENGINE_OPTIONS: dict[str, Any] = {
         "isolation_level": None,  # the driver begins no transactions of its own
         "timeout": BUSY_TIMEOUT_SECONDS,
         "check_same_thread": False,
+        "cached_statements": 400,  # of ten that write many rows, for some 25 numbers of them each
     },
 }
 
 
-def _run_on_connect(engine: Engine, last_pragma: str) -> None:
+def _run_on_connect(engine: Engine, *own: str) -> None:
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: DBAPIConnection, _record: Any) -> None:
         cursor = connection.cursor()
-        for pragma in (*_PRAGMAS, last_pragma):
+        for pragma in (*_PRAGMAS, *own):
             cursor.execute(pragma)
         cursor.close()
 
@@ -406,9 +421,27 @@ def execute(
     return connection.exec_driver_sql(statement, tuple(parameters))  # `reworking`, by aiosqlite
 
 
+def execute_many(
+    connection: Connection, statement: str, parameters: Sequence[Sequence[Any]]
+) -> None:
+    """As `execute`, once for each of the parameters."""
+    driver = connection.connection.dbapi_connection
+    if isinstance(driver, sqlite3.Connection):
+        driver.executemany(statement, parameters)
+    else:
+        connection.exec_driver_sql(statement, [tuple(each) for each in parameters])
+
+
 def _on_driver(connection: Connection, statement: str) -> list[Any]:
     """Past SQLAlchemy, which would begin a transaction for it."""
     return _driver_of(connection).execute(statement).fetchall()
+
+
+def _pages_in_use(connection: Connection) -> int:
+    """One row may take hundreds. Takes 7 us."""
+    ((pages,),) = _on_driver(connection, "PRAGMA page_count")
+    ((free,),) = _on_driver(connection, "PRAGMA freelist_count")
+    return int(pages) - int(free)
 
 
 def _driver_of(connection: Connection) -> sqlite3.Connection:

@@ -15,7 +15,7 @@ let told = new Set();
 export function notify(state, alarms) {
 	const news = alarms.filter(({ cluster }) => !told.has(cluster));
 	told = new Set(alarms.map(({ cluster }) => cluster));
-	if (news.length && state.notices === "granted" && document.hidden) new Notification(alarmText(news[0]), { tag: "insights-alarm" });
+	if (news.length && state.notices === "granted" && document.hidden) new Notification(alarmText(news[0], state.answers.stats?.value), { tag: "insights-alarm" });
 }
 
 const RESTS = 150; // on a row, that is meant

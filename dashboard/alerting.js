@@ -25,13 +25,23 @@ export function acknowledge(page, id) {
 
 export const mute = (page, id, hours) => doing(page, () => write(`alerts/${id}/mute`, "POST", { hours }), "alerts");
 
+const SECTIONS = { alertRule: "alert-rules", endpoint: "endpoints" };
+
+// What had the focus is gone: on to the title of its section.
+const toTitle = (form) => document.getElementById(`${SECTIONS[form]}-title`)?.focus();
+
+export function leaveForm({ send }, form) {
+	send(["form", form, null]);
+	send(["note", form, null]);
+	toTitle(form);
+}
+
 // Of a form whose mistakes are told beside it.
 async function making(page, form, path, body, then) {
 	const { send, loader } = page;
 	try {
 		const made = await write(path, "POST", body);
-		send(["form", form, null]);
-		send(["note", form, null]);
+		leaveForm(page, form);
 		then(made);
 	} catch (problem) {
 		if (problem.status === 403) send(["readOnly"]);
@@ -54,7 +64,7 @@ export function makeAlertRule(page) {
 }
 
 export const changeAlertRule = (page, id, patch) => doing(page, () => write(`alert-rules/${id}`, "PATCH", patch), "alertRules");
-export const removeAlertRule = (page, id) => doing(page, () => write(`alert-rules/${id}`, "DELETE"), "alertRules", "alerts");
+export const removeAlertRule = (page, id) => doing(page, () => write(`alert-rules/${id}`, "DELETE").then(() => toTitle("alertRule")), "alertRules", "alerts");
 
 export async function tryAlertRule({ send }, id) {
 	send(["told", id, { text: "Looking at the last 30 days…" }]);
@@ -72,7 +82,7 @@ export function makeEndpoint(page) {
 }
 
 export const enableEndpoint = (page, id) => doing(page, () => write(`endpoints/${id}/enable`, "POST"), "endpoints");
-export const removeEndpoint = (page, id) => doing(page, () => write(`endpoints/${id}`, "DELETE"), "endpoints");
+export const removeEndpoint = (page, id) => doing(page, () => write(`endpoints/${id}`, "DELETE").then(() => toTitle("endpoint")), "endpoints");
 export const rotateSecret = (page, id) => doing(page, async () => page.send(["told", "secret", (await write(`endpoints/${id}/rotate`, "POST")).secret]));
 
 // Sends one message, and waits for what comes of it.

@@ -83,6 +83,7 @@ function alertRules(state) {
 			state.mayWrite && !form && h("button", { id: "new-alert-rule", on: { click: ["form", "alertRule", { kind: "rising", above: "", window: "1h", name: "", to: [] }] } }, "Add")),
 		h("p.small", "Judged every minute. Who is told, and how, is below."),
 		form ? ruleForm(state, form) : note(state, "alertRule"),
+		value && !all.length && !form && h("p.small", { id: "no-alert-rules" }, "Nothing yet: nobody is told of anything."),
 		h("ul", { id: "alert-rules" }, all.map((rule) => oneRule(state, rule))));
 }
 
@@ -93,7 +94,7 @@ function ruleForm(state, form) {
 	const submit = (event) => (event.preventDefault(), ["makeAlertRule"]);
 	return h("form", { key: "form", id: "alert-rule", on: { submit } },
 		h("p.buttons",
-			h("label", "When ", h("select", { id: "alert-kind", value: form.kind, on: { change: ({ target }) => ["form", "alertRule", { kind: target.value, above: KINDS[target.value].above }] } },
+			h("label", "When ", h("select", { id: "alert-kind", made: (select) => select.focus(), value: form.kind, on: { change: ({ target }) => ["form", "alertRule", { kind: target.value, above: KINDS[target.value].above }] } },
 				Object.entries(KINDS).map(([key, { name }]) => h("option", { key, value: key }, name)))),
 			kind.unit && h("label", { key: "above" }, h("span.unseen", "Number "), h("input", { id: "alert-above", type: "number", min: 1, max: isShare(form.kind) ? 100 : 1e9, required: true, value: form.above, on: { input: change("above") } }), ` ${kind.unit}`),
 			!["machine", "single"].includes(form.kind) && h("label", { key: "window" }, "within ", h("select", { id: "alert-window", value: form.window, on: { change: change("window") } },
@@ -102,11 +103,11 @@ function ruleForm(state, form) {
 		h("p.small", capital(kind.small), "."),
 		places.length > 0 && h("fieldset", h("legend", "Tell"), places.map(({ endpoint_id: id, name }) => h("label.check", { key: id },
 			h("input", { type: "checkbox", checked: form.to.includes(id), on: { change: ({ target }) => ["form", "alertRule", { to: target.checked ? [...form.to, id] : form.to.filter((one) => one !== id) }] } }), " ", h("bdi", name))),
-		h("span.small", form.to.length ? "" : "All that take alerts.")),
+		h("span.small", form.to.length ? "" : "With none chosen: all of them.")),
 		h("p.buttons",
 			h("label", "Name ", h("input", { id: "alert-name", maxlength: 100, dir: "auto", value: form.name, placeholder: kind.name, on: { input: change("name") } })),
 			h("button", { id: "make-alert-rule" }, "Tell me"),
-			h("button", { type: "button", on: { click: ["form", "alertRule", null] } }, "Leave it")),
+			h("button", { type: "button", on: { click: ["leaveForm", "alertRule"] } }, "Leave it")),
 		note(state, "alertRule"));
 }
 
@@ -130,11 +131,11 @@ const trialText = ({ messages, alerts_count: alerts, held_back_count: held }) =>
 // --- where they are told --------------------------------------------------------------------------
 
 export const PLACES = {
-	slack: ["Slack", "Address of the webhook", "hooks.slack.com/services/…"],
-	teams: ["Microsoft Teams", "Address of the workflow", "….logic.azure.com/…"],
-	discord: ["Discord", "Address of the webhook", "discord.com/api/webhooks/…"],
+	slack: ["Slack", "Address of the webhook", "https://hooks.slack.com/services/…"],
+	teams: ["Microsoft Teams", "Address of the workflow", "https://….logic.azure.com/…"],
+	discord: ["Discord", "Address of the webhook", "https://discord.com/api/webhooks/…"],
 	email: ["E-mail", "Mailbox", "team@example.com"],
-	standard: ["Your own system", "Address", "example.com/hooks/insights"],
+	standard: ["Your own system", "Address", "https://example.com/hooks/insights"],
 };
 
 function endpoints(state) {
@@ -160,10 +161,10 @@ function endpointForm(state, form) {
 		h("p.buttons",
 			h("label", "By ", h("select", { id: "endpoint-kind", value: form.kind, on: { change: change("kind") } },
 				Object.entries(PLACES).map(([key, [text]]) => h("option", { key, value: key }, text)))),
-			h("label", `${label} `, h("input", { id: "endpoint-target", type: form.kind === "email" ? "email" : "url", required: true, size: 40, placeholder: example, value: form.target, on: { input: change("target") } })),
+			h("label", `${label} `, h("input", { id: "endpoint-target", made: (input) => input.focus(), type: form.kind === "email" ? "email" : "url", required: true, size: 40, placeholder: example, value: form.target, on: { input: change("target") } })),
 			h("label", "Name ", h("input", { id: "endpoint-name", maxlength: 100, dir: "auto", placeholder: name, value: form.name, on: { input: change("name") } })),
 			h("button", { id: "make-endpoint" }, "Add"),
-			h("button", { type: "button", on: { click: ["form", "endpoint", null] } }, "Leave it")),
+			h("button", { type: "button", on: { click: ["leaveForm", "endpoint"] } }, "Leave it")),
 		note(state, "endpoint"));
 }
 

@@ -11,7 +11,7 @@ export function analysis(state) {
 	const { value: stats } = answerTo(state, "stats");
 	const machine = currentMachine(state);
 	return h("main.analysis", { id: "page", key: "analysis" },
-		problems(state),
+		problems(state), note(state, "list"),
 		h("section", { key: "machine" },
 			h("h2", "Analysis"),
 			h("p", { id: "trouble", class: machine.state === "good" || !machine.state ? "" : `notice ${machine.state === "bad" ? "bad" : ""}`, role: "status" }, machine.state === "good" ? `${machine.short}. ${machine.long}` : machine.long || `${machine.short}.`),

@@ -46,9 +46,11 @@ function rail(state) {
 	const totals = !view.sentiment ? summary?.totals : undefined;
 	const handling = summary?.handling;
 	const topics = topicsOf(state);
-	const all = state.tables.topics;
+	const all = !isFiltered(view) && view.order === "newest";
+	const thisHour = all && view.range === "1h";
+	const allTopics = state.tables.topics;
 	const named = topics.filter(({ cluster }) => isTopic(cluster));
-	const shown = all ? named : named.slice(0, TOPICS_SHOWN);
+	const shown = allTopics ? named : named.slice(0, TOPICS_SHOWN);
 	const hidden = view.cluster && !shown.some(({ cluster }) => cluster === view.cluster) ? topics.filter(({ cluster }) => cluster === view.cluster) : [];
 	const item = (key, name, number, current, patch) => h("li", { key },
 		viewLink(state, "a", { ...patch, open: "" }, { "aria-current": current ? "true" : null }, h("span", name), number !== undefined && h("span.number", count(number))));
@@ -56,9 +58,10 @@ function rail(state) {
 		h("h2", "Views"),
 		h("ul.views",
 			item("queue", "To answer", answerTo(state, "queue").value?.metadata.total_count, view.order === "priority", { ...NO_FILTER, range: "24h", start_time: "", end_time: "", order: "priority" }),
+			item("hour", "New this hour", answerTo(state, "hour").value?.metadata.total_count, thisHour, { ...NO_FILTER, range: "1h", start_time: "", end_time: "", order: "newest" }),
 			["claimed", "snoozed", "answered", "ignored"].map((name) => (handling?.[name] > 0 || view.handling === name) &&
 				item(name, capital(name), handling?.[name], view.handling === name, { ...NO_FILTER, handling: name, order: "newest" })),
-			item("all", "All posts", totals?.count, !isFiltered(view) && view.order === "newest", { ...NO_FILTER, order: "newest" }),
+			item("all", "All posts", totals?.count, all && !thisHour, { ...NO_FILTER, order: "newest" }),
 			item("negative", "▼ Negative", totals?.negative, view.sentiment === "negative", { sentiment: "negative", order: "newest" }),
 			item("positive", "▲ Positive", totals?.positive, view.sentiment === "positive", { sentiment: "positive", order: "newest" }),
 			currentAlarms(state).slice(0, 3).map((alarm) =>
@@ -68,7 +71,7 @@ function rail(state) {
 		h("div.head", h("h2", hint(state, "Topics"))),
 		h("ul.topics", { id: "topics" },
 			[...hidden, ...shown].map((topic) => lazy(topic.cluster, topicItem, topic, topics[0].count, topic.cluster === view.cluster))),
-		named.length > TOPICS_SHOWN && h("button.link", { on: { click: ["table", "topics", !all] } }, all ? "Fewer" : `All ${count(named.length)} topics`));
+		named.length > TOPICS_SHOWN && h("button.link", { on: { click: ["table", "topics", !allTopics] } }, allTopics ? "Fewer" : `All ${count(named.length)} topics`));
 }
 
 function topicItem(topic, most, chosen) {
@@ -90,7 +93,7 @@ function alarmBanner(state) {
 	const alarms = currentAlarms(state);
 	if (!alarms.length) return null;
 	return h("div.notice.bad", { id: "alarm", key: "alarm", role: "status" },
-		h("b", "▲ ", alarmText(alarms[0]), "."),
+		h("b", "▲ ", alarmText(alarms[0], answerTo(state, "stats").value), "."),
 		alarms.length > 1 && h("span", " Also: ", alarms.slice(1, 4).map(({ cluster, count: number }) => `${topicName(cluster)} ${count(number)}`).join(", "), "."),
 		" ", viewLink(state, "a.button", { ...NO_FILTER, range: "1h", start_time: "", end_time: "", order: "newest", cluster: alarms[0].cluster, open: "" }, "Show these"));
 }
@@ -107,8 +110,8 @@ function story(state) {
 	const nothing = !summary.totals.count;
 	return h("div.story", { key: "story" },
 		nothing && stats && state.loaded.empty?.whyNothing(state, queueOf(stats)),
-		h("p.headline", { id: "headline" }, state.view.q && list
-			? `${count(list.total)} of ${plural(summary.totals.count, "post")} have these words.` : nothing ? "" : headline(state, summary.period, summary, before, why)),
+		!nothing && h("p.headline", { id: "headline" }, state.view.q && list
+			? `${count(list.total)} of ${plural(summary.totals.count, "post")} have these words.` : headline(state, summary.period, summary, before, why)),
 		isProvisional(stats, summary.totals.count) && !nothing && h("p.notice", { id: "provisional" },
 			h("b", `${count(waiting)} more are still being analysed`), minutes ? `, about ${duration(60 * minutes)}` : "", ". Figures are of what is done so far; nothing is compared until then."),
 		state.view.q && h("p.small", { id: "search-note" }, "The figures and the chart below are of all posts in this time, whatever their words."),
@@ -121,7 +124,7 @@ function totals(state, summary, before, why) {
 	const { sentiment } = state.view;
 	const part = why === "so far" ? " so far" : "";
 	const change = (found) => (why === null ? h("span.change", { class: { good: "better", bad: "worse" }[found().tone] ?? "" }, found().text)
-		: h("span.change", why === "so far" ? "so far" : why));
+		: h("span.change", totals.count ? why : ""));
 	/** @type {[string, string, string, () => { text: string, tone: string }][]} */
 	const tiles = [["Posts", summary.corrected_count ? `Of ${count(summary.corrected_count)} people or their rules have put labels right.` : "", count(totals.count), () => countChange(totals.count, before.totals.count, { series: before.series })]];
 	if (!sentiment) {
@@ -224,10 +227,10 @@ function postRow(row, same, queue, now, me, open, looked, address, marked, query
 		key: id, "data-key": id, class: [open && "open", looked && "looked", isTaken(handling, me) && "taken", /answered|ignored/.test(handling.state) && "done"].filter(Boolean).join(" "), on: { pointerenter: ["rest", id] },
 	},
 		unread ? h("span.mood", { "aria-hidden": "true" }, "–") : mood(sentimentOf(analysis.sentiment_score)),
-		h("a.opener", { href: address, "data-id": id, "aria-current": open ? "true" : null, on: { focus: ["rest", id], click: (event) => !event.ctrlKey && !event.metaKey && !event.shiftKey && ["openPost", id] } },
+		h("a.opener", { href: address, "data-id": id, "aria-current": open ? "true" : null, "aria-describedby": `facts-${id}`, on: { focus: ["rest", id], click: (event) => !event.ctrlKey && !event.metaKey && !event.shiftKey && ["openPost", id] } },
 			h("span.text", { dir: "auto" }, marked ? marked(text, query) : text)),
 		original && h("a.button.original", { href: original, target: "_blank", rel: "noreferrer noopener", "aria-label": "Open the post where it was written", tabindex: -1 }, "↗"),
-		h("div.facts",
+		h("div.facts", { id: `facts-${id}` },
 			handling.state !== "open" && h("span.handled", handlingText(handling, now, me)),
 			author && h("bdi.author", author),
 			unread ? h("span.unread", "not analysed: the model's answer could not be read") : h("span", analysis.clusters.map(topicName).join(" · ")),

@@ -92,15 +92,22 @@ export async function removeRule(page, rule_id) {
 	try {
 		const { labelled, take_back } = await write(`rules/${rule_id}`, "DELETE");
 		did(page, labelled ? "The rule is gone. What it has set stays." : "The rule is gone.", labelled ? { more: ["Take it back…", ["preview", take_back]] } : {});
+		document.getElementById("rules-title")?.focus();
 	} catch (problem) {
 		failed(page, problem);
 	}
 	page.loader.renew("rules");
 }
 
+export function closeDraft({ send }) {
+	send(["draft", null]);
+	document.getElementById("rules-title")?.focus();
+}
+
 async function onPlan(page, what) {
 	try {
 		await write(`plans/${page.state.view.plan}/${what}`, "POST");
+		document.getElementById("plan-title")?.focus(); // the button that had it goes
 	} catch (problem) {
 		failed(page, problem);
 	}

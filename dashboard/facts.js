@@ -1,7 +1,7 @@
 // The machine in full, languages, and why a post failed, in plain words. Pure.
 
 import { count, duration, percent, tenths, usd } from "./format.js";
-import { ended, queueOf } from "./story.js";
+import { ended, queueOf, spentToday } from "./story.js";
 
 const BOUNDS = {
 	queue: "nothing: it waits for posts", rate: "the calls per second that Grok allows", concurrency: "the calls at once",
@@ -20,14 +20,14 @@ export function machineFacts(stats) {
 		["Analysed", `${count(completed)} in all`],
 		["Now", `${count(stats.completed_last_minute)} in the last minute, ${count(stats.completed_last_hour)} in the last hour`],
 		["Waiting", waiting ? `${count(waiting)}${minutes ? `, about ${duration(60 * minutes)}` : ""}` : "nothing waits"],
-		["Of them live, from imports", waiting && `${count(counts.pending.live + counts.processing.live)}, ${count(counts.pending.bulk + counts.processing.bulk)}`],
+		["Of them", waiting && `${count(counts.pending.live + counts.processing.live)} live, ${count(counts.pending.bulk + counts.processing.bulk)} from imports`],
 		["The oldest waits for", oldest !== null && duration(oldest)],
 		["Could not be analysed", failed && count(failed)],
 		["Answers that could not be read", fallback?.today && `${count(fallback.today)} today`],
 		["Speed is bound by", BOUNDS[stats.bound_by]],
 		["Calls per second", most ? `${tenths(calls)} of ${tenths(most)}` : null, calls / most],
 		["Connection to Grok", analyser.name === "offline" ? null : !breaker || breaker.state === "closed" ? "fine" : `${ended(breaker.reason)}${probe ? ` Next try in ${duration(probe)}.` : ""}`],
-		["Spent today", today && (budget ? `${usd(today.cost_usd)} of ${usd(budget)}` : usd(today.cost_usd)), budget ? today?.cost_usd / budget : undefined],
+		["Spent today", today && (spentToday(stats) || usd(0)), budget ? today?.cost_usd / budget : undefined],
 		["Spent in all", total && usd(total.cost_usd)],
 		["From earlier analyses of equal texts", reuse && `${percent(reuse.today_share ?? 0)} of today's`],
 		["Who judges", `${analyser.name === "offline" ? "the offline analyser" : "Grok"}, ${analyser.answering_model ?? analyser.model}`],

@@ -41,7 +41,7 @@ export function figures(state) {
 		h("div.top", { key: "top" }, searchField(state), filters(state)),
 		machineNotice(state), problems(state),
 		summary && h("div.all-figures", { key: "all", class: stale ? "stale" : "" },
-			cards(state, summary), overTime(state), h("div.two", topicTable(state), h("div", people(state), rising(state)))));
+			note(state, "list"), cards(state, summary), overTime(state), h("div.two", topicTable(state), h("div", people(state), rising(state)))));
 }
 
 function cards(state, summary) {
@@ -59,7 +59,8 @@ function cards(state, summary) {
 		["Mood on average", totals.count ? score(totals.average_sentiment) : "–", was && (was.count ? score(was.average_sentiment) : "–"), null],
 	];
 	return h("section", { key: "cards" },
-		h("p.headline", { id: "headline" }, summary.totals.count ? headline(state, summary.period, summary, before, why) : "Nothing in this time."),
+		totals.count ? h("div.head", { key: "head" }, h("p.headline", { id: "headline" }, headline(state, summary.period, summary, before, why)), state.loaded.more?.copyLinks(state))
+			: stats && state.loaded.empty?.whyNothing(state, queueOf(stats)),
 		isProvisional(stats, totals.count) && h("p.notice", { id: "provisional" }, `${count(queueOf(stats).waiting)} more are still being analysed: figures are of what is done so far, and nothing is compared until then.`),
 		h("table", { id: "totals" },
 			h("caption.unseen", "Figures of the time, and of the time it is compared with"),

@@ -15,7 +15,8 @@ export const tenths = number({ maximumFractionDigits: 1 });
 export const percent = number({ style: "percent" });
 export const score = number({ signDisplay: "exceptZero", minimumFractionDigits: 2, maximumFractionDigits: 2 });
 export const signed = number({ signDisplay: "exceptZero", maximumFractionDigits: 0 });
-export const usd = number({ style: "currency", currency: "USD", maximumSignificantDigits: 4 });
+// To the cent, and to two digits where it is less.
+export const usd = number({ style: "currency", currency: "USD", maximumFractionDigits: 2, maximumSignificantDigits: 2, roundingPriority: "morePrecision" });
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 

@@ -14,10 +14,13 @@ const MOST_TOPICS = 5;
 export function handlingOf(state, item) {
 	const handling = handlingNow(item.handling, state.now);
 	const id = item.conversation_id;
+	const text = handlingText(handling, state.minute, state.me);
+	const another = handling.state === "claimed" && handling.by !== state.me;
 	const button = (name, key, event) => h("button", { key: name, "aria-keyshortcuts": key, on: { click: event } }, name, " ", h("kbd", { "aria-hidden": "true" }, key));
 	return h("section", { key: "handling", "aria-label": "Handling" },
-		handling.state !== "open" && h("p", { id: "handled" }, capital(handlingText(handling, state.minute, state.me)), "."),
+		handling.state !== "open" && h("p", { id: "handled" }, another ? text : capital(text), "."),
 		state.mayWrite && h("p.buttons",
+			another && h("button", { key: "take", on: { click: ["handle", id, { state: "claimed", take_over: true }] } }, "Take it over"),
 			handling.state !== "claimed" && handling.state !== "answered" && button("Claim", "c", ["handle", id, { state: "claimed" }]),
 			handling.state !== "answered" && button("Answered", "a", ["handle", id, { state: "answered" }]),
 			handling.state !== "snoozed" && handling.state !== "answered" && button("Snooze", "s", ["askTime", id]),

@@ -6,7 +6,7 @@ import { age, count, isTopic, percent, sentimentOf, topicName } from "./format.j
 import { mood, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
-import { alarmText, currentAlarms, currentMachine, headline, whyNotCompared } from "./story.js";
+import { alarmText, currentAlarms, currentMachine, headline, isProvisional, queueOf, whyNotCompared } from "./story.js";
 
 export function kiosk(state) {
 	const { value: summary } = answerTo(state, "summary");
@@ -14,12 +14,14 @@ export function kiosk(state) {
 	const alarms = currentAlarms(state);
 	const machine = currentMachine(state);
 	const found = chartOf(state);
-	const why = before && summary ? whyNotCompared(summary, before, answerTo(state, "stats").value) : "";
+	const { value: stats } = answerTo(state, "stats");
+	const why = before && summary ? whyNotCompared(summary, before, stats) : "";
 	return h("main.kiosk", { id: "page", key: "kiosk" },
 		h("h1.unseen", "Insights"),
-		alarms.length ? h("p.notice.bad.large", { id: "alarm" }, "▲ ", alarmText(alarms[0])) : null,
+		alarms.length ? h("p.notice.bad.large", { id: "alarm" }, "▲ ", alarmText(alarms[0], stats)) : null,
 		machine.state === "bad" && h("p.notice.large", { id: "trouble" }, "✕ ", machine.long),
 		h("p.headline", { id: "headline" }, summary ? headline(state, summary.period, summary, before, why) : "Loading…"),
+		summary && isProvisional(stats, summary.totals.count) && h("p.notice", { id: "provisional" }, `${count(queueOf(stats).waiting)} more are still being analysed.`),
 		found && h("div.bars-place", drawBars(found.chart, found.ghost, null, state.now)),
 		h("div.two",
 			h("ul.large-topics", topicsOf(state).filter(({ cluster }) => isTopic(cluster)).slice(0, 5).map((topic) =>

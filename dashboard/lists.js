@@ -2,10 +2,13 @@
 
 const idOf = ({ conversation_id }) => conversation_id;
 
-// How many of `next` are not in `list`, at its top.
+// How many of `next` are not in `list`. What comes after all that is known only moved up, where `list`
+// had more to come.
 export function newRows(list, next) {
 	const known = new Set(list.rows.map(idOf));
-	return next.rows.filter((row) => !known.has(idOf(row))).length;
+	const last = next.rows.findLastIndex((row) => known.has(idOf(row)));
+	const among = list.cursor && last >= 0 ? next.rows.slice(0, last) : next.rows;
+	return among.filter((row) => !known.has(idOf(row))).length;
 }
 
 // The rows of `list` in its order, as `next` has them.

@@ -1,6 +1,8 @@
 // What this tab hears of the stream that all tabs share.
 
 import { ask, currentKey, urlOf, wait } from "./api.js";
+import { handlingNow, handlingText } from "./handling.js";
+import { itemOf } from "./work.js";
 
 const HUB = new URL("hub.js", import.meta.url).href;
 // Changes with what hub and tab say to each other: an old hub lives as long as an old tab.
@@ -81,14 +83,31 @@ export class Live {
 
 const TOGETHER = 1000; // what comes in is asked for once a second
 
-export function hear(send, loader) {
+const FEW = 60; // letters by which a post is known again
+
+// What another does to the post that the reader is on, or holds, is said: it may be all that is heard
+// of it. Null where nothing is to be said.
+function handsText(state, id, handling) {
+	const item = itemOf(state, id);
+	const now = Date.now();
+	const before = handlingNow(item?.handling, now);
+	const here = state.view.open === id || /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.id === id;
+	const [was, is] = [before, handling].map((one) => handlingText(one, now, state.me) || "open again");
+	if (!item || was === is || !(here || (before.state === "claimed" && before.by === state.me))) return null;
+	return `${is}: ${item.text.length > FEW ? `${item.text.slice(0, FEW)}…` : item.text}`;
+}
+
+// `page` is a function that gives the state.
+export function hear(send, loader, page) {
 	let news;
 	const onEvents = (events) => {
 		for (const [name, data] of events) {
 			if (name === "label") send(["item", data]);
 			if (name === "handling") {
-				const { conversation_id, ...handling } = data;
-				send(["handled", conversation_id, handling]);
+				const { conversation_id: id, ...handling } = data;
+				const text = handsText(page(), id, handling);
+				send(["handled", id, handling]);
+				if (text) send(["heard", text]);
 			}
 		}
 		news ??= setTimeout(() => {

@@ -24,12 +24,13 @@ export function menu(state) {
 			notices && h("li", h("button", { disabled: !notices[1], on: { click: notices[1] } }, notices[0])),
 			h("li", h("button", { on: { click: ["sheet", "keys"] } }, "Keys")),
 			h("li", h("button", { id: "keys-switch", on: { click: ["switchKeys"] } }, `Single keys: ${state.keys ? "on" : "off"}`)),
-			state.me && h("li", h("button", { on: { click: ["sheet", "name"] } }, `You are ${state.me}`)),
+			state.me && h("li", h("button", { on: { click: ["sheet", "name"] } }, `Your name: ${state.me}`)),
 			h("li", h("button", { on: { click: ["copyLink", "moving"] } }, "Copy link to this view")),
 			h("li", h("button", { on: { click: ["copyLink", "fixed"] } }, "Copy link, fixed to this time")),
 			h("li", viewLink(state, "a", { kiosk: "on" }, "For a screen on the wall"))),
 		h("h2", "Data of this page"),
 		h("ul", { id: "data" },
+			exportUrl(state) && h("li", h("a", { download: "insights.csv", href: exportUrl(state) }, "Export CSV")),
 			exportUrl(state) && h("li", h("a", { download: "insights.ndjson", href: exportUrl(state, "ndjson") }, "Export NDJSON")),
 			link("list", "Posts as JSON"), link("summary", "Figures as JSON"), link("before", "Figures of the time before"),
 			link("trends", "What is rising"), link("people", "People"), link("failed", "Failed posts"), link("stats", "Analysis as JSON")));
@@ -53,9 +54,16 @@ export function moreFilters(state, select) {
 	];
 }
 
+// For a colleague: moving with the clock, or of the time that is shown.
+export const copyLinks = (state) => [
+	h("button.link", { key: "copy", id: "copy", on: { click: ["copyLink", "moving"] } }, "Copy link"),
+	periodOf(state.view, state.now, state.answers.extent?.value).moves &&
+		h("button.link", { key: "copy-fixed", id: "copy-fixed", on: { click: ["copyLink", "fixed"] } }, "Copy link, fixed to this time"),
+];
+
 // Beside the list's number: what is done with the view as a whole.
 export const listLinks = (state) => [
-	h("button.link", { key: "copy", id: "copy", on: { click: ["copyLink", "moving"] } }, "Copy link"),
+	copyLinks(state),
 	exportUrl(state) && h("a.link", { key: "csv", id: "csv", download: "insights.csv", href: exportUrl(state) }, "Export CSV"),
 ];
 

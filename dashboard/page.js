@@ -78,7 +78,7 @@ function view(state) {
 	const draw = state.view.kiosk ? loaded.kiosk?.kiosk : { desk, figures: loaded.figures?.figures, analysis: loaded.analysis?.analysis, rules: loaded.rules?.rules }[state.view.page];
 	return [
 		loaded.more?.printHead(state), !state.view.kiosk && head(state), (draw ?? waiting)(state),
-		loaded.work?.toast(state), loaded.more?.sheets(state), loaded.work?.workSheets(state),
+		loaded.work?.toast(state), loaded.work?.heard(state), loaded.more?.sheets(state), loaded.work?.workSheets(state),
 	].filter(Boolean);
 }
 
@@ -100,9 +100,9 @@ function show() {
 const EFFECTS = {
 	...effectsOf("actions", "closePost", "showNew", "nextTheme", "switchKeys", "askForNotices", "copyLink", "rest", "retry"),
 	...effectsOf("work", "handle", "label", "unlabel", "undo", "giveName", "editTopics"),
-	...effectsOf("drafts", "draftFrom", "preview", "makeRule", "planRule", "changeRule", "removeRule", "applyPlan", "undoPlan"),
+	...effectsOf("drafts", "draftFrom", "closeDraft", "preview", "makeRule", "planRule", "changeRule", "removeRule", "applyPlan", "undoPlan"),
 	...effectsOf("alerting", "acknowledge", "mute", "makeAlertRule", "changeAlertRule", "removeAlertRule", "tryAlertRule",
-		"makeEndpoint", "enableEndpoint", "removeEndpoint", "rotateSecret", "testEndpoint"),
+		"leaveForm", "makeEndpoint", "enableEndpoint", "removeEndpoint", "rotateSecret", "testEndpoint"),
 	openPost([, id], dom) {
 		dom?.preventDefault();
 		return ["see", { open: id === state.view.open ? "" : id }];
@@ -178,7 +178,7 @@ function goOnFromHere() {
 	performance.mark("first sight");
 	for (const name of NEXT) load(name).then(({ start }) => start?.(() => ({ state, send, show })));
 	load("live").then(({ hear }) => {
-		live = hear(send, loader);
+		live = hear(send, loader, () => state);
 		goOnOrStop();
 	});
 }

@@ -1,11 +1,11 @@
 // What every page has: signs, search, filters, notices.
 
 import { NO_FILTER, PAGES, isFiltered, searchOf } from "./address.js";
-import { capital, percent, plural, SIGNS, topicName } from "./format.js";
+import { capital, count, percent, SIGNS, topicName } from "./format.js";
 import { RANGES, periodOf } from "./periods.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
-import { alarmSign, currentAlarms, currentCalm, currentMachine } from "./story.js";
+import { alarmSign, currentAlarms, currentCalm, currentMachine, spentToday } from "./story.js";
 
 export const PAGE_NAMES = { desk: "Desk", figures: "Figures", rules: "Rules and alerts", analysis: "Analysis" };
 
@@ -42,6 +42,7 @@ function liveSign(state, period) {
 export function head(state) {
 	const alarms = currentAlarms(state);
 	const machine = currentMachine(state);
+	const spent = spentToday(answerTo(state, "stats").value);
 	const period = periodOf(state.view, state.now, state.answers.extent?.value);
 	return h("header",
 		h("a.skip", { href: "#list-title" }, "Skip to the posts"),
@@ -51,7 +52,7 @@ export function head(state) {
 				{ id: "customers" }, h("span", { "aria-hidden": "true" }, "▲ "), alarmSign(alarms[0]))
 			: h("span.pill", { id: "customers" }, currentCalm(state)),
 		viewLink(state, "a.pill", { page: "analysis", open: "" }, { id: "health", class: machine.state, title: machine.long },
-			MARKS[machine.state] && h("span", { "aria-hidden": "true" }, `${MARKS[machine.state]} `), machine.short),
+			MARKS[machine.state] && h("span", { "aria-hidden": "true" }, `${MARKS[machine.state]} `), machine.short, spent && h("span.spent", ` · ${spent} today`)),
 		bell(state),
 		h("span.pill.plain", { id: "live", class: state.live.state, role: "status" }, liveSign(state, period)),
 		h("nav.pages", { "aria-label": "Pages" },
@@ -64,7 +65,7 @@ export function head(state) {
 // How many alerts are open; nothing where none are.
 function bell(state) {
 	const number = answerTo(state, "bell").value?.metadata.open_count;
-	return number > 0 && viewLink(state, "a.pill", { page: "rules", open: "" }, { id: "bell", class: "bad" }, h("span", { "aria-hidden": "true" }, "🔔 "), plural(number, "alert"));
+	return number > 0 && viewLink(state, "a.pill", { page: "rules", open: "" }, { id: "bell", class: "bad" }, h("span", { "aria-hidden": "true" }, "⚑ "), count(number), h("span.word", number === 1 ? " alert" : " alerts"));
 }
 
 // --- search and filters ---------------------------------------------------------------------------
@@ -149,7 +150,7 @@ export function problems(state) {
 	return found.size > 0 && h("div.notice.bad", { id: "problem", key: "problem", role: "alert" }, [...found].map((text) => h("p", { key: text }, text)));
 }
 
-const OF_THEIR_OWN = new Set(["open", "earlier", "authors", "people", "near", "person", "queue", "plan", "plans", "bell", "endpoints"]); // told where they are shown
+const OF_THEIR_OWN = new Set(["open", "earlier", "authors", "people", "near", "person", "queue", "hour", "plan", "plans", "bell", "endpoints"]); // told where they are shown
 
 export function machineNotice(state) {
 	const machine = currentMachine(state);

@@ -92,6 +92,10 @@ export function questions(state) {
 	want("trends", [], 30_000, 60_000, (get) => get("trends", { window: "1h" }));
 	want("bell", [], 10_000, 30_000, (get) => get("alerts", { state: "open", limit: 1 }));
 	want("extent", [view.range === "all"], 60_000, 60_000, (get) => extent(get, view.range === "all"));
+	if (desk) {
+		const hour = (moment) => timesOf(periodOf({ ...view, range: "1h" }, moment));
+		want("hour", [], 10_000, 30_000, (get, moment) => get("insights", { ...hour(moment), limit: 1 }));
+	}
 	if (desk && !waits) want("queue", [], 3_000, 30_000, (get) => get("insights", { order: "priority", limit: 1 }));
 	if (desk && view.author) want("person", [view.author], 600_000, 600_000, (get) => get("authors", { prefix: view.author.slice(0, 100), limit: 100 }));
 	if (desk && view.open) {

@@ -11,7 +11,7 @@ export function rules(state) {
 	const { value, problem } = answerTo(state, "rules");
 	const all = value?.rules ?? [];
 	return h("main.analysis", { id: "page", key: "rules", "aria-busy": !value && !problem ? "true" : null },
-		problems(state),
+		problems(state), note(state, "list"),
 		state.draft ? draft(state) : note(state, "draft"),
 		state.view.plan && plan(state),
 		state.loaded.alerts?.alertSections(state),
@@ -85,7 +85,7 @@ function draft(state) {
 	const always = whole && !(topics && draft.op === "exactly");
 	return h("section", { key: "draft", id: "draft", "aria-labelledby": "draft-title" },
 		h("div.head", h("h2", { id: "draft-title", tabindex: -1, made: (title) => title.focus() }, kind === "handling" ? "All of these are answered" : "Change all like this"),
-			h("button.close", { "aria-label": "Close the draft", on: { click: ["draft", null] } }, "×")),
+			h("button.close", { "aria-label": "Close the draft", on: { click: ["closeDraft"] } }, "×")),
 		draft.from && h("p.small.text", { dir: "auto" }, draft.from),
 		h("form", { on: { submit: (event) => (event.preventDefault(), once && ["preview"]) } },
 			h("fieldset", h("legend", "Which posts"),
@@ -121,7 +121,7 @@ function plan(state) {
 	const { matched, done = 0, total = matched, state: now, eta_seconds: eta } = plan;
 	const moving = now === "applying" || now === "undoing";
 	return h("section", { key: "plan", id: "plan", "aria-labelledby": "plan-title" },
-		h("div.head", h("h2", { id: "plan-title" }, planText(plan)), close),
+		h("div.head", h("h2", { id: "plan-title", tabindex: -1, made: (title) => title.focus() }, planText(plan)), close),
 		h("p", { id: "plan-state", role: "status" }, h("b", plural(matched, "post")), ` of now. ${capital(STATES[now])}.`,
 			plan.skipped > 0 && ` ${plural(plan.skipped, "post")} no longer fitted.`,
 			plan.later > 0 && ` ${plural(plan.later, "post")} came later and ${plan.later === 1 ? "is" : "are"} not touched.`,
@@ -138,8 +138,10 @@ function plan(state) {
 			h("ul.short", { id: "sample" }, plan.sample.map((one) => h("li", { key: one.conversation_id },
 				viewLink(state, "a", { page: "desk", open: one.conversation_id, plan: "" }, h("span.text", { dir: "auto" }, one.text ?? one.conversation_id)),
 				h("span.small", [one.author, one.timestamp && time(one.timestamp, state.now)].filter(Boolean).join(", ")),
-				h("p.small", `${stateText(one.before)} → ${stateText(one.after)}`))))]);
+				h("p.small", changeOf(stateText(one.before), stateText(one.after))))))]);
 }
+
+const changeOf = (before, after) => (before === after ? `stays ${after}` : `${before} → ${after}`);
 
 // Of one post before or after.
 function stateText(one) {

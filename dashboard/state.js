@@ -27,6 +27,7 @@ export const initialState = (search, now, more = {}) => withQuestions({
 	waiting: null, // the event that waits for the name
 	snoozing: null, // the post that is to be snoozed
 	editing: null, // the post whose topics are to be changed once it is open
+	heard: "", // what another did last to what the reader is on, for who does not see it
 	done: null, // what was done last: { text, bad, until, undo, more }, see `work.js`
 	draft: null, // the change of many posts that is being written, see `rules.js`
 	forms: {}, // what is being written in others, by their names
@@ -104,6 +105,7 @@ const CHANGES = {
 	told: (state, what, result) => ({ ...state, told: { ...state.told, [what]: result } }),
 	// A post as it is now, in the list's shape; who handles it.
 	item: (state, item) => withItem(state, item.conversation_id, (shown) => ({ ...shown, ...item })),
+	heard: (state, text) => ({ ...state, heard: text }),
 	handled: (state, id, handling) => withItem(state, id, (shown) => ({ ...shown, handling })),
 	moreFailed: (state) => ({ ...state, failedShown: Math.min(1000, 4 * state.failedShown) }),
 

@@ -1,7 +1,7 @@
 // What the customers say, and how the machine is, in words: both signs, the headline, the change of
 // each figure. Pure.
 
-import { capital, compact, count, duration, isTopic, percent, plural, signed, tenths, topicName } from "./format.js";
+import { capital, compact, count, duration, isTopic, percent, plural, signed, tenths, topicName, usd } from "./format.js";
 import { DAY } from "./periods.js";
 import { answerTo } from "./questions.js";
 import { compareCounts, compareShares, dispersion, tooFew } from "./statistics.js";
@@ -29,6 +29,10 @@ export const isProvisional = (stats, total) => {
 	return waiting >= 5 && waiting > 0.02 * total;
 };
 
+// Whether so much waits that the last hour may look other than it is.
+/** @param {Api.Stats | undefined} stats */
+const isEarly = (stats) => isProvisional(stats, stats?.completed_last_hour ?? 0);
+
 // The alarm
 
 const CALM_SHARE = 4; // topics that rose less than a quarter of the first are drawn along by it
@@ -44,8 +48,9 @@ export function alarmsOf(trends) {
 }
 
 export const usually = ({ expected }) => (expected < 0.5 ? "usually none" : `usually ${expected < 10 ? tenths(expected) : count(expected)}`);
-export const alarmText = (alarm) =>
-	`${capital(topicName(alarm.cluster))}: ${plural(alarm.count, "post")} in the last hour, ${usually(alarm)}`;
+/** @param {Api.Stats | undefined} stats */
+export const alarmText = (alarm, stats) =>
+	`${capital(topicName(alarm.cluster))}: ${plural(alarm.count, "post")} in the last hour, ${usually(alarm)}${isEarly(stats) ? ", of what is analysed so far" : ""}`;
 
 // For a sign that is seen from every page.
 export const alarmSign = ({ cluster, count: number }) => `${capital(topicName(cluster))}: ${count(number)} an hour`;
@@ -54,7 +59,7 @@ export const alarmSign = ({ cluster, count: number }) => `${capital(topicName(cl
 // within the day that the last hour is held against, and not too many that nobody has read yet.
 /** @param {Api.Stats | undefined} stats @param {{ newest?: number } | undefined} extent */
 export function calmSign(stats, extent, now) {
-	if (isProvisional(stats, stats?.completed_last_hour ?? 0)) return "Customers: not known yet";
+	if (isEarly(stats)) return "Customers: not known yet";
 	return extent && !(extent.newest > now - DAY) ? "Customers: no posts for a day" : "Customers: as usual";
 }
 
@@ -147,6 +152,13 @@ const LONG = 300;
 // A reason comes with or without its full stop.
 export const ended = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
 const safe = (waiting) => (waiting ? ` Your posts are safe: ${count(waiting)} ${waiting === 1 ? "waits" : "wait"}.` : " Your posts are safe.");
+
+// Today's money, with the day's budget where there is one; "" where nothing is spent.
+/** @param {Api.Stats | undefined} stats */
+export function spentToday(stats) {
+	const { today, daily_budget_usd: budget } = stats?.spending ?? {};
+	return today?.cost_usd > 0 ? `${usd(today.cost_usd)}${budget ? ` of ${usd(budget)}` : ""}` : "";
+}
 
 // `{ state: "good" | "care" | "bad", short, long }`. `problem` is what asking for `stats` met.
 /** @param {Api.Stats | undefined} stats */

@@ -3,7 +3,7 @@
 
 import { ask, urlOf } from "./api.js";
 import { SIGNS, capital, sentimentOf, topicName } from "./format.js";
-import { OPEN, handlingNow } from "./handling.js";
+import { OPEN, handlingNow, handlingText } from "./handling.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 import { sameTextKey } from "./same.js";
@@ -51,9 +51,17 @@ export async function handle(page, id, wanted, undoes = false) {
 		did(page, DONE[wanted.state], undoes ? {} : { undo: ["handle", id, back, true] });
 	} catch (problem) {
 		send(["handled", id, before]);
-		failed(page, problem, problem.status === 409 && { more: ["Take it over", ["handle", id, { ...wanted, take_over: true }]] });
+		failed(page, problem.status === 409 ? await whoHolds(page, id, problem) : problem, problem.status === 409 && { more: ["Take it over", ["handle", id, { ...wanted, take_over: true }]] });
 	}
 	loader.nudge();
+}
+
+// Somebody was faster: who it is, and until when by the reader's clock.
+async function whoHolds({ state, send }, id, problem) {
+	const { insight } = await ask(urlOf(`conversations/${id}`)).catch(() => ({}));
+	const text = insight && handlingText(insight.handling, Date.now(), state.me);
+	if (text) send(["handled", id, insight.handling]);
+	return text ? { ...problem, message: `${text}.` } : problem;
 }
 
 // To the next post that nobody has dealt with, opened if this one is.
@@ -177,6 +185,8 @@ export function toast({ done }) {
 			done.more && h("button", { id: "toast-more", on: { click: done.more[1] } }, done.more[0])));
 }
 
+export const heard = ({ heard: text }) => h("p.unseen", { key: "heard", id: "heard", role: "status", dir: "auto" }, text);
+
 const tomorrow = (now, days, hour) => {
 	const date = new Date(now);
 	return new Date(date.getFullYear(), date.getMonth(), date.getDate() + days, hour).toISOString();
@@ -184,7 +194,8 @@ const tomorrow = (now, days, hour) => {
 
 export function workSheets(state) {
 	const dialog = (name, title, ...parts) => h("dialog", { key: name, id: name, "aria-labelledby": `${name}-title`, made: (dialog) => dialog.showModal(), on: { close: ["sheet", null] } },
-		h("h2", { id: `${name}-title` }, title), ...parts);
+		h("h2", { id: `${name}-title` }, title), ...parts,
+		h("p.buttons", h("button", { on: { click: (event) => event.target.closest("dialog").close() } }, "Leave it")));
 	if (state.sheet === "name") {
 		const submit = (event) => (event.preventDefault(), event.target.closest("dialog").close(), ["giveName", event.target.elements.me.value.trim()]);
 		return dialog("name", "Your name",

@@ -1,12 +1,10 @@
-"""What xAI's models cost: the one place, in ticks. 1 USD is 10,000,000,000 ticks.
+"""What xAI's models cost: the one place, in ticks (`TICKS_PER_USD` of `analysis/outcomes.py`).
 
 From the price page of 2026-09-29 (docs.x.ai/docs/pricing) and `GET /v1/models`, whose integers are
 ticks per token. A model that is not listed counts as the dearest one, so that a budget holds.
 """
 
 from typing import NamedTuple
-
-TICKS_PER_USD = 10_000_000_000
 
 _LONG_PROMPT_TOKENS = 200_000
 """From here on, every token of a call costs double."""

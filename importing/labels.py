@@ -30,7 +30,9 @@ _SCALES = (
     ("-2", "-1", "0", "1", "2"),
 )
 
-_LINE = re.compile(rf"(.+?)[\s=:,;]+((?:{_DEGREE.pattern})?(?:{'|'.join(_WORDS)}))", re.IGNORECASE)
+_LINE = re.compile(
+    rf"(.+?)(?<![\s=:,;])[\s=:,;]++((?:{_DEGREE.pattern})?(?:{'|'.join(_WORDS)}))", re.IGNORECASE
+)
 MAX_SHOWN = 10
 
 

@@ -15,7 +15,6 @@ from importing import json_files
 from importing.columns import (
     NO_COLUMN,
     Columns,
-    Ids,
     Reading,
     like_a_time,
     listed,
@@ -27,6 +26,7 @@ from importing.delimited import Delimited
 from importing.duplicates import Duplicates
 from importing.errors import ImportFailed, RowRejected
 from importing.files import Source
+from importing.ids import Ids
 from importing.records import Record, SkippedLines
 from importing.reply_threads import Threads
 from importing.report import Tally

@@ -416,4 +416,6 @@ CREATE TABLE replicas (
 --
 CREATE INDEX idx_conv_suspect ON conversations (created_at) WHERE status = 'pending' AND deaths >= 2
 --
-INSERT INTO alembic_version VALUES ('0009')
+CREATE INDEX idx_insight_unhappy ON insights (author, timestamp, sentiment_score, own) WHERE sentiment_score < -0.1 AND own = 0
+--
+INSERT INTO alembic_version VALUES ('0010')

@@ -1,7 +1,7 @@
-"""A message as an e-mail, in plain text and HTML, and sending it by SMTP."""
+"""Messages as an e-mail, in plain text and HTML, and sending it by SMTP."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -12,7 +12,7 @@ from ipaddress import ip_address
 import aiosmtplib
 
 from analysis.deliveries import KEPT_CHARACTERS, Answered, Attempt, NotAnswered
-from analysis.messages import Message
+from analysis.messages import Message, id_of
 from notices.addresses import canonical_host
 from notices.fitting import fit
 from notices.wording import Wording, words_of
@@ -22,25 +22,32 @@ TOTAL_SECONDS = 15.0
 _SUBJECT = 150
 _TEXT = 100_000
 _TAKEN = 250
+_RULE = 72 * "-"
 
 
-def compose(message: Message, *, sender: str, to: str, at: datetime) -> EmailMessage:
-    """`at` is when it was made. Its `Message-ID` is the same at every try."""
-    words = words_of(message)
+def compose(*messages: Message, sender: str, to: str, at: datetime) -> EmailMessage:
+    """`at` is when it was made. Its `Message-ID` is the same at every try of the same messages:
+    mailboxes show one id once."""
+    words = words_of(*messages)
+    wholes = list(zip(words.parts or [words], messages, strict=True))
     mail = EmailMessage()
     mail["Subject"] = fit(words.title.replace("\n", " "), _SUBJECT)
     mail["From"] = Address("Insights Platform", addr_spec=sender)
     mail["To"] = Address(addr_spec=to)
     mail["Date"] = format_datetime(at)
-    mail["Message-ID"] = f"<{message.id}@{sender.rpartition('@')[2]}>"
+    mail["Message-ID"] = f"<{id_of(messages)}@{sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content(_plain(words))
-    mail.add_alternative(_html(words, message.data), subtype="html")
+    plain = [_plain(each, with_title=bool(words.parts)) for each, _ in wholes]
+    mail.set_content(f"\n{_RULE}\n".join(plain))
+    html = [_html(each, message.data) for each, message in wholes]
+    mail.add_alternative("\n<hr>\n".join(html), subtype="html")
     return mail
 
 
-def _plain(words: Wording) -> str:
-    parts = [fit(words.text, _TEXT)]
+def _plain(words: Wording, *, with_title: bool) -> str:
+    """The title of the only one is the subject."""
+    parts = [words.title] if with_title else []
+    parts.append(fit(words.text, _TEXT))
     if words.facts:
         parts.append("\n".join(f"{name}: {value}" for name, value in words.facts))
     parts += [f"> {quote}" for quote in words.quotes]
@@ -93,10 +100,10 @@ class MailClient:
         self._start_tls = True if needs_tls else None
         self._total_seconds = total_seconds
 
-    async def send(self, message: Message, to: str, at: datetime) -> Attempt:
+    async def send(self, messages: Sequence[Message], to: str, at: datetime) -> Attempt:
         """What came of it, within 15 seconds. A mail that the server has taken is delivered."""
         server = self._server
-        mail = compose(message, sender=server.sender, to=to, at=at)
+        mail = compose(*messages, sender=server.sender, to=to, at=at)
         try:
             async with asyncio.timeout(self._total_seconds):
                 await aiosmtplib.send(

@@ -1,4 +1,4 @@
-"""The body for an incoming webhook of Slack.
+"""The body for an incoming webhook of Slack: one message, or several together in short.
 
 A section takes 3,000 characters, a header 150, a message 50 blocks, and some 13,000 characters in
 all, as they stand in JSON (docs.slack.dev, Block Kit; bolt-js#2509).
@@ -10,17 +10,23 @@ from pydantic_core import to_json
 
 from analysis.messages import Message
 from notices.fitting import fit, fit_lines, json_units
-from notices.wording import words_of
+from notices.wording import Wording, words_of
 
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _HEADER = 150
 _SECTION = 2900
 _SENTENCE = 600
 _FACT = 150
+# Of several messages each has:
+_PART_TITLE = 100
+_PART_LINE = 250
+_PART_QUOTES = 150
+_PART_QUOTE = 130
+_PART_LINK = 300
 
 
-def body(message: Message) -> bytes:
-    words = words_of(message)
+def body(*messages: Message) -> bytes:
+    words = words_of(*messages)
     title = fit(words.title, _HEADER, escape, json_units)
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": title, "emoji": False}}
@@ -35,8 +41,23 @@ def body(message: Message) -> bytes:
         blocks.append(_section(fit_lines(words.quotes, _SECTION, escape, json_units)))
     if words.link is not None:
         blocks.append(_section(f"<{escape(words.link)}|Open the page>"))
+    for part in words.parts:
+        blocks += _short(part)
     # What notifications and screen readers have.
     return to_json({"text": title, "blocks": blocks})
+
+
+def _short(part: Wording) -> list[dict[str, Any]]:
+    lines = [
+        fit(part.title, _PART_TITLE, escape, json_units),
+        fit(part.text, _PART_LINE, escape, json_units),
+        fit(part.facts_in_a_line, _PART_LINE, escape, json_units),
+        fit_lines(part.quotes, _PART_QUOTES, escape, json_units, longest=_PART_QUOTE),
+    ]
+    blocks = [_section("\n".join(line for line in lines if line))]
+    if part.link is not None and json_units(link := escape(part.link)) <= _PART_LINK:
+        blocks.append(_section(f"<{link}|Open the page>"))
+    return blocks
 
 
 def escape(character: str) -> str:

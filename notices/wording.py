@@ -1,10 +1,11 @@
-"""A message as words for people, before it takes the shape of a receiver.
+"""Messages as words for people, before they take the shape of a receiver.
 
 Everything in it may come from strangers (topics, words, texts), so it is clean: no control
 characters but line breaks, nothing that cannot be written as UTF-8. What else is to be escaped is
 for each shape to know.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,7 +23,8 @@ class Tone(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Wording:
     """`facts` are names and values; `quotes` are what people wrote; `text` may have many lines, and
-    be long where it is a report. `link` is an address of the web or None."""
+    be long where it is a report. `link` is an address of the web or None. `parts` are the words of
+    each of several messages: then there are none here but a title."""
 
     title: str
     text: str
@@ -30,9 +32,36 @@ class Wording:
     quotes: Sequence[str] = ()
     link: str | None = None
     tone: Tone = Tone.PLAIN
+    parts: Sequence["Wording"] = ()
+
+    @property
+    def facts_in_a_line(self) -> str:
+        return " · ".join(f"{name}: {value}" for name, value in self.facts)
 
 
-def words_of(message: Message) -> Wording:
+def words_of(*messages: Message) -> Wording:
+    """Of one message, or of several that are told together."""
+    parts = [_words_of_one(message) for message in messages]
+    if len(parts) == 1:
+        return parts[0]
+    counts = Counter(message.type for message in messages)
+    counted = ", ".join(
+        f"{counts[type_]} {one if counts[type_] == 1 else many}"
+        for type_, (one, many) in _COUNTED.items()
+        if counts[type_]
+    )
+    tone = Tone.ALARM if any(part.tone is Tone.ALARM for part in parts) else Tone.CALM
+    return Wording(counted, "", tone=tone, parts=parts)
+
+
+_COUNTED = {
+    MessageType.MACHINE: ("message about the service", "messages about the service"),
+    MessageType.ALERT_OPENED: ("alert", "alerts"),
+    MessageType.ALERT_CLOSED: ("over", "over"),
+}
+
+
+def _words_of_one(message: Message) -> Wording:
     data = message.data
     match message.type:
         case MessageType.ALERT_OPENED:

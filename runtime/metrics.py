@@ -5,8 +5,7 @@ from collections import deque
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from analysis.outcomes import Call, Complete, Fail, Outcome, Requeue, Retry
-from grok.prices import TICKS_PER_USD
+from analysis.outcomes import TICKS_PER_USD, Call, Complete, Fail, Outcome, Requeue, Retry
 from store.figures import QueueFigures
 from store.ledger import Usage
 from store.queue import Claimed

@@ -1,7 +1,7 @@
 """The outbox as the courier sees it: what is due, claim, settle, release.
 
-A claim marks a delivery with a random token and puts off when it is due again: whoever dies with it
-leaves it to others. What came of a try counts only while the row bears that token.
+A claim marks deliveries with a random token and puts off when they are due again: whoever dies with
+them leaves them to others. What came of a try counts only while a row bears that token.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from analysis.deliveries import (
+    ALONE_AFTER,
     Delivered,
     DeliveryOutcome,
     DeliveryState,
@@ -32,7 +33,16 @@ from analysis.deliveries import (
     Tried,
     TryAgain,
 )
-from analysis.messages import EndpointKind, Event, Message, MessageType, new_message_id
+from analysis.messages import (
+    MOST_TOGETHER,
+    TOLD_TOGETHER,
+    EndpointKind,
+    Event,
+    Message,
+    MessageType,
+    go_together,
+    new_message_id,
+)
 from database import Database
 from errors import NotFound
 from models import from_micros, now_micros
@@ -43,19 +53,21 @@ from tables.alerts import deliveries, endpoints
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimedDelivery:
-    """A delivery that is ours until its lease runs out. `secrets` are those that sign, the current
-    one first; `created_at` is when the message was made; `attempts` and `waits` are those before
-    this try; `failing_since` is the endpoint's, in microseconds."""
+class Dispatch:
+    """Deliveries that go to their endpoint as one, and are ours until their lease runs out: one, or
+    several that people are told of together. `ids` and `messages` are theirs, in order. `secrets`
+    are those that sign, the current one first; `created_at` is when the first message was made;
+    `attempts` and `waits` are those of each before this try; `failing_since` is the endpoint's, in
+    microseconds."""
 
-    id: int
+    ids: Sequence[int]
     token: str
     endpoint_id: str
     endpoint_name: str
     kind: EndpointKind
     target: str
     secrets: Sequence[str]
-    message: Message
+    messages: Sequence[Message]
     created_at: datetime
     attempts: int
     waits: int
@@ -63,7 +75,7 @@ class ClaimedDelivery:
     failing_since: int | None
 
     def tried(self, now: int) -> Tried:
-        """As it stands once this try is over."""
+        """As each stands once this try is over."""
         failing = 0.0 if self.failing_since is None else (now - self.failing_since) / 1_000_000
         return Tried(self.attempts + 1, self.waits, self.retries, failing)
 
@@ -77,17 +89,15 @@ class DispatchStore:
         now = {"now": now_micros()}
         return await self._database.read(lambda connection: connection.scalars(_DUE, now).all())
 
-    async def claim(
-        self, endpoint_ids: Collection[str], *, lease: timedelta
-    ) -> Sequence[ClaimedDelivery]:
-        """Take what is due first for each of them to which nothing is on its way, one each, until
-        `lease` from now, whichever process asks. What need not be sent any more is ended on the
-        way."""
+    async def claim(self, endpoint_ids: Collection[str], *, lease: timedelta) -> Sequence[Dispatch]:
+        """Take what is due first for each of them to which nothing is on its way, whichever process
+        asks, until `lease` from now: one each, with what goes together with it. What need not be
+        sent any more is ended on the way."""
         return await self._database.write(partial(_claim, endpoint_ids, lease))
 
-    async def settle(self, claimed: ClaimedDelivery, outcome: DeliveryOutcome) -> bool:
-        """Write what came of it, and what it means for the endpoint, in one transaction. False
-        where the claim holds no longer, and then nothing is written.
+    async def settle(self, claimed: Dispatch, outcome: DeliveryOutcome) -> bool:
+        """Write what came of it for each that is still ours, and what it means for the endpoint, in
+        one transaction. False where none is, and then nothing is written.
 
         Where the endpoint is disabled by it, a `machine` message goes to those that take these.
         """
@@ -140,6 +150,22 @@ _PICK = (
     .with_for_update(skip_locked=True)
 )
 
+_BESIDE = (
+    select(deliveries)
+    .where(
+        _COLUMNS.endpoint_id == bindparam("endpoint_id"),
+        _COLUMNS.next_at <= bindparam("now"),
+        _COLUMNS.id != bindparam("first"),
+        # What stands alike has the same outcome, and so stays together.
+        _COLUMNS.attempts == bindparam("attempts"),
+        _COLUMNS.waits == bindparam("waits"),
+        _COLUMNS.type.in_(TOLD_TOGETHER),
+    )
+    .order_by(_COLUMNS.next_at, _COLUMNS.id)
+    .limit(MOST_TOGETHER - 1)
+    .with_for_update(skip_locked=True)
+)
+
 _CLOSED = select(_COLUMNS.id).where(
     _COLUMNS.alert_id == bindparam("of_alert"),
     _COLUMNS.endpoint_id == bindparam("endpoint_id"),
@@ -150,7 +176,10 @@ _CLOSED = select(_COLUMNS.id).where(
 
 _HELD = (
     select(_COLUMNS.id)
-    .where(_COLUMNS.id == bindparam("id"), _COLUMNS.lease_token == bindparam("token"))
+    .where(
+        _COLUMNS.id.in_(bindparam("ids", expanding=True)),
+        _COLUMNS.lease_token == bindparam("token"),
+    )
     .with_for_update()
 )
 """The fence: a row that was claimed anew, retried or deleted is not found."""
@@ -158,30 +187,62 @@ _HELD = (
 
 def _claim(
     endpoint_ids: Collection[str], lease: timedelta, connection: Connection
-) -> Sequence[ClaimedDelivery]:
+) -> Sequence[Dispatch]:
     found = []
     for endpoint_id in endpoint_ids:
         endpoint = connection.execute(_ENDPOINT, {"endpoint_id": endpoint_id}).one_or_none()
-        if endpoint is not None and (row := _pick(endpoint, lease, connection)):
-            found.append(row)
+        if endpoint is not None and (dispatch := _take(endpoint, lease, connection)):
+            found.append(dispatch)
     return found
 
 
-def _pick(
+def _take(
     endpoint: Row[*tuple[Any, ...]], lease: timedelta, connection: Connection
-) -> ClaimedDelivery | None:
+) -> Dispatch | None:
     now = now_micros()
+    first = _pick(endpoint, now, connection)
+    if first is None:
+        return None
+    rows = [first, *_beside(first, endpoint, now, connection)]
+    token, until = uuid4().hex, now + lease // timedelta(microseconds=1)
+    for row in rows:
+        _write(row.id, {"lease_token": token, "next_at": until}, connection)
+    return _dispatch(rows, endpoint, token, now)
+
+
+def _pick(
+    endpoint: Row[*tuple[Any, ...]], now: int, connection: Connection
+) -> Row[*tuple[Any, ...]] | None:
+    """What is due first and still to be sent."""
     while row := connection.execute(_PICK, {"endpoint_id": endpoint.id, "now": now}).one_or_none():
         if not endpoint.enabled:
             reason = "the endpoint is disabled"
             _end(row.id, _message(row), DeliveryState.FAILED, connection, last_error=reason)
-        elif _is_told_by_another(row.id, row.type, row.alert_id, endpoint.id, connection):
-            _end(row.id, _message(row), DeliveryState.DROPPED, connection)
-        else:
-            token, until = uuid4().hex, now + lease // timedelta(microseconds=1)
-            _write(row.id, {"lease_token": token, "next_at": until}, connection)
-            return _claimed(row, endpoint, token, now)
+        elif not _drop_if_told(row, endpoint.id, connection):
+            return row
     return None
+
+
+def _beside(
+    first: Row[*tuple[Any, ...]],
+    endpoint: Row[*tuple[Any, ...]],
+    now: int,
+    connection: Connection,
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    """What else is due and goes with it."""
+    is_told_together = go_together(EndpointKind(endpoint.kind), first.type)
+    if not is_told_together or first.attempts - first.waits >= ALONE_AFTER:
+        return []
+    alike = {"first": first.id, "attempts": first.attempts, "waits": first.waits}
+    found = connection.execute(_BESIDE, {**alike, "endpoint_id": endpoint.id, "now": now})
+    return [row for row in found.all() if not _drop_if_told(row, endpoint.id, connection)]
+
+
+def _drop_if_told(row: Row[*tuple[Any, ...]], endpoint_id: str, connection: Connection) -> bool:
+    told = _is_told_by_another(row.id, row.type, row.alert_id, endpoint_id, connection)
+    if told:
+        _end(row.id, _message(row), DeliveryState.DROPPED, connection)
+    return told
 
 
 def _is_told_by_another(
@@ -194,62 +255,81 @@ def _is_told_by_another(
     return connection.scalars(_CLOSED, named).first() is not None
 
 
-def _claimed(
-    row: Row[*tuple[Any, ...]], endpoint: Row[*tuple[Any, ...]], token: str, now: int
-) -> ClaimedDelivery:
+def _dispatch(
+    rows: Sequence[Row[*tuple[Any, ...]]],
+    endpoint: Row[*tuple[Any, ...]],
+    token: str,
+    now: int,
+) -> Dispatch:
     secrets = [endpoint.secret, *(secret for secret, _ in still_valid(endpoint.old_secrets, now))]
-    return ClaimedDelivery(
-        row.id,
+    first = rows[0]
+    return Dispatch(
+        [row.id for row in rows],
         token,
         endpoint.id,
         endpoint.name,
         EndpointKind(endpoint.kind),
         endpoint.target,
         secrets if endpoint.secret is not None else (),
-        _message(row),
-        from_micros(row.created_at),
-        row.attempts,
-        row.waits,
-        row.retries,
+        [_message(row) for row in rows],
+        from_micros(first.created_at),
+        first.attempts,
+        first.waits,
+        first.retries,
         endpoint.failing_since,
     )
 
 
-def _settle(claimed: ClaimedDelivery, outcome: DeliveryOutcome, connection: Connection) -> bool:
+def _settle(claimed: Dispatch, outcome: DeliveryOutcome, connection: Connection) -> bool:
     try:
         endpoint = lock(claimed.endpoint_id, connection)
     except NotFound:
         return False
-    held = {"id": claimed.id, "token": claimed.token}
-    if connection.execute(_HELD, held).one_or_none() is None:
-        return False
+    named = {"ids": claimed.ids, "token": claimed.token}
+    held = set(connection.scalars(_HELD, named))
     now = now_micros()
+    for id_, message in zip(claimed.ids, claimed.messages, strict=True):
+        if id_ in held:
+            _settle_one(id_, message, claimed, outcome, endpoint, now, connection)
+    if held:
+        if isinstance(outcome, TryAgain) and outcome.waits and endpoint.enabled:
+            put_off = {"of_endpoint": endpoint.id, "due": _due(outcome, now)}
+            connection.execute(_PUT_OFF, put_off)
+        _note(endpoint, outcome, now, connection)
+    return bool(held)
+
+
+def _due(outcome: TryAgain, now: int) -> int:
+    return now + int(outcome.delay * 1_000_000)
+
+
+def _settle_one(
+    id_: int,
+    message: Message,
+    claimed: Dispatch,
+    outcome: DeliveryOutcome,
+    endpoint: Row[*tuple[Any, ...]],
+    now: int,
+    connection: Connection,
+) -> None:
     tried: dict[str, Any] = {"attempts": claimed.attempts + 1, "last_at": now}
     match outcome:
         case Delivered(status):
             values = {**tried, "last_status": status, "last_error": None}
-            _end(claimed.id, claimed.message, DeliveryState.DELIVERED, connection, **values)
-        case TryAgain(delay, reason, status, waits) if endpoint.enabled:
+            _end(id_, message, DeliveryState.DELIVERED, connection, **values)
+        case TryAgain(_, reason, status, waits) if endpoint.enabled:
             values = {**tried, "last_status": status, "last_error": reason}
             values["waits"] = claimed.waits + waits
-            due = now + int(delay * 1_000_000)
-            message = claimed.message
-            if _is_told_by_another(
-                claimed.id, message.type, message.alert_id, claimed.endpoint_id, connection
-            ):
-                _end(claimed.id, message, DeliveryState.DROPPED, connection, **values)
+            if _is_told_by_another(id_, message.type, message.alert_id, endpoint.id, connection):
+                _end(id_, message, DeliveryState.DROPPED, connection, **values)
             else:
-                again = {"lease_token": None, "next_at": due}
-                _write(claimed.id, {**values, **again}, connection)
-            if waits:
-                connection.execute(_PUT_OFF, {"of_endpoint": claimed.endpoint_id, "due": due})
+                again = {"lease_token": None, "next_at": _due(outcome, now)}
+                _write(id_, {**values, **again}, connection)
         case TryAgain(_, reason, status) | GivenUp(reason, status) | Disabled(reason, status):
             values = {**tried, "last_status": status, "last_error": reason}
-            _end(claimed.id, claimed.message, DeliveryState.FAILED, connection, **values)
+            _end(id_, message, DeliveryState.FAILED, connection, **values)
         case _:
             assert_never(outcome)
-    _note(endpoint, outcome, now, connection)
-    return True
 
 
 def _note(

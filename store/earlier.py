@@ -9,8 +9,7 @@ from sqlalchemy import Connection, bindparam, func, null, select
 from analysis.labels import LastWord
 from analysis.outcomes import Analysis, Sighting
 from analysis.urgency import Urgency
-from models import insight_clusters, insights
-from store.ledger import MICROS_PER_DAY
+from models import MICROS_PER_DAY, insight_clusters, insights
 
 
 class Earlier(NamedTuple):

@@ -18,9 +18,9 @@ from sqlalchemy import (
 
 from analysis.outcomes import UNKNOWN_CLUSTER
 from database import Database
-from models import Lane, Status, conversations, insights, now_micros
+from models import MICROS_PER_DAY, Lane, Status, conversations, insights, now_micros
 from store.derived import status_counts
-from store.ledger import MICROS_PER_DAY, Usage, usage_in_all, usage_today
+from store.ledger import Usage, usage_in_all, usage_today
 
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE

@@ -24,7 +24,7 @@ from store import cursors
 from store.derived import rollup_query, word_counts, word_index
 from store.derived.word_counts import MatchCount, MatchCounter, SpanCount
 from store.filters import COUNTS, InsightFilter, Shape, conditions
-from store.insight_row import BYTES_OF_PAGE
+from store.insight_row import BYTES_OF_PAGE, how_many_fit
 from store.listed import SHOWN, ListedInsight, to_listed
 from store.originals import with_originals
 
@@ -44,6 +44,9 @@ Position = tuple[int, int]
 """Of the last row that was given: its timestamp and id."""
 
 Rows = Sequence[Row[*tuple[Any, ...]]]
+
+_Read = Callable[[int, Position | None], Rows]
+"""Gives the next rows, up to a number, after a position."""
 
 
 class InsightKey(NamedTuple):
@@ -95,13 +98,7 @@ class InsightStore:
         position: Position | None,
         connection: Connection,
     ) -> InsightPage:
-        if wanted.shape.is_searched:
-            found = self._matches.count(wanted, connection)
-            total = found.total
-            read = partial(_matches, wanted, found, connection)
-        else:
-            total = rollup_query.count(wanted, connection)
-            read = partial(_rows, wanted, total, connection)
+        total, read = self._counted(wanted, connection)
         rows, more = (
             rows_that_fit(read, _position, position, limit, BYTES_OF_PAGE) if total else ([], False)
         )
@@ -114,30 +111,39 @@ class InsightStore:
 
     def count(self, wanted: InsightFilter, connection: Connection) -> int:
         """In a transaction of the caller's."""
-        if wanted.shape.is_searched:
-            return self._matches.count(wanted, connection).total
-        return rollup_query.count(wanted, connection)
+        return self._matches.total(wanted, connection)
 
     def keys_after(
         self, wanted: InsightFilter, position: Position | None, limit: int, connection: Connection
     ) -> Sequence[InsightKey]:
         """The next `limit` in the order of pages, in a transaction of the caller's."""
-        if wanted.shape.is_searched:
-            found = self._matches.count(wanted, connection)
-            rows = _matches(wanted, found, connection, limit, position, keys_only=True)
-        else:
-            total = rollup_query.count(wanted, connection)
-            rows = _rows(wanted, total, connection, limit, position, keys_only=True)
-        return [InsightKey(*row) for row in rows]
+        _, read = self._counted(wanted, connection, keys_only=True)
+        return [InsightKey(*row) for row in read(limit, position)]
 
     def newest(
         self, wanted: InsightFilter, limit: int, connection: Connection
     ) -> Sequence[ListedInsight]:
         """The first `limit` in the order of pages, in a transaction of the caller's."""
+        return to_listed(self._uncounted(wanted, connection)(limit, None))
+
+    def _counted(
+        self, wanted: InsightFilter, connection: Connection, *, keys_only: bool = False
+    ) -> tuple[int, _Read]:
+        """How many match, and what reads them."""
         if wanted.shape.is_searched:
             found = self._matches.count(wanted, connection)
-            return to_listed(_matches(wanted, found, connection, limit, None))
-        return to_listed(_rows(wanted, None, connection, limit, None))
+            total = found.total
+            read = partial(_matches, wanted, found, connection, keys_only=keys_only)
+        else:
+            total = rollup_query.count(wanted, connection)
+            read = partial(_rows, wanted, total, connection, keys_only=keys_only)
+        return total, read
+
+    def _uncounted(self, wanted: InsightFilter, connection: Connection) -> _Read:
+        """What reads the matches, which are counted only where finding them takes it."""
+        if wanted.shape.is_searched:
+            return self._counted(wanted, connection)[1]
+        return partial(_rows, wanted, None, connection)
 
     async def has_cluster(self, name: str) -> bool:
         """Whether any insight has it."""
@@ -192,11 +198,7 @@ class InsightStore:
         connection: Connection,
     ) -> tuple[Sequence[ListedInsight], Position | None, bool]:
         """With the position of the last one, and whether there are more."""
-        if wanted.shape.is_searched:
-            found = self._matches.count(wanted, connection)
-            read = partial(_matches, wanted, found, connection)
-        else:
-            read = partial(_rows, wanted, None, connection)
+        read = self._uncounted(wanted, connection)
         rows, more = rows_that_fit(read, _position, position, ROWS_OF_EXPORT, BYTES_OF_EXPORT)
         insights: Sequence[ListedInsight] = to_listed(rows)
         if originals:
@@ -221,14 +223,22 @@ def rows_that_fit(
     while True:
         wanted = min(limit + 1 - len(taken), ROWS_AT_A_TIME)
         rows = read(wanted, place)
-        for row in rows:
-            size += _ROW_BYTES + len(to_json(tuple(row)))
-            if len(taken) == limit or (taken and size > max_bytes):
-                return taken, True
-            taken.append(row)
+        fitting = len(rows)
+        together = _size(rows)
+        if size + together > max_bytes:  # seldom, so that they are mostly measured together
+            sizes = [*([size] if taken else []), *(_size([row]) for row in rows)]
+            fitting = how_many_fit(sizes, max_bytes) - bool(taken)
+        taken += rows[:fitting]
+        if fitting < len(rows) or len(taken) > limit:
+            return taken[:limit], True
         if len(rows) < wanted:
             return taken, False
+        size += together
         place = place_of(rows[-1])
+
+
+def _size(rows: Rows) -> int:
+    return _ROW_BYTES * len(rows) + len(to_json([tuple(row) for row in rows]))
 
 
 def _position(row: Row[*tuple[Any, ...]]) -> Position:

@@ -24,6 +24,7 @@ from models import conversations, insights
 from store import derived
 from store.bulk_insert import ManyChanges, ManyRows
 from store.insight_row import InsightRow, read_clusters
+from store.statements import Prepared, among
 from tables.people import label_log, labels
 
 MOST_AT_ONCE = 500
@@ -150,45 +151,49 @@ def _lock(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     assert len(ids) <= MOST_AT_ONCE
     if connection.dialect.name != "sqlite":  # where nobody else writes
         connection.execute(_LOCK, {"ids": list(ids)})
-        derived.take_turn(connection)
-        derived.take_turn(connection)  # for the order of the log's ids
+        derived.take_turn(connection)  # also for the order of the log's ids
     return _read(connection, ids)
 
 
-_OTHERS = tuple(name for name in InsightRow._fields if name != "clusters")
-_READ = select(
-    insights.c.conversation_id,
-    cast(insights.c.clusters, Text),
-    insights.c.model_sentiment_score,
-    cast(insights.c.model_clusters, Text),
-    insights.c.model_confidence,
-    *(insights.c[name] for name in _OTHERS),
-).where(insights.c.conversation_id.in_(bindparam("ids", expanding=True)))
-_READ_LABELS = select(
-    labels.c.conversation_id,
-    labels.c.giver,
-    labels.c.sentiment_score,
-    cast(labels.c.clusters, Text),
-    labels.c.name,
-    labels.c.at,
-    labels.c.reason,
-).where(labels.c.conversation_id.in_(bindparam("ids", expanding=True)))
+_READ = Prepared(
+    select(
+        insights.c.conversation_id,
+        insights.c.model_sentiment_score,
+        cast(insights.c.model_clusters, Text),
+        insights.c.model_confidence,
+        *(
+            cast(insights.c.clusters, Text) if name == "clusters" else insights.c[name]
+            for name in InsightRow._fields
+        ),
+    ).where(among(insights.c.conversation_id, "ids"))
+)
+_READ_LABELS = Prepared(
+    select(
+        labels.c.conversation_id,
+        labels.c.giver,
+        labels.c.sentiment_score,
+        cast(labels.c.clusters, Text),
+        labels.c.name,
+        labels.c.at,
+        labels.c.reason,
+    ).where(among(labels.c.conversation_id, "ids"))
+)
+
+
+_CLUSTERS = InsightRow._fields.index("clusters")
 
 
 def _read(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     """In the order of the ids."""
     given: dict[str, dict[int, Label]] = {id_: {} for id_ in ids}
-    for id_, giver, score, clusters, *rest in connection.execute(_READ_LABELS, {"ids": list(ids)}):
+    for id_, giver, score, clusters, *rest in _READ_LABELS.run(connection, {"ids": ids}):
         topics = None if clusters is None else read_clusters(clusters)
         given[id_][giver] = Label(score, topics, *rest)
     found: dict[str, _Found] = {}
-    for id_, clusters, score, topics, confidence, *others in connection.execute(
-        _READ, {"ids": list(ids)}
-    ):
-        row = InsightRow(
-            clusters=read_clusters(clusters), **dict(zip(_OTHERS, others, strict=True))
-        )
-        model = Values(row.sentiment_score, tuple(row.clusters), row.confidence)
+    for id_, score, topics, confidence, *values in _READ.run(connection, {"ids": ids}):
+        values[_CLUSTERS] = read_clusters(values[_CLUSTERS])
+        row = InsightRow._make(values)
+        model = Values(row.sentiment_score, values[_CLUSTERS], row.confidence)
         if row.labelled != LastWord.MODEL:
             model = Values(score, read_clusters(topics), confidence)
         found[id_] = _Found(row, model, given[id_])
@@ -267,9 +272,10 @@ _COLUMNS = (
 _CHANGE = ManyChanges(insights, _COLUMNS)
 _LABELS = ManyRows(labels, replacing=True)
 _LOG = ManyRows(label_log)
-_FORGET = delete(labels).where(
-    labels.c.giver == bindparam("giver"),
-    labels.c.conversation_id.in_(bindparam("ids", expanding=True)),
+_FORGET = Prepared(
+    delete(labels).where(
+        labels.c.giver == bindparam("giver"), among(labels.c.conversation_id, "ids")
+    )
 )
 
 
@@ -287,7 +293,7 @@ def _write(
         return []
     forgotten = [each.conversation_id for each in changes if each.label_after is None]
     if forgotten:
-        connection.execute(_FORGET, {"giver": giver, "ids": forgotten})
+        _FORGET.run(connection, {"giver": giver, "ids": forgotten})
     write_labels(
         connection,
         [
@@ -363,4 +369,5 @@ def _listed(clusters: Sequence[str] | None) -> list[str] | None:
 
 
 def _as_json(values: Values) -> dict[str, Any]:
-    return {**values._asdict(), "clusters": list(values.clusters)}
+    score, clusters, confidence = values
+    return {"sentiment_score": score, "clusters": list(clusters), "confidence": confidence}

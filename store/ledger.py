@@ -14,10 +14,9 @@ from sqlalchemy import Connection, Select, bindparam, delete, func, insert, sele
 
 from analysis.outcomes import Call, CallOutcome
 from database import Database
-from models import calls, daily_usage, now_micros
+from models import MICROS_PER_DAY, calls, daily_usage, now_micros
 from store.bulk_insert import ManyRows
 
-MICROS_PER_DAY = 86_400_000_000
 _RECENT_MICROS = 5_000_000
 """Longer than a call waits between being reserved and being sent."""
 

@@ -49,6 +49,7 @@ async def move(source: Database, target: Database) -> dict[str, int]:
         for table in MOVED:
             await _copy(table, source, target)
         await derived.ensure(target)
+        await target.analyze()
         counts, moved = await _count(source), await _count(target)
         if different := [name for name in counts if counts[name] != moved[name]]:
             raise MoveRefused(

@@ -126,16 +126,9 @@ def _position(row: Row[*tuple[Any, ...]]) -> Position:
 
 
 def _facts(row: Row[*tuple[Any, ...]]) -> Facts:
-    return Facts(
-        row.timestamp,
-        row.sentiment_score,
-        row.confidence,
-        row.urgency,
-        SUSPECTED in read_notes(row.notes),
-        row.repeats,
-        row.reach,
-        row.rising,
-    )
+    """By position: `SHOWN` begins with columns that are named there, `_fetch` adds four."""
+    suspected = row[9] is not None and SUSPECTED in read_notes(row[9])
+    return Facts(row[2], row[5], row[7], row[11], suspected, *row[-4:-1])
 
 
 def _walked(
@@ -171,12 +164,13 @@ def _count_by_author(shape: Shape) -> Select[*tuple[Any, ...]]:
 
 @lru_cache(maxsize=256)
 def _walk(shape: Shape, after: bool) -> Select[*tuple[Any, ...]]:
+    # An own account's have no key, so that the index alone tells.
     picked = (
         select(_COLUMNS.priority, _COLUMNS.id)
         .where(
             _COLUMNS.priority.is_not(None),
             _COLUMNS.priority <= bindparam("highest"),
-            *conditions(shape),
+            *conditions(shape._replace(anyone=True)),
         )
         .with_hint(insights, "INDEXED BY idx_insight_priority", "sqlite")
     )

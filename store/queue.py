@@ -9,15 +9,28 @@ from typing import Any, NamedTuple, TypeVar, assert_never
 from uuid import uuid4
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Update,
+    and_,
     bindparam,
+    literal,
+    or_,
     select,
     tuple_,
     update,
 )
 
-from analysis.outcomes import Complete, Fail, Outcome, Requeue, Retry, Sighting
+from analysis.outcomes import (
+    LONGEST_REQUEUE_SECONDS,
+    LONGEST_RETRY_SECONDS,
+    Complete,
+    Fail,
+    Outcome,
+    Requeue,
+    Retry,
+    Sighting,
+)
 from backends.errors import translated_errors
 from backends.group_commit import GroupCommit
 from database import Database
@@ -188,12 +201,26 @@ def _micros(duration: timedelta) -> int:
 
 _COLUMNS = conversations.c
 
+
+def _later_than(seconds: float) -> ColumnElement[bool]:
+    longest = literal(round(seconds * 1_000_000), _COLUMNS.not_before.type)
+    return _COLUMNS.not_before - longest > bindparam("now")
+
+
+_DUE = or_(
+    _COLUMNS.not_before <= bindparam("now"),
+    # No outcome asks for so long a wait: a clock that was ahead has planned it. Only a retry has
+    # an error.
+    _later_than(LONGEST_REQUEUE_SECONDS),
+    and_(_COLUMNS.last_error.is_not(None), _later_than(LONGEST_RETRY_SECONDS)),
+)
+
 _PICK = (
     select(_COLUMNS.id)
     .where(
         _COLUMNS.status == Status.PENDING,
         _COLUMNS.lane == bindparam("lane"),
-        _COLUMNS.not_before <= bindparam("now"),
+        _DUE,
         _COLUMNS.deaths < SUSPECT_DEATHS,
     )
     .order_by(_COLUMNS.created_at)
@@ -289,7 +316,7 @@ def _claim(
 
 def _claim_suspect(lease: timedelta, connection: Connection) -> tuple[Claimed | None, bool]:
     now = now_micros()
-    picked = connection.scalars(SUSPECT.where(_COLUMNS.not_before <= now)).all()
+    picked = connection.scalars(SUSPECT.where(_DUE), {"now": now}).all()
     items = _take(picked, now + _micros(lease), connection) if picked else [None]
     return items[0], suspects_wait(connection)
 
@@ -379,7 +406,7 @@ def _end_claims(
                 completed[claimed] = outcome
             case Requeue(delay) if delay:
                 due = now + int(delay * 1_000_000)
-                _end([claimed], _REQUEUE.values(not_before=due), connection)
+                _end([claimed], _REQUEUE.values(not_before=due, last_error=None), connection)
             case Requeue():
                 requeued.append(claimed)
             case Retry(error, delay, alone):

@@ -10,22 +10,21 @@ from sqlalchemy.exc import IntegrityError
 
 from analysis.handling import HandlingState
 from analysis.messages import Event, Message, MessageType
+from analysis.outcomes import TICKS_PER_USD
 from analysis.report import to_html, to_markdown
 from analysis.report_times import Period, ReportTime
 from analysis.trend_score import judge
 from database import Database
-from models import daily_usage, insights, now_micros
+from models import MICROS_PER_DAY, daily_usage, insights, now_micros
 from store.alert_changes import shown_time
 from store.filters import COUNTS, InsightFilter, span_values, within
 from store.insights import InsightStore
-from store.ledger import MICROS_PER_DAY
 from store.outbox import enqueue, subscribers
 from store.summaries import Aggregate, Interval, Summary, SummaryStore
 from tables.alerts import reports_sent
 
 _TOPICS, _RISING, _OLDEST, _EXAMPLES = 10, 5, 5, 3
 _TEXT_LENGTH = 280
-_TICKS_PER_USD = 10_000_000_000
 
 
 class ReportStore:
@@ -217,7 +216,7 @@ _SPENT = select(func.sum(daily_usage.c.cost_usd_ticks)).where(
 
 def _spent(first: int, stop: int, connection: Connection) -> float:
     ticks = connection.scalar(_SPENT, {"first": first, "stop": stop}) or 0
-    return round(int(ticks) / _TICKS_PER_USD, 6)
+    return round(int(ticks) / TICKS_PER_USD, 6)
 
 
 def yesterday(now: datetime) -> date:

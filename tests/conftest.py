@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Connection, text
@@ -32,6 +33,12 @@ from tests.support.newest_schema import copy_where_new
 from tests.support.servers import postgres_database, postgres_server, redis_server, server_of
 from tests.support.sharing import BeginLongest, begin_longest
 from tests.support.worker_harness import WorkerHarness
+
+# How long an example takes tells how busy the machine is.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -123,7 +123,7 @@ def run(process: subprocess.Popen[bytes], url: str, *, stay: bool) -> None:
         return
     print(
         f"\nThe API's documents: {url}/docs\n"
-        f"Its list of insights: {url}/api/v1/insights\n"
+        f"Its list of insights: {url}/api/v1/insights?order=priority\n"
         "Post one of your own:\n"
         f"  curl -d '{{\"text\": \"My parcel is late\"}}' -H 'Content-Type: application/json'"
         f" {url}/api/v1/conversations\n"

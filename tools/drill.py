@@ -3,6 +3,7 @@
 The service does this once a week by itself. Exit status: 0 all was well, 1 not.
 """
 
+import argparse
 import asyncio
 import os
 import sys
@@ -28,4 +29,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.drill", description=__doc__).parse_args()
     sys.exit(main())

@@ -4,6 +4,7 @@ The service does the same when it starts. This is for those who upgrade before t
 Exit status: 0 the schema is this version's, 2 nothing was changed.
 """
 
+import argparse
 import asyncio
 import sys
 
@@ -35,4 +36,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.migrate", description=__doc__).parse_args()
     sys.exit(main())

@@ -3,6 +3,7 @@
 What all migrations make of an empty SQLite file. No database of the service is touched.
 """
 
+import argparse
 import sqlite3
 
 from sqlalchemy import create_engine
@@ -44,4 +45,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.newest_schema", description=__doc__).parse_args()
     main()

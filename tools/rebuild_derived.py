@@ -7,6 +7,7 @@ answers 503 to posts meanwhile. Exit status: 0 the figures were right, 1 they we
 right now, 2 nothing was changed.
 """
 
+import argparse
 import asyncio
 import sys
 
@@ -39,4 +40,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m tools.rebuild_derived", description=__doc__
+    ).parse_args()
     sys.exit(main())

@@ -1,4 +1,5 @@
-"""Judging alert rules: once a minute, and single posts as soon as they are analysed."""
+"""Judging alert rules: at the start and then once a minute, and single posts as soon as they are
+analysed."""
 
 import asyncio
 import time
@@ -9,6 +10,7 @@ import structlog
 from errors import Unavailable
 from store.alert_singles import SingleStore
 from store.alerts import AlertStore
+from worker.background import Background
 from worker.machine import MachineWatch
 from worker.waiting import until_set
 
@@ -25,8 +27,10 @@ async def _nothing() -> int:
     return 0
 
 
-class AlertWorker:
+class AlertWorker(Background):
     """Judges from `start()` until `stop()` has returned."""
+
+    name = "alerts"
 
     def __init__(
         self,
@@ -47,26 +51,14 @@ class AlertWorker:
         self._every_minute = every_minute
         self._on_message = on_message
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="alerts")
-
-    def stop_claiming(self) -> None:
-        """Judge no more."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def stop(self) -> None:
-        self.stop_claiming()
-        if self._task is not None:
-            await asyncio.wait([self._task])
 
     def wake(self) -> None:
         """A text has been analysed, or a rule has changed."""
         self._wake.set()
 
     async def _run(self) -> None:
+        # Of this minute, unless the process before did: restarts again and again miss none.
+        self._tell(await self._do(self._judge_all))
         due = _next_minute()
         while True:
             wait = max(0.0, due - time.time())
@@ -79,25 +71,30 @@ class AlertWorker:
             await asyncio.sleep(_REST_SECONDS)
 
     async def _judge(self, *, whole: bool) -> None:
-        await self._do(lambda: self._singles.judge(sum_up=whole))
+        messages = await self._do(lambda: self._singles.judge(sum_up=whole))
         if whole:
-            await self._do(self._judge_all)
-            await self._do(self._every_minute)
+            messages += await self._do(self._judge_all)
+        self._tell(messages)  # together, so that they are sent so
+        if whole:
+            self._tell(await self._do(self._every_minute))
 
     async def _judge_all(self) -> int:
         return await self._alerts.judge(await self._machine.troubles())
 
-    async def _do(self, work: Callable[[], Awaitable[int]]) -> None:
-        """What fails holds up nothing else, and is done again in the next minute."""
+    async def _do(self, work: Callable[[], Awaitable[int]]) -> int:
+        """How many messages that makes. What fails holds up nothing else, and is done again in the
+        next minute."""
         try:
-            messages = await work()
+            return await work()
         except Unavailable as error:
             log.warning("alerts_not_judged", reason=error.details)
         except Exception:
             log.exception("alerts_not_judged")
-        else:
-            if messages:
-                self._on_message()
+        return 0
+
+    def _tell(self, messages: int) -> None:
+        if messages:
+            self._on_message()
 
 
 def _next_minute() -> float:

@@ -18,6 +18,7 @@ from database import Database
 from store.backups import folder
 from store.backups.folder import Drill
 from store.backups.manifest import BackupFailed, Manifest, read_manifest
+from worker.background import Background
 from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
@@ -31,8 +32,10 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class BackupKeeper:
+class BackupKeeper(Background):
     """Keeps the `keep` newest backups in the folder `into`, a new one `every` so often."""
+
+    name = "backups"
 
     def __init__(
         self,
@@ -51,7 +54,6 @@ class BackupKeeper:
         self._wanted = asyncio.Event()
         """Set while one is asked for or being made."""
         self._not_before = datetime.min.replace(tzinfo=UTC)
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def newest(self) -> Manifest | None:
@@ -60,14 +62,6 @@ class BackupKeeper:
     @property
     def last_drill(self) -> Drill | None:
         return folder.last_drill(self._folder)
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="backups")
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
 
     def make_soon(self) -> None:
         """Make one now, whenever the next one would be due. Raises BackupFailed while one is being

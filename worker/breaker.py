@@ -15,6 +15,8 @@ from typing import NewType
 
 import structlog
 
+from analysis.outcomes import LONGEST_REQUEUE_SECONDS
+
 log = structlog.get_logger(__name__)
 
 FAILURES_TO_OPEN = 5
@@ -22,7 +24,6 @@ REFUSALS_TO_OPEN = 3
 REFUSED_AT_MOST = 1000
 """The most conversations that are remembered of the same refusal in a row."""
 LONGEST_GAP_SECONDS = 60.0
-LONGEST_DELAY_SECONDS = 3600.0
 GAP_OF_OUTAGE = 1 / 20
 """After the first gaps, the next is at most this part of the time that the outage has lasted: so
 its end is noticed after a twentieth of its length at most."""
@@ -79,7 +80,7 @@ class Breaker:
     def probe_delay(self) -> float:
         """Seconds for which a text that a probe was refused for makes room for others: the longer
         it is open the longer, so that all get their turn."""
-        return min(LONGEST_DELAY_SECONDS, max(self._gap(), self._outage()) * 1.5)
+        return min(LONGEST_REQUEUE_SECONDS, max(self._gap(), self._outage()) * 1.5)
 
     def begin(self) -> BreakerToken:
         """Register a call. Pass the returned token to the method that reports its result."""

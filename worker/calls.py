@@ -30,8 +30,8 @@ from analysis.outcomes import (
 )
 from analysis.topics import Topics
 from errors import Unavailable
-from models import now_micros
-from store.ledger import MICROS_PER_DAY, CallReceipt, Ledger
+from models import MICROS_PER_DAY, now_micros
+from store.ledger import CallReceipt, Ledger
 from store.queue import Settlement
 from worker.breaker import Breaker, BreakerToken
 from worker.prepared import Prepared

@@ -1,7 +1,8 @@
 """The courier: takes what is due out of the outbox, sends it, and writes what came of it.
 
-One message at a time for each endpoint, in the order in which they are due, and all endpoints at
-once: there are at most 20, so none ever waits for another.
+One at a time for each endpoint, in the order in which they are due, and all endpoints at once:
+there are at most 20, so none ever waits for another. People are told of alerts that are due at the
+same time in one message, programs of each by itself.
 """
 
 import asyncio
@@ -22,7 +23,8 @@ from notices import discord, slack, standard, teams
 from notices.mail import MailClient
 from notices.signing import signed_headers
 from notices.web_client import WebClient
-from store.dispatch import ClaimedDelivery, DispatchStore
+from store.dispatch import Dispatch, DispatchStore
+from worker.background import Background
 from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
@@ -35,7 +37,7 @@ NO_MAIL = NotAnswered("SMTP_URL is not set, so no mail can be sent")
 
 
 class Sender:
-    """Gives a message the shape of its endpoint's kind, and sends it there."""
+    """Gives messages the shape of their endpoint's kind, and sends them there as one."""
 
     def __init__(
         self, web: WebClient, mail: MailClient | None, *, public_url: str | None = None
@@ -45,31 +47,34 @@ class Sender:
         self._mail = mail
         self._public_url = public_url
 
-    async def send(self, claimed: ClaimedDelivery) -> Attempt:
-        message = with_whole_links(claimed.message, self._public_url)
+    async def send(self, claimed: Dispatch) -> Attempt:
+        messages = [with_whole_links(each, self._public_url) for each in claimed.messages]
         headers: Mapping[str, str] = _JSON
         match claimed.kind:
             case EndpointKind.EMAIL:
                 if self._mail is None:
                     return NO_MAIL
-                return await self._mail.send(message, claimed.target, claimed.created_at)
+                return await self._mail.send(messages, claimed.target, claimed.created_at)
             case EndpointKind.STANDARD:
+                (message,) = messages
                 body = standard.body(message, claimed.created_at)
                 signed = signed_headers(claimed.secrets, message.id, body, datetime.now(UTC))
                 headers = {**_JSON, **signed}
             case EndpointKind.SLACK:
-                body = slack.body(message)
+                body = slack.body(*messages)
             case EndpointKind.TEAMS:
-                body = teams.body(message)
+                body = teams.body(*messages)
             case EndpointKind.DISCORD:
-                body = discord.body(message)
+                body = discord.body(*messages)
             case _:
                 assert_never(claimed.kind)
         return await self._web.post(claimed.target, body, headers)
 
 
-class Courier:
+class Courier(Background):
     """Sends from `start()` until `stop()` has returned."""
+
+    name = "courier"
 
     def __init__(
         self,
@@ -88,24 +93,13 @@ class Courier:
         self._poll_seconds = poll_seconds
         self._jitter = jitter
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._on_their_way: dict[str, asyncio.Task[None]] = {}
         """By the endpoint's id."""
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="courier")
-        self._task.add_done_callback(self._notice_death)
-
-    def stop_claiming(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def stop(self, grace: float) -> None:
+    async def stop(self, grace: float = 0.0) -> None:
         """Take nothing more, let what is on its way arrive for up to `grace` seconds, and leave the
         rest to the next start."""
-        self.stop_claiming()
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        await super().stop()
         tasks = list(self._on_their_way.values())
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=grace)
@@ -116,10 +110,6 @@ class Courier:
     def wake(self) -> None:
         """Something may be due."""
         self._wake.set()
-
-    def _notice_death(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            log.critical("courier_died", exc_info=error)
 
     async def _run(self) -> None:
         released = not self._alone
@@ -152,7 +142,7 @@ class Courier:
 
     async def _claim(self, due: list[str]) -> None:
         for claimed in await self._outbox.claim(due, lease=LEASE):
-            task = asyncio.create_task(self._deliver(claimed), name=f"delivery {claimed.id}")
+            task = asyncio.create_task(self._deliver(claimed), name=f"deliveries {claimed.ids}")
             self._on_their_way[claimed.endpoint_id] = task
             task.add_done_callback(partial(self._is_free, claimed.endpoint_id))
 
@@ -160,16 +150,16 @@ class Courier:
         del self._on_their_way[endpoint_id]
         self._wake.set()  # more may be due for it
 
-    async def _deliver(self, claimed: ClaimedDelivery) -> None:
-        """Never raises. Where it is cancelled, or the database does not take the result, the
-        delivery is sent once more under its id."""
+    async def _deliver(self, claimed: Dispatch) -> None:
+        """Never raises. Where it is cancelled, or the database does not take the result, each is
+        sent once more under its id."""
         try:
             attempt = await self._sender.send(claimed)
         except asyncio.CancelledError:
             await self._release(claimed)
             return
         except Exception as error:
-            log.exception("delivery_failed", delivery=claimed.id, endpoint=claimed.endpoint_id)
+            log.exception("delivery_failed", deliveries=claimed.ids, endpoint=claimed.endpoint_id)
             attempt = NotAnswered(f"{type(error).__name__}: see the log")
         # What is known now is written, whoever stops this meanwhile.
         writing = asyncio.create_task(self._settle(claimed, attempt))
@@ -177,13 +167,13 @@ class Courier:
             await asyncio.shield(writing)
         await asyncio.wait([writing])
 
-    async def _settle(self, claimed: ClaimedDelivery, attempt: Attempt) -> None:
+    async def _settle(self, claimed: Dispatch, attempt: Attempt) -> None:
         outcome = decide(attempt, claimed.tried(now_micros()), jitter=self._jitter())
         about = {
             "endpoint": claimed.endpoint_id,
             "name": claimed.endpoint_name,
-            "message": claimed.message.id,
-            "type": claimed.message.type.value,
+            "messages": [each.id for each in claimed.messages],
+            "types": [each.type.value for each in claimed.messages],
         }
         try:
             written = await self._outbox.settle(claimed, outcome)
@@ -197,8 +187,8 @@ class Courier:
         if written and isinstance(outcome, Disabled):
             log.error("endpoint_disabled", reason=outcome.why, **about)
 
-    async def _release(self, claimed: ClaimedDelivery) -> None:
+    async def _release(self, claimed: Dispatch) -> None:
         try:
             await self._outbox.release([claimed.token])
         except Unavailable:
-            log.warning("delivery_not_released", delivery=claimed.id)
+            log.warning("delivery_not_released", deliveries=claimed.ids)

@@ -15,6 +15,7 @@ from errors import Unavailable
 from store.erasure import ErasureStore
 from store.own_posts import OwnPostStore
 from store.plans.walks import WalkStore
+from worker.background import Background
 
 log = structlog.get_logger(__name__)
 
@@ -25,12 +26,14 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Housekeeper:
+class Housekeeper(Background):
     """Every `round_seconds` it erases what is older than `retention`, nothing if that is None,
     forgets what plans keep for undoing them once that is too late, and sweeps up. Between two steps
     of at most 100 rows it pauses for `pause_seconds`. Before that, once, it marks the posts of
     one's own accounts where these were others before the start. Each of `steps` does a little more
     of something else, and tells whether more is left."""
+
+    name = "housekeeper"
 
     def __init__(
         self,
@@ -53,25 +56,6 @@ class Housekeeper:
         self._now = now
         self._round_seconds = round_seconds
         self._pause_seconds = pause_seconds
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="housekeeper")
-        self._task.add_done_callback(self._notice_death)
-
-    def stop_claiming(self) -> None:
-        """Take no other step."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def stop(self) -> None:
-        self.stop_claiming()
-        if self._task is not None:
-            await asyncio.wait([self._task])
-
-    def _notice_death(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            log.critical("housekeeper_died", exc_info=error)
 
     async def _run(self) -> None:
         while True:

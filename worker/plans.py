@@ -1,28 +1,30 @@
 """Walking through plans, one at a time, beside the work.
 
-A step changes some rows in one transaction. On SQLite a live post waits for the step that is under
-way, so steps are as large as a few milliseconds allow.
+A step changes some rows in one transaction: the more of them, the less each costs. On SQLite a live
+post waits for it, so it changes a few at a time, and ends where somebody waits.
 """
 
 import asyncio
 import time
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
 
 from errors import Unavailable
-from store.plans.plan import Plan, PlanState
+from runtime.turns import short_turns
+from store.plans.plan import Plan, PlanKind, PlanState
 from store.plans.selections import Candidate
 from store.plans.walks import MOST_ROWS, WalkedElsewhere, WalkStore
+from worker.background import Background
 from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
 
-STEP_SECONDS = 0.005
-"""What a step is to take, its commit aside."""
-_LEAST_ROWS = 40
+TURN_SECONDS = 0.004
+"""What somebody waits at most until a step ends, its commit aside."""
+_LEAST_ROWS = 20
 _POLL_SECONDS = 5.0
 _TROUBLE_SECONDS = 1.0
 _TRIES = 3
@@ -32,11 +34,11 @@ _RATE_SECONDS = 5.0
 
 
 class Pace:
-    """How many rows a step takes, and how many are passed a second."""
+    """How many rows are changed at a time, and how many are passed a second."""
 
     def __init__(self, *, yields: bool) -> None:
-        """With `yields` others wait for a step: it takes so many that it ends in `STEP_SECONDS`."""
-        self.rows = _LEAST_ROWS if yields else MOST_ROWS
+        """With `yields` others wait: so many at a time as take `TURN_SECONDS`."""
+        self.at_a_time = _LEAST_ROWS if yields else MOST_ROWS
         self.per_second: float | None = None
         self._yields = yields
         self._last = time.monotonic()
@@ -44,9 +46,10 @@ class Pace:
     def stepped(self, rows: int, seconds: float) -> None:
         """A step of `rows` took `seconds`."""
         if self._yields:
-            fitting = rows * STEP_SECONDS / max(seconds, 1e-6)
+            fitting = rows * TURN_SECONDS / max(seconds, 1e-6)
             # It grows slowly, since the next rows may cost more.
-            self.rows = round(max(_LEAST_ROWS, min(fitting, self.rows * 1.25 + 1, MOST_ROWS)))
+            fitting = min(fitting, self.at_a_time * 1.25 + 1, MOST_ROWS)
+            self.at_a_time = round(max(_LEAST_ROWS, fitting))
         now = time.monotonic()
         elapsed, self._last = now - self._last, now
         latest = rows / max(elapsed, 1e-6)
@@ -55,8 +58,10 @@ class Pace:
         self.per_second = round(before + share * (latest - before), 1)
 
 
-class PlanWorker:
+class PlanWorker(Background):
     """Walks through plans from `start()` until `stop()` has returned."""
+
+    name = "plans"
 
     def __init__(
         self,
@@ -76,30 +81,10 @@ class PlanWorker:
         self._failures: Counter[str] = Counter()
         self._waits_for: str | None = None
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="plans")
-        self._task.add_done_callback(self._notice_death)
-
-    def stop_claiming(self) -> None:
-        """Begin no other step."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def stop(self) -> None:
-        """Where a step is under way it is finished, and the next start goes on behind it."""
-        self.stop_claiming()
-        if self._task is not None:
-            await asyncio.wait([self._task])
 
     def wake(self) -> None:
         """A plan may be waiting."""
         self._wake.set()
-
-    def _notice_death(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            log.critical("plan_worker_died", exc_info=error)
 
     async def _run(self) -> None:
         with suppress(Unavailable):  # then their leases run out
@@ -157,21 +142,26 @@ class PlanWorker:
 
     async def _steps(self, plan: Plan) -> Plan:
         pace = Pace(yields=self._yields)
-        ahead: deque[Candidate] = deque()
+        ahead: Sequence[Candidate] = []
         while plan.state is PlanState.APPLYING:
             if not ahead:
-                ahead.extend(await self._walks.candidates(plan))
-            some = [ahead.popleft() for _ in range(min(len(ahead), pace.rows))]
-            plan, seconds = await self._walks.apply(plan, some, pace.per_second)
-            pace.stepped(len(some), seconds)
-            self._on_step()
+                ahead = await self._walks.candidates(plan)
+            with short_turns():
+                plan, rows, seconds = await self._walks.apply(
+                    plan, ahead, pace.per_second, at_a_time=pace.at_a_time
+                )
+            ahead = ahead[rows:]
+            pace.stepped(rows, seconds)
+            if plan.kind is PlanKind.RETRY:
+                self._on_step()
         return plan
 
     async def _steps_back(self, plan: Plan) -> Plan:
         pace = Pace(yields=self._yields)
         while plan.state is PlanState.UNDOING:
-            done = plan.done
-            plan, seconds = await self._walks.undo(plan, pace.rows, pace.per_second)
-            pace.stepped(plan.done - done, seconds)
-            self._on_step()
+            with short_turns():
+                plan, rows, seconds = await self._walks.undo(
+                    plan, MOST_ROWS, pace.per_second, at_a_time=pace.at_a_time
+                )
+            pace.stepped(rows, seconds)
         return plan

@@ -92,6 +92,7 @@ async def restore(path: Path, database: Database) -> Restored:
     try:
         await opened.open()
         await derived.rebuild(opened)
+        await opened.analyze()
         after = await opened.rework(count)
     finally:
         await opened.close()

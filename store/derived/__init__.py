@@ -12,6 +12,7 @@ Every transaction that writes, changes or erases insights calls `add`, `replace`
 """
 
 import hashlib
+import json
 from collections.abc import Collection, Iterator, Sequence, Set
 from typing import Any
 
@@ -28,6 +29,7 @@ from sqlalchemy import (
     tuple_,
 )
 
+from backends.sqlite import execute
 from database import Database
 from models import (
     conversations,
@@ -49,6 +51,11 @@ _CLUSTERS = ManyRows(insight_clusters, replacing=True)
 _FORGET_CLUSTERS = delete(insight_clusters).where(
     tuple_(*insight_clusters.primary_key).in_(bindparam("keys", expanding=True))
 )
+# Of several columns at once SQLite searches for the first alone, or goes through the whole table.
+_FORGET_CLUSTERS_ON_SQLITE = """
+DELETE FROM insight_clusters WHERE insight_id IN (SELECT value ->> 2 FROM json_each(?1))
+AND (+cluster, +insight_id) IN (SELECT value ->> 0, value ->> 2 FROM json_each(?1))
+"""
 
 _IN_ORDER = text("SELECT pg_advisory_xact_lock(:key)")
 _ORDER_LOCK = 0x1A51_6876  # any number that no other advisory lock of ours has
@@ -142,7 +149,9 @@ def replace(
         for cluster in old.clusters
         if cluster not in new.clusters
     ]
-    if gone:
+    if gone and connection.dialect.name == "sqlite":
+        execute(connection, _FORGET_CLUSTERS_ON_SQLITE, (json.dumps(gone),))
+    elif gone:
         connection.execute(_FORGET_CLUSTERS, {"keys": gone})
     _write_clusters(connection, [new for old, new in pairs if _in_clusters(old, new)])
     rollups.replace(connection, before, after)

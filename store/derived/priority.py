@@ -17,10 +17,13 @@ from sqlalchemy import Connection, Text, bindparam, cast, func, literal_column, 
 from analysis.handling import WAITING
 from analysis.priority import FORTNIGHT, MOST_REPEATS, Facts, Weights, key
 from analysis.sentiment import NEGATIVE_BELOW
+from backends.sqlite import execute
 from models import insights
 from store.applied_settings import applied, note_applied
 from store.bulk_insert import ManyChanges
 from store.insight_row import InsightRow, read_notes
+from store.statements import Prepared, among
+from tables.people import applied_settings
 
 SETTING = "PRIORITY"
 SUSPECTED = "suspected_injection"
@@ -48,8 +51,8 @@ def read_applied(connection: Connection) -> Applied | None:
 
 
 def read_weights(connection: Connection) -> Weights:
-    found = read_applied(connection)
-    return found.weights if found else Weights()
+    found = _APPLIED.run(connection, {})
+    return weights_of(found[0][0] if found else None)
 
 
 @lru_cache(maxsize=4)
@@ -174,7 +177,7 @@ def _of_posts(
         return []
     if connection.dialect.name == "sqlite":
         given = (json.dumps(list(posts)),)
-        return connection.exec_driver_sql(statement.on_sqlite, given).all()
+        return execute(connection, statement.on_sqlite, given).fetchall()
     return connection.execute(statement.on_postgresql, as_arrays(posts)).all()
 
 
@@ -265,8 +268,8 @@ def refresh(
         return
     weights = read_weights(connection)
     changes = []
-    values = {"ids": sorted(affected), "without": list(without) or [0]}
-    for row in connection.execute(_STATE, values):
+    values = {"ids": sorted(affected), "without": without}
+    for row in _STATE.run(connection, values):
         id_, own, handling, repeats, priority, counted, notes = row[:7]
         timestamp, score, confidence, urgency, reach, rising = row[7:]
         suspected = SUSPECTED in read_notes(notes)
@@ -283,6 +286,9 @@ def waiting_behind(connection: Connection, posts: Collection[Post]) -> set[int]:
     return {id_ for (id_,) in _of_posts(connection, _AFTER_POSTS, posts)}
 
 
+_APPLIED = Prepared(
+    select(cast(applied_settings.c.value, Text)).where(applied_settings.c.name == SETTING)
+)
 _DAY = FORTNIGHT // 14
 _AFTER_POSTS = _PostStatement(
     f"""
@@ -333,27 +339,29 @@ _FEW_EARLIER = (
         _EARLIER.c.author == _COLUMNS.author,
         _EARLIER.c.timestamp < _COLUMNS.timestamp,
         _EARLIER.c.timestamp >= _COLUMNS.timestamp - FORTNIGHT,
-        _EARLIER.c.sentiment_score < NEGATIVE_BELOW,
+        _EARLIER.c.sentiment_score < literal_column(str(NEGATIVE_BELOW)),  # as the index has it
         _EARLIER.c.own == literal_column("0"),
-        _EARLIER.c.id.not_in(bindparam("without", expanding=True)),
+        ~among(_EARLIER.c.id, "without"),
     )
     .limit(MOST_REPEATS)
     .correlate(insights)
     .subquery("few")
 )
-_STATE = select(
-    _COLUMNS.id,
-    _COLUMNS.own,
-    _COLUMNS.handling,
-    _COLUMNS.repeats,
-    _COLUMNS.priority,
-    select(func.count()).select_from(_FEW_EARLIER).scalar_subquery(),
-    cast(_COLUMNS.notes, Text),
-    _COLUMNS.timestamp,
-    _COLUMNS.sentiment_score,
-    _COLUMNS.confidence,
-    _COLUMNS.urgency,
-    _COLUMNS.reach,
-    _COLUMNS.rising,
-).where(_COLUMNS.id.in_(bindparam("ids", expanding=True)))
+_STATE = Prepared(
+    select(
+        _COLUMNS.id,
+        _COLUMNS.own,
+        _COLUMNS.handling,
+        _COLUMNS.repeats,
+        _COLUMNS.priority,
+        select(func.count()).select_from(_FEW_EARLIER).scalar_subquery(),
+        cast(_COLUMNS.notes, Text),
+        _COLUMNS.timestamp,
+        _COLUMNS.sentiment_score,
+        _COLUMNS.confidence,
+        _COLUMNS.urgency,
+        _COLUMNS.reach,
+        _COLUMNS.rising,
+    ).where(among(_COLUMNS.id, "ids"))
+)
 _CHANGE = ManyChanges(insights, ("repeats", "priority"))

@@ -12,11 +12,12 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
 from analysis.sentiment import Sentiment, sentiment_of
+from backends.sqlite import execute_many
 from models import insight_rollups
 from store.bulk_insert import ManyRows
 from store.facets import Facet, unusual_values
@@ -37,9 +38,14 @@ EVERYTHING = ""
 _EQUALS = "="  # in no cluster's name
 
 
-@lru_cache(maxsize=4096)
 def facet_name(facet: Facet, value: str) -> str:
     return f"{facet}{_EQUALS}{value}"
+
+
+@lru_cache(maxsize=4096)
+def _facet_names(unusual: Sequence[tuple[Facet, str]]) -> Sequence[str]:
+    """Cached, since few different ones make up most insights."""
+    return [facet_name(*each) for each in unusual]
 
 
 def is_cluster(name: str) -> bool:
@@ -54,13 +60,11 @@ class Grain(IntEnum):
     DAY = 3  # all bins together
 
 
-class RollupKey(NamedTuple):
-    """In the order of the table's key; `bucket` is the start of the hour or day."""
+_HOUR, _HOUR_BY_BIN, _DAY_BY_BIN, _DAY = map(int, Grain)  # which SQLite's driver knows at once
 
-    name: str
-    grain: int
-    bucket: int
-    confidence_bin: int
+RollupKey = tuple[str, int, int, int]
+"""Name, grain, bucket and confidence bin, as in the table's key; a bucket is the start of the hour
+or day. Plain, since a named tuple takes eight times as long to make."""
 
 
 def confidence_bin(confidence: float) -> int:
@@ -84,25 +88,27 @@ def rollup_rows(
             confidence = sign * round(insight.confidence * UNIT)
             bin_ = confidence_bin(insight.confidence)
             hour = insight.timestamp // HOUR * HOUR
-            facets = [facet_name(*each) for each in unusual_values(insight)]
-            for name in (EVERYTHING, *insight.clusters, *facets):
-                sums = finest.setdefault((name, hour, bin_), [0] * 9)
+            for name in (EVERYTHING, *insight.clusters, *_facet_names(unusual_values(insight))):
+                key = (name, hour, bin_)
+                sums = finest.get(key)
+                if sums is None:
+                    sums = finest[key] = [0] * 9
                 sums[first] += sign
                 sums[first + 1] += score
                 sums[first + 2] += confidence
     rows: dict[RollupKey, list[int]] = {}
     for (name, hour, bin_), sums in finest.items():
-        if not any(sums):
-            continue
-        day = hour // DAY * DAY
-        for key in (
-            RollupKey(name, Grain.HOUR, hour, 0),
-            RollupKey(name, Grain.HOUR_BY_BIN, hour, bin_),
-            RollupKey(name, Grain.DAY_BY_BIN, day, bin_),
-            RollupKey(name, Grain.DAY, day, 0),
-        ):
-            before = rows.get(key)
-            rows[key] = sums if before is None else list(map(operator.add, before, sums))
+        if any(sums):
+            rows[name, _HOUR_BY_BIN, hour, bin_] = sums
+            day = hour // DAY * DAY
+            for wider in ((name, _HOUR, hour, 0), (name, _DAY_BY_BIN, day, bin_)):
+                before = rows.get(wider)
+                rows[wider] = sums if before is None else list(map(operator.add, before, sums))
+    for (name, grain, hour, _), sums in [*rows.items()]:
+        if grain == _HOUR:
+            wider = name, _DAY, hour // DAY * DAY, 0
+            before = rows.get(wider)
+            rows[wider] = sums if before is None else list(map(operator.add, before, sums))
     return rows
 
 
@@ -129,18 +135,18 @@ def replace(
     if not fewer:
         return
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_ERASE_EMPTY_ON_SQLITE, fewer)
+        execute_many(connection, _ERASE_EMPTY_ON_SQLITE, fewer)
     else:
-        connection.execute(_ERASE_EMPTY, [key._asdict() for key in fewer])
+        connection.execute(
+            _ERASE_EMPTY, [dict(zip(_KEY_COLUMNS, key, strict=True)) for key in fewer]
+        )
 
 
 _ROLLUPS = ManyRows(insight_rollups, adding=True)
 
+_KEY_COLUMNS = [column.name for column in insight_rollups.primary_key]
 _ERASE_EMPTY = delete(insight_rollups).where(
-    *(
-        column == bindparam(name)
-        for column, name in zip(insight_rollups.primary_key, RollupKey._fields, strict=True)
-    ),
+    *(insight_rollups.c[name] == bindparam(name) for name in _KEY_COLUMNS),
     and_(*(insight_rollups.c[name] == 0 for name in ("positive", "neutral", "negative"))),
 )
 

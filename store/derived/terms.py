@@ -27,14 +27,36 @@ _SENTIMENTS = {sentiment: f"{_SIGN}{sentiment}" for sentiment in Sentiment}
 _CONFIDENCE_BINS = tuple(f"{_SIGN}{bin_}" for bin_ in range(len(CONFIDENCE_BINS)))
 
 
-def terms_of(insight: InsightRow) -> list[str]:
+class Figures(NamedTuple):
+    """What an insight has of those things that somebody may change."""
+
+    sentiment: Sentiment
+    confidence_bin: int
+    clusters: tuple[str, ...]
+    unusual: Sequence[tuple[Facet, str]]
+
+
+def figures_of(insight: InsightRow) -> Figures:
+    return Figures(
+        sentiment_of(insight.sentiment_score),
+        confidence_bin(insight.confidence),
+        tuple(insight.clusters),
+        unusual_values(insight),
+    )
+
+
+def terms_of_figures(figures: Figures) -> list[str]:
     return [
-        _SENTIMENTS[sentiment_of(insight.sentiment_score)],
-        _CONFIDENCE_BINS[confidence_bin(insight.confidence)],
-        *(_named("cluster", cluster) for cluster in insight.clusters),
-        *([_named("author", insight.author)] if insight.author is not None else []),
-        *(_of_facet(*each) for each in unusual_values(insight)),
+        _SENTIMENTS[figures.sentiment],
+        _CONFIDENCE_BINS[figures.confidence_bin],
+        *(_named("cluster", cluster) for cluster in figures.clusters),
+        *(_of_facet(*each) for each in figures.unusual),
     ]
+
+
+def terms_of(insight: InsightRow) -> list[str]:
+    of_author = [] if insight.author is None else [_named("author", insight.author)]
+    return [*terms_of_figures(figures_of(insight)), *of_author]
 
 
 def is_word(term: str) -> bool:

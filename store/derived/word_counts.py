@@ -20,7 +20,7 @@ from store.derived.day_cache import DayCache, full_days
 from store.derived.rollups import CONFIDENCE_BINS, DAY, confidence_bin
 from store.derived.word_index import AccessPath
 from store.facets import Facet
-from store.filters import InsightFilter, Shape, Span, conditions
+from store.filters import COUNTS, InsightFilter, Shape, Span, conditions, span_values, within
 
 
 class _Query(NamedTuple):
@@ -156,19 +156,30 @@ class _Counter(NamedTuple):
                 yield from self.connection.execute(statement, {**values, "q": q}).all()
 
     def count_in(self, span: Span) -> SpanCount:
-        if span.start >= span.stop:
+        if not self._may_match(span):
             return SpanCount(span, 0)
-        possible = self.query.possible
         first, last = word_index.second_key(span.start), word_index.last_key(span.stop - 1)
         low, high = word_index.full_seconds(span)
         if low > high:
-            return SpanCount(span, self._by_row(possible, first, last))
+            return SpanCount(span, self._at_edge(span, first, last))
+        full = Span(word_index.time_of(low), word_index.time_of(high + 1))
         count = (
             self._by_key(low, high)
-            + self._by_row(possible, first, low - 1)
-            + self._by_row(possible, high + 1, last)
+            + self._at_edge(Span(span.start, full.start), first, low - 1)
+            + self._at_edge(Span(full.stop, span.stop), high + 1, last)
         )
         return SpanCount(span, count)
+
+    def _may_match(self, span: Span) -> bool:
+        """Days before the first insight and parts of seconds are mostly empty. To look there first
+        spares the index of words, where nothing takes as long to find as a little."""
+        if span.start >= span.stop:
+            return False
+        any_one = self.shape.anyone or self.connection.scalar(_ANY, span_values("range", span))
+        return any_one is not None
+
+    def _at_edge(self, span: Span, low: int, high: int) -> int:
+        return self._by_row(self.query.possible, low, high) if self._may_match(span) else 0
 
     def _by_key(self, low: int, high: int) -> int:
         """For full seconds."""
@@ -180,14 +191,19 @@ class _Counter(NamedTuple):
         return count
 
     def _by_row(self, q: str, low: int, high: int) -> int:
-        if low > high:
-            return 0
         _, by_row = _statements(self.connection.dialect.name, self.shape, AccessPath.BY_KEY)
         values = {**self.values, "q": q, "low": low, "high": high}
         return self.connection.scalar(by_row, values) or 0
 
 
 _Statement = Select[*tuple[Any, ...]]
+
+_ANY = (
+    select(insights.c.id)
+    .where(*within("range", insights.c.timestamp), COUNTS)
+    .limit(1)
+    .with_hint(insights, "INDEXED BY idx_insight_timestamp", "sqlite")
+)
 
 
 @lru_cache(maxsize=64)

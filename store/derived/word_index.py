@@ -13,6 +13,7 @@ themselves, also where a word is in every third text.
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import (
@@ -30,7 +31,7 @@ from sqlalchemy import (
 from analysis.words import Phrase, words_of
 from store.bulk_insert import SqliteInsert, send
 from store.derived.day_cache import Days
-from store.derived.terms import Group, of_own, terms_of
+from store.derived.terms import Figures, Group, figures_of, of_own, terms_of, terms_of_figures
 from store.filters import Span
 from store.insight_row import InsightRow
 
@@ -61,6 +62,11 @@ def last_key(timestamp: int) -> int:
 
 def first_of_second(key: int) -> int:
     return key & ~ID_MASK
+
+
+def time_of(key: int) -> int:
+    """The beginning of the second that a key is of, in microseconds."""
+    return ((key >> _ID_BITS) + _FIRST_SECOND) * SECOND
 
 
 def distinguishable_days(days: Days) -> Days:
@@ -102,7 +108,7 @@ def subtract(connection: Connection, insights: Iterable[InsightRow]) -> None:
     if not rows:
         return
     if connection.dialect.name == "sqlite":
-        _CHANGE_ON_SQLITE.run(connection, [("delete", key, terms) for key, terms in rows])
+        _CHANGE_ON_SQLITE.run(connection, [(key, "delete", terms) for key, terms in rows])
     else:
         connection.execute(_SUBTRACT, [{"key": key} for key, _ in rows])
 
@@ -119,13 +125,25 @@ def replace(
         rows = _rows(connection, after)
         connection.execute(_REPLACE, [{"key": key, "terms": terms} for key, terms in rows])
         return
-    changes: list[tuple[str | None, int, str]] = []
-    for old, new in sorted(zip(before, after, strict=True), key=lambda pair: _key(pair[1])):
-        gone, come = _signed(old, terms_of(old)), _signed(new, terms_of(new))
+    changes: list[tuple[int, str | None, str]] = []
+    for old, new in zip(before, after, strict=True):
         key = _key(new)
-        changes.append(("delete", key, _for_fts([term for term in gone if term not in come])))
-        changes.append((None, key, _for_fts([term for term in come if term not in gone])))
+        gone, come = _other_terms(figures_of(old), figures_of(new), new.own)
+        changes += [(key, "delete", gone), (key, None, come)]
+    changes.sort(key=itemgetter(0))
     _CHANGE_ON_SQLITE.run(connection, changes)
+
+
+@lru_cache(maxsize=4096)
+def _other_terms(before: Figures, after: Figures, own: int) -> tuple[str, str]:
+    """Those that go and those that come, as FTS5 takes them. Cached, since few different figures
+    make up most insights."""
+    signed = of_own if own else list
+    old, new = signed(terms_of_figures(before)), signed(terms_of_figures(after))
+    return (
+        _for_fts([term for term in old if term not in new]),
+        _for_fts([term for term in new if term not in old]),
+    )
 
 
 def _key(insight: InsightRow) -> int:
@@ -245,8 +263,8 @@ def id_of(key: ColumnElement[int]) -> ColumnElement[int]:
 
 
 _ADD_ON_SQLITE = SqliteInsert("insight_terms", ["rowid", "terms"])
-_CHANGE_ON_SQLITE = SqliteInsert("insight_terms", ["insight_terms", "rowid", "terms"])
-"""Adds terms to a key where the first column is null, and takes them away where it is `delete`."""
+_CHANGE_ON_SQLITE = SqliteInsert("insight_terms", ["rowid", "insight_terms", "terms"])
+"""Adds terms to a key where the second column is null, and takes them away where it is `delete`."""
 _ADD = """
 INSERT INTO insight_terms (key, terms) SELECT key, CAST(terms AS tsvector)
 FROM unnest(CAST(:keys AS bigint[]), CAST(:terms AS text[])) AS new (key, terms)

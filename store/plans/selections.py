@@ -7,16 +7,18 @@ plan changes what it selects by, so a walk goes by what no plan changes.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Select, bindparam, func, select, tuple_
+from sqlalchemy import Connection, Select, func, select, tuple_
 
 from models import Status, conversations, from_micros, insights, now_micros
 from store.derived import rollup_query, word_counts, word_index
-from store.filters import InsightFilter, conditions, filter_of
+from store.filters import InsightFilter, Shape, conditions, filter_of
 from store.insights import InsightStore
 from store.plans.as_of import matched_at
 from store.plans.plan import Position
+from store.statements import among
 from tables.people import labels
 
 _WEEK = timedelta(days=7)
@@ -76,11 +78,8 @@ class MatchingInsights:
         ]
 
     def still(self, ids: Collection[str], made_at: int, connection: Connection) -> list[str]:
-        statement = select(insights.c.conversation_id).where(
-            insights.c.conversation_id.in_(bindparam("ids", expanding=True)),
-            *conditions(self._wanted.shape._replace(words=False)),  # texts do not change
-        )
-        values = self._wanted.values() | {"ids": list(ids)}
+        statement = _matching(self._wanted.shape._replace(words=False))  # texts do not change
+        values = self._wanted.values() | {"ids": ids}
         matching = connection.scalars(statement, values).all()
         did = matched_at(made_at, matching, self._wanted, connection)
         return [id_ for id_ in matching if id_ in did]
@@ -97,6 +96,13 @@ class MatchingInsights:
         touched = self._insights.count(last_week, connection)
         if touched > _MUCH * of_all:
             yield f"It touches {touched / of_all:.0%} of the insights of the last seven days."
+
+
+@lru_cache(maxsize=64)
+def _matching(shape: Shape) -> Select[*tuple[Any, ...]]:
+    return select(insights.c.conversation_id).where(
+        among(insights.c.conversation_id, "ids"), *conditions(shape)
+    )
 
 
 _NEWEST_INSIGHT = select(func.max(insights.c.id))
@@ -129,8 +135,8 @@ class GivenLabels:
     def still(self, ids: Collection[str], made_at: int, connection: Connection) -> list[str]:
         id_ = labels.c.conversation_id
         statement, values = self._asking([id_], connection)
-        statement = statement.where(id_.in_(list(ids)), labels.c.at <= made_at)
-        return list(connection.scalars(statement, values))
+        statement = statement.where(among(id_, "ids"), labels.c.at <= made_at)
+        return list(connection.scalars(statement, values | {"ids": ids}))
 
     def warnings(self, _connection: Connection) -> Iterator[str]:
         return iter(())

@@ -6,7 +6,7 @@ one finds the plan elsewhere and writes nothing.
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -31,7 +31,8 @@ from store.plans.plan import (
     PlanState,
     read_plan,
 )
-from store.plans.selections import Candidate
+from store.plans.selections import Candidate, Selection
+from store.statements import Prepared, among
 from tables.people import plan_rows, plans
 
 MOST_ROWS = 500
@@ -42,10 +43,11 @@ _LEASE = 30_000_000
 
 
 class Step(NamedTuple):
-    """The plan as a step has left it, and how many seconds the transaction took without its
-    commit."""
+    """The plan as a step has left it, how many rows it passed, and how many seconds that took
+    without the commit."""
 
     plan: Plan
+    rows: int
     seconds: float
 
 
@@ -81,16 +83,28 @@ class WalkStore:
         work = partial(selection.next, plan.position, MOST_ROWS, plan.bound)
         return await self._database.read(work, costly=True, seconds=LONG_READ_SECONDS)
 
-    async def apply(self, plan: Plan, candidates: Sequence[Candidate], rate: float | None) -> Step:
-        """Change rows, the next ones after the plan's position. With none the plan is applied.
+    async def apply(
+        self,
+        plan: Plan,
+        candidates: Sequence[Candidate],
+        rate: float | None,
+        *,
+        at_a_time: int = MOST_ROWS,
+    ) -> Step:
+        """Change rows, the next ones after the plan's position; fewer than are given where
+        another write waits after any `at_a_time` of them. With none the plan is applied.
 
         `rate` is to be shown. Raises WalkedElsewhere, and then nothing is changed.
         """
-        return await self._database.write(partial(self._step, plan, rate, candidates))
+        work = partial(self._step, plan, rate, candidates, at_a_time)
+        return await self._database.write_in_background(work)
 
-    async def undo(self, plan: Plan, most: int, rate: float | None) -> Step:
-        """Put back up to `most` rows; without any left the plan is undone. As `apply` does."""
-        return await self._database.write(partial(self._step_back, plan, rate, most))
+    async def undo(
+        self, plan: Plan, most: int, rate: float | None, *, at_a_time: int = MOST_ROWS
+    ) -> Step:
+        """Put up to `most` rows back, as `apply` does; without any left the plan is undone."""
+        work = partial(self._step_back, plan, rate, most, at_a_time)
+        return await self._database.write_in_background(work)
 
     async def fail(self, plan: Plan, error: str) -> None:
         """Nobody walks it any more. What it has changed can be undone."""
@@ -111,38 +125,64 @@ class WalkStore:
         plan: Plan,
         rate: float | None,
         candidates: Sequence[Candidate],
+        at_a_time: int,
         connection: Connection,
+        others_wait: Callable[[], bool],
     ) -> Step:
         began = time.thread_time()
         _check_turn(plan, connection)
         if not candidates:
             skipped = max(0, plan.matched - plan.done)
             return _ended(replace(plan, state=PlanState.APPLIED, skipped=skipped), connection)
-        kind, ids = (
-            self._kinds[plan.kind],
-            [each.conversation_id for each in candidates if not each.later],
-        )
+        passed, selection = 0, self._kinds[plan.kind].selection(plan)
+        while passed < len(candidates) and not (passed and others_wait()):
+            some = candidates[passed : passed + at_a_time]
+            plan = self._change(plan, selection, some, connection)
+            passed += len(some)
+        plan = replace(plan, rate=rate)
+        self._write(plan, connection)
+        return Step(plan, passed, time.thread_time() - began)
+
+    def _change(
+        self,
+        plan: Plan,
+        selection: Selection,
+        candidates: Sequence[Candidate],
+        connection: Connection,
+    ) -> Plan:
+        ids = [each.conversation_id for each in candidates if not each.later]
         _lock(ids, connection)
-        ids = kind.selection(plan).still(ids, to_micros(plan.created_at), connection)
-        changes = kind.apply(plan, ids, now_micros(), connection)
+        ids = selection.still(ids, to_micros(plan.created_at), connection)
+        changes = self._kinds[plan.kind].apply(plan, ids, now_micros(), connection)
         _PLAN_ROWS.insert(connection, [(plan.id, *change) for change in changes])
-        plan = replace(
+        return replace(
             plan,
             position=list(candidates[-1].position),
             done=plan.done + len(ids),
             changed=plan.changed + len(changes),
             later=plan.later + sum(each.later for each in candidates),
-            rate=rate,
         )
-        self._write(plan, connection)
-        return Step(plan, time.thread_time() - began)
 
-    def _step_back(self, plan: Plan, rate: float | None, most: int, connection: Connection) -> Step:
+    def _step_back(
+        self,
+        plan: Plan,
+        rate: float | None,
+        most: int,
+        at_a_time: int,
+        connection: Connection,
+        others_wait: Callable[[], bool],
+    ) -> Step:
         began = time.thread_time()
         _check_turn(plan, connection)
-        rows = connection.execute(_CHANGED, {"plan_id": plan.id, "limit": most})
-        changes = [Change(*row) for row in rows]
-        if not changes:
+        passed = 0
+        while passed < most and not (passed and others_wait()):
+            limit = min(at_a_time, most - passed)
+            rows = connection.execute(_CHANGED, {"plan_id": plan.id, "limit": limit})
+            if not (changes := [Change(*row) for row in rows]):
+                break
+            plan = self._put_back(plan, changes, connection)
+            passed += len(changes)
+        if not passed:
             erased = plan.changed - plan.done
             return _ended(
                 replace(
@@ -153,18 +193,20 @@ class WalkStore:
                 ),
                 connection,
             )
+        plan = replace(plan, rate=rate)
+        self._write(plan, connection)
+        return Step(plan, passed, time.thread_time() - began)
+
+    def _put_back(self, plan: Plan, changes: Sequence[Change], connection: Connection) -> Plan:
         ids = [each.conversation_id for each in changes]
         _lock(ids, connection)
         count = self._kinds[plan.kind].undo(plan, changes, now_micros(), connection)
-        connection.execute(_FORGET, {"plan_id": plan.id, "ids": ids})
-        plan = replace(
+        _FORGET.run(connection, {"plan_id": plan.id, "ids": ids})
+        return replace(
             plan,
             done=plan.done + len(ids),
             left_alone=plan.left_alone + len(ids) - count,
-            rate=rate,
         )
-        self._write(plan, connection)
-        return Step(plan, time.thread_time() - began)
 
     def _write(self, plan: Plan, connection: Connection) -> None:
         until = now_micros() + _LEASE
@@ -205,9 +247,10 @@ _CHANGED = (
     .order_by(plan_rows.c.conversation_id)
     .limit(bindparam("limit"))
 )
-_FORGET = delete(plan_rows).where(
-    plan_rows.c.plan_id == bindparam("plan_id"),
-    plan_rows.c.conversation_id.in_(bindparam("ids", expanding=True)),
+_FORGET = Prepared(
+    delete(plan_rows).where(
+        plan_rows.c.plan_id == bindparam("plan_id"), among(plan_rows.c.conversation_id, "ids")
+    )
 )
 
 
@@ -235,7 +278,7 @@ def _check_turn(plan: Plan, connection: Connection) -> None:
 def _ended(plan: Plan, connection: Connection) -> Step:
     plan = replace(plan, rate=None)
     _write(plan, connection, **_NOT_LEASED)
-    return Step(plan, 0.0)
+    return Step(plan, 0, 0.0)
 
 
 def _write(plan: Plan, connection: Connection, **lease: Any) -> None:
@@ -279,7 +322,8 @@ def _prune(limit: int, connection: Connection) -> int:
         return 0
     rows = connection.execute(_CHANGED, {"plan_id": plan_id, "limit": limit})
     if ids := [row.conversation_id for row in rows]:
-        return connection.execute(_FORGET, {"plan_id": plan_id, "ids": ids}).rowcount
+        _FORGET.run(connection, {"plan_id": plan_id, "ids": ids})
+        return len(ids)
     return connection.execute(
         update(plans).where(_COLUMNS.id == plan_id).values(sample=[])
     ).rowcount

@@ -15,8 +15,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import middleware
 from api.access import NEVER_SAID, access_of, needs, open_to_all
+from api.holding import HeldRequests
 from config import Settings
 from main import create_app
 from tests.support.http_helpers import CONVERSATIONS, STATS, assert_error
@@ -25,7 +25,7 @@ from tests.support.http_helpers import CONVERSATIONS, STATS, assert_error
 @pytest.fixture(autouse=True)
 def _answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands are refused here."""
-    monkeypatch.setattr(middleware, "HOLD_SECONDS", 0)
+    monkeypatch.setattr(HeldRequests, "seconds", lambda *_: 0.0)
 
 
 KEY = "a-key-that-may-do-everything"
@@ -41,8 +41,6 @@ OPEN = {
     "/health",
     "/ready",
     "/docs",
-    "/docs/oauth2-redirect",
-    "/redoc",
     "/openapi.json",
     "/static-offline-docs",
     "/dashboard",

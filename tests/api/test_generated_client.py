@@ -94,7 +94,7 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
             found = await call("get_conversation", batch.conversation_ids[-1])
             return found if found.status is models.Status.COMPLETED else None
 
-        found = await eventually(analysed, within=20)
+        found = await eventually(analysed, within=30)
         now = datetime.now(UTC)
         range_ = {"start_time": now - timedelta(hours=1), "end_time": now + timedelta(hours=1)}
         page = await call("list_insights", **range_, limit=2)
@@ -132,7 +132,7 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
             state = (await call("get_plan", plan.plan_id)).state
             return state is models.PlanState.APPLIED
 
-        await eventually(applied, within=20)
+        await eventually(applied, within=30)
         assert (await call("undo_plan", plan.plan_id)).state is models.PlanState.UNDOING
         assert len((await call("list_plans")).plans) == 1
 

@@ -66,7 +66,7 @@ async def carried_out(client: httpx.AsyncClient, plan_id: str, what: str) -> dic
         seen.update((await client.get(f"{PATH}/{plan_id}")).json())
         return seen["state"] not in ("applying", "undoing")
 
-    await eventually(is_through, within=10)
+    await eventually(is_through, within=30)
     return seen
 
 

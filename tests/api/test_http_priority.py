@@ -210,7 +210,7 @@ async def test_other_weights_are_taken_up_after_the_next_start(start_app: StartA
                 await submit_batch(running.client, texts)
                 await all_done(running.client)
 
-            await eventually(partial(_lists, running.client, order), within=20)
+            await eventually(partial(_lists, running.client, order), within=30)
 
 
 async def _lists(client: httpx.AsyncClient, order: list[int]) -> bool:

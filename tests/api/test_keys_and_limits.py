@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api import middleware
+from api.holding import HeldRequests
 from api.inbound_limits import OPEN_REQUESTS_PER_SECOND, InboundLimits
 from errors import RateLimited
 from rate_limiter import SlidingWindow
@@ -51,10 +51,10 @@ def holds(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """One for each answer that had to wait, which none does here."""
     held: list[None] = []
 
-    async def hold() -> None:
+    async def hold(*_: object) -> None:
         held.append(None)
 
-    monkeypatch.setattr(middleware, "hold", hold)
+    monkeypatch.setattr(HeldRequests, "hold", hold)
     return held
 
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -58,6 +58,17 @@ async def test_every_line_is_one_json_object_with_event_level_and_time(
         assert datetime.fromisoformat(event["timestamp"]).tzinfo is not None
     (library,) = [event for event in log.events if event.get("logger") == "some.library"]
     assert library["event"] == "line one\nline two"
+
+
+async def test_a_line_tells_the_moment_to_the_microsecond() -> None:
+    with captured_log() as log:
+        before = datetime.now(UTC)
+        structlog.get_logger("x").info("now")
+        after = datetime.now(UTC)
+
+    (event,) = log.events
+    assert re.fullmatch(r"[-\d]{10}T[:\d]{8}\.\d{6}Z", event["timestamp"])
+    assert before <= datetime.fromisoformat(event["timestamp"]) <= after
 
 
 async def test_each_request_has_one_line_with_its_id_and_outcome(start_app: StartApp) -> None:

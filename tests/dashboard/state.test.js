@@ -39,7 +39,7 @@ test("no event changes the state that was there", () => {
 	let state = freeze(start("?page=analysis"));
 	const events = [
 		["tick", NOW + 1, NOW], ["see", { page: "desk", cluster: "praise" }], ["askName", ["handle"]], ["named", "ana"], ["askTime", "conv_1"], ["editing", "conv_1"],
-		["did", { text: "x", until: NOW }], ["draft", { filter: {} }], ["item", { conversation_id: "conv_1" }], ["handled", "conv_1", null], ["type", "search", "ref"], ["pick", 1], ["typing", false], ["menu", "more"],
+		["did", { text: "x", until: NOW }], ["draft", { filter: {} }], ["item", { conversation_id: "conv_1" }], ["handled", "conv_1", null], ["heard", "x"], ["type", "search", "ref"], ["pick", 1], ["typing", false], ["menu", "more"],
 		["sheet", "keys"], ["table", "topics", true], ["point", { from: 1, to: 2 }], ["live", { state: "live" }], ["pause"], ["theme", "dark"], ["keys", false],
 		["notices", "denied"], ["askForKey", "why"], ["note", "retry", "x"], ["readOnly"], ["moreFailed"], ["loaded", "open", {}], ["went", "?range=7d"], ["clear"],
 	];
@@ -128,9 +128,11 @@ test("rows that others have answered stay under a hand, as what they are now, an
 	let state = start("");
 	const answer = (list, calm) => (state = change(state, ["answered", "list", state.questions.list, list, [], calm]));
 	answer(queue(1, 2, 3));
-	answer({ ...queue(1, 3, 4), cursor: null }, false);
+	answer(queue(1, 3, 4), false);
+	assert.deepEqual([state.held, ids(state.answers.list.value)], [null, [1, 2, 3]]); // it was there, below
+	answer({ ...queue(4, 1, 3), cursor: null }, false);
 	assert.deepEqual(ids(state.answers.list.value), [1, 2, 3]);
-	assert.deepEqual([state.held.fresh, ids(state.held)], [1, [1, 3, 4]]);
+	assert.deepEqual([state.held.fresh, ids(state.held)], [1, [4, 1, 3]]);
 	answer({ ...queue(1, 3), cursor: null, total: 2 }, false);
 	assert.deepEqual([state.held, ids(state.answers.list.value), state.answers.list.value.total], [null, [1, 2, 3], 2]);
 	answer({ ...queue(1, 3), cursor: null }, true);

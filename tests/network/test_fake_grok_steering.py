@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import httpx
@@ -17,6 +17,7 @@ from tests.fakes.grok.obedience import WAYS, holds_an_order
 from tests.fakes.grok.replies import DEFAULT_MODEL, Reply
 from tests.fakes.grok.server import GOOD_KEY, FakeGrok, grok_process
 from tests.support.grok_caller import TEXTS, Caller, chat
+from tests.support.http_helpers import PATIENCE
 
 
 @pytest_asyncio.fixture
@@ -142,7 +143,7 @@ async def test_down_can_refuse_connections_and_come_back_on_its_port(
 
 @pytest.mark.parametrize("mode", ["unavailable", "refuse"])
 async def test_down_can_end_by_itself(caller: Caller, mode: Any) -> None:
-    await caller.grok.down(mode, 0.1)
+    await caller.grok.down(mode, 0.6)
     started = time.monotonic()
     if mode == "unavailable":
         assert (await caller.ask()).status_code == 503
@@ -152,11 +153,12 @@ async def test_down_can_end_by_itself(caller: Caller, mode: Any) -> None:
                 break
         except httpx.TransportError:
             pass
-        assert time.monotonic() < started + 5.0
+        assert time.monotonic() < started + PATIENCE
         await asyncio.sleep(0.01)
 
     ((gone, back),) = caller.grok.outages
-    assert started - 0.1 < gone < back - 0.09
+    assert gone <= started
+    assert back - gone > 0.59
 
 
 async def test_up_ends_a_spell_that_would_end_by_itself(caller: Caller) -> None:
@@ -273,13 +275,16 @@ async def test_in_obeying_mode_an_order_spoils_its_neighbours(caller: Caller, wa
 
 
 async def test_closing_does_not_wait_for_hanging_calls() -> None:
-    async with httpx.AsyncClient(headers={"authorization": f"Bearer {GOOD_KEY}"}) as client:
-        async with FakeGrok() as grok:
-            grok.script(Reply.hang())
-            call = asyncio.create_task(Caller(client, grok).ask())
-            await grok.saw(1)
-            started = time.monotonic()
-        assert time.monotonic() - started < 1.0
+    async with (
+        httpx.AsyncClient(headers={"authorization": f"Bearer {GOOD_KEY}"}) as client,
+        AsyncExitStack() as open_now,
+    ):
+        grok = await open_now.enter_async_context(FakeGrok())
+        grok.script(Reply.hang())
+        call = asyncio.create_task(Caller(client, grok).ask())
+        await grok.saw(1)
+        async with asyncio.timeout(PATIENCE):
+            await open_now.aclose()
         with pytest.raises(httpx.TransportError):
             await call
 
@@ -299,15 +304,15 @@ async def test_random_faults_follow_the_seed(caller: Caller) -> None:
 
 
 async def test_latency_delays_answers_and_not_errors(caller: Caller) -> None:
-    caller.grok.latency = 0.15
-    caller.grok.script(Reply.server_error(), Reply.ok(), Reply.server_error().after(0.15))
+    caller.grok.latency = 0.5
+    caller.grok.script(Reply.server_error(), Reply.ok(), Reply.server_error().after(0.5))
     spans = []
     for _ in range(3):
         started = time.monotonic()
         await caller.ask()
         spans.append(time.monotonic() - started)
 
-    assert spans[0] < 0.15 <= min(spans[1:])
+    assert spans[0] < 0.5 <= min(spans[1:])
 
 
 def test_log_normal_latency_has_its_median_and_a_tail() -> None:

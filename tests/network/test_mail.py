@@ -60,7 +60,7 @@ async def test_a_password_goes_without_tls_to_hosts_that_are_trusted_only(
     server = MailServer.parse(f"smtp://ann:secret@{host}:{port}?from=insights@example.com")
     client = MailClient(server, private_hosts=private_hosts)
 
-    attempt = await client.send(a_message(), "team@example.com", datetime.now(UTC))
+    attempt = await client.send([a_message()], "team@example.com", datetime.now(UTC))
 
     assert isinstance(attempt, Answered) is arrives
     assert given == ([b"secret"] if arrives else [])

@@ -23,4 +23,4 @@ async def test_nothing_is_begun_once_the_schema_is_newer(
         newer = text("UPDATE alembic_version SET version_num = '9999'")
         await services.database.write(lambda connection: connection.execute(newer).rowcount)
         await services.heartbeat._beat()
-        await eventually(lambda: not running(), within=10)
+        await eventually(lambda: not running(), within=30)

@@ -158,4 +158,4 @@ async def test_the_worker_loses_nothing_when_it_is_killed_again_and_again(
             pid = await eventually(another)
             os.kill(pid, SIGKILL)
             killed.add(pid)
-        await harness.all_completed(60, within=20)
+        await harness.all_completed(60, within=30)

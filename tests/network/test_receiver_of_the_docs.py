@@ -47,7 +47,7 @@ async def receiver(tmp_path: Path) -> AsyncIterator[tuple[str, Path]]:
             except httpx.ConnectError:
                 return False
 
-    await eventually(listens, within=20)
+    await eventually(listens, within=30)
     yield url, said
     process.kill()
     await process.wait()

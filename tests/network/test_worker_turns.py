@@ -137,17 +137,17 @@ async def test_an_arrival_is_worked_on_at_once(harness: WorkerHarness) -> None:
     async with harness.working(ScriptedAnalyser()) as worker:
         (first,) = await harness.add("first")
         worker.wake()
-        await harness.until(first, "completed", within=2)
+        await harness.until(first, "completed")
         (second,) = await harness.add("second")
         worker.wake()
-        await harness.until(second, "completed", within=2)
+        await harness.until(second, "completed")
 
 
 async def test_an_arrival_over_http_is_worked_on_at_once(start_app: StartApp) -> None:
     async with start_app(analyser=ScriptedAnalyser(), poll_interval=FOR_EVER) as running:
         for number in range(3):
             id_ = await submit(running.client, f"text {number}")
-            await in_status(running.client, id_, "completed", within=2)
+            await in_status(running.client, id_, "completed")
 
 
 async def test_a_retried_conversation_is_worked_on_at_once(start_app: StartApp) -> None:
@@ -160,13 +160,13 @@ async def test_a_retried_conversation_is_worked_on_at_once(start_app: StartApp) 
         await eventually(lambda: analyser.texts == ["bad"] * 2)
         await in_status(running.client, id_, "failed")
         await running.client.post("/api/v1/conversations/retry")
-        await in_status(running.client, id_, "completed", within=2)
+        await in_status(running.client, id_, "completed")
 
 
 async def test_what_nobody_tells_of_is_found_at_the_next_look(harness: WorkerHarness) -> None:
     async with harness.working(ScriptedAnalyser(), poll_interval=0.05):
         (id_,) = await harness.add("from another process")
-        await harness.until(id_, "completed", within=2)
+        await harness.until(id_, "completed")
 
 
 async def test_a_long_queue_is_worked_through_without_waiting_between_batches(
@@ -187,7 +187,7 @@ async def test_an_arrival_while_the_worker_looks_is_not_slept_through(
         for number in range(20):
             (id_,) = await harness.add(f"text {number}")
             worker.wake()
-            await harness.until(id_, "completed", within=2)
+            await harness.until(id_, "completed")
 
 
 # --- the whole, under load ------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def run_demo(folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
         cwd=folder,
         capture_output=True,
         encoding="utf-8",
-        timeout=100,
+        timeout=300,
     )
 
 
@@ -220,7 +220,7 @@ def run_script(script: Path, url: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"PATH": path},
         capture_output=True,
         encoding="utf-8",
-        timeout=100,
+        timeout=300,
     )
 
 

@@ -55,7 +55,7 @@ async def test_the_service_makes_backups_tries_them_and_makes_one_more_when_aske
         # One that is being made ends with the service.
         await service.client.post("/api/v1/backups")
         service.send(signal.SIGTERM)
-        await service.ended(within=10)
+        await service.ended(within=30)
         assert '"level":"error"' not in service.log
 
 

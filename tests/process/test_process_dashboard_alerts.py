@@ -10,7 +10,7 @@ from playwright.async_api import Browser, expect
 
 from tests.support.browser import opened, serious_faults, with_browser
 from tests.support.dashboard_service import address
-from tests.support.http_helpers import all_done, submit_batch
+from tests.support.http_helpers import all_done, eventually, submit_batch
 from tests.support.service_process import ServiceProcess, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
@@ -51,15 +51,18 @@ async def test_from_nothing_to_the_first_notice(
         await service.start()
         async with opened(browser, f"{address(service)}{RULES}", in_trouble=True) as page:
             await page.click("#new-endpoint")
+            await expect(page.locator("#endpoint-target")).to_be_focused()
             await page.fill("#endpoint-target", "http://169.254.169.254/latest")
             await page.click("#make-endpoint")
             await expect(page.locator("#endpoint + .note, #endpoint .note")).to_contain_text("url")
             await page.fill("#endpoint-target", f"http://localhost:{receiver.port}/hook")
             await page.click("#make-endpoint")
+            await expect(page.locator("#endpoints-title")).to_be_focused()
             await page.click("#endpoints button:has-text('Send a test')")
             await expect(page.locator("#endpoints .note")).to_have_text("It has arrived.")
             assert len(receiver.bodies) == 1
 
+            await expect(page.locator("#no-alert-rules")).to_be_visible()
             await page.click("#new-alert-rule")
             await page.select_option("#alert-kind", "single")
             await page.fill("#alert-above", "50")
@@ -70,7 +73,7 @@ async def test_from_nothing_to_the_first_notice(
 
             await submit_batch(service.client, [{"text": URGENT, "author": "ann"}])
             await all_done(service.client)
-            await until(lambda: len(receiver.bodies) > 1, within=20, what="a notice")
+            await until(lambda: len(receiver.bodies) > 1, within=30, what="a notice")
             assert b"Flood" in receiver.bodies[1]
             await page.reload()
             await expect(page.locator("#alerts")).to_contain_text("A post that cannot wait")
@@ -87,6 +90,75 @@ async def test_from_nothing_to_the_first_notice(
             await page.keyboard.press("Enter")
             # One that is seen is over within a minute, and no longer under those that are open.
             await expect(page.locator("#alerts button")).to_have_count(0)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def alerted(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ServiceProcess]:
+    """With an open alert, a rule of each kind, and an endpoint; names are of any length."""
+    name = "x" * 100
+    async with ServiceProcess(tmp_path_factory.mktemp("alerted")) as service:
+        await service.start()
+        for path, body in (
+            ("alert-rules", {"kind": "single", "above": 0.5}),
+            ("alert-rules", {"kind": "rising"}),
+            ("endpoints", {"kind": "slack", "url": "https://hooks.slack.com/services/T0/B0/x"}),
+            ("rules", {"filter": {"q": "thunder"}, "set": {"sentiment": "neutral"}}),
+        ):
+            made = await service.client.post(f"/api/v1/{path}", json={"name": name, **body})
+            assert made.status_code == 201, made.text
+        await submit_batch(service.client, [{"text": URGENT, "author": name}])
+        await all_done(service.client)
+
+        async def is_open() -> bool:
+            answer = await service.client.get("/api/v1/alerts", params={"state": "open"})
+            return bool(answer.json()["alerts"])
+
+        await eventually(is_open, within=30)
+        yield service
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme", "zoom"), [(360, "light", 1), (1280, "dark", 1), (1280, "light", 2)]
+)
+async def test_nobody_is_shut_out_of_alerts_rules_and_plans(
+    browser: Browser, alerted: ServiceProcess, width: int, scheme: str, zoom: int
+) -> None:
+    """axe, over all forms and an alert, then over a plan before and after it is applied. Twice as
+    large is half as wide."""
+    async with opened(
+        browser,
+        f"{address(alerted)}{RULES}",
+        color_scheme=scheme,
+        viewport={"width": width // zoom, "height": 900 // zoom},
+        device_scale_factor=zoom,
+    ) as page:
+
+        async def nothing_wrong() -> None:
+            assert await serious_faults(page) == []
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width // zoom
+
+        await expect(page.locator("#alerts > li")).to_have_count(1)
+        await expect(page.locator("#bell")).to_contain_text("1 alert")
+        await page.click("#new-endpoint")
+        await page.click("#new-alert-rule")
+        await page.click("#new-rule")
+        await nothing_wrong()
+        await page.fill("#draft-q", "locked out")
+        await page.select_option("#draft-sentiment", "neutral")
+        await page.click("#preview")
+        await page.fill("#me", "ana")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#plan-state")).to_contain_text("1 post")
+        await nothing_wrong()
+        await expect(page.locator("#plan-title")).to_be_focused()
+        await page.click("#apply")
+        await expect(page.locator("#plan-state")).to_contain_text("It is applied.")
+        await expect(page.locator("#plan-title")).to_be_focused()
+        await nothing_wrong()
+        await page.click("#undo-plan")
+        await expect(page.locator("#plan-state")).to_contain_text("It is undone.")
 
 
 async def test_who_may_only_read_sees_alerts_and_no_addresses(

@@ -173,25 +173,69 @@ async def test_two_people_side_by_side_see_at_once_what_the_other_does(
 ) -> None:
     await post(desk, "shift", ["The parcel is late", "The app crashes", "Where is my refund?"])
     url = address(desk) + to_answer("shift")
-    async with opened(browser, url) as ana, opened(browser, url, in_trouble=True) as ben:
+    two = [opened(browser, url, in_trouble=True) for _ in range(2)]
+    async with two[0] as ana, two[1] as ben:
         for page, name in ((ana, "ana"), (ben, "ben")):
             await at_work(page, name)
             await is_live(page)
             await expect(rows(page)).to_have_count(3)
-        await ben.locator("#list .opener").first.focus()  # who reads is not moved
+        reading = ben.locator("#list .opener").first
+        await reading.focus()  # who reads is not moved
         await ana.keyboard.press("j")
         await ana.keyboard.press("c")
         await expect(rows(ben).first).to_have_class(re.compile("taken"))
         await expect(rows(ben).first.locator(".handled")).to_contain_text("ana has it until")
         await ben.keyboard.press("c")
-        await said(ben, re.compile("claimed by ana until"))
+        await said(ben, re.compile("^ana has it until"))
         await ben.locator("#toast-more", has_text="Take it over").click()
         await expect(rows(ana).first.locator(".handled")).to_contain_text("ben has it until")
+        await reading.click()
+        await ana.keyboard.press("k")
+        await ana.keyboard.press("c")
+        await ana.locator("#toast-more").click()
+        await expect(ben.locator("#handled")).to_have_text(re.compile("^ana has it until"))
+        await ben.locator("#open").get_by_role("button", name="Take it over").click()
+        await expect(rows(ana).first.locator(".handled")).to_contain_text("ben has it until")
+        await ben.keyboard.press("Escape")
+        await ana.locator("#list .opener").first.focus()
         await ana.keyboard.press("j")
         await ana.keyboard.press("a")
         row = rows(ben).nth(1)
         await expect(row.locator(".handled")).to_contain_text("answered by ana")
         await expect(rows(ben)).to_have_count(3)
+
+
+async def test_who_hears_the_page_is_told_what_others_do_to_the_post_at_hand(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "heard", ["The parcel is late", "The app crashes", "Where is my refund?"])
+    ids = list(await handled(desk, "heard"))
+
+    async def claim(number: int, by: str) -> None:
+        path = f"/api/v1/conversations/{ids[number]}/handling"
+        body = {"state": "claimed", "by": by, "take_over": True}
+        assert (await desk.client.post(path, json=body)).status_code == 200
+
+    async with opened(browser, address(desk) + query(author="heard")) as page:
+        await at_work(page, "ana")
+        await is_live(page)
+        here, there = (page.locator(f".opener[data-id='{id_}']") for id_ in ids[:2])
+        heard = page.locator("#heard")
+        await here.focus()
+        await expect(heard).to_have_text("")
+        await claim(1, "ben")
+        await expect(there).to_have_accessible_description(re.compile("^ben has it until"))
+        await expect(heard).to_have_text("")
+        await claim(0, "ben")
+        await expect(here).to_have_accessible_description(re.compile("^ben has it until"))
+        await expect(heard).to_have_text(re.compile("^ben has it until .*: The parcel is late$"))
+        await page.keyboard.press("j")
+        await page.keyboard.press("j")
+        await page.keyboard.press("c")
+        await said(page, "It is yours for 15 minutes.")
+        await here.focus()
+        await claim(2, "cleo")  # what is hers is at hand wherever she is
+        await expect(heard).to_have_text(re.compile("^cleo has it until .*: Where is my refund"))
 
 
 async def test_twelve_are_put_right_by_keys_alone_then_a_rule_is_made_and_one_undone(

@@ -228,7 +228,7 @@ async def test_what_failed_is_shown_with_its_reason_and_can_be_tried_again(
         await expect(page.locator("#failed-panel .note")).to_contain_text(
             "23 posts back in the queue."
         )
-        await expect(page.locator("#machine")).to_contain_text("0, 24")
+        await expect(page.locator("#machine")).to_contain_text("0 live, 24 from imports")
         await page.get_by_role("link", name="Desk").click()
         await expect(page.locator("#working")).to_contain_text("24 posts to be analysed")
         await page.go_back()
@@ -310,7 +310,7 @@ async def test_a_key_is_asked_for_once_and_kept_for_the_session_only(
             assert await page.evaluate("JSON.stringify(localStorage)") == json.dumps({})
             await page.locator("#menu").click()
             async with page.expect_download() as started:
-                await page.get_by_role("link", name="Export CSV").click()
+                await page.locator("#csv").click()
             download = await started.value
             exported = Path(await download.path()).read_text("utf-8-sig")  # noqa: ASYNC240
             assert "Only for those with a key" in exported

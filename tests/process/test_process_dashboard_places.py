@@ -84,7 +84,7 @@ async def test_ten_tabs_of_one_browser_are_all_alive(browser: Browser, tmp_path:
             await is_live(tab)
         assert await ended_streams(service) == 0  # none was the closed tabs' own
         await context.close()
-        assert await eventually(lambda: ended_streams(service), within=10) == 1
+        assert await eventually(lambda: ended_streams(service), within=30) == 1
 
 
 async def open_tabs(context: BrowserContext, url: str) -> list[Page]:

@@ -17,6 +17,7 @@ from tests.support.dashboard_service import (
     NOW,
     address,
     fail_all,
+    get,
     rows,
     settled,
     tile,
@@ -145,17 +146,30 @@ async def test_a_customer_by_part_of_the_name(browser: Browser, shop: ServicePro
 
 async def test_what_is_new_this_hour(browser: Browser, shop: ServiceProcess) -> None:
     async with desk(browser, shop) as it:
-        await it.choose("Time", "1h")
+        new = it.page.locator(".views").get_by_role("link", name="New this hour")
+        await expect(new).to_have_text("New this hour1")
+        assert it.clicks == 0
+        await it.click(new)
         await expect(tile(it.page, "Posts")).to_have_text("1")
-        assert it.clicks == 1
+        await expect(it.page.locator("#list-total")).to_have_text("1")
+        await expect(new).to_have_attribute("aria-current", "true")
 
 
 async def test_the_machine_and_its_cost(browser: Browser, shop: ServiceProcess) -> None:
     async with desk(browser, shop) as it:
-        await expect(it.page.locator("#health")).to_contain_text("Analysis running")
-        await it.click(it.page.locator("#health"))
-        await expect(it.page.locator("#machine")).to_contain_text("Spent in all")
-        assert it.clicks == 1
+        stats = await get(shop, "stats")
+        stats["spending"]["today"]["cost_usd"] = 1.2345
+        stats["spending"]["total"]["cost_usd"] = 0.00123
+        await it.page.route("**/api/v1/stats", lambda route: route.fulfill(json=stats))
+        await it.page.reload()
+        sign = it.page.locator("#health")
+        await expect(sign).to_have_text("✓ Analysis running · $1.23 today")
+        assert it.clicks == 0
+        stats["spending"]["daily_budget_usd"] = 5
+        await it.page.reload()
+        await expect(sign).to_contain_text("$1.23 of $5.00 today")
+        await it.click(sign)
+        await expect(it.page.locator("#machine")).to_contain_text("Spent in all$0.0012")
 
 
 async def test_the_original_of_a_post(browser: Browser, shop: ServiceProcess) -> None:
@@ -190,16 +204,12 @@ async def test_what_is_new_since_the_reader_looked(browser: Browser, shop: Servi
 @pytest.mark.parametrize("kind", ["moving", "fixed"])
 async def test_this_view_for_a_colleague(browser: Browser, shop: ServiceProcess, kind: str) -> None:
     async with desk(browser, shop) as it:
-        if kind == "moving":
-            await it.click(it.page.locator("#copy"))
-        else:
-            await it.click(it.page.locator("#menu"))
-            await it.click(it.page.get_by_role("button", name="Copy link, fixed to this time"))
+        await it.click(it.page.locator("#copy" if kind == "moving" else "#copy-fixed"))
         await expect(it.page.locator(".posts .note")).to_contain_text("The link is copied.")
         copied = await it.page.evaluate("navigator.clipboard.readText()")
         assert copied.startswith(address(shop))
         assert ("start_time=" in copied) == (kind == "fixed")
-        assert it.clicks == (1 if kind == "moving" else 2)
+        assert it.clicks == 1
 
 
 async def test_what_failed_and_why(browser: Browser, tmp_path: Path) -> None:

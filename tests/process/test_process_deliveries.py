@@ -103,20 +103,20 @@ async def test_a_stop_ends_within_its_grace_though_a_receiver_hangs(tmp_path: Pa
         await service.start()
         endpoint_id = await make_endpoint(service, receiver.url("/0"))
         await service.client.post(f"{ENDPOINTS}/{endpoint_id}/test")
-        await eventually(lambda: receiver.under_way == 1, within=10)
+        await eventually(lambda: receiver.under_way == 1, within=30)
 
         service.send(signal.SIGTERM)
-        await service.ended(within=10)
+        await service.ended(within=30)
         assert not [line for line in service.log.splitlines() if '"level":"error"' in line]
 
         await service.start()
-        await eventually(lambda: len(receiver.received) == 2, within=10)
+        await eventually(lambda: len(receiver.received) == 2, within=30)
 
         async def arrived() -> list[dict[str, Any]]:
             found = await all_deliveries(service, endpoint_id)
             return [each for each in found if each["state"] == "delivered"]
 
-        (delivery,) = await eventually(arrived, within=10)
+        (delivery,) = await eventually(arrived, within=30)
     # What the stop cut off was charged to nobody.
     assert delivery["attempts"] == 1
     first, second = receiver.received

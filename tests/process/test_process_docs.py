@@ -1,4 +1,4 @@
-"""The documentation's pages in a real Chromium, under the policy that they are served with."""
+"""The documentation's page in a real Chromium, under the policy that it is served with."""
 
 from collections.abc import Callable, Iterator
 
@@ -38,18 +38,3 @@ async def test_a_conversation_can_be_handed_in_from_the_page(
         await page.locator("textarea.body-param__text").fill('{"text": "My parcel is late."}')
         await page.get_by_role("button", name="Execute").click()
         await page.locator(".live-responses-table .response-col_status", has_text="202").wait_for()
-
-
-async def test_the_other_page_reads_it_too(browser: Browser, address: str) -> None:
-    """But for its maker's logo, which it would have from another host."""
-    page = await browser.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-    await page.goto(f"{address}/redoc")
-    await page.get_by_role("heading", name="Insights Platform API").first.wait_for()
-    await page.locator("input[type=text]").first.fill("conversation")
-    await page.locator("[data-role='search:results']").wait_for()
-    await page.close()
-
-    assert [error for error in errors if "logo" not in error] == []

@@ -96,7 +96,7 @@ async def test_a_strict_server_has_nothing_to_refuse_and_its_first_second_is_use
             for (service, _), conversations in zip(runs, BACKLOGS, strict=True):
                 await service.post_batch(_texts(conversations))
             for (service, grok), conversations in zip(runs, BACKLOGS, strict=True):
-                await _complete(service, conversations, within=20)
+                await _complete(service, conversations, within=30)
                 await _judge(grok)
                 arrivals = await look(grok, "arrivals")
                 in_first_second = sum(arrival < min(arrivals) + 1.0 for arrival in arrivals)
@@ -115,11 +115,11 @@ async def test_a_restart_opens_no_second_window_over_the_first(tmp_path: Path) -
         async with _service(folder, *options) as (service, grok):
             await service.post_batch(_texts(40))
             for burst, signal in enumerate((SIGTERM, SIGKILL), start=1):
-                await until(partial(_calls, grok, 10 * burst), within=10, what="a burst of calls")
+                await until(partial(_calls, grok, 10 * burst), within=30, what="a burst of calls")
                 service.send(signal)
-                await service.ended(within=15)
+                await service.ended(within=30)
                 await service.start()
-            await _complete(service, 40, within=20)
+            await _complete(service, 40, within=30)
             await _judge(grok)
 
     await _with_a_second_chance(tmp_path, run)
@@ -162,7 +162,7 @@ async def test_live_conversations_do_not_wait_for_a_backlog(tmp_path: Path) -> N
         names = ",".join(f"'{id_}'" for id_ in live)
         await until(
             lambda: service.count(f"status = 'completed' AND id IN ({names})") == len(live),
-            within=10,
+            within=30,
             what="the live ones completed",
         )
         assert service.count("lane = 'bulk' AND status IN ('pending', 'processing')") > 300
@@ -184,7 +184,7 @@ async def test_a_short_outage_costs_nothing_and_full_speed_is_back_in_five_secon
         grok,
     ):
         await service.post_batch(_texts(60))
-        await until(partial(_calls, grok, 10), within=10, what="a burst of calls")
+        await until(partial(_calls, grok, 10), within=30, what="a burst of calls")
         await steer(grok, "down", mode="refuse", seconds=down_seconds)
         posted = 0
         states: set[str] = set()
@@ -196,7 +196,7 @@ async def test_a_short_outage_costs_nothing_and_full_speed_is_back_in_five_secon
             await asyncio.sleep(0.2)
         assert "open" in states
 
-        ((_, back),) = await until(partial(_outages, grok), within=10, what="Grok back")
+        ((_, back),) = await until(partial(_outages, grok), within=30, what="Grok back")
         await asyncio.sleep(back + 6.2 - time.monotonic())
         arrivals = [moment for moment in await look(grok, "arrivals") if moment >= back]
         fullest = max(

@@ -246,28 +246,28 @@ async def test_a_conversation_in_flight_at_three_deaths_fails_and_can_be_retried
         await service.ready()
         poison = await service.post("poison")
         for death in (1, 2, 3):
-            await until(partial(poison_was_sent, death), within=10, what=f"try {death}")
+            await until(partial(poison_was_sent, death), within=30, what=f"try {death}")
             await service.kill()
             assert service.query("SELECT status FROM conversations") == [("processing",)]
             await service.start()
 
         failed = await until(
             lambda: service.query("SELECT id, last_error FROM conversations WHERE status='failed'"),
-            within=10,
+            within=30,
             what="failed after its third death",
         )
         assert failed == [(poison, DIED)]
         good = await service.post("good")
         await until(
             lambda: service.count(f"id = '{good}' AND status = 'completed'"),
-            within=10,
+            within=30,
             what="work goes on",
         )
         response = await service.client.post(f"/api/v1/conversations/{poison}/retry")
         assert response.status_code == 202, response.text
         await until(
             lambda: service.count("status = 'completed' AND deaths = 0") == 2,
-            within=10,
+            within=30,
             what="completed after a retry",
         )
     assert (await look(grok, "texts"))["sent"] == {"poison": 4, "good": 1}

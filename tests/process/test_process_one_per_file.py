@@ -25,7 +25,7 @@ def grok() -> Iterator[RunningGrok]:
 async def _launch_waiting(service: ServiceProcess) -> None:
     service.launch()
     await until(
-        lambda: service.events("database_file_is_taken"), within=20, what="it waits for the file"
+        lambda: service.events("database_file_is_taken"), within=30, what="it waits for the file"
     )
 
 
@@ -33,7 +33,7 @@ async def _in_flight(grok: RunningGrok, calls: int) -> None:
     async def reached() -> bool:
         return bool((await look(grok, "counters"))["in_flight"] == calls)
 
-    await until(reached, within=10, what=f"{calls} calls in flight")
+    await until(reached, within=30, what=f"{calls} calls in flight")
 
 
 async def test_after_a_kill_the_one_that_waits_has_the_file_and_what_was_in_flight(
@@ -56,7 +56,7 @@ async def test_after_a_kill_the_one_that_waits_has_the_file_and_what_was_in_flig
         await second.ready()
 
         await until(
-            lambda: second.count("status = 'completed'") == 16, within=10, what="all completed"
+            lambda: second.count("status = 'completed'") == 16, within=30, what="all completed"
         )
         assert {event["id"] for event in second.events("conversation_completed")} == set(ids)
         assert second.count("deaths = 1") == 10
@@ -83,11 +83,11 @@ async def test_a_service_that_is_replaced_hands_over_in_order(
         await _in_flight(grok, 10)
         old.send(SIGTERM)  # which waits for its calls, while the new one starts
         new.launch()
-        await old.ended(within=15)
+        await old.ended(within=30)
         await new.ready()
         ids.append(await new.post("after the change"))
         await until(
-            lambda: new.count("status = 'completed'") == 31, within=20, what="all completed"
+            lambda: new.count("status = 'completed'") == 31, within=30, what="all completed"
         )
 
         done_by = [
@@ -109,7 +109,7 @@ async def test_a_file_that_stays_taken_is_told_in_one_line(tmp_path: Path) -> No
     ):
         await first.start()
         second.launch()
-        assert await second.ended(within=20) not in (0, -9, -15)
+        assert await second.ended(within=30) not in (0, -9, -15)
         (line,) = second.events("start_refused")
         assert line["level"] == "critical"
         assert f"{tmp_path}/insights.db" in line["reason"]

@@ -80,18 +80,18 @@ async def test_two_workers_on_postgres_share_the_work_and_one_outlives_the_other
         async def all_in_flight() -> bool:
             return bool((await look(grok, "counters"))["in_flight"] == 20)
 
-        await until(all_in_flight, within=10, what="ten calls in flight at each worker")
+        await until(all_in_flight, within=30, what="ten calls in flight at each worker")
         await second.kill()
         await steer(grok, "defaults", latency=0)
         # As if most of the leases' time had passed already.
         await _query(
             url,
-            f"UPDATE conversations SET leased_until = leased_until - {LEASE_SECONDS - 5} * 1000000"
+            f"UPDATE conversations SET leased_until = leased_until - {LEASE_SECONDS - 10} * 1000000"
             " WHERE status = 'processing'",
         )
         later = await api.post_batch([f"later {number}" for number in range(20)])
         await until(
-            lambda: _completed_by(first) >= set(later), within=5, what="new work does not wait"
+            lambda: _completed_by(first) >= set(later), within=8, what="new work does not wait"
         )
         await until(lambda: _all_completed(url), within=40, what="the first completed the rest")
         assert [event["back_to_pending"] for event in first.events("orphans_rescued")] == [10]
@@ -125,17 +125,17 @@ async def test_a_worker_that_slept_past_its_lease_writes_nothing(
         async def in_flight() -> bool:
             return bool((await look(grok, "counters"))["in_flight"] == 10)
 
-        await until(in_flight, within=10, what="ten calls in flight")
+        await until(in_flight, within=30, what="ten calls in flight")
         sleeper.send(SIGSTOP)
         await steer(grok, "defaults", latency=0)
         await _query(url, "UPDATE conversations SET leased_until = 0")
         await other.start()
-        await until(lambda: _completed_by(other) == set(ids), within=10, what="taken over")
+        await until(lambda: _completed_by(other) == set(ids), within=30, what="taken over")
         insights = await _query(url, "SELECT * FROM insights ORDER BY id")
 
         sleeper.send(SIGCONT)
         await until(
-            lambda: len(sleeper.events("result_dropped")) == 10, within=10, what="it woke up"
+            lambda: len(sleeper.events("result_dropped")) == 10, within=30, what="it woke up"
         )
         assert _completed_by(sleeper) == set()
         assert await _query(url, "SELECT * FROM insights ORDER BY id") == insights

@@ -81,7 +81,7 @@ async def test_nothing_is_searched_for_clients_that_have_gone(folder: Path) -> N
         def given_up() -> bool:
             return sum(line["status"] == 499 for line in service.events("request")) == 4
 
-        await until(given_up, within=2.0, what="four searches given up")
+        await until(given_up, within=30, what="four searches given up")
         await others_are_served(service.client)
         quick = f"/api/v1/insights?{RANGE}&limit=1&q=late"
-        assert (await service.client.get(quick, timeout=2)).status_code == 200
+        assert (await service.client.get(quick, timeout=10)).status_code == 200

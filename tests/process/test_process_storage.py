@@ -115,15 +115,15 @@ async def _assert_goes_on(service: ServiceProcess, acknowledged: set[str], tag: 
         )
         return response.json()["conversation_id"] if response.status_code == 202 else None
 
-    acknowledged.add(await until(accepted, within=10, what="writes are taken again"))
+    acknowledged.add(await until(accepted, within=30, what="writes are taken again"))
 
     async def ready() -> bool:
         return (await service.client.get("/ready")).status_code == 200
 
-    await until(ready, within=10, what="/ready is 200 again")
+    await until(ready, within=30, what="/ready is 200 again")
     await until(
         lambda: service.count("status = 'completed'") == len(acknowledged),
-        within=20,
+        within=30,
         what="all that was acknowledged is completed",
     )
     stored = service.query("SELECT id, attempts FROM conversations")
@@ -145,9 +145,9 @@ async def _with_work_in_hand(
     async def calls_in_flight(calls: int) -> bool:
         return bool((await look(grok, "counters"))["in_flight"] == calls)
 
-    await until(lambda: calls_in_flight(10), within=10, what="ten calls in flight")
+    await until(lambda: calls_in_flight(10), within=30, what="ten calls in flight")
     with trouble:
-        await until(lambda: calls_in_flight(0), within=10, what="the answers are here")
+        await until(lambda: calls_in_flight(0), within=30, what="the answers are here")
         await _assert_refuses_writes_and_answers_reads(service, ids[0], tag)
         assert service.count("status = 'completed'") == 0
     await steer(grok, "defaults", latency=0)
@@ -195,7 +195,7 @@ async def test_a_kill_on_a_full_disk_loses_nothing(tmp_path: Path, small_disk: P
         await service.start(worker_enabled=True)
         await until(
             lambda: service.count("status = 'completed'") == len(acknowledged),
-            within=10,
+            within=30,
             what="all completed",
         )
         assert {id_ for (id_,) in service.query("SELECT id FROM conversations")} == acknowledged
@@ -263,7 +263,7 @@ async def test_a_disk_that_turns_read_only_refuses_writes_until_it_is_mended(
 async def _refused_start(service: ServiceProcess) -> str:
     """Launch, and expect the end; the one critical line's reason."""
     service.launch()
-    assert await service.ended(within=15) not in (0, -9, -15)
+    assert await service.ended(within=30) not in (0, -9, -15)
     assert "Traceback" not in service.log
     (line,) = service.events("start_refused")
     assert line["level"] == "critical"
@@ -332,7 +332,7 @@ async def test_a_bad_setting_stops_the_start_with_one_line_that_names_it(
     bad: dict[str, Any] = {name: value}
     async with ServiceProcess(tmp_path, **bad) as service:
         service.launch()
-        assert await service.ended(within=15) > 0
+        assert await service.ended(within=30) > 0
         (line,) = service.log.splitlines()
     assert name.upper() in line
     assert "pass9x" not in line

@@ -54,7 +54,7 @@ async def test_kills_in_a_row_in_which_nothing_finishes_fail_none(tmp_path: Path
                 async def several_left(before: int = calls) -> bool:
                     return bool((await look(grok, "counters"))["calls"] >= before + 8)
 
-                await until(several_left, within=20, what="calls of this life")
+                await until(several_left, within=30, what="calls of this life")
                 await service.kill()
             assert service.count("deaths > 0") > 8
             await steer(grok, "defaults", latency=0.02)

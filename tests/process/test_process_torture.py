@@ -6,7 +6,7 @@ import pytest
 
 from tools.torture import faults, trace
 from tools.torture.alert_storm import alert_storm
-from tools.torture.restores import kill_restores
+from tools.torture.restores import kill_backups, kill_restores
 from tools.torture.storm import storm
 from tools.torture.traced import prove
 from tools.torture.trials import is_caught
@@ -24,7 +24,9 @@ async def test_a_short_storm_of_faults_loses_and_doubles_nothing(tmp_path: Path)
     assert verdict.is_good, verdict
     assert verdict.accepted > 20
     assert 0 < verdict.paid <= verdict.booked
-    assert await kill_restores(tmp_path / "insights.db", tmp_path, kills=2, seed=7) == []
+    for kill in (kill_restores, kill_backups):
+        tries = await kill(tmp_path / "insights.db", tmp_path, kills=2, seed=7)
+        assert (tries.killed, tries.wrong) == (2, [])
 
 
 @needs_strace

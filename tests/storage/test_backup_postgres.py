@@ -12,7 +12,7 @@ from database import Database
 from store import backups, derived
 from store.backups import postgres
 from store.backups.manifest import BackupFailed
-from tests.support.factories import insert_insights, scalar
+from tests.support.factories import insert_insights, is_known_to_the_planner, scalar
 from tests.support.servers import postgres_database, postgres_server
 
 if shutil.which("pg_dump") is None:
@@ -60,6 +60,7 @@ async def test_a_dump_is_verified_and_restored_and_the_old_state_is_kept(
     assert restored.kept is not None
     assert postgres.verify(restored.kept).counts.insights == 25
     assert await _insights(url) == 20
+    assert await is_known_to_the_planner(url)
     await _add(url, 1)  # numbers go on where they were
     assert await _insights(url) == 21
 

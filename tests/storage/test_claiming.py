@@ -5,10 +5,11 @@ import random
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from analysis.outcomes import Complete, Outcome, Requeue, Retry
 from database import Database
-from models import Lane, Status, from_micros, now_micros
+from models import Lane, Status, conversations, from_micros, now_micros
 from store.conversations import ConversationStore
 from store.queue import Claim, Claimed, WorkQueue
 from tests.support.factories import (
@@ -110,10 +111,37 @@ async def test_what_is_to_wait_is_not_claimed_before_its_time(
 ) -> None:
     waits, other = await ConversationStore(database).accept(new_conversations(2), lane=Lane.LIVE)
     first, second = await claim_all(database)
-    await queue.settle([(first, Retry("503", delay=3600.0)), (second, Retry("503", delay=-1.0))])
+    await queue.settle([(first, Retry("503", delay=80.0)), (second, Retry("503", delay=-1.0))])
     assert [item.id for item in await claim_all(database)] == [other]
     row = await row_of(database, waits)
-    assert timedelta(minutes=59) < from_micros(row.not_before) - from_micros(now_micros())
+    assert timedelta(seconds=59) < from_micros(row.not_before) - from_micros(now_micros())
+
+
+@pytest.mark.parametrize(
+    ("outcome", "longest"),
+    [(Retry("503", delay=80.0), 90), (Requeue(delay=3000.0), 3600)],
+    ids=["a retry", "a probe"],
+)
+async def test_no_wait_is_longer_than_the_longest_that_anybody_asks_for(
+    database: Database, queue: WorkQueue, outcome: Outcome, longest: int
+) -> None:
+    """A clock that was ahead had planned it, or this one was set back."""
+    id_ = await accept(database)
+    claimed = await claim_one(database)
+    await queue.settle([(claimed, Retry("503", delay=0.0))])
+    claimed = await claim_one(database)
+    await queue.settle([(claimed, outcome)])
+    assert await claim_all(database) == []
+
+    async def plan(seconds: int) -> None:
+        due = now_micros() + 1_000_000 * seconds
+        statement = update(conversations).values(not_before=due)
+        await database.write(lambda connection: connection.execute(statement).rowcount)
+
+    await plan(longest - 1)
+    assert await claim_all(database) == []
+    await plan(longest + 60)
+    assert [item.id for item in await claim_all(database)] == [id_]
 
 
 async def test_four_replicas_with_many_claimers_never_get_the_same_row(

@@ -19,7 +19,7 @@ from analysis.messages import Event, Message, MessageType
 from database import Database
 from errors import Conflict, NotFound
 from store.deliveries import DeliveryStore
-from store.dispatch import ClaimedDelivery, DispatchStore
+from store.dispatch import Dispatch, DispatchStore
 from store.endpoints import BY_HAND, EndpointStore
 from tables.alerts import deliveries
 from tests.support.outbox import a_message, add_endpoint, enqueue_for, make_due, rows, states
@@ -30,7 +30,7 @@ LATER = TryAgain(300.0, "answered 500", 500)
 GONE = Disabled("answered 410", 410, "it answered 410, which says that it is gone")
 
 
-async def claim(database: Database) -> list[ClaimedDelivery]:
+async def claim(database: Database) -> list[Dispatch]:
     outbox = DispatchStore(database)
     return list(await outbox.claim(await outbox.due(), lease=LEASE))
 
@@ -53,7 +53,7 @@ async def test_each_endpoint_gets_its_oldest_message_first_and_one_at_a_time(
     second = await enqueue_for(database, one)
 
     claimed = await claim(database)
-    assert {(each.endpoint_id, each.message.id) for each in claimed} == {
+    assert {(each.endpoint_id, each.messages[0].id) for each in claimed} == {
         (one.id, first.id),
         (two.id, first.id),
     }
@@ -64,7 +64,7 @@ async def test_each_endpoint_gets_its_oldest_message_first_and_one_at_a_time(
     for each in claimed:
         await outbox.settle(each, Delivered(200))
     (again,) = await claim(database)
-    assert (again.endpoint_id, again.message.id) == (one.id, second.id)
+    assert (again.endpoint_id, again.messages[0].id) == (one.id, second.id)
 
 
 async def test_what_was_delivered_is_over_and_is_not_charged_before(database: Database) -> None:
@@ -188,7 +188,7 @@ async def test_two_processes_never_send_the_same_message_nor_to_one_endpoint_at_
             busy.extend(each.endpoint_id for each in claimed)
             assert len(busy) == len(set(busy))
             for each in claimed:
-                taken.append((each.token, each.id))
+                taken.extend((each.token, id_) for id_ in each.ids)
                 await asyncio.sleep(0)
                 busy.remove(each.endpoint_id)
                 assert await DispatchStore(mine).settle(each, Delivered(200))
@@ -299,7 +299,7 @@ async def test_a_beginning_that_a_dead_process_had_is_dropped_after_the_end(
     await make_due(database)
 
     (claimed,) = await claim(database)
-    assert claimed.message.id == end.id
+    assert claimed.messages[0].id == end.id
     assert await states(database) == ["dropped", "pending"]
 
 
@@ -314,7 +314,7 @@ async def test_an_alert_that_opens_again_after_its_end_was_told_is_told(
     await enqueue_for(database, endpoint, message=again)
 
     (claimed,) = await claim(database)
-    assert claimed.message.id == again.id
+    assert claimed.messages[0].id == again.id
     await DispatchStore(database).settle(claimed, LATER)
     assert await states(database) == ["delivered", "delivered", "pending"]
 
@@ -351,7 +351,7 @@ async def test_a_failed_one_is_tried_from_the_start_under_its_id(database: Datab
     await DeliveryStore(database).retry(endpoint.id, row.id)
 
     (claimed,) = await claim(database)
-    assert (claimed.message.id, claimed.attempts) == (message.id, 0)
+    assert (claimed.messages[0].id, claimed.attempts) == (message.id, 0)
     # One on its way is left to arrive.
     await DeliveryStore(database).retry(endpoint.id, row.id)
     assert await DispatchStore(database).settle(claimed, Delivered(200))

@@ -17,14 +17,16 @@ from tests.support.stored import count
 # --- erasing --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("length", "rows"), [(1000, 500), (2_000_000, 1)])
 async def test_there_is_a_checkpoint_once_nobody_waits_for_a_write(
-    opened: Database, tmp_path: Path
+    opened: Database, tmp_path: Path, length: int, rows: int
 ) -> None:
     """The file itself only grows by a checkpoint, which SQLite alone would put off until the log
     has sixteen million bytes."""
     file = tmp_path / "insights.db"
     before = file.stat().st_size
-    await ConversationStore(opened).accept([new_conversation("x" * 1000)] * 500, lane=Lane.BULK)
+    rows_in = [new_conversation("x" * length)] * rows
+    await ConversationStore(opened).accept(rows_in, lane=Lane.BULK)
     await eventually(lambda: file.stat().st_size > before + 400_000)
 
 

@@ -20,6 +20,7 @@ from tests.support.factories import (
     NOON,
     insert_insight,
     insert_insights,
+    is_known_to_the_planner,
     new_conversations,
     run_sql,
     scalar,
@@ -122,6 +123,7 @@ async def test_every_answer_is_the_same_on_the_other_side_and_back_again(
     ):
         if source is not None:
             assert await asyncio.to_thread(command.main, [source, url]) == 0
+            assert url != fresh_postgres_url or await is_known_to_the_planner(url)
         async with start_app(database_url=url, analyser=_IdleAnalyser()) as running:
             database: Database = running.app.state.services.database
             if source is None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import func, select, update
 
 from analysis.handling import HandlingChange, HandlingState
 from analysis.labels import PERSON, Labelling
+from analysis.outcomes import Fail
 from database import Database
 from errors import Conflict, InvalidInput, NotFound
 from models import insights, now_micros
@@ -20,8 +22,9 @@ from store.plans.plan import Plan, PlanKind, PlanState
 from store.plans.requests import PlanStore
 from store.plans.selections import Candidate
 from store.plans.walks import Step, WalkStore
+from store.queue import WorkQueue
 from tables.people import plans
-from tests.support.factories import NOON, insert_insights, run_sql, scalar
+from tests.support.factories import NOON, accept, claim_all, insert_insights, run_sql, scalar
 from tests.support.http_helpers import captured_log, eventually
 from tests.support.plans import applied, made, plan_store, walk_store
 from worker.plans import PlanWorker
@@ -47,7 +50,7 @@ async def in_state(store: PlanStore, plan: Plan, state: PlanState) -> Plan:
         found = await store.find(plan.id)
         return found.state is state
 
-    await eventually(has_state, within=10, what=f"the plan is {state}")
+    await eventually(has_state, within=30, what=f"the plan is {state}")
     return found
 
 
@@ -155,13 +158,13 @@ async def test_on_a_full_disk_a_plan_waits_says_so_and_goes_on_once_there_is_roo
 
     class FilledUp(WalkStore):
         async def apply(
-            self, plan: Plan, candidates: Sequence[Candidate], rate: float | None
+            self, plan: Plan, candidates: Sequence[Candidate], rate: float | None, **how: int
         ) -> Step:
             if plan.done == 40 and not ballast.exists() and not log.named("plans_wait"):
                 with ballast.open("wb", buffering=0) as file:
                     while file.write(b"x" * 4096) == 4096:
                         pass
-            return await super().apply(plan, candidates, rate)
+            return await super().apply(plan, candidates[:40], rate, **how)
 
     try:
         await insert_insights(database, [{"sentiment_score": -0.5}] * 120)
@@ -312,3 +315,25 @@ async def test_so_many_plans_may_wait_to_be_applied(
         await made(database)
     await applied(database, second)
     await made(database)
+
+
+async def test_the_other_worker_is_woken_by_what_goes_back_to_the_queue_alone(
+    database: Database,
+) -> None:
+    woken: list[str] = []
+    await accept(database)
+    for claimed in await claim_all(database):
+        await WorkQueue(database).settle([(claimed, Fail("refused"))])
+    await insert_insights(database, [{"sentiment_score": -0.5}])
+    for kind, asked in (
+        (PlanKind.LABEL, {}),
+        (PlanKind.RETRY, {"filter": {"start_time": "2000-01-01T00:00:00Z"}, "set": None}),
+    ):
+        plan = await made(database, kind=kind, **asked)
+        assert plan.matched == 1
+        await plan_store(database).apply(plan.id)
+        worker = PlanWorker(walk_store(database), yields=False, on_step=partial(woken.append, kind))
+        worker.start()
+        await in_state(plan_store(database), plan, PlanState.APPLIED)
+        await worker.stop()
+    assert set(woken) == {PlanKind.RETRY}

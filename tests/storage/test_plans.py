@@ -227,7 +227,7 @@ async def test_what_was_changed_between_reading_and_writing_a_step_is_skipped(
     candidates = await walks.candidates(plan := await plan_store(database).find(plan.id))
     await label(database, ids[0], 0.9)
 
-    plan, _ = await walks.apply(plan, candidates, None)
+    plan = (await walks.apply(plan, candidates, None)).plan
 
     assert plan.changed == 1
     assert await scores(database) == {ids[0]: 0.9, ids[1]: 0.0}

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Executable, insert
+from sqlalchemy import Connection, Executable, insert, text
 from sqlalchemy.util import await_only
 
 from analysis.outcomes import Analysis, Complete
@@ -180,6 +180,16 @@ async def insert_insights(database: Database, rows: Sequence[dict[str, Any]]) ->
 async def scalar(database: Database, statement: Executable) -> Any:
     """The first column of the first row that a statement finds."""
     return await database.read(lambda connection: connection.scalar(statement))
+
+
+async def is_known_to_the_planner(url: str) -> bool:
+    """Whether PostgreSQL has looked at what is in the insights."""
+    database = Database(url)
+    await database.open()
+    figures = text("SELECT count(*) FROM pg_stats WHERE tablename = 'insights'")
+    found = await scalar(database, figures)
+    await database.close()
+    return bool(found)
 
 
 @asynccontextmanager

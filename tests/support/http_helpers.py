@@ -69,8 +69,14 @@ def assert_error(response: httpx.Response, status: int, code: str, details: str 
 
 # --- waiting --------------------------------------------------------------------------------------
 
+PATIENCE = 30.0
+"""Seconds after which what is waited for will not come. A busy machine may stand still
+for some; what must not be the reason for it to come, as the next poll, takes longer."""
 
-async def eventually(condition: Callable[[], Any], *, within: float = 5.0, what: str = "") -> Any:
+
+async def eventually(
+    condition: Callable[[], Any], *, within: float = PATIENCE, what: str = ""
+) -> Any:
     """Ask, or await, until the answer is true, and give it. Fails after `within` seconds."""
     last: Any = None
     try:
@@ -108,7 +114,7 @@ async def show(client: httpx.AsyncClient, id_: str) -> dict[str, Any]:
 
 
 async def in_status(
-    client: httpx.AsyncClient, id_: str, status: str, *, within: float = 15.0
+    client: httpx.AsyncClient, id_: str, status: str, *, within: float = PATIENCE
 ) -> dict[str, Any]:
     """Wait until the conversation has this status; the whole of it then."""
     seen: dict[str, Any] = {}
@@ -121,7 +127,7 @@ async def in_status(
     return seen
 
 
-async def all_done(client: httpx.AsyncClient, *, within: float = 20.0) -> dict[str, Any]:
+async def all_done(client: httpx.AsyncClient, *, within: float = PATIENCE) -> dict[str, Any]:
     """Wait until nothing is pending or processing; the stats then."""
 
     async def nothing_left() -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from store.conversations import ConversationStore, NewConversation
 from store.ledger import Ledger
 from store.lookup import StoredConversation
 from store.queue import Claimed, WorkQueue
-from tests.support.http_helpers import eventually
+from tests.support.http_helpers import PATIENCE, eventually
 from worker.calls import CallRunner
 from worker.schedule import WorkerTimings
 
@@ -60,7 +60,7 @@ class WorkerHarness:
     async def find(self, id_: str) -> StoredConversation:
         return await self.conversations.find(id_)
 
-    async def until(self, id_: str, status: str, *, within: float = 5.0) -> StoredConversation:
+    async def until(self, id_: str, status: str, *, within: float = PATIENCE) -> StoredConversation:
         seen: list[StoredConversation] = []
 
         async def has_status() -> bool:
@@ -90,7 +90,7 @@ class WorkerHarness:
 
         await eventually(is_pending_again, what=f"{id_} pending after {attempts}")
 
-    async def all_completed(self, count: int, *, within: float = 10.0) -> None:
+    async def all_completed(self, count: int, *, within: float = PATIENCE) -> None:
         async def are_completed() -> bool:
             return await self.count("completed") == count
 

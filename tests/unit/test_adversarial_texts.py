@@ -10,23 +10,45 @@ from contextlib import suppress
 
 import pytest
 
+from analysis import lenient_json, report, senders
 from analysis.fingerprint import as_analysed, fingerprint
 from analysis.injection import suspicions
+from analysis.labels import Labelling, Values
+from analysis.offline.judge import Judge
 from analysis.parsing import parse_results, snake_case, storable
+from analysis.rules import Post, Rule, RuleBook, RuleFilter
+from analysis.standing_out import words_that_stand_out
 from analysis.topics import Topics
+from analysis.urgency import read_urgency
 from analysis.words import parse_search, words_of
+from api import alert_bodies
 from api.bodies import _explain_bad_json
 from api.connection_guard import _HOST, _UPGRADE
 from api.exports import _cell
+from api.long_json import read_in_pieces
 from api.web_pages import WebPages
 from config import DEFAULT_CLUSTERS
 from errors import InvalidInput
 from grok.errors import presentable, told_wait
-from importing import cells, columns, dates, delimited, markup, text_repair, values
+from importing import (
+    cells,
+    columns,
+    dates,
+    delimited,
+    json_files,
+    labels,
+    markup,
+    text_repair,
+    values,
+)
 from importing.errors import ImportFailed, RowRejected
 from importing.reply_threads import _name
+from importing.report import _group
 from importing.rows import _check
+from notices import addresses, discord, fitting, slack, teams, wording
+from notices.addresses import AddressRefused
 from runtime.logs import _UNPRINTABLE, _escaped
+from runtime.mail_server import is_address
 from schemas import _parse_query_time, check_idempotency_key, parse_time
 from store import cursors
 
@@ -96,7 +118,53 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a name in a thread": _name,
     "a row's text": _check,
     "a delimiter": lambda text: delimited.sniff(text.splitlines() or [""]),
+    "a message's words": wording.clean,
+    "a title for Slack": lambda text: fitting.fit(text, 2900, slack.escape, fitting.json_units),
+    "a title for Discord": lambda text: fitting.fit(text, 4000, discord.escape),
+    "a text for Teams": lambda text: fitting.fit(text, 6000, teams.escape, fitting.json_units),
+    "texts for Slack": lambda text: fitting.fit_lines(
+        [text] * 20, 2900, slack.escape, fitting.json_units
+    ),
+    "words that stand out": lambda text: words_that_stand_out([text, text], [text]),
+    "a text of a report": lambda text: report._escaped(report._short(text)),
+    "a text that rules look at": lambda text: _RULES.labels(
+        Post(words_of(text), text, "en", Values(0.0, ("a",), 0.5)), 0
+    ),
+    "a rule's search": lambda text: RuleBook([_rule(text[:1000])]).labels(
+        Post(words_of(text), text, "en", Values(0.0, ("a",), 0.5)), 0
+    ),
+    "an urgency": read_urgency,
+    "an account": senders.account,
+    "whose a text is": lambda text: senders.is_outbound({"inbound": text}),
+    "how many follow": lambda text: senders.followers_of({"followers": text}),
+    "documents of a model": lenient_json.documents,
+    "documents that begin well": lambda text: lenient_json.documents(f'{{"a": [{text}'),
+    "words for the offline model": lambda text: Judge().judge([text]),
+    "a zone's name": alert_bodies._check_zone,
+    "a clock's time": alert_bodies._check_clock,
+    "a duration": alert_bodies.parse_duration,
+    "a URL": lambda text: addresses.parse_url(f"https://{text}"[: addresses.MAX_URL_LENGTH]),
+    "a URL's path": lambda text: addresses.parse_url(
+        f"https://a.example/{text}"[: addresses.MAX_URL_LENGTH]
+    ),
+    "a mailbox": is_address,
+    "a mailbox's host": lambda text: is_address(f"a@{text}"),
+    "long JSON": lambda text: read_in_pieces(text.encode("utf-8", "replace")),
+    "long JSON that begins well": lambda text: read_in_pieces(
+        f'{{"a": [{text}'.encode("utf-8", "replace")
+    ),
+    "a file of JSON": lambda text: json_files.looks_like_json([text]),
+    "a label": lambda text: labels._by_word(labels.plain_label(text)),
+    "a line of a mapping": labels._LINE.fullmatch,
+    "a reason of rejection": _group,
 }  # fmt: skip
+
+
+def _rule(q: str) -> Rule:
+    return Rule(1, "a", RuleFilter(parse_search(q)), Labelling(sentiment_score=0.5))
+
+
+_RULES = RuleBook([_rule('"a a a a a a"'), _rule("aaa*"), _rule("a1"), _rule("中中中")])
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -114,6 +182,6 @@ def test_a_text_of_ten_thousand_characters_is_read_in_no_time(name: str) -> None
 
 def _seconds(function: Callable[[str], object], text: str) -> float:
     started = time.thread_time()
-    with suppress(ValueError, LookupError, InvalidInput, ImportFailed, RowRejected):
+    with suppress(ValueError, LookupError, InvalidInput, ImportFailed, RowRejected, AddressRefused):
         function(text)
     return time.thread_time() - started

@@ -198,18 +198,20 @@ def test_nothing_opens_without_enough_breaches_in_a_row(
 
 
 @given(values, policies)
+@example([15.0, 10.0, 0.0, 10.0, 20.0], Policy(hold=2, clear=1, cooldown=5 * MINUTE))
 def test_a_second_opening_within_the_cooldown_is_twice_as_bad_as_what_was_told(
     series: list[float], policy: Policy
 ) -> None:
     _, notices = follow(series, replace(policy, quiet=None))
     told = 0.0
-    since = 0
+    opened = closed = 0
     for minute, kind in notices:
-        worst = max(series[since : minute + 1])
         if kind is Notice.CLOSED:
-            since, told = minute + 1, worst
-        elif told and (minute - since) * MINUTE < policy.cooldown:
-            assert worst >= 2 * told
+            closed, told = minute, max(series[opened:minute])
+        else:
+            if told and (minute - closed) * MINUTE < policy.cooldown:
+                assert series[minute] >= 2 * told
+            opened = minute
 
 
 @given(values, policies)

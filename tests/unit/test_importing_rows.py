@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from importing import text_repair
-from importing.columns import MAX_COLUMNS, Ids
+from importing.columns import MAX_COLUMNS
 from importing.delimited import Delimited
 from importing.errors import RowRejected
 from importing.files import opened
+from importing.ids import Ids
 from importing.records import SkippedLines
 from importing.report import Progress, Tally
 from tests.support.import_helpers import Outcome, Read, refusal

@@ -10,8 +10,9 @@ from pydantic_core import from_json, to_json
 
 from api import bodies, long_json
 from api.bodies import LongBody
-from api.long_json import hash_in_pieces, read_in_pieces, short_turns
+from api.long_json import hash_in_pieces, read_in_pieces
 from errors import InvalidInput
+from runtime.turns import short_turns
 from schemas import ConversationIn, hash_of
 
 _ALPHABET = ['"', "\\", "a", "é", "😀", ",", "[", "]", "{", "}", ":", " ", "\n"]

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grok.prices import TICKS_PER_USD, cost, price_of
+from analysis.outcomes import TICKS_PER_USD
+from grok.prices import cost, price_of
 from tests.fakes.grok.replies import DEFAULT_MODEL, MODELS, REDIRECTS, Usage
 
 TOKENS = st.integers(0, 300_000)

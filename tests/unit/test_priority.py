@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.priority import Facts, Term, Weights, highest_key, key, priority
+from analysis.priority import Facts, Weights, highest_key, key, priority
 from analysis.urgency import Urgency
 
 HOUR = 3_600_000_000
@@ -48,17 +48,17 @@ any_facts = st.builds(
 
 
 def test_each_term_is_a_value_times_a_weight() -> None:
-    assert priority(facts(), Weights(), NOW) == (
-        69.4667,
-        [
-            Term("negative", 0.72, 40.0, 28.8),
-            Term("urgency", 1.0, 25.0, 25.0),
-            Term("repeat", 0.666667, 10.0, 6.6667),
-            Term("reach", 0.5, 5.0, 2.5),
-            Term("rising", 1.0, 5.0, 5.0),
-            Term("hours", 1.5, 1.0, 1.5),
-        ],
-    )
+    found = priority(facts(), Weights(), NOW)
+
+    assert found["points"] == 69.4667
+    assert [tuple(term.values()) for term in found["terms"]] == [
+        ("negative", 0.72, 40.0, 28.8),
+        ("urgency", 1.0, 25.0, 25.0),
+        ("repeat", 0.666667, 10.0, 6.6667),
+        ("reach", 0.5, 5.0, 2.5),
+        ("rising", 1.0, 5.0, 5.0),
+        ("hours", 1.5, 1.0, 1.5),
+    ]
 
 
 def test_a_glad_customer_has_no_points_but_for_waiting() -> None:
@@ -66,25 +66,26 @@ def test_a_glad_customer_has_no_points_but_for_waiting() -> None:
         facts(sentiment_score=0.9, urgency="none", repeats=0, reach=0.0, rising=0), Weights(), NOW
     )
 
-    assert found.points == 1.5
+    assert found["points"] == 1.5
 
 
 def test_a_suspected_text_gets_no_points_for_its_urgency_and_keeps_the_others() -> None:
     plain, suspected = facts(), facts(suspected=True)
 
-    points = [priority(each, Weights(), NOW).points for each in (plain, suspected)]
+    points = [priority(each, Weights(), NOW)["points"] for each in (plain, suspected)]
     assert points[0] - points[1] == 25
     assert key(plain, Weights()) - key(suspected, Weights()) == 25 * HOUR
 
 
 @given(any_facts, weights)
 def test_the_terms_add_up_to_the_digit(found: Facts, weights: Weights) -> None:
-    points, terms = priority(found, weights, NOW)
+    given_for = priority(found, weights, NOW)
 
-    assert sum(Decimal(str(term.points)) for term in terms) == Decimal(str(points))
-    for term in terms:
-        assert term.points == round(term.value * term.weight, 4)
-        assert term.weight == getattr(weights, term.name)
+    added = sum(Decimal(str(term["points"])) for term in given_for["terms"])
+    assert added == Decimal(str(given_for["points"]))
+    for term in given_for["terms"]:
+        assert term["points"] == round(term["value"] * term["weight"], 4)
+        assert term["weight"] == getattr(weights, term["name"])
 
 
 @given(st.lists(any_facts, min_size=2, max_size=8), weights, st.integers(0, 1000 * HOUR))
@@ -96,7 +97,7 @@ def test_keys_order_as_points_do_at_any_time(
     ordered = sorted(found, key=lambda each: key(each, weights), reverse=True)
 
     for now in (NOW, NOW + later):
-        points = [priority(each, weights, now).points for each in ordered]
+        points = [priority(each, weights, now)["points"] for each in ordered]
         assert all(first >= second - 0.00011 for first, second in pairwise(points))
 
 

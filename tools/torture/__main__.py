@@ -1,11 +1,13 @@
 """python -m tools.torture [--minutes 3] [--seed 7] [--json FILE] [--planted NAME|all]
 python -m tools.torture --alerts 200 [--seed 7] [--json FILE]
+python -m tools.torture --restores 200 [--seed 7] [--json FILE]
 
 Runs the real service, on SQLite and against a fake Grok on this machine, under faults that are
 drawn from the seed. What became of everything is judged from what the clients and the fake wrote
 down and from the file. Exit status: 0 all is well, 1 something was lost, doubled, stuck or wrong
 (or a planted bug was not noticed), which is named. With `--alerts` the service is killed so often
-amid alerts and deliveries; receivers answer 200, 500, 429, 410 and redirects, hang and reset.
+amid alerts and deliveries; receivers answer 200, 500, 429, 410 and redirects, hang and reset. With
+`--restores` so many restores are killed, and so many backups.
 """
 
 import argparse
@@ -19,12 +21,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from bench.many_insights import build_once
 from config import Settings
 from runtime.logs import set_up_logs
 from tools.torture import faults, trace, trials
 from tools.torture.alert_storm import alert_storm
 from tools.torture.planted import PLANTS
-from tools.torture.restores import kill_restores
+from tools.torture.restores import kill_backups, kill_restores
 from tools.torture.storm import RATES, storm
 from tools.torture.traced import Proof, prove
 from tools.torture.verdict import Verdict
@@ -35,6 +38,8 @@ _LINES = (
     *("lost", "doubled", "stuck", "wrong", "calls", "paid", "booked"),
 )
 _MANY_SHOWN = 20
+_RESTORED = 5000
+"""Insights in what is backed up and restored under kills."""
 
 
 async def torture(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
@@ -62,9 +67,10 @@ async def torture(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
         which = (*which, faults.freeze_past_a_lease)
     of_all = _new(folder, "all")
     verdict, done = await storm(of_all, seconds=0.7 * seconds, seed=seed, which=which)
-    verdict.wrong += await kill_restores(
+    restores = await kill_restores(
         of_all / "insights.db", _new(folder, "restores"), kills=5, seed=seed
     )
+    verdict.wrong += restores.wrong
     report["storm"] = verdict.as_json()
     report["faults"] = dict(Counter(done))
     rates, done = await storm(
@@ -132,6 +138,26 @@ async def torture_alerts(folder: Path, *, kills: int, seed: int) -> dict[str, An
     return report
 
 
+async def torture_restores(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
+    started = time.monotonic()
+    database = folder / "insights.db"
+    build_once(f"sqlite+aiosqlite:///{database}", _RESTORED)
+    tries = {
+        "restores": await kill_restores(database, folder, kills=kills, seed=seed),
+        "backups": await kill_backups(database, folder, kills=kills, seed=seed),
+    }
+    report: dict[str, Any] = {"seed": seed, "seconds": round(time.monotonic() - started, 1)}
+    for name, each in tries.items():
+        report[name] = each.as_json()
+        print(
+            f"{each.killed} {name} killed and {each.ended} not: {each.found_old} times the old,"
+            f" {each.found_new} times the new, {len(each.wrong)} times neither"
+        )
+        for problem in each.wrong[:_MANY_SHOWN]:
+            print(f"  WRONG: {problem}")
+    return {**report, "is_good": not any(each.wrong for each in tries.values())}
+
+
 async def find_planted(folder: Path, names: list[str], *, seed: int) -> dict[str, Any]:
     """Which of the planted bugs are noticed."""
     caught = {}
@@ -166,6 +192,9 @@ def main() -> int:
     parser.add_argument(
         "--alerts", type=int, metavar="KILLS", help="instead, kill it so often amid its alerts"
     )
+    parser.add_argument(
+        "--restores", type=int, metavar="KILLS", help="instead, kill so many restores and backups"
+    )
     options = parser.parse_args()
     for name in Settings.model_fields:  # nothing of the developer's own, such as a key
         os.environ.pop(name.upper(), None)
@@ -177,6 +206,9 @@ def main() -> int:
             report = asyncio.run(find_planted(folder, names, seed=options.seed))
         elif options.alerts:
             report = asyncio.run(torture_alerts(folder, kills=options.alerts, seed=options.seed))
+        elif options.restores:
+            kills = options.restores
+            report = asyncio.run(torture_restores(folder, kills=kills, seed=options.seed))
         else:
             report = asyncio.run(torture(folder, minutes=options.minutes, seed=options.seed))
     if options.json:

@@ -18,6 +18,9 @@ URGENT = "my parcel is late and I am stranded"
 RULES = "/api/v1/alert-rules"
 ENDPOINTS = "/api/v1/endpoints"
 GONE = "gone"
+CHAT = "chat"
+"""Of kind `slack`, which is told of several alerts at once and sees no ids; the others are
+programs."""
 _WRONG: dict[str, tuple[Reply | str, ...]] = {
     "fine": (),
     "errors": (Reply(500, b"oh"), Reply(503)),
@@ -26,11 +29,13 @@ _WRONG: dict[str, tuple[Reply | str, ...]] = {
     "hangs": (HANG,),
     "resets": (RESET, FLOOD),
     GONE: (Reply(410),),
+    CHAT: (Reply(500), Reply(429, headers={"Retry-After": "1"}), RESET),
 }
 """What an endpoint answers in place of 200, by its name."""
 _SCRIPTED = 20_000
+WINDOW = timedelta(minutes=15)
 _BACK = timedelta(minutes=10)
-"""How old a post is that leaves a window of 15 minutes while the storm lasts."""
+"""How old a post is that leaves the window while the storm lasts."""
 
 
 @dataclass
@@ -59,7 +64,8 @@ async def make_endpoints(service: ServiceProcess, receiver: FakeReceiver) -> dic
     made = {}
     for name in _WRONG:
         url = receiver.url(f"/{name}")
-        body = {"name": name, "kind": "standard", "url": url, "events": ["alert"]}
+        kind = "slack" if name == CHAT else "standard"
+        body = {"name": name, "kind": kind, "url": url, "events": ["alert"]}
         answer = await service.client.post(ENDPOINTS, json=body)
         answer.raise_for_status()
         made[name] = str(answer.json()["endpoint_id"])

@@ -143,8 +143,7 @@ async def _status_of(*command: str | Path) -> int:
 
 
 async def step_the_clock(scene: Scene) -> None:
-    """A life whose clock jumps back by up to an hour, and forth again; the next one has the right
-    time. It is never far ahead: a retry that was planned by such a clock waits for that moment.
+    """A life whose clock jumps back and forth by up to an hour; the next one has the right time.
     Needs libfaketime."""
     library = faketime_library()
     assert library is not None
@@ -160,7 +159,7 @@ async def step_the_clock(scene: Scene) -> None:
     await scene.service.ready(within=60)
     for _ in range(3):
         await asyncio.sleep(scene.draw.uniform(0.5, 1.5))
-        step = scene.draw.choice((-3600.0, -LEASE_SECONDS - 5, -2.0, 2.0))
+        step = scene.draw.choice((-3600.0, -LEASE_SECONDS - 5, -2.0, 2.0, 3600.0))
         replacement = offset.with_suffix(".new")
         replacement.write_text(f"{step:+g}")
         replacement.rename(offset)

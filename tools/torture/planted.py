@@ -42,7 +42,9 @@ def synchronous_normal() -> None:
 def answered_before_the_commit() -> None:
     """Whoever writes is told so a moment before it is true."""
 
-    def in_transaction(self: Any, work: Callable[[Connection], T], deadline: float) -> T:
+    def in_transaction(
+        self: Any, work: Callable[[Connection], T], deadline: float, **_how: bool
+    ) -> T:
         _commit(self)
         if self._connection is None:
             self._connection = self._writer.connect()

@@ -1,4 +1,4 @@
-"""Kills while a backup is being restored: the database from before or the restored one is there."""
+"""Kills while backups are made and restored: the old one or the new one is there, whole."""
 
 import asyncio
 import os
@@ -6,48 +6,120 @@ import random
 import shutil
 import sqlite3
 import sys
-from contextlib import closing, suppress
+import time
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.support.paths import ROOT
 
+_EARLIEST, _LATEST = 0.3, 1.1
+"""When to kill, in parts of the time that the command takes: before, it only begins."""
+_SLOWER = 1.02
+"""A kill may mean that the machine has become slower."""
 
-async def kill_restores(database: Path, folder: Path, *, kills: int, seed: int) -> list[str]:
-    """Restores into copies of `database`, which nobody has open; what is wrong afterwards, in
-    words."""
-    draw = random.Random(seed)
-    backup = folder / "restore-from.db"
-    await _run("backup", database, str(backup))
-    wrong = []
-    for count in range(kills):
-        target = folder / f"restore-{count}.db"
+
+@dataclass
+class Tries:
+    """How many were killed, and how many ended before; what was there afterwards; and what was
+    wrong with that, in words."""
+
+    killed: int = 0
+    ended: int = 0
+    found_old: int = 0
+    found_new: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+async def kill_restores(database: Path, folder: Path, *, kills: int, seed: int) -> Tries:
+    """Restore into copies of `database`, which nobody has open, until so many were killed. What is
+    there then must be the copy or the backup."""
+    backup, target = folder / "restore-from.db", folder / "restore.db"
+    await _status_of("backup", database, backup)
+    restored = _count(backup)
+    tries, killer = Tries(), _Killer(seed)
+    while tries.killed < kills:
+        _remove(folder, "restore.db*")
         shutil.copy(database, target)
         with closing(sqlite3.connect(target)) as connection, connection:
             connection.execute(
                 "DELETE FROM conversations WHERE id = (SELECT min(id) FROM conversations)"
             )
-        before, restored = _count(target), _count(backup)
-        await _run("restore", target, str(backup), kill_after=draw.uniform(0.3, 2.0))
+        before = _count(target)
+        await killer.run(tries, "restore", target, backup)
         found = _count(target)
+        tries.found_old += found == before
+        tries.found_new += found == restored
         if found not in (before, restored):
-            wrong.append(f"a killed restore left {found} in place of {before} or {restored}")
-    return wrong
+            tries.wrong.append(f"a killed restore left {found} in place of {before} or {restored}")
+    return tries
 
 
-async def _run(tool: str, database: Path, *arguments: str, kill_after: float | None = None) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", f"tools.{tool}", *arguments),
+async def kill_backups(database: Path, folder: Path, *, kills: int, seed: int) -> Tries:
+    """Make backups of `database` until so many were killed. What has the name of a backup then must
+    be a whole one, or nothing has it."""
+    backup = folder / "killed.db"
+    tries, killer = Tries(), _Killer(seed)
+    while tries.killed < kills:
+        _remove(folder, "killed.db*")
+        await killer.run(tries, "backup", database, backup)
+        if not backup.exists():
+            tries.found_old += 1
+        elif await _status_of("verify", database, backup):
+            tries.wrong.append("a killed backup left one that is not whole")
+        else:
+            tries.found_new += 1
+    return tries
+
+
+class _Killer:
+    """Lets a command end once, to see how long that takes, and then kills it at any part of it."""
+
+    def __init__(self, seed: int) -> None:
+        self._draw = random.Random(seed)
+        self._takes: float | None = None
+
+    async def run(self, tries: Tries, tool: str, database: Path, file: Path) -> None:
+        process = await _start(tool, database, file)
+        started = time.monotonic()
+        takes = self._takes
+        try:
+            async with asyncio.timeout(
+                None if takes is None else takes * self._draw.uniform(_EARLIEST, _LATEST)
+            ):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+        if process.returncode == 0 or takes is None:
+            tries.ended += 1
+            self._takes = time.monotonic() - started
+        else:
+            tries.killed += 1
+            self._takes = takes * _SLOWER
+
+
+def _remove(folder: Path, names: str) -> None:
+    for file in folder.glob(names):
+        file.unlink()
+
+
+async def _status_of(tool: str, database: Path, file: Path) -> int:
+    return await (await _start(tool, database, file)).wait()
+
+
+async def _start(tool: str, database: Path, file: Path) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", f"tools.{tool}", str(file)),
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": f"sqlite+aiosqlite:///{database}"},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    with suppress(TimeoutError):
-        async with asyncio.timeout(kill_after):
-            await process.wait()
-    with suppress(ProcessLookupError):
-        process.kill()
-    await process.wait()
 
 
 def _count(database: Path) -> int | str:

@@ -38,6 +38,7 @@ interface Parts {
 	near: Api.ConversationOut;
 	earlier: Api.InsightsOut;
 	queue: Api.InsightsOut;
+	hour: Api.InsightsOut;
 	rules: Api.RulesOut;
 	bell: Api.AlertsOut;
 	alerts: Api.AlertsOut;
