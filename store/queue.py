@@ -357,12 +357,12 @@ def _settle(
     else:
         for receipt in receipts:
             used += end_call(receipt, connection)
-    if not_theirs:
-        connection.execute(_REOPEN, {"ids": not_theirs})
     # From the first insight that is written until the end all others wait for their turn.
     with sent_together(connection):
         if not one_by_one:
             done = _end_claims(results, writer, now, connection)
+        if not_theirs:
+            connection.execute(_REOPEN, {"ids": not_theirs})
         completed = [outcome for outcome in done.values() if isinstance(outcome, Complete)]
         if completed:
             reused = sum("reused_from" in outcome.notes for outcome in completed)

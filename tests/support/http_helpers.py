@@ -339,13 +339,13 @@ def served(app: Any, *, http: type[asyncio.Protocol] = GuardedProtocol) -> Itera
     """The app behind a real socket, served from a thread of its own; gives its address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # who connects before the start is over waits for it
         server = uvicorn.Server(uvicorn.Config(app, http=http, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
             address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            with httpx.Client(transport=httpx.HTTPTransport(retries=3)) as client:
-                assert client.get(f"{address}/health", timeout=20).status_code == 200
+            assert httpx.get(f"{address}/health", timeout=60).status_code == 200
             yield address
         finally:
             server.should_exit = True
