@@ -5,15 +5,25 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, update
 
+from analysis.handling import HandlingState
+from api.insight_answers import insights_json
 from database import Database
 from models import Lane, Status, conversations
 from store.conversations import ConversationStore
+from store.derived.word_counts import MatchCounter
 from store.handling import HandlingStore
-from store.insight_row import LINES_OF_HISTORY
+from store.insight_row import BYTES_OF_PAGE, LINES_OF_HISTORY
 from store.label_history import LabelStore
 from store.lookup import failed_page
+from store.priority import PriorityStore
 from tables.people import handling_log, label_log
-from tests.support.factories import insert_insight, new_conversation
+from tests.support.factories import (
+    insert_insight,
+    insert_insights,
+    insight_filter,
+    new_conversation,
+)
+from tests.support.labels import find_priorities
 
 
 def write_logs(id_: str, connection: Connection) -> None:
@@ -58,3 +68,22 @@ async def test_no_more_of_what_failed_is_read_than_a_page_has(database: Database
     page = await database.read(lambda connection: failed_page(5, None, Watched(connection)))  # type: ignore[arg-type]
 
     assert asked == [len(page.conversations)] == [2]
+
+
+async def test_a_page_by_priority_ends_at_its_bytes_and_nothing_is_skipped_or_repeated(
+    database: Database,
+) -> None:
+    text = "\x01" * 9900  # 59 kB of JSON
+    ids = await insert_insights(database, [{"text": text} for _ in range(70)])
+    await find_priorities(database)
+    wanted = insight_filter(handling=HandlingState.OPEN)
+    store = PriorityStore(database, MatchCounter())
+    found: list[str] = []
+    cursor, pages = None, 0
+    while pages == 0 or cursor is not None:
+        page = await store.page(wanted, limit=1000, cursor=cursor)
+        assert len(b"".join(insights_json(page, wanted))) <= BYTES_OF_PAGE
+        found += [each.conversation_id for each in page.insights]
+        pages, cursor = pages + 1, page.next_cursor
+    assert sorted(found) == sorted(ids)
+    assert pages == 3
