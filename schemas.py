@@ -151,7 +151,8 @@ class _AsParsed:
         return core_schema.json_or_python_schema(handler(source), parsed)
 
 
-Storable = Annotated[str, AfterValidator(storable)]
+FilterName = Annotated[str, Field(max_length=MAX_AUTHOR_LENGTH), AfterValidator(storable)]
+"""Of an author or a topic: nothing that is stored has a longer one."""
 Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1),
@@ -298,8 +299,8 @@ class Conditions(BaseModel):
 
     min_confidence: float | None = Field(None, ge=0, le=1)
     sentiment: Sentiment | None = None
-    cluster: Storable | None = None
-    author: Storable | None = None
+    cluster: FilterName | None = None
+    author: FilterName | None = None
     language: Language | None = Field(
         None, description="An ISO 639-1 code, or `und` where it is not known."
     )

@@ -53,7 +53,7 @@ def _count(value: object) -> int | None:
 def is_outbound(raw_data: Mapping[str, Any]) -> bool:
     """Whether the data that came with a text says that it was sent by the company, not to it."""
     inbound = raw_data.get("inbound")
-    return inbound is not None and str(inbound).strip().lower() in ("false", "0")
+    return isinstance(inbound, str | int | float) and str(inbound).strip().lower() in ("false", "0")
 
 
 def reach(followers: int | None) -> float:

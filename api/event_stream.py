@@ -17,7 +17,7 @@ wake-up is only a hint: other processes write too, and looking now and then find
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Reversible, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -60,6 +60,19 @@ def _joined(events: Sequence[_Event]) -> _Event:
     return _Event(events[-1].id, b"".join([event.content for event in events]))
 
 
+def _some_after(kept: Reversible[_Event], position: int) -> _Event:
+    """The oldest of those after this one, as many as may go out at a time."""
+    newer = list(takewhile(lambda event: event.id > position, reversed(kept)))
+    some: list[_Event] = []
+    size = 0
+    for event in reversed(newer):
+        size += len(event.content)
+        if some and size > CHUNK_BYTES:
+            break
+        some.append(event)
+    return _joined(some)
+
+
 def _event(id_: int, insight: ListedInsight) -> _Event:
     data = to_json(insight_item(insight))
     return _Event(id_, b"event: insight\nid: %d\ndata: %b\n\n" % (id_, data))
@@ -100,7 +113,8 @@ class InsightStream:
         self._size = 0
         self._base = 0
         # Changes, numbered as they are read, and how far each source has been read.
-        self._changes: deque[_Event] = deque(maxlen=KEPT_CHANGES)
+        self._changes: deque[_Event] = deque()
+        self._changes_size = 0
         self._changes_read = 0
         self._places: list[int] = []
         # What goes out after a position, for all that are there.
@@ -135,11 +149,12 @@ class InsightStream:
             yield b": welcome\n\n"
             while not self._closed:
                 news = self._news
-                chunk, changes = await self._after(position), self._changes_after(heard)
+                chunk = await self._after(position)
+                changes = _some_after(self._changes, heard)
                 behind = position < self._base
                 position = chunk.id if chunk.content else max(position, self._base)
-                heard = self._changes_read
-                if content := chunk.content + changes:
+                heard = changes.id if changes.content else heard
+                if content := chunk.content + changes.content:
                     yield content
                 elif not behind and not await _set_within(news, self._ping_seconds):
                     yield _PING  # where it was behind, what was there has been erased
@@ -150,27 +165,15 @@ class InsightStream:
         chunk = self._chunks.get(position)
         if chunk is not None:
             return chunk
-        chunk = self._kept_after(position) if position >= self._base else await self._old(position)
+        if position >= self._base:
+            chunk = _some_after(self._events, position)
+        else:
+            chunk = await self._old(position)
         if chunk.content:
             if len(self._chunks) >= SHARED_CHUNKS:
                 self._chunks.clear()
             self._chunks[position] = chunk
         return chunk
-
-    def _kept_after(self, position: int) -> _Event:
-        newer = list(takewhile(lambda event: event.id > position, reversed(self._events)))
-        some: list[_Event] = []
-        size = 0
-        for event in reversed(newer):
-            size += len(event.content)
-            if some and size > CHUNK_BYTES:
-                break
-            some.append(event)
-        return _joined(some)
-
-    def _changes_after(self, number: int) -> bytes:
-        newer = takewhile(lambda event: event.id > number, reversed(self._changes))
-        return b"".join(event.content for event in reversed(list(newer)))
 
     async def _old(self, position: int) -> _Event:
         """From the database, read once for all that ask for it meanwhile."""
@@ -208,7 +211,8 @@ class InsightStream:
         if self._reader is None:
             self._events.clear()
             self._chunks.clear()
-            self._size = 0
+            self._changes.clear()
+            self._size = self._changes_size = 0
             self._base = newest
             self._places = places
             self._reader = asyncio.create_task(self._keep_reading(), name="stream-reader")
@@ -252,8 +256,14 @@ class InsightStream:
                 self._places[place] = id_
                 self._changes_read += 1
                 content = b"event: %b\ndata: %b\n\n" % (source.event.encode(), to_json(told))
-                self._changes.append(_Event(self._changes_read, content))
+                self._keep_change(_Event(self._changes_read, content))
         return self._changes_read > before
+
+    def _keep_change(self, change: _Event) -> None:
+        self._changes.append(change)
+        self._changes_size += len(change.content)
+        while len(self._changes) > KEPT_CHANGES or self._changes_size > self._kept_bytes:
+            self._changes_size -= len(self._changes.popleft().content)
 
     def _keep(self, event: _Event) -> None:
         self._events.append(event)

@@ -18,7 +18,7 @@ from analysis.sentiment import Sentiment
 from analysis.words import parse_search
 from api.services import Services
 from errors import InvalidInput
-from schemas import MAX_SEARCH_LENGTH, Language, PersonName, Storable, storable
+from schemas import MAX_SEARCH_LENGTH, FilterName, Language, PersonName, storable
 
 MAX_REASON_LENGTH = 1000
 
@@ -55,7 +55,7 @@ class LabelSet(BaseModel):
 
     sentiment: Sentiment | None = None
     sentiment_score: float | None = Field(None, ge=-1, le=1)
-    clusters: Annotated[list[Storable], AfterValidator(_check_clusters)] | None = Field(
+    clusters: Annotated[list[FilterName], AfterValidator(_check_clusters)] | None = Field(
         None, json_schema_extra={"minItems": 1, "maxItems": MAX_CLUSTERS}
     )
 
@@ -87,9 +87,9 @@ class RuleFilter(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     q: Annotated[str, Field(max_length=MAX_SEARCH_LENGTH)] | None = None
-    cluster: Storable | None = None
+    cluster: FilterName | None = None
     sentiment: Sentiment | None = None
-    author: Storable | None = None
+    author: FilterName | None = None
     min_confidence: float | None = Field(None, ge=0, le=1)
     language: Language | None = None
 
@@ -111,9 +111,9 @@ class RuleSet(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     sentiment: Sentiment | None = None
-    add_cluster: Storable | None = None
-    remove_cluster: Storable | None = None
-    replace_cluster: tuple[Storable, Storable] | None = Field(None, description="From, to.")
+    add_cluster: FilterName | None = None
+    remove_cluster: FilterName | None = None
+    replace_cluster: tuple[FilterName, FilterName] | None = Field(None, description="From, to.")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

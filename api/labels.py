@@ -48,7 +48,8 @@ class PersonLabelOut(TypedDict):
 
 
 class LabelsOut(TypedDict):
-    """`person` is null where no person has labelled it; `log` is the oldest first."""
+    """`person` is null where no person has labelled it; `log` is the last 200
+    lines, the oldest first."""
 
     effective: ModelValues
     model: ModelValues

@@ -20,7 +20,7 @@ from errors import Conflict, Unavailable
 from models import Status, conversations, from_micros, insights, now_micros
 from store import derived
 from store.bulk_insert import ManyChanges, ManyRows
-from store.insight_row import InsightRow, read_clusters
+from store.insight_row import LINES_OF_HISTORY, InsightRow, read_clusters
 from store.lookup import no_such_conversation
 from tables.people import handling_log
 
@@ -45,7 +45,7 @@ class HandlingEntry:
 
 @dataclass(frozen=True, slots=True)
 class HandlingRecord:
-    """`history` is the oldest first."""
+    """`history` is the oldest first, of the last `LINES_OF_HISTORY`."""
 
     handling: Handling
     history: Sequence[HandlingEntry]
@@ -319,7 +319,8 @@ def _any_run_out(now: int, connection: Connection) -> bool:
 _HISTORY = (
     select(handling_log)
     .where(handling_log.c.conversation_id == bindparam("id"))
-    .order_by(handling_log.c.id)
+    .order_by(handling_log.c.id.desc())
+    .limit(LINES_OF_HISTORY)
 )
 _NEWEST = select(func.max(handling_log.c.id))
 _EVENTS = (
@@ -336,7 +337,8 @@ def _find(conversation_id: str, connection: Connection) -> HandlingRecord:
     if found is None:
         raise _why_not(conversation_id, connection)
     history = connection.execute(_HISTORY, {"id": conversation_id}).all()
-    return HandlingRecord(found.handling.effective(now_micros()), [_entry(row) for row in history])
+    lines = [_entry(row) for row in reversed(history)]
+    return HandlingRecord(found.handling.effective(now_micros()), lines)
 
 
 def _entry(row: Row[*tuple[Any, ...]]) -> HandlingEntry:

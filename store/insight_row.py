@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 BYTES_OF_PAGE = 2_000_000
 """The most JSON that a page may have."""
+LINES_OF_HISTORY = 200
+"""Of one conversation, which make about as much at most."""
 
 
 def how_many_fit(sizes: Iterable[int], most: int) -> int:

@@ -13,6 +13,7 @@ from database import Database
 from errors import Conflict, ServiceError
 from models import conversations, from_micros, insights, now_micros
 from store import labels
+from store.insight_row import LINES_OF_HISTORY
 from store.listed import ListedInsight, find_listed
 from store.lookup import no_such_conversation
 from tables.people import label_log
@@ -34,7 +35,8 @@ class LabelEntry:
 
 @dataclass(frozen=True, slots=True)
 class LabelRecord:
-    """`person` is a person's label as it is now; `log` is the oldest first."""
+    """`person` is a person's label as it is now; `log` is the oldest first, of the
+    last `LINES_OF_HISTORY`."""
 
     effective: Values
     model: Values
@@ -97,7 +99,10 @@ def _why_not(id_: str, connection: Connection) -> ServiceError:
 
 _STATUS = select(conversations.c.status).where(conversations.c.id == bindparam("id"))
 _LOG = (
-    select(label_log).where(label_log.c.conversation_id == bindparam("id")).order_by(label_log.c.id)
+    select(label_log)
+    .where(label_log.c.conversation_id == bindparam("id"))
+    .order_by(label_log.c.id.desc())
+    .limit(LINES_OF_HISTORY)
 )
 _NEWEST = select(func.max(label_log.c.id))
 _EVENTS = (
@@ -116,8 +121,8 @@ def _record(id_: str, connection: Connection) -> LabelRecord:
     found = labels.said_of(connection, id_)
     if found is None:
         raise _why_not(id_, connection)
-    log = [_entry(row) for row in connection.execute(_LOG, {"id": id_})]
-    return LabelRecord(*found, log)
+    log = connection.execute(_LOG, {"id": id_}).all()
+    return LabelRecord(*found, [_entry(row) for row in reversed(log)])
 
 
 def _entry(row: Row[*tuple[Any, ...]]) -> LabelEntry:

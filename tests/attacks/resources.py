@@ -379,12 +379,13 @@ def _crowd(target: Target, request: bytes, *, most: int) -> list[Check]:
             time.sleep(0.002)
         while time.monotonic() < started + 6:
             for ready, _ in selector.select(0.1):
-                connection: socket.socket = ready.fileobj  # type: ignore[assignment]
-                if connection.recv(65_536):
+                asking = ready.fileobj
+                assert isinstance(asking, socket.socket)
+                if asking.recv(65_536):
                     answers += 1
-                    connection.sendall(request)
+                    asking.sendall(request)
                 else:
-                    selector.unregister(connection)
+                    selector.unregister(asking)
         a_second = answers / (time.monotonic() - started)
     return [Check(f"at most {most} answers a second", f"{a_second:.0f}/s", 0 < a_second < most)]
 

@@ -1,0 +1,89 @@
+"""What one conversation has gathered, and what is read for a page: no more than an answer holds."""
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, insert, update
+
+from analysis.handling import HandlingState
+from api.insight_answers import insights_json
+from database import Database
+from models import Lane, Status, conversations
+from store.conversations import ConversationStore
+from store.derived.word_counts import MatchCounter
+from store.handling import HandlingStore
+from store.insight_row import BYTES_OF_PAGE, LINES_OF_HISTORY
+from store.label_history import LabelStore
+from store.lookup import failed_page
+from store.priority import PriorityStore
+from tables.people import handling_log, label_log
+from tests.support.factories import (
+    insert_insight,
+    insert_insights,
+    insight_filter,
+    new_conversation,
+)
+from tests.support.labels import find_priorities
+
+
+def write_logs(id_: str, connection: Connection) -> None:
+    values = {"sentiment_score": 0.0, "clusters": [], "confidence": 1.0}
+    lines = [str(number) for number in range(LINES_OF_HISTORY + 2)]
+    common = {"conversation_id": id_, "at": 1, "by": "ana"}
+    handled = {**common, "state": "open", "key_name": "desk", "until": None}
+    labelled = {**common, "before": values, "after": values}
+    connection.execute(insert(handling_log), [{**handled, "note": line} for line in lines])
+    connection.execute(insert(label_log), [{**labelled, "reason": line} for line in lines])
+
+
+async def test_of_a_long_history_the_last_lines_are_told_the_oldest_first(
+    database: Database,
+) -> None:
+    id_ = await insert_insight(database)
+    await database.write(lambda connection: write_logs(id_, connection))
+    handling, labels = HandlingStore(database), LabelStore(database)
+
+    wanted = [str(number) for number in range(2, LINES_OF_HISTORY + 2)]
+    assert [line.note for line in (await handling.find(id_)).history] == wanted
+    assert [line.reason for line in (await labels.record(id_)).log] == wanted
+
+
+async def test_no_more_of_what_failed_is_read_than_a_page_has(database: Database) -> None:
+    raw = json.dumps({"": "x" * 900_000})
+    items = [new_conversation(raw_data=raw) for _ in range(5)]
+    await ConversationStore(database).accept(items, lane=Lane.LIVE)
+    await database.write(lambda c: c.execute(update(conversations).values(status=Status.FAILED)))
+    asked: list[int] = []
+
+    class Watched:
+        def __init__(self, connection: Connection) -> None:
+            self._connection = connection
+            self.scalar = connection.scalar
+
+        def execute(self, statement: Any, values: Any = None) -> Any:
+            if values is not None and "ids" in values:
+                asked.append(len(values["ids"]))
+            return self._connection.execute(statement, values)
+
+    page = await database.read(lambda connection: failed_page(5, None, Watched(connection)))  # type: ignore[arg-type]
+
+    assert asked == [len(page.conversations)] == [2]
+
+
+async def test_a_page_by_priority_ends_at_its_bytes_and_nothing_is_skipped_or_repeated(
+    database: Database,
+) -> None:
+    text = "\x01" * 9900  # 59 kB of JSON
+    ids = await insert_insights(database, [{"text": text} for _ in range(70)])
+    await find_priorities(database)
+    wanted = insight_filter(handling=HandlingState.OPEN)
+    store = PriorityStore(database, MatchCounter())
+    found: list[str] = []
+    cursor, pages = None, 0
+    while pages == 0 or cursor is not None:
+        page = await store.page(wanted, limit=1000, cursor=cursor)
+        assert len(b"".join(insights_json(page, wanted))) <= BYTES_OF_PAGE
+        found += [each.conversation_id for each in page.insights]
+        pages, cursor = pages + 1, page.next_cursor
+    assert sorted(found) == sorted(ids)
+    assert pages == 3
