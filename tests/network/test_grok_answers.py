@@ -48,7 +48,7 @@ from tests.fakes.grok.replies import (
     judge,
 )
 from tests.fakes.grok.server import GOOD_KEY, FakeGrok
-from tests.support.http_helpers import captured_log
+from tests.support.http_helpers import PATIENCE, captured_log
 
 NEUTRAL = "The weather is there"
 
@@ -334,7 +334,7 @@ async def test_every_reply_becomes_the_answer_that_it_means(
     outcome: CallOutcome,
 ) -> None:
     clock = Clock()
-    client = make_client(timeout=0.2 if name == "hang" else 5.0, limiter=clock.limiter())
+    client = make_client(timeout=0.5 if name == "hang" else PATIENCE, limiter=clock.limiter())
     both: tuple[Codes, ...] = ("slug", "sentence")
     for codes in both:
         grok.reset()
@@ -490,7 +490,7 @@ async def test_a_model_that_does_not_exist_is_told_as_such(
 
 
 async def test_each_call_is_told_with_what_it_cost(grok: FakeGrok, make_client: MakeClient) -> None:
-    client = make_client(timeout=0.3)
+    client = make_client(timeout=1.5)
     grok.latency = 0.05
     grok.script(Reply.ok(), Reply.garbage(), Reply.server_error(), Reply.drop(), Reply.refusal())
     grok.when_text("hang", Reply.hang())
@@ -517,8 +517,7 @@ async def test_each_call_is_told_with_what_it_cost(grok: FakeGrok, make_client: 
     assert sum(call.prompt_tokens for call in calls) == counters.prompt_tokens
     assert sum(call.cached_tokens for call in calls) == counters.cached_tokens > 0
     assert sum(call.completion_tokens for call in calls) == counters.completion_tokens
-    assert 0.05 <= calls[0].seconds < 0.3
-    assert 0.25 <= calls[-1].seconds < 1.0
+    assert 0.05 <= calls[0].seconds < 1.5 <= calls[-1].seconds + 0.01
 
 
 async def test_tokens_of_reasoning_are_counted_since_they_are_billed(

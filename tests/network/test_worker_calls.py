@@ -27,6 +27,7 @@ from models import Lane
 from store.ledger import Ledger
 from tests.support.factories import claim_one
 from tests.support.http_helpers import (
+    PATIENCE,
     ScriptedAnalyser,
     ScriptedThrottle,
     captured_log,
@@ -670,7 +671,7 @@ async def test_beside_a_backlog_no_more_calls_wait_in_line_than_need_to(
         assert worker.bound_by == "rate"
         assert harness.call_runner.under_way == 0
         for _ in range(3):  # the two that were in line, and the live one next
-            (await asyncio.wait_for(analyser.line.get(), 2)).set()
+            (await asyncio.wait_for(analyser.line.get(), PATIENCE)).set()
         await harness.until(live, "completed")
         assert analyser.calls[2] == ("live",)
 
