@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -33,6 +34,9 @@ from tests.support.newest_schema import copy_where_new
 from tests.support.servers import postgres_database, postgres_server, redis_server, server_of
 from tests.support.sharing import BeginLongest, begin_longest
 from tests.support.worker_harness import WorkerHarness
+
+# httpx looks for this with each request into an app: where it is not installed, not on disk again.
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 # How long an example takes tells how busy the machine is.
 hypothesis.settings.register_profile(

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 from sqlalchemy import Connection
 
 from api.conversations import take_apart
@@ -20,7 +19,6 @@ from tests.support.http_helpers import (
     CONVERSATIONS,
     assert_error,
     on_shared_loop,
-    service,
     show,
     submit,
     submit_batch,
@@ -28,14 +26,6 @@ from tests.support.http_helpers import (
 from tests.support.submitting import WIDE, nested, pending, post_raw, post_with_key
 
 BATCH = f"{CONVERSATIONS}/batch"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
-    """A service that stores and does not analyse, with room for texts of 200 characters."""
-    folder = tmp_path_factory.mktemp("shared")
-    async with service(folder, worker_enabled=False, max_text_length=WIDE) as client:
-        yield client
 
 
 @on_shared_loop

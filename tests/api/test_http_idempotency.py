@@ -2,23 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 
-from tests.support.http_helpers import CONVERSATIONS, assert_error, on_shared_loop, service, submit
-from tests.support.submitting import WIDE, pending, post_with_key
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
-    """A service that stores and does not analyse, with room for texts of 200 characters."""
-    folder = tmp_path_factory.mktemp("shared")
-    async with service(folder, worker_enabled=False, max_text_length=WIDE) as client:
-        yield client
+from tests.support.http_helpers import CONVERSATIONS, assert_error, on_shared_loop, submit
+from tests.support.submitting import pending, post_with_key
 
 
 @on_shared_loop

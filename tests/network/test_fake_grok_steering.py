@@ -90,7 +90,7 @@ async def test_a_dropped_connection_gives_no_answer(caller: Caller) -> None:
 async def test_a_hang_ends_when_the_client_leaves(caller: Caller) -> None:
     caller.grok.script(Reply.hang())
     with pytest.raises(httpx.ReadTimeout):
-        await caller.ask(timeout=0.1)
+        await caller.ask(timeout=httpx.Timeout(PATIENCE, read=0.3))
     await caller.grok.idle()
 
     assert caller.grok.counters.abandoned == 1
@@ -198,7 +198,7 @@ async def test_an_answer_nobody_waited_for_is_billed_where_told(caller: Caller) 
     caller.grok.bill_abandoned = True
     caller.grok.script(Reply.hang())
     with pytest.raises(httpx.ReadTimeout):
-        await caller.ask(timeout=0.1)
+        await caller.ask(timeout=httpx.Timeout(PATIENCE, read=0.3))
     await caller.grok.idle()
 
     assert [(line.texts, line.delivered) for line in caller.grok.bill] == [(2, False)]

@@ -1,8 +1,7 @@
-"""What the worker makes of each call: packs, outages, the budget, equal texts, whose turn it is."""
+"""What the worker makes of each call: packs, outages, refusals, and whose turn it is."""
 
 import asyncio
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,28 +14,20 @@ from analysis.outcomes import (
     Blocked,
     Call,
     CallOutcome,
-    NotNow,
     Refused,
-    Reply,
-    Requeue,
     TransientFailure,
     Unusable,
 )
-from analysis.topics import Topics
 from models import Lane
-from store.ledger import Ledger
-from tests.support.factories import claim_one
 from tests.support.http_helpers import (
+    PATIENCE,
     ScriptedAnalyser,
-    ScriptedThrottle,
     captured_log,
     eventually,
     good,
 )
 from tests.support.worker_harness import WorkerHarness
 from worker.breaker import FAILURES_TO_OPEN
-from worker.calls import CallRunner
-from worker.prepared import prepare
 
 DOWN = TransientFailure("HTTP 503: down")
 WEEK = timedelta(days=7)
@@ -351,292 +342,6 @@ async def test_one_bad_text_at_the_head_of_the_queue_does_not_keep_the_breaker_o
     assert found.last_error == UNCLEAR.reason
 
 
-# --- money ----------------------------------------------------------------------------------------
-
-
-def paid(cost: int = 10, outcome: CallOutcome = CallOutcome.ANSWERED) -> Call:
-    return Call(outcome, model="m", prompt_tokens=5, completion_tokens=2, cost_usd_ticks=cost)
-
-
-async def test_a_call_is_entered_with_its_results(harness: WorkerHarness) -> None:
-    analyser = ScriptedAnalyser(concurrency=1, pack_size=10)
-    analyser.throttle.cost, analyser.call = 100, paid(42)
-    await harness.add("text 1", "text 2")
-    async with harness.working(analyser):
-        assert harness.call_runner.answering_model is None
-        await harness.all_completed(2)
-
-    assert harness.call_runner.answering_model == "m"
-    columns = "conversations, outcome, cost_usd_ticks, held_usd_ticks, model_answered"
-    assert await harness.run(f"SELECT {columns} FROM calls") == [(2, "answered", 42, 0, "m")]
-    sums = "calls, conversations, reused, cost_usd_ticks, held_usd_ticks"
-    assert await harness.run(f"SELECT {sums} FROM daily_usage") == [(1, 2, 0, 42, 0)]
-
-
-async def test_a_paid_call_is_entered_though_its_result_is_dropped(harness: WorkerHarness) -> None:
-    analyser = ScriptedAnalyser()
-    analyser.throttle.cost, analyser.call = 100, paid(42)
-    analyser.hold("text")
-    (id_,) = await harness.add("text")
-    async with harness.working(analyser):
-        await eventually(lambda: analyser.under_way)
-        await harness.conversations.erase(id_)
-        analyser.let_go("text")
-
-        async def is_entered() -> bool:
-            return await harness.run("SELECT outcome, cost_usd_ticks FROM calls") == [
-                ("answered", 42)
-            ]
-
-        await eventually(is_entered)
-
-
-async def test_a_call_that_was_never_sent_leaves_no_trace_in_the_ledger(
-    harness: WorkerHarness,
-) -> None:
-    class Held(ScriptedAnalyser):
-        async def analyse(self, texts: Any, **_options: Any) -> Any:
-            return await super().analyse(texts)  # tells nobody that it leaves
-
-    analyser = Held()
-    analyser.throttle.cost = 100
-    analyser.script("text", NotNow("wait"))
-    await harness.add("text")
-    async with harness.working(analyser):
-        await harness.all_completed(1)
-
-    assert await harness.run("SELECT count(*) FROM calls") == [(0,)]
-    assert await harness.run("SELECT calls, held_usd_ticks FROM daily_usage") == [(0, 0)]
-
-
-async def test_a_breaker_that_opens_while_a_call_is_reserved_holds_the_call_back(
-    harness: WorkerHarness,
-) -> None:
-    class Meanwhile(Ledger):
-        async def reserve(self, *args: Any, **kwargs: Any) -> int | None:
-            reserved = await super().reserve(*args, **kwargs)
-            call_runner.breaker.blocked(other, "HTTP 400: Incorrect API key")
-            return reserved
-
-    analyser = ScriptedAnalyser()
-    analyser.throttle.cost = 100
-    call_runner = CallRunner(analyser, Topics(()), Meanwhile(harness.database), max_attempts=3)
-    await harness.add("text")
-    claimed = await claim_one(harness.database)
-    prepared = prepare(claimed, reuse_key=analyser.reuse_key)
-    other, begun = call_runner.begin(), call_runner.begin()
-    results, receipt, _ = await call_runner.call(begun, [prepared], on_sent=lambda: None)
-
-    assert results == [(claimed, Requeue())]
-    assert analyser.calls == []
-    assert (await harness.queue.settle(results, receipt)).done == {claimed}
-    found = await harness.find(claimed.id)
-    assert (found.status, found.attempts, found.last_error) == ("pending", 0, None)
-    assert await harness.run("SELECT count(*) FROM calls") == [(0,)]
-    assert await harness.run("SELECT calls, held_usd_ticks FROM daily_usage") == [(0, 0)]
-
-
-async def test_a_call_that_cannot_be_reserved_is_not_made_and_tried_again(
-    harness: WorkerHarness,
-) -> None:
-    """Also where that is a bug and not a spell without a database."""
-    harness.timings = replace(harness.timings, trouble=0.02)
-    refuse = "BEFORE INSERT ON calls BEGIN SELECT RAISE(ABORT, 'a bug'); END"
-    await harness.run(f"CREATE TRIGGER refuse {refuse}")
-    analyser = ScriptedAnalyser()
-    analyser.throttle.cost, analyser.call = 100, paid(42)
-    (id_,) = await harness.add("text")
-    with captured_log() as log:
-        async with harness.working(analyser):
-            await eventually(lambda: len(log.named("call_cannot_be_reserved")) >= 2)
-            assert analyser.calls == []
-            await harness.run("DROP TRIGGER refuse")
-            found = await harness.until(id_, "completed")
-
-    assert (found.attempts, found.last_error) == (1, None)
-    assert await harness.run("SELECT calls, cost_usd_ticks, held_usd_ticks FROM daily_usage") == [
-        (1, 42, 0)
-    ]
-
-
-async def test_what_does_not_fit_into_the_budget_is_not_asked_and_does_not_fail(
-    harness: WorkerHarness,
-) -> None:
-    analyser = ScriptedAnalyser(concurrency=3)
-    analyser.throttle.cost, analyser.call = 100, paid(70)
-    await harness.add(*[f"text {number}" for number in range(20)])
-    with captured_log() as log:
-        async with harness.working(analyser, daily_budget_ticks=500) as worker:
-
-            async def is_spent() -> bool:
-                return worker.bound_by == "budget" and await harness.count("pending") == 14
-
-            await eventually(is_spent)
-            await asyncio.sleep(0.3)
-            worker.wake()
-            await asyncio.sleep(0.1)
-
-    # Six at 70 make 420: a seventh may cost 100 and does not fit, and nothing is held any more.
-    assert len(analyser.calls) == 6
-    assert await harness.count("completed") == 6
-    charged = await harness.run(
-        "SELECT DISTINCT attempts, last_error FROM conversations WHERE status = 'pending'"
-    )
-    assert charged == [(0, None)]
-    assert await harness.run("SELECT cost_usd_ticks, held_usd_ticks FROM daily_usage") == [(420, 0)]
-    assert len(log.named("budget_spent")) == 1
-
-
-async def test_what_a_budget_has_no_room_for_in_packs_it_may_have_room_for_one_by_one(
-    harness: WorkerHarness,
-) -> None:
-    class ByTheText(ScriptedThrottle):
-        def highest_cost(self, texts: Any) -> int:
-            return 100 * len(texts)
-
-    analyser = ScriptedAnalyser()
-    analyser.throttle = ByTheText(concurrency=1, pack_size=10)
-    analyser.call = paid(100)
-    await harness.add(*[f"text {number}" for number in range(10)])
-    async with harness.working(analyser, daily_budget_ticks=350) as worker:
-
-        async def is_spent() -> bool:
-            return worker.bound_by == "budget" and await harness.count("completed") == 3
-
-        await eventually(is_spent)
-
-    assert [len(call) for call in analyser.calls] == [1, 1, 1]
-
-
-async def test_a_call_that_is_cut_off_at_the_stop_keeps_its_hold_on_the_budget(
-    harness: WorkerHarness,
-) -> None:
-    analyser = ScriptedAnalyser()
-    analyser.throttle.cost = 100
-    analyser.hold("text")
-    await harness.add("text")
-    async with harness.working(analyser) as worker:
-        await eventually(lambda: analyser.under_way)
-        await worker.stop(grace=0)
-        await harness.queue.drained()
-
-    assert await harness.run("SELECT outcome, held_usd_ticks FROM calls") == [("cut_off", 100)]
-    assert await harness.run("SELECT held_usd_ticks FROM daily_usage") == [(100,)]
-    assert await harness.count("pending") == 1
-
-
-async def test_what_a_dead_worker_had_under_way_is_listed_as_cut_off(
-    harness: WorkerHarness,
-) -> None:
-    id_ = await harness.ledger.reserve("request", model="m", conversations=1, highest_cost=100)
-    analyser = ScriptedAnalyser()
-    await harness.add("text")
-    with captured_log() as log:
-        async with harness.working(analyser):
-            await harness.all_completed(1)
-
-    found = await harness.run("SELECT id, outcome, held_usd_ticks FROM calls")
-    assert found == [(id_, "cut_off", 100)]
-    assert log.named("calls_cut_off")[0]["calls"] == 1
-    assert analyser.throttle.others_called  # a moment ago: the limit on calls has to know
-
-
-# --- equal texts ----------------------------------------------------------------------------------
-
-
-async def test_an_equal_text_is_answered_from_the_earlier_analysis(harness: WorkerHarness) -> None:
-    analyser = ScriptedAnalyser(answer=lambda text: good(0.25 if "first" in text else 0.75))
-    analyser.throttle.cost, analyser.call = 100, paid(42)
-    (first,) = await harness.add("@united first   bag lost https://t.co/abc")
-    async with harness.working(analyser, reuse_window=WEEK) as worker:
-        await harness.until(first, "completed")
-        same, other = await harness.add(
-            "@delta first bag lost http://x.example/y", "second bag lost"
-        )
-        worker.wake()
-        await harness.until(same, "completed")
-        await harness.until(other, "completed")
-        found = await harness.find(same)
-
-    assert analyser.texts == ["@user first bag lost URL", "second bag lost"]
-    assert found.insight is not None
-    assert found.insight.sentiment_score == 0.25
-    assert found.insight.notes == {"reused_from": first}
-    assert found.attempts == 1
-    costs = await harness.run("SELECT conversation_id, cost_usd_ticks FROM insights")
-    assert dict(costs)[same] == 0
-    assert await harness.run("SELECT calls, conversations, reused FROM daily_usage") == [(2, 3, 1)]
-
-
-async def test_a_reused_analysis_is_not_reused_for_longer_than_it_lasts_itself(
-    harness: WorkerHarness,
-) -> None:
-    analyser = ScriptedAnalyser()
-    async with harness.working(analyser, reuse_window=timedelta(hours=1)) as worker:
-        for _ in range(3):
-            (id_,) = await harness.add("same")
-            worker.wake()
-            await harness.until(id_, "completed")
-            await harness.run("UPDATE insights SET created_at = created_at - 2000000000")
-
-    # Asked, answered from that after 33 minutes, and asked again after 67.
-    assert len(analyser.calls) == 2
-
-
-@pytest.mark.parametrize("key", ["another model", "another prompt"])
-async def test_what_another_model_or_prompt_said_is_not_reused(
-    harness: WorkerHarness, key: str
-) -> None:
-    analyser = ScriptedAnalyser()
-    async with harness.working(analyser, reuse_window=WEEK) as worker:
-        (first,) = await harness.add("same")
-        worker.wake()
-        await harness.until(first, "completed")
-        analyser.reuse_key = key
-        (second,) = await harness.add("same")
-        worker.wake()
-        await harness.until(second, "completed")
-
-    assert analyser.texts == ["same", "same"]
-
-
-async def test_an_analysis_is_reused_under_the_model_that_made_it(harness: WorkerHarness) -> None:
-    """Not under the one that had answered before, when the text was claimed."""
-
-    class Renamed(ScriptedAnalyser):
-        async def analyse(self, texts: Sequence[str], **options: Any) -> Reply:
-            self.reuse_key = "another model"
-            return await super().analyse(texts, **options)
-
-    analyser = Renamed()
-    async with harness.working(analyser, reuse_window=WEEK) as worker:
-        (first,) = await harness.add("same")
-        worker.wake()
-        await harness.until(first, "completed")
-        (second,) = await harness.add("same")
-        worker.wake()
-        found = await harness.until(second, "completed")
-
-    assert analyser.texts == ["same"]
-    assert found.insight is not None
-    assert found.insight.notes == {"reused_from": first}
-
-
-async def test_nothing_is_reused_of_a_fallback_nor_of_what_was_erased(
-    harness: WorkerHarness,
-) -> None:
-    analyser = ScriptedAnalyser()
-    analyser.script("same", *[Unusable("what?")] * 3)
-    async with harness.working(analyser, reuse_window=WEEK) as worker:
-        for calls in (3, 4, 5):
-            (id_,) = await harness.add("same")
-            worker.wake()
-            await harness.until(id_, "completed")
-            assert len(analyser.calls) == calls
-            if calls == 4:
-                await harness.conversations.erase(id_)
-
-
 # --- whose turn it is -----------------------------------------------------------------------------
 
 
@@ -670,7 +375,7 @@ async def test_beside_a_backlog_no_more_calls_wait_in_line_than_need_to(
         assert worker.bound_by == "rate"
         assert harness.call_runner.under_way == 0
         for _ in range(3):  # the two that were in line, and the live one next
-            (await asyncio.wait_for(analyser.line.get(), 2)).set()
+            (await asyncio.wait_for(analyser.line.get(), PATIENCE)).set()
         await harness.until(live, "completed")
         assert analyser.calls[2] == ("live",)
 

@@ -26,7 +26,7 @@ PRAISE = "Thanks, I love it"
 
 @pytest.fixture
 def client(make_client: MakeClient) -> GrokClient:
-    return make_client(timeout=0.3, topics=Topics(("praise",), closed=False))
+    return make_client(timeout=1.5, topics=Topics(("praise",), closed=False))
 
 
 # --- what an answer of Grok leads to --------------------------------------------------------------
@@ -117,7 +117,7 @@ async def test_an_unusable_answer_is_asked_again_at_once(
         (Reply.cloudflare(), "HTTP 520: an HTML page"),
         (Reply.drop(), "Grok could not be reached"),
         (Reply.drop(halfway=True), "Grok could not be reached"),
-        (Reply.hang(), "Grok did not answer within 0.3 s"),
+        (Reply.hang(), "Grok did not answer within 1.5 s"),
     ],
 )
 async def test_passing_trouble_is_retried_after_one_two_and_four_seconds_then_fails(

@@ -1,6 +1,7 @@
-"""What tests of the page share: one browser in each test process, and a service for each file."""
+"""What tests of processes share: a fake Grok, and for those of the page one browser in each test
+process and a service for each file."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any
@@ -10,10 +11,19 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from importing.sample import SAMPLE
+from tests.fakes.grok.server import RunningGrok, grok_process
 from tests.support.browser import chromium, opened
 from tests.support.dashboard_service import HOSTILE, NEWEST, NOW, OWN, Open, address
 from tests.support.http_helpers import all_done, submit_batch
 from tests.support.service_process import ServiceProcess
+
+
+@pytest.fixture
+def grok() -> Iterator[RunningGrok]:
+    """One in a process of its own, that answers at once and well. A file whose Grok is slower or
+    worse has its own."""
+    with grok_process() as grok:
+        yield grok
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -119,14 +119,10 @@ def test_demo_shows_a_table_and_totals_and_leaves_nothing(tmp_path: Path) -> Non
     assert processes_of(tmp_path) == []
 
 
-def test_demo_heeds_no_settings_of_the_service(tmp_path: Path) -> None:
+def test_demo_heeds_no_settings_of_the_service_and_needs_no_unicode(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("ANALYZER=nonsense\n")
-    done = run_demo(tmp_path, API_KEYS="nonsense", INBOUND_RATE_LIMIT="1", GROK_KEY="xai-wrong")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_demo_writes_to_a_terminal_without_unicode(tmp_path: Path) -> None:
-    done = run_demo(tmp_path, PYTHONIOENCODING="ascii", COLUMNS="20")
+    settings = {"API_KEYS": "nonsense", "INBOUND_RATE_LIMIT": "1", "GROK_KEY": "xai-wrong"}
+    done = run_demo(tmp_path, **settings, PYTHONIOENCODING="ascii", COLUMNS="20")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

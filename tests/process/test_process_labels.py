@@ -1,24 +1,18 @@
 """What people have put right stays, whatever becomes of the process."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.fakes.grok.server import RunningGrok
 from tests.support.service_process import ServiceProcess, grok_settings, until
 
 pytestmark = pytest.mark.slow
 
 POSTS = 60
-
-
-@pytest.fixture
-def grok() -> Iterator[RunningGrok]:
-    with grok_process() as grok:
-        yield grok
 
 
 async def test_labels_and_rules_that_were_answered_outlive_kills(

@@ -3,23 +3,16 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGTERM
 
 import pytest
 
-from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.fakes.grok.server import RunningGrok
 from tests.support.paths import ROOT
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def grok() -> Iterator[RunningGrok]:
-    with grok_process() as grok:
-        yield grok
 
 
 async def _launch_waiting(service: ServiceProcess) -> None:

@@ -1,7 +1,6 @@
 """Several processes on PostgreSQL: each text is analysed once, and survivors take over."""
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
@@ -10,18 +9,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.fakes.grok.server import RunningGrok
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 
 pytestmark = pytest.mark.slow
 
 LEASE_SECONDS = 30
-
-
-@pytest.fixture
-def grok() -> Iterator[RunningGrok]:
-    with grok_process() as grok:
-        yield grok
 
 
 async def _query(url: str, statement: str) -> list[tuple[Any, ...]]:

@@ -5,14 +5,13 @@ import signal
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM
 
 import pytest
 
-from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.fakes.grok.server import RunningGrok
 from tests.support.processes import is_judge, judges_of
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 
@@ -22,12 +21,6 @@ GRACE = 2.0
 AFTER_GRACE = 12.0
 """The contract allows two seconds on top of the grace; ten more are for a machine that is busy with
 other tests. What must not hold up the end takes longer than all of it."""
-
-
-@pytest.fixture
-def grok() -> Iterator[RunningGrok]:
-    with grok_process() as grok:
-        yield grok
 
 
 async def _stop(service: ServiceProcess, *signals: signal.Signals, within: float) -> float:

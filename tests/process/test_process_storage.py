@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.fakes.grok.server import RunningGrok
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 
 pytestmark = pytest.mark.slow
@@ -24,12 +24,6 @@ pytestmark = pytest.mark.slow
 EVER = {"start_time": "2000-01-01T00:00:00Z", "end_time": "2100-01-01T00:00:00Z"}
 LONGEST_ANSWER_SECONDS = 10.0
 """What a client may have to wait for a 503: several writes in turn each wait for the lock."""
-
-
-@pytest.fixture
-def grok() -> Iterator[RunningGrok]:
-    with grok_process() as grok:
-        yield grok
 
 
 @pytest.fixture

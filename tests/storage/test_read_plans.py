@@ -42,7 +42,7 @@ from tests.support.http_helpers import on_shared_loop
 from tests.support.newest_schema import copy_where_new
 from tests.support.servers import postgres_database, server_of
 
-ROWS = 50_000
+ROWS = 20_000
 TABLES = ("insights", "insight_clusters", "insight_rollups", "conversations", "insight_terms")
 
 Statement = tuple[str, Any]
@@ -51,7 +51,7 @@ _FILL = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)
 INSERT INTO {table} SELECT {columns} FROM n
 """
-_TIMESTAMP = "1737374400000000 + (i - 25000) * CAST(23000000 AS BIGINT)"
+_TIMESTAMP = "1737374400000000 + (i - 10000) * CAST(57500000 AS BIGINT)"
 _FILLED = {
     "conversations (id, text, author, timestamp, status, created_at, lane)": (
         f"'conv_' || i, 'late', 'author' || (i % 500), {_TIMESTAMP}, 'completed', i, 'live'"
@@ -86,7 +86,7 @@ def _derive(numbers: range, connection: Connection) -> None:
     rows = [
         InsightRow(
             number,
-            1_737_374_400_000_000 + (number - 25_000) * 23_000_000,
+            1_737_374_400_000_000 + (number - 10_000) * 57_500_000,
             f"late word{number % 100}",
             f"author{number % 500}",
             number % 200 / 100.0 - 1,
@@ -248,7 +248,7 @@ async def test_no_page_by_priority_and_no_handling_scans_a_table(full: Database)
     """Where many match, and where few do."""
     handling = HandlingStore(full)
     with asked(full) as statements:
-        for conditions, total in product(PRIORITY_CONDITIONS, (10, 10_000)):
+        for conditions, total in product(PRIORITY_CONDITIONS, (10, 4_000)):
             priorities = PriorityStore(full, Told(total))
             wanted = insight_filter(handling=HandlingState.OPEN, **conditions)
             for cursor in (None, cursors.encode("priority", 0, 1)):

@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 
 from analysis.analyser import Analyser, Throttle
-from analysis.outcomes import Analysis, Answer, Call, Reply
+from analysis.outcomes import Analysis, Answer, Call, CallOutcome, Reply
 from api.connection_guard import GuardedProtocol
 from config import load_settings
 from main import create_app
@@ -154,6 +154,11 @@ def good(
     score: float = 0.5, clusters: Sequence[str] = ("praise",), confidence: float = 0.9
 ) -> Analysis:
     return Analysis(score, tuple(clusters), confidence, "It says so.", {"analyser": "scripted"})
+
+
+def paid(cost: int = 10, outcome: CallOutcome = CallOutcome.ANSWERED) -> Call:
+    """A call that has cost so many ticks."""
+    return Call(outcome, model="m", prompt_tokens=5, completion_tokens=2, cost_usd_ticks=cost)
 
 
 class ScriptedThrottle(Throttle):
