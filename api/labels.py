@@ -48,7 +48,7 @@ class PersonLabelOut(TypedDict):
 
 
 class LabelsOut(TypedDict):
-    """`person` is null where no person has labelled it; `log` is the last 200
+    """`person` is null where no person has labelled it; `log` is the last 1,000
     lines, the oldest first."""
 
     effective: ModelValues

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 BYTES_OF_PAGE = 2_000_000
 """The most JSON that a page may have."""
-LINES_OF_HISTORY = 200
+LINES_OF_HISTORY = 1_000
 """Of one conversation, which make about as much at most."""
 
 
