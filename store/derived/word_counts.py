@@ -198,12 +198,7 @@ class _Counter(NamedTuple):
 
 _Statement = Select[*tuple[Any, ...]]
 
-_ANY = (
-    select(insights.c.id)
-    .where(*within("range", insights.c.timestamp), COUNTS)
-    .limit(1)
-    .with_hint(insights, "INDEXED BY idx_insight_timestamp", "sqlite")
-)
+_ANY = select(insights.c.id).where(*within("range", insights.c.timestamp), COUNTS).limit(1)
 
 
 @lru_cache(maxsize=64)

@@ -260,6 +260,39 @@ async def test_no_page_by_priority_and_no_handling_scans_a_table(full: Database)
     await expect_no_scans(full, statements)
 
 
+@on_shared_loop
+async def test_the_walk_by_priority_reads_its_index_alone(full: Database) -> None:
+    """On SQLite: rows are read for the page, not for all that the walk passes by."""
+    if not full.is_sqlite:
+        pytest.skip("PostgreSQL decides by what it knows of the table")
+    wanted = insight_filter(handling=HandlingState.OPEN)
+    with asked(full) as statements:
+        await PriorityStore(full, MatchCounter()).page(wanted, limit=100, cursor=None)
+    (walk,) = [each for each in statements if "picked" in each[0]]
+
+    def plan(connection: Connection) -> str:
+        explained = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {walk[0]}", walk[1])
+        return "\n".join(detail for *_, detail in explained)
+
+    assert "USING COVERING INDEX idx_insight_priority" in await full.read(plan)
+
+
+@on_shared_loop
+async def test_the_index_of_words_is_not_asked_about_times_without_insights(
+    full: Database,
+) -> None:
+    wanted = insight_filter(
+        start_time=NOON - timedelta(days=365, microseconds=1),
+        end_time=NOON - timedelta(days=300),
+        words=parse_search("late"),
+    )
+    with asked(full) as statements:
+        page = await InsightStore(full).page(wanted, limit=3, cursor=None)
+    assert page.total_count == 0
+    assert statements
+    assert not [question for question, _ in statements if "insight_terms" in question]
+
+
 ALERT_FILTERS: list[dict[str, Any]] = [
     {},
     {"sentiment": "negative", "min_confidence": 0.5},
