@@ -77,6 +77,16 @@ async def idle(
         yield service
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def desk(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ServiceProcess]:
+    """A service without anything, where each test posts under a name of its own."""
+    async with ServiceProcess(tmp_path_factory.mktemp("desk")) as service:
+        await service.start()
+        yield service
+
+
 @pytest.fixture
 def open_page(browser: Browser, service: ServiceProcess) -> Open:
     """The dashboard of `service`; in the end nothing has gone wrong in it."""

@@ -1,12 +1,10 @@
-"""The dashboard as a desk: what is answered first and by whom, labels put right, many at once."""
+"""The dashboard as a desk: what is answered first and by whom."""
 
 import re
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
 from tests.support.browser import opened, serious_faults, with_browser
 from tests.support.dashboard_service import (
@@ -14,72 +12,16 @@ from tests.support.dashboard_service import (
     address,
     get,
     is_live,
+    number_of,
     query,
     rows,
     settled,
 )
-from tests.support.http_helpers import all_done, eventually, submit_batch
+from tests.support.desk import at_work, claim, handled, keys_work, post, said, to_answer
+from tests.support.http_helpers import submit_batch
 from tests.support.service_process import ServiceProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
-
-GAME = [f"Harbor Siege is a terrible obsession of mine, evening {n}" for n in range(12)]
-"""About a game, which sounds worse than it is meant."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def desk(
-    browser: Browser, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[ServiceProcess]:
-    async with ServiceProcess(tmp_path_factory.mktemp("desk")) as service:
-        await service.start()
-        yield service
-
-
-async def post(
-    service: ServiceProcess, author: str, texts: list[str], *, ago: timedelta = timedelta()
-) -> None:
-    """As many minutes older than `ago` as they stand in the list."""
-    await submit_batch(
-        service.client,
-        [
-            {
-                "text": text,
-                "author": author,
-                "timestamp": (NOW - ago - timedelta(minutes=1 + number)).isoformat(),
-            }
-            for number, text in enumerate(texts)
-        ],
-    )
-    await all_done(service.client, within=30)
-
-
-def to_answer(author: str) -> str:
-    return query(order="priority", author=author)
-
-
-async def at_work(page: Page, name: str) -> None:
-    """As somebody who has given their name before."""
-    await page.evaluate("name => localStorage.setItem('insights-name', name)", name)
-    await page.reload()
-    await keys_work(page)
-
-
-async def keys_work(page: Page) -> None:
-    """They are loaded after the first sight."""
-    await settled(page)
-
-    async def is_answered() -> bool:
-        await page.keyboard.press("?")
-        return await page.locator("#keys").is_visible()
-
-    await eventually(is_answered, within=30)
-    await page.keyboard.press("Escape")
-    await expect(page.locator("#keys")).to_have_count(0)
-
-
-async def said(page: Page, text: str | re.Pattern[str]) -> None:
-    await expect(page.locator("#toast")).to_contain_text(text)
 
 
 async def test_whom_to_answer_first_comes_first_and_says_why(
@@ -147,12 +89,6 @@ async def test_posts_are_handled_by_keys_and_each_deed_can_be_undone(
     assert (await handled(desk, "keys"))[str(first)] == "open"
 
 
-async def handled(service: ServiceProcess, author: str) -> dict[str, str]:
-    times = {"start_time": "2000-01-01T00:00:00Z", "end_time": "2100-01-01T00:00:00Z"}
-    found = await get(service, "insights", author=author, **times)
-    return {each["conversation_id"]: each["handling"]["state"] for each in found["insights"]}
-
-
 async def test_single_keys_can_be_switched_off(browser: Browser, desk: ServiceProcess) -> None:
     await post(desk, "dictated", ["The parcel is late"])
     async with opened(browser, address(desk) + to_answer("dictated")) as page:
@@ -175,8 +111,8 @@ async def test_two_people_side_by_side_see_at_once_what_the_other_does(
 ) -> None:
     await post(desk, "shift", ["The parcel is late", "The app crashes", "Where is my refund?"])
     url = address(desk) + to_answer("shift")
-    two = [opened(browser, url, in_trouble=True) for _ in range(2)]
-    async with two[0] as ana, two[1] as ben:
+    two = (opened(browser, url, in_trouble=True) for _ in range(2))
+    async with next(two) as ana, next(two) as ben:
         for page, name in ((ana, "ana"), (ben, "ben")):
             await at_work(page, name)
             await is_live(page)
@@ -212,14 +148,14 @@ async def test_who_has_what_is_seen_however_old_it_is(
 ) -> None:
     await post(desk, "elder", ["The parcel is late"], ago=timedelta(hours=40))
     (id_,) = await handled(desk, "elder")
-    path = f"/api/v1/conversations/{id_}/handling"
-    await desk.client.post(path, json={"state": "claimed", "by": "ben"})
+    await claim(desk, id_, "ben")
     async with opened(browser, address(desk)) as page:
-        await page.locator(".views a", has_text="Claimed").click()
+        claimed = page.locator(".views a", has_text="Claimed")
+        await claimed.click()
         row = page.locator(f"#list [data-key='{id_}'] .handled")
         await expect(row).to_have_text(re.compile("^ben has it until"))
-        number = page.locator(".views a", has_text="Claimed").locator(".number")
-        await expect(number).to_have_text(await page.locator("#list-total").inner_text())
+        total = await number_of(page.locator("#list-total"))
+        await expect(claimed.locator(".number")).to_have_text(str(total))
 
 
 async def test_who_hears_the_page_is_told_what_others_do_to_the_post_at_hand(
@@ -227,23 +163,16 @@ async def test_who_hears_the_page_is_told_what_others_do_to_the_post_at_hand(
 ) -> None:
     await post(desk, "heard", ["The parcel is late", "The app crashes", "Where is my refund?"])
     ids = list(await handled(desk, "heard"))
-
-    async def claim(number: int, by: str) -> None:
-        path = f"/api/v1/conversations/{ids[number]}/handling"
-        body = {"state": "claimed", "by": by, "take_over": True}
-        assert (await desk.client.post(path, json=body)).status_code == 200
-
     async with opened(browser, address(desk) + query(author="heard")) as page:
         await at_work(page, "ana")
         await is_live(page)
         here, there = (page.locator(f".opener[data-id='{id_}']") for id_ in ids[:2])
         heard = page.locator("#heard")
         await here.focus()
-        await expect(heard).to_have_text("")
-        await claim(1, "ben")
+        await claim(desk, ids[1], "ben")
         await expect(there).to_have_accessible_description(re.compile("^ben has it until"))
         await expect(heard).to_have_text("")
-        await claim(0, "ben")
+        await claim(desk, ids[0], "ben")
         await expect(here).to_have_accessible_description(re.compile("^ben has it until"))
         await expect(heard).to_have_text(re.compile("^ben has it until .*: The parcel is late$"))
         await page.keyboard.press("j")
@@ -251,179 +180,8 @@ async def test_who_hears_the_page_is_told_what_others_do_to_the_post_at_hand(
         await page.keyboard.press("c")
         await said(page, "It is yours for 15 minutes.")
         await here.focus()
-        await claim(2, "cleo")  # what is hers is at hand wherever she is
+        await claim(desk, ids[2], "cleo")  # what is hers is at hand wherever she is
         await expect(heard).to_have_text(re.compile("^cleo has it until .*: Where is my refund"))
-
-
-async def test_twelve_are_put_right_by_keys_alone_then_a_rule_is_made_and_one_undone(
-    browser: Browser, desk: ServiceProcess
-) -> None:
-    await post(desk, "player", GAME)
-    async with opened(browser, address(desk)) as page:
-        await at_work(page, "ana")
-        await page.keyboard.press("/")
-        await page.keyboard.type('"Harbor Siege"')
-        await page.keyboard.press("Enter")
-        await expect(page.locator("#list-total")).to_have_text("12")
-        for _ in GAME:
-            await page.keyboard.press("j")
-            await page.keyboard.press("0")
-            await said(page, "● Neutral")
-            await expect(page.locator("#list li:has(.opener:focus) .labelled")).to_have_text(
-                "✎ ana"
-            )
-        assert await judged(desk, "player") == {0.0: 12}
-        await page.keyboard.press("u")
-        await said(page, "As it was judged.")
-        before = await judged(desk, "player")
-        assert before.pop(0.0) == 11
-        assert len(before) == 1
-        await page.keyboard.press("0")
-        await said(page, "● Neutral")
-        await page.keyboard.press("r")
-        await expect(page.locator("#draft-title")).to_be_focused()
-        await expect(page.locator("#draft-q")).to_have_value('"Harbor Siege"')
-        await expect(page.locator("#draft-sentiment")).to_have_value("neutral")
-        await page.locator("#draft-name").focus()
-        await page.keyboard.type("Harbor Siege is a game")
-        await page.keyboard.press("Tab")
-        await page.keyboard.press("Enter")
-        await expect(page.locator("#plan-state")).to_contain_text("12 posts")
-        await expect(page.locator("#rules")).to_contain_text("Harbor Siege is a game")
-        await post(desk, "newcomer", ["Harbor Siege, what a terrible evening"])
-        assert await judged(desk, "newcomer") == {0.0: 1}
-        await page.goto(address(desk) + query(author="newcomer"))
-        await page.locator("#list .opener").first.click()
-        await expect(page.locator("#last-word")).to_contain_text(
-            "the rule “Harbor Siege is a game”. The model said ▼ negative"
-        )
-
-
-async def judged(service: ServiceProcess, author: str) -> dict[float, int]:
-    """How many posts have which score."""
-    times = {"start_time": "2000-01-01T00:00:00Z", "end_time": "2100-01-01T00:00:00Z"}
-    found = await get(service, "insights", author=author, **times)
-    scores = [each["grok_analysis"]["sentiment_score"] for each in found["insights"]]
-    return {score: scores.count(score) for score in set(scores)}
-
-
-async def test_undoing_gives_a_person_who_had_spoken_the_last_word_again(
-    browser: Browser, desk: ServiceProcess
-) -> None:
-    await post(desk, "agreed", ["The parcel is late, terrible"])
-    times = {"start_time": "2000-01-01T00:00:00Z", "end_time": "2100-01-01T00:00:00Z"}
-    (item,) = (await get(desk, "insights", author="agreed", **times))["insights"]
-    id_ = item["conversation_id"]
-    path = f"/api/v1/conversations/{id_}/labels"
-    model = (await desk.client.get(path)).json()["model"]
-    # As the model has it, so that what is served tells nothing of what was said.
-    agreed = {"sentiment_score": model["sentiment_score"], "by": "ben", "reason": "no irony"}
-    await desk.client.put(path, json=agreed)
-    before = (await desk.client.get(path)).json()["person"]
-    async with opened(browser, address(desk) + query(author="agreed")) as page:
-        await at_work(page, "ana")
-        await page.keyboard.press("j")
-        for key, said_then in (("+", "▲ Positive"), ("u", "▼ Negative")):
-            await page.keyboard.press(key)
-            await said(page, said_then)
-    person = (await desk.client.get(path)).json()["person"]
-    assert {**person, "at": None} == {**before, "at": None}
-
-
-async def test_topics_and_mood_are_put_right_by_pointer_with_a_reason(
-    browser: Browser, desk: ServiceProcess
-) -> None:
-    await post(desk, "pointer", ["The parcel is late, terrible"])
-    async with opened(browser, address(desk) + query(author="pointer")) as page:
-        await at_work(page, "ana")
-        await page.locator("#list .opener").click()
-        await expect(page.locator("#last-word")).to_have_text("the model's")
-        await page.locator("#reason").fill("irony")
-        await page.get_by_role("button", name="It is positive").click()
-        last_word = page.locator("#last-word")
-        await expect(last_word).to_contain_text("ana, now: “irony”. The model said ▼ negative")
-        await page.locator("#topic").fill("Delivery Praise")
-        await page.keyboard.press("Enter")
-        await expect(page.locator("#topics-of")).to_contain_text("delivery praise")
-        await expect(page.locator("#open .mood").first).to_contain_text("positive")  # stays
-        await expect(page.locator("#topics")).to_contain_text("delivery praise")  # is counted
-        await page.get_by_label("Not about delivery problems").click()
-        await expect(page.locator("#topics-of")).not_to_contain_text("delivery problems")
-        await page.get_by_role("button", name="Take back").click()
-        await expect(last_word).to_have_text("the model's")
-        await expect(page.locator("#topics-of")).to_contain_text("delivery problems")
-
-
-async def test_copies_are_changed_by_a_plan_after_a_look_and_put_back(
-    browser: Browser, desk: ServiceProcess
-) -> None:
-    texts = ["Splendid, my dreadful parcel never came at all"] * 30
-    await post(desk, "copies", texts)
-    before = await judged(desk, "copies")
-    async with opened(browser, address(desk) + query(author="copies")) as page:
-        await at_work(page, "ana")
-        await page.keyboard.press("j")
-        await page.keyboard.press("+")
-        await page.locator("#toast-more", has_text="Others have the same text").click()
-        await expect(page.locator("#draft-q")).to_have_value(
-            '"Splendid my dreadful parcel never came at all"'
-        )
-        await page.locator("#preview").click()
-        await expect(page.locator("#plan-state")).to_contain_text("30 posts")
-        await expect(page.locator("#plan-state")).to_contain_text("Nothing has changed yet.")
-        await expect(page.locator("#sample li")).to_have_count(10)
-        await expect(page.locator("#sample li").last).to_contain_text("▲ positive")
-        assert (await judged(desk, "copies"))[0.6] == 1
-        await page.locator("#apply").click()
-        await expect(page.locator("#plan-state")).to_contain_text("It is applied.")
-        assert await judged(desk, "copies") == {0.6: 30}
-        await page.locator("#undo-plan").click()
-        await expect(page.locator("#plan-state")).to_contain_text("It is undone.")
-        assert (await judged(desk, "copies"))[0.6] == 1
-        assert sum(before.values()) == 30
-
-
-async def test_all_with_the_same_text_are_answered_at_once(
-    browser: Browser, desk: ServiceProcess
-) -> None:
-    await post(desk, "crowd", ["Nobody can log in since noon"] * 8)
-    async with opened(browser, address(desk) + to_answer("crowd")) as page:
-        await at_work(page, "ana")
-        await expect(rows(page)).to_have_count(1)
-        await expect(page.locator(".same")).to_have_text("8 × the same text")
-        await page.locator("#list .opener").click()
-        await page.locator("#answer-all").click()
-        await page.locator("#preview").click()
-        await page.locator("#apply").click()
-        await expect(page.locator("#plan-state")).to_contain_text("It is applied.")
-    assert set((await handled(desk, "crowd")).values()) == {"answered"}
-
-
-async def test_a_rule_is_switched_off_and_deleted_and_what_it_set_is_taken_back(
-    browser: Browser, desk: ServiceProcess
-) -> None:
-    rule = {
-        "name": "Storms are no complaint",
-        "filter": {"q": "thunder"},
-        "set": {"sentiment": "neutral"},
-        "enabled": True,
-    }
-    assert (await desk.client.post("/api/v1/rules", json=rule)).status_code == 201
-    await post(desk, "storm", ["Terrible thunder tonight"])
-    async with opened(browser, address(desk) + "?page=rules") as page:
-        await at_work(page, "ana")
-        mine = page.locator(".rule", has_text="Storms are no complaint")
-        await mine.get_by_role("button", name="On", exact=True).click()
-        await expect(mine.get_by_role("button", name="Off", exact=True)).to_be_visible()
-        await post(desk, "storm", ["Terrible thunder again"])
-        assert (await judged(desk, "storm"))[0.0] == 1
-        await mine.get_by_role("button", name="Delete").click()
-        await mine.get_by_role("button", name="Really delete").click()
-        await expect(mine).to_have_count(0)
-        await page.locator("#toast-more", has_text="Take it back").click()
-        await page.locator("#apply").click()
-        await expect(page.locator("#plan-state")).to_contain_text("It is applied.")
-        assert 0.0 not in await judged(desk, "storm")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

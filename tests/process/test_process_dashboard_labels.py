@@ -1,0 +1,177 @@
+"""Labels put right on the dashboard: one by one, many at once by plans, and by rules."""
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.support.browser import opened, with_browser
+from tests.support.dashboard_service import address, get, query, rows
+from tests.support.desk import at_work, handled, judged, post, said, to_answer
+from tests.support.service_process import ServiceProcess
+
+pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
+
+GAME = [f"Harbor Siege is a terrible obsession of mine, evening {n}" for n in range(12)]
+"""About a game, which sounds worse than it is meant."""
+
+
+async def test_twelve_are_put_right_by_keys_alone_then_a_rule_is_made_and_one_undone(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "player", GAME)
+    async with opened(browser, address(desk)) as page:
+        await at_work(page, "ana")
+        await page.keyboard.press("/")
+        await page.keyboard.type('"Harbor Siege"')
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#list-total")).to_have_text("12")
+        for _ in GAME:
+            await page.keyboard.press("j")
+            await page.keyboard.press("0")
+            await said(page, "● Neutral")
+            await expect(page.locator("#list li:has(.opener:focus) .labelled")).to_have_text(
+                "✎ ana"
+            )
+        assert await judged(desk, "player") == {0.0: 12}
+        await page.keyboard.press("u")
+        await said(page, "As it was judged.")
+        before = await judged(desk, "player")
+        assert before.pop(0.0) == 11
+        assert len(before) == 1
+        await page.keyboard.press("0")
+        await said(page, "● Neutral")
+        await page.keyboard.press("r")
+        await expect(page.locator("#draft-title")).to_be_focused()
+        await expect(page.locator("#draft-q")).to_have_value('"Harbor Siege"')
+        await expect(page.locator("#draft-sentiment")).to_have_value("neutral")
+        await page.locator("#draft-name").focus()
+        await page.keyboard.type("Harbor Siege is a game")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#plan-state")).to_contain_text("12 posts")
+        await expect(page.locator("#rules")).to_contain_text("Harbor Siege is a game")
+        await post(desk, "newcomer", ["Harbor Siege, what a terrible evening"])
+        assert await judged(desk, "newcomer") == {0.0: 1}
+        await page.goto(address(desk) + query(author="newcomer"))
+        await page.locator("#list .opener").first.click()
+        await expect(page.locator("#last-word")).to_contain_text(
+            "the rule “Harbor Siege is a game”. The model said ▼ negative"
+        )
+
+
+async def test_undoing_gives_a_person_who_had_spoken_the_last_word_again(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "agreed", ["The parcel is late, terrible"])
+    times = {"start_time": "2000-01-01T00:00:00Z", "end_time": "2100-01-01T00:00:00Z"}
+    (item,) = (await get(desk, "insights", author="agreed", **times))["insights"]
+    id_ = item["conversation_id"]
+    path = f"/api/v1/conversations/{id_}/labels"
+    model = (await desk.client.get(path)).json()["model"]
+    # As the model has it, so that what is served tells nothing of what was said.
+    agreed = {"sentiment_score": model["sentiment_score"], "by": "ben", "reason": "no irony"}
+    await desk.client.put(path, json=agreed)
+    before = (await desk.client.get(path)).json()["person"]
+    async with opened(browser, address(desk) + query(author="agreed")) as page:
+        await at_work(page, "ana")
+        await page.keyboard.press("j")
+        for key, said_then in (("+", "▲ Positive"), ("u", "▼ Negative")):
+            await page.keyboard.press(key)
+            await said(page, said_then)
+    person = (await desk.client.get(path)).json()["person"]
+    assert {**person, "at": None} == {**before, "at": None}
+
+
+async def test_topics_and_mood_are_put_right_by_pointer_with_a_reason(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "pointer", ["The parcel is late, terrible"])
+    async with opened(browser, address(desk) + query(author="pointer")) as page:
+        await at_work(page, "ana")
+        await page.locator("#list .opener").click()
+        await expect(page.locator("#last-word")).to_have_text("the model's")
+        await page.locator("#reason").fill("irony")
+        await page.get_by_role("button", name="It is positive").click()
+        last_word = page.locator("#last-word")
+        await expect(last_word).to_contain_text("ana, now: “irony”. The model said ▼ negative")
+        await page.locator("#topic").fill("Delivery Praise")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#topics-of")).to_contain_text("delivery praise")
+        await expect(page.locator("#open .mood").first).to_contain_text("positive")  # stays
+        await expect(page.locator("#topics")).to_contain_text("delivery praise")  # is counted
+        await page.get_by_label("Not about delivery problems").click()
+        await expect(page.locator("#topics-of")).not_to_contain_text("delivery problems")
+        await page.get_by_role("button", name="Take back").click()
+        await expect(last_word).to_have_text("the model's")
+        await expect(page.locator("#topics-of")).to_contain_text("delivery problems")
+
+
+async def test_copies_are_changed_by_a_plan_after_a_look_and_put_back(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    texts = ["Splendid, my dreadful parcel never came at all"] * 30
+    await post(desk, "copies", texts)
+    before = await judged(desk, "copies")
+    async with opened(browser, address(desk) + query(author="copies")) as page:
+        await at_work(page, "ana")
+        await page.keyboard.press("j")
+        await page.keyboard.press("+")
+        await page.locator("#toast-more", has_text="Others have the same text").click()
+        await expect(page.locator("#draft-q")).to_have_value(
+            '"Splendid my dreadful parcel never came at all"'
+        )
+        await page.locator("#preview").click()
+        await expect(page.locator("#plan-state")).to_contain_text("30 posts")
+        await expect(page.locator("#plan-state")).to_contain_text("Nothing has changed yet.")
+        await expect(page.locator("#sample li")).to_have_count(10)
+        await expect(page.locator("#sample li").last).to_contain_text("▲ positive")
+        assert (await judged(desk, "copies"))[0.6] == 1
+        await page.locator("#apply").click()
+        await expect(page.locator("#plan-state")).to_contain_text("It is applied.")
+        assert await judged(desk, "copies") == {0.6: 30}
+        await page.locator("#undo-plan").click()
+        await expect(page.locator("#plan-state")).to_contain_text("It is undone.")
+        assert (await judged(desk, "copies"))[0.6] == 1
+        assert sum(before.values()) == 30
+
+
+async def test_all_with_the_same_text_are_answered_at_once(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "crowd", ["Nobody can log in since noon"] * 8)
+    async with opened(browser, address(desk) + to_answer("crowd")) as page:
+        await at_work(page, "ana")
+        await expect(rows(page)).to_have_count(1)
+        await expect(page.locator(".same")).to_have_text("8 × the same text")
+        await page.locator("#list .opener").click()
+        await page.locator("#answer-all").click()
+        await page.locator("#preview").click()
+        await page.locator("#apply").click()
+        await expect(page.locator("#plan-state")).to_contain_text("It is applied.")
+    assert set((await handled(desk, "crowd")).values()) == {"answered"}
+
+
+async def test_a_rule_is_switched_off_and_deleted_and_what_it_set_is_taken_back(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    rule = {
+        "name": "Storms are no complaint",
+        "filter": {"q": "thunder"},
+        "set": {"sentiment": "neutral"},
+        "enabled": True,
+    }
+    assert (await desk.client.post("/api/v1/rules", json=rule)).status_code == 201
+    await post(desk, "storm", ["Terrible thunder tonight"])
+    async with opened(browser, address(desk) + "?page=rules") as page:
+        await at_work(page, "ana")
+        mine = page.locator(".rule", has_text="Storms are no complaint")
+        await mine.get_by_role("button", name="On", exact=True).click()
+        await expect(mine.get_by_role("button", name="Off", exact=True)).to_be_visible()
+        await post(desk, "storm", ["Terrible thunder again"])
+        assert (await judged(desk, "storm"))[0.0] == 1
+        await mine.get_by_role("button", name="Delete").click()
+        await mine.get_by_role("button", name="Really delete").click()
+        await expect(mine).to_have_count(0)
+        await page.locator("#toast-more", has_text="Take it back").click()
+        await page.locator("#apply").click()
+        await expect(page.locator("#plan-state")).to_contain_text("It is applied.")
+        assert 0.0 not in await judged(desk, "storm")
