@@ -355,8 +355,7 @@ def _settle(
             if error := _try(settle_call, receipt, connection):
                 receipt_errors[receipt.id] = error
     else:
-        for receipt in receipts:
-            used += end_call(receipt, connection)
+        used = [each for receipt in receipts for each in end_call(receipt, connection)]
     # From the first insight that is written until the end all others wait for their turn.
     with sent_together(connection):
         if not one_by_one:
