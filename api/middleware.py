@@ -257,7 +257,7 @@ class _WebCheck:
 
 
 def _address(scope: Scope) -> str:
-    return (scope.get("client") or ("",))[0]  # type: ignore[no-any-return]
+    return (scope.get("client") or ("",))[0]
 
 
 def _presented_key(scope: Scope) -> str:

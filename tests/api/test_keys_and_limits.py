@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.holding import HeldRequests
+from api.holding import MOST_HEALTH_SECONDS, MOST_SECONDS, HeldRequests
 from api.inbound_limits import OPEN_REQUESTS_PER_SECOND, InboundLimits
 from errors import RateLimited
 from rate_limiter import SlidingWindow
@@ -47,12 +47,12 @@ def inbound_limits() -> InboundLimits:
 
 
 @pytest.fixture(autouse=True)
-def holds(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """One for each answer that had to wait, which none does here."""
-    held: list[None] = []
+def holds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that each of the answers might have to wait that had to, which none does here."""
+    held: list[float] = []
 
-    async def hold(*_: object) -> None:
-        held.append(None)
+    async def hold(_: object, address: str, receive: object, most: float = MOST_SECONDS) -> None:
+        held.append(most)
 
     monkeypatch.setattr(HeldRequests, "hold", hold)
     return held
@@ -356,20 +356,22 @@ def with_key(scope: str) -> dict[str, str]:
 
 
 async def test_who_asks_too_much_waits_for_the_answer(
-    start_app: StartApp, clock: Clock, holds: list[None]
+    start_app: StartApp, clock: Clock, holds: list[float]
 ) -> None:
     async with start_app(inbound_rate_limit=5, worker_enabled=False) as running:
         client = running.client
         first = [await client.get(UNKNOWN) for _ in range(8)]
         assert [answer.status_code for answer in first] == [404] * 5 + [429] * 3
-        assert len(holds) == 3
+        assert holds == [MOST_SECONDS] * 3
 
         for _ in range(OPEN_REQUESTS_PER_SECOND + 2):
             assert (await client.get("/health")).status_code == 200
-        assert len(holds) == 3 + 2
+        assert holds[3:] == [MOST_HEALTH_SECONDS] * 2
+        await client.get("/ready")
+        assert holds[5:] == [MOST_SECONDS]
         clock.now += 1.001
         await client.get("/ready")
-        assert len(holds) == 3 + 2
+        assert len(holds) == 3 + 2 + 1
 
 
 async def test_without_a_valid_key_ten_pass_of_an_address_and_take_nothing_from_others(

@@ -7,7 +7,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from selectors import EVENT_READ, DefaultSelector
 from typing import Any
 
 from tests.attacks.client import (
@@ -351,43 +350,6 @@ def _operations(target: Target, path: str) -> list[Check]:
     statuses = flood(6, 4, lambda client: client.ask("GET", path)[0], port=target.port, key=None)
     wanted = {200, 503, 429} if path == "/ready" else {401, 429}
     return [Check(f"{path} without a key", _told(statuses), not statuses.keys() - wanted)]
-
-
-def crowded_health(target: Target) -> list[Check]:
-    return _crowd(target, head("GET", "/health"), most=900)
-
-
-def crowded_readiness(target: Target) -> list[Check]:
-    return _crowd(target, head("GET", "/ready"), most=350)
-
-
-def crowded_wrong_keys(target: Target) -> list[Check]:
-    return _crowd(target, head("GET", "/api/v1/stats", key="wrong"), most=250)
-
-
-def _crowd(target: Target, request: bytes, *, most: int) -> list[Check]:
-    """Many connections, on each of which one asks again as soon as it has its answer."""
-    answers = 0
-    selector = DefaultSelector()
-    with held([]) as crowd:
-        started = time.monotonic()
-        for _ in range(400):
-            connection = connect(target.port)
-            crowd.append(connection)
-            selector.register(connection, EVENT_READ)
-            connection.sendall(request)
-            time.sleep(0.002)
-        while time.monotonic() < started + 6:
-            for ready, _ in selector.select(0.1):
-                asking = ready.fileobj
-                assert isinstance(asking, socket.socket)
-                if asking.recv(65_536):
-                    answers += 1
-                    asking.sendall(request)
-                else:
-                    selector.unregister(asking)
-        a_second = answers / (time.monotonic() - started)
-    return [Check(f"at most {most} answers a second", f"{a_second:.0f}/s", 0 < a_second < most)]
 
 
 def row_flood(target: Target) -> list[Check]:

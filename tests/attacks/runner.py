@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.attacks import resources, trust
+from tests.attacks import crowds, resources, trust
 from tests.attacks.client import CONVERSATIONS, Check, Client
 from tests.attacks.target import FAIR, Target, running
 
@@ -80,9 +80,9 @@ ATTACKS = {
     "greedy-key": Attack(resources.greedy_key, within_share=True),
     "readiness-flood": Attack(resources.readiness_flood, without_key=True),
     "metrics-flood": Attack(resources.metrics_flood, without_key=True),
-    "crowded-health": Attack(resources.crowded_health, without_key=True),
-    "crowded-readiness": Attack(resources.crowded_readiness, without_key=True),
-    "crowded-wrong-keys": Attack(resources.crowded_wrong_keys, without_key=True),
+    "crowded-health": Attack(crowds.crowded_health, without_key=True),
+    "crowded-readiness": Attack(crowds.crowded_readiness, without_key=True),
+    "crowded-wrong-keys": Attack(crowds.crowded_wrong_keys, without_key=True),
     "row-flood": Attack(resources.row_flood, within_share=True),
     "live-rows": Attack(resources.live_rows),
     "large-json": Attack(resources.large_json),

@@ -70,6 +70,13 @@ UNITS = (
     "Upgrade:", "\r\nupgrade", "\r\nupgrade ", "- ", "• ", "a, ", "A/", "\ud800",
 )  # fmt: skip
 
+
+def _rule(q: str) -> Rule:
+    return Rule(1, "a", RuleFilter(parse_search(q)), Labelling(sentiment_score=0.5))
+
+
+_RULES = RuleBook([_rule('"a a a a a a"'), _rule("aaa*"), _rule("a1"), _rule("中中中")])
+
 FUNCTIONS: dict[str, Callable[[str], object]] = {
     "suspicions": suspicions,
     "as_analysed": as_analysed,
@@ -158,13 +165,6 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a line of a mapping": labels._LINE.fullmatch,
     "a reason of rejection": _group,
 }  # fmt: skip
-
-
-def _rule(q: str) -> Rule:
-    return Rule(1, "a", RuleFilter(parse_search(q)), Labelling(sentiment_score=0.5))
-
-
-_RULES = RuleBook([_rule('"a a a a a a"'), _rule("aaa*"), _rule("a1"), _rule("中中中")])
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
