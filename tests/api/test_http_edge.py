@@ -126,8 +126,11 @@ async def test_the_start_of_an_open_service_says_who_can_reach_it(start_app: Sta
 
 
 async def test_no_answer_is_kept_or_taken_for_what_it_is_not(
-    make_settings: Callable[..., Settings],
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A clock that stands still: what is refused does not depend on how fast the machine is.
+    standing = {"clock": lambda: 1000.0}
+    monkeypatch.setattr("rate_limiter.SlidingWindow.__init__.__kwdefaults__", standing)
     app = create_app(make_settings(max_body_bytes=100, inbound_rate_limit=12))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (

@@ -299,7 +299,9 @@ async def test_paths_outside_the_api_are_not_counted(start_app: StartApp, clock:
         assert (await running.client.get("/health")).status_code == 200
 
 
-async def test_the_setting_limits_all_of_the_api_together(start_app: StartApp) -> None:
+async def test_the_setting_limits_all_of_the_api_together(
+    start_app: StartApp, clock: Clock
+) -> None:
     async with start_app(inbound_rate_limit=5) as running:
         client = running.client
         taken = [
@@ -327,7 +329,7 @@ async def test_the_setting_limits_all_of_the_api_together(start_app: StartApp) -
     assert {answer.status_code for answer in outside} == {200}
 
 
-async def test_a_batch_counts_as_one_request(start_app: StartApp) -> None:
+async def test_a_batch_counts_as_one_request(start_app: StartApp, clock: Clock) -> None:
     async with start_app(inbound_rate_limit=3, worker_enabled=False) as running:
         for _ in range(3):
             await submit_batch(running.client, ["a"] * 10)

@@ -71,13 +71,13 @@ def test_the_services_limit_is_waited_out(
         waits.append(seconds)
         time.sleep(seconds)
 
-    with start_service(inbound_rate_limit=2) as url:
-        file = write_csv("text\n1\n2\n3\n4\n5\n")
+    with start_service(inbound_rate_limit=1) as url:
+        file = write_csv("text\n1\n2\n3\n")
         assert ingest_data.main(["--url", url, file], sleep=sleep) == 0
         assert waits
         assert set(waits) == {1}
         time.sleep(1)
-        assert counts(url)["bulk"] == 5
+        assert counts(url)["bulk"] == 3
 
 
 def test_retry_after_is_honoured_within_reason() -> None:

@@ -13,7 +13,6 @@ TEXTS = [f"parcel {number} is late" for number in range(50)]
 UNFINISHED = "status IN ('pending', 'processing')"
 
 
-@pytest.mark.timeout(120)
 async def test_of_fifty_with_a_killer_among_them_it_alone_fails(tmp_path: Path) -> None:
     texts = TEXTS.copy()
     texts[3] = "the killer"  # its first two deaths take a dozen others with it
@@ -40,7 +39,6 @@ async def test_of_fifty_with_a_killer_among_them_it_alone_fails(tmp_path: Path) 
         assert lives == 4
 
 
-@pytest.mark.timeout(120)
 async def test_kills_in_a_row_in_which_nothing_finishes_fail_none(tmp_path: Path) -> None:
     with grok_process("--latency", "30") as grok:
         async with ServiceProcess(tmp_path, **grok_settings(grok)) as service:
