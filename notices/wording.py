@@ -98,14 +98,12 @@ def _alert(data: Mapping[str, Any], title: str, tone: Tone) -> Wording:
     facts = [
         ("Count", evidence.get("count")),
         ("Expected", evidence.get("expected")),
-        ("Score", evidence.get("score")),
         ("Negative", _percent(evidence.get("share"))),
         ("Peak", data.get("peak")),
         ("Authors", evidence.get("authors")),
         ("Copies", _percent(evidence.get("copies"))),
         ("Suspected injections", evidence.get("suspected") or None),
         ("Words", ", ".join(map(str, evidence.get("words") or ()))),
-        ("Conversations", ", ".join(map(str, evidence.get("conversations") or ()))),
     ]
     return Wording(
         _line(title),
