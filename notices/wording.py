@@ -104,6 +104,7 @@ def _alert(data: Mapping[str, Any], title: str, tone: Tone) -> Wording:
         ("Copies", _percent(evidence.get("copies"))),
         ("Suspected injections", evidence.get("suspected") or None),
         ("Words", ", ".join(map(str, evidence.get("words") or ()))),
+        ("Conversations", ", ".join(map(str, evidence.get("conversations") or ()))),
     ]
     return Wording(
         _line(title),
