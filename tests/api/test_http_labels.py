@@ -320,6 +320,8 @@ async def test_a_rule_is_changed_and_deleted(start_app: StartApp) -> None:
     ("fields", "details"),
     [
         ({"filter": {}}, "filter: must not be empty"),
+        ({"filter": {"author": "a" * 501}}, "filter.author: must be at most 500 characters"),
+        ({"filter": {"cluster": "!" * 501}}, "filter.cluster: must be at most 500 characters"),
         ({"filter": {"q": "?!"}}, "q: must hold a word"),
         ({"filter": {"words": "x"}}, "filter.words: "),
         ({"filter": {"sentiment": "angry"}}, "filter.sentiment: "),

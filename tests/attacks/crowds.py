@@ -9,7 +9,7 @@ from tests.attacks.target import Target
 
 
 def crowded_health(target: Target) -> list[Check]:
-    return _crowd(target, head("GET", "/health"), most=900)
+    return _crowd(target, head("GET", "/health"), most=1100)
 
 
 def crowded_readiness(target: Target) -> list[Check]:
