@@ -24,7 +24,7 @@ from store import cursors
 from store.derived import rollup_query, word_counts, word_index
 from store.derived.word_counts import MatchCount, MatchCounter, SpanCount
 from store.filters import COUNTS, InsightFilter, Shape, conditions
-from store.insight_row import BYTES_OF_PAGE, how_many_fit
+from store.insight_row import BYTES_OF_PAGE
 from store.listed import SHOWN, ListedInsight, to_listed
 from store.originals import with_originals
 
@@ -223,22 +223,14 @@ def rows_that_fit(
     while True:
         wanted = min(limit + 1 - len(taken), ROWS_AT_A_TIME)
         rows = read(wanted, place)
-        fitting = len(rows)
-        together = _size(rows)
-        if size + together > max_bytes:  # seldom, so that they are mostly measured together
-            sizes = [*([size] if taken else []), *(_size([row]) for row in rows)]
-            fitting = how_many_fit(sizes, max_bytes) - bool(taken)
-        taken += rows[:fitting]
-        if fitting < len(rows) or len(taken) > limit:
-            return taken[:limit], True
+        for row in rows:
+            size += _ROW_BYTES + len(to_json(tuple(row)))
+            if len(taken) == limit or (taken and size > max_bytes):
+                return taken, True
+            taken.append(row)
         if len(rows) < wanted:
             return taken, False
-        size += together
         place = place_of(rows[-1])
-
-
-def _size(rows: Rows) -> int:
-    return _ROW_BYTES * len(rows) + len(to_json([tuple(row) for row in rows]))
 
 
 def _position(row: Row[*tuple[Any, ...]]) -> Position:
