@@ -18,7 +18,7 @@ from tests.support.dashboard_service import (
     settled,
 )
 from tests.support.desk import at_work, claim, handled, keys_work, post, said, to_answer
-from tests.support.http_helpers import submit_batch
+from tests.support.http_helpers import eventually, submit_batch
 from tests.support.service_process import ServiceProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
@@ -154,8 +154,12 @@ async def test_who_has_what_is_seen_however_old_it_is(
         await claimed.click()
         row = page.locator(f"#list [data-key='{id_}'] .handled")
         await expect(row).to_have_text(re.compile("^ben has it until"))
-        total = await number_of(page.locator("#list-total"))
-        await expect(claimed.locator(".number")).to_have_text(str(total))
+        number, total = claimed.locator(".number"), page.locator("#list-total")
+
+        async def agree() -> bool:
+            return await number_of(number) == await number_of(total)
+
+        await eventually(agree, what="the view counts what its list does")
 
 
 async def test_who_hears_the_page_is_told_what_others_do_to_the_post_at_hand(

@@ -5,7 +5,7 @@ from playwright.async_api import Browser, expect
 
 from tests.support.browser import opened, with_browser
 from tests.support.dashboard_service import address, get, query, rows
-from tests.support.desk import at_work, handled, judged, post, said, to_answer
+from tests.support.desk import at_work, handled, judged, post, said, to_answer, until_judged
 from tests.support.service_process import ServiceProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
@@ -31,12 +31,10 @@ async def test_twelve_are_put_right_by_keys_alone_then_a_rule_is_made_and_one_un
             await expect(page.locator("#list li:has(.opener:focus) .labelled")).to_have_text(
                 "✎ ana"
             )
-        assert await judged(desk, "player") == {0.0: 12}
+        await until_judged(desk, "player", neutral=12, others=0)  # the page shows it at once
         await page.keyboard.press("u")
         await said(page, "As it was judged.")
-        before = await judged(desk, "player")
-        assert before.pop(0.0) == 11
-        assert len(before) == 1
+        await until_judged(desk, "player", neutral=11, others=1)
         await page.keyboard.press("0")
         await said(page, "● Neutral")
         await page.keyboard.press("r")

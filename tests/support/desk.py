@@ -68,6 +68,16 @@ async def handled(service: ServiceProcess, author: str) -> dict[str, str]:
     return {each["conversation_id"]: each["handling"]["state"] for each in found["insights"]}
 
 
+async def until_judged(service: ServiceProcess, author: str, *, neutral: int, others: int) -> None:
+    """Wait for so many of the author's posts to have the score 0, and so many another one."""
+
+    async def is_so() -> bool:
+        scores = await judged(service, author)
+        return scores.pop(0.0, 0) == neutral and sum(scores.values()) == others
+
+    await eventually(is_so, what=f"{neutral} neutral, {others} others")
+
+
 async def judged(service: ServiceProcess, author: str) -> dict[float, int]:
     """How many posts have which score."""
     times = {"start_time": "2000-01-01T00:00:00Z", "end_time": "2100-01-01T00:00:00Z"}
