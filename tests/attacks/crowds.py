@@ -9,15 +9,15 @@ from tests.attacks.target import Target
 
 
 def crowded_health(target: Target) -> list[Check]:
-    return _crowd(target, head("GET", "/health"), most=1100)
+    return _crowd(target, head("GET", "/health"), most=1300)
 
 
 def crowded_readiness(target: Target) -> list[Check]:
-    return _crowd(target, head("GET", "/ready"), most=350)
+    return _crowd(target, head("GET", "/ready"), most=450)
 
 
 def crowded_wrong_keys(target: Target) -> list[Check]:
-    return _crowd(target, head("GET", "/api/v1/stats", key="wrong"), most=250)
+    return _crowd(target, head("GET", "/api/v1/stats", key="wrong"), most=300)
 
 
 def _crowd(target: Target, request: bytes, *, most: int) -> list[Check]:
