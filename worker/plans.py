@@ -23,10 +23,7 @@ from worker.waiting import until_set
 log = structlog.get_logger(__name__)
 
 TURN_SECONDS = 0.003
-"""What somebody waits at most until a step comes to its commit; longer where nobody has waited
-lately, since rows cost half as much where more of them are changed at a time."""
-LONG_TURN_SECONDS = 0.03
-LATELY_SECONDS = 1.0
+"""What somebody waits at most until a step comes to its commit."""
 _ROWS_OF_SHORT_STEP = 250
 """The commit of so many takes some 2 ms."""
 _LEAST_ROWS = 20
@@ -43,21 +40,17 @@ class Pace:
     second."""
 
     def __init__(self, *, yields: bool) -> None:
-        """With `yields` others wait: so many at a time as take a turn."""
+        """With `yields` others wait: so many at a time as take `TURN_SECONDS`."""
         self.most = _ROWS_OF_SHORT_STEP if yields else MOST_ROWS
         self.at_a_time = _LEAST_ROWS if yields else MOST_ROWS
         self.per_second: float | None = None
         self._yields = yields
-        self._last = self._made_way_at = time.monotonic()
+        self._last = time.monotonic()
 
-    def stepped(self, rows: int, seconds: float, *, made_way: bool = False) -> None:
-        """A step of `rows` took `seconds`, and has `made_way` where it ended for somebody."""
-        if made_way:
-            self._made_way_at = time.monotonic()
+    def stepped(self, rows: int, seconds: float) -> None:
+        """A step of `rows` took `seconds`."""
         if self._yields:
-            is_quiet = time.monotonic() - self._made_way_at > LATELY_SECONDS
-            turn = LONG_TURN_SECONDS if is_quiet else TURN_SECONDS
-            fitting = rows * turn / max(seconds, 1e-6)
+            fitting = rows * TURN_SECONDS / max(seconds, 1e-6)
             # It grows slowly, since the next rows may cost more.
             fitting = min(fitting, self.at_a_time * 1.25 + 1, self.most)
             self.at_a_time = round(max(_LEAST_ROWS, fitting))
@@ -157,13 +150,12 @@ class PlanWorker(Background):
         while plan.state is PlanState.APPLYING:
             if not ahead:
                 ahead = await self._walks.candidates(plan)
-            some = ahead[: pace.most]
             with short_turns():
                 plan, rows, seconds = await self._walks.apply(
-                    plan, some, pace.per_second, at_a_time=pace.at_a_time
+                    plan, ahead[: pace.most], pace.per_second, at_a_time=pace.at_a_time
                 )
             ahead = ahead[rows:]
-            pace.stepped(rows, seconds, made_way=rows < len(some))
+            pace.stepped(rows, seconds)
             if plan.kind is PlanKind.RETRY:
                 self._on_step()
         return plan
@@ -175,5 +167,5 @@ class PlanWorker(Background):
                 plan, rows, seconds = await self._walks.undo(
                     plan, pace.most, pace.per_second, at_a_time=pace.at_a_time
                 )
-            pace.stepped(rows, seconds, made_way=rows < pace.most)
+            pace.stepped(rows, seconds)
         return plan

@@ -1,9 +1,7 @@
 """How many rows of a plan are changed at a time."""
 
-import pytest
-
 from store.plans.walks import MOST_ROWS
-from worker.plans import LONG_TURN_SECONDS, TURN_SECONDS, Pace
+from worker.plans import TURN_SECONDS, Pace
 
 
 def test_so_many_as_fit_a_turn_and_slowly_more() -> None:
@@ -24,16 +22,3 @@ def test_as_many_as_there_are_where_nobody_waits() -> None:
     pace = Pace(yields=False)
     pace.stepped(500, 10.0)
     assert pace.at_a_time == MOST_ROWS
-
-
-def test_more_while_nobody_has_waited_lately_and_few_at_once_when_somebody_has(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pace = Pace(yields=True)
-    monkeypatch.setattr("worker.plans.LATELY_SECONDS", -1.0)
-    for _ in range(30):
-        pace.stepped(250, 250 * LONG_TURN_SECONDS / 200)
-    assert pace.at_a_time == 200
-    monkeypatch.undo()
-    pace.stepped(200, 200 * TURN_SECONDS / 50, made_way=True)
-    assert pace.at_a_time == 50
