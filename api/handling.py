@@ -40,7 +40,7 @@ class HandlingEntryOut(TypedDict):
 
 
 class HandlingHistoryOut(HandlingOut):
-    """`history` is the last 1,000 lines, the oldest first."""
+    """`history` is the last 10,000 lines, the oldest first."""
 
     history: list[HandlingEntryOut]
 

@@ -20,7 +20,7 @@ from errors import Conflict, Unavailable
 from models import Status, conversations, from_micros, insights, now_micros
 from store import derived
 from store.bulk_insert import ManyChanges, ManyRows
-from store.insight_row import LINES_OF_HISTORY, InsightRow, read_clusters
+from store.insight_row import LINES_OF_HANDLING, InsightRow, read_clusters
 from store.lookup import no_such_conversation
 from tables.people import handling_log
 
@@ -45,7 +45,7 @@ class HandlingEntry:
 
 @dataclass(frozen=True, slots=True)
 class HandlingRecord:
-    """`history` is the oldest first, of the last `LINES_OF_HISTORY`."""
+    """`history` is the oldest first, of the last `LINES_OF_HANDLING`."""
 
     handling: Handling
     history: Sequence[HandlingEntry]
@@ -320,7 +320,7 @@ _HISTORY = (
     select(handling_log)
     .where(handling_log.c.conversation_id == bindparam("id"))
     .order_by(handling_log.c.id.desc())
-    .limit(LINES_OF_HISTORY)
+    .limit(LINES_OF_HANDLING)
 )
 _NEWEST = select(func.max(handling_log.c.id))
 _EVENTS = (

@@ -13,7 +13,7 @@ from database import Database
 from errors import Conflict, ServiceError
 from models import conversations, from_micros, insights, now_micros
 from store import labels
-from store.insight_row import LINES_OF_HISTORY
+from store.insight_row import LINES_OF_LABELS
 from store.listed import ListedInsight, find_listed
 from store.lookup import no_such_conversation
 from tables.people import label_log
@@ -36,7 +36,7 @@ class LabelEntry:
 @dataclass(frozen=True, slots=True)
 class LabelRecord:
     """`person` is a person's label as it is now; `log` is the oldest first, of the
-    last `LINES_OF_HISTORY`."""
+    last `LINES_OF_LABELS`."""
 
     effective: Values
     model: Values
@@ -102,7 +102,7 @@ _LOG = (
     select(label_log)
     .where(label_log.c.conversation_id == bindparam("id"))
     .order_by(label_log.c.id.desc())
-    .limit(LINES_OF_HISTORY)
+    .limit(LINES_OF_LABELS)
 )
 _NEWEST = select(func.max(label_log.c.id))
 _EVENTS = (

@@ -12,7 +12,7 @@ from models import Lane, Status, conversations
 from store.conversations import ConversationStore
 from store.derived.word_counts import MatchCounter
 from store.handling import HandlingStore
-from store.insight_row import BYTES_OF_PAGE, LINES_OF_HISTORY
+from store.insight_row import BYTES_OF_PAGE, LINES_OF_HANDLING, LINES_OF_LABELS
 from store.label_history import LabelStore
 from store.lookup import failed_page
 from store.priority import PriorityStore
@@ -28,12 +28,16 @@ from tests.support.labels import find_priorities
 
 def write_logs(id_: str, connection: Connection) -> None:
     values = {"sentiment_score": 0.0, "clusters": [], "confidence": 1.0}
-    lines = [str(number) for number in range(LINES_OF_HISTORY + 2)]
     common = {"conversation_id": id_, "at": 1, "by": "ana"}
     handled = {**common, "state": "open", "key_name": "desk", "until": None}
     labelled = {**common, "before": values, "after": values}
-    connection.execute(insert(handling_log), [{**handled, "note": line} for line in lines])
-    connection.execute(insert(label_log), [{**labelled, "reason": line} for line in lines])
+    connection.execute(insert(handling_log), _numbered(handled, "note", LINES_OF_HANDLING))
+    connection.execute(insert(label_log), _numbered(labelled, "reason", LINES_OF_LABELS))
+
+
+def _numbered(line: dict[str, Any], name: str, count: int) -> list[dict[str, Any]]:
+    """Two more than `count`."""
+    return [{**line, name: str(number)} for number in range(count + 2)]
 
 
 async def test_of_a_long_history_the_last_lines_are_told_the_oldest_first(
@@ -43,9 +47,10 @@ async def test_of_a_long_history_the_last_lines_are_told_the_oldest_first(
     await database.write(lambda connection: write_logs(id_, connection))
     handling, labels = HandlingStore(database), LabelStore(database)
 
-    wanted = [str(number) for number in range(2, LINES_OF_HISTORY + 2)]
-    assert [line.note for line in (await handling.find(id_)).history] == wanted
-    assert [line.reason for line in (await labels.record(id_)).log] == wanted
+    notes = [line.note for line in (await handling.find(id_)).history]
+    assert notes == [str(number) for number in range(2, LINES_OF_HANDLING + 2)]
+    reasons = [line.reason for line in (await labels.record(id_)).log]
+    assert reasons == [str(number) for number in range(2, LINES_OF_LABELS + 2)]
 
 
 async def test_no_more_of_what_failed_is_read_than_a_page_has(database: Database) -> None:
