@@ -18,8 +18,8 @@ from tests.support.service_process import ServiceProcess, grok_settings, look, s
 pytestmark = pytest.mark.slow
 
 GRACE = 2.0
-AFTER_GRACE = 12.0
-"""The contract allows two seconds on top of the grace; ten more are for a machine that is busy with
+AFTER_GRACE = 4.0
+"""The service promises two seconds on top of the grace; two more are for a machine that is busy with
 other tests. What must not hold up the end takes longer than all of it."""
 
 
