@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 GRACE = 2.0
 AFTER_GRACE = 4.0
-"""The service promises two seconds on top of the grace; two more are for a machine that is busy with
-other tests. What must not hold up the end takes longer than all of it."""
+"""The service promises two seconds on top of the grace; two more are for a machine that is busy
+with other tests. What must not hold up the end takes longer than all of it."""
 
 
 async def _stop(service: ServiceProcess, *signals: signal.Signals, within: float) -> float:
