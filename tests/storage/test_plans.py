@@ -1,116 +1,37 @@
 """Plans: what they would change, what they change, and what undoing leaves."""
 
 import random
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Table, select, text, update
+from sqlalchemy import select, text, update
 
-from analysis.handling import HandlingState
-from analysis.labels import PERSON, Labelling, LastWord
-from analysis.outcomes import Fail
-from analysis.sentiment import Sentiment, sentiment_of
 from database import Database
 from errors import Conflict, InvalidInput, NotFound
-from models import conversations, insight_clusters, insight_rollups, insights, now_micros, to_micros
-from store import derived, labels
+from models import now_micros, to_micros
 from store.conversations import ConversationStore
-from store.derived import priority
-from store.insights import InsightStore
-from store.plans.plan import Plan, PlanKind, PlanState
+from store.plans.plan import PlanKind, PlanState
 from store.plans.walks import WalkedElsewhere
-from store.queue import WorkQueue
-from store.rules import RuleStore
-from tables.people import labels as labels_table
 from tables.people import plan_rows, plans
-from tests.support.factories import (
-    NOON,
-    accept,
-    claim_all,
-    insert_insights,
-    insight_filter,
-    new_conversation,
-    run_sql,
-    scalar,
-)
+from tests.support.factories import NOON, run_sql, scalar
 from tests.support.http_helpers import eventually
-from tests.support.plans import applied, made, plan_store, undone, walk_store, walked
+from tests.support.plans import (
+    MINUTE,
+    applied,
+    insert,
+    insight_list,
+    label,
+    made,
+    make_rule,
+    plan_store,
+    scores,
+    served,
+    undone,
+    walk_store,
+    walked,
+)
 from worker.plans import PlanWorker
-
-MINUTE = timedelta(minutes=1)
-SERVED: Sequence[Table] = (conversations, insights, insight_clusters, insight_rollups, labels_table)
-
-
-async def served(database: Database) -> list[list[tuple[Any, ...]]]:
-    """All rows that are served or counted, and which insights the index finds by which terms."""
-
-    def work(connection: Connection) -> list[list[tuple[Any, ...]]]:
-        found = [
-            [tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key))]
-            for table in SERVED
-        ]
-        if connection.dialect.name == "sqlite":
-            terms = "SELECT term, doc FROM words_in_index ORDER BY term, doc"
-            connection.execute(
-                text(
-                    "CREATE VIRTUAL TABLE temp.words_in_index USING fts5vocab(main,"
-                    " insight_terms, instance)"
-                )
-            )
-            found.append([tuple(row) for row in connection.execute(text(terms))])
-            connection.execute(text("DROP TABLE temp.words_in_index"))
-        else:
-            terms = "SELECT key, CAST(terms AS text) FROM insight_terms ORDER BY key"
-            found.append([tuple(row) for row in connection.execute(text(terms))])
-        return found
-
-    return await database.write(work)
-
-
-async def scores(database: Database) -> dict[str, float]:
-    statement = select(insights.c.conversation_id, insights.c.sentiment_score)
-    rows = await database.read(lambda connection: connection.execute(statement).all())
-    return {row.conversation_id: row.sentiment_score for row in rows}
-
-
-async def insert(database: Database, rows: Sequence[dict[str, Any]]) -> list[str]:
-    """With the keys of their priority, which are written after all that they are made of."""
-    ids = await insert_insights(database, rows)
-
-    def work(connection: Connection) -> None:
-        priority.refresh(connection, connection.scalars(select(insights.c.id)).all())
-
-    await database.write(work)
-    return ids
-
-
-async def insight_list(database: Database, *scores: float, **more: Any) -> list[str]:
-    """One for each score, each a minute older than the one before."""
-    rows = [
-        {"timestamp": NOON - place * MINUTE, "sentiment_score": score, **more}
-        for place, score in enumerate(scores)
-    ]
-    return await insert(database, rows)
-
-
-async def label(database: Database, id_: str, score: float, by: str = "ben") -> None:
-    at = now_micros()
-    await database.write(
-        lambda connection: labels.give(
-            connection, [id_], PERSON, Labelling(sentiment_score=score), name=by, at=at
-        )
-    )
-
-
-async def make_rule(
-    database: Database, filter_: dict[str, Any], set_: dict[str, Any] | None = None
-) -> str:
-    set_ = set_ or {"sentiment": "neutral"}
-    rule = await RuleStore(database).create("War Zone", filter_, set_, enabled=True)
-    return rule.id
-
 
 # --- making ---------------------------------------------------------------------------------------
 
@@ -376,132 +297,6 @@ async def test_a_plan_that_failed_can_be_undone(database: Database) -> None:
     assert await served(database) == before
 
 
-# --- kinds ----------------------------------------------------------------------------------------
-
-
-async def test_a_rule_is_applied_to_what_its_own_filter_means_narrowed_by_the_plans(
-    database: Database,
-) -> None:
-    rule_id = await make_rule(database, {"q": '"war zone"'})
-    ids = await insert(
-        database,
-        [
-            {"text": "Lost in the war zone again", "author": "ana"},
-            {"text": "Lost in the war zone again", "author": "ben"},
-            {"text": "Lost in the warehouse", "author": "ana"},
-        ],
-    )
-
-    plan = await made(
-        database, kind=PlanKind.RULE, filter={"author": "ana"}, set=None, by=None, rule_id=rule_id
-    )
-    plan = await applied(database, plan)
-
-    assert plan.filter == {"q": '"war zone"', "author": "ana"}
-    assert await scores(database) == {ids[0]: 0.0, ids[1]: -0.65, ids[2]: -0.65}
-
-
-async def test_a_rule_that_is_gone_or_asked_for_another_thing_is_not_applied(
-    database: Database,
-) -> None:
-    rule_id = await make_rule(database, {"sentiment": "negative"})
-    asked: dict[str, Any] = {"kind": PlanKind.RULE, "set": None, "rule_id": rule_id}
-    await insight_list(database, -0.5)
-    plan = await made(database, **asked, filter={})
-
-    with pytest.raises(InvalidInput, match=r"filter\.sentiment"):
-        await made(database, **asked, filter={"sentiment": "positive"})
-    with pytest.raises(NotFound):
-        await made(database, **asked | {"rule_id": "rule_00000009"}, filter={})
-    await RuleStore(database).delete(rule_id)
-    with pytest.raises(Conflict, match="deleted"):
-        await plan_store(database).apply(plan.id)
-    with pytest.raises(NotFound):
-        await made(database, **asked, filter={})
-
-
-async def test_labels_are_taken_back_of_one_giver_alone(database: Database) -> None:
-    rule_id = await make_rule(database, {"sentiment": "negative"})
-    ids = await insight_list(database, -0.5, -0.6)
-    of_rule = await made(database, kind=PlanKind.RULE, set=None, rule_id=rule_id, filter={})
-    await applied(database, of_rule)
-    await label(database, ids[0], 0.9)
-    await RuleStore(database).delete(rule_id)
-
-    back: dict[str, Any] = {"kind": PlanKind.UNLABEL, "set": None, "by": None}
-    plan = await made(database, **back, filter={}, rule_id=rule_id)
-    assert plan.matched == 2
-    await applied(database, plan)
-    assert await scores(database) == {ids[0]: 0.9, ids[1]: -0.6}
-
-    plan = await made(database, **back, filter={"q": "parcel", "cluster": "delivery_problems"})
-    assert plan.matched == 1
-    await applied(database, plan)
-    assert await scores(database) == {ids[0]: -0.5, ids[1]: -0.6}
-
-
-async def test_handling_is_changed_but_for_claims_of_others_and_put_back(
-    database: Database,
-) -> None:
-    await insight_list(database, -0.5, -0.6)
-    before = await served(database)
-    asked = {"kind": PlanKind.HANDLING, "set": {"state": "ignored"}}
-
-    plan = await made(database, **asked)
-    assert [change.after["state"] for change in plan.sample] == ["ignored", "ignored"]
-    await applied(database, plan)
-    states = select(insights.c.handling).distinct()
-    assert await scalar(database, states) == "ignored"
-    await undone(database, plan)
-
-    assert await served(database) == before
-
-
-async def test_failed_conversations_are_retried_by_author_and_time(database: Database) -> None:
-    ana = await accept(database, new_conversation(author="ana"))
-    await accept(database, new_conversation(author="ben"))
-    await _fail_all(database)
-    before = await served(database)
-
-    plan = await made(database, kind=PlanKind.RETRY, filter={"author": "ana"}, set=None, by=None)
-    assert (plan.matched, plan.sample[0].before) == (1, {"status": "failed", "last_error": "no"})
-    later = await accept(database, new_conversation(author="ana"))
-    await _fail_all(database)
-    plan = await applied(database, plan)
-
-    assert (plan.changed, plan.later) == (1, 1)
-    assert [claimed.id for claimed in await claim_all(database)] == [ana]
-    await _settle_all_as_failed(database)
-    await ConversationStore(database).erase(later)
-    assert (await undone(database, plan)).left_alone == 1
-    assert len(await served(database)) == len(before)
-
-
-async def _fail_all(database: Database) -> None:
-    claimed = await claim_all(database)
-    await WorkQueue(database).settle([(item, Fail("no")) for item in claimed])
-
-
-async def _settle_all_as_failed(database: Database) -> None:
-    await WorkQueue(database).rescue(all_orphaned=True)
-    await _fail_all(database)
-
-
-async def test_a_retry_that_nobody_began_with_is_undone(database: Database) -> None:
-    await accept(database)
-    await _fail_all(database)
-    before = await served(database)
-    everything = {"end_time": "2100-01-01T00:00:00Z"}
-
-    plan = await made(database, kind=PlanKind.RETRY, filter=everything, set=None, by=None)
-    plan = await applied(database, plan)
-    assert await served(database) != before
-    plan = await undone(database, plan)
-
-    assert plan.left_alone == 0
-    assert await served(database) == before
-
-
 # --- pruning --------------------------------------------------------------------------------------
 
 
@@ -543,101 +338,6 @@ async def test_erasing_takes_a_conversation_out_of_plans(database: Database) -> 
 
     assert await scalar(database, text("SELECT count(*) FROM plan_rows")) == 0
     assert await plan_store(database).texts(plan) == {}
-
-
-# --- any mix --------------------------------------------------------------------------------------
-
-TOPICS = ["billing", "delivery", "praise"]
-
-
-def random_plan(draw: random.Random, rule_id: str) -> dict[str, Any]:
-    conditions: list[dict[str, Any]] = [
-        {"sentiment": draw.choice(list(Sentiment))},
-        {"cluster": draw.choice(TOPICS)},
-        {"q": draw.choice(["late", '"war zone"'])},
-        {"labelled": draw.choice(["person", "rule", "model"])},
-        {"handling": "open", "min_confidence": 0.5},
-        {"start_time": (NOON - 20 * MINUTE).isoformat()},
-    ]
-    filter_ = draw.choice(conditions) | draw.choice(conditions)
-    by: dict[str, Any] = {"filter": filter_, "by": draw.choice(["ana", "ben"])}
-    mood: dict[str, Any] = {"sentiment": draw.choice(list(Sentiment))}
-    topics: dict[str, Any] = {"clusters": draw.sample(TOPICS, k=2)}
-    without = {"set": None, "by": None}
-    return draw.choice(
-        [
-            by | {"set": draw.choice([mood, topics])},
-            by | {"set": mood | topics},
-            by | {"kind": PlanKind.HANDLING, "set": {"state": "answered"}},
-            {"kind": PlanKind.RULE, "filter": {}, "rule_id": rule_id, **without},
-            {"kind": PlanKind.UNLABEL, "filter": {}, "rule_id": rule_id, **without},
-            {"kind": PlanKind.UNLABEL, "filter": filter_, **without},
-        ]
-    )
-
-
-async def assert_figures_are_right(database: Database) -> None:
-    """The rollups are those of a recount, and each filter finds what looking at every row does."""
-    columns = ("sentiment_score", "clusters", "labelled", "handling")
-    statement = select(*(insights.c[name] for name in columns))
-    rows = await database.read(lambda connection: connection.execute(statement).all())
-    store = InsightStore(database)
-
-    async def total(**named: Any) -> int:
-        page = await store.page(insight_filter(**named), limit=1, cursor=None)
-        return page.total_count
-
-    for sentiment in Sentiment:
-        by_hand = sum(sentiment_of(row.sentiment_score) is sentiment for row in rows)
-        assert await total(sentiment=sentiment) == by_hand
-    for topic in TOPICS:
-        assert await total(cluster=topic) == sum(topic in row.clusters for row in rows)
-        by_hand = sum(topic in row.clusters and row.labelled == "person" for row in rows)
-        assert await total(cluster=topic, labelled=LastWord.PERSON) == by_hand
-    answered = sum(row.handling == "answered" for row in rows)
-    assert await total(handling=HandlingState.ANSWERED) == answered
-    assert not await derived.rebuild(database)
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_any_mix_of_plans_undoing_labels_erasures_and_deaths_leaves_every_figure_right(
-    database: Database, seed: int
-) -> None:
-    draw = random.Random(seed)
-    rows = [
-        {
-            "timestamp": NOON - place * MINUTE,
-            "sentiment_score": round(draw.uniform(-1, 1), 2),
-            "clusters": draw.sample(TOPICS, k=draw.randint(1, 3)),
-            "confidence": round(draw.random(), 2),
-            "text": draw.choice(["It is late", "Lost in the war zone", "Thanks"]),
-        }
-        for place in range(40)
-    ]
-    ids = await insert(database, rows)
-    rule_id = await make_rule(database, {"q": "war"}, {"add_cluster": "praise"})
-    done: list[Plan] = []
-    for _ in range(10):
-        match draw.choice(["apply", "apply", "undo", "label", "erase"]):
-            case "apply":
-                plan = await made(database, **random_plan(draw, rule_id))
-                before = await served(database)
-                size = draw.randint(1, 9)
-                plan = await applied(database, plan, rows=size, steps=draw.randint(1, 9))
-                if plan.state is PlanState.APPLYING:  # the process has died
-                    plan = await walked(database, rows=size)
-                if draw.random() < 0.5:
-                    await undone(database, plan, rows=size)
-                    assert await served(database) == before
-                else:
-                    done.append(plan)
-            case "undo" if done:
-                await undone(database, done.pop(draw.randrange(len(done))))
-            case "label":
-                await label(database, draw.choice(ids), draw.uniform(-1, 1))
-            case "erase":
-                await ConversationStore(database).erase(ids.pop())
-    await assert_figures_are_right(database)
 
 
 async def test_a_walk_whose_process_died_goes_on_at_once_where_no_other_can_be(
