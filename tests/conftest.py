@@ -29,6 +29,7 @@ from runtime.logs import set_up_logs
 from tests.fakes.grok.calls import CLUSTERS, MakeClient
 from tests.fakes.grok.replies import DEFAULT_MODEL
 from tests.fakes.grok.server import GOOD_KEY, FakeGrok
+from tests.support.clock import Clock
 from tests.support.import_helpers import Read, reader
 from tests.support.newest_schema import copy_where_new
 from tests.support.servers import postgres_database, postgres_server, redis_server, server_of
@@ -55,7 +56,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
-    for name in [*Settings.model_fields, "ssl_cert_file"]:
+    proxies = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+    for name in [*Settings.model_fields, "ssl_cert_file", *proxies]:
+        os.environ.pop(name, None)
         os.environ.pop(name.upper(), None)
     # Reading the world's certificates takes each client 30 ms, and no test goes out into the world.
     os.environ["SSL_CERT_DIR"] = str(tmp_path_factory.mktemp("no_certificates"))
@@ -123,6 +126,11 @@ def _empty(connection: Connection) -> None:
     used = text("SELECT sequencename FROM pg_sequences WHERE last_value IS NOT NULL")
     for name in connection.execute(used).scalars():
         connection.execute(text(f"ALTER SEQUENCE {name} RESTART"))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
@@ -219,6 +227,14 @@ async def client(start_app: StartApp) -> AsyncIterator[httpx.AsyncClient]:
     """A service with all its defaults and the offline analyser."""
     async with start_app() as running:
         yield running.client
+
+
+@pytest.fixture
+def nobody_elses_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In an empty folder, without settings of the importer in the environment."""
+    monkeypatch.delenv("API_URL", raising=False)
+    monkeypatch.delenv("API_KEY", raising=False)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

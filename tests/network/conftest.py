@@ -17,14 +17,6 @@ from tests.support.servers import free_port
 
 
 @pytest.fixture
-def nobody_elses_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In an empty folder, without settings of the importer in the environment."""
-    monkeypatch.delenv("API_URL", raising=False)
-    monkeypatch.delenv("API_KEY", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
 def start_service(make_settings: Callable[..., Settings]) -> StartService:
     """`with start_service(max_text_length=10) as url:`"""
 
