@@ -10,6 +10,7 @@ import pytest
 
 from database import Database
 from store.conversations import ConversationStore
+from store.ledger import Ledger
 from store.queue import WorkQueue
 from tests.support.factories import of_another_process
 
@@ -53,6 +54,12 @@ def store(database: Database) -> ConversationStore:
 @pytest.fixture
 def queue(database: Database) -> WorkQueue:
     return WorkQueue(database)
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    """Without a budget, and empty."""
+    return Ledger(database)
 
 
 @pytest.fixture

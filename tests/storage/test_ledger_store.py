@@ -2,94 +2,27 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import pytest
 from sqlalchemy import Connection, func, select, update
 
 from analysis.outcomes import Call, CallOutcome, Complete, Retry
 from database import Database
-from models import calls, daily_usage, now_micros
-from store.ledger import (
-    CallReceipt,
-    Ledger,
-    Usage,
-    add_usage,
-    completed_at,
-    settle_call,
-    usage_in_all,
-    usage_today,
-)
+from models import calls, now_micros
+from store.ledger import CallReceipt, Ledger, Usage, add_usage, completed_at
 from store.queue import WorkQueue
-from tests.support.factories import (
-    accept,
-    analysis,
-    claim_all,
-    claim_one,
-    of_another_process,
-    run_sql,
-    scalar,
+from tests.support.factories import accept, analysis, claim_all, claim_one, run_sql, scalar
+from tests.support.ledger_rows import (
+    ANSWERED,
+    DAY_MICROS,
+    reserve,
+    row_of,
+    rows,
+    settle,
+    today,
+    total,
 )
-
-DAY_MICROS = 86_400_000_000
-ANSWERED = Call(
-    CallOutcome.ANSWERED,
-    model="grok-4.3",
-    prompt_tokens=700,
-    cached_tokens=64,
-    completion_tokens=90,
-    cost_usd_ticks=40,
-    seconds=1.5,
-)
-
-
-@pytest.fixture
-def ledger(database: Database) -> Ledger:
-    """Without a budget, and empty."""
-    return Ledger(database)
-
-
-@pytest.fixture
-async def replicas(ledger: Ledger, database: Database) -> AsyncIterator[list[Database]]:
-    """Three `Database`s on one database, as so many processes would have it."""
-    async with AsyncExitStack() as stack:
-        others = [await stack.enter_async_context(of_another_process(database)) for _ in range(2)]
-        yield [database, *others]
-
-
-async def today(database: Database) -> Usage:
-    return await database.read(usage_today)
-
-
-async def total(database: Database) -> Usage:
-    return await database.read(usage_in_all)
-
-
-async def reserve(ledger: Ledger, highest_cost: int = 100, *, conversations: int = 1) -> int:
-    """The id of a call that must fit."""
-    reserved = await ledger.reserve(
-        "request-1", model="grok-4.3", conversations=conversations, highest_cost=highest_cost
-    )
-    assert reserved is not None
-    return reserved
-
-
-async def settle(database: Database, reserved: int, call: Call | None) -> None:
-    await database.write(partial(settle_call, CallReceipt(reserved, call)))
-
-
-async def row_of(database: Database, reserved: int) -> Any:
-    statement = select(calls).where(calls.c.id == reserved)
-    return await database.read(lambda connection: connection.execute(statement).one())
-
-
-async def rows(database: Database) -> list[Any]:
-    return list(await database.read(lambda connection: connection.execute(select(calls)).all()))
-
 
 # --- a call's life --------------------------------------------------------------------------------
 
@@ -246,124 +179,6 @@ async def test_whether_anybody_called_lately_is_known(database: Database, ledger
     assert not await ledger.called_lately()
 
 
-# --- the budget -----------------------------------------------------------------------------------
-
-
-def with_budget(database: Database, ticks: int) -> Ledger:
-    return Ledger(database, daily_budget_ticks=ticks)
-
-
-async def reserve_if_it_fits(ledger: Ledger, highest_cost: int) -> int | None:
-    return await ledger.reserve("r", model="m", conversations=1, highest_cost=highest_cost)
-
-
-async def test_what_fits_to_the_tick_is_reserved_and_no_more(
-    database: Database, ledger: Ledger
-) -> None:
-    tight = with_budget(database, 100)
-    assert await reserve_if_it_fits(tight, 101) is None
-    assert await reserve_if_it_fits(tight, 60) is not None
-    assert await reserve_if_it_fits(tight, 41) is None
-    assert await reserve_if_it_fits(tight, 40) is not None
-    assert await reserve_if_it_fits(tight, 1) is None
-    assert len(await rows(database)) == 2
-    assert await today(database) == Usage(calls=2, held_usd_ticks=100)
-
-
-async def test_what_a_call_did_not_cost_is_there_for_the_next(
-    database: Database, ledger: Ledger
-) -> None:
-    tight = with_budget(database, 100)
-    first = await reserve(tight, 100)
-    assert await reserve_if_it_fits(tight, 60) is None
-
-    await settle(database, first, ANSWERED)
-
-    assert await reserve_if_it_fits(tight, 61) is None
-    assert await reserve_if_it_fits(tight, 60) is not None
-
-
-async def test_a_call_of_unknown_cost_is_counted_as_the_dearest_that_it_may_have_been(
-    database: Database, ledger: Ledger
-) -> None:
-    tight = with_budget(database, 100)
-    await settle(
-        database, await reserve(tight, 100), Call(CallOutcome.TIMEOUT, cost_usd_ticks=None)
-    )
-    assert await reserve_if_it_fits(tight, 1) is None
-
-
-async def test_a_budget_is_a_days(database: Database, ledger: Ledger) -> None:
-    tight = with_budget(database, 100)
-    await reserve(tight, 100)
-    assert await reserve_if_it_fits(tight, 1) is None
-
-    yesterday = daily_usage.c.day - 1
-    await run_sql(database, update(daily_usage).values(day=yesterday))
-
-    assert await reserve_if_it_fits(tight, 100) is not None
-    assert await today(database) == Usage(calls=1, held_usd_ticks=100)
-    assert await total(database) == Usage(calls=2, held_usd_ticks=200)
-
-
-async def test_a_call_belongs_to_the_day_on_which_it_began(
-    database: Database, ledger: Ledger
-) -> None:
-    reserved = await reserve(ledger)
-    await run_sql(
-        database,
-        update(calls).values(started_at=calls.c.started_at - DAY_MICROS),
-        update(daily_usage).values(day=daily_usage.c.day - 1),
-    )
-
-    await settle(database, reserved, ANSWERED)
-
-    assert await today(database) == Usage()
-    assert (await total(database)).cost_usd_ticks == 40
-
-
-async def test_a_budget_of_nothing_lets_no_call_through(database: Database, ledger: Ledger) -> None:
-    assert await reserve_if_it_fits(with_budget(database, 0), 1) is None
-
-
-async def test_many_that_book_at_once_never_exceed_the_budget(
-    database: Database, replicas: list[Database], ledger: Ledger
-) -> None:
-    tight = [with_budget(one, 1000) for one in replicas]
-
-    reserved = await asyncio.gather(
-        *(reserve_if_it_fits(one, 90) for one in tight for _ in range(15))
-    )
-
-    assert len([id_ for id_ in reserved if id_ is not None]) == 11
-    assert await today(database) == Usage(calls=11, held_usd_ticks=990)
-
-
-async def test_many_that_book_and_settle_at_once_never_exceed_the_budget(
-    database: Database, replicas: list[Database], ledger: Ledger
-) -> None:
-    """Whenever it is looked: what is spent and what is held, together."""
-    chance = random.Random(7)
-
-    async def work(database: Database) -> None:
-        tight = with_budget(database, 2000)
-        for _ in range(20):
-            highest = chance.randint(50, 300)
-            reserved = await reserve_if_it_fits(tight, highest)
-            found = await today(database)
-            assert found.cost_usd_ticks + found.held_usd_ticks <= 2000
-            if reserved is not None:
-                cost = chance.randint(0, highest)
-                ended = [None, Call(CallOutcome.ANSWERED, cost_usd_ticks=cost)]
-                await settle(database, reserved, chance.choice(ended))
-
-    await asyncio.gather(*(work(one) for one in replicas for _ in range(2)))
-
-    found = await today(database)
-    assert found.held_usd_ticks == 0
-    assert 1000 < found.cost_usd_ticks <= 2000
-
-
 # --- sums -----------------------------------------------------------------------------------------
 
 
@@ -482,15 +297,3 @@ async def test_old_calls_go_in_small_steps_and_the_sums_stay(
 
 def _move(id_: int, started_at: int, connection: Connection) -> None:
     connection.execute(update(calls).where(calls.c.id == id_).values(started_at=started_at))
-
-
-async def test_a_budget_is_kept_to_though_the_days_calls_are_forgotten(database: Database) -> None:
-    ledger = Ledger(database, daily_budget_ticks=100)
-    await settle(database, await reserve(ledger, 60), replace(ANSWERED, cost_usd_ticks=60))
-    await database.write(lambda connection: connection.execute(update(calls).values(started_at=0)))
-    await ledger.forget(older_than_days=1, limit=10)
-
-    refused = await ledger.reserve("next", model="grok-4.3", conversations=1, highest_cost=41)
-
-    assert refused is None
-    assert await reserve(ledger, 40)

@@ -1,0 +1,52 @@
+"""Calls in the ledger's table: reserved, settled and read back."""
+
+from functools import partial
+from typing import Any
+
+from sqlalchemy import select
+
+from analysis.outcomes import Call, CallOutcome
+from database import Database
+from models import calls
+from store.ledger import CallReceipt, Ledger, Usage, settle_call, usage_in_all, usage_today
+
+DAY_MICROS = 86_400_000_000
+ANSWERED = Call(
+    CallOutcome.ANSWERED,
+    model="grok-4.3",
+    prompt_tokens=700,
+    cached_tokens=64,
+    completion_tokens=90,
+    cost_usd_ticks=40,
+    seconds=1.5,
+)
+
+
+async def today(database: Database) -> Usage:
+    return await database.read(usage_today)
+
+
+async def total(database: Database) -> Usage:
+    return await database.read(usage_in_all)
+
+
+async def reserve(ledger: Ledger, highest_cost: int = 100, *, conversations: int = 1) -> int:
+    """The id of a call that must fit."""
+    reserved = await ledger.reserve(
+        "request-1", model="grok-4.3", conversations=conversations, highest_cost=highest_cost
+    )
+    assert reserved is not None
+    return reserved
+
+
+async def settle(database: Database, reserved: int, call: Call | None) -> None:
+    await database.write(partial(settle_call, CallReceipt(reserved, call)))
+
+
+async def row_of(database: Database, reserved: int) -> Any:
+    statement = select(calls).where(calls.c.id == reserved)
+    return await database.read(lambda connection: connection.execute(statement).one())
+
+
+async def rows(database: Database) -> list[Any]:
+    return list(await database.read(lambda connection: connection.execute(select(calls)).all()))
