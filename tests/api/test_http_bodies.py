@@ -1,23 +1,28 @@
 """Bodies as other programs send them: each is taken, or refused in a sentence that tells its sender
 what to change, and then nothing of it is stored."""
 
+import asyncio
 import base64
 import gzip
 import json
 import re
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
+from config import Settings
+from main import create_app
+from tests.conftest import StartApp
 from tests.support.http_helpers import (
     CONVERSATIONS,
     STATS,
     assert_error,
     on_shared_loop,
+    served,
     service,
 )
 from tests.support.paths import SHARED
@@ -288,3 +293,91 @@ async def test_bodies_from_the_field_are_taken_or_told_what_to_change(
         sentence = assert_error(response, 400, "invalid_schema")
         words = ("Content-Encoding", "byte order mark", "conversations[1].text", "raw_data")
         assert any(word in sentence for word in words), sentence
+
+
+# --- their size -----------------------------------------------------------------------------------
+
+
+async def test_a_body_at_the_limit_is_taken_and_one_byte_more_is_not(start_app: StartApp) -> None:
+    async with start_app(max_body_bytes=100) as running:
+        body = json.dumps({"text": "a"}).ljust(100)
+
+        taken = await running.client.post(CONVERSATIONS, content=body, headers=JSON)
+        refused = await running.client.post(CONVERSATIONS, content=body + " ", headers=JSON)
+
+    assert taken.status_code == 202, taken.text
+    assert_error(refused, 413, "payload_too_large", "100")
+
+
+async def test_a_streamed_body_is_refused_without_reading_it_whole(start_app: StartApp) -> None:
+    sent = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(1000):
+            sent += 1
+            yield b" " * 100
+
+    async with start_app(max_body_bytes=1000) as running:
+        response = await running.client.post(CONVERSATIONS, content=chunks(), headers=JSON)
+
+    assert_error(response, 413, "payload_too_large")
+    assert 10 <= sent <= 15
+
+
+async def test_a_streamed_body_within_the_limit_is_taken(start_app: StartApp) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for part in (b'{"te', b'xt": ', b'"a"}'):
+            yield part
+
+    async with start_app(max_body_bytes=1000) as running:
+        response = await running.client.post(CONVERSATIONS, content=chunks(), headers=JSON)
+
+    assert response.status_code == 202, response.text
+
+
+@pytest.fixture
+def address(make_settings: Callable[..., Settings]) -> Iterator[str]:
+    """A service with a small body limit, on a real socket."""
+    with served(create_app(make_settings(max_body_bytes=1000))) as address:
+        yield address
+
+
+async def _raw(address: str, head: str, body: bytes, *, times: int = 1) -> bytes:
+    """What a server answers to a client that never ends its body."""
+    host, port = address.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        async with asyncio.timeout(5):
+            writer.write(head.replace("\n", "\r\n").encode())
+            for _ in range(times):
+                writer.write(body)
+            return await reader.readuntil(b"}")
+    finally:
+        writer.close()
+
+
+async def test_too_large_a_length_is_refused_before_the_body_has_come(address: str) -> None:
+    head = f"""POST {CONVERSATIONS} HTTP/1.1
+Host: test
+Content-Type: application/json
+Content-Length: 1000000000
+
+"""
+    answer = await _raw(address, head, b'{"text": "')
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"error":"payload_too_large"' in answer
+
+
+async def test_an_endless_chunked_body_is_refused_while_it_comes(address: str) -> None:
+    head = f"""POST {CONVERSATIONS} HTTP/1.1
+Host: test
+Content-Type: application/json
+Transfer-Encoding: chunked
+
+"""
+    answer = await _raw(address, head, b"64\r\n" + b" " * 100 + b"\r\n", times=12)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"error":"payload_too_large"' in answer

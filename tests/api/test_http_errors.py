@@ -1,19 +1,14 @@
 """Every error has one shape, tells a person what to do, and gives nothing of the inside away."""
 
 import asyncio
-import dataclasses
-import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 import pytest_asyncio
 
-from config import Settings
-from main import create_app
-from tests.conftest import RunningApp, StartApp
+from tests.conftest import StartApp
 from tests.support.http_helpers import (
     ALL_TIME,
     CONVERSATIONS,
@@ -21,14 +16,9 @@ from tests.support.http_helpers import (
     STATS,
     ScriptedAnalyser,
     assert_error,
-    captured_log,
     eventually,
     in_status,
-    list_all,
-    locked_by_another,
     on_shared_loop,
-    run_sql,
-    served,
     service,
     submit,
     submit_batch,
@@ -54,11 +44,6 @@ OPERATIONS = [
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
     async with service(tmp_path_factory.mktemp("shared")) as client:
         yield client
-
-
-@pytest.fixture
-def _impatient_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backends.sqlite.BUSY_TIMEOUT_SECONDS", 0.05)
 
 
 # --- 400: the body --------------------------------------------------------------------------------
@@ -270,225 +255,6 @@ async def test_retrying_what_has_not_failed_is_a_conflict(shared: httpx.AsyncCli
     response = await shared.post(f"{CONVERSATIONS}/{id_}/retry")
 
     assert_error(response, 409, "conflict", "completed")
-
-
-# --- 413 ------------------------------------------------------------------------------------------
-
-
-async def test_a_body_at_the_limit_is_taken_and_one_byte_more_is_not(start_app: StartApp) -> None:
-    async with start_app(max_body_bytes=100) as running:
-        body = json.dumps({"text": "a"}).ljust(100)
-
-        taken = await running.client.post(CONVERSATIONS, content=body, headers=JSON)
-        refused = await running.client.post(CONVERSATIONS, content=body + " ", headers=JSON)
-
-    assert taken.status_code == 202, taken.text
-    assert_error(refused, 413, "payload_too_large", "100")
-
-
-async def test_a_streamed_body_is_refused_without_reading_it_whole(start_app: StartApp) -> None:
-    sent = 0
-
-    async def chunks() -> AsyncIterator[bytes]:
-        nonlocal sent
-        for _ in range(1000):
-            sent += 1
-            yield b" " * 100
-
-    async with start_app(max_body_bytes=1000) as running:
-        response = await running.client.post(CONVERSATIONS, content=chunks(), headers=JSON)
-
-    assert_error(response, 413, "payload_too_large")
-    assert 10 <= sent <= 15
-
-
-async def test_a_streamed_body_within_the_limit_is_taken(start_app: StartApp) -> None:
-    async def chunks() -> AsyncIterator[bytes]:
-        for part in (b'{"te', b'xt": ', b'"a"}'):
-            yield part
-
-    async with start_app(max_body_bytes=1000) as running:
-        response = await running.client.post(CONVERSATIONS, content=chunks(), headers=JSON)
-
-    assert response.status_code == 202, response.text
-
-
-@pytest.fixture
-def address(make_settings: Callable[..., Settings]) -> Iterator[str]:
-    """A service with a small body limit, on a real socket."""
-    with served(create_app(make_settings(max_body_bytes=1000))) as address:
-        yield address
-
-
-async def _raw(address: str, head: str, body: bytes, *, times: int = 1) -> bytes:
-    """What a server answers to a client that never ends its body."""
-    host, port = address.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        async with asyncio.timeout(5):
-            writer.write(head.replace("\n", "\r\n").encode())
-            for _ in range(times):
-                writer.write(body)
-            return await reader.readuntil(b"}")
-    finally:
-        writer.close()
-
-
-async def test_too_large_a_length_is_refused_before_the_body_has_come(address: str) -> None:
-    head = f"""POST {CONVERSATIONS} HTTP/1.1
-Host: test
-Content-Type: application/json
-Content-Length: 1000000000
-
-"""
-    answer = await _raw(address, head, b'{"text": "')
-
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert b'"error":"payload_too_large"' in answer
-
-
-async def test_an_endless_chunked_body_is_refused_while_it_comes(address: str) -> None:
-    head = f"""POST {CONVERSATIONS} HTTP/1.1
-Host: test
-Content-Type: application/json
-Transfer-Encoding: chunked
-
-"""
-    answer = await _raw(address, head, b"64\r\n" + b" " * 100 + b"\r\n", times=12)
-
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert b'"error":"payload_too_large"' in answer
-
-
-# --- 500 ------------------------------------------------------------------------------------------
-
-
-class _BrokenStore:
-    """A part with a bug in it: whatever is asked of it goes wrong."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise RuntimeError("SELECT secret FROM inside.py")
-
-
-def _break(running: RunningApp, *parts: str) -> None:
-    state = running.app.state
-    state.services = dataclasses.replace(state.services, **{part: _BrokenStore() for part in parts})
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("POST", CONVERSATIONS, {"text": "a"}),
-        ("POST", f"{CONVERSATIONS}/batch", {"conversations": [{"text": "a"}]}),
-        ("POST", f"{CONVERSATIONS}/retry", None),
-        ("POST", f"{CONVERSATIONS}/conv_00000000/retry", None),
-        ("GET", f"{CONVERSATIONS}/conv_00000000", None),
-        ("DELETE", f"{CONVERSATIONS}/conv_00000000", None),
-        ("GET", f"{INSIGHTS}?start_time=2025-01-01&end_time=2025-01-02", None),
-        ("GET", STATS, None),
-        ("GET", "/metrics", None),
-        ("GET", "/ready", None),
-    ],
-)
-async def test_a_bug_is_answered_with_an_id_under_which_the_log_has_it(
-    start_app: StartApp, method: str, path: str, body: Any
-) -> None:
-    async with start_app(worker_enabled=False) as running:
-        _break(running, "conversations", "insights", "figures", "database")
-        with captured_log() as log:
-            response = await running.client.request(method, path, json=body)
-
-    assert_error(response, 500, "internal_error")
-    assert "secret" not in response.text
-    (logged,) = log.named("request_failed")
-    assert logged["request_id"] == response.headers["x-request-id"]
-    assert logged["level"] == "error"
-    assert "SELECT secret FROM inside.py" in json.dumps(logged)
-    (line,) = log.named("request")
-    assert line["status"] == 500
-
-
-async def test_a_database_in_disarray_is_a_bug_that_gives_no_sql_away(
-    start_app: StartApp, sqlite_url: str
-) -> None:
-    async with start_app(worker_enabled=False) as running:
-        await run_sql(sqlite_url, "ALTER TABLE conversations RENAME COLUMN body_hash TO gone")
-
-        response = await running.client.post(CONVERSATIONS, json={"text": "a"})
-
-    assert_error(response, 500, "internal_error")
-    assert "body_hash" not in response.text
-
-
-async def test_the_service_goes_on_after_a_bug(start_app: StartApp) -> None:
-    async with start_app() as running:
-        whole = running.app.state.services
-        _break(running, "conversations")
-        await running.client.post(CONVERSATIONS, json={"text": "a"})
-        running.app.state.services = whole
-
-        id_ = await submit(running.client)
-
-        await in_status(running.client, id_, "completed")
-
-
-# --- 503 ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("_impatient_database")
-async def test_writing_to_a_locked_database_is_unavailable_and_stores_nothing(
-    start_app: StartApp, sqlite_url: str
-) -> None:
-    async with start_app(worker_enabled=False) as running:
-        client = running.client
-        id_ = await submit(client)
-        batch = {"conversations": [{"text": "a"}, {"text": "b"}]}
-        async with locked_by_another(sqlite_url):
-            answers = [
-                await client.post(CONVERSATIONS, json={"text": "a"}),
-                await client.post(f"{CONVERSATIONS}/batch", json=batch),
-                await client.post(f"{CONVERSATIONS}/retry"),
-                await client.post(f"{CONVERSATIONS}/{id_}/retry"),
-                await client.delete(f"{CONVERSATIONS}/{id_}"),
-            ]
-        stats = (await client.get(STATS)).json()
-
-    for answer in answers:
-        assert_error(answer, 503, "unavailable", "database is locked")
-    assert stats["counts"]["pending"] == {"live": 1, "bulk": 0}
-
-
-@pytest.mark.usefixtures("_impatient_database")
-async def test_reading_goes_on_while_the_database_cannot_be_written(
-    start_app: StartApp, sqlite_url: str
-) -> None:
-    async with start_app() as running:
-        id_ = await submit(running.client)
-        await in_status(running.client, id_, "completed")
-        async with locked_by_another(sqlite_url):
-            assert (await running.client.get(f"{CONVERSATIONS}/{id_}")).status_code == 200
-            assert len(await list_all(running.client)) == 1
-            assert (await running.client.get(STATS)).status_code == 200
-            assert (await running.client.get("/metrics")).status_code == 200
-            assert (await running.client.get("/health")).status_code == 200
-
-
-@pytest.mark.usefixtures("_impatient_database")
-async def test_many_writers_that_met_a_lock_together_are_each_told_so(
-    start_app: StartApp, sqlite_url: str
-) -> None:
-    async with start_app(worker_enabled=False) as running:
-        async with locked_by_another(sqlite_url):
-            answers = await asyncio.gather(
-                *(running.client.post(CONVERSATIONS, json={"text": str(n)}) for n in range(20))
-            )
-        afterwards = await running.client.post(CONVERSATIONS, json={"text": "a"})
-        stats = (await running.client.get(STATS)).json()
-
-    for answer in answers:
-        assert_error(answer, 503, "unavailable")
-    assert afterwards.status_code == 202
-    assert stats["counts"]["pending"]["live"] == 1
 
 
 # --- the id of a request --------------------------------------------------------------------------
