@@ -119,6 +119,17 @@ def fill(port: int, key: str | None, texts: Sequence[str], *, at_once: int, **mo
     return taken
 
 
+def wait_for_analysis(port: int, key: str | None, *, within: float = 30.0) -> None:
+    """Wait until nothing is pending, or for so long."""
+    deadline = time.monotonic() + within
+    with Client(port, key) as client:
+        while time.monotonic() < deadline:
+            status, stats = client.ask("GET", "/api/v1/stats")
+            if status == 200 and not any(stats["counts"]["pending"].values()):
+                return
+            time.sleep(0.3)
+
+
 def still_open(connections: Sequence[socket.socket]) -> int:
     """On how many the other side has neither hung up nor sent anything that ends them."""
     count = 0

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.attacks import crowds, resources, trust
+from tests.attacks import crowds, resources, trust, work
 from tests.attacks.client import CONVERSATIONS, Check, Client
 from tests.attacks.target import FAIR, Target, running
 
@@ -76,19 +76,19 @@ ATTACKS = {
     "chunked-bodies": Attack(resources.chunked_bodies),
     "idle-connections": Attack(resources.idle_connections, without_key=True),
     "idle-heads": Attack(resources.idle_heads, without_key=True),
-    "wrong-keys": Attack(resources.wrong_keys, without_key=True),
-    "greedy-key": Attack(resources.greedy_key, within_share=True),
-    "readiness-flood": Attack(resources.readiness_flood, without_key=True),
-    "metrics-flood": Attack(resources.metrics_flood, without_key=True),
+    "wrong-keys": Attack(work.wrong_keys, without_key=True),
+    "greedy-key": Attack(work.greedy_key, within_share=True),
+    "readiness-flood": Attack(work.readiness_flood, without_key=True),
+    "metrics-flood": Attack(work.metrics_flood, without_key=True),
     "crowded-health": Attack(crowds.crowded_health, without_key=True),
     "crowded-readiness": Attack(crowds.crowded_readiness, without_key=True),
     "crowded-wrong-keys": Attack(crowds.crowded_wrong_keys, without_key=True),
-    "row-flood": Attack(resources.row_flood, within_share=True),
-    "live-rows": Attack(resources.live_rows),
-    "large-json": Attack(resources.large_json),
-    "emoji": Attack(resources.emoji),
-    "long-phrases": Attack(resources.long_phrases, resources.word_texts),
-    "many-searches": Attack(resources.many_searches, resources.word_texts),
+    "row-flood": Attack(work.row_flood, within_share=True),
+    "live-rows": Attack(work.live_rows),
+    "large-json": Attack(work.large_json),
+    "emoji": Attack(work.emoji),
+    "long-phrases": Attack(work.long_phrases, work.word_texts),
+    "many-searches": Attack(work.many_searches, work.word_texts),
     "poisoned-reuse": Attack(trust.poisoned_reuse),
     "invented-topics": Attack(trust.invented_topics),
     "claimed-keys": Attack(trust.claimed_keys),
