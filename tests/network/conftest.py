@@ -1,4 +1,5 @@
-"""A service on a real port in a thread of this process, and files for the importer."""
+"""A service on a real port in a thread of this process, a guarded small one, and files for the
+importer."""
 
 import threading
 import time
@@ -12,6 +13,7 @@ import uvicorn
 
 from config import Settings
 from main import create_app
+from tests.support.guarded import Server, running
 from tests.support.ingesting import StartService
 from tests.support.servers import free_port
 
@@ -46,6 +48,13 @@ def start_service(make_settings: Callable[..., Settings]) -> StartService:
 def url(start_service: StartService) -> Iterator[str]:
     with start_service() as url:
         yield url
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Behind the guard at the connection, with its short deadlines."""
+    with running() as server:
+        yield server
 
 
 @pytest.fixture
