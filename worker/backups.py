@@ -33,7 +33,7 @@ def _now() -> datetime:
 
 
 class BackupKeeper(Background):
-    """Keeps the `keep` newest backups in the folder `into`, a new one `every` so often."""
+    """Keeps `keep` backups in the folder `into`, a new one `every` so often."""
 
     name = "backups"
 
@@ -92,7 +92,7 @@ class BackupKeeper(Background):
         path = self._folder / folder.name_of(self._now(), sqlite=self._database.is_sqlite)
         await self._command("backup", str(path))
         size = read_manifest(path).size
-        removed = folder.prune(self._folder, self._keep)
+        removed = folder.prune(self._folder, self._keep, self._every)
         log.info("backup_made", file=path.name, bytes=size, removed=len(removed))
 
     def _next_in(self) -> timedelta:

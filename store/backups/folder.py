@@ -3,7 +3,7 @@
 import json
 import time
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
@@ -16,32 +16,55 @@ from store.backups.manifest import (
 )
 
 SQLITE, DUMP = ".db", ".dump"
+_NAME = "insights-%Y%m%dT%H%M%SZ"
 _LEFT_AFTER_SECONDS = 3600
 """A file in the making that nothing was added to for so long was left by a broken attempt."""
 
 
 def name_of(moment: datetime, *, sqlite: bool = True) -> str:
-    return f"insights-{moment:%Y%m%dT%H%M%SZ}{SQLITE if sqlite else DUMP}"
+    return f"{moment:{_NAME}}{SQLITE if sqlite else DUMP}"
 
 
 def backups_in(folder: Path) -> list[Path]:
     """Those that the service made, the newest first."""
-    found = (folder.glob(f"insights-*Z{ending}") for ending in (SQLITE, DUMP))
-    return sorted(chain.from_iterable(found), reverse=True)
+    found = chain.from_iterable(folder.glob(f"insights-*Z{ending}") for ending in (SQLITE, DUMP))
+    return sorted(filter(_made_at, found), reverse=True)
 
 
-def prune(folder: Path, keep: int) -> list[Path]:
-    """Remove all but the `keep` newest, and what broken attempts left; what was removed. Call it
-    once a new backup is verified."""
+def _made_at(path: Path) -> datetime | None:
+    """By its name; None where somebody else gave it one."""
+    try:
+        return datetime.strptime(path.stem, _NAME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def prune(folder: Path, keep: int, every: timedelta) -> list[Path]:
+    """Remove all but `keep` backups, and what broken attempts left; what was removed. Call it once
+    a new backup is verified.
+
+    The newest of each period of length `every` stays before any other of its period does: however
+    many are made at once, they take the place of none that is of an earlier period.
+    """
+    found = backups_in(folder)
+    newest_of = {_period(path, every): path for path in reversed(found)}
+    first = set(newest_of.values())
+    ordered = sorted(found, key=lambda path: path not in first)
     broken = folder.glob(f"insights-*{PARTIAL_SUFFIX}")
     removed = [
-        *backups_in(folder)[keep:],
+        *ordered[keep:],
         *(path for path in broken if time.time() - path.stat().st_mtime > _LEFT_AFTER_SECONDS),
     ]
     for path in removed:
         path.unlink(missing_ok=True)
         manifest_path(path).unlink(missing_ok=True)
     return removed
+
+
+def _period(path: Path, every: timedelta) -> int:
+    moment = _made_at(path)
+    assert moment is not None
+    return int(moment.timestamp() // every.total_seconds())
 
 
 def newest(folder: Path) -> Manifest | None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -281,14 +282,31 @@ async def test_a_disk_that_fills_up_meanwhile_leaves_nothing_behind(
     assert _files(folder) == set()
 
 
-async def test_only_as_many_backups_are_kept_as_are_wanted(file: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "backups"
-    for hour in range(4):
-        backup.back_up(file, folder / f"insights-20260101T0{hour}0000Z.db")
-    (folder / "mine.db").write_text("kept")
-    backup_folder.prune(folder, 2)
+def _fill(folder: Path, *moments: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for moment in moments:
+        (folder / f"insights-{moment}Z.db").touch()
+        (folder / f"insights-{moment}Z.db.json").touch()
+
+
+def test_only_as_many_backups_are_kept_as_are_wanted(tmp_path: Path) -> None:
+    _fill(tmp_path, *(f"20260101T0{hour}0000" for hour in range(4)))
+    (tmp_path / "mine.db").touch()
+    backup_folder.prune(tmp_path, 2, timedelta(days=1))
     names = {"insights-20260101T030000Z.db", "insights-20260101T020000Z.db"}
-    assert _files(folder) == {*names, *(f"{name}.json" for name in names), "mine.db"}
+    assert _files(tmp_path) == {*names, *(f"{name}.json" for name in names), "mine.db"}
+
+
+def test_however_many_are_made_at_once_none_of_an_earlier_day_goes_for_them(
+    tmp_path: Path,
+) -> None:
+    days = [f"2026010{day}T030000" for day in range(1, 8)]
+    _fill(tmp_path, "by hand", *days)
+    for minute in range(10, 40):
+        _fill(tmp_path, f"20260107T12{minute}00")
+        backup_folder.prune(tmp_path, 7, timedelta(days=1))
+    kept = {path.stem for path in tmp_path.glob("*.db")}
+    assert kept == {f"insights-{name}Z" for name in ("by hand", "20260107T123900", *days[:6])}
 
 
 async def test_a_drill_restores_the_newest_backup_and_says_how_it_went(
