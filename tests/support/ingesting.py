@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -102,3 +103,9 @@ def stopped_with(capsys: pytest.CaptureFixture[str]) -> str:
     *_, line = err.splitlines()
     assert line.startswith("Stopped: ")
     return line.removeprefix("Stopped: ")
+
+
+def load_tweets(tmp_path: Path, *arguments: str) -> int:
+    """The importer's exit status for a file of one tweet."""
+    (tmp_path / "tweets.csv").write_text("text\nMy parcel is late\n")
+    return ingest_data.main([str(tmp_path / "tweets.csv"), *arguments], sleep=lambda _seconds: None)
