@@ -26,7 +26,8 @@ from bench.grok import (
 )
 from bench.report import Report, Samples
 from bench.servers import Servers
-from tests.fakes.grok.server import GOOD_KEY, RunningGrok
+from tests.fakes.grok.process import RunningGrok
+from tests.fakes.grok.steering import GOOD_KEY
 
 # Latency, GROK_CONCURRENCY that is high enough for it, jitter in seconds.
 CASES = [(CONSTANT, 20, 0.0), (LOG_NORMAL, 60, 0.0), (CONSTANT, 20, 0.02), (CONSTANT, 20, 0.05)]

@@ -14,7 +14,8 @@ from bench.posts import PATH
 from bench.report import Report
 from bench.servers import Server, Servers
 from rate_limiter import JITTER_MARGIN_SECONDS
-from tests.fakes.grok.server import GOOD_KEY, RunningGrok, grok_process
+from tests.fakes.grok.process import RunningGrok, grok_process
+from tests.fakes.grok.steering import GOOD_KEY
 
 LIMIT = 10
 """Calls in any second: the service's default, and what the fake refuses to go beyond."""

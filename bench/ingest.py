@@ -31,7 +31,7 @@ from bench.posts import PATH
 from bench.report import Report, Samples, quantile
 from bench.servers import ROOT, Server, Servers
 from importing.sender import BATCH_ROWS
-from tests.fakes.grok.server import GOOD_KEY
+from tests.fakes.grok.steering import GOOD_KEY
 
 ROWS = 100_000
 LIVE_RATE = 20

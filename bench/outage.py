@@ -23,7 +23,7 @@ from bench.grok import (
 )
 from bench.report import Report, Samples
 from bench.servers import Server, Servers
-from tests.fakes.grok.server import RunningGrok
+from tests.fakes.grok.process import RunningGrok
 
 PACK = 10
 PER_SECOND = 5

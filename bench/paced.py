@@ -18,7 +18,8 @@ from bench.paced_client import WARM_UP_SECONDS
 from bench.posts import PATH
 from bench.report import Report, Samples, quantile
 from bench.servers import ROOT, Server, Servers
-from tests.fakes.grok.server import GOOD_KEY, grok_process
+from tests.fakes.grok.process import grok_process
+from tests.fakes.grok.steering import GOOD_KEY
 
 RATE = 100
 GROK_SECONDS = 0.6

@@ -19,7 +19,8 @@ from bench.client import Connection
 from bench.posts import PATH
 from bench.report import Report, Samples
 from bench.servers import Server, Servers
-from tests.fakes.grok.server import GOOD_KEY, grok_process
+from tests.fakes.grok.process import grok_process
+from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.servers import postgres_database, postgres_server
 
 CONNECTIONS = 48

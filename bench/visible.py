@@ -14,7 +14,8 @@ from bench.client import Connection, build_request
 from bench.posts import PATH
 from bench.report import Report, Samples
 from bench.servers import Server, Servers
-from tests.fakes.grok.server import GOOD_KEY, grok_process
+from tests.fakes.grok.process import grok_process
+from tests.fakes.grok.steering import GOOD_KEY
 
 TRIES_PER_ROUND = 4
 GROK_SECONDS = 0.05

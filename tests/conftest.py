@@ -27,8 +27,9 @@ from models import metadata
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow
 from runtime.logs import set_up_logs
 from tests.fakes.grok.calls import CLUSTERS, MakeClient
-from tests.fakes.grok.replies import DEFAULT_MODEL
-from tests.fakes.grok.server import GOOD_KEY, FakeGrok
+from tests.fakes.grok.models import DEFAULT_MODEL
+from tests.fakes.grok.server import FakeGrok
+from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.clock import Clock
 from tests.support.import_helpers import Read, reader
 from tests.support.newest_schema import copy_where_new

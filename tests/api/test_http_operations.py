@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from analysis.outcomes import Refused, Unusable
 from tests.conftest import RunningApp, StartApp
-from tests.fakes.grok.replies import DEFAULT_MODEL, Reply
+from tests.fakes.grok.models import DEFAULT_MODEL
+from tests.fakes.grok.replies import Reply
 from tests.fakes.grok.server import FakeGrok
 from tests.support.http_helpers import (
     STATS,

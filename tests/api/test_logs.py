@@ -13,8 +13,10 @@ import pytest
 import structlog
 
 from tests.conftest import StartApp
-from tests.fakes.grok.replies import KEY_ID, TEAM_ID, Reply
-from tests.fakes.grok.server import GOOD_KEY, FakeGrok
+from tests.fakes.grok.answer import KEY_ID, TEAM_ID
+from tests.fakes.grok.replies import Reply
+from tests.fakes.grok.server import FakeGrok
+from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.http_helpers import (
     ALL_TIME,
     CONVERSATIONS,

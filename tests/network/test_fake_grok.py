@@ -12,19 +12,13 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.fakes.grok.replies import (
-    CONSTRUCTORS,
-    DEFAULT_MODEL,
-    GROUPS,
-    MODELS,
-    TEAM_ID,
-    Reply,
-    Usage,
-    judge,
-    replies_named,
-    texts_by_id,
-)
-from tests.fakes.grok.server import GOOD_KEY, FakeGrok
+from tests.fakes.grok.answer import TEAM_ID
+from tests.fakes.grok.faults import GROUPS, replies_named
+from tests.fakes.grok.judgement import judge, texts_by_id
+from tests.fakes.grok.models import DEFAULT_MODEL, MODELS, Usage
+from tests.fakes.grok.replies import CONSTRUCTORS, Reply
+from tests.fakes.grok.server import FakeGrok
+from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.grok_caller import TEXTS, Caller, chat
 
 # Name or arguments of a constructor, status, a part of the sentence.

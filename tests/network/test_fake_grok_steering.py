@@ -13,9 +13,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from tests.fakes.grok.models import DEFAULT_MODEL
 from tests.fakes.grok.obedience import WAYS, holds_an_order
-from tests.fakes.grok.replies import DEFAULT_MODEL, Reply
-from tests.fakes.grok.server import GOOD_KEY, FakeGrok, grok_process
+from tests.fakes.grok.process import grok_process
+from tests.fakes.grok.replies import Reply
+from tests.fakes.grok.server import FakeGrok
+from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.grok_caller import TEXTS, Caller, chat
 from tests.support.http_helpers import PATIENCE
 
@@ -318,7 +321,7 @@ async def test_latency_delays_answers_and_not_errors(caller: Caller) -> None:
 def test_log_normal_latency_has_its_median_and_a_tail() -> None:
     def draws(seed: int) -> list[float]:
         grok = FakeGrok(latency=2.0, latency_sigma=0.5, seed=seed)
-        return sorted(grok._draw_latency() for _ in range(1001))
+        return sorted(grok.draw_latency() for _ in range(1001))
 
     seconds = draws(3)
     assert seconds == draws(3)

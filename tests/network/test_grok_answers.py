@@ -17,6 +17,7 @@ from analysis.outcomes import (
     Unusable,
 )
 from analysis.topics import Topics
+from tests.fakes.grok.answer import Choice, document
 from tests.fakes.grok.calls import (
     BLAME,
     CLUSTERS,
@@ -27,14 +28,9 @@ from tests.fakes.grok.calls import (
     ask_together,
     called,
 )
-from tests.fakes.grok.replies import (
-    DEFAULT_MODEL,
-    Choice,
-    Reply,
-    Result,
-    document,
-    judge,
-)
+from tests.fakes.grok.judgement import Result, judge
+from tests.fakes.grok.models import DEFAULT_MODEL
+from tests.fakes.grok.replies import Reply
 from tests.fakes.grok.server import FakeGrok
 from tests.support.http_helpers import captured_log
 

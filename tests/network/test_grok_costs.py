@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.outcomes import Analysis, Unusable
+from tests.fakes.grok.answer import Choice, document
 from tests.fakes.grok.calls import (
     BLAME,
     PRAISE,
@@ -17,7 +18,9 @@ from tests.fakes.grok.calls import (
     called,
     completion,
 )
-from tests.fakes.grok.replies import DEFAULT_MODEL, MODELS, Choice, Reply, Result, Usage, document
+from tests.fakes.grok.judgement import Result
+from tests.fakes.grok.models import DEFAULT_MODEL, MODELS, Usage
+from tests.fakes.grok.replies import Reply
 from tests.fakes.grok.server import FakeGrok
 
 # --- what a call was and cost ---------------------------------------------------------------------

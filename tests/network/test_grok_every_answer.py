@@ -14,9 +14,11 @@ from analysis.outcomes import (
     TransientFailure,
     Unusable,
 )
+from tests.fakes.grok.answer import KEY_ID, TEAM_ID, Codes
 from tests.fakes.grok.calls import BLAME, UUIDS, Clock, MakeClient, ask
-from tests.fakes.grok.replies import CONSTRUCTORS, KEY_ID, TEAM_ID, Codes, Reply
-from tests.fakes.grok.server import GOOD_KEY, FakeGrok
+from tests.fakes.grok.replies import CONSTRUCTORS, Reply
+from tests.fakes.grok.server import FakeGrok
+from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.http_helpers import PATIENCE, captured_log
 
 # They may have been billed without our being told.

@@ -17,7 +17,8 @@ from importing.period import Period
 from importing.sample import SAMPLE
 from importing.wait import SentIds, count_failed, summary, wait_until_analysed
 from tests.fakes.grok.replies import Reply
-from tests.fakes.grok.server import GOOD_KEY, FakeGrok
+from tests.fakes.grok.server import FakeGrok
+from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.ingesting import StartService
 
 pytestmark = pytest.mark.usefixtures("nobody_elses_settings")

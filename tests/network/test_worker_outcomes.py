@@ -15,7 +15,9 @@ from analysis.topics import Topics
 from grok_client import GrokClient
 from models import Lane
 from tests.fakes.grok.calls import MakeClient
-from tests.fakes.grok.replies import DEFAULT_MODEL, Reply, judge
+from tests.fakes.grok.judgement import judge
+from tests.fakes.grok.models import DEFAULT_MODEL
+from tests.fakes.grok.replies import Reply
 from tests.fakes.grok.server import FakeGrok
 from tests.support.http_helpers import ScriptedAnalyser, eventually
 from tests.support.worker_harness import WorkerHarness

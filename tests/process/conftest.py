@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from importing.sample import SAMPLE
-from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.fakes.grok.process import RunningGrok, grok_process
 from tests.support.browser import chromium, opened
 from tests.support.dashboard_service import HOSTILE, NEWEST, NOW, OWN, Open, address
 from tests.support.http_helpers import all_done, submit_batch

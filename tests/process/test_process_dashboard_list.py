@@ -11,8 +11,9 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
+from tests.fakes.grok.process import RunningGrok
 from tests.fakes.grok.replies import Reply
-from tests.fakes.grok.server import FakeGrok, RunningGrok
+from tests.fakes.grok.server import FakeGrok
 from tests.support.browser import opened, with_browser
 from tests.support.dashboard_service import (
     HOSTILE,

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.grok.server import GOOD_KEY, RunningGrok, grok_process
+from tests.fakes.grok.process import RunningGrok, grok_process
+from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.call_ledger import compare
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 

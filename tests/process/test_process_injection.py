@@ -11,7 +11,7 @@ import pytest
 
 from bench import samples
 from tests.fakes.grok.obedience import WAYS, holds_an_order
-from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.fakes.grok.process import RunningGrok, grok_process
 from tests.support.paths import ROOT
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 

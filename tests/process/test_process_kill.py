@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from config import load_settings
-from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.fakes.grok.process import RunningGrok, grok_process
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 from tools.rebuild_derived import rebuild
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fakes.grok.server import RunningGrok
+from tests.fakes.grok.process import RunningGrok
 from tests.support.service_process import ServiceProcess, grok_settings, until
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from signal import SIGTERM
 
 import pytest
 
-from tests.fakes.grok.server import RunningGrok
+from tests.fakes.grok.process import RunningGrok
 from tests.support.paths import ROOT
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.fakes.grok.process import RunningGrok, grok_process
 from tests.support.fleet import Fleet, fleet
 from tests.support.servers import free_port, own_redis
 from tests.support.service_process import look, until

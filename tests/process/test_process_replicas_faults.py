@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from store.derived import _ORDER_LOCK
-from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.fakes.grok.process import RunningGrok, grok_process
 from tests.support.service_process import ServiceProcess, grok_settings, steer, until
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ from signal import SIGINT, SIGKILL, SIGTERM
 
 import pytest
 
-from tests.fakes.grok.server import RunningGrok
+from tests.fakes.grok.process import RunningGrok
 from tests.support.processes import is_judge, judges_of
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fakes.grok.server import RunningGrok
+from tests.fakes.grok.process import RunningGrok
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 
 pytestmark = pytest.mark.slow

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.grok.server import grok_process
+from tests.fakes.grok.process import grok_process
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.fakes.grok.process import RunningGrok, grok_process
 from tests.support.fleet import fleet
 from tests.support.own_postgres import commit_on_both, own_postgres, standby_of
 from tests.support.servers import postgres_pooler

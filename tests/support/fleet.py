@@ -11,7 +11,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 
-from tests.fakes.grok.server import RunningGrok
+from tests.fakes.grok.process import RunningGrok
 from tests.support.service_process import ServiceProcess, grok_settings, look, until
 
 REPLICAS = 3

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from tests.fakes.grok.replies import DEFAULT_MODEL
+from tests.fakes.grok.models import DEFAULT_MODEL
 from tests.fakes.grok.server import FakeGrok
 
 TEXTS = {"a": "Thanks, I love it", "b": "The parcel is late and broken"}

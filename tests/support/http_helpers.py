@@ -24,7 +24,8 @@ from api.connection_guard import GuardedProtocol
 from config import load_settings
 from main import create_app
 from runtime.logs import set_up_logs
-from tests.fakes.grok.server import GOOD_KEY, FakeGrok
+from tests.fakes.grok.server import FakeGrok
+from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.newest_schema import copy_where_new
 
 CONVERSATIONS = "/api/v1/conversations"

@@ -24,7 +24,8 @@ from typing import Any, Self
 import httpx
 
 from config import Settings
-from tests.fakes.grok.server import GOOD_KEY, RunningGrok
+from tests.fakes.grok.process import RunningGrok
+from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.newest_schema import copy_where_new
 from tests.support.paths import ROOT
 from tests.support.servers import free_port

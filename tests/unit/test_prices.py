@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from analysis.outcomes import TICKS_PER_USD
 from grok.prices import cost, price_of
-from tests.fakes.grok.replies import DEFAULT_MODEL, MODELS, REDIRECTS, Usage
+from tests.fakes.grok.models import DEFAULT_MODEL, MODELS, REDIRECTS, Usage
 
 TOKENS = st.integers(0, 300_000)
 

@@ -17,7 +17,8 @@ from errors import StartRefused
 from grok_client import GrokClient
 from runtime.environment import ProxyChoice, choose_proxy, read_proxy
 from tests.fakes.grok.calls import ask
-from tests.fakes.grok.server import GOOD_KEY, FakeGrok
+from tests.fakes.grok.server import FakeGrok
+from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.ingesting import load_tweets
 from tests.support.paths import ROOT
 

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.fakes.grok.server import grok_process
+from tests.fakes.grok.process import grok_process
 from tests.fakes.receiver.server import FakeReceiver
 from tests.support.service_process import ServiceProcess, grok_settings, until
 from tools.torture import alert_clients

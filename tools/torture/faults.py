@@ -15,8 +15,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.fakes.grok.replies import GROUPS
-from tests.fakes.grok.server import RunningGrok
+from tests.fakes.grok.faults import GROUPS
+from tests.fakes.grok.process import RunningGrok
 from tests.support.paths import ROOT
 from tests.support.service_process import ServiceProcess, steer
 

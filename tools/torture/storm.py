@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from config import load_settings
-from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.fakes.grok.process import RunningGrok, grok_process
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 from tools.rebuild_derived import rebuild
 from tools.torture import faults

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.grok.server import grok_process
+from tests.fakes.grok.process import grok_process
 from tests.support.processes import family
 from tests.support.service_process import ServiceProcess, grok_settings
 from tools.torture import trace

@@ -13,7 +13,8 @@ from analysis.topics import Topics
 from grok.prompt import Prompt
 from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow
-from tests.fakes.grok.replies import DEFAULT_MODEL, judge
+from tests.fakes.grok.judgement import judge
+from tests.fakes.grok.models import DEFAULT_MODEL
 
 BLAME = "My parcel is late and broken"
 PRAISE = "Thanks, I love it"

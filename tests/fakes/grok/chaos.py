@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.grok.replies import GROUPS
-from tests.fakes.grok.server import RunningGrok, grok_process
+from tests.fakes.grok.faults import GROUPS
+from tests.fakes.grok.process import RunningGrok, grok_process
 from tests.support.call_ledger import Ledger, compare
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 

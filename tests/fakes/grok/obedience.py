@@ -14,7 +14,8 @@ import zlib
 from collections.abc import Callable, Collection
 from typing import Any
 
-from tests.fakes.grok.replies import Choice, Result, document
+from tests.fakes.grok.answer import Choice, document
+from tests.fakes.grok.judgement import Result
 
 # Cyrillic letters that look like Latin ones.
 _LOOK_ALIKES = str.maketrans("авеіјкмнорсѕтухԁ", "abeijkmhopcstyxd")
