@@ -1,6 +1,5 @@
 """The fake Grok as a process of its own, which prints one JSON line with its `base_url`:
-
-python -m tests.fakes.grok.process --port 0 --latency 0.6 --strict-rate 10
+`python -m tests.fakes.grok.process --port 0 --latency 0.6 --strict-rate 10`.
 """
 
 from __future__ import annotations
