@@ -1,10 +1,9 @@
 """Alert rules, and what each would have sent."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from typing_extensions import TypedDict
 
 from analysis.alerts import RuleKind
@@ -13,6 +12,7 @@ from api.alert_bodies import AlertRuleFields, AlertRuleIn, AlertRulePatch, shown
 from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import cluster_named
+from api.path_ids import path_id
 from api.services import Services, services
 from models import from_micros
 from schemas import ShownTime
@@ -77,14 +77,7 @@ class TrialOut(TypedDict):
     alerts: Sequence[TrialAlertOut]
 
 
-async def _possible_id(rule_id: str) -> str:
-    """Raises NotFound, without a query, for a text that cannot be an id."""
-    if not re.fullmatch(r"arul_[0-9a-f]{8}", rule_id):
-        raise no_such_alert_rule(rule_id)
-    return rule_id
-
-
-AlertRuleId = Annotated[str, Depends(_possible_id)]
+AlertRuleId = Annotated[str, path_id("arul", no_such_alert_rule)]
 
 
 def _item(rule: AlertRule) -> AlertRuleOut:

@@ -1,11 +1,10 @@
 """Alerts: listed, acknowledged and muted."""
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from typing_extensions import TypedDict
 
 from analysis.alerts import AlertState, RuleKind
@@ -13,6 +12,7 @@ from api.access import needs
 from api.alert_bodies import AcknowledgeIn, AlertsQuery, MuteIn
 from api.bodies import documented_body, read_short
 from api.error_responses import answers
+from api.path_ids import path_id
 from api.services import services
 from models import from_micros
 from schemas import ShownTime
@@ -63,14 +63,7 @@ class AlertsOut(TypedDict):
     metadata: AlertsMetadata
 
 
-async def _possible_id(alert_id: str) -> str:
-    """Raises NotFound, without a query, for a text that cannot be an id."""
-    if not re.fullmatch(r"alrt_[0-9a-f]{8}", alert_id):
-        raise no_such_alert(alert_id)
-    return alert_id
-
-
-AlertId = Annotated[str, Depends(_possible_id)]
+AlertId = Annotated[str, path_id("alrt", no_such_alert)]
 
 
 def _time(micros: int | None) -> datetime | None:

@@ -1,13 +1,12 @@
 """Handing conversations in, looking them up, retrying and erasing them."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api.access import needs
@@ -24,6 +23,7 @@ from api.answers import (
 from api.bodies import Body, LongBody, count_values, documented_body, parse_body, read_body
 from api.error_responses import answers
 from api.keys import key_name
+from api.path_ids import path_id
 from api.services import services
 from errors import Conflict, InvalidInput
 from models import Lane
@@ -52,14 +52,7 @@ _ROWS_AT_A_TIME = 50
 """Rows of a batch that are hashed in one go, which takes a third of a millisecond."""
 
 
-async def _possible_id(conversation_id: str) -> str:
-    """Raises NotFound, without a query, for a text that cannot be an id."""
-    if not re.fullmatch(r"conv_[0-9a-f]{8}", conversation_id):
-        raise no_such_conversation(conversation_id)
-    return conversation_id
-
-
-ConversationId = Annotated[str, Depends(_possible_id)]
+ConversationId = Annotated[str, path_id("conv", no_such_conversation)]
 
 
 def _idempotency_key(request: Request) -> str | None:

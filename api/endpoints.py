@@ -20,6 +20,7 @@ from api.endpoint_bodies import (
     check_target,
 )
 from api.error_responses import answers
+from api.path_ids import path_id
 from api.services import Services, services
 from errors import InvalidInput
 from notices.addresses import AddressRefused
@@ -100,13 +101,6 @@ class DeliveriesOut(TypedDict):
     metadata: DeliveriesMetadata
 
 
-async def _possible_id(endpoint_id: str) -> str:
-    """Raises NotFound, without a query, for a text that cannot be an id."""
-    if not re.fullmatch(r"endp_[0-9a-f]{8}", endpoint_id):
-        raise no_such_endpoint(endpoint_id)
-    return endpoint_id
-
-
 async def _possible_delivery(delivery_id: str) -> int:
     """Raises NotFound, without a query, for what cannot be one."""
     if not re.fullmatch(r"[1-9][0-9]{0,17}", delivery_id):
@@ -114,7 +108,7 @@ async def _possible_delivery(delivery_id: str) -> int:
     return int(delivery_id)
 
 
-EndpointId = Annotated[str, Depends(_possible_id)]
+EndpointId = Annotated[str, path_id("endp", no_such_endpoint)]
 DeliveryId = Annotated[int, Depends(_possible_delivery)]
 
 

@@ -1,10 +1,9 @@
 """Plans: changes of many rows, shown before they are made."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from typing_extensions import TypedDict
 
 from api.access import needs
@@ -12,6 +11,7 @@ from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import cluster_named
 from api.keys import key_name
+from api.path_ids import path_id
 from api.plan_bodies import PlanIn, PlansQuery
 from api.services import Services, services
 from schemas import ShownTime
@@ -116,14 +116,7 @@ def plan_item(plan: Plan, texts: Mapping[str, SampleText]) -> PlanOut:
     }
 
 
-async def _possible_id(plan_id: str) -> str:
-    """Raises NotFound, without a query, for a text that cannot be an id."""
-    if not re.fullmatch(r"plan_[0-9a-f]{8}", plan_id):
-        raise no_such_plan(plan_id)
-    return plan_id
-
-
-PlanId = Annotated[str, Depends(_possible_id)]
+PlanId = Annotated[str, path_id("plan", no_such_plan)]
 
 
 async def _shown(plan: Plan, parts: Services) -> PlanOut:

@@ -1,10 +1,9 @@
 """Rules, which label new insights as they come."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from typing_extensions import TypedDict
 
 from api.access import needs
@@ -12,6 +11,7 @@ from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import cluster_named
 from api.label_bodies import RuleFilter, RuleIn, RulePatch, RuleSet, topics_named
+from api.path_ids import path_id
 from api.services import Services, services
 from schemas import ShownTime
 from store.rules import StoredRule, no_such_rule
@@ -55,14 +55,7 @@ class RuleDeleted(TypedDict):
     take_back: TakeBack
 
 
-async def _possible_id(rule_id: str) -> str:
-    """Raises NotFound, without a query, for a text that cannot be an id."""
-    if not re.fullmatch(r"rule_[0-9a-f]{8}", rule_id):
-        raise no_such_rule(rule_id)
-    return rule_id
-
-
-RuleId = Annotated[str, Depends(_possible_id)]
+RuleId = Annotated[str, path_id("rule", no_such_rule)]
 
 
 async def _filter(asked: RuleFilter, parts: Services) -> dict[str, Any]:

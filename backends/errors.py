@@ -73,11 +73,6 @@ def is_lock(error: BaseException) -> bool:
     return _sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def is_interrupt(error: BaseException) -> bool:
-    """Whether it says that the statement was stopped from outside."""
-    return _sqlite_code(error) == sqlite3.SQLITE_INTERRUPT
-
-
 def _why_unavailable(error: DBAPIError | sqlite3.Error) -> str | None:
     """A sentence for people; None where the error is a bug of ours."""
     cause = cause_of(error)

@@ -24,7 +24,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
 from backends.checkpoints import Checkpoints
-from backends.errors import TOOK_TOO_LONG, is_interrupt, is_lock, translated_errors
+from backends.errors import TOOK_TOO_LONG, is_lock, translated_errors
 from backends.file_lock import LOCK_SUFFIX, FileLock
 from backends.stoppable import Stoppable
 from errors import Unavailable
@@ -185,9 +185,7 @@ class SqliteFile:
                         return work(connection)
                     finally:
                         reading.end()  # the end of the transaction must not be interrupted
-            except (DBAPIError, sqlite3.Error) as error:
-                if is_interrupt(error):
-                    raise Unavailable(TOOK_TOO_LONG) from error
+            except (DBAPIError, sqlite3.Error):  # also where it was stopped: nobody waits for it
                 connection.invalidate()  # see `_in_transaction`
                 raise
             finally:

@@ -10,14 +10,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
 import httpx
 
 from analysis.parsing import storable
+from runtime.retry_after import told_seconds
 
 MAX_READ = 2000
 """Characters of what an error says that are looked at."""
@@ -275,7 +274,7 @@ def told_wait(headers: Mapping[str, str], sentence: str) -> float | None:
     milliseconds = headers.get("Retry-After-Ms", "")
     if re.fullmatch(r"\s*\d{1,9}(\.\d+)?\s*", milliseconds):
         return float(milliseconds) / 1000
-    told = _retry_after(headers.get("Retry-After"), datetime.now(UTC))
+    told = told_seconds(headers.get("Retry-After"))
     return _resets_in(sentence) if told is None else told
 
 
@@ -298,18 +297,3 @@ def _resets_in(sentence: str) -> float | None:
         return None
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return 3600.0 * hours + 60 * minutes + seconds
-
-
-def _retry_after(header: str | None, now: datetime) -> float | None:
-    """Seconds from a Retry-After header in either of its forms (RFC 9110, 10.2.3), or None."""
-    if header is None:
-        return None
-    if re.fullmatch(r"\s*\d{1,9}(\.\d+)?\s*", header):
-        return float(header)
-    try:
-        moment = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())

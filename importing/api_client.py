@@ -8,6 +8,7 @@ import httpx
 
 from importing.errors import ImportFailed
 from runtime.environment import NOT_REACHED
+from runtime.retry_after import told_seconds
 
 FIRST_PATIENCE_SECONDS = 10.0
 """Until the service has answered for the first time: API_URL may be wrong."""
@@ -98,9 +99,9 @@ class ApiClient:
 
 def _retry_after(headers: Mapping[str, str]) -> float:
     """Seconds, between 1 and MAX_RETRY_AFTER_SECONDS."""
-    asked = headers.get("retry-after", "")
-    seconds = int(asked) if asked.isdecimal() else _DEFAULT_RETRY_AFTER_SECONDS
-    return float(max(1, min(seconds, MAX_RETRY_AFTER_SECONDS)))
+    told = told_seconds(headers.get("retry-after"))
+    seconds = _DEFAULT_RETRY_AFTER_SECONDS if told is None else told
+    return max(1.0, min(seconds, MAX_RETRY_AFTER_SECONDS))
 
 
 def refused(answer: httpx.Response) -> ImportFailed:

@@ -11,8 +11,6 @@ import ssl
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 
@@ -27,6 +25,7 @@ from notices.addresses import (
     parse_url,
     system_resolve,
 )
+from runtime.retry_after import told_seconds
 
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 15.0
@@ -135,24 +134,8 @@ class WebClient:
             return Answered(
                 response.status_code,
                 _presentable(said[:MAX_READ_BYTES].decode(errors="replace")),
-                _retry_after(response.headers.get("retry-after")),
+                told_seconds(response.headers.get("retry-after")),
             )
-
-
-def _retry_after(header: str | None) -> float | None:
-    """In seconds from now: from a number of them, or from a date as HTTP writes it."""
-    if header is None:
-        return None
-    header = header.strip()
-    if header.isascii() and header.isdigit():
-        return float(header[:9])
-    try:
-        moment = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def _presentable(said: str) -> str:

@@ -1,11 +1,23 @@
 """Answers at the guarded connection: readers that read slowly, or not at all."""
 
+import socket
+import time
+from contextlib import suppress
 from functools import partial
 
 import pytest
 
 from api.connections import Limits
-from tests.support.guarded import BIG, HOST, Server, are_stalled, eventually, is_connected, running
+from tests.support.guarded import (
+    BIG,
+    HEALTH,
+    HOST,
+    Server,
+    are_stalled,
+    eventually,
+    is_connected,
+    running,
+)
 
 
 def test_a_large_answer_is_whole(server: Server) -> None:
@@ -31,13 +43,39 @@ def test_no_more_of_an_answer_is_written_than_is_read() -> None:
         assert server.connections()[0].answer_bytes == BIG
 
 
-@pytest.mark.parametrize("path", [b"big", b"events"])
+@pytest.mark.parametrize("path", [b"big", b"events?size=100000", b"events?size=10000"])
 def test_a_reader_that_does_not_read_is_closed(server: Server, path: bytes) -> None:
     client = server.sent(b"GET /" + path + b" HTTP/1.1\r\n" + HOST + b"\r\n", small=True)
     client.socket.recv(1)
     eventually(lambda: not is_connected(server, client), "closed")
-    if path == b"events":
+    if path != b"big":
         eventually(lambda: server.held.ended == ["events"], "the application was told")
+
+
+def test_a_reader_that_reads_on_slowly_has_no_longer_than_one_that_does_not() -> None:
+    """However little is left each time: what waits to be written is in memory meanwhile."""
+    with running(write_bytes=BIG) as server:
+        client = server.client(small=True)
+        eventually(server.connections)
+        (connection,) = server.connections()
+        own = connection.transport.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        client.send(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
+        received = 0
+        with suppress(ConnectionError):
+            while received < BIG and (data := client.socket.recv(50_000)):
+                received += len(data)
+                time.sleep(0.01)
+    assert received < BIG
+
+
+def test_what_is_written_of_an_answer_counts_until_it_is_read() -> None:
+    """Also the last piece of what the application has given so far."""
+    with running(write_bytes=BIG, write_seconds=60) as server:
+        server.sent(b"GET /chunk HTTP/1.1\r\n" + HOST + b"\r\n", small=True)
+        eventually(partial(are_stalled, server, 1), "stalled")
+        assert server.sent(HEALTH).answer() == (200, {"status": "ok"})
+        assert sum(each.answer_bytes for each in server.connections()) == BIG
 
 
 def test_a_reader_that_leaves_the_end_of_its_answer_is_closed(server: Server) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import sqlite3
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from threading import Barrier, Event
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Executable, literal, select, text
+from sqlalchemy import Connection, Executable, func, literal, select, text
 from sqlalchemy.util import await_only
 
 from database import Database
@@ -20,22 +22,43 @@ _LONG = (
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)"
     " SELECT max(i) FROM n"
 )
-_ENDLESS = {
-    "sqlite": text(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
-    ),
-    "postgresql": text("SELECT max(i) FROM generate_series(1, 1e15) AS i"),
-}
+_ENDLESS = text(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+)
+_UNSTOPPED_SECONDS = 8.0
+"""After which a read ends by itself, so that a test in which nobody stops it fails."""
 
 
 def endless(connection: Connection) -> Any:
-    return connection.scalar(_ENDLESS[connection.dialect.name])
+    if connection.dialect.name == "postgresql":
+        return connection.scalar(select(func.pg_sleep(_UNSTOPPED_SECONDS)))
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, sqlite3.Connection)
+    until = time.monotonic() + _UNSTOPPED_SECONDS
+    driver.set_progress_handler(lambda: time.monotonic() > until, 1_000_000)
+    return connection.scalar(_ENDLESS)
 
 
 def many_short_ones(connection: Connection) -> None:
     long = text("SELECT count(*) FROM (VALUES (1), (2)) a, (VALUES (1), (2)) b")
-    while True:
+    until = time.monotonic() + _UNSTOPPED_SECONDS
+    while time.monotonic() < until:
         connection.execute(long).all()
+
+
+@asynccontextmanager
+async def endless_reads(
+    database: Database, count: int, *, costly: bool
+) -> AsyncIterator[list[asyncio.Task[Any]]]:
+    """Under way; cancelled in the end."""
+    reads = [asyncio.create_task(database.read(endless, costly=costly)) for _ in range(count)]
+    await asyncio.sleep(0.1)
+    try:
+        yield reads
+    finally:
+        for read in reads:
+            read.cancel()
+        await asyncio.wait(reads)
 
 
 async def expect_idle_readers(database: Database) -> None:
@@ -43,7 +66,7 @@ async def expect_idle_readers(database: Database) -> None:
     if not database.is_sqlite:
         busy = text(
             "SELECT count(*) = 0 FROM pg_stat_activity WHERE state = 'active'"
-            " AND query ~ 'generate_series|VALUES' AND pid <> pg_backend_pid()"
+            " AND query ~ 'pg_sleep|VALUES' AND pid <> pg_backend_pid()"
             " AND datname = current_database()"
         )
         await eventually(lambda: scalar(database, busy))
@@ -66,7 +89,8 @@ async def test_a_read_that_takes_too_long_is_stopped(
     database: Database, work: Callable[[Connection], Any]
 ) -> None:
     reads = [database.read(work, seconds=0.2) for _ in range(8)]
-    answers = await asyncio.gather(*reads, return_exceptions=True)
+    async with asyncio.timeout(_UNSTOPPED_SECONDS + 1):
+        answers = await asyncio.gather(*reads, return_exceptions=True)
     assert [type(answer) for answer in answers] == [Unavailable] * 8
     await expect_idle_readers(database)
     assert await scalar(database, ANSWER) == 1
@@ -74,25 +98,18 @@ async def test_a_read_that_takes_too_long_is_stopped(
 
 async def test_a_read_that_nobody_waits_for_is_stopped(database: Database) -> None:
     for costly in (True, False):
-        reads = [asyncio.create_task(database.read(endless, costly=costly)) for _ in range(6)]
-        await asyncio.sleep(0.1)
-        for read in reads:
-            read.cancel()
-        await asyncio.wait(reads)
+        async with endless_reads(database, 6, costly=costly) as reads:
+            pass
         assert all(read.cancelled() for read in reads)
         await expect_idle_readers(database)
     assert await scalar(database, ANSWER) == 1
 
 
 async def test_costly_reads_leave_readers_free(database: Database) -> None:
-    reads = [asyncio.create_task(database.read(endless, costly=True)) for _ in range(20)]
-    await asyncio.sleep(0.1)
-    for _ in range(20):
-        assert await scalar(database, ANSWER) == 1
-    assert not any(read.done() for read in reads)
-    for read in reads:
-        read.cancel()
-    await asyncio.wait(reads)
+    async with endless_reads(database, 20, costly=True) as reads:
+        for _ in range(20):
+            assert await scalar(database, ANSWER) == 1
+        assert not any(read.done() for read in reads)
     assert await database.read(lambda connection: connection.scalar(ANSWER), costly=True) == 1
 
 

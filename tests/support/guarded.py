@@ -101,11 +101,20 @@ def small_app(held: Held) -> FastAPI:
     async def big() -> Response:
         return Response(b"x" * BIG)
 
+    @app.get("/chunk")
+    async def chunk() -> Response:
+        async def one_and_no_end() -> AsyncIterator[bytes]:
+            yield b"x" * BIG
+            await asyncio.Event().wait()
+
+        return StreamingResponse(one_and_no_end())
+
     @app.get("/events")
-    async def events() -> Response:
-        async def endless() -> AsyncIterator[bytes]:
-            while True:
-                yield b"x" * 100_000
+    async def events(size: int) -> Response:
+        async def nearly_endless() -> AsyncIterator[bytes]:
+            for _ in range(100_000):  # without waiting itself, as is the worst case
+                yield bytes(size)
+            held.ended.append("nobody told it to end")
 
         class Told(StreamingResponse):
             async def __call__(self, *args: Any) -> None:
@@ -114,7 +123,7 @@ def small_app(held: Held) -> FastAPI:
                 finally:
                     held.ended.append("events")
 
-        return Told(endless())
+        return Told(nearly_endless())
 
     return app
 
