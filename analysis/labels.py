@@ -130,9 +130,9 @@ class Effective(NamedTuple):
 
 def effective(model: Values, labels: Mapping[int, Label]) -> Effective:
     """What comes of the model's values and the labels of each giver."""
-    givers = _by_rank(labels)
-    if not givers:
+    if not labels:
         return Effective(model, LastWord.MODEL, None)
+    givers = _by_rank(labels)
     ranked = [labels[giver] for giver in givers]
     scores = (each.sentiment_score for each in ranked if each.sentiment_score is not None)
     clusters = (each.clusters for each in ranked if each.clusters is not None)

@@ -107,10 +107,19 @@ def _other_terms(facts: _Others, weights: Weights) -> tuple[Sequence[PriorityTer
 
 def key(facts: Facts, weights: Weights) -> int:
     """The higher, the earlier to be answered. At the ends of all time several are equal."""
-    fixed = 0
-    for value, weight in zip(_values(facts), weights[:-1], strict=True):
+    timestamp, _, _, urgency, suspected, repeats, reach, rising = facts
+    fixed = _ticks_of_few(urgency, suspected, repeats, rising, weights)
+    for value, weight in ((_negative(facts), weights.negative), (reach, weights.reach)):
         fixed += round(round(value * weight, _DIGITS) * _TICK)
-    return _within(fixed * _KEY_OF_TICK - round(weights.hours * facts.timestamp))
+    return _within(fixed * _KEY_OF_TICK - round(weights.hours * timestamp))
+
+
+@lru_cache(maxsize=256)
+def _ticks_of_few(
+    urgency: str, suspected: bool, repeats: int, rising: int, weights: Weights
+) -> int:
+    """Of the terms that have few values."""
+    return _other_terms((urgency, suspected, repeats, 0.0, rising), weights)[1]
 
 
 def highest_key(weights: Weights, first: int, last: int) -> int:
@@ -120,11 +129,6 @@ def highest_key(weights: Weights, first: int, last: int) -> int:
     return _within(fixed * _KEY_OF_TICK - round(weights.hours * earliest))
 
 
-def _values(facts: Facts) -> tuple[float, ...]:
-    """Those of the terms but `hours`, in the order of the weights, from 0.0 to 1.0 each."""
-    return _negative(facts), *_other_values(*facts[3:])
-
-
 def _negative(facts: Facts) -> float:
     return round(max(0.0, -facts.sentiment_score) * facts.confidence, 6)
 
@@ -132,6 +136,7 @@ def _negative(facts: Facts) -> float:
 def _other_values(
     urgency: str, suspected: bool, repeats: int, reach: float, rising: int
 ) -> tuple[float, ...]:
+    """Of the terms from `urgency` to `rising`, in the order of the weights, 0.0 to 1.0 each."""
     return (
         0.0 if suspected else _URGENT[urgency],
         round(min(repeats, MOST_REPEATS) / MOST_REPEATS, 6),

@@ -229,7 +229,7 @@ class ManyChanges:
                 self._on_postgresql, [dict(zip(self._names, row, strict=True)) for row in rows]
             )
             return
-        for some in _parts(_with_json(rows, self._json, _Repeated())):
+        for some in _parts(_with_json(rows, self._json, _repeated_json)):
             execute(connection, self._for(len(some)), tuple(chain.from_iterable(some)))
 
     def _statement(self, count: int) -> str:
@@ -246,18 +246,19 @@ def _json_places(table: Table, names: Sequence[str]) -> list[int]:
     ]
 
 
-class _Repeated:
+_REPEATED: dict[str, str] = {}
+_MOST_REPEATED = 2048
+
+
+def _repeated_json(value: Any) -> str:
     """As SQLAlchemy writes JSON, so that what is put back is the same text. Many rows have the
     same."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-
-    def __call__(self, value: Any) -> str:
-        key = repr(value)  # a fifth of the time of `json.dumps`
-        if (found := self._known.get(key)) is None:
-            found = self._known[key] = json.dumps(value)
-        return found
+    key = repr(value)  # a fifth of the time of `json.dumps`
+    if (found := _REPEATED.get(key)) is None:
+        if len(_REPEATED) >= _MOST_REPEATED:
+            _REPEATED.clear()
+        found = _REPEATED[key] = json.dumps(value)
+    return found
 
 
 def _short_json(value: Any) -> str:

@@ -14,6 +14,7 @@ Every transaction that writes, changes or erases insights calls `add`, `replace`
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence, Set
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -136,9 +137,11 @@ def replace(
     pairs = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     if not pairs:
         return
-    before, after = [old for old, _ in pairs], [new for _, new in pairs]
-    word_index.replace(connection, before, after)
-    day_cache.bump_day_version(connection, (insight.timestamp for insight in after))
+    later = connection.info.get(_COUNTED_LATER)
+    if later is None:
+        _count_anew(connection, pairs)
+    else:
+        later += pairs
     pairs = [(old, new) for old, new in pairs if not new.own]
     if not pairs:
         return
@@ -154,8 +157,33 @@ def replace(
     elif gone:
         connection.execute(_FORGET_CLUSTERS, {"keys": gone})
     _write_clusters(connection, [new for old, new in pairs if _in_clusters(old, new)])
-    rollups.replace(connection, before, after)
     priority.replace(connection, before, after)
+
+
+_COUNTED_LATER = "pairs of insights that are to be counted anew"
+
+
+@contextmanager
+def counted_at_end(connection: Connection) -> Iterator[None]:
+    """What is given to `replace` inside is counted and indexed by words at the end, all at once:
+    neighbours share rows of the rollups, and pages of both. Who reads these inside sees none of it.
+    """
+    info = connection.info
+    pairs: list[tuple[InsightRow, InsightRow]] = []
+    info[_COUNTED_LATER] = pairs
+    try:
+        yield
+        if pairs:
+            _count_anew(connection, pairs)
+    finally:
+        del info[_COUNTED_LATER]
+
+
+def _count_anew(connection: Connection, pairs: Sequence[tuple[InsightRow, InsightRow]]) -> None:
+    before, after = [old for old, _ in pairs], [new for _, new in pairs]
+    word_index.replace(connection, before, after)
+    day_cache.bump_day_version(connection, (insight.timestamp for insight in after))
+    rollups.replace(connection, _counted(before), _counted(after))
 
 
 def _in_clusters(old: InsightRow, new: InsightRow) -> bool:

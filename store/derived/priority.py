@@ -272,9 +272,13 @@ def refresh(
     for row in _STATE.run(connection, values):
         id_, own, handling, repeats, priority, counted, notes = row[:7]
         timestamp, score, confidence, urgency, reach, rising = row[7:]
-        suspected = SUSPECTED in read_notes(notes)
-        found = Facts(timestamp, score, confidence, urgency, suspected, counted, reach, rising)
-        new = None if own or handling not in WAITING else key(found, weights)
+        new = None
+        if handling in WAITING and not own:
+            suspected = SUSPECTED in read_notes(notes)
+            new = key(
+                Facts(timestamp, score, confidence, urgency, suspected, counted, reach, rising),
+                weights,
+            )
         if (new, counted) != (priority, repeats):
             changes.append((id_, counted, new))
     _CHANGE.update(connection, changes)

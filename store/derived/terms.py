@@ -36,11 +36,11 @@ class Figures(NamedTuple):
     unusual: Sequence[tuple[Facet, str]]
 
 
-def figures_of(insight: InsightRow) -> Figures:
+def figures_of(insight: InsightRow, *, clusters: bool = True) -> Figures:
     return Figures(
         sentiment_of(insight.sentiment_score),
         confidence_bin(insight.confidence),
-        tuple(insight.clusters),
+        tuple(insight.clusters) if clusters else (),
         unusual_values(insight),
     )
 

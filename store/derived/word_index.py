@@ -128,7 +128,9 @@ def replace(
     changes: list[tuple[int, str | None, str]] = []
     for old, new in zip(before, after, strict=True):
         key = _key(new)
-        gone, come = _other_terms(figures_of(old), figures_of(new), new.own)
+        moved = old.clusters != new.clusters
+        figures = figures_of(old, clusters=moved), figures_of(new, clusters=moved)
+        gone, come = _other_terms(*figures, new.own)
         changes += [(key, "delete", gone), (key, None, come)]
     changes.sort(key=itemgetter(0))
     _CHANGE_ON_SQLITE.run(connection, changes)

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Text, bindparam, cast, delete, exists, or_, s
 
 from database import LONG_READ_SECONDS, Database
 from models import conversations, now_micros, to_micros
+from store import derived
 from store.bulk_insert import ManyRows
 from store.insights import InsightStore
 from store.plans.kinds import kinds_of_plans
@@ -135,10 +136,11 @@ class WalkStore:
             skipped = max(0, plan.matched - plan.done)
             return _ended(replace(plan, state=PlanState.APPLIED, skipped=skipped), connection)
         passed, selection = 0, self._kinds[plan.kind].selection(plan)
-        while passed < len(candidates) and not (passed and others_wait()):
-            some = candidates[passed : passed + at_a_time]
-            plan = self._change(plan, selection, some, connection)
-            passed += len(some)
+        with derived.counted_at_end(connection):
+            while passed < len(candidates) and not (passed and others_wait()):
+                some = candidates[passed : passed + at_a_time]
+                plan = self._change(plan, selection, some, connection)
+                passed += len(some)
         plan = replace(plan, rate=rate)
         self._write(plan, connection)
         return Step(plan, passed, time.thread_time() - began)
@@ -175,13 +177,14 @@ class WalkStore:
         began = time.thread_time()
         _check_turn(plan, connection)
         passed = 0
-        while passed < most and not (passed and others_wait()):
-            limit = min(at_a_time, most - passed)
-            rows = connection.execute(_CHANGED, {"plan_id": plan.id, "limit": limit})
-            if not (changes := [Change(*row) for row in rows]):
-                break
-            plan = self._put_back(plan, changes, connection)
-            passed += len(changes)
+        with derived.counted_at_end(connection):
+            while passed < most and not (passed and others_wait()):
+                limit = min(at_a_time, most - passed)
+                rows = connection.execute(_CHANGED, {"plan_id": plan.id, "limit": limit})
+                if not (changes := [Change(*row) for row in rows]):
+                    break
+                plan = self._put_back(plan, changes, connection)
+                passed += len(changes)
         if not passed:
             erased = plan.changed - plan.done
             return _ended(
