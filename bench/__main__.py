@@ -25,6 +25,7 @@ SUBJECTS = {
     "chaos": 40.0,
     "start": 0.0,
     "replicas": 4.0,
+    "queues": 4.0,
     "memory": 3.0,
     "ingest": 8.0,
     "reads": 0.0,

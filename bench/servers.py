@@ -126,6 +126,15 @@ class Servers:
             yield server
 
     @contextmanager
+    def other(
+        self, app: str, name: str, environment: dict[str, str], python: Path
+    ) -> Iterator[Server]:
+        """An app of this folder in another Python's environment, under uvicorn as it comes."""
+        found = {"PYTHONPATH": str(ROOT), **environment}
+        with self._running(app, name, found, None, [], python=python) as server:
+            yield server
+
+    @contextmanager
     def _running(
         self,
         app: str,
@@ -133,23 +142,21 @@ class Servers:
         environment: dict[str, str],
         database: Path | None,
         flags: Sequence[str],
+        *,
+        python: Path = Path(sys.executable),
     ) -> Iterator[Server]:
         self._count += 1
         log = self.folder / f"{self._count:02d}-{name}.log"
         port = _free_port()
-        command = [sys.executable, "-m", "uvicorn", app, "--app-dir", str(ROOT)]
+        command = [str(python), "-m", "uvicorn", app, "--app-dir", str(ROOT)]
         command += ["--host", "127.0.0.1", "--port", str(port)]
         command += ["--no-access-log", "--log-level", "warning", "--ws", "none", *flags]
-        ours = {field.upper() for field in Settings.model_fields}
-        inherited = {
-            key: value for key, value in compiled_once().items() if key.upper() not in ours
-        }
         started = time.perf_counter()
         with log.open("wb") as log_file:
             process = subprocess.Popen(
                 command,
                 cwd=self.folder,  # where no .env is
-                env=inherited | environment,
+                env=inherited() | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=subprocess.STDOUT,
@@ -159,6 +166,12 @@ class Servers:
             yield Server(process, port, log, database, time.perf_counter() - started)
         finally:
             _stop(process)
+
+
+def inherited() -> dict[str, str]:
+    """This process's environment without what would be a setting of the service."""
+    ours = {field.upper() for field in Settings.model_fields}
+    return {key: value for key, value in compiled_once().items() if key.upper() not in ours}
 
 
 def compiled_once() -> dict[str, str]:
