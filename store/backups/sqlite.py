@@ -45,7 +45,9 @@ def back_up(source: Path, target: Path) -> Manifest:
         try:
             _check_room(target.parent, snapshot.size_of(source))
             snapshot.copy_database(source, partial)
-            manifest = _inspect(partial)
+            if problems := snapshot.problems_of(partial):
+                raise BackupFailed(f"{partial} is damaged: {problems[0]}")
+            manifest = describe(partial, *_read_through(partial))
             finish_file(partial, target, manifest)
         finally:
             partial.unlink(missing_ok=True)
@@ -55,17 +57,17 @@ def back_up(source: Path, target: Path) -> Manifest:
 
 
 def verify(path: Path) -> Manifest:
-    """The manifest of a backup that is as it was made, to the byte. Raises BackupFailed."""
+    """The manifest of a backup that is as it was made, to the byte: the bytes in which SQLite's own
+    check found nothing wrong. Raises BackupFailed."""
     manifest = read_unchanged(path)
-    if _inspect(path).counts != manifest.counts:
+    if _read_through(path)[1] != manifest.counts:
         raise BackupFailed(f"{path} holds other counts than its manifest")
     return manifest
 
 
-def _inspect(path: Path) -> Manifest:
-    """Raises BackupFailed where SQLite or the ledger finds something wrong."""
-    if problems := snapshot.problems_of(path):
-        raise BackupFailed(f"{path} is damaged: {problems[0]}")
+def _read_through(path: Path) -> tuple[str, Counts]:
+    """The schema's revision, and what is in the file. Raises BackupFailed where this version does
+    not know the schema, or the counts contradict each other."""
     with _reading(path) as connection:
         revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")))
         if revision > SCHEMA_REVISION:
@@ -78,7 +80,7 @@ def _inspect(path: Path) -> Manifest:
         raise BackupFailed(
             f"{path} has {counts.completed} completed conversations and {counts.insights} insights"
         )
-    return describe(path, revision, counts)
+    return revision, counts
 
 
 @contextmanager

@@ -42,6 +42,7 @@ from models import (
 from store.bulk_insert import ManyRows, send_waiting
 from store.derived import day_cache, priority, rollups, status_counts, word_index
 from store.derived.word_index import Words
+from store.filters import COUNTS
 from store.insight_row import InsightRow
 
 log = structlog.get_logger(__name__)
@@ -295,19 +296,32 @@ def _version(connection: Connection) -> int | None:
 
 
 def _chunks(connection: Connection) -> Iterator[Sequence[InsightRow]]:
-    """All insights by time, so that few rollup rows are written twice."""
-    columns = insights.c
-    last = tuple_(bindparam("timestamp"), bindparam("id"))
-    statement = (
-        _select_rows()
-        .where(tuple_(columns.timestamp, columns.id) > last)
-        .order_by(columns.timestamp, columns.id)
-        .limit(_ROWS_AT_A_TIME)
+    """All insights. Those that count come by time, so that few rollup rows are written twice."""
+    for statement in (_NEXT_THAT_COUNT, _NEXT_OF_OWN):
+        after = {"timestamp": -(2**63), "id": 0}
+        while rows := [InsightRow(*row) for row in connection.execute(statement, after)]:
+            yield rows
+            after = {"timestamp": rows[-1].timestamp, "id": rows[-1].id}
+
+
+# Apart, since the index by time has none of own accounts: without it each part would be found by
+# sorting the whole table.
+_NEXT_THAT_COUNT = (
+    _select_rows()
+    .where(
+        COUNTS,
+        tuple_(insights.c.timestamp, insights.c.id)
+        > tuple_(bindparam("timestamp"), bindparam("id")),
     )
-    after = {"timestamp": -(2**63), "id": 0}
-    while rows := [InsightRow(*row) for row in connection.execute(statement, after)]:
-        yield rows
-        after = {"timestamp": rows[-1].timestamp, "id": rows[-1].id}
+    .order_by(insights.c.timestamp, insights.c.id)
+    .limit(_ROWS_AT_A_TIME)
+)
+_NEXT_OF_OWN = (
+    _select_rows()
+    .where(~COUNTS, insights.c.id > bindparam("id"))
+    .order_by(insights.c.id)
+    .limit(_ROWS_AT_A_TIME)
+)
 
 
 def _fingerprint(connection: Connection) -> str:

@@ -273,7 +273,10 @@ async def test_a_disk_that_fills_up_meanwhile_leaves_nothing_behind(
     folder.mkdir()
     ended = _run(
         *("-m", "tools.backup", str(folder / "copy.db")),
-        env={"DATABASE_URL": f"sqlite+aiosqlite:///{file}"},
+        env={
+            "DATABASE_URL": f"sqlite+aiosqlite:///{file}",
+            "PYTHONDONTWRITEBYTECODE": "1",  # which would be cut short as well, and stay so
+        },
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
     )
     assert ended.returncode == 1

@@ -20,7 +20,7 @@ from analysis.urgency import Urgency
 from analysis.words import parse_search
 from database import Database
 from models import to_micros
-from store import cursors
+from store import cursors, derived
 from store.alert_evidence import EvidenceReader
 from store.alert_rules import AlertRuleStore
 from store.alert_singles import SingleStore
@@ -240,6 +240,14 @@ async def test_no_read_scans_a_table(full: Database) -> None:
         await insights.since(ROWS - 10, limit=200)
         await insights.newest_id()
         await FigureStore(full).all()
+    await expect_no_scans(full, statements)
+
+
+@on_shared_loop
+async def test_rebuilding_goes_through_no_table_for_each_part_that_it_reads(full: Database) -> None:
+    with asked(full) as statements:
+        parts = await full.read(lambda connection: [*derived._chunks(connection)], seconds=60)
+    assert sum(map(len, parts)) == ROWS
     await expect_no_scans(full, statements)
 
 
