@@ -34,13 +34,15 @@ async def test_a_short_storm_of_faults_loses_and_doubles_nothing(tmp_path: Path)
 async def test_each_202_is_on_the_disk_and_outlives_a_power_cut(tmp_path: Path) -> None:
     proof = await prove(tmp_path, posts=40, power_cuts=20, seed=7)
     assert (proof.acknowledged, len(proof.cuts)) == (40, 20)
+    assert proof.walked >= 60, "no plan was walked meanwhile"
     assert (proof.too_soon, proof.lost, proof.damaged) == ([], [], [])
 
 
 @needs_strace
 @pytest.mark.timeout(120)
-async def test_a_build_that_does_not_sync_is_noticed(tmp_path: Path) -> None:
-    caught, by = await is_caught("synchronous_normal", tmp_path, seed=7)
+@pytest.mark.parametrize("plant", ["synchronous_normal", "normal_after_a_plan"])
+async def test_a_build_that_does_not_sync_is_noticed(tmp_path: Path, plant: str) -> None:
+    caught, by = await is_caught(plant, tmp_path, seed=7)
     assert caught, by
 
 

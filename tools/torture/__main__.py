@@ -94,6 +94,7 @@ async def torture(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
 def _as_json(proof: Proof) -> dict[str, Any]:
     return {
         "acknowledged": proof.acknowledged,
+        "changed_by_plans": proof.walked,
         "cuts": len(proof.cuts),
         "too_soon": proof.too_soon,
         "lost": proof.lost,

@@ -11,16 +11,22 @@ from typing import Any
 
 from tests.fakes.grok.process import grok_process
 from tests.support.processes import family
-from tests.support.service_process import ServiceProcess, grok_settings
+from tests.support.service_process import ServiceProcess, grok_settings, until
 from tools.torture import trace
 from tools.torture.power_cut import Cut, cuts
+
+_PLANNED = 60
+"""Insights that each plan changes, beside those of the posts."""
+_MOODS = ("negative", "neutral", "positive")
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """`too_soon` are ids that were acknowledged before they were on the disk."""
+    """`too_soon` are ids that were acknowledged before they were on the disk; `walked` is how many
+    rows plans have changed meanwhile."""
 
     acknowledged: int
+    walked: int
     too_soon: list[str]
     cuts: list[Cut]
 
@@ -34,13 +40,28 @@ class Proof:
 
 
 async def prove(
-    folder: Path, *, posts: int, power_cuts: int, seed: int, app: str = "main:app", **settings: Any
+    folder: Path,
+    *,
+    posts: int,
+    power_cuts: int,
+    seed: int,
+    plans: bool = True,
+    app: str = "main:app",
+    **settings: Any,
 ) -> Proof:
-    """Runs in `folder`, for some seconds. The worker is at work meanwhile."""
+    """Runs in `folder`, for some seconds. The worker is at work meanwhile; and with `plans` a plan
+    is walked amid every ten posts, whose steps are not forced to the disk."""
     with grok_process("--latency", "0.05", "--seed", str(seed)) as grok:
         service = ServiceProcess(folder, app=app, **grok_settings(grok), **settings)
         async with service:
             await service.start()  # makes the file
+            if plans:
+                await service.post_batch([f"parcel of before, {n}" for n in range(_PLANNED)])
+                await until(
+                    lambda: service.count("status = 'completed'") == _PLANNED,
+                    within=60,
+                    what="what plans are about is analysed",
+                )
             service.send(signal.SIGTERM)
             await service.ended(within=20)
             before = folder / "before.db"
@@ -49,7 +70,8 @@ async def prove(
             traces.mkdir()
             service.launch_under(trace.command(traces))
             await service.ready(within=60)
-            ids = await _post(service, posts)
+            ids = await _post(service, posts, plans=plans)
+            ((walked,),) = service.query("SELECT COALESCE(sum(changed), 0) FROM plans")
             for pid in family(service.pid):
                 if pid != service.pid:  # strace ends with the one that it watches
                     os.kill(pid, signal.SIGTERM)
@@ -57,6 +79,7 @@ async def prove(
     seen = trace.read(traces)
     return Proof(
         len(ids),
+        walked,
         trace.answered_too_soon(seen, ids, service.database_file),
         list(
             cuts(
@@ -72,11 +95,21 @@ async def prove(
     )
 
 
-async def _post(service: ServiceProcess, posts: int) -> list[str]:
+async def _post(service: ServiceProcess, posts: int, *, plans: bool) -> list[str]:
     """Single ones, some at once, and a batch after every tenth."""
     ids: list[str] = []
     for start in range(0, posts, 10):
         texts = [f"parcel {number} is late" for number in range(start, min(start + 10, posts))]
+        if plans:
+            await _apply_a_plan(service, _MOODS[start // 10 % len(_MOODS)])
         ids += await asyncio.gather(*map(service.post, texts[:-3]))
         ids += await service.post_batch(texts[-3:])
     return ids
+
+
+async def _apply_a_plan(service: ServiceProcess, mood: str) -> None:
+    """Begin to; it takes some steps."""
+    path = "/api/v1/plans"
+    body = {"kind": "label", "filter": {"q": "parcel"}, "set": {"sentiment": mood}, "by": "ana"}
+    plan = (await service.client.post(path, json=body)).raise_for_status().json()
+    (await service.client.post(f"{path}/{plan['plan_id']}/apply")).raise_for_status()

@@ -35,7 +35,7 @@ _BY_STORM = {
     "ledger_apart": StormTrial([kill_at_a_write], seconds=12.0),
     "rollups_apart": StormTrial([kill_at_a_write], seconds=12.0),
 }
-BY_TRACE = {"synchronous_normal", "answered_before_the_commit"}
+BY_TRACE = {"synchronous_normal", "normal_after_a_plan", "answered_before_the_commit"}
 _BY_ALERTS = "outbox_apart"
 assert {*_BY_STORM, *BY_TRACE, _BY_ALERTS} == PLANTS.keys()
 
@@ -44,7 +44,13 @@ async def is_caught(name: str, folder: Path, *, seed: int) -> tuple[bool, str]:
     """Whether the torture notices this bug, and by what."""
     if name in BY_TRACE:
         proof = await prove(
-            folder, posts=30, power_cuts=10, seed=seed, app=_APP, torture_plant=name
+            folder,
+            posts=30,
+            power_cuts=10,
+            seed=seed,
+            plans=name != "synchronous_normal",  # which a plan would mend
+            app=_APP,
+            torture_plant=name,
         )
         found = f"{len(proof.too_soon)} acknowledged too soon, {len(proof.lost)} lost by power cuts"
         return bool(proof.too_soon and proof.lost), found
