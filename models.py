@@ -53,7 +53,6 @@ class Lane(StrEnum):
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-MICROS_PER_DAY = 86_400_000_000
 
 
 def to_micros(moment: datetime) -> int:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from analysis.micros import SECOND
 from analysis.quiet_hours import QuietHours
 
-MICROS = 1_000_000
 LEAST_AUTHORS = 3
 MOST_COPIES = 0.5
 """Of which more are copies of each other, that is no crowd."""
@@ -219,8 +219,8 @@ def _is_muted(alert: Alert, now: int) -> bool:
 def _quiet_until(policy: Policy, now: int) -> int | None:
     if policy.quiet is None:
         return None
-    end = policy.quiet.end_of(datetime.fromtimestamp(now / MICROS, UTC))
-    return None if end is None or (until := round(end.timestamp() * MICROS)) <= now else until
+    end = policy.quiet.end_of(datetime.fromtimestamp(now / SECOND, UTC))
+    return None if end is None or (until := round(end.timestamp() * SECOND)) <= now else until
 
 
 def crowd_gate(authors: int, copies: float, *, least_authors: int = LEAST_AUTHORS) -> str | None:

@@ -14,17 +14,17 @@ from typing import NamedTuple
 
 from typing_extensions import TypedDict
 
+from analysis.micros import DAY, HOUR
 from analysis.urgency import Urgency
 
 MOST_REPEATS = 3
-FORTNIGHT = 14 * 86_400_000_000
+FORTNIGHT = 14 * DAY
 """How long an author's unhappy conversations count as repeats, in microseconds."""
 
-_HOUR = 3_600_000_000
 _DIGITS = 4
 _TICK = 10_000
 """Points are added up in ten-thousandths, which is exact."""
-_KEY_OF_TICK = _HOUR // _TICK
+_KEY_OF_TICK = HOUR // _TICK
 _MOST_KEY = 2**63 - 1
 
 _URGENT = {Urgency.NONE.value: 0.0, Urgency.SOON.value: 0.5, Urgency.NOW.value: 1.0}
@@ -83,7 +83,7 @@ class Priority(TypedDict):
 def priority(facts: Facts, weights: Weights, now: int) -> Priority:
     """`now` is in microseconds, too."""
     negative = _term("negative", _negative(facts), weights.negative)
-    hours = _term("hours", round((now - facts.timestamp) / _HOUR, 6), weights.hours)
+    hours = _term("hours", round((now - facts.timestamp) / HOUR, 6), weights.hours)
     others, ticks = _other_terms(facts[3:], weights)
     ticks += _ticks(negative) + _ticks(hours)
     return {"points": ticks / _TICK, "terms": [negative, *others, hours]}

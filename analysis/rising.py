@@ -21,11 +21,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
+from analysis.micros import DAY, HOUR, WEEK
 from analysis.trend_score import dispersion, signed_root
 
-HOUR = 3_600_000_000
-DAY = 24 * HOUR
-WEEK = 7 * DAY
 WEEKS = 4
 _WEEK_HOURS = 7 * 24
 BASELINE_HOURS = WEEKS * _WEEK_HOURS

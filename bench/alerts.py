@@ -15,7 +15,8 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from analysis.alerts import Judgement, Notice, Policy, judged
-from analysis.rising import HOUR, HourCounts, standing
+from analysis.micros import HOUR
+from analysis.rising import HourCounts, standing
 from bench import alerts_cost, alerts_delay
 from bench.report import Report, Samples
 from bench.servers import Servers

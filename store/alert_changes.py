@@ -19,8 +19,9 @@ from sqlalchemy import (
     update,
 )
 
-from analysis.alerts import MICROS, Alert, AlertState, Change, Notice, RuleKind
+from analysis.alerts import Alert, AlertState, Change, Notice, RuleKind
 from analysis.messages import Event, Message, MessageType
+from analysis.micros import SECOND
 from models import from_micros
 from store.alert_rules import BUILT_IN, AlertRule, rules_in
 from store.outbox import enqueue, subscribers
@@ -214,4 +215,4 @@ def shown_time(micros: int | None) -> str | None:
     """ISO 8601 in UTC, to the second."""
     if micros is None:
         return None
-    return from_micros(micros // MICROS * MICROS).isoformat().replace("+00:00", "Z")
+    return from_micros(micros // SECOND * SECOND).isoformat().replace("+00:00", "Z")

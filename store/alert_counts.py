@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, Text, cast, or_, select
 
+from analysis.micros import HOUR
 from analysis.rising import KEPT_HOURS, HourCounts
 from analysis.rules import hold
 from analysis.words import words_of
 from models import SUSPECTED, from_micros, insights
 from store.derived import rollup_query
 from store.derived.rollup_query import Key
-from store.derived.rollups import HOUR, NAMES_OF_CLUSTERS
+from store.derived.rollups import NAMES_OF_CLUSTERS
 from store.derived.word_counts import MatchCounter
 from store.filters import InsightFilter, Shape, Span, conditions, filter_of
 from store.insight_row import read_clusters

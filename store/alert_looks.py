@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from analysis.rising import DAY, GATE, HOUR, KEPT_HOURS, WEEK, WEEKS, HourCounts, standing
+from analysis.micros import DAY, HOUR, WEEK
+from analysis.rising import GATE, KEPT_HOURS, WEEKS, HourCounts, standing
 from analysis.trend_score import signed_root
 from store.alert_judging import RISING_ABOVE, RISING_AT_LEAST, count_breaches, share_breaches
 from store.alert_rules import AlertRule

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
-from analysis.alerts import MICROS, AlertState, Policy, RuleKind
+from analysis.alerts import AlertState, Policy, RuleKind
+from analysis.micros import SECOND
 from analysis.quiet_hours import QuietHours
 from database import Database
 from errors import InvalidInput, NotFound
@@ -52,7 +53,7 @@ class AlertRule:
         return Policy(
             hold=self.hold,
             clear=self.clear,
-            cooldown=self.cooldown_seconds * MICROS,
+            cooldown=self.cooldown_seconds * SECOND,
             quiet=None if self.quiet is None else quiet_hours(self.quiet),
         )
 

@@ -22,9 +22,10 @@ from sqlalchemy import (
     update,
 )
 
-from analysis.alerts import MICROS, Alert, AlertState, Change, Judgement, RuleKind, judged
+from analysis.alerts import Alert, AlertState, Change, Judgement, RuleKind, judged
 from analysis.fingerprint import as_analysed
 from analysis.labels import LastWord
+from analysis.micros import DAY, MINUTE
 from analysis.rules import hold
 from analysis.sentiment import sentiment_of
 from analysis.urgency import Urgency
@@ -41,8 +42,6 @@ A_MINUTE = 10
 """The most posts that one rule tells of, one by one."""
 MOST_OPEN = 300
 """The most alerts of one rule that stay open."""
-_MINUTE = 60 * MICROS
-_DAY = 24 * 60 * _MINUTE
 _LOOKED_AT = 1000
 """Matches of one pass."""
 _SHOWN = 3
@@ -227,7 +226,7 @@ def _write(
             all_judged = False  # changed meanwhile, or judged by another process
             continue
         posts = matching[rule.id]
-        lately = connection.scalar(_OPENED_LATELY, {"of_rule": rule.id, "since": now - _MINUTE})
+        lately = connection.scalar(_OPENED_LATELY, {"of_rule": rule.id, "since": now - MINUTE})
         told = posts[: max(0, A_MINUTE - (lately or 0))]
         rest = posts[len(told) :]
         for post in told:
@@ -292,7 +291,7 @@ def _go_over(rules: Mapping[str, AlertRule], now: int, connection: Connection) -
         over: list[Alert] = []
         left: list[Alert] = []
         for key, alert in by_key.items():
-            is_old = now - (alert.opened_at or 0) > _DAY
+            is_old = now - (alert.opened_at or 0) > DAY
             is_handled = key.startswith("conv_") and key not in waiting
             is_over = alert.id in acknowledged or is_old or is_handled
             (over if is_over else left).append(alert)

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from analysis.alerts import Alert, Judgement, RuleKind, judged
-from analysis.rising import HOUR
+from analysis.micros import HOUR
 from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
 from database import LONG_READ_SECONDS, Database

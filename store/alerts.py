@@ -25,7 +25,8 @@ from sqlalchemy import (
     update,
 )
 
-from analysis.alerts import MICROS, Alert, AlertState, Judgement, RuleKind, judged
+from analysis.alerts import Alert, AlertState, Judgement, RuleKind, judged
+from analysis.micros import DAY, HOUR, MINUTE
 from database import LONG_READ_SECONDS, Database
 from errors import NotFound
 from models import now_micros
@@ -42,11 +43,9 @@ from store.alert_judging import AlertJudge
 from store.alert_rules import BUILT_IN, AlertRule
 from tables.alerts import alert_rules, alerts
 
-MINUTE = 60 * MICROS
 KEPT_DAYS = 90
 _SILENT_MINUTES = 2
 _LIST = "alerts"
-_HOUR = 3600 * MICROS
 
 Troubles = Mapping[str, str]
 """Of the machine: by their keys, each in a sentence."""
@@ -113,7 +112,7 @@ class AlertStore:
     async def prune(self, *, limit: int) -> bool:
         """Forget up to `limit` that were opened more than `KEPT_DAYS` ago and are closed. Whether
         more may be left."""
-        before = now_micros() - KEPT_DAYS * 24 * _HOUR
+        before = now_micros() - KEPT_DAYS * DAY
         return await self._database.write(
             lambda connection: (
                 connection.execute(_FORGET, {"before": before, "most": limit}).rowcount == limit
@@ -136,7 +135,7 @@ class AlertStore:
     async def mute(self, alert_id: str, hours: float) -> ListedAlert:
         """Tell nothing of it, nor of a later one of the same rule and key, for so long. Raises
         NotFound."""
-        values = {"muted_until": now_micros() + round(hours * _HOUR)}
+        values = {"muted_until": now_micros() + round(hours * HOUR)}
         return await self._database.write(partial(_change, alert_id, values))
 
 

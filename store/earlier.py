@@ -7,9 +7,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, func, null, select
 
 from analysis.labels import LastWord
+from analysis.micros import DAY
 from analysis.outcomes import Analysis, Sighting
 from analysis.urgency import Urgency
-from models import MICROS_PER_DAY, insight_clusters, insights
+from models import insight_clusters, insights
 
 
 class Earlier(NamedTuple):
@@ -101,7 +102,7 @@ _TEXTS_OF_A_DAY = 20
 def recent_sightings(limit: int, connection: Connection) -> list[Sighting]:
     rows = connection.execute(_NEWEST_NAMED, {"limit": limit}).all()
     recent = [
-        Sighting(row.clusters, row.author, row.timestamp // MICROS_PER_DAY)
+        Sighting(row.clusters, row.author, row.timestamp // DAY)
         for row in reversed(rows)
         if row.fingerprint and row.notes is None
     ]
@@ -121,8 +122,8 @@ def _earlier_sightings(name: str, connection: Connection) -> Iterator[Sighting]:
         last = connection.scalar(_LAST_NAMED, {"name": name, "before": before})
         if last is None:
             return
-        day = last // MICROS_PER_DAY
-        before = day * MICROS_PER_DAY
+        day = last // DAY
+        before = day * DAY
         that_day = {"name": name, "first": before, "last": last, "limit": _TEXTS_OF_A_DAY}
         for author in connection.scalars(_NAMED_THAT_DAY, that_day):
             yield Sighting((name,), author, day)

@@ -16,14 +16,12 @@ from sqlalchemy import (
     select,
 )
 
+from analysis.micros import DAY, HOUR, MINUTE
 from analysis.outcomes import UNKNOWN_CLUSTER
 from database import Database
-from models import MICROS_PER_DAY, Lane, Status, conversations, insights, now_micros
+from models import Lane, Status, conversations, insights, now_micros
 from store.derived import status_counts
 from store.ledger import Usage, usage_in_all, usage_today
-
-MINUTE = 60_000_000
-HOUR = 60 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +115,7 @@ _FALLBACKS = select(
 
 def _fallbacks(connection: Connection) -> Fallbacks:
     now = now_micros()
-    midnight, hour_ago = now // MICROS_PER_DAY * MICROS_PER_DAY, now - HOUR
+    midnight, hour_ago = now // DAY * DAY, now - HOUR
     since = min(midnight - 1, hour_ago)
     values = {"midnight": midnight, "hour_ago": hour_ago, "since": since}
     return Fallbacks(*connection.execute(_FALLBACKS, values).one())

@@ -16,15 +16,14 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Select, bindparam, func, literal_column, select
 
 from analysis.handling import HandlingState
+from analysis.micros import DAY, SECOND
 from models import from_micros, insights
 from store.derived import rollup_query
 from store.derived.day_cache import DayCache, full_days
-from store.derived.rollups import DAY
 from store.derived.word_counts import MatchCounter
 from store.facets import Facet
 from store.filters import InsightFilter, Shape, Span, conditions, span_values
 
-_SECOND = 1_000_000
 _KEPT_TIMES = 2_000_000
 """8 bytes each."""
 _DAYS_AT_A_TIME = 20
@@ -48,7 +47,7 @@ class HandlingCounter:
     def __init__(self, matches: MatchCounter, *, goal_seconds: float) -> None:
         """An answer within `goal_seconds` is in time."""
         self._matches = matches
-        self._goal = round(goal_seconds * _SECOND)
+        self._goal = round(goal_seconds * SECOND)
         self._kept = DayCache[Times](most=_KEPT_TIMES, weigh=len)
 
     def figures(self, wanted: InsightFilter, total: int, connection: Connection) -> HandlingFigures:
@@ -62,7 +61,7 @@ class HandlingCounter:
             counts,
             self._oldest_open(wanted, connection) if counts[HandlingState.OPEN] else None,
             in_goal,
-            None if median is None else median / _SECOND,
+            None if median is None else median / SECOND,
         )
 
     def _counts(

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
 
+from analysis.micros import DAY
 from analysis.outcomes import Call, CallOutcome
 from database import Database
-from models import MICROS_PER_DAY, calls, daily_usage, now_micros
+from models import calls, daily_usage, now_micros
 from store.bulk_insert import ManyRows
 
 _RECENT_MICROS = 5_000_000
@@ -92,7 +93,7 @@ class Ledger:
     async def forget(self, *, older_than_days: int, limit: int) -> bool:
         """Drop up to `limit` ended calls of days that are further back; whether more are left. The
         sums of their days stay."""
-        before = (now_micros() // MICROS_PER_DAY - older_than_days) * MICROS_PER_DAY
+        before = (now_micros() // DAY - older_than_days) * DAY
         statement = delete(calls).where(calls.c.id.in_(_OLD.limit(limit)))
         dropped = await self._database.write(
             lambda connection: connection.execute(statement, {"before": before}).rowcount
@@ -117,7 +118,7 @@ _SUM = select(*(func.sum(daily_usage.c[name]) for name in Usage._fields))
 
 
 def usage_today(connection: Connection) -> Usage:
-    return _usage(_SUM.where(daily_usage.c.day == now_micros() // MICROS_PER_DAY), connection)
+    return _usage(_SUM.where(daily_usage.c.day == now_micros() // DAY), connection)
 
 
 def usage_in_all(connection: Connection) -> Usage:
@@ -129,7 +130,7 @@ def _usage(statement: Select[*tuple[Any, ...]], connection: Connection) -> Usage
 
 
 def _reserve(row: dict[str, Any], budget: int | None, connection: Connection) -> int | None:
-    day = row["started_at"] // MICROS_PER_DAY
+    day = row["started_at"] // DAY
     highest_cost = row["held_usd_ticks"]
     add_usage([DayUsage(day, Usage())], connection)  # so that there is a row to update
     spent = daily_usage.c.cost_usd_ticks + daily_usage.c.held_usd_ticks
@@ -188,12 +189,12 @@ def end_call(receipt: CallReceipt, connection: Connection) -> list[DayUsage]:
             )
         )
         change |= figures
-    return [DayUsage(reserved.started_at // MICROS_PER_DAY, Usage(**change))]
+    return [DayUsage(reserved.started_at // DAY, Usage(**change))]
 
 
 def completed_at(now: int, *, conversations: int, reused: int) -> DayUsage:
     """Of conversations that are completed at `now`."""
-    return DayUsage(now // MICROS_PER_DAY, Usage(conversations=conversations, reused=reused))
+    return DayUsage(now // DAY, Usage(conversations=conversations, reused=reused))
 
 
 def add_usage(changes: Iterable[DayUsage], connection: Connection) -> None:

@@ -8,13 +8,14 @@ from uuid import uuid4
 from sqlalchemy import Connection, delete, func, select, text
 
 import models
+from analysis.micros import HOUR, SECOND
 from database import Database
 from store.bulk_insert import ManyRows
 from tables.replicas import replicas
 
-GONE_MICROS = 20_000_000
+GONE_MICROS = 20 * SECOND
 """A process that has said nothing for so long counts as gone."""
-_FORGOTTEN_MICROS = 3600 * 1_000_000
+_FORGOTTEN_MICROS = HOUR
 
 _NOW = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 _REVISION = text("SELECT version_num FROM alembic_version")

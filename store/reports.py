@@ -10,12 +10,13 @@ from sqlalchemy.exc import IntegrityError
 
 from analysis.handling import HandlingState
 from analysis.messages import Event, Message, MessageType
+from analysis.micros import DAY
 from analysis.outcomes import TICKS_PER_USD
 from analysis.report import to_html, to_markdown
 from analysis.report_times import Period, ReportTime
 from analysis.trend_score import judge
 from database import Database
-from models import MICROS_PER_DAY, daily_usage, insights, now_micros
+from models import daily_usage, insights, now_micros
 from store.alert_changes import shown_time
 from store.filters import COUNTS, InsightFilter, span_values, within
 from store.insights import InsightStore
@@ -77,7 +78,7 @@ class ReportStore:
             of_topic = InsightFilter(wanted.start_time, wanted.end_time, cluster=each["cluster"])
             found = self._insights.newest(of_topic, _EXAMPLES, connection)
             each["examples"] = [post.conversation_id for post in found]
-        days = range(wanted.span.start // MICROS_PER_DAY, wanted.span.stop // MICROS_PER_DAY)
+        days = range(wanted.span.start // DAY, wanted.span.stop // DAY)
         return {
             "rising": rising,
             "oldest_unanswered": _oldest_unanswered(wanted, connection),

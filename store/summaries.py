@@ -10,13 +10,14 @@ from itertools import chain
 
 from sqlalchemy import Connection
 
+from analysis.micros import DAY, HOUR
 from database import Database
 from errors import InvalidInput
 from models import from_micros
 from store.derived import rollup_query
 from store.derived.day_cache import DayCache, full_days
 from store.derived.rollup_query import Key, Rows
-from store.derived.rollups import DAY, HOUR, NAMES_OF_CLUSTERS, UNIT
+from store.derived.rollups import NAMES_OF_CLUSTERS, UNIT
 from store.derived.word_counts import MatchCounter
 from store.filters import InsightFilter, Span, span_values
 from store.handling_figures import HandlingCounter, HandlingFigures

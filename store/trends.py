@@ -13,12 +13,13 @@ from functools import partial
 
 from sqlalchemy import Connection, bindparam, select
 
+from analysis.micros import HOUR
 from analysis.trend_score import Verdict, judge
 from database import Database
 from models import insight_clusters, insights, to_micros
 from store.derived import rollup_query
 from store.derived.rollup_query import ANY, Key
-from store.derived.rollups import HOUR, NAMES_OF_CLUSTERS, UNIT
+from store.derived.rollups import NAMES_OF_CLUSTERS, UNIT
 from store.filters import Span, span_values, within
 
 EXAMPLES = 3

@@ -12,6 +12,7 @@ from uuid import uuid4
 import structlog
 
 from analysis.analyser import Analyser
+from analysis.micros import DAY
 from analysis.outcomes import (
     Analysis,
     Answer,
@@ -30,7 +31,7 @@ from analysis.outcomes import (
 )
 from analysis.topics import Topics
 from errors import Unavailable
-from models import MICROS_PER_DAY, now_micros
+from models import now_micros
 from store.ledger import CallReceipt, Ledger
 from store.queue import Settlement
 from worker.breaker import Breaker, BreakerToken
@@ -293,15 +294,15 @@ class CallRunner:
         if isinstance(answer, Analysis):  # a fallback is no answer for others
             key = item.fingerprint_under(self._analyser.reuse_key)
             if not item.suspicions:  # such a text is not to name topics for others either
-                author, day = item.claimed.author, item.claimed.timestamp // MICROS_PER_DAY
+                author, day = item.claimed.author, item.claimed.timestamp // DAY
                 self._topics.learn(Sighting(answer.clusters, author, day))
         return Complete(outcome.analysis, fingerprint=key, notes=item.notes)
 
 
 def _today() -> int:
-    return now_micros() // MICROS_PER_DAY
+    return now_micros() // DAY
 
 
 def _until_midnight() -> float:
     """Seconds until a moment after the next UTC day has begun."""
-    return (MICROS_PER_DAY - now_micros() % MICROS_PER_DAY) / 1e6 + 0.1
+    return (DAY - now_micros() % DAY) / 1e6 + 0.1

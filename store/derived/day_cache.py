@@ -11,9 +11,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from analysis.micros import DAY
 from models import insight_days
 from store.bulk_insert import ManyRows
-from store.derived.rollups import DAY
 from store.filters import Span
 
 Answer = TypeVar("Answer")

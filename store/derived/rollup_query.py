@@ -27,13 +27,12 @@ from sqlalchemy import (
     union_all,
 )
 
+from analysis.micros import DAY, HOUR
 from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE, Sentiment
 from models import insight_clusters, insight_rollups, insights
 from store.derived.rollups import (
     CONFIDENCE_BINS,
-    DAY,
     EVERYTHING,
-    HOUR,
     UNIT,
     Grain,
     confidence_bin,

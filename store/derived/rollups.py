@@ -16,15 +16,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
+from analysis.micros import DAY, HOUR
 from analysis.sentiment import Sentiment, sentiment_of
 from backends.sqlite import execute_many
 from models import insight_rollups
 from store.bulk_insert import ManyRows
 from store.facets import Facet, unusual_values
 from store.insight_row import InsightRow
-
-HOUR = 3_600_000_000
-DAY = 24 * HOUR
 
 UNIT = 1_000_000_000
 """Sums are in billionths: the error of an average is below one of them."""

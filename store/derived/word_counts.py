@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, bindparam, func, literal_column, select
 
 from analysis.labels import LastWord
+from analysis.micros import DAY
 from models import insight_days, insights
 from store.derived import rollup_query, terms, word_index
 from store.derived.day_cache import DayCache, full_days
-from store.derived.rollups import CONFIDENCE_BINS, DAY, confidence_bin
+from store.derived.rollups import CONFIDENCE_BINS, confidence_bin
 from store.derived.word_index import AccessPath
 from store.facets import Facet
 from store.filters import COUNTS, InsightFilter, Shape, Span, conditions, span_values, within

@@ -28,6 +28,7 @@ from sqlalchemy import (
     text,
 )
 
+from analysis.micros import SECOND
 from analysis.words import Phrase, words_of
 from store.bulk_insert import SqliteInsert, send
 from store.derived.day_cache import Days
@@ -35,7 +36,6 @@ from store.derived.terms import Figures, Group, figures_of, of_own, terms_of, te
 from store.filters import Span
 from store.insight_row import InsightRow
 
-SECOND = 1_000_000
 _DAY = 86_400
 _FIRST_DAY = -49_711  # in 1833; all before it share a second, as do those after 2106
 _FIRST_SECOND = _FIRST_DAY * _DAY

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from analysis.handling import HandlingState
 from analysis.labels import LastWord
+from analysis.micros import DAY, HOUR
 from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
 from analysis.words import parse_search, words_of
@@ -24,7 +25,6 @@ from errors import InvalidInput
 from models import to_micros
 from store.conversations import ConversationStore
 from store.derived.rollup_query import decompose
-from store.derived.rollups import DAY, HOUR
 from store.erasure import ErasureStore
 from store.filters import InsightFilter, Span
 from store.handling_figures import HandlingFigures

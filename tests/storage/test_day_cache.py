@@ -7,13 +7,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection, func, select
 
+from analysis.micros import DAY
 from database import Database
 from errors import Unavailable
 from models import insights
 from store import derived
 from store.conversations import ConversationStore
 from store.derived.day_cache import DayCache, Days, bump_day_version, full_days
-from store.derived.rollups import DAY
 from store.filters import Span
 from tests.support.factories import (
     NOON,

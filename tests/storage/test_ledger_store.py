@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
+from analysis.micros import DAY
 from analysis.outcomes import Call, CallOutcome, Complete, Retry
 from database import Database
 from models import calls, now_micros
@@ -15,7 +16,6 @@ from store.queue import WorkQueue
 from tests.support.factories import accept, analysis, claim_all, claim_one, run_sql, scalar
 from tests.support.ledger_rows import (
     ANSWERED,
-    DAY_MICROS,
     reserve,
     row_of,
     rows,
@@ -207,7 +207,7 @@ async def test_usage_is_summed_over_all_days_and_todays_stands_apart(
 ) -> None:
     def complete(connection: Any) -> None:
         for days_ago in (400, 1, 1, 0):
-            done = completed_at(now_micros() - days_ago * DAY_MICROS, conversations=10, reused=4)
+            done = completed_at(now_micros() - days_ago * DAY, conversations=10, reused=4)
             add_usage([done, done], connection)
 
     await database.write(complete)
@@ -280,8 +280,8 @@ async def test_old_calls_go_in_small_steps_and_the_sums_stay(
     ids = [await reserve(ledger) for _ in range(7)]
     for id_ in ids[:6]:
         await settle(database, id_, ANSWERED)
-    midnight = now_micros() // DAY_MICROS * DAY_MICROS
-    moments = [midnight - 30 * DAY_MICROS - 1] * 5 + [midnight - 30 * DAY_MICROS, 0]
+    midnight = now_micros() // DAY * DAY
+    moments = [midnight - 30 * DAY - 1] * 5 + [midnight - 30 * DAY, 0]
     for id_, moment in zip(ids, moments, strict=True):
         await database.write(partial(_move, id_, moment))
     before = await total(database)

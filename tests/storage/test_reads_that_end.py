@@ -10,11 +10,13 @@ from threading import Barrier, Event
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Executable, func, literal, select, text
+from sqlalchemy import Connection, Executable, delete, func, literal, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.util import await_only
 
 from database import Database
 from errors import Unavailable
+from models import conversations
 from tests.support.factories import scalar
 from tests.support.http_helpers import eventually
 
@@ -167,6 +169,28 @@ async def test_a_read_that_has_ended_is_not_stopped_any_more(sqlite_url: str) ->
     await database.close()  # waits for it
 
     assert not interrupted
+
+
+async def test_a_read_can_write_nothing(database: Database) -> None:
+    with pytest.raises(Unavailable, match="read-only"):
+        await database.read(lambda connection: connection.execute(delete(conversations)))
+
+
+async def test_a_reader_of_sqlite_that_met_an_error_is_not_used_again(sqlite_url: str) -> None:
+    """What is wrong with the disk may stay with it."""
+    database = Database(sqlite_url)
+    await database.open()
+    met: list[Any] = []
+
+    def meet_it(connection: Connection) -> None:
+        met.append(connection.connection.dbapi_connection)
+        connection.execute(text("SELECT nothing"))
+
+    with pytest.raises(OperationalError):
+        await database.read(meet_it)
+    there = await database.read(lambda connection: connection.connection.dbapi_connection)
+    await database.close()
+    assert there is not met[0]
 
 
 @pytest.mark.parametrize("trouble", ["cancelled", "error"])

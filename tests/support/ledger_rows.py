@@ -10,7 +10,6 @@ from database import Database
 from models import calls
 from store.ledger import CallReceipt, Ledger, Usage, settle_call, usage_in_all, usage_today
 
-DAY_MICROS = 86_400_000_000
 ANSWERED = Call(
     CallOutcome.ANSWERED,
     model="grok-4.3",

@@ -9,20 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from analysis.alerts import (
-    MICROS,
-    Alert,
-    AlertState,
-    Judgement,
-    Notice,
-    Policy,
-    crowd_gate,
-    judged,
-)
+from analysis.alerts import Alert, AlertState, Judgement, Notice, Policy, crowd_gate, judged
+from analysis.micros import SECOND
 from analysis.quiet_hours import QuietHours
 
-MINUTE = 60 * MICROS
-MIDNIGHT = round(datetime(2025, 1, 20, tzinfo=UTC).timestamp()) * MICROS
+MINUTE = 60 * SECOND
+MIDNIGHT = round(datetime(2025, 1, 20, tzinfo=UTC).timestamp()) * SECOND
 """In Berlin it is one o'clock."""
 NIGHT = QuietHours(time(22), time(7), ZoneInfo("Europe/Berlin"))
 BREAK = QuietHours(time(1, 10), time(1, 40), NIGHT.zone)

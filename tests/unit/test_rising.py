@@ -5,8 +5,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from analysis.micros import HOUR
 from analysis.report_times import Period, ReportTime
-from analysis.rising import HOUR, HourCounts, standing
+from analysis.rising import HourCounts, standing
 from analysis.standing_out import words_that_stand_out
 
 WEEKS = 5
