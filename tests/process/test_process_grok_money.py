@@ -127,7 +127,7 @@ async def test_the_budget_is_never_exceeded_also_over_kills(
         assert await _calls_at_rest(grok) == calls
         assert (await _stats(service))["bound_by"] == "budget"
         await service.kill()
-        ledger = compare(service.database_file, await look(grok, "bill"))
+        ledger = compare(service.query, await look(grok, "bill"))
         assert ledger.faults == []
 
 
@@ -178,4 +178,4 @@ async def test_equal_texts_are_asked_once_within_the_window(
         )
         assert listed.json()["metadata"]["total_count"] == 1 + len(again) + len(OTHERS)
         await service.kill()
-        assert compare(service.database_file, await look(grok, "bill")).faults == []
+        assert compare(service.query, await look(grok, "bill")).faults == []

@@ -1,12 +1,11 @@
 """The service's ledger of calls held against the fake Grok's bill, line by line."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from tests.support.service_process import query
+Ask = Callable[[str], Sequence[tuple[Any, ...]]]
 
 # How a call ends whose answer never came, so that nobody could tell what it cost.
 UNKNOWN = frozenset({"cut_off", "timeout", "connection_error"})
@@ -26,11 +25,12 @@ class Ledger:
     faults: list[str] = field(default_factory=list)
 
 
-def compare(database_file: Path, bill: Sequence[dict[str, Any]]) -> Ledger:
-    """`bill` is the fake's own. No call may be under way meanwhile."""
+def compare(ask: Ask, bill: Sequence[dict[str, Any]]) -> Ledger:
+    """`ask` puts a statement to the database; `bill` is the fake's own. No call may be under way
+    meanwhile."""
     ledger = Ledger()
     rows: dict[str, dict[str, Any]] = {}
-    for values in query(database_file, f"SELECT {_LINE} FROM calls"):
+    for values in ask(f"SELECT {_LINE} FROM calls"):
         row = dict(zip(_LINE.split(", "), values, strict=True))
         if row["request_id"] in rows:
             ledger.faults.append(f"two rows of one call: {row}")
@@ -55,7 +55,7 @@ def compare(database_file: Path, bill: Sequence[dict[str, Any]]) -> Ledger:
             ledger.faults.append(f"recorded and never billed: {row}")
 
     daily, recorded, insights = (
-        query(database_file, f"SELECT coalesce(sum({column}), 0) FROM {table}")[0][0]
+        int(ask(f"SELECT coalesce(sum({column}), 0) FROM {table}")[0][0])
         for column, table in (
             ("cost_usd_ticks", "daily_usage"),
             ("cost_usd_ticks", "calls"),

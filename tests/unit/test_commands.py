@@ -1,4 +1,4 @@
-"""Commands of `tools/`: help and a wrong option tell how one is called, and do nothing."""
+"""Commands of `tools/`: help, and what cannot be carried out, tell why and do nothing."""
 
 import runpy
 import sys
@@ -41,3 +41,28 @@ def test_help_and_a_wrong_option_tell_how_a_command_is_called_and_do_nothing(
     assert f"python -m tools.{name}" in told.out + told.err
     assert list(tmp_path.iterdir()) == []
     assert SCRIPT.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--postgres"], "There is no "),
+        (["--postgres", "--restores", "2"], "--postgres goes with none of"),
+    ],
+)
+def test_a_torture_that_cannot_be_had_is_not_begun(
+    arguments: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PATH", "")  # so that no server's program is found
+    monkeypatch.setattr(sys, "argv", ["torture", *arguments])
+
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("tools.torture", run_name="__main__")
+
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    assert sentence in told.err
+    assert told.out == ""

@@ -1,13 +1,15 @@
 """python -m tools.torture [--minutes 3] [--seed 7] [--json FILE] [--planted NAME|all]
+python -m tools.torture --postgres [--minutes 3] [--seed 7] [--json FILE]
 python -m tools.torture --alerts 200 [--seed 7] [--json FILE]
 python -m tools.torture --restores 200 [--seed 7] [--json FILE]
 
 Runs the real service, on SQLite and against a fake Grok on this machine, under faults that are
 drawn from the seed. What became of everything is judged from what the clients and the fake wrote
 down and from the file. Exit status: 0 all is well, 1 something was lost, doubled, stuck or wrong
-(or a planted bug was not noticed), which is named. With `--alerts` the service is killed so often
-amid alerts and deliveries; receivers answer 200, 500, 429, 410 and redirects, hang and reset. With
-`--restores` so many restores are killed, and so many backups.
+(or a planted bug was not noticed), which is named, 2 a program that it takes is not here. With
+`--postgres` there are two replicas on a PostgreSQL and a Redis of their own. With `--alerts` the
+service is killed so often amid alerts and deliveries; receivers answer 200, 500, 429, 410 and
+redirects, hang and reset. With `--restores` so many restores are killed, and so many backups.
 """
 
 import argparse
@@ -18,16 +20,19 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.many_insights import build_once
 from config import Settings
 from runtime.logs import set_up_logs
-from tools.torture import faults, trace, trials
+from tools.torture import faults, server_faults, trace, trials
 from tools.torture.alert_storm import alert_storm
+from tools.torture.faults import Fault
 from tools.torture.planted import PLANTS
 from tools.torture.restores import kill_backups, kill_restores
+from tools.torture.stores import missing_program, servers
 from tools.torture.storm import RATES, storm
 from tools.torture.traced import Proof, prove
 from tools.torture.verdict import Verdict
@@ -46,42 +51,77 @@ async def torture(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
     """All of it, for about so long; the report, as it goes into the JSON."""
     seconds = 60 * minutes
     started = time.monotonic()
-    report: dict[str, Any] = {"seed": seed, "minutes": minutes, "cpus": os.cpu_count()}
-    report["at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    report = _begun(minutes, seed)
     if trace.is_available():
         proof = await prove(_new(folder, "traced"), posts=60, power_cuts=_POWER_CUTS, seed=seed)
         report["power_cuts"] = _as_json(proof)
     else:
         print("There is no strace here: that each 202 is on the disk is NOT proved.")
-        report["power_cuts"] = None
     which = faults.EVERY
     if await faults.can_turn_read_only(folder):
         which = (*which, faults.turn_read_only)
     else:
         print("No file can be made immutable here: the database does NOT turn read-only.")
-    if faults.faketime_library() is None:
-        print("There is no libfaketime here: the clock is NOT stepped.")
-    else:
-        which = (*which, faults.step_the_clock)
-    if seconds >= 120:
-        which = (*which, faults.freeze_past_a_lease)
     of_all = _new(folder, "all")
-    verdict, done = await storm(of_all, seconds=0.7 * seconds, seed=seed, which=which)
+    verdict, done = await storm(
+        of_all, seconds=0.7 * seconds, seed=seed, which=_and_time(which, seconds)
+    )
     restores = await kill_restores(
         of_all / "insights.db", _new(folder, "restores"), kills=5, seed=seed
     )
     verdict.wrong += restores.wrong
-    report["storm"] = verdict.as_json()
-    report["faults"] = dict(Counter(done))
-    rates, done = await storm(
+    rates, more = await storm(
         _new(folder, "rates"),
         seconds=0.3 * seconds,
         seed=seed,
         which=faults.KILLS,
         grok_faults=RATES,
     )
+    return _ended(report, started, verdict, rates, done + more)
+
+
+async def torture_on_servers(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
+    """As `torture`, of two replicas, without what only a file can meet."""
+    started = time.monotonic()
+    report = _begun(minutes, seed)
+    print("On PostgreSQL: power cuts, full disks and killed backups are NOT tried.")
+    which = _and_time(server_faults.EVERY, 60 * minutes)
+    with servers() as own:
+        verdict, done = await storm(
+            _new(folder, "all"), seconds=42 * minutes, seed=seed, which=which, servers=own
+        )
+    with servers() as own:
+        rates, more = await storm(
+            _new(folder, "rates"),
+            seconds=18 * minutes,
+            seed=seed,
+            which=faults.KILLS,
+            grok_faults=RATES,
+            servers=own,
+        )
+    return _ended(report, started, verdict, rates, done + more)
+
+
+def _begun(minutes: float, seed: int) -> dict[str, Any]:
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"seed": seed, "minutes": minutes, "cpus": os.cpu_count(), "at": at, "power_cuts": None}
+
+
+def _and_time(which: Sequence[Fault], seconds: float) -> Sequence[Fault]:
+    """With those that are about clocks and leases, where they can be had."""
+    if faults.faketime_library() is None:
+        print("There is no libfaketime here: the clock is NOT stepped.")
+    else:
+        which = (*which, faults.step_the_clock)
+    return which if seconds < 120 else (*which, faults.freeze_past_a_lease)
+
+
+def _ended(
+    report: dict[str, Any], started: float, verdict: Verdict, rates: Verdict, done: Sequence[str]
+) -> dict[str, Any]:
+    report["storm"] = verdict.as_json()
     report["rates"] = rates.as_json()
-    report["faults"] = dict(Counter(report["faults"]) + Counter(done))
+    report["faults"] = dict(Counter(done))
     report["seconds"] = round(time.monotonic() - started, 1)
     proof_is_good = report["power_cuts"] is None or not any(
         report["power_cuts"][each] for each in ("too_soon", "lost", "damaged")
@@ -196,7 +236,15 @@ def main() -> int:
     parser.add_argument(
         "--restores", type=int, metavar="KILLS", help="instead, kill so many restores and backups"
     )
+    parser.add_argument(
+        "--postgres", action="store_true", help="on a PostgreSQL and a Redis of its own"
+    )
     options = parser.parse_args()
+    if options.postgres and (options.planted or options.alerts or options.restores):
+        parser.error("--postgres goes with none of --planted, --alerts and --restores")
+    if options.postgres and (program := missing_program()):
+        print(f"There is no {program} here, which --postgres takes.", file=sys.stderr)
+        return 2
     for name in Settings.model_fields:  # nothing of the developer's own, such as a key
         os.environ.pop(name.upper(), None)
     set_up_logs(level="error", format="console")
@@ -210,6 +258,10 @@ def main() -> int:
         elif options.restores:
             kills = options.restores
             report = asyncio.run(torture_restores(folder, kills=kills, seed=options.seed))
+        elif options.postgres:
+            report = asyncio.run(
+                torture_on_servers(folder, minutes=options.minutes, seed=options.seed)
+            )
         else:
             report = asyncio.run(torture(folder, minutes=options.minutes, seed=options.seed))
     if options.json:

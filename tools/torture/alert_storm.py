@@ -22,6 +22,7 @@ from tools.torture.faults import (
     kill_at_random,
     lock_the_database,
 )
+from tools.torture.stores import File
 
 _KILLS = (kill_at_random, kill_at_news, kill_at_news, kill_at_a_write)
 _TROUBLES = (fill_the_disk, lock_the_database)
@@ -55,7 +56,8 @@ async def alert_storm(
             ServiceProcess(folder, app=app, **settings) as service,
         ):
             alert_clients.misbehave(receiver, draw)
-            scene = Scene(service, grok, receiver.news, draw, folder, problems)
+            store = File(service.database_file)
+            scene = Scene(service, store, grok, receiver.news, draw, folder, problems)
             await service.start()
             endpoints = await alert_clients.make_endpoints(service, receiver)
             rules = await alert_clients.make_single_rules(service)

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,14 @@ class Told:
 
 
 class Clients:
-    """`number` of them, at `base_url`. `log` gets a line for each acknowledged conversation, which
-    is on the disk before the client goes on."""
+    """`number` of them, each at one of `base_urls`. `log` gets a line for each acknowledged
+    conversation, which is on the disk before the client goes on."""
 
-    def __init__(self, base_url: str, log: Path, *, number: int, seed: int) -> None:
+    def __init__(self, base_urls: Sequence[str], log: Path, *, number: int, seed: int) -> None:
         self.told = Told()
         self.news = asyncio.Event()
         """Set at each acknowledgement."""
-        self._base_url = base_url
+        self._base_urls = base_urls
         self._log_path = log
         self._number = number
         self._seed = seed
@@ -54,7 +55,8 @@ class Clients:
     async def _post_all_the_time(self, number: int) -> None:
         draw = random.Random(f"{self._seed} {number}")
         count = 0
-        async with httpx.AsyncClient(base_url=self._base_url, timeout=60) as client:
+        base_url = self._base_urls[number % len(self._base_urls)]
+        async with httpx.AsyncClient(base_url=base_url, timeout=60) as client:
             while not self._stopping:
                 texts = [
                     f"storm {self._seed} {number} {count}-{each}: it is late"

@@ -7,11 +7,9 @@ import random
 import resource
 import shutil
 import signal
-import sqlite3
 import sys
-import time
 from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from tests.fakes.grok.faults import GROUPS
 from tests.fakes.grok.process import RunningGrok
 from tests.support.paths import ROOT
 from tests.support.service_process import ServiceProcess, steer
+from tools.torture.stores import Store
 
 LEASE_SECONDS = 30.0
 
@@ -29,6 +28,7 @@ class Scene:
     takes what is seen to be wrong on the way."""
 
     service: ServiceProcess
+    store: Store
     grok: RunningGrok
     news: asyncio.Event
     draw: random.Random
@@ -55,17 +55,9 @@ async def kill_at_news(scene: Scene) -> None:
 async def kill_at_a_write(scene: Scene) -> None:
     """In the middle of a transaction, or right behind it."""
     await asyncio.sleep(scene.draw.uniform(0.2, 1.2))
-    await asyncio.to_thread(_next_write, scene.service.database_file)
+    await asyncio.to_thread(scene.store.await_a_write)
     await asyncio.sleep(scene.draw.uniform(0, 0.01))
     await scene.service.kill()
-
-
-def _next_write(database_file: Path) -> None:
-    log = database_file.with_name(f"{database_file.name}-wal")
-    before = log.stat().st_mtime_ns if log.exists() else 0
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and (not log.exists() or log.stat().st_mtime_ns == before):
-        time.sleep(0.0002)
 
 
 async def kill_at_the_start(scene: Scene) -> None:
@@ -179,15 +171,8 @@ def faketime_library() -> Path | None:
 
 async def lock_the_database(scene: Scene) -> None:
     """Another program writes, and takes its time."""
-    await asyncio.to_thread(_hold_a_lock, scene.service.database_file, scene.draw.uniform(0.5, 3.0))
+    await asyncio.to_thread(scene.store.hold_a_lock, scene.draw.uniform(0.5, 3.0))
     await asyncio.sleep(0.5)
-
-
-def _hold_a_lock(database_file: Path, seconds: float) -> None:
-    with closing(sqlite3.connect(database_file, timeout=30, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        time.sleep(seconds)
-        connection.execute("ROLLBACK")
 
 
 async def until_a_person_acts(scene: Scene) -> None:
@@ -207,16 +192,14 @@ async def rescue_from_outside(scene: Scene) -> None:
     """Another worker takes what this one has in hand for orphaned, as it may on PostgreSQL."""
     for _ in range(5):
         await asyncio.sleep(scene.draw.uniform(0.1, 0.3))
-        await asyncio.to_thread(_put_back, scene.service.database_file)
+        await asyncio.to_thread(scene.store.change, _PUT_BACK)
         await asyncio.sleep(0.1)
 
 
-def _put_back(database_file: Path) -> None:
-    with closing(sqlite3.connect(database_file, timeout=10)) as connection, connection:
-        connection.execute(
-            "UPDATE conversations SET status = 'pending', lease_token = NULL, leased_until = NULL,"
-            " attempts = attempts - 1 WHERE status = 'processing'"
-        )
+_PUT_BACK = (
+    "UPDATE conversations SET status = 'pending', lease_token = NULL, leased_until = NULL,"
+    " attempts = attempts - 1 WHERE status = 'processing'"
+)
 
 
 async def kill_a_backup(scene: Scene) -> None:
@@ -238,11 +221,10 @@ async def kill_a_backup(scene: Scene) -> None:
 
 
 async def _command(scene: Scene, tool: str, *arguments: str) -> asyncio.subprocess.Process:
-    url = f"sqlite+aiosqlite:///{scene.service.database_file}"
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", f"tools.{tool}", *arguments),
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": url},
+        env={**os.environ, "DATABASE_URL": scene.store.url},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )

@@ -4,12 +4,11 @@ never from the service's own figures."""
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tests.support.call_ledger import compare
-from tests.support.service_process import query
 from tools.torture.client import Told
+from tools.torture.stores import Store
 
 DIED = "the worker died while analysing this"
 NOT_STORED = "the result could not be stored"
@@ -56,18 +55,17 @@ class GrokRecord:
     """It refused for rates, and nothing else."""
 
 
-def judge(database_file: Path, told: Told, grok: GrokRecord) -> Verdict:
+def judge(store: Store, told: Told, grok: GrokRecord) -> Verdict:
     """The service has ended, and its calls have been closed by a last life."""
     rows = {
         id_: row
-        for id_, *row in query(
-            database_file,
+        for id_, *row in store.ask(
             "SELECT c.id, c.text, status, last_error, attempts, deaths, count(i.id)"
             " FROM conversations c LEFT JOIN insights i ON i.conversation_id = c.id GROUP BY c.id",
         )
     }
     statuses = Counter(row[1] for row in rows.values())
-    ledger = compare(database_file, grok.bill)
+    ledger = compare(store.ask, grok.bill)
     verdict = Verdict(
         accepted=len(told.acknowledged),
         stored=len(rows),
@@ -96,7 +94,5 @@ def judge(database_file: Path, told: Told, grok: GrokRecord) -> Verdict:
             verdict.wrong.append(f"{id_} failed after {tries} tries: {error}")
         if grok.only_rates and attempts > 1 + deaths:
             verdict.wrong.append(f"{id_} was charged {attempts} attempts for {deaths} deaths")
-    for (problem,) in query(database_file, "PRAGMA integrity_check"):
-        if problem != "ok":
-            verdict.wrong.append(f"the file is damaged: {problem}")
+    verdict.wrong += [f"the database is damaged: {problem}" for problem in store.damage()]
     return verdict

@@ -73,7 +73,7 @@ async def live_through(
             # A death leaves its calls to be closed by the next life.
             await service.start()
             await service.kill()
-            day.ledger = compare(service.database_file, await look(grok, "bill"))
+            day.ledger = compare(service.query, await look(grok, "bill"))
             day.faults += day.ledger.faults
     return day
 
