@@ -31,6 +31,7 @@ SUBJECTS = {
     "reads": 0.0,
     "priority": 0.0,
     "plans": 10.0,
+    "labels": 0.0,
     "trends": 0.0,
     "rules": 0.0,
     "alerts": 0.0,
