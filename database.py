@@ -4,7 +4,7 @@ Knows nothing of conversations. The two differ in `backends/sqlite.py` and `back
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import structlog
 from sqlalchemy import URL, Connection, inspect, text
@@ -91,6 +91,18 @@ class Database:
     async def close(self) -> None:
         await self._backend.close()
         follow_own_clock()
+
+    async def __aenter__(self) -> Self:
+        """Opened, and closed at the end of the block, or where opening it fails."""
+        try:
+            await self.open()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        await self.close()
 
     # --- transactions -------------------------------------------------------------------------
 

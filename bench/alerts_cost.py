@@ -44,9 +44,7 @@ def run(report: Report, servers: Servers) -> None:
 
 
 async def _measure(report: Report, url: str, size: int) -> None:
-    database = Database(url)
-    await database.open()
-    try:
+    async with Database(url) as database:
         rules = AlertRuleStore(database)
         for old in await rules.all():
             await rules.delete(old.id)
@@ -72,8 +70,6 @@ async def _measure(report: Report, url: str, size: int) -> None:
             await trials.run(rule, now=to_micros(many_insights.END))
             spent = Samples([(time.process_time() - started) * 1000])
             report.add("alerts", f"a trial of kind {rule.kind}, {size:,} insights", spent, "ms")
-    finally:
-        await database.close()
 
 
 def _rule(number: int) -> dict[str, Any]:

@@ -48,9 +48,7 @@ _CONFIDENCES = [0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.95, 0.98]
 
 
 async def build(url: str, count: int) -> None:
-    database = Database(url)
-    await database.open()
-    try:
+    async with Database(url) as database:
         await derived.ensure(database)
         if await database.read(lambda connection: connection.scalar(_COUNT)) >= count:
             return
@@ -71,8 +69,6 @@ async def build(url: str, count: int) -> None:
         await database.checkpoint_truncate()
         if not database.is_sqlite:
             await _analyse(url)
-    finally:
-        await database.close()
 
 
 def build_once(url: str, count: int) -> None:

@@ -188,9 +188,7 @@ def _without_key() -> Iterator[None]:
 
 async def _settle(url: str) -> float:
     """Seconds for settling, ten in a transaction; a tenth of the authors come again."""
-    database = Database(url)
-    await database.open()
-    try:
+    async with Database(url) as database:
         draw = random.Random(7)
         items = [
             NewConversation(each["text"], author=f"customer{draw.randrange(_SETTLED)}")
@@ -209,5 +207,3 @@ async def _settle(url: str) -> float:
         for first in range(0, _SETTLED, _IN_A_CALL):
             await queue.settle(results[first : first + _IN_A_CALL])
         return time.perf_counter() - started
-    finally:
-        await database.close()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from bench import load, paced, samples, visible
@@ -23,7 +23,8 @@ from bench.client import Connection, build_request
 from bench.posts import PATH
 from bench.report import Report, Samples, quantile
 from bench.servers import ROOT, Server, Servers, inherited
-from tests.fakes.grok.server import GOOD_KEY, RunningGrok, grok_process
+from tests.fakes.grok.process import RunningGrok, grok_process
+from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.servers import postgres_database, postgres_server
 
 CONNECTIONS = 32
@@ -192,7 +193,7 @@ def _service(
 ) -> Contender:
     files = [servers.new_database(f"queues-{each}") for each in ("accepting", "working")]
 
-    def settings(url: str | None, file: Path) -> dict[str, object]:
+    def settings(url: str | None, file: Path) -> dict[str, Any]:
         return {
             "database": file,
             "database_url": url or f"sqlite+aiosqlite:///{file}",

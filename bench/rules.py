@@ -92,9 +92,7 @@ def _cpu_of_matching(book: RuleBook, texts: list[str]) -> float:
 
 
 async def _settle(url: str, rules: int, texts: list[str]) -> float:
-    database = Database(url)
-    await database.open()
-    try:
+    async with Database(url) as database:
         await derived.ensure(database)
         store, queue = RuleStore(database), WorkQueue(database)
         for number in range(rules):
@@ -113,5 +111,3 @@ async def _settle(url: str, rules: int, texts: list[str]) -> float:
             await queue.settle([(item, Complete(analysis)) for item in claim.items])
             taken.append(time.process_time() - started)
         return min(taken)
-    finally:
-        await database.close()

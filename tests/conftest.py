@@ -107,12 +107,10 @@ def database_url(request: pytest.FixtureRequest) -> str:
 async def database(database_url: str) -> AsyncIterator[Database]:
     """Open, at the newest schema, and empty."""
     copy_where_new(database_url)
-    database = Database(database_url)
-    await database.open()
-    if not database.is_sqlite:
-        await database.write(_empty)
-    yield database
-    await database.close()
+    async with Database(database_url) as database:
+        if not database.is_sqlite:
+            await database.write(_empty)
+        yield database
 
 
 def _empty(connection: Connection) -> None:
@@ -169,10 +167,8 @@ async def make_client(grok: FakeGrok) -> AsyncIterator[MakeClient]:
 @pytest.fixture
 async def harness(sqlite_url: str) -> AsyncIterator[WorkerHarness]:
     copy_where_new(sqlite_url)
-    database = Database(sqlite_url)
-    await database.open()
-    yield WorkerHarness(database)
-    await database.close()
+    async with Database(sqlite_url) as database:
+        yield WorkerHarness(database)
 
 
 @pytest.fixture

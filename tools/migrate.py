@@ -17,12 +17,8 @@ from store import derived
 
 async def migrate(settings: Settings) -> None:
     """Raises StartRefused where the database cannot be had, or is newer."""
-    database = Database(settings.database_url, lock_patience=settings.lock_patience)
-    try:
-        await database.open()
+    async with Database(settings.database_url, lock_patience=settings.lock_patience) as database:
         await derived.ensure(database)
-    finally:
-        await database.close()
 
 
 def main() -> int:

@@ -19,12 +19,8 @@ from store import derived
 
 async def rebuild(settings: Settings) -> bool:
     """Whether the figures had been wrong."""
-    database = Database(settings.database_url, lock_patience=settings.lock_patience)
-    try:
-        await database.open()
+    async with Database(settings.database_url, lock_patience=settings.lock_patience) as database:
         return await derived.rebuild(database)
-    finally:
-        await database.close()
 
 
 def main() -> int:

@@ -88,14 +88,10 @@ async def restore(path: Path, database: Database) -> Restored:
         *("pg_restore", "--clean", "--if-exists", "--no-owner", "--exit-on-error"),
         *("--single-transaction", f"--dbname={database.url.database}", str(path)),
     )
-    opened = Database(database.url.render_as_string(hide_password=False))
-    try:
-        await opened.open()
+    async with Database(database.url.render_as_string(hide_password=False)) as opened:
         await derived.rebuild(opened)
         await opened.analyze()
         after = await opened.rework(count)
-    finally:
-        await opened.close()
     if after != manifest.counts:
         raise BackupFailed(f"it is restored, but holds {after}, not {manifest.counts}")
     return Restored(before, after, kept)

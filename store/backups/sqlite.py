@@ -138,13 +138,9 @@ def _check_room(folder: Path, needed: int) -> None:
 async def _unpack(path: Path, target: Path) -> None:
     """The service's own code opens it, and so upgrades it where it is of an earlier version."""
     snapshot.copy_file(path, target)
-    copy = Database(f"sqlite+aiosqlite:///{target}")
-    try:
-        await copy.open()
+    async with Database(f"sqlite+aiosqlite:///{target}") as copy:
         await derived.rebuild(copy)
         await copy.checkpoint_truncate()
-    finally:
-        await copy.close()
 
 
 def _counts_of(path: Path) -> Counts | None:

@@ -153,11 +153,10 @@ async def test_what_another_process_writes_comes_too(
         database_url=fresh_postgres_url, worker_enabled=False, inbound_rate_limit=0, _env_file=None
     )
     with served(create_app(settings)) as address:
-        other = Database(fresh_postgres_url)
-        try:
-            await other.open()
-            async with events_of(address) as events, asyncio.timeout(10):
-                (id_,) = await insert_insights(other, [{}])
-                assert (await anext(events))["conversation_id"] == id_
-        finally:
-            await other.close()
+        async with (
+            Database(fresh_postgres_url) as other,
+            events_of(address) as events,
+            asyncio.timeout(10),
+        ):
+            (id_,) = await insert_insights(other, [{}])
+            assert (await anext(events))["conversation_id"] == id_

@@ -23,13 +23,9 @@ async def test_a_session_has_its_settings_also_through_a_pooler_in_session_mode(
 ) -> None:
     with postgres_pooler(fresh_postgres_url, "session") as pooled:
         for url in (fresh_postgres_url, pooled):
-            database = Database(url)
-            await database.open()
-            try:
+            async with Database(url) as database:
                 found = await database.read(lambda connection: connection.execute(SETTINGS).one())
                 assert tuple(found) == ("off", "off", "15s", "5s", "10000")
-            finally:
-                await database.close()
 
 
 async def test_a_pooler_that_gives_sessions_to_several_is_refused_in_one_line(
@@ -66,12 +62,8 @@ async def test_a_process_that_stands_still_in_a_transaction_gives_up_its_locks(
 
 
 async def test_a_schema_that_is_newer_means_not_now(fresh_postgres_url: str) -> None:
-    database = Database(fresh_postgres_url)
-    await database.open()
-    try:
+    async with Database(fresh_postgres_url) as database:
         for statement in ("SELECT * FROM not_there", "SELECT not_there FROM conversations"):
             ask = text(statement)
             with pytest.raises(Unavailable, match="a newer one has changed it"):
                 await database.write(lambda connection, ask=ask: connection.scalar(ask))  # type: ignore[misc]
-    finally:
-        await database.close()

@@ -24,19 +24,17 @@ SERVED = (
 
 
 async def test_a_plan_and_its_undoing_survive_kills(tmp_path: Path) -> None:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
-    await database.open()
-    await insert_insights(
-        database,
-        [
-            {
-                "timestamp": NOON - timedelta(minutes=number),
-                "sentiment_score": -0.5 - number % 5 / 10,
-            }
-            for number in range(ROWS)
-        ],
-    )
-    await database.close()
+    async with Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db") as database:
+        await insert_insights(
+            database,
+            [
+                {
+                    "timestamp": NOON - timedelta(minutes=number),
+                    "sentiment_score": -0.5 - number % 5 / 10,
+                }
+                for number in range(ROWS)
+            ],
+        )
     async with ServiceProcess(tmp_path) as service:
         await service.start()
         before = [service.query(statement) for statement in SERVED]

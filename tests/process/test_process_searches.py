@@ -30,13 +30,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("searches")
 
     async def fill() -> None:
-        database = Database(f"sqlite+aiosqlite:///{folder}/insights.db")
-        await database.open()
-        await derived.ensure(database)
-        for first in range(0, ROWS, 500):
-            moments = [NOON + timedelta(seconds=first + number) for number in range(500)]
-            await insert_insights(database, [{"text": TEXT, "timestamp": at} for at in moments])
-        await database.close()
+        async with Database(f"sqlite+aiosqlite:///{folder}/insights.db") as database:
+            await derived.ensure(database)
+            for first in range(0, ROWS, 500):
+                moments = [NOON + timedelta(seconds=first + number) for number in range(500)]
+                await insert_insights(database, [{"text": TEXT, "timestamp": at} for at in moments])
 
     asyncio.run(fill())
     return folder

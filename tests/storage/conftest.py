@@ -40,10 +40,8 @@ def locked(tmp_path: Path) -> Locks:
 
 @pytest.fixture
 async def quick(quick_url: str) -> AsyncIterator[Database]:
-    database = Database(quick_url)
-    await database.open()
-    yield database
-    await database.close()
+    async with Database(quick_url) as database:
+        yield database
 
 
 @pytest.fixture
@@ -72,10 +70,8 @@ async def replicas(database: Database) -> AsyncIterator[list[Database]]:
 
 @pytest.fixture
 async def opened(sqlite_url: str) -> AsyncIterator[Database]:
-    database = Database(sqlite_url)
-    await database.open()
-    yield database
-    await database.close()
+    async with Database(sqlite_url) as database:
+        yield database
 
 
 @pytest.fixture

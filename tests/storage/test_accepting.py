@@ -252,19 +252,17 @@ async def test_a_post_is_committed_between_the_batches_of_an_import(sqlite_url: 
         begun.set()
         assert gate.wait(10)
 
-    database = Database(sqlite_url)
-    await database.open()
-    store = ConversationStore(database, on_commit=commits.append)
-    waiting = [asyncio.create_task(database.write(hold_up))]
-    assert await asyncio.to_thread(begun.wait, 10)
-    for rows in (300, 300, 1, 300):
-        accepting = store.accept([new_conversation()] * rows, lane=Lane.BULK)
-        waiting.append(asyncio.create_task(accepting))  # type: ignore[arg-type]
-    await asyncio.sleep(0)  # let them line up
-    gate.set()
-    async with asyncio.timeout(10):
-        await asyncio.gather(*waiting)
-    await database.close()
+    async with Database(sqlite_url) as database:
+        store = ConversationStore(database, on_commit=commits.append)
+        waiting = [asyncio.create_task(database.write(hold_up))]
+        assert await asyncio.to_thread(begun.wait, 10)
+        for rows in (300, 300, 1, 300):
+            accepting = store.accept([new_conversation()] * rows, lane=Lane.BULK)
+            waiting.append(asyncio.create_task(accepting))  # type: ignore[arg-type]
+        await asyncio.sleep(0)  # let them line up
+        gate.set()
+        async with asyncio.timeout(10):
+            await asyncio.gather(*waiting)
     assert commits == [1, 300, 300, 300]
 
 

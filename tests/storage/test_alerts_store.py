@@ -350,14 +350,10 @@ async def test_a_report_is_sent_once_whoever_sends_it(database: Database) -> Non
 async def test_while_another_process_judges_nothing_is_told_twice(
     fresh_postgres_url: str,
 ) -> None:
-    database = Database(fresh_postgres_url)
-    await database.open()
-    try:
+    async with Database(fresh_postgres_url) as database:
         await make_endpoint(database)
         await make_rule(database)
         await fill(database, 6)
         async with advisory_lock_held(database, alert_changes.LOCK):
             assert await judge_at(alert_store(database)) == 0
         assert await judge_at(alert_store(database)) == 1
-    finally:
-        await database.close()

@@ -36,13 +36,11 @@ async def file(tmp_path: Path) -> Path:
 
 
 async def _add(path: Path, count: int) -> None:
-    database = Database(f"sqlite+aiosqlite:///{path}")
-    await database.open()
-    await derived.ensure(database)
-    await insert_insights(
-        database, [{"text": f"parcel {number} is late"} for number in range(count)]
-    )
-    await database.close()
+    async with Database(f"sqlite+aiosqlite:///{path}") as database:
+        await derived.ensure(database)
+        await insert_insights(
+            database, [{"text": f"parcel {number} is late"} for number in range(count)]
+        )
 
 
 def _insights(path: Path) -> int:
@@ -79,25 +77,23 @@ async def test_a_backup_is_verified_private_and_says_what_it_holds(
 
 
 async def test_a_backup_beside_a_writer_is_one_moment_of_it(tmp_path: Path) -> None:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
-    await database.open()
-    await derived.ensure(database)
-    done = asyncio.Event()
+    async with Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db") as database:
+        await derived.ensure(database)
+        done = asyncio.Event()
 
-    async def write() -> None:
-        while not done.is_set():
-            await insert_insights(database, [{"text": "late"}, {"text": "early"}])
+        async def write() -> None:
+            while not done.is_set():
+                await insert_insights(database, [{"text": "late"}, {"text": "early"}])
 
-    writer = asyncio.create_task(write())
-    for number in range(3):
-        copy = tmp_path / f"copy{number}.db"
-        made = await asyncio.to_thread(backup.back_up, tmp_path / "insights.db", copy)
-        assert made.counts.conversations == made.counts.completed == made.counts.insights
-        assert made.counts.insights % 2 == 0, "a transaction is in it as a whole"
-        backup.verify(copy)
-    done.set()
-    await writer
-    await database.close()
+        writer = asyncio.create_task(write())
+        for number in range(3):
+            copy = tmp_path / f"copy{number}.db"
+            made = await asyncio.to_thread(backup.back_up, tmp_path / "insights.db", copy)
+            assert made.counts.conversations == made.counts.completed == made.counts.insights
+            assert made.counts.insights % 2 == 0, "a transaction is in it as a whole"
+            backup.verify(copy)
+        done.set()
+        await writer
 
 
 async def test_what_a_killed_process_left_in_the_log_is_in_the_backup(
@@ -159,16 +155,12 @@ async def test_a_restored_database_is_the_backup_and_the_old_one_is_kept(
 async def test_a_restored_database_has_its_derived_data_made_anew(
     file: Path, tmp_path: Path
 ) -> None:
-    database = Database(f"sqlite+aiosqlite:///{file}")
-    await database.open()
-    await run_sql(database, text("UPDATE insight_rollups SET negative = negative + 1"))
-    await database.close()
+    async with Database(f"sqlite+aiosqlite:///{file}") as database:
+        await run_sql(database, text("UPDATE insight_rollups SET negative = negative + 1"))
     backup.back_up(file, tmp_path / "copy.db")
     await backup.restore(tmp_path / "copy.db", file)
-    database = Database(f"sqlite+aiosqlite:///{file}")
-    await database.open()
-    assert not await derived.rebuild(database), "nothing is wrong any more"
-    await database.close()
+    async with Database(f"sqlite+aiosqlite:///{file}") as database:
+        assert not await derived.rebuild(database), "nothing is wrong any more"
 
 
 async def test_the_log_of_the_old_database_is_not_replayed_onto_the_new(

@@ -26,13 +26,11 @@ def url() -> Iterator[str]:
 
 
 async def _add(url: str, count: int) -> None:
-    database = Database(url)
-    await database.open()
-    await derived.ensure(database)
-    await insert_insights(
-        database, [{"text": f"parcel {number} is late"} for number in range(count)]
-    )
-    await database.close()
+    async with Database(url) as database:
+        await derived.ensure(database)
+        await insert_insights(
+            database, [{"text": f"parcel {number} is late"} for number in range(count)]
+        )
 
 
 async def _insights(url: str) -> int:
@@ -86,13 +84,11 @@ async def test_a_database_that_others_are_connected_to_is_not_replaced(
 ) -> None:
     dump = tmp_path / "insights.dump"
     await _add(url, 1)
-    service = Database(url)
-    await service.open()
-    database = Database(url)
-    await backups.back_up(database, dump)
-    with pytest.raises(BackupFailed, match="stop the service first"):
-        await backups.restore(dump, database)
-    await service.close()
+    async with Database(url):
+        database = Database(url)
+        await backups.back_up(database, dump)
+        with pytest.raises(BackupFailed, match="stop the service first"):
+            await backups.restore(dump, database)
     await database.close()
 
 

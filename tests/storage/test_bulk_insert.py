@@ -43,14 +43,10 @@ async def _statements_to_settle(database: Database, count: int) -> int:
 async def test_settling_many_takes_hardly_more_statements_than_settling_one(
     sqlite_url: str,
 ) -> None:
-    database = Database(sqlite_url)
-    await database.open()
-    try:
+    async with Database(sqlite_url) as database:
         await _statements_to_settle(database, 1)  # which makes what the index of words begins with
         one = await _statements_to_settle(database, 1)
         assert await _statements_to_settle(database, 20) < one + 5
-    finally:
-        await database.close()
 
 
 async def test_any_number_of_rows_is_written_and_adds_up(database: Database) -> None:

@@ -185,9 +185,7 @@ async def test_the_files_hold_nothing_of_an_erased_text(
         assert len(files) >= 2
         return any(words.encode() in file.read_bytes() for file in files)
 
-    database = Database(sqlite_url)
-    await database.open()
-    try:
+    async with Database(sqlite_url) as database:
         store = ConversationStore(database)
         pending = await accept(database, "pending-marker" * length)
         await complete(
@@ -208,15 +206,11 @@ async def test_the_files_hold_nothing_of_an_erased_text(
         assert not files_hold("author-marker")
         assert files_hold("kept-marker")
         assert files_hold("kept-author")
-    finally:
-        await database.close()
 
 
 async def test_erasing_succeeds_while_somebody_reads(sqlite_url: str) -> None:
     """An open reader keeps the log from being emptied, which must neither fail nor block."""
-    database = Database(sqlite_url)
-    await database.open()
-    try:
+    async with Database(sqlite_url) as database:
         id_ = await accept(database)
         async with open_read(database, text("SELECT count(*) FROM conversations")) as read:
             started = time.monotonic()
@@ -224,8 +218,6 @@ async def test_erasing_succeeds_while_somebody_reads(sqlite_url: str) -> None:
             assert time.monotonic() - started < 10
         assert await read == [1, 1]
         assert await count(database) == 0
-    finally:
-        await database.close()
 
 
 # --- what failed ----------------------------------------------------------------------------------
@@ -329,14 +321,12 @@ async def test_a_cursor_that_was_not_given_is_refused(
 async def test_failed_conversations_are_found_by_an_index(
     sqlite_url: str, position: tuple[int, int] | None
 ) -> None:
-    database = Database(sqlite_url)
-    await database.open()
-    compiled = _failed_statement(2, position).compile(
-        dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
-    )
-    explain = text(f"EXPLAIN QUERY PLAN {compiled}")
-    plan = await database.read(lambda connection: connection.execute(explain).all())
-    await database.close()
+    async with Database(sqlite_url) as database:
+        compiled = _failed_statement(2, position).compile(
+            dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
+        )
+        explain = text(f"EXPLAIN QUERY PLAN {compiled}")
+        plan = await database.read(lambda connection: connection.execute(explain).all())
 
     assert str(plan).count("idx_conv_status (status=? AND lane=?") == len(Lane)
     assert "SCAN conversations" not in str(plan)

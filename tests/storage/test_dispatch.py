@@ -165,10 +165,8 @@ async def another(database: Database, database_url: str) -> AsyncIterator[Databa
     """The same database as another process has it."""
     if database.is_sqlite:
         pytest.skip("a SQLite file belongs to one process")
-    other = Database(database_url)
-    await other.open()
-    yield other
-    await other.close()
+    async with Database(database_url) as other:
+        yield other
 
 
 async def test_two_processes_never_send_the_same_message_nor_to_one_endpoint_at_once(

@@ -247,20 +247,16 @@ async def store_with_fingerprint(database: Database, fingerprint: str) -> list[s
 
 async def test_of_ten_thousand_labels_none_is_lost(sqlite_url: str) -> None:
     """Over a rule that comes and goes, an equal text, and a restart."""
-    database = Database(sqlite_url)
-    await database.open()
-    ids = await insert_insights(database, [{"text": f"text {n}"} for n in range(10_000)])
-    for start in range(0, len(ids), MOST_AT_ONCE):
-        await give(database, ids[start : start + MOST_AT_ONCE], Labelling(0.6, ("praise",)))
-    await complete(database, new_conversation("text 7"))
-    await give(database, ids[:MOST_AT_ONCE], Labelling(-0.6, ("late",)), 7)
-    await take_back(database, ids[: MOST_AT_ONCE // 2], 7)
-    await database.close()
-    again = Database(sqlite_url)
-    await again.open()
-    wanted = insight_filter(
-        sentiment=Sentiment.POSITIVE, cluster="praise", labelled=LastWord.PERSON
-    )
-    assert await count_of(again, wanted) == 10_000
-    assert not await derived.rebuild(again)
-    await again.close()
+    async with Database(sqlite_url) as database:
+        ids = await insert_insights(database, [{"text": f"text {n}"} for n in range(10_000)])
+        for start in range(0, len(ids), MOST_AT_ONCE):
+            await give(database, ids[start : start + MOST_AT_ONCE], Labelling(0.6, ("praise",)))
+        await complete(database, new_conversation("text 7"))
+        await give(database, ids[:MOST_AT_ONCE], Labelling(-0.6, ("late",)), 7)
+        await take_back(database, ids[: MOST_AT_ONCE // 2], 7)
+    async with Database(sqlite_url) as again:
+        wanted = insight_filter(
+            sentiment=Sentiment.POSITIVE, cluster="praise", labelled=LastWord.PERSON
+        )
+        assert await count_of(again, wanted) == 10_000
+        assert not await derived.rebuild(again)

@@ -210,26 +210,20 @@ async def test_all_who_wait_at_a_locked_file_hear_of_it_together(
 
 async def test_a_short_lock_is_waited_for(sqlite_url: str, locked: Locks) -> None:
     """As long as `BUSY_TIMEOUT_SECONDS`, which is as in the service here."""
-    database = Database(sqlite_url)
-    await database.open()
-    try:
+    async with Database(sqlite_url) as database:
         with ExitStack() as held:
             held.enter_context(locked())
             accepting = asyncio.create_task(accept(database))
             done, _ = await asyncio.wait([accepting], timeout=0.2)
             assert done == set()
         assert (await asyncio.wait_for(accepting, 10)).startswith("conv_")
-    finally:
-        await database.close()
 
 
 # --- a full disk ----------------------------------------------------------------------------------
 
 
 async def test_a_full_disk_is_unavailable_and_works_once_there_is_room(small_disk: Path) -> None:
-    database = Database(f"sqlite+aiosqlite:///{small_disk}/insights.db")
-    await database.open()
-    try:
+    async with Database(f"sqlite+aiosqlite:///{small_disk}/insights.db") as database:
         (small_disk / "ballast").write_bytes(b"x" * 300_000)
         stored = 0
 
@@ -247,5 +241,3 @@ async def test_a_full_disk_is_unavailable_and_works_once_there_is_room(small_dis
         await database.check_writable()
         await accept(database, "x" * 5000)
         assert await count(database) == stored + 1
-    finally:
-        await database.close()

@@ -147,33 +147,31 @@ async def test_keys_checks_and_index_columns_are_those_in_the_models(
 
 async def test_a_table_may_be_rebuilt_without_taking_its_insights_along(tmp_path: Path) -> None:
     """SQLite alters by copying and dropping, and a drop erases what refers to the rows."""
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
-    await database.open()
-    await complete(database, new_conversation())
+    async with Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db") as database:
+        await complete(database, new_conversation())
 
-    def rebuild(connection: Connection) -> None:
-        operations = Operations(MigrationContext.configure(connection))
-        with operations.batch_alter_table("conversations") as table:
-            table.alter_column("author", type_=String(500))
+        def rebuild(connection: Connection) -> None:
+            operations = Operations(MigrationContext.configure(connection))
+            with operations.batch_alter_table("conversations") as table:
+                table.alter_column("author", type_=String(500))
 
-    await database.rework(rebuild)
+        await database.rework(rebuild)
 
-    assert await scalar(database, select(func.count()).select_from(insights)) == 1
-    erase = delete(insights).returning(insights.c.id)
-    assert await database.write(lambda connection: connection.execute(erase).all()) == [(1,)]
-    await database.close()
+        assert await scalar(database, select(func.count()).select_from(insights)) == 1
+        erase = delete(insights).returning(insights.c.id)
+        assert await database.write(lambda connection: connection.execute(erase).all()) == [(1,)]
 
 
 async def test_a_rebuild_that_leaves_references_to_nothing_is_undone(tmp_path: Path) -> None:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db")
-    await database.open()
-    await complete(database, new_conversation())
+    async with Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db") as database:
+        await complete(database, new_conversation())
 
-    with pytest.raises(RuntimeError, match="refer"):
-        await database.rework(lambda connection: connection.execute(delete(conversations)).rowcount)
+        with pytest.raises(RuntimeError, match="refer"):
+            await database.rework(
+                lambda connection: connection.execute(delete(conversations)).rowcount
+            )
 
-    assert await scalar(database, select(func.count()).select_from(conversations)) == 1
-    await database.close()
+        assert await scalar(database, select(func.count()).select_from(conversations)) == 1
 
 
 _OLD_ROWS = (
@@ -229,9 +227,7 @@ _ASKED: list[dict[str, Any]] = [
 
 
 async def _check_served(url: str) -> None:
-    database = Database(url)
-    try:
-        await database.open()
+    async with Database(url) as database:
         await derived.ensure(database)
 
         always = {"start_time": datetime(1970, 1, 1, tzinfo=UTC), "end_time": NOON}
@@ -253,8 +249,6 @@ async def _check_served(url: str) -> None:
         assert [item.id for item in await claim_all(database)] == ["conv_00000003", "conv_00000002"]
         assert (await _counts(database))[Status.PROCESSING, Lane.BULK] == 1
         assert not await derived.rebuild(database)
-    finally:
-        await database.close()
 
 
 async def _counts(database: Database) -> Mapping[tuple[Status, Lane], int]:
@@ -273,10 +267,8 @@ def die(connection, cursor, statement, *rest):
         os.kill(os.getpid(), signal.SIGKILL)
 
 async def start():
-    database = Database(sys.argv[1])
-    await database.open()
-    await derived.ensure(database)
-    await database.close()
+    async with Database(sys.argv[1]) as database:
+        await derived.ensure(database)
 
 asyncio.run(start())
 """

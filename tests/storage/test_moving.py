@@ -136,11 +136,9 @@ async def test_every_answer_is_the_same_on_the_other_side_and_back_again(
     assert told[1] == told[0]
     assert told[2] == told[0]
     assert newest == [300, 300, 300]
-    database = Database(back)
-    await database.open()
-    await insert_insight(database)
-    assert await scalar(database, select(func.max(insights.c.id))) == 302
-    await database.close()
+    async with Database(back) as database:
+        await insert_insight(database)
+        assert await scalar(database, select(func.max(insights.c.id))) == 302
 
 
 class _IdleAnalyser(ScriptedAnalyser):
@@ -154,10 +152,8 @@ async def test_a_target_with_anything_in_it_is_refused(
     sqlite_url: str, fresh_postgres_url: str
 ) -> None:
     copy_where_new(sqlite_url)
-    target = Database(fresh_postgres_url)
-    await target.open()
-    await insert_insight(target)
-    await target.close()
+    async with Database(fresh_postgres_url) as target:
+        await insert_insight(target)
     with pytest.raises(MoveRefused, match="the target has rows in conversations, "):
         await move(Database(sqlite_url), Database(fresh_postgres_url))
 
@@ -172,12 +168,10 @@ async def test_a_source_is_not_made_upgraded_or_taken_from_a_service(
     copy_where_new(sqlite_url)
     with pytest.raises(MoveRefused, match="the same"):
         await move(Database(sqlite_url), Database(sqlite_url))
-    running = Database(sqlite_url)
-    await running.open()
-    with pytest.raises(StartRefused, match="PostgreSQL"):
-        await move(Database(sqlite_url), Database(target))
-    await run_sql(running, text("UPDATE alembic_version SET version_num = '0005'"))
-    await running.close()
+    async with Database(sqlite_url) as running:
+        with pytest.raises(StartRefused, match="PostgreSQL"):
+            await move(Database(sqlite_url), Database(target))
+        await run_sql(running, text("UPDATE alembic_version SET version_num = '0005'"))
     with pytest.raises(StartRefused, match="its schema is 0005"):
         await move(Database(sqlite_url), Database(target))
     assert not list(tmp_path.glob("target.db*"))  # noqa: ASYNC240  a test waits

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from backends.file_lock import FileLock
 from backends.sqlite import keep_private
 from database import Database
+from errors import StartRefused
 from models import SCHEMA_REVISION
 from store.conversations import ConversationStore
 from tests.storage.conftest import Locks
@@ -48,11 +49,9 @@ def usual_umask() -> Iterator[None]:
 
 @pytest.mark.usefixtures("usual_umask")
 async def test_the_files_are_for_their_owner_alone(sqlite_url: str, tmp_path: Path) -> None:
-    database = Database(sqlite_url)
-    await database.open()
-    await accept(database)
-    open_files = modes(tmp_path)
-    await database.close()
+    async with Database(sqlite_url) as database:
+        await accept(database)
+        open_files = modes(tmp_path)
     assert set(open_files.values()) == {0o600}
     assert {*open_files} >= {f"insights.db{suffix}" for suffix in ("", "-wal", "-shm", "-lock")}
     assert set(modes(tmp_path).values()) == {0o600}
@@ -108,13 +107,9 @@ async def test_opening_again_keeps_everything(database: Database, database_url: 
     id_ = await accept(database)
     await database.close()
     for _ in range(2):
-        again = Database(database_url)
-        try:
-            await again.open()
+        async with Database(database_url) as again:
             await again.open()
             assert (await ConversationStore(again).find(id_)).id == id_
-        finally:
-            await again.close()
 
 
 async def test_several_processes_may_open_a_new_postgres_database_at_once(
@@ -152,15 +147,24 @@ async def test_a_database_of_a_newer_version_stops_the_start(tmp_path: Path) -> 
     await refused(f"sqlite+aiosqlite:///{tmp_path}/insights.db", "9999.*newer")
 
 
+async def test_a_file_that_was_refused_is_let_go(sqlite_url: str, tmp_path: Path) -> None:
+    async with Database(sqlite_url) as database:
+        await run_sql(database, text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StartRefused, match="newer"):
+        async with Database(sqlite_url):
+            pass
+    with closing(sqlite3.connect(tmp_path / "insights.db")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (SCHEMA_REVISION,))
+        connection.commit()
+    async with Database(sqlite_url) as database:
+        await accept(database)
+
+
 async def test_a_postgres_database_of_a_newer_version_stops_the_start(
     new_postgres_url: str,
 ) -> None:
-    database = Database(new_postgres_url)
-    try:
-        await database.open()
+    async with Database(new_postgres_url) as database:
         await run_sql(database, text("UPDATE alembic_version SET version_num = '9999'"))
-    finally:
-        await database.close()
     await refused(new_postgres_url, "9999.*newer")
 
 
@@ -229,11 +233,9 @@ async def test_pragmas_are_in_force_on_every_connection(
 
 
 async def test_a_file_that_is_open_is_refused_with_one_line(sqlite_url: str) -> None:
-    first = Database(sqlite_url)
-    await first.open()
-    await refused(sqlite_url, r"^DATABASE_URL .*/insights\.db: another process .*PostgreSQL")
-    await accept(first)
-    await first.close()
+    async with Database(sqlite_url) as first:
+        await refused(sqlite_url, r"^DATABASE_URL .*/insights\.db: another process .*PostgreSQL")
+        await accept(first)
 
 
 async def test_of_several_that_open_a_new_file_at_once_each_gets_it_in_turn(
@@ -243,31 +245,25 @@ async def test_of_several_that_open_a_new_file_at_once_each_gets_it_in_turn(
 
     async def use() -> None:
         nonlocal having
-        database = Database(sqlite_url, lock_patience=60)
-        await database.open()
-        having += 1
-        assert having == 1
-        await accept(database)
-        having -= 1
-        await database.close()
+        async with Database(sqlite_url, lock_patience=60) as database:
+            having += 1
+            assert having == 1
+            await accept(database)
+            having -= 1
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(use() for _ in range(6)))
-    last = Database(sqlite_url)
-    await last.open()
-    assert await count(last) == 6
-    await last.close()
+    async with Database(sqlite_url) as last:
+        assert await count(last) == 6
 
 
 async def test_a_file_is_the_same_on_every_way_to_it(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "folder").symlink_to("data")
     (tmp_path / "link.db").symlink_to("data/insights.db")
-    first = Database(f"sqlite+aiosqlite:///{tmp_path}/data/insights.db")
-    await first.open()
-    for way in ("folder/insights.db", "link.db", "data/../data/insights.db"):
-        await refused(f"sqlite+aiosqlite:///{tmp_path}/{way}", "another process")
-    await first.close()
+    async with Database(f"sqlite+aiosqlite:///{tmp_path}/data/insights.db"):
+        for way in ("folder/insights.db", "link.db", "data/../data/insights.db"):
+            await refused(f"sqlite+aiosqlite:///{tmp_path}/{way}", "another process")
     assert set(modes(tmp_path / "data")) == {"insights.db", "insights.db-lock"}
     assert modes(tmp_path) == {}
 

@@ -24,11 +24,9 @@ INSERT = text(
 
 @pytest.fixture
 async def postgres(postgres_url: str) -> AsyncIterator[Database]:
-    database = Database(postgres_url)
-    await database.open()
-    await run_sql(database, text("TRUNCATE conversations CASCADE"))
-    yield database
-    await database.close()
+    async with Database(postgres_url) as database:
+        await run_sql(database, text("TRUNCATE conversations CASCADE"))
+        yield database
 
 
 async def end_all_connections(dsn: str) -> int:

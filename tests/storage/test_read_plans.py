@@ -124,14 +124,12 @@ def full_url(
 async def full(full_url: str) -> AsyncIterator[Database]:
     """With many rows, which no test changes."""
     copy_where_new(full_url)
-    database = Database(full_url)
-    await database.open()
-    await database.write(_fill)
-    for start in range(1, ROWS + 1, 2000):  # a transaction that thinks for long is ended
-        await database.write(partial(_derive, range(start, start + 2000)))
-    await database.write(_analyze)
-    yield database
-    await database.close()
+    async with Database(full_url) as database:
+        await database.write(_fill)
+        for start in range(1, ROWS + 1, 2000):  # a transaction that thinks for long is ended
+            await database.write(partial(_derive, range(start, start + 2000)))
+        await database.write(_analyze)
+        yield database
 
 
 @contextmanager

@@ -279,11 +279,9 @@ def test_the_command_says_whether_the_figures_were_right(
     monkeypatch.setenv("DATABASE_URL", sqlite_url)
 
     async def prepare(*statements: Any) -> None:
-        database = Database(sqlite_url)
-        await database.open()
-        await insert_insights(database, [{}] * 3)
-        await run_sql(database, *statements)
-        await database.close()
+        async with Database(sqlite_url) as database:
+            await insert_insights(database, [{}] * 3)
+            await run_sql(database, *statements)
 
     asyncio.run(prepare())
     assert rebuild_derived.main() == 0

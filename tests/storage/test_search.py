@@ -239,9 +239,7 @@ def files_with(folder: Path, needle: bytes) -> list[str]:
 
 
 async def test_the_words_of_an_erased_text_leave_the_files(sqlite_url: str, tmp_path: Path) -> None:
-    database = Database(sqlite_url)
-    await database.open()
-    try:
+    async with Database(sqlite_url) as database:
         ids = []
         for number in range(30):  # parts of the index of their own, as settling makes them
             ids += await complete(database, new_conversation(f"filler{number} zanzibarish{number}"))
@@ -252,15 +250,11 @@ async def test_the_words_of_an_erased_text_leave_the_files(sqlite_url: str, tmp_
         assert files_with(tmp_path, b"anzibarish") == []
         assert files_with(tmp_path, b"iller") == []
         assert await scalar(database, text("SELECT count(*) FROM words_to_sweep")) == 0
-    finally:
-        await database.close()
 
 
 async def test_sweeping_goes_on_where_a_process_left_it(sqlite_url: str, tmp_path: Path) -> None:
     """As after a kill between the erasing and the sweeping."""
-    database = Database(sqlite_url)
-    await database.open()
-    try:
+    async with Database(sqlite_url) as database:
         await complete(database, new_conversation("zanzibarish", timestamp=NOON))
         await complete(database, new_conversation("keeper", timestamp=NOON + timedelta(days=1)))
         erasure = ErasureStore(database)
@@ -269,14 +263,10 @@ async def test_sweeping_goes_on_where_a_process_left_it(sqlite_url: str, tmp_pat
             pass
         assert files_with(tmp_path, b"anzibarish") == []
         assert files_with(tmp_path, b"keeper") != []
-    finally:
-        await database.close()
 
 
 async def test_the_index_stays_whole_through_sweeping(sqlite_url: str, tmp_path: Path) -> None:
-    database = Database(sqlite_url)
-    await database.open()
-    try:
+    async with Database(sqlite_url) as database:
         ids = await insert_insights(
             database, [{"text": f"word{n % 7} text{n}"} for n in range(400)]
         )
@@ -288,7 +278,5 @@ async def test_the_index_stays_whole_through_sweeping(sqlite_url: str, tmp_path:
             left = [id_ for number, id_ in enumerate(ids) if number % 7 == n and number % 40]
             assert {insight.conversation_id for insight in page.insights} == set(left)
         await insert_insight(database, text="word0 again")
-    finally:
-        await database.close()
     with closing(sqlite3.connect(tmp_path / "insights.db")) as file:
         file.execute("INSERT INTO insight_terms (insight_terms) VALUES ('integrity-check')")

@@ -256,11 +256,7 @@ async def test_reworking_that_fails_or_is_cancelled_leaves_nothing_and_frees_the
 
 
 async def test_reworking_a_locked_file_is_unavailable(sqlite_url: str, locked: Locks) -> None:
-    database = Database(sqlite_url)
-    await database.open()
-    try:
+    async with Database(sqlite_url) as database:
         with locked(), pytest.raises(Unavailable, match="locked by another process"):
             await database.rework(lambda connection: connection.execute(INSERT).rowcount)
         await accept(database)
-    finally:
-        await database.close()

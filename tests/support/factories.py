@@ -184,11 +184,9 @@ async def scalar(database: Database, statement: Executable) -> Any:
 
 async def is_known_to_the_planner(url: str) -> bool:
     """Whether PostgreSQL has looked at what is in the insights."""
-    database = Database(url)
-    await database.open()
-    figures = text("SELECT count(*) FROM pg_stats WHERE tablename = 'insights'")
-    found = await scalar(database, figures)
-    await database.close()
+    async with Database(url) as database:
+        figures = text("SELECT count(*) FROM pg_stats WHERE tablename = 'insights'")
+        found = await scalar(database, figures)
     return bool(found)
 
 
@@ -198,12 +196,8 @@ async def of_another_process(database: Database) -> AsyncIterator[Database]:
     if database.is_sqlite:
         yield database
         return
-    other = Database(database.url.render_as_string(hide_password=False))
-    try:
-        await other.open()
+    async with Database(database.url.render_as_string(hide_password=False)) as other:
         yield other
-    finally:
-        await other.close()
 
 
 @asynccontextmanager
