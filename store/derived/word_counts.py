@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, func, literal_column, select
+from sqlalchemy import Connection, Select, bindparam, func, literal_column, select, text
 
 from analysis.labels import LastWord
 from analysis.micros import DAY
@@ -127,7 +127,11 @@ class MatchCounter:
 
 
 _DAYS_BY_KEY = 3
-"""Up to so many days are counted by key, more by the index of words."""
+"""Up to so many days are counted by key."""
+_PART = 3
+"""More days are counted by the index of words, and where they are at most this part of all days, by
+its matches among their keys, or by these keys alone: as the planner finds cheaper for these words.
+What is left to it costs no more than to pass by their rows, however wrong it is."""
 _DAYS_AT_A_TIME = 50
 
 
@@ -147,7 +151,7 @@ class _Counter(NamedTuple):
 
     def _rows_by_day(self, days: Sequence[int]) -> Iterator[Sequence[int]]:
         """Days and counts, also of days in between; a day may come twice."""
-        path = AccessPath.BY_KEY if max(days) - min(days) < _DAYS_BY_KEY else AccessPath.BY_WORDS
+        path = self._path_to(max(days) - min(days) + 1)
         by_key, by_row = _statements_by_day(self.connection.dialect.name, self.shape, path)
         values = {**self.values, "days": days}
         values["low"] = word_index.second_key(min(days) * DAY)
@@ -155,6 +159,16 @@ class _Counter(NamedTuple):
         for statement, q in ((by_key, self.query.sure), (by_row, self.query.unsure)):
             if q is not None:
                 yield from self.connection.execute(statement, {**values, "q": q}).all()
+
+    def _path_to(self, days: int) -> AccessPath:
+        if days <= _DAYS_BY_KEY:
+            return AccessPath.BY_KEY
+        if self.connection.dialect.name == "sqlite":
+            return AccessPath.BY_WORDS
+        if days * _PART > (self.connection.scalar(_ALL_DAYS) or 0):
+            return AccessPath.BY_WORDS
+        self.connection.execute(_PLAN_FOR_THESE_VALUES)
+        return AccessPath.EITHER
 
     def count_in(self, span: Span) -> SpanCount:
         if not self._may_match(span):
@@ -196,6 +210,10 @@ class _Counter(NamedTuple):
         values = {**self.values, "q": q, "low": low, "high": high}
         return self.connection.scalar(by_row, values) or 0
 
+
+_ALL_DAYS = select(func.count()).select_from(insight_days)
+_PLAN_FOR_THESE_VALUES = text("SET LOCAL plan_cache_mode = force_custom_plan")
+"""A plan for any words and times would take every word for rare, and every range for narrow."""
 
 _Statement = Select[*tuple[Any, ...]]
 

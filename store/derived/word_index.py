@@ -219,10 +219,12 @@ def _for_tsquery(word: str) -> str:
 
 class AccessPath(Enum):
     """How PostgreSQL finds matches. Its planner often misjudges how many there are, so the caller,
-    which has counted them, chooses. FTS5 searches by words and key at once."""
+    which has counted them, chooses; `EITHER` leaves it to the planner, which may use both. FTS5
+    searches by words and key at once."""
 
     BY_WORDS = "words"
     BY_KEY = "key"
+    EITHER = "either"
 
 
 class Index(NamedTuple):
@@ -248,7 +250,7 @@ def index(dialect: str, path: AccessPath) -> Index:
         match = "insight_terms.terms @@ CAST(:q AS tsquery)"
         if path is AccessPath.BY_KEY:
             match = f"({match}) IS TRUE"  # which GIN does not answer
-        else:
+        elif path is AccessPath.BY_WORDS:
             key = key + literal_column("0")  # which the key's index does not know
     day = key // _KEYS_OF_A_DAY + _FIRST_DAY
     return Index(found, key, cast("ColumnElement[bool]", text(match)), day)

@@ -299,6 +299,21 @@ async def test_the_index_of_words_is_not_asked_about_times_without_insights(
     assert not [question for question, _ in statements if "insight_terms" in question]
 
 
+@on_shared_loop
+async def test_a_part_of_all_days_is_counted_by_words_or_by_key_as_the_words_are(
+    full: Database,
+) -> None:
+    start, days = NOON.replace(hour=0) - timedelta(days=6), 4
+    for q, rarity in (("late", 1), ("word55", 100), ("late word56", 100)):
+        end = start + timedelta(days=days, microseconds=-1)
+        wanted = insight_filter(start_time=start, end_time=end, words=parse_search(q))
+        with asked(full) as statements:
+            page = await InsightStore(full).page(wanted, limit=3, cursor=None)
+        assert page.total_count == pytest.approx(days * 86400 / 57.5 / rarity, abs=1)
+        counted = [question for question, _ in statements if "GROUP BY" in question]
+        assert full.is_sqlite or (counted and not any("key + 0" in each for each in counted))
+
+
 ALERT_FILTERS: list[dict[str, Any]] = [
     {},
     {"sentiment": "negative", "min_confidence": 0.5},
