@@ -28,7 +28,6 @@ from config import Settings
 from database import Database
 from grok.prompt import PROMPT_VERSION
 from grok_client import GrokClient
-from notices.mail import MailClient
 from notices.web_client import WebClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.environment import Proxy, choose_proxy, trusted_certificates
@@ -79,6 +78,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from backends.hints import Hints
+    from notices.mail import MailClient
 
 log = structlog.get_logger(__name__)
 
@@ -385,11 +385,17 @@ def _build_backups(settings: Settings, database: Database) -> BackupKeeper | Non
 
 
 def _build_courier(settings: Settings, database: Database, web_client: WebClient) -> Courier:
-    server = None if settings.smtp_url is None else MailServer.parse(settings.smtp_url)
-    private_hosts = settings.webhook_private_hosts
-    mail = None if server is None else MailClient(server, private_hosts=private_hosts)
-    sender = Sender(web_client, mail, public_url=settings.public_url)
+    sender = Sender(web_client, _build_mail_client(settings), public_url=settings.public_url)
     return Courier(DispatchStore(database), sender, alone=database.is_sqlite)
+
+
+def _build_mail_client(settings: Settings) -> "MailClient | None":
+    if settings.smtp_url is None:
+        return None
+    from notices.mail import MailClient  # 10 ms that few need
+
+    server = MailServer.parse(settings.smtp_url)
+    return MailClient(server, private_hosts=settings.webhook_private_hosts)
 
 
 def _build_inbound_limits(settings: Settings, redis: "Redis | None") -> InboundLimits | None:

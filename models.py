@@ -131,7 +131,6 @@ Index(
     "idx_conv_suspect",
     conversations.c.created_at,
     sqlite_where=text("status = 'pending' AND deaths >= 2"),
-    postgresql_where=text("status = 'pending' AND deaths >= 2"),
 )
 Index(
     "idx_conv_idempotency_key",
@@ -139,7 +138,6 @@ Index(
     conversations.c.key_owner,
     unique=True,
     sqlite_where=conversations.c.idempotency_key.is_not(None),
-    postgresql_where=conversations.c.idempotency_key.is_not(None),
 )
 
 insights = Table(
@@ -234,7 +232,6 @@ for _name, *_columns in (
         _name,
         *(insights.c[column] for column in _columns),
         sqlite_where=insights.c.own == literal_column("0"),
-        postgresql_where=insights.c.own == literal_column("0"),
     )
 
 Index(
@@ -244,7 +241,6 @@ Index(
     insights.c.timestamp,
     insights.c.handling,
     sqlite_where=insights.c.priority.is_not(None),
-    postgresql_where=insights.c.priority.is_not(None),
 )
 
 # For claims and snoozes that have run out.
@@ -253,7 +249,6 @@ Index(
     insights.c.handling_until,
     insights.c.id,
     sqlite_where=insights.c.handling_until.is_not(None),
-    postgresql_where=insights.c.handling_until.is_not(None),
 )
 
 # For how long answers took.
@@ -262,7 +257,6 @@ Index(
     *(insights.c[name] for name in ("timestamp", "handling_at", "sentiment_score", "confidence")),
     *(insights.c[name] for name in ("language", "urgency", "labelled", "own")),
     sqlite_where=insights.c.handling == literal_column("'answered'"),
-    postgresql_where=insights.c.handling == literal_column("'answered'"),
 )
 
 _UNHAPPY = text(f"sentiment_score < {NEGATIVE_BELOW} AND own = 0")
@@ -273,7 +267,6 @@ Index(
     "idx_insight_unhappy",
     *(insights.c[name] for name in ("author", "timestamp", "sentiment_score", "own")),
     sqlite_where=_UNHAPPY,
-    postgresql_where=_UNHAPPY,
 )
 
 SUSPECTED = text("(notes ->> 'suspected_injection') IS NOT NULL")
@@ -284,7 +277,6 @@ Index(
     "idx_insight_suspected",
     insights.c.timestamp,
     sqlite_where=SUSPECTED,
-    postgresql_where=SUSPECTED,
 )
 
 # For authors who write again.
@@ -292,7 +284,6 @@ Index(
     "idx_insight_snoozed",
     insights.c.author,
     sqlite_where=insights.c.handling == literal_column("'snoozed'"),
-    postgresql_where=insights.c.handling == literal_column("'snoozed'"),
 )
 
 Index(
@@ -300,7 +291,6 @@ Index(
     insights.c.fingerprint,
     insights.c.created_at,
     sqlite_where=insights.c.fingerprint.is_not(None),
-    postgresql_where=insights.c.fingerprint.is_not(None),
 )
 
 # For counting fallback insights: hardly any others have a confidence of 0.
@@ -308,7 +298,6 @@ Index(
     "idx_insight_unsure",
     insights.c.created_at,
     sqlite_where=insights.c.confidence == literal_column("0"),
-    postgresql_where=insights.c.confidence == literal_column("0"),
 )
 
 insight_clusters = Table(
@@ -355,7 +344,6 @@ Index(
     "idx_call_under_way",
     calls.c.id,
     sqlite_where=calls.c.outcome == "under_way",
-    postgresql_where=calls.c.outcome == "under_way",
 )
 
 daily_usage = Table(

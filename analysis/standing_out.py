@@ -8,7 +8,8 @@ often words are used at all, so that a word that is only rare does not stand out
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
+from functools import cache
 
 from analysis.fingerprint import as_analysed
 from analysis.words import words_of
@@ -18,8 +19,12 @@ _PRIOR_WORDS = 500.0
 _LEAST_SCORE = 1.96
 """A z-score: by chance one word of forty has it."""
 _LEAST_TEXTS = 2
-_MASKS = frozenset(words_of(as_analysed("@a https://a")))
-"""What stands in place of handles and links."""
+
+
+@cache
+def _masks() -> Set[str]:
+    """What stands in place of handles and links."""
+    return frozenset(words_of(as_analysed("@a https://a")))
 
 
 def words_that_stand_out(
@@ -54,6 +59,6 @@ def _counts(texts: Iterable[str]) -> Counter[str]:
     """In how many texts each word is."""
     counts: Counter[str] = Counter()
     for text in texts:
-        words = set(words_of(as_analysed(text))) - _MASKS
+        words = set(words_of(as_analysed(text))) - _masks()
         counts.update(word for word in words if not word.isdigit() and len(word) > 1)
     return counts

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from analysis.alerts import AlertState, RuleKind
 from analysis.words import parse_search
 from errors import InvalidInput
-from schemas import Conditions, PersonName, Search
+from schemas import Conditions, PersonName, Search, Shape
 from store.trends import Window
 
 MAX_COOLDOWN_DAYS = 30
@@ -57,7 +57,7 @@ def _check_zone(name: str) -> str:
 Clock = Annotated[str, AfterValidator(_check_clock)]
 
 
-class Quiet(BaseModel):
+class Quiet(Shape):
     """From when to when, on the clocks of a zone, nobody is told; over midnight where `to` is not
     later."""
 
@@ -96,7 +96,7 @@ def _check_duration(text: str) -> str:
 _EndpointId = Annotated[str, Field(max_length=100)]
 
 
-class AlertRuleFields(BaseModel):
+class AlertRuleFields(Shape):
     """`above` is for `rising` the trend's score, for `share` the share of negative ones, for
     `count` a number, for `single` the negative score that one post must reach. `hold` judgements
     must breach before an alert opens, `clear` be calm before it closes. Without `to`, all endpoints
@@ -161,7 +161,7 @@ class AlertRuleIn(AlertRuleFields):
     kind: RuleKind
 
 
-class AlertRulePatch(BaseModel):
+class AlertRulePatch(Shape):
     """What is named is changed; `filter` and `quiet` as a whole, and `quiet` may be null. The kind
     stays what it is."""
 
@@ -185,9 +185,9 @@ class AlertsQuery(BaseModel):
     cursor: str | None = None
 
 
-class AcknowledgeIn(BaseModel):
+class AcknowledgeIn(Shape):
     by: PersonName
 
 
-class MuteIn(BaseModel):
+class MuteIn(Shape):
     hours: float = Field(gt=0, le=24 * 90)

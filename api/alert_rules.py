@@ -15,7 +15,7 @@ from api.insights import cluster_named
 from api.path_ids import path_id
 from api.services import Services, services
 from models import from_micros
-from schemas import ShownTime
+from schemas import ShownTime, built_late
 from store.alert_rules import AlertRule, no_such_alert_rule
 from store.trends import Window
 
@@ -25,6 +25,7 @@ _PATH = "/api/v1/alert-rules"
 _ONE = f"{_PATH}/{{rule_id}}"
 
 
+@built_late
 class AlertRuleOut(TypedDict):
     """`window` and `above` are null where the kind has none."""
 
@@ -45,6 +46,7 @@ class AlertRuleOut(TypedDict):
     created_at: ShownTime
 
 
+@built_late
 class AlertRulesOut(TypedDict):
     """The newest first."""
 
@@ -62,6 +64,7 @@ class TrialAlertOut(TypedDict):
     told: int
 
 
+@built_late
 class TrialOut(TypedDict):
     """`messages`, `alerts_count` and `held_back_count` are of all from `start_time` on, which of a
     rule of kind `single` is less than 30 days ago where more than 1,000 posts are to be looked at;

@@ -15,7 +15,7 @@ from api.error_responses import answers
 from api.path_ids import path_id
 from api.services import services
 from models import from_micros
-from schemas import ShownTime
+from schemas import ShownTime, built_late
 from store.alerts import ListedAlert, no_such_alert
 
 router = APIRouter(tags=["alerts"])
@@ -24,6 +24,7 @@ _PATH = "/api/v1/alerts"
 _ONE = f"{_PATH}/{{alert_id}}"
 
 
+@built_late
 class AlertOut(TypedDict):
     """`rule_id` is null for what the service tells of itself without a rule. `held_back` says why
     nobody was told; `quiet_until` is when quiet hours end that put a notice off. `evidence` has
@@ -56,6 +57,7 @@ class AlertsMetadata(TypedDict):
     next_cursor: str | None
 
 
+@built_late
 class AlertsOut(TypedDict):
     """The last opened first."""
 

@@ -4,17 +4,16 @@ from dataclasses import asdict
 from typing import Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
 
 from api.access import needs
 from api.error_responses import answers
 from api.services import services
-from schemas import ShownTime
+from schemas import Shape, ShownTime
 
 router = APIRouter(tags=["operations"])
 
 
-class AnalysisVersionOut(BaseModel):
+class AnalysisVersionOut(Shape):
     """`insights` bear the version now. `prompt_version` is empty and `temperature` null where the
     analyser has none. The `active` one is given to what is analysed now."""
 

@@ -10,7 +10,7 @@ from typing import (
     Literal,
 )
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
@@ -18,13 +18,13 @@ from analysis.handling import HandlingState
 from analysis.trend_score import Direction
 from api.insight_answers import InsightFacts, insight_facts
 from models import Lane, Status
-from schemas import ShownTime
+from schemas import Shape, ShownTime, built_late
 from store.lookup import FailedPage, StoredConversation
 from store.summaries import Aggregate, Summary
 from store.trends import Trend, Window
 
 
-class Accepted(BaseModel):
+class Accepted(Shape):
     status: Literal["accepted"] = "accepted"
     conversation_id: str = Field(examples=["conv_a1b2c3d4"])
     message: str = "Conversation queued for analysis"
@@ -38,7 +38,7 @@ def accepted_json(conversation_id: str) -> str:
     return _ACCEPTED_JSON % conversation_id
 
 
-class BatchAccepted(BaseModel):
+class BatchAccepted(Shape):
     """`conversation_ids` are in the order sent."""
 
     status: Literal["accepted"] = "accepted"
@@ -46,7 +46,7 @@ class BatchAccepted(BaseModel):
     conversation_ids: list[str]
 
 
-class Retried(BaseModel):
+class Retried(Shape):
     status: Literal["accepted"] = "accepted"
     retried: int
 
@@ -91,6 +91,7 @@ class HandlingCounts(TypedDict):
     median_answer_seconds: float | None
 
 
+@built_late
 class SummaryOut(TypedDict):
     """`clusters` are the most frequent first; `corrected_count` tells of how many of the total a
     person or a rule has the last word."""
@@ -151,6 +152,7 @@ class AuthorOut(TypedDict):
     own: bool
 
 
+@built_late
 class AuthorsOut(TypedDict):
     authors: Sequence[AuthorOut]
 
@@ -168,6 +170,7 @@ class TrendOut(TypedDict):
     examples: Sequence[str]
 
 
+@built_late
 class TrendsOut(TypedDict):
     """`trends` are the strongest first."""
 
@@ -218,6 +221,7 @@ class FailedMetadata(TypedDict):
     next_cursor: str | None
 
 
+@built_late
 class FailedOut(TypedDict):
     conversations: Sequence[ConversationCore]
     metadata: FailedMetadata
@@ -234,6 +238,7 @@ def failed_json(page: FailedPage) -> bytes:
     return b'{"conversations":[%b],"metadata":%b}' % (items, to_json(metadata))
 
 
+@built_late
 class ConversationOut(ConversationCore):
     """`queue` is null unless pending, `insight` until completed."""
 
@@ -276,7 +281,7 @@ def _with_raw_data(answer: ConversationCore, found: StoredConversation) -> bytes
     return b'%b,"raw_data":%b}' % (to_json(members)[:-1], (found.raw_data or "null").encode())
 
 
-class ErrorOut(BaseModel):
+class ErrorOut(Shape):
     """`retry_after` (whole seconds) is there where waiting helps, as in the Retry-After header."""
 
     error: str = Field(examples=["invalid_schema"])

@@ -4,11 +4,13 @@
 
 The head of a request, its body and each write of the answer have a size or a rate, and a deadline.
 One request of a connection is read at a time: what is sent after it waits, unparsed. A refusal has
-the one shape of our errors, is followed by the end of the connection, and is logged.
-
-uvicorn calls the methods that are overridden here; `api/connections.py` has the bounds that all
-share.
+the one shape of our errors, is followed by the end of the connection, and is logged. uvicorn calls
+the methods that are overridden here; `api/connections.py` has the bounds that all share.
 """
+
+import gc
+
+gc.disable()  # as `main.py` does: uvicorn imports this first
 
 import asyncio
 import re
@@ -30,9 +32,11 @@ from api.error_responses import ExpectationFailed, NotImplementedHere, error_res
 from api.exchange import Exchange
 from errors import HeadersTooLarge, InvalidInput, RequestTimeout, ServiceError, Unavailable
 
+gc.freeze()
+gc.enable()
+
 _CHUNKED_SLICE = 1024
-"""Bytes of a chunked body that are parsed at a time, as nobody knows where it ends: so few requests
-that follow it are parsed too early."""
+"""Bytes of a chunked body parsed at a time: few requests that follow it are parsed too early."""
 
 _CHUNK_OVERHEAD = 16
 """Bytes on the wire for each byte of a chunked body, at most: 5 where each has its own chunk."""

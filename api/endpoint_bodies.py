@@ -9,7 +9,7 @@ from analysis.messages import EndpointKind, Event
 from errors import InvalidInput
 from notices.addresses import MAX_URL_LENGTH
 from runtime.mail_server import MAX_ADDRESS_LENGTH, is_address
-from schemas import PersonName, Time, storable
+from schemas import PersonName, Shape, Time, storable
 
 
 def _each_once(events: list[Event]) -> list[Event]:
@@ -30,7 +30,7 @@ Url = Annotated[str, StringConstraints(max_length=MAX_URL_LENGTH), AfterValidato
 Mailbox = Annotated[str, StringConstraints(max_length=MAX_ADDRESS_LENGTH), AfterValidator(_mailbox)]
 
 
-class EndpointIn(BaseModel):
+class EndpointIn(Shape):
     """Where messages go: `to` is for kind `email`, `url` for all others. `events` are those that go
     to all who take them; an alert goes to the endpoints that its rule names."""
 
@@ -54,7 +54,7 @@ class EndpointIn(BaseModel):
         return self.to if self.kind is EndpointKind.EMAIL else self.url
 
 
-class EndpointPatch(BaseModel):
+class EndpointPatch(Shape):
     """What is named is changed. One that is disabled is sent nothing, and what waits for it has
     failed."""
 
@@ -74,7 +74,7 @@ def check_target(kind: EndpointKind, url: str | None, to: str | None) -> None:
         raise InvalidInput(f"to: an endpoint of kind {kind} has `url` in its place")
 
 
-class RetryIn(BaseModel):
+class RetryIn(Shape):
     """Which failed deliveries are sent once more: those made in this time, both inclusive."""
 
     first: Time = Field(alias="from")

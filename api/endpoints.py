@@ -25,7 +25,7 @@ from api.services import Services, services
 from errors import InvalidInput
 from notices.addresses import AddressRefused
 from notices.signing import new_secret
-from schemas import ShownTime
+from schemas import ShownTime, built_late
 from store.deliveries import Delivery, no_such_delivery
 from store.endpoints import Endpoint, no_such_endpoint
 
@@ -36,6 +36,7 @@ _ONE = f"{_PATH}/{{endpoint_id}}"
 _DELIVERIES = f"{_ONE}/deliveries"
 
 
+@built_late
 class EndpointOut(TypedDict):
     """`to` is of kind `email`, `url` of all others. `failing_since`: nothing has arrived there
     since then; null where the last try succeeded."""
@@ -52,18 +53,21 @@ class EndpointOut(TypedDict):
     created_at: ShownTime
 
 
+@built_late
 class EndpointWithSecret(EndpointOut):
     """`secret` is shown here and never again; null where the kind is not signed."""
 
     secret: str | None
 
 
+@built_late
 class EndpointsOut(TypedDict):
     """The oldest first."""
 
     endpoints: Sequence[EndpointOut]
 
 
+@built_late
 class DeliveryAccepted(TypedDict):
     status: Literal["accepted"]
     delivery_id: int
@@ -94,6 +98,7 @@ class DeliveriesMetadata(TypedDict):
     next_cursor: str | None
 
 
+@built_late
 class DeliveriesOut(TypedDict):
     """The newest first."""
 

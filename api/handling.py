@@ -15,7 +15,7 @@ from api.insight_answers import HandlingNow, handling_item
 from api.keys import key_name
 from api.services import services
 from models import now_micros
-from schemas import HandlingIn, ShownTime
+from schemas import HandlingIn, ShownTime, built_late
 from store.handling import HandlingEntry, HandlingStore
 
 router = APIRouter(tags=["handling"])
@@ -23,6 +23,7 @@ router = APIRouter(tags=["handling"])
 _PATH = f"{PATH}/{{conversation_id}}/handling"
 
 
+@built_late
 class HandlingOut(HandlingNow):
     conversation_id: str
 
@@ -39,6 +40,7 @@ class HandlingEntryOut(TypedDict):
     note: str | None
 
 
+@built_late
 class HandlingHistoryOut(HandlingOut):
     """`history` is the last 10,000 lines, the oldest first."""
 

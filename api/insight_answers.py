@@ -21,7 +21,7 @@ from analysis.labels import LastWord, Values
 from analysis.priority import PriorityTerm
 from analysis.urgency import Urgency
 from models import from_micros
-from schemas import ShownTime
+from schemas import ShownTime, built_late
 from store.filters import InsightFilter
 from store.insights import InsightPage
 from store.listed import Labelled, ListedInsight
@@ -87,6 +87,7 @@ class PriorityOut(TypedDict):
     terms: Sequence[PriorityTerm]
 
 
+@built_late
 class InsightOut(InsightFacts):
     """`priority` is there where the order goes by it."""
 
@@ -111,6 +112,7 @@ class InsightsMetadata(TypedDict):
     missed: NotRequired[int]
 
 
+@built_late
 class InsightsOut(TypedDict):
     insights: Sequence[InsightOut]
     metadata: InsightsMetadata

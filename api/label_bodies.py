@@ -5,7 +5,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     StringConstraints,
@@ -18,7 +17,7 @@ from analysis.sentiment import Sentiment
 from analysis.words import parse_search
 from api.services import Services
 from errors import InvalidInput
-from schemas import MAX_SEARCH_LENGTH, FilterName, Language, PersonName, storable
+from schemas import MAX_SEARCH_LENGTH, FilterName, Language, PersonName, Shape, storable
 
 MAX_REASON_LENGTH = 1000
 
@@ -49,7 +48,7 @@ def _check_clusters(names: list[str]) -> list[str]:
 Reason = Annotated[str, StringConstraints(max_length=MAX_REASON_LENGTH), AfterValidator(storable)]
 
 
-class LabelSet(BaseModel):
+class LabelSet(Shape):
     """What somebody says in place of the model. `sentiment` is 0.6, 0 or -0.6 as a score; what is
     not named stays as it would be otherwise."""
 
@@ -81,7 +80,7 @@ class LabelIn(LabelSet):
     reason: Reason | None = None
 
 
-class RuleFilter(BaseModel):
+class RuleFilter(Shape):
     """Which new insights a rule is for, as the filters of lists mean it; at least one of these."""
 
     model_config = ConfigDict(extra="forbid")
@@ -105,7 +104,7 @@ class RuleFilter(BaseModel):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-class RuleSet(BaseModel):
+class RuleSet(Shape):
     """What a rule says: of the mood, and one change of the model's topics."""
 
     model_config = ConfigDict(extra="forbid")
@@ -122,14 +121,14 @@ class RuleSet(BaseModel):
         return self
 
 
-class RuleIn(BaseModel):
+class RuleIn(Shape):
     name: PersonName
     filter: RuleFilter
     set: RuleSet
     enabled: bool = True
 
 
-class RulePatch(BaseModel):
+class RulePatch(Shape):
     """What is named is changed; `filter` and `set` as a whole."""
 
     name: PersonName | None = None

@@ -19,7 +19,7 @@ from api.keys import key_name
 from api.label_bodies import LabelIn
 from api.services import services
 from models import from_micros
-from schemas import PersonName, ShownTime
+from schemas import PersonName, ShownTime, built_late
 from store.label_history import LabelEntry, LabelStore
 
 router = APIRouter(tags=["labels"])
@@ -47,6 +47,7 @@ class PersonLabelOut(TypedDict):
     reason: str | None
 
 
+@built_late
 class LabelsOut(TypedDict):
     """`person` is null where no person has labelled it; `log` is the last 1,000
     lines, the oldest first."""

@@ -2,31 +2,30 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
-
 from analysis.outcomes import TICKS_PER_USD
 from models import Status
+from schemas import Shape
 from store.ledger import Usage
 from worker.schedule import Bound
 
 
-class Health(BaseModel):
+class Health(Shape):
     status: Literal["ok"] = "ok"
 
 
-class Ready(BaseModel):
+class Ready(Shape):
     """Each check is "ok" or says what is wrong."""
 
     status: Literal["ready", "not_ready"]
     checks: dict[str, str]
 
 
-class LaneCounts(BaseModel):
+class LaneCounts(Shape):
     live: int
     bulk: int
 
 
-class AnalyserStats(BaseModel):
+class AnalyserStats(Shape):
     """`answering_model` is the one that answered last, null before the first answer. `notice` is
     for people to see, null where there is nothing to tell."""
 
@@ -36,7 +35,7 @@ class AnalyserStats(BaseModel):
     notice: str | None
 
 
-class BreakerStats(BaseModel):
+class BreakerStats(Shape):
     """`next_probe_seconds` is null while it is closed."""
 
     state: Literal["closed", "open"]
@@ -44,7 +43,7 @@ class BreakerStats(BaseModel):
     next_probe_seconds: float | None
 
 
-class Spending(BaseModel):
+class Spending(Shape):
     """`tokens` has prompt, completion and reasoning; `cached_tokens` are part of it.
 
     `held_usd` may have been spent besides: calls that are under way, and those of which nobody
@@ -68,7 +67,7 @@ class Spending(BaseModel):
         )
 
 
-class SpendingStats(BaseModel):
+class SpendingStats(Shape):
     """Of all processes on the database. Today began at midnight UTC."""
 
     today: Spending
@@ -76,14 +75,14 @@ class SpendingStats(BaseModel):
     daily_budget_usd: float | None
 
 
-class ReuseStats(BaseModel):
+class ReuseStats(Shape):
     """The share of completed conversations, 0 to 1, that an earlier analysis answered."""
 
     today_share: float
     total_share: float
 
 
-class FallbackStats(BaseModel):
+class FallbackStats(Shape):
     """Insights that stand in for an answer that could not be used (cluster `unknown`, confidence
     0): how many were completed since midnight UTC and in the last hour. `notice` is for people to
     see, null while no more than one in ten are."""
@@ -93,14 +92,14 @@ class FallbackStats(BaseModel):
     notice: str | None
 
 
-class DatabaseStats(BaseModel):
+class DatabaseStats(Shape):
     """`version` is that of SQLite's library, or of PostgreSQL's server."""
 
     engine: Literal["sqlite", "postgresql"]
     version: str
 
 
-class ReplicaStats(BaseModel):
+class ReplicaStats(Shape):
     """`analysing` is how many processes on the database analyse, as far as this one knows; `redis`
     is null where the limits are not shared, `away` while each process keeps to its part of them."""
 
@@ -108,7 +107,7 @@ class ReplicaStats(BaseModel):
     redis: Literal["fine", "away"] | None
 
 
-class DrillStats(BaseModel):
+class DrillStats(Shape):
     """The last time that a backup was restored to try it. `problem` is null where all was well."""
 
     at: str
@@ -117,7 +116,7 @@ class DrillStats(BaseModel):
     problem: str | None
 
 
-class BackupStats(BaseModel):
+class BackupStats(Shape):
     """`last` is the newest backup's time, null before the first; `verified`, whether it was checked
     when it was made; `drill` is null before the first."""
 
@@ -127,12 +126,12 @@ class BackupStats(BaseModel):
     drill: DrillStats | None
 
 
-class BackupAccepted(BaseModel):
+class BackupAccepted(Shape):
     status: Literal["accepted"] = "accepted"
     message: str = "A backup is being made: /api/v1/stats tells when it is there"
 
 
-class Stats(BaseModel):
+class Stats(Shape):
     """`backup` is null where there is no folder for any. `calls_per_second` is over the last ten
     seconds, in this process; `call_limit_per_second` is what is kept to, null where nothing limits
     it. `bound_by` is what keeps the throughput from being higher now; `queue` means that there is

@@ -11,15 +11,7 @@ from api.label_bodies import LabelSet
 from api.services import Services
 from errors import InvalidInput
 from models import now_micros
-from schemas import (
-    CLAIM_MINUTES,
-    Conditions,
-    HandlingIn,
-    PersonName,
-    Search,
-    Time,
-    explain,
-)
+from schemas import CLAIM_MINUTES, Conditions, HandlingIn, PersonName, Search, Shape, Time, explain
 from store.plans.plan import PlanKind
 
 Part = TypeVar("Part", bound=BaseModel)
@@ -48,7 +40,7 @@ class PlanFilter(Conditions):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-class PlanIn(BaseModel):
+class PlanIn(Shape):
     """A change of many rows. `label` and `handling` need `set` and `by`, `rule` needs `rule_id`;
     `unlabel` takes back the labels of people, or with `rule_id` those of a rule."""
 

@@ -14,7 +14,7 @@ from api.keys import key_name
 from api.path_ids import path_id
 from api.plan_bodies import PlanIn, PlansQuery
 from api.services import Services, services
-from schemas import ShownTime
+from schemas import ShownTime, built_late
 from store.plans.plan import Change, Plan, PlanKind, PlanState, no_such_plan
 from store.plans.requests import NewPlan, SampleText
 
@@ -34,6 +34,7 @@ class SampleOut(TypedDict):
     after: Mapping[str, Any]
 
 
+@built_late
 class PlanOut(TypedDict):
     """`filter` is all that selects, a rule's own filter included. `matched` rows were there when
     the plan was made; `sample` has ten of them at most.
@@ -68,6 +69,7 @@ class PlanOut(TypedDict):
     error: str | None
 
 
+@built_late
 class PlansOut(TypedDict):
     """The newest first, without samples."""
 

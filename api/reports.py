@@ -15,7 +15,7 @@ from analysis.report_times import Period
 from api.access import needs
 from api.error_responses import answers
 from api.services import services
-from schemas import ShownTime
+from schemas import ShownTime, built_late
 from store.reports import yesterday
 
 router = APIRouter(tags=["alerts"])
@@ -88,6 +88,7 @@ class ReportSpending(TypedDict):
     before_usd: float
 
 
+@built_late
 class ReportOut(TypedDict):
     """`before` is the period before, `week_earlier` the same one a week earlier."""
 

@@ -13,7 +13,7 @@ from api.insights import cluster_named
 from api.label_bodies import RuleFilter, RuleIn, RulePatch, RuleSet, topics_named
 from api.path_ids import path_id
 from api.services import Services, services
-from schemas import ShownTime
+from schemas import ShownTime, built_late
 from store.rules import StoredRule, no_such_rule
 
 router = APIRouter(tags=["rules"])
@@ -22,6 +22,7 @@ _PATH = "/api/v1/rules"
 _ONE = f"{_PATH}/{{rule_id}}"
 
 
+@built_late
 class RuleOut(TypedDict):
     """`labelled` is of how many conversations it says something now."""
 
@@ -34,6 +35,7 @@ class RuleOut(TypedDict):
     labelled: int
 
 
+@built_late
 class RulesOut(TypedDict):
     """The newest first: where several match, it wins."""
 
@@ -47,6 +49,7 @@ class TakeBack(TypedDict):
     rule_id: str
 
 
+@built_late
 class RuleDeleted(TypedDict):
     """What it said of `labelled` conversations stays until the plan `take_back` is applied."""
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from store.bulk_insert import ManyRows
 from tables.people import applied_settings
 
 
@@ -18,9 +18,7 @@ _VALUE = select(applied_settings.c.value).where(applied_settings.c.name == bindp
 
 def note_applied(name: str, value: Any, connection: Connection) -> None:
     """The figures are now as this value makes them."""
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert
-    statement = insert(applied_settings)
-    statement = statement.on_conflict_do_update(
-        index_elements=["name"], set_={"value": statement.excluded.value}
-    )
-    connection.execute(statement, {"name": name, "value": value})
+    _VALUES.insert(connection, [(name, value)])
+
+
+_VALUES = ManyRows(applied_settings, replacing=True)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     JSON,
     Connection,
     CursorResult,
+    Double,
     String,
     Table,
     TextClause,
@@ -26,7 +27,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
 from backends.sqlite import execute
@@ -142,10 +142,7 @@ def _kind(type_: TypeEngine[Any]) -> str:
     """Of an array's members. A text that is too long for its column is then still refused."""
     if isinstance(type_, JSON | String):
         return "text"
-    return str(type_.compile(dialect=_POSTGRESQL))
-
-
-_POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return "double precision" if isinstance(type_, Double) else str(type_)
 
 
 # --- on PostgreSQL --------------------------------------------------------------------------------

@@ -6,16 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    JSON,
-    Connection,
-    Text,
-    bindparam,
-    cast,
-    select,
-    update,
-)
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Connection, bindparam, select, text, update
 
 from analysis.senders import account
 from backends.group_commit import GroupCommit
@@ -29,7 +20,7 @@ from models import (
     to_micros,
 )
 from store import cursors
-from store.bulk_insert import SqliteInsert
+from store.bulk_insert import SqliteInsert, insert_arrays
 from store.derived.status_counts import counted_in
 from store.erasure import ErasureStore
 from store.handling import reopen_snoozed
@@ -331,21 +322,16 @@ def _insert(connection: Connection, rows: Sequence[_NewRow]) -> int:
     if connection.dialect.name == "sqlite":
         # By hand, as this is what most of the service's time goes to: half the cost of the below.
         return _SQLITE_INSERT.run(connection, rows)
-    inserted = connection.scalars(_POSTGRESQL_INSERT, [row._asdict() for row in rows])
+    arrays = map(list, zip(*rows, strict=True))
+    inserted = connection.execute(
+        _POSTGRESQL_INSERT, dict(zip(_NewRow._fields, arrays, strict=True))
+    )
     return len(inserted.all())
 
 
 _SQLITE_INSERT = SqliteInsert("conversations", _NewRow._fields, "ON CONFLICT DO NOTHING")
-_POSTGRESQL_INSERT = (
-    postgresql.insert(conversations)
-    .values(
-        {
-            **{name: bindparam(name) for name in _NewRow._fields},
-            "raw_data": cast(bindparam("raw_data", type_=Text), JSON),
-        }
-    )
-    .on_conflict_do_nothing()
-    .returning(conversations.c.id)
+_POSTGRESQL_INSERT = text(
+    insert_arrays(conversations, _NewRow._fields, "ON CONFLICT DO NOTHING RETURNING id")
 )
 
 AS_NEW: Mapping[str, Any] = {

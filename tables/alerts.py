@@ -75,7 +75,6 @@ deliveries = Table(
         "endpoint_id",
         "next_at",
         sqlite_where=text("next_at IS NOT NULL"),
-        postgresql_where=text("next_at IS NOT NULL"),
     ),
     Index("idx_delivery_endpoint_id", "endpoint_id", "id"),
     Index("idx_delivery_alert_id", "alert_id"),
@@ -143,7 +142,6 @@ alerts = Table(
         "key",
         unique=True,
         sqlite_where=text("state <> 'closed'"),
-        postgresql_where=text("state <> 'closed'"),
     ),
     Index("idx_alert_rule", "rule_id", "key", "closed_at"),
     Index("idx_alert_opened_at", "opened_at", "id"),
@@ -152,7 +150,6 @@ alerts = Table(
         "idx_alert_put_off",
         "put_off_until",
         sqlite_where=text("put_off_until IS NOT NULL"),
-        postgresql_where=text("put_off_until IS NOT NULL"),
     ),
 )
 

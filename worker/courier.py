@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import structlog
 
@@ -20,12 +20,14 @@ from analysis.messages import EndpointKind, with_whole_links
 from errors import Unavailable
 from models import now_micros
 from notices import discord, slack, standard, teams
-from notices.mail import MailClient
 from notices.signing import signed_headers
 from notices.web_client import WebClient
 from store.dispatch import Dispatch, DispatchStore
 from worker.background import Background
 from worker.waiting import until_set
+
+if TYPE_CHECKING:
+    from notices.mail import MailClient
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +42,7 @@ class Sender:
     """Gives messages the shape of their endpoint's kind, and sends them there as one."""
 
     def __init__(
-        self, web: WebClient, mail: MailClient | None, *, public_url: str | None = None
+        self, web: WebClient, mail: "MailClient | None", *, public_url: str | None = None
     ) -> None:
         """Without `mail` every e-mail fails. Links begin with `public_url`."""
         self._web = web
