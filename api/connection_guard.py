@@ -78,7 +78,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.body_bytes = 0
         self.answer_bytes = 0
         self._for_health_checks = False
-        self._deaf = False  # what comes is thrown away
+        self._deaf = False  # what comes is thrown away, by `_parse`
         self._half_closed = False  # nothing more will come
         self._gone_at = inf
         self.has_written = False
@@ -188,8 +188,6 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        if self._deaf:
-            return
         if self._head_since == inf:
             self._head_since = self.loop.time()
         if self._unparsed:

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from functools import partial
 
 import pytest
 
@@ -255,6 +256,20 @@ async def test_strangers_are_told_apart_by_what_they_cannot_vary_at_will(
     with pytest.raises(RateLimited):
         await limits.stranger(neighbour)
     await limits.stranger(stranger)
+
+
+async def test_the_address_that_was_longest_silent_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_once = partial(SlidingWindow, clock=lambda: 0.0)
+    monkeypatch.setattr("api.inbound_limits.SlidingWindow", at_once)
+    monkeypatch.setattr("api.inbound_limits._MOST_STRANGERS", 2)
+    limits = inbound_limits()
+    for address in ["used up"] + 10 * ["silent"] + 9 * ["used up"] + ["new"]:
+        await limits.stranger(address)
+    with pytest.raises(RateLimited):
+        await limits.stranger("used up")
+    await limits.stranger("silent")
 
 
 async def test_no_more_than_some_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,8 @@ ATTACKS = {
     "crowded-health": Attack(crowds.crowded_health, without_key=True),
     "crowded-readiness": Attack(crowds.crowded_readiness, without_key=True),
     "crowded-wrong-keys": Attack(crowds.crowded_wrong_keys, without_key=True),
+    "one-that-resets": Attack(crowds.one_that_resets, without_key=True),
+    "many-that-reset": Attack(crowds.many_that_reset, without_key=True),
     "row-flood": Attack(work.row_flood, within_share=True),
     "live-rows": Attack(work.live_rows),
     "large-json": Attack(work.large_json),

@@ -88,6 +88,18 @@ def test_a_reader_that_leaves_the_end_of_its_answer_is_closed(server: Server) ->
     eventually(lambda: not server.connections(), "closed")
 
 
+def test_an_answer_that_nobody_reads_does_not_hold_up_the_end_of_the_service() -> None:
+    with running(write_seconds=60) as server:
+        client = server.client(small=True)
+        eventually(server.connections)
+        (connection,) = server.connections()
+        connection.transport.set_write_buffer_limits(high=2 * BIG)
+        client.send(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
+        eventually(lambda: connection.cycle and connection.cycle.response_complete, "answered")
+        connection.loop.call_soon_threadsafe(connection.shutdown)
+        eventually(lambda: not server.connections(), "closed")
+
+
 def test_answers_that_wait_have_one_budget_and_the_longest_stalled_gives_way() -> None:
     with running(answers_bytes=2 * BIG + 1, write_seconds=60) as server:
         clients = []

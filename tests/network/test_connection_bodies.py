@@ -42,6 +42,16 @@ def test_a_slow_body_of_the_pace_that_is_allowed_is_read(server: Server, chunked
     assert client.answer() == (200, 4000)
 
 
+def test_a_declared_body_has_the_time_of_its_size_and_no_more_for_what_has_come(
+    server: Server,
+) -> None:
+    client = server.sent(POST + b"Content-Length: 1000\r\n\r\n")  # 0.4 s, and 0.5 s for its size
+    for _ in range(20):
+        client.send(b"a" * 50)
+        time.sleep(0.0625)
+    assert_refused(client.rest(), 408, "timeout")
+
+
 def test_bodies_under_way_have_one_budget_and_the_oldest_gives_way() -> None:
     with running(bodies_bytes=350_000, body_seconds=60) as server:
         head = POST + b"Content-Length: 100001\r\n\r\n"

@@ -36,6 +36,7 @@ async def test_the_more_of_an_address_are_held_the_longer_each_is() -> None:
         task.cancel()
     await asyncio.wait(tasks)
     assert held.seconds("a", MOST_SECONDS) == LEAST_SECONDS
+    assert not held._held, "no address is remembered for nothing"
 
 
 async def test_it_ends_in_its_time_whatever_comes_of_a_body(

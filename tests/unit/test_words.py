@@ -94,6 +94,7 @@ def test_a_search_is_words_and_phrases_and_nothing_else(
         ("配送*", [("配", "送")]),
         ("😀*", InvalidInput),
         (" ".join(f"word{n}*" for n in range(MAX_BEGINNINGS + 1)), InvalidInput),
+        ("aaa* bbb* ccc* ddd* eee*", [("aaa*",), ("bbb*",), ("ccc*",), ("ddd*",), ("eee*",)]),
     ],
 )
 def test_a_star_after_a_word_makes_it_a_beginning(q: str, phrases: Any) -> None:
