@@ -95,7 +95,7 @@ def test_an_answer_that_nobody_reads_does_not_hold_up_the_end_of_the_service() -
         (connection,) = server.connections()
         connection.transport.set_write_buffer_limits(high=2 * BIG)
         client.send(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
-        eventually(lambda: connection.cycle and connection.cycle.response_complete, "answered")
+        eventually(lambda: getattr(connection.cycle, "response_complete", False), "answered")
         connection.loop.call_soon_threadsafe(connection.shutdown)
         eventually(lambda: not server.connections(), "closed")
 

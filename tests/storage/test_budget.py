@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from sqlalchemy import update
 
+from analysis.micros import DAY
 from analysis.outcomes import Call, CallOutcome
 from database import Database
 from models import calls, daily_usage
 from store.ledger import Ledger, Usage
 from tests.support.factories import run_sql
-from tests.support.ledger_rows import ANSWERED, DAY_MICROS, reserve, rows, settle, today, total
+from tests.support.ledger_rows import ANSWERED, reserve, rows, settle, today, total
 
 
 def with_budget(database: Database, ticks: int) -> Ledger:
@@ -77,7 +78,7 @@ async def test_a_call_belongs_to_the_day_on_which_it_began(
     reserved = await reserve(ledger)
     await run_sql(
         database,
-        update(calls).values(started_at=calls.c.started_at - DAY_MICROS),
+        update(calls).values(started_at=calls.c.started_at - DAY),
         update(daily_usage).values(day=daily_usage.c.day - 1),
     )
 
