@@ -108,11 +108,9 @@ def sync(path: Path) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """As it is, for its owner alone, on disk when this returns."""
+    """As it is, for its owner alone; not on disk yet when this returns."""
     with suppress(FileNotFoundError):
         target.unlink()
-    with open(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, MODE), "wb") as copy:
-        with source.open("rb") as original:
-            shutil.copyfileobj(original, copy, 1024 * 1024)
-        copy.flush()
-        os.fsync(copy.fileno())
+    descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, MODE)
+    with open(descriptor, "wb") as copy, source.open("rb") as original:
+        shutil.copyfileobj(original, copy, 1024 * 1024)

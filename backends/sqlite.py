@@ -347,7 +347,8 @@ class SqliteFile:
         from sqlalchemy.ext.asyncio import create_async_engine  # 100 ms that most starts can spare
 
         engine = create_async_engine(self._url, **_ENGINE_OPTIONS)
-        _run_on_connect(engine.sync_engine, "PRAGMA foreign_keys=OFF")
+        # Pages that do not fit into its cache go to the log again and again.
+        _run_on_connect(engine.sync_engine, "PRAGMA foreign_keys=OFF", "PRAGMA cache_size=-64000")
         with translated_errors():
             async with self._writer_at_rest(), engine.connect() as connection, connection.begin():
                 await connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -89,7 +89,7 @@ async def restore(path: Path, database: Database) -> Restored:
         *("--single-transaction", f"--dbname={database.url.database}", str(path)),
     )
     async with Database(database.url.render_as_string(hide_password=False)) as opened:
-        await derived.rebuild(opened)
+        await derived.remake(opened)
         await opened.analyze()
         after = await opened.rework(count)
     if after != manifest.counts:

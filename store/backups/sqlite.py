@@ -139,7 +139,7 @@ async def _unpack(path: Path, target: Path) -> None:
     """The service's own code opens it, and so upgrades it where it is of an earlier version."""
     snapshot.copy_file(path, target)
     async with Database(f"sqlite+aiosqlite:///{target}") as copy:
-        await derived.rebuild(copy)
+        await derived.remake(copy)
         await copy.checkpoint_truncate()
 
 

@@ -260,10 +260,19 @@ def _ensure(connection: Connection) -> None:
 
 
 async def rebuild(database: Database) -> bool:
-    """Make all anew, in one transaction of some thirty seconds for a million insights; other
-    writers wait meanwhile, or meet Unavailable. Returns whether the rollups or status counts had
-    been wrong."""
+    """As `remake`. Returns whether the rollups or status counts had been wrong."""
     return await database.rework(_rebuild_and_compare)
+
+
+async def remake(database: Database) -> None:
+    """Make all anew, in one transaction of some thirty seconds for a million insights; other
+    writers wait meanwhile, or meet Unavailable."""
+    await database.rework(_remake)
+
+
+def _remake(connection: Connection) -> None:
+    _keep_others_out(connection)
+    _rebuild(connection)
 
 
 def _rebuild_and_compare(connection: Connection) -> bool:
