@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -15,13 +16,37 @@ from urllib.parse import quote
 MODE = 0o600
 _SPARE_BYTES = 32 * 1024 * 1024
 """Left free on the disk, since the service goes on writing to it."""
+_STEPS_OF_COPYING = 10_000
+"""Of SQLite's machine: some thousand rows."""
+_PART_BYTES = 8 * 1024 * 1024
+_LONGEST_REST_SECONDS = 0.5
 
 
 def copy_database(source: Path, target: Path) -> None:
     """Fill the empty file `target` with one consistent snapshot of `source`, whose writer goes on
-    meanwhile. Raises sqlite3.Error."""
-    with open_read_only(source) as connection:
+    meanwhile, and has the disk for half of the time at least. Raises sqlite3.Error."""
+    with open_read_only(source) as connection, target.open("rb") as copy:
+        connection.set_progress_handler(_Pace(copy.fileno()), _STEPS_OF_COPYING)
         connection.execute("VACUUM INTO ?", (str(target),))
+
+
+class _Pace:
+    """Called again and again while a file grows: puts each part of it on disk, and then rests for
+    as long as that part took. All at once would hold up each commit of the writer for seconds,
+    since a file system that writes its journal first writes what is new in other files."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._synced = 0
+        self._since = time.monotonic()
+
+    def __call__(self) -> int:
+        size = os.fstat(self._descriptor).st_size
+        if size - self._synced >= _PART_BYTES:
+            os.fdatasync(self._descriptor)
+            time.sleep(min(time.monotonic() - self._since, _LONGEST_REST_SECONDS))
+            self._synced, self._since = size, time.monotonic()
+        return 0  # anything else would end the copying
 
 
 @contextmanager

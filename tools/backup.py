@@ -6,6 +6,7 @@ Exit status: 0 it is made and verified, 1 not, and then nothing was changed.
 """
 
 import asyncio
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
             target = settings.backup_dir / name
         else:
             raise BackupFailed("name a FILE, or set BACKUP_DIR")
+        os.nice(10)  # the service goes first
         manifest = asyncio.run(_back_up(database, target))
     except ServiceError as error:
         print(f"No backup was made: {error.details}", file=sys.stderr)
