@@ -60,6 +60,11 @@ class RuleBook:
         for rule in rules:
             self._needles[rule.number] = [_needle(phrase) for phrase in rule.filter.words]
             self._place_of(rule).append(rule)
+        # What all beginnings begin with, so that most texts are compared with nothing longer.
+        self._least = min(self._by_beginning, default=0)
+        self._heads = {
+            beginning[: self._least] for each in self._by_beginning.values() for beginning in each
+        }
 
     def __bool__(self) -> bool:
         return bool(self._needles)
@@ -96,12 +101,14 @@ class RuleBook:
 
     def _candidates(self, post: Post) -> Iterator[Rule]:
         yield from self._others
-        words = set(post.words)
-        for word in self._by_word.keys() & words:
-            yield from self._by_word[word]
-        for length, by_beginning in self._by_beginning.items():
-            for beginning in by_beginning.keys() & {word[:length] for word in words}:
-                yield from by_beginning[beginning]
+        if not self._by_word.keys().isdisjoint(post.words):
+            for word in self._by_word.keys() & set(post.words):
+                yield from self._by_word[word]
+        least = self._least
+        if least and not self._heads.isdisjoint([word[:least] for word in post.words]):
+            for length, by_beginning in self._by_beginning.items():
+                for beginning in by_beginning.keys() & {word[:length] for word in post.words}:
+                    yield from by_beginning[beginning]
         for cluster in post.values.clusters:
             yield from self._by_cluster.get(cluster, ())
         if post.author is not None:
