@@ -93,7 +93,7 @@ def test_an_answer_that_nobody_reads_does_not_hold_up_the_end_of_the_service() -
         connection = taken_up(server, client)
         connection.transport.set_write_buffer_limits(high=2 * BIG)
         client.send(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
-        eventually(lambda: connection.cycle and connection.cycle.response_complete, "answered")
+        eventually(lambda: connection.has_asked and not connection._answering, "answered")
         connection.loop.call_soon_threadsafe(connection.shutdown)
         eventually(lambda: not is_connected(server, client), "closed")
 

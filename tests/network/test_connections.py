@@ -125,8 +125,12 @@ def test_who_has_gone_before_being_taken_up_has_asked_for_nothing(server: Server
     """Else whoever resets each connection at once has the service work for nobody."""
     server.sent(HEALTH).answer()
     stands_still, goes_on = threading.Event(), threading.Event()
-    loop = server.connections()[0].loop
-    loop.call_soon_threadsafe(lambda: (stands_still.set(), goes_on.wait(10)))
+
+    def stand_still() -> None:
+        stands_still.set()
+        goes_on.wait(10)
+
+    server.connections()[0].loop.call_soon_threadsafe(stand_still)
     assert stands_still.wait(10)
     gone = server.sent(b"GET /held?gone HTTP/1.1\r\n" + HOST + b"\r\n")
     gone.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
