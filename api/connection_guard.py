@@ -14,6 +14,7 @@ gc.disable()  # as `main.py` does: uvicorn imports this first
 
 import asyncio
 import re
+import socket
 from math import inf
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -105,6 +106,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_since = self.loop.time()
         self._for_health_checks = not self._all.enter(self, self.client)
+        if self.client is None and transport.get_extra_info("socket").family != socket.AF_UNIX:
+            transport.abort()  # reset by now, though what it asked for could still be read
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

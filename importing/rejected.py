@@ -96,7 +96,7 @@ _NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 
 
 def _for_owner(path: str, flags: int) -> int:
-    return os.open(path, flags | _NO_LINK, 0o600)
+    return os.open(path, flags, 0o600)  # through no link, as it must be new
 
 
 def _no_link(path: str, flags: int) -> int:

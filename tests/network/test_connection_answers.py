@@ -17,6 +17,7 @@ from tests.support.guarded import (
     eventually,
     is_connected,
     running,
+    taken_up,
 )
 
 
@@ -56,8 +57,7 @@ def test_a_reader_that_reads_on_slowly_has_no_longer_than_one_that_does_not() ->
     """However little is left each time: what waits to be written is in memory meanwhile."""
     with running(write_bytes=BIG) as server:
         client = server.client(small=True)
-        eventually(server.connections)
-        (connection,) = server.connections()
+        connection = taken_up(server, client)
         own = connection.transport.get_extra_info("socket")
         own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         client.send(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -81,23 +81,21 @@ def test_what_is_written_of_an_answer_counts_until_it_is_read() -> None:
 def test_a_reader_that_leaves_the_end_of_its_answer_is_closed(server: Server) -> None:
     """What is left is too little for asyncio to tell the writer to pause."""
     client = server.client(small=True)
-    eventually(server.connections)
-    (connection,) = server.connections()
+    connection = taken_up(server, client)
     connection.transport.set_write_buffer_limits(high=2 * BIG)
     client.send(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
-    eventually(lambda: not server.connections(), "closed")
+    eventually(lambda: not is_connected(server, client), "closed")
 
 
 def test_an_answer_that_nobody_reads_does_not_hold_up_the_end_of_the_service() -> None:
     with running(write_seconds=60) as server:
         client = server.client(small=True)
-        eventually(server.connections)
-        (connection,) = server.connections()
+        connection = taken_up(server, client)
         connection.transport.set_write_buffer_limits(high=2 * BIG)
         client.send(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
-        eventually(lambda: getattr(connection.cycle, "response_complete", False), "answered")
+        eventually(lambda: connection.has_asked and not connection._answering, "answered")
         connection.loop.call_soon_threadsafe(connection.shutdown)
-        eventually(lambda: not server.connections(), "closed")
+        eventually(lambda: not is_connected(server, client), "closed")
 
 
 def test_answers_that_wait_have_one_budget_and_the_longest_stalled_gives_way() -> None:
@@ -110,6 +108,13 @@ def test_answers_that_wait_have_one_budget_and_the_longest_stalled_gives_way() -
         eventually(lambda: not is_connected(server, clients[0]), "the first is closed")
         assert is_connected(server, clients[1])
         assert is_connected(server, clients[2])
+
+
+def test_answers_may_fill_their_budget_to_the_last_byte() -> None:
+    with running(answers_bytes=2 * BIG, write_seconds=60) as server:
+        for number in range(2):
+            server.sent(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n", small=True)
+            eventually(partial(are_stalled, server, number + 1), "stalled")
 
 
 def test_whoever_lets_most_answers_wait_gives_way_first() -> None:

@@ -1,6 +1,7 @@
 """Bodies and requests sent ahead at the guarded connection."""
 
 import time
+from math import inf
 
 import pytest
 
@@ -66,6 +67,12 @@ def test_bodies_under_way_have_one_budget_and_the_oldest_gives_way() -> None:
             assert client.answer() == (200, 100_001)
 
 
+def test_bodies_may_fill_their_budget_to_the_last_byte() -> None:
+    with running(bodies_bytes=100_000) as server:
+        client = server.sent(POST + b"Content-Length: 100000\r\n\r\n" + b"a" * 100_000)
+        assert client.answer() == (200, 100_000)
+
+
 def test_whoever_holds_most_gives_way_first() -> None:
     with running(bodies_bytes=300_000, body_seconds=60) as server:
         head = POST + b"Content-Length: 100001\r\n\r\n"
@@ -111,6 +118,19 @@ def test_an_answer_before_the_body_has_come_ends_the_connection(
     client.send(b"Content-Length: " + size + b"\r\n\r\nabc")
     assert client.answer() == (200, "not read")
     assert client.rest() == b""
+
+
+def test_who_sends_the_rest_of_a_body_after_its_answer_may_go_on() -> None:
+    with running(linger_seconds=60, body_seconds=60) as server:
+        client = server.sent(b"POST /unread HTTP/1.1\r\n" + HOST)
+        client.send(b"Content-Length: 10\r\n\r\nabc")
+        assert client.answer() == (200, "not read")
+        (connection,) = server.connections()
+        eventually(lambda: connection._close_at < inf)
+        client.send(b"a" * 7)
+        eventually(lambda: connection._close_at == inf)
+        client.send(HEALTH)
+        assert client.answer() == (200, {"status": "ok"})
 
 
 def test_what_comes_of_a_body_after_its_answer_is_not_kept() -> None:
@@ -200,6 +220,18 @@ def test_thousands_of_requests_sent_ahead_have_a_deadline_together(server: Serve
     answers = server.sent(HEALTH * 6000).rest()
     assert 0 < answers.count(b"HTTP/1.1 200 OK") < 6000
     assert_refused(answers[answers.rindex(b"HTTP/1.1") :], 408, "timeout")
+
+
+def test_each_time_that_requests_are_sent_ahead_has_a_deadline_of_its_own(server: Server) -> None:
+    client = server.client()
+    for _ in range(2):
+        client.send(HEALTH * 3)
+        received = b""
+        while received.count(b'{"status":"ok"}') < 3:
+            data = client.socket.recv(65_536)
+            assert data, received
+            received += data
+        time.sleep(0.5)  # longer than all that are sent ahead together may take
 
 
 def test_a_body_between_requests_is_read_whole(server: Server) -> None:

@@ -3,13 +3,18 @@
 import asyncio
 import resource
 import socket
+import struct
+import threading
 import time
 from functools import partial
 from math import inf
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from api import connections
+from api.connection_guard import GuardedProtocol
 from api.connections import FILES_BESIDE, Connections, Limits, _peer_name, raise_file_limit
 from tests.support.guarded import (
     BIG,
@@ -17,11 +22,13 @@ from tests.support.guarded import (
     HOST,
     POST,
     Client,
+    Held,
     Server,
     are_stalled,
     assert_refused,
     eventually,
     running,
+    small_app,
 )
 
 
@@ -80,7 +87,7 @@ def test_connections_beyond_the_cap_that_say_nothing_keep_no_health_check_out() 
         for _ in range(20):
             server.client()
         assert server.sent(HEALTH).answer() == (200, {"status": "ok"})
-        assert len(server.connections()) <= 11
+        assert len(server.connections()) <= 10
 
 
 def test_connections_beyond_the_cap_that_are_refused_do_not_gather() -> None:
@@ -90,7 +97,7 @@ def test_connections_beyond_the_cap_that_are_refused_do_not_gather() -> None:
         eventually(lambda: len(server.held.begun) == 8)
         refused = [server.sent(POST + b"Content-Length: 0\r\n\r\n") for _ in range(10)]
         assert server.sent(HEALTH).answer() == (200, {"status": "ok"})
-        assert len(server.connections()) <= 11
+        assert len(server.connections()) <= 10
         assert not refused[0].rest().startswith(b"HTTP/1.1 2")
 
 
@@ -102,7 +109,7 @@ def test_connections_beyond_the_cap_that_wait_for_an_answer_do_not_gather() -> N
         for _ in range(10):
             server.sent(b"GET /ready HTTP/1.1\r\n" + HOST + b"\r\n")
         assert server.sent(HEALTH).answer() == (200, {"status": "ok"})
-        assert len(server.connections()) <= 11
+        assert len(server.connections()) <= 10
 
 
 def test_at_the_cap_a_slow_body_gives_way() -> None:
@@ -112,6 +119,39 @@ def test_at_the_cap_a_slow_body_gives_way() -> None:
         eventually(lambda: all(each.body_bytes for each in server.connections()))
         time.sleep(0.3)
         assert server.sent(POST + b"Content-Length: 2\r\n\r\nab").answer() == (200, 2)
+
+
+def test_who_has_gone_before_being_taken_up_has_asked_for_nothing(server: Server) -> None:
+    """Else whoever resets each connection at once has the service work for nobody."""
+    server.sent(HEALTH).answer()
+    stands_still, goes_on = threading.Event(), threading.Event()
+
+    def stand_still() -> None:
+        stands_still.set()
+        goes_on.wait(10)
+
+    server.connections()[0].loop.call_soon_threadsafe(stand_still)
+    assert stands_still.wait(10)
+    gone = server.sent(b"GET /held?gone HTTP/1.1\r\n" + HOST + b"\r\n")
+    gone.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gone.socket.close()
+    goes_on.set()
+    assert server.sent(HEALTH).answer() == (200, {"status": "ok"})
+    assert server.held.begun == []
+    eventually(lambda: len(server.connections()) == 2, "it is let go of")
+
+
+async def test_a_unix_socket_has_no_address_and_is_served() -> None:
+    config = uvicorn.Config(small_app(Held()), log_config=None)
+    config.load()
+    ours, theirs = socket.socketpair()
+    connection = partial(GuardedProtocol, config, ServerState(), {})
+    await asyncio.get_running_loop().connect_accepted_socket(connection, theirs)
+    reader, writer = await asyncio.open_connection(sock=ours)
+    writer.write(HEALTH)
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+    await writer.wait_closed()
 
 
 def test_an_ipv6_network_is_one_address() -> None:

@@ -240,6 +240,18 @@ def are_stalled(server: Server, count: int) -> bool:
     return sum(each.stalled_since < 1e18 for each in server.connections()) == count
 
 
-def is_connected(server: Server, client: Client) -> bool:
+def connection_of(server: Server, client: Client) -> GuardedProtocol | None:
+    """What the service has of this client, once it has taken it up."""
     mine = client.socket.getsockname()
-    return any(each.client == mine for each in server.connections())
+    return next((each for each in server.connections() if each.client == mine), None)
+
+
+def taken_up(server: Server, client: Client) -> GuardedProtocol:
+    eventually(lambda: connection_of(server, client), "taken up")
+    connection = connection_of(server, client)
+    assert connection
+    return connection
+
+
+def is_connected(server: Server, client: Client) -> bool:
+    return connection_of(server, client) is not None

@@ -1,6 +1,7 @@
 """The file of rejected rows is new, a file of its own, and never over or through what is there."""
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,3 +48,17 @@ def test_what_is_there_stays_where_the_file_system_has_no_links(
 
     assert rejected.write() == tmp_path / "rows-2.csv"
     assert (tmp_path / "rows.csv").read_text() == "mine"
+    assert (tmp_path / "rows-2.csv").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_pipe_of_that_name_is_not_waited_for(rejected: RejectedRows, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    written: list[Path | None] = []
+    writing = threading.Thread(target=lambda: written.append(rejected.write()))
+    writing.start()
+    writing.join(10)
+    if writing.is_alive():
+        os.close(os.open(tmp_path / "rows.csv", os.O_WRONLY))
+        writing.join()
+        pytest.fail("it waits for somebody to write")
+    assert written == [tmp_path / "rows-2.csv"]
