@@ -40,7 +40,7 @@ run: $(PROD)  ## start the API; HOST and PORT say where
 test test-fast: export PYTHONDONTWRITEBYTECODE =
 test test-fast: export PYTHONPYCACHEPREFIX = $(CURDIR)/.venv/pycache
 test: $(DEV) $(EXTRA) $(if $(CI),browser)  ## run all tests; ARGS goes to pytest
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no server process
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow" $(ARGS)

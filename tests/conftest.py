@@ -34,7 +34,7 @@ from tests.support.clock import Clock
 from tests.support.import_helpers import Read, reader
 from tests.support.newest_schema import copy_where_new
 from tests.support.servers import postgres_database, postgres_server, redis_server, server_of
-from tests.support.sharing import BeginLongest, begin_longest
+from tests.support.sharing import BeginLongest, begin_longest, takes_quick_ones
 from tests.support.worker_harness import WorkerHarness
 
 # httpx looks for this with each request into an app: where it is not installed, not on disk again.
@@ -49,6 +49,12 @@ hypothesis.settings.load_profile("untimed")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     begin_longest(items)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    own = getattr(config, "workerinput", None)
+    if own and takes_quick_ones(own["workerid"], own["workercount"]):
+        os.nice(5)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:

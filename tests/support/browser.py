@@ -89,9 +89,9 @@ async def serious_faults(page: Page) -> list[str]:
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE.read_text())
     rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    found = await page.evaluate(
-        "async (values) => (await axe.run({runOnly: {type: 'tag', values}})).violations", rules
-    )
+    # What is well need not be told node by node, which is a seventh of the work.
+    options = "{runOnly: {type: 'tag', values}, resultTypes: ['violations']}"
+    found = await page.evaluate(f"async (values) => (await axe.run({options})).violations", rules)
     return [
         f"{fault['id']} ({fault['impact']}): {node['html'][:120]} {node['failureSummary'][:200]}"
         for fault in found
