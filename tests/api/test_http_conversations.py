@@ -16,6 +16,7 @@ from tests.support.http_helpers import (
     ScriptedAnalyser,
     all_done,
     assert_error,
+    completed,
     good,
     grok_settings,
     in_status,
@@ -211,8 +212,7 @@ async def test_a_completed_conversation_is_erased_with_its_insight(
 ) -> None:
     async with start_app() as running:
         client = running.client
-        id_ = await submit(client, "Thanks, great service!")
-        await in_status(client, id_, "completed")
+        id_ = await completed(client, "Thanks, great service!")
 
         response = await client.delete(f"{CONVERSATIONS}/{id_}")
 

@@ -16,8 +16,8 @@ from tests.support.http_helpers import (
     STATS,
     ScriptedAnalyser,
     assert_error,
+    completed,
     eventually,
-    in_status,
     on_shared_loop,
     service,
     submit,
@@ -249,8 +249,7 @@ async def test_the_same_key_with_another_body_is_a_conflict(shared: httpx.AsyncC
 
 @on_shared_loop
 async def test_retrying_what_has_not_failed_is_a_conflict(shared: httpx.AsyncClient) -> None:
-    id_ = await submit(shared)
-    await in_status(shared, id_, "completed")
+    id_ = await completed(shared)
 
     response = await shared.post(f"{CONVERSATIONS}/{id_}/retry")
 

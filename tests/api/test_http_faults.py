@@ -14,6 +14,7 @@ from tests.support.http_helpers import (
     STATS,
     assert_error,
     captured_log,
+    completed,
     in_status,
     list_all,
     locked_by_another,
@@ -130,8 +131,7 @@ async def test_reading_goes_on_while_the_database_cannot_be_written(
     start_app: StartApp, sqlite_url: str
 ) -> None:
     async with start_app() as running:
-        id_ = await submit(running.client)
-        await in_status(running.client, id_, "completed")
+        id_ = await completed(running.client)
         async with locked_by_another(sqlite_url):
             assert (await running.client.get(f"{CONVERSATIONS}/{id_}")).status_code == 200
             assert len(await list_all(running.client)) == 1

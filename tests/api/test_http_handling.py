@@ -17,8 +17,8 @@ from tests.support.http_helpers import (
     CONVERSATIONS,
     ScriptedAnalyser,
     assert_error,
+    completed,
     eventually,
-    in_status,
     on_shared_loop,
     service,
     submit,
@@ -30,12 +30,6 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[http
     """A service that analyses."""
     async with service(tmp_path_factory.mktemp("shared"), analyser=ScriptedAnalyser()) as client:
         yield client
-
-
-async def completed(client: httpx.AsyncClient, **fields: Any) -> str:
-    id_ = await submit(client, **fields)
-    await in_status(client, id_, "completed")
-    return id_
 
 
 async def handle(

@@ -19,9 +19,9 @@ from tests.support.http_helpers import (
     STATS,
     ScriptedAnalyser,
     all_done,
+    completed,
     eventually,
     grok_settings,
-    in_status,
     list_all,
     run_sql,
     show,
@@ -59,7 +59,7 @@ async def _when_counted(
     client: httpx.AsyncClient, counts: Mapping[str, float]
 ) -> dict[str, float] | None:
     samples = await metrics(client)
-    return samples if all(samples[name] >= count for name, count in counts.items()) else None
+    return samples if all(samples.get(name, 0) >= n for name, n in counts.items()) else None
 
 
 # --- /stats ---------------------------------------------------------------------------------------
@@ -352,8 +352,7 @@ async def test_the_root_leads_to_a_page(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_offline_analyser_is_used_without_a_key(client: httpx.AsyncClient) -> None:
-    id_ = await submit(client, "I love this, thank you so much, great support!")
-    await in_status(client, id_, "completed")
+    await completed(client, "I love this, thank you so much, great support!")
 
     (insight,) = await list_all(client)
 

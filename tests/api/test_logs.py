@@ -25,6 +25,7 @@ from tests.support.http_helpers import (
     ScriptedAnalyser,
     all_done,
     captured_log,
+    completed,
     eventually,
     grok_settings,
     in_status,
@@ -129,8 +130,7 @@ async def test_a_full_disk_under_the_log_stops_no_request(
 
             monkeypatch.setattr(log, "write", write)
             response = await running.client.get("/health")
-            id_ = await submit(running.client)
-            await in_status(running.client, id_, "completed")
+            await completed(running.client)
 
     assert response.status_code == 200
 

@@ -3,19 +3,31 @@ importer."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
 from config import Settings
 from main import create_app
+from tests.fakes.grok.server import FakeGrok
+from tests.fakes.grok.steering import GOOD_KEY
+from tests.support.grok_caller import Caller
 from tests.support.guarded import Server, running
 from tests.support.ingesting import StartService
 from tests.support.servers import free_port
+
+
+@pytest.fixture
+async def caller(grok: FakeGrok) -> AsyncIterator[Caller]:
+    headers = {"authorization": f"Bearer {GOOD_KEY}"}
+    # Loading certificates takes longer than most of these tests.
+    async with httpx.AsyncClient(headers=headers, timeout=5.0, verify=False) as client:
+        yield Caller(client, grok)
 
 
 @pytest.fixture

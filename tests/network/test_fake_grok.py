@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from tests.fakes.grok.answer import TEAM_ID
 from tests.fakes.grok.faults import GROUPS, replies_named
 from tests.fakes.grok.judgement import judge, texts_by_id
 from tests.fakes.grok.models import DEFAULT_MODEL, MODELS, Usage
 from tests.fakes.grok.replies import CONSTRUCTORS, Reply
-from tests.fakes.grok.server import FakeGrok
-from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.grok_caller import TEXTS, Caller, chat
 
 # Name or arguments of a constructor, status, a part of the sentence.
@@ -89,14 +85,6 @@ ODD_ANSWERS: dict[str, tuple[str, Any]] = {
 
 def ids(text: str) -> list[Any]:
     return [result.get("id") for result in json.loads(text)["results"]]
-
-
-@pytest_asyncio.fixture
-async def caller(grok: FakeGrok) -> AsyncIterator[Caller]:
-    headers = {"authorization": f"Bearer {GOOD_KEY}"}
-    # Loading certificates takes longer than most of these tests.
-    async with httpx.AsyncClient(headers=headers, timeout=5.0, verify=False) as client:
-        yield Caller(client, grok)
 
 
 async def test_a_good_answer_has_the_shape_and_the_headers_of_the_real_one(

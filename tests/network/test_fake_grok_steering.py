@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from tests.fakes.grok.models import DEFAULT_MODEL
 from tests.fakes.grok.obedience import WAYS, holds_an_order
@@ -21,14 +19,6 @@ from tests.fakes.grok.server import FakeGrok
 from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.grok_caller import TEXTS, Caller, chat
 from tests.support.http_helpers import PATIENCE
-
-
-@pytest_asyncio.fixture
-async def caller(grok: FakeGrok) -> AsyncIterator[Caller]:
-    headers = {"authorization": f"Bearer {GOOD_KEY}"}
-    # Loading certificates takes longer than most of these tests.
-    async with httpx.AsyncClient(headers=headers, timeout=5.0, verify=False) as client:
-        yield Caller(client, grok)
 
 
 async def test_the_strict_rate_admits_exactly_its_number_in_any_second(

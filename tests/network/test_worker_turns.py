@@ -9,7 +9,14 @@ from analysis.outcomes import NotNow, Refused, Unusable
 from models import Lane
 from store.conversations import ConversationStore, NewConversation
 from tests.conftest import StartApp
-from tests.support.http_helpers import ScriptedAnalyser, eventually, good, in_status, submit
+from tests.support.http_helpers import (
+    ScriptedAnalyser,
+    completed,
+    eventually,
+    good,
+    in_status,
+    submit,
+)
 from tests.support.worker_harness import FOR_EVER, WorkerHarness
 
 
@@ -146,8 +153,7 @@ async def test_an_arrival_is_worked_on_at_once(harness: WorkerHarness) -> None:
 async def test_an_arrival_over_http_is_worked_on_at_once(start_app: StartApp) -> None:
     async with start_app(analyser=ScriptedAnalyser(), poll_interval=FOR_EVER) as running:
         for number in range(3):
-            id_ = await submit(running.client, f"text {number}")
-            await in_status(running.client, id_, "completed")
+            await completed(running.client, f"text {number}")
 
 
 async def test_a_retried_conversation_is_worked_on_at_once(start_app: StartApp) -> None:

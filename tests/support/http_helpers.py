@@ -128,6 +128,15 @@ async def in_status(
     return seen
 
 
+async def completed(
+    client: httpx.AsyncClient, text: str = "My parcel is late.", **fields: Any
+) -> str:
+    """Post one conversation and wait until it is analysed; its id."""
+    id_ = await submit(client, text, **fields)
+    await in_status(client, id_, "completed")
+    return id_
+
+
 async def all_done(client: httpx.AsyncClient, *, within: float = PATIENCE) -> dict[str, Any]:
     """Wait until nothing is pending or processing; the stats then."""
 

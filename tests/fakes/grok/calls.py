@@ -15,6 +15,7 @@ from grok_client import GrokClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow
 from tests.fakes.grok.judgement import judge
 from tests.fakes.grok.models import DEFAULT_MODEL
+from tests.support import clock
 
 BLAME = "My parcel is late and broken"
 PRAISE = "Thanks, I love it"
@@ -42,18 +43,7 @@ async def called(client: GrokClient, *texts: str) -> Call:
     return call
 
 
-class Clock:
-    """Moves only when somebody sleeps, or is told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
+class Clock(clock.Clock):
     def limiter(self, rate: int = 1000, **overrides: Any) -> CallLimiter:
         return CallLimiter(
             SlidingWindow(rate, 1.0, clock=self),
