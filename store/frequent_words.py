@@ -19,7 +19,7 @@ from store.filters import filter_of
 
 MATCHES = 5000
 """A word with fewer is counted in some 50 ms, a page for each match."""
-_MOST_WORDS = 100
+_MOST_WORDS = 200
 _MOST_COUNTS = 25_000
 """Half of what is cached; the rest is for searches that people make."""
 
