@@ -52,7 +52,9 @@ def _count(value: object) -> int | None:
 
 def is_outbound(raw_data: Mapping[str, Any]) -> bool:
     """Whether the data that came with a text says that it was sent by the company, not to it."""
-    inbound = raw_data.get("inbound")
+    if "inbound" not in raw_data:  # as in most data: a quarter of the time
+        return False
+    inbound = raw_data["inbound"]
     return isinstance(inbound, str | int | float) and str(inbound).strip().lower() in ("false", "0")
 
 

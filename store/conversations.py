@@ -218,12 +218,14 @@ class ConversationStore:
         """Which rows to insert, and what each submission is answered.
 
         Keys planned here join the `known` ones, so that two equal requests in one group store one
-        row. No more than `room` rows are planned.
+        row. No more than `room` rows are planned. No two are created at the same time, so that the
+        order of arrival is the order of work.
         """
         rows: list[_NewRow] = []
         answers: list[_Answer | _Clash] = []
         free_ids = iter(ids)
         pending = Status.PENDING.value  # looking a value up takes as long as half a row
+        now = now_micros()
         for items, lane, owner in submissions:
             lane_name = lane.value
             answer: list[str] = []
@@ -241,7 +243,7 @@ class ConversationStore:
                         answer.append(found.id)
                         continue
                     new_keys[key] = Known(id_, item.body_hash)
-                created_at = self._next_created_at()
+                created_at = self._last_created_at = max(now, self._last_created_at + 1)
                 timestamp = created_at if item.timestamp is None else to_micros(item.timestamp)
                 planned.append(
                     _NewRow(
@@ -275,11 +277,6 @@ class ConversationStore:
         return (
             bool(self._own_authors) and author is not None and account(author) in self._own_authors
         )
-
-    def _next_created_at(self) -> int:
-        """Now, but never twice the same, so that the order of arrival is the order of work."""
-        self._last_created_at = max(now_micros(), self._last_created_at + 1)
-        return self._last_created_at
 
     # --- look up, erase, retry ----------------------------------------------------------------
 

@@ -160,9 +160,11 @@ async def test_conversations_keep_their_order_when_the_clock_stands_still_or_goe
     database: Database, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their order is the order of work, so it must not depend on how the database breaks ties."""
-    times = iter([5000, 5000, 5000, 4000, 3000, 6000])
+    times = iter([5000, 5001, 4000, 6000])
     monkeypatch.setattr("store.conversations.now_micros", lambda: next(times))
-    ids = await store.accept(new_conversations(6), lane=Lane.BULK)
+    ids = []
+    for number in (3, 1, 1, 1):
+        ids += await store.accept(new_conversations(number), lane=Lane.BULK)
     ordered = select(conversations.c.id, conversations.c.created_at).order_by(
         conversations.c.created_at
     )
