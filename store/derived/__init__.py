@@ -189,10 +189,8 @@ def _count_anew(connection: Connection, pairs: Sequence[tuple[InsightRow, Insigh
 
 def _in_clusters(old: InsightRow, new: InsightRow) -> bool:
     """Whether anything is other by now of what `insight_clusters` holds."""
-    return any(
-        getattr(old, name) != getattr(new, name)
-        for name in ("clusters", "sentiment_score", "confidence")
-    )
+    held = old.clusters, old.sentiment_score, old.confidence
+    return held != (new.clusters, new.sentiment_score, new.confidence)
 
 
 def take_out(connection: Connection, conversation_ids: Collection[str]) -> None:

@@ -50,8 +50,8 @@ async def made(database: Database, **overrides: Any) -> Plan:
 
 
 async def walked(database: Database, *, rows: int = 3, steps: int = 1000) -> Plan:
-    """Walk the plan whose turn it is, to its end or for some steps of some rows each; whoever
-    walked before is dead for long."""
+    """Walk the plan whose turn it is, to its end or for some steps of some rows each, two at a
+    time; whoever walked before is dead for long."""
     walks = walk_store(database)
     await run_sql(database, update(plans).values(leased_until=0))
     plan = await walks.next()
@@ -59,9 +59,9 @@ async def walked(database: Database, *, rows: int = 3, steps: int = 1000) -> Pla
     for _ in range(steps):
         if plan.state is PlanState.APPLYING:
             candidates = await walks.candidates(plan)
-            plan = (await walks.apply(plan, candidates[:rows], None)).plan
+            plan = (await walks.apply(plan, candidates[:rows], None, at_a_time=2)).plan
         elif plan.state is PlanState.UNDOING:
-            plan = (await walks.undo(plan, rows, None)).plan
+            plan = (await walks.undo(plan, rows, None, at_a_time=2)).plan
         else:
             break
     return plan
