@@ -330,7 +330,7 @@ async def test_a_streamed_body_within_the_limit_is_taken(start_app: StartApp) ->
         for part in (b'{"te', b'xt": ', b'"a"}'):
             yield part
 
-    async with start_app(max_body_bytes=1000) as running:
+    async with start_app(max_body_bytes=13) as running:
         response = await running.client.post(CONVERSATIONS, content=chunks(), headers=JSON)
 
     assert response.status_code == 202, response.text

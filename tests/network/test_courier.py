@@ -231,6 +231,7 @@ async def test_no_more_than_four_kilobytes_of_an_answer_are_read(
             return receiver.under_way == 0
 
         await eventually(hung_up, within=30)
+    assert receiver.flooded < 2_000_000
 
 
 async def test_what_a_receiver_says_is_kept_short_and_printable(

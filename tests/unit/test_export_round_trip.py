@@ -1,5 +1,7 @@
 """What is exported as CSV and loaded by the importer is what it was, whatever it is."""
 
+import csv
+import io
 import tempfile
 from contextlib import closing
 from datetime import UTC, datetime
@@ -9,11 +11,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from analysis.handling import Handling, HandlingState
+from analysis.labels import LastWord, Values
 from api.exports import BOM, FORMATS
 from importing.files import opened
 from importing.pipeline import Options, Pipeline
 from importing.report import Tally
-from store.listed import ListedInsight
+from store.listed import Labelled, ListedInsight
 from tests.support.import_helpers import Read
 
 MOMENT = datetime(2025, 1, 20, 10, tzinfo=UTC)
@@ -97,3 +101,25 @@ def test_rejected_rows_of_an_export_keep_their_marks(read: Read) -> None:
     assert found.texts == ["=1"]
     again = "import_line,import_reason," + exported("=1").decode().replace('"conv', '1,why,"conv')
     assert read(again).texts == ["=1"]
+
+
+def test_what_people_name_themselves_is_no_formula_either() -> None:
+    evil = "=cmd|' /C calc'!A0"
+    labelled = Labelled(LastWord.PERSON, evil, MOMENT, None, Values(0.0, ("x",), 1.0))
+    insight = ListedInsight(
+        "conv_00000000",
+        MOMENT,
+        "late",
+        None,
+        -0.5,
+        ("x",),
+        0.9,
+        "why",
+        {},
+        labelled=labelled,
+        handling=Handling(HandlingState.CLAIMED, evil),
+        original=evil,
+    )
+    content = FORMATS["csv"].head + FORMATS["csv"].lines([insight])
+    (row,) = csv.DictReader(io.StringIO(content.decode(), newline=""))
+    assert [row["labelled_by"], row["handling_by"], row["link"]] == [f"'{evil}"] * 3

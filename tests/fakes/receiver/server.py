@@ -79,6 +79,8 @@ class FakeReceiver:
         self.received: list[Received] = []
         self.news = asyncio.Event()
         """Set at each request."""
+        self.flooded = 0
+        """Bytes that were taken of a flood, some of them by the kernel."""
         self.under_way = 0
         self.most_under_way = 0
         self._certificate = certificate
@@ -177,10 +179,13 @@ class FakeReceiver:
                 await writer.drain()
                 await asyncio.sleep(0.01)
         elif reply is FLOOD:
+            own = writer.get_extra_info("socket")
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             while True:
                 writer.write(b"x" * 10_000)
                 await writer.drain()
+                self.flooded += 10_000
 
 
 @contextmanager
