@@ -230,7 +230,8 @@ async def test_no_read_scans_a_table(full: Database) -> None:
                 await insights.page(wanted, limit=100, cursor=page.next_cursor)
             if wanted.words is None:
                 await summaries.summary(wanted, Interval.DAY)
-                await summaries.summary(insight_filter(cluster=wanted.cluster), Interval.HOUR)
+        for cluster in (None, "cluster7"):
+            await summaries.summary(insight_filter(cluster=cluster), Interval.HOUR)
         short = insight_filter(start_time=NOON, end_time=NOON + timedelta(hours=3))
         await summaries.summary(short, Interval.MINUTE)
         for window in Window:
