@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
 import yaml
 
 from config import load_settings
@@ -46,8 +47,9 @@ def test_postgresql_keeps_what_it_holds() -> None:
 
 
 def test_replicas_may_take_as_long_to_stop_as_the_service_does() -> None:
-    allowed = {SERVICES[name]["stop_grace_period"] for name in REPLICAS}
-    assert allowed == {f"{POD['terminationGracePeriodSeconds']}s"} == {"15s"}
+    assert {SERVICES[name]["stop_grace_period"] for name in REPLICAS} == {"15s"}
+    before = CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert POD["terminationGracePeriodSeconds"] - before == 15
     assert load_settings(_env_file=None).shutdown_grace + 2 < 15
 
 
@@ -55,6 +57,12 @@ def test_all_connections_together_are_fewer_than_postgresql_gives() -> None:
     (most,) = re.findall(r"max_connections=(\d+)", " ".join(SERVICES["postgres"]["command"]))
     of_each = load_settings(_env_file=None).database_pool + 2
     assert len(REPLICAS) * of_each < int(most)
+
+
+def test_the_proxy_closes_idle_connections_before_a_replica_does() -> None:
+    (seconds,) = re.findall(r"keepalive (\d+)s\n", PROXY)
+    assert int(seconds) < uvicorn.Config("main:app").timeout_keep_alive
+    assert "--timeout-keep-alive" not in (ROOT / "Dockerfile").read_text()
 
 
 def test_whoever_routes_asks_a_path_that_the_service_has() -> None:
