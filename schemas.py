@@ -58,8 +58,8 @@ built_late = with_config(defer_build=True)
 
 
 class Shape(BaseModel, defer_build=True):
-    """Of a body or an answer, built late too: a tenth of the time of a start. Queries are not, for
-    FastAPI heeds pydantic's warnings about its own fields only where it defines a route."""
+    """Of a body or an answer, built late too: a tenth of the time of a start. Queries are not:
+    pydantic warns of their fields' names, which FastAPI hides only while it makes a route."""
 
 
 _NAMED_BY_JSON = {
