@@ -14,7 +14,7 @@ from sqlalchemy import select
 from analysis.handling import HandlingChange, HandlingState
 from analysis.labels import Labelling
 from analysis.outcomes import Complete
-from api.event_stream import CHUNK_BYTES, InsightStream
+from api.event_stream import CHUNK_BYTES, SHARED_CHUNKS, InsightStream
 from api.handling import handling_changes
 from api.labels import label_changes
 from database import Database
@@ -289,6 +289,20 @@ async def test_what_goes_out_at_a_time_is_bounded_and_shared(database: Database,
     for events in listening:
         await events.aclose()
     assert heard == await all_ids(database)
+
+
+async def test_of_listeners_at_different_places_few_chunks_are_kept(database: Database) -> None:
+    await insert_insights(database, [{}] * (SHARED_CHUNKS + 4))
+    stream = InsightStream(InsightStore(database), look_seconds=FOR_EVER)
+    listening = [stream.listen(after) for after in (0, *(await all_ids(database))[:-1])]
+    kept = []
+    for events in listening:
+        await anext(events)
+        assert ids_in(await anext(events))
+        kept.append(len(stream._chunks))
+    for events in listening:
+        await events.aclose()
+    assert max(kept) == SHARED_CHUNKS
 
 
 async def test_what_is_kept_is_bounded_in_bytes(database: Database) -> None:
