@@ -11,7 +11,6 @@ the methods that are overridden here; `api/connections.py` has the bounds that a
 import gc
 
 gc.disable()  # as `main.py` does: uvicorn imports this first
-
 import asyncio
 import re
 import socket
