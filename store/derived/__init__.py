@@ -143,6 +143,9 @@ def replace(
         _count_anew(connection, pairs)
     else:
         later += pairs
+        if len(later) >= _COUNTED_AT_ONCE:
+            _count_anew(connection, later)
+            later.clear()
     pairs = [(old, new) for old, new in pairs if not new.own]
     if not pairs:
         return
@@ -162,13 +165,15 @@ def replace(
 
 
 _COUNTED_LATER = "pairs of insights that are to be counted anew"
+_COUNTED_AT_ONCE = 64
+"""Takes some 2 ms, which somebody may wait for."""
 
 
 @contextmanager
-def counted_at_end(connection: Connection) -> Iterator[None]:
-    """What is given to `replace` inside is counted and indexed by words at the end, all at once:
-    neighbours share rows of the rollups, and pages of both. Who reads these inside sees none of it.
-    """
+def counted_together(connection: Connection) -> Iterator[None]:
+    """What is given to `replace` inside is counted and indexed by words some dozens at a time, the
+    last ones at the end: neighbours share rows of the rollups, and pages of both. Who reads these
+    inside may not see it yet."""
     info = connection.info
     pairs: list[tuple[InsightRow, InsightRow]] = []
     info[_COUNTED_LATER] = pairs

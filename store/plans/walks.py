@@ -136,7 +136,7 @@ class WalkStore:
             skipped = max(0, plan.matched - plan.done)
             return _ended(replace(plan, state=PlanState.APPLIED, skipped=skipped), connection)
         passed, selection = 0, self._kinds[plan.kind].selection(plan)
-        with derived.counted_at_end(connection):
+        with derived.counted_together(connection):
             while passed < len(candidates) and not (passed and others_wait()):
                 some = candidates[passed : passed + at_a_time]
                 plan = self._change(plan, selection, some, connection)
@@ -177,7 +177,7 @@ class WalkStore:
         began = time.thread_time()
         _check_turn(plan, connection)
         passed = 0
-        with derived.counted_at_end(connection):
+        with derived.counted_together(connection):
             while passed < most and not (passed and others_wait()):
                 limit = min(at_a_time, most - passed)
                 rows = connection.execute(_CHANGED, {"plan_id": plan.id, "limit": limit})
