@@ -20,11 +20,14 @@ from tests.support.plans import (
     MINUTE,
     applied,
     insert,
+    insight_list,
     label,
     made,
     make_rule,
+    plan_store,
     served,
     undone,
+    walk_store,
     walked,
 )
 
@@ -118,4 +121,15 @@ async def test_any_mix_of_plans_undoing_labels_erasures_and_deaths_leaves_every_
                 await label(database, draw.choice(ids), draw.uniform(-1, 1))
             case "erase":
                 await ConversationStore(database).erase(ids.pop())
+    await assert_figures_are_right(database)
+
+
+async def test_a_step_of_many_rows_a_few_at_a_time_counts_each_once(database: Database) -> None:
+    await insight_list(database, *[-0.5] * 150)
+    await plan_store(database).apply((await made(database)).id)
+    walks = walk_store(database)
+    plan = await walks.next()
+    assert plan is not None
+    step = await walks.apply(plan, await walks.candidates(plan), None, at_a_time=20)
+    assert step.rows == 150
     await assert_figures_are_right(database)
