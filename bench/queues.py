@@ -43,9 +43,15 @@ _MISSING = """\
 
 
 class Running(NamedTuple):
+    """`analyst` is the process that calls Grok; it may be the server itself."""
+
     server: Server
-    analyst: subprocess.Popen[bytes]
-    """The process that calls Grok."""
+    analyst: Server
+
+    def cpu_seconds(self) -> float:
+        """Without what PostgreSQL takes."""
+        alone = self.analyst is self.server
+        return self.server.cpu_seconds() + (0 if alone else self.analyst.cpu_seconds())
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,11 @@ def _at_work(
                     for _ in range(visible.TRIES_PER_ROUND)
                 )
                 first = round(paced.RATE * (seconds + 1)) * number
+                cpu = running.cpu_seconds()
                 seen = paced.post_paced(running.server, bodies, seconds, first)
+                _wait_until_idle(grok)
+                cpu = 1000 * (running.cpu_seconds() - cpu) / len(seen["taken"])
+            taken["CPU for a text, without PostgreSQL's", "ms"][each.name].append(cpu)
             late = sorted(1000 * one for one in seen["taken"])
             for part in (0.5, 0.99, 0.999):
                 name = f"paced p{100 * part:g}"
@@ -162,7 +172,8 @@ def _at_work(
                 taken[what, "ms"][each.name].append(quantile(beyond, part))
             report.say(
                 f"  {each.name:14} p50 {quantile(late, 0.5):6.2f} p99 {quantile(late, 0.99):6.2f}"
-                f" p99.9 {quantile(late, 0.999):6.2f} ms, beyond Grok {quantile(beyond, 0.5):6.1f}"
+                f" p99.9 {quantile(late, 0.999):6.2f} ms, beyond Grok {quantile(beyond, 0.5):6.1f},"
+                f" CPU {cpu:.2f} ms"
             )
     return taken
 
@@ -215,7 +226,7 @@ def _service(
             grok_pack_size=1,
             **settings(working, files[1]),
         ) as server:
-            yield Running(server, server.process)
+            yield Running(server, server)
 
     return Contender(name, accept, work)
 
@@ -272,7 +283,7 @@ def _peer(
                 cwd=servers.folder,
             )
             try:
-                yield Running(server, worker)
+                yield Running(server, Server(worker, 0, log, None, 0.0))
             finally:
                 worker.terminate()
                 try:
@@ -291,15 +302,14 @@ def _kill(report: Report, contender: Contender, grok: RunningGrok, seed: int) ->
     """`kill -9` amid the work, and another worker at once."""
     texts = samples.conversations(KILLED_AMID, seed=seed)
     with contender.working() as running, Connection(running.server.port) as client:
-        _wait_until_idle(grok)
         left = []
         for each in texts:
             request = build_request("POST", PATH, json.dumps(each).encode())
             left.append(client.ask(request).json()["conversation_id"])
         while len(left) > KILLED_AMID // 2:
             left = _unanswered(client, left)
-        running.analyst.kill()
-        running.analyst.wait()
+        running.analyst.process.kill()
+        running.analyst.process.wait()
     started = time.monotonic()
     with contender.working() as running, Connection(running.server.port) as client:
         while (left := _unanswered(client, left)) and _since(started) < PATIENCE_SECONDS:
