@@ -200,10 +200,7 @@ _PLAIN = {
 
 def _beside(report: Report, service: Server, size: int, count: int) -> None:
     start, stop = to_micros(END) - many_insights.DAYS * 86_400_000_000, to_micros(END)
-    with (
-        closing(sqlite3.connect(_path_of(service))) as database,
-        Connection(service.port) as connection,
-    ):
+    with closing(sqlite3.connect(_path_of(service))) as database:
         for name, extra in _PLAIN.items():
             limit = REQUESTS[name][1].get("limit", 100)
             where = f"WHERE timestamp BETWEEN {start} AND {stop} {extra}"
@@ -213,8 +210,9 @@ def _beside(report: Report, service: Server, size: int, count: int) -> None:
             plain = _cpu_of(lambda page=page: _as_json(database, page), count)
             counting = _cpu_of(lambda counted=counted: database.execute(counted).fetchone(), 5)
             cpu = service.cpu_seconds()
-            for _ in range(count):
-                connection.ask(request)
+            with Connection(service.port) as connection:
+                for _ in range(count):
+                    connection.ask(request)
             ours = 1000 * (service.cpu_seconds() - cpu) / count
             add, subject = report.add, f"reads {size:,}"
             add(subject, f"{name}, CPU of plain sqlite3's page", Samples([ours / plain]))
