@@ -87,7 +87,8 @@ async def test_two_workers_on_postgres_share_the_work_and_one_outlives_the_other
             lambda: _completed_by(first) >= set(later), within=8, what="new work does not wait"
         )
         await until(lambda: _all_completed(url), within=40, what="the first completed the rest")
-        assert [event["back_to_pending"] for event in first.events("orphans_rescued")] == [10]
+        # Their leases began at different moments, so one look may find a part of them.
+        assert sum(event["back_to_pending"] for event in first.events("orphans_rescued")) == 10
         assert _completed_by(first) == done[0] | set(held) | set(later)
         texts = await look(grok, "texts")
         sent_twice = {text for text, times in texts["sent"].items() if times > 1}
