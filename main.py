@@ -85,7 +85,12 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
             ),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
             Middleware(
-                DirectRoutes, routes=[*conversations.direct.routes, *insights.direct.routes]
+                DirectRoutes,
+                routes=[
+                    *conversations.direct.routes,
+                    *insights.direct.routes,
+                    *operations.direct.routes,
+                ],
             ),
         ],
     )
@@ -111,6 +116,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         reports.router,
         conversations.router,
         operations.router,
+        operations.direct,
         conversations.direct,
     ):
         app.router.routes[:0] = router.routes

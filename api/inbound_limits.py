@@ -4,6 +4,7 @@ import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from config import ApiKey
 from errors import RateLimited
@@ -79,6 +80,7 @@ def _refuse(wait: float, details: str) -> None:
         raise RateLimited(details, retry_after=max(1, math.ceil(wait)))
 
 
+@lru_cache(maxsize=1024)
 def network_of(address: str) -> str:
     """The address itself, or what an IPv6 one shares with its neighbours."""
     try:
