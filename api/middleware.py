@@ -18,9 +18,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import Access, find_access
+from api.connections import network_of
 from api.error_responses import error_response
 from api.holding import HeldRequests
-from api.inbound_limits import InboundLimits, network_of
+from api.inbound_limits import InboundLimits
 from api.keys import ApiKeys, check_scope
 from api.web_pages import WebPages
 from config import ApiKey

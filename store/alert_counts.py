@@ -54,7 +54,7 @@ class TopicCount(NamedTuple):
 class AlertCounter:
     def __init__(self, matches: MatchCounter) -> None:
         self._matches = matches
-        self._hours: dict[tuple[Any, ...], HourCounts | Mapping[str, HourCounts]] = {}
+        self._hours: dict[Any, HourCounts | Mapping[str, HourCounts]] = {}
         self._kept_for = 0
 
     def count(self, wanted: InsightFilter, connection: Connection) -> Counted:
@@ -91,7 +91,7 @@ class AlertCounter:
     def hours(self, wanted: InsightFilter, connection: Connection) -> HourCounts:
         """Of the filter, whatever its times, in the hours before the one that its end is in."""
         stop = wanted.span.stop // HOUR * HOUR
-        key = _key(wanted)
+        key = wanted.at_any_time()
         kept = self._kept(stop).get(key)
         if kept is None:
             kept = self._kept(stop)[key] = self._count_hours(_before(wanted, stop), connection)
@@ -102,7 +102,7 @@ class AlertCounter:
         self, wanted: InsightFilter, connection: Connection
     ) -> Mapping[str, HourCounts]:
         stop = wanted.span.stop // HOUR * HOUR
-        key = ("topics", *_key(wanted))
+        key = "topics", wanted.at_any_time()
         kept = self._kept(stop).get(key)
         if kept is None:
             kept = _count_topic_hours(_before(wanted, stop), connection)
@@ -110,7 +110,7 @@ class AlertCounter:
         assert isinstance(kept, Mapping)
         return kept
 
-    def _kept(self, stop: int) -> dict[tuple[Any, ...], Any]:
+    def _kept(self, stop: int) -> dict[Any, Any]:
         if self._kept_for != stop or len(self._hours) > _MOST_KEPT:
             self._hours.clear()
             self._kept_for = stop
@@ -154,14 +154,6 @@ def _before(wanted: InsightFilter, stop: int) -> InsightFilter:
 
 def _everything(wanted: InsightFilter) -> InsightFilter:
     return InsightFilter(wanted.start_time, from_micros(wanted.span.stop))
-
-
-def _key(wanted: InsightFilter) -> tuple[Any, ...]:
-    return tuple(
-        getattr(wanted, name)
-        for name in InsightFilter.__dataclass_fields__
-        if name not in ("start_time", "end_time")
-    )
 
 
 def _count_topic_hours(wanted: InsightFilter, connection: Connection) -> Mapping[str, HourCounts]:

@@ -227,7 +227,8 @@ def _go_over(rules: Mapping[str, AlertRule], now: int, connection: Connection) -
     acknowledged = set(connection.scalars(_ACKNOWLEDGED))
     for rule_id, by_key in alerts_by_rule(connection, rules).items():
         rule = rules[rule_id]
-        waiting = set(connection.scalars(_HANDLED, {"ids": _conversations(by_key)}))
+        ids = [key for key in by_key if key.startswith("conv_")]
+        waiting = set(connection.scalars(_HANDLED, {"ids": ids}))
         over: list[Alert] = []
         left: list[Alert] = []
         for key, alert in by_key.items():
@@ -252,7 +253,3 @@ def _go_over(rules: Mapping[str, AlertRule], now: int, connection: Connection) -
                 rule, alert, judged(alert, again, now, rule.policy), connection
             )
     return messages
-
-
-def _conversations(by_key: Mapping[str, Alert]) -> list[str]:
-    return [key for key in by_key if key.startswith("conv_")]

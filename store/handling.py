@@ -82,7 +82,8 @@ class HandlingStore:
     async def end_leases(self) -> bool:
         """Put claims and snoozes that have run out back to open, up to `_ENDED_AT_ONCE`; whether
         there were any. Where the database cannot be written they stay as they are."""
-        if not await self._database.read(partial(_any_run_out, now_micros())):
+        one = {"now": now_micros(), "limit": 1}
+        if not await self._database.read(lambda connection: connection.scalar(_RUN_OUT, one)):
             return False
         try:
             return bool(await self._database.write(end_leases))
@@ -292,10 +293,6 @@ _RUN_OUT = (
     .order_by(insights.c.handling_until)
     .limit(bindparam("limit"))
 )
-
-
-def _any_run_out(now: int, connection: Connection) -> bool:
-    return connection.scalar(_RUN_OUT, {"now": now, "limit": 1}) is not None
 
 
 # --- reading --------------------------------------------------------------------------------------
