@@ -49,7 +49,7 @@ class Fork:
         while (status := self.poll()) is None:
             if deadline is not None and time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired(str(self.pid), seconds or 0)
-            time.sleep(0.01)
+            time.sleep(0.005)
         return status
 
     def send_signal(self, number: signal.Signals) -> None:
