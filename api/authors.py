@@ -7,7 +7,7 @@ from fastapi import Query, Request
 
 from analysis.senders import account
 from api.access import needs
-from api.answers import AuthorsOut
+from api.answers import AuthorOut, AuthorsOut, shown
 from api.disconnect import stopped_when_gone
 from api.error_responses import answers
 from api.late_routes import late_router
@@ -34,15 +34,4 @@ async def list_authors(request: Request, query: Annotated[AuthorsQuery, Query()]
             prefix=query.prefix, start_time=start, end_time=end, limit=query.limit
         )
     own = services(request).settings.own_authors
-    return {
-        "authors": [
-            {
-                "author": each.author,
-                "count": each.count,
-                "negative": each.negative,
-                "last": each.last,
-                "own": account(each.author) in own,
-            }
-            for each in found
-        ]
-    }
+    return {"authors": [shown(AuthorOut, each, own=account(each.author) in own) for each in found]}

@@ -7,6 +7,7 @@ from typing_extensions import TypedDict
 
 from analysis.handling import Handling, HandlingState
 from api.access import needs
+from api.answers import shown
 from api.bodies import documented_body, read_short
 from api.conversations import PATH, ConversationId
 from api.error_responses import answers
@@ -17,7 +18,7 @@ from api.late_routes import late_router
 from api.services import services
 from models import now_micros
 from schemas import HandlingIn, ShownTime, built_late
-from store.handling import HandlingEntry, HandlingStore
+from store.handling import HandlingStore
 
 router = late_router(tags=["handling"])
 
@@ -50,17 +51,6 @@ class HandlingHistoryOut(HandlingOut):
 
 def _item(conversation_id: str, handling: Handling) -> HandlingOut:
     return {"conversation_id": conversation_id, **handling_item(handling)}
-
-
-def _entry(entry: HandlingEntry) -> HandlingEntryOut:
-    return {
-        "at": entry.at,
-        "state": entry.state,
-        "by": entry.by,
-        "key": entry.key_name,
-        "until": entry.until,
-        "note": entry.note,
-    }
 
 
 def handling_changes(store: HandlingStore) -> ChangeSource:
@@ -104,5 +94,5 @@ async def get_handling(request: Request, conversation_id: ConversationId) -> Han
     record = await services(request).handling.find(conversation_id)
     return {
         **_item(conversation_id, record.handling),
-        "history": [_entry(entry) for entry in record.history],
+        "history": [shown(HandlingEntryOut, entry, key=entry.key_name) for entry in record.history],
     }

@@ -51,6 +51,14 @@ async def cluster_named(cluster: str, parts: Services) -> str:
     return name
 
 
+async def conditions_named(named: dict[str, Any], parts: Services) -> dict[str, Any]:
+    """Conditions by the names of the API, as they are stored: the topic under its name in the
+    list."""
+    if "cluster" in named:
+        named["cluster"] = await cluster_named(named["cluster"], parts)
+    return named
+
+
 async def _filter(query: InsightConditions, parts: Services) -> InsightFilter:
     """What is asked for. Raises InvalidInput."""
     wanted = query.to_filter()

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from analysis.labels import Label, labelling_of
 from api.access import needs
+from api.answers import shown
 from api.bodies import documented_body, read_short
 from api.conversations import PATH, ConversationId
 from api.error_responses import answers
@@ -118,20 +119,9 @@ async def get_labels(request: Request, conversation_id: ConversationId) -> Label
 def _person(label: Label | None) -> PersonLabelOut | None:
     if label is None:
         return None
-    return {
-        "sentiment_score": label.sentiment_score,
-        "clusters": label.clusters,
-        "by": label.name,
-        "at": from_micros(label.at),
-        "reason": label.reason,
-    }
+    return shown(PersonLabelOut, label, by=label.name, at=from_micros(label.at))
 
 
 def _entry(entry: LabelEntry) -> LabelEntryOut:
-    return {
-        "at": entry.at,
-        "by": entry.by,
-        "before": values_item(entry.before),
-        "after": values_item(entry.after),
-        "reason": entry.reason,
-    }
+    before, after = values_item(entry.before), values_item(entry.after)
+    return shown(LabelEntryOut, entry, before=before, after=after)

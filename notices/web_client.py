@@ -43,14 +43,12 @@ class WebClient:
         private_hosts: Collection[str] = (),
         resolve: Resolve = system_resolve,
         certificates: ssl.SSLContext | None = None,
-        connect_seconds: float = CONNECT_SECONDS,
         total_seconds: float = TOTAL_SECONDS,
     ) -> None:
         """`certificates` are httpx's own where none are given, read at the first POST."""
         self._private_hosts = frozenset(map(canonical_host, private_hosts))
         self._resolve = resolve
         self._certificates = certificates
-        self._connect_seconds = connect_seconds
         self._total_seconds = total_seconds
 
     async def check(self, url: str) -> None:
@@ -58,7 +56,7 @@ class WebClient:
         as is known now, is taken: it is looked up again at each POST."""
         target = parse_url(url, self._private_hosts)
         with suppress(OSError):  # TimeoutError is one
-            async with asyncio.timeout(self._connect_seconds):
+            async with asyncio.timeout(CONNECT_SECONDS):
                 await addresses_of(target, self._resolve)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Attempt:
@@ -89,7 +87,7 @@ class WebClient:
 
         if target.scheme == "https" and self._certificates is None:
             self._certificates = await asyncio.to_thread(httpx.create_ssl_context)
-        deadline = time.monotonic() + self._connect_seconds
+        deadline = time.monotonic() + CONNECT_SECONDS
         failed: httpx.HTTPError | None = None
         for address in addresses:
             left = deadline - time.monotonic()

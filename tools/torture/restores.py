@@ -8,9 +8,8 @@ import sqlite3
 import sys
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.support.paths import ROOT
 
@@ -30,9 +29,6 @@ class Tries:
     found_old: int = 0
     found_new: int = 0
     wrong: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 async def kill_restores(database: Path, folder: Path, *, kills: int, seed: int) -> Tries:
