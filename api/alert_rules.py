@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from typing_extensions import TypedDict
 
 from analysis.alerts import RuleKind
@@ -13,6 +13,7 @@ from api.answers import shown
 from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import conditions_named
+from api.late_routes import late_router
 from api.path_ids import path_id
 from api.services import services
 from models import from_micros
@@ -20,7 +21,7 @@ from schemas import ShownTime, built_late
 from store.alert_rules import AlertRule, no_such_alert_rule
 from store.trends import Window
 
-router = APIRouter(tags=["alerts"])
+router = late_router(tags=["alerts"])
 
 _PATH = "/api/v1/alert-rules"
 _ONE = f"{_PATH}/{{rule_id}}"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from typing_extensions import TypedDict
 
 from analysis.deliveries import DeliveryState
@@ -20,6 +20,7 @@ from api.endpoint_bodies import (
     check_target,
 )
 from api.error_responses import answers
+from api.late_routes import late_router
 from api.path_ids import path_id
 from api.services import Services, services
 from errors import InvalidInput
@@ -29,7 +30,7 @@ from schemas import ShownTime, built_late
 from store.deliveries import no_such_delivery
 from store.endpoints import Endpoint, no_such_endpoint
 
-router = APIRouter(tags=["endpoints"])
+router = late_router(tags=["endpoints"])
 
 _PATH = "/api/v1/endpoints"
 _ONE = f"{_PATH}/{{endpoint_id}}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from typing_extensions import TypedDict
 
 from analysis.handling import Handling, HandlingState
@@ -14,12 +14,13 @@ from api.error_responses import answers
 from api.event_stream import ChangeSource
 from api.insight_answers import HandlingNow, handling_item
 from api.keys import key_name
+from api.late_routes import late_router
 from api.services import services
 from models import now_micros
 from schemas import HandlingIn, ShownTime, built_late
 from store.handling import HandlingStore
 
-router = APIRouter(tags=["handling"])
+router = late_router(tags=["handling"])
 
 _PATH = f"{PATH}/{{conversation_id}}/handling"
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic_core import to_json
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -18,12 +18,13 @@ from api.event_stream import ChangeSource
 from api.insight_answers import InsightOut, ModelValues, insight_item, values_item
 from api.keys import key_name
 from api.label_bodies import LabelIn
+from api.late_routes import late_router
 from api.services import services
 from models import from_micros
 from schemas import PersonName, ShownTime, built_late
 from store.label_history import LabelEntry, LabelStore
 
-router = APIRouter(tags=["labels"])
+router = late_router(tags=["labels"])
 
 _PATH = f"{PATH}/{{conversation_id}}/labels"
 

@@ -5,12 +5,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import JSONResponse, Response
 
 from api.access import needs, open_to_all
 from api.error_responses import answers
 from api.holding import MOST_HEALTH_SECONDS
+from api.late_routes import late_router
 from api.operation_answers import (
     AnalyserStats,
     BackupAccepted,
@@ -36,8 +37,8 @@ from schemas import format_time
 from store.figures import Figures
 from worker.backups import BackupKeeper
 
-router = APIRouter(tags=["operations"])
-direct = APIRouter(tags=["operations"])
+router = late_router(tags=["operations"])
+direct = late_router(tags=["operations"])
 """Its handlers are called by `DirectRoutes`."""
 
 _HEALTH = Health().model_dump_json().encode()

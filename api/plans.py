@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from typing_extensions import TypedDict
 
 from api.access import needs
@@ -12,6 +12,7 @@ from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import conditions_named
 from api.keys import key_name
+from api.late_routes import late_router
 from api.path_ids import path_id
 from api.plan_bodies import PlanIn, PlansQuery
 from api.services import Services, services
@@ -19,7 +20,7 @@ from schemas import ShownTime, built_late
 from store.plans.plan import Change, Plan, PlanKind, PlanState, no_such_plan
 from store.plans.requests import NewPlan, SampleText
 
-router = APIRouter(tags=["plans"])
+router = late_router(tags=["plans"])
 
 PATH = "/api/v1/plans"
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from typing_extensions import TypedDict
 
 from api.access import needs
@@ -12,12 +12,13 @@ from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import cluster_named, conditions_named
 from api.label_bodies import RuleIn, RulePatch, RuleSet, topics_named
+from api.late_routes import late_router
 from api.path_ids import path_id
 from api.services import Services, services
 from schemas import ShownTime, built_late
 from store.rules import StoredRule, no_such_rule
 
-router = APIRouter(tags=["rules"])
+router = late_router(tags=["rules"])
 
 _PATH = "/api/v1/rules"
 _ONE = f"{_PATH}/{{rule_id}}"

@@ -11,8 +11,7 @@ import ssl
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-
-import httpx
+from typing import TYPE_CHECKING
 
 from analysis.deliveries import KEPT_CHARACTERS, Answered, Attempt, NotAnswered
 from notices.addresses import (
@@ -26,6 +25,9 @@ from notices.addresses import (
     system_resolve,
 )
 from runtime.retry_after import told_seconds
+
+if TYPE_CHECKING:
+    pass
 
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 15.0
@@ -59,6 +61,8 @@ class WebClient:
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Attempt:
         """What came of it, within 15 seconds."""
+        import httpx  # 30 ms that a start without endpoints does not need
+
         try:
             async with asyncio.timeout(self._total_seconds):
                 target = parse_url(url, self._private_hosts)
@@ -79,6 +83,8 @@ class WebClient:
         headers: Mapping[str, str],
     ) -> Attempt:
         """To the first address that takes the connection."""
+        import httpx
+
         if target.scheme == "https" and self._certificates is None:
             self._certificates = await asyncio.to_thread(httpx.create_ssl_context)
         deadline = time.monotonic() + CONNECT_SECONDS
@@ -101,6 +107,8 @@ class WebClient:
         body: bytes,
         headers: Mapping[str, str],
     ) -> Attempt:
+        import httpx
+
         # A client for each, so that no connection is shared by names that have one address.
         async with (
             httpx.AsyncClient(
