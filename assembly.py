@@ -27,10 +27,8 @@ from batch_processor import Worker
 from config import Settings
 from database import Database
 from grok.prompt import PROMPT_VERSION
-from grok_client import GrokClient
 from notices.web_client import WebClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
-from runtime.environment import Proxy, choose_proxy, trusted_certificates
 from runtime.mail_server import MailServer
 from runtime.metrics import Metrics
 from store.alert_counts import AlertCounter
@@ -79,6 +77,7 @@ if TYPE_CHECKING:
 
     from backends.hints import Hints
     from notices.mail import MailClient
+    from runtime.proxies import Proxy
 
 log = structlog.get_logger(__name__)
 
@@ -272,6 +271,9 @@ def build_analyser(
     if not settings.uses_grok:
         return OfflineAnalyser(large=settings.uses_large_model)
     assert settings.grok_key is not None
+    from grok_client import GrokClient  # with httpx 60 ms that no offline start needs
+    from runtime.proxies import trusted_certificates
+
     return GrokClient(
         key=settings.grok_key.get_secret_value(),
         base_url=settings.grok_base_url,
@@ -305,8 +307,10 @@ def _asked(settings: Settings, analyser: Analyser) -> Asked:
     )
 
 
-def _find_proxy(settings: Settings) -> Proxy | None:
+def _find_proxy(settings: Settings) -> "Proxy | None":
     """For the calls to Grok: the setting's, else the environment's."""
+    from runtime.proxies import Proxy, choose_proxy
+
     if settings.grok_proxy:
         proxy: Proxy | None = Proxy(settings.grok_proxy, "GROK_PROXY")
     else:

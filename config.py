@@ -26,8 +26,9 @@ from analysis.report_times import ReportTime
 from analysis.senders import account
 from analysis.topics import BUILT_IN
 from errors import StartRefused
-from runtime.environment import NO_ADDRESS, is_possible_address, plain, read_env_file, read_proxy
+from runtime.environment import read_env_file
 from runtime.mail_server import MailServer
+from runtime.variables import plain
 
 DEFAULT_CLUSTERS = tuple(BUILT_IN)
 
@@ -134,7 +135,7 @@ class Settings(BaseSettings):
     grok_key: SecretStr | None = None
     analyzer: Literal["auto", "grok", "offline"] = "auto"
     offline_model: Literal["auto", "small", "large"] = "auto"
-    grok_base_url: str = Field("https://api.x.ai/v1", pattern=r"^https?://")
+    grok_base_url: str = Field("https://api.x.ai/v1", pattern=r"^https?://", validate_default=False)
     grok_model: str = Field("grok-4.20-0309-non-reasoning", min_length=1)
     grok_rate_limit: int = Field(10, ge=1, le=_MANY)
     grok_concurrency: int = Field(10, ge=1, le=1000)
@@ -209,6 +210,8 @@ class Settings(BaseSettings):
     def _possible_address(cls, value: str | None) -> str | None:
         if value is None or value.startswith("unix:"):
             return value
+        from runtime.proxies import NO_ADDRESS, is_possible_address  # httpx: 40 ms that few need
+
         if not is_possible_address(value):
             raise ValueError(NO_ADDRESS)
         return value
@@ -244,7 +247,11 @@ class Settings(BaseSettings):
     @field_validator("grok_proxy")
     @classmethod
     def _possible_proxy(cls, value: str | None) -> str | None:
-        return None if value is None else read_proxy(value)
+        if value is None:
+            return None
+        from runtime.proxies import read_proxy
+
+        return read_proxy(value)
 
     @field_validator("smtp_url")
     @classmethod

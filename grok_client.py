@@ -38,7 +38,7 @@ from grok.errors import ErrorScope, named_limit, presentable, read_error, told_w
 from grok.prompt import PROMPT_VERSION, Prompt, Request
 from grok.transport import TooMuch, send
 from rate_limiter import CallLimiter
-from runtime.environment import NOT_REACHED, Proxy
+from runtime.proxies import NOT_REACHED, Proxy
 
 log = structlog.get_logger(__name__)
 

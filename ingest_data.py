@@ -41,13 +41,9 @@ from importing.rows import Item, digest_of, make_item, make_key
 from importing.sample import SAMPLE
 from importing.sender import Sender, Sent
 from importing.wait import SentIds, count_failed, summary, wait_until_analysed
-from runtime.environment import (
-    choose_proxy,
-    is_possible_address,
-    plain,
-    read_env_file,
-    trusted_certificates,
-)
+from runtime.environment import read_env_file
+from runtime.proxies import choose_proxy, is_possible_address, trusted_certificates
+from runtime.variables import plain
 
 COMPLETE, PARTIAL, NOTHING = 0, 1, 3
 

@@ -4,55 +4,52 @@ Importing this module does nothing; `app` is built from the environment when a s
 """
 
 import gc
-
-gc.disable()  # all that the imports make stays: looking through it takes a sixth of their time
-
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-import structlog
-from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
-from starlette.middleware import Middleware
-from starlette.routing import Mount, Route
+from runtime.quick_imports import quick_imports
 
-from analysis.analyser import Analyser
-from api import (
-    alert_rules,
-    alerts,
-    analysis_versions,
-    authors,
-    conversations,
-    dashboard,
-    docs,
-    endpoints,
-    handling,
-    insights,
-    labels,
-    operations,
-    plans,
-    reports,
-    rules,
-)
-from api.access import open_to_all
-from api.direct_routes import DirectRoutes
-from api.error_responses import add_error_handlers
-from api.keys import ApiKeys
-from api.middleware import Admission, BodyLimit, OpenRequests, RequestLog
-from api.openapi import describe
-from api.services import Services
-from api.web_pages import WebPages
-from assembly import CONVERSATIONS, INSIGHTS, Assembly, assemble
-from config import Settings, load_settings
-from errors import ServiceError, StartRefused
-from runtime.logs import set_up_logs
-from runtime.shutdown import Shutdown
-from store import derived
+with quick_imports():
+    import structlog
+    from fastapi import FastAPI
+    from fastapi_offline import FastAPIOffline
+    from starlette.middleware import Middleware
+    from starlette.routing import Mount, Route
 
-gc.freeze()
-gc.enable()
+    from analysis.analyser import Analyser
+    from api import (
+        alert_rules,
+        alerts,
+        analysis_versions,
+        authors,
+        conversations,
+        dashboard,
+        docs,
+        endpoints,
+        handling,
+        insights,
+        labels,
+        operations,
+        plans,
+        reports,
+        rules,
+    )
+    from api.access import open_to_all
+    from api.direct_routes import DirectRoutes
+    from api.error_responses import add_error_handlers
+    from api.keys import ApiKeys
+    from api.middleware import Admission, BodyLimit, OpenRequests, RequestLog
+    from api.openapi import describe
+    from api.services import Services
+    from api.web_pages import WebPages
+    from assembly import CONVERSATIONS, INSIGHTS, Assembly, assemble
+    from config import Settings, load_settings
+    from errors import ServiceError, StartRefused
+    from runtime.logs import set_up_logs
+    from runtime.shutdown import Shutdown
+    from store import derived
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +82,12 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
             ),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
             Middleware(
-                DirectRoutes, routes=[*conversations.direct.routes, *insights.direct.routes]
+                DirectRoutes,
+                routes=[
+                    *conversations.direct.routes,
+                    *insights.direct.routes,
+                    *operations.direct.routes,
+                ],
             ),
         ],
     )
@@ -111,6 +113,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         reports.router,
         conversations.router,
         operations.router,
+        operations.direct,
         conversations.direct,
     ):
         app.router.routes[:0] = router.routes

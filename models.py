@@ -57,7 +57,8 @@ _MICROSECOND = timedelta(microseconds=1)
 
 def to_micros(moment: datetime) -> int:
     """`moment` must be aware."""
-    return (moment - _EPOCH) // _MICROSECOND
+    since = moment - _EPOCH  # whose division takes three times as long as its parts
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def from_micros(micros: int) -> datetime:

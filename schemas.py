@@ -13,12 +13,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
-    BeforeValidator,
     Field,
     GetCoreSchemaHandler,
     PlainSerializer,
+    PlainValidator,
     StringConstraints,
     ValidationInfo,
     WithJsonSchema,
@@ -52,6 +51,7 @@ CLAIM_MINUTES = 15
 MAX_CLAIM_MINUTES = 480
 MAX_SNOOZE_MINUTES = 90 * 24 * 60
 _MINUTE = 60_000_000
+_FLAT = {str, int, bool, type(None)}
 
 built_late = with_config(defer_build=True)
 """Of a typed dict that a route answers with: what checks it is built when it is first needed."""
@@ -103,8 +103,8 @@ def format_time(moment: datetime) -> str:
 
 
 _TIME_SCHEMA = WithJsonSchema({"type": "string", "format": "date-time"})
-Time = Annotated[AwareDatetime, BeforeValidator(parse_time), _TIME_SCHEMA]
-QueryTime = Annotated[AwareDatetime, BeforeValidator(_parse_query_time), _TIME_SCHEMA]
+Time = Annotated[datetime, PlainValidator(parse_time), _TIME_SCHEMA]
+QueryTime = Annotated[datetime, PlainValidator(_parse_query_time), _TIME_SCHEMA]
 ShownTime = Annotated[datetime, PlainSerializer(format_time, return_type=str), _TIME_SCHEMA]
 
 
@@ -134,6 +134,8 @@ def check_idempotency_key(key: str) -> str:
 
 def _check_raw_data(value: dict[str, Any]) -> dict[str, Any]:
     """Level by level, since calling a function for each value would take ten times as long."""
+    if _FLAT.issuperset(map(type, value.values())):  # as most are: a third of the time
+        return value
     level: list[Any] = [value]
     for _ in range(MAX_RAW_DATA_LEVELS):
         deeper: list[Any] = []
@@ -164,11 +166,8 @@ class _AsParsed:
 FilterName = Annotated[str, Field(max_length=MAX_AUTHOR_LENGTH), AfterValidator(storable)]
 """Of an author or a topic: nothing that is stored has a longer one."""
 Text = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1),
-    AfterValidator(_limited),
+    str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_limited)
 ]
-
 
 _SORTED = json.JSONEncoder(sort_keys=True)
 
@@ -207,8 +206,8 @@ class ConversationIn(Shape):
             None if raw_data is None else write(raw_data).decode(),
             idempotency_key,
             body_hash,
-            outbound=raw_data is not None and is_outbound(raw_data),
-            followers=None if raw_data is None else followers_of(raw_data),
+            raw_data is not None and is_outbound(raw_data),
+            None if raw_data is None else followers_of(raw_data),
         )
 
     def _content(self) -> list[Any]:

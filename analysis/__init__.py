@@ -1,1 +1,4 @@
-"""What an analysis is, and every judgement about one. Pure: no socket, no table, no clock."""
+"""What an analysis is, and every judgement about one.
+
+No socket, no table, no clock; `offline/analyser.py` alone starts a process.
+"""

@@ -5,7 +5,7 @@ are served and counted: for mood and topics each a person has the last word, els
 else the model.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -132,7 +132,8 @@ def effective(model: Values, labels: Mapping[int, Label]) -> Effective:
     """What comes of the model's values and the labels of each giver."""
     if not labels:
         return Effective(model, LastWord.MODEL, None)
-    givers = _by_rank(labels)
+    # A person first, then rules, the newest first.
+    givers = sorted(labels, key=lambda giver: (giver != PERSON, -giver))
     ranked = [labels[giver] for giver in givers]
     scores = (each.sentiment_score for each in ranked if each.sentiment_score is not None)
     clusters = (each.clusters for each in ranked if each.clusters is not None)
@@ -143,8 +144,3 @@ def effective(model: Values, labels: Mapping[int, Label]) -> Effective:
         SURE if by_person else model.confidence,
     )
     return Effective(values, LastWord.PERSON if by_person else LastWord.RULE, ranked[0])
-
-
-def _by_rank(givers: Iterable[int]) -> list[int]:
-    """A person first, then rules, the newest first."""
-    return sorted(givers, key=lambda giver: (giver != PERSON, -giver))

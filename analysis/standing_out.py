@@ -19,6 +19,7 @@ _PRIOR_WORDS = 500.0
 _LEAST_SCORE = 1.96
 """A z-score: by chance one word of forty has it."""
 _LEAST_TEXTS = 2
+_MOST = 5
 
 
 @cache
@@ -27,9 +28,7 @@ def _masks() -> Set[str]:
     return frozenset(words_of(as_analysed("@a https://a")))
 
 
-def words_that_stand_out(
-    texts: Iterable[str], usual: Iterable[str], *, most: int = 5
-) -> Sequence[str]:
+def words_that_stand_out(texts: Iterable[str], usual: Iterable[str]) -> Sequence[str]:
     """Words of `texts` that `usual` texts have more seldom, the clearest first. A text counts for a
     word once, so that nobody makes one stand out alone."""
     here, there = _counts(texts), _counts(usual)
@@ -52,7 +51,7 @@ def words_that_stand_out(
         score = (math.log(odds_here) - math.log(odds_there)) / math.sqrt(variance)
         if score >= _LEAST_SCORE:
             found.append((-score, word))
-    return [word for _, word in sorted(found)[:most]]
+    return [word for _, word in sorted(found)[:_MOST]]
 
 
 def _counts(texts: Iterable[str]) -> Counter[str]:

@@ -3,23 +3,25 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from typing_extensions import TypedDict
 
 from analysis.alerts import RuleKind
 from api.access import needs
 from api.alert_bodies import AlertRuleFields, AlertRuleIn, AlertRulePatch, shown_duration
+from api.answers import shown
 from api.bodies import documented_body, read_short
 from api.error_responses import answers
-from api.insights import cluster_named
+from api.insights import conditions_named
+from api.late_routes import late_router
 from api.path_ids import path_id
-from api.services import Services, services
+from api.services import services
 from models import from_micros
 from schemas import ShownTime, built_late
 from store.alert_rules import AlertRule, no_such_alert_rule
 from store.trends import Window
 
-router = APIRouter(tags=["alerts"])
+router = late_router(tags=["alerts"])
 
 _PATH = "/api/v1/alert-rules"
 _ONE = f"{_PATH}/{{rule_id}}"
@@ -84,30 +86,8 @@ AlertRuleId = Annotated[str, path_id("arul", no_such_alert_rule)]
 
 
 def _item(rule: AlertRule) -> AlertRuleOut:
-    return {
-        "rule_id": rule.id,
-        "name": rule.name,
-        "kind": rule.kind,
-        "filter": rule.filter,
-        "window": rule.window,
-        "above": rule.above,
-        "at_least": rule.at_least,
-        "hold": rule.hold,
-        "clear": rule.clear,
-        "cooldown": shown_duration(rule.cooldown_seconds),
-        "quiet": rule.quiet,
-        "to": rule.to,
-        "texts": rule.texts,
-        "enabled": rule.enabled,
-        "created_at": rule.created_at,
-    }
-
-
-async def _filter(named: dict[str, Any], parts: Services) -> dict[str, Any]:
-    """As it is stored: the topic under its name in the list."""
-    if "cluster" in named:
-        named["cluster"] = await cluster_named(named["cluster"], parts)
-    return named
+    cooldown = shown_duration(rule.cooldown_seconds)
+    return shown(AlertRuleOut, rule, rule_id=rule.id, cooldown=cooldown)
 
 
 @router.get(_PATH, responses=answers("unavailable"))
@@ -129,7 +109,7 @@ async def create_alert_rule(request: Request) -> AlertRuleOut:
     second."""
     parts = services(request)
     asked = await read_short(AlertRuleIn, request)
-    columns = asked.to_columns(asked.kind, await _filter(asked.filter.named(), parts))
+    columns = asked.to_columns(asked.kind, await conditions_named(asked.filter.named(), parts))
     rule = await parts.alert_rules.create({"name": asked.name, **columns})
     parts.wake_alerts()
     return _item(rule)
@@ -160,7 +140,7 @@ async def change_alert_rule(request: Request, rule_id: AlertRuleId) -> AlertRule
     if "filter" in given:
         given["filter"] = {k: v for k, v in given["filter"].items() if v is not None}
     whole = AlertRuleFields.model_validate({**_given(before), **given})
-    columns = whole.to_columns(before.kind, await _filter(whole.filter.named(), parts))
+    columns = whole.to_columns(before.kind, await conditions_named(whole.filter.named(), parts))
     changed = await parts.alert_rules.change(rule_id, {"name": name, **columns})
     parts.wake_alerts()
     return _item(changed)
@@ -186,23 +166,14 @@ async def try_alert_rule(request: Request, rule_id: AlertRuleId) -> TrialOut:
     parts = services(request)
     rule = await parts.alert_rules.find(rule_id)
     trial = await parts.alert_trials.run(rule)
-    return {
-        "rule_id": rule.id,
-        "start_time": from_micros(trial.start),
-        "end_time": from_micros(trial.stop),
-        "step_minutes": trial.step_minutes,
-        "messages": trial.messages,
-        "alerts_count": trial.alerts_count,
-        "held_back_count": trial.held_back_count,
-        "alerts": [
-            {
-                "key": each.key,
-                "opened_at": from_micros(each.opened_at),
-                "closed_at": None if each.closed_at is None else from_micros(each.closed_at),
-                "peak": each.peak,
-                "held_back": each.held_back,
-                "told": each.told,
-            }
-            for each in trial.alerts
-        ],
-    }
+    alerts = [
+        shown(
+            TrialAlertOut,
+            each,
+            opened_at=from_micros(each.opened_at),
+            closed_at=None if each.closed_at is None else from_micros(each.closed_at),
+        )
+        for each in trial.alerts
+    ]
+    start, stop = from_micros(trial.start), from_micros(trial.stop)
+    return shown(TrialOut, trial, rule_id=rule.id, start_time=start, end_time=stop, alerts=alerts)

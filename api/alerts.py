@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from typing_extensions import TypedDict
 
 from analysis.alerts import AlertState, RuleKind
@@ -12,13 +12,14 @@ from api.access import needs
 from api.alert_bodies import AcknowledgeIn, AlertsQuery, MuteIn
 from api.bodies import documented_body, read_short
 from api.error_responses import answers
+from api.late_routes import late_router
 from api.path_ids import path_id
 from api.services import services
 from models import from_micros
 from schemas import ShownTime, built_late
 from store.alerts import ListedAlert, no_such_alert
 
-router = APIRouter(tags=["alerts"])
+router = late_router(tags=["alerts"])
 
 _PATH = "/api/v1/alerts"
 _ONE = f"{_PATH}/{{alert_id}}"

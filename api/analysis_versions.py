@@ -3,14 +3,15 @@
 from dataclasses import asdict
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from api.access import needs
 from api.error_responses import answers
+from api.late_routes import late_router
 from api.services import services
 from schemas import Shape, ShownTime
 
-router = APIRouter(tags=["operations"])
+router = late_router(tags=["operations"])
 
 
 class AnalysisVersionOut(Shape):

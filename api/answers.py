@@ -5,10 +5,7 @@ are. Those about insights are in `insight_answers.py`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import (
-    Any,
-    Literal,
-)
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import Field
 from pydantic_core import to_json
@@ -22,6 +19,18 @@ from schemas import Shape, ShownTime, built_late
 from store.lookup import FailedPage, StoredConversation
 from store.summaries import Aggregate, Summary
 from store.trends import Trend, Window
+
+T = TypeVar("T")
+
+
+def shown(shape: type[T], found: object, **others: Any) -> T:
+    """What was found as the typed dict `shape`: its values under their own names, and `others`,
+    which are called or written differently there."""
+    item = {
+        name: others[name] if name in others else getattr(found, name)
+        for name in shape.__annotations__
+    }
+    return cast(T, item)
 
 
 class Accepted(Shape):

@@ -3,18 +3,19 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 
 from analysis.senders import account
 from api.access import needs
-from api.answers import AuthorsOut
+from api.answers import AuthorOut, AuthorsOut, shown
 from api.disconnect import stopped_when_gone
 from api.error_responses import answers
+from api.late_routes import late_router
 from api.services import services
 from errors import InvalidInput
 from schemas import AuthorsQuery
 
-router = APIRouter(tags=["insights"])
+router = late_router(tags=["insights"])
 
 _FIRST = datetime.min.replace(tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -33,15 +34,4 @@ async def list_authors(request: Request, query: Annotated[AuthorsQuery, Query()]
             prefix=query.prefix, start_time=start, end_time=end, limit=query.limit
         )
     own = services(request).settings.own_authors
-    return {
-        "authors": [
-            {
-                "author": each.author,
-                "count": each.count,
-                "negative": each.negative,
-                "last": each.last,
-                "own": account(each.author) in own,
-            }
-            for each in found
-        ]
-    }
+    return {"authors": [shown(AuthorOut, each, own=account(each.author) in own) for each in found]}

@@ -8,9 +8,6 @@ the one shape of our errors, is followed by the end of the connection, and is lo
 the methods that are overridden here; `api/connections.py` has the bounds that all share.
 """
 
-import gc
-
-gc.disable()  # as `main.py` does: uvicorn imports this first
 import asyncio
 import re
 import socket
@@ -18,22 +15,22 @@ from math import inf
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
-import httptools
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
-from uvicorn.server import ServerState
+from runtime.quick_imports import quick_imports
 
-from api.connections import Connections, Limits, Peer
-from api.error_responses import ExpectationFailed, NotImplementedHere, error_response
-from api.exchange import Exchange
-from errors import HeadersTooLarge, InvalidInput, RequestTimeout, ServiceError, Unavailable
+with quick_imports():
+    import httptools
+    from uvicorn.config import Config
+    from uvicorn.protocols.http.httptools_impl import (
+        STATUS_LINE,
+        HttpToolsProtocol,
+        RequestResponseCycle,
+    )
+    from uvicorn.server import ServerState
 
-gc.freeze()
-gc.enable()
+    from api.connections import Connections, Limits, Peer
+    from api.error_responses import ExpectationFailed, NotImplementedHere, error_response
+    from api.exchange import Exchange
+    from errors import HeadersTooLarge, InvalidInput, RequestTimeout, ServiceError, Unavailable
 
 _CHUNKED_SLICE = 1024
 """Bytes of a chunked body parsed at a time: few requests that follow it are parsed too early."""

@@ -116,7 +116,7 @@ class Connections:
 
     def enter(self, connection: Connection, client: tuple[str, int] | None) -> bool:
         """Whether there is room. Where there is none, the connection is for health checks only."""
-        name = _peer_name(client[0]) if client else ""
+        name = network_of(client[0]) if client else ""
         peer = connection.peer = self._peers.setdefault(name, Peer(name))
         peer.connections.add(connection)
         peer.waiting[connection] = None
@@ -287,12 +287,12 @@ def raise_file_limit() -> int:
 
 
 @lru_cache(maxsize=1024)
-def _peer_name(host: str) -> str:
+def network_of(host: str) -> str:
     """The address; of IPv6 the network, since whoever has one address has all 2**64 in it."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
-        return host
+        return host[:64]
     if not isinstance(address, IPv6Address):
         return host
     if address.ipv4_mapped:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from api.access import needs
@@ -23,6 +23,7 @@ from api.answers import (
 from api.bodies import Body, LongBody, count_values, documented_body, parse_body, read_body
 from api.error_responses import answers
 from api.keys import key_name
+from api.late_routes import late_router
 from api.path_ids import path_id
 from api.services import services
 from errors import Conflict, InvalidInput
@@ -38,8 +39,8 @@ from schemas import (
 from store.conversations import KeyConflict, NewConversation
 from store.lookup import no_such_conversation
 
-router = APIRouter(tags=["conversations"])
-direct = APIRouter(tags=["conversations"])
+router = late_router(tags=["conversations"])
+direct = late_router(tags=["conversations"])
 """Its handlers are called by `DirectRoutes`."""
 
 PATH = "/api/v1/conversations"

@@ -6,14 +6,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import RedirectResponse, Response
 
 from api.access import open_to_all
+from api.late_routes import late_router
 from api.page_scripts import as_sent, without_comments
 from errors import NotFound
 
-router = APIRouter(include_in_schema=False)
+router = late_router(include_in_schema=False)
 
 _FOLDER = Path(__file__).parent.parent / "dashboard"
 _KINDS = {

@@ -4,13 +4,14 @@ import re
 from base64 import b64encode
 from hashlib import sha256
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse, Response
 
 from api.access import open_to_all
+from api.late_routes import late_router
 
-router = APIRouter(include_in_schema=False)
+router = late_router(include_in_schema=False)
 
 FILES = "static-offline-docs"
 _INLINE_SCRIPT = re.compile(r"<script(?: type=\"?[\w/]+\"?)?>(.+?)</script>", re.DOTALL)

@@ -4,13 +4,13 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from typing_extensions import TypedDict
 
 from analysis.deliveries import DeliveryState
 from analysis.messages import EndpointKind, Event, MessageType
 from api.access import needs
-from api.answers import Retried
+from api.answers import Retried, shown
 from api.bodies import documented_body, read_short
 from api.endpoint_bodies import (
     DeliveriesQuery,
@@ -20,16 +20,17 @@ from api.endpoint_bodies import (
     check_target,
 )
 from api.error_responses import answers
+from api.late_routes import late_router
 from api.path_ids import path_id
 from api.services import Services, services
 from errors import InvalidInput
 from notices.addresses import AddressRefused
 from notices.signing import new_secret
 from schemas import ShownTime, built_late
-from store.deliveries import Delivery, no_such_delivery
+from store.deliveries import no_such_delivery
 from store.endpoints import Endpoint, no_such_endpoint
 
-router = APIRouter(tags=["endpoints"])
+router = late_router(tags=["endpoints"])
 
 _PATH = "/api/v1/endpoints"
 _ONE = f"{_PATH}/{{endpoint_id}}"
@@ -127,34 +128,8 @@ async def _check_url(url: str, parts: Services) -> None:
 
 def _item(endpoint: Endpoint) -> EndpointOut:
     by_mail = endpoint.kind is EndpointKind.EMAIL
-    return {
-        "endpoint_id": endpoint.id,
-        "name": endpoint.name,
-        "kind": endpoint.kind,
-        "url": None if by_mail else endpoint.target,
-        "to": endpoint.target if by_mail else None,
-        "events": endpoint.events,
-        "enabled": endpoint.enabled,
-        "disabled_reason": endpoint.disabled_reason,
-        "failing_since": endpoint.failing_since,
-        "created_at": endpoint.created_at,
-    }
-
-
-def _delivery(delivery: Delivery) -> DeliveryOut:
-    return {
-        "delivery_id": delivery.id,
-        "message_id": delivery.message_id,
-        "type": delivery.type,
-        "alert_id": delivery.alert_id,
-        "state": delivery.state,
-        "attempts": delivery.attempts,
-        "created_at": delivery.created_at,
-        "next_at": delivery.next_at,
-        "last_at": delivery.last_at,
-        "last_status": delivery.last_status,
-        "last_error": delivery.last_error,
-    }
+    url, to = (None, endpoint.target) if by_mail else (endpoint.target, None)
+    return shown(EndpointOut, endpoint, endpoint_id=endpoint.id, url=url, to=to)
 
 
 @router.get(_PATH, responses=answers("unavailable"))
@@ -271,7 +246,7 @@ async def list_deliveries(
         endpoint_id, state=query.state, limit=query.limit, cursor=query.cursor
     )
     return {
-        "deliveries": [_delivery(each) for each in page.deliveries],
+        "deliveries": [shown(DeliveryOut, each, delivery_id=each.id) for each in page.deliveries],
         "metadata": {
             "returned_count": len(page.deliveries),
             "next_cursor": page.next_cursor,

@@ -28,6 +28,7 @@ from api.insight_answers import insight_item
 from errors import Unavailable
 from store.insights import InsightStore
 from store.listed import ListedInsight
+from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
 
@@ -156,7 +157,7 @@ class InsightStream:
                 heard = changes.id if changes.content else heard
                 if content := chunk.content + changes.content:
                     yield content
-                elif not behind and not await _set_within(news, self._ping_seconds):
+                elif not behind and not await until_set(news, self._ping_seconds):
                     yield _PING  # where it was behind, what was there has been erased
         finally:
             self._leave()
@@ -239,7 +240,7 @@ class InsightStream:
             if events:
                 await asyncio.sleep(self._gather_seconds)
             else:
-                await _set_within(self._look, self._look_seconds)
+                await until_set(self._look, self._look_seconds)
 
     async def _read_changes(self) -> bool:
         """Whether there are any. Where the database does not answer they are read the next time."""
@@ -276,12 +277,3 @@ class InsightStream:
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

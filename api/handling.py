@@ -2,23 +2,25 @@
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from typing_extensions import TypedDict
 
 from analysis.handling import Handling, HandlingState
 from api.access import needs
+from api.answers import shown
 from api.bodies import documented_body, read_short
 from api.conversations import PATH, ConversationId
 from api.error_responses import answers
 from api.event_stream import ChangeSource
 from api.insight_answers import HandlingNow, handling_item
 from api.keys import key_name
+from api.late_routes import late_router
 from api.services import services
 from models import now_micros
 from schemas import HandlingIn, ShownTime, built_late
-from store.handling import HandlingEntry, HandlingStore
+from store.handling import HandlingStore
 
-router = APIRouter(tags=["handling"])
+router = late_router(tags=["handling"])
 
 _PATH = f"{PATH}/{{conversation_id}}/handling"
 
@@ -49,17 +51,6 @@ class HandlingHistoryOut(HandlingOut):
 
 def _item(conversation_id: str, handling: Handling) -> HandlingOut:
     return {"conversation_id": conversation_id, **handling_item(handling)}
-
-
-def _entry(entry: HandlingEntry) -> HandlingEntryOut:
-    return {
-        "at": entry.at,
-        "state": entry.state,
-        "by": entry.by,
-        "key": entry.key_name,
-        "until": entry.until,
-        "note": entry.note,
-    }
 
 
 def handling_changes(store: HandlingStore) -> ChangeSource:
@@ -103,5 +94,5 @@ async def get_handling(request: Request, conversation_id: ConversationId) -> Han
     record = await services(request).handling.find(conversation_id)
     return {
         **_item(conversation_id, record.handling),
-        "history": [_entry(entry) for entry in record.history],
+        "history": [shown(HandlingEntryOut, entry, key=entry.key_name) for entry in record.history],
     }

@@ -1,10 +1,10 @@
 """How much the API takes in a second: in all, of each key, and of those without one."""
 
-import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from api.connections import network_of
 from config import ApiKey
 from errors import RateLimited
 from rate_limiter import SlidingWindow, Window
@@ -17,8 +17,6 @@ OPEN_REQUESTS_PER_SECOND = 100
 """By anybody, of what needs no key; more of them are held."""
 _MOST_STRANGERS = 10_000
 """Addresses that are remembered, at 1 kB each."""
-_IPV6_HOST_BITS = 64
-"""The part of an address that one customer of a provider can choose at will."""
 
 
 class InboundLimits:
@@ -77,16 +75,3 @@ class InboundLimits:
 def _refuse(wait: float, details: str) -> None:
     if wait:
         raise RateLimited(details, retry_after=max(1, math.ceil(wait)))
-
-
-def network_of(address: str) -> str:
-    """The address itself, or what an IPv6 one shares with its neighbours."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address[:64]
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return address
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(int(parsed) >> _IPV6_HOST_BITS)

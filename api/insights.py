@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -18,6 +18,7 @@ from api.disconnect import stopped_when_gone
 from api.error_responses import answers
 from api.exports import BOM, FORMATS
 from api.insight_answers import InsightsOut, insights_json
+from api.late_routes import late_router
 from api.services import Services, services
 from schemas import (
     ExportFormat,
@@ -32,8 +33,8 @@ from schemas import (
 from store.derived.rollup_query import is_costly
 from store.filters import InsightFilter
 
-router = APIRouter(tags=["insights"])
-direct = APIRouter(tags=["insights"])
+router = late_router(tags=["insights"])
+direct = late_router(tags=["insights"])
 """Its handlers are called by `DirectRoutes`."""
 
 PATH = "/api/v1/insights"
@@ -48,6 +49,14 @@ async def cluster_named(cluster: str, parts: Services) -> str:
     if listed not in (None, name) and not await parts.insights.has_cluster(name):
         name = listed or name
     return name
+
+
+async def conditions_named(named: dict[str, Any], parts: Services) -> dict[str, Any]:
+    """Conditions by the names of the API, as they are stored: the topic under its name in the
+    list."""
+    if "cluster" in named:
+        named["cluster"] = await cluster_named(named["cluster"], parts)
+    return named
 
 
 async def _filter(query: InsightConditions, parts: Services) -> InsightFilter:

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic_core import to_json
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from analysis.labels import Label, labelling_of
 from api.access import needs
+from api.answers import shown
 from api.bodies import documented_body, read_short
 from api.conversations import PATH, ConversationId
 from api.error_responses import answers
@@ -17,12 +18,13 @@ from api.event_stream import ChangeSource
 from api.insight_answers import InsightOut, ModelValues, insight_item, values_item
 from api.keys import key_name
 from api.label_bodies import LabelIn
+from api.late_routes import late_router
 from api.services import services
 from models import from_micros
 from schemas import PersonName, ShownTime, built_late
 from store.label_history import LabelEntry, LabelStore
 
-router = APIRouter(tags=["labels"])
+router = late_router(tags=["labels"])
 
 _PATH = f"{PATH}/{{conversation_id}}/labels"
 
@@ -117,20 +119,9 @@ async def get_labels(request: Request, conversation_id: ConversationId) -> Label
 def _person(label: Label | None) -> PersonLabelOut | None:
     if label is None:
         return None
-    return {
-        "sentiment_score": label.sentiment_score,
-        "clusters": label.clusters,
-        "by": label.name,
-        "at": from_micros(label.at),
-        "reason": label.reason,
-    }
+    return shown(PersonLabelOut, label, by=label.name, at=from_micros(label.at))
 
 
 def _entry(entry: LabelEntry) -> LabelEntryOut:
-    return {
-        "at": entry.at,
-        "by": entry.by,
-        "before": values_item(entry.before),
-        "after": values_item(entry.after),
-        "reason": entry.reason,
-    }
+    before, after = values_item(entry.before), values_item(entry.after)
+    return shown(LabelEntryOut, entry, before=before, after=after)

@@ -18,9 +18,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import Access, find_access
+from api.connections import network_of
 from api.error_responses import error_response
 from api.holding import HeldRequests
-from api.inbound_limits import InboundLimits, network_of
+from api.inbound_limits import InboundLimits
 from api.keys import ApiKeys, check_scope
 from api.web_pages import WebPages
 from config import ApiKey
@@ -170,8 +171,8 @@ class Admission:
                     self._web.check(scope)
                 if not access.open and self._closed:
                     await self._admit(scope, access)
-                elif self._limits and not await self._limits.passes_openly():
-                    await self._held.hold(network_of(_address(scope)), receive, access.most_held)
+                elif self._limits:
+                    await self._let_in(scope, receive, access)
             except RateLimited as error:
                 await self._held.hold(network_of(_address(scope)), receive)
                 await error_response(error)(scope, receive, send)
@@ -180,6 +181,14 @@ class Admission:
                 await error_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    async def _let_in(self, scope: Scope, receive: Receive, access: Access) -> None:
+        """What needs no key: at once, or where too much is asked for, late. Whoever has answers put
+        off has no other at once, or the first of each second would come together."""
+        address = network_of(_address(scope))
+        assert self._limits is not None
+        if self._held.waits(address) or not await self._limits.passes_openly():
+            await self._held.hold(address, receive, access.most_held)
 
     async def _admit(self, scope: Scope, access: Access) -> None:
         """Raises Unauthorized, RateLimited or Forbidden."""

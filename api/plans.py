@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from typing_extensions import TypedDict
 
 from api.access import needs
+from api.answers import shown
 from api.bodies import documented_body, read_short
 from api.error_responses import answers
-from api.insights import cluster_named
+from api.insights import conditions_named
 from api.keys import key_name
+from api.late_routes import late_router
 from api.path_ids import path_id
 from api.plan_bodies import PlanIn, PlansQuery
 from api.services import Services, services
@@ -18,7 +20,7 @@ from schemas import ShownTime, built_late
 from store.plans.plan import Change, Plan, PlanKind, PlanState, no_such_plan
 from store.plans.requests import NewPlan, SampleText
 
-router = APIRouter(tags=["plans"])
+router = late_router(tags=["plans"])
 
 PATH = "/api/v1/plans"
 
@@ -77,52 +79,24 @@ class PlansOut(TypedDict):
 
 
 def _sample_item(change: Change, said: SampleText) -> SampleOut:
-    return {
-        "conversation_id": change.conversation_id,
-        "timestamp": said.timestamp,
-        "text": said.text,
-        "author": said.author,
-        "before": change.before,
-        "after": change.after,
-    }
+    return shown(SampleOut, change, timestamp=said.timestamp, text=said.text, author=said.author)
 
 
-def plan_item(plan: Plan, texts: Mapping[str, SampleText]) -> PlanOut:
-    return {
-        "plan_id": plan.id,
-        "kind": plan.kind,
-        "filter": plan.filter,
-        "set": plan.set,
-        "by": plan.by,
-        "rule_id": None if plan.rule is None else plan.rule.id,
-        "state": plan.state,
-        "matched": plan.matched,
-        "sample": [
-            _sample_item(change, texts[change.conversation_id])
-            for change in plan.sample
-            if change.conversation_id in texts
-        ],
-        "warnings": plan.warnings,
-        "created_at": plan.created_at,
-        "expires_at": plan.expires_at,
-        "applied_at": plan.applied_at,
-        "done": plan.done,
-        "total": plan.total,
-        "changed": plan.changed,
-        "skipped": plan.skipped,
-        "later": plan.later,
-        "left_alone": plan.left_alone,
-        "rate": plan.rate,
-        "eta_seconds": plan.eta_seconds,
-        "error": plan.error,
-    }
+def _plan_item(plan: Plan, texts: Mapping[str, SampleText]) -> PlanOut:
+    sample = [
+        _sample_item(change, texts[change.conversation_id])
+        for change in plan.sample
+        if change.conversation_id in texts
+    ]
+    rule_id = None if plan.rule is None else plan.rule.id
+    return shown(PlanOut, plan, plan_id=plan.id, rule_id=rule_id, sample=sample)
 
 
 PlanId = Annotated[str, path_id("plan", no_such_plan)]
 
 
 async def _shown(plan: Plan, parts: Services) -> PlanOut:
-    return plan_item(plan, await parts.plans.texts(plan))
+    return _plan_item(plan, await parts.plans.texts(plan))
 
 
 @router.post(
@@ -137,9 +111,7 @@ async def make_plan(request: Request) -> PlanOut:
     changed before the plan is applied."""
     parts = services(request)
     asked = await read_short(PlanIn, request)
-    conditions = asked.filter.named()
-    if "cluster" in conditions:
-        conditions["cluster"] = await cluster_named(conditions["cluster"], parts)
+    conditions = await conditions_named(asked.filter.named(), parts)
     if "handling" in conditions:
         await parts.handling.end_leases()
     new = NewPlan(asked.kind, conditions, asked.checked_set(parts), asked.by, asked.rule_id)
@@ -153,7 +125,7 @@ async def make_plan(request: Request) -> PlanOut:
 async def list_plans(request: Request, query: Annotated[PlansQuery, Query()]) -> PlansOut:
     """The newest plans, and how far each is."""
     plans = await services(request).plans.newest(query.limit)
-    return {"plans": [plan_item(plan, {}) for plan in plans]}
+    return {"plans": [_plan_item(plan, {}) for plan in plans]}
 
 
 @router.get(f"{PATH}/{{plan_id}}", responses=answers("not_found", "unavailable"))

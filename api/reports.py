@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import AfterValidator, BaseModel, Field
 from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
@@ -14,11 +14,12 @@ from analysis.report import to_html, to_markdown
 from analysis.report_times import Period
 from api.access import needs
 from api.error_responses import answers
+from api.late_routes import late_router
 from api.services import services
 from schemas import ShownTime, built_late
 from store.reports import yesterday
 
-router = APIRouter(tags=["alerts"])
+router = late_router(tags=["alerts"])
 
 
 class ReportFormat(StrEnum):

@@ -3,20 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from typing_extensions import TypedDict
 
 from api.access import needs
+from api.answers import shown
 from api.bodies import documented_body, read_short
 from api.error_responses import answers
-from api.insights import cluster_named
-from api.label_bodies import RuleFilter, RuleIn, RulePatch, RuleSet, topics_named
+from api.insights import cluster_named, conditions_named
+from api.label_bodies import RuleIn, RulePatch, RuleSet, topics_named
+from api.late_routes import late_router
 from api.path_ids import path_id
 from api.services import Services, services
 from schemas import ShownTime, built_late
 from store.rules import StoredRule, no_such_rule
 
-router = APIRouter(tags=["rules"])
+router = late_router(tags=["rules"])
 
 _PATH = "/api/v1/rules"
 _ONE = f"{_PATH}/{{rule_id}}"
@@ -61,13 +63,6 @@ class RuleDeleted(TypedDict):
 RuleId = Annotated[str, path_id("rule", no_such_rule)]
 
 
-async def _filter(asked: RuleFilter, parts: Services) -> dict[str, Any]:
-    named = asked.named()
-    if "cluster" in named:
-        named["cluster"] = await cluster_named(named["cluster"], parts)
-    return named
-
-
 async def _set(asked: RuleSet, parts: Services) -> dict[str, Any]:
     """Topics that are taken away are named as in a filter, new ones as in a label."""
     named = asked.model_dump(mode="json", exclude_none=True)
@@ -84,15 +79,7 @@ async def _set(asked: RuleSet, parts: Services) -> dict[str, Any]:
 
 
 def _item(rule: StoredRule) -> RuleOut:
-    return {
-        "rule_id": rule.id,
-        "name": rule.name,
-        "filter": rule.filter,
-        "set": rule.set,
-        "enabled": rule.enabled,
-        "created_at": rule.created_at,
-        "labelled": rule.labelled,
-    }
+    return shown(RuleOut, rule, rule_id=rule.id)
 
 
 @router.get(_PATH, responses=answers("unavailable"))
@@ -113,7 +100,8 @@ async def create_rule(request: Request) -> RuleOut:
     """Label every new insight that matches. Those that are there are for a plan of kind `rule`."""
     parts = services(request)
     asked = await read_short(RuleIn, request)
-    conditions, what = await _filter(asked.filter, parts), await _set(asked.set, parts)
+    conditions = await conditions_named(asked.filter.named(), parts)
+    what = await _set(asked.set, parts)
     return _item(await parts.rules.create(asked.name, conditions, what, enabled=asked.enabled))
 
 
@@ -136,7 +124,7 @@ async def change_rule(request: Request, rule_id: RuleId) -> RuleOut:
     asked = await read_short(RulePatch, request)
     values = asked.model_dump(include={"name", "enabled"}, exclude_none=True)
     if asked.filter is not None:
-        values["filter"] = await _filter(asked.filter, parts)
+        values["filter"] = await conditions_named(asked.filter.named(), parts)
     if asked.set is not None:
         values["set"] = await _set(asked.set, parts)
     return _item(await parts.rules.change(rule_id, **values))

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -134,8 +134,7 @@ def sync(path: Path) -> None:
 
 def copy_file(source: Path, target: Path) -> None:
     """As it is, for its owner alone; not on disk yet when this returns."""
-    with suppress(FileNotFoundError):
-        target.unlink()
+    target.unlink(missing_ok=True)
     descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, MODE)
     with open(descriptor, "wb") as copy, source.open("rb") as original:
         shutil.copyfileobj(original, copy, 1024 * 1024)

@@ -31,6 +31,7 @@ SUBJECTS = {
     "reads": 0.0,
     "priority": 0.0,
     "plans": 10.0,
+    "backups": 10.0,
     "labels": 0.0,
     "trends": 0.0,
     "rules": 0.0,
@@ -62,7 +63,7 @@ def main() -> None:
         "--sizes",
         type=lambda text: [int(size) for size in text.split(",")],
         default=[10_000, 100_000],
-        help="of the databases for `reads`, `alerts` and `dashboard`, kept (10000,100000)",
+        help="of the databases for `reads` and those that use them, kept (10000,100000)",
     )
     parser.add_argument(
         "--postgres",

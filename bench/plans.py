@@ -8,15 +8,13 @@ count from when a request was due. SQLite alone: on PostgreSQL no write waits fo
 import http.client
 import json
 import shutil
-import subprocess
-import sys
 import time
 from typing import Any
 
-from bench import load, many_insights, samples
-from bench.posts import PATH as POST_PATH
+from bench import many_insights
 from bench.report import Report, Samples, quantile
-from bench.servers import ROOT, Server, Servers
+from bench.servers import Server, Servers
+from bench.steady_posts import SteadyPosts, write_bodies
 
 PATH = "/api/v1/plans"
 ROWS = 100_000
@@ -29,14 +27,14 @@ _ALL = {"end_time": "2025-05-01T00:00:00Z"}
 def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> None:
     made = servers.folder.parent / f"many-{ROWS}.db"
     many_insights.build_once(f"sqlite+aiosqlite:///{made}", ROWS)
-    bodies = load.write_bodies(servers.folder / "plans.bodies", samples.bodies(5000))
+    bodies = write_bodies(servers)
     taken: dict[str, list[float]] = {"idle": [], "applying": [], "undoing": []}
     walks: dict[str, list[float]] = {"apply": [], "undo": []}
     for _ in range(rounds):
         database = servers.new_database("plans")
         shutil.copy(made, database)
         with servers.service("plans", database=database, inbound_rate_limit=0) as service:
-            client = _Posts(service, str(bodies))
+            client = SteadyPosts(service, bodies, RATE)
             taken["idle"] += client.taken(client.start(seconds))
             body = {"kind": "label", "filter": _ALL, "set": {"sentiment": "neutral"}, "by": "ana"}
             plan = _ask(service, PATH, body)
@@ -61,7 +59,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
 
 
 def _walked(
-    service: Server, plan_id: str, what: str, client: "_Posts", taken: list[float]
+    service: Server, plan_id: str, what: str, client: SteadyPosts, taken: list[float]
 ) -> tuple[dict[str, Any], float]:
     """The plan, and how many seconds that took; posts are in `taken`."""
     started = time.monotonic()
@@ -76,28 +74,6 @@ def _walked(
                 return plan, walk
             time.sleep(0.2)
         taken += client.taken(posts)
-
-
-class _Posts:
-    """Posts that come evenly for a while."""
-
-    def __init__(self, service: Server, bodies: str) -> None:
-        self._service = service
-        self._bodies = bodies
-        self._sent = 0
-
-    def start(self, seconds: float) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "bench.paced_client", str(self._service.port), POST_PATH]
-        command += [str(RATE), str(seconds), self._bodies, str(self._sent)]
-        self._sent += round(RATE * (seconds + 1))
-        return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
-
-    def taken(self, posts: "subprocess.Popen[bytes]") -> list[float]:
-        """How long each answer took, in seconds; waits for the end."""
-        output, _ = posts.communicate()
-        assert posts.returncode == 0
-        found: list[float] = json.loads(output)["taken"]
-        return found
 
 
 def _ask(service: Server, path: str, body: dict[str, Any] | None) -> dict[str, Any]:

@@ -106,17 +106,17 @@ def on_many(servers: Servers, size: int) -> Any:
     if servers.postgres is not None:
         url = f"{servers.postgres}_{size}"
     else:
-        url = f"sqlite+aiosqlite:///{_file(servers, size)}"
+        url = f"sqlite+aiosqlite:///{file_of(servers, size)}"
     many_insights.build_once(url, size)
     return servers.service(
         f"reads-{size}",
-        database=_file(servers, size),
+        database=file_of(servers, size),
         database_url=url,
         inbound_rate_limit=0,
     )
 
 
-def _file(servers: Servers, size: int) -> Path:
+def file_of(servers: Servers, size: int) -> Path:
     return servers.folder.parent / f"reads-{size}.db"
 
 

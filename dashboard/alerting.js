@@ -2,20 +2,10 @@
 
 import { ask, urlOf, wait } from "./api.js";
 import { KINDS, PLACES } from "./alerts.js";
-import { failed, write } from "./work.js";
+import { doing, noted, write } from "./work.js";
 
 const TRIES = 20;
 const TRY_AGAIN = 500;
-
-// Does something, and shows what comes of it.
-async function doing(page, work, ...parts) {
-	try {
-		await work();
-	} catch (problem) {
-		failed(page, problem);
-	}
-	for (const part of parts) page.loader.renew(part);
-}
 
 export function acknowledge(page, id) {
 	const { state, send } = page;
@@ -36,18 +26,15 @@ export function leaveForm({ send }, form) {
 	toTitle(form);
 }
 
-// Of a form whose mistakes are told beside it.
 async function making(page, form, path, body, then) {
-	const { send, loader } = page;
 	try {
 		const made = await write(path, "POST", body);
 		leaveForm(page, form);
 		then(made);
 	} catch (problem) {
-		if (problem.status === 403) send(["readOnly"]);
-		send(["note", form, problem.message, true]);
+		noted(page, form, problem);
 	}
-	loader.renew(form === "alertRule" ? "alertRules" : "endpoints");
+	page.loader.renew(form === "alertRule" ? "alertRules" : "endpoints");
 }
 
 export function makeAlertRule(page) {

@@ -2,7 +2,7 @@
 // become: `{ filter, sentiment, topics, op, name, kind }`, see `rules.js`, which draws it.
 
 import { sentimentOf } from "./format.js";
-import { labelOf, itemOf, did, failed, write } from "./work.js";
+import { labelOf, itemOf, did, doing, noted, write } from "./work.js";
 
 const MOST_WORDS = 20;
 
@@ -51,8 +51,7 @@ async function plan(page, body) {
 		send(["note", "draft", null]);
 		send(["see", { plan: plan_id }]);
 	} catch (problem) {
-		if (problem.status === 403) send(["readOnly"]);
-		send(["note", "draft", problem.message, true]);
+		noted(page, "draft", problem);
 	}
 }
 
@@ -69,50 +68,31 @@ export async function makeRule(page) {
 		const { rule_id } = await write("rules", "POST", { name: draft.name.trim(), filter: filterOfDraft(draft), set: setOf(draft), enabled: true });
 		send(["draft", null]);
 		loader.renew("rules");
-		await plan(page, { kind: "rule", rule_id, filter: {} });
+		await planRule(page, rule_id);
 	} catch (problem) {
-		if (problem.status === 403) send(["readOnly"]);
-		send(["note", "draft", problem.message, true]);
+		noted(page, "draft", problem);
 	}
 }
 
 export const planRule = (page, rule_id) => plan(page, { kind: "rule", rule_id, filter: {} });
 
-export async function changeRule(page, rule_id, patch) {
-	try {
-		await write(`rules/${rule_id}`, "PATCH", patch);
-	} catch (problem) {
-		failed(page, problem);
-	}
-	page.loader.renew("rules");
-}
+export const changeRule = (page, rule_id, patch) => doing(page, () => write(`rules/${rule_id}`, "PATCH", patch), "rules");
 
 // A rule's labels stay until the plan that it leaves is applied.
-export async function removeRule(page, rule_id) {
-	try {
-		const { labelled, take_back } = await write(`rules/${rule_id}`, "DELETE");
-		did(page, labelled ? "The rule is gone. What it has set stays." : "The rule is gone.", labelled ? { more: ["Take it back…", ["preview", take_back]] } : {});
-		document.getElementById("rules-title")?.focus();
-	} catch (problem) {
-		failed(page, problem);
-	}
-	page.loader.renew("rules");
-}
+export const removeRule = (page, rule_id) => doing(page, async () => {
+	const { labelled, take_back } = await write(`rules/${rule_id}`, "DELETE");
+	did(page, labelled ? "The rule is gone. What it has set stays." : "The rule is gone.", labelled ? { more: ["Take it back…", ["preview", take_back]] } : {});
+	document.getElementById("rules-title")?.focus();
+}, "rules");
 
 export function closeDraft({ send }) {
 	send(["draft", null]);
 	document.getElementById("rules-title")?.focus();
 }
 
-async function onPlan(page, what) {
-	try {
-		await write(`plans/${page.state.view.plan}/${what}`, "POST");
-		document.getElementById("plan-title")?.focus(); // the button that had it goes
-	} catch (problem) {
-		failed(page, problem);
-	}
-	page.loader.renew("plan");
-	page.loader.renew("plans");
-}
+const onPlan = (page, what) => doing(page, async () => {
+	await write(`plans/${page.state.view.plan}/${what}`, "POST");
+	document.getElementById("plan-title")?.focus(); // the button that had it goes
+}, "plan", "plans");
 export const applyPlan = (page) => onPlan(page, "apply");
 export const undoPlan = (page) => onPlan(page, "undo");

@@ -29,6 +29,22 @@ export function failed(page, problem, more) {
 	did(page, problem.status === 403 ? "Your key may read only." : problem.message, { bad: true, ...more });
 }
 
+// Does something, and shows what comes of it.
+export async function doing(page, work, ...parts) {
+	try {
+		await work();
+	} catch (problem) {
+		failed(page, problem);
+	}
+	for (const part of parts) page.loader.renew(part);
+}
+
+// Of a form whose mistakes are told beside it.
+export function noted({ send }, form, problem) {
+	if (problem.status === 403) send(["readOnly"]);
+	send(["note", form, problem.message, true]);
+}
+
 // --- handling -------------------------------------------------------------------------------------
 
 const DONE = { claimed: "It is yours for 15 minutes.", answered: "Answered.", snoozed: "Snoozed.", ignored: "Ignored.", open: "Open again." };

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from importing.errors import ImportFailed
-from runtime.environment import NOT_REACHED
+from runtime.proxies import NOT_REACHED
 from runtime.retry_after import told_seconds
 
 FIRST_PATIENCE_SECONDS = 10.0

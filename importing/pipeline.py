@@ -80,16 +80,15 @@ class Pipeline:
         self.delimiter = ","
         known_as = ""
         records: Iterator[Record]
-        wanted = [name for name in options.columns.values() if name and not name.isdecimal()]
+        wanted = {name for name in options.columns.values() if name and not name.isdecimal()}
+        of_table: dict[str, Any] = {
+            "header": options.header,
+            "skip_lines": options.skip_lines,
+            "wanted": wanted - {NO_COLUMN},
+            "skipped": self.skipped,
+        }
         if source.workbook is not None:
-            sheet = Sheet(
-                source,
-                sheet=options.sheet,
-                header=options.header,
-                skip_lines=options.skip_lines,
-                wanted=set(wanted) - {NO_COLUMN},
-                skipped=self.skipped,
-            )
+            sheet = Sheet(source, sheet=options.sheet, **of_table)
             self.names = sheet.names
             records = iter(sheet)
         elif options.lines:
@@ -97,14 +96,7 @@ class Pipeline:
         elif json_files.looks_like_json(source.head):
             records = json_files.read(source, self.skipped, options.records)
         else:
-            delimited = Delimited(
-                source,
-                delimiter=options.delimiter,
-                header=options.header,
-                skipped=self.skipped,
-                skip_lines=options.skip_lines,
-                wanted=set(wanted) - {NO_COLUMN},
-            )
+            delimited = Delimited(source, delimiter=options.delimiter, **of_table)
             self.names, self.delimiter = delimited.names, delimited.delimiter
             known_as = delimited.known_as
             records = iter(delimited)

@@ -47,16 +47,15 @@ def fit_lines(
     measure: Measure = units,
     *,
     longest: int = 300,
-    between: str = "\n",
 ) -> str:
     """As many of `items` as fit, each cut to `longest`, and then "and 12 more"."""
-    room = limit - measure(f"{between}and {len(items)} more")
+    room = limit - measure(f"\nand {len(items)} more")
     lines: list[str] = []
     for position, item in enumerate(items):
         line = fit(item, longest, escape, measure)
-        needed = measure(line) + (measure(between) if lines else 0)
+        needed = measure(line) + (measure("\n") if lines else 0)
         if needed > room:
-            return between.join([*lines, f"and {len(items) - position} more"])
+            return "\n".join([*lines, f"and {len(items) - position} more"])
         room -= needed
         lines.append(line)
-    return between.join(lines)
+    return "\n".join(lines)

@@ -11,8 +11,7 @@ import ssl
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-
-import httpx
+from typing import TYPE_CHECKING
 
 from analysis.deliveries import KEPT_CHARACTERS, Answered, Attempt, NotAnswered
 from notices.addresses import (
@@ -26,6 +25,9 @@ from notices.addresses import (
     system_resolve,
 )
 from runtime.retry_after import told_seconds
+
+if TYPE_CHECKING:
+    pass
 
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 15.0
@@ -41,14 +43,12 @@ class WebClient:
         private_hosts: Collection[str] = (),
         resolve: Resolve = system_resolve,
         certificates: ssl.SSLContext | None = None,
-        connect_seconds: float = CONNECT_SECONDS,
         total_seconds: float = TOTAL_SECONDS,
     ) -> None:
         """`certificates` are httpx's own where none are given, read at the first POST."""
         self._private_hosts = frozenset(map(canonical_host, private_hosts))
         self._resolve = resolve
         self._certificates = certificates
-        self._connect_seconds = connect_seconds
         self._total_seconds = total_seconds
 
     async def check(self, url: str) -> None:
@@ -56,11 +56,13 @@ class WebClient:
         as is known now, is taken: it is looked up again at each POST."""
         target = parse_url(url, self._private_hosts)
         with suppress(OSError):  # TimeoutError is one
-            async with asyncio.timeout(self._connect_seconds):
+            async with asyncio.timeout(CONNECT_SECONDS):
                 await addresses_of(target, self._resolve)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Attempt:
         """What came of it, within 15 seconds."""
+        import httpx  # 30 ms that a start without endpoints does not need
+
         try:
             async with asyncio.timeout(self._total_seconds):
                 target = parse_url(url, self._private_hosts)
@@ -81,9 +83,11 @@ class WebClient:
         headers: Mapping[str, str],
     ) -> Attempt:
         """To the first address that takes the connection."""
+        import httpx
+
         if target.scheme == "https" and self._certificates is None:
             self._certificates = await asyncio.to_thread(httpx.create_ssl_context)
-        deadline = time.monotonic() + self._connect_seconds
+        deadline = time.monotonic() + CONNECT_SECONDS
         failed: httpx.HTTPError | None = None
         for address in addresses:
             left = deadline - time.monotonic()
@@ -103,6 +107,8 @@ class WebClient:
         body: bytes,
         headers: Mapping[str, str],
     ) -> Attempt:
+        import httpx
+
         # A client for each, so that no connection is shared by names that have one address.
         async with (
             httpx.AsyncClient(

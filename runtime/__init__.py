@@ -1,1 +1,1 @@
-"""For operators: logs, metrics, and how the service ends."""
+"""For operators: logs, metrics, how the service ends, and what its environment says."""

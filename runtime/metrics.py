@@ -12,6 +12,7 @@ from store.queue import Claimed
 
 _REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _CALL_BUCKETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+_RATE_SECONDS = 10.0
 _ROWS_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
@@ -103,10 +104,10 @@ class Metrics:
         self._tokens.labels("completion").inc(call.completion_tokens)
         self._cost.inc((call.cost_usd_ticks or 0) / TICKS_PER_USD)
 
-    def calls_per_second(self, window: float = 10.0) -> float:
-        """Calls sent in the last `window` seconds, per second."""
-        since = time.monotonic() - window
-        return sum(moment > since for moment in self._calls_made_at) / window
+    def calls_per_second(self) -> float:
+        """Over the last ten seconds."""
+        since = time.monotonic() - _RATE_SECONDS
+        return sum(moment > since for moment in self._calls_made_at) / _RATE_SECONDS
 
     def render(
         self, queue: QueueFigures | None, usage: Usage | None, *, breaker_open: bool

@@ -5,7 +5,8 @@ written for the model are taken out again, and so are own posts: nobody can rais
 them, nor hide one behind them. Counts of full hours are kept until the hour is over.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from store.derived import rollup_query
 from store.derived.rollup_query import Key
 from store.derived.rollups import NAMES_OF_CLUSTERS
 from store.derived.word_counts import MatchCounter
-from store.filters import InsightFilter, Shape, Span, conditions, filter_of
+from store.filters import InsightFilter, Shape, conditions, filter_of
 from store.insight_row import read_clusters
 
 _MOST_KEPT = 500
@@ -53,7 +54,7 @@ class TopicCount(NamedTuple):
 class AlertCounter:
     def __init__(self, matches: MatchCounter) -> None:
         self._matches = matches
-        self._hours: dict[tuple[Any, ...], HourCounts | Mapping[str, HourCounts]] = {}
+        self._hours: dict[Any, HourCounts | Mapping[str, HourCounts]] = {}
         self._kept_for = 0
 
     def count(self, wanted: InsightFilter, connection: Connection) -> Counted:
@@ -69,18 +70,19 @@ class AlertCounter:
         values = rollup_query.values_of(wanted) | {
             "names": connection.scalars(NAMES_OF_CLUSTERS).all()
         }
-        found: dict[str, int] = {}
+        found: Counter[str] = Counter()
         for name, count in rollup_query.figures(
             wanted.shape, Key(cluster=True), values, connection, only_count=True
         ):
-            found[name] = found.get(name, 0) + count
-        suspected = _by_name(_left_out(wanted, connection))
+            found[name] += count
+        suspected = Counter(
+            name for each in _left_out(wanted, connection) for name in each.clusters
+        )
         hours = self._topic_hours(wanted, connection)
         none = HourCounts([], wanted.span.stop // HOUR * HOUR)
         return {
             name: TopicCount(
-                Counted(count - suspected.get(name, 0), suspected.get(name, 0)),
-                hours.get(name, none),
+                Counted(count - suspected[name], suspected[name]), hours.get(name, none)
             )
             for name, count in found.items()
             if count
@@ -89,7 +91,7 @@ class AlertCounter:
     def hours(self, wanted: InsightFilter, connection: Connection) -> HourCounts:
         """Of the filter, whatever its times, in the hours before the one that its end is in."""
         stop = wanted.span.stop // HOUR * HOUR
-        key = _key(wanted)
+        key = wanted.at_any_time()
         kept = self._kept(stop).get(key)
         if kept is None:
             kept = self._kept(stop)[key] = self._count_hours(_before(wanted, stop), connection)
@@ -100,7 +102,7 @@ class AlertCounter:
         self, wanted: InsightFilter, connection: Connection
     ) -> Mapping[str, HourCounts]:
         stop = wanted.span.stop // HOUR * HOUR
-        key = ("topics", *_key(wanted))
+        key = "topics", wanted.at_any_time()
         kept = self._kept(stop).get(key)
         if kept is None:
             kept = _count_topic_hours(_before(wanted, stop), connection)
@@ -108,7 +110,7 @@ class AlertCounter:
         assert isinstance(kept, Mapping)
         return kept
 
-    def _kept(self, stop: int) -> dict[tuple[Any, ...], Any]:
+    def _kept(self, stop: int) -> dict[Any, Any]:
         if self._kept_for != stop or len(self._hours) > _MOST_KEPT:
             self._hours.clear()
             self._kept_for = stop
@@ -154,24 +156,9 @@ def _everything(wanted: InsightFilter) -> InsightFilter:
     return InsightFilter(wanted.start_time, from_micros(wanted.span.stop))
 
 
-def _key(wanted: InsightFilter) -> tuple[Any, ...]:
-    return tuple(
-        getattr(wanted, name)
-        for name in InsightFilter.__dataclass_fields__
-        if name not in ("start_time", "end_time")
-    )
-
-
 def _count_topic_hours(wanted: InsightFilter, connection: Connection) -> Mapping[str, HourCounts]:
     start, stop = wanted.span
-    values = rollup_query.values_of(wanted, by_day=False)
-    values |= rollup_query.bucket_values(start, HOUR)
-    values["names"] = connection.scalars(NAMES_OF_CLUSTERS).all()
-    found: dict[str, list[int]] = {}
-    for moment, name, count in rollup_query.figures(
-        wanted.shape, Key(bucket=True, cluster=True), values, connection, only_count=True
-    ):
-        found.setdefault(name, [0] * KEPT_HOURS)[(moment - start) // HOUR] += count
+    found = counts_by_topic(wanted, HOUR, connection)
     for each in _left_out(wanted, connection):
         for name in each.clusters:
             if name in found:
@@ -179,11 +166,24 @@ def _count_topic_hours(wanted: InsightFilter, connection: Connection) -> Mapping
     return {name: HourCounts(counts, stop) for name, counts in found.items()}
 
 
-def _by_name(left_out: Iterable[LeftOut]) -> Mapping[str, int]:
-    found: dict[str, int] = {}
-    for each in left_out:
-        for name in each.clusters:
-            found[name] = found.get(name, 0) + 1
+def counts_by_topic(
+    wanted: InsightFilter, step: int, connection: Connection
+) -> Mapping[str, list[int]]:
+    """Of each topic that has any in the filter's time, in steps of so many microseconds."""
+    start, stop = wanted.span
+    values = rollup_query.values_of(wanted, by_day=False) | rollup_query.bucket_values(start, step)
+    values["names"] = connection.scalars(NAMES_OF_CLUSTERS).all()
+    found: dict[str, list[int]] = {}
+    for moment, name, count in rollup_query.figures(
+        wanted.shape,
+        Key(bucket=True, cluster=True),
+        values,
+        connection,
+        by_rows=step < HOUR,
+        only_count=True,
+    ):
+        counts = found.setdefault(name, [0] * ((stop - start) // step))
+        counts[(moment - start) // step] += count
     return found
 
 
@@ -215,8 +215,6 @@ def is_by_topic(named: Mapping[str, Any]) -> bool:
     return named.keys() <= {"sentiment", "min_confidence"}
 
 
-def in_window(named: Mapping[str, Any], stop: int, width: int) -> InsightFilter:
-    """The filter, by its names in the API, from `width` before `stop` up to, but without it."""
-    span = Span(stop - width, stop)
-    wanted = filter_of(named)
-    return replace(wanted, start_time=from_micros(span.start), end_time=from_micros(span.stop - 1))
+def between(named: Mapping[str, Any], start: int, stop: int) -> InsightFilter:
+    """The filter, by its names in the API, from `start` up to, but without `stop`."""
+    return replace(filter_of(named), start_time=from_micros(start), end_time=from_micros(stop - 1))

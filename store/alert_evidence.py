@@ -23,10 +23,11 @@ _WORDS_OF, _USUAL = 100, 200
 """How many of them have their words looked at, beside those of so many posts before the window."""
 _LOOKED_AT = 1000
 """Characters of a text."""
-_SHOWN = 3
+SHOWN = 3
 _TEXT_LENGTH = 280
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
-_SUSPECTED = "suspected_injection"
+SUSPECTED = "suspected_injection"
+"""Among the notes of a post that does not count."""
 
 
 class EvidenceReader:
@@ -43,13 +44,13 @@ class EvidenceReader:
     ) -> Mapping[str, Any]:
         """Of the posts that `wanted` finds, whose filter has these names in the API."""
         found = self._insights.newest(wanted, _SAMPLE, connection)
-        posts = [each for each in found if _SUSPECTED not in each.notes]
+        posts = [each for each in found if SUSPECTED not in each.notes]
         before = InsightFilter(
             _BEGINNING, from_micros(wanted.span.start - 1), language=wanted.language
         )
         usual = self._insights.newest(before, _USUAL, connection)
         distinct = {as_analysed(text).casefold() for text in _beginnings(posts)}
-        shown = posts[:_SHOWN]
+        shown = posts[:SHOWN]
         evidence: dict[str, Any] = {
             "authors": count_authors(posts),
             "copies": round(1 - len(distinct) / len(posts), 3) if posts else 0.0,
@@ -58,19 +59,24 @@ class EvidenceReader:
             "link": page_link(named, wanted),
         }
         if texts:
-            evidence["texts"] = [as_analysed(each.text)[:_TEXT_LENGTH] for each in shown]
+            evidence["texts"] = texts_of(shown)
         return evidence
 
     def is_of_the_same(
         self, evidence: Mapping[str, Any], wanted: InsightFilter, connection: Connection
     ) -> bool:
         """Whether the newest posts are those of this evidence. Costs three rows."""
-        newest = self._insights.newest(wanted, _SHOWN, connection)
+        newest = self._insights.newest(wanted, SHOWN, connection)
         return [each.conversation_id for each in newest] == evidence.get("conversations")
 
 
 def _beginnings(posts: Iterable[ListedInsight]) -> Iterator[str]:
     return (each.text[:_LOOKED_AT] for each in posts)
+
+
+def texts_of(posts: Iterable[ListedInsight]) -> Sequence[str]:
+    """As they are told."""
+    return [as_analysed(each.text)[:_TEXT_LENGTH] for each in posts]
 
 
 def count_authors(posts: Sequence[ListedInsight]) -> int:

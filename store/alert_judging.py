@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from analysis.alerts import Alert, AlertState, Judgement, RuleKind
 from analysis.rising import HourCounts, Standing, standing
 from analysis.sentiment import Sentiment
-from store.alert_counts import AlertCounter, Counted, in_window, is_by_topic
+from store.alert_counts import AlertCounter, Counted, between, is_by_topic
 from store.alert_evidence import EvidenceReader, held_back, of_topic
 from store.alert_rules import AlertRule
 from store.filters import InsightFilter
@@ -50,7 +50,7 @@ class AlertJudge:
 
     def _found(self, rule: AlertRule, now: int, connection: Connection) -> Iterator[Breach]:
         assert rule.window is not None
-        wanted = in_window(rule.filter, now, rule.window.width)
+        wanted = between(rule.filter, now - rule.window.width, now)
         match rule.kind:
             case RuleKind.RISING if is_by_topic(rule.filter):
                 yield from self._rising_topics(rule, wanted, connection)

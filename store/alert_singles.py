@@ -6,24 +6,13 @@ acknowledged it, a day has passed, or `MOST_OPEN` newer ones of its rule are ope
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Row,
-    Text,
-    bindparam,
-    cast,
-    func,
-    literal_column,
-    select,
-    update,
-)
+from sqlalchemy import Connection, bindparam, func, literal_column, select, update
 
 from analysis.alerts import Alert, AlertState, Change, Judgement, RuleKind, judged
-from analysis.fingerprint import as_analysed
 from analysis.labels import LastWord
 from analysis.micros import DAY, MINUTE
 from analysis.rules import hold
@@ -31,11 +20,11 @@ from analysis.sentiment import sentiment_of
 from analysis.urgency import Urgency
 from analysis.words import parse_search, words_of
 from database import Database
-from models import insights, now_micros
+from models import insights, now_micros, to_micros
+from store import alert_evidence
 from store.alert_changes import alerts_by_rule, enabled_rules, has_turn, store_change
 from store.alert_rules import AlertRule
-from store.insight_row import read_clusters, read_notes
-from store.listed import ListedInsight
+from store.listed import SHOWN, ListedInsight, to_listed
 from tables.alerts import alert_rules, alerts
 
 A_MINUTE = 10
@@ -44,28 +33,11 @@ MOST_OPEN = 300
 """The most alerts of one rule that stay open."""
 _LOOKED_AT = 1000
 """Matches of one pass."""
-_SHOWN = 3
-_TEXT_LENGTH = 280
-_SUSPECTED = "suspected_injection"
 _DEFAULT_ABOVE = 0.8
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
-    """A new insight; `id` is the insight's, `timestamp` in microseconds."""
-
-    id: int
-    conversation_id: str
-    timestamp: int
-    text: str
-    author: str | None
-    sentiment_score: float
-    clusters: Sequence[str]
-    confidence: float
-    language: str
-    labelled: str
-    handling: str
-    notes: Mapping[str, Any]
+Posts = Sequence[tuple[int, ListedInsight]]
+"""New insights, each with its id."""
 
 
 class SingleStore:
@@ -82,7 +54,8 @@ class SingleStore:
         if not rules:
             return 0
         matching = {
-            rule.id: [post for post in posts if _is_new(rule, post, moment)] for rule in rules
+            rule.id: [(id_, post) for id_, post in posts if _is_new(rule, id_, post, moment)]
+            for rule in rules
         }
         if not sum_up and not any(matching.values()):
             self._seen = max(self._seen, newest)
@@ -93,7 +66,7 @@ class SingleStore:
             self._seen = max(self._seen, newest)
         return messages
 
-    def _look(self, connection: Connection) -> tuple[Sequence[AlertRule], Sequence[Post], int]:
+    def _look(self, connection: Connection) -> tuple[Sequence[AlertRule], Posts, int]:
         rules = _rules(connection)
         if not rules:
             return [], [], 0
@@ -104,26 +77,13 @@ class SingleStore:
         }
         rows = connection.execute(_NEW, values).all()
         newest = rows[-1].id if len(rows) == _LOOKED_AT else connection.scalar(_NEWEST) or 0
-        return rules, [_to_post(row) for row in rows], newest
+        ids = [row.id for row in rows]
+        return rules, list(zip(ids, to_listed(rows), strict=True)), newest
 
 
 _COLUMNS = insights.c
 _NEW = (
-    select(
-        _COLUMNS.id,
-        _COLUMNS.conversation_id,
-        _COLUMNS.timestamp,
-        _COLUMNS.text,
-        _COLUMNS.author,
-        _COLUMNS.sentiment_score,
-        cast(_COLUMNS.clusters, Text).label("clusters"),
-        _COLUMNS.confidence,
-        _COLUMNS.language,
-        _COLUMNS.labelled,
-        _COLUMNS.handling,
-        cast(_COLUMNS.notes, Text).label("notes"),
-    )
-    .where(
+    SHOWN.where(
         _COLUMNS.id > bindparam("after"),
         _COLUMNS.urgency == Urgency.NOW.value,
         _COLUMNS.sentiment_score <= bindparam("worst"),
@@ -139,53 +99,33 @@ def _rules(connection: Connection) -> Sequence[AlertRule]:
     return [rule for rule in enabled_rules(connection) if rule.kind is RuleKind.SINGLE]
 
 
-def _to_post(row: Row[*tuple[Any, ...]]) -> Post:
-    return Post(
-        row.id,
-        row.conversation_id,
-        row.timestamp,
-        row.text,
-        row.author,
-        row.sentiment_score,
-        read_clusters(row.clusters),
-        row.confidence,
-        row.language,
-        row.labelled,
-        row.handling,
-        read_notes(row.notes),
-    )
-
-
 def _above(rule: AlertRule) -> float:
     return _DEFAULT_ABOVE if rule.above is None else rule.above
 
 
-def _is_new(rule: AlertRule, post: Post, now: int) -> bool:
+def _is_new(rule: AlertRule, id_: int, post: ListedInsight, now: int) -> bool:
     assert rule.window is not None
     return (
-        post.id > (rule.judged_id or 0)
-        and post.timestamp > now - rule.window.width
+        id_ > (rule.judged_id or 0)
+        and to_micros(post.timestamp) > now - rule.window.width
         and matches(rule, post)
     )
 
 
-def matches(rule: AlertRule, post: "Post | ListedInsight") -> bool:
+def matches(rule: AlertRule, post: ListedInsight) -> bool:
     """Of a post that is urgent now: whether it is unhappy enough, and what the filter asks for."""
     named = rule.filter
-    handling = post.handling if isinstance(post.handling, str) else post.handling.state
-    labelled = post.labelled
-    if labelled is None or not isinstance(labelled, str):
-        labelled = LastWord.MODEL if labelled is None else labelled.by
+    labelled = LastWord.MODEL if post.labelled is None else post.labelled.by
     return (
         post.sentiment_score <= -_above(rule)
-        and _SUSPECTED not in post.notes
+        and alert_evidence.SUSPECTED not in post.notes
         and named.get("sentiment") in (None, sentiment_of(post.sentiment_score))
         and named.get("cluster") in (None, *post.clusters)
         and named.get("author") in (None, post.author)
         and named.get("language") in (None, post.language)
         and named.get("urgency") in (None, Urgency.NOW)
         and named.get("labelled") in (None, labelled)
-        and named.get("handling") in (None, handling)
+        and named.get("handling") in (None, post.handling.state)
         and post.confidence >= named.get("min_confidence", 0.0)
         and ("q" not in named or hold(words_of(post.text), parse_search(named["q"])))
     )
@@ -210,7 +150,7 @@ _JUDGED = (
 
 def _write(
     looked: Sequence[AlertRule],
-    matching: Mapping[str, Sequence[Post]],
+    matching: Mapping[str, Posts],
     newest: int,
     sum_up: bool,
     now: int,
@@ -229,11 +169,11 @@ def _write(
         lately = connection.scalar(_OPENED_LATELY, {"of_rule": rule.id, "since": now - MINUTE})
         told = posts[: max(0, A_MINUTE - (lately or 0))]
         rest = posts[len(told) :]
-        for post in told:
+        for _, post in told:
             messages += _open(rule, _judgement(rule, [post]), now, connection)
         if rest and sum_up:
-            messages += _open(rule, _judgement(rule, rest), now, connection)
-        reached = newest if sum_up or not rest else max([post.id for post in told], default=0)
+            messages += _open(rule, _judgement(rule, [post for _, post in rest]), now, connection)
+        reached = newest if sum_up or not rest else max([id_ for id_, _ in told], default=0)
         if reached > (rule.judged_id or 0):
             connection.execute(_JUDGED, {"of_rule": rule.id, "newest": reached})
     if sum_up:
@@ -241,10 +181,10 @@ def _write(
     return messages, all_judged
 
 
-def _judgement(rule: AlertRule, posts: Sequence[Post]) -> Judgement:
+def _judgement(rule: AlertRule, posts: Sequence[ListedInsight]) -> Judgement:
     """Of one post, or of many together."""
     worst = max(-post.sentiment_score for post in posts)
-    shown = posts[:_SHOWN]
+    shown = posts[: alert_evidence.SHOWN]
     evidence: dict[str, Any] = {
         "count": len(posts),
         "expected": None,
@@ -258,7 +198,7 @@ def _judgement(rule: AlertRule, posts: Sequence[Post]) -> Judgement:
         "link": f"/dashboard?open={posts[0].conversation_id}",
     }
     if rule.texts:
-        evidence["texts"] = [as_analysed(post.text)[:_TEXT_LENGTH] for post in shown]
+        evidence["texts"] = alert_evidence.texts_of(shown)
     key = posts[0].conversation_id
     if len(posts) > 1:
         key = f"{len(posts)} posts from {key} on"
@@ -287,7 +227,8 @@ def _go_over(rules: Mapping[str, AlertRule], now: int, connection: Connection) -
     acknowledged = set(connection.scalars(_ACKNOWLEDGED))
     for rule_id, by_key in alerts_by_rule(connection, rules).items():
         rule = rules[rule_id]
-        waiting = set(connection.scalars(_HANDLED, {"ids": _conversations(by_key)}))
+        ids = [key for key in by_key if key.startswith("conv_")]
+        waiting = set(connection.scalars(_HANDLED, {"ids": ids}))
         over: list[Alert] = []
         left: list[Alert] = []
         for key, alert in by_key.items():
@@ -312,7 +253,3 @@ def _go_over(rules: Mapping[str, AlertRule], now: int, connection: Connection) -
                 rule, alert, judged(alert, again, now, rule.policy), connection
             )
     return messages
-
-
-def _conversations(by_key: Mapping[str, Alert]) -> list[str]:
-    return [key for key in by_key if key.startswith("conv_")]

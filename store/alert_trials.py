@@ -19,27 +19,24 @@ from typing import Any
 from sqlalchemy import Connection
 
 from analysis.alerts import Alert, Judgement, RuleKind, judged
-from analysis.micros import HOUR
+from analysis.micros import DAY, HOUR, MINUTE
 from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
 from database import LONG_READ_SECONDS, Database
 from errors import InvalidInput, Unavailable
-from models import from_micros, now_micros, to_micros
+from models import now_micros, to_micros
+from store.alert_counts import between, counts_by_topic, is_by_topic
 from store.alert_evidence import EvidenceReader, held_back, of_topic
 from store.alert_looks import BASELINE, Looks, Steps, count_looks, rising_looks, share_looks
 from store.alert_rules import AlertRule
 from store.alert_singles import A_MINUTE, matches
 from store.derived import rollup_query
 from store.derived.rollup_query import Key
-from store.derived.rollups import NAMES_OF_CLUSTERS
-from store.filters import InsightFilter, filter_of
 from store.insights import InsightStore
 from store.listed import ListedInsight
 
 DAYS = 30
-_MINUTE = HOUR // 60
 _QUARTER = HOUR // 4
-_DAY = 24 * HOUR
 _MOST_MATCHES = 20_000
 _MOST_LOOKS_AT_POSTS = 100
 _MOST_POSTS = 1000
@@ -149,12 +146,12 @@ class TrialStore:
     def _read(self, rule: AlertRule, now: int, connection: Connection) -> Trying:
         step = _step(rule)
         stop = now // step * step
-        start = stop - DAYS * _DAY
+        start = stop - DAYS * DAY
         match rule.kind:
             case RuleKind.MACHINE:  # of which nothing is kept
                 return lambda _turn, _read: Trial(start, stop, 1, 0, 0, 0, [])
             case RuleKind.SINGLE:
-                return self._singles(rule, now - DAYS * _DAY, now, connection)
+                return self._singles(rule, now - DAYS * DAY, now, connection)
         looks = self._looks(rule, range(start, stop + 1, step), connection)
 
         def try_it(turn: Turn, read: ReadEvidence) -> Trial:
@@ -183,8 +180,11 @@ class TrialStore:
             return share_looks(rule, moments, negative, everything)
         first = (moments.start - BASELINE) // HOUR * HOUR
         everything = self._count({}, first, stop, step, connection)
-        if named.keys() <= {"sentiment", "min_confidence"}:
-            topics = _count_topics(named, first, stop, step, connection)
+        if is_by_topic(named):
+            found = counts_by_topic(between(named, first, stop), step, connection)
+            topics = {
+                name: Steps(first, step, [0, *accumulate(each)]) for name, each in found.items()
+            }
         else:
             key = named.get("cluster", "")
             topics = {key: self._count(named, first, stop, step, connection)}
@@ -194,7 +194,7 @@ class TrialStore:
         self, named: Mapping[str, Any], start: int, stop: int, step: int, connection: Connection
     ) -> Steps:
         counts = [0] * ((stop - start) // step)
-        wanted = _between(named, start, stop)
+        wanted = between(named, start, stop)
         if wanted.words is not None:
             found = self._insights.keys_after(wanted, None, _MOST_MATCHES + 1, connection)
             if len(found) > _MOST_MATCHES:
@@ -223,7 +223,7 @@ class TrialStore:
         self, rule: AlertRule, key: str, moment: int, connection: Connection
     ) -> str | None:
         assert rule.window is not None
-        wanted = _between(rule.filter, moment - rule.window.width, moment)
+        wanted = between(rule.filter, moment - rule.window.width, moment)
         if rule.kind is RuleKind.RISING and key:
             wanted = of_topic(wanted, key)
         elif rule.kind is RuleKind.SHARE:
@@ -235,7 +235,7 @@ class TrialStore:
     # --- posts one by one ---------------------------------------------------------------------
 
     def _singles(self, rule: AlertRule, start: int, stop: int, connection: Connection) -> Trying:
-        wanted = replace(_between(rule.filter, start, stop), urgency=Urgency.NOW)
+        wanted = replace(between(rule.filter, start, stop), urgency=Urgency.NOW)
         if wanted.sentiment is None:
             wanted = replace(wanted, sentiment=Sentiment.NEGATIVE)
         posts = self._insights.newest(wanted, _MOST_POSTS + 1, connection)
@@ -254,7 +254,7 @@ def _try_singles(
         if matches(rule, post):
             moment = to_micros(post.timestamp)
             told = TrialAlert(post.conversation_id, moment, None, -post.sentiment_score, None, 1)
-            by_minute.setdefault(moment // _MINUTE, []).append(told)
+            by_minute.setdefault(moment // MINUTE, []).append(told)
     alerts = [
         alert for minute in by_minute.values() for alert in minute[: A_MINUTE + 1]
     ]  # what is more is told in one message
@@ -267,30 +267,6 @@ def _step(rule: AlertRule) -> int:
     return _QUARTER
 
 
-def _between(named: Mapping[str, Any], start: int, stop: int) -> InsightFilter:
-    return replace(filter_of(named), start_time=from_micros(start), end_time=from_micros(stop - 1))
-
-
-def _count_topics(
-    named: Mapping[str, Any], start: int, stop: int, step: int, connection: Connection
-) -> Mapping[str, Steps]:
-    wanted = _between(named, start, stop)
-    values = rollup_query.values_of(wanted, by_day=False) | rollup_query.bucket_values(start, step)
-    values["names"] = connection.scalars(NAMES_OF_CLUSTERS).all()
-    found: dict[str, list[int]] = {}
-    for moment, name, count in rollup_query.figures(
-        wanted.shape,
-        Key(bucket=True, cluster=True),
-        values,
-        connection,
-        by_rows=step < HOUR,
-        only_count=True,
-    ):
-        counts = found.setdefault(name, [0] * ((stop - start) // step))
-        counts[(moment - start) // step] += count
-    return {name: Steps(start, step, [0, *accumulate(counts)]) for name, counts in found.items()}
-
-
 # --- the alerts that looks make -------------------------------------------------------------------
 
 
@@ -299,7 +275,7 @@ class _Run:
 
     def __init__(self, rule: AlertRule, step: int, held_back: ReadEvidence) -> None:
         self._policy = rule.policy
-        self._minutes = step // _MINUTE
+        self._minutes = step // MINUTE
         self._held_back = held_back
         self._left = _MOST_LOOKS_AT_POSTS
         self._alerts: dict[str, Alert] = {}
@@ -319,7 +295,7 @@ class _Run:
                 reason = self._held_back(key, moment)
         judgement = Judgement(key, value or 0.0, value is not None, reason)
         for minute in range(self._minutes):
-            now = moment + minute * _MINUTE
+            now = moment + minute * MINUTE
             before = self._alerts.get(key)
             if before is None and value is None:
                 return
@@ -353,22 +329,13 @@ class _Run:
             self._minutes,
             sum(each.told for each in found),
             len(found),
-            _count_held_back(found),
+            sum(not each.told and each.held_back is not None for each in found),
             found[-_SHOWN:],
         )
-
-
-def _count_held_back(found: Iterable[TrialAlert]) -> int:
-    return sum(not each.told and each.held_back is not None for each in found)
 
 
 def _to_trial(alert: Alert, told: int) -> TrialAlert:
     assert alert.opened_at is not None
     return TrialAlert(
-        alert.key,
-        alert.opened_at,
-        alert.closed_at,
-        alert.peak or 0.0,
-        alert.held_back,
-        told,
+        alert.key, alert.opened_at, alert.closed_at, alert.peak or 0.0, alert.held_back, told
     )

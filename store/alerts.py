@@ -102,7 +102,10 @@ class AlertStore:
             known = unclosed.get(rule.id, {})
             match rule.kind:
                 case RuleKind.MACHINE:
-                    breaches: Sequence[Judgement] = _of_machine(troubles)
+                    breaches: Sequence[Judgement] = [
+                        Judgement(key, 1.0, True, evidence={"sentence": sentence})
+                        for key, sentence in troubles.items()
+                    ]
                 case _:
                     breaches = self._judge.breaches(rule, known, now, connection)
             others = known.keys() - {each.key for each in breaches}
@@ -146,13 +149,6 @@ class Look:
     rule: AlertRule
     breaches: Sequence[Judgement]
     others: bool
-
-
-def _of_machine(troubles: Troubles) -> Sequence[Judgement]:
-    return [
-        Judgement(key, 1.0, True, evidence={"sentence": sentence})
-        for key, sentence in troubles.items()
-    ]
 
 
 # --- one transaction ------------------------------------------------------------------------------

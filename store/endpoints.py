@@ -53,7 +53,9 @@ class EndpointStore:
 
     async def all(self) -> Sequence[Endpoint]:
         """The oldest first."""
-        return await self._database.read(_all)
+        return await self._database.read(
+            lambda connection: [_to_endpoint(row) for row in connection.execute(_ALL)]
+        )
 
     async def find(self, endpoint_id: str) -> Endpoint:
         """Raises NotFound."""
@@ -119,10 +121,6 @@ _DELIVERY = select(deliveries.c.id).where(
     deliveries.c.endpoint_id == bindparam("endpoint_id"),
     deliveries.c.message_id == bindparam("message_id"),
 )
-
-
-def _all(connection: Connection) -> Sequence[Endpoint]:
-    return [_to_endpoint(row) for row in connection.execute(_ALL)]
 
 
 def find_endpoint(endpoint_id: str, connection: Connection) -> Endpoint:

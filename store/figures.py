@@ -84,16 +84,12 @@ class FigureStore:
 
 def _all(connection: Connection) -> Figures:
     return Figures(
-        _queue(connection),
+        QueueFigures(status_counts.counted(connection), _oldest_pending(connection)),
         _completions(connection),
         _fallbacks(connection),
         today=usage_today(connection),
         total=usage_in_all(connection),
     )
-
-
-def _queue(connection: Connection) -> QueueFigures:
-    return QueueFigures(status_counts.counted(connection), _oldest_pending(connection))
 
 
 def _completions(connection: Connection) -> Completions:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -104,6 +104,10 @@ class InsightFilter:
     def listed_cluster(self) -> str:
         """As it stands in the column `clusters`."""
         return json.dumps(self.cluster)
+
+    def at_any_time(self) -> "InsightFilter":
+        """The same whatever its times: for caches of what is found day by day, or hour by hour."""
+        return replace(self, start_time=_BEGINNING, end_time=_END)
 
     def values(self) -> dict[str, Any]:
         """For the parameters in `conditions`."""

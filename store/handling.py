@@ -4,7 +4,6 @@ What is stored is what counts, filters and pages see. So claims and snoozes that
 put back to open by whoever is about to ask for states (`HandlingStore.end_leases`), some at a time.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Text, bindparam, cast, func, literal_column, select
 
 from analysis.handling import OPEN, Handling, HandlingChange, HandlingState
-from backends.sqlite import execute
 from database import Database
 from errors import Conflict, Unavailable
 from models import Status, conversations, from_micros, insights, now_micros
@@ -22,7 +20,8 @@ from store import derived
 from store.bulk_insert import ManyChanges, ManyRows
 from store.derived import priority
 from store.insight_row import LINES_OF_HANDLING, InsightRow, read_clusters
-from store.lookup import no_such_conversation
+from store.lookup import no_insight
+from store.statements import Prepared, among
 from tables.people import handling_log
 
 MOST_AT_ONCE = 500
@@ -84,7 +83,8 @@ class HandlingStore:
     async def end_leases(self) -> bool:
         """Put claims and snoozes that have run out back to open, up to `_ENDED_AT_ONCE`; whether
         there were any. Where the database cannot be written they stay as they are."""
-        if not await self._database.read(partial(_any_run_out, now_micros())):
+        one = {"now": now_micros(), "limit": 1}
+        if not await self._database.read(lambda connection: connection.scalar(_RUN_OUT, one)):
             return False
         try:
             return bool(await self._database.write(end_leases))
@@ -156,12 +156,7 @@ def reopen_snoozed(connection: Connection, authors: Collection[str], now: int) -
     open again."""
     if not authors:
         return
-    if connection.dialect.name == "sqlite":
-        waiting: Sequence[str] = [
-            id_ for (id_,) in execute(connection, _SQLITE_SNOOZED, (json.dumps(list(authors)), now))
-        ]
-    else:
-        waiting = connection.scalars(_SNOOZED, {"authors": list(authors), "now": now}).all()
+    waiting = [id_ for (id_,) in _SNOOZED.run(connection, {"authors": authors, "now": now})]
     if not waiting:
         return
     _lock_rows(connection, waiting)
@@ -189,7 +184,7 @@ def _change_one(
 ) -> Handling:
     found = _lock(connection, [conversation_id]).get(conversation_id)
     if found is None:
-        raise _why_not(conversation_id, connection)
+        raise no_insight(conversation_id, "can be handled", connection)
     if change.held_by_another(found.handling, now):
         assert found.handling.until is not None
         until = from_micros(found.handling.until)
@@ -198,13 +193,6 @@ def _change_one(
     signature = _Signature(now, change.by, key_name, change.note)
     _write(connection, {conversation_id: found}, {conversation_id: after}, signature)
     return after
-
-
-def _why_not(conversation_id: str, connection: Connection) -> Exception:
-    status = connection.scalar(_STATUS, {"id": conversation_id})
-    if status is None:
-        return no_such_conversation(conversation_id)
-    return Conflict(f"Only a completed conversation can be handled; this one is {status}.")
 
 
 class _Found(NamedTuple):
@@ -285,7 +273,6 @@ _LOCK = (
     .order_by(conversations.c.id)  # everybody locks in one order
     .with_for_update()
 )
-_STATUS = select(conversations.c.status).where(conversations.c.id == bindparam("id"))
 _OTHERS = tuple(name for name in InsightRow._fields if name != "clusters")
 _HANDLING = (insights.c.handling_by, insights.c.handling_at, insights.c.handling_until)
 _READ = select(
@@ -300,17 +287,15 @@ _CHANGE = ManyChanges(
 )
 _LOG = ManyRows(handling_log)
 
-_IS_SNOOZED = insights.c.handling == literal_column("'snoozed'")
-_SNOOZED = select(insights.c.conversation_id).where(
-    _IS_SNOOZED,
-    insights.c.author.in_(bindparam("authors", expanding=True)),
-    insights.c.handling_until > bindparam("now"),
+_SNOOZED = Prepared(
+    select(insights.c.conversation_id)
+    .where(
+        insights.c.handling == literal_column("'snoozed'"),
+        among(insights.c.author, "authors"),
+        insights.c.handling_until > bindparam("now"),
+    )
+    .with_hint(insights, "INDEXED BY idx_insight_snoozed", "sqlite")
 )
-# The same with one parameter for all authors.
-_SQLITE_SNOOZED = """
-SELECT conversation_id FROM insights INDEXED BY idx_insight_snoozed
-WHERE handling = 'snoozed' AND author IN (SELECT value FROM json_each(?)) AND handling_until > ?
-"""
 _HAS_RUN_OUT = insights.c.handling_until <= bindparam("now")
 _RUN_OUT = (
     select(insights.c.conversation_id)
@@ -318,10 +303,6 @@ _RUN_OUT = (
     .order_by(insights.c.handling_until)
     .limit(bindparam("limit"))
 )
-
-
-def _any_run_out(now: int, connection: Connection) -> bool:
-    return connection.scalar(_RUN_OUT, {"now": now, "limit": 1}) is not None
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -345,7 +326,7 @@ _EVENTS = (
 def _find(conversation_id: str, connection: Connection) -> HandlingRecord:
     found = _read(connection, [conversation_id]).get(conversation_id)
     if found is None:
-        raise _why_not(conversation_id, connection)
+        raise no_insight(conversation_id, "can be handled", connection)
     history = connection.execute(_HISTORY, {"id": conversation_id}).all()
     lines = [_entry(row) for row in reversed(history)]
     return HandlingRecord(found.handling.effective(now_micros()), lines)

@@ -7,7 +7,7 @@ that shares and medians are exact however many there are: each is a search in th
 import json
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -127,9 +127,8 @@ class HandlingCounter:
             found = times_in(Span(min(changed) * DAY, (max(changed) + 1) * DAY))
             return {day: found.get(day, _NONE) for day in changed}
 
-        kept = self._kept.get(
-            (shape, *_named(values)), days, connection, times_of, at_a_time=_DAYS_AT_A_TIME
-        )
+        query = wanted.at_any_time()
+        kept = self._kept.get(query, days, connection, times_of, at_a_time=_DAYS_AT_A_TIME)
         ends = [Span(start, stop)]
         if days.first < days.stop:
             ends = [Span(start, days.first * DAY), Span(days.stop * DAY, stop)]
@@ -144,11 +143,6 @@ def _sorted(times: str | Sequence[int]) -> Times:
     """SQLite gives them as JSON, and PostgreSQL as a list."""
     listed = json.loads(times) if isinstance(times, str) else times
     return array("q", sorted(listed))
-
-
-def _named(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Without the time range."""
-    return ((name, each) for name, each in values.items() if not name.startswith("range_"))
 
 
 def _in_goal(days: Sequence[Times], goal: int) -> float | None:

@@ -10,12 +10,11 @@ from sqlalchemy import Connection, Row, bindparam, func, select
 
 from analysis.labels import PERSON, Label, Labelling, Values
 from database import Database
-from errors import Conflict, ServiceError
-from models import conversations, from_micros, insights, now_micros
+from models import from_micros, insights, now_micros
 from store import labels
 from store.insight_row import LINES_OF_LABELS
 from store.listed import ListedInsight, find_listed
-from store.lookup import no_such_conversation
+from store.lookup import no_insight
 from tables.people import label_log
 
 _EVENTS_AT_A_TIME = 200
@@ -80,24 +79,16 @@ def _give(
     labels.give(connection, [id_], PERSON, labelling, name=by, at=now_micros(), reason=reason)
     given = find_listed(id_, connection)
     if given is None:
-        raise _why_not(id_, connection)
+        raise no_insight(id_, "has labels", connection)
     return given
 
 
 def _take_back(id_: str, by: str, connection: Connection) -> None:
     taken = labels.take_back(connection, [id_], PERSON, by=by, at=now_micros())
     if not taken and labels.said_of(connection, id_) is None:
-        raise _why_not(id_, connection)
+        raise no_insight(id_, "has labels", connection)
 
 
-def _why_not(id_: str, connection: Connection) -> ServiceError:
-    status = connection.scalar(_STATUS, {"id": id_})
-    if status is None:
-        return no_such_conversation(id_)
-    return Conflict(f"Only a completed conversation has labels; this one is {status}.")
-
-
-_STATUS = select(conversations.c.status).where(conversations.c.id == bindparam("id"))
 _LOG = (
     select(label_log)
     .where(label_log.c.conversation_id == bindparam("id"))
@@ -120,7 +111,7 @@ _EVENTS = (
 def _record(id_: str, connection: Connection) -> LabelRecord:
     found = labels.said_of(connection, id_)
     if found is None:
-        raise _why_not(id_, connection)
+        raise no_insight(id_, "has labels", connection)
     log = connection.execute(_LOG, {"id": id_}).all()
     return LabelRecord(*found, [_entry(row) for row in reversed(log)])
 

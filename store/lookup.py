@@ -19,7 +19,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from errors import NotFound
+from errors import Conflict, NotFound, ServiceError
 from models import Lane, Status, conversations, from_micros
 from store import cursors
 from store.derived.status_counts import counted_in
@@ -63,6 +63,16 @@ class FailedPage:
 def no_such_conversation(conversation_id: str) -> NotFound:
     return NotFound(f"There is no conversation {conversation_id!r}.")
 
+
+def no_insight(conversation_id: str, what: str, connection: Connection) -> ServiceError:
+    """What to raise of a conversation without one; `what` says what only a completed one does."""
+    status = connection.scalar(_STATUS, {"id": conversation_id})
+    if status is None:
+        return no_such_conversation(conversation_id)
+    return Conflict(f"Only a completed conversation {what}; this one is {status}.")
+
+
+_STATUS = select(conversations.c.status).where(conversations.c.id == bindparam("id"))
 
 _RAW_DATA = cast(conversations.c.raw_data, Text)
 _SHOWN = (

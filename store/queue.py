@@ -1,6 +1,5 @@
 """The queue as the worker sees it: claim, settle, extend, rescue."""
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +16,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    tuple_,
     update,
 )
 
@@ -42,6 +40,7 @@ from store.ledger import CallReceipt, DayUsage, add_usage, completed_at, end_cal
 from store.new_insights import HeldRow, InsightWriter
 from store.orphans import NOT_LEASED, SUSPECT, SUSPECT_DEATHS, Rescued, rescue, suspects_wait
 from store.rising import RisingTopics
+from store.statements import Prepared, among
 from store.versions import count_insights
 
 T = TypeVar("T")
@@ -249,29 +248,13 @@ _CLAIM = (
     )
 )
 
-_HELD = (
-    select(
-        _COLUMNS.id,
-        _COLUMNS.lease_token,
-        *(_COLUMNS[name] for name in HeldRow._fields),
-    )
-    .where(
-        _COLUMNS.status == Status.PROCESSING,
-        tuple_(_COLUMNS.id, _COLUMNS.lease_token).in_(bindparam("claims", expanding=True)),
-    )
+_HELD = Prepared(
+    select(_COLUMNS.id, _COLUMNS.lease_token, *(_COLUMNS[name] for name in HeldRow._fields))
+    .where(among(_COLUMNS.id, "ids"), among(_COLUMNS.lease_token, "tokens"))
     .with_for_update()
 )
-"""The fence: those whose row still bears their token. What was erased, rescued or claimed anew does
-not; and until the transaction ends, what does cannot be."""
-
-
-_HELD_ON_SQLITE = f"""
-SELECT conversations.id, lease_token, {", ".join(HeldRow._fields)}
-FROM json_each(?) AS claim CROSS JOIN conversations
-WHERE conversations.id = claim.value ->> 0 AND lease_token = claim.value ->> 1
-AND status = '{Status.PROCESSING}'
-"""  # noqa: S608  names of ours
-"""The same, and so below: SQLAlchemy takes longer to write these than SQLite to run them."""
+"""The fence: those whose row still bears their token, which only one in processing does. What was
+erased, rescued or claimed anew does not; and until the transaction ends, what does cannot be."""
 
 
 def _ending(status: Status, **values: Any) -> Update:
@@ -283,12 +266,11 @@ def _ending(status: Status, **values: Any) -> Update:
     )
 
 
-_COMPLETE = _ending(Status.COMPLETED, last_error=None)
-_COMPLETE_ON_SQLITE = f"""
-UPDATE conversations
-SET status = '{Status.COMPLETED}', lease_token = NULL, leased_until = NULL, last_error = NULL
-WHERE id IN (SELECT value FROM json_each(?))
-"""  # noqa: S608  a name of ours
+_COMPLETE = Prepared(
+    update(conversations)
+    .where(among(_COLUMNS.id, "ids"))
+    .values(status=Status.COMPLETED.value, **NOT_LEASED, last_error=None)
+)
 _REQUEUE = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1)
 _REOPEN = _ending(Status.PENDING, attempts=_COLUMNS.attempts - 1, last_error=None).where(
     _COLUMNS.status == Status.FAILED
@@ -420,7 +402,7 @@ def _end_claims(
     if requeued:
         _end(requeued, _REQUEUE, connection)
     if completed:
-        _complete(completed, connection)
+        _COMPLETE.run(connection, {"ids": [one.id for one in completed]})
         writer.add(
             {one.id: (held[one], outcome) for one, outcome in completed.items()}, now, connection
         )
@@ -428,21 +410,9 @@ def _end_claims(
 
 
 def _held(claimed: Sequence[Claimed], connection: Connection) -> dict[Claimed, HeldRow]:
-    claims = [(one.id, one.token) for one in claimed]
-    if connection.dialect.name == "sqlite":
-        found = connection.exec_driver_sql(_HELD_ON_SQLITE, (json.dumps(claims),))
-    else:
-        found = connection.execute(_HELD, {"claims": claims})
-    rows = {(id_, token): HeldRow(*row) for id_, token, *row in found}
+    named = {"ids": [one.id for one in claimed], "tokens": {one.token for one in claimed}}
+    rows = {(id_, token): HeldRow(*row) for id_, token, *row in _HELD.run(connection, named)}
     return {one: rows[one.id, one.token] for one in claimed if (one.id, one.token) in rows}
-
-
-def _complete(claimed: Collection[Claimed], connection: Connection) -> None:
-    if connection.dialect.name == "sqlite":
-        ids = json.dumps([one.id for one in claimed])
-        connection.exec_driver_sql(_COMPLETE_ON_SQLITE, (ids,))
-    else:
-        _end(claimed, _COMPLETE, connection)
 
 
 def _end(claimed: Collection[Claimed], ending: Update, connection: Connection) -> None:

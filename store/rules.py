@@ -52,7 +52,9 @@ class RuleStore:
 
     async def all(self) -> Sequence[StoredRule]:
         """The newest first: it wins."""
-        return await self._database.read(_all)
+        return await self._database.read(
+            lambda connection: [_to_rule(row) for row in connection.execute(_ALL)]
+        )
 
     async def find(self, rule_id: str) -> StoredRule:
         """Raises NotFound, also for a deleted one."""
@@ -83,10 +85,6 @@ _FIND = _SHOWN.where(rules.c.id == bindparam("rule_id"))
 _ALL = _SHOWN.order_by(rules.c.number.desc())
 _COUNT = select(func.count()).where(_ACTIVE)
 _REVISION = select(func.max(rules.c.revision))
-
-
-def _all(connection: Connection) -> Sequence[StoredRule]:
-    return [_to_rule(row) for row in connection.execute(_ALL)]
 
 
 def _find(rule_id: str, connection: Connection) -> StoredRule:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -26,7 +26,6 @@ MAX_BUCKETS = 2000
 _DAYS_AT_A_TIME = 10
 _KEPT_DAYS = 5000
 """Some kilobytes each: one row for each cluster that another was with that day, or each hour."""
-_ANY_TIME = from_micros(0)
 
 
 class Interval(StrEnum):
@@ -196,7 +195,7 @@ def _rows_by_day(
                 found[day].append(row)
         return found
 
-    query = key, replace(part, start_time=_ANY_TIME, end_time=_ANY_TIME)
+    query = key, part.at_any_time()
     kept = by_day.get(query, days, connection, rows_of, at_a_time=_DAYS_AT_A_TIME)
     rows = list(chain(*kept.values()))
     ends = [Span(start, stop)]

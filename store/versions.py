@@ -117,9 +117,6 @@ _USED = """
 UPDATE analysis_versions SET insights = insights + CAST(:more AS bigint),
 last_used = CAST(:now AS bigint) WHERE version = CAST(:version AS integer)
 """
-_USED_ON_SQLITE = """
-UPDATE analysis_versions SET insights = insights + ?, last_used = ? WHERE version = ?
-"""
 _FEWER = (
     update(analysis_versions)
     .where(_COLUMNS.version == bindparam("used_version"))
@@ -136,10 +133,11 @@ _BORNE = (
 def count_insights(version: int, number: int, now: int, connection: Connection) -> None:
     """So many insights are being written in this transaction. Call it last: others who write some
     wait for this row."""
+    values = {"more": number, "now": now, "version": version}
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_USED_ON_SQLITE, (number, now, version))
+        connection.exec_driver_sql(_USED, values)
     else:
-        send(connection, _USED, {"more": number, "now": now, "version": version})
+        send(connection, _USED, values)
 
 
 def borne_by(conversation_ids: Collection[str], connection: Connection) -> Mapping[int, int]:

@@ -104,12 +104,6 @@ def matrix(texts: Sequence[str]) -> sp.csr_matrix:
     )
 
 
-def softmax(logits: Floats) -> Floats:
-    logits = logits - logits.max(axis=1, keepdims=True)
-    parts = np.exp(logits)
-    return parts / parts.sum(axis=1, keepdims=True)
-
-
 def fit(features: sp.csr_matrix, labels: Floats, weights: Floats, groups: Floats) -> Floats:
     """Weights, a row for each bucket. Each corpus and language has offsets of its own, which are
     thrown away: so its mix of labels does not leak into the weights."""
@@ -123,7 +117,7 @@ def fit(features: sp.csr_matrix, labels: Floats, weights: Floats, groups: Floats
     def loss(theta: Floats) -> tuple[float, Floats]:
         w = theta[: width * 3].reshape(width, 3).astype(np.float32)
         b = theta[width * 3 :].reshape(n_groups, 3).astype(np.float32)
-        said = softmax(features @ w + member @ b)
+        said = on_vectors.softmax(features @ w + member @ b)
         value = -float((share * np.log((said * wanted).sum(1) + 1e-12)).sum(dtype=np.float64))
         value += 0.5 * L2 * float((w * w).sum(dtype=np.float64))
         value += 0.5 * L2_GROUPS * float((b * b).sum(dtype=np.float64))
@@ -179,7 +173,7 @@ def calibrate(logits: Sequence[Floats], examples_: Sequence[Example], kind: str)
 
     def loss(theta: Floats) -> float:
         mixed = sum(a * z for a, z in zip(theta, logits, strict=False)) + theta[-2:]
-        said = softmax(np.insert(mixed, 1, 0.0, axis=1))
+        said = on_vectors.softmax(np.insert(mixed, 1, 0.0, axis=1))
         return -float((weights * np.log((said * wanted).sum(1) + 1e-12)).sum())
 
     start = np.array([1 / len(logits)] * len(logits) + [0.0, 0.0])

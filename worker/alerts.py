@@ -23,10 +23,6 @@ _POLL_SECONDS = 0.5
 """For posts that other processes have analysed."""
 
 
-async def _nothing() -> int:
-    return 0
-
-
 class AlertWorker(Background):
     """Judges from `start()` until `stop()` has returned."""
 
@@ -39,8 +35,8 @@ class AlertWorker(Background):
         machine: MachineWatch,
         *,
         polls: bool,
-        every_minute: Callable[[], Awaitable[int]] = _nothing,
-        on_message: Callable[[], None] = lambda: None,
+        every_minute: Callable[[], Awaitable[int]],
+        on_message: Callable[[], None],
     ) -> None:
         """With `polls` other processes analyse as well. `every_minute` is done beside, and gives
         the number of messages that it has made; `on_message` is called when there are any."""

@@ -7,7 +7,7 @@ and both can be ended with it.
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,10 +28,6 @@ DRILL_EVERY = timedelta(days=7)
 _AFTER_FAILURE = timedelta(minutes=10)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class BackupKeeper(Background):
     """Keeps `keep` backups in the folder `into`, a new one `every` so often."""
 
@@ -44,13 +40,11 @@ class BackupKeeper(Background):
         *,
         every: timedelta,
         keep: int,
-        now: Callable[[], datetime] = _now,
     ) -> None:
         self._database = database
         self._folder = into.absolute()
         self._every = every
         self._keep = keep
-        self._now = now
         self._wanted = asyncio.Event()
         """Set while one is asked for or being made."""
         self._not_before = datetime.min.replace(tzinfo=UTC)
@@ -80,16 +74,16 @@ class BackupKeeper(Background):
                     await self._drill()
             except BackupFailed as error:
                 log.error("backup_failed", reason=error.details)
-                self._not_before = self._now() + _AFTER_FAILURE
+                self._not_before = datetime.now(UTC) + _AFTER_FAILURE
             except Exception:  # such as a folder that cannot be listed: the next may be made
                 log.exception("backup_failed")
-                self._not_before = self._now() + _AFTER_FAILURE
+                self._not_before = datetime.now(UTC) + _AFTER_FAILURE
             finally:
                 self._wanted.clear()
 
     async def _make(self) -> None:
         self._wanted.set()
-        path = self._folder / folder.name_of(self._now(), sqlite=self._database.is_sqlite)
+        path = self._folder / folder.name_of(datetime.now(UTC), sqlite=self._database.is_sqlite)
         await self._command("backup", str(path))
         size = read_manifest(path).size
         removed = folder.prune(self._folder, self._keep, self._every)
@@ -97,17 +91,17 @@ class BackupKeeper(Background):
 
     def _next_in(self) -> timedelta:
         due = min(self._backup_is_due_in(), self._drill_is_due_in())
-        return max(due, self._not_before - self._now(), timedelta())
+        return max(due, self._not_before - datetime.now(UTC), timedelta())
 
     def _backup_is_due_in(self) -> timedelta:
         newest = self.newest
-        return timedelta() if newest is None else newest.moment + self._every - self._now()
+        return timedelta() if newest is None else newest.moment + self._every - datetime.now(UTC)
 
     def _drill_is_due_in(self) -> timedelta:
         drill = self.last_drill
         if drill is None:
             return timedelta()
-        return datetime.fromisoformat(drill.at) + DRILL_EVERY - self._now()
+        return datetime.fromisoformat(drill.at) + DRILL_EVERY - datetime.now(UTC)
 
     async def _drill(self) -> None:
         with suppress(BackupFailed):  # what it found is told by its record

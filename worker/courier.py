@@ -7,7 +7,7 @@ same time in one message, programs of each by itself.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -85,15 +85,13 @@ class Courier(Background):
         *,
         alone: bool,
         poll_seconds: float = 1.0,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
         """`alone`: no other process has this database, so that what is on its way at the start was
-        left by one that died. `jitter` gives 0..1."""
+        left by one that died."""
         self._outbox = outbox
         self._sender = sender
         self._alone = alone
         self._poll_seconds = poll_seconds
-        self._jitter = jitter
         self._wake = asyncio.Event()
         self._on_their_way: dict[str, asyncio.Task[None]] = {}
         """By the endpoint's id."""
@@ -170,7 +168,7 @@ class Courier(Background):
         await asyncio.wait([writing])
 
     async def _settle(self, claimed: Dispatch, attempt: Attempt) -> None:
-        outcome = decide(attempt, claimed.tried(now_micros()), jitter=self._jitter())
+        outcome = decide(attempt, claimed.tried(now_micros()), jitter=random.random())
         about = {
             "endpoint": claimed.endpoint_id,
             "name": claimed.endpoint_name,

@@ -19,10 +19,9 @@ CLOCK_AHEAD_TO_TELL = 2.0
 class Heartbeat:
     """From `start()` until `stop()`."""
 
-    def __init__(self, replicas: ReplicaStore, *, seconds: float = BEAT_SECONDS) -> None:
+    def __init__(self, replicas: ReplicaStore) -> None:
         self._replicas = replicas
         self._on_newer_schema: Callable[[], None] = lambda: None
-        self._seconds = seconds
         self._analysing = 1
         self._schema_is_newer = False
         self._task: asyncio.Task[None] | None = None
@@ -60,7 +59,7 @@ class Heartbeat:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(BEAT_SECONDS)
             await self._beat()
 
     async def _beat(self) -> float:

@@ -8,6 +8,7 @@ PostgreSQL pass over each other's rows.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -20,10 +21,7 @@ from worker.background import Background
 log = structlog.get_logger(__name__)
 
 ROWS_PER_STEP = 100
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+_now = partial(datetime.now, UTC)
 
 
 class Housekeeper(Background):

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from worker.backups import BackupKeeper
@@ -14,10 +15,7 @@ from worker.stalls import StallWatch
 STALLED_SECONDS = 600.0
 LEAST_FREE_DISK = 0.05
 _BACKUPS_MISSED = 2
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+_now = partial(datetime.now, UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class Mix(NamedTuple):
 class LargeModel:
     """Takes a second of processor time to make, and 130 MiB. Raises ImportError, OSError."""
 
-    def __init__(self, file: Path = _FILE) -> None:
+    def __init__(self) -> None:
         # Read when numpy is imported: with more threads it would take the core that posts need.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         import numpy
@@ -49,7 +49,7 @@ class LargeModel:
 
         self._numpy: Any = numpy
         self._encoder: Any = USE()
-        with numpy.load(file, allow_pickle=False) as found:
+        with numpy.load(_FILE, allow_pickle=False) as found:
             parts = {name: found[name] for name in found.files}
         self._net = [parts[name].astype(numpy.float32) for name in ("a", "b", "c", "d")]
         self._topics = [parts[name].astype(numpy.float32) for name in ("topic_w", "topic_b")]

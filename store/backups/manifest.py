@@ -144,7 +144,3 @@ class Restored:
     before: Counts | None
     after: Counts
     kept: Path | None
-
-
-def cause_of(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error)

@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from backends.errors import cause_of
 from database import Database
 from store import derived
 from store.backups.manifest import (
@@ -17,7 +18,6 @@ from store.backups.manifest import (
     Manifest,
     Restored,
     begin_file,
-    cause_of,
     count,
     describe,
     finish_file,

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from backends import snapshot
+from backends.errors import cause_of
 from backends.file_lock import FileLock
 from database import Database
 from models import SCHEMA_REVISION
@@ -20,7 +21,6 @@ from store.backups.manifest import (
     Manifest,
     Restored,
     begin_file,
-    cause_of,
     count,
     describe,
     finish_file,

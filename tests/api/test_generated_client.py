@@ -206,7 +206,7 @@ async def test_a_generated_client_has_the_handlers_names_and_does_the_whole_work
     async with stranger:
         unauthorized = await operations["stats"].asyncio(client=stranger)
     assert unauthorized.error == "unauthorized"
-    async with httpx.AsyncClient(base_url=address) as plain:
+    async with httpx.AsyncClient(base_url=address, timeout=30) as plain:
         document = (await plain.get("/openapi.json")).json()
     ids = {each["operationId"] for path in document["paths"].values() for each in path.values()}
     assert operations.keys() == ids

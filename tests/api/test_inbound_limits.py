@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from api.holding import MOST_HEALTH_SECONDS, MOST_SECONDS
+from api.holding import MOST_HEALTH_SECONDS, MOST_SECONDS, HeldRequests
 from api.inbound_limits import OPEN_REQUESTS_PER_SECOND, InboundLimits
 from errors import RateLimited
 from rate_limiter import SlidingWindow
@@ -179,6 +179,17 @@ async def test_who_asks_too_much_waits_for_the_answer(
         clock.now += 1.001
         await client.get("/ready")
         assert len(holds) == 3 + 2 + 1
+
+
+async def test_whoever_waits_for_answers_gets_none_at_once(
+    start_app: StartApp, holds: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start_app(inbound_rate_limit=5, worker_enabled=False) as running:
+        await running.client.get("/health")
+        assert not holds
+        monkeypatch.setattr(HeldRequests, "waits", lambda *_: True)
+        await running.client.get("/health")
+        assert holds == [MOST_HEALTH_SECONDS]
 
 
 async def test_without_a_valid_key_ten_pass_of_an_address_and_take_nothing_from_others(

@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 
 from api import connections
 from api.connection_guard import GuardedProtocol
-from api.connections import FILES_BESIDE, Connections, Limits, _peer_name, raise_file_limit
+from api.connections import FILES_BESIDE, Connections, Limits, network_of, raise_file_limit
 from tests.support.guarded import (
     BIG,
     HEALTH,
@@ -155,9 +155,9 @@ async def test_a_unix_socket_has_no_address_and_is_served() -> None:
 
 
 def test_an_ipv6_network_is_one_address() -> None:
-    assert _peer_name("2001:db8:1:2:3::1") == _peer_name("2001:db8:1:2:ffff::2%eth0")
-    assert _peer_name("2001:db8:1:2::1") != _peer_name("2001:db8:1:3::1")
-    assert _peer_name("::ffff:10.0.0.1") == _peer_name("10.0.0.1")
+    assert network_of("2001:db8:1:2:3::1") == network_of("2001:db8:1:2:ffff::2%eth0")
+    assert network_of("2001:db8:1:2::1") != network_of("2001:db8:1:3::1")
+    assert network_of("::ffff:10.0.0.1") == network_of("10.0.0.1")
 
 
 def test_the_soft_limit_of_files_is_raised() -> None:

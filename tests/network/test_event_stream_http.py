@@ -95,7 +95,10 @@ async def test_what_a_stream_sends_from_is_closed_as_soon_as_sending_fails() -> 
 
 
 async def test_a_completed_conversation_comes_as_it_is_listed(address: str) -> None:
-    async with httpx.AsyncClient(base_url=address) as client, events_of(address) as events:
+    async with (
+        httpx.AsyncClient(base_url=address, timeout=30) as client,
+        events_of(address) as events,
+    ):
         id_ = await submit(client, "Zeile 1\nline 2 🙂 é", author="ann")
         async with asyncio.timeout(10):
             heard = await anext(events)
@@ -105,7 +108,7 @@ async def test_a_completed_conversation_comes_as_it_is_listed(address: str) -> N
 
 
 async def test_a_listener_resumes_after_its_last_event(address: str) -> None:
-    async with httpx.AsyncClient(base_url=address) as client:
+    async with httpx.AsyncClient(base_url=address, timeout=30) as client:
         ids = [await submit(client, f"text {number}") for number in range(5)]
         await eventually(lambda: _all_listed(client, 5))
         async with events_of(address, **{"Last-Event-ID": "2"}) as events, asyncio.timeout(10):
@@ -118,7 +121,7 @@ async def _all_listed(client: httpx.AsyncClient, count: int) -> bool:
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 30])
 async def test_a_last_event_id_that_is_none_of_ours_is_told(address: str, last: str) -> None:
-    async with httpx.AsyncClient(base_url=address) as client:
+    async with httpx.AsyncClient(base_url=address, timeout=30) as client:
         response = await client.get(STREAM, headers={"Last-Event-ID": last})
     assert_error(response, 400, "invalid_schema", "last-event-id")
 

@@ -269,7 +269,7 @@ async def test_in_obeying_mode_an_order_spoils_its_neighbours(caller: Caller, wa
 
 async def test_closing_does_not_wait_for_hanging_calls() -> None:
     async with (
-        httpx.AsyncClient(headers={"authorization": f"Bearer {GOOD_KEY}"}) as client,
+        httpx.AsyncClient(headers={"authorization": f"Bearer {GOOD_KEY}"}, timeout=30) as client,
         AsyncExitStack() as open_now,
     ):
         grok = await open_now.enter_async_context(FakeGrok())
@@ -350,7 +350,10 @@ def test_unknown_options_and_replies_are_refused_whole(options: dict[str, Any]) 
 
 def test_a_fake_in_its_own_process_is_steered_over_http() -> None:
     headers = {"authorization": f"Bearer {GOOD_KEY}"}
-    with grok_process("--latency", "0.01") as grok, httpx.Client(headers=headers) as client:
+    with (
+        grok_process("--latency", "0.01") as grok,
+        httpx.Client(headers=headers, timeout=30) as client,
+    ):
         url = f"{grok.base_url}/chat/completions"
 
         def steer(verb: str, body: Any) -> httpx.Response:

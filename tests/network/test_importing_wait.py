@@ -267,7 +267,7 @@ async def test_an_outage_is_told_and_outlasted(
 
     def sleep(_seconds: float) -> None:
         nonlocal looks
-        stats = httpx.get(f"{url}/api/v1/stats").json()
+        stats = httpx.get(f"{url}/api/v1/stats", timeout=30).json()
         looks += stats["breaker"]["state"] == "open"
         if looks == 3:  # it has been told by now
             grok.default = Reply.ok()
@@ -310,7 +310,10 @@ async def test_a_pause_that_only_people_or_midnight_can_end_is_told(
 
     def sleep(_seconds: float) -> None:
         nonlocal looks
-        looks += httpx.get(f"{url}/api/v1/stats").json()["bound_by"] in ("budget", "breaker")
+        looks += httpx.get(f"{url}/api/v1/stats", timeout=30).json()["bound_by"] in (
+            "budget",
+            "breaker",
+        )
         if looks == 4:
             raise StillPaused
         time.sleep(0.1)

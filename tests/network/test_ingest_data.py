@@ -308,7 +308,9 @@ def test_a_row_whose_key_holds_another_text_is_rejected_and_said_so(
     posts = f"{url}/api/v1/conversations"
     # Somebody who knows the file has taken two of its keys, one of them for the very text.
     for key, text in zip(sent.keys, ("all is well", "late"), strict=False):
-        answer = httpx.post(posts, json={"text": text}, headers={"Idempotency-Key": key})
+        answer = httpx.post(
+            posts, json={"text": text}, headers={"Idempotency-Key": key}, timeout=30
+        )
         assert answer.status_code == 202
     capsys.readouterr()
     assert ingest_data.main(["--url", url, file]) == 1

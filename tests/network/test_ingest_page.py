@@ -34,7 +34,7 @@ def test_the_end_is_a_link_to_the_page_with_the_time_of_what_was_loaded(
     period = {"start_time": "2020-01-30T08:26:00Z", "end_time": "2020-02-01T00:00:00Z"}
     assert dict(page.params) == period
     assert len(stored(url, 3)) == 3
-    found = httpx.get(f"{url}/api/v1/insights", params=period).json()
+    found = httpx.get(f"{url}/api/v1/insights", params=period, timeout=30).json()
     assert found["metadata"]["total_count"] == 3
 
 
@@ -45,7 +45,7 @@ def test_the_page_of_the_sample_and_of_rows_without_a_time_is_that_of_today(
         assert ingest_data.main(["--url", url, *argv]) == 0
     stored(url, len(SAMPLE) + 1)
     period = dict(page_at_the_end(capsys.readouterr().out).params)
-    found = httpx.get(f"{url}/api/v1/insights", params=period).json()
+    found = httpx.get(f"{url}/api/v1/insights", params=period, timeout=30).json()
     assert found["metadata"]["total_count"] == len(SAMPLE) + 1
 
 

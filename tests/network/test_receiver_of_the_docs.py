@@ -41,7 +41,7 @@ async def receiver(tmp_path: Path) -> AsyncIterator[tuple[str, Path]]:
     url = f"http://127.0.0.1:{port}/"
 
     async def listens() -> bool:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=30) as client:
             try:
                 return (await client.get(url)).status_code == 501
             except httpx.ConnectError:

@@ -38,10 +38,10 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def run_demo(folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+def run_demo(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tools.demo", "--exit"],
-        env=environment(folder) | more,
+        env=environment(folder),
         cwd=folder,
         capture_output=True,
         encoding="utf-8",
@@ -50,11 +50,13 @@ def run_demo(folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def running_demo(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, list[str]]]:
+def running_demo(
+    folder: Path, **more: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str, list[str]]]:
     """The process, the service's address, and what it has printed, which grows at the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tools.demo"],
-        env=environment(folder),
+        env=environment(folder) | more,
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -119,21 +121,26 @@ def test_demo_shows_a_table_and_totals_and_leaves_nothing(tmp_path: Path) -> Non
     assert processes_of(tmp_path) == []
 
 
-def test_demo_heeds_no_settings_of_the_service_and_needs_no_unicode(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("ANALYZER=nonsense\n")
-    settings = {"API_KEYS": "nonsense", "INBOUND_RATE_LIMIT": "1", "GROK_KEY": "xai-wrong"}
-    done = run_demo(tmp_path, **settings, PYTHONIOENCODING="ascii", COLUMNS="20")
-    assert done.returncode == 0, done.stdout + done.stderr
+ODD = {
+    "API_KEYS": "nonsense",
+    "INBOUND_RATE_LIMIT": "1",
+    "GROK_KEY": "xai-wrong",
+    "PYTHONIOENCODING": "ascii",
+    "COLUMNS": "20",
+}
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)]
+    ("number", "status", "more"),
+    [(signal.SIGINT, 0, {}), (signal.SIGTERM, 128 + signal.SIGTERM, ODD)],
+    ids=["interrupt", "end, amid settings that it must not heed and without unicode"],
 )
 def test_demo_stays_up_until_a_signal_and_ends_cleanly(
-    number: signal.Signals, status: int, tmp_path: Path
+    number: signal.Signals, status: int, more: dict[str, str], tmp_path: Path
 ) -> None:
-    with running_demo(tmp_path) as (process, url, printed):
-        assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+    (settings := tmp_path / ".env").write_text("ANALYZER=nonsense\n")
+    with running_demo(tmp_path, **more) as (process, url, printed):
+        assert httpx.get(f"{url}/health", timeout=30).json() == {"status": "ok"}
         page, last = printed[0].splitlines()[-2:]
         assert page.endswith(f" {url}/dashboard")
         assert last == "Ctrl-C ends it."
@@ -144,10 +151,10 @@ def test_demo_stays_up_until_a_signal_and_ends_cleanly(
         rest = process.stdout.read().decode()
         assert process.wait(20) == status
     assert "Traceback" not in printed[0] + rest
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [settings]
     assert processes_of(tmp_path) == []
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{url}/health")
+        httpx.get(f"{url}/health", timeout=30)
 
 
 def test_demo_tells_when_its_service_dies(tmp_path: Path) -> None:
@@ -195,7 +202,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         deadline = time.monotonic() + 30
         while True:
             try:
-                httpx.get(f"{url}/health")
+                httpx.get(f"{url}/health", timeout=30)
                 break
             except httpx.ConnectError:
                 assert process.poll() is None, (folder / "log").read_text()
@@ -225,7 +232,7 @@ def test_api_script_finds_all_well_and_erases_what_it_made(service: str) -> None
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^\d+ checks, 0 failed$", done.stdout, re.MULTILINE)
     assert "FAIL" not in done.stdout
-    left = httpx.get(f"{service}/api/v1/stats").json()["counts"]
+    left = httpx.get(f"{service}/api/v1/stats", timeout=30).json()["counts"]
     assert not any(sum(lanes.values()) for lanes in left.values())
 
 

@@ -1,11 +1,11 @@
 """Backups of the service at work, by itself and by command, and kills amid them."""
 
 import asyncio
+import os
 import random
 import signal
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 
 from store.backups import folder as backup_folder
 from store.backups import sqlite as backup
+from tests.support.forks import Fork, fork
 from tests.support.paths import ROOT
 from tests.support.service_process import ServiceProcess, until
 
@@ -85,13 +86,13 @@ async def test_without_a_folder_nothing_is_made_and_the_answer_says_why(tmp_path
         assert "BACKUP_DIR" in answer.json()["details"]
 
 
-def _command(database: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env={"DATABASE_URL": f"sqlite+aiosqlite:///{database}"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+def _command(database: Path, module: str, file: Path) -> Fork:
+    return fork(
+        module,
+        [str(file)],
+        folder=ROOT,
+        environment={"DATABASE_URL": f"sqlite+aiosqlite:///{database}"},
+        log=Path(os.devnull),
     )
 
 
@@ -115,10 +116,10 @@ async def test_a_kill_amid_a_backup_or_a_restore_leaves_the_old_or_the_new_whole
     seen = set()
     for number in range(8):
         making = tmp_path / "backups" / f"copy{number}.db"
-        for command in (("tools.backup", str(making)), ("tools.restore", str(copy))):
+        for command in (("tools.backup", making), ("tools.restore", copy)):
             process = _command(database, *command)
             try:
-                await asyncio.to_thread(process.wait, draw.uniform(0.3, 1.5))
+                await asyncio.to_thread(process.wait, draw.uniform(0.02, 0.6))
             except subprocess.TimeoutExpired:
                 process.kill()
                 await asyncio.to_thread(process.wait)
@@ -127,5 +128,5 @@ async def test_a_kill_amid_a_backup_or_a_restore_leaves_the_old_or_the_new_whole
         seen.add(_texts(database))
         assert seen <= {200, 300}
     backup.verify(copy)
-    assert await asyncio.to_thread(_command(database, "tools.restore", str(copy)).wait) == 0
+    assert await asyncio.to_thread(_command(database, "tools.restore", copy).wait) == 0
     assert _texts(database) == 200

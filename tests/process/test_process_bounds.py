@@ -122,7 +122,7 @@ async def test_connections_that_say_nothing_keep_nobody_out(
         await service.start()
         for _ in range(550):
             sockets.enter_context(socket.create_connection(("127.0.0.1", service.port)))
-        async with httpx.AsyncClient(base_url=service.client.base_url) as another:
+        async with httpx.AsyncClient(base_url=service.client.base_url, timeout=30) as another:
             for _ in range(5):
                 assert (await another.get("/health")).status_code == 200
                 assert (await another.get("/ready")).status_code == 200

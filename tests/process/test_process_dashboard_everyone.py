@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from playwright.async_api import Browser, Page, expect
 from tests.support.browser import opened, serious_faults, with_browser
 from tests.support.dashboard_service import (
     HOSTILE,
+    NOW,
     WHOLE,
     Open,
     address,
@@ -36,10 +38,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
 )
 async def test_nobody_is_shut_out(open_page: Open, scheme: str, width: int, zoom: int) -> None:
     """axe, over every page, with a post open, the tables, the menu and the sheet shown. Twice as
-    large is half as wide."""
+    large is half as wide. Of posts that are alike a few will do: axe looks at each part of each."""
     viewport = {"width": width // zoom, "height": 900 // zoom}
+    few = {**WHOLE, "start_time": (NOW - timedelta(hours=26, seconds=40)).isoformat()}
     async with open_page(
-        query(**WHOLE, author="customer3"),
+        query(**few, author="customer3"),
         color_scheme=scheme,
         viewport=viewport,
         device_scale_factor=zoom,
@@ -58,11 +61,15 @@ async def test_nobody_is_shut_out(open_page: Open, scheme: str, width: int, zoom
         await expect(page.locator("#open dl").first).to_be_visible()
         await page.locator("#open summary").click()
         await nothing_wrong(page, width // zoom)
-        for name in ("figures", "rules", "analysis"):
-            await page.goto(re.sub(r"\?.*", query(**WHOLE, page=name), page.url))
+        await page.goto(re.sub(r"\?.*", query(**WHOLE, page="figures"), page.url))
+        await settled(page)
+        await page.locator("#chart-table summary").click()
+        await nothing_wrong(page, width // zoom)
+        for name in ("Rules", "Analysis"):
+            link = page.locator("nav.pages").get_by_role("link", name=name)
+            await link.click()
+            await expect(link).to_have_attribute("aria-current", "page")
             await settled(page)
-            if name == "figures":
-                await page.locator("#chart-table summary").click()
             await nothing_wrong(page, width // zoom)
         await page.goto(re.sub(r"\?.*", f"{query(**WHOLE)}&kiosk", page.url))
         await expect(rows(page)).to_have_count(3)

@@ -3,9 +3,6 @@
 import asyncio
 import os
 import random
-import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +11,8 @@ from playwright.async_api import Browser, expect
 
 from tests.support.browser import opened, with_browser
 from tests.support.dashboard_service import tile
+from tests.support.forks import Fork, fork
 from tests.support.http_helpers import submit_batch
-from tests.support.paths import ROOT
 from tests.support.service_process import ServiceProcess, until
 
 pytestmark = pytest.mark.slow
@@ -23,6 +20,7 @@ pytestmark = pytest.mark.slow
 SEED = 20250120
 KILLS = 5
 ROWS = 4_000
+SAID = "import.log"
 
 
 def write_tweets(path: Path) -> None:
@@ -50,16 +48,22 @@ def write_tweets(path: Path) -> None:
     path.write_text("\n".join([header, *rows]))
 
 
-def start_import(url: str, file: Path, *options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(ROOT / "ingest_data.py"), str(file), "--url", url, *options]
+def start_import(url: str, file: Path, *options: str) -> Fork:
     environment = {name: value for name, value in os.environ.items() if name[:4] != "API_"}
-    return subprocess.Popen(
-        command,
-        cwd=file.parent,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    (file.parent / SAID).unlink(missing_ok=True)
+    return fork(
+        "ingest_data",
+        [str(file), "--url", url, *options],
+        folder=file.parent,
+        environment=environment,
+        log=file.parent / SAID,
     )
+
+
+async def whole_import(url: str, file: Path, *options: str) -> str:
+    """What it says."""
+    await asyncio.to_thread(start_import(url, file, *options).wait)
+    return (file.parent / SAID).read_text()
 
 
 def content(service: ServiceProcess) -> list[tuple[object, ...]]:
@@ -73,15 +77,15 @@ def content(service: ServiceProcess) -> list[tuple[object, ...]]:
     return sorted(rows, key=lambda row: str(row[0]))
 
 
-def account(out: bytes) -> list[str]:
+def account(out: str) -> list[str]:
     """The last lines: how many rows went where, the file of rejected ones, and the page."""
-    *_, rows, rejected, page = out.decode().splitlines()
+    *_, rows, rejected, page = out.splitlines()
     assert " rows read: " in rows
     assert "/dashboard?" in page
     return [rows, rejected, page.partition("/dashboard")[2]]
 
 
-def reached(service: ServiceProcess, process: subprocess.Popen[bytes], goal: float) -> bool:
+def reached(service: ServiceProcess, process: Fork, goal: float) -> bool:
     return process.poll() is not None or service.count() >= goal
 
 
@@ -96,7 +100,7 @@ async def test_killed_anywhere_and_run_again_it_ends_as_one_clean_import(
     async with ServiceProcess(tmp_path, name="clean", worker_enabled=False) as service:
         await service.start()
         url = str(service.client.base_url)
-        clean_import = await asyncio.to_thread(start_import(url, file, *mode).communicate)
+        clean_import = await whole_import(url, file, *mode)
         clean = content(service)
     assert len(clean) > 1000
     assert len({row[0] for row in clean}) == len(clean)
@@ -120,13 +124,13 @@ async def test_killed_anywhere_and_run_again_it_ends_as_one_clean_import(
                 await asyncio.sleep(0.5)
                 await service.start()
                 await asyncio.sleep(draw.uniform(0, 1.5))
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
+            process.kill()
+            process.wait()
             sizes.append(service.count())
-        last = await asyncio.to_thread(start_import(url, file, *mode).communicate)
+        last = await whole_import(url, file, *mode)
         assert content(service) == clean
     assert sum(0 < size < len(clean) for size in sizes) > KILLS / 2, sizes
-    assert account(clean_import[0]) == account(last[0])
+    assert account(clean_import) == account(last)
     assert [name for name in os.listdir(tmp_path) if "rejected" in name] == [
         "tweets.csv.rejected.csv"
     ]
@@ -142,9 +146,8 @@ async def test_the_page_at_the_end_shows_what_was_loaded_and_no_more(
     async with ServiceProcess(tmp_path) as service:
         await service.start()
         await submit_batch(service.client, [{"text": "of today"}, {"text": "also of today"}])
-        importer = start_import(str(service.client.base_url), file, "--wait")
-        out, _ = await asyncio.to_thread(importer.communicate)
-        link = out.decode().splitlines()[-1].rpartition(" ")[2]
+        out = await whole_import(str(service.client.base_url), file, "--wait")
+        link = out.splitlines()[-1].rpartition(" ")[2]
         async with opened(browser, link) as page:
             await expect(tile(page, "Posts")).to_have_text("3")
             await expect(page.locator("#list-total")).to_have_text("3")

@@ -54,7 +54,7 @@ async def test_two_workers_on_postgres_share_the_work_and_one_outlives_the_other
         ids: list[str] = []
         for batch in range(3):
             ids += await api.post_batch([f"shared {batch}-{number}" for number in range(100)])
-        await until(lambda: _all_completed(url), within=30, what="all completed")
+        await until(lambda: _all_completed(url), within=90, what="all completed")
         done = _completed_by(first), _completed_by(second)
         print(f"\ncompleted: {len(done[0])} by the first, {len(done[1])} by the second worker")
         assert done[0] | done[1] == set(ids)

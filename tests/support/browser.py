@@ -19,8 +19,8 @@ PROGRAMS = (
 )
 # Quiet, and without a sandbox, which Chromium cannot have as root.
 FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
+    "--no-sandbox --disable-gpu --in-process-gpu --disable-quic --no-first-run"
+    " --disable-background-networking --disable-component-update --disable-sync"
 )
 
 with_browser = pytest.mark.asyncio(loop_scope="session")

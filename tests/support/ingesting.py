@@ -25,7 +25,7 @@ StartService = Callable[..., AbstractContextManager[str]]
 
 def counts(url: str) -> dict[str, int]:
     """How many conversations there are by lane, whatever their status."""
-    answer = httpx.get(f"{url}/api/v1/stats").raise_for_status().json()
+    answer = httpx.get(f"{url}/api/v1/stats", timeout=30).raise_for_status().json()
     total: Counter[str] = Counter()
     for lanes in answer["counts"].values():
         total.update(lanes)
@@ -36,14 +36,18 @@ def stored(url: str, count: int) -> list[dict[str, Any]]:
     """All conversations, oldest first, once `count` are analysed."""
     deadline = time.monotonic() + 20
     while True:
-        page = httpx.get(f"{url}/api/v1/insights", params=ALL_TIME).raise_for_status().json()
+        page = (
+            httpx.get(f"{url}/api/v1/insights", params=ALL_TIME, timeout=30)
+            .raise_for_status()
+            .json()
+        )
         if page["metadata"]["total_count"] >= count:
             break
         assert time.monotonic() < deadline, page["metadata"]
         time.sleep(0.05)
     assert page["metadata"]["total_count"] == count
     return [
-        httpx.get(f"{url}/api/v1/conversations/{insight['conversation_id']}").json()
+        httpx.get(f"{url}/api/v1/conversations/{insight['conversation_id']}", timeout=30).json()
         for insight in reversed(page["insights"])
     ]
 

@@ -26,10 +26,12 @@ import httpx
 from config import Settings
 from tests.fakes.grok.process import RunningGrok
 from tests.fakes.grok.steering import GOOD_KEY
+from tests.support.forks import Fork, fork
 from tests.support.newest_schema import copy_where_new
 from tests.support.paths import ROOT
 from tests.support.servers import free_port
-from tests.support.service_forks import ServiceFork, fork_service
+
+_IMPORTS = ("uvicorn.lifespan.on", "uvicorn.loops.auto", "api.connection_guard", "main")
 
 
 class ServiceProcess:
@@ -59,7 +61,7 @@ class ServiceProcess:
         self._log_file = folder / f"{name}.log"
         self._log_start = 0
         self._from_nothing = from_nothing
-        self._process: subprocess.Popen[bytes] | ServiceFork | None = None
+        self._process: subprocess.Popen[bytes] | Fork | None = None
         self._settings: dict[str, object] = {
             "offline_model": "small",  # whatever is installed
             "database_url": f"sqlite+aiosqlite:///{self.database_file}",
@@ -100,8 +102,13 @@ class ServiceProcess:
         with self._log_file.open("ab") as log:
             self._log_start = log.tell()
         if not (wrapper or self._from_nothing) and self.app == "main:app":
-            self._process = fork_service(
-                arguments, folder=self._folder, environment=environment, log=self._log_file
+            self._process = fork(
+                "uvicorn",
+                arguments,
+                folder=self._folder,
+                environment=environment,
+                log=self._log_file,
+                imports=_IMPORTS,
             )
             return
         with self._log_file.open("ab") as log:
@@ -235,14 +242,14 @@ def grok_settings(grok: RunningGrok, **more: Any) -> dict[str, Any]:
 
 
 async def steer(grok: RunningGrok, verb: str, **body: object) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         response = await client.post(f"{grok.control_url}/{verb}", json=body)
         assert response.status_code == 200, response.text
 
 
 async def look(grok: RunningGrok, name: str) -> Any:
     """`counters`, `texts`, `arrivals` or `last_request`."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         response = await client.get(f"{grok.control_url}/{name}")
         assert response.status_code == 200, response.text
         return response.json()

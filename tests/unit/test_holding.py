@@ -24,8 +24,11 @@ async def hold(held: HeldRequests, count: int, address: str) -> list[asyncio.Tas
 async def test_the_more_of_an_address_are_held_the_longer_each_is() -> None:
     held = HeldRequests()
     assert held.seconds("a", MOST_SECONDS) == LEAST_SECONDS
+    assert not held.waits("a")
 
     tasks = await hold(held, 300, "a")
+    assert held.waits("a")
+    assert not held.waits("b")
     assert held.seconds("a", MOST_SECONDS) == 2.0  # 150 a second
     assert held.seconds("b", MOST_SECONDS) == 0.3  # of all 1,000 a second
     assert held.seconds("a", MOST_HEALTH_SECONDS) == MOST_HEALTH_SECONDS < 1
@@ -37,6 +40,21 @@ async def test_the_more_of_an_address_are_held_the_longer_each_is() -> None:
     await asyncio.wait(tasks)
     assert held.seconds("a", MOST_SECONDS) == LEAST_SECONDS
     assert not held._held, "no address is remembered for nothing"
+
+
+async def test_those_that_came_together_go_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranges = []
+
+    def draw(least: float, most: float) -> float:
+        ranges.append((least, most))
+        return 0.0
+
+    monkeypatch.setattr("api.holding.uniform", draw)
+    held = HeldRequests()
+    await asyncio.wait(await hold(held, 300, "a"))
+    assert not held.waits("a")
+    assert len(ranges) == 300
+    assert all(0 < least < most == 1 for least, most in ranges)
 
 
 async def test_it_ends_in_its_time_whatever_comes_of_a_body(

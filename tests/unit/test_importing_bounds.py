@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from importing import json_files
 from importing.columns import MAX_COLUMNS
 from importing.delimited import MAX_RECORD_LINES, Delimited
@@ -49,3 +51,16 @@ def test_an_object_has_so_many_fields(tmp_path: Path) -> None:
         most, beyond = json_files.read(source, SkippedLines())
     assert (len(most.fields), most.problem) == (MAX_COLUMNS, "")
     assert (len(beyond.fields), beyond.problem) == (0, "has more than 2,000 fields")
+
+
+def test_of_a_list_so_many_rows_are_kept_until_one_has_a_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_files, "MAX_OBJECT", 70_000)
+    without_text = ",\n".join([json.dumps({"n": "x" * 100})] * 1500)
+    path = tmp_path / "rows.json"
+    path.write_text(f'{{\n"items": [{without_text},\n{{"text": "late"}}]}}')
+    with opened(str(path), None) as source:
+        *before, last = json_files.read(source, SkippedLines())
+    assert last.fields == {"text": "late"}
+    assert len(before) == 1000

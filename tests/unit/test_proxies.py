@@ -15,7 +15,7 @@ from assembly import build_analyser
 from config import load_settings
 from errors import StartRefused
 from grok_client import GrokClient
-from runtime.environment import ProxyChoice, choose_proxy, read_proxy
+from runtime.proxies import ProxyChoice, choose_proxy, read_proxy
 from tests.fakes.grok.calls import ask
 from tests.fakes.grok.server import FakeGrok
 from tests.fakes.grok.steering import GOOD_KEY

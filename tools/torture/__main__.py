@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,8 @@ def _and_time(which: Sequence[Fault], seconds: float) -> Sequence[Fault]:
 def _ended(
     report: dict[str, Any], started: float, verdict: Verdict, rates: Verdict, done: Sequence[str]
 ) -> dict[str, Any]:
-    report["storm"] = verdict.as_json()
-    report["rates"] = rates.as_json()
+    report["storm"] = asdict(verdict)
+    report["rates"] = asdict(rates)
     report["faults"] = dict(Counter(done))
     report["seconds"] = round(time.monotonic() - started, 1)
     proof_is_good = report["power_cuts"] is None or not any(
@@ -169,7 +170,7 @@ async def torture_alerts(folder: Path, *, kills: int, seed: int) -> dict[str, An
     started = time.monotonic()
     verdict = await alert_storm(folder, kills=kills, seed=seed)
     seconds = round(time.monotonic() - started, 1)
-    report = {**verdict.as_json(), "seed": seed, "seconds": seconds, "is_good": verdict.is_good}
+    report = {**asdict(verdict), "seed": seed, "seconds": seconds, "is_good": verdict.is_good}
     for name, value in report.items():
         shown = len(value) if isinstance(value, list) else value
         print(f"{name.replace('_', ' '):16}{shown!s:>10}")
@@ -189,7 +190,7 @@ async def torture_restores(folder: Path, *, kills: int, seed: int) -> dict[str, 
     }
     report: dict[str, Any] = {"seed": seed, "seconds": round(time.monotonic() - started, 1)}
     for name, each in tries.items():
-        report[name] = each.as_json()
+        report[name] = asdict(each)
         print(
             f"{each.killed} {name} killed and {each.ended} not: {each.found_old} times the old,"
             f" {each.found_new} times the new, {len(each.wrong)} times neither"

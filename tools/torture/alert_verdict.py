@@ -4,7 +4,7 @@ in the database."""
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,6 @@ class AlertVerdict:
     @property
     def is_good(self) -> bool:
         return not (self.lost or self.doubled or self.wrong)
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def untold(database_file: Path) -> bool:

@@ -5,16 +5,16 @@ import os
 import random
 import shutil
 import sqlite3
-import sys
+import subprocess
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from tests.support.forks import Fork, fork
 from tests.support.paths import ROOT
 
-_EARLIEST, _LATEST = 0.3, 1.1
+_EARLIEST, _LATEST = 0.1, 1.1
 """When to kill, in parts of the time that the command takes: before, it only begins."""
 _SLOWER = 1.02
 """A kill may mean that the machine has become slower."""
@@ -30,9 +30,6 @@ class Tries:
     found_old: int = 0
     found_new: int = 0
     wrong: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 async def kill_restores(database: Path, folder: Path, *, kills: int, seed: int) -> Tries:
@@ -84,18 +81,16 @@ class _Killer:
         self._takes: float | None = None
 
     async def run(self, tries: Tries, tool: str, database: Path, file: Path) -> None:
-        process = await _start(tool, database, file)
+        process = _start(tool, database, file)
         started = time.monotonic()
         takes = self._takes
+        seconds = None if takes is None else takes * self._draw.uniform(_EARLIEST, _LATEST)
         try:
-            async with asyncio.timeout(
-                None if takes is None else takes * self._draw.uniform(_EARLIEST, _LATEST)
-            ):
-                await process.wait()
-        except TimeoutError:
+            await asyncio.to_thread(process.wait, seconds)
+        except subprocess.TimeoutExpired:
             process.kill()
-            await process.wait()
-        if process.returncode == 0 or takes is None:
+            await asyncio.to_thread(process.wait)
+        if process.poll() == 0 or takes is None:
             tries.ended += 1
             self._takes = time.monotonic() - started
         else:
@@ -109,16 +104,16 @@ def _remove(folder: Path, names: str) -> None:
 
 
 async def _status_of(tool: str, database: Path, file: Path) -> int:
-    return await (await _start(tool, database, file)).wait()
+    return await asyncio.to_thread(_start(tool, database, file).wait)
 
 
-async def _start(tool: str, database: Path, file: Path) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", f"tools.{tool}", str(file)),
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": f"sqlite+aiosqlite:///{database}"},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
+def _start(tool: str, database: Path, file: Path) -> Fork:
+    return fork(
+        f"tools.{tool}",
+        [str(file)],
+        folder=ROOT,
+        environment={**os.environ, "DATABASE_URL": f"sqlite+aiosqlite:///{database}"},
+        log=Path(os.devnull),
     )
 
 

@@ -128,7 +128,7 @@ class Servers:
                 "-h",
                 "127.0.0.1",
                 "-p",
-                str(self.postgres.port),
+                f"{self.postgres.port}",
                 "-U",
                 "postgres",
                 "postgres",

@@ -3,7 +3,7 @@ never from the service's own figures."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.call_ledger import compare
@@ -39,9 +39,6 @@ class Verdict:
     @property
     def is_good(self) -> bool:
         return not (self.lost or self.doubled or self.stuck or self.wrong)
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,20 @@ import argparse
 import asyncio
 import json
 import os
-import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from uvicorn import Config
 
 from tests.fakes.grok.obedience import WAYS
 from tests.fakes.grok.server import FakeGrok
 from tests.fakes.grok.steering import OPTIONS
+from tests.support.forks import fork
 from tests.support.paths import ROOT
 
 
@@ -35,16 +38,19 @@ class RunningGrok:
 def grok_process(*options: str) -> Iterator[RunningGrok]:
     """Ready when the block begins, with the options of `main`.
 
-    It is killed at the end of the block, and ends by itself if the process that started it dies.
+    It is killed at the end of the block, and with the process that started it.
     """
-    command = [sys.executable, "-m", "tests.fakes.grok.process", "--until-stdin-closes", *options]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder, "said")
+        process = fork(__name__, options, folder=ROOT, environment=os.environ, log=said)
         try:
-            assert process.stdout is not None
-            yield RunningGrok(**json.loads(process.stdout.readline()))
+            while not (line := said.read_text() if said.exists() else "").endswith("\n"):
+                assert process.poll() is None, line
+                time.sleep(0.005)
+            yield RunningGrok(**json.loads(line))
         finally:
             process.kill()
+            process.wait()
 
 
 async def _serve(options: argparse.Namespace) -> None:
@@ -58,10 +64,7 @@ async def _serve(options: argparse.Namespace) -> None:
     async with grok:
         running = RunningGrok(grok.base_url, grok.control_url, os.getpid())
         print(json.dumps(asdict(running)), flush=True)
-        if options.until_stdin_closes:
-            await asyncio.to_thread(sys.stdin.read)
-        else:
-            await asyncio.Event().wait()
+        await asyncio.Event().wait()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -87,7 +90,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--codes", choices=["slug", "sentence"])
     parser.add_argument("--unknown-model-status", type=int, choices=[400, 404])
     parser.add_argument("--key")
-    parser.add_argument("--until-stdin-closes", action="store_true")
     options = parser.parse_args(argv)
     with asyncio.Runner(loop_factory=Config("").get_loop_factory()) as runner:
         runner.run(_serve(options))

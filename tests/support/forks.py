@@ -1,7 +1,9 @@
-"""Services as forks of one process that has imported all of it: each is spared a second of imports.
+"""Programs as forks of one process that has imported what they are made of: each is spared the
+imports, which are a second for the service and half of one for a tool.
 
-What `uvicorn main:app` does once it has imported the app is done by each fork anew, in a session,
-folder and environment of its own. Nothing of the service runs before: its modules do no I/O.
+What `python -m <module>` does once it has imported all that it needs is done by each fork anew, in
+a process group, folder and environment of its own. Nothing of the product runs before: its modules
+do no I/O.
 
 The process reads requests from its standard input and answers on its standard output, each a line
 of JSON. It ends with its input, and the forks with it.
@@ -10,19 +12,25 @@ of JSON. It ends with its input, and the forks with it.
 import atexit
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from tests.support.paths import ROOT
 
+_ASKING = threading.Lock()
 
-class ServiceFork:
-    """One life of a service: as much of `subprocess.Popen` as tests need."""
+
+class Fork:
+    """One life of a program: as much of `subprocess.Popen` as tests need."""
 
     def __init__(self, process: subprocess.Popen[bytes], pid: int) -> None:
         self.pid = pid
@@ -35,23 +43,44 @@ class ServiceFork:
             self._status = _ask(self._process, {"poll": self.pid})
         return self._status
 
+    def wait(self, seconds: float | None = None) -> int:
+        """For its end; raises subprocess.TimeoutExpired."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while (status := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(str(self.pid), seconds or 0)
+            time.sleep(0.005)
+        return status
+
     def send_signal(self, number: signal.Signals) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
-def fork_service(
-    arguments: list[str], *, folder: Path, environment: Mapping[str, str], log: Path
-) -> ServiceFork:
-    """Begin `uvicorn` with these arguments in this folder; what it says is added to `log`."""
+
+def fork(
+    module: str,
+    arguments: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    imports: Sequence[str] = (),
+) -> Fork:
+    """Begin `python -m module` with these arguments in this folder; what it says is added to `log`.
+    `imports` are those that it does not do at its top."""
     process = _parent()
     request = {
-        "arguments": arguments,
+        "module": module,
+        "imports": list(imports),
+        "arguments": list(arguments),
         "folder": str(folder),
         "environment": dict(environment),
         "log": str(log),
     }
-    return ServiceFork(process, _ask(process, request))
+    return Fork(process, _ask(process, request))
 
 
 @cache
@@ -71,16 +100,17 @@ def _parent() -> subprocess.Popen[bytes]:
 def _ask(process: subprocess.Popen[bytes], request: dict[str, Any]) -> Any:
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(json.dumps(request).encode() + b"\n")
-    process.stdin.flush()
-    return json.loads(process.stdout.readline())
+    with _ASKING:
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
 
 
 # --- in the process that forks --------------------------------------------------------------------
 
 
-def _serve() -> list[str] | None:
-    """Until the input ends; in a fork, the arguments that it was begun with."""
+def _serve() -> str | None:
+    """Until the input ends; in a fork, the module that it is to run."""
     living: set[int] = set()
     for line in sys.stdin.buffer:
         request = json.loads(line)
@@ -89,10 +119,14 @@ def _serve() -> list[str] | None:
             living.discard(pid)
             answer = os.waitstatus_to_exitcode(status) if pid else None
         else:
+            module = str(request["module"])
+            for name in (module, *request["imports"]):
+                import_module(name)
             answer = os.fork()
             if not answer:
                 _move(request["folder"], request["environment"], request["log"])
-                return list(request["arguments"])
+                sys.argv = [module, *request["arguments"]]
+                return module
             os.setpgid(answer, answer)  # here too: it may be killed at once
             living.add(answer)
         sys.stdout.write(json.dumps(answer) + "\n")
@@ -117,13 +151,7 @@ def _move(folder: str, environment: dict[str, str], log: str) -> None:
 
 
 if __name__ == "__main__":
-    import uvicorn.lifespan.on
-    import uvicorn.loops.auto
-    import uvicorn.main
-
-    import api.connection_guard  # noqa: F401
-    import main  # noqa: F401
-
-    if (begun_with := _serve()) is not None:
-        sys.argv[0] = "uvicorn"
-        uvicorn.main.main(begun_with)
+    if (module := _serve()) is not None:
+        if not hasattr(sys.modules[module], "__path__"):
+            del sys.modules[module]  # runpy warns of what is there already
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
