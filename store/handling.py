@@ -18,6 +18,7 @@ from errors import Conflict, Unavailable
 from models import Status, conversations, from_micros, insights, now_micros
 from store import derived
 from store.bulk_insert import ManyChanges, ManyRows
+from store.derived import priority
 from store.insight_row import LINES_OF_HANDLING, InsightRow, read_clusters
 from store.lookup import no_insight
 from store.statements import Prepared, among
@@ -197,6 +198,7 @@ def _change_one(
 class _Found(NamedTuple):
     row: InsightRow
     handling: Handling
+    kept: priority.Kept
 
 
 def _lock(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
@@ -217,9 +219,10 @@ def _read(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     """In the order of the ids."""
     found = {}
     for id_, clusters, by, at, until, *others in connection.execute(_READ, {"ids": list(ids)}):
-        values = dict(zip(_OTHERS, others, strict=True))
+        values = dict(zip(_OTHERS, others, strict=False))
         row = InsightRow(clusters=read_clusters(clusters), **values)
-        found[id_] = _Found(row, Handling(HandlingState(row.handling), by, at, until))
+        handling = Handling(HandlingState(row.handling), by, at, until)
+        found[id_] = _Found(row, handling, priority.Kept._make(others[len(_OTHERS) :]))
     return {id_: found[id_] for id_ in ids if id_ in found}
 
 
@@ -241,7 +244,15 @@ def _write(
     """Without a signature nothing goes into the history."""
     if not wanted:
         return {}
-    _CHANGE.update(connection, [(found[id_].row.id, *new) for id_, new in wanted.items()])
+    after = {id_: found[id_].row._replace(handling=new.state) for id_, new in wanted.items()}
+    weights = priority.read_weights(connection)
+    _CHANGE.update(
+        connection,
+        [
+            (row.id, *wanted[id_], priority.key_of(row, found[id_].kept, weights))
+            for id_, row in after.items()
+        ],
+    )
     if signature is not None:
         at, *signed = signature
         by, key_name, note = signed
@@ -249,11 +260,7 @@ def _write(
             connection,
             [(id_, at, new.state, by, key_name, new.until, note) for id_, new in wanted.items()],
         )
-    derived.replace(
-        connection,
-        [found[id_].row for id_ in wanted],
-        [found[id_].row._replace(handling=new.state) for id_, new in wanted.items()],
-    )
+    derived.replace(connection, [found[id_].row for id_ in wanted], list(after.values()))
     return {id_: Handled(found[id_].handling, new) for id_, new in wanted.items()}
 
 
@@ -273,8 +280,11 @@ _READ = select(
     cast(insights.c.clusters, Text),
     *_HANDLING,
     *(insights.c[name] for name in _OTHERS),
+    *priority.KEPT,
 ).where(insights.c.conversation_id.in_(bindparam("ids", expanding=True)))
-_CHANGE = ManyChanges(insights, ("handling", "handling_by", "handling_at", "handling_until"))
+_CHANGE = ManyChanges(
+    insights, ("handling", "handling_by", "handling_at", "handling_until", "priority")
+)
 _LOG = ManyRows(handling_log)
 
 _SNOOZED = Prepared(

@@ -23,6 +23,7 @@ from analysis.labels import (
 from models import conversations, insights
 from store import derived
 from store.bulk_insert import ManyChanges, ManyRows
+from store.derived import priority
 from store.insight_row import InsightRow, read_clusters
 from store.statements import Prepared, among
 from tables.people import label_log, labels
@@ -137,6 +138,7 @@ class _Found(NamedTuple):
     row: InsightRow
     model: Values
     labels: dict[int, Label]
+    kept: priority.Kept
 
 
 _LOCK = (
@@ -165,6 +167,7 @@ _READ = Prepared(
             cast(insights.c.clusters, Text) if name == "clusters" else insights.c[name]
             for name in InsightRow._fields
         ),
+        *priority.KEPT,
     ).where(among(insights.c.conversation_id, "ids"))
 )
 _READ_LABELS = Prepared(
@@ -181,6 +184,7 @@ _READ_LABELS = Prepared(
 
 
 _CLUSTERS = InsightRow._fields.index("clusters")
+_WIDTH = len(InsightRow._fields)
 
 
 def _read(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
@@ -192,11 +196,11 @@ def _read(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     found: dict[str, _Found] = {}
     for id_, score, topics, confidence, *values in _READ.run(connection, {"ids": ids}):
         values[_CLUSTERS] = read_clusters(values[_CLUSTERS])
-        row = InsightRow._make(values)
+        row = InsightRow._make(values[:_WIDTH])
         model = Values(row.sentiment_score, values[_CLUSTERS], row.confidence)
         if row.labelled != LastWord.MODEL:
             model = Values(score, read_clusters(topics), confidence)
-        found[id_] = _Found(row, model, given[id_])
+        found[id_] = _Found(row, model, given[id_], priority.Kept._make(values[_WIDTH:]))
     return {id_: found[id_] for id_ in given if id_ in found}
 
 
@@ -268,6 +272,7 @@ def insight_columns(model: Values, what: Effective) -> dict[str, Any]:
 _COLUMNS = (
     *("sentiment_score", "clusters", "confidence", "labelled", "label"),
     *("model_sentiment_score", "model_clusters", "model_confidence"),
+    "priority",
 )
 _CHANGE = ManyChanges(insights, _COLUMNS)
 _LABELS = ManyRows(labels, replacing=True)
@@ -310,18 +315,20 @@ def _write(
         ],
     )
     changed = [(found[each.conversation_id], each) for each in changes if each.before != each.after]
+    after = [with_values(each.row, change.after) for each, change in changed]
+    weights = priority.read_weights(connection)
     _CHANGE.update(
         connection,
         [
-            (each.row.id, *insight_columns(each.model, change.after).values())
-            for each, change in changed
+            (
+                new.id,
+                *insight_columns(each.model, change.after).values(),
+                priority.key_of(new, each.kept, weights),
+            )
+            for (each, change), new in zip(changed, after, strict=True)
         ],
     )
-    derived.replace(
-        connection,
-        [each.row for each, _ in changed],
-        [with_values(each.row, change.after) for each, change in changed],
-    )
+    derived.replace(connection, [each.row for each, _ in changed], after)
     return changes
 
 

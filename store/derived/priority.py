@@ -229,13 +229,34 @@ def add(
 # --- whatever changes -----------------------------------------------------------------------------
 
 
+class Kept(NamedTuple):
+    """What neither labels nor handling change of what an insight's own key is made of; `notes` as
+    they are stored."""
+
+    repeats: int
+    reach: float
+    rising: int
+    notes: str | None
+
+
+def key_of(insight: InsightRow, kept: Kept, weights: Weights) -> int | None:
+    """Of an insight that is about to get other values, which `replace` is then to be told of."""
+    if insight.own or insight.handling not in WAITING:
+        return None
+    suspected = SUSPECTED in read_notes(kept.notes)
+    repeats, reach, rising, _ = kept
+    _, timestamp, _, _, score, confidence, _, _, urgency, *_ = insight
+    facts = Facts(timestamp, score, confidence, urgency, suspected, repeats, reach, rising)
+    return key(facts, weights)
+
+
 def replace(
     connection: Connection, before: Sequence[InsightRow], after: Sequence[InsightRow]
 ) -> None:
-    """Of insights that have other values by now."""
+    """Of insights that have other values by now, and their own keys by `key_of`."""
     pairs = zip(before, after, strict=True)
     moved = [new for old, new in pairs if _is_unhappy(old) != _is_unhappy(new)]
-    refresh(connection, [insight.id for insight in after], _posts(moved))
+    refresh(connection, [], _posts(moved))
 
 
 def subtract(connection: Connection, gone: Sequence[InsightRow]) -> None:
@@ -329,6 +350,8 @@ Of several posts that change at once, the last one before an insight finds it: n
 between changes, and no earlier one that changes is counted on."""
 
 _COLUMNS = insights.c
+KEPT = (_COLUMNS.repeats, _COLUMNS.reach, _COLUMNS.rising, cast(_COLUMNS.notes, Text))
+"""The columns of `Kept`."""
 _NEWEST_ID = select(func.max(_COLUMNS.id))
 _NEXT = (
     select(_COLUMNS.id)
