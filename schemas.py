@@ -13,11 +13,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
+    BeforeValidator,
     Field,
     GetCoreSchemaHandler,
     PlainSerializer,
-    PlainValidator,
     StringConstraints,
     ValidationInfo,
     WithJsonSchema,
@@ -103,8 +104,8 @@ def format_time(moment: datetime) -> str:
 
 
 _TIME_SCHEMA = WithJsonSchema({"type": "string", "format": "date-time"})
-Time = Annotated[datetime, PlainValidator(parse_time), _TIME_SCHEMA]
-QueryTime = Annotated[datetime, PlainValidator(_parse_query_time), _TIME_SCHEMA]
+Time = Annotated[AwareDatetime, BeforeValidator(parse_time), _TIME_SCHEMA]
+QueryTime = Annotated[AwareDatetime, BeforeValidator(_parse_query_time), _TIME_SCHEMA]
 ShownTime = Annotated[datetime, PlainSerializer(format_time, return_type=str), _TIME_SCHEMA]
 
 

@@ -26,6 +26,7 @@ from analysis.urgency import Urgency
 from analysis.words import Phrase, parse_search
 from models import insight_clusters, insights, to_micros
 from store.facets import Facet
+from store.statements import among
 
 
 class Span(NamedTuple):
@@ -92,7 +93,7 @@ class InsightFilter:
     def facets(self) -> Mapping[Facet, tuple[str, ...]]:
         """Those that are asked for, in their order, each with the values that will do."""
         found: dict[Facet, tuple[str, ...]] = {}
-        for facet in Facet:
+        for facet in _FACETS:
             value: str | None = getattr(self, facet)
             if value is not None:
                 found[facet] = (value,)
@@ -121,6 +122,7 @@ class InsightFilter:
         }
 
 
+_FACETS = tuple(Facet)
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _END = datetime.max.replace(tzinfo=UTC)
 _CLOSED_LISTS = {
@@ -169,7 +171,7 @@ def conditions(
     words."""
     columns = table.c
     found = [*within(span, columns.timestamp), *figure_conditions(shape, table)]
-    facets = [insights.c[each].in_(bindparam(each, expanding=True)) for each in shape.facets]
+    facets = [among(insights.c[each], each) for each in shape.facets]
     if facets and table is insight_clusters:
         found.append(exists().where(insights.c.id == columns.insight_id, *facets))
     else:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic_core import to_json
 from sqlalchemy import (
     Connection,
-    Row,
     Select,
     Table,
     bindparam,
@@ -27,6 +26,7 @@ from store.filters import COUNTS, InsightFilter, Shape, conditions
 from store.insight_row import BYTES_OF_PAGE
 from store.listed import SHOWN, ListedInsight, to_listed
 from store.originals import with_originals
+from store.statements import Prepared
 
 ROWS_AT_A_TIME = 128
 """Of one statement: with texts of the greatest length these are 5 MB."""
@@ -43,7 +43,8 @@ _LIST = "insights"
 Position = tuple[int, int]
 """Of the last row that was given: its timestamp and id."""
 
-Rows = Sequence[Row[*tuple[Any, ...]]]
+Rows = Sequence[Sequence[Any]]
+"""The columns of `SHOWN` by their places, or those of InsightKey."""
 
 _Read = Callable[[int, Position | None], Rows]
 """Gives the next rows, up to a number, after a position."""
@@ -165,10 +166,10 @@ class InsightStore:
             def read(limit: int, after: int) -> Rows:
                 return connection.execute(_SINCE, {"id": after, "limit": limit}).all()
 
-            return rows_that_fit(read, lambda row: int(row.id), id_, limit, BYTES_OF_EVENTS)
+            return rows_that_fit(read, lambda row: int(row[0]), id_, limit, BYTES_OF_EVENTS)
 
         rows, more = await self._database.read(some)
-        return [(row.id, each) for row, each in zip(rows, to_listed(rows), strict=True)], more
+        return [(row[0], each) for row, each in zip(rows, to_listed(rows), strict=True)], more
 
     async def all_of(
         self, wanted: InsightFilter, *, originals: bool = False
@@ -211,14 +212,14 @@ Place = TypeVar("Place")
 
 def rows_that_fit(
     read: Callable[[int, Place], Rows],
-    place_of: Callable[[Row[*tuple[Any, ...]]], Place],
+    place_of: Callable[[Sequence[Any]], Place],
     place: Place,
     limit: int,
     max_bytes: int,
 ) -> tuple[Rows, bool]:
     """Up to `limit` rows after `place`, or as many as are `max_bytes` of JSON, but one at least;
     and whether there are more. `read` gives the next rows after a place, up to a number."""
-    taken: list[Row[*tuple[Any, ...]]] = []
+    taken: list[Sequence[Any]] = []
     size = 0
     while True:
         wanted = min(limit + 1 - len(taken), ROWS_AT_A_TIME)
@@ -233,8 +234,9 @@ def rows_that_fit(
         place = place_of(rows[-1])
 
 
-def _position(row: Row[*tuple[Any, ...]]) -> Position:
-    return row.timestamp, row.id
+def _position(row: Sequence[Any]) -> Position:
+    id_, _, timestamp, *_ = row
+    return timestamp, id_
 
 
 def _rows(
@@ -256,8 +258,7 @@ def _rows(
     if total and few and shape.facets:
         found = MatchCount(total, [SpanCount(wanted.span, total)])
         return _matches(wanted, found, connection, limit, position, keys_only=keys_only)
-    statement = _statement(shape, position is not None, few, keys_only)
-    return connection.execute(statement, values).all()
+    return _statement(shape, position is not None, few, keys_only).run(connection, values)
 
 
 def _values(wanted: InsightFilter, limit: int, position: Position | None) -> dict[str, Any]:
@@ -273,7 +274,7 @@ def _values(wanted: InsightFilter, limit: int, position: Position | None) -> dic
 
 
 @lru_cache(maxsize=256)
-def _statement(shape: Shape, after: bool, few: bool, keys_only: bool) -> Select[*tuple[Any, ...]]:
+def _statement(shape: Shape, after: bool, few: bool, keys_only: bool) -> Prepared:
     table: Table = insights
     index = "idx_insight_timestamp"
     if shape.author:
@@ -289,7 +290,7 @@ def _statement(shape: Shape, after: bool, few: bool, keys_only: bool) -> Select[
     if index:
         picked = picked.with_hint(table, f"INDEXED BY {index}", "sqlite")
     newest = _newest(picked, table.c.timestamp, id_, after).limit(bindparam("limit"))
-    return _fetch(newest, keys_only)
+    return Prepared(_fetch(newest, keys_only))
 
 
 def _newest(

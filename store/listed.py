@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Text, bindparam, cast, select
+from sqlalchemy import Connection, Text, bindparam, cast, select
 
 from analysis.handling import OPEN, Handling, HandlingState
 from analysis.labels import LastWord, Values
@@ -83,12 +83,12 @@ def find_listed(conversation_id: str, connection: Connection) -> ListedInsight |
     return to_listed(found)[0] if found else None
 
 
-def to_listed(rows: Iterable[Row[*tuple[Any, ...]]]) -> list[ListedInsight]:
+def to_listed(rows: Iterable[Sequence[Any]]) -> list[ListedInsight]:
     now = now_micros()
     return [_to_listed(row, now) for row in rows]
 
 
-def _to_listed(row: Row[*tuple[Any, ...]], now: int) -> ListedInsight:
+def _to_listed(row: Sequence[Any], now: int) -> ListedInsight:
     """By position, since a page may have a thousand rows."""
     _, conversation_id, timestamp, text, author = row[:5]
     score, clusters, confidence, reasoning, notes = row[5:10]

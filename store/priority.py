@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, func, select, tuple_
 
 from analysis.priority import Facts, Weights, highest_key, priority
 from database import Database
@@ -118,14 +118,14 @@ def _catch_up(limit: int, connection: Connection) -> bool:
     return priority_keys.catch_up(connection, limit)
 
 
-Rows = Sequence[Row[*tuple[Any, ...]]]
+Rows = Sequence[Any]
 
 
-def _position(row: Row[*tuple[Any, ...]]) -> Position:
+def _position(row: Any) -> Position:
     return row.priority, row.id
 
 
-def _facts(row: Row[*tuple[Any, ...]]) -> Facts:
+def _facts(row: Any) -> Facts:
     """By position: `SHOWN` begins with columns that are named there, `_fetch` adds four."""
     suspected = row[9] is not None and SUSPECTED in read_notes(row[9])
     return Facts(row[2], row[5], row[7], row[11], suspected, *row[-4:-1])

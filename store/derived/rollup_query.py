@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    CompoundSelect,
     Connection,
     Select,
     Table,
@@ -47,6 +46,7 @@ from store.filters import (
     span_values,
     within,
 )
+from store.statements import Prepared, among
 
 # --- decomposing a time range ---------------------------------------------------------------------
 
@@ -165,8 +165,7 @@ def figures(
     spans = tuple(part for part in parts if values[f"{part}_start"] < values[f"{part}_stop"])
     if not spans:
         return []
-    # All at once: row by row the interpreter's lock changes hands for each.
-    return connection.execute(_statement(shape, key, spans, only_count), values).all()
+    return _statement(shape, key, spans, only_count).run(connection, values)
 
 
 def values_of(wanted: InsightFilter, *, by_day: bool = True) -> dict[str, Any]:
@@ -231,12 +230,10 @@ class _Source(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _statement(
-    shape: Shape, key: Key, spans: Sequence[str], only_count: bool
-) -> CompoundSelect[*tuple[Any, ...]]:
+def _statement(shape: Shape, key: Key, spans: Sequence[str], only_count: bool) -> Prepared:
     """The sources of the spans are disjoint, and together are all that the filter asks for."""
     sources = (_source(shape, key, span) for span in spans)
-    return union_all(*(_select(source, shape, key, only_count) for source in sources))
+    return Prepared(union_all(*(_select(source, shape, key, only_count) for source in sources)))
 
 
 def _source(shape: Shape, key: Key, span: str) -> _Source:
@@ -287,7 +284,7 @@ def _rows_of_bin(shape: Shape) -> _Source:
 
 def _named(name: ColumnElement[str], *, any_name: bool) -> ColumnElement[bool]:
     if any_name:
-        return name.in_(bindparam("names", expanding=True))
+        return among(name, "names")
     return name == bindparam("cluster")
 
 

@@ -192,7 +192,13 @@ async def test_what_failed_is_analysed_again_by_a_plan(start_app: StartApp) -> N
         id_ = await submit(client, "Late again", author="ana")
         await in_status(client, id_, "failed")
 
-        plan = await make(client, kind="retry", filter={"author": "ana"}, set=None, by=None)
+        plan = await make(
+            client,
+            kind="retry",
+            filter={"author": "ana", "end_time": "2912-11-28T21:50:20.3+02:34"},
+            set=None,
+            by=None,
+        )
         assert plan["warnings"] == ["Each of them is analysed again, at the cost of a new one."]
         assert plan["sample"][0]["before"] == {"status": "failed", "last_error": "no"}
         await carried_out(client, plan["plan_id"], "apply")
