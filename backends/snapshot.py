@@ -16,9 +16,10 @@ from urllib.parse import quote
 MODE = 0o600
 _SPARE_BYTES = 32 * 1024 * 1024
 """Left free on the disk, since the service goes on writing to it."""
-_STEPS_OF_COPYING = 10_000
-"""Of SQLite's machine: some thousand rows."""
-_PART_BYTES = 8 * 1024 * 1024
+_STEPS_OF_COPYING = 250
+"""Of SQLite's machine: some twenty rows, so that parts are not much longer than they should be."""
+_PART_BYTES = 128 * 1024
+"""A commit waits for what the disk is at."""
 _LONGEST_REST_SECONDS = 0.5
 
 
@@ -31,21 +32,21 @@ def copy_database(source: Path, target: Path) -> None:
 
 
 class _Pace:
-    """Called again and again while a file grows: puts each part of it on disk, and then rests for
-    as long as that part took. All at once would hold up each commit of the writer for seconds,
-    since a file system that writes its journal first writes what is new in other files."""
+    """Called again and again while a file grows: puts each part of it on disk, and then leaves the
+    disk to others for as long as that took. All at once would hold up each commit of the writer for
+    seconds, since a file system that writes its journal first writes what is new in other files."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._synced = 0
-        self._since = time.monotonic()
 
     def __call__(self) -> int:
         size = os.fstat(self._descriptor).st_size
         if size - self._synced >= _PART_BYTES:
+            begun = time.monotonic()
             os.fdatasync(self._descriptor)
-            time.sleep(min(time.monotonic() - self._since, _LONGEST_REST_SECONDS))
-            self._synced, self._since = size, time.monotonic()
+            time.sleep(min(time.monotonic() - begun, _LONGEST_REST_SECONDS))
+            self._synced = size
         return 0  # anything else would end the copying
 
 
