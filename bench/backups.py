@@ -17,13 +17,13 @@ from pathlib import Path
 
 from bench.many_insights import build_once
 from bench.reads import file_of
-from bench.report import Report, Samples, quantile
+from bench.report import Report, Samples
 from bench.servers import ROOT, Servers, inherited
-from bench.steady_posts import SteadyPosts, write_bodies
+from bench.steady_posts import SteadyPosts, say_taken, write_bodies
 
 RATE = 50
 _WINDOW_SECONDS = 2.0
-"""Posts come in windows of so long; one that outlives the backup is not counted."""
+"""Posts come in windows of so long, the last of which outlives the backup."""
 
 
 def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> None:
@@ -46,23 +46,16 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
             taken["idle"] += posts.taken(posts.start(seconds))
             command = beside.submit(_seconds_of, "backup", backup, database)
             while not command.done():
-                window = posts.taken(posts.start(_WINDOW_SECONDS))
-                if not command.done():
-                    taken["beside"] += window
+                taken["beside"] += posts.taken(posts.start(_WINDOW_SECONDS))
             walks["backup"].append(command.result())
         walks["restore"].append(_seconds_of("restore", backup, database))
         with servers.service("restored", database=database) as restored:
             walks["start"].append(restored.start_seconds)
         for left in database.parent.glob(f"{database.stem}.*"):
             left.unlink()
-    at = {
-        name: {part: 1000 * quantile(sorted(some), part) for part in (0.5, 0.99)}
-        for name, some in taken.items()
-    }
-    for name, of in at.items():
-        report.say(f"  {name:6} p50 {of[0.5]:6.2f}  p99 {of[0.99]:6.2f} ms of {len(taken[name])}")
+    slowest = say_taken(report, taken)
     report.add("backups", f"{size:,} insights", Samples(walks["backup"]), "s", below=60)
-    ratio = Samples([at["beside"][0.99] / at["idle"][0.99]])
+    ratio = Samples([slowest["beside"] / slowest["idle"]])
     report.add("backups", "p99 of a post meanwhile, of its idle one", ratio, below=2)
     back = [sum(both) for both in zip(walks["restore"], walks["start"], strict=True)]
     report.add("backups", "restored, and answering 200", Samples(back), "s", below=90)

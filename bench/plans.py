@@ -12,9 +12,9 @@ import time
 from typing import Any
 
 from bench import many_insights
-from bench.report import Report, Samples, quantile
+from bench.report import Report, Samples
 from bench.servers import Server, Servers
-from bench.steady_posts import SteadyPosts, write_bodies
+from bench.steady_posts import SteadyPosts, say_taken, write_bodies
 
 PATH = "/api/v1/plans"
 ROWS = 100_000
@@ -45,16 +45,11 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
                 report.say(f"  {what:5} took {walk:.1f} s: {plan['changed']} rows")
             assert (plan["done"], plan["left_alone"]) == (plan["changed"], 0)
         database.unlink()
-    at = {
-        name: {part: 1000 * quantile(sorted(some), part) for part in (0.5, 0.99)}
-        for name, some in taken.items()
-    }
-    for name, of in at.items():
-        report.say(f"  {name:8} p50 {of[0.5]:6.2f}  p99 {of[0.99]:6.2f} ms of {len(taken[name])}")
+    slowest = say_taken(report, taken)
     report.add("plans", f"{ROWS:,} rows changed in", Samples(walks["apply"]), "s", below=15)
     report.add("plans", f"{ROWS:,} rows put back in", Samples(walks["undo"]), "s")
     for name in ("applying", "undoing"):
-        ratio = Samples([at[name][0.99] / at["idle"][0.99]])
+        ratio = Samples([slowest[name] / slowest["idle"]])
         report.add("plans", f"p99 of a post while {name}, of its idle one", ratio, below=2)
 
 

@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import load, samples
 from bench.posts import PATH
+from bench.report import Report, quantile
 from bench.servers import ROOT, Server, Servers
 
 
@@ -35,3 +37,13 @@ class SteadyPosts:
         assert posts.returncode == 0
         found: list[float] = json.loads(output)["taken"]
         return found
+
+
+def say_taken(report: Report, taken: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Of each situation, from seconds: the p99 in milliseconds."""
+    slowest = {}
+    for name, some in taken.items():
+        middle, slow = (1000 * quantile(sorted(some), part) for part in (0.5, 0.99))
+        report.say(f"  {name:8} p50 {middle:6.2f}  p99 {slow:6.2f} ms of {len(some)}")
+        slowest[name] = slow
+    return slowest
