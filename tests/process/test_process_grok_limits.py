@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.fakes.grok.process import RunningGrok, grok_process
+from tests.support.delays import delays_seen
 from tests.support.service_process import ServiceProcess, grok_settings, look, steer, until
 
 pytestmark = pytest.mark.slow
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.slow
 LIMIT = 10
 BACKLOGS = (30, 300)
 """Of single conversations and of packs."""
+BUSY_SECONDS = 0.01
+"""A calm machine is late by less."""
 
 
 @asynccontextmanager
@@ -61,15 +64,23 @@ async def _judge(grok: RunningGrok) -> None:
     assert counters["rate_limited"] == 0
 
 
-async def _with_a_second_chance(folder: Path, run: Callable[[Path], Awaitable[None]]) -> None:
-    """A machine that is busy with other things holds processes up for longer than the limiter's
-    margin, wherever the calls stand. What is wrong by itself is wrong twice."""
-    (folder / "first").mkdir()
-    try:
-        await run(folder / "first")
-    except AssertionError:
-        (folder / "second").mkdir()
-        await run(folder / "second")
+async def _on_a_machine_that_keeps_time(
+    folder: Path, run: Callable[[Path], Awaitable[None]]
+) -> None:
+    """What fails while the machine lets this process wait is tried again, at most four times: a
+    busy machine holds calls up for longer than the limiter's margin, wherever they stand."""
+    for attempt in range(5):
+        tried = folder / f"attempt-{attempt}"
+        tried.mkdir()
+        async with delays_seen() as delays:
+            try:
+                await run(tried)
+            except AssertionError:
+                if attempt == 4 or delays.worst < BUSY_SECONDS:
+                    raise
+                print(f"\ntried once more: the machine was {delays.worst:.3f} s late")
+            else:
+                return
 
 
 async def _outages(grok: RunningGrok) -> Any:
@@ -106,7 +117,7 @@ async def test_a_strict_server_has_nothing_to_refuse_and_its_first_second_is_use
                 # Towards the end of a backlog there are calls enough for smaller packs.
                 assert len(arrivals) <= 45
 
-    await _with_a_second_chance(tmp_path, run)
+    await _on_a_machine_that_keeps_time(tmp_path, run)
 
 
 async def test_a_restart_opens_no_second_window_over_the_first(tmp_path: Path) -> None:
@@ -122,7 +133,7 @@ async def test_a_restart_opens_no_second_window_over_the_first(tmp_path: Path) -
             await _complete(service, 40, within=30)
             await _judge(grok)
 
-    await _with_a_second_chance(tmp_path, run)
+    await _on_a_machine_that_keeps_time(tmp_path, run)
 
 
 @pytest.mark.parametrize("named", ["in the refusal", "in the headers"])
@@ -145,7 +156,7 @@ async def test_a_lower_ceiling_is_learned_from_what_grok_says(tmp_path: Path, na
             last = sorted(arrivals)[-13:]
             assert (len(last) - 1) / (last[-1] - last[0]) >= 3.5, "far below the ceiling"
 
-    await _with_a_second_chance(tmp_path, run)
+    await _on_a_machine_that_keeps_time(tmp_path, run)
 
 
 async def test_live_conversations_do_not_wait_for_a_backlog(tmp_path: Path) -> None:
@@ -177,7 +188,7 @@ async def test_live_conversations_do_not_wait_for_a_backlog(tmp_path: Path) -> N
             print(f"\nlive, seconds: {sorted(round(wait / 1e6, 2) for (wait,) in waits)}")
             assert (await look(grok, "counters"))["rate_limited"] == 0
 
-    await _with_a_second_chance(tmp_path, run)
+    await _on_a_machine_that_keeps_time(tmp_path, run)
 
 
 async def test_a_short_outage_costs_nothing_and_full_speed_is_back_in_five_seconds(

@@ -1,7 +1,5 @@
 """Three replicas hold to one limit of calls, whatever becomes of the Redis that they share."""
 
-import asyncio
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.fakes.grok.process import RunningGrok, grok_process
+from tests.support.delays import delays_seen
 from tests.support.fleet import Fleet, fleet
 from tests.support.servers import free_port, own_redis
 from tests.support.service_process import look, until
@@ -29,18 +28,6 @@ def grok() -> Iterator[RunningGrok]:
 
 def _most_in(seconds: float, arrivals: Sequence[float]) -> int:
     return max(sum(first <= at < first + seconds for at in arrivals) for first in arrivals)
-
-
-class _Delays:
-    """How late a busy machine lets a process do what it was to do by now: `worst`, in seconds."""
-
-    worst = 0.0
-
-    async def watch(self) -> None:
-        while True:
-            due = time.monotonic() + 0.01
-            await asyncio.sleep(0.01)
-            self.worst = max(self.worst, time.monotonic() - due)
 
 
 async def _expect_redis(replicas: Fleet, state: str) -> None:
@@ -74,9 +61,10 @@ async def test_the_limit_holds_while_redis_forgets_goes_is_away_and_comes_back(
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     settings: dict[str, Any] = {"redis_url": url, "grok_rate_limit": LIMIT}
-    delays = _Delays()
-    watching = asyncio.create_task(delays.watch())
-    async with fleet(tmp_path, grok, fresh_postgres_url, **settings) as replicas:
+    async with (
+        delays_seen() as delays,
+        fleet(tmp_path, grok, fresh_postgres_url, **settings) as replicas,
+    ):
         with own_redis(port):
             await _expect_redis(replicas, "fine")
             await _hand_in(replicas, 80)
@@ -90,7 +78,6 @@ async def test_the_limit_holds_while_redis_forgets_goes_is_away_and_comes_back(
             await _calls_more(grok, 18)
             await _expect_redis(replicas, "fine")
             await replicas.settle()
-        watching.cancel()
         arrivals = await look(grok, "arrivals")
         second = max(SECOND - 2 * delays.worst, 0)
         print(
