@@ -418,4 +418,6 @@ CREATE INDEX idx_conv_suspect ON conversations (created_at) WHERE status = 'pend
 --
 CREATE INDEX idx_insight_unhappy ON insights (author, timestamp, sentiment_score, own) WHERE sentiment_score < -0.1 AND own = 0
 --
-INSERT INTO alembic_version VALUES ('0010')
+INSERT INTO insight_terms (insight_terms, rank) VALUES ('automerge', 0)
+--
+INSERT INTO alembic_version VALUES ('0011')

@@ -30,12 +30,19 @@ def script_of(database: sqlite3.Connection) -> str:
         "SELECT name, sql FROM sqlite_master"
         " WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY rowid"
     ).fetchall()
-    parts = tuple(f"{name}_" for name, sql in found if sql.startswith("CREATE VIRTUAL TABLE"))
+    indexes = [name for name, sql in found if sql.startswith("CREATE VIRTUAL TABLE")]
+    parts = tuple(f"{name}_" for name in indexes)
     ((row,),) = database.execute(
         "SELECT 'INSERT INTO alembic_version VALUES (' || quote(version_num) || ')'"
         " FROM alembic_version"
     )
     statements = [sql for name, sql in found if not name.startswith(parts)]
+    for name in indexes:
+        options = database.execute(f"SELECT k, v FROM {name}_config WHERE k != 'version'")  # noqa: S608
+        statements += (
+            f"INSERT INTO {name} ({name}, rank) VALUES ('{option}', {value})"  # noqa: S608
+            for option, value in options
+        )
     return BETWEEN_STATEMENTS.join((*statements, row))
 
 

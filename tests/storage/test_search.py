@@ -3,17 +3,20 @@
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from analysis.words import parse_search
 from database import Database
 from store.conversations import ConversationStore
+from store.derived import word_index
 from store.derived.word_index import full_seconds, last_key, second_key
 from store.erasure import ErasureStore
 from store.filters import Span
+from store.insight_row import InsightRow
 from store.insights import InsightStore
 from tests.support.factories import (
     NOON,
@@ -280,3 +283,27 @@ async def test_the_index_stays_whole_through_sweeping(sqlite_url: str, tmp_path:
         await insert_insight(database, text="word0 again")
     with closing(sqlite3.connect(tmp_path / "insights.db")) as file:
         file.execute("INSERT INTO insight_terms (insight_terms) VALUES ('integrity-check')")
+
+
+# --- merging --------------------------------------------------------------------------------------
+
+
+async def test_few_parts_are_left_though_the_index_merges_none_by_itself(sqlite_url: str) -> None:
+    """Each insight that comes alone adds a part, and a search looks into all."""
+    parts: list[int] = []
+
+    def add(connection: Connection, number: int) -> None:
+        parts.append(_value(connection, "SELECT count(DISTINCT segid) FROM insight_terms_idx"))
+        row = InsightRow(number, number, f"word{number} {number % 50} is late", None, 0.5, 0.5, [])
+        word_index.add(connection, [row])
+
+    async with Database(sqlite_url) as database:
+        for number in range(1, 800):
+            await database.write(partial(add, number=number))
+        by_itself = "SELECT v FROM insight_terms_config WHERE k = 'automerge'"
+        assert await database.read(lambda connection: _value(connection, by_itself)) == 0
+    assert max(parts) <= 12
+
+
+def _value(connection: Connection, statement: str) -> int:
+    return int(connection.scalar(text(statement)))
