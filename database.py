@@ -4,6 +4,7 @@ Knows nothing of conversations. The two differ in `backends/sqlite.py` and `back
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self, TypeVar
 
 import structlog
@@ -161,6 +162,12 @@ class Database:
     async def checkpoint_truncate(self) -> None:
         """Empty SQLite's write-ahead log, so that it keeps no copy of erased rows."""
         await self._backend.checkpoint_truncate()
+
+    async def copy_into(self, target: Path) -> bool:
+        """Fill the empty file `target` with what is committed when the copying ends, while writes
+        go on. False where it came to nothing: on PostgreSQL, and amid many rollbacks. Raises
+        sqlite3.Error and OSError."""
+        return await self._backend.copy_into(target)
 
     async def analyze(self) -> None:
         """Have the database's planner know of the many rows that have been written."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sqlalchemy import Connection
@@ -43,6 +44,10 @@ class Backend(Protocol):
 
     async def checkpoint_truncate(self) -> None:
         """Empty the write-ahead log, so that it keeps no copy of erased rows."""
+
+    async def copy_into(self, target: Path) -> bool:
+        """Fill the empty file with what is committed at the end of the copying, beside writes.
+        False where that could not be done here."""
 
     async def analyze(self) -> None:
         """Have the planner know what is there now."""

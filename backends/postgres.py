@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, event, text
@@ -87,6 +88,10 @@ class PostgresPool:
 
     async def checkpoint_truncate(self) -> None:
         """PostgreSQL sees to its log by itself."""
+
+    async def copy_into(self, target: Path) -> bool:
+        """`pg_dump` does it."""
+        return False
 
     async def analyze(self) -> None:
         """Have the planner know what is there now. By itself it looks a minute or more later, and

@@ -8,7 +8,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -21,14 +21,68 @@ _STEPS_OF_COPYING = 250
 _PART_BYTES = 128 * 1024
 """A commit waits for what the disk is at."""
 _LONGEST_REST_SECONDS = 0.5
+_PAGES_OF_A_STEP = 32
+"""A write waits for the step that is under way: some 0.2 ms."""
+_ASK_AGAIN_SECONDS = 0.001
+"""Of the writer, while it is in a transaction."""
+_MOST_BEGINNINGS = 3
 
 
 def copy_database(source: Path, target: Path) -> None:
     """Fill the empty file `target` with one consistent snapshot of `source`, whose writer goes on
-    meanwhile, and has the disk for half of the time at least. Raises sqlite3.Error."""
+    meanwhile, and has the disk for half of the time at least. Its log cannot be emptied before the
+    end. Raises sqlite3.Error."""
     with open_read_only(source) as connection, target.open("rb") as copy:
-        connection.set_progress_handler(_Pace(copy.fileno()), _STEPS_OF_COPYING)
+        pace = _Pace(copy.fileno())
+
+        def progress() -> int:
+            pace()
+            return 0  # anything else would end the copying
+
+        connection.set_progress_handler(progress, _STEPS_OF_COPYING)
         connection.execute("VACUUM INTO ?", (str(target),))
+
+
+def copy_beside_writes(
+    writer: sqlite3.Connection, target: Path, goes_on: Callable[[], bool]
+) -> bool:
+    """Fill the empty file `target` through the connection that writes, from a thread of its own:
+    with what is committed at the end, since SQLite copies once more what that connection changes
+    meanwhile. No transaction outlasts a step, so that checkpoints go on, and the log stays short.
+
+    A rollback makes SQLite begin anew. False where that came too often, or `goes_on` was false;
+    `target` is worth nothing then. Raises sqlite3.Error.
+    """
+    assert sqlite3.threadsafety == 3, "SQLite must see to it that threads take turns"
+    beginnings, furthest = 0, 0
+
+    def progress(_status: int, remaining: int, pages: int) -> None:
+        nonlocal beginnings, furthest
+        beginnings += pages - remaining < furthest
+        furthest = pages - remaining
+        if beginnings > _MOST_BEGINNINGS or not goes_on():
+            raise _GivenUp
+        pace()
+
+    with (
+        closing(sqlite3.connect(target, isolation_level=None)) as connection,
+        target.open() as copy,
+    ):
+        pace = _Pace(copy.fileno())
+        # Nobody misses a copy that is cut short, and `pace` puts it on disk.
+        connection.execute("PRAGMA journal_mode=OFF")
+        connection.execute("PRAGMA synchronous=OFF")
+        try:
+            writer.backup(
+                connection, pages=_PAGES_OF_A_STEP, progress=progress, sleep=_ASK_AGAIN_SECONDS
+            )
+        except _GivenUp:
+            return False
+    return True
+
+
+class _GivenUp(Exception):
+    """The copying was."""
 
 
 class _Pace:
@@ -40,14 +94,13 @@ class _Pace:
         self._descriptor = descriptor
         self._synced = 0
 
-    def __call__(self) -> int:
+    def __call__(self) -> None:
         size = os.fstat(self._descriptor).st_size
         if size - self._synced >= _PART_BYTES:
             begun = time.monotonic()
             os.fdatasync(self._descriptor)
             time.sleep(min(time.monotonic() - begun, _LONGEST_REST_SECONDS))
             self._synced = size
-        return 0  # anything else would end the copying
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
@@ -25,7 +26,9 @@ from sqlalchemy.exc import DBAPIError
 
 from backends.checkpoints import Checkpoints
 from backends.errors import TOOK_TOO_LONG, is_lock, translated_errors
-from backends.file_lock import LOCK_SUFFIX, FileLock
+from backends.file_lock import FileLock
+from backends.private_files import keep_private
+from backends.snapshot import copy_beside_writes
 from backends.stoppable import Stoppable
 from errors import Unavailable
 
@@ -54,25 +57,6 @@ _PRAGMAS = (
     "PRAGMA journal_size_limit=16777216",
     "PRAGMA wal_autocheckpoint=8000",  # only where `_checkpoint_when_due` never gets to it
 )
-
-_MODE = 0o600
-_SUFFIXES = ("", "-wal", "-shm", "-journal", LOCK_SUFFIX)
-
-
-def keep_private(path: str) -> None:
-    """See that a database's files are for their owner alone.
-
-    SQLite gives the files that it puts beside a database the mode of that. Files that are there
-    already lose what others may do, since earlier versions left it to the umask.
-    """
-    # One that exists must not be opened: closing it would drop SQLite's own locks on it.
-    with suppress(OSError):  # where it cannot be made, opening it says why
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE))
-    for suffix in _SUFFIXES:
-        with suppress(OSError):  # not there, or another user's
-            mode = os.stat(path + suffix).st_mode
-            if mode & 0o077:
-                os.chmod(path + suffix, mode & _MODE)
 
 
 class _Turn(NamedTuple):
@@ -331,6 +315,22 @@ class SqliteFile:
         with suppress(Unavailable), translated_errors():  # the commits before it are safe
             ((busy, *_),) = _on_driver(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
             self._checkpoint_due = bool(busy)
+
+    async def copy_into(self, target: Path) -> bool:
+        connection = await self.write(lambda connection: connection)
+        is_over = threading.Event()
+
+        def goes_on() -> bool:
+            return self._connection is connection and not is_over.is_set()
+
+        copying = asyncio.create_task(
+            asyncio.to_thread(copy_beside_writes, _driver_of(connection), target, goes_on)
+        )
+        try:
+            return await asyncio.shield(copying)
+        finally:
+            is_over.set()
+            await asyncio.wait([copying])
 
     async def analyze(self) -> None:
         """SQLite's planner takes the indexes that are meant for a question without figures."""

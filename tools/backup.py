@@ -23,7 +23,8 @@ def main(arguments: list[str]) -> int:
     try:
         settings = load_settings()
         database = Database(settings.database_url)
-        if len(arguments) > 1 or any(each.startswith("-") for each in arguments):
+        is_copied = arguments[1:] == ["--copied"]  # by the service, which then runs this
+        if len(arguments) > 1 + is_copied or (arguments[:1] and arguments[0].startswith("-")):
             raise BackupFailed("usage: python -m tools.backup [FILE]")
         if arguments:
             target = Path(arguments[0])
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
         else:
             raise BackupFailed("name a FILE, or set BACKUP_DIR")
         os.nice(10)  # the service goes first
-        manifest = asyncio.run(_back_up(database, target))
+        manifest = asyncio.run(_back_up(database, target, is_copied))
     except ServiceError as error:
         print(f"No backup was made: {error.details}", file=sys.stderr)
         return 1
@@ -44,9 +45,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-async def _back_up(database: Database, target: Path) -> Manifest:
+async def _back_up(database: Database, target: Path, is_copied: bool) -> Manifest:
     try:
-        return await backups.back_up(database, target)
+        return await backups.back_up(database, target, is_copied=is_copied)
     finally:
         await database.close()
 

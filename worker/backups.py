@@ -1,7 +1,8 @@
 """Backups by themselves: one every so many hours, and once a week a drill.
 
 Each is a command in a process of its own, so that neither takes the interpreter from the service,
-and both can be ended with it.
+and both can be ended with it. Only copying a SQLite file is done here, through the connection that
+writes: as long as another process reads one snapshot, the log of the file grows.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from database import Database
+from store import backups
 from store.backups import folder
 from store.backups.folder import Drill
 from store.backups.manifest import BackupFailed, Manifest, read_manifest
@@ -84,7 +86,8 @@ class BackupKeeper(Background):
     async def _make(self) -> None:
         self._wanted.set()
         path = self._folder / folder.name_of(datetime.now(UTC), sqlite=self._database.is_sqlite)
-        await self._command("backup", str(path))
+        is_copied = await backups.copy(self._database, path)
+        await self._command("backup", str(path), *["--copied"] * is_copied)
         size = read_manifest(path).size
         removed = folder.prune(self._folder, self._keep, self._every)
         log.info("backup_made", file=path.name, bytes=size, removed=len(removed))

@@ -17,10 +17,17 @@ from store.backups.folder import Drill
 from store.backups.manifest import BackupFailed, Manifest, Restored
 
 
-async def back_up(database: Database, target: Path) -> Manifest:
-    """Make a verified backup. The service may be at work. Raises BackupFailed."""
+async def copy(database: Database, target: Path) -> bool:
+    """Have the service that has the database open copy it, for `back_up` to verify. False where
+    `back_up` has to copy by itself. Raises BackupFailed."""
+    return database.is_sqlite and await sqlite.copy(database, target)
+
+
+async def back_up(database: Database, target: Path, *, is_copied: bool = False) -> Manifest:
+    """Make a verified backup; the service may be at work. With `is_copied`, of what `copy` has
+    left. Raises BackupFailed."""
     if database.is_sqlite:
-        return sqlite.back_up(_path_of(database), target)
+        return sqlite.back_up(sqlite.path_of(database), target, is_copied=is_copied)
     return await postgres.back_up(database, target)
 
 
@@ -33,7 +40,7 @@ async def restore(path: Path, database: Database) -> Restored:
     """Put the backup in the place of the database, which nobody may have open. Raises BackupFailed,
     Unavailable and StartRefused, and then nothing was changed."""
     if database.is_sqlite:
-        return await sqlite.restore(path, _path_of(database))
+        return await sqlite.restore(path, sqlite.path_of(database))
     return await postgres.restore(path, database)
 
 
@@ -61,8 +68,3 @@ async def drill(into: Path) -> Drill:
     )
     folder.record_drill(into, result)
     return result
-
-
-def _path_of(database: Database) -> Path:
-    assert database.url.database is not None
-    return Path(database.url.database).resolve()

@@ -71,10 +71,14 @@ def begin_file(target: Path) -> Path:
     if target.exists():
         raise BackupFailed(f"{target} exists already")
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + PARTIAL_SUFFIX)
+    partial = partial_path(target)
     partial.unlink(missing_ok=True)
     os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, snapshot.MODE))
     return partial
+
+
+def partial_path(target: Path) -> Path:
+    return target.with_name(target.name + PARTIAL_SUFFIX)
 
 
 def finish_file(partial: Path, target: Path, manifest: Manifest) -> None:
@@ -108,7 +112,7 @@ def manifest_path(path: Path) -> Path:
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    partial = partial_path(path)
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, snapshot.MODE)
     with open(descriptor, "w") as file:

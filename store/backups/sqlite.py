@@ -24,6 +24,7 @@ from store.backups.manifest import (
     count,
     describe,
     finish_file,
+    partial_path,
     read_unchanged,
 )
 
@@ -31,29 +32,51 @@ _KEPT_SUFFIX = ".before-restore"
 _RESTORING_SUFFIX = ".restoring"
 
 
-def back_up(source: Path, target: Path) -> Manifest:
-    """Make a verified backup of the database at `source`, whose service may be at work. Blocking;
-    the processor is left to others most of the time.
+async def copy(database: Database, target: Path) -> bool:
+    """Have the service's own connection make the copy that `back_up` then verifies. False where
+    that came to nothing, and `back_up` is to make it. Raises BackupFailed."""
+    with _failures_of(target):
+        partial = begin_file(target)
+        is_made = False
+        try:
+            _check_room(target.parent, snapshot.size_of(path_of(database)))
+            is_made = await database.copy_into(partial)
+        finally:
+            if not is_made:
+                partial.unlink(missing_ok=True)
+        return is_made
+
+
+def back_up(source: Path, target: Path, *, is_copied: bool = False) -> Manifest:
+    """Make a verified backup of the database at `source`, whose service may be at work, or of what
+    `copy` has left. Blocking; the processor is left to others most of the time.
 
     Raises BackupFailed where `target` exists or the disk has no room, and where the copy is not
     whole.
     """
     if not source.is_file():
         raise BackupFailed(f"there is no database {source}")
-    try:
-        partial = begin_file(target)
+    with _failures_of(target):
+        partial = partial_path(target) if is_copied else begin_file(target)
         try:
-            _check_room(target.parent, snapshot.size_of(source))
-            snapshot.copy_database(source, partial)
+            if not is_copied:
+                _check_room(target.parent, snapshot.size_of(source))
+                snapshot.copy_database(source, partial)
             if problems := snapshot.problems_of(partial):
                 raise BackupFailed(f"{partial} is damaged: {problems[0]}")
             manifest = describe(partial, *_read_through(partial))
             finish_file(partial, target, manifest)
         finally:
             partial.unlink(missing_ok=True)
+    return manifest
+
+
+@contextmanager
+def _failures_of(target: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, DBAPIError, sqlite3.Error) as error:
         raise BackupFailed(f"{target}: {cause_of(error)}") from error
-    return manifest
 
 
 def verify(path: Path) -> Manifest:
@@ -149,6 +172,11 @@ def _counts_of(path: Path) -> Counts | None:
             return count(connection)
     except DBAPIError:
         return None
+
+
+def path_of(database: Database) -> Path:
+    assert database.url.database is not None
+    return Path(database.url.database).resolve()
 
 
 def _remove(path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from backends.file_lock import FileLock
-from backends.sqlite import keep_private
+from backends.private_files import keep_private
 from database import Database
 from errors import StartRefused
 from models import SCHEMA_REVISION
