@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -56,7 +57,7 @@ class Shape(NamedTuple):
         return self.words or (not self.author and self.cluster + len(self.facets) > 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InsightFilter:
     """Both times are inclusive. None means "any". All of `words` must be in the text. Of `unusual`
     facets any value will do but the usual one."""
@@ -74,11 +75,11 @@ class InsightFilter:
     handling: HandlingState | None = None
     unusual: frozenset[Facet] = frozenset()
 
-    @property
+    @cached_property
     def span(self) -> Span:
         return Span(to_micros(self.start_time), to_micros(self.end_time) + 1)
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         return Shape(
             self.sentiment,
@@ -89,7 +90,7 @@ class InsightFilter:
             tuple(self.facets),
         )
 
-    @property
+    @cached_property
     def facets(self) -> Mapping[Facet, tuple[str, ...]]:
         """Those that are asked for, in their order, each with the values that will do."""
         found: dict[Facet, tuple[str, ...]] = {}

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, bindparam, func, literal_column, select
+from sqlalchemy import BigInteger, Connection, bindparam, func, literal_column, select
 
 from analysis.handling import HandlingState
 from analysis.micros import DAY, SECOND
@@ -23,6 +22,7 @@ from store.derived.day_cache import DayCache, full_days
 from store.derived.word_counts import MatchCounter
 from store.facets import Facet
 from store.filters import InsightFilter, Shape, Span, conditions, span_values
+from store.statements import Prepared
 
 _KEPT_TIMES = 2_000_000
 """8 bytes each."""
@@ -89,7 +89,7 @@ class HandlingCounter:
         if span is None:
             return None
         values = wanted.values() | span_values("range", span)
-        oldest = connection.scalar(_oldest(wanted.shape), values)
+        oldest = _oldest(wanted.shape).value(connection, values)
         return None if oldest is None else from_micros(oldest)
 
     def _first_span(self, wanted: InsightFilter, connection: Connection) -> Span | None:
@@ -120,7 +120,7 @@ class HandlingCounter:
         def times_in(span: Span) -> dict[int, Times]:
             first = span.start // DAY
             asked = values | span_values("range", span) | {"origin": first * DAY}
-            found = connection.execute(_times_by_day(connection.dialect.name, shape), asked)
+            found = _times_by_day(connection.dialect.name, shape).run(connection, asked)
             return {first + day: _sorted(times) for day, times in found}
 
         def times_of(changed: Sequence[int]) -> Mapping[int, Times]:
@@ -157,9 +157,13 @@ def _median(days: Sequence[Times]) -> float | None:
     count = sum(map(len, days))
     if not count:
         return None
-    low = _smallest(days, (count + 1) // 2)
-    high = low if count % 2 else _smallest(days, count // 2 + 1)
-    return (low + high) / 2
+    rank = (count + 1) // 2
+    low = _smallest(days, rank)
+    not_longer = [bisect_right(times, low) for times in days]
+    if count % 2 or sum(not_longer) > rank:
+        return float(low)
+    rest = zip(days, not_longer, strict=True)
+    return (low + min(times[place] for times, place in rest if place < len(times))) / 2
 
 
 def _smallest(days: Sequence[Times], rank: int) -> int:
@@ -178,9 +182,9 @@ _COLUMNS = insights.c
 
 
 @lru_cache(maxsize=64)
-def _oldest(shape: Shape) -> Select[*tuple[Any, ...]]:
+def _oldest(shape: Shape) -> Prepared:
     index = "idx_insight_author" if shape.author else "idx_insight_timestamp"
-    return (
+    return Prepared(
         select(_COLUMNS.timestamp)
         .where(*conditions(shape))
         .order_by(_COLUMNS.timestamp)
@@ -190,7 +194,7 @@ def _oldest(shape: Shape) -> Select[*tuple[Any, ...]]:
 
 
 @lru_cache(maxsize=64)
-def _times_by_day(dialect: str, shape: Shape) -> Select[*tuple[Any, ...]]:
+def _times_by_day(dialect: str, shape: Shape) -> Prepared:
     """The days since `:origin`, each with all its times."""
     collect = func.json_group_array if dialect == "sqlite" else func.array_agg
     day = (_COLUMNS.timestamp - bindparam("origin", type_=BigInteger)) // DAY
@@ -199,4 +203,4 @@ def _times_by_day(dialect: str, shape: Shape) -> Select[*tuple[Any, ...]]:
     )
     if not shape.author:
         found = found.with_hint(insights, "INDEXED BY idx_insight_answered", "sqlite")
-    return found.group_by(literal_column("1"))
+    return Prepared(found.group_by(literal_column("1")))

@@ -337,16 +337,16 @@ def _matches(
     last_key, page = _words_statements(
         dialect, candidates.path, shape, position is not None, keys_only
     )
-    key = connection.scalar(last_key, values | {"skip": values["limit"] - 1})
+    key = last_key.value(connection, values | {"skip": values["limit"] - 1})
     if key is not None:
         values["low"] = max(values["low"], word_index.first_of_second(key))
-    return connection.execute(page, values).all()
+    return page.run(connection, values)
 
 
 @lru_cache(maxsize=256)
 def _words_statements(
     dialect: str, path: word_index.AccessPath, shape: Shape, after: bool, keys_only: bool
-) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
+) -> tuple[Prepared, Prepared]:
     index = word_index.index(dialect, path)
     joined = select(insights.c.timestamp, insights.c.id).join_from(
         index.table, insights, insights.c.id == word_index.id_of(index.key)
@@ -359,7 +359,7 @@ def _words_statements(
     by_key = found.with_only_columns(index.key).order_by(index.key.desc())
     last_key = by_key.limit(1).offset(bindparam("skip"))
     page = _newest(found, insights.c.timestamp, insights.c.id, after=False)
-    return last_key, _fetch(page.limit(bindparam("limit")), keys_only)
+    return Prepared(last_key), Prepared(_fetch(page.limit(bindparam("limit")), keys_only))
 
 
 _HAS_CLUSTER = (

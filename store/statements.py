@@ -89,3 +89,8 @@ class Prepared:
         ]
         found = execute(connection, self.on_sqlite, parameters)
         return found.fetchall() if self._selects else []
+
+    def value(self, connection: Connection, values: Mapping[str, Any]) -> Any:
+        """The first column of the first row; None where there is no row."""
+        rows = self.run(connection, values)
+        return rows[0][0] if rows else None

@@ -15,6 +15,7 @@ from analysis.micros import DAY
 from models import insight_days
 from store.bulk_insert import ManyRows
 from store.filters import Span
+from store.statements import Prepared
 
 Answer = TypeVar("Answer")
 
@@ -78,7 +79,7 @@ class DayCache(Generic[Answer]):
             return found
         known = self._known(query)
         changed: dict[int, int] = {}
-        for day, version in connection.execute(_VERSIONS, days._asdict()).all():
+        for day, version in _VERSIONS.run(connection, days._asdict()):
             kept = known.get(day)
             if kept is not None and kept[0] == version:
                 found[day] = kept[1]
@@ -90,16 +91,20 @@ class DayCache(Generic[Answer]):
             for day, answer in ask(asked[start : start + step]).items():
                 found[day] = answer
                 known[day] = changed[day], answer
+            self._forget_some()
         return found
 
     def _known(self, query: Hashable) -> dict[int, tuple[int, Answer]]:
         """The cached answers by day, each with the version at which it was found."""
+        with self._lock:
+            known = self._queries[query] = self._queries.pop(query, {})
+        return known
+
+    def _forget_some(self) -> None:
         queries = self._queries
         with self._lock:
-            known = queries[query] = queries.pop(query, {})
             while len(queries) > 1 and (len(queries) > _QUERIES or self._weight() > self._most):
                 del queries[next(iter(queries))]
-        return known
 
     def _weight(self) -> int:
         weigh = self._weigh
@@ -107,8 +112,10 @@ class DayCache(Generic[Answer]):
         return sum(map(weigh, answers))
 
 
-_VERSIONS = select(insight_days.c.day, insight_days.c.changes).where(
-    insight_days.c.day >= bindparam("first"), insight_days.c.day < bindparam("stop")
+_VERSIONS = Prepared(
+    select(insight_days.c.day, insight_days.c.changes).where(
+        insight_days.c.day >= bindparam("first"), insight_days.c.day < bindparam("stop")
+    )
 )
 
 

@@ -22,6 +22,7 @@ from store.derived.rollups import CONFIDENCE_BINS, confidence_bin
 from store.derived.word_index import AccessPath
 from store.facets import Facet
 from store.filters import COUNTS, InsightFilter, Shape, Span, conditions, span_values, within
+from store.statements import Prepared
 
 
 class _Query(NamedTuple):
@@ -87,9 +88,10 @@ class MatchCounter:
 
     def total(self, wanted: InsightFilter, connection: Connection) -> int:
         """How many insights any filter finds."""
-        if wanted.shape.is_searched:
-            return self.count(wanted, connection).total
-        return rollup_query.count(wanted, connection)
+        if not wanted.shape.is_searched:
+            return rollup_query.count(wanted, connection)
+        edges, by_day = self._counts(wanted, connection)
+        return sum(by_day.values()) + sum(each.matches for each in edges)
 
     def corrected(self, wanted: InsightFilter, connection: Connection) -> int:
         """How many of the filter's insights a person or a rule has labelled."""
@@ -105,25 +107,30 @@ class MatchCounter:
         return self.total(corrected, connection)
 
     def count(self, wanted: InsightFilter, connection: Connection) -> MatchCount:
+        edges, by_day = self._counts(wanted, connection)
+        days = (
+            SpanCount(Span(day * DAY, (day + 1) * DAY), by_day[day])
+            for day in sorted(by_day, reverse=True)
+        )
+        spans = [*edges[1:], *days, edges[0]]
+        return MatchCount(sum(each.matches for each in spans), spans)
+
+    def _counts(
+        self, wanted: InsightFilter, connection: Connection
+    ) -> tuple[Sequence[SpanCount], Mapping[int, int]]:
+        """The counts before and after the full days of the time range, or of all of it where it has
+        none, and those of the full days."""
         start, stop = wanted.span
         query = _query_of(wanted, connection.dialect.name)
         counter = _Counter(query, residual_shape(wanted), wanted.values(), connection)
         days = word_index.distinguishable_days(full_days(wanted.span))
         if days.first >= days.stop:
-            spans = [counter.count_in(wanted.span)]
-        else:
-            # FTS5 goes to each day anyway, GIN finds all at once.
-            at_a_time = _DAYS_AT_A_TIME if connection.dialect.name == "sqlite" else None
-            counts = self._kept.get(query, days, connection, counter.by_day, at_a_time=at_a_time)
-            spans = [
-                counter.count_in(Span(days.stop * DAY, stop)),
-                *(
-                    SpanCount(Span(day * DAY, (day + 1) * DAY), counts[day])
-                    for day in sorted(counts, reverse=True)
-                ),
-                counter.count_in(Span(start, days.first * DAY)),
-            ]
-        return MatchCount(sum(each.matches for each in spans), spans)
+            return [counter.count_in(wanted.span)], {}
+        # FTS5 goes to each day anyway, GIN finds all at once.
+        at_a_time = _DAYS_AT_A_TIME if connection.dialect.name == "sqlite" else None
+        by_day = self._kept.get(query, days, connection, counter.by_day, at_a_time=at_a_time)
+        edges = Span(start, days.first * DAY), Span(days.stop * DAY, stop)
+        return [counter.count_in(edge) for edge in edges], by_day
 
 
 _DAYS_BY_KEY = 3
@@ -190,25 +197,27 @@ class _Counter(NamedTuple):
         spares the index of words, where nothing takes as long to find as a little."""
         if span.start >= span.stop:
             return False
-        any_one = self.shape.anyone or self.connection.scalar(_ANY, span_values("range", span))
-        return any_one is not None
+        if self.shape.anyone:
+            return True
+        return _ANY.value(self.connection, span_values("range", span)) is not None
 
     def _at_edge(self, span: Span, low: int, high: int) -> int:
         return self._by_row(self.query.possible, low, high) if self._may_match(span) else 0
 
     def _by_key(self, low: int, high: int) -> int:
         """For full seconds."""
-        by_key, _ = _statements(self.connection.dialect.name, self.shape, AccessPath.BY_KEY)
+        by_key, _ = _prepared(self.connection.dialect.name, self.shape)
         values = {"q": self.query.sure, "low": low, "high": high}
-        count: int = self.connection.scalar(by_key, values) or 0
+        count: int = by_key.value(self.connection, values)
         if self.query.unsure is not None:
             count += self._by_row(self.query.unsure, low, high)
         return count
 
     def _by_row(self, q: str, low: int, high: int) -> int:
-        _, by_row = _statements(self.connection.dialect.name, self.shape, AccessPath.BY_KEY)
+        _, by_row = _prepared(self.connection.dialect.name, self.shape)
         values = {**self.values, "q": q, "low": low, "high": high}
-        return self.connection.scalar(by_row, values) or 0
+        count: int = by_row.value(self.connection, values)
+        return count
 
 
 _ALL_DAYS = select(func.count()).select_from(insight_days)
@@ -217,7 +226,9 @@ _PLAN_FOR_THESE_VALUES = text("SET LOCAL plan_cache_mode = force_custom_plan")
 
 _Statement = Select[*tuple[Any, ...]]
 
-_ANY = select(insights.c.id).where(*within("range", insights.c.timestamp), COUNTS).limit(1)
+_ANY = Prepared(
+    select(insights.c.id).where(*within("range", insights.c.timestamp), COUNTS).limit(1)
+)
 
 
 @lru_cache(maxsize=64)
@@ -229,6 +240,12 @@ def _statements(dialect: str, shape: Shape, path: AccessPath) -> tuple[_Statemen
     return by_key, by_key.join(insights, insights.c.id == word_index.id_of(index.key)).where(
         *conditions(shape)
     )
+
+
+@lru_cache(maxsize=64)
+def _prepared(dialect: str, shape: Shape) -> tuple[Prepared, Prepared]:
+    by_key, by_row = _statements(dialect, shape, AccessPath.BY_KEY)
+    return Prepared(by_key), Prepared(by_row)
 
 
 @lru_cache(maxsize=64)

@@ -1,11 +1,12 @@
 """No read goes through a whole table: the databases are asked how they would carry each out."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from itertools import chain, product
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import pytest_asyncio
@@ -18,6 +19,7 @@ from analysis.report_times import Period
 from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
 from analysis.words import parse_search
+from backends import sqlite
 from database import Database
 from models import to_micros
 from store import cursors, derived
@@ -134,7 +136,7 @@ async def full(full_url: str) -> AsyncIterator[Database]:
 
 @contextmanager
 def asked(database: Database) -> Iterator[list[Statement]]:
-    """All that readers ask inside."""
+    """All that readers ask inside, through SQLAlchemy and past it."""
     backend: Any = database._backend
     engine = backend._reader if database.is_sqlite else backend._engine.sync_engine
     seen: list[Statement] = []
@@ -142,9 +144,15 @@ def asked(database: Database) -> Iterator[list[Statement]]:
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
         seen.append((statement, parameters))
 
+    def execute(connection: Connection, statement: str, parameters: Sequence[Any]) -> Any:
+        if database.is_sqlite:  # on PostgreSQL `note` sees it
+            seen.append((statement, tuple(parameters)))
+        return sqlite.execute(connection, statement, parameters)
+
     event.listen(engine, "before_cursor_execute", note)
     try:
-        yield seen
+        with patch("store.statements.execute", execute):
+            yield seen
     finally:
         event.remove(engine, "before_cursor_execute", note)
 
