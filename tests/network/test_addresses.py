@@ -26,6 +26,7 @@ from notices.addresses import (
 from notices.web_client import WebClient
 from tests.fakes.receiver.certificate import CERTIFICATE, KEY
 from tests.fakes.receiver.server import FakeReceiver
+from tests.support.tcp import serving
 
 PUBLIC = "93.184.215.14"
 
@@ -332,16 +333,13 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(status: int, trap: Tr
             f"HTTP/1.1 {status} X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
         )
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(redirect, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
     # Though both are allowed.
     web = WebClient(private_hosts=["receiver", "127.0.0.1"], resolve=resolver(["127.0.0.1"]))
 
-    assert await web.post(f"http://receiver:{port}/", b"{}", {}) == Answered(status)
+    async with serving(redirect) as port:
+        assert await web.post(f"http://receiver:{port}/", b"{}", {}) == Answered(status)
     assert trap.reached == []
-    server.close()
 
 
 async def test_the_proxies_of_the_environment_are_not_used(

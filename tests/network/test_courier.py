@@ -25,6 +25,7 @@ from tests.fakes.receiver.server import DRIP, FLOOD, HANG, RESET, FakeReceiver, 
 from tests.support.http_helpers import eventually
 from tests.support.outbox import a_message, add_endpoint, enqueue_for, make_due, rows, states
 from tests.support.servers import free_port
+from tests.support.tcp import serving
 from tests.support.worker_harness import WorkerHarness
 from worker.courier import Courier, Sender
 
@@ -439,11 +440,8 @@ async def test_a_mail_server_that_hangs_is_given_up_in_time() -> None:
     async def hang(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(3600)
 
-    server = await asyncio.start_server(hang, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    client = MailClient(MailServer.parse(f"smtp://127.0.0.1:{port}"), total_seconds=0.2)
-
-    attempt = await client.send([a_message()], "team@example.com", datetime.now(UTC))
+    async with serving(hang) as port:
+        client = MailClient(MailServer.parse(f"smtp://127.0.0.1:{port}"), total_seconds=0.2)
+        attempt = await client.send([a_message()], "team@example.com", datetime.now(UTC))
 
     assert "no answer of the mail server" in attempt.reason
-    server.close()

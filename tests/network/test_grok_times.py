@@ -7,7 +7,6 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -19,6 +18,7 @@ from tests.fakes.grok.calls import BLAME, Clock, MakeClient, answering, ask, cal
 from tests.fakes.grok.replies import Reply
 from tests.fakes.grok.server import FakeGrok
 from tests.support.http_helpers import PATIENCE
+from tests.support.tcp import serving
 
 # --- time and place -------------------------------------------------------------------------------
 
@@ -92,19 +92,12 @@ async def test_an_answer_that_drips_does_not_outlast_the_calls_time(
 ) -> None:
     async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{")
-        try:
-            while True:
-                writer.write(b" ")
-                await writer.drain()
-                await asyncio.sleep(0.05)
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.05)
 
-    server = await asyncio.start_server(drip, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(drip) as port:
         client = make_client(base_url=f"http://127.0.0.1:{port}/v1", timeout=0.4)
 
         async with asyncio.timeout(PATIENCE):
@@ -356,16 +349,14 @@ async def test_an_answer_that_comes_in_drops_is_bounded_by_the_time_for_all_of_i
 ) -> None:
     async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(OK + b"\r\n")
-        with suppress(ConnectionError):
-            while True:
-                writer.write(b" ")
-                await writer.drain()
-                await asyncio.sleep(0.02)
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.02)
 
-    server = await asyncio.start_server(drip, "127.0.0.1", 0)
-    async with server:
-        base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        (failure,), call = await make_client(base_url=base_url, timeout=0.3).analyse([BLAME])
+    async with serving(drip) as port:
+        client = make_client(base_url=f"http://127.0.0.1:{port}/v1", timeout=0.3)
+        (failure,), call = await client.analyse([BLAME])
 
     assert failure == TransientFailure("Grok did not answer within 0.3 s")
     assert call is not None

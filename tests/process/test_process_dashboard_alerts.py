@@ -12,6 +12,7 @@ from tests.support.browser import opened, serious_faults, with_browser
 from tests.support.dashboard_service import address
 from tests.support.http_helpers import all_done, eventually, submit_batch
 from tests.support.service_process import ServiceProcess, until
+from tests.support.tcp import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
 
@@ -32,15 +33,12 @@ class Receiver:
         self.bodies.append(await reader.readexactly(length))
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
         await writer.drain()
-        writer.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def receiver() -> AsyncIterator[Receiver]:
     receiver = Receiver()
-    server = await asyncio.start_server(receiver.answer, "127.0.0.1", 0)
-    receiver.port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with serving(receiver.answer) as receiver.port:
         yield receiver
 
 

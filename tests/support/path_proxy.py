@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from tests.support.tcp import serving
+
 PREFIX = "/insights"
 
 
@@ -34,7 +36,6 @@ class PathProxy:
                 lines = [f"{method} {handed_on} {version}", *headers]
                 request = "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1")
                 await self._pass_on(request, reader, writer)
-        writer.close()
 
     async def _pass_on(
         self, request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -66,6 +67,6 @@ async def path_proxy(upstream_port: int, *, strips: bool = True) -> AsyncIterato
         assert proxy is not None
         await proxy.serve(reader, writer)
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        proxy = PathProxy(server.sockets[0].getsockname()[1], upstream_port, strips=strips)
+    async with serving(serve) as port:
+        proxy = PathProxy(port, upstream_port, strips=strips)
         yield proxy

@@ -21,6 +21,7 @@ from tests.fakes.grok.server import FakeGrok
 from tests.fakes.grok.steering import GOOD_KEY
 from tests.support.ingesting import load_tweets
 from tests.support.paths import ROOT
+from tests.support.tcp import serving
 
 FIELD_CASES = ROOT.parent / "shared" / "cases" / "proxy_variables.json"
 GROK = "https://api.x.ai/v1"
@@ -239,16 +240,14 @@ class RecordingProxy:
             else:
                 await reader.read()  # until the other side gives up
         finally:
-            writer.close()
             self.hung_up.set()
 
 
 @asynccontextmanager
 async def recording_proxy(answer: bytes) -> AsyncIterator[RecordingProxy]:
     proxy = RecordingProxy(answer)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    async with server:
-        proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with serving(proxy.serve) as port:
+        proxy.url = f"http://127.0.0.1:{port}"
         yield proxy
 
 
@@ -315,15 +314,11 @@ async def test_what_is_no_socks_proxy_ends_as_a_failure(reply: bytes) -> None:
         await reader.read(10)
         writer.write(reply)
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    proxy = f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with (
-        server,
-        grok_client(grok_base_url="https://grok.test/v1", grok_proxy=proxy) as client,
-    ):
-        answer = await ask(client)
+    async with serving(serve) as port:
+        proxy = f"socks5://127.0.0.1:{port}"
+        async with grok_client(grok_base_url="https://grok.test/v1", grok_proxy=proxy) as client:
+            answer = await ask(client)
 
     assert isinstance(answer, TransientFailure)
     assert answer.reason.endswith(f"by way of the proxy {proxy} (GROK_PROXY)")

@@ -16,6 +16,7 @@ from rate_limiter import CallLimiter, LearnedRate, SlidingWindow
 from tests.fakes.grok.judgement import judge
 from tests.fakes.grok.models import DEFAULT_MODEL
 from tests.support import clock
+from tests.support.tcp import serving
 
 BLAME = "My parcel is late and broken"
 PRAISE = "Thanks, I love it"
@@ -61,11 +62,9 @@ async def answering(*answers: bytes) -> AsyncIterator[str]:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(left.pop(0))
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with serving(serve) as port:
+        yield f"http://127.0.0.1:{port}/v1"
 
 
 def completion(usage: object, *, model: object = DEFAULT_MODEL, headers: str = "") -> bytes:
