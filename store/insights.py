@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic_core import to_json
@@ -23,7 +25,7 @@ from store import cursors
 from store.derived import rollup_query, word_counts, word_index
 from store.derived.word_counts import MatchCount, MatchCounter, SpanCount
 from store.filters import COUNTS, InsightFilter, Shape, conditions
-from store.insight_row import BYTES_OF_PAGE
+from store.insight_row import BYTES_OF_PAGE, how_many_fit
 from store.listed import SHOWN, ListedInsight, to_listed
 from store.originals import with_originals
 from store.statements import Prepared
@@ -32,10 +34,10 @@ ROWS_AT_A_TIME = 128
 """Of one statement: with texts of the greatest length these are 5 MB."""
 
 ROWS_OF_EXPORT = 500
-BYTES_OF_EXPORT = 64_000
+BYTES_OF_EXPORT = 128_000
 BYTES_OF_EVENTS = 125_000
-_ROW_BYTES = 350
-"""An insight's JSON without its values."""
+_ROW_BYTES = 700
+"""An insight's JSON without its long values."""
 
 _LIST = "insights"
 """Whose cursors they are."""
@@ -220,18 +222,33 @@ def rows_that_fit(
     """Up to `limit` rows after `place`, or as many as are `max_bytes` of JSON, but one at least;
     and whether there are more. `read` gives the next rows after a place, up to a number."""
     taken: list[Sequence[Any]] = []
-    size = 0
+    used = 0
     while True:
         wanted = min(limit + 1 - len(taken), ROWS_AT_A_TIME)
+        if used:  # by what the rows so far take, few more may fit
+            wanted = min(wanted, (max_bytes - used) * len(taken) // used + 1)
         rows = read(wanted, place)
-        for row in rows:
-            size += _ROW_BYTES + len(to_json(tuple(row)))
-            if len(taken) == limit or (taken and size > max_bytes):
-                return taken, True
-            taken.append(row)
+        fitting = rows[: limit - len(taken)]
+        used += (size := _size_of(fitting))  # of all at once, since mostly all fit
+        if used > max_bytes:
+            sizes = [used - size, *(_size_of([row]) for row in fitting)]
+            fitting = fitting[: max(how_many_fit(sizes, max_bytes) - 1, not taken)]
+        taken += fitting
+        if len(fitting) < len(rows):
+            return taken, True
         if len(rows) < wanted:
             return taken, False
         place = place_of(rows[-1])
+
+
+_TEXTS = ("text", "author", "clusters", "reasoning", "notes", "label", "model_clusters")
+_texts_of = itemgetter(*map(SHOWN.selected_columns.keys().index, _TEXTS))
+
+
+def _size_of(rows: Rows) -> int:
+    """As JSON, in bytes."""
+    texts = "".join(filter(None, chain.from_iterable(map(_texts_of, rows))))
+    return _ROW_BYTES * len(rows) + len(to_json(texts))
 
 
 def _position(row: Sequence[Any]) -> Position:

@@ -119,6 +119,16 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield database
 
 
+@pytest.fixture
+async def empty_url(database_url: str) -> str:
+    """Of a database at the newest schema that is empty and open to nobody."""
+    copy_where_new(database_url)
+    async with Database(database_url) as database:
+        if not database.is_sqlite:  # which all tests of a run share
+            await database.write(_empty)
+    return database_url
+
+
 def _empty(connection: Connection) -> None:
     """Leave PostgreSQL as the upgrade made it. Emptying a table there costs as much as a test, so
     it is done to those that hold rows."""

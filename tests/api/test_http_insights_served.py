@@ -28,9 +28,9 @@ START = datetime(2025, 1, 20, 10, tzinfo=UTC)
 
 @pytest.mark.parametrize("parameter", ["author", "cluster"])
 async def test_a_nul_in_a_filter_finds_nothing_on_either_database(
-    start_app: StartApp, database_url: str, parameter: str
+    start_app: StartApp, empty_url: str, parameter: str
 ) -> None:
-    async with start_app(database_url=database_url, worker_enabled=False) as running:
+    async with start_app(database_url=empty_url, worker_enabled=False) as running:
         response = await running.client.get(INSIGHTS, params={**ALL_TIME, parameter: "a\x00b"})
 
     if response.status_code != 200:
@@ -41,9 +41,9 @@ async def test_a_nul_in_a_filter_finds_nothing_on_either_database(
 
 @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/retry")])
 async def test_a_nul_in_an_id_is_not_found_on_either_database(
-    start_app: StartApp, database_url: str, method: str, tail: str
+    start_app: StartApp, empty_url: str, method: str, tail: str
 ) -> None:
-    async with start_app(database_url=database_url, worker_enabled=False) as running:
+    async with start_app(database_url=empty_url, worker_enabled=False) as running:
         response = await running.client.request(method, f"/api/v1/conversations/a%00b{tail}")
 
     assert_error(response, 404, "not_found")
@@ -174,11 +174,11 @@ _LATELY = {
 
 
 async def test_a_cluster_is_asked_for_in_any_form_and_all_that_select_insights_agree(
-    start_app: StartApp, database_url: str
+    start_app: StartApp, empty_url: str
 ) -> None:
     there = ["delivery_problems", "billing", "billing_problems", "gift_cards"]
     analyser = ScriptedAnalyser(answer=lambda text: good(0.0, [text], 1.0))
-    async with start_app(database_url=database_url, analyser=analyser) as running:
+    async with start_app(database_url=empty_url, analyser=analyser) as running:
         await submit_batch(running.client, there)
         await all_done(running.client)
 
