@@ -12,11 +12,15 @@ from typing import Any
 
 import pytest
 
+from database import Database
+from store import derived
 from store.backups import folder as backup_folder
 from store.backups import sqlite as backup
+from tests.support.factories import insert_insights
 from tests.support.forks import Fork, fork
 from tests.support.paths import ROOT
 from tests.support.service_process import ServiceProcess, until
+from tools.torture.restores import kill_services
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +104,18 @@ def _texts(path: Path) -> int:
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         return int(connection.execute("SELECT count(*) FROM conversations").fetchone()[0])
+
+
+async def test_services_that_are_killed_amid_their_backup_leave_none_or_a_whole_one(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "made.db"
+    async with Database(f"sqlite+aiosqlite:///{file}") as database:
+        await derived.ensure(database)
+        await insert_insights(database, [{"text": f"parcel {n} is late"} for n in range(2000)])
+    tries = await kill_services(file, tmp_path, kills=4, seed=7)
+    assert tries.killed == 4
+    assert tries.wrong == []
 
 
 @pytest.mark.slow(longest=True)

@@ -50,6 +50,7 @@ async def test_twelve_are_put_right_by_keys_alone_then_a_rule_is_made_and_one_un
         await post(desk, "newcomer", ["Harbor Siege, what a terrible evening"])
         assert await judged(desk, "newcomer") == {0.0: 1}
         await page.goto(address(desk) + query(author="newcomer"))
+        await expect(page.locator("#list-total")).to_have_text("1")
         await page.locator("#list .opener").first.click()
         await expect(page.locator("#last-word")).to_contain_text(
             "the rule “Harbor Siege is a game”. The model said ▼ negative"

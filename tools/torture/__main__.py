@@ -9,7 +9,8 @@ down and from the file. Exit status: 0 all is well, 1 something was lost, double
 (or a planted bug was not noticed), which is named, 2 a program that it takes is not here. With
 `--postgres` there are two replicas on a PostgreSQL and a Redis of their own. With `--alerts` the
 service is killed so often amid alerts and deliveries; receivers answer 200, 500, 429, 410 and
-redirects, hang and reset. With `--restores` so many restores are killed, and so many backups.
+redirects, hang and reset. With `--restores` so many restores are killed, so many backups, and so
+many services that make one.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from tools.torture import faults, server_faults, trace, trials
 from tools.torture.alert_storm import alert_storm
 from tools.torture.faults import Fault
 from tools.torture.planted import PLANTS
-from tools.torture.restores import kill_backups, kill_restores
+from tools.torture.restores import kill_backups, kill_restores, kill_services
 from tools.torture.stores import missing_program, servers
 from tools.torture.storm import RATES, storm
 from tools.torture.traced import Proof, prove
@@ -187,6 +188,7 @@ async def torture_restores(folder: Path, *, kills: int, seed: int) -> dict[str, 
     tries = {
         "restores": await kill_restores(database, folder, kills=kills, seed=seed),
         "backups": await kill_backups(database, folder, kills=kills, seed=seed),
+        "services that make backups": await kill_services(database, folder, kills=kills, seed=seed),
     }
     report: dict[str, Any] = {"seed": seed, "seconds": round(time.monotonic() - started, 1)}
     for name, each in tries.items():
@@ -235,7 +237,10 @@ def main() -> int:
         "--alerts", type=int, metavar="KILLS", help="instead, kill it so often amid its alerts"
     )
     parser.add_argument(
-        "--restores", type=int, metavar="KILLS", help="instead, kill so many restores and backups"
+        "--restores",
+        type=int,
+        metavar="KILLS",
+        help="instead, kill so many restores, backups and services that make one",
     )
     parser.add_argument(
         "--postgres", action="store_true", help="on a PostgreSQL and a Redis of its own"

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from tests.support.forks import Fork, fork
 from tests.support.paths import ROOT
+from tests.support.service_process import ServiceProcess, until
 
 _EARLIEST, _LATEST = 0.1, 1.1
 """When to kill, in parts of the time that the command takes: before, it only begins."""
@@ -71,6 +73,42 @@ async def kill_backups(database: Path, folder: Path, *, kills: int, seed: int) -
         else:
             tries.found_new += 1
     return tries
+
+
+async def kill_services(database: Path, folder: Path, *, kills: int, seed: int) -> Tries:
+    """Kill so many services while they copy `database` for their first backup, or have it checked.
+    What has the name of a backup then must be a whole one, and their database what it was."""
+    home, draw, tries = folder / "serving", random.Random(seed), Tries()
+    backups, served = home / "backups", home / "insights.db"
+    home.mkdir()
+    shutil.copy(database, served)
+    before, takes = _count(served), None
+    while tries.killed < kills:
+        shutil.rmtree(backups, ignore_errors=True)
+        async with ServiceProcess(home, backup_dir=backups) as service:
+            await service.start()
+            begun = time.monotonic()
+            if takes is None:
+                await until(lambda: _names(backups), within=60, what="a backup")
+                takes = time.monotonic() - begun
+                tries.ended += 1
+            else:
+                await asyncio.sleep(draw.uniform(0, takes * _LATEST))
+                tries.killed += 1
+            service.send(signal.SIGKILL)
+            await service.ended(within=30)
+        for backup in _names(backups):
+            if await _status_of("verify", database, backup):
+                tries.wrong.append("a killed service left a backup that is not whole")
+        tries.found_new += bool(_names(backups))
+        tries.found_old += not _names(backups)
+        if (found := _count(served)) != before:
+            tries.wrong.append(f"a killed service left {found} in place of {before}")
+    return tries
+
+
+def _names(folder: Path) -> list[Path]:
+    return list(folder.glob("insights-*Z.db"))
 
 
 class _Killer:
