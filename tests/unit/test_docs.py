@@ -58,7 +58,8 @@ def test_compose_hands_on_every_setting_of_the_shell_and_nothing_else() -> None:
 
     assert sorted(listed) == sorted(name.upper() for name in Settings.model_fields)
     assert "      - path: .env\n        required: false\n" in COMPOSE
-    assert listed == re.findall(r"^    ([A-Z_]+):", SCALE, re.M)
+    of_uvicorn = ["FORWARDED_ALLOW_IPS"]
+    assert listed + of_uvicorn == re.findall(r"^    ([A-Z_]+):", SCALE, re.M)
     assert "    - path: .env\n      required: false\n" in SCALE
 
 
