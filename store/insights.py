@@ -33,9 +33,11 @@ from store.statements import Prepared
 ROWS_AT_A_TIME = 128
 """Of one statement: with texts of the greatest length these are 5 MB."""
 
-ROWS_OF_EXPORT = 500
+ROWS_OF_EXPORT = ROWS_AT_A_TIME - 1
+"""One more is read, which tells whether there are more."""
 BYTES_OF_EXPORT = 128_000
 BYTES_OF_EVENTS = 125_000
+_ROWS_MEASURED = 16
 _ROW_BYTES = 700
 """An insight's JSON without its long values."""
 
@@ -246,9 +248,12 @@ _texts_of = itemgetter(*map(SHOWN.selected_columns.keys().index, _TEXTS))
 
 
 def _size_of(rows: Rows) -> int:
-    """As JSON, in bytes."""
-    texts = "".join(filter(None, chain.from_iterable(map(_texts_of, rows))))
-    return _ROW_BYTES * len(rows) + len(to_json(texts))
+    """As JSON, in bytes. Few at a time, since what is measured is in memory once more meanwhile."""
+    size = _ROW_BYTES * len(rows)
+    for start in range(0, len(rows), _ROWS_MEASURED):
+        some = map(_texts_of, rows[start : start + _ROWS_MEASURED])
+        size += len(to_json("".join(filter(None, chain.from_iterable(some)))))
+    return size
 
 
 def _position(row: Sequence[Any]) -> Position:
