@@ -243,7 +243,16 @@ def rows_that_fit(
         place = place_of(rows[-1])
 
 
-_TEXTS = ("text", "author", "clusters", "reasoning", "notes", "label", "model_clusters")
+_TEXTS = (
+    "text",
+    "author",
+    "clusters",
+    "reasoning",
+    "notes",
+    "label",
+    "model_clusters",
+    "handling_by",
+)
 _texts_of = itemgetter(*map(SHOWN.selected_columns.keys().index, _TEXTS))
 
 

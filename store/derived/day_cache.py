@@ -96,14 +96,17 @@ class DayCache(Generic[Answer]):
 
     def _known(self, query: Hashable) -> dict[int, tuple[int, Answer]]:
         """The cached answers by day, each with the version at which it was found."""
+        queries = self._queries
         with self._lock:
-            known = self._queries[query] = self._queries.pop(query, {})
+            known = queries[query] = queries.pop(query, {})
+            while len(queries) > _QUERIES:
+                del queries[next(iter(queries))]
         return known
 
     def _forget_some(self) -> None:
         queries = self._queries
         with self._lock:
-            while len(queries) > 1 and (len(queries) > _QUERIES or self._weight() > self._most):
+            while len(queries) > 1 and self._weight() > self._most:
                 del queries[next(iter(queries))]
 
     def _weight(self) -> int:

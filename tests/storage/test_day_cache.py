@@ -152,3 +152,16 @@ async def test_what_was_found_before_it_was_stopped_is_kept(database: Database) 
         await database.read(get)
     assert await database.read(get) == dict.fromkeys(days, 1)
     assert asked == [[0, 3], [4, 7], [4, 7]]
+
+
+async def test_queries_that_find_no_day_with_insights_are_forgotten_too(
+    database: Database,
+) -> None:
+    cache = DayCache[int](most=1_000)
+
+    def ask_for_many(connection: Connection) -> None:
+        for query in range(500):
+            assert cache.get(query, Days(0, 5), connection, lambda _days: {}) == {}
+
+    await database.read(ask_for_many)
+    assert len(cache._queries) <= 200

@@ -13,7 +13,8 @@ from errors import InvalidInput
 from store import cursors
 from store.filters import InsightFilter
 from store.insight_row import BYTES_OF_PAGE
-from store.insights import BYTES_OF_EXPORT, InsightPage, InsightStore
+from store.insights import BYTES_OF_EXPORT, InsightPage, InsightStore, _size_of
+from store.listed import SHOWN
 from tests.support.factories import NOON, insert_insight, insert_insights, insight_filter
 
 
@@ -175,3 +176,12 @@ async def test_pages_and_exports_are_whole_around_what_one_statement_gives(
         assert page.next_cursor is None
     exported = [each async for batch in store.all_of(insight_filter()) for each in batch]
     assert len(exported) == count
+
+
+@pytest.mark.parametrize(
+    "name", ["text", "author", "clusters", "reasoning", "notes", "label", "handling_by"]
+)
+def test_each_text_of_a_row_is_measured(name: str) -> None:
+    names = SHOWN.selected_columns.keys()
+    row = [("x" * 5000 if each == name else None) for each in names]
+    assert _size_of([row]) > 5000
