@@ -121,16 +121,16 @@ def run(process: subprocess.Popen[bytes], url: str, *, stay: bool) -> None:
     )
     if not stay:
         return
-    print(
-        f"\nThe API's documents: {url}/docs\n"
-        f"Its list of insights: {url}/api/v1/insights?order=priority\n"
-        "Post one of your own:\n"
-        f"  curl -d '{{\"text\": \"My parcel is late\"}}' -H 'Content-Type: application/json'"
-        f" {url}/api/v1/conversations\n"
-        f"The page that shows all of them, live: {url}/dashboard\n"
-        "Ctrl-C ends it."
-    )
     try:
+        print(
+            f"\nThe API's documents: {url}/docs\n"
+            f"Its list of insights: {url}/api/v1/insights?order=priority\n"
+            "Post one of your own:\n"
+            f"  curl -d '{{\"text\": \"My parcel is late\"}}' -H 'Content-Type: application/json'"
+            f" {url}/api/v1/conversations\n"
+            f"The page that shows all of them, live: {url}/dashboard\n"
+            "Ctrl-C ends it."
+        )
         process.wait()
     except KeyboardInterrupt:
         print("\nStopping ...")
