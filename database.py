@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from backends.backend import Backend
+from backends.backend import Backend, BackgroundWork
 from backends.errors import cause_of
 from backends.sqlite import SqliteFile
 from errors import StartRefused, Unavailable
@@ -134,11 +134,12 @@ class Database:
         """
         return await self._backend.write(work, urgent=urgent)
 
-    async def write_in_background(self, work: Callable[[Connection, Callable[[], bool]], T]) -> T:
+    async def write_in_background(self, work: BackgroundWork[T]) -> T:
         """As `write`, for a transaction that may be long: `work` is to come to its end soon after
         the function that it is given says that another write waits for it.
 
-        A power cut may undo the last of such transactions, but none before a `write` that is done.
+        On SQLite an urgent write may have the transaction rolled back and `work` called anew, so
+        that what it does anywhere but in the database must bear repeating.
         """
         return await self._backend.write_in_background(work)
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+BackgroundWork = Callable[[Connection, Callable[[], bool]], T]
+"""It is given a function that tells whether another write waits."""
+
 
 class Backend(Protocol):
     """Built without I/O. All but `connect` and `reworking` raise Unavailable where the database
@@ -32,8 +35,8 @@ class Backend(Protocol):
     async def write(self, work: Callable[[Connection], T], *, urgent: bool) -> T:
         """Run `work` in one transaction."""
 
-    async def write_in_background(self, work: Callable[[Connection, Callable[[], bool]], T]) -> T:
-        """Run `work` in one transaction; what it is given tells whether another write waits."""
+    async def write_in_background(self, work: BackgroundWork[T]) -> T:
+        """Run `work` in one transaction, which may be rolled back and begun anew."""
 
     async def yield_to_urgent_write(self) -> None:
         """Let the loop's other tasks run, and an urgent write that is under way end."""

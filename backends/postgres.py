@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from backends.backend import BackgroundWork
 from backends.errors import TOOK_TOO_LONG, translated_errors
 from errors import StartRefused, Unavailable
 
@@ -75,7 +76,7 @@ class PostgresPool:
         async with self._transaction(self._engine) as connection:
             return await connection.run_sync(work)
 
-    async def write_in_background(self, work: Callable[[Connection, Callable[[], bool]], T]) -> T:
+    async def write_in_background(self, work: BackgroundWork[T]) -> T:
         return await self.write(lambda connection: work(connection, lambda: False), urgent=False)
 
     async def yield_to_urgent_write(self) -> None:

@@ -24,9 +24,11 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
+from backends.backend import BackgroundWork
 from backends.checkpoints import Checkpoints
 from backends.errors import TOOK_TOO_LONG, is_lock, translated_errors
 from backends.file_lock import FileLock
+from backends.preemption import Preempted, PreemptibleConnection, Preemption
 from backends.private_files import keep_private
 from backends.snapshot import copy_beside_writes
 from backends.stoppable import Stoppable
@@ -85,7 +87,7 @@ class SqliteFile:
         self._serve_normal_next = False
         self._urgent_answered = asyncio.Event()
         self._urgent_answered.set()
-        self._is_durable = True
+        self._preemption = Preemption()
         self._checkpoints = Checkpoints()
         # A checkpoint does not wait for readers; `_begin_writing` waits where it has to.
         self._writer = create_engine(url.set(drivername="sqlite"), **_ENGINE_OPTIONS)
@@ -192,24 +194,27 @@ class SqliteFile:
         result: T = await self._in_turn(_Turn(run, Future(), urgent=urgent))
         return result
 
-    async def write_in_background(self, work: Callable[[Connection, Callable[[], bool]], T]) -> T:
-        """In the queue of those that are not urgent."""
-
-        def run() -> T:
-            began = time.monotonic()
-
-            def is_waited_for() -> bool:
-                long = time.monotonic() - began > _BACKGROUND_SECONDS
-                return bool(self._high or (long and self._normal))
-
-            return self._in_transaction(
-                lambda connection: work(connection, is_waited_for),
-                began + BUSY_TIMEOUT_SECONDS,
-                durable=False,
-            )
-
+    async def write_in_background(self, work: BackgroundWork[T]) -> T:
+        """In the queue of those not urgent; for one that is, it is rolled back and begun anew."""
+        run = partial(self._in_background, work)
         result: T = await self._in_turn(_Turn(run, Future(), background=True))
         return result
+
+    def _in_background(self, work: BackgroundWork[T]) -> T:
+        work_once = partial(self._preemptible, work)
+        while True:
+            with suppress(Preempted):
+                return self._in_transaction(work_once, time.monotonic() + BUSY_TIMEOUT_SECONDS)
+            if self._high:
+                self._run(self._high.popleft())
+
+    def _preemptible(self, work: BackgroundWork[T], connection: Connection) -> T:
+        with self._preemption.open_to_it(_driver_of(connection)):
+            return work(connection, partial(self._is_waited_for, time.monotonic()))
+
+    def _is_waited_for(self, since: float) -> bool:
+        is_long = time.monotonic() - since > _BACKGROUND_SECONDS
+        return bool(self._high or (is_long and self._normal))
 
     async def _in_turn(self, turn: _Turn) -> Any:
         """Run a turn in the writer's thread."""
@@ -221,6 +226,8 @@ class SqliteFile:
         try:
             (self._high if urgent else self._normal).append(turn)
             self._thread.submit(self._take_next)
+            if urgent:
+                self._preemption.request()
             return await asyncio.wrap_future(turn.future)
         finally:
             if urgent:
@@ -228,18 +235,19 @@ class SqliteFile:
 
     async def yield_to_urgent_write(self) -> None:
         """Let the loop's other tasks run; where an urgent write is under way, until its caller has
-        the answer. The writer's thread needs the interpreter for each of its steps, and waits for
-        whatever keeps it busy."""
+        the answer. The writer's thread has to wait for whatever keeps the interpreter busy."""
         await self._urgent_answered.wait()
         await asyncio.sleep(0)
 
     def _take_next(self) -> None:
         """In the writer's thread, once for each turn."""
-        queue = (
-            self._normal if self._serve_normal_next and self._normal else self._high or self._normal
-        )
+        normal_first = self._serve_normal_next and self._normal
+        queue = self._normal if normal_first else self._high or self._normal
         self._serve_normal_next = queue is self._high
-        turn = queue.popleft()
+        if queue:  # else what this was for had its turn amid one in the background
+            self._run(queue.popleft())
+
+    def _run(self, turn: _Turn) -> None:
         if not turn.future.set_running_or_notify_cancel():
             return
         try:
@@ -254,8 +262,7 @@ class SqliteFile:
                 self._checkpoint_when_due()
 
     def _checkpoint_when_due(self) -> None:
-        connection = self._connection
-        if connection is None:
+        if (connection := self._connection) is None:
             return
         with suppress(Unavailable), translated_errors():
             changes, pages = _driver_of(connection).total_changes, _pages_in_use(connection)
@@ -263,19 +270,12 @@ class SqliteFile:
                 self._checkpoints.made(changes, pages)
                 _on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
-    def _in_transaction(
-        self, work: Callable[[Connection], T], deadline: float, *, durable: bool = True
-    ) -> T:
+    def _in_transaction(self, work: Callable[[Connection], T], deadline: float) -> T:
         with translated_errors():
             if self._connection is None:
                 keep_private(self._path)
                 self._connection = self._writer.connect()  # kept: getting one costs a statement
-                self._is_durable = True
             connection = self._connection
-            if durable is not self._is_durable:
-                # The next durable commit forces to disk what those before it wrote as well.
-                _on_driver(connection, f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-                self._is_durable = durable
             try:
                 with connection.begin():
                     _begin_writing(connection, deadline)
@@ -378,6 +378,7 @@ _ENGINE_OPTIONS: dict[str, Any] = {
     "hide_parameters": True,  # errors are logged, texts are not
     "poolclass": NullPool,  # connections are kept here, and wander between threads
     "connect_args": {
+        "factory": PreemptibleConnection,
         "isolation_level": None,  # the driver begins no transactions of its own
         "timeout": BUSY_TIMEOUT_SECONDS,
         "check_same_thread": False,

@@ -1,7 +1,7 @@
 """Walking through plans, one at a time, beside the work.
 
-A step changes some rows in one transaction: the more of them, the less each costs. On SQLite a live
-post waits for it, so it changes a few at a time, and ends where somebody waits.
+A step changes some rows in one transaction: the more of them, the less each costs. On SQLite it is
+rolled back where a live post comes, so they are few; and where others wait it ends.
 """
 
 import asyncio
@@ -23,9 +23,10 @@ from worker.waiting import until_set
 log = structlog.get_logger(__name__)
 
 TURN_SECONDS = 0.003
-"""What somebody waits at most until a step comes to its commit."""
-_ROWS_OF_SHORT_STEP = 250
-"""The commit of so many takes some 2 ms."""
+"""Others, and posts for which nothing may be rolled back, wait so long until a step comes to its
+commit."""
+_ROWS_OF_SHORT_STEP = 100
+"""The commit of so many takes some 3 ms; all that comes before it is lost where a post comes."""
 _LEAST_ROWS = 20
 _POLL_SECONDS = 5.0
 _TROUBLE_SECONDS = 1.0

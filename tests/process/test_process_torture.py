@@ -40,9 +40,8 @@ async def test_each_202_is_on_the_disk_and_outlives_a_power_cut(tmp_path: Path) 
 
 @needs_strace
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("plant", ["synchronous_normal", "normal_after_a_plan"])
-async def test_a_build_that_does_not_sync_is_noticed(tmp_path: Path, plant: str) -> None:
-    caught, by = await is_caught(plant, tmp_path, seed=7)
+async def test_a_build_that_does_not_sync_is_noticed(tmp_path: Path) -> None:
+    caught, by = await is_caught("synchronous_normal", tmp_path, seed=7)
     assert caught, by
 
 

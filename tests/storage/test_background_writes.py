@@ -2,12 +2,15 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, insert, text
 
+from backends.sqlite import execute
 from database import Database
+from models import insight_days
 from tests.support.factories import run_sql, scalar
 
 OthersWait = Callable[[], bool]
@@ -55,32 +58,85 @@ async def test_it_is_told_that_another_write_waits(opened: Database, urgent: boo
     assert done == ["background, alone=False", "other"]
 
 
-async def test_its_commit_is_not_forced_to_disk_but_that_of_the_next_write_is(
-    opened: Database,
-) -> None:
+async def test_its_commit_is_forced_to_disk_like_any_other(opened: Database) -> None:
     def how(connection: Connection, *_: OthersWait) -> int:
         number: int = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
         return number
 
-    normal, full = 1, 2
+    full = 2
+    assert await opened.write_in_background(how) == full
     assert await opened.write(how) == full
-    assert await opened.write_in_background(how) == normal
-    assert await opened.write_in_background(how) == normal
-    assert await opened.write(how, urgent=True) == full
 
 
-async def test_the_next_write_is_forced_to_disk_also_after_trouble_in_the_background(
+async def test_an_urgent_write_comes_before_one_that_is_under_way_in_the_background(
     opened: Database,
 ) -> None:
-    """Which is met on a new connection."""
+    """Which is rolled back for it, and begun anew."""
+    begun = threading.Event()
+    tries = 0
+
+    def work(connection: Connection, others_wait: OthersWait) -> int:
+        nonlocal tries
+        tries += 1
+        execute(connection, INSERT.text, ())
+        begun.set()
+        while tries == 1:
+            execute(connection, COUNT.text, ())
+        count: int = connection.scalar(COUNT)
+        return count
+
+    async with asyncio.timeout(30):
+        background = asyncio.create_task(opened.write_in_background(work))
+        assert await asyncio.to_thread(begun.wait, 10)
+        seen = await opened.write(lambda connection: connection.scalar(COUNT), urgent=True)
+        assert (seen, await background, tries) == (0, 1, 2)
+    assert await scalar(opened, COUNT) == 1
+
+
+async def test_one_in_the_background_comes_to_its_end_beside_urgent_ones_that_never_end(
+    opened: Database,
+) -> None:
+    """Since only so much may be rolled back. Others have their turn as well."""
+    is_over = False
+
+    async def post() -> None:
+        while not is_over:
+            await opened.write(lambda connection: connection.scalar(COUNT), urgent=True)
+            await asyncio.sleep(0.002)
 
     def work(connection: Connection, _others_wait: OthersWait) -> None:
-        connection.exec_driver_sql("SELECT * FROM no_such_table")
+        for _ in range(20):
+            execute(connection, COUNT.text, ())
+            time.sleep(0.001)
 
-    with pytest.raises(Exception, match="no_such_table"):
-        await opened.write_in_background(work)
-    await run_sql(opened, INSERT)
-    found = await opened.write(
-        lambda connection: connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
-    )
-    assert found == 2
+    async with asyncio.timeout(30):
+        posts = asyncio.create_task(post())
+        for day in range(10):
+            await opened.write_in_background(work)
+            await run_sql(opened, insert(insight_days).values(day=day, changes=1))
+        is_over = True
+        await posts
+
+
+async def test_a_write_that_is_not_in_the_background_is_not_rolled_back(opened: Database) -> None:
+    begun, asked = threading.Event(), threading.Event()
+    tries = 0
+
+    def work(connection: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        execute(connection, INSERT.text, ())
+        begun.set()
+        assert asked.wait(10)
+        execute(connection, INSERT.text.replace("(1, 1)", "(2, 1)"), ())
+
+    async with asyncio.timeout(30):
+        other = asyncio.create_task(opened.write(work))
+        assert await asyncio.to_thread(begun.wait, 10)
+        urgent = asyncio.create_task(
+            opened.write(lambda connection: connection.scalar(COUNT), urgent=True)
+        )
+        await asyncio.sleep(0)
+        asked.set()
+        await other
+        assert (await urgent, tries) == (2, 1)

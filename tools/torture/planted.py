@@ -39,23 +39,10 @@ def synchronous_normal() -> None:
     sqlite._PRAGMAS = weaker  # type: ignore[assignment]
 
 
-def normal_after_a_plan() -> None:
-    """From the first step of a plan on, no commit is forced to the disk."""
-    in_transaction = sqlite.SqliteFile._in_transaction
-
-    def not_durable_again(self: Any, *arguments: Any, durable: bool = True) -> Any:
-        durable = durable and self._is_durable
-        return in_transaction(self, *arguments, durable=durable)
-
-    sqlite.SqliteFile._in_transaction = not_durable_again  # type: ignore[assignment, method-assign]
-
-
 def answered_before_the_commit() -> None:
     """Whoever writes is told so a moment before it is true."""
 
-    def in_transaction(
-        self: Any, work: Callable[[Connection], T], deadline: float, **_how: bool
-    ) -> T:
+    def in_transaction(self: Any, work: Callable[[Connection], T], deadline: float) -> T:
         _commit(self)
         if self._connection is None:
             self._connection = self._writer.connect()
@@ -179,7 +166,6 @@ PLANTS: dict[str, Callable[[], None]] = {
     plant.__name__: plant
     for plant in (
         synchronous_normal,
-        normal_after_a_plan,
         answered_before_the_commit,
         no_fence,
         rescue_by_age,

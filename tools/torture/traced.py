@@ -45,23 +45,21 @@ async def prove(
     posts: int,
     power_cuts: int,
     seed: int,
-    plans: bool = True,
     app: str = "main:app",
     **settings: Any,
 ) -> Proof:
-    """Runs in `folder`, for some seconds. The worker is at work meanwhile; and with `plans` a plan
-    is walked amid every ten posts, whose steps are not forced to the disk."""
+    """Runs in `folder`, for some seconds. The worker is at work meanwhile; and a plan is walked
+    amid every ten posts, whose steps give way to them."""
     with grok_process("--latency", "0.05", "--seed", str(seed)) as grok:
         service = ServiceProcess(folder, app=app, **grok_settings(grok), **settings)
         async with service:
             await service.start()  # makes the file
-            if plans:
-                await service.post_batch([f"parcel of before, {n}" for n in range(_PLANNED)])
-                await until(
-                    lambda: service.count("status = 'completed'") == _PLANNED,
-                    within=60,
-                    what="what plans are about is analysed",
-                )
+            await service.post_batch([f"parcel of before, {n}" for n in range(_PLANNED)])
+            await until(
+                lambda: service.count("status = 'completed'") == _PLANNED,
+                within=60,
+                what="what plans are about is analysed",
+            )
             service.send(signal.SIGTERM)
             await service.ended(within=20)
             before = folder / "before.db"
@@ -70,7 +68,7 @@ async def prove(
             traces.mkdir()
             service.launch_under(trace.command(traces))
             await service.ready(within=60)
-            ids = await _post(service, posts, plans=plans)
+            ids = await _post(service, posts)
             ((walked,),) = service.query("SELECT COALESCE(sum(changed), 0) FROM plans")
             for pid in family(service.pid):
                 if pid != service.pid:  # strace ends with the one that it watches
@@ -95,13 +93,12 @@ async def prove(
     )
 
 
-async def _post(service: ServiceProcess, posts: int, *, plans: bool) -> list[str]:
+async def _post(service: ServiceProcess, posts: int) -> list[str]:
     """Single ones, some at once, and a batch after every tenth."""
     ids: list[str] = []
     for start in range(0, posts, 10):
         texts = [f"parcel {number} is late" for number in range(start, min(start + 10, posts))]
-        if plans:
-            await _apply_a_plan(service, _MOODS[start // 10 % len(_MOODS)])
+        await _apply_a_plan(service, _MOODS[start // 10 % len(_MOODS)])
         ids += await asyncio.gather(*map(service.post, texts[:-3]))
         ids += await service.post_batch(texts[-3:])
     return ids

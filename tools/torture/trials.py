@@ -35,7 +35,7 @@ _BY_STORM = {
     "ledger_apart": StormTrial([kill_at_a_write], seconds=12.0),
     "rollups_apart": StormTrial([kill_at_a_write], seconds=12.0),
 }
-BY_TRACE = {"synchronous_normal", "normal_after_a_plan", "answered_before_the_commit"}
+BY_TRACE = {"synchronous_normal", "answered_before_the_commit"}
 _BY_ALERTS = "outbox_apart"
 assert {*_BY_STORM, *BY_TRACE, _BY_ALERTS} == PLANTS.keys()
 
@@ -48,7 +48,6 @@ async def is_caught(name: str, folder: Path, *, seed: int) -> tuple[bool, str]:
             posts=30,
             power_cuts=10,
             seed=seed,
-            plans=name != "synchronous_normal",  # which a plan would mend
             app=_APP,
             torture_plant=name,
         )
