@@ -219,10 +219,12 @@ def _read(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     """In the order of the ids."""
     found = {}
     for id_, clusters, by, at, until, *others in connection.execute(_READ, {"ids": list(ids)}):
-        values = dict(zip(_OTHERS, others, strict=False))
-        row = InsightRow(clusters=read_clusters(clusters), **values)
+        of_row, kept = others[: len(_OTHERS)], others[len(_OTHERS) :]
+        row = InsightRow(
+            clusters=read_clusters(clusters), **dict(zip(_OTHERS, of_row, strict=True))
+        )
         handling = Handling(HandlingState(row.handling), by, at, until)
-        found[id_] = _Found(row, handling, priority.Kept._make(others[len(_OTHERS) :]))
+        found[id_] = _Found(row, handling, priority.Kept._make(kept))
     return {id_: found[id_] for id_ in ids if id_ in found}
 
 

@@ -17,7 +17,6 @@ from grok_client import GrokClient
 from tests.fakes.grok.calls import BLAME, Clock, MakeClient, answering, ask, called, completion
 from tests.fakes.grok.replies import Reply
 from tests.fakes.grok.server import FakeGrok
-from tests.support.http_helpers import PATIENCE
 from tests.support.tcp import serving
 
 # --- time and place -------------------------------------------------------------------------------
@@ -85,25 +84,6 @@ async def test_the_moment_at_which_a_call_leaves_is_told_once(
         grok.script(reply)
         await client.analyse([BLAME], on_sent=lambda: left.append(grok.counters.calls))
     assert left == [0, 1, 2]
-
-
-async def test_an_answer_that_drips_does_not_outlast_the_calls_time(
-    make_client: MakeClient,
-) -> None:
-    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{")
-        while True:
-            writer.write(b" ")
-            await writer.drain()
-            await asyncio.sleep(0.05)
-
-    async with serving(drip) as port:
-        client = make_client(base_url=f"http://127.0.0.1:{port}/v1", timeout=0.4)
-
-        async with asyncio.timeout(PATIENCE):
-            answer = await ask(client)
-
-        assert isinstance(answer, TransientFailure)
 
 
 async def test_a_grok_that_nobody_answers_for_is_passing_trouble_and_costs_nothing(

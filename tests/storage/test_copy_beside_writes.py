@@ -183,7 +183,7 @@ async def test_a_writer_whose_connection_is_replaced_leaves_the_copying_to_the_c
     await insert_insights(database, [{"text": "one more"}])
 
 
-async def test_a_disk_that_is_full_fails_the_copy_alone(
+async def test_a_copy_for_which_the_disk_lacks_room_is_not_begun(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot, "_SPARE_BYTES", 2**62)
