@@ -35,7 +35,7 @@ from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE
 from tables.base import Micros, SequentialId
 from tables.base import metadata as metadata
 
-SCHEMA_REVISION = "0011"
+SCHEMA_REVISION = "0012"
 """The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
 
 
@@ -124,8 +124,14 @@ conversations = Table(
     Column("followers", BigInteger),
     CheckConstraint("status in ('pending','processing','completed','failed')", name="conv_status"),
     CheckConstraint("lane in ('live','bulk')", name="conv_lane"),
-    Index("idx_conv_timestamp", "timestamp"),
-    Index("idx_conv_status", "status", "lane", "created_at"),
+    # Not by time: that of an import is in any order, and each row would change another page.
+    # `timestamp` is in it for `store/erasure.py`.
+    Index("idx_conv_status", "status", "lane", "created_at", "timestamp"),
+)
+Index(
+    "idx_conv_own",
+    conversations.c.timestamp,
+    sqlite_where=conversations.c.own != literal_column("0"),
 )
 # For those that a worker died with twice (`store/orphans.py`).
 Index(

@@ -25,10 +25,6 @@ CREATE TABLE conversations (
 	CONSTRAINT conv_lane CHECK (lane in ('live','bulk'))
 )
 --
-CREATE INDEX idx_conv_timestamp ON conversations (timestamp)
---
-CREATE INDEX idx_conv_status ON conversations (status, lane, created_at)
---
 CREATE TABLE insights (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	conversation_id VARCHAR(13) NOT NULL, 
@@ -418,6 +414,10 @@ CREATE INDEX idx_conv_suspect ON conversations (created_at) WHERE status = 'pend
 --
 CREATE INDEX idx_insight_unhappy ON insights (author, timestamp, sentiment_score, own) WHERE sentiment_score < -0.1 AND own = 0
 --
+CREATE INDEX idx_conv_status ON conversations (status, lane, created_at, timestamp)
+--
+CREATE INDEX idx_conv_own ON conversations (timestamp) WHERE own <> 0
+--
 INSERT INTO insight_terms (insight_terms, rank) VALUES ('automerge', 0)
 --
-INSERT INTO alembic_version VALUES ('0011')
+INSERT INTO alembic_version VALUES ('0012')

@@ -1,17 +1,19 @@
 """Erasing conversations with all that is kept of them, one or those that are too old."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, literal_column, select
 
 from database import Database
 from errors import Unavailable
-from models import Status, conversations, to_micros
+from models import Status, conversations, insights, to_micros
 from store import derived, versions
 from store.derived import word_index
+from store.filters import COUNTS
 from store.told_texts import forget_conversations
 
 _STEPS_AT_A_TIME = 20
@@ -36,8 +38,11 @@ class ErasureStore:
     async def erase_older_than(self, moment: datetime, *, limit: int) -> int:
         """Remove up to `limit` conversations whose timestamp is before, but for those that are
         being analysed right now; how many. `sweep` is to follow."""
-        before = to_micros(moment)
-        return await self._database.write(partial(_erase_older_than, before, limit))
+        values = {"before": to_micros(moment), "limit": limit}
+        ids = await self._database.read(partial(_older_than, values), costly=True)
+        if not ids:
+            return 0
+        return await self._database.write(partial(_erase_old, {**values, "ids": ids}))
 
     async def sweep(self) -> bool:
         """Overwrite a little more of what the files still hold of what was erased; whether
@@ -50,14 +55,27 @@ class ErasureStore:
 
 
 _LOCK = select(conversations.c.id).where(conversations.c.id == bindparam("id")).with_for_update()
-_OLD = (
+_IS_OLD = conversations.c.timestamp < bindparam("before")
+_AT_REST = conversations.c.status != Status.PROCESSING.value
+_WAYS_TO_OLD_ONES = (
+    select(insights.c.conversation_id)
+    .where(COUNTS, insights.c.timestamp < bindparam("before"))
+    .order_by(insights.c.timestamp)
+    .limit(bindparam("limit")),
     select(conversations.c.id)
-    .where(
-        conversations.c.timestamp < bindparam("before"),
-        conversations.c.status != Status.PROCESSING.value,
-    )
+    .where(conversations.c.own != literal_column("0"), _IS_OLD, _AT_REST)
     .order_by(conversations.c.timestamp)
-    .limit(bindparam("limit"))
+    .limit(bindparam("limit")),
+    # All that have no insight are looked at, in the index alone.
+    select(conversations.c.id)
+    .where(conversations.c.status.in_([Status.PENDING.value, Status.FAILED.value]), _IS_OLD)
+    .limit(bindparam("limit")),
+)
+"""There is no index of all conversations by time: each row of an import would change another page
+of it, which took more than all else of accepting it."""
+_LOCK_OLD = (
+    select(conversations.c.id)
+    .where(conversations.c.id.in_(bindparam("ids", expanding=True)), _IS_OLD, _AT_REST)
     .with_for_update(skip_locked=True)
 )
 _DELETE = delete(conversations).where(conversations.c.id.in_(bindparam("ids", expanding=True)))
@@ -67,9 +85,15 @@ def _erase(conversation_id: str, connection: Connection) -> int:
     return _erase_locked(connection.scalars(_LOCK, {"id": conversation_id}).all(), connection)
 
 
-def _erase_older_than(before: int, limit: int, connection: Connection) -> int:
-    locked = connection.scalars(_OLD, {"before": before, "limit": limit}).all()
-    return _erase_locked(locked, connection)
+def _older_than(values: Mapping[str, Any], connection: Connection) -> Sequence[str]:
+    for way in _WAYS_TO_OLD_ONES:
+        if ids := connection.scalars(way, values).all():
+            return ids
+    return []
+
+
+def _erase_old(values: Mapping[str, Any], connection: Connection) -> int:
+    return _erase_locked(connection.scalars(_LOCK_OLD, values).all(), connection)
 
 
 def _erase_locked(ids: Collection[str], connection: Connection) -> int:

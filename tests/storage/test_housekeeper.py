@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from sqlalchemy import Connection, Select, insert, select
 
-from analysis.outcomes import Complete
+from analysis.outcomes import Complete, Fail
 from database import Database
 from errors import NotFound, Unavailable
 from models import Lane
@@ -61,6 +61,23 @@ async def test_what_is_older_is_erased_and_nothing_else(database: Database) -> N
     ids = await insert_insights(database, [{"timestamp": NOON - age} for age in ages])
     await housekeeper(database).tidy_up()
     assert await listed(database) == ids[2:][::-1]
+    assert not await derived.rebuild(database)
+
+
+async def test_own_posts_are_erased_as_well_and_so_are_failed_ones(database: Database) -> None:
+    old = NOON - 40 * DAY
+    gone = await insert_insights(database, [{"timestamp": old, "own": 1}])
+    gone += [await accept(database, new_conversation(timestamp=old))]
+    stays = await insert_insights(database, [{"timestamp": NOON, "own": 1}])
+    stays += [await accept(database, new_conversation(timestamp=NOON))]
+    claimed = await claim_all(database)
+    await WorkQueue(database).settle([(each, Fail("refused")) for each in claimed])
+    await housekeeper(database).tidy_up()
+    store = ConversationStore(database)
+    assert [(await store.find(id_)).id for id_ in stays] == stays
+    for id_ in gone:
+        with pytest.raises(NotFound):
+            await store.find(id_)
     assert not await derived.rebuild(database)
 
 

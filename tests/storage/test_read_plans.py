@@ -29,6 +29,7 @@ from store.alert_singles import SingleStore
 from store.alert_trials import TrialStore
 from store.derived import day_cache, rollups, word_index
 from store.derived.word_counts import MatchCounter
+from store.erasure import ErasureStore
 from store.figures import FigureStore
 from store.filters import InsightFilter
 from store.handling import HandlingStore
@@ -255,6 +256,15 @@ async def test_rebuilding_goes_through_no_table_for_each_part_that_it_reads(full
     with asked(full) as statements:
         parts = await full.read(lambda connection: [*derived._chunks(connection)], seconds=60)
     assert sum(map(len, parts)) == ROWS
+    await expect_no_scans(full, statements)
+
+
+@on_shared_loop
+async def test_looking_for_what_is_too_old_scans_no_table(full: Database) -> None:
+    with asked(full) as statements:
+        long_ago = NOON - timedelta(days=400)
+        assert await ErasureStore(full).erase_older_than(long_ago, limit=100) == 0
+    assert len(statements) == 3
     await expect_no_scans(full, statements)
 
 
