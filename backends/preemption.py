@@ -44,6 +44,16 @@ class Preemption:
         self._driver: PreemptibleConnection | None = None
         self._seconds_to_lose = _MOST_SECONDS
         self._counted_at = time.monotonic()
+        self._is_ruled_out = False
+
+    @contextmanager
+    def ruled_out(self) -> Iterator[None]:
+        """Inside, for writes that begin: a rollback makes a copy of the file begin anew."""
+        self._is_ruled_out = True
+        try:
+            yield
+        finally:
+            self._is_ruled_out = False
 
     def request(self) -> None:
         """Of the write that is under way, if it is open to it."""
@@ -59,7 +69,7 @@ class Preemption:
         self._seconds_to_lose += (began - self._counted_at) * _SHARE
         self._seconds_to_lose = min(self._seconds_to_lose, _MOST_SECONDS)
         self._counted_at = began
-        if self._seconds_to_lose > 0:
+        if self._seconds_to_lose > 0 and not self._is_ruled_out:
             with self._lock:
                 self._driver = driver
         try:

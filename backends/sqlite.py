@@ -196,9 +196,8 @@ class SqliteFile:
 
     async def write_in_background(self, work: BackgroundWork[T]) -> T:
         """In the queue of those not urgent; for one that is, it is rolled back and begun anew."""
-        run = partial(self._in_background, work)
-        result: T = await self._in_turn(_Turn(run, Future(), background=True))
-        return result
+        turn = _Turn(partial(self._in_background, work), Future(), background=True)
+        return await self._in_turn(turn)  # type: ignore[no-any-return]
 
     def _in_background(self, work: BackgroundWork[T]) -> T:
         work_once = partial(self._preemptible, work)
@@ -326,11 +325,12 @@ class SqliteFile:
         copying = asyncio.create_task(
             asyncio.to_thread(copy_beside_writes, _driver_of(connection), target, goes_on)
         )
-        try:
-            return await asyncio.shield(copying)
-        finally:
-            is_over.set()
-            await asyncio.wait([copying])
+        with self._preemption.ruled_out():
+            try:
+                return await asyncio.shield(copying)
+            finally:
+                is_over.set()
+                await asyncio.wait([copying])
 
     async def analyze(self) -> None:
         """SQLite's planner takes the indexes that are meant for a question without figures."""

@@ -4,10 +4,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, insert, text
 
+from backends import sqlite
 from backends.sqlite import execute
 from database import Database
 from models import insight_days
@@ -91,6 +94,39 @@ async def test_an_urgent_write_comes_before_one_that_is_under_way_in_the_backgro
         seen = await opened.write(lambda connection: connection.scalar(COUNT), urgent=True)
         assert (seen, await background, tries) == (0, 1, 2)
     assert await scalar(opened, COUNT) == 1
+
+
+async def test_nothing_is_rolled_back_while_the_file_is_copied(
+    opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which would have to begin anew."""
+    is_copying, is_copied, begun = threading.Event(), threading.Event(), threading.Event()
+    tries = 0
+
+    def copy(*_: Any) -> bool:
+        is_copying.set()
+        return is_copied.wait(30)
+
+    def work(connection: Connection, others_wait: OthersWait) -> None:
+        nonlocal tries
+        tries += 1
+        begun.set()
+        while tries == 1 and not others_wait():
+            time.sleep(0.001)
+        time.sleep(0.05)  # the request has come by now
+        execute(connection, COUNT.text, ())
+
+    monkeypatch.setattr(sqlite, "copy_beside_writes", copy)
+    async with asyncio.timeout(30):
+        copying = asyncio.create_task(opened.copy_into(tmp_path / "copy.db"))
+        assert await asyncio.to_thread(is_copying.wait, 10)
+        background = asyncio.create_task(opened.write_in_background(work))
+        assert await asyncio.to_thread(begun.wait, 10)
+        await opened.write(lambda connection: connection.scalar(COUNT), urgent=True)
+        await background
+        is_copied.set()
+        assert await copying
+    assert tries == 1
 
 
 async def test_one_in_the_background_comes_to_its_end_beside_urgent_ones_that_never_end(
