@@ -269,7 +269,7 @@ def build_analyser(
     Raises StartRefused.
     """
     if not settings.uses_grok:
-        return OfflineAnalyser(large=settings.uses_large_model)
+        return OfflineAnalyser(large=settings.uses_large_model, topics=topics)
     assert settings.grok_key is not None
     from grok_client import GrokClient  # with httpx 60 ms that no offline start needs
     from runtime.proxies import trusted_certificates

@@ -245,8 +245,7 @@ PersonName = Annotated[str, AfterValidator(_printable)]
 
 
 class HandlingIn(Shape):
-    """What somebody does about a conversation. A claim holds for some `minutes`, a snooze for some
-    or `until` a time; nothing else has an end."""
+    """What somebody does. A claim holds for some `minutes`, a snooze so long or `until` a time."""
 
     state: HandlingState
     by: PersonName = Field(json_schema_extra={"minLength": 1, "maxLength": MAX_NAME_LENGTH})
@@ -257,7 +256,7 @@ class HandlingIn(Shape):
         description=f"Of a claim at most {MAX_CLAIM_MINUTES}, by default {CLAIM_MINUTES}.",
     )
     until: Time | None = Field(None, description="Of a snooze, in place of `minutes`.")
-    take_over: bool = Field(False, description="Claim it even where another one holds it.")
+    take_over: bool = Field(False, strict=True, description="Claim it even where another holds it.")
     note: (
         Annotated[str, StringConstraints(max_length=MAX_NOTE_LENGTH), AfterValidator(storable)]
         | None

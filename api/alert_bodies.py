@@ -6,7 +6,7 @@ from functools import cache
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from analysis.alerts import AlertState, RuleKind
 from analysis.words import parse_search
@@ -104,15 +104,15 @@ class AlertRuleFields(Shape):
 
     filter: AlertFilter = Field(default_factory=AlertFilter)
     window: Window | None = Field(None, description="Default `1h`; for `single` `24h`.")
-    above: float | None = Field(None, gt=0, le=1_000_000_000)
+    above: float | None = Field(None, strict=True, gt=0, le=1_000_000_000)
     at_least: int | None = Field(None, ge=1, le=1_000_000_000)
     hold: int = Field(1, ge=1, le=1440)
     clear: int = Field(3, ge=1, le=1440)
     cooldown: Annotated[str, AfterValidator(_check_duration)] = "4h"
     quiet: Quiet | None = None
     to: list[_EndpointId] = Field(default_factory=list, max_length=20)
-    texts: bool = False
-    enabled: bool = True
+    texts: StrictBool = False
+    enabled: StrictBool = True
 
     def to_columns(self, kind: RuleKind, named: Mapping[str, Any]) -> dict[str, Any]:
         """`named` is the filter as it is stored. Raises InvalidInput."""
@@ -168,15 +168,15 @@ class AlertRulePatch(Shape):
     name: PersonName | None = None
     filter: AlertFilter | None = None
     window: Window | None = None
-    above: float | None = Field(None, gt=0, le=1_000_000_000)
+    above: float | None = Field(None, strict=True, gt=0, le=1_000_000_000)
     at_least: int | None = Field(None, ge=1, le=1_000_000_000)
     hold: int | None = Field(None, ge=1, le=1440)
     clear: int | None = Field(None, ge=1, le=1440)
     cooldown: Annotated[str, AfterValidator(_check_duration)] | None = None
     quiet: Quiet | None = None
     to: list[_EndpointId] | None = Field(None, max_length=20)
-    texts: bool | None = None
-    enabled: bool | None = None
+    texts: StrictBool | None = None
+    enabled: StrictBool | None = None
 
 
 class AlertsQuery(BaseModel):
@@ -190,4 +190,4 @@ class AcknowledgeIn(Shape):
 
 
 class MuteIn(Shape):
-    hours: float = Field(gt=0, le=24 * 90)
+    hours: float = Field(strict=True, gt=0, le=24 * 90)

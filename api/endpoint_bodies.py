@@ -2,7 +2,14 @@
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    StrictBool,
+    StringConstraints,
+    model_validator,
+)
 
 from analysis.deliveries import DeliveryState
 from analysis.messages import EndpointKind, Event
@@ -39,7 +46,7 @@ class EndpointIn(Shape):
     url: Url | None = None
     to: Mailbox | None = None
     events: Events = Field(default_factory=lambda: list(Event), min_length=1)
-    enabled: bool = True
+    enabled: StrictBool = True
 
     @model_validator(mode="after")
     def _has_its_target(self) -> Self:
@@ -63,7 +70,7 @@ class EndpointPatch(Shape):
     url: Url | None = None
     to: Mailbox | None = None
     events: Events | None = None
-    enabled: bool | None = None
+    enabled: StrictBool | None = None
 
 
 def check_target(kind: EndpointKind, url: str | None, to: str | None) -> None:

@@ -7,6 +7,7 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StringConstraints,
     model_validator,
 )
@@ -53,7 +54,7 @@ class LabelSet(Shape):
     not named stays as it would be otherwise."""
 
     sentiment: Sentiment | None = None
-    sentiment_score: float | None = Field(None, ge=-1, le=1)
+    sentiment_score: float | None = Field(None, strict=True, ge=-1, le=1)
     clusters: Annotated[list[FilterName], AfterValidator(_check_clusters)] | None = Field(
         None, json_schema_extra={"minItems": 1, "maxItems": MAX_CLUSTERS}
     )
@@ -125,7 +126,7 @@ class RuleIn(Shape):
     name: PersonName
     filter: RuleFilter
     set: RuleSet
-    enabled: bool = True
+    enabled: StrictBool = True
 
 
 class RulePatch(Shape):
@@ -134,4 +135,4 @@ class RulePatch(Shape):
     name: PersonName | None = None
     filter: RuleFilter | None = None
     set: RuleSet | None = None
-    enabled: bool | None = None
+    enabled: StrictBool | None = None

@@ -16,7 +16,8 @@ from api.late_routes import late_router
 from api.path_ids import path_id
 from api.plan_bodies import PlanIn, PlansQuery
 from api.services import Services, services
-from schemas import ShownTime, built_late
+from models import from_micros
+from schemas import ShownTime, built_late, format_time
 from store.plans.plan import Change, Plan, PlanKind, PlanState, no_such_plan
 from store.plans.requests import NewPlan, SampleText
 
@@ -79,7 +80,25 @@ class PlansOut(TypedDict):
 
 
 def _sample_item(change: Change, said: SampleText) -> SampleOut:
-    return shown(SampleOut, change, timestamp=said.timestamp, text=said.text, author=said.author)
+    return shown(
+        SampleOut,
+        change,
+        timestamp=said.timestamp,
+        text=said.text,
+        author=said.author,
+        before=_with_times(change.before),
+        after=_with_times(change.after),
+    )
+
+
+def _with_times(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of handling are stored in microseconds."""
+    times = {
+        name: format_time(from_micros(values[name]))
+        for name in ("at", "until")
+        if values.get(name) is not None
+    }
+    return {**values, **times}
 
 
 def _plan_item(plan: Plan, texts: Mapping[str, SampleText]) -> PlanOut:

@@ -79,6 +79,9 @@ def copy_beside_writes(
             )
         except _GivenUp:
             return False
+    with closing(sqlite3.connect(target, isolation_level=None)) as connection:
+        # Else whoever reads it has to write the files of a log beside it.
+        connection.execute("PRAGMA journal_mode=DELETE")
     return True
 
 

@@ -56,7 +56,7 @@ function oneAlert(state, alert) {
 
 // Each kind: what it is for, and the number that it needs, as people write it.
 export const KINDS = {
-	rising: { name: "A topic rises", unit: "", above: "", small: "any topic that stands out against what is usual, by more than chance" },
+	rising: { name: "A topic rises", unit: "", above: "", small: "any topic that stands out against what is usual, by more than chance, in at least twenty posts" },
 	share: { name: "Many are unhappy", unit: "% negative", above: "60", small: "at least this share of at least twenty posts" },
 	count: { name: "There are many posts", unit: "posts", above: "100", small: "this many posts that fit" },
 	single: { name: "One cannot wait", unit: "% certain of very negative", above: "80", small: "one post that is very negative and urgent" },

@@ -42,9 +42,10 @@ export const start = (page) => document.addEventListener("keydown", (event) => p
 function press(event, page) {
 	const { state, send } = page;
 	const typing = event.target.closest?.("input, select, textarea, dialog");
-	if (event.key === "Escape" && !typing) {
-		if (state.menu) send(["menu", null]);
-		else if (state.view.open) send(["closePost"]);
+	if (event.key === "Escape") {
+		if (!typing && state.menu) send(["menu", null]);
+		else if (!typing && state.view.open) send(["closePost"]);
+		else if (typing && !event.target.closest("dialog")) event.target.blur();
 		return;
 	}
 	if (typing || !state.keys || event.ctrlKey || event.metaKey || event.altKey) return;

@@ -75,7 +75,7 @@ class Tally:
 
 def _group(reason: str) -> str:
     """Without what is particular to the row."""
-    return re.sub(r"(?<=[a-z]): .*| \S*\d\S{3,}(?= (was|lost|is two))", "", reason)
+    return re.sub(r"(?<=[a-z]): (?!must ).*| \S*\d\S{3,}(?= (was|lost|is two))", "", reason)
 
 
 # --- the account ----------------------------------------------------------------------------------

@@ -10,10 +10,13 @@ right now, 2 nothing was changed.
 import argparse
 import asyncio
 import sys
+from pathlib import Path
+
+from sqlalchemy import URL, make_url
 
 from config import Settings, load_settings
 from database import Database
-from errors import ServiceError
+from errors import NotFound, ServiceError
 from store import derived
 
 
@@ -23,9 +26,17 @@ async def rebuild(settings: Settings) -> bool:
         return await derived.rebuild(database)
 
 
+def _check_exists(url: URL) -> None:
+    """Else a name with a slip of the pen would be a new database, with nothing wrong in it."""
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        raise NotFound(f"there is no database {url.database}")
+
+
 def main() -> int:
     try:
-        were_wrong = asyncio.run(rebuild(load_settings()))
+        settings = load_settings()
+        _check_exists(make_url(settings.database_url))
+        were_wrong = asyncio.run(rebuild(settings))
     except ServiceError as error:
         print(f"Nothing was changed: {error.details}", file=sys.stderr)
         return 2

@@ -1,8 +1,8 @@
 """python -m tools.restore FILE: put a backup in the place of the database.
 
-The service has to be stopped before. What was there is kept as `.before-restore`. Killed
-at any moment, this leaves the old database or the new one, whole. Exit status: 0 it is restored, 1
-not, and then nothing was changed.
+The service has to be stopped before. What was there is kept as `.before-restore`, or where that is
+there already as `.before-restore-2`, and so on. Killed at any moment, this leaves the old database
+or the new one, whole. Exit status: 0 it is restored, 1 not, and then nothing was changed.
 """
 
 import asyncio

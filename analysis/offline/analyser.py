@@ -18,6 +18,7 @@ import structlog
 from analysis.analyser import Throttle
 from analysis.offline.judge import LARGE, SMALL
 from analysis.outcomes import Analysis, Reply, TransientFailure
+from analysis.topics import Topics
 from analysis.urgency import Urgency
 
 log = structlog.get_logger(__name__)
@@ -47,11 +48,17 @@ class OfflineAnalyser:
         "The offline analyser is at work, not Grok: it is right in about 7 of 10 English tweets."
     )
 
-    def __init__(self, *, large: bool = False, timeout: float = 60.0) -> None:
-        """`large` needs the packages of requirements-languages.txt. A call that takes longer than
-        `timeout` seconds, the start of the process included, counts as a failure."""
+    def __init__(
+        self, *, large: bool = False, topics: Topics | None = None, timeout: float = 60.0
+    ) -> None:
+        """`large` needs the packages of requirements-languages.txt. Where the list of `topics` is
+        closed, no others are named. A call that takes longer than `timeout` seconds, the start of
+        the process included, counts as a failure."""
         self.model = LARGE if large else SMALL
+        self._closed = topics if topics is not None and topics.allowed is not None else None
         self.reuse_key = f"{self.model}\n2"
+        if self._closed is not None:
+            self.reuse_key += f"\n{self._closed.prompt_lines()}"
         self.throttle = _SmallPacks()
         self._timeout = timeout
         self._child: Process | None = None
@@ -94,13 +101,14 @@ class OfflineAnalyser:
         self._child.stdin.write(json.dumps(texts).encode() + b"\n")
         await self._child.stdin.drain()
         line = await self._child.stdout.readuntil()
-        return [_analysis(**fields) for fields in json.loads(line)]
+        return [self._analysis(**fields) for fields in json.loads(line)]
+
+    def _analysis(self, clusters: Sequence[str], urgency: str, **fields: Any) -> Analysis:
+        if self._closed is not None:
+            clusters = self._closed.merge(clusters)
+        return Analysis(clusters=tuple(clusters), urgency=Urgency(urgency), **fields)
 
     async def _start(self) -> Process:
         size = "large" if self.model == LARGE else "small"
         command = [sys.executable, "-m", "analysis.offline.child", size]
         return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, cwd=_ROOT)
-
-
-def _analysis(clusters: Sequence[str], urgency: str, **fields: Any) -> Analysis:
-    return Analysis(clusters=tuple(clusters), urgency=Urgency(urgency), **fields)

@@ -46,7 +46,15 @@ async def restore(path: Path, database: Database) -> Restored:
 
 async def drill(into: Path) -> Drill:
     """Restore the newest backup of the folder elsewhere, compare it with its manifest, and record
-    how it went. One of PostgreSQL is only read through. Raises BackupFailed where there is none."""
+    how it went. One of PostgreSQL is only read through. Raises BackupFailed where there is none,
+    and where the folder cannot be written."""
+    try:
+        return await _drill(into)
+    except OSError as error:
+        raise BackupFailed(f"{into}: {error}") from error
+
+
+async def _drill(into: Path) -> Drill:
     begun = time.monotonic()
     found = folder.backups_in(into)
     if not found:

@@ -50,7 +50,7 @@ def prune(folder: Path, keep: int, every: timedelta) -> list[Path]:
     newest_of = {_period(path, every): path for path in reversed(found)}
     first = set(newest_of.values())
     ordered = sorted(found, key=lambda path: path not in first)
-    broken = folder.glob(f"insights-*{PARTIAL_SUFFIX}")
+    broken = folder.glob(f"insights-*{PARTIAL_SUFFIX}*")
     removed = [
         *ordered[keep:],
         *(path for path in broken if time.time() - path.stat().st_mtime > _LEFT_AFTER_SECONDS),

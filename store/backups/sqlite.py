@@ -3,6 +3,8 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
+from itertools import count as count_from
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +84,10 @@ def _failures_of(target: Path) -> Iterator[None]:
 def verify(path: Path) -> Manifest:
     """The manifest of a backup that is as it was made, to the byte: the bytes in which SQLite's own
     check found nothing wrong. Raises BackupFailed."""
-    manifest = read_unchanged(path)
-    if _read_through(path)[1] != manifest.counts:
-        raise BackupFailed(f"{path} holds other counts than its manifest")
+    with _failures_of(path):
+        manifest = read_unchanged(path)
+        if _read_through(path)[1] != manifest.counts:
+            raise BackupFailed(f"{path} holds other counts than its manifest")
     return manifest
 
 
@@ -147,10 +150,17 @@ def _take_over(restoring: Path, database: Path, expected: Counts) -> Restored:
         after = count(connection)
     if after != expected:
         raise BackupFailed(f"the counts changed while it was restored, from {expected} to {after}")
-    kept = database.with_name(database.name + _KEPT_SUFFIX) if database.exists() else None
+    kept = _free_name(database) if database.exists() else None
     before = _counts_of(database)
     snapshot.put_in_place(restoring, database, kept)
     return Restored(before, after, kept)
+
+
+def _free_name(database: Path) -> Path:
+    """For what is kept: the one of an earlier restore stays."""
+    first = database.with_name(database.name + _KEPT_SUFFIX)
+    later = (first.with_name(f"{first.name}-{number}") for number in count_from(2))
+    return next(path for path in chain([first], later) if not path.exists())
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -166,6 +166,8 @@ async def test_topics_are_named_as_those_of_the_model(shared: httpx.AsyncClient)
         ({"by": "ana", "clusters": ["!?"]}, "has no letters"),
         ({"by": "ana", "clusters": ["a\0"]}, "NUL"),
         ({"by": "ana", "sentiment": "neutral", "reason": "x" * 1001}, "at most 1000"),
+        ({"by": "ana", "sentiment_score": True}, "sentiment_score: "),
+        ({"by": "ana", "sentiment_score": "0.5"}, "sentiment_score: "),
     ],
 )
 async def test_a_label_that_makes_no_sense_is_told_why(

@@ -1,7 +1,7 @@
 """/api/v1/plans: what is asked, what is answered, and that it is carried out."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -95,6 +95,17 @@ async def test_a_plan_is_previewed_applied_and_undone(client: httpx.AsyncClient)
     plan = await carried_out(client, plan["plan_id"], "undo")
     assert (plan["state"], plan["done"], plan["left_alone"]) == ("undone", 2, 0)
     assert await list_all(client) == before
+
+
+async def test_a_sample_of_handling_shows_times_as_they_are_shown_elsewhere(
+    client: httpx.AsyncClient,
+) -> None:
+    plan = await make(client, kind="handling", set={"state": "claimed", "minutes": 5})
+    before, after = (plan["sample"][0][name] for name in ("before", "after"))
+    assert (before["at"], before["until"]) == (None, None)
+    at, until = (datetime.fromisoformat(after[name]) for name in ("at", "until"))
+    assert until - at == timedelta(minutes=5)
+    assert after["until"].endswith("Z")
 
 
 async def test_plans_are_listed_the_newest_first(client: httpx.AsyncClient) -> None:

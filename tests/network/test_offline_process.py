@@ -13,6 +13,7 @@ import pytest
 from analysis.offline.analyser import OfflineAnalyser
 from analysis.offline.judge import Judge
 from analysis.outcomes import Analysis, Reply, TransientFailure
+from analysis.topics import Topics
 from analysis.urgency import Urgency
 from models import Lane
 from tests.support.http_helpers import eventually
@@ -52,6 +53,20 @@ async def test_answers_pass_unchanged_between_the_processes(analyser: OfflineAna
     assert answers == Judge().judge(texts)
     assert {type(answer.urgency) for answer in answers if isinstance(answer, Analysis)} == {Urgency}
     assert (await analyser.analyse([])).answers == []
+
+
+async def test_where_the_list_of_topics_is_closed_it_names_no_others() -> None:
+    topics = Topics(("praise", "parcels"), closed=True)
+    closed = OfflineAnalyser(topics=topics)
+    texts = ["My order never arrived", "Thanks, I love this great service"]
+    try:
+        answers = (await closed.analyse(texts)).answers
+    finally:
+        await closed.aclose()
+    named = [answer.clusters for answer in answers if isinstance(answer, Analysis)]
+    assert named == [("unknown",), ("praise",)]
+    keys = {each.reuse_key for each in (closed, OfflineAnalyser(), OfflineAnalyser(large=True))}
+    assert len(keys) == 3, "what was said with other topics is not said again"
 
 
 async def test_its_process_starts_with_the_first_call_and_stays_for_the_next(

@@ -92,6 +92,9 @@ async def test_topics_and_mood_are_put_right_by_pointer_with_a_reason(
         await page.get_by_role("button", name="It is positive").click()
         last_word = page.locator("#last-word")
         await expect(last_word).to_contain_text("ana, now: “irony”. The model said ▼ negative")
+        await page.locator("#topic").fill("half a nam")
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#topic")).not_to_be_focused()  # keys are the post's again
         await page.locator("#topic").fill("Delivery Praise")
         await page.keyboard.press("Enter")
         await expect(page.locator("#topics-of")).to_contain_text("delivery praise")

@@ -152,6 +152,16 @@ async def test_a_restored_database_is_the_backup_and_the_old_one_is_kept(
     assert _insights(file) == 21
 
 
+async def test_another_restore_keeps_what_the_first_one_kept(file: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    backup.back_up(file, copy)
+    await _add(file, 5)
+    kept = [(await backup.restore(copy, file)).kept for _ in range(3)]
+    names = [path.name for path in kept if path is not None]
+    assert names == [f"insights.db.before-restore{number}" for number in ("", "-2", "-3")]
+    assert [_insights(tmp_path / name) for name in names] == [25, 20, 20]
+
+
 async def test_a_restored_database_has_its_derived_data_made_anew(
     file: Path, tmp_path: Path
 ) -> None:
@@ -317,6 +327,14 @@ async def test_a_drill_restores_the_newest_backup_and_says_how_it_went(
     assert drill.backup == newest.name
     assert "SHA-256" in (drill.problem or "")
     assert backup_folder.last_drill(folder) == drill
+
+
+async def test_a_drill_where_nothing_can_be_written_says_so(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    backup.back_up(file, folder / "insights-20260101T000000Z.db")
+    (folder / "drill.json").mkdir()
+    with pytest.raises(ServiceError, match=r"drill\.json"):
+        await backups.drill(folder)
 
 
 async def test_a_backup_of_nothing_says_so(tmp_path: Path) -> None:

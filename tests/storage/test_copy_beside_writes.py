@@ -61,6 +61,19 @@ def _fail(connection: Connection) -> None:
     raise ValueError("not to be stored")
 
 
+async def test_a_copy_is_one_file_also_after_it_was_read(
+    database: Database, tmp_path: Path
+) -> None:
+    """A log beside it would need a folder that can be written."""
+    copy = tmp_path / "copy.db"
+    assert await backups.copy(database, copy)
+    await backups.back_up(database, copy, is_copied=True)
+    backups.verify(copy)
+    assert {each.name for each in _copies(tmp_path)} == {"copy.db", "copy.db.json"}
+    rollback_journal = b"\1\1"  # https://www.sqlite.org/fileformat.html, bytes 18 and 19
+    assert copy.read_bytes()[18:20] == rollback_journal
+
+
 async def test_what_is_written_meanwhile_is_in_the_copy(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from migrations.new_file import SCRIPT
+from tools import rebuild_derived
 
 COMMANDS = [
     "backup",
@@ -18,6 +19,15 @@ COMMANDS = [
     "restore",
     "verify",
 ]
+
+
+def test_a_database_that_is_not_there_is_not_made_to_be_counted_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path}/a-slip.db")
+    assert rebuild_derived.main() == 2
+    assert "there is no database" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("argument", ["--help", "--nonsense"])

@@ -159,6 +159,13 @@ def files_of_tweets() -> list[Any]:
     return [pytest.param(path, id=path.name) for path in found]
 
 
+def test_the_account_says_how_long_a_text_may_be() -> None:
+    tally = Tally()
+    tally.reject(Record(2, {}), "text: must be at most 10000 characters")
+    tally.reject(Record(3, {}), "timestamp: 'soon'")
+    assert list(tally.reasons) == ["text: must be at most 10000 characters", "timestamp"]
+
+
 @pytest.mark.parametrize("path", files_of_tweets())
 def test_every_file_loads_or_is_refused_with_advice(path: Path, read: Read) -> None:
     options: dict[str, Any] = {}
