@@ -54,7 +54,7 @@ export function drawBars({ grain, bars }, ghost, chosen, now) {
 		const ticks = [];
 		for (let index = first; index < bars.length; index += every) {
 			if ((bars.length - index) * slot < 9) break;
-			ticks.push([index, bucketTick(bars[index].start, grain, now), index ? "middle" : "start"]);
+			ticks.push([index, bucketTick(bars[index].start, grain, now), index * slot < 6 ? "start" : "middle"]);
 		}
 		return ticks;
 	}

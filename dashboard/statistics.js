@@ -5,7 +5,7 @@
 
 const CALLED_FROM = 3;
 const LEAST_COUNT = 5;
-const LEAST_POINTS = 0.02; // a share that moves less is not worth a word, however sure it is
+export const LEAST_POINTS = 0.02; // a share that moves less is not worth a word, however sure it is
 
 const surprise = (count, expected) => (count ? count * Math.log(count / expected) : 0);
 const root = (ratio, sign) => Math.sign(sign) * Math.sqrt(Math.max(0, 2 * ratio));

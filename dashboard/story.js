@@ -4,7 +4,7 @@
 import { capital, compact, count, duration, isTopic, percent, plural, signed, tenths, topicName, usd } from "./format.js";
 import { DAY } from "./periods.js";
 import { answerTo } from "./questions.js";
-import { compareCounts, compareShares, dispersion, tooFew } from "./statistics.js";
+import { compareCounts, compareShares, dispersion, LEAST_POINTS, tooFew } from "./statistics.js";
 import { coverage } from "./summaries.js";
 
 // The machine's queue, and whether figures are untrue without what waits in it.
@@ -88,7 +88,7 @@ export function countChange(now, was, { series = [], badWhenMore = false } = {})
 	const spread = dispersion(series.map(({ negative, neutral, positive }) => negative + neutral + positive));
 	const direction = compareCounts(now, was, { spread });
 	const tone = badWhenMore && direction ? (direction > 0 ? "bad" : "good") : "";
-	if (!direction) return { text: `about as before: ${count(was)}`, direction, tone };
+	if (!direction) return { text: unsure(now, was, count(was), 0.2 * Math.max(now, was)), direction, tone };
 	const factor = now / was;
 	let text = `before: ${count(was)}`;
 	if (was >= 20 && factor >= 3) text = `${tenths(factor)} times the ${count(was)} before`;
@@ -96,12 +96,15 @@ export function countChange(now, was, { series = [], badWhenMore = false } = {})
 	return { text, direction, tone };
 }
 
+// What is not called may still look different.
+const unsure = (now, was, shown, near) => (Math.abs(now - was) > near ? `may be chance: ${shown} before` : `about as before: ${shown}`);
+
 export function shareChange(name, totals, before) {
 	const was = before[name] / before.count;
 	if (tooFew(totals.count, before.count)) return { text: `too few to compare: ${percent(was)} of ${count(before.count)}`, direction: 0, tone: "" };
 	const direction = compareShares(totals[name], totals.count, before[name], before.count);
 	const good = { negative: -1, positive: 1, neutral: 0 }[name] * direction;
-	const text = direction ? `${good > 0 ? "better than" : good < 0 ? "worse than" : "before"} ${percent(was)}` : `about as before: ${percent(was)}`;
+	const text = direction ? `${good > 0 ? "better than" : good < 0 ? "worse than" : "before"} ${percent(was)}` : unsure(totals[name] / totals.count, was, percent(was), LEAST_POINTS);
 	return { text, direction, tone: good > 0 ? "good" : good < 0 ? "bad" : "" };
 }
 

@@ -94,12 +94,15 @@ test("a statistic decides, and never on three posts", () => {
 
 test("changes are told with a sense of size", () => {
 	assert.equal(countChange(2259, 2259).text, "about as before: 2,259");
+	assert.equal(countChange(6, 2).text, "may be chance: 2 before");
 	assert.equal(countChange(386, 1).text, "before: 1");
 	assert.equal(countChange(1000, 500).text, "100% more than 500 before");
 	assert.equal(countChange(9000, 300).text, "30 times the 300 before");
 	assert.equal(countChange(0, 300).text, "100% less than 300 before");
 	const totals = (negative, count) => ({ negative, neutral: count - negative, positive: 0, count });
 	assert.deepEqual(shareChange("negative", totals(3, 3), totals(2, 3)), { text: "too few to compare: 67% of 3", direction: 0, tone: "" });
+	assert.equal(shareChange("negative", totals(14, 50), totals(1, 5)).text, "may be chance: 20% before");
+	assert.equal(shareChange("negative", totals(51, 100), totals(50, 100)).text, "about as before: 50%");
 	assert.equal(shareChange("negative", totals(60, 100), totals(20, 100)).text, "worse than 20%");
 });
 
