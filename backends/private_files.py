@@ -1,6 +1,7 @@
 """A database's files are for their owner alone."""
 
 import os
+import stat
 from contextlib import suppress
 
 from backends.file_lock import LOCK_SUFFIX
@@ -21,5 +22,7 @@ def keep_private(path: str) -> None:
     for suffix in _SUFFIXES:
         with suppress(OSError):  # not there, or another user's
             mode = os.stat(path + suffix).st_mode
-            if mode & 0o077:
+            if (
+                stat.S_ISREG(mode) and mode & 0o077
+            ):  # a folder that is named by mistake stays usable
                 os.chmod(path + suffix, mode & _MODE)

@@ -122,8 +122,11 @@ async def test_killed_anywhere_and_run_again_it_ends_as_one_clean_import(
             if number == KILLS // 2:  # the service goes as well, and the import waits for it
                 await service.kill()
                 await asyncio.sleep(0.5)
+                before = service.count()
                 await service.start()
-                await asyncio.sleep(draw.uniform(0, 1.5))
+                await until(
+                    partial(reached, service, process, before + 1), within=60, what="more rows"
+                )
             process.kill()
             process.wait()
             sizes.append(service.count())

@@ -191,8 +191,12 @@ async def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> Non
     await refused(f"sqlite+aiosqlite:///{tmp_path}/nowhere/insights.db", "^DATABASE_URL .*open")
 
 
-async def test_a_folder_in_place_of_the_file_stops_the_start(tmp_path: Path) -> None:
+async def test_a_folder_in_place_of_the_file_stops_the_start_and_stays_as_it_is(
+    tmp_path: Path,
+) -> None:
+    os.chmod(tmp_path, 0o755)
     await refused(f"sqlite+aiosqlite:///{tmp_path}", "^DATABASE_URL .*open")
+    assert os.stat(tmp_path).st_mode & 0o777 == 0o755
 
 
 async def test_a_file_that_is_no_database_stops_the_start(tmp_path: Path) -> None:
