@@ -28,8 +28,12 @@ async def _statements_to_settle(database: Database, count: int) -> int:
     ]
     seen: list[str] = []
 
+    # What the index of words does inside; and what the writer's thread does before and after, which
+    # may come too early or too late to be seen.
+    others = ("--", "BEGIN", "COMMIT", "PRAGMA")
+
     def note(statement: str) -> None:
-        if not statement.startswith("--"):  # what the index of words does inside
+        if not statement.startswith(others):
             seen.append(statement)
 
     def listen(connection: Connection) -> None:
