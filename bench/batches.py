@@ -64,7 +64,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
     for count in CONNECTIONS:
         ratio = of[f"rows {count}"].over(of["plain"])
         add = report.add
-        add("batches", f"rows with {count} connections, of plain sqlite3's", ratio, at_least=0.4)
+        add("batches", f"rows with {count} connections, of plain sqlite3's", ratio, at_least=0.7)
         add("batches", f"rows with {count} connections", of[f"rows {count}"], "rows/s")
         add("batches", f"CPU per row with {count} connections", of[f"cpu {count}"], "us")
         add("batches", f"latency p99 with {count} connections", of[f"p99 {count}"], "ms")
