@@ -268,6 +268,7 @@ def build_analyser(
 
     Raises StartRefused.
     """
+    topics = topics or _build_topics(settings)
     if not settings.uses_grok:
         return OfflineAnalyser(large=settings.uses_large_model, topics=topics)
     assert settings.grok_key is not None
@@ -285,7 +286,7 @@ def build_analyser(
         concurrency=settings.grok_concurrency,
         timeout=settings.grok_timeout,
         temperature=settings.grok_temperature,
-        topics=topics or _build_topics(settings),
+        topics=topics,
         pack_size=settings.grok_pack_size,
         proxy=_find_proxy(settings),
         certificates=trusted_certificates(),

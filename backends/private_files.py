@@ -22,7 +22,6 @@ def keep_private(path: str) -> None:
     for suffix in _SUFFIXES:
         with suppress(OSError):  # not there, or another user's
             mode = os.stat(path + suffix).st_mode
-            if (
-                stat.S_ISREG(mode) and mode & 0o077
-            ):  # a folder that is named by mistake stays usable
+            is_file = stat.S_ISREG(mode)  # a folder that is named by mistake stays usable
+            if is_file and mode & 0o077:
                 os.chmod(path + suffix, mode & _MODE)

@@ -55,10 +55,10 @@ class OfflineAnalyser:
         closed, no others are named. A call that takes longer than `timeout` seconds, the start of
         the process included, counts as a failure."""
         self.model = LARGE if large else SMALL
-        self._closed = topics if topics is not None and topics.allowed is not None else None
+        self._closed_list = topics if topics is not None and topics.allowed is not None else None
         self.reuse_key = f"{self.model}\n2"
-        if self._closed is not None:
-            self.reuse_key += f"\n{self._closed.prompt_lines()}"
+        if self._closed_list is not None:
+            self.reuse_key += f"\n{self._closed_list.prompt_lines()}"
         self.throttle = _SmallPacks()
         self._timeout = timeout
         self._child: Process | None = None
@@ -104,8 +104,8 @@ class OfflineAnalyser:
         return [self._analysis(**fields) for fields in json.loads(line)]
 
     def _analysis(self, clusters: Sequence[str], urgency: str, **fields: Any) -> Analysis:
-        if self._closed is not None:
-            clusters = self._closed.merge(clusters)
+        if self._closed_list is not None:
+            clusters = self._closed_list.merge(clusters)
         return Analysis(clusters=tuple(clusters), urgency=Urgency(urgency), **fields)
 
     async def _start(self) -> Process:

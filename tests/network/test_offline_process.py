@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGSTOP, SIGTERM
 from typing import Any
@@ -13,8 +13,9 @@ import pytest
 from analysis.offline.analyser import OfflineAnalyser
 from analysis.offline.judge import Judge
 from analysis.outcomes import Analysis, Reply, TransientFailure
-from analysis.topics import Topics
 from analysis.urgency import Urgency
+from assembly import build_analyser
+from config import Settings
 from models import Lane
 from tests.support.http_helpers import eventually
 from tests.support.processes import judges_of
@@ -55,9 +56,12 @@ async def test_answers_pass_unchanged_between_the_processes(analyser: OfflineAna
     assert (await analyser.analyse([])).answers == []
 
 
-async def test_where_the_list_of_topics_is_closed_it_names_no_others() -> None:
-    topics = Topics(("praise", "parcels"), closed=True)
-    closed = OfflineAnalyser(topics=topics)
+async def test_where_the_list_of_topics_is_closed_it_names_no_others(
+    make_settings: Callable[..., Settings],
+) -> None:
+    settings = make_settings(clusters="praise,parcels", clusters_mode="closed")
+    closed = build_analyser(settings)
+    assert isinstance(closed, OfflineAnalyser)
     texts = ["My order never arrived", "Thanks, I love this great service"]
     try:
         answers = (await closed.analyse(texts)).answers

@@ -1,6 +1,7 @@
 """Backups are made beside a writer, verified to the byte, and restored whole or not at all."""
 
 import asyncio
+import os
 import random
 import resource
 import sqlite3
@@ -292,6 +293,18 @@ def _fill(folder: Path, *moments: str) -> None:
     for moment in moments:
         (folder / f"insights-{moment}Z.db").touch()
         (folder / f"insights-{moment}Z.db.json").touch()
+
+
+def test_what_a_killed_service_left_is_removed_after_an_hour(tmp_path: Path) -> None:
+    _fill(tmp_path, "20260101T000000")
+    left = [tmp_path / f"insights-20260102T000000Z.db.partial{end}" for end in ("", "-wal", "-shm")]
+    for path in left:
+        path.touch()
+    assert backup_folder.prune(tmp_path, 2, timedelta(days=1)) == []
+    for path in left:
+        os.utime(path, (0, 0))
+    assert set(backup_folder.prune(tmp_path, 2, timedelta(days=1))) == set(left)
+    assert _files(tmp_path) == {"insights-20260101T000000Z.db", "insights-20260101T000000Z.db.json"}
 
 
 def test_only_as_many_backups_are_kept_as_are_wanted(tmp_path: Path) -> None:
