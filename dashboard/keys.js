@@ -4,10 +4,13 @@ import { answerTo } from "./questions.js";
 import { originalOf } from "./original.js";
 
 let afterG = 0;
+// The row that had the focus last, and has lost it if to nothing else: then it was drawn anew.
+let lastId = "";
 
 function step({ state, send }, by) {
 	const all = [...document.querySelectorAll("#list .opener")];
-	const at = all.findIndex((link) => link === document.activeElement || (document.activeElement === document.body && link.dataset.id === state.view.open));
+	const on = document.activeElement === document.body ? state.view.open || lastId : "";
+	const at = all.findIndex((link) => link === document.activeElement || (on && link.dataset.id === on));
 	const next = all[at < 0 ? 0 : Math.min(all.length - 1, Math.max(0, at + by))];
 	next?.focus();
 	next?.scrollIntoView({ block: "nearest" });
@@ -37,7 +40,10 @@ function openOriginal(state) {
 }
 
 // `page` is a function that gives `{ state, send }`.
-export const start = (page) => document.addEventListener("keydown", (event) => press(event, page()));
+export const start = (page) => {
+	document.addEventListener("keydown", (event) => press(event, page()));
+	document.addEventListener("focusin", ({ target }) => (lastId = (target instanceof HTMLElement && target.dataset.id) || ""));
+};
 
 function press(event, page) {
 	const { state, send } = page;

@@ -57,6 +57,21 @@ async def test_twelve_are_put_right_by_keys_alone_then_a_rule_is_made_and_one_un
         )
 
 
+async def test_keys_go_on_from_a_row_that_lost_the_focus(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "walker", ["one late parcel", "two late parcels", "three late parcels"])
+    async with opened(browser, address(desk) + query(author="walker")) as page:
+        await at_work(page, "ana")
+        await expect(page.locator("#list .opener")).to_have_count(3)
+        for _ in range(2):
+            await page.keyboard.press("j")
+        await expect(page.locator("#list .opener").nth(1)).to_be_focused()
+        await page.evaluate("document.activeElement.blur()")  # as a row that is drawn anew
+        await page.keyboard.press("j")
+        await expect(page.locator("#list .opener").nth(2)).to_be_focused()
+
+
 async def test_undoing_gives_a_person_who_had_spoken_the_last_word_again(
     browser: Browser, desk: ServiceProcess
 ) -> None:
