@@ -251,6 +251,7 @@ class HandlingIn(Shape):
     by: PersonName = Field(json_schema_extra={"minLength": 1, "maxLength": MAX_NAME_LENGTH})
     minutes: int | None = Field(
         None,
+        strict=True,
         ge=1,
         le=MAX_SNOOZE_MINUTES,
         description=f"Of a claim at most {MAX_CLAIM_MINUTES}, by default {CLAIM_MINUTES}.",

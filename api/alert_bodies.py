@@ -23,6 +23,7 @@ class AlertFilter(Conditions):
 
     model_config = ConfigDict(extra="forbid")
 
+    min_confidence: float | None = Field(None, strict=True, ge=0, le=1)
     q: Search | None = None
 
     @model_validator(mode="after")
@@ -93,7 +94,11 @@ def _check_duration(text: str) -> str:
     return text
 
 
-_EndpointId = Annotated[str, Field(max_length=100)]
+_Limit = Annotated[float, Field(strict=True, gt=0, le=1_000_000_000)]
+_Posts = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+_Judgements = Annotated[int, Field(strict=True, ge=1, le=1440)]
+_Cooldown = Annotated[str, AfterValidator(_check_duration)]
+_EndpointIds = Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=20)]
 
 
 class AlertRuleFields(Shape):
@@ -104,13 +109,13 @@ class AlertRuleFields(Shape):
 
     filter: AlertFilter = Field(default_factory=AlertFilter)
     window: Window | None = Field(None, description="Default `1h`; for `single` `24h`.")
-    above: float | None = Field(None, strict=True, gt=0, le=1_000_000_000)
-    at_least: int | None = Field(None, ge=1, le=1_000_000_000)
-    hold: int = Field(1, ge=1, le=1440)
-    clear: int = Field(3, ge=1, le=1440)
-    cooldown: Annotated[str, AfterValidator(_check_duration)] = "4h"
+    above: _Limit | None = None
+    at_least: _Posts | None = None
+    hold: _Judgements = 1
+    clear: _Judgements = 3
+    cooldown: _Cooldown = "4h"
     quiet: Quiet | None = None
-    to: list[_EndpointId] = Field(default_factory=list, max_length=20)
+    to: _EndpointIds = Field(default_factory=list)
     texts: StrictBool = False
     enabled: StrictBool = True
 
@@ -168,13 +173,13 @@ class AlertRulePatch(Shape):
     name: PersonName | None = None
     filter: AlertFilter | None = None
     window: Window | None = None
-    above: float | None = Field(None, strict=True, gt=0, le=1_000_000_000)
-    at_least: int | None = Field(None, ge=1, le=1_000_000_000)
-    hold: int | None = Field(None, ge=1, le=1440)
-    clear: int | None = Field(None, ge=1, le=1440)
-    cooldown: Annotated[str, AfterValidator(_check_duration)] | None = None
+    above: _Limit | None = None
+    at_least: _Posts | None = None
+    hold: _Judgements | None = None
+    clear: _Judgements | None = None
+    cooldown: _Cooldown | None = None
     quiet: Quiet | None = None
-    to: list[_EndpointId] | None = Field(None, max_length=20)
+    to: _EndpointIds | None = None
     texts: StrictBool | None = None
     enabled: StrictBool | None = None
 

@@ -90,7 +90,7 @@ class RuleFilter(Shape):
     cluster: FilterName | None = None
     sentiment: Sentiment | None = None
     author: FilterName | None = None
-    min_confidence: float | None = Field(None, ge=0, le=1)
+    min_confidence: float | None = Field(None, strict=True, ge=0, le=1)
     language: Language | None = None
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ class PlanFilter(Conditions):
 
     model_config = ConfigDict(extra="forbid")
 
+    min_confidence: float | None = Field(None, strict=True, ge=0, le=1)
     start_time: Time | None = None
     end_time: Time | None = None
     q: Search | None = None

@@ -123,6 +123,8 @@ async def test_a_snooze_that_has_run_out_is_open_by_itself(shared: httpx.AsyncCl
         ({"minutes": 0}, "minutes"),
         ({"minutes": 481}, "minutes"),
         ({"minutes": 1.5}, "minutes"),
+        ({"minutes": "5"}, "minutes"),
+        ({"minutes": True}, "minutes"),
         ({"until": "2099-01-01T00:00:00Z"}, "until"),
         ({"note": "n" * 2001}, "note"),
         ({"note": "\0"}, "note"),

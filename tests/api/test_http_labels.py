@@ -322,6 +322,7 @@ async def test_a_rule_is_changed_and_deleted(start_app: StartApp) -> None:
         ({"filter": {"words": "x"}}, "filter.words: "),
         ({"filter": {"sentiment": "angry"}}, "filter.sentiment: "),
         ({"filter": {"min_confidence": 2}}, "filter.min_confidence: "),
+        ({"filter": {"min_confidence": "0.5"}}, "filter.min_confidence: "),
         ({"filter": {"language": "English"}}, "filter.language: "),
         ({"set": {}}, "set: must not be empty"),
         ({"set": {"sentiment_score": 0.3}}, "set.sentiment_score: "),
