@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, m
 
 from analysis.alerts import AlertState, RuleKind
 from analysis.words import parse_search
+from api.patch_bodies import IfNamed
 from errors import InvalidInput
 from schemas import Conditions, PersonName, Search, Shape
 from store.trends import Window
@@ -167,21 +168,21 @@ class AlertRuleIn(AlertRuleFields):
 
 
 class AlertRulePatch(Shape):
-    """What is named is changed; `filter` and `quiet` as a whole, and `quiet` may be null. The kind
-    stays what it is."""
+    """What is named is changed; `filter` and `quiet` as a whole. A null takes `window`, `above`,
+    `at_least` or `quiet` back to what it is where nobody names it. The kind stays what it is."""
 
-    name: PersonName | None = None
-    filter: AlertFilter | None = None
+    name: IfNamed[PersonName] = None
+    filter: IfNamed[AlertFilter] = None
     window: Window | None = None
     above: _Limit | None = None
     at_least: _Posts | None = None
-    hold: _Judgements | None = None
-    clear: _Judgements | None = None
-    cooldown: _Cooldown | None = None
+    hold: IfNamed[_Judgements] = None
+    clear: IfNamed[_Judgements] = None
+    cooldown: IfNamed[_Cooldown] = None
     quiet: Quiet | None = None
-    to: _EndpointIds | None = None
-    texts: StrictBool | None = None
-    enabled: StrictBool | None = None
+    to: IfNamed[_EndpointIds] = None
+    texts: IfNamed[StrictBool] = None
+    enabled: IfNamed[StrictBool] = None
 
 
 class AlertsQuery(BaseModel):

@@ -135,7 +135,6 @@ async def change_alert_rule(request: Request, rule_id: AlertRuleId) -> AlertRule
     asked = await read_short(AlertRulePatch, request)
     before = await parts.alert_rules.find(rule_id)
     given = asked.model_dump(exclude_unset=True, by_alias=True, mode="json")
-    given = {name: value for name, value in given.items() if value is not None or name == "quiet"}
     name = given.pop("name", before.name)
     if "filter" in given:
         given["filter"] = {k: v for k, v in given["filter"].items() if v is not None}

@@ -13,6 +13,7 @@ from pydantic import (
 
 from analysis.deliveries import DeliveryState
 from analysis.messages import EndpointKind, Event
+from api.patch_bodies import IfNamed
 from errors import InvalidInput
 from notices.addresses import MAX_URL_LENGTH
 from runtime.mail_server import MAX_ADDRESS_LENGTH, is_address
@@ -65,12 +66,12 @@ class EndpointPatch(Shape):
     """What is named is changed. One that is disabled is sent nothing, and what waits for it has
     failed."""
 
-    name: PersonName | None = None
-    kind: EndpointKind | None = Field(None, description="Cannot be changed.")
-    url: Url | None = None
-    to: Mailbox | None = None
-    events: Events | None = None
-    enabled: StrictBool | None = None
+    name: IfNamed[PersonName] = None
+    kind: IfNamed[EndpointKind] = Field(None, description="Cannot be changed.")
+    url: IfNamed[Url] = None
+    to: IfNamed[Mailbox] = None
+    events: IfNamed[Events] = None
+    enabled: IfNamed[StrictBool] = None
 
 
 def check_target(kind: EndpointKind, url: str | None, to: str | None) -> None:

@@ -16,6 +16,7 @@ from analysis.outcomes import MAX_CLUSTERS, UNKNOWN_CLUSTER
 from analysis.parsing import snake_case
 from analysis.sentiment import Sentiment
 from analysis.words import parse_search
+from api.patch_bodies import IfNamed
 from api.services import Services
 from errors import InvalidInput
 from schemas import MAX_SEARCH_LENGTH, FilterName, Language, PersonName, Shape, storable
@@ -132,7 +133,7 @@ class RuleIn(Shape):
 class RulePatch(Shape):
     """What is named is changed; `filter` and `set` as a whole."""
 
-    name: PersonName | None = None
-    filter: RuleFilter | None = None
-    set: RuleSet | None = None
-    enabled: StrictBool | None = None
+    name: IfNamed[PersonName] = None
+    filter: IfNamed[RuleFilter] = None
+    set: IfNamed[RuleSet] = None
+    enabled: IfNamed[StrictBool] = None

@@ -68,7 +68,21 @@ async def test_what_is_named_is_changed_and_the_rest_stays(client: httpx.AsyncCl
     changed = (await client.patch(one, json={"filter": {"author": "ann"}, "name": "hers"})).json()
     assert (changed["filter"], changed["name"]) == ({"author": "ann"}, "hers")
     assert_error(await client.patch(one, json={"clear": 0}), 400, "invalid_schema", "clear")
+    for name in ("name", "filter", "hold", "clear", "cooldown", "to", "texts", "enabled"):
+        refused = await client.patch(one, json={name: None})
+        assert_error(refused, 400, "invalid_schema", f"{name}: must not be null")
     assert (await client.get(one)).json() == changed
+
+
+async def test_a_null_takes_back_what_a_rule_need_not_have(client: httpx.AsyncClient) -> None:
+    rule = await made(client, kind="rising", window="6h", at_least=30)
+    one = f"{RULES}/{rule['rule_id']}"
+    changed = (await client.patch(one, json=dict.fromkeys(("window", "above", "at_least")))).json()
+    assert changed == {**rule, "window": "1h", "above": None, "at_least": None}
+
+    count = await made(client)
+    refused = await client.patch(f"{RULES}/{count['rule_id']}", json={"above": None})
+    assert_error(refused, 400, "invalid_schema", "above: a rule of kind count needs")
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,7 @@ async def test_a_change_is_checked_like_a_new_one(client: httpx.AsyncClient) -> 
         ({"to": "a@b.de"}, "to"),
         ({"kind": "slack"}, "kind"),
         ({"events": []}, "events"),
+        *(({name: None}, f"{name}: must not be null") for name in ("name", "url", "events")),
     ):
         assert_error(await client.patch(one, json=body), 400, "invalid_schema", named)
     assert (await client.patch(one, json={"kind": "standard"})).status_code == 200

@@ -293,6 +293,9 @@ async def test_a_rule_is_changed_and_deleted(start_app: StartApp) -> None:
             "name": "Games",
             "set": {"replace_cluster": ["delivery_problems", "games"]},
         }
+        for name in ("name", "filter", "set", "enabled"):
+            refused = await client.patch(path, json={name: None})
+            assert_error(refused, 400, "invalid_schema", f"{name}: must not be null")
         id_ = await completed(client, text="war zone")
         assert (await insight(client, id_))["grok_analysis"]["clusters"] == ["games"]
 

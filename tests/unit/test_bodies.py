@@ -1,5 +1,6 @@
 """What all bodies that handlers read have in common."""
 
+import json
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -31,12 +32,31 @@ def types_in(field: TypeAdapter[Any]) -> set[str]:
     return {each.get("type", "") for each in (schema, *schema.get("anyOf", ()))}
 
 
-def takes(field: TypeAdapter[Any], json: str) -> bool:
+def takes(field: TypeAdapter[Any], sent: str) -> bool:
     try:
-        field.validate_json(json)
+        field.validate_json(sent)
     except ValidationError:
         return False
     return True
+
+
+def test_a_patch_takes_a_null_only_where_its_description_has_one() -> None:
+    taken = set()
+    for shape in DOCUMENTED:
+        if shape.__name__.endswith("Patch"):
+            described = shape.model_json_schema()["properties"]
+            for name in shape.model_fields:
+                has_null = {"type": "null"} in described[name].get("anyOf", ())
+                assert has_null or "default" not in described[name]
+                assert has_null == takes(TypeAdapter(shape), json.dumps({name: None})), name
+                taken |= {f"{shape.__name__}.{name}"} if has_null else set()
+
+    assert taken == {
+        "AlertRulePatch.window",
+        "AlertRulePatch.above",
+        "AlertRulePatch.at_least",
+        "AlertRulePatch.quiet",
+    }
 
 
 def test_a_number_in_a_body_is_no_text_and_no_truth() -> None:
