@@ -181,6 +181,8 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
 async def _open(assembly: Assembly) -> None:
     services = assembly.services
     try:
+        if services.backups is not None:
+            await services.backups.check_folder()
         await services.database.open()
         await derived.ensure(services.database)
         if services.worker is not None:

@@ -59,6 +59,10 @@ class BackupKeeper(Background):
     def last_drill(self) -> Drill | None:
         return folder.last_drill(self._folder)
 
+    async def check_folder(self) -> None:
+        """Raises StartRefused where no backup can be made in it."""
+        await asyncio.to_thread(folder.check_folder, self._folder)
+
     def make_soon(self) -> None:
         """Make one now, whenever the next one would be due. Raises BackupFailed while one is being
         made."""

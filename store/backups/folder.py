@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryFile
 
+from errors import StartRefused
 from store.backups.manifest import (
     PARTIAL_SUFFIX,
     BackupFailed,
@@ -19,6 +21,19 @@ SQLITE, DUMP = ".db", ".dump"
 _NAME = "insights-%Y%m%dT%H%M%SZ"
 _LEFT_AFTER_SECONDS = 3600
 """A file in the making that nothing was added to for so long was left by a broken attempt."""
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder where it is not there, and a file in it that has no name. Raises
+    StartRefused."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StartRefused(
+            f"BACKUP_DIR: no backup can be made in {folder}: {error.strerror}"
+        ) from error
 
 
 def name_of(moment: datetime, *, sqlite: bool = True) -> str:

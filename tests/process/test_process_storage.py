@@ -273,6 +273,14 @@ async def test_it_does_not_start_on_a_missing_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "missing").exists()
 
 
+@pytest.mark.parametrize("place", ["a_file", "a_file/backups", "/proc/backups"])
+async def test_it_does_not_start_where_no_backup_can_be_made(tmp_path: Path, place: str) -> None:
+    (tmp_path / "a_file").touch()
+    async with ServiceProcess(tmp_path, backup_dir=tmp_path / place) as service:
+        reason = await _refused_start(service)
+    assert reason.startswith(f"BACKUP_DIR: no backup can be made in {tmp_path / place}: ")
+
+
 @pytest.mark.parametrize("existing", [False, True], ids=["empty_folder", "existing_database"])
 async def test_it_does_not_start_on_a_read_only_disk(
     tmp_path: Path, small_disk: Path, existing: bool
