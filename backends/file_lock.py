@@ -26,14 +26,15 @@ class FileLock:
     """
 
     def __init__(self, path: str) -> None:
+        self._database = path
         self._path = path + LOCK_SUFFIX
         self._descriptor: int | None = None
 
     async def acquire(self, *, patience: float) -> None:
         """Take the lock; wait up to `patience` seconds for a holder that may be stopping.
 
-        Raises Unavailable where another process keeps it or its file cannot be had. Nothing happens
-        where it is held already.
+        Raises Unavailable where another process keeps it, its file cannot be had, or the database
+        is a folder. Nothing happens where it is held already.
         """
         if self._descriptor is not None:
             return
@@ -63,6 +64,8 @@ class FileLock:
             self._descriptor = None
 
     def _open(self) -> int:
+        if os.path.isdir(self._database):  # no lock is left beside what is no database
+            raise Unavailable(f"{self._database} cannot be opened: it is a folder")
         try:
             return os.open(self._path, os.O_RDWR | os.O_CREAT, _MODE)
         except OSError as error:

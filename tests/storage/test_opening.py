@@ -194,9 +194,12 @@ async def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> Non
 async def test_a_folder_in_place_of_the_file_stops_the_start_and_stays_as_it_is(
     tmp_path: Path,
 ) -> None:
-    os.chmod(tmp_path, 0o755)
-    await refused(f"sqlite+aiosqlite:///{tmp_path}", "^DATABASE_URL .*open")
-    assert os.stat(tmp_path).st_mode & 0o777 == 0o755
+    folder = tmp_path / "insights"
+    folder.mkdir()
+    os.chmod(folder, 0o755)
+    await refused(f"sqlite+aiosqlite:///{folder}", "^DATABASE_URL .*opened: it is a folder")
+    assert os.stat(folder).st_mode & 0o777 == 0o755
+    assert os.listdir(tmp_path) == ["insights"]
 
 
 async def test_a_file_that_is_no_database_stops_the_start(tmp_path: Path) -> None:
