@@ -5,7 +5,8 @@
 #   ./test_api.sh [BASE_URL]       default: $API_URL, else http://localhost:8000
 #
 # API_KEY is sent where it is set; it needs the scope admin. What the checks store they erase again,
-# but for one plan, which is undone. Needs curl and python3. Exit status: 0 all well, 1 a wrong answer, 2 no service.
+# but for one plan, which is undone. Needs curl and python3. Exit status: 0 all well, 1 a wrong answer, 2 no service,
+# or none that takes the key.
 
 set -u
 
@@ -124,8 +125,17 @@ if [ "$STATUS" = 000 ]; then
     exit 2
 fi
 
+request GET "$API/endpoints" # as only a key with the scope admin may
+case $STATUS in
+401 | 403)
+    echo "Set API_KEY to a key with the scope admin. $BASE answered $STATUS: $(python "d['details']")" >&2
+    exit 2
+    ;;
+esac
+
 # --- operations -----------------------------------------------------------------------------------
 
+request GET "$BASE/health"
 expect 'GET /health' 200 "d == {'status': 'ok'}"
 expect 'answers carry X-Request-ID' 200 "h['x-request-id']"
 request GET "$BASE/health" -H 'X-Request-ID: my-own.id_1'

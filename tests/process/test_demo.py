@@ -254,12 +254,14 @@ def test_api_script_fails_where_an_answer_is_not_as_expected(service: str, tmp_p
 class _AlwaysOk(http.server.BaseHTTPRequestHandler):
     """Agrees to everything and does nothing."""
 
+    status, body = 200, b'{"status": "ok"}'
+
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.send_response(200)
+        self.send_response(self.status)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
-        self.wfile.write(b'{"status": "ok"}')
+        self.wfile.write(self.body)
 
     do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815
 
@@ -267,17 +269,35 @@ class _AlwaysOk(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_api_script_fails_against_another_server() -> None:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _AlwaysOk) as server:
+class _TakesNoKey(_AlwaysOk):
+    status, body = 403, b'{"error": "forbidden", "details": "This needs another key."}'
+
+
+def run_script_against(handler: type[_AlwaysOk]) -> subprocess.CompletedProcess[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            done = run_script(ROOT / "test_api.sh", f"http://127.0.0.1:{server.server_port}")
+            return run_script(ROOT / "test_api.sh", f"http://127.0.0.1:{server.server_port}")
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_api_script_fails_against_another_server() -> None:
+    done = run_script_against(_AlwaysOk)
     assert done.returncode == 1
     assert done.stdout.count("\nok ") < 5, done.stdout
+
+
+def test_api_script_says_in_one_line_that_its_key_is_not_enough() -> None:
+    done = run_script_against(_TakesNoKey)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r"Set API_KEY to a key with the scope admin\. http://\S+ answered 403:"
+        r" This needs another key\.\n",
+        done.stderr,
+    )
 
 
 def test_api_script_says_where_no_service_is() -> None:
