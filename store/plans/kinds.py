@@ -83,6 +83,7 @@ class _OfLabels:
             self._labelling(plan),
             name=self._name(plan),
             at=at,
+            reason=plan.id,
         )
         return [
             Change(each.conversation_id, _shown(each.before), _shown(each.after)) for each in found

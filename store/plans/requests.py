@@ -18,7 +18,6 @@ from store.plans.plan import (
     SELECT_PLANS,
     TIME_TO_APPLY,
     TIME_TO_UNDO,
-    Change,
     Plan,
     PlanKind,
     PlanState,
@@ -104,19 +103,22 @@ class PlanStore:
             return replace(
                 plan, bound=selection.bound(connection), warnings=[self._emptied(plan, connection)]
             )
+        found = selection.next(None, _LOOKED_AT_FOR_SAMPLE, 2**63 - 1, connection)
+        ids = [each.conversation_id for each in found]
+        changes = self._kinds[plan.kind].preview(plan, ids, now, connection)
+        warnings = list(selection.warnings(connection))
+        if left := len(ids) - len(changes):
+            warnings.append(
+                f"Of the first {len(ids):,} it would leave {left:,} alone,"
+                " such as claims of others."
+            )
         return replace(
             plan,
             bound=selection.bound(connection),
             matched=matched,
-            sample=self._sample(plan, now, connection),
-            warnings=list(selection.warnings(connection)),
+            sample=changes[:SAMPLE],
+            warnings=warnings,
         )
-
-    def _sample(self, plan: Plan, at: int, connection: Connection) -> Sequence[Change]:
-        kind = self._kinds[plan.kind]
-        found = kind.selection(plan).next(None, _LOOKED_AT_FOR_SAMPLE, 2**63 - 1, connection)
-        ids = [each.conversation_id for each in found]
-        return kind.preview(plan, ids, at, connection)[:SAMPLE]
 
     def _emptied(self, plan: Plan, connection: Connection) -> str:
         """Which condition is to blame that nothing matches."""

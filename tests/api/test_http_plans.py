@@ -127,6 +127,32 @@ async def test_a_sample_does_not_show_what_was_erased(client: httpx.AsyncClient)
     assert "Order 0" not in str(shown)
 
 
+async def test_a_sample_shows_also_what_is_labelled_so_already(client: httpx.AsyncClient) -> None:
+    for number, item in enumerate(await list_all(client)):
+        label = {"sentiment": "neutral", "by": "ana", "reason": "as I see it" if number else None}
+        path = f"{CONVERSATIONS}/{item['conversation_id']}/labels"
+        assert (await client.put(path, json=label)).status_code == 200
+
+    plan = await make(client, filter={"author": "ben"})
+
+    assert (plan["matched"], len(plan["sample"]), plan["warnings"]) == (3, 3, [])
+    assert (await carried_out(client, plan["plan_id"], "apply"))["changed"] == 3
+
+
+async def test_claims_of_others_are_missing_from_a_sample_with_a_word(
+    client: httpx.AsyncClient,
+) -> None:
+    claimed = (await list_all(client))[0]["conversation_id"]
+    claim = {"state": "claimed", "by": "ben"}
+    await client.post(f"{CONVERSATIONS}/{claimed}/handling", json=claim)
+
+    plan = await make(client, kind="handling", set={"state": "claimed"})
+
+    assert (plan["matched"], len(plan["sample"])) == (2, 1)
+    assert plan["warnings"] == ["Of the first 2 it would leave 1 alone, such as claims of others."]
+    assert (await carried_out(client, plan["plan_id"], "apply"))["changed"] == 1
+
+
 async def test_a_cluster_may_be_named_in_any_form(client: httpx.AsyncClient) -> None:
     plan = await make(client, filter={"cluster": "Delivery Problems"})
 
