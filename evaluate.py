@@ -57,6 +57,7 @@ from importing.files import opened
 from importing.labels import classes_of, plain_label, read_lines
 from importing.pipeline import Options, Pipeline
 from importing.report import Tally
+from runtime.plurals import counted
 
 LABEL_COLUMNS = ("airline_sentiment", "sentiment", "label", "target", "polarity")
 LANGUAGE_COLUMNS = ("lang", "language")
@@ -113,7 +114,7 @@ def load(options: argparse.Namespace) -> tuple[list[Judged], Counter[str]]:
             rows.append((text, plain_label(label), language))
         if labels is not None and len(labels) != count:
             raise ImportFailed(
-                f"{options.labels} has {len(labels):,} lines and {options.file} {count:,}:"
+                f"{options.labels} has {counted(len(labels), 'line')} and {options.file} {count:,}:"
                 " which label belongs to which text cannot be told"
             )
     classes = classes_of({label for _, label, _ in rows}, options.mapping)
@@ -260,7 +261,7 @@ def _class(judged: Sequence[Judged], name: str) -> ClassFigures:
 
 def show(found: dict[str, Any]) -> None:
     overall = found["overall"]
-    print(f"{found['file']}: {overall['count']:,} texts, analyser {found['analyser']}"
+    print(f"{found['file']}: {counted(overall['count'], 'text')}, analyser {found['analyser']}"
           f" ({found['model']})")  # fmt: skip
     print(f"  accuracy  {overall['accuracy']:.3f}  (95 %: {overall['low']:.3f} to"
           f" {overall['high']:.3f})\n  macro-F1  {overall['macro_f1']:.3f}")  # fmt: skip

@@ -42,6 +42,7 @@ from importing.sample import SAMPLE
 from importing.sender import Sender, Sent
 from importing.wait import SentIds, count_failed, summary, wait_until_analysed
 from runtime.environment import read_env_file
+from runtime.plurals import counted
 from runtime.proxies import choose_proxy, is_possible_address, trusted_certificates
 from runtime.variables import plain
 
@@ -160,8 +161,12 @@ class Import:
         """
         api, ids = self._api, self._ids
         if self._without_id:
-            print(f"{self._without_id:,} conversations were there before, with other details: their"
-                  " analysis is not waited for", flush=True)  # fmt: skip
+            known = counted(
+                self._without_id,
+                "conversation was there before, with other details: its",
+                "conversations were there before, with other details: their",
+            )
+            print(f"{known} analysis is not waited for", flush=True)
         try:
             wait_until_analysed(api, ids, say=_print_now, sleep=self._sleep)
             failed = count_failed(api, ids)
@@ -171,8 +176,8 @@ class Import:
             print(f"Stopped: {error}", file=sys.stderr)
             return str(error)
         if failed:
-            print(f"{failed:,} conversations could not be analysed; POST"
-                  " /api/v1/conversations/retry tries them again")  # fmt: skip
+            print(f"{counted(failed, 'conversation')} could not be analysed; POST"
+                  " /api/v1/conversations/retry tries again")  # fmt: skip
         return ""
 
     # --- the two things that can be loaded ----------------------------------------------------

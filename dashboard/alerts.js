@@ -69,7 +69,7 @@ const isShare = (kind) => kind === "share" || kind === "single";
 // When somebody is told, in words.
 function whenText({ kind, above, window, filter }) {
 	if (kind === "machine") return `${KINDS.machine.name}.`;
-	const number = above === null ? "" : isShare(kind) ? `, ${percent(above)} or more` : kind === "count" ? `: ${count(above)} posts or more` : `, by a score of ${tenths(above)}`;
+	const number = above === null ? "" : isShare(kind) ? `, ${percent(above)} or more` : kind === "count" ? `: ${plural(above, "post")} or more` : `, by a score of ${tenths(above)}`;
 	const name = kind === "count" ? "Many posts" : KINDS[kind].name;
 	return `${name}${number}${kind === "single" ? "" : ` within ${WINDOWS[window]}`}. ${whichText(filter)}.`;
 }

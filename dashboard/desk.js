@@ -130,10 +130,10 @@ function totals(state, summary, before, why) {
 	const change = (found) => (why === null ? h("span.change", { class: { good: "better", bad: "worse" }[found().tone] ?? "" }, found().text)
 		: h("span.change", totals.count ? why : ""));
 	/** @type {[string, string, string, () => { text: string, tone: string }][]} */
-	const tiles = [["Posts", summary.corrected_count ? `Of ${count(summary.corrected_count)} people or their rules have put labels right.` : "", count(totals.count), () => countChange(totals.count, before.totals.count, { series: before.series })]];
+	const tiles = [["Posts", summary.corrected_count ? `Of ${plural(summary.corrected_count, "post")} people or their rules have put labels right.` : "", count(totals.count), () => countChange(totals.count, before.totals.count, { series: before.series })]];
 	if (!sentiment) {
 		for (const name of SENTIMENTS) {
-			tiles.push([`${SIGNS[name]} ${capital(name)}`, `${count(totals[name])} of ${count(totals.count)} posts${part}.`,
+			tiles.push([`${SIGNS[name]} ${capital(name)}`, `${count(totals[name])} of ${plural(totals.count, "post")}${part}.`,
 				totals.count ? percent(totals[name] / totals.count) : "–", () => shareChange(name, totals, before.totals)]);
 		}
 	}
@@ -217,7 +217,7 @@ function posts(state) {
 function aboutQueue(state, list, summary) {
 	const { answered, answered_in_goal: inTime, median_answer_seconds: median } = summary?.handling ?? {};
 	return h("p.small", { id: "queue-note" },
-		`Open posts of the last ${count((list.period.end - list.period.start) / HOUR)} hours, whom to answer first at the top. `,
+		`Open posts of the last ${plural((list.period.end - list.period.start) / HOUR, "hour")}, whom to answer first at the top. `,
 		list.missed > 0 && [viewLink(state, "a", { ...NO_FILTER, handling: "open", range: "all", order: "newest", open: "" }, { id: "missed" }, `${plural(list.missed, "older one is", "older ones are")} still open`), ". "],
 		answered > 0 && `Answered of the ${count(summary.totals.count)} above: ${count(answered)}, ${percent(inTime)} in time${median === null ? "" : `, half of them within ${duration(median)}`}.`);
 }

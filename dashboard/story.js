@@ -177,7 +177,7 @@ export function machineOf(stats, problem) {
 		return { state: "bad", short: "Budget spent", long: `Today's budget is spent; analysis goes on at midnight UTC.${safe(waiting)}` };
 	}
 	if (fallback?.notice) return { state: "care", short: "Answers unreadable", long: fallback.notice };
-	if (oldest > LONG) return { state: "care", short: `Behind: ${count(waiting)} wait`, long: `The oldest waits for ${duration(oldest)}.` };
+	if (oldest > LONG) return { state: "care", short: `Behind: ${plural(waiting, "waits", "wait")}`, long: `The oldest waits for ${duration(oldest)}.` };
 	if (waiting >= 50) return { state: "care", short: `Analysing ${count(waiting)}`, long: minutes ? `About ${duration(60 * minutes)} to go.` : "" };
 	if (failed) return { state: "care", short: `${count(failed)} not analysed`, long: `${plural(failed, "post")} could not be analysed.` };
 	return { state: "good", short: "Analysis running", long: "Nothing waits." };

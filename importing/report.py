@@ -14,6 +14,7 @@ from tqdm import tqdm
 from importing.period import Period
 from importing.records import Record, SkippedLines
 from importing.reply_threads import Links
+from runtime.plurals import counted
 
 _SHOWN_LINES = 8
 _SECONDS_BETWEEN_LINES = 5.0
@@ -92,21 +93,21 @@ def account(
 ) -> Iterable[str]:
     """All that became of the file, the sum of it in the last line."""
     for what, count in mended.most_common():
-        yield f"{_many(count, 'text')} {what}"
+        yield f"{counted(count, 'text')} {what}"
     if ids_shared:
-        rows = _many(ids_shared, "row")
+        rows = counted(ids_shared, "row")
         yield f"{rows} with the id of an earlier one and another text: all are kept"
     if tally.known:
         yield (
-            f"{_many(tally.known, 'duplicate')} that the service has already, with other details"
+            f"{counted(tally.known, 'duplicate')} that the service has already, with other details"
             " beside the text: it keeps what it has"
         )
     if skipped.blank:
-        yield f"{_many(skipped.blank, 'blank row')} passed over"
+        yield f"{counted(skipped.blank, 'blank row')} passed over"
     if skipped.preamble:
-        yield f"{_many(skipped.preamble, 'line')} before the header passed over"
+        yield f"{counted(skipped.preamble, 'line')} before the header passed over"
     if skipped.headers:
-        yield f"{_many(skipped.headers, 'repeated header')} passed over"
+        yield f"{counted(skipped.headers, 'repeated header')} passed over"
     if links:
         yield from _account_of_links(links)
     if tally.rejected:
@@ -117,30 +118,28 @@ def account(
             shown = ", ".join(map(str, lines[:_SHOWN_LINES])) + ", ..." * (count > _SHOWN_LINES)
             yield f"  {count:{width},}  {reason} (line{'s' * (count > 1)} {shown})"
     yield (
-        f"{tally.read:,} rows read: {tally.accepted:,} {'accepted' if sent else 'good'},"
-        f" {tally.duplicates:,} duplicates, {tally.rejected:,} rejected"
+        f"{counted(tally.read, 'row')} read: {tally.accepted:,} {'accepted' if sent else 'good'},"
+        f" {counted(tally.duplicates, 'duplicate')}, {tally.rejected:,} rejected"
         + f", {tally.unsent:,} not sent" * bool(tally.unsent)
         + "."
     )
 
 
 def _account_of_links(links: Links) -> Iterable[str]:
-    yield f"{_many(links.threads, 'thread')}, of which {links.alone:,} are a single message"
+    alone = counted(links.alone, "is a single message", "are a single message")
+    yield f"{counted(links.threads, 'thread')}, of which {alone}"
     if links.orphans:
+        missing = counted(links.missing, "is", "are")
         yield (
-            f"{_many(links.orphans, 'message')} to which the answered one is missing"
-            f" ({links.missing:,} are not in the file): answers to the same one are a thread"
+            f"{counted(links.orphans, 'message')} to which the answered one is missing"
+            f" ({missing} not in the file): answers to the same one are a thread"
         )
     if links.cycles:
-        yield f"{_many(links.cycles, 'chain')} cut that answered itself"
+        yield f"{counted(links.cycles, 'chain')} cut that answered itself"
     if links.older:
-        yield f"{_many(links.older, 'message')} older than what it answers"
+        yield f"{counted(links.older, 'message')} older than what it answers"
     if links.cut:
-        yield f"{_many(links.cut, 'thread')} too long for one conversation, cut into several"
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+        yield f"{counted(links.cut, 'thread')} too long for one conversation, cut into several"
 
 
 def estimate(tally: Tally, stats: Any) -> str:
@@ -148,7 +147,7 @@ def estimate(tally: Tally, stats: Any) -> str:
     settings. `stats` is what /api/v1/stats answers, None where nobody does."""
     count = tally.conversations
     if stats and stats["analyser"]["name"] == "offline":
-        return f"{_many(count, 'conversation')} to send, analysed offline: no calls to Grok."
+        return f"{counted(count, 'conversation')} to send, analysed offline: no calls to Grok."
     calls = -(-count // PACK_SIZE)
     tokens_in = calls * TOKENS_PER_CALL + tally.characters / CHARACTERS_PER_TOKEN
     usd = (
@@ -156,7 +155,7 @@ def estimate(tally: Tally, stats: Any) -> str:
     ) / 1e6
     time_taken = duration(calls / CALLS_PER_SECOND)
     return (
-        f"{_many(count, 'conversation')} to send. With Grok: about {_many(calls, 'call')} of"
+        f"{counted(count, 'conversation')} to send. With Grok: about {counted(calls, 'call')} of"
         f" {PACK_SIZE}, {usd:,.2f} USD, {time_taken} at {CALLS_PER_SECOND} calls a second"
         f"{'' if stats else ' (the service does not answer: by its defaults)'}."
     )

@@ -11,6 +11,7 @@ from typing import Any
 from analysis.outcomes import Analysis, Reply
 from analysis.parsing import snake_case
 from importing.errors import ImportFailed
+from runtime.plurals import counted
 
 Ask = Callable[[Sequence[str]], Awaitable[Reply]]
 
@@ -100,8 +101,8 @@ def _is_right(each: Named, among: int) -> bool:
 
 
 def show(found: Mapping[str, Any]) -> None:
-    print(f"{found['file']}: {found['count']:,} texts with a topic, analyser {found['analyser']}"
-          f" ({found['model']})")  # fmt: skip
+    print(f"{found['file']}: {counted(found['count'], 'text')} with a topic,"
+          f" analyser {found['analyser']} ({found['model']})")  # fmt: skip
     print(f"  right topic first          {found['first']:.3f}")
     print(f"  right among the first two  {found['first_two']:.3f}")
     print(f"\n{'By topic':26} texts  right topic first")

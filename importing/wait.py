@@ -12,6 +12,7 @@ from typing import Any
 from importing.api_client import ApiClient
 from importing.period import Period
 from importing.report import duration
+from runtime.plurals import counted
 
 POLL_SECONDS = 1.0
 _SECONDS_BETWEEN_LINES = 10.0
@@ -125,7 +126,8 @@ def _progress(queue: dict[str, Any] | None) -> str:
         return "The last one is being analysed"
     eta = queue["eta_seconds"]
     left = "" if eta is None else f", {duration(eta)} left"
-    return f"{queue['position']:,} wait for their analysis{left}"
+    waiting = counted(queue["position"], "waits for its analysis", "wait for their analysis")
+    return f"{waiting}{left}"
 
 
 def count_failed(api: ApiClient, sent: SentIds) -> int:
@@ -146,7 +148,7 @@ def summary(api: ApiClient, period: Period) -> Iterator[str]:
     found = api.get("/api/v1/insights/summary", **period.query, interval="day")
     totals = found["totals"]
     count = totals["count"]
-    yield f"{count:,} conversations are analysed {period}"
+    yield f"{counted(count, 'conversation is', 'conversations are')} analysed {period}"
     if not count:
         return
     for sentiment in ("positive", "neutral", "negative"):

@@ -14,6 +14,7 @@ from pathlib import Path
 from config import load_settings
 from database import Database
 from errors import ServiceError
+from runtime.plurals import counted
 from store import backups
 from store.backups import folder
 from store.backups.manifest import BackupFailed, Manifest
@@ -39,8 +40,8 @@ def main(arguments: list[str]) -> int:
         print(f"No backup was made: {error.details}", file=sys.stderr)
         return 1
     print(
-        f"{target}: {manifest.counts.conversations:,} conversations and"
-        f" {manifest.counts.insights:,} insights in {manifest.size:,} bytes, verified"
+        f"{target}: {counted(manifest.counts.conversations, 'conversation')} and"
+        f" {counted(manifest.counts.insights, 'insight')} in {manifest.size:,} bytes, verified"
     )
     return 0
 

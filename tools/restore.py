@@ -12,6 +12,7 @@ from pathlib import Path
 from config import load_settings
 from database import Database
 from errors import ServiceError
+from runtime.plurals import counted
 from store import backups
 from store.backups.manifest import BackupFailed, Counts
 
@@ -37,8 +38,8 @@ def _print(when: str, counts: Counts | None) -> None:
         print(f"{when:>6}: no database that could be read")
     else:
         print(
-            f"{when:>6}: {counts.conversations:,} conversations, {counts.insights:,} insights,"
-            f" {counts.calls:,} calls"
+            f"{when:>6}: {counted(counts.conversations, 'conversation')},"
+            f" {counted(counts.insights, 'insight')}, {counted(counts.calls, 'call')}"
         )
 
 

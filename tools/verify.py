@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from errors import ServiceError
+from runtime.plurals import counted
 from store import backups
 from store.backups.manifest import BackupFailed
 
@@ -22,7 +23,8 @@ def main(arguments: list[str]) -> int:
     counts = manifest.counts
     print(
         f"{arguments[0]}: as it was made at {manifest.made_at}, with"
-        f" {counts.conversations:,} conversations and {counts.insights:,} insights"
+        f" {counted(counts.conversations, 'conversation')} and"
+        f" {counted(counts.insights, 'insight')}"
     )
     return 0
 

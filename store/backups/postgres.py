@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backends.errors import cause_of
 from database import Database
+from runtime.plurals import counted
 from store import derived
 from store.backups.manifest import (
     BackupFailed,
@@ -73,7 +74,9 @@ async def restore(path: Path, database: Database) -> Restored:
 
     def look(connection: Connection) -> Counts | None:
         if others := connection.scalar(_OTHERS):
-            raise BackupFailed(f"{others} others are connected: stop the service first")
+            raise BackupFailed(
+                f"{counted(others, 'other is', 'others are')} connected: stop the service first"
+            )
         return count(connection) if connection.scalar(_HAS_TABLES) else None
 
     before = await database.rework(look)

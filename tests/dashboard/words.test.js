@@ -179,6 +179,7 @@ test("the machine's sign is of the machine alone", () => {
 	assert.deepEqual([machineOf(stats(0)).state, machineOf(stats(0)).short], ["good", "Analysis running"]);
 	assert.match(machineOf(stats(8, { breaker: { state: "open", reason: "Wrong key." } })).long, /Wrong key\. Your posts are safe: 8 wait\./);
 	assert.match(machineOf(stats(1, { bound_by: "budget" })).long, /Your posts are safe: 1 waits\./);
+	assert.equal(machineOf(stats(1, { oldest_pending_seconds: 99_999 })).short, "Behind: 1 waits");
 	assert.equal(machineOf(undefined, "The service does not answer.").state, "bad");
 	assert.equal(machineOf(stats(0, { fallback: { notice: "12 of 40" } })).long, "12 of 40");
 });

@@ -217,6 +217,22 @@ def test_the_end_of_the_analysis_is_waited_for_and_summed_up(
     assert re.search(r"delivery_problems +5", out)
 
 
+def test_one_of_a_thing_is_told_as_one() -> None:
+    service = Scripted(done={OURS[0]: 25})
+    answer = service.answer
+
+    def last_in_line(request: httpx.Request) -> httpx.Response:
+        said = answer(request)
+        if request.url.path.endswith(OURS[0]) and said.json()["queue"]:
+            queue = {"position": 1, "eta_seconds": None}
+            return httpx.Response(200, json={"status": "pending", "queue": queue})
+        return said
+
+    service.answer = last_in_line  # type: ignore[method-assign]
+    service.follow(OURS[:1])
+    assert service.said[0] == "1 waits for its analysis"
+
+
 def test_a_summary_of_the_service_is_shown_as_it_is() -> None:
     totals = {"count": 4, "positive": 1, "neutral": 0, "negative": 3}
     answers: dict[str, Any] = {
