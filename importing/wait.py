@@ -144,11 +144,13 @@ def count_failed(api: ApiClient, sent: SentIds) -> int:
 
 
 def summary(api: ApiClient, period: Period) -> Iterator[str]:
-    """Sentiment, clusters and what is rising, of all conversations of the period."""
+    """Sentiment, clusters and what is rising, of all conversations of the period: the service
+    has no figures of some alone."""
     found = api.get("/api/v1/insights/summary", **period.query, interval="day")
     totals = found["totals"]
     count = totals["count"]
-    yield f"{counted(count, 'conversation is', 'conversations are')} analysed {period}"
+    are = counted(count, "conversation is", "conversations are")
+    yield f"{are} analysed {period}, whoever sent them"
     if not count:
         return
     for sentiment in ("positive", "neutral", "negative"):

@@ -212,7 +212,7 @@ def test_the_end_of_the_analysis_is_waited_for_and_summed_up(
     file = write_csv("\n".join(["text,date", *rows, "I love it,2020-01-01"]))
     assert ingest_data.main(["--url", url, file, "--wait"], sleep=lambda _: time.sleep(0.05)) == 0
     out = capsys.readouterr().out
-    assert "6 conversations are analysed from 2020-01-01 to 2020-01-05" in out
+    assert "6 conversations are analysed from 2020-01-01 to 2020-01-05, whoever sent them" in out
     assert re.search(r"negative +█+ +83% +5$", out, re.MULTILINE)
     assert re.search(r"delivery_problems +5", out)
 
@@ -254,7 +254,9 @@ def test_a_summary_of_the_service_is_shown_as_it_is() -> None:
         api = ApiClient(client, patience=0, sleep=lambda _: None, say=lambda _: None)
         moment = datetime(2020, 1, 1, tzinfo=UTC)
         lines = list(summary(api, Period(moment, moment)))
-    assert lines[0] == "4 conversations are analysed from 2020-01-01 to 2020-01-01"
+    assert (
+        lines[0] == "4 conversations are analysed from 2020-01-01 to 2020-01-01, whoever sent them"
+    )
     assert lines[3].endswith(" 75%        3")
     assert [line.split() for line in lines[5:]] == [
         ["billing", "3", "average", "sentiment", "-0.50"],
