@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -99,8 +100,13 @@ def _render_console(_logger: Any, _method: str, event: Any) -> str:
     """`2026-01-20T10:00:00.123456Z info     request method='GET' status=200`"""
     head = f"{event.pop('timestamp')} {event.pop('level'):8} {event.pop('event')}"
     exception = event.pop("exception", None)
-    fields = "".join([f" {name}={value!r}" for name, value in event.items()])
+    fields = "".join([f" {name}={_plain(value)!r}" for name, value in event.items()])
     return f"{head}{fields}" if exception is None else f"{head}{fields}\n{exception}"
+
+
+def _plain(value: object) -> object:
+    """What an enum's member stands for, as JSON has it."""
+    return value.value if isinstance(value, Enum) else value
 
 
 def _name_logger(_logger: Any, _method: str, event: Any) -> Any:

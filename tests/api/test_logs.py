@@ -12,6 +12,7 @@ import httpx
 import pytest
 import structlog
 
+from store.plans.plan import PlanState
 from tests.conftest import StartApp
 from tests.fakes.grok.answer import KEY_ID, TEAM_ID
 from tests.fakes.grok.replies import Reply
@@ -117,6 +118,13 @@ async def test_people_get_lines_that_read_well(start_app: StartApp) -> None:
 
     (line,) = log.getvalue().splitlines()
     assert re.search(r"Z info +request .*path=./health", line)
+
+
+def test_people_read_what_a_state_stands_for() -> None:
+    with captured_log(format="console") as log:
+        structlog.get_logger().info("plan_is_through", state=PlanState.APPLIED, changed=2)
+
+    assert log.getvalue().endswith(" plan_is_through state='applied' changed=2\n")
 
 
 async def test_a_full_disk_under_the_log_stops_no_request(
