@@ -98,10 +98,12 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _methods_of(request: Request) -> set[str]:
-    """The methods of all routes that match the path: Starlette names those of the first one."""
-    return {
+    """The methods of all routes that match the path: Starlette names those of the first one. Where
+    there is GET, there is HEAD."""
+    methods = {
         method
         for route in request.app.router.routes
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
         for method in route.methods or ()
     }
+    return methods | {"HEAD"} if "GET" in methods else methods

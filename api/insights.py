@@ -70,7 +70,8 @@ async def _filter(query: InsightConditions, parts: Services) -> InsightFilter:
 
 
 class _Stream(StreamingResponse):
-    """Closes what it sends from, also where the client has gone or did not read."""
+    """Closes what it sends from, also where the client has gone or did not read. The answer to HEAD
+    ends before what may have no end."""
 
     def __init__(self, content: AsyncGenerator[bytes], **more: Any) -> None:
         super().__init__(content, **more)
@@ -78,7 +79,18 @@ class _Stream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._content):
-            await super().__call__(scope, receive, send)
+            if scope.get("is_head"):
+                await anext(self._content)  # begun, so that closing it closes what is behind it
+                await send(
+                    {
+                        "type": "http.response.start",
+                        "status": self.status_code,
+                        "headers": self.raw_headers,
+                    }
+                )
+                await send({"type": "http.response.body"})
+            else:
+                await super().__call__(scope, receive, send)
 
 
 @direct.get(PATH, response_model=InsightsOut, responses=answers("invalid_schema", "unavailable"))

@@ -69,7 +69,8 @@ class OpenRequests:
 class RequestLog:
     """Gives each request an id, answers it as `X-Request-ID`, logs and counts the outcome.
 
-    Answers without a caching header get `no-store`, and all get `nosniff`.
+    Answers without a caching header get `no-store`, and all get `nosniff`. HEAD is answered as GET
+    is, without the body.
     """
 
     def __init__(
@@ -114,8 +115,9 @@ class RequestLog:
         assert task is not None
         self._open_requests.add(task)
         failure: ServiceError | None = None
+        app = _as_get(self._app) if scope["method"] == "HEAD" else self._app
         try:
-            await self._app(scope, receive, send_with_id)
+            await app(scope, receive, send_with_id)
         except asyncio.CancelledError:
             if not self._open_requests.ending:
                 raise
@@ -141,6 +143,23 @@ class RequestLog:
             ms=round(seconds * 1000, 2),
             request_id=request_id,
         )
+
+
+def _as_get(app: ASGIApp) -> ASGIApp:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        # A copy: the server has to know that no body will follow the head.
+        as_get = {**scope, "method": "GET", "is_head": True}
+        try:
+            await app(as_get, receive, send_without_body)
+        finally:
+            scope.update(as_get, method="HEAD")  # with the route, for the log
+
+    return answer
 
 
 class Admission:
