@@ -319,6 +319,13 @@ async def test_an_end_before_its_start_is_told(open_page: Open) -> None:
         assert await parameter(page, "start_time") == WHOLE["start_time"]
 
 
+SPACE_BETWEEN_DATES = """() => {
+    const texts = [...document.querySelectorAll(".axis text")];
+    const seen = texts.map((text) => text.getBoundingClientRect()).filter(({ width }) => width);
+    return Math.min(999, ...seen.slice(1).map(({ left }, at) => left - seen[at].right));
+}"""
+
+
 async def test_old_posts_are_found_at_once(browser: Browser, tmp_path: Path) -> None:
     """Of 2008 to 2017, so over more days than one answer of the API holds."""
     async with ServiceProcess(tmp_path) as service:
@@ -343,6 +350,13 @@ async def test_old_posts_are_found_at_once(browser: Browser, tmp_path: Path) -> 
             long = query(start_time="1990-01-01T00:00:00Z", end_time="2030-01-01T00:00:00Z")
             await page.goto(address(service) + long)
             await expect(tile(page, "Posts")).to_have_text("21")
+            await page.set_viewport_size({"width": 320, "height": 740})
+            for number in range(4, 15):
+                start = datetime(2017, 10, 22, tzinfo=UTC) - timedelta(days=number)
+                period = {"start_time": f"{start:%Y-%m-%d}T00:00:00Z", "order": "newest"}
+                await page.goto(address(service) + query(end_time="2017-10-22T00:00:00Z", **period))
+                await expect(page.locator(".axis")).to_contain_text("2017")
+                assert await page.evaluate(SPACE_BETWEEN_DATES) > 3
             await page.goto(
                 address(service)
                 + query(start_time="0100-01-01T00:00:00Z", end_time="2030-01-01T00:00:00Z")
