@@ -2,7 +2,7 @@
 // become: `{ filter, sentiment, topics, op, name, kind }`, see `rules.js`, which draws it.
 
 import { sentimentOf } from "./format.js";
-import { labelOf, itemOf, did, doing, noted, write } from "./work.js";
+import { labelOf, itemOf, did, doing, noted, personsLabel, write } from "./work.js";
 
 const MOST_WORDS = 20;
 
@@ -27,11 +27,12 @@ export const filterOfDraft = ({ filter }) => Object.fromEntries(Object.entries(f
 
 // Begins a draft with what was just put right at a post: `why` is "same" for those with the same
 // text, "answered" for their being answered.
-export function draftFrom({ state, send }, id, why) {
+export async function draftFrom({ state, send }, id, why) {
 	const item = itemOf(state, id);
 	if (!item) return;
 	const { q, cluster, author, language } = state.view;
-	const label = labelOf(item);
+	// Where a person agreed with the model, only their own word tells what it was.
+	const label = (item.labelled?.by === "person" && await personsLabel(id).catch(() => null)) || labelOf(item);
 	const filter = why ? { q: phraseOf(item.text) } : { q, cluster, author, language };
 	send(["draft", null]);
 	send(["draft", {

@@ -124,7 +124,7 @@ export function labelOf({ grok_analysis: { sentiment_score, clusters }, labelled
 
 // The same from whoever keeps it, since what is shown tells neither what a rule says below a person's
 // word nor where a person agreed with the model; with whose word it was. Null where none has said.
-async function personsLabel(id) {
+export async function personsLabel(id) {
 	const { person } = await ask(urlOf(`conversations/${id}/labels`));
 	if (!person) return null;
 	const said = Object.entries(person).filter(([name, value]) => name !== "at" && value !== null);

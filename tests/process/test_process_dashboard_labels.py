@@ -91,8 +91,11 @@ async def test_undoing_gives_a_person_who_had_spoken_the_last_word_again(
         for key, said_then in (("+", "▲ Positive"), ("u", "▼ Negative")):
             await page.keyboard.press(key)
             await said(page, said_then)
-    person = (await desk.client.get(path)).json()["person"]
-    assert {**person, "at": None} == {**before, "at": None}
+        person = (await desk.client.get(path)).json()["person"]
+        assert {**person, "at": None} == {**before, "at": None}
+        await page.keyboard.press("r")
+        await expect(page.locator("#draft-author")).to_have_value("agreed")
+        await expect(page.locator("#draft-sentiment")).to_have_value("negative")
 
 
 async def test_topics_and_mood_are_put_right_by_pointer_with_a_reason(
