@@ -253,6 +253,8 @@ def zone_of(name: str) -> tzinfo:
 
 
 def _from_iso(value: str) -> datetime:
+    with suppress(ValueError):
+        return datetime.fromisoformat(value)
     if "24:00" not in value and ":60" not in value:
         return datetime.fromisoformat(_without_zone_name(value))
     later = timedelta()

@@ -129,16 +129,17 @@ class Delimited:
             if len(line) >= MAX_LINE and not line.endswith(("\n", "\r")):
                 self._skip_rest_of_line()
                 yield Record(number, {}, f"the line has more than {MAX_LINE:,} characters")
-                continue
-            yield from self._record(number, line)
+            elif record := self._record(number, line):
+                yield record
 
-    def _record(self, number: int, line: str) -> Iterator[Record]:
+    def _record(self, number: int, line: str) -> Record | None:
+        """None where it is the header again."""
         if '"' not in line:
             if len(line) > MAX_COLUMNS and line.count(self.delimiter) >= MAX_COLUMNS:
-                yield Record(number, {}, f"more cells than columns: over {MAX_COLUMNS:,}")
-                return
-            yield from self._good(number, line.rstrip("\r\n").split(self.delimiter))
-            return
+                return Record(number, {}, f"more cells than columns: over {MAX_COLUMNS:,}")
+            return self._good(number, line.rstrip("\r\n").split(self.delimiter))
+        if (cells := self._whole(line)) and len(cells) <= len(self.names):
+            return self._good(number, cells)
         lines = [line]
         cells = self._split(lines, strict=False, more=True)
         if len(lines) > 1 and self._split(lines, strict=True) is None:
@@ -146,20 +147,19 @@ class Delimited:
             self._again.extendleft(reversed(lines[1:]))
             self._line -= len(lines) - 1
             cells = self._split([line], strict=False)
-            yield self._to_record(number, cells or [], "a quote opens here that is never closed")
-        elif cells is None:
-            yield Record(number, {}, "it cannot be split into cells")
-        else:
-            if len(cells) > len(self.names):
-                # Some programs write \" for a quote within quotes.
-                cells = self._split(lines, strict=True, backslash=True) or cells
-            yield from self._good(number, cells)
+            return self._to_record(number, cells or [], "a quote opens here that is never closed")
+        if cells is None:
+            return Record(number, {}, "it cannot be split into cells")
+        if len(cells) > len(self.names):
+            # Some programs write \" for a quote within quotes.
+            cells = self._split(lines, strict=True, backslash=True) or cells
+        return self._good(number, cells)
 
-    def _good(self, number: int, cells: list[str]) -> Iterator[Record]:
+    def _good(self, number: int, cells: list[str]) -> Record | None:
         if cells == self._header:
             self._skipped.headers += 1
-        else:
-            yield self._to_record(number, cells)
+            return None
+        return self._to_record(number, cells)
 
     def _to_record(self, number: int, cells: list[str], problem: str = "") -> Record:
         if self._has_lone_crs:
@@ -171,6 +171,13 @@ class Delimited:
                 " there may be a delimiter in a text without quotes"
             )
         return Record(number, dict(zip(self.names, cells, strict=False)), problem, surplus)
+
+    def _whole(self, line: str) -> list[str] | None:
+        """The cells of a record that is well formed and ends with its line, as nearly all are."""
+        try:
+            return next(csv.reader((line,), delimiter=self.delimiter, strict=True))
+        except csv.Error:
+            return None
 
     def _split(
         self, lines: list[str], *, strict: bool, more: bool = False, backslash: bool = False

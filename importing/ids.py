@@ -49,7 +49,7 @@ class Ids:
         text = _id_text(value)
         if text.lower() in _NO_ID:
             return None
-        if _SCIENTIFIC.fullmatch(text):
+        if not text.isdecimal() and _SCIENTIFIC.fullmatch(text):
             raise RowRejected(f"the id {text} lost its digits in a spreadsheet")
         if self._rounded_for_sure and _ROUNDED.fullmatch(text):
             raise RowRejected(f"the id {text} was rounded by a spreadsheet")
@@ -62,5 +62,5 @@ def _id_text(value: object) -> str:
     """Without what pandas (`3.0`) and spreadsheet users (`'12`) put to it."""
     value = plain(value) if isinstance(value, dict) else value
     text = "" if value is None else str(value).strip().removeprefix("'")
-    found = _FLOAT.fullmatch(text)
+    found = _FLOAT.fullmatch(text) if "." in text else None
     return found[1] if found else text

@@ -42,7 +42,7 @@ _MISREAD = re.compile(
 
 def storable(text: str) -> tuple[str, bool]:
     """Without NUL and half characters, which no database takes; and whether any was in it."""
-    if not _NO_TEXT.search(text):
+    if (text.isascii() and "\0" not in text) or not _NO_TEXT.search(text):
         return text, False
     return _NO_TEXT.sub(_REPLACED, text), True
 
