@@ -186,19 +186,24 @@ class GrokClient:
         seconds = self._timeout * (2 if count > 1 else 1)
         clock = asyncio.get_running_loop().time
         sent_at: float | None = None
+        turn: float | None = None
         greeted: list[Any] = []  # the connection to a SOCKS proxy, before it stands
 
         async def at_event(event: str, info: Mapping[str, Any]) -> None:
             """The turn is taken when the connection stands and the request is about to leave:
-            making a connection takes a while that nobody knows beforehand."""
-            nonlocal sent_at
+            making a connection takes a while that nobody knows beforehand. It counts from when the
+            request has left."""
+            nonlocal sent_at, turn
             if event == "socks.connect_tcp.complete":
                 greeted.append(info["return_value"])
+            if event == "http11.send_request_body.complete" and turn is not None:
+                self._limiter.left(turn)
             leaves = event == "http11.send_request_headers.started"
             if not leaves or info["request"].method != b"POST":  # CONNECT opens a proxy's tunnel
                 return
             deadline.reschedule(None)
-            if not await self._limiter.wait_turn():
+            turn = await self._limiter.wait_turn()
+            if turn is None:
                 raise _HeldBack
             sent_at = clock()
             deadline.reschedule(sent_at + seconds)

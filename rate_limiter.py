@@ -6,6 +6,7 @@ buckets and fixed windows let up to twice as many through at an unlucky moment.
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -14,7 +15,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-JITTER_MARGIN_SECONDS = 0.04
+JITTER_MARGIN_SECONDS = 0.022
 """By how much the travel times of two calls may differ: the window is longer by that. See
 docs/decisions/0009-the-window-of-calls.md for the figures."""
 _MOST_MARGIN_SECONDS = 0.5
@@ -31,6 +32,11 @@ class Window(Protocol):
     async def try_pass(self, count: int = 1) -> float:
         """0.0 where `count` may pass together, and are counted; else the seconds until they may
         ask. `count` is at most what passes in a whole window; with 0 nobody is counted."""
+        ...
+
+    def put_off(self, passed_at: float) -> None:
+        """Who passed at that moment of this process's clock counts from now instead, where passes
+        are counted by that clock."""
         ...
 
     def limit(self, calls: int, per: float) -> None:
@@ -73,6 +79,11 @@ class SlidingWindow:
             return self._passed[too_many - 1] + self._per - now
         self._passed.extend([now] * count)
         return 0.0
+
+    def put_off(self, passed_at: float) -> None:
+        if at := bisect_right(self._passed, passed_at):  # 0 where its window is over by now
+            del self._passed[at - 1]
+        self._passed.append(self._clock())
 
 
 class LearnedRate:
@@ -127,17 +138,21 @@ class LearnedRate:
 
     def probe(self) -> None:
         """Raise a lowered rate a little, if its time has come."""
-        lowered = self._refused is not None or self._margin > JITTER_MARGIN_SECONDS
-        if not lowered or self._clock() < self._probe_at:
+        if self._clock() < self._probe_at:
             return
-        self._probe_at = self._clock() + _PROBE_SECONDS
+        if not self._is_lowered():
+            self._probe_after = _PROBE_SECONDS  # all has been well for as long as the last wait
+            return
         self._margin = max(JITTER_MARGIN_SECONDS, self._margin / 2)
         if self._refused is not None:
             raised = max(self._refused * 1.25, min(self._refused + 1, 2 * self._refused))
             self._refused = raised if raised < self._most else None
-        if self._refused is None and self._margin == JITTER_MARGIN_SECONDS:
-            self._probe_after = _PROBE_SECONDS
+        wait = _PROBE_SECONDS if self._is_lowered() else self._probe_after
+        self._probe_at = self._clock() + wait
         log.info("call_limit_raised", calls_per_second=round(self.rate, 3))
+
+    def _is_lowered(self) -> bool:
+        return self._refused is not None or self._margin > JITTER_MARGIN_SECONDS
 
 
 class CallLimiter:
@@ -200,15 +215,20 @@ class CallLimiter:
         """Count the window as used up: another process has made calls."""
         self._window.fill()
 
-    async def wait_turn(self) -> bool:
-        """Wait until a call may be made, and return True: make it at once. Returns False if a pause
-        is on or begins while waiting."""
+    async def wait_turn(self) -> float | None:
+        """Wait until a call may be made, and return the moment: make it at once. Returns None if a
+        pause is on or begins while waiting."""
         async with self._turn:
             self._learned.probe()
             self._window.limit(*self._learned.window())
             while not self.pause_left():
                 wait = await self._window.try_pass()
                 if not wait:
-                    return True
+                    return self._clock()
                 await self._sleep(wait)
-            return False
+            return None
+
+    def left(self, turn: float) -> None:
+        """The call whose turn came at that moment is on its way only now. What keeps this process
+        busy in between makes no two calls come closer to each other."""
+        self._window.put_off(turn)

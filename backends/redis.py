@@ -82,6 +82,9 @@ class RedisWindow:
         self._calls = calls
         self._per_micros = int(per * 1_000_000)
 
+    def put_off(self, passed_at: float) -> None:
+        """Redis counts by its own clock: to ask it once more would take longer than it saves."""
+
     @property
     def counts_all(self) -> bool:
         return not self._away and self._clock() >= self._back_at

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from analysis.outcomes import Analysis, NotNow
+from rate_limiter import JITTER_MARGIN_SECONDS
 from tests.fakes.grok.calls import BLAME, PRAISE, Clock, MakeClient, answering, ask, completion
 from tests.fakes.grok.replies import Reply
 from tests.fakes.grok.server import FakeGrok
@@ -152,7 +153,7 @@ async def test_the_limit_that_a_good_answer_names_is_kept_to(
     await ask(client)  # 1,800 requests a minute
 
     assert (client.throttle.call_limit_per_second, client.throttle.calls_at_once) == (30.0, 30)
-    assert client.throttle.call_interval == pytest.approx(1.04 / 30)
+    assert client.throttle.call_interval == pytest.approx((1 + JITTER_MARGIN_SECONDS) / 30)
 
 
 async def test_a_limit_above_what_was_asked_for_raises_nothing(
@@ -214,6 +215,21 @@ async def test_calls_go_on_below_the_limit_that_was_named(
     assert all(after - before > 1.0 for before, after in zip(left, left[2:], strict=False))
 
 
+async def test_a_call_counts_from_when_it_has_left(grok: FakeGrok, make_client: MakeClient) -> None:
+    clock = Clock()
+    client = make_client(limiter=clock.limiter(1))
+    left: list[float] = []
+
+    def stall() -> None:
+        left.append(clock.now)
+        clock.now += 0.5
+
+    for _ in range(2):
+        await client.analyse([BLAME], on_sent=stall)
+
+    assert left[1] - left[0] == pytest.approx(0.5 + 1 + JITTER_MARGIN_SECONDS)
+
+
 async def test_calls_of_a_process_before_this_one_count(
     grok: FakeGrok, make_client: MakeClient
 ) -> None:
@@ -225,4 +241,4 @@ async def test_calls_of_a_process_before_this_one_count(
 
     await client.analyse([BLAME], on_sent=lambda: left.append(clock.now))
 
-    assert left == [pytest.approx(started + 1.04)]
+    assert left == [pytest.approx(started + 1 + JITTER_MARGIN_SECONDS)]

@@ -80,7 +80,8 @@ def test_refused_by_a_limit_that_was_kept_to_the_margin_grows(
         calls, per = ceiling.window()
         assert calls == ceiling.rate == 10
         margins.append(per - 1.0)
-    assert margins == [pytest.approx(one) for one in (0.08, 0.16, 0.32, 0.5, 0.5, 0.5)]
+    grown = [JITTER_MARGIN_SECONDS * factor for factor in (2, 4, 8, 16)]
+    assert margins == [pytest.approx(one) for one in (*grown, 0.5, 0.5)]
 
 
 def test_a_grown_margin_shrinks_again_step_by_step(ceiling: LearnedRate, clock: Clock) -> None:
@@ -91,7 +92,7 @@ def test_a_grown_margin_shrinks_again_step_by_step(ceiling: LearnedRate, clock: 
         clock.now += 3600
         ceiling.probe()
         periods.append(ceiling.window()[1])
-    assert periods == [pytest.approx(one) for one in (1.08, 1.04, 1.04, 1.04)]
+    assert periods == [pytest.approx(1 + JITTER_MARGIN_SECONDS * each) for each in (2, 1, 1, 1)]
 
 
 def probed(ceiling: LearnedRate, clock: Clock, seconds: int) -> list[tuple[int, float]]:
@@ -141,7 +142,23 @@ def test_each_probe_that_is_refused_makes_the_next_wait_longer(
     assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
 
 
-def test_once_back_at_the_top_the_waits_begin_anew(ceiling: LearnedRate, clock: Clock) -> None:
+def test_a_way_that_jitters_more_than_the_margin_is_refused_ever_more_rarely(
+    ceiling: LearnedRate, clock: Clock
+) -> None:
+    waits = []
+    for _ in range(9):
+        ceiling.refused(10.0)
+        waits.append(0)
+        while ceiling.window() > (10, 1 + JITTER_MARGIN_SECONDS):
+            waits[-1] += 1
+            clock.now += 1
+            ceiling.probe()
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+
+
+def test_once_back_at_the_top_for_a_while_the_waits_begin_anew(
+    ceiling: LearnedRate, clock: Clock
+) -> None:
     for _ in range(3):
         ceiling.refused(2.0)
     clock.now += 3600

@@ -152,7 +152,10 @@ async def test_turns_come_in_order_and_as_fast_as_the_window_allows(clock: Clock
         went.append((number, round(clock.now - 1000.0, 6)))
 
     await asyncio.gather(*(call(number) for number in range(6)))
-    assert went == [(0, 0.0), (1, 0.0), (2, 1.04), (3, 1.04), (4, 2.08), (5, 2.08)]
+    window = 1 + JITTER_MARGIN_SECONDS
+    times = [0.0, 0.0, window, window, 2 * window, 2 * window]
+    assert [number for number, _ in went] == list(range(6))
+    assert [moment for _, moment in went] == pytest.approx(times)
 
 
 async def test_nobody_sleeps_while_there_is_room(clock: Clock) -> None:
@@ -166,7 +169,7 @@ async def test_during_a_pause_nobody_gets_a_turn_nor_waits_for_one(clock: Clock)
     turns = limiter(clock)
     turns.pause(20.0)
     assert turns.pause_left() == 20.0
-    assert [await turns.wait_turn() for _ in range(3)] == [False] * 3
+    assert [await turns.wait_turn() for _ in range(3)] == [None] * 3
     assert clock.slept == []
 
 
@@ -176,7 +179,7 @@ async def test_who_got_no_turn_in_a_pause_is_not_counted(clock: Clock) -> None:
     await turns.wait_turn()
     clock.now += 20.0
     assert turns.pause_left() == 0.0
-    assert [await turns.wait_turn() for _ in range(2)] == [True] * 2
+    assert [await turns.wait_turn() for _ in range(2)] == [1020.0] * 2
     assert clock.slept == []
 
 
@@ -200,7 +203,7 @@ async def test_a_pause_that_begins_during_a_wait_sends_all_who_wait_away() -> No
     turns = CallLimiter(window, LearnedRate(1, clock=clock), clock=clock, sleep=sleep)
     assert await turns.wait_turn()
 
-    assert await asyncio.gather(*(turns.wait_turn() for _ in range(3))) == [False] * 3
+    assert await asyncio.gather(*(turns.wait_turn() for _ in range(3))) == [None] * 3
 
     assert len(clock.slept) == 1
     clock.now += 10.0
@@ -229,13 +232,13 @@ async def test_a_limit_that_is_learned_while_one_waits_holds_for_the_next() -> N
 async def test_what_is_kept_to_is_shown(clock: Clock) -> None:
     turns = limiter(clock, calls=10)
     assert (turns.rate, turns.calls) == (10.0, 10)
-    assert turns.interval == pytest.approx(0.104)
+    assert turns.interval == pytest.approx(0.1 * (1 + JITTER_MARGIN_SECONDS))
     turns.told(2.5)
     assert (turns.rate, turns.calls) == (2.5, 2)
-    assert turns.interval == pytest.approx(0.4 * 1.04)
+    assert turns.interval == pytest.approx(0.4 * (1 + JITTER_MARGIN_SECONDS))
     turns.refused(0.5)
     assert (turns.rate, turns.calls) == (0.5, 1)
-    assert turns.interval == pytest.approx(2.08)
+    assert turns.interval == pytest.approx(2 * (1 + JITTER_MARGIN_SECONDS))
 
 
 async def test_a_lowered_limit_is_tried_again_by_those_who_call(clock: Clock) -> None:
@@ -253,7 +256,7 @@ async def test_what_another_process_called_before_counts(clock: Clock) -> None:
     turns = limiter(clock, calls=10)
     turns.assume_window_used()
     assert await turns.wait_turn()
-    assert clock.now == pytest.approx(1001.04)
+    assert clock.now == pytest.approx(1001 + JITTER_MARGIN_SECONDS)
 
 
 async def test_a_caller_who_gives_up_takes_no_turn_and_blocks_nobody() -> None:
@@ -275,7 +278,32 @@ async def test_a_caller_who_gives_up_takes_no_turn_and_blocks_nobody() -> None:
     wake.set()
     await asyncio.wait_for(patient, 5)
     assert gives_up.cancelled()
-    assert clock.now == pytest.approx(1001.04)
+    assert clock.now == pytest.approx(1001 + JITTER_MARGIN_SECONDS)
+
+
+async def test_a_call_that_leaves_late_counts_from_then(clock: Clock) -> None:
+    turns = limiter(clock)
+    first, second = await turns.wait_turn(), await turns.wait_turn()
+    assert first is not None
+    assert second is not None
+    clock.now += 0.25
+    turns.left(second)
+    clock.now += 0.25
+    turns.left(first)
+    for moment in (1000.25, 1000.5):
+        assert await turns.wait_turn() == pytest.approx(moment + 1 + JITTER_MARGIN_SECONDS)
+
+
+async def test_a_call_that_leaves_when_its_window_is_over_counts_all_the_same(
+    clock: Clock,
+) -> None:
+    turns = limiter(clock)
+    late = await turns.wait_turn()
+    assert late is not None
+    clock.now += 5.0
+    assert await turns.wait_turn() == 1005.0
+    turns.left(late)
+    assert await turns.wait_turn() == pytest.approx(1006 + JITTER_MARGIN_SECONDS)
 
 
 async def test_on_the_real_clock_a_full_window_opens_again() -> None:
@@ -293,23 +321,29 @@ async def test_on_the_real_clock_a_full_window_opens_again() -> None:
 @given(
     calls=st.integers(1, 12),
     steps=st.lists(
-        st.tuples(st.floats(0, 0.3), st.floats(0, JITTER_MARGIN_SECONDS * 0.999)),
+        st.tuples(
+            st.floats(0, 0.3), st.floats(0, 0.2), st.floats(0, JITTER_MARGIN_SECONDS * 0.999)
+        ),
         min_size=1,
         max_size=80,
     ),
 )
 def test_however_long_the_ways_are_no_more_arrive_in_any_second_than_are_allowed(
-    calls: int, steps: list[tuple[float, float]]
+    calls: int, steps: list[tuple[float, float, float]]
 ) -> None:
-    """`steps`: the seconds before each call is made, and those that it is on its way."""
+    """`steps`: the seconds before each call is made, those until it has left, and those that it is
+    on its way."""
     clock = Clock()
     turns = limiter(clock, calls)
 
     async def arrive() -> list[float]:
         arrivals = []
-        for idle, way in steps:
+        for idle, stall, way in steps:
             clock.now += idle
-            assert await turns.wait_turn()
+            turn = await turns.wait_turn()
+            assert turn is not None
+            clock.now += stall
+            turns.left(turn)
             arrivals.append(clock.now + way)
         return sorted(arrivals)
 
