@@ -17,9 +17,19 @@ from analysis.outcomes import Call, CallOutcome
 from database import Database
 from models import calls, daily_usage, now_micros
 from store.bulk_insert import ManyRows
+from store.statements import Prepared
 
 _RECENT_MICROS = 5_000_000
 """Longer than a call waits between being reserved and being sent."""
+
+
+_BEGUN = (
+    "request_id", "started_at", "conversations", "model_asked", "held_usd_ticks", "outcome"
+)  # fmt: skip
+_ENDED = (
+    "ended_at", "outcome", "model_answered", "prompt_tokens", "cached_tokens", "completion_tokens",
+    "cost_usd_ticks", "held_usd_ticks",
+)  # fmt: skip
 
 
 class CallReceipt(NamedTuple):
@@ -129,23 +139,31 @@ def _usage(statement: Select[*tuple[Any, ...]], connection: Connection) -> Usage
     return Usage(*(int(value or 0) for value in connection.execute(statement).one()))
 
 
+_HELD = daily_usage.c.held_usd_ticks
+_HOLD = (
+    update(daily_usage)
+    .where(daily_usage.c.day == bindparam("of_day"))
+    .values(calls=daily_usage.c.calls + 1, held_usd_ticks=_HELD + bindparam("cost"))
+    .returning(daily_usage.c.day)
+)
+_HOLD_ANYHOW = Prepared(_HOLD)
+_HOLD_WITHIN = Prepared(
+    _HOLD.where(daily_usage.c.cost_usd_ticks + _HELD + bindparam("cost") <= bindparam("budget"))
+)
+_BEGIN = Prepared(
+    insert(calls).values({name: bindparam(name) for name in _BEGUN}).returning(calls.c.id)
+)
+
+
 def _reserve(row: dict[str, Any], budget: int | None, connection: Connection) -> int | None:
     day = row["started_at"] // DAY
-    highest_cost = row["held_usd_ticks"]
     add_usage([DayUsage(day, Usage())], connection)  # so that there is a row to update
-    spent = daily_usage.c.cost_usd_ticks + daily_usage.c.held_usd_ticks
-    hold = update(daily_usage).where(daily_usage.c.day == day)
-    if budget is not None:
-        hold = hold.where(spent + highest_cost <= budget)
-    hold = hold.values(
-        calls=daily_usage.c.calls + 1,
-        held_usd_ticks=daily_usage.c.held_usd_ticks + highest_cost,
-    )
-    if not connection.execute(hold).rowcount:
+    values = {"of_day": day, "cost": row["held_usd_ticks"]}
+    if budget is None:
+        _HOLD_ANYHOW.run(connection, values)
+    elif not _HOLD_WITHIN.run(connection, values | {"budget": budget}):
         return None
-    id_ = connection.scalar(insert(calls).returning(calls.c.id), row)
-    assert id_ is not None
-    return int(id_)
+    return int(_BEGIN.value(connection, row))
 
 
 def settle_call(receipt: CallReceipt, connection: Connection) -> None:
@@ -154,21 +172,26 @@ def settle_call(receipt: CallReceipt, connection: Connection) -> None:
     add_usage(end_call(receipt, connection), connection)
 
 
+_MINE = (calls.c.id == bindparam("receipt"), calls.c.ended_at.is_(None))
+_OPEN = Prepared(select(calls.c.started_at, calls.c.held_usd_ticks).where(*_MINE).with_for_update())
+_NEVER_SENT = Prepared(delete(calls).where(*_MINE))
+_END = Prepared(update(calls).where(*_MINE).values({name: bindparam(name) for name in _ENDED}))
+
+
 def end_call(receipt: CallReceipt, connection: Connection) -> list[DayUsage]:
     """As `settle_call`, but for the sums of the days: `add_usage` is to be given what this gives.
     Nobody else waits for what is changed here."""
     call = receipt.call
-    mine = (calls.c.id == receipt.id, calls.c.ended_at.is_(None))
-    reserved = connection.execute(
-        select(calls.c.started_at, calls.c.held_usd_ticks).where(*mine).with_for_update()
-    ).one_or_none()
-    if reserved is None:
+    mine = {"receipt": receipt.id}
+    reserved = _OPEN.run(connection, mine)
+    if not reserved:
         return []  # settled by an earlier transaction whose commit was not confirmed
+    ((started_at, held),) = reserved
     cost_is_unknown = call is not None and call.cost_usd_ticks is None
-    still_held = reserved.held_usd_ticks if cost_is_unknown else 0
-    change: dict[str, int] = {"held_usd_ticks": still_held - reserved.held_usd_ticks}
+    still_held = held if cost_is_unknown else 0
+    change: dict[str, int] = {"held_usd_ticks": still_held - held}
     if call is None:
-        connection.execute(delete(calls).where(*mine))
+        _NEVER_SENT.run(connection, mine)
         change["calls"] = -1
     else:
         figures = {
@@ -177,19 +200,15 @@ def end_call(receipt: CallReceipt, connection: Connection) -> list[DayUsage]:
             "completion_tokens": call.completion_tokens,
             "cost_usd_ticks": call.cost_usd_ticks or 0,
         }
-        connection.execute(
-            update(calls)
-            .where(*mine)
-            .values(
-                ended_at=now_micros(),
-                outcome=call.outcome.value,
-                model_answered=call.model,
-                held_usd_ticks=still_held,
-                **figures,
-            )
-        )
+        ended = {
+            "ended_at": now_micros(),
+            "outcome": call.outcome.value,
+            "model_answered": call.model,
+            "held_usd_ticks": still_held,
+        }
+        _END.run(connection, mine | ended | figures)
         change |= figures
-    return [DayUsage(reserved.started_at // DAY, Usage(**change))]
+    return [DayUsage(started_at // DAY, Usage(**change))]
 
 
 def completed_at(now: int, *, conversations: int, reused: int) -> DayUsage:

@@ -214,7 +214,7 @@ _DUE = or_(
     and_(_COLUMNS.last_error.is_not(None), _later_than(LONGEST_RETRY_SECONDS)),
 )
 
-_PICK = (
+_PICK = Prepared(
     select(_COLUMNS.id)
     .where(
         _COLUMNS.status == Status.PENDING,
@@ -228,9 +228,9 @@ _PICK = (
 )
 """Ids of the oldest pending rows of a lane, locked where the database locks rows."""
 
-_CLAIM = (
+_CLAIM = Prepared(
     update(conversations)
-    .where(_COLUMNS.id.in_(bindparam("ids", expanding=True)))
+    .where(among(_COLUMNS.id, "ids"))
     .values(
         status=Status.PROCESSING.value,
         attempts=_COLUMNS.attempts + 1,
@@ -290,7 +290,7 @@ def _claim(
     for lane in lanes:
         # Once there is something to do, all that matters of the other lane is whether it is empty.
         values = {"lane": lane.value, "now": now, "limit": 1 if picked else look}
-        found = connection.scalars(_PICK, values).all()
+        found = [id_ for (id_,) in _PICK.run(connection, values)]
         waiting[lane] = len(found)
         picked = picked or found[: take(len(found))]
     return Claim(_take(picked, now + _micros(lease), connection) if picked else [], waiting)
@@ -305,10 +305,10 @@ def _claim_suspect(lease: timedelta, connection: Connection) -> tuple[Claimed | 
 
 def _take(picked: Sequence[str], until: int, connection: Connection) -> list[Claimed]:
     token = uuid4().hex
-    claimed = connection.execute(_CLAIM, {"ids": picked, "token": token, "until": until})
+    claimed = _CLAIM.run(connection, {"ids": picked, "token": token, "until": until})
     items = {
-        id_: Claimed(id_, text, Lane(lane), attempts, token, *rest)
-        for id_, text, lane, attempts, *rest in claimed
+        id_: Claimed(id_, text, Lane(lane), attempts, token, bool(alone), *rest)
+        for id_, text, lane, attempts, alone, *rest in claimed
     }
     return [items[id_] for id_ in picked]
 

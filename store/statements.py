@@ -64,12 +64,12 @@ _SQLITE = sqlite.dialect()
 
 
 class Prepared:
-    """`statement` has parameters by name. What it selects must need no processing by SQLAlchemy: no
-    JSON, no booleans."""
+    """`statement` has parameters by name. What it selects or returns must need no processing by
+    SQLAlchemy: no JSON, and booleans are 0 or 1 on SQLite."""
 
     def __init__(self, statement: Any) -> None:
         self._statement: Executable = statement
-        self._selects = statement.is_select
+        self._has_rows = statement.is_select or len(statement.exported_columns) > 0
         compiled = statement.compile(dialect=_SQLITE)
         self.on_sqlite = str(compiled)
         self._constants = compiled.params
@@ -82,13 +82,13 @@ class Prepared:
         """The rows, where the statement has some to return."""
         if connection.dialect.name != "sqlite":
             result = connection.execute(self._statement, values)
-            return result.all() if self._selects else []
+            return result.all() if self._has_rows else []
         given = self._constants | values
         parameters = [
             process(given[name]) if process else given[name] for name, process in self._parameters
         ]
         found = execute(connection, self.on_sqlite, parameters)
-        return found.fetchall() if self._selects else []
+        return found.fetchall() if self._has_rows else []
 
     def value(self, connection: Connection, values: Mapping[str, Any]) -> Any:
         """The first column of the first row; None where there is no row."""
