@@ -76,6 +76,10 @@ class _LimitedCalls(Throttle):
     def call_interval(self) -> float:
         return self._limiter.interval
 
+    @property
+    def is_crowded(self) -> bool:
+        return self._limiter.is_crowded
+
     def highest_cost(self, texts: Sequence[str]) -> int:
         return self._prompt.highest_cost(texts)
 

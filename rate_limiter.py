@@ -19,6 +19,9 @@ JITTER_MARGIN_SECONDS = 0.022
 """By how much the travel times of two calls may differ: the window is longer by that. See
 docs/decisions/0009-the-window-of-calls.md for the figures."""
 _MOST_MARGIN_SECONDS = 0.5
+_SPREAD = 0.9
+"""Of the interval at which calls may leave in the long run: so far from a call that had to wait is
+the next one. What is left of the interval makes up for one that comes late."""
 _PROBE_SECONDS = 60.0
 _MOST_PROBE_SECONDS = 3600.0
 
@@ -172,6 +175,9 @@ class CallLimiter:
         self._clock = clock
         self._sleep = sleep
         self._paused_until = 0.0
+        self._earliest = 0.0  # of the next turn, if the window lets it
+        self.is_crowded = False
+        """Whether a call waits for its turn at this moment, with no pause on."""
         self._turn = asyncio.Lock()  # fair: wakes its waiters in order
         window.limit(*learned.window())
 
@@ -217,15 +223,27 @@ class CallLimiter:
 
     async def wait_turn(self) -> float | None:
         """Wait until a call may be made, and return the moment: make it at once. Returns None if a
-        pause is on or begins while waiting."""
+        pause is on or begins while waiting.
+
+        After a call that had to wait the next one keeps its distance: a burst would stay one for
+        ever, since the window lets it pass again in each period as it passed before.
+        """
         async with self._turn:
             self._learned.probe()
             self._window.limit(*self._learned.window())
+            distance = 0.0
             while not self.pause_left():
-                wait = await self._window.try_pass()
-                if not wait:
-                    return self._clock()
-                await self._sleep(wait)
+                wait = self._earliest - self._clock()
+                if wait <= 0 and not (wait := await self._window.try_pass()):
+                    turn = self._clock()
+                    self._earliest = turn + distance
+                    return turn
+                distance = _SPREAD * self.interval
+                self.is_crowded = True
+                try:
+                    await self._sleep(wait)
+                finally:
+                    self.is_crowded = False
             return None
 
     def left(self, turn: float) -> None:

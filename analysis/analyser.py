@@ -29,6 +29,11 @@ class Throttle:
         """Seconds between calls when as many are made as are allowed; 0.0 without a limit."""
         return 0.0
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether as many calls have left as may, so that the next one waits for its turn."""
+        return False
+
     def highest_cost(self, texts: Sequence[str]) -> int | None:
         """What a call with these may cost at most, in ticks; None where calls are not paid for."""
         return None

@@ -14,8 +14,8 @@ from models import Lane
 BULK_SHARE = 0.2
 """The part of the calls that the bulk lane gets while it has work, however busy the live lane."""
 CALLS_IN_LINE = 2
-"""Calls that may wait for their turn while there is a backlog: enough for one to leave the moment
-that the limiter lets it, few enough for a later arrival to be among the next."""
+"""Calls that may wait for their turn where they have to: enough for one to leave the moment that
+the limiter lets it, few enough for a later arrival to be among the next."""
 _SPACING = 0.9
 """Of the interval at which calls may leave: the limiter has the last word, this only spreads."""
 
@@ -50,8 +50,9 @@ class CallState(NamedTuple):
     """What the schedule needs to know of the calls at one moment.
 
     `free` more calls may begin; `unsent` have begun and wait for their turn to leave; `at_once` may
-    leave together after a rest, and one every `interval` seconds. `wait` is in seconds until a call
-    may begin. `held_by` names what holds all calls back, None if nothing does.
+    leave together after a rest, and one every `interval` seconds. `crowded`: as many have left as
+    may, and the next one waits. `wait` is in seconds until a call may begin. `held_by` names what
+    holds all calls back, None if nothing does.
     """
 
     free: int
@@ -59,6 +60,7 @@ class CallState(NamedTuple):
     at_once: int
     interval: float
     pack_size: int
+    crowded: bool = False
     wait: float = 0.0
     held_by: Bound | None = None
 
@@ -154,12 +156,12 @@ class Schedule:
             return trouble
         if calls.free <= 0 or calls.unsent >= calls.at_once:
             return self._poll_interval
-        if any(self._backlog.values()):
-            # Claimed just before it can be sent, so that what arrives last can go first.
-            if calls.unsent >= CALLS_IN_LINE:
-                return self._poll_interval
-            if now < self._live_until:
-                return self._spacing.left(now)
+        backlog = any(self._backlog.values())
+        # Claimed just before it can be sent, so that what arrives last can go first.
+        if (backlog or calls.crowded) and calls.unsent >= CALLS_IN_LINE:
+            return self._poll_interval
+        if backlog and now < self._live_until:
+            return self._spacing.left(now)
         return 0.0
 
     def sleep_left(self, now: float, calls: CallState) -> float:
@@ -180,9 +182,10 @@ class Schedule:
         return calls.beginnable * self._pack_limit(calls) + 1
 
     def pack_size(self, waiting: int, calls: CallState) -> int:
-        """How many of the `waiting` conversations the next call takes:
-        `ceil(waiting / beginnable calls)`, limited to 1 and what a call may carry."""
-        share = -(-waiting // calls.beginnable)
+        """How many of the `waiting` conversations the next call takes, 1 and what a call may carry
+        being the limits: `ceil(waiting / beginnable calls)`, or all where none would leave at
+        once."""
+        share = waiting if calls.crowded else -(-waiting // calls.beginnable)
         return max(1, min(self._pack_limit(calls), share))
 
     def bound_by(self, now: float, calls: CallState) -> Bound:

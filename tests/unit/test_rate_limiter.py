@@ -143,19 +143,57 @@ def limiter(clock: Clock, calls: int = 2) -> CallLimiter:
     return CallLimiter(window, LearnedRate(calls, clock=clock), clock=clock, sleep=clock.sleep)
 
 
-async def test_turns_come_in_order_and_as_fast_as_the_window_allows(clock: Clock) -> None:
+async def test_turns_come_in_order(clock: Clock) -> None:
     turns = limiter(clock)
-    went: list[tuple[int, float]] = []
+    went: list[int] = []
 
     async def call(number: int) -> None:
         assert await turns.wait_turn()
-        went.append((number, round(clock.now - 1000.0, 6)))
+        went.append(number)
 
     await asyncio.gather(*(call(number) for number in range(6)))
+    assert went == list(range(6))
+
+
+async def test_a_burst_is_followed_by_calls_at_even_distances(clock: Clock) -> None:
+    turns = limiter(clock, calls=10)
+    went: list[float] = []
+
+    async def call() -> None:
+        assert await turns.wait_turn()
+        went.append(clock.now - 1000.0)
+
+    await asyncio.gather(*(call() for _ in range(40)))
     window = 1 + JITTER_MARGIN_SECONDS
-    times = [0.0, 0.0, window, window, 2 * window, 2 * window]
-    assert [number for number, _ in went] == list(range(6))
-    assert [moment for _, moment in went] == pytest.approx(times)
+    assert went[:10] == [0.0] * 10
+    assert went[10::10] == pytest.approx([window, 2 * window, 3 * window])
+    gaps = [after - before for before, after in pairwise(went[10:])]
+    assert min(gaps) == pytest.approx(0.9 * window / 10)
+    assert max(gaps) <= 0.2 * window
+
+
+async def test_after_a_rest_calls_go_at_once_again(clock: Clock) -> None:
+    turns = limiter(clock, calls=10)
+    await asyncio.gather(*(turns.wait_turn() for _ in range(15)))
+    clock.now += 5.0
+    rested = clock.now
+    assert await asyncio.gather(*(turns.wait_turn() for _ in range(10))) == [rested] * 10
+
+
+async def test_it_is_crowded_while_a_call_waits_and_no_longer() -> None:
+    clock = Clock()
+    seen: list[bool] = []
+
+    async def sleep(seconds: float) -> None:
+        seen.append(turns.is_crowded)
+        await clock.sleep(seconds)
+
+    window = SlidingWindow(1, 1.0, clock=clock)
+    turns = CallLimiter(window, LearnedRate(1, clock=clock), clock=clock, sleep=sleep)
+    await turns.wait_turn()
+    assert not turns.is_crowded
+    await turns.wait_turn()
+    assert (seen, turns.is_crowded) == ([True], False)
 
 
 async def test_nobody_sleeps_while_there_is_room(clock: Clock) -> None:
@@ -290,8 +328,10 @@ async def test_a_call_that_leaves_late_counts_from_then(clock: Clock) -> None:
     turns.left(second)
     clock.now += 0.25
     turns.left(first)
-    for moment in (1000.25, 1000.5):
-        assert await turns.wait_turn() == pytest.approx(moment + 1 + JITTER_MARGIN_SECONDS)
+    window = 1 + JITTER_MARGIN_SECONDS
+    assert await turns.wait_turn() == pytest.approx(1000.25 + window)
+    clock.now += 0.9 * window / 2  # at such a distance the one after it may leave
+    assert await turns.wait_turn() == pytest.approx(max(clock.now, 1000.5 + window))
 
 
 async def test_a_call_that_leaves_when_its_window_is_over_counts_all_the_same(
@@ -362,8 +402,10 @@ def test_a_backlog_uses_what_is_allowed(calls: int, waiting: int) -> None:
             assert await turns.wait_turn()
 
     asyncio.run(clear())
-    full_windows = (waiting - 1) // calls
-    assert clock.now - 1000.0 == pytest.approx(full_windows * (1 + JITTER_MARGIN_SECONDS))
+    full_windows, rest = divmod(waiting - 1, calls)
+    spread = 0.9 * rest / calls if full_windows else 0.0
+    used = (full_windows + spread) * (1 + JITTER_MARGIN_SECONDS)
+    assert clock.now - 1000.0 == pytest.approx(used)
 
 
 class _SharedInPart(SlidingWindow):

@@ -270,6 +270,22 @@ def test_a_call_waits_for_a_slot_a_turn_and_the_end_of_a_pause(
     assert schedule.wait_left(100.0, IDLE._replace(**change)) == wait
 
 
+def test_where_calls_wait_for_their_turn_few_do() -> None:
+    schedule = scheduled()
+    claim(schedule, 100.0, Lane.LIVE, 1, live=1)
+    assert schedule.wait_left(100.0, IDLE._replace(unsent=9)) == 0.0
+    crowded = IDLE._replace(crowded=True)
+    assert schedule.wait_left(100.0, crowded._replace(unsent=CALLS_IN_LINE - 1)) == 0.0
+    assert schedule.wait_left(100.0, crowded._replace(unsent=CALLS_IN_LINE)) == POLL
+
+
+@pytest.mark.parametrize(("waiting", "size"), [(0, 1), (1, 1), (7, 7), (10, 10), (11, 10)])
+def test_where_calls_wait_for_their_turn_the_next_one_carries_as_many_as_it_may(
+    waiting: int, size: int
+) -> None:
+    assert scheduled().pack_size(waiting, IDLE._replace(crowded=True)) == size
+
+
 def test_beside_a_backlog_few_calls_wait_in_line() -> None:
     schedule = scheduled()
     claim(schedule, 100.0, Lane.BULK, 10, bulk=101)
