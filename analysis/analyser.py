@@ -30,6 +30,12 @@ class Throttle:
         return 0.0
 
     @property
+    def gather_seconds(self) -> float:
+        """How long after one call the next one waits for more conversations to share it, where few
+        wait; 0.0 where each goes at once."""
+        return 0.0
+
+    @property
     def is_crowded(self) -> bool:
         """Whether as many calls have left as may, so that the next one waits for its turn."""
         return False

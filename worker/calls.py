@@ -130,6 +130,7 @@ class CallRunner:
             at_once=throttle.calls_at_once,
             interval=throttle.call_interval,
             pack_size=throttle.pack_size,
+            gather=throttle.gather_seconds,
             crowded=throttle.is_crowded,
             wait=self.wait_left(),
             held_by=held_by,

@@ -50,7 +50,8 @@ class CallState(NamedTuple):
     """What the schedule needs to know of the calls at one moment.
 
     `free` more calls may begin; `unsent` have begun and wait for their turn to leave; `at_once` may
-    leave together after a rest, and one every `interval` seconds. `crowded`: as many have left as
+    leave together after a rest, and one every `interval` seconds. For `gather` seconds after one
+    the next waits for more conversations, where few wait. `crowded`: as many have left as
     may, and the next one waits. `wait` is in seconds until a call may begin. `held_by` names what
     holds all calls back, None if nothing does.
     """
@@ -60,6 +61,7 @@ class CallState(NamedTuple):
     at_once: int
     interval: float
     pack_size: int
+    gather: float = 0.0
     crowded: bool = False
     wait: float = 0.0
     held_by: Bound | None = None
@@ -96,6 +98,7 @@ class Schedule:
         self._trouble_until = -math.inf
         self._rest_until = -math.inf
         self._live_until = -math.inf
+        self._last_call = -math.inf
 
     # --- events -------------------------------------------------------------------------------
 
@@ -140,6 +143,7 @@ class Schedule:
 
     def calling(self, lane: Lane, calls: CallState, now: float) -> None:
         """A call for conversations of `lane` begins."""
+        self._last_call = now
         self._spacing.record(calls.interval, now)
         self._lanes.record(lane, bulk_is_empty=self._bulk_is_empty)
 
@@ -160,9 +164,9 @@ class Schedule:
         # Claimed just before it can be sent, so that what arrives last can go first.
         if (backlog or calls.crowded) and calls.unsent >= CALLS_IN_LINE:
             return self._poll_interval
-        if backlog and now < self._live_until:
-            return self._spacing.left(now)
-        return 0.0
+        if not backlog:
+            return max(0.0, self._last_call + calls.gather - now)
+        return self._spacing.left(now) if now < self._live_until else 0.0
 
     def sleep_left(self, now: float, calls: CallState) -> float:
         """Seconds to sleep where there is nothing to begin now: until a call may begin, or the

@@ -306,6 +306,18 @@ def test_beside_a_backlog_calls_are_spread_while_the_live_lane_is_busy_and_only_
     assert schedule.wait_left(130.0, calls) == 0.0
 
 
+def test_where_few_wait_a_call_waits_for_more_to_share_it_and_beside_a_backlog_for_none() -> None:
+    schedule = scheduled()
+    calls = IDLE._replace(gather=0.04)
+    claim(schedule, 100.0, Lane.LIVE, 1, live=1)
+    assert schedule.wait_left(100.0, calls) == 0.0, "after a rest it goes at once"
+    schedule.calling(Lane.LIVE, calls, 100.0)
+    assert schedule.wait_left(100.01, calls) == pytest.approx(0.03)
+    assert schedule.wait_left(100.04, calls) == 0.0
+    claim(schedule, 100.01, Lane.BULK, 10, bulk=101)
+    assert schedule.wait_left(100.01, calls) == 0.0
+
+
 def test_a_live_post_after_a_long_backlog_of_unspaced_calls_is_not_made_to_wait_for_them() -> None:
     schedule = scheduled()
     calls = IDLE._replace(interval=0.02)
