@@ -26,6 +26,7 @@ from bench.grok import (
 )
 from bench.report import Report, Samples
 from bench.servers import Servers
+from rate_limiter import JITTER_MARGIN_SECONDS
 from tests.fakes.grok.process import RunningGrok
 from tests.fakes.grok.steering import GOOD_KEY
 
@@ -80,7 +81,9 @@ def _measure(
         f"  {name}: {counters['calls']} calls, at most {counters['max_in_flight']} at once,"
         f" {LIMIT + 1} never within {shortest:.3f} s, CPU {1000 * cpu / backlog:.2f} ms each"
     )
-    report.add("calls", f"of the limit, {name}", Samples([share]), at_least=0.95)
+    # A way that differs by more than is allowed for is refused once, and leaves less to use.
+    goal = 0.975 if jitter <= JITTER_MARGIN_SECONDS else 0.9
+    report.add("calls", f"of the limit, {name}", Samples([share]), at_least=goal)
     return share
 
 
