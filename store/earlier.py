@@ -1,16 +1,19 @@
 """What earlier analyses tell: an answer for equal texts, and which names of topics are in use."""
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, null, select
+from sqlalchemy import Connection, Text, bindparam, cast, func, null, select
 
 from analysis.labels import LastWord
 from analysis.micros import DAY
 from analysis.outcomes import Analysis, Sighting
 from analysis.urgency import Urgency
 from models import insight_clusters, insights
+from store.insight_row import read_clusters
+from store.statements import Prepared, among
 
 
 class Earlier(NamedTuple):
@@ -20,24 +23,25 @@ class Earlier(NamedTuple):
     analysis: Analysis
 
 
-_MODEL_VALUES = tuple(
+# What the model said, whoever has the last word.
+_SCORE, _CLUSTERS, _CONFIDENCE = (
     func.coalesce(insights.c[f"model_{name}"], insights.c[name]).label(name)
     for name in ("sentiment_score", "clusters", "confidence")
 )
-"""What the model said, whoever has the last word."""
-
-_ANALYSED_SINCE = (
+_ANALYSED_SINCE = Prepared(
     select(
         insights.c.fingerprint,
         insights.c.conversation_id,
-        *_MODEL_VALUES,
+        _SCORE,
+        cast(_CLUSTERS, Text),
+        _CONFIDENCE,
         insights.c.reasoning,
-        insights.c.grok_analysis,
+        cast(insights.c.grok_analysis, Text),
         insights.c.language,
         insights.c.urgency,
     )
     .where(
-        insights.c.fingerprint.in_(bindparam("fingerprints", expanding=True)),
+        among(insights.c.fingerprint, "fingerprints"),
         insights.c.created_at > bindparam("since"),
     )
     .order_by(insights.c.created_at)  # of several, the last one stays in the mapping
@@ -48,27 +52,29 @@ def analysed_since(
     fingerprints: Collection[str], since: int, connection: Connection
 ) -> Mapping[str, Earlier]:
     """The newest analysis of each fingerprint that has one after `since`, in microseconds."""
+    found: dict[str, Earlier] = {}
     values = {"fingerprints": list(fingerprints), "since": since}
-    return {
-        row.fingerprint: Earlier(
-            row.conversation_id,
+    for row in _ANALYSED_SINCE.run(connection, values):
+        fingerprint, id_, score, clusters, confidence, *told = row
+        reasoning, details, language, urgency = told
+        found[fingerprint] = Earlier(
+            id_,
             Analysis(
-                row.sentiment_score,
-                tuple(row.clusters),
-                row.confidence,
-                row.reasoning,
-                details=row.grok_analysis,
-                language=row.language,
-                urgency=Urgency(row.urgency),
+                score,
+                read_clusters(clusters),
+                confidence,
+                reasoning,
+                details=json.loads(details),
+                language=language,
+                urgency=Urgency(urgency),
             ),
         )
-        for row in connection.execute(_ANALYSED_SINCE, values).all()
-    }
+    return found
 
 
 _NEWEST_NAMED = (
     select(
-        _MODEL_VALUES[1],
+        _CLUSTERS,
         insights.c.author,
         insights.c.timestamp,
         insights.c.fingerprint,
