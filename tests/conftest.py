@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -70,6 +71,8 @@ def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     # Reading the world's certificates takes each client 30 ms, and no test goes out into the world.
     os.environ["SSL_CERT_DIR"] = str(tmp_path_factory.mktemp("no_certificates"))
     set_up_logs(level="debug", format="json")
+    # A shell has what it starts in the background ignore this, and tests interrupt what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
