@@ -118,8 +118,9 @@ def account(
             shown = ", ".join(map(str, lines[:_SHOWN_LINES])) + ", ..." * (count > _SHOWN_LINES)
             yield f"  {count:{width},}  {reason} (line{'s' * (count > 1)} {shown})"
     yield (
-        f"{counted(tally.read, 'row')} read: {tally.accepted:,} {'accepted' if sent else 'good'},"
-        f" {counted(tally.duplicates, 'duplicate')}, {tally.rejected:,} rejected"
+        # In the same words for any number: this is the line that scripts read.
+        f"{tally.read:,} rows read: {tally.accepted:,} {'accepted' if sent else 'good'},"
+        f" {tally.duplicates:,} duplicates, {tally.rejected:,} rejected"
         + f", {tally.unsent:,} not sent" * bool(tally.unsent)
         + "."
     )

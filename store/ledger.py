@@ -23,15 +23,6 @@ _RECENT_MICROS = 5_000_000
 """Longer than a call waits between being reserved and being sent."""
 
 
-_BEGUN = (
-    "request_id", "started_at", "conversations", "model_asked", "held_usd_ticks", "outcome"
-)  # fmt: skip
-_ENDED = (
-    "ended_at", "outcome", "model_answered", "prompt_tokens", "cached_tokens", "completion_tokens",
-    "cost_usd_ticks", "held_usd_ticks",
-)  # fmt: skip
-
-
 class CallReceipt(NamedTuple):
     """What became of a reserved call; `call` None means that it was never sent."""
 
@@ -150,6 +141,9 @@ _HOLD_ANYHOW = Prepared(_HOLD)
 _HOLD_WITHIN = Prepared(
     _HOLD.where(daily_usage.c.cost_usd_ticks + _HELD + bindparam("cost") <= bindparam("budget"))
 )
+_BEGUN = (
+    "request_id", "started_at", "conversations", "model_asked", "held_usd_ticks", "outcome"
+)  # fmt: skip
 _BEGIN = Prepared(
     insert(calls).values({name: bindparam(name) for name in _BEGUN}).returning(calls.c.id)
 )
@@ -175,6 +169,10 @@ def settle_call(receipt: CallReceipt, connection: Connection) -> None:
 _MINE = (calls.c.id == bindparam("receipt"), calls.c.ended_at.is_(None))
 _OPEN = Prepared(select(calls.c.started_at, calls.c.held_usd_ticks).where(*_MINE).with_for_update())
 _NEVER_SENT = Prepared(delete(calls).where(*_MINE))
+_ENDED = (
+    "ended_at", "outcome", "model_answered", "prompt_tokens", "cached_tokens", "completion_tokens",
+    "cost_usd_ticks", "held_usd_ticks",
+)  # fmt: skip
 _END = Prepared(update(calls).where(*_MINE).values({name: bindparam(name) for name in _ENDED}))
 
 

@@ -51,9 +51,9 @@ class CallState(NamedTuple):
 
     `free` more calls may begin; `unsent` have begun and wait for their turn to leave; `at_once` may
     leave together after a rest, and one every `interval` seconds. For `gather` seconds after one
-    the next waits for more conversations, where few wait. `crowded`: as many have left as
-    may, and the next one waits. `wait` is in seconds until a call may begin. `held_by` names what
-    holds all calls back, None if nothing does.
+    the next waits for more conversations, where few wait. `crowded`: as many have left as may, and
+    the next one waits. `wait` is in seconds until a call may begin. `held_by` names what holds all
+    calls back, None if nothing does.
     """
 
     free: int

@@ -1,5 +1,6 @@
 """A folder of backups: which are in it, how many are kept, and how the last drill went."""
 
+import errno
 import json
 import time
 from dataclasses import asdict, dataclass, fields
@@ -23,14 +24,24 @@ _LEFT_AFTER_SECONDS = 3600
 """A file in the making that nothing was added to for so long was left by a broken attempt."""
 
 
+_MISTAKES = {
+    errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.ELOOP,
+    errno.ENAMETOOLONG,
+}  # fmt: skip
+"""Which no waiting mends."""
+
+
 def check_folder(folder: Path) -> None:
-    """Make the folder where it is not there, and a file in it that has no name. Raises
-    StartRefused."""
+    """Make the folder where it is not there, and a file in it that has no name. Raises StartRefused
+    for a mistake. A disk in trouble keeps nobody from serving: each backup that fails tells of it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
+        if error.errno not in _MISTAKES:
+            return
         raise StartRefused(
             f"BACKUP_DIR: no backup can be made in {folder}: {error.strerror}"
         ) from error

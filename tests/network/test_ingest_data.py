@@ -204,7 +204,7 @@ def test_a_dry_run_sends_nothing_and_tells_what_it_would_cost(
     file = write_csv("id,text\n1,a\n1,a\n2,\n3,b\n")
     assert ingest_data.main(["--url", url, file, "--dry-run"]) == 1
     out = capsys.readouterr().out
-    assert "4 rows read: 2 good, 1 duplicate, 1 rejected." in out
+    assert "4 rows read: 2 good, 1 duplicates, 1 rejected." in out
     assert "2 conversations to send, analysed offline" in out
     assert sum(counts(url).values()) == 0
     assert not Path(file + ".rejected.csv").exists()

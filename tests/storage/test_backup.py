@@ -1,6 +1,7 @@
 """Backups are made beside a writer, verified to the byte, and restored whole or not at all."""
 
 import asyncio
+import errno
 import os
 import random
 import resource
@@ -19,7 +20,7 @@ from sqlalchemy import text
 from backends import snapshot
 from backends.file_lock import FileLock
 from database import Database
-from errors import ServiceError, Unavailable
+from errors import ServiceError, StartRefused, Unavailable
 from store import backups, derived
 from store.backups import folder as backup_folder
 from store.backups import sqlite as backup
@@ -353,3 +354,18 @@ async def test_a_drill_where_nothing_can_be_written_says_so(file: Path, tmp_path
 async def test_a_backup_of_nothing_says_so(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="there is no database"):
         backup.back_up(tmp_path / "insights.db", tmp_path / "copy.db")
+
+
+@pytest.mark.parametrize("trouble", [errno.EIO, errno.EROFS, errno.ENOSPC, errno.ESTALE])
+def test_a_disk_in_trouble_does_not_keep_the_service_from_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: int
+) -> None:
+    def fail(**_options: object) -> None:
+        raise OSError(trouble, os.strerror(trouble))
+
+    monkeypatch.setattr(backup_folder, "TemporaryFile", fail)
+    backup_folder.check_folder(tmp_path)
+    monkeypatch.undo()
+    (tmp_path / "a_file").touch()
+    with pytest.raises(StartRefused, match="BACKUP_DIR"):
+        backup_folder.check_folder(tmp_path / "a_file")

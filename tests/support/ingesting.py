@@ -56,8 +56,7 @@ def account(capsys: pytest.CaptureFixture[str]) -> tuple[int, int, int, int]:
     """Rows read, accepted, duplicates and rejected, as told in the last such line."""
     out = capsys.readouterr().out
     *_, found = re.finditer(
-        r"^([\d,]+) rows? read: ([\d,]+) (?:accepted|good), ([\d,]+) duplicates?,"
-        r" ([\d,]+) rejected",
+        r"^([\d,]+) rows read: ([\d,]+) (?:accepted|good), ([\d,]+) duplicates, ([\d,]+) rejected",
         out,
         re.MULTILINE,
     )

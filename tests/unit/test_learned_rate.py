@@ -127,29 +127,17 @@ def test_a_limit_below_one_a_second_at_most_doubles(ceiling: LearnedRate, clock:
     assert [rate for _, rate in probed(ceiling, clock, 240)] == [0.5, 1.0, 2.0, 3.0]
 
 
+@pytest.mark.parametrize("named", [2.0, 10.0], ids=["a lower limit", "that which was kept to"])
 def test_each_probe_that_is_refused_makes_the_next_wait_longer(
-    ceiling: LearnedRate, clock: Clock
+    ceiling: LearnedRate, clock: Clock, named: float
 ) -> None:
+    """Also where only the ways differ by more than the margin: in the end once an hour."""
     waits = []
     for _ in range(9):
-        ceiling.refused(2.0)
+        ceiling.refused(named)
+        lowered = ceiling.window()
         waits.append(0)
-        while ceiling.rate == 2.0:
-            waits[-1] += 1
-            clock.now += 1
-            ceiling.probe()
-        assert ceiling.rate == 3.0
-    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
-
-
-def test_a_way_that_jitters_more_than_the_margin_is_refused_ever_more_rarely(
-    ceiling: LearnedRate, clock: Clock
-) -> None:
-    waits = []
-    for _ in range(9):
-        ceiling.refused(10.0)
-        waits.append(0)
-        while ceiling.window() > (10, 1 + JITTER_MARGIN_SECONDS):
+        while ceiling.window() == lowered:
             waits[-1] += 1
             clock.now += 1
             ceiling.probe()

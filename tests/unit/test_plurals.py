@@ -20,6 +20,6 @@ def test_a_plural_may_be_a_word_of_its_own() -> None:
     assert [counted(count, "is", "are") for count in (1, 2)] == ["1 is", "2 are"]
 
 
-def test_an_account_of_one_row_has_no_plural() -> None:
+def test_the_sum_of_an_account_is_in_the_same_words_for_any_number() -> None:
     (line,) = account(Tally(read=1, duplicates=1), Counter(), SkippedLines(), None)
-    assert line == "1 row read: 0 accepted, 1 duplicate, 0 rejected."
+    assert line == "1 rows read: 0 accepted, 1 duplicates, 0 rejected."
