@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -31,11 +31,11 @@ from backends.file_lock import FileLock
 from backends.preemption import Preempted, PreemptibleConnection, Preemption
 from backends.private_files import keep_private
 from backends.snapshot import copy_beside_writes
+from backends.sqlite_driver import driver_of, on_driver, pages_in_use
 from backends.stoppable import Stoppable
 from errors import Unavailable
 
 if TYPE_CHECKING:
-    from sqlalchemy import CursorResult
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
@@ -165,8 +165,8 @@ class SqliteFile:
                 connection = self._reader.connect()
             try:
                 with connection.begin():
-                    _on_driver(connection, "BEGIN")
-                    reading.begin(_driver_of(connection))
+                    on_driver(connection, "BEGIN")
+                    reading.begin(driver_of(connection))
                     try:
                         return work(connection)
                     finally:
@@ -208,7 +208,7 @@ class SqliteFile:
                 self._run(self._high.popleft())
 
     def _preemptible(self, work: BackgroundWork[T], connection: Connection) -> T:
-        with self._preemption.open_to_it(_driver_of(connection)):
+        with self._preemption.open_to_it(driver_of(connection)):
             return work(connection, partial(self._is_waited_for, time.monotonic()))
 
     def _is_waited_for(self, since: float) -> bool:
@@ -264,10 +264,10 @@ class SqliteFile:
         if (connection := self._connection) is None:
             return
         with suppress(Unavailable), translated_errors():
-            changes, pages = _driver_of(connection).total_changes, _pages_in_use(connection)
+            changes, pages = driver_of(connection).total_changes, pages_in_use(connection)
             if self._checkpoints.are_due(changes, pages):
                 self._checkpoints.made(changes, pages)
-                _on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+                on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
     def _in_transaction(self, work: Callable[[Connection], T], deadline: float) -> T:
         with translated_errors():
@@ -312,7 +312,7 @@ class SqliteFile:
         if self._connection is None:
             return
         with suppress(Unavailable), translated_errors():  # the commits before it are safe
-            ((busy, *_),) = _on_driver(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+            ((busy, *_),) = on_driver(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
             self._checkpoint_due = bool(busy)
 
     async def copy_into(self, target: Path) -> bool:
@@ -323,7 +323,7 @@ class SqliteFile:
             return self._connection is connection and not is_over.is_set()
 
         copying = asyncio.create_task(
-            asyncio.to_thread(copy_beside_writes, _driver_of(connection), target, goes_on)
+            asyncio.to_thread(copy_beside_writes, driver_of(connection), target, goes_on)
         )
         with self._preemption.ruled_out():
             try:
@@ -399,52 +399,13 @@ def _run_on_connect(engine: Engine, *own: str) -> None:
 def _begin_writing(connection: Connection, deadline: float) -> None:
     """Take the file's write lock; where another program has it, wait until `deadline`."""
     try:
-        _on_driver(connection, "BEGIN IMMEDIATE")
+        on_driver(connection, "BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
         left = deadline - time.monotonic()
         if not is_lock(error) or left <= 0:
             raise
-        _on_driver(connection, f"PRAGMA busy_timeout={int(left * 1000)}")
+        on_driver(connection, f"PRAGMA busy_timeout={int(left * 1000)}")
         try:
-            _on_driver(connection, "BEGIN IMMEDIATE")
+            on_driver(connection, "BEGIN IMMEDIATE")
         finally:
-            _on_driver(connection, "PRAGMA busy_timeout=0")
-
-
-def execute(
-    connection: Connection, statement: str, parameters: Sequence[Any]
-) -> "CursorResult[Any] | sqlite3.Cursor":
-    """Past SQLAlchemy, which takes 30 us for each; in a transaction that has begun."""
-    driver = connection.connection.dbapi_connection
-    if isinstance(driver, sqlite3.Connection):
-        return driver.execute(statement, parameters)
-    return connection.exec_driver_sql(statement, tuple(parameters))  # `reworking`, by aiosqlite
-
-
-def execute_many(
-    connection: Connection, statement: str, parameters: Sequence[Sequence[Any]]
-) -> None:
-    """As `execute`, once for each of the parameters."""
-    driver = connection.connection.dbapi_connection
-    if isinstance(driver, sqlite3.Connection):
-        driver.executemany(statement, parameters)
-    else:
-        connection.exec_driver_sql(statement, [tuple(each) for each in parameters])
-
-
-def _on_driver(connection: Connection, statement: str) -> list[Any]:
-    """Past SQLAlchemy, which would begin a transaction for it."""
-    return _driver_of(connection).execute(statement).fetchall()
-
-
-def _pages_in_use(connection: Connection) -> int:
-    """One row may take hundreds. Takes 7 us."""
-    ((pages,),) = _on_driver(connection, "PRAGMA page_count")
-    ((free,),) = _on_driver(connection, "PRAGMA freelist_count")
-    return int(pages) - int(free)
-
-
-def _driver_of(connection: Connection) -> sqlite3.Connection:
-    driver = connection.connection.dbapi_connection
-    assert isinstance(driver, sqlite3.Connection)
-    return driver
+            on_driver(connection, "PRAGMA busy_timeout=0")

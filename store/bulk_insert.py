@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from backends.sqlite import execute
+from backends.sqlite_driver import execute
 
 _PARTS = (256, 128, 64, 32, 16)
 _REST = 20

@@ -17,7 +17,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType, TypeEngine
 
-from backends.sqlite import execute
+from backends.sqlite_driver import execute
 
 
 class _Values(TypeDecorator[Sequence[Any]]):

@@ -30,7 +30,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from backends.sqlite import execute
+from backends.sqlite_driver import execute
 from database import Database
 from models import (
     conversations,

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Text, bindparam, cast, func, literal_column, 
 from analysis.handling import WAITING
 from analysis.priority import FORTNIGHT, MOST_REPEATS, Facts, Weights, key
 from analysis.sentiment import NEGATIVE_BELOW
-from backends.sqlite import execute
+from backends.sqlite_driver import execute
 from models import insights
 from store.applied_settings import applied, note_applied
 from store.bulk_insert import ManyChanges

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
 from analysis.micros import DAY, HOUR
 from analysis.sentiment import Sentiment, sentiment_of
-from backends.sqlite import execute_many
+from backends.sqlite_driver import execute_many
 from models import insight_rollups
 from store.bulk_insert import ManyRows
 from store.facets import Facet, unusual_values

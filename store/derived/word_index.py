@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from analysis.micros import SECOND
 from analysis.words import Phrase, words_of
-from backends.sqlite import execute
+from backends.sqlite_driver import execute
 from store.bulk_insert import SqliteInsert, send
 from store.derived.day_cache import Days
 from store.derived.terms import Figures, Group, figures_of, of_own, terms_of, terms_of_figures

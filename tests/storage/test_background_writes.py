@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, insert, text
 
 from backends import sqlite
-from backends.sqlite import execute
+from backends.sqlite_driver import execute
 from database import Database
 from models import insight_days
 from tests.support.factories import run_sql, scalar

@@ -19,7 +19,7 @@ from analysis.report_times import Period
 from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
 from analysis.words import parse_search
-from backends import sqlite
+from backends import sqlite_driver
 from database import Database
 from models import to_micros
 from store import cursors, derived
@@ -148,7 +148,7 @@ def asked(database: Database) -> Iterator[list[Statement]]:
     def execute(connection: Connection, statement: str, parameters: Sequence[Any]) -> Any:
         if database.is_sqlite:  # on PostgreSQL `note` sees it
             seen.append((statement, tuple(parameters)))
-        return sqlite.execute(connection, statement, parameters)
+        return sqlite_driver.execute(connection, statement, parameters)
 
     event.listen(engine, "before_cursor_execute", note)
     try:

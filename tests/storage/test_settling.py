@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event, select
 from analysis.outcomes import Call, CallOutcome, Complete, Fail, Outcome, Requeue, Retry
 from analysis.topics import Topics
 from analysis.urgency import Urgency
-from backends.sqlite import execute
+from backends.sqlite_driver import execute
 from database import Database
 from models import (
     Lane,

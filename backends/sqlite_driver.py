@@ -1,0 +1,50 @@
+"""Statements past SQLAlchemy, on Python's own `sqlite3`, in a transaction that has begun or without
+one."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
+
+if TYPE_CHECKING:
+    from sqlalchemy import CursorResult
+
+
+def execute(
+    connection: Connection, statement: str, parameters: Sequence[Any]
+) -> "CursorResult[Any] | sqlite3.Cursor":
+    """Past SQLAlchemy, which takes 30 us for each; in a transaction that has begun."""
+    driver = connection.connection.dbapi_connection
+    if isinstance(driver, sqlite3.Connection):
+        return driver.execute(statement, parameters)
+    return connection.exec_driver_sql(statement, tuple(parameters))  # `reworking`, by aiosqlite
+
+
+def execute_many(
+    connection: Connection, statement: str, parameters: Sequence[Sequence[Any]]
+) -> None:
+    """As `execute`, once for each of the parameters."""
+    driver = connection.connection.dbapi_connection
+    if isinstance(driver, sqlite3.Connection):
+        driver.executemany(statement, parameters)
+    else:
+        connection.exec_driver_sql(statement, [tuple(each) for each in parameters])
+
+
+def on_driver(connection: Connection, statement: str) -> list[Any]:
+    """Past SQLAlchemy, which would begin a transaction for it."""
+    return driver_of(connection).execute(statement).fetchall()
+
+
+def pages_in_use(connection: Connection) -> int:
+    """One row may take hundreds. Takes 7 us."""
+    ((pages,),) = on_driver(connection, "PRAGMA page_count")
+    ((free,),) = on_driver(connection, "PRAGMA freelist_count")
+    return int(pages) - int(free)
+
+
+def driver_of(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
