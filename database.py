@@ -124,15 +124,20 @@ class Database:
         """
         return await self._backend.read(work, costly=costly, seconds=seconds)
 
-    async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
+    async def write(
+        self, work: Callable[[Connection], T], *, urgent: bool = False, durable: bool = True
+    ) -> T:
         """Run `work` in one transaction and return its result. What it wrote is on disk then.
 
         After an exception nothing of it is stored. Where writes wait for each other, `urgent` ones
         are in a queue of their own, which has every second turn. `work` is an ordinary function: on
         SQLite it runs in the writer's thread, on PostgreSQL in this one, under SQLAlchemy's asyncio
         bridge.
+
+        Where it need not be `durable`, it does not wait for the disk: until the next write that is
+        durable, a power cut (of PostgreSQL also the death of its server) may undo it.
         """
-        return await self._backend.write(work, urgent=urgent)
+        return await self._backend.write(work, urgent=urgent, durable=durable)
 
     async def write_in_background(self, work: BackgroundWork[T]) -> T:
         """As `write`, for a transaction that may be long: `work` is to come to its end soon after

@@ -32,8 +32,9 @@ class Backend(Protocol):
     async def read(self, work: Callable[[Connection], T], *, costly: bool, seconds: float) -> T:
         """Run `work` in one snapshot, for `seconds` at most."""
 
-    async def write(self, work: Callable[[Connection], T], *, urgent: bool) -> T:
-        """Run `work` in one transaction."""
+    async def write(self, work: Callable[[Connection], T], *, urgent: bool, durable: bool) -> T:
+        """Run `work` in one transaction. Where it need not be `durable`, the next one that is makes
+        it so."""
 
     async def write_in_background(self, work: BackgroundWork[T]) -> T:
         """Run `work` in one transaction, which may be rolled back and begun anew."""

@@ -71,13 +71,17 @@ class PostgresPool:
         except TimeoutError:
             raise Unavailable(TOOK_TOO_LONG) from None
 
-    async def write(self, work: Callable[[Connection], T], *, urgent: bool) -> T:
+    async def write(
+        self, work: Callable[[Connection], T], *, urgent: bool = False, durable: bool = True
+    ) -> T:
         """`urgent` changes nothing: no write waits for another here."""
         async with self._transaction(self._engine) as connection:
+            if not durable:
+                await connection.execute(_NOT_DURABLE)
             return await connection.run_sync(work)
 
     async def write_in_background(self, work: BackgroundWork[T]) -> T:
-        return await self.write(lambda connection: work(connection, lambda: False), urgent=False)
+        return await self.write(lambda connection: work(connection, lambda: False))
 
     async def yield_to_urgent_write(self) -> None:
         await asyncio.sleep(0)
@@ -116,6 +120,7 @@ class PostgresPool:
 
 
 _ANALYZE = text("ANALYZE")
+_NOT_DURABLE = text("SET LOCAL synchronous_commit TO off")
 _SESSION = text("SELECT pg_backend_pid()")
 
 

@@ -50,9 +50,12 @@ _STOP_AGAIN_SECONDS = 0.02
 _BACKGROUND_SECONDS = 0.02
 """So long others but urgent ones wait for a write in the background."""
 
+_DURABLE = "PRAGMA synchronous=FULL"
+_NOT_DURABLE = "PRAGMA synchronous=NORMAL"
+"""In WAL it leaves the log to be synchronized by the next commit that is durable."""
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",  # in WAL, NORMAL would lose the last commits at a power cut
+    _DURABLE,
     "PRAGMA foreign_keys=ON",
     "PRAGMA secure_delete=ON",  # what is erased is overwritten, not only unlinked
     "PRAGMA temp_store=MEMORY",
@@ -182,7 +185,9 @@ class SqliteFile:
 
     # --- writing ------------------------------------------------------------------------------
 
-    async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
+    async def write(
+        self, work: Callable[[Connection], T], *, urgent: bool = False, durable: bool = True
+    ) -> T:
         """`work` in a transaction of its own.
 
         There are two queues, each in its order: where both hold something, `urgent` writes and
@@ -190,7 +195,7 @@ class SqliteFile:
         has its answer. Cancelling the awaiting task does not cancel the transaction.
         """
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one for all that wait together
-        run = partial(self._in_transaction, work, deadline)
+        run = partial(self._in_transaction, work, deadline, durable)
         result: T = await self._in_turn(_Turn(run, Future(), urgent=urgent))
         return result
 
@@ -269,7 +274,9 @@ class SqliteFile:
                 self._checkpoints.made(changes, pages)
                 on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
-    def _in_transaction(self, work: Callable[[Connection], T], deadline: float) -> T:
+    def _in_transaction(
+        self, work: Callable[[Connection], T], deadline: float, durable: bool = True
+    ) -> T:
         with translated_errors():
             if self._connection is None:
                 keep_private(self._path)
@@ -277,6 +284,7 @@ class SqliteFile:
             connection = self._connection
             try:
                 with connection.begin():
+                    on_driver(connection, _DURABLE if durable else _NOT_DURABLE)
                     _begin_writing(connection, deadline)
                     result = work(connection)
             except (DBAPIError, sqlite3.Error) as error:

@@ -125,8 +125,12 @@ class WorkQueue:
         Counts up to `look` waiting ones, and takes as many as `take` makes of that number. They are
         ours until `lease` from now; each has one attempt charged. Several processes never get the
         same row.
+
+        A power cut may undo it while nothing has come of it: what a call reserves is durable before
+        the call leaves, and so are the claims before it.
         """
-        return await self._database.write(partial(_claim, lanes, look, take, lease))
+        work = partial(_claim, lanes, look, take, lease)
+        return await self._database.write(work, durable=False)
 
     async def claim_suspect(self, *, lease: timedelta) -> tuple[Claimed | None, bool]:
         """Take the oldest conversation that was in flight at two deaths, which `claim` leaves out:

@@ -1,11 +1,16 @@
 """What the worker makes of the budget: what is held, spent, and left for another day."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from analysis.outcomes import NotNow, Requeue
+import pytest
+from sqlalchemy import Connection
+
+from analysis.outcomes import NotNow, Reply, Requeue
 from analysis.topics import Topics
+from backends.sqlite_driver import on_driver
 from store.ledger import Ledger
 from tests.support.factories import claim_one
 from tests.support.http_helpers import (
@@ -35,6 +40,32 @@ async def test_a_call_is_entered_with_its_results(harness: WorkerHarness) -> Non
     assert await harness.run(f"SELECT {columns} FROM calls") == [(2, "answered", 42, 0, "m")]
     sums = "calls, conversations, reused, cost_usd_ticks, held_usd_ticks"
     assert await harness.run(f"SELECT {sums} FROM daily_usage") == [(1, 2, 0, 42, 0)]
+
+
+async def test_a_call_leaves_when_what_it_may_cost_is_on_the_disk(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with that the claim before it, which does not wait for the disk itself."""
+    seen: list[str] = []
+
+    def note(connection: Connection, statement: str) -> list[Any]:
+        if statement.startswith("PRAGMA synchronous"):
+            seen.append(statement.rpartition("=")[2])
+        return on_driver(connection, statement)
+
+    class Noting(ScriptedAnalyser):
+        async def analyse(self, texts: Sequence[str], **options: Any) -> Reply:
+            seen.append("leaves")
+            return await super().analyse(texts, **options)
+
+    analyser = Noting()
+    analyser.throttle.cost, analyser.call = 100, paid(42)
+    await harness.add("text")
+    monkeypatch.setattr("backends.sqlite.on_driver", note)
+    async with harness.working(analyser):
+        await eventually(lambda: harness.settled)
+    leaves = seen.index("leaves")
+    assert (seen[leaves - 2 : leaves], seen[leaves + 1]) == (["NORMAL", "FULL"], "FULL")
 
 
 async def test_a_paid_call_is_entered_though_its_result_is_dropped(harness: WorkerHarness) -> None:

@@ -60,6 +60,21 @@ async def test_many_writes_at_once_all_come_through(database: Database) -> None:
     assert await count(database) == 60
 
 
+async def test_a_write_waits_for_the_disk_but_where_it_need_not(database: Database) -> None:
+    asked = "PRAGMA synchronous" if database.is_sqlite else "SHOW synchronous_commit"
+    if not database.is_sqlite:  # the tests' server itself does without
+        await run_sql(database, text("SET synchronous_commit TO on"))
+
+    def level(connection: Connection) -> object:
+        return connection.exec_driver_sql(asked).scalar_one()
+
+    waiting, not_waiting = (2, 1) if database.is_sqlite else ("on", "off")
+    for _ in range(2):
+        assert await database.write(level, durable=False) == not_waiting
+        assert await database.write(level) == waiting
+        assert await database.write(level, urgent=True) == waiting
+
+
 async def test_urgent_writes_and_others_take_turns_where_both_wait(opened: Database) -> None:
     begun, gate = threading.Event(), threading.Event()
     done: list[str] = []

@@ -35,14 +35,15 @@ _GAP_SECONDS = 0.05
 
 def synchronous_normal() -> None:
     """A commit is on the disk at the next checkpoint only."""
-    weaker = tuple(each.replace("=FULL", "=NORMAL") for each in sqlite._PRAGMAS)
-    sqlite._PRAGMAS = weaker  # type: ignore[assignment]
+    sqlite._DURABLE = sqlite._NOT_DURABLE
 
 
 def answered_before_the_commit() -> None:
     """Whoever writes is told so a moment before it is true."""
 
-    def in_transaction(self: Any, work: Callable[[Connection], T], deadline: float) -> T:
+    def in_transaction(
+        self: Any, work: Callable[[Connection], T], deadline: float, durable: bool = True
+    ) -> T:
         _commit(self)
         if self._connection is None:
             self._connection = self._writer.connect()
