@@ -14,6 +14,7 @@ from analysis.priority import Weights
 from analysis.rules import Post, RuleBook
 from analysis.senders import reach
 from analysis.words import words_of
+from backends.sqlite_driver import execute
 from models import insights
 from store import derived
 from store.bulk_insert import ManyRows, SqliteInsert
@@ -81,8 +82,7 @@ class _Read(NamedTuple):
 
 def _read(connection: Connection, rows: Collection[HeldRow]) -> _Read:
     if connection.dialect.name == "sqlite":
-        revision, weights = connection.exec_driver_sql(_READ_SETTINGS).one()
-        return _Read(revision, weights)
+        return _Read(*execute(connection, _READ_SETTINGS).fetchall()[0])
     posts = priority.posts_that_count([row._asdict() for row in rows])
     values = {"count": len(rows), **priority.as_arrays(posts)}
     revision, weights, ids, around = connection.execute(_READ_ALL, values).one()

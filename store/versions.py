@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 
+from backends.sqlite_driver import execute
 from database import Database
 from models import from_micros, insights, now_micros
 from store.bulk_insert import send
@@ -135,7 +136,7 @@ def count_insights(version: int, number: int, now: int, connection: Connection) 
     wait for this row."""
     values = {"more": number, "now": now, "version": version}
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_USED, values)
+        execute(connection, _USED, values)
     else:
         send(connection, _USED, values)
 
