@@ -125,7 +125,12 @@ class Database:
         return await self._backend.read(work, costly=costly, seconds=seconds)
 
     async def write(
-        self, work: Callable[[Connection], T], *, urgent: bool = False, durable: bool = True
+        self,
+        work: Callable[[Connection], T],
+        *,
+        urgent: bool = False,
+        durable: bool = True,
+        preemptible: bool = False,
     ) -> T:
         """Run `work` in one transaction and return its result. What it wrote is on disk then.
 
@@ -135,9 +140,13 @@ class Database:
         bridge.
 
         Where it need not be `durable`, it does not wait for the disk: until the next write that is
-        durable, a power cut (of PostgreSQL also the death of its server) may undo it.
+        durable, a power cut (of PostgreSQL also the death of its server) may undo it. Where it is
+        `preemptible`, an urgent write may on SQLite have it rolled back and `work` called anew, so
+        that what `work` does anywhere but in the database must bear repeating.
         """
-        return await self._backend.write(work, urgent=urgent, durable=durable)
+        return await self._backend.write(
+            work, urgent=urgent, durable=durable, preemptible=preemptible
+        )
 
     async def write_in_background(self, work: BackgroundWork[T]) -> T:
         """As `write`, for a transaction that may be long: `work` is to come to its end soon after

@@ -32,7 +32,9 @@ class Backend(Protocol):
     async def read(self, work: Callable[[Connection], T], *, costly: bool, seconds: float) -> T:
         """Run `work` in one snapshot, for `seconds` at most."""
 
-    async def write(self, work: Callable[[Connection], T], *, urgent: bool, durable: bool) -> T:
+    async def write(
+        self, work: Callable[[Connection], T], *, urgent: bool, durable: bool, preemptible: bool
+    ) -> T:
         """Run `work` in one transaction. Where it need not be `durable`, the next one that is makes
         it so."""
 

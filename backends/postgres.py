@@ -72,9 +72,14 @@ class PostgresPool:
             raise Unavailable(TOOK_TOO_LONG) from None
 
     async def write(
-        self, work: Callable[[Connection], T], *, urgent: bool = False, durable: bool = True
+        self,
+        work: Callable[[Connection], T],
+        *,
+        urgent: bool = False,
+        durable: bool = True,
+        preemptible: bool = False,
     ) -> T:
-        """`urgent` changes nothing: no write waits for another here."""
+        """`urgent` and `preemptible` change nothing: no write waits for another here."""
         async with self._transaction(self._engine) as connection:
             if not durable:
                 await connection.execute(_NOT_DURABLE)

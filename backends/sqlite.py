@@ -186,7 +186,12 @@ class SqliteFile:
     # --- writing ------------------------------------------------------------------------------
 
     async def write(
-        self, work: Callable[[Connection], T], *, urgent: bool = False, durable: bool = True
+        self,
+        work: Callable[[Connection], T],
+        *,
+        urgent: bool = False,
+        durable: bool = True,
+        preemptible: bool = False,
     ) -> T:
         """`work` in a transaction of its own.
 
@@ -196,6 +201,8 @@ class SqliteFile:
         """
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one for all that wait together
         run = partial(self._in_transaction, work, deadline, durable)
+        if preemptible:
+            run = partial(self._in_background, lambda connection, _is_waited_for: work(connection))
         result: T = await self._in_turn(_Turn(run, Future(), urgent=urgent))
         return result
 

@@ -158,7 +158,8 @@ class WorkQueue:
     async def _settle_group(self, group: Sequence[Settlement]) -> list[Settled]:
         self.writer.rising = await self._rising.names()
         try:
-            return await self._database.write(partial(_settle, group, self.writer, False))
+            settle = partial(_settle, group, self.writer, False)
+            return await self._database.write(settle, preemptible=True)
         except ServiceError:
             raise
         except Exception:  # one row that the database rejects does not fail the others

@@ -71,14 +71,15 @@ async def test_its_commit_is_forced_to_disk_like_any_other(opened: Database) -> 
     assert await opened.write(how) == full
 
 
-async def test_an_urgent_write_comes_before_one_that_is_under_way_in_the_background(
-    opened: Database,
+@pytest.mark.parametrize("short", [False, True])
+async def test_an_urgent_write_comes_before_one_that_is_preemptible(
+    opened: Database, short: bool
 ) -> None:
     """Which is rolled back for it, and begun anew."""
     begun = threading.Event()
     tries = 0
 
-    def work(connection: Connection, others_wait: OthersWait) -> int:
+    def work(connection: Connection, *_: OthersWait) -> int:
         nonlocal tries
         tries += 1
         execute(connection, INSERT.text, ())
@@ -89,7 +90,10 @@ async def test_an_urgent_write_comes_before_one_that_is_under_way_in_the_backgro
         return count
 
     async with asyncio.timeout(30):
-        background = asyncio.create_task(opened.write_in_background(work))
+        writing = (
+            opened.write(work, preemptible=True) if short else opened.write_in_background(work)
+        )
+        background = asyncio.create_task(writing)
         assert await asyncio.to_thread(begun.wait, 10)
         seen = await opened.write(lambda connection: connection.scalar(COUNT), urgent=True)
         assert (seen, await background, tries) == (0, 1, 2)

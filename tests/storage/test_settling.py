@@ -1,11 +1,12 @@
 """Writing down what came of claimed conversations, on both databases."""
 
 import asyncio
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event, func, select
 
 from analysis.outcomes import Call, CallOutcome, Complete, Fail, Outcome, Requeue, Retry
 from analysis.topics import Topics
@@ -15,6 +16,7 @@ from database import Database
 from models import (
     Lane,
     Status,
+    daily_usage,
     from_micros,
     insight_clusters,
     insights,
@@ -34,6 +36,7 @@ from tests.support.factories import (
     insert_insight,
     new_conversation,
     new_conversations,
+    scalar,
 )
 from tests.support.stored import counts, row_of, settled_ids
 
@@ -200,11 +203,13 @@ async def test_ten_results_take_as_few_statements_as_one(
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         seen.append(statement)
 
-    def note_and_execute(connection: Any, statement: str, parameters: Any) -> Any:
-        seen.append(statement)  # past SQLAlchemy
+    def note_and_execute(connection: Any, statement: str, parameters: Any = ()) -> Any:
+        if database.is_sqlite:  # on PostgreSQL `note` sees it
+            seen.append(statement)
         return execute(connection, statement, parameters)
 
-    monkeypatch.setattr("store.bulk_insert.execute", note_and_execute)
+    for module in ("bulk_insert", "new_insights", "versions"):
+        monkeypatch.setattr(f"store.{module}.execute", note_and_execute)
     told: list[list[str]] = []
     ledger = Ledger(database)
     for count in (1, 1, 10):  # the first also looks for what is rising
@@ -231,6 +236,44 @@ async def test_ten_results_take_as_few_statements_as_one(
     assert not [statement for statement in told[2] if "CROSS JOIN insights" in statement]
     turns = ["pg_advisory_xact_lock" in statement for statement in told[2]]
     assert turns[-3:] == [not database.is_sqlite, False, False]
+
+
+async def test_a_settling_gives_way_to_a_post_and_is_then_carried_out_once(
+    monkeypatch: pytest.MonkeyPatch, opened: Database
+) -> None:
+    begun = threading.Event()
+    order: list[str] = []
+    tries = 0
+
+    def hold_up(connection: Any, statement: str, parameters: Any = ()) -> Any:
+        nonlocal tries
+        tries += 1
+        begun.set()
+        while tries == 1:
+            execute(connection, "SELECT 1")
+        return execute(connection, statement, parameters)
+
+    queue, store = WorkQueue(opened), ConversationStore(opened)
+    (id_,) = await store.accept(new_conversations(1), lane=Lane.LIVE)
+    claimed = await claim_all(opened)
+    reserved = await Ledger(opened).reserve("call", model="m", conversations=1, highest_cost=9)
+    assert reserved is not None
+    receipt = CallReceipt(reserved, Call(CallOutcome.ANSWERED, cost_usd_ticks=4))
+    monkeypatch.setattr("store.versions.execute", hold_up)
+
+    async def settle() -> None:
+        await queue.settle([(claimed[0], Complete(analysis()))], receipt)
+        order.append("settled")
+
+    async with asyncio.timeout(30):
+        settling = asyncio.create_task(settle())
+        assert await asyncio.to_thread(begun.wait, 10)
+        await store.accept(new_conversations(1), lane=Lane.LIVE)
+        order.append("accepted")
+        await settling
+    assert (order, tries) == (["accepted", "settled"], 2)
+    assert await scalar(opened, select(insights.c.conversation_id)) == id_
+    assert await scalar(opened, select(func.sum(daily_usage.c.cost_usd_ticks))) == 4
 
 
 async def test_calls_that_end_at_once_are_settled_together_each_with_its_own_answer(
