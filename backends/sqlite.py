@@ -49,6 +49,8 @@ _COSTLY_READERS = 2
 _STOP_AGAIN_SECONDS = 0.02
 _BACKGROUND_SECONDS = 0.02
 """So long others but urgent ones wait for a write in the background."""
+_ANSWER_SECONDS = 0.005
+"""So long what was rolled back for an urgent write waits at most until that has its answer."""
 
 _DURABLE = "PRAGMA synchronous=FULL"
 _NOT_DURABLE = "PRAGMA synchronous=NORMAL"
@@ -90,6 +92,7 @@ class SqliteFile:
         self._serve_normal_next = False
         self._urgent_answered = asyncio.Event()
         self._urgent_answered.set()
+        self._is_answered = threading.Event()
         self._preemption = Preemption()
         self._checkpoints = Checkpoints()
         # A checkpoint does not wait for readers; `_begin_writing` waits where it has to.
@@ -218,9 +221,13 @@ class SqliteFile:
                 return self._in_transaction(work_once, time.monotonic() + BUSY_TIMEOUT_SECONDS)
             if self._high:
                 self._run(self._high.popleft())
+                # The answer needs the interpreter, which this would begin to keep busy again.
+                self._is_answered.wait(_ANSWER_SECONDS)
 
     def _preemptible(self, work: BackgroundWork[T], connection: Connection) -> T:
         with self._preemption.open_to_it(driver_of(connection)):
+            if self._high:  # it came when this had its turn and was not open to it yet
+                self._preemption.request()
             return work(connection, partial(self._is_waited_for, time.monotonic()))
 
     def _is_waited_for(self, since: float) -> bool:
@@ -232,6 +239,7 @@ class SqliteFile:
         urgent = turn.urgent
         if urgent:
             self._urgent_answered.clear()
+            self._is_answered.clear()
         elif not self._urgent_answered.is_set():
             await self.yield_to_urgent_write()
         try:
@@ -243,6 +251,7 @@ class SqliteFile:
         finally:
             if urgent:
                 self._urgent_answered.set()
+                self._is_answered.set()
 
     async def yield_to_urgent_write(self) -> None:
         """Let the loop's other tasks run; where an urgent write is under way, until its caller has
