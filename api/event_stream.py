@@ -24,7 +24,7 @@ from typing import NamedTuple
 import structlog
 from pydantic_core import to_json
 
-from api.insight_answers import insight_item
+from api.insight_answers import insight_json
 from errors import Unavailable
 from store.insights import InsightStore
 from store.listed import ListedInsight
@@ -75,8 +75,8 @@ def _some_after(kept: Reversible[_Event], position: int) -> _Event:
 
 
 def _event(id_: int, insight: ListedInsight) -> _Event:
-    data = to_json(insight_item(insight))
-    return _Event(id_, b"event: insight\nid: %d\ndata: %b\n\n" % (id_, data))
+    content = b"event: insight\nid: %d\ndata: %b\n\n" % (id_, insight_json(insight))
+    return _Event(id_, content)
 
 
 class ChangeSource(NamedTuple):

@@ -6,9 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from pydantic_core import to_json
-
-from api.insight_answers import insight_item
+from api.insight_answers import insight_json
 from schemas import format_time
 from store.listed import ListedInsight
 
@@ -92,7 +90,7 @@ def _cell(text: str) -> str:
 
 
 def _ndjson_lines(insights: Sequence[ListedInsight]) -> bytes:
-    return b"".join(to_json(insight_item(insight)) + b"\n" for insight in insights)
+    return b"".join(insight_json(insight) + b"\n" for insight in insights)
 
 
 FORMATS = {

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Query, Request
-from pydantic_core import to_json
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
@@ -15,7 +14,7 @@ from api.bodies import documented_body, read_short
 from api.conversations import PATH, ConversationId
 from api.error_responses import answers
 from api.event_stream import ChangeSource
-from api.insight_answers import InsightOut, ModelValues, insight_item, values_item
+from api.insight_answers import InsightOut, ModelValues, insight_item, insight_json, values_item
 from api.keys import key_name
 from api.label_bodies import LabelIn
 from api.late_routes import late_router
@@ -86,7 +85,7 @@ async def label_conversation(request: Request, conversation_id: ConversationId) 
     labelling = labelling_of(asked.named(parts))
     given = await parts.labels.label(conversation_id, labelling, by=asked.by, reason=asked.reason)
     parts.stream.wake()
-    return Response(to_json(insight_item(given)), media_type="application/json")
+    return Response(insight_json(given), media_type="application/json")
 
 
 @router.delete(_PATH, status_code=204, responses={**_ERRORS, **answers("invalid_schema")})
