@@ -92,6 +92,7 @@ class Services:
     call_window: Window
     large_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     costly_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    large_answers: asyncio.Lock = field(default_factory=asyncio.Lock)
     small_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(500_000))
     large_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(2_100_000))
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_TURN_SECONDS = 0.001
+_TURN_SECONDS = 0.0002
 
 _wanted = 0
 _usual_turn = 0.0
@@ -12,7 +12,7 @@ _usual_turn = 0.0
 
 @contextmanager
 def short_turns() -> Iterator[None]:
-    """While this lasts, a thread that waits for the interpreter's lock has it five times as soon.
+    """While this lasts, a thread that waits for the interpreter's lock has it sooner.
 
     A post needs it a dozen times from its commit to its answer. For the event loop's thread.
     """

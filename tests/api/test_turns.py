@@ -68,6 +68,21 @@ async def test_a_search_takes_no_turn_from_other_pages(start_app: StartApp) -> N
     assert page.status_code == 200
 
 
+async def test_large_answers_are_made_one_after_the_other(start_app: StartApp) -> None:
+    async with start_app() as running:
+        client, turn = running.client, running.app.state.services.large_answers
+        paths = []
+        for filler in ("x" * 300_000, LARGE):
+            answer = await client.post(CONVERSATIONS, json={**ONE, "raw_data": {"x": filler}})
+            paths.append(answer.headers["Location"])
+        large, smaller = paths
+        async with turn:
+            waiting = await expect_to_wait(client, client.get(large))
+            assert len((await client.get(smaller)).json()["raw_data"]["x"]) == len(LARGE)
+            assert not waiting.done()
+        assert len((await waiting).json()["raw_data"]["x"]) == 300_000
+
+
 @pytest.mark.parametrize("path", [CONVERSATIONS, BATCH])
 async def test_a_body_waits_while_others_of_its_size_are_read(
     start_app: StartApp, path: str
