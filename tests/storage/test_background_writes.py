@@ -73,15 +73,23 @@ async def test_its_commit_is_forced_to_disk_like_any_other(opened: Database) -> 
 
 @pytest.mark.parametrize("short", [False, True])
 async def test_an_urgent_write_comes_before_one_that_is_preemptible(
-    opened: Database, short: bool
+    opened: Database, short: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which is rolled back for it, and begun anew."""
+    """Which is rolled back for it, and begun anew once its caller has the answer."""
+    monkeypatch.setattr("backends.sqlite._ANSWER_SECONDS", 10.0)
     begun = threading.Event()
+    order: list[str] = []
     tries = 0
+    loop = asyncio.get_running_loop()
+
+    def look(connection: Connection) -> Any:
+        loop.call_soon_threadsafe(time.sleep, 0.05)  # before the loop gives the answer
+        return connection.scalar(COUNT)
 
     def work(connection: Connection, *_: OthersWait) -> int:
         nonlocal tries
         tries += 1
+        order.append("try")
         execute(connection, INSERT.text, ())
         begun.set()
         while tries == 1:
@@ -95,9 +103,44 @@ async def test_an_urgent_write_comes_before_one_that_is_preemptible(
         )
         background = asyncio.create_task(writing)
         assert await asyncio.to_thread(begun.wait, 10)
-        seen = await opened.write(lambda connection: connection.scalar(COUNT), urgent=True)
+        seen = await opened.write(look, urgent=True)
+        order.append("answered")
         assert (seen, await background, tries) == (0, 1, 2)
+    assert order == ["try", "answered", "try"]
     assert await scalar(opened, COUNT) == 1
+
+
+@pytest.mark.parametrize("preemptible", [False, True])
+async def test_one_that_is_preemptible_gives_way_to_an_urgent_one_that_waits_already(
+    opened: Database, preemptible: bool
+) -> None:
+    """After an urgent one it is the turn of others, but a preemptible one gives it back."""
+    begun, gate = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def hold_up(_connection: Connection) -> None:
+        begun.set()
+        assert gate.wait(10)
+
+    def work(connection: Connection) -> None:
+        execute(connection, COUNT.text)
+        done.append("other")
+
+    def urgent(name: str) -> asyncio.Task[None]:
+        writing = opened.write(lambda _connection: done.append(name), urgent=True)
+        return asyncio.create_task(writing)
+
+    async with asyncio.timeout(30):
+        waiting = [asyncio.create_task(opened.write(hold_up))]
+        assert await asyncio.to_thread(begun.wait, 10)
+        waiting.append(asyncio.create_task(opened.write(work, preemptible=preemptible)))
+        await asyncio.sleep(0)
+        waiting += [urgent("first"), urgent("second")]
+        await asyncio.sleep(0)  # let them line up
+        gate.set()
+        await asyncio.gather(*waiting)
+    others = ["second", "other"] if preemptible else ["other", "second"]
+    assert done == ["first", *others]
 
 
 async def test_nothing_is_rolled_back_while_the_file_is_copied(
