@@ -132,17 +132,18 @@ class Database:
         durable: bool = True,
         preemptible: bool = False,
     ) -> T:
-        """Run `work` in one transaction and return its result. What it wrote is on disk then.
+        """Run `work` in one transaction and return its result. What it wrote is on disk then, if it
+        is `durable`.
 
         After an exception nothing of it is stored. Where writes wait for each other, `urgent` ones
         are in a queue of their own, which has every second turn. `work` is an ordinary function: on
         SQLite it runs in the writer's thread, on PostgreSQL in this one, under SQLAlchemy's asyncio
         bridge.
 
-        Where it need not be `durable`, it does not wait for the disk: until the next write that is
-        durable, a power cut (of PostgreSQL also the death of its server) may undo it. Where it is
-        `preemptible`, an urgent write may on SQLite have it rolled back and `work` called anew, so
-        that what `work` does anywhere but in the database must bear repeating.
+        On SQLite one that is not `durable` does not wait for the disk, and a power cut may undo it
+        until the next durable one has written something. There, too, an urgent write may have one
+        that is `preemptible` rolled back and `work` called anew, so that what `work` does anywhere
+        but in the database must bear repeating; it is not to be urgent itself.
         """
         return await self._backend.write(
             work, urgent=urgent, durable=durable, preemptible=preemptible

@@ -260,8 +260,10 @@ async def get_conversation(request: Request, conversation_id: ConversationId) ->
     if len(found.raw_data or "") <= _LARGE_ANSWER:
         content = conversation_json(found, per_second=per_second)
         return Response(content, media_type="application/json")
+    del found  # for as long as this waits: many may
     async with parts.large_answers:
         await parts.database.yield_to_urgent_write()
+        found = await parts.conversations.find(conversation_id)
         content = conversation_json(found, per_second=per_second)
         return Response(content, media_type="application/json")
 

@@ -170,11 +170,12 @@ _OPEN = handling_item(OPEN)
 
 def insight_json(insight: ListedInsight) -> bytes:
     """An `InsightOut`, as list, export and stream give it."""
-    return _write(insight_item(insight))
+    return _as_bytes(insight_item(insight))
 
 
-def _write(value: InsightOut | Sequence[InsightOut]) -> bytes:
-    """The same bytes as pydantic writes, in a third of the time: it is an eighth of a page."""
+def _as_bytes(value: InsightOut | Sequence[InsightOut]) -> bytes:
+    """The same as pydantic writes of what is in an insight, in a third of the time, which was an
+    eighth of a page."""
     return orjson.dumps(value, option=orjson.OPT_UTC_Z)
 
 
@@ -199,7 +200,7 @@ def insights_json(page: InsightPage, asked: InsightFilter) -> Iterator[bytes]:
     """An `InsightsOut` in pieces, so that others have their turn between them."""
     before = b'{"insights":['
     for start in range(0, len(page.insights), _ITEMS_OF_PIECE):
-        yield before + _write(_items(page, slice(start, start + _ITEMS_OF_PIECE)))[1:-1]
+        yield before + _as_bytes(_items(page, slice(start, start + _ITEMS_OF_PIECE)))[1:-1]
         before = b","
     metadata: InsightsMetadata = {
         "total_count": page.total_count,

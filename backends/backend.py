@@ -35,8 +35,7 @@ class Backend(Protocol):
     async def write(
         self, work: Callable[[Connection], T], *, urgent: bool, durable: bool, preemptible: bool
     ) -> T:
-        """Run `work` in one transaction. Where it need not be `durable`, the next one that is makes
-        it so."""
+        """Run `work` in one transaction; what becomes of these is said in `Database.write`."""
 
     async def write_in_background(self, work: BackgroundWork[T]) -> T:
         """Run `work` in one transaction, which may be rolled back and begun anew."""

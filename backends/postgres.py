@@ -79,10 +79,9 @@ class PostgresPool:
         durable: bool = True,
         preemptible: bool = False,
     ) -> T:
-        """`urgent` and `preemptible` change nothing: no write waits for another here."""
+        """`urgent` and `preemptible` change nothing: no write waits for another here. All are
+        durable: this process outlives the server, and what that forgot nobody here would know."""
         async with self._transaction(self._engine) as connection:
-            if not durable:
-                await connection.execute(_NOT_DURABLE)
             return await connection.run_sync(work)
 
     async def write_in_background(self, work: BackgroundWork[T]) -> T:
@@ -125,7 +124,6 @@ class PostgresPool:
 
 
 _ANALYZE = text("ANALYZE")
-_NOT_DURABLE = text("SET LOCAL synchronous_commit TO off")
 _SESSION = text("SELECT pg_backend_pid()")
 
 

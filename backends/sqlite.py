@@ -50,7 +50,7 @@ _STOP_AGAIN_SECONDS = 0.02
 _BACKGROUND_SECONDS = 0.02
 """So long others but urgent ones wait for a write in the background."""
 _ANSWER_SECONDS = 0.005
-"""So long what was rolled back for an urgent write waits at most until that has its answer."""
+"""The longest that what was rolled back for an urgent write waits for the answer to that."""
 
 _DURABLE = "PRAGMA synchronous=FULL"
 _NOT_DURABLE = "PRAGMA synchronous=NORMAL"
@@ -90,9 +90,9 @@ class SqliteFile:
         self._high: deque[_Turn] = deque()
         self._normal: deque[_Turn] = deque()
         self._serve_normal_next = False
-        self._urgent_answered = asyncio.Event()
-        self._urgent_answered.set()
-        self._is_answered = threading.Event()
+        self._answered = asyncio.Event()
+        self._answered.set()
+        self._answered_for_writer = threading.Event()
         self._preemption = Preemption()
         self._checkpoints = Checkpoints()
         # A checkpoint does not wait for readers; `_begin_writing` waits where it has to.
@@ -202,33 +202,48 @@ class SqliteFile:
         others take turns. Others do not begin before the caller of an urgent one that is under way
         has its answer. Cancelling the awaiting task does not cancel the transaction.
         """
+        assert not (urgent and preemptible)
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS  # one for all that wait together
-        run = partial(self._in_transaction, work, deadline, durable)
+        transaction = partial(self._in_transaction, deadline=deadline, durable=durable)
+        run: Callable[[], T] = partial(transaction, work)
         if preemptible:
-            run = partial(self._in_background, lambda connection, _is_waited_for: work(connection))
+            run = partial(self._until_not_preempted, transaction, work)
         result: T = await self._in_turn(_Turn(run, Future(), urgent=urgent))
         return result
 
     async def write_in_background(self, work: BackgroundWork[T]) -> T:
-        """In the queue of those not urgent; for one that is, it is rolled back and begun anew."""
-        turn = _Turn(partial(self._in_background, work), Future(), background=True)
-        return await self._in_turn(turn)  # type: ignore[no-any-return]
+        """In the queue of those not urgent, and preemptible."""
 
-    def _in_background(self, work: BackgroundWork[T]) -> T:
-        work_once = partial(self._preemptible, work)
+        def transaction(attempt: Callable[[Connection], T]) -> T:
+            return self._in_transaction(attempt, time.monotonic() + BUSY_TIMEOUT_SECONDS)
+
+        def attempt(connection: Connection) -> T:
+            return work(connection, partial(self._is_waited_for, time.monotonic()))
+
+        run = partial(self._until_not_preempted, transaction, attempt)
+        return await self._in_turn(_Turn(run, Future(), background=True))  # type: ignore[no-any-return]
+
+    def _until_not_preempted(
+        self, transaction: Callable[[Callable[[Connection], T]], T], work: Callable[[Connection], T]
+    ) -> T:
+        gives_turn_back = True  # once, or it would never come to its end beside posts that follow
         while True:
             with suppress(Preempted):
-                return self._in_transaction(work_once, time.monotonic() + BUSY_TIMEOUT_SECONDS)
+                return transaction(partial(self._preemptible, work, gives_turn_back))
+            gives_turn_back = False
             if self._high:
                 self._run(self._high.popleft())
+            if not self._high:
                 # The answer needs the interpreter, which this would begin to keep busy again.
-                self._is_answered.wait(_ANSWER_SECONDS)
+                self._answered_for_writer.wait(_ANSWER_SECONDS)
 
-    def _preemptible(self, work: BackgroundWork[T], connection: Connection) -> T:
+    def _preemptible(
+        self, work: Callable[[Connection], T], gives_turn_back: bool, connection: Connection
+    ) -> T:
         with self._preemption.open_to_it(driver_of(connection)):
-            if self._high:  # it came when this had its turn and was not open to it yet
+            if gives_turn_back and self._high:  # one that came when this was not open to it yet
                 self._preemption.request()
-            return work(connection, partial(self._is_waited_for, time.monotonic()))
+            return work(connection)
 
     def _is_waited_for(self, since: float) -> bool:
         is_long = time.monotonic() - since > _BACKGROUND_SECONDS
@@ -238,9 +253,9 @@ class SqliteFile:
         """Run a turn in the writer's thread."""
         urgent = turn.urgent
         if urgent:
-            self._urgent_answered.clear()
-            self._is_answered.clear()
-        elif not self._urgent_answered.is_set():
+            self._answered.clear()
+            self._answered_for_writer.clear()
+        elif not self._answered.is_set():
             await self.yield_to_urgent_write()
         try:
             (self._high if urgent else self._normal).append(turn)
@@ -250,13 +265,13 @@ class SqliteFile:
             return await asyncio.wrap_future(turn.future)
         finally:
             if urgent:
-                self._urgent_answered.set()
-                self._is_answered.set()
+                self._answered.set()
+                self._answered_for_writer.set()
 
     async def yield_to_urgent_write(self) -> None:
         """Let the loop's other tasks run; where an urgent write is under way, until its caller has
         the answer. The writer's thread has to wait for whatever keeps the interpreter busy."""
-        await self._urgent_answered.wait()
+        await self._answered.wait()
         await asyncio.sleep(0)
 
     def _take_next(self) -> None:

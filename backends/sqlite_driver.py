@@ -1,5 +1,4 @@
-"""Statements past SQLAlchemy, on Python's own `sqlite3`, in a transaction that has begun or without
-one."""
+"""Statements past SQLAlchemy, on Python's own `sqlite3`."""
 
 import sqlite3
 from collections.abc import Sequence

@@ -126,8 +126,8 @@ class WorkQueue:
         ours until `lease` from now; each has one attempt charged. Several processes never get the
         same row.
 
-        A power cut may undo it while nothing has come of it: what a call reserves is durable before
-        the call leaves, and so are the claims before it.
+        On SQLite a power cut may undo it while nothing has come of it: what a call reserves is on
+        the disk before the call leaves, and so are the claims before it.
         """
         work = partial(_claim, lanes, look, take, lease)
         return await self._database.write(work, durable=False)
@@ -321,7 +321,9 @@ def _take(picked: Sequence[str], until: int, connection: Connection) -> list[Cla
 def _settle(
     group: Sequence[Settlement], writer: InsightWriter, one_by_one: bool, connection: Connection
 ) -> list[Settled]:
-    """With `one_by_one` each result and receipt has a savepoint, and so its own error."""
+    """With `one_by_one` each result and receipt has a savepoint, and so its own error. Without it
+    all this may be rolled back and done again: nothing that it calls may keep what it has written
+    anywhere but in the database."""
     now = now_micros()
     results = [result for settlement in group for result in settlement.results]
     not_theirs = [id_ for settlement in group for id_ in settlement.not_theirs]

@@ -68,19 +68,32 @@ async def test_a_search_takes_no_turn_from_other_pages(start_app: StartApp) -> N
     assert page.status_code == 200
 
 
-async def test_large_answers_are_made_one_after_the_other(start_app: StartApp) -> None:
+async def test_large_answers_are_made_one_after_the_other(
+    start_app: StartApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And read when it is their turn: meanwhile nothing of them is in memory."""
     async with start_app() as running:
-        client, turn = running.client, running.app.state.services.large_answers
-        paths = []
+        client, parts = running.client, running.app.state.services
+        locations = []
         for filler in ("x" * 300_000, LARGE):
             answer = await client.post(CONVERSATIONS, json={**ONE, "raw_data": {"x": filler}})
-            paths.append(answer.headers["Location"])
-        large, smaller = paths
-        async with turn:
+            locations.append(answer.headers["Location"])
+        large, smaller = locations
+        find, reads = parts.conversations.find, []
+
+        async def note(id_: str) -> Any:
+            found = await find(id_)
+            reads.append((len(found.raw_data), parts.large_answers.locked()))
+            return found
+
+        monkeypatch.setattr(parts.conversations, "find", note)
+        async with parts.large_answers:
             waiting = await expect_to_wait(client, client.get(large))
             assert len((await client.get(smaller)).json()["raw_data"]["x"]) == len(LARGE)
             assert not waiting.done()
+            reads.clear()
         assert len((await waiting).json()["raw_data"]["x"]) == 300_000
+        assert reads == [(300_008, True)]
 
 
 @pytest.mark.parametrize("path", [CONVERSATIONS, BATCH])

@@ -176,29 +176,31 @@ async def test_nothing_is_rolled_back_while_the_file_is_copied(
     assert tries == 1
 
 
-async def test_one_in_the_background_comes_to_its_end_beside_urgent_ones_that_never_end(
-    opened: Database,
+@pytest.mark.parametrize("short", [False, True])
+async def test_one_that_is_preemptible_comes_to_its_end_beside_urgent_ones_that_never_end(
+    opened: Database, short: bool
 ) -> None:
-    """Since only so much may be rolled back. Others have their turn as well."""
+    """Since only so much may be rolled back, and a turn is given back once. Others have theirs."""
     is_over = False
 
     async def post() -> None:
         while not is_over:
             await opened.write(lambda connection: connection.scalar(COUNT), urgent=True)
-            await asyncio.sleep(0.002)
 
-    def work(connection: Connection, _others_wait: OthersWait) -> None:
-        for _ in range(20):
+    def work(connection: Connection, *_: OthersWait) -> None:
+        for _number in range(20):
             execute(connection, COUNT.text, ())
             time.sleep(0.001)
 
     async with asyncio.timeout(30):
-        posts = asyncio.create_task(post())
+        posts = [asyncio.create_task(post()) for _ in range(3)]
         for day in range(10):
-            await opened.write_in_background(work)
+            await (
+                opened.write(work, preemptible=True) if short else opened.write_in_background(work)
+            )
             await run_sql(opened, insert(insight_days).values(day=day, changes=1))
         is_over = True
-        await posts
+        await asyncio.gather(*posts)
 
 
 async def test_a_write_that_is_not_in_the_background_is_not_rolled_back(opened: Database) -> None:

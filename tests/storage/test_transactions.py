@@ -60,19 +60,27 @@ async def test_many_writes_at_once_all_come_through(database: Database) -> None:
     assert await count(database) == 60
 
 
-async def test_a_write_waits_for_the_disk_but_where_it_need_not(database: Database) -> None:
-    asked = "PRAGMA synchronous" if database.is_sqlite else "SHOW synchronous_commit"
-    if not database.is_sqlite:  # the tests' server itself does without
-        await run_sql(database, text("SET synchronous_commit TO on"))
+@pytest.mark.parametrize("preemptible", [False, True])
+async def test_a_write_waits_for_the_disk_but_where_it_need_not(
+    opened: Database, preemptible: bool
+) -> None:
+    def synchronous(connection: Connection) -> object:
+        return connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
 
-    def level(connection: Connection) -> object:
-        return connection.exec_driver_sql(asked).scalar_one()
-
-    waiting, not_waiting = (2, 1) if database.is_sqlite else ("on", "off")
+    normal, full = 1, 2
     for _ in range(2):
-        assert await database.write(level, durable=False) == not_waiting
-        assert await database.write(level) == waiting
-        assert await database.write(level, urgent=True) == waiting
+        write = partial(opened.write, synchronous, preemptible=preemptible)
+        assert await write(durable=False) == normal
+        assert await write() == full
+        assert await opened.write(synchronous, urgent=True) == full
+
+
+async def test_on_postgresql_every_write_waits_for_the_disk(database: Database) -> None:
+    """Where the server dies, this process lives on."""
+    if not database.is_sqlite:
+        await run_sql(database, text("SET synchronous_commit TO on"))  # the tests' server is off
+        asked = text("SHOW synchronous_commit")
+        assert await database.write(lambda one: one.scalar(asked), durable=False) == "on"
 
 
 async def test_urgent_writes_and_others_take_turns_where_both_wait(opened: Database) -> None:
