@@ -42,6 +42,7 @@ from tests.support.factories import (
     new_conversation,
     scalar,
 )
+from tests.support.newest_schema import copy_where_new
 from tests.support.paths import ROOT
 from tests.support.servers import postgres_database, postgres_server
 from tools import newest_schema
@@ -109,32 +110,50 @@ async def test_the_migrated_schema_is_the_one_in_the_models(database: Database) 
     assert await database.write(differences) == []
 
 
-@pytest.mark.parametrize("table", metadata.tables)
-async def test_keys_checks_and_index_columns_are_those_in_the_models(
-    database: Database, table: str
-) -> None:
-    """What autogenerate does not compare."""
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def migrated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    """What the migrations made of each table, beside what autogenerate compares."""
+    if request.param == "sqlite":
+        url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('migrated')}/insights.db"
+        copy_where_new(url)
+    else:
+        url = request.getfixturevalue("postgres_url")
 
-    def migrated(connection: Connection) -> dict[str, Any]:
+    def look(connection: Connection) -> dict[str, dict[str, Any]]:
         inspector = inspect(connection)
         return {
-            "primary key": inspector.get_pk_constraint(table)["constrained_columns"],
-            "checks": {check["name"] for check in inspector.get_check_constraints(table)},
-            "cascades": {
-                (key["referred_table"], key["options"].get("ondelete"))
-                for key in inspector.get_foreign_keys(table)
-            },
-            "indexes": {
-                (index["name"], tuple(index["column_names"]), bool(index["unique"]))
-                for index in inspector.get_indexes(table)
-                if not str(index["name"]).startswith("sqlite_autoindex")
-            },
+            table: {
+                "primary key": inspector.get_pk_constraint(table)["constrained_columns"],
+                "checks": {check["name"] for check in inspector.get_check_constraints(table)},
+                "cascades": {
+                    (key["referred_table"], key["options"].get("ondelete"))
+                    for key in inspector.get_foreign_keys(table)
+                },
+                "indexes": {
+                    (index["name"], tuple(index["column_names"]), bool(index["unique"]))
+                    for index in inspector.get_indexes(table)
+                    if not str(index["name"]).startswith("sqlite_autoindex")
+                },
+            }
+            for table in metadata.tables
         }
 
+    async def open_and_look() -> dict[str, dict[str, Any]]:
+        async with Database(url) as database:
+            return await database.read(look, seconds=60)
+
+    return asyncio.run(open_and_look())
+
+
+@pytest.mark.parametrize("table", metadata.tables)
+def test_keys_checks_and_index_columns_are_those_in_the_models(
+    migrated: dict[str, dict[str, Any]], table: str
+) -> None:
     model = metadata.tables[table]
-    found = await database.read(migrated)
     checks = {str(check.name) for check in model.constraints if hasattr(check, "sqltext")}
-    assert found == {
+    assert migrated[table] == {
         "primary key": [column.name for column in model.primary_key],
         "checks": checks,
         "cascades": {(key.column.table.name, key.ondelete) for key in model.foreign_keys},
