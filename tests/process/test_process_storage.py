@@ -7,6 +7,7 @@ import resource
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -240,13 +241,21 @@ def _no_growing_files(service: ServiceProcess) -> Iterator[None]:
         resource.prlimit(service.pid, resource.RLIMIT_FSIZE, before)
 
 
+@pytest.fixture
+def folder_on_disk() -> Iterator[Path]:
+    """Files of other tests may be in memory, where an immutable one is still written by those that
+    have it open."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("trouble", [_immutable_files, _no_growing_files])
 async def test_a_disk_that_turns_read_only_refuses_writes_until_it_is_mended(
-    tmp_path: Path,
+    folder_on_disk: Path,
     grok: RunningGrok,
     trouble: Callable[[ServiceProcess], AbstractContextManager[None]],
 ) -> None:
-    async with ServiceProcess(tmp_path, **grok_settings(grok)) as service:
+    async with ServiceProcess(folder_on_disk, **grok_settings(grok)) as service:
         await service.start()
         await _with_work_in_hand(service, grok, "read-only", trouble(service))
 
