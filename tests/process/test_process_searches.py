@@ -2,12 +2,15 @@
 
 import asyncio
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 from urllib.parse import quote
 
 import httpx
 import pytest
 
+from analysis.words import words_of
 from database import Database
 from store import derived
 from tests.support.factories import NOON, insert_insights
@@ -36,7 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 moments = [NOON + timedelta(seconds=first + number) for number in range(500)]
                 await insert_insights(database, [{"text": TEXT, "timestamp": at} for at in moments])
 
-    asyncio.run(fill())
+    with patch("store.derived.word_index.words_of", cache(words_of)):  # one text has one answer
+        asyncio.run(fill())
     return folder
 
 
