@@ -1,10 +1,11 @@
 """Keys, limits and every other check go by the route that answers, however it was reached."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx
 import pytest
@@ -136,6 +137,45 @@ def request(client: httpx.AsyncClient, method: str, path: str, **rest: Any) -> h
     return made
 
 
+async def status_of(app: ASGIApp, method: str, path: str) -> int:
+    """Of the answer to such a request without a body. Thousands are sent, and what httpx does for
+    each takes as long as what the service does."""
+    raw, _, query = path.partition("?")
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "headers": [(b"host", b"test"), (b"accept", b"*/*")],
+        "scheme": "http",
+        "path": unquote(raw),
+        "raw_path": raw.encode(),
+        "query_string": query.encode(),
+        "server": ("test", None),
+        "client": ("127.0.0.1", 123),
+        "root_path": "",
+    }
+    asked, answered = [{"type": "http.request"}], asyncio.Event()
+    statuses: list[int] = []
+
+    async def receive() -> Any:
+        if asked:
+            return asked.pop()
+        await answered.wait()  # the client stays until then
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+        elif not message.get("more_body", False):
+            answered.set()
+
+    await app(scope, receive, send)
+    assert answered.is_set()
+    (status,) = statuses
+    return status
+
+
 def test_every_route_says_who_may_reach_it(make_settings: Callable[..., Settings]) -> None:
     app = create_app(make_settings())
     open_paths = set()
@@ -162,6 +202,7 @@ async def test_no_way_and_no_spelling_leads_past_the_keys(
     make_settings: Callable[..., Settings], way: str
 ) -> None:
     app = create_app(make_settings(api_keys=API_KEYS, worker_enabled=False))
+    way_in = WAYS[way](app)
     async with reached(app, WAYS[way]) as client:
         for method, path in operations(app):
             plain = await client.send(request(client, method, path))
@@ -174,9 +215,9 @@ async def test_no_way_and_no_spelling_leads_past_the_keys(
                     with_key = await client.send(request(client, method, path, headers=HEADERS))
                     assert with_key.status_code not in (401, 403), (method, path)
                 for spelling in spellings(path):
-                    answer = await client.send(request(client, method, spelling))
+                    status = await status_of(way_in, method, spelling)
                     # What the pages' routes answer is a file's name that there is not.
-                    assert answer.status_code in (401, 404, 405), (method, spelling)
+                    assert status in (401, 404, 405), (method, spelling)
         stats = await client.get(STATS, headers=HEADERS)
 
     if way != "mounted where it is open":
@@ -191,18 +232,18 @@ async def test_no_way_and_no_spelling_leads_past_the_limit(
     standing = {"clock": lambda: 1000.0}
     monkeypatch.setattr("rate_limiter.SlidingWindow.__init__.__kwdefaults__", standing)
     app = create_app(make_settings(inbound_rate_limit=5, worker_enabled=False))
+    way_in = WAYS[way](app)
     async with reached(app, WAYS[way]) as client:
-        answers = [await client.get(STATS) for _ in range(5)]
+        answers = [(await client.get(STATS)).status_code for _ in range(5)]
         for method, path in operations(app):
             if path.startswith("/api/"):
                 answers += [
-                    await client.send(request(client, method, spelling))
-                    for spelling in spellings(path)
+                    await status_of(way_in, method, spelling) for spelling in spellings(path)
                 ]
 
-    assert [answer.status_code for answer in answers[:5]] == [200] * 5
-    assert {answer.status_code for answer in answers[5:]} <= {404, 429}
-    assert sum(answer.status_code == 429 for answer in answers) >= len(list(operations(app))) / 3
+    assert answers[:5] == [200] * 5
+    assert set(answers[5:]) <= {404, 429}
+    assert answers.count(429) >= len(list(operations(app))) / 3
 
 
 @pytest.mark.parametrize("way", WAYS)
