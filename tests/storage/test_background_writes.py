@@ -203,6 +203,28 @@ async def test_one_that_is_preemptible_comes_to_its_end_beside_urgent_ones_that_
         await asyncio.gather(*posts)
 
 
+async def test_one_that_is_preemptible_gives_its_turn_back_once(opened: Database) -> None:
+    """Giving it back costs nothing of what may be lost, so that it could go on for ever."""
+    is_over, tries = False, 0
+
+    async def post() -> None:
+        while not is_over:
+            await opened.write(lambda connection: connection.scalar(COUNT), urgent=True)
+
+    def work(connection: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        execute(connection, COUNT.text)
+
+    async with asyncio.timeout(30):
+        posts = [asyncio.create_task(post()) for _ in range(3)]
+        for _ in range(5):
+            await opened.write(work, preemptible=True)
+        is_over = True
+        await asyncio.gather(*posts)
+    assert tries < 50  # a post may also come amid it
+
+
 async def test_a_write_that_is_not_in_the_background_is_not_rolled_back(opened: Database) -> None:
     begun, asked = threading.Event(), threading.Event()
     tries = 0
