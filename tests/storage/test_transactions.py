@@ -75,12 +75,12 @@ async def test_a_write_waits_for_the_disk_but_where_it_need_not(
         assert await opened.write(synchronous, urgent=True) == full
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 async def test_on_postgresql_every_write_waits_for_the_disk(database: Database) -> None:
     """Where the server dies, this process lives on."""
-    if not database.is_sqlite:
-        await run_sql(database, text("SET synchronous_commit TO on"))  # the tests' server is off
-        asked = text("SHOW synchronous_commit")
-        assert await database.write(lambda one: one.scalar(asked), durable=False) == "on"
+    await run_sql(database, text("SET synchronous_commit TO on"))  # the tests' server is off
+    asked = text("SHOW synchronous_commit")
+    assert await database.write(lambda one: one.scalar(asked), durable=False) == "on"
 
 
 async def test_urgent_writes_and_others_take_turns_where_both_wait(opened: Database) -> None:
