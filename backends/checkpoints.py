@@ -3,8 +3,7 @@ wait for it.
 
 What a checkpoint costs is its pages, each of which it writes once, however often it has changed. So
 after writes in the background, which come back to the same pages, it waits for many changes, and
-for a moment at which nobody is likely to want the writer: who has just posted will hardly do so
-again at once, and the result of the post before is settled.
+while there are posts for the end of one: the next will hardly come at once.
 """
 
 import time
@@ -18,31 +17,38 @@ _POSTED_LATELY_SECONDS = 1.0
 
 
 class Checkpoints:
-    """Of one connection, which counts its changes from 0."""
+    """Of one connection."""
 
     def __init__(self) -> None:
         self._changes = 0
         self._pages = 0
         self._in_background = False
         self._posted_at = 0.0
-        self._is_unlucky = False
+        self._is_post = False
+
+    def changed(self, rows: int) -> None:
+        """By a transaction that is now committed. What is rolled back is not in the log."""
+        self._changes += rows
 
     def written(self, *, urgent: bool, background: bool) -> None:
         """Of each write, when it has ended."""
-        now = time.monotonic()
+        self._is_post = urgent
         if urgent:
-            self._posted_at = now
+            self._posted_at = time.monotonic()
         self._in_background |= background
-        self._is_unlucky = urgent or (background and now - self._posted_at < _POSTED_LATELY_SECONDS)
 
-    def are_due(self, changes: int, pages: int) -> bool:
-        """After a write, with which the connection has made so many changes and the file has so
-        many pages in use."""
-        since = changes - self._changes
+    def are_due(self, pages: int, *, others_wait: bool) -> bool:
+        """After a write, with which the file has so many pages in use. Of others that wait none is
+        a post or in the background: the next step there can wait."""
         if not self._in_background:
-            return since >= _CHANGES or abs(pages - self._pages) >= _PAGES
-        return since >= _CHANGES_IN_BACKGROUND * (1 + self._is_unlucky)
+            are_many = self._changes >= _CHANGES or abs(pages - self._pages) >= _PAGES
+            return are_many and not others_wait
+        if self._is_post:
+            return self._changes >= _CHANGES_IN_BACKGROUND
+        is_after_posts = time.monotonic() - self._posted_at < _POSTED_LATELY_SECONDS
+        most = _CHANGES_IN_BACKGROUND * (1 + is_after_posts)
+        return self._changes >= most and not others_wait
 
-    def made(self, changes: int, pages: int) -> None:
-        self._changes, self._pages = changes, pages
+    def made(self, pages: int) -> None:
+        self._changes, self._pages = 0, pages
         self._in_background = False

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_SHARE = 0.15
+_SHARE = 0.3
 """Of the time at most so much is spent on what is rolled back, lest the background stand still."""
 _MOST_SECONDS = 0.05
 

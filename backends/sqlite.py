@@ -31,7 +31,7 @@ from backends.file_lock import FileLock
 from backends.preemption import Preempted, PreemptibleConnection, Preemption
 from backends.private_files import keep_private
 from backends.snapshot import copy_beside_writes
-from backends.sqlite_driver import driver_of, on_driver, pages_in_use
+from backends.sqlite_driver import begin_writing, driver_of, on_driver, pages_in_use
 from backends.stoppable import Stoppable
 from errors import Unavailable
 
@@ -61,8 +61,8 @@ _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA secure_delete=ON",  # what is erased is overwritten, not only unlinked
     "PRAGMA temp_store=MEMORY",
-    "PRAGMA journal_size_limit=16777216",
-    "PRAGMA wal_autocheckpoint=8000",  # only where `_checkpoint_when_due` never gets to it
+    "PRAGMA journal_size_limit=67108864",  # to cut a longer log takes milliseconds
+    "PRAGMA wal_autocheckpoint=16000",  # only where `_checkpoint_when_due` never gets to it
 )
 
 
@@ -95,7 +95,7 @@ class SqliteFile:
         self._answered_for_writer = threading.Event()
         self._preemption = Preemption()
         self._checkpoints = Checkpoints()
-        # A checkpoint does not wait for readers; `_begin_writing` waits where it has to.
+        # A checkpoint does not wait for readers; `begin_writing` waits where it has to.
         self._writer = create_engine(url.set(drivername="sqlite"), **_ENGINE_OPTIONS)
         _run_on_connect(self._writer, "PRAGMA busy_timeout=0", "PRAGMA cache_size=-8000")
         self._connection: Connection | None = None
@@ -292,17 +292,16 @@ class SqliteFile:
         else:
             turn.future.set_result(result)
             self._checkpoints.written(urgent=turn.urgent, background=turn.background)
-            # The next step of what is done in the background may wait already, and can.
-            if not self._high and all(each.background for each in tuple(self._normal)):
-                self._checkpoint_when_due()
+            self._checkpoint_when_due()
 
     def _checkpoint_when_due(self) -> None:
-        if (connection := self._connection) is None:
+        if (connection := self._connection) is None or self._high:
             return
         with suppress(Unavailable), translated_errors():
-            changes, pages = driver_of(connection).total_changes, pages_in_use(connection)
-            if self._checkpoints.are_due(changes, pages):
-                self._checkpoints.made(changes, pages)
+            pages = pages_in_use(connection)
+            others_wait = not all(each.background for each in tuple(self._normal))
+            if self._checkpoints.are_due(pages, others_wait=others_wait):
+                self._checkpoints.made(pages)
                 on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
     def _in_transaction(
@@ -316,8 +315,10 @@ class SqliteFile:
             try:
                 with connection.begin():
                     on_driver(connection, _DURABLE if durable else _NOT_DURABLE)
-                    _begin_writing(connection, deadline)
+                    begin_writing(connection, deadline)
+                    before = driver_of(connection).total_changes
                     result = work(connection)
+                    self._checkpoints.changed(driver_of(connection).total_changes - before)
             except (DBAPIError, sqlite3.Error) as error:
                 # A connection that has met a full or read-only disk may stay that way after the
                 # cause is gone, so the next transaction gets a new one. A lock leaves no mark.
@@ -433,18 +434,3 @@ def _run_on_connect(engine: Engine, *own: str) -> None:
         for pragma in (*_PRAGMAS, *own):
             cursor.execute(pragma)
         cursor.close()
-
-
-def _begin_writing(connection: Connection, deadline: float) -> None:
-    """Take the file's write lock; where another program has it, wait until `deadline`."""
-    try:
-        on_driver(connection, "BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        left = deadline - time.monotonic()
-        if not is_lock(error) or left <= 0:
-            raise
-        on_driver(connection, f"PRAGMA busy_timeout={int(left * 1000)}")
-        try:
-            on_driver(connection, "BEGIN IMMEDIATE")
-        finally:
-            on_driver(connection, "PRAGMA busy_timeout=0")

@@ -1,10 +1,13 @@
 """Statements past SQLAlchemy, on Python's own `sqlite3`."""
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
+
+from backends.errors import is_lock
 
 if TYPE_CHECKING:
     from sqlalchemy import CursorResult
@@ -48,3 +51,18 @@ def driver_of(connection: Connection) -> sqlite3.Connection:
     driver = connection.connection.dbapi_connection
     assert isinstance(driver, sqlite3.Connection)
     return driver
+
+
+def begin_writing(connection: Connection, deadline: float) -> None:
+    """Take the file's write lock; where another program has it, wait until `deadline`."""
+    try:
+        on_driver(connection, "BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        left = deadline - time.monotonic()
+        if not is_lock(error) or left <= 0:
+            raise
+        on_driver(connection, f"PRAGMA busy_timeout={int(left * 1000)}")
+        try:
+            on_driver(connection, "BEGIN IMMEDIATE")
+        finally:
+            on_driver(connection, "PRAGMA busy_timeout=0")

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 TURN_SECONDS = 0.003
 """Others, and posts for which nothing may be rolled back, wait so long until a step comes to its
 commit."""
-_ROWS_OF_SHORT_STEP = 100
+_ROWS_OF_SHORT_STEP = 60
 """The commit of so many takes some 3 ms; all that comes before it is lost where a post comes."""
 _LEAST_ROWS = 20
 _POLL_SECONDS = 5.0

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, bindparam, select
 import main
 from analysis.messages import Message
 from backends import sqlite
+from backends.sqlite_driver import begin_writing
 from models import Status, conversations
 from store import alert_changes, derived, queue
 from store.alert_singles import SingleStore
@@ -49,7 +50,7 @@ def answered_before_the_commit() -> None:
             self._connection = self._writer.connect()
         transaction = self._connection.begin()
         try:
-            sqlite._begin_writing(self._connection, deadline)
+            begin_writing(self._connection, deadline)
             result = work(self._connection)
         except BaseException:
             transaction.rollback()
