@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,18 +72,15 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
     with (
         postgres_server() as address,
         grok_process("--latency", str(GROK_SECONDS)) as grok,
-        postgres_database(address, durable=True) as ours_accepting,
         postgres_database(address, durable=True) as ours,
-        postgres_database(address, durable=True) as pgqueuer_accepting,
         postgres_database(address, durable=True) as pgqueuer,
-        postgres_database(address, durable=True) as procrastinate_accepting,
         postgres_database(address, durable=True) as procrastinate,
     ):
         contenders = [
-            _service(servers, "PostgreSQL", grok, ours_accepting, ours),
+            _service(servers, "PostgreSQL", grok, address, ours),
             _service(servers, "SQLite", grok, None, None),
-            _peer(servers, "pgqueuer", grok, pgqueuer_accepting, pgqueuer),
-            _peer(servers, "procrastinate", grok, procrastinate_accepting, procrastinate),
+            _peer(servers, "pgqueuer", grok, address, pgqueuer),
+            _peer(servers, "procrastinate", grok, address, procrastinate),
         ]
         rates = _accepted(report, servers, contenders, rounds, seconds)
         times = _at_work(report, servers, contenders, grok, rounds)
@@ -200,9 +197,9 @@ def _add(
 
 
 def _service(
-    servers: Servers, name: str, grok: RunningGrok, accepting: str | None, working: str | None
+    servers: Servers, name: str, grok: RunningGrok, postgres: str | None, working: str | None
 ) -> Contender:
-    files = [servers.new_database(f"queues-{each}") for each in ("accepting", "working")]
+    file = servers.new_database("queues-working")
 
     def settings(url: str | None, file: Path) -> dict[str, Any]:
         return {
@@ -212,8 +209,17 @@ def _service(
             "reuse_window": 0,
         }
 
-    def accept() -> AbstractContextManager[Server]:
-        return servers.service("queues", worker_enabled=False, **settings(accepting, files[0]))
+    @contextmanager
+    def accept() -> Iterator[Server]:
+        """Into a new database: a full queue would refuse posts."""
+        new = servers.new_database("queues-accepting")
+        with ExitStack() as stack:
+            url = None
+            if postgres is not None:
+                url = stack.enter_context(postgres_database(postgres, durable=True))
+            given = settings(url, new)
+            yield stack.enter_context(servers.service("queues", worker_enabled=False, **given))
+        new.unlink(missing_ok=True)
 
     @contextmanager
     def work() -> Iterator[Running]:
@@ -224,7 +230,7 @@ def _service(
             grok_rate_limit=1000,
             grok_concurrency=AT_ONCE,
             grok_pack_size=1,
-            **settings(working, files[1]),
+            **settings(working, file),
         ) as server:
             yield Running(server, server)
 
@@ -241,9 +247,7 @@ _WORK = {
 }
 
 
-def _peer(
-    servers: Servers, name: str, grok: RunningGrok, accepting: str, working: str
-) -> Contender:
+def _peer(servers: Servers, name: str, grok: RunningGrok, postgres: str, working: str) -> Contender:
     module = f"bench.peers.on_{name}"
 
     def environment(url: str) -> dict[str, str]:
@@ -262,13 +266,23 @@ def _peer(
         return [str(_PEERS / program), *arguments]
 
     python = _PEERS / "python"
-    for url in (accepting, working):
+
+    def install(url: str) -> None:
         given = inherited() | environment(url)
         for each in (*_INSTALL[name], ["python", "-m", "bench.peers.front"]):
             subprocess.run(command(*each), env=given, check=True, stdout=subprocess.DEVNULL)
 
+    install(working)
+
     def front(url: str) -> AbstractContextManager[Server]:
         return servers.other(f"{module}:app", name, environment(url), python)
+
+    @contextmanager
+    def accept() -> Iterator[Server]:
+        with postgres_database(postgres, durable=True) as url:
+            install(url)
+            with front(url) as server:
+                yield server
 
     @contextmanager
     def work() -> Iterator[Running]:
@@ -292,7 +306,7 @@ def _peer(
                     worker.kill()
                     worker.wait()
 
-    return Contender(name, lambda: front(accepting), work)
+    return Contender(name, accept, work)
 
 
 # --- a worker that is killed ----------------------------------------------------------------------
