@@ -166,6 +166,8 @@ async def test_up_to_2000_buckets_are_answered(
         ({"urgency": "yesterday"}, "urgency"),
         ({"labelled": "nobody"}, "labelled"),
         ({"language": "EN"}, "language: must be an ISO 639-1 code"),
+        ({"language": "eng"}, "language: must be an ISO 639-1 code"),
+        ({"language": "qq"}, "language: must be an ISO 639-1 code"),
         ({"end_time": None}, "Missing required field: end_time"),
     ],
 )
