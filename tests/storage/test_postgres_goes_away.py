@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
@@ -15,6 +15,7 @@ from store.conversations import ConversationStore
 from tests.support.factories import accept, run_sql, scalar
 from tests.support.servers import free_port
 from tests.support.stored import count
+from tests.support.tcp import serving
 
 INSERT = text(
     "INSERT INTO conversations (id, text, timestamp, status, created_at, lane)"
@@ -49,6 +50,53 @@ async def test_after_all_connections_were_ended_the_next_call_works(
     assert await asyncio.gather(*(count(postgres) for _ in range(20))) == [0] * 20
     await accept(postgres)
     assert await count(postgres) == 1
+
+
+class Firewall:
+    """Passes on to PostgreSQL. What `forget` is called on it resets when it next hears of it, as
+    firewalls do to connections that rested for long."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._clients: list[asyncio.StreamWriter] = []
+        self._forgotten: set[asyncio.StreamWriter] = set()
+
+    def forget(self) -> int:
+        self._forgotten = set(self._clients)
+        return len(self._forgotten)
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.append(writer)
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self._port)
+        answers = asyncio.create_task(self._pass_on(from_server, writer))
+        while (data := await reader.read(65536)) and writer not in self._forgotten:
+            to_server.write(data)
+        answers.cancel()
+        to_server.close()
+        writer.transport.abort()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+
+async def test_a_connection_that_rested_and_died_unseen_is_replaced(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing tells that it did, so it is asked."""
+    monkeypatch.setattr("backends.postgres._RESTED_SECONDS", 0.1)
+    url = make_url(postgres_url)
+    assert url.port is not None
+    firewall = Firewall(url.port)
+    async with (
+        serving(firewall.handle) as port,
+        Database(url.set(host="127.0.0.1", port=port).render_as_string(False)) as database,
+    ):
+        before = await asyncio.gather(*(count(database) for _ in range(5)))
+        assert firewall.forget() >= 2
+        await asyncio.sleep(0.15)
+        assert await asyncio.gather(*(count(database) for _ in range(5))) == before
 
 
 async def test_a_write_whose_connection_is_ended_midway_is_unavailable_and_leaves_nothing(
