@@ -62,7 +62,7 @@ _PRAGMAS = (
     "PRAGMA secure_delete=ON",  # what is erased is overwritten, not only unlinked
     "PRAGMA temp_store=MEMORY",
     "PRAGMA journal_size_limit=67108864",  # to cut a longer log takes milliseconds
-    "PRAGMA wal_autocheckpoint=16000",  # only where `_checkpoint_when_due` never gets to it
+    "PRAGMA wal_autocheckpoint=12000",  # only where `_checkpoint_when_due` never gets to it
 )
 
 
