@@ -7,6 +7,7 @@ while there are posts for the end of one: the next will hardly come at once.
 """
 
 import time
+from collections.abc import Callable
 
 _CHANGES = 400
 _PAGES = 400
@@ -37,11 +38,11 @@ class Checkpoints:
             self._posted_at = time.monotonic()
         self._in_background |= background
 
-    def are_due(self, pages: int, *, others_wait: bool) -> bool:
-        """After a write, with which the file has so many pages in use. Of others that wait none is
+    def are_due(self, pages: Callable[[], int], *, others_wait: bool) -> bool:
+        """After a write; `pages` tells how many of the file are in use. Of others that wait none is
         a post or in the background: the next step there can wait."""
         if not self._in_background:
-            are_many = self._changes >= _CHANGES or abs(pages - self._pages) >= _PAGES
+            are_many = self._changes >= _CHANGES or abs(pages() - self._pages) >= _PAGES
             return are_many and not others_wait
         if self._is_post:
             return self._changes >= _CHANGES_IN_BACKGROUND

@@ -298,10 +298,10 @@ class SqliteFile:
         if (connection := self._connection) is None or self._high:
             return
         with suppress(Unavailable), translated_errors():
-            pages = pages_in_use(connection)
+            pages = partial(pages_in_use, connection)
             others_wait = not all(each.background for each in tuple(self._normal))
             if self._checkpoints.are_due(pages, others_wait=others_wait):
-                self._checkpoints.made(pages)
+                self._checkpoints.made(pages())
                 on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
     def _in_transaction(

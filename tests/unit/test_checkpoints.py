@@ -18,7 +18,7 @@ def due(
     """After one more write of so many rows."""
     checkpoints.changed(rows)
     checkpoints.written(**{"urgent": False, "background": False, **turn})
-    return checkpoints.are_due(pages, others_wait=others_wait)
+    return checkpoints.are_due(lambda: pages, others_wait=others_wait)
 
 
 @pytest.mark.parametrize("urgent", [True, False])
