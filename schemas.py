@@ -29,7 +29,7 @@ from pydantic_core import CoreSchema, PydanticKnownError, core_schema, to_json
 
 from analysis.handling import HandlingChange, HandlingState
 from analysis.labels import LastWord
-from analysis.language import read_language
+from analysis.language import check_language
 from analysis.senders import followers_of, is_outbound
 from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
@@ -296,13 +296,7 @@ class TimeRange(BaseModel):
     end_time: QueryTime
 
 
-def _check_language(code: str) -> str:
-    if read_language(code) != code:
-        raise ValueError("must be an ISO 639-1 code, such as en, or und")
-    return code
-
-
-Language = Annotated[str, AfterValidator(_check_language)]
+Language = Annotated[str, AfterValidator(check_language)]
 
 
 class Conditions(BaseModel):

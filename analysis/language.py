@@ -21,3 +21,10 @@ def read_language(written: object) -> str:
         return UNKNOWN_LANGUAGE
     code = re.split(r"[-_]", written.strip().casefold(), maxsplit=1)[0]
     return code if code in ISO_639_1 else UNKNOWN_LANGUAGE
+
+
+def check_language(code: str) -> str:
+    """The code itself. Raises ValueError where no insight can have it."""
+    if read_language(code) != code:
+        raise ValueError("must be an ISO 639-1 code, such as en, or und")
+    return code

@@ -136,10 +136,12 @@ async def change_alert_rule(request: Request, rule_id: AlertRuleId) -> AlertRule
     before = await parts.alert_rules.find(rule_id)
     given = asked.model_dump(exclude_unset=True, by_alias=True, mode="json")
     name = given.pop("name", before.name)
-    if "filter" in given:
-        given["filter"] = {k: v for k, v in given["filter"].items() if v is not None}
-    whole = AlertRuleFields.model_validate({**_given(before), **given})
-    columns = whole.to_columns(before.kind, await conditions_named(whole.filter.named(), parts))
+    fields = {**_given(before), **given}
+    stored = fields.pop("filter")
+    if asked.filter is not None:
+        stored = asked.filter.named()
+    whole = AlertRuleFields.model_validate({**fields, "filter": asked.filter or {}})
+    columns = whole.to_columns(before.kind, await conditions_named(stored, parts))
     changed = await parts.alert_rules.change(rule_id, {"name": name, **columns})
     parts.wake_alerts()
     return _item(changed)

@@ -2,8 +2,8 @@
 wait for it.
 
 What a checkpoint costs is its pages, each of which it writes once, however often it has changed. So
-after writes in the background, which come back to the same pages, it waits for many changes, and
-while there are posts for the end of one: the next will hardly come at once.
+beside writes in the background, which come back to the same pages, it waits for many changes, and,
+while posts come in, for the end of a post, since the next one seldom follows at once.
 """
 
 import time
@@ -13,8 +13,8 @@ _CHANGES = 400
 _PAGES = 400
 """A checkpoint of so many rows, or pages of long texts, takes some 2 ms."""
 _CHANGES_IN_BACKGROUND = 12_000
-"""As a plan makes of a thousand insights: some 900 pages; by hundreds, 2,000."""
-_POSTED_LATELY_SECONDS = 1.0
+"""As a plan makes of a thousand insights: some 900 pages in one transaction; in steps, 2,000."""
+_LATELY_SECONDS = 1.0
 
 
 class Checkpoints:
@@ -23,12 +23,11 @@ class Checkpoints:
     def __init__(self) -> None:
         self._changes = 0
         self._pages = 0
-        self._in_background = False
-        self._posted_at = 0.0
+        self._background_at = self._posted_at = -_LATELY_SECONDS
         self._is_post = False
 
     def changed(self, rows: int) -> None:
-        """By a transaction that is now committed. What is rolled back is not in the log."""
+        """By a transaction that comes to its commit. What is rolled back is not in the log."""
         self._changes += rows
 
     def written(self, *, urgent: bool, background: bool) -> None:
@@ -36,20 +35,28 @@ class Checkpoints:
         self._is_post = urgent
         if urgent:
             self._posted_at = time.monotonic()
-        self._in_background |= background
+        if background:
+            self._background_at = time.monotonic()
 
     def are_due(self, pages: Callable[[], int], *, others_wait: bool) -> bool:
-        """After a write; `pages` tells how many of the file are in use. Of others that wait none is
-        a post or in the background: the next step there can wait."""
-        if not self._in_background:
+        """After a write; `pages` tells how many of the file are in use. No others are meant that
+        are in the background, whose next step can wait."""
+        now = time.monotonic()
+        if now - self._background_at >= _LATELY_SECONDS:
             are_many = self._changes >= _CHANGES or abs(pages() - self._pages) >= _PAGES
             return are_many and not others_wait
         if self._is_post:
             return self._changes >= _CHANGES_IN_BACKGROUND
-        is_after_posts = time.monotonic() - self._posted_at < _POSTED_LATELY_SECONDS
+        is_after_posts = now - self._posted_at < _LATELY_SECONDS
         most = _CHANGES_IN_BACKGROUND * (1 + is_after_posts)
         return self._changes >= most and not others_wait
 
+    @property
+    def can_wait(self) -> bool:
+        """One that is due, for the end of another post, if that follows at once."""
+        return self._is_post and (
+            _CHANGES_IN_BACKGROUND <= self._changes < 1.5 * _CHANGES_IN_BACKGROUND
+        )
+
     def made(self, pages: int) -> None:
         self._changes, self._pages = 0, pages
-        self._in_background = False

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -176,7 +176,8 @@ def _engine(url: URL, *, connections: int, statement_seconds: float | None) -> A
 
 def _ask_rested_ones(engine: AsyncEngine) -> None:
     """Have the pool replace its connections where the next one is known to be closed, or has rested
-    and is found dead. Its own `pool_pre_ping` would ask each time: a fifth of what a post takes."""
+    and is found dead. Its own `pool_pre_ping` asks each time, for a tenth of what a post takes. One
+    that has died unseen within the last second costs one caller an Unavailable."""
     rested_from = "rested from"
 
     @event.listens_for(engine.sync_engine, "checkin")
@@ -185,9 +186,13 @@ def _ask_rested_ones(engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "checkout")
     def is_taken(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-        with suppress(engine.dialect.loaded_dbapi.Error):
-            began = record.info.get(rested_from)
-            if began is not None and time.monotonic() - began >= _RESTED_SECONDS:
+        if (began := record.info.get(rested_from)) is None:  # a new one
+            return
+        try:
+            if time.monotonic() - began >= _RESTED_SECONDS:
                 engine.dialect.do_ping(connection)
-        if connection.driver_connection.is_closed():
-            raise InvalidatePoolError  # then it takes a new one
+            is_dead = connection.driver_connection.is_closed()
+        except engine.dialect.loaded_dbapi.Error:
+            is_dead = True
+        if is_dead:
+            raise InvalidatePoolError

@@ -50,7 +50,7 @@ _STOP_AGAIN_SECONDS = 0.02
 _BACKGROUND_SECONDS = 0.02
 """So long others but urgent ones wait for a write in the background."""
 _ANSWER_SECONDS = 0.005
-"""The longest that what was rolled back for an urgent write waits for the answer to that."""
+"""The longest that anything waits for the answer to an urgent write."""
 
 _DURABLE = "PRAGMA synchronous=FULL"
 _NOT_DURABLE = "PRAGMA synchronous=NORMAL"
@@ -62,7 +62,7 @@ _PRAGMAS = (
     "PRAGMA secure_delete=ON",  # what is erased is overwritten, not only unlinked
     "PRAGMA temp_store=MEMORY",
     "PRAGMA journal_size_limit=67108864",  # to cut a longer log takes milliseconds
-    "PRAGMA wal_autocheckpoint=12000",  # only where `_checkpoint_when_due` never gets to it
+    "PRAGMA wal_autocheckpoint=16000",  # only where `_checkpoint_when_due` never gets to it
 )
 
 
@@ -300,9 +300,15 @@ class SqliteFile:
         with suppress(Unavailable), translated_errors():
             pages = partial(pages_in_use, connection)
             others_wait = not all(each.background for each in tuple(self._normal))
-            if self._checkpoints.are_due(pages, others_wait=others_wait):
-                self._checkpoints.made(pages())
-                on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+            if not self._checkpoints.are_due(pages, others_wait=others_wait):
+                return
+            if self._checkpoints.can_wait:
+                # Posts that share a commit are handed over with the answers to those before.
+                self._answered_for_writer.wait(_ANSWER_SECONDS)
+                if self._high:
+                    return
+            self._checkpoints.made(pages())
+            on_driver(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 
     def _in_transaction(
         self, work: Callable[[Connection], T], deadline: float, durable: bool = True

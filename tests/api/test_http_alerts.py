@@ -5,11 +5,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from analysis.urgency import Urgency
+from tables.alerts import alert_rules
 from tests.conftest import RunningApp, StartApp
 from tests.support.alerts import make_endpoint, messages
-from tests.support.factories import analysis
+from tests.support.factories import analysis, run_sql
 from tests.support.http_helpers import (
     ScriptedAnalyser,
     all_done,
@@ -72,6 +74,20 @@ async def test_what_is_named_is_changed_and_the_rest_stays(client: httpx.AsyncCl
         refused = await client.patch(one, json={name: None})
         assert_error(refused, 400, "invalid_schema", f"{name}: must not be null")
     assert (await client.get(one)).json() == changed
+
+
+async def test_a_rule_with_a_filter_that_was_once_taken_can_be_switched_off(
+    start_app: StartApp,
+) -> None:
+    async with start_app() as running:
+        client, database = running.client, running.app.state.services.database
+        rule = await made(client, filter={"language": "en"})
+        await run_sql(database, update(alert_rules).values(filter={"language": "eng"}))
+        one = f"{RULES}/{rule['rule_id']}"
+        changed = await client.patch(one, json={"enabled": False})
+        assert changed.json() == {**rule, "filter": {"language": "eng"}, "enabled": False}
+        refused = await client.patch(one, json={"filter": {"language": "eng"}})
+        assert_error(refused, 400, "invalid_schema", "filter.language")
 
 
 async def test_a_null_takes_back_what_a_rule_need_not_have(client: httpx.AsyncClient) -> None:

@@ -110,6 +110,31 @@ async def test_an_urgent_write_comes_before_one_that_is_preemptible(
     assert await scalar(opened, COUNT) == 1
 
 
+async def test_what_is_rolled_back_does_not_count_towards_a_checkpoint(opened: Database) -> None:
+    """It is not in the log."""
+    begun = threading.Event()
+    tries = 0
+
+    def work(connection: Connection, _others_wait: OthersWait) -> None:
+        nonlocal tries
+        tries += 1
+        days = ", ".join(f"({tries}{day}, 1)" for day in range(50))
+        execute(connection, f"INSERT INTO insight_days (day, changes) VALUES {days}")
+        begun.set()
+        while tries == 1:
+            execute(connection, COUNT.text)
+
+    checkpoints = opened._backend._checkpoints  # type: ignore[attr-defined]
+    await opened.write(lambda _connection: None)  # what the start has written
+    before = checkpoints._changes
+    async with asyncio.timeout(30):
+        background = asyncio.create_task(opened.write_in_background(work))
+        assert await asyncio.to_thread(begun.wait, 10)
+        await opened.write(lambda connection: connection.execute(INSERT), urgent=True)
+        await background
+    assert (tries, checkpoints._changes - before) == (2, 51)
+
+
 @pytest.mark.parametrize("preemptible", [False, True])
 async def test_one_that_is_preemptible_gives_way_to_an_urgent_one_that_waits_already(
     opened: Database, preemptible: bool

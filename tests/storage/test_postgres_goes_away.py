@@ -99,6 +99,27 @@ async def test_a_connection_that_rested_and_died_unseen_is_replaced(
         assert await asyncio.gather(*(count(database) for _ in range(5))) == before
 
 
+async def test_a_connection_is_asked_whether_it_lives_where_it_has_rested(
+    postgres: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time would cost three ways there and back."""
+    monkeypatch.setattr("backends.postgres._RESTED_SECONDS", 60.0)
+    dialect = postgres._backend._engine.dialect  # type: ignore[attr-defined]
+    ask, asked = dialect.do_ping, []
+
+    def do_ping(connection: object) -> bool:
+        asked.append(connection)
+        return bool(ask(connection))
+
+    monkeypatch.setattr(dialect, "do_ping", do_ping)
+    for _ in range(3):
+        await count(postgres)
+    assert not asked
+    monkeypatch.setattr("backends.postgres._RESTED_SECONDS", 0.0)
+    await count(postgres)
+    assert len(asked) == 1
+
+
 async def test_a_write_whose_connection_is_ended_midway_is_unavailable_and_leaves_nothing(
     postgres: Database, plain_dsn: str
 ) -> None:

@@ -28,7 +28,7 @@ async def test_those_that_analyse_count_until_they_leave_or_fall_silent(
     await second.leave()
     assert (await api.beat()).analysing == 1
 
-    silent = update(replicas).values(seen_at=now_micros() - GONE_MICROS - 1)
+    silent = update(replicas).values(seen_at=now_micros() - GONE_MICROS - 1_000_000)
     await database.write(lambda connection: connection.execute(silent).rowcount)
     assert (await api.beat()).analysing == 0
 

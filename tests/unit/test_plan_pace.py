@@ -10,8 +10,11 @@ def test_so_many_as_fit_a_turn_and_slowly_more() -> None:
     pace.stepped(1000, 1000 * TURN_SECONDS / 100)
     assert first < pace.at_a_time <= 1.25 * first + 1
     for _ in range(20):
-        pace.stepped(1000, 1000 * TURN_SECONDS / 100)
-    assert pace.at_a_time == 100
+        pace.stepped(1000, 1000 * TURN_SECONDS / 55)
+    assert pace.at_a_time == 55
+    for _ in range(20):
+        pace.stepped(1000, 1000 * TURN_SECONDS / 1000)
+    assert pace.at_a_time == pace.most
     pace.stepped(1000, 1000 * TURN_SECONDS / 50)
     assert pace.at_a_time == 50
     pace.stepped(1000, 1000 * TURN_SECONDS)
