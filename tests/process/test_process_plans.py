@@ -13,7 +13,7 @@ from tests.support.service_process import ServiceProcess, until
 pytestmark = pytest.mark.slow
 
 PATH = "/api/v1/plans"
-ROWS = 600
+ROWS = 3000
 SERVED = (
     "SELECT conversation_id, sentiment_score, clusters, confidence, labelled, label,"
     " model_sentiment_score, model_clusters, model_confidence FROM insights ORDER BY id",
