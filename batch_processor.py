@@ -391,7 +391,7 @@ class Worker:
                 log.exception("lease_renewal_failed")
 
     async def _rescue(self, *, all_orphaned: bool = False) -> None:
-        age = 0.0 if all_orphaned else 2 * self._call_seconds + self._timings.lease
+        age = None if all_orphaned else 2 * self._call_seconds + self._timings.lease
         if cut_off := await self._ledger.close_orphans(older_than_seconds=age):
             log.warning("calls_cut_off", calls=cut_off)
         rescued = await self._queue.rescue(all_orphaned=all_orphaned)

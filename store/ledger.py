@@ -80,15 +80,14 @@ class Ledger:
         }
         return await self._database.write(partial(_reserve, row, self._budget))
 
-    async def close_orphans(self, *, older_than_seconds: float = 0.0) -> int:
+    async def close_orphans(self, *, older_than_seconds: float | None = None) -> int:
         """Mark calls under way for longer than that as cut off, since their worker is gone; how
-        many."""
-        before = now_micros() - int(older_than_seconds * 1_000_000)
-        statement = (
-            update(calls)
-            .where(calls.c.outcome == CallOutcome.UNDER_WAY, calls.c.started_at <= before)
-            .values(outcome=CallOutcome.CUT_OFF.value)
-        )
+        many. None is for all, also those that began by a clock that was ahead."""
+        under_way = calls.c.outcome == CallOutcome.UNDER_WAY
+        statement = update(calls).where(under_way).values(outcome=CallOutcome.CUT_OFF.value)
+        if older_than_seconds is not None:
+            before = now_micros() - int(older_than_seconds * 1_000_000)
+            statement = statement.where(calls.c.started_at <= before)
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
     async def forget(self, *, older_than_days: int, limit: int) -> bool:

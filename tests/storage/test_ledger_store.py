@@ -155,6 +155,17 @@ async def test_a_call_younger_than_that_is_no_orphan(database: Database, ledger:
     assert (await row_of(database, young)).outcome == "under_way"
 
 
+async def test_where_nobody_else_can_exist_a_call_of_a_clock_that_was_ahead_is_an_orphan_too(
+    database: Database, ledger: Ledger
+) -> None:
+    orphan = await reserve(ledger)
+    in_an_hour = now_micros() + 3_600_000_000
+    await run_sql(database, update(calls).where(calls.c.id == orphan).values(started_at=in_an_hour))
+
+    assert await ledger.close_orphans(older_than_seconds=0) == 0
+    assert await ledger.close_orphans() == 1
+
+
 async def test_the_late_result_of_an_orphan_still_counts_once(
     database: Database, ledger: Ledger
 ) -> None:
