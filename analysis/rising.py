@@ -224,13 +224,16 @@ def _windows_before(
 def _share_root(
     count: int, everything_now: int, topic: HourCounts, everything: HourCounts, start: int
 ) -> float:
-    """Over all that is known before the window. Where there is nothing else, nothing is asked."""
+    """Over all that is known before the window since the topic is there, or, where that is less
+    than a day, which may be this very incident, over all. Where there is nothing else, nothing is
+    asked."""
     stop = min(start, topic.stop)
     before = topic.between(topic.start, stop)
     others = everything_now - count
-    others_before = everything.between(max(topic.start, everything.start), stop) - before
-    if not topic.hours:
-        others_before = everything.between(everything.start, stop)
+    since = everything.start
+    if topic.start <= start - DAY:
+        since = max(topic.start, since)
+    others_before = everything.between(since, stop) - before
     if others <= 0 and others_before <= 0:
         return math.inf
     return _g_root(count, others, before, max(0.0, others_before))

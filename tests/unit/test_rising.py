@@ -85,6 +85,26 @@ def test_a_lively_topic_has_to_do_more() -> None:
     assert 0 < score(34, lively) < score(34, [10] * HOURS)
 
 
+@pytest.mark.parametrize("minute", [0, 1, 10, 30, 59])
+@pytest.mark.parametrize("days", [2, 7 * WEEKS])
+def test_a_topic_that_was_never_there_rises_wherever_an_hour_begins(days: int, minute: int) -> None:
+    """Of its forty posts in the last hour, as many are in the full hour before as may be."""
+    in_the_full_hour = 40 * (60 - minute) // 60
+    others = [30] * (days * 24)
+    topic = [0] * (len(others) - 1) + [in_the_full_hour]
+    everything = [*others[:-1], others[-1] + in_the_full_hour]
+    hours = HourCounts(topic, STOP), HourCounts(everything, STOP)
+    stop = STOP + minute * HOUR // 60
+    assert standing(40, hours[0], 70, hours[1], (stop - HOUR, stop)).score >= ABOVE
+
+
+def test_a_topic_that_is_there_for_a_day_is_held_against_that() -> None:
+    """As all are whose names are new."""
+    others, topic = [30] * HOURS, [0] * (HOURS - 30) + [10] * 30
+    everything = [other + own for other, own in zip(others, topic, strict=True)]
+    assert score(11, topic, everything=everything, now=41) < 1
+
+
 def test_nothing_is_said_of_the_very_first_window() -> None:
     none = HourCounts([], STOP)
     assert standing(50, none, 50, none, (STOP, STOP + HOUR)).score == 0
