@@ -2,31 +2,41 @@
 
 From rollups and indexes alone, however many insights there are. Texts that are suspected to be
 written for the model are taken out again, and so are own posts: nobody can raise an alert with
-them, nor hide one behind them. Counts of full hours are kept until the hour is over.
+them, nor hide one behind them. Counts by hour are kept by day, until the day changes: posts of
+before may come at any time, and go.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, Text, cast, or_, select
 
-from analysis.micros import HOUR
+from analysis.micros import DAY, HOUR
 from analysis.rising import KEPT_HOURS, HourCounts
 from analysis.rules import hold
 from analysis.words import words_of
 from models import SUSPECTED, from_micros, insights
 from store.derived import rollup_query
+from store.derived.day_cache import DayCache, Days
 from store.derived.rollup_query import Key
-from store.derived.rollups import NAMES_OF_CLUSTERS
+from store.derived.rollups import EVERYTHING, NAMES_OF_CLUSTERS
 from store.derived.word_counts import MatchCounter
 from store.filters import InsightFilter, Shape, conditions, filter_of
 from store.insight_row import read_clusters
 
+_HOURS_OF_DAY = DAY // HOUR
 _MOST_KEPT = 500
 """Filters whose hours are kept; of many topics each has some kilobytes."""
+_MOST_DAYS = 40_000
+"""Days of a topic or filter that are kept, of 200 bytes each."""
+
+_ByName = Mapping[str, list[int]]
+"""Counts by hour, of topics or, under `EVERYTHING`, of a filter."""
+_CountDay = Callable[[InsightFilter, Connection], _ByName]
+_Known = tuple[Sequence[float], HourCounts]
 
 
 class LeftOut(NamedTuple):
@@ -54,8 +64,9 @@ class TopicCount(NamedTuple):
 class AlertCounter:
     def __init__(self, matches: MatchCounter) -> None:
         self._matches = matches
-        self._hours: dict[Any, HourCounts | Mapping[str, HourCounts]] = {}
-        self._kept_for = 0
+        self._days = DayCache[_ByName](most=_MOST_DAYS, weigh=len)
+        self._hours: dict[Hashable, dict[str, _Known]] = {}
+        self._remembered_for = 0
 
     def count(self, wanted: InsightFilter, connection: Connection) -> Counted:
         found = self._matches.total(wanted, connection)
@@ -91,43 +102,64 @@ class AlertCounter:
     def hours(self, wanted: InsightFilter, connection: Connection) -> HourCounts:
         """Of the filter, whatever its times, in the hours before the one that its end is in."""
         stop = wanted.span.stop // HOUR * HOUR
-        key = wanted.at_any_time()
-        kept = self._kept(stop).get(key)
-        if kept is None:
-            kept = self._kept(stop)[key] = self._count_hours(_before(wanted, stop), connection)
-        assert isinstance(kept, HourCounts)
-        return kept
+        found: Mapping[str, Sequence[float]]
+        if wanted.shape.is_searched:
+            found = {EVERYTHING: self._count_searched(_before(wanted, stop), connection)}
+        else:
+            found = self._by_days(_count_day, wanted, stop, connection)
+        hours = self._remembered(wanted.at_any_time(), found, stop)
+        return hours.get(EVERYTHING, HourCounts([], stop))
 
     def _topic_hours(
         self, wanted: InsightFilter, connection: Connection
     ) -> Mapping[str, HourCounts]:
         stop = wanted.span.stop // HOUR * HOUR
-        key = "topics", wanted.at_any_time()
-        kept = self._kept(stop).get(key)
-        if kept is None:
-            kept = _count_topic_hours(_before(wanted, stop), connection)
-            self._kept(stop)[key] = kept
-        assert isinstance(kept, Mapping)
-        return kept
+        found = self._by_days(_count_topics_of_day, wanted, stop, connection)
+        return self._remembered(("topics", wanted.at_any_time()), found, stop)
 
-    def _kept(self, stop: int) -> dict[Any, Any]:
-        if self._kept_for != stop or len(self._hours) > _MOST_KEPT:
+    def _by_days(
+        self, count: _CountDay, wanted: InsightFilter, stop: int, connection: Connection
+    ) -> dict[str, list[int]]:
+        """Counts of the hours before `stop`. Days are counted again when they have changed."""
+        start = stop - KEPT_HOURS * HOUR
+
+        def ask(days: Sequence[int]) -> Mapping[int, _ByName]:
+            return {day: count(_on(day, wanted), connection) for day in days}
+
+        key = count, wanted.at_any_time()
+        days = Days(start // DAY, -(-stop // DAY))
+        found: dict[str, list[int]] = {}
+        for day, by_name in self._days.get(key, days, connection, ask).items():
+            first = (day * DAY - start) // HOUR
+            low, high = max(0, first), min(first + _HOURS_OF_DAY, KEPT_HOURS)
+            for name, counts in by_name.items():
+                of_name = found.setdefault(name, [0] * KEPT_HOURS)
+                of_name[low:high] = counts[low - first : high - first]
+        return found
+
+    def _remembered(
+        self, key: Hashable, found: Mapping[str, Sequence[float]], stop: int
+    ) -> Mapping[str, HourCounts]:
+        """As objects, those of before where nothing has changed: they know their rhythm."""
+        if self._remembered_for != stop or len(self._hours) > _MOST_KEPT:
             self._hours.clear()
-            self._kept_for = stop
-        return self._hours
+            self._remembered_for = stop
+        before = self._hours.get(key, {})
+        hours = self._hours[key] = {}
+        for name, counts in found.items():
+            known = before.get(name)
+            if known is None or known[0] != counts:
+                known = counts, HourCounts(counts, stop)
+            hours[name] = known
+        return {name: known for name, (_, known) in hours.items()}
 
-    def _count_hours(self, wanted: InsightFilter, connection: Connection) -> HourCounts:
-        start, stop = wanted.span
+    def _count_searched(self, wanted: InsightFilter, connection: Connection) -> list[float]:
+        start = wanted.span.start
         counts = [0.0] * KEPT_HOURS
-        if wanted.shape.is_searched:
-            self._spread_days(wanted, counts, connection)
-        else:
-            for sign, part in rollup_query.signed_parts(wanted):
-                for moment, *sums, _, _ in rollup_query.series(part, HOUR, connection):
-                    counts[(moment - start) // HOUR] += sign * sum(sums)
+        self._spread_days(wanted, counts, connection)
         for each in _left_out(wanted, connection):
             counts[(each.timestamp - start) // HOUR] -= 1
-        return HourCounts([max(0.0, count) for count in counts], stop)
+        return [max(0.0, count) for count in counts]
 
     def _spread_days(
         self, wanted: InsightFilter, counts: list[float], connection: Connection
@@ -156,14 +188,32 @@ def _everything(wanted: InsightFilter) -> InsightFilter:
     return InsightFilter(wanted.start_time, from_micros(wanted.span.stop))
 
 
-def _count_topic_hours(wanted: InsightFilter, connection: Connection) -> Mapping[str, HourCounts]:
-    start, stop = wanted.span
+def _on(day: int, wanted: InsightFilter) -> InsightFilter:
+    start, stop = from_micros(day * DAY), from_micros((day + 1) * DAY - 1)
+    return replace(wanted, start_time=start, end_time=stop)
+
+
+def _count_day(wanted: InsightFilter, connection: Connection) -> _ByName:
+    """The hours of a day, of all that the filter finds."""
+    start = wanted.span.start
+    counts = [0] * _HOURS_OF_DAY
+    for sign, part in rollup_query.signed_parts(wanted):
+        for moment, *sums, _, _ in rollup_query.series(part, HOUR, connection):
+            counts[(moment - start) // HOUR] += sign * sum(sums)
+    for each in _left_out(wanted, connection):
+        counts[(each.timestamp - start) // HOUR] -= 1
+    return {EVERYTHING: counts} if any(counts) else {}
+
+
+def _count_topics_of_day(wanted: InsightFilter, connection: Connection) -> _ByName:
+    """As `_count_day`, by topic."""
+    start = wanted.span.start
     found = counts_by_topic(wanted, HOUR, connection)
     for each in _left_out(wanted, connection):
         for name in each.clusters:
             if name in found:
                 found[name][(each.timestamp - start) // HOUR] -= 1
-    return {name: HourCounts(counts, stop) for name, counts in found.items()}
+    return found
 
 
 def counts_by_topic(
