@@ -23,7 +23,7 @@ from store.queue import NOT_STORED, Claimed, Results, Settled, WorkQueue
 from worker.background import notice_death
 from worker.breaker import BreakerToken
 from worker.calls import CallRunner
-from worker.prepared import Prepared, prepare
+from worker.prepared import Prepared, prepare_all
 from worker.schedule import Bound, Schedule, WorkerTimings
 from worker.suspects import SuspectTrials
 from worker.waiting import until_set
@@ -181,8 +181,8 @@ class Worker:
             self._trials.none_due(more, time.monotonic())
             return False
         log.warning("suspect_tried", id=suspect.id)
-        prepared = await self._answer_again([prepare(suspect, reuse_key=self._analyser.reuse_key)])
-        for pack in _packs(prepared):
+        prepared = await prepare_all([suspect], reuse_key=self._analyser.reuse_key)
+        for pack in _packs(await self._answer_again(prepared)):
             self._begin(pack)
         await self._all_settled()
         self._trials.tried(more, time.monotonic())
@@ -215,8 +215,7 @@ class Worker:
                 return None
             if not claimed:
                 return None
-            key = self._analyser.reuse_key
-            prepared = [prepare(item, reuse_key=key) for item in claimed]
+            prepared = await prepare_all(claimed, reuse_key=self._analyser.reuse_key)
             self._ready.extend(_packs(await self._answer_again(prepared)))
         return self._ready.popleft() if self._ready else None
 

@@ -146,8 +146,8 @@ class Settings(BaseSettings):
     grok_proxy: str | None = Field(None, repr=False)
     grok_daily_budget_usd: float | None = Field(None, ge=0, le=_MANY)
     reuse_window: float = Field(7 * _DAY, ge=0, le=3650 * _DAY)
-    clusters: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = Field(
-        DEFAULT_CLUSTERS, min_length=1
+    clusters: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = (
+        DEFAULT_CLUSTERS
     )
     clusters_mode: Literal["open", "closed"] = "open"
 
@@ -226,6 +226,8 @@ class Settings(BaseSettings):
     @field_validator("clusters")
     @classmethod
     def _with_letters(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            raise ValueError("must name at least one topic")
         if not all(any(map(str.isalnum, name)) for name in names):
             raise ValueError("has a name without a letter or digit")
         return names

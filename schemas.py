@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -397,6 +397,7 @@ class ExportFormat(StrEnum):
 
 
 class ExportQuery(SearchConditions):
+    order: Literal["newest"] = "newest"
     format: ExportFormat = ExportFormat.CSV
     bom: bool = Field(False, description="Begin a CSV with a byte order mark, as Excel needs it.")
 

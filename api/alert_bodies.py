@@ -169,9 +169,10 @@ class AlertRuleIn(AlertRuleFields):
 
 class AlertRulePatch(Shape):
     """What is named is changed; `filter` and `quiet` as a whole. A null takes `window`, `above`,
-    `at_least` or `quiet` back to what it is where nobody names it. The kind stays what it is."""
+    `at_least` or `quiet` back to what it is where nobody names it."""
 
     name: IfNamed[PersonName] = None
+    kind: IfNamed[RuleKind] = Field(None, description="Cannot be changed.")
     filter: IfNamed[AlertFilter] = None
     window: Window | None = None
     above: _Limit | None = None

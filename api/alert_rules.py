@@ -16,6 +16,7 @@ from api.insights import conditions_named
 from api.late_routes import late_router
 from api.path_ids import path_id
 from api.services import services
+from errors import InvalidInput
 from models import from_micros
 from schemas import ShownTime, built_late
 from store.alert_rules import AlertRule, no_such_alert_rule
@@ -134,7 +135,9 @@ async def change_alert_rule(request: Request, rule_id: AlertRuleId) -> AlertRule
     parts = services(request)
     asked = await read_short(AlertRulePatch, request)
     before = await parts.alert_rules.find(rule_id)
-    given = asked.model_dump(exclude_unset=True, by_alias=True, mode="json")
+    if asked.kind not in (None, before.kind):
+        raise InvalidInput("kind: cannot be changed; make another rule")
+    given = asked.model_dump(exclude={"kind"}, exclude_unset=True, by_alias=True, mode="json")
     name = given.pop("name", before.name)
     fields = {**_given(before), **given}
     stored = fields.pop("filter")

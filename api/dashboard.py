@@ -31,6 +31,7 @@ _HEADERS = {
         # One policy only, which makes one address only: that of the worker that tabs share.
         "require-trusted-types-for 'script'; trusted-types hub"
     ),
+    "X-Frame-Options": "DENY",  # for browsers that know no frame-ancestors
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",  # the address holds what is searched for
     "Cache-Control": "no-cache",  # kept, but asked about each time: all files from one version

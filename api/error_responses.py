@@ -98,12 +98,14 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _methods_of(request: Request) -> set[str]:
-    """The methods of all routes that match the path: Starlette names those of the first one. Where
-    there is GET, there is HEAD."""
-    methods = {
-        method
+    """The methods of all routes that match the path: Starlette names those of the first one. A path
+    that is a route's own, as `.../conversations/batch`, is no id. Where there is GET, there is
+    HEAD."""
+    matching = [
+        route
         for route in request.app.router.routes
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
-        for method in route.methods or ()
-    }
+    ]
+    own = [route for route in matching if not route.param_convertors]
+    methods = {method for route in own or matching for method in route.methods or ()}
     return methods | {"HEAD"} if "GET" in methods else methods

@@ -20,6 +20,7 @@ from api.exports import BOM, FORMATS
 from api.insight_answers import InsightsOut, insights_json
 from api.late_routes import late_router
 from api.services import Services, services
+from errors import InvalidInput
 from schemas import (
     ExportFormat,
     ExportQuery,
@@ -120,7 +121,10 @@ async def list_insights(request: Request, query: Annotated[InsightQuery, Query()
 )
 @needs("read")
 async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
-    """The same insights counted: by time, by cluster, and all together."""
+    """The same insights counted: by time, by cluster, and all together. It is of all texts: where
+    `q` is asked for, that is a 400."""
+    if "q" in request.query_params:
+        raise InvalidInput("q: a summary is of all texts; the list has the total of a search")
     parts = services(request)
     async with stopped_when_gone(request):
         await parts.handling.end_leases()

@@ -4,7 +4,7 @@ from typing import Literal
 
 from analysis.outcomes import TICKS_PER_USD
 from models import Status
-from schemas import Shape
+from schemas import Shape, ShownTime
 from store.ledger import Usage
 from worker.schedule import Bound
 
@@ -110,7 +110,7 @@ class ReplicaStats(Shape):
 class DrillStats(Shape):
     """The last time that a backup was restored to try it. `problem` is null where all was well."""
 
-    at: str
+    at: ShownTime
     backup: str
     seconds: float
     problem: str | None

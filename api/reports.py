@@ -1,12 +1,13 @@
 """The report of a day or a week: JSON, Markdown or HTML."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated
 
 from fastapi import Query, Request
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
@@ -28,17 +29,27 @@ class ReportFormat(StrEnum):
     HTML = "html"
 
 
+_A_DATE = "must be a date from 1970 on, such as 2025-01-20"
+
+
+def _as_a_date(value: object) -> object:
+    """pydantic also takes a number, as seconds, and a moment."""
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
+        raise ValueError(_A_DATE)
+    return value
+
+
 def _with_a_time_before(day: date) -> date:
     if not 1970 <= day.year < 9999:
-        raise ValueError("must be a date from 1970 on, such as 2025-01-20")
+        raise ValueError(_A_DATE)
     return day
 
 
 class ReportQuery(BaseModel):
     period: Period = Period.DAY
-    ending: Annotated[date, AfterValidator(_with_a_time_before)] | None = Field(
-        None, description="The last day, in UTC. Default: yesterday."
-    )
+    ending: (
+        Annotated[date, BeforeValidator(_as_a_date), AfterValidator(_with_a_time_before)] | None
+    ) = Field(None, description="The last day, in UTC. Default: yesterday.")
     format: ReportFormat = ReportFormat.JSON
 
 

@@ -78,7 +78,7 @@ def _folder_that_is_up_to_date(folder: Path) -> Path:
     backup.touch()
     counts = Counts(**dict.fromkeys((field.name for field in fields(Counts)), 0))
     write_manifest(Manifest(now.isoformat(), 0, "", "", counts), manifest_path(backup))
-    record_drill(folder, Drill(now.isoformat(), backup.name, 0.0, None))
+    record_drill(folder, Drill(now, backup.name, 0.0, None))
     return folder
 
 

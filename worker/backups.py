@@ -108,7 +108,7 @@ class BackupKeeper(Background):
         drill = self.last_drill
         if drill is None:
             return timedelta()
-        return datetime.fromisoformat(drill.at) + DRILL_EVERY - datetime.now(UTC)
+        return drill.at + DRILL_EVERY - datetime.now(UTC)
 
     async def _drill(self) -> None:
         with suppress(BackupFailed):  # what it found is told by its record

@@ -69,7 +69,7 @@ async def _drill(into: Path) -> Drill:
     except ServiceError as error:
         problem = error.details
     result = Drill(
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        at=datetime.now(UTC).replace(microsecond=0),
         backup=found[0].name,
         seconds=round(time.monotonic() - begun, 3),
         problem=problem,

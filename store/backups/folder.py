@@ -106,7 +106,7 @@ def newest(folder: Path) -> Manifest | None:
 class Drill:
     """A backup restored into a folder of its own. `problem` is None where all went well."""
 
-    at: str
+    at: datetime
     backup: str
     seconds: float
     problem: str | None
@@ -115,13 +115,15 @@ class Drill:
 def last_drill(folder: Path) -> Drill | None:
     try:
         stored = json.loads(_drill_path(folder).read_text())
-        return Drill(**{each.name: stored[each.name] for each in fields(Drill)})
+        found = {each.name: stored[each.name] for each in fields(Drill)}
+        return Drill(**found | {"at": datetime.fromisoformat(found["at"])})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def record_drill(folder: Path, drill: Drill) -> None:
-    _drill_path(folder).write_text(json.dumps(asdict(drill)) + "\n")
+    stored = asdict(drill) | {"at": drill.at.isoformat(timespec="seconds")}
+    _drill_path(folder).write_text(json.dumps(stored) + "\n")
 
 
 def _drill_path(folder: Path) -> Path:

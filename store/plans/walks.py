@@ -134,7 +134,9 @@ class WalkStore:
         _check_turn(plan, connection)
         if not candidates:
             skipped = max(0, plan.matched - plan.done)
-            return _ended(replace(plan, state=PlanState.APPLIED, skipped=skipped), connection)
+            passed = plan.done + skipped
+            ended = replace(plan, state=PlanState.APPLIED, done=passed, skipped=skipped)
+            return _ended(ended, connection)
         passed, selection = 0, self._kinds[plan.kind].selection(plan)
         with derived.counted_together(connection):
             while passed < len(candidates) and not (passed and others_wait()):

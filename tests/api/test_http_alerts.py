@@ -70,6 +70,11 @@ async def test_what_is_named_is_changed_and_the_rest_stays(client: httpx.AsyncCl
     changed = (await client.patch(one, json={"filter": {"author": "ann"}, "name": "hers"})).json()
     assert (changed["filter"], changed["name"]) == ({"author": "ann"}, "hers")
     assert_error(await client.patch(one, json={"clear": 0}), 400, "invalid_schema", "clear")
+    kind = changed["kind"]
+    assert (await client.patch(one, json={"kind": kind})).json() == changed
+    for other in ("machine", "nonsense", None):
+        refused = await client.patch(one, json={"kind": other})
+        assert_error(refused, 400, "invalid_schema", "kind: ")
     for name in ("name", "filter", "hold", "clear", "cooldown", "to", "texts", "enabled"):
         refused = await client.patch(one, json={name: None})
         assert_error(refused, 400, "invalid_schema", f"{name}: must not be null")
@@ -262,6 +267,10 @@ async def test_a_report_is_beside_the_period_before_and_escapes_what_people_wrot
         ({"ending": "yesterday"}, "ending"),
         ({"ending": "0001-01-01"}, "ending"),
         ({"ending": "9999-12-31"}, "ending"),
+        ({"ending": "1740873600"}, "ending: must be a date"),
+        ({"ending": "0"}, "ending: must be a date"),
+        ({"ending": "20250302"}, "ending: must be a date"),
+        ({"ending": "2025-03-02T00:00:00Z"}, "ending: must be a date"),
         ({"format": "pdf"}, "format"),
     ],
 )

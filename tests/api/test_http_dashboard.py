@@ -40,6 +40,7 @@ async def test_every_file_comes_with_its_type_and_no_other_right(
     kind = path.rpartition(".")[2] if "." in path else "html"
     assert response.headers["content-type"] == KINDS[kind]
     assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["x-frame-options"] == "DENY"
     assert response.headers["cache-control"] == "no-cache"
     policy = response.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; ")

@@ -215,6 +215,8 @@ async def test_an_unknown_conversation_is_not_found(
         ("GET", CONVERSATIONS, {"POST"}),
         ("PATCH", f"{CONVERSATIONS}/conv_00000000", {"GET", "DELETE"}),
         ("PUT", f"{CONVERSATIONS}/conv_00000000/retry", {"POST"}),
+        ("PUT", f"{CONVERSATIONS}/batch", {"POST"}),
+        ("PUT", f"{CONVERSATIONS}/failed", {"GET"}),
         ("POST", INSIGHTS, {"GET"}),
         ("DELETE", STATS, {"GET"}),
         ("POST", "/health", {"GET"}),

@@ -169,6 +169,7 @@ async def test_up_to_2000_buckets_are_answered(
         ({"language": "eng"}, "language: must be an ISO 639-1 code"),
         ({"language": "qq"}, "language: must be an ISO 639-1 code"),
         ({"end_time": None}, "Missing required field: end_time"),
+        ({"q": "refund"}, "q: a summary is of all texts"),
     ],
 )
 async def test_what_is_wrong_with_a_summary_is_told(
@@ -176,6 +177,16 @@ async def test_what_is_wrong_with_a_summary_is_told(
 ) -> None:
     asked = {name: value for name, value in {**HOURS, **changed}.items() if value is not None}
     assert_error(await client.get(SUMMARY, params=asked), 400, "invalid_schema", field)
+
+
+@pytest.mark.parametrize(("order", "status"), [("newest", 200), ("priority", 400), ("banana", 400)])
+async def test_an_export_is_newest_first_and_says_so(
+    client: httpx.AsyncClient, order: str, status: int
+) -> None:
+    response = await client.get(f"{INSIGHTS}/export", params={**HOURS, "order": order})
+    assert response.status_code == status
+    if status == 400:
+        assert_error(response, 400, "invalid_schema", "order: Input should be 'newest'")
 
 
 async def test_a_summary_over_all_time_by_day_is_too_much_but_no_bug(

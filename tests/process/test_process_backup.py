@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -47,6 +48,7 @@ async def test_the_service_makes_backups_tries_them_and_makes_one_more_when_aske
         assert told is not None
         assert told["verified"]
         assert told["drill"]["problem"] is None
+        assert re.fullmatch(r"[\d-]{10}T[\d:]{8}Z", told["drill"]["at"])
         (first,) = backup_folder.backups_in(folder)
 
         async def has_another() -> bool:

@@ -70,7 +70,7 @@ async def test_posts_of_before_count_as_soon_as_they_are_there_and_until_they_ar
 
     for id_ in came:
         assert await ErasureStore(database).erase(id_)
-    assert await by_hour(counter, database, named) == dict.fromkeys(names, {1: one})
+    assert await by_hour(counter, database, named) == {name: {1: one} for name in names}
 
 
 async def test_hours_of_which_nothing_has_changed_are_not_made_again(database: Database) -> None:
