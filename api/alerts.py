@@ -29,8 +29,9 @@ _ONE = f"{_PATH}/{{alert_id}}"
 class AlertOut(TypedDict):
     """`rule_id` is null for what the service tells of itself without a rule. `held_back` says why
     nobody was told; `quiet_until` is when quiet hours end that put a notice off. `evidence` has
-    `count`, `expected`, `score`, `share`, `authors`, `copies` (a share), `suspected` (posts that
-    did not count), `words`, `conversations`, `link`, or of the service a `sentence`."""
+    `count` (where there is a `share`, of all posts of which it is one), `expected`, `score`,
+    `share`, `authors`, `copies` (a share), `suspected` (posts that did not count), `words`,
+    `conversations`, `link`, or of the service a `sentence`."""
 
     alert_id: str
     rule_id: str | None

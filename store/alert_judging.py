@@ -114,7 +114,7 @@ class AlertJudge:
         share = negative.count / counted.count
         if share_breaches(rule, counted.count, share):
             figures = {
-                "count": negative.count,
+                "count": counted.count,
                 "share": round(share, 3),
                 "suspected": counted.suspected,
             }

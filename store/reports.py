@@ -164,11 +164,15 @@ def _counts(summary: Summary) -> Mapping[str, int]:
 
 
 def _rising(now: Summary, earlier: Sequence[Summary]) -> list[dict[str, Any]]:
-    """By the statistic of trends, beside these periods; the strongest first."""
+    """By the statistic of trends, beside these periods, the first of which it must exceed as well:
+    one long ago may have little in it. The strongest first."""
     counts = [_counts(each) for each in earlier if each.totals.count]
+    before = _counts(earlier[0])
     found = []
     for name, each in now.clusters:
-        verdict = judge(each.count, [those.get(name, 0) for those in counts]) if counts else None
+        if not counts or each.count <= before.get(name, 0):
+            continue
+        verdict = judge(each.count, [those.get(name, 0) for those in counts])
         if verdict is not None and verdict.direction != "falling":
             found.append(
                 {

@@ -153,6 +153,21 @@ async def test_claims_of_others_are_missing_from_a_sample_with_a_word(
     assert (await carried_out(client, plan["plan_id"], "apply"))["changed"] == 1
 
 
+async def test_a_topic_that_all_have_already_is_left_alone_with_a_word(
+    client: httpx.AsyncClient,
+) -> None:
+    late = {"cluster": "delivery_problems"}
+    rule = {"name": "late", "filter": late, "set": {"add_cluster": "delivery_problems"}}
+    rule_id = (await client.post("/api/v1/rules", json=rule)).json()["rule_id"]
+    plan = (await client.post(PATH, json={"kind": "rule", "rule_id": rule_id})).json()
+
+    matched = plan["matched"]
+    assert plan["sample"] == []
+    assert plan["warnings"] == [
+        f"Of the first {matched} it would leave {matched} alone, which are so already."
+    ]
+
+
 async def test_a_cluster_may_be_named_in_any_form(client: httpx.AsyncClient) -> None:
     plan = await make(client, filter={"cluster": "Delivery Problems"})
 

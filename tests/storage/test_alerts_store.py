@@ -89,6 +89,7 @@ async def test_a_share_is_of_negative_ones_among_enough(database: Database) -> N
     await judge_at(store, NOON + MINUTE)
     (listed,) = await all_alerts(store)
     assert listed.alert.evidence["share"] == 0.75
+    assert listed.alert.evidence["count"] == 12  # of which that is the share
     assert "sentiment=negative" in listed.alert.evidence["link"]
 
 

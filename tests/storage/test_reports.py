@@ -31,3 +31,15 @@ async def test_a_week_before_tells_as_much_as_one(
     (topic,) = report["topics"]
     assert (topic["count"], topic["before"], topic["week_earlier"]) == (11, 2, 2)
     assert [each["cluster"] for each in report["rising"]] == (["late"] if rises else [])
+
+
+async def test_what_is_fewer_than_the_day_before_has_not_risen(database: Database) -> None:
+    """A week earlier there was next to nothing, which makes little be expected."""
+    await fill(database, 220, clusters=["late"])
+    await fill(database, 230, before=NOON - timedelta(days=1), clusters=["late"])
+    await fill(database, 1, before=NOON - timedelta(days=7), clusters=["late"])
+    store = ReportStore(database, SummaryStore(database), InsightStore(database))
+    report = await store.report(Period.DAY, NOON.date())
+    (topic,) = report["topics"]
+    assert (topic["count"], topic["before"], topic["week_earlier"]) == (220, 230, 1)
+    assert report["rising"] == []
