@@ -27,16 +27,14 @@ from store.derived.word_counts import MatchCounter
 from store.filters import InsightFilter, Shape, conditions, filter_of
 from store.insight_row import read_clusters
 
-_HOURS_OF_DAY = DAY // HOUR
 _MOST_KEPT = 500
 """Filters whose hours are kept; of many topics each has some kilobytes."""
 _MOST_DAYS = 40_000
 """Days of a topic or filter that are kept, of 200 bytes each."""
 
-_ByName = Mapping[str, list[int]]
+_ByName = Mapping[str, Sequence[float]]
 """Counts by hour, of topics or, under `EVERYTHING`, of a filter."""
-_CountDay = Callable[[InsightFilter, Connection], _ByName]
-_Known = tuple[Sequence[float], HourCounts]
+_Count = Callable[[InsightFilter, Connection], _ByName]
 
 
 class LeftOut(NamedTuple):
@@ -61,12 +59,20 @@ class TopicCount(NamedTuple):
     hours: HourCounts
 
 
+class _Hours(NamedTuple):
+    """`hours` are made of `by_day`. They are kept, since to find their rhythm takes longer than to
+    count them."""
+
+    by_day: Mapping[int, _ByName]
+    hours: Mapping[str, HourCounts]
+
+
 class AlertCounter:
     def __init__(self, matches: MatchCounter) -> None:
         self._matches = matches
         self._days = DayCache[_ByName](most=_MOST_DAYS, weigh=len)
-        self._hours: dict[Hashable, dict[str, _Known]] = {}
-        self._remembered_for = 0
+        self._kept: dict[Hashable, _Hours] = {}
+        self._kept_for = 0
 
     def count(self, wanted: InsightFilter, connection: Connection) -> Counted:
         found = self._matches.total(wanted, connection)
@@ -89,7 +95,7 @@ class AlertCounter:
         suspected = Counter(
             name for each in _left_out(wanted, connection) for name in each.clusters
         )
-        hours = self._topic_hours(wanted, connection)
+        hours = self._hours_of(_count_topics, wanted, connection)
         none = HourCounts([], wanted.span.stop // HOUR * HOUR)
         return {
             name: TopicCount(
@@ -101,102 +107,66 @@ class AlertCounter:
 
     def hours(self, wanted: InsightFilter, connection: Connection) -> HourCounts:
         """Of the filter, whatever its times, in the hours before the one that its end is in."""
-        stop = wanted.span.stop // HOUR * HOUR
-        found: Mapping[str, Sequence[float]]
-        if wanted.shape.is_searched:
-            found = {EVERYTHING: self._count_searched(_before(wanted, stop), connection)}
-        else:
-            found = self._by_days(_count_day, wanted, stop, connection)
-        hours = self._remembered(wanted.at_any_time(), found, stop)
-        return hours.get(EVERYTHING, HourCounts([], stop))
+        count = self._count_searched if wanted.shape.is_searched else _count
+        hours = self._hours_of(count, wanted, connection)
+        return hours.get(EVERYTHING) or HourCounts([], wanted.span.stop // HOUR * HOUR)
 
-    def _topic_hours(
-        self, wanted: InsightFilter, connection: Connection
+    def _hours_of(
+        self, count: _Count, wanted: InsightFilter, connection: Connection
     ) -> Mapping[str, HourCounts]:
+        """Days are counted again when they have changed."""
         stop = wanted.span.stop // HOUR * HOUR
-        found = self._by_days(_count_topics_of_day, wanted, stop, connection)
-        return self._remembered(("topics", wanted.at_any_time()), found, stop)
-
-    def _by_days(
-        self, count: _CountDay, wanted: InsightFilter, stop: int, connection: Connection
-    ) -> dict[str, list[int]]:
-        """Counts of the hours before `stop`. Days are counted again when they have changed."""
-        start = stop - KEPT_HOURS * HOUR
+        start, last = stop - KEPT_HOURS * HOUR, stop // DAY
 
         def ask(days: Sequence[int]) -> Mapping[int, _ByName]:
-            return {day: count(_on(day, wanted), connection) for day in days}
+            spans = [(day * DAY, min((day + 1) * DAY, stop)) for day in days]
+            found = [count(_within(*span, wanted), connection) for span in spans]
+            return dict(zip(days, found, strict=True))
 
         key = count, wanted.at_any_time()
-        days = Days(start // DAY, -(-stop // DAY))
-        found: dict[str, list[int]] = {}
-        for day, by_name in self._days.get(key, days, connection, ask).items():
-            first = (day * DAY - start) // HOUR
-            low, high = max(0, first), min(first + _HOURS_OF_DAY, KEPT_HOURS)
-            for name, counts in by_name.items():
-                of_name = found.setdefault(name, [0] * KEPT_HOURS)
-                of_name[low:high] = counts[low - first : high - first]
-        return found
+        by_day = {**self._days.get(key, Days(start // DAY, last), connection, ask)}
+        if stop > last * DAY:  # the day is not over
+            by_day |= self._days.get((key, stop), Days(last, last + 1), connection, ask)
+        if self._kept_for != stop or len(self._kept) > _MOST_KEPT:
+            self._kept.clear()
+            self._kept_for = stop
+        kept = self._kept.get(key)
+        if kept is None or kept.by_day != by_day:
+            kept = self._kept[key] = _Hours(by_day, _put_together(by_day, stop))
+        return kept.hours
 
-    def _remembered(
-        self, key: Hashable, found: Mapping[str, Sequence[float]], stop: int
-    ) -> Mapping[str, HourCounts]:
-        """As objects, those of before where nothing has changed: they know their rhythm."""
-        if self._remembered_for != stop or len(self._hours) > _MOST_KEPT:
-            self._hours.clear()
-            self._remembered_for = stop
-        before = self._hours.get(key, {})
-        hours = self._hours[key] = {}
-        for name, counts in found.items():
-            known = before.get(name)
-            if known is None or known[0] != counts:
-                known = counts, HourCounts(counts, stop)
-            hours[name] = known
-        return {name: known for name, (_, known) in hours.items()}
-
-    def _count_searched(self, wanted: InsightFilter, connection: Connection) -> list[float]:
-        start = wanted.span.start
-        counts = [0.0] * KEPT_HOURS
-        self._spread_days(wanted, counts, connection)
+    def _count_searched(self, wanted: InsightFilter, connection: Connection) -> _ByName:
+        """As `_count`. Matches are known of the whole day: they are put where all posts are."""
+        matches = self._matches.total(wanted, connection)
+        everything = _count(InsightFilter(wanted.start_time, wanted.end_time), connection)
+        if not matches or not everything:
+            return {}
+        in_all = sum(everything[EVERYTHING])
+        counts = [matches * count / in_all for count in everything[EVERYTHING]]
         for each in _left_out(wanted, connection):
-            counts[(each.timestamp - start) // HOUR] -= 1
-        return [max(0.0, count) for count in counts]
-
-    def _spread_days(
-        self, wanted: InsightFilter, counts: list[float], connection: Connection
-    ) -> None:
-        """Of a search the counts of days are known: within a day they are put where all posts
-        are."""
-        start = wanted.span.start
-        everything = self.hours(_everything(wanted), connection)
-        for (first, last), matches in self._matches.count(wanted, connection).spans:
-            in_all = everything.between(first, last)
-            for place in range(max(0, (first - start) // HOUR), KEPT_HOURS):
-                hour = start + place * HOUR
-                if hour >= last or not in_all:
-                    break
-                there = everything.between(max(hour, first), min(hour + HOUR, last))
-                counts[place] += matches * there / in_all
+            counts[(each.timestamp - wanted.span.start) // HOUR] -= 1
+        return {EVERYTHING: [max(0.0, count) for count in counts]}
 
 
-def _before(wanted: InsightFilter, stop: int) -> InsightFilter:
-    """The same, of all hours that are looked at."""
-    start = from_micros(stop - KEPT_HOURS * HOUR)
-    return replace(wanted, start_time=start, end_time=from_micros(stop - 1))
+def _put_together(by_day: Mapping[int, _ByName], stop: int) -> Mapping[str, HourCounts]:
+    start = stop - KEPT_HOURS * HOUR
+    found: dict[str, list[float]] = {}
+    for day, by_name in by_day.items():
+        first = (day * DAY - start) // HOUR
+        for name, counts in by_name.items():
+            of_name = found.setdefault(name, [0] * KEPT_HOURS)
+            of_name[max(0, first) : first + len(counts)] = counts[max(0, -first) :]
+    return {name: HourCounts(counts, stop) for name, counts in found.items()}
 
 
-def _everything(wanted: InsightFilter) -> InsightFilter:
-    return InsightFilter(wanted.start_time, from_micros(wanted.span.stop))
+def _within(start: int, stop: int, wanted: InsightFilter) -> InsightFilter:
+    return replace(wanted, start_time=from_micros(start), end_time=from_micros(stop - 1))
 
 
-def _on(day: int, wanted: InsightFilter) -> InsightFilter:
-    start, stop = from_micros(day * DAY), from_micros((day + 1) * DAY - 1)
-    return replace(wanted, start_time=start, end_time=stop)
-
-
-def _count_day(wanted: InsightFilter, connection: Connection) -> _ByName:
-    """The hours of a day, of all that the filter finds."""
-    start = wanted.span.start
-    counts = [0] * _HOURS_OF_DAY
+def _count(wanted: InsightFilter, connection: Connection) -> _ByName:
+    """By the hours of the filter's time, of all that it finds."""
+    start, stop = wanted.span
+    counts = [0] * ((stop - start) // HOUR)
     for sign, part in rollup_query.signed_parts(wanted):
         for moment, *sums, _, _ in rollup_query.series(part, HOUR, connection):
             counts[(moment - start) // HOUR] += sign * sum(sums)
@@ -205,8 +175,8 @@ def _count_day(wanted: InsightFilter, connection: Connection) -> _ByName:
     return {EVERYTHING: counts} if any(counts) else {}
 
 
-def _count_topics_of_day(wanted: InsightFilter, connection: Connection) -> _ByName:
-    """As `_count_day`, by topic."""
+def _count_topics(wanted: InsightFilter, connection: Connection) -> _ByName:
+    """As `_count`, by topic."""
     start = wanted.span.start
     found = counts_by_topic(wanted, HOUR, connection)
     for each in _left_out(wanted, connection):
