@@ -7,6 +7,7 @@ acknowledged it, a day has passed, or `MOST_OPEN` newer ones of its rule are ope
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from models import insights, now_micros, to_micros
 from store import alert_evidence
 from store.alert_changes import alerts_by_rule, enabled_rules, has_turn, store_change
 from store.alert_rules import AlertRule
+from store.filters import InsightFilter
 from store.listed import SHOWN, ListedInsight, to_listed
 from tables.alerts import alert_rules, alerts
 
@@ -202,7 +204,15 @@ def _judgement(rule: AlertRule, posts: Sequence[ListedInsight]) -> Judgement:
     key = posts[0].conversation_id
     if len(posts) > 1:
         key = f"{len(posts)} posts from {key} on"
+        evidence["link"] = _link_to_all(rule, posts)
     return Judgement(key, worst, True, evidence=evidence)
+
+
+def _link_to_all(rule: AlertRule, posts: Sequence[ListedInsight]) -> str:
+    """The page with what the rule looks at, from the first of the posts to the last."""
+    times = [post.timestamp for post in posts]
+    wanted = InsightFilter(min(times), max(times) + timedelta(seconds=1))  # which it names in full
+    return alert_evidence.page_link({**rule.filter, "urgency": Urgency.NOW.value}, wanted)
 
 
 def _open(rule: AlertRule, judgement: Judgement, now: int, connection: Connection) -> int:
