@@ -4,7 +4,7 @@ Importing this module does nothing; `app` is built from the environment when a s
 """
 
 import gc
-import sys
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
@@ -189,9 +189,12 @@ async def _open(assembly: Assembly) -> None:
             assembly.queue.writer.version = await services.versions.take_up(assembly.asked)
             await services.priorities.take_up(services.settings.priority)
     except ServiceError as error:
-        log.critical("start_refused", reason=error.details)
-        sys.tracebacklimit = 0  # the server prints the exception; that line says it all
-        raise StartRefused(error.details) from None
+        reason = error.details
+        log.critical("start_refused", reason=reason)
+        # The server logs the exception as well, in several lines.
+        server_log = logging.getLogger("uvicorn.error")
+        server_log.addFilter(lambda record: reason not in record.getMessage())
+        raise StartRefused(reason) from None
 
 
 @contextmanager

@@ -109,6 +109,7 @@ async def test_a_file_that_stays_taken_is_told_in_one_line(tmp_path: Path) -> No
         assert "postgresql+asyncpg://" in line["reason"]
         assert "\n" not in line["reason"]
         assert "Traceback" not in second.log
+        assert second.log.count("postgresql+asyncpg://") == 1
         await first.post("nothing has become of the first")
         assert first.count() == 1
 
