@@ -59,7 +59,6 @@ def _correct(
             responses.pop("422", None)
             codes = _given_outside(access_of(route), limited=limited, with_keys=with_keys)
             codes += ["forbidden"] if method != "get" and not with_keys else []
-            codes += ["timeout", "payload_too_large"] if "requestBody" in operation else []
             for code in codes:
                 responses[str(STATUS[code])] = {"description": code, "content": ERROR_CONTENT}
             operation["responses"] = dict(sorted(responses.items()))
@@ -72,8 +71,9 @@ def _correct(
 
 
 def _given_outside(access: Access, *, limited: bool, with_keys: bool) -> list[str]:
-    """Codes of the errors that are answered before a request reaches its handler."""
-    codes = ["headers_too_large"]
+    """Codes of the errors that are answered before a request reaches its handler: any may come too
+    slowly, and be too large."""
+    codes = ["timeout", "payload_too_large", "headers_too_large"]
     if not access.any_host and not with_keys:
         codes.append("invalid_schema")  # of a host that is not served
     if access.open:

@@ -42,37 +42,30 @@ ERRORS = {
     500: "internal_error",
     503: "unavailable",
 }
+OF_ANY = {408, 413, 431}
+"""Whatever is asked for."""
 ANSWERS = {
-    ("post", CONVERSATIONS): {202, 400, 403, 408, 409, 413, 431, 500, 503},
-    ("post", f"{CONVERSATIONS}/batch"): {202, 400, 403, 408, 409, 413, 431, 500, 503},
-    ("post", f"{CONVERSATIONS}/retry"): {202, 400, 403, 431, 500, 503},
-    ("post", f"{CONVERSATIONS}/{{conversation_id}}/retry"): {
-        202,
-        400,
-        403,
-        404,
-        409,
-        431,
-        500,
-        503,
-    },
-    ("get", f"{CONVERSATIONS}/{{conversation_id}}"): {200, 400, 404, 431, 500, 503},
-    ("delete", f"{CONVERSATIONS}/{{conversation_id}}"): {204, 400, 403, 404, 431, 500, 503},
-    ("get", "/api/v1/insights"): {200, 400, 431, 500, 503},
-    ("get", "/api/v1/insights/summary"): {200, 400, 431, 500, 503},
-    ("get", "/api/v1/insights/export"): {200, 400, 431, 500, 503},
-    ("get", "/api/v1/authors"): {200, 400, 431, 500, 503},
-    ("get", "/api/v1/trends"): {200, 400, 431, 500, 503},
-    ("get", "/api/v1/stream"): {200, 400, 431, 500, 503},
-    ("post", "/api/v1/plans"): {201, 400, 403, 404, 408, 431, 500, 503},
-    ("get", "/api/v1/plans"): {200, 400, 431, 500, 503},
-    ("get", "/api/v1/plans/{plan_id}"): {200, 400, 404, 431, 500, 503},
-    ("post", "/api/v1/plans/{plan_id}/apply"): {202, 400, 403, 404, 409, 431, 500, 503},
-    ("post", "/api/v1/plans/{plan_id}/undo"): {202, 400, 403, 404, 409, 431, 500, 503},
-    ("get", "/api/v1/stats"): {200, 400, 431, 500, 503},
-    ("get", "/health"): {200, 431, 500},
-    ("get", "/ready"): {200, 400, 431, 500, 503},
-    ("get", "/metrics"): {200, 400, 431, 500},
+    ("post", CONVERSATIONS): {202, 400, 403, 409, 500, 503},
+    ("post", f"{CONVERSATIONS}/batch"): {202, 400, 403, 409, 500, 503},
+    ("post", f"{CONVERSATIONS}/retry"): {202, 400, 403, 500, 503},
+    ("post", f"{CONVERSATIONS}/{{conversation_id}}/retry"): {202, 400, 403, 404, 409, 500, 503},
+    ("get", f"{CONVERSATIONS}/{{conversation_id}}"): {200, 400, 404, 500, 503},
+    ("delete", f"{CONVERSATIONS}/{{conversation_id}}"): {204, 400, 403, 404, 500, 503},
+    ("get", "/api/v1/insights"): {200, 400, 500, 503},
+    ("get", "/api/v1/insights/summary"): {200, 400, 500, 503},
+    ("get", "/api/v1/insights/export"): {200, 400, 500, 503},
+    ("get", "/api/v1/authors"): {200, 400, 500, 503},
+    ("get", "/api/v1/trends"): {200, 400, 500, 503},
+    ("get", "/api/v1/stream"): {200, 400, 500, 503},
+    ("post", "/api/v1/plans"): {201, 400, 403, 404, 500, 503},
+    ("get", "/api/v1/plans"): {200, 400, 500, 503},
+    ("get", "/api/v1/plans/{plan_id}"): {200, 400, 404, 500, 503},
+    ("post", "/api/v1/plans/{plan_id}/apply"): {202, 400, 403, 404, 409, 500, 503},
+    ("post", "/api/v1/plans/{plan_id}/undo"): {202, 400, 403, 404, 409, 500, 503},
+    ("get", "/api/v1/stats"): {200, 400, 500, 503},
+    ("get", "/health"): {200, 500},
+    ("get", "/ready"): {200, 400, 500, 503},
+    ("get", "/metrics"): {200, 400, 500},
 }
 
 
@@ -170,9 +163,7 @@ async def test_each_operation_lists_the_answers_that_it_gives(document: dict[str
     }
 
     for operation, statuses in ANSWERS.items():
-        extra = listed[operation] - statuses
-        assert statuses <= listed[operation], operation
-        assert extra <= {413}, operation
+        assert listed[operation] == statuses | OF_ANY, operation
     assert set(listed) >= set(ANSWERS)
 
 
