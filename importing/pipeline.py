@@ -140,10 +140,10 @@ class Pipeline:
                 ids.learn(fields.get(columns.id))
             if ids.ruined:
                 raise ImportFailed(
-                    f"{name}: most ids in {columns.id} lost their digits in a spreadsheet (such as"
+                    f"{name}: most ids in {columns.id} lost their digits in {ids.cause} (such as"
                     f" {ids.example}), so that they tell no tweet from another. Take the file as it"
-                    " was before the spreadsheet, or load it with --ignore-ids: rows are then told"
-                    " apart by author, time and text"
+                    " was before that, or load it with --ignore-ids: rows are then told apart by"
+                    " author, time and text"
                 )
         values = [plain(fields.get(columns.time)) for fields in good] if columns.time else []
         self._example = next(filter(None, values), "")
@@ -285,7 +285,7 @@ def _check_links(
         links.learn(fields.get(column))
     if links.ruined:
         raise ImportFailed(
-            f"{name}: most values in {column} lost their digits in a spreadsheet (such as"
+            f"{name}: most values in {column} lost their digits in {links.cause} (such as"
             f" {links.example}), so that they tell no thread from another. Take the file as it was"
-            " before the spreadsheet, or load it without --conversations"
+            " before that, or load it without --conversations"
         )
