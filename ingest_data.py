@@ -187,13 +187,10 @@ class Import:
         tally, failure = self._tally, ""
         try:
             for sent in self._sender.send_all(sample_items(datetime.now(UTC))):
-                # A sample of another moment is known, with other times.
-                sent.accepted += sent.known
-                sent.known.clear()
-                self._record(sent)
+                self._record(sent)  # a sample of another moment is known, with other times
         except ImportFailed as error:
             failure = str(error)
-        tally.read = tally.accepted + tally.rejected
+        tally.read = tally.accepted + tally.duplicates + tally.rejected
         if tally.read:
             for line in report.account(tally, Counter(), SkippedLines(), None):
                 print(line)
@@ -273,11 +270,13 @@ class Import:
     def _record(self, sent: Sent) -> None:
         tally = self._tally
         self._ids.add(sent.ids)
-        self._without_id += len(sent.accepted) + len(sent.known) - len(sent.ids)
+        known = [*sent.replayed, *sent.changed]
+        self._without_id += len(sent.accepted) + len(known) - len(sent.ids)
         tally.accepted += _rows(sent.accepted)
-        tally.known += _rows(sent.known)
-        tally.duplicates += _rows(sent.known)
-        for item in (*sent.accepted, *sent.known):
+        tally.changed += _rows(sent.changed)
+        tally.known += _rows(known)
+        tally.duplicates += _rows(known)
+        for item in (*sent.accepted, *known):
             tally.span(item.time)
         for item, reason in sent.rejected:
             for record in item.records:

@@ -30,14 +30,15 @@ PACK_SIZE, CALLS_PER_SECOND = 10, 10
 
 @dataclass(slots=True)
 class Tally:
-    """How many rows came to which end; `known` are those of the duplicates that the service had.
-    `conversations` and their `characters` are those to send; `lines` has the first lines rejected
-    for each reason."""
+    """How many rows came to which end; `known` are those of the duplicates that the service had,
+    and `changed` those of them with other details than it has. `conversations` and their
+    `characters` are those to send; `lines` has the first lines rejected for each reason."""
 
     read: int = 0
     accepted: int = 0
     duplicates: int = 0
     known: int = 0
+    changed: int = 0
     rejected: int = 0
     conversations: int = 0
     characters: int = 0
@@ -98,10 +99,7 @@ def account(
         rows = counted(ids_shared, "row")
         yield f"{rows} with the id of an earlier one and another text: all are kept"
     if tally.known:
-        yield (
-            f"{counted(tally.known, 'duplicate')} that the service has already, with other details"
-            " beside the text: it keeps what it has"
-        )
+        yield f"{counted(tally.known, 'duplicate')} that the service has already{_changed(tally)}"
     if skipped.blank:
         yield f"{counted(skipped.blank, 'blank row')} passed over"
     if skipped.preamble:
@@ -124,6 +122,13 @@ def account(
         + f", {tally.unsent:,} not sent" * bool(tally.unsent)
         + "."
     )
+
+
+def _changed(tally: Tally) -> str:
+    if not tally.changed:
+        return ""
+    which = "" if tally.changed == tally.known else f" {tally.changed:,} of them"
+    return f",{which} with other details beside the text: it keeps what it has"
 
 
 def _account_of_links(links: Links) -> Iterable[str]:
@@ -196,7 +201,11 @@ class Progress:
         tally = self._tally
         done = tally.accepted + tally.duplicates + tally.rejected
         rate = done / max(0.001, now - self._started)
-        figures = f"{tally.accepted:,} accepted, {tally.rejected:,} rejected, {rate:,.0f} rows/s, "
+        duplicates = f"{tally.duplicates:,} duplicates, " if tally.duplicates else ""
+        figures = (
+            f"{tally.accepted:,} accepted, {duplicates}{tally.rejected:,} rejected,"
+            f" {rate:,.0f} rows/s, "
+        )
         share = min(1.0, bytes_read / self._total)
         if share == 1.0:  # threads are sent once all of the file has been read
             share = done / max(1, tally.read)
