@@ -276,8 +276,8 @@ class Import:
         tally.changed += _rows(sent.changed)
         tally.known += _rows(known)
         tally.duplicates += _rows(known)
-        for item in (*sent.accepted, *known):
-            tally.span(item.time)
+        for item in sorted((*sent.accepted, *known), key=_line_of):
+            tally.span(item.time, line=_line_of(item))
         for item, reason in sent.rejected:
             for record in item.records:
                 self._reject(record, reason)
@@ -351,6 +351,10 @@ def _parser(settings: ClientSettings) -> argparse.ArgumentParser:
 
 def _rows(items: Sequence[Item]) -> int:
     return sum(len(item.records) for item in items)
+
+
+def _line_of(item: Item) -> int:
+    return item.records[0].line
 
 
 def _print_now(line: str) -> None:
