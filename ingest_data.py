@@ -40,7 +40,7 @@ from importing.report import Progress, Tally
 from importing.rows import Item, digest_of, make_item, make_key
 from importing.sample import SAMPLE
 from importing.sender import Sender, Sent
-from importing.wait import SentIds, count_failed, summary, wait_until_analysed
+from importing.wait import OwnPosts, SentIds, count_failed, summary, wait_until_analysed
 from runtime.environment import read_env_file
 from runtime.plurals import counted
 from runtime.proxies import choose_proxy, is_possible_address, trusted_certificates
@@ -128,6 +128,7 @@ class Import:
         self._progress: Progress | None = None
         self._rejected: RejectedRows | None = None
         self._ids = SentIds()
+        self._own = OwnPosts()
         self._without_id = 0  # stored before with other details: the service does not tell which
         # A dry run needs no service, and waits for none.
         patience = 0.0 if options.dry_run else options.patience
@@ -170,7 +171,7 @@ class Import:
         try:
             wait_until_analysed(api, ids, say=_print_now, sleep=self._sleep)
             failed = count_failed(api, ids)
-            for line in summary(api, period):
+            for line in summary(api, period, own=self._own.count(api, period)):
                 print(line)
         except ImportFailed as error:
             print(f"Stopped: {error}", file=sys.stderr)
@@ -271,6 +272,8 @@ class Import:
         tally = self._tally
         self._ids.add(sent.ids)
         known = [*sent.replayed, *sent.changed]
+        if self._options.wait:
+            self._own.add((*sent.accepted, *known))
         self._without_id += len(sent.accepted) + len(known) - len(sent.ids)
         tally.accepted += _rows(sent.accepted)
         tally.changed += _rows(sent.changed)

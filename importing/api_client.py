@@ -59,9 +59,9 @@ class ApiClient:
         """The answer's JSON. Raises ImportFailed."""
         return json_of(self._request("GET", path, params=query))
 
-    def find(self, path: str) -> Any:
+    def find(self, path: str, **query: str | int) -> Any:
         """As `get`; None where there is no such thing (404)."""
-        answer = self._request("GET", path)
+        answer = self._request("GET", path, params=query)
         return None if answer.status_code == 404 else json_of(answer)
 
     def post(self, path: str, body: bytes) -> httpx.Response:
