@@ -40,7 +40,7 @@ from importing.report import Progress, Tally
 from importing.rows import Item, digest_of, make_item, make_key
 from importing.sample import SAMPLE
 from importing.sender import Sender, Sent
-from importing.wait import SentIds, count_failed, summary, wait_until_analysed
+from importing.wait import OwnPosts, SentIds, count_failed, summary, wait_until_analysed
 from runtime.environment import read_env_file
 from runtime.plurals import counted
 from runtime.proxies import choose_proxy, is_possible_address, trusted_certificates
@@ -128,6 +128,7 @@ class Import:
         self._progress: Progress | None = None
         self._rejected: RejectedRows | None = None
         self._ids = SentIds()
+        self._own = OwnPosts()
         self._without_id = 0  # stored before with other details: the service does not tell which
         # A dry run needs no service, and waits for none.
         patience = 0.0 if options.dry_run else options.patience
@@ -170,7 +171,7 @@ class Import:
         try:
             wait_until_analysed(api, ids, say=_print_now, sleep=self._sleep)
             failed = count_failed(api, ids)
-            for line in summary(api, period):
+            for line in summary(api, period, own=self._own.count(api, period)):
                 print(line)
         except ImportFailed as error:
             print(f"Stopped: {error}", file=sys.stderr)
@@ -187,13 +188,10 @@ class Import:
         tally, failure = self._tally, ""
         try:
             for sent in self._sender.send_all(sample_items(datetime.now(UTC))):
-                # A sample of another moment is known, with other times.
-                sent.accepted += sent.known
-                sent.known.clear()
-                self._record(sent)
+                self._record(sent)  # a sample of another moment is known, with other times
         except ImportFailed as error:
             failure = str(error)
-        tally.read = tally.accepted + tally.rejected
+        tally.read = tally.accepted + tally.duplicates + tally.rejected
         if tally.read:
             for line in report.account(tally, Counter(), SkippedLines(), None):
                 print(line)
@@ -273,12 +271,16 @@ class Import:
     def _record(self, sent: Sent) -> None:
         tally = self._tally
         self._ids.add(sent.ids)
-        self._without_id += len(sent.accepted) + len(sent.known) - len(sent.ids)
+        known = [*sent.replayed, *sent.changed]
+        if self._options.wait:
+            self._own.add((*sent.accepted, *known))
+        self._without_id += len(sent.accepted) + len(known) - len(sent.ids)
         tally.accepted += _rows(sent.accepted)
-        tally.known += _rows(sent.known)
-        tally.duplicates += _rows(sent.known)
-        for item in (*sent.accepted, *sent.known):
-            tally.span(item.time)
+        tally.changed += _rows(sent.changed)
+        tally.known += _rows(known)
+        tally.duplicates += _rows(known)
+        for item in sorted((*sent.accepted, *known), key=_line_of):
+            tally.span(item.time, line=_line_of(item))
         for item, reason in sent.rejected:
             for record in item.records:
                 self._reject(record, reason)
@@ -352,6 +354,10 @@ def _parser(settings: ClientSettings) -> argparse.ArgumentParser:
 
 def _rows(items: Sequence[Item]) -> int:
     return sum(len(item.records) for item in items)
+
+
+def _line_of(item: Item) -> int:
+    return item.records[0].line
 
 
 def _print_now(line: str) -> None:

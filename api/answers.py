@@ -55,6 +55,22 @@ class BatchAccepted(Shape):
     conversation_ids: list[str]
 
 
+REPLAYED, REPLAYED_ITEMS = "Idempotent-Replayed", "Idempotent-Replayed-Items"
+
+
+def replayed_headers(positions: Sequence[int], *, of: int) -> dict[str, str]:
+    """Of a batch of so many items: the `positions` (at least one, rising) of those that were stored
+    before, neighbours as a range (`0,3-5`); and whether all were."""
+    ranges: list[list[int]] = []
+    for position in positions:
+        if ranges and position == ranges[-1][-1] + 1:
+            ranges[-1][1:] = [position]
+        else:
+            ranges.append([position])
+    headers = {REPLAYED_ITEMS: ",".join("-".join(map(str, each)) for each in ranges)}
+    return headers | {REPLAYED: "true"} if len(positions) == of else headers
+
+
 class Retried(Shape):
     status: Literal["accepted"] = "accepted"
     retried: int

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api.access import needs
 from api.answers import (
+    REPLAYED,
     Accepted,
     BatchAccepted,
     ConversationOut,
@@ -19,6 +20,7 @@ from api.answers import (
     accepted_json,
     conversation_json,
     failed_json,
+    replayed_headers,
 )
 from api.bodies import Body, LongBody, count_values, documented_body, parse_body, read_body
 from api.error_responses import answers
@@ -137,7 +139,8 @@ async def _count_rows(request: Request, batch: BatchIn) -> None:
                 "name": "Idempotency-Key",
                 "in": "header",
                 "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-                "description": "The same key with the same body stores one conversation.",
+                "description": "The same key with the same body stores one conversation. The answer"
+                " says Idempotent-Replayed: true where it was stored before.",
             }
         ],
     },
@@ -157,16 +160,14 @@ async def submit_conversation(request: Request) -> Response:
         else:
             read = parse_body(ConversationIn, body, max_text_length=longest)
             conversation = read.to_new(_idempotency_key(request))
-        (id_,) = await parts.conversations.accept(
+        ids = await parts.conversations.accept(
             [conversation], lane=Lane.LIVE, owner=key_name(request)
         )
     parts.wake_worker()
-    return Response(
-        accepted_json(id_),
-        202,
-        {"Location": f"{_root_path(request)}{PATH}/{id_}"},
-        "application/json",
-    )
+    headers = {"Location": f"{_root_path(request)}{PATH}/{ids[0]}"}
+    if ids.replayed:
+        headers[REPLAYED] = "true"
+    return Response(accepted_json(ids[0]), 202, headers, "application/json")
 
 
 @direct.post(
@@ -178,7 +179,8 @@ async def submit_conversation(request: Request) -> Response:
 )
 @needs("write")
 async def submit_batch(request: Request) -> Response:
-    """Queue up to 1,000 conversations, all or none."""
+    """Queue up to 1,000 conversations, all or none. Where the keys of some were known already, the
+    answer's header Idempotent-Replayed-Items tells their positions (0,3-5)."""
     parts = services(request)
     longest = parts.settings.max_text_length
     yield_to_urgent_write = parts.database.yield_to_urgent_write
@@ -202,7 +204,8 @@ async def submit_batch(request: Request) -> Response:
             raise Conflict(f"{place}: {conflict.details}") from None
     parts.wake_worker()
     answer = BatchAccepted(accepted=len(ids), conversation_ids=ids)
-    return Response(answer.model_dump_json(), 202, media_type="application/json")
+    headers = replayed_headers(ids.replayed, of=len(ids)) if ids.replayed else None
+    return Response(answer.model_dump_json(), 202, headers, "application/json")
 
 
 @router.post(f"{PATH}/retry", status_code=202, responses=answers("unavailable"))

@@ -16,6 +16,9 @@ MAX_RETRY_AFTER_SECONDS = 120
 MAX_BACKOFF_SECONDS = 30.0
 _DEFAULT_RETRY_AFTER_SECONDS = 2
 _RETRIED = (408, 429, 502, 503, 504)
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
+_DOUBTFUL = (502, 503, 504)
+"""They may hide that it was done: a connection that broke, of a proxy or to the database."""
 _HINTS = {401: " (set API_KEY)", 403: " (set API_KEY)", 404: " (is API_URL right?)"}
 
 
@@ -42,6 +45,9 @@ class ApiClient:
         self._sleep, self._say, self._via = sleep, say, via
         self._reached = False
         self._stopped = False
+        self.in_doubt = False
+        """Whether the service may have done already what the last request asked for, in a try of
+        which the answer was lost."""
         self.address = str(http.base_url.copy_with(username=None, password=None)).rstrip("/")
         """The service's, without a slash at its end and without a password."""
 
@@ -53,9 +59,9 @@ class ApiClient:
         """The answer's JSON. Raises ImportFailed."""
         return json_of(self._request("GET", path, params=query))
 
-    def find(self, path: str) -> Any:
+    def find(self, path: str, **query: str | int) -> Any:
         """As `get`; None where there is no such thing (404)."""
-        answer = self._request("GET", path)
+        answer = self._request("GET", path, params=query)
         return None if answer.status_code == 404 else json_of(answer)
 
     def post(self, path: str, body: bytes) -> httpx.Response:
@@ -68,12 +74,14 @@ class ApiClient:
 
     def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         failures, waited, told = 0, 0.0, False
+        self.in_doubt = False
         while not self._stopped:
             try:
                 answer = self._http.request(method, path, **request)
             except NOT_REACHED as error:
                 problem = f"cannot reach {self.address}{self._via}: {error!s}"
                 wait = min(MAX_BACKOFF_SECONDS, 2.0**failures)
+                self.in_doubt = self.in_doubt or not isinstance(error, _NOT_SENT)
             else:
                 self._reached = True
                 if answer.status_code not in _RETRIED:
@@ -81,6 +89,7 @@ class ApiClient:
                         self._say(f"The service answers again, after {waited:.0f} s.")
                     return answer
                 problem = str(refused(answer))
+                self.in_doubt = self.in_doubt or answer.status_code in _DOUBTFUL
                 wait = _retry_after(answer.headers)
             failures += 1
             patience = self._patience

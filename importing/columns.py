@@ -7,7 +7,7 @@ from datetime import tzinfo
 from functools import lru_cache
 from itertools import islice
 
-from importing.dates import Dates, zone_of
+from importing.dates import Dates, is_number, zone_of
 from importing.errors import ImportFailed, RowRejected
 from importing.ids import Ids
 
@@ -201,8 +201,7 @@ def like_a_time(column: str, values: Sequence[str], dates: Dates) -> bool:
     """Whether all that stands in the column are times. Numbers are, where its name says so too."""
     named = bool(_LIKE_A_TIME.search(_camel_apart(column)))
     return bool(values) and all(
-        (named or not value.replace(".", "", 1).isdecimal()) and _is_time(value, dates)
-        for value in values
+        (named or not is_number(value)) and _is_time(value, dates) for value in values
     )
 
 

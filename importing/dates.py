@@ -64,6 +64,8 @@ _CLOCK_ONLY = re.compile(
     r"\d\d?:\d\d(?::\d\d(?:\.\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?(?: [A-Za-z]{1,5})?"
 )
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_LONG_NUMBER = re.compile(r"(\d)\.(\d{9,})[eE]\+?(\d\d)")
+"""As workbooks and programs have micro- and nanoseconds, known to the second at least."""
 _LEAP_SECOND = re.compile(r"(T| )(\d\d:\d\d):60")
 _MIDNIGHT = re.compile(r"(T| )24:00(:00(?:\.0+)?)?")
 _SPACED_ZONE = re.compile(r" (?=[+-]\d\d:?\d\d$)")
@@ -126,8 +128,8 @@ class Dates:
             month, day, hour, minute, second, zone, year = found.groups()
             known_zone = zone_of(zone) if zone else self._zone
             return _moment(year, _MONTHS[month.lower()], day, hour, minute, second, known_zone)
-        if _NUMBER.fullmatch(value):
-            return _from_number(value)
+        if is_number(value):
+            return _from_number(_written_out(value))
         with suppress(ValueError):
             return _from_iso(value)
         return self._from_parts(value)
@@ -223,6 +225,18 @@ def _year(digits: str) -> int:
 def is_clock(value: str) -> bool:
     """Whether it is a time of day without a day."""
     return _CLOCK_ONLY.fullmatch(value.strip()) is not None
+
+
+def is_number(value: str) -> bool:
+    return (_NUMBER.fullmatch(value) or _LONG_NUMBER.fullmatch(value)) is not None
+
+
+def _written_out(value: str) -> str:
+    """A number without its exponent: zeros stand for the digits that it does not have."""
+    if (found := _LONG_NUMBER.fullmatch(value)) is None:
+        return value
+    digits, length = found[1] + found[2], int(found[3]) + 1
+    return digits.ljust(length, "0")[:length]
 
 
 def _in_zone(moment: datetime, zone: tzinfo) -> datetime:

@@ -140,10 +140,10 @@ class Pipeline:
                 ids.learn(fields.get(columns.id))
             if ids.ruined:
                 raise ImportFailed(
-                    f"{name}: most ids in {columns.id} lost their digits in a spreadsheet (such as"
+                    f"{name}: most ids in {columns.id} lost their digits in {ids.cause} (such as"
                     f" {ids.example}), so that they tell no tweet from another. Take the file as it"
-                    " was before the spreadsheet, or load it with --ignore-ids: rows are then told"
-                    " apart by author, time and text"
+                    " was before that, or load it with --ignore-ids: rows are then told apart by"
+                    " author, time and text"
                 )
         values = [plain(fields.get(columns.time)) for fields in good] if columns.time else []
         self._example = next(filter(None, values), "")
@@ -157,7 +157,7 @@ class Pipeline:
         if columns.time is None and not options.columns.get("time"):
             self._ask_for_the_time(columns, good)
         if options.conversations:
-            _check_links(name, columns, ignore_ids=options.ignore_ids)
+            _check_links(name, columns, good, ignore_ids=options.ignore_ids)
         return Reading(columns, ids, dates, columns.is_export and self.names is not None)
 
     def _ask_for_the_time(self, columns: Columns, good: list[dict[str, Any]]) -> None:
@@ -270,10 +270,22 @@ def _zone_of(name: str, time: str | None) -> tzinfo:
         ) from None
 
 
-def _check_links(name: str, columns: Columns, *, ignore_ids: bool) -> None:
-    if columns.thread or (columns.id and columns.parent and not ignore_ids):
-        return
-    raise ImportFailed(
-        f"{name}: --conversations needs a column for the thread, or one for the id and one for what"
-        " is replied to; name them with --thread-column, --id-column and --parent-column"
-    )
+def _check_links(
+    name: str, columns: Columns, good: list[dict[str, Any]], *, ignore_ids: bool
+) -> None:
+    """Raises ImportFailed where nothing tells which messages belong together."""
+    column = columns.thread or (None if ignore_ids or not columns.id else columns.parent)
+    if column is None:
+        raise ImportFailed(
+            f"{name}: --conversations needs a column for the thread, or one for the id and one for"
+            " what is replied to; name them with --thread-column, --id-column and --parent-column"
+        )
+    links = Ids()
+    for fields in good:
+        links.learn(fields.get(column))
+    if links.ruined:
+        raise ImportFailed(
+            f"{name}: most values in {column} lost their digits in {links.cause} (such as"
+            f" {links.example}), so that they tell no thread from another. Take the file as it was"
+            " before that, or load it without --conversations"
+        )

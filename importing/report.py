@@ -28,21 +28,31 @@ USD_PER_MILLION_IN, USD_PER_MILLION_OUT = 1.25, 2.50
 PACK_SIZE, CALLS_PER_SECOND = 10, 10
 
 
+_AHEAD = timedelta(days=1)
+"""What is less ahead may be a clock or a zone."""
+Span = tuple[datetime, datetime]
+
+
 @dataclass(slots=True)
 class Tally:
-    """How many rows came to which end; `known` are those of the duplicates that the service had.
-    `conversations` and their `characters` are those to send; `lines` has the first lines rejected
-    for each reason."""
+    """How many rows came to which end; `known` are those of the duplicates that the service had,
+    and `changed` those of them with other details than it has. `conversations` and their
+    `characters` are those to send; `lines` has the first lines rejected for each reason, and
+    `future_lines` those of the rows in the future. `times` is from the first to the last of what
+    was loaded and is not in the future."""
 
     read: int = 0
     accepted: int = 0
     duplicates: int = 0
     known: int = 0
+    changed: int = 0
     rejected: int = 0
     conversations: int = 0
     characters: int = 0
-    first_time: datetime | None = None
-    last_time: datetime | None = None
+    times: Span | None = None
+    future: int = 0
+    future_times: Span | None = None
+    future_lines: list[tuple[int, datetime]] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     lines: dict[str, list[int]] = field(default_factory=dict)
 
@@ -59,19 +69,33 @@ class Tally:
         if len(lines) <= _SHOWN_LINES:
             lines.append(record.line)
 
-    def span(self, time: str | None) -> None:
+    def span(self, time: str | None, *, line: int) -> None:
         """Take a loaded conversation's time, ISO 8601, into the period."""
-        if time is not None:
-            moment = datetime.fromisoformat(time)
-            self.first_time = min(self.first_time or moment, moment)
-            self.last_time = max(self.last_time or moment, moment)
+        if time is None:
+            return
+        moment = datetime.fromisoformat(time)
+        if moment <= datetime.now(UTC) + _AHEAD:
+            self.times = _wider(self.times, moment)
+            return
+        self.future += 1
+        self.future_times = _wider(self.future_times, moment)
+        if len(self.future_lines) < _SHOWN_LINES:
+            self.future_lines.append((line, moment))
 
     @property
     def period(self) -> Period:
-        """Of all that was loaded and has a time. Rows without one have that of their loading: where
-        there are no others, it is the last day."""
-        last = self.last_time or datetime.now(UTC)
-        return Period(self.first_time or last - timedelta(days=1), last)
+        """Of all that was loaded and has a time; of what lies in the future only where all does: a
+        typo in a year would cut off the others. Rows without a time have that of their loading:
+        where there are no others, it is the last day."""
+        if found := self.times or self.future_times:
+            return Period(*found)
+        now = datetime.now(UTC)
+        return Period(now - timedelta(days=1), now)
+
+
+def _wider(span: Span | None, moment: datetime) -> Span:
+    first, last = span or (moment, moment)
+    return min(first, moment), max(last, moment)
 
 
 def _group(reason: str) -> str:
@@ -98,10 +122,9 @@ def account(
         rows = counted(ids_shared, "row")
         yield f"{rows} with the id of an earlier one and another text: all are kept"
     if tally.known:
-        yield (
-            f"{counted(tally.known, 'duplicate')} that the service has already, with other details"
-            " beside the text: it keeps what it has"
-        )
+        yield f"{counted(tally.known, 'duplicate')} that the service has already{_changed(tally)}"
+    if tally.future:
+        yield _account_of_the_future(tally, "conversation" if links else "row")
     if skipped.blank:
         yield f"{counted(skipped.blank, 'blank row')} passed over"
     if skipped.preamble:
@@ -124,6 +147,21 @@ def account(
         + f", {tally.unsent:,} not sent" * bool(tally.unsent)
         + "."
     )
+
+
+def _account_of_the_future(tally: Tally, what: str) -> str:
+    shown = "; ".join(f"line {line}, {moment.date()}" for line, moment in tally.future_lines)
+    more = "; ..." * (tally.future > len(tally.future_lines))
+    lie = counted(tally.future, f"{what} lies", f"{what}s lie")
+    are = "it is" if tally.future == 1 else "they are"
+    return f"{lie} in the future ({shown}{more}): {are} in no list until then"
+
+
+def _changed(tally: Tally) -> str:
+    if not tally.changed:
+        return ""
+    which = "" if tally.changed == tally.known else f" {tally.changed:,} of them"
+    return f",{which} with other details beside the text: it keeps what it has"
 
 
 def _account_of_links(links: Links) -> Iterable[str]:
@@ -196,7 +234,11 @@ class Progress:
         tally = self._tally
         done = tally.accepted + tally.duplicates + tally.rejected
         rate = done / max(0.001, now - self._started)
-        figures = f"{tally.accepted:,} accepted, {tally.rejected:,} rejected, {rate:,.0f} rows/s, "
+        duplicates = f"{tally.duplicates:,} duplicates, " if tally.duplicates else ""
+        figures = (
+            f"{tally.accepted:,} accepted, {duplicates}{tally.rejected:,} rejected,"
+            f" {rate:,.0f} rows/s, "
+        )
         share = min(1.0, bytes_read / self._total)
         if share == 1.0:  # threads are sent once all of the file has been read
             share = done / max(1, tally.read)

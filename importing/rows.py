@@ -19,6 +19,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.senders import is_outbound
 from importing import text_repair
 from importing.cells import unmarked
 from importing.columns import Reading
@@ -205,12 +206,15 @@ _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 @dataclass(slots=True)
 class Item:
-    """One conversation to be sent: its JSON, and the records that it is made of."""
+    """One conversation to be sent: its JSON, and the records that it is made of. `outbound` is what
+    the service takes for the company's own, whoever wrote it."""
 
     json: bytes
     records: list[Record]
     text_length: int
     time: str | None
+    author: str | None = None
+    outbound: bool = False
 
 
 def identify(row: Row, duplicates: Duplicates, *, within: str = "") -> bytes | None:
@@ -261,7 +265,8 @@ def make_item(
         encoded = _JSON.encode(body).encode()
     except ValueError:
         raise RowRejected("holds numbers that are none (NaN, Infinity)") from None
-    return Item(encoded, records, len(text), time)
+    outbound = bool(raw_data) and is_outbound(raw_data or {})
+    return Item(encoded, records, len(text), time, author, outbound)
 
 
 def digest_of(*content: object) -> bytes:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import httpx
+
 from importing.api_client import ApiClient, details_of, json_of, refused
 from importing.rows import Item
 
@@ -35,12 +37,13 @@ KEY_TAKEN = (
 
 @dataclass(slots=True)
 class Sent:
-    """What became of a batch. `ids` are the conversations of the accepted items, also of those that
-    were stored before; `known` were stored before with other columns beside the text."""
+    """What became of a batch. `replayed` were stored before, and so were `changed`, with other
+    columns beside the text. `ids` are the conversations of the accepted and the replayed items."""
 
     accepted: list[Item] = field(default_factory=list)
+    replayed: list[Item] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
-    known: list[Item] = field(default_factory=list)
+    changed: list[Item] = field(default_factory=list)
     rejected: list[tuple[Item, str]] = field(default_factory=list)
 
 
@@ -78,7 +81,7 @@ class Sender:
             thread.shutdown(wait=False, cancel_futures=True)
 
     def _send(self, batch: list[Item]) -> Sent:
-        """Send until each item is accepted, known or rejected.
+        """Send until each item is accepted, known to the service or rejected.
 
         The service takes a batch whole or not at all and names the item that stands in the way:
         that one is set aside, and the others are sent again. Raises ImportFailed.
@@ -97,7 +100,10 @@ class Sender:
             self._keep_pace()
             answer = self._api.post(PATH, body)
             if answer.status_code == 202:
-                sent.accepted += part
+                # What an earlier try has stored, of which the answer was lost, is of this import.
+                known = set[int]() if self._api.in_doubt else _replayed(answer)
+                for position, item in enumerate(part):
+                    (sent.replayed if position in known else sent.accepted).append(item)
                 sent.ids += json_of(answer)["conversation_ids"]
                 self._at_once = min(self._most_rows, self._at_once * 2)
                 continue
@@ -117,7 +123,7 @@ class Sender:
                 sent.rejected.append((item, KEY_TAKEN))
             elif answer.status_code == 409:
                 # Where one was known, more will be: smaller batches, and fewer rows sent in vain.
-                sent.known.append(item)
+                sent.changed.append(item)
                 self._at_once = max(1, position, self._at_once // 2)
             else:
                 sent.rejected.append((item, reason))
@@ -130,6 +136,15 @@ class Sender:
         due = max(now, self._next_at)
         self._next_at = due + 1 / REQUESTS_PER_SECOND
         time.sleep(due - now)
+
+
+def _replayed(answer: httpx.Response) -> set[int]:
+    """The positions of items that were stored before; none where the service does not tell."""
+    told = answer.headers.get("idempotent-replayed-items", "")
+    positions = set[int]()
+    for first, last in re.findall(r"(\d{1,4})(?:-(\d{1,4}))?", told):
+        positions.update(range(int(first), int(last or first) + 1))
+    return positions
 
 
 def _batches(items: Iterable[Item], most: int) -> Iterator[list[Item]]:

@@ -5,13 +5,18 @@ import re
 import tempfile
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+from analysis.senders import account
 from importing.api_client import ApiClient
+from importing.errors import ImportFailed
 from importing.period import Period
 from importing.report import duration
+from importing.rows import Item
 from runtime.plurals import counted
 
 POLL_SECONDS = 1.0
@@ -23,6 +28,9 @@ _AT_ONCE = 20  # asked for within POLL_SECONDS, of the 100 requests a second for
 _ID = re.compile(r"conv_([0-9a-f]{8})")
 _CHUNK = 65_536
 _MAX_PAGES = 100
+_WRITERS = 8
+_MOST_AUTHORS = 10_000
+"""Names that are kept; those who write much are there early."""
 _BAR_CELLS = 40
 _TOP = 8
 
@@ -50,6 +58,38 @@ class SentIds:
             self._file.seek(start * numbers.itemsize)
             numbers.fromfile(self._file, min(_CHUNK, self.count - start))
             yield from (f"conv_{number:08x}" for number in reversed(numbers))
+
+
+class OwnPosts:
+    """How many of the conversations that were sent are the company's own, which count nowhere: an
+    import says so of some, and the service knows its own accounts."""
+
+    def __init__(self) -> None:
+        self._outbound = 0
+        self._authors: Counter[str] = Counter()
+
+    def add(self, items: Iterable[Item]) -> None:
+        for item in items:
+            if item.outbound:
+                self._outbound += 1
+            elif item.author is not None:
+                name = account(item.author)
+                if name in self._authors or len(self._authors) < _MOST_AUTHORS:
+                    self._authors[name] += 1
+
+    def count(self, api: ApiClient, period: Period) -> int:
+        """The accounts that wrote most are asked for: where a company answers, it is among them."""
+        writers = self._authors.most_common(_WRITERS)
+        return self._outbound + sum(n for name, n in writers if _is_own(api, period, name))
+
+
+def _is_own(api: ApiClient, period: Period, name: str) -> bool:
+    """False where the service does not tell, as one of before there were own accounts."""
+    found = None
+    with suppress(ImportFailed):
+        found = api.find("/api/v1/authors", prefix=name, limit=100, **period.query)
+    authors = (found or {}).get("authors", ())
+    return any(each.get("own") and account(each["author"]) == name for each in authors)
 
 
 def wait_until_analysed(
@@ -143,14 +183,17 @@ def count_failed(api: ApiClient, sent: SentIds) -> int:
     return sum(id_ in failed for id_ in sent.newest_first()) if failed else 0
 
 
-def summary(api: ApiClient, period: Period) -> Iterator[str]:
+def summary(api: ApiClient, period: Period, *, own: int = 0) -> Iterator[str]:
     """Sentiment, clusters and what is rising, of all conversations of the period: the service
-    has no figures of some alone."""
+    has no figures of some alone. `own` are those that were sent and are not counted."""
     found = api.get("/api/v1/insights/summary", **period.query, interval="day")
     totals = found["totals"]
     count = totals["count"]
     are = counted(count, "conversation is", "conversations are")
     yield f"{are} analysed {period}, whoever sent them"
+    if own:
+        were = counted(own, "post of an own account was", "posts of own accounts were")
+        yield f"{were} sent as well: what the company says itself is counted nowhere"
     if not count:
         return
     for sentiment in ("positive", "neutral", "negative"):

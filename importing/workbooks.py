@@ -22,6 +22,7 @@ MAX_IN_MEMORY = 64 * 1024 * 1024
 MAX_SHEET = 1024 * 1024 * 1024
 MAX_ROWS = 1_048_576
 """As many as Excel has."""
+_FIRST_OF_16_DIGITS = 1e15
 
 
 class Sheet:
@@ -146,6 +147,7 @@ def _text_of(cell: Any) -> str:
         # Days with fractions, as Excel keeps times, miss a second by microseconds.
         rounded = cell + timedelta(microseconds=500)
         return rounded.replace(microsecond=rounded.microsecond // 1000 * 1000).isoformat(" ")
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e21:
-        return str(int(cell))
+    if isinstance(cell, float) and cell.is_integer():
+        # Excel keeps 15 digits: those beyond are nobody's, so the number shows that they are lost.
+        return str(int(cell)) if abs(cell) < _FIRST_OF_16_DIGITS else f"{cell:.14e}"
     return str(cell)

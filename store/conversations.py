@@ -114,7 +114,14 @@ class _Clash(NamedTuple):
     with_id: str
 
 
-_Answer = list[str] | ServiceError
+class AcceptedIds(list[str]):
+    """The ids of one request's items, in order. `replayed` are the positions of those whose key
+    was known, so that nothing was stored for them."""
+
+    replayed: Sequence[int] = ()
+
+
+_Answer = AcceptedIds | ServiceError
 
 
 class _IdsTaken(Exception):
@@ -144,7 +151,7 @@ class ConversationStore:
         self._few = self._grouped(urgent=True)
         self._many = self._grouped(urgent=False)
 
-    def _grouped(self, *, urgent: bool) -> GroupCommit[_Submission, list[str]]:
+    def _grouped(self, *, urgent: bool) -> GroupCommit[_Submission, AcceptedIds]:
         return GroupCommit(
             partial(self._store_group, urgent),
             weigh=lambda submission: len(submission.items),
@@ -155,13 +162,13 @@ class ConversationStore:
 
     async def accept(
         self, items: Sequence[NewConversation], *, lane: Lane, owner: str = EVERYBODY
-    ) -> list[str]:
+    ) -> AcceptedIds:
         """Store all of `items` or none, and give their ids in order. On return they are on disk.
 
         An item whose idempotency key is known, with the same body, gives the known id and stores
-        nothing. `owner`, the name of the API key that they came with, has idempotency keys of its
-        own, and knows those of everybody. Raises KeyConflict if the body differs, Unavailable if
-        more would be pending than may be.
+        nothing: its position is among those `replayed`. `owner`, the name of the API key that they
+        came with, has idempotency keys of its own, and knows those of everybody. Raises KeyConflict
+        if the body differs, Unavailable if more would be pending than may be.
         """
         group_commit = self._few if len(items) <= _FEW_ROWS else self._many
         return await group_commit.submit(_Submission(items, lane, owner))
@@ -230,7 +237,8 @@ class ConversationStore:
         now = now_micros()
         for items, lane, owner in submissions:
             lane_name = lane.value
-            answer: list[str] = []
+            answer = AcceptedIds()
+            replayed: list[int] = []
             planned: list[_NewRow] = []
             new_keys: dict[Key, Known] = {}
             clash: _Clash | None = None
@@ -243,6 +251,7 @@ class ConversationStore:
                         clash = clash or _Clash(position, found.id)
                     if found:
                         answer.append(found.id)
+                        replayed.append(position)
                         continue
                     new_keys[key] = Known(id_, item.body_hash)
                 created_at = self._last_created_at = max(now, self._last_created_at + 1)
@@ -272,6 +281,8 @@ class ConversationStore:
             else:
                 rows += planned
                 known.update(new_keys)
+                if replayed:
+                    answer.replayed = replayed
                 answers.append(answer)
         return rows, answers
 

@@ -21,7 +21,26 @@ async def test_the_same_key_and_body_store_one_conversation(shared: httpx.AsyncC
     assert second.status_code == 202
     assert second.json() == first.json()
     assert second.headers["location"] == first.headers["location"]
+    assert "idempotent-replayed" not in first.headers
+    assert second.headers["idempotent-replayed"] == "true"
     assert await pending(shared) == before
+
+
+@on_shared_loop
+async def test_a_batch_tells_which_items_were_stored_before(shared: httpx.AsyncClient) -> None:
+    async def post(*numbers: int) -> tuple[str | None, str | None]:
+        items = [{"text": "a", "idempotency_key": f"replay-{number}"} for number in numbers]
+        answer = await shared.post(f"{CONVERSATIONS}/batch", json={"conversations": items})
+        assert set(answer.json()) == {"status", "accepted", "conversation_ids"}
+        assert answer.json()["accepted"] == len(numbers)
+        headers = answer.headers
+        return headers.get("idempotent-replayed"), headers.get("idempotent-replayed-items")
+
+    assert await post(0, 3, 4, 5, 9) == (None, None)
+    assert await post(*range(10)) == (None, "0,3-5,9")
+    assert await post(*range(10)) == ("true", "0-9")
+    assert await post(20, 20) == (None, "1")
+    assert await post(20) == ("true", "0")
 
 
 @on_shared_loop
@@ -119,6 +138,7 @@ async def test_posts_with_one_key_at_the_same_time_get_one_id(shared: httpx.Asyn
 
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["conversation_id"] for answer in answers}) == 1
+    assert sum("idempotent-replayed" in answer.headers for answer in answers) == 29
     assert await pending(shared) == before + 1
 
 

@@ -213,8 +213,29 @@ def test_the_end_of_the_analysis_is_waited_for_and_summed_up(
     assert ingest_data.main(["--url", url, file, "--wait"], sleep=lambda _: time.sleep(0.05)) == 0
     out = capsys.readouterr().out
     assert "6 conversations are analysed from 2020-01-01 to 2020-01-05, whoever sent them" in out
+    assert "own account" not in out
     assert re.search(r"negative +█+ +83% +5$", out, re.MULTILINE)
     assert re.search(r"delivery_problems +5", out)
+
+
+def test_own_posts_that_were_sent_are_told_apart_from_what_is_counted(
+    start_service: StartService,
+    write_csv: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What a row says of itself, and what the service knows of its accounts."""
+    rows = [f"late again,ann{n},2020-01-01T0{n}:00:00,True" for n in range(9)]
+    rows += [f"on it,@Shop,2020-01-01T1{n}:00:00,True" for n in range(4)]
+    rows += ["sorry,agent,2020-01-02,False", "sorry,shop,2020-01-02,0"]
+    file = write_csv("\n".join(["text,author,date,inbound", *rows]))
+    with start_service(own_authors=("shop",)) as url:
+        for _ in range(2):
+            argv = ["--url", url, file, "--wait"]
+            assert ingest_data.main(argv, sleep=lambda _: time.sleep(0.05)) == 0
+            out = capsys.readouterr().out
+            told = "9 conversations are analysed from 2020-01-01 to 2020-01-02, whoever sent them\n"
+            told += "6 posts of own accounts were sent as well: what the company says itself is"
+            assert told in out
 
 
 def test_one_of_a_thing_is_told_as_one() -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -79,3 +80,49 @@ def test_what_was_not_loaded_has_no_page(
     dead = Scripted(httpx.ConnectError("refused"))
     assert dead.load(write_csv("text\nlate\n"), "--dry-run") == 0
     assert "The page" not in capsys.readouterr().out
+
+
+def in_days(days: float) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+def test_rows_of_the_future_are_told_and_do_not_move_the_page(
+    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    far, farther, tomorrow = in_days(400), in_days(20_000), in_days(0.9)
+    rows = ["late,2024-01-01", f"again,{far.isoformat()}", "late,2024-01-02"]
+    assert ingest_data.main(["--url", url, write_csv("\n".join(["text,date", *rows]))]) == 0
+    out = capsys.readouterr().out
+    one = f"1 row lies in the future (line 3, {far.date()}): it is in no list until then\n"
+    assert one in out
+    assert "3 rows read: 3 accepted, 0 duplicates, 0 rejected." in out
+    assert page_at_the_end(out).params["end_time"] == "2024-01-02T00:01:00Z"
+
+    rows += [f"soon,{tomorrow.isoformat()}"]
+    rows += [f"typo {n},{farther.isoformat()}" for n in range(8)]
+    file = write_csv("\n".join(["text,date", *rows]))
+    for options in (["--dry-run"], []):
+        assert ingest_data.main(["--url", url, file, *options]) == 0
+        out = capsys.readouterr().out
+        first = f"9 rows lie in the future (line 3, {far.date()}; line 6, {farther.date()}; "
+        assert first in out
+        assert f"line 12, {farther.date()}; ...): they are in no list until then\n" in out
+
+
+def test_what_lies_in_the_future_alone_has_its_own_page(
+    write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    far = in_days(400)
+    assert Scripted().load(write_csv(f"text,date\nlate,{far.isoformat()}\n")) == 0
+    start = datetime.fromisoformat(page_at_the_end(capsys.readouterr().out).params["start_time"])
+    assert start == far.replace(second=0, microsecond=0)
+
+
+def test_a_thread_of_the_future_is_told_as_a_conversation(
+    write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = in_days(400).date()
+    file = write_csv(f"text,date,thread_id\nlate,{day},1\nagain,{day},1\n")
+    assert Scripted().load(file, "--conversations") == 0
+    told = f"1 conversation lies in the future (line 2, {day}): it is in no list until then\n"
+    assert told in capsys.readouterr().out

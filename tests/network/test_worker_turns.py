@@ -207,7 +207,7 @@ async def test_calls_that_end_do_not_put_the_poll_off(harness: WorkerHarness) ->
     await harness.add("slow")
     async with harness.working(analyser, poll_interval=0.3):
         await eventually(lambda: analyser.under_way == 1)
-        ids = []
+        ids: list[str] = []
         for number in range(10):
             ids += await ConversationStore(harness.database).accept(
                 [NewConversation(f"text {number}")], lane=Lane.LIVE

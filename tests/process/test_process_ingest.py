@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 from functools import partial
 from pathlib import Path
 
@@ -78,11 +79,13 @@ def content(service: ServiceProcess) -> list[tuple[object, ...]]:
 
 
 def account(out: str) -> list[str]:
-    """The last lines: how many rows went where, the file of rejected ones, and the page."""
+    """The last lines: how many rows went where, the file of rejected ones, and the page. Which rows
+    are accepted and which duplicates depends on what was there before."""
     *_, rows, rejected, page = out.splitlines()
-    assert " rows read: " in rows
+    read, accepted, duplicates, bad = re.findall(r"[\d,]+(?= )", rows.replace(",", ""))
     assert "/dashboard?" in page
-    return [rows, rejected, page.partition("/dashboard")[2]]
+    there = int(accepted) + int(duplicates)
+    return [read, str(there), bad, rejected, page.partition("/dashboard")[2]]
 
 
 def reached(service: ServiceProcess, process: Fork, goal: float) -> bool:

@@ -162,7 +162,7 @@ async def test_conversations_keep_their_order_when_the_clock_stands_still_or_goe
     """Their order is the order of work, so it must not depend on how the database breaks ties."""
     times = iter([5000, 5001, 4000, 6000])
     monkeypatch.setattr("store.conversations.now_micros", lambda: next(times))
-    ids = []
+    ids: list[str] = []
     for number in (3, 1, 1, 1):
         ids += await store.accept(new_conversations(number), lane=Lane.BULK)
     ordered = select(conversations.c.id, conversations.c.created_at).order_by(

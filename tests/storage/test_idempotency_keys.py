@@ -8,7 +8,7 @@ import pytest
 from database import Database
 from errors import Conflict
 from models import Lane, Status
-from store.conversations import ConversationStore, KeyConflict
+from store.conversations import AcceptedIds, ConversationStore, KeyConflict
 from store.idempotency import EVERYBODY
 from tests.support.factories import (
     complete,
@@ -56,6 +56,37 @@ async def test_another_key_with_the_same_body_is_another_conversation(
     assert await count(database) == 2
 
 
+async def test_which_items_were_stored_before_is_told(store: ConversationStore) -> None:
+    first = await store.accept(
+        [keyed_conversation("a"), new_conversation(), keyed_conversation("b")], lane=Lane.BULK
+    )
+    assert list(first.replayed) == []
+    again = await store.accept(
+        [
+            new_conversation(),
+            keyed_conversation("a"),
+            keyed_conversation("c"),
+            keyed_conversation("b"),
+            keyed_conversation("c"),
+        ],
+        lane=Lane.BULK,
+    )
+    assert list(again.replayed) == [1, 3, 4]
+    assert (again[1], again[3], again[4]) == (first[0], first[2], again[2])
+
+
+async def test_of_equal_requests_at_once_all_but_one_are_told_as_stored_before(
+    database: Database, other_database: Database
+) -> None:
+    stores = [ConversationStore(database), ConversationStore(other_database)]
+    for number in range(10):
+        item = keyed_conversation(f"key-{number}")
+        answers = await asyncio.gather(
+            *(store.accept([item], lane=Lane.LIVE) for store in stores * 3)
+        )
+        assert sorted(list(each.replayed) for each in answers) == [[]] + [[0]] * 5
+
+
 async def test_equal_requests_at_once_store_one_conversation(
     database: Database, store: ConversationStore
 ) -> None:
@@ -89,7 +120,7 @@ async def test_of_different_bodies_with_one_key_at_once_one_is_stored(
         ),
         return_exceptions=True,
     )
-    assert [type(answer) for answer in answers] == [list] + [KeyConflict] * 4
+    assert [type(answer) for answer in answers] == [AcceptedIds] + [KeyConflict] * 4
     assert await count(database) == 1
 
 

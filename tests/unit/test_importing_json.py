@@ -1,6 +1,7 @@
 """Tweets in JSON, of whatever shape."""
 
 import json
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -110,3 +111,27 @@ def test_what_no_database_takes_is_marked_in_json_too(text: str, read: Read) -> 
 def test_numbers_that_are_none_spoil_their_row(read: Read) -> None:
     found = read('[{"text": "a", "n": NaN}, {"text": "b"}]')
     assert found.texts == ["b"]
+
+
+# Tweets that came while nothing else did: their last twelve bits are zeros.
+LONG_IDS = [1881234567890120704 + n * 4096 * 7919 for n in range(60)]
+
+
+def through_javascript(number: int) -> str:
+    return repr(float(number)).replace(".", "").partition("e")[0].ljust(len(str(number)), "0")
+
+
+@pytest.mark.parametrize("written", [lambda n: f"{n:.14e}", through_javascript, float])
+def test_ids_that_went_through_a_double_are_refused(
+    written: Callable[[int], object], read: Read
+) -> None:
+    lines = [f'{{"id": {written(id_)}, "text": "late"}}' for id_ in LONG_IDS]
+    assert "lost their digits" in refusal(read, "\n".join(lines))
+    assert len(read("\n".join(lines), ignore_ids=True).texts) == len(LONG_IDS)
+
+
+def test_long_numbers_are_ids_as_they_stand(read: Read) -> None:
+    lines = [f'{{"id": {id_}, "text": "late"}}' for id_ in LONG_IDS]
+    assert len(read("\n".join(lines)).texts) == len(LONG_IDS)
+    one = read(f'{{"id": {through_javascript(LONG_IDS[1])}, "text": "late"}}')
+    assert len(one.texts) == 1, "one may end so by chance"

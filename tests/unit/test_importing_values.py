@@ -123,6 +123,8 @@ def test_dates_mean_what_the_list_of_them_says(read: Read) -> None:
         ("2025-01-20 10:00:00 +0000 UTC", "2025-01-20T10:00:00Z"),
         ("1705744800.0", "2024-01-20T10:00:00Z"),
         ("1705744800123456789", "2024-01-20T10:00:00.123456Z"),
+        ("1.70574480012346e+15", "2024-01-20T10:00:00.123460Z"),
+        ("1.7057448001234568e+18", "2024-01-20T10:00:00.123456Z"),
     ],
 )
 def test_times_of_spreadsheets_and_programs(value: str, utc: str) -> None:
@@ -133,7 +135,8 @@ def test_times_of_spreadsheets_and_programs(value: str, utc: str) -> None:
     "value",
     ["0", "12345", "3/4/15", "32/13/2015", "0001-01-01T00:00+14:00", "20-01-25", "1/20/55",
      "20 Jan 2025 10:00 IST", "2025-03-30 02:30 Europe/Berlin", "2025-10-26 02:30 Europe/Berlin",
-     "3 hours ago", "Jan 2025", "20 janvier 2025", "10:00", "2025-01-20 13:00 PM", "v1.2.25x"],
+     "3 hours ago", "Jan 2025", "20 janvier 2025", "10:00", "2025-01-20 13:00 PM", "v1.2.25x",
+     "1.70574E+12", "1.7057448e+18", "1.70574480012346e+99"],
 )  # fmt: skip
 def test_a_time_that_is_no_time_is_none(value: str) -> None:
     with pytest.raises(RowRejected):

@@ -100,6 +100,82 @@ def test_ids_that_excel_ruined_are_noticed(read: Read) -> None:
     assert "--ignore-ids" in refusal(read, workbook(Posts=rows))
 
 
+NUMBERED: Rows = [
+    ["tweet_id", "author", "text", "created_at"],
+    *([1881234567890120000, f"user{n}", "No refund yet", MOMENT.replace(hour=n)] for n in range(6)),
+]
+
+
+def test_a_number_of_more_digits_than_excel_keeps_is_no_id(read: Read) -> None:
+    content = workbook(Posts=NUMBERED)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert b"<v>1.88123456789012e+18</v>" in archive.read(SHEET)
+    assert "such as 1.88123456789012e+18" in refusal(read, content)
+    found = read(content, ignore_ids=True)
+    assert len(found.bodies) == 6
+    assert found.bodies[0]["raw_data"] == {"tweet_id": "1.88123456789012e+18"}
+
+
+@pytest.mark.parametrize("number", ["1E+15", "1.23456789012345E+15", "1.88123456789012E+18"])
+def test_one_number_without_its_last_digits_costs_its_row(number: str, read: Read) -> None:
+    rows: Rows = [["id", "text"], *([f"188123456789012345{n}", f"t{n}"] for n in range(5))]
+    content = changed(
+        workbook(Posts=[*rows, [7.5, "ruined"]]),
+        SHEET,
+        lambda xml: xml.replace(b"<v>7.5</v>", f"<v>{number}</v>".encode()),
+    )
+    found = read(content)
+    assert found.texts == [f"t{n}" for n in range(5)]
+    ((line, reason),) = found.rejected
+    assert line == 7
+    assert reason.endswith("lost its digits in a spreadsheet")
+
+
+@pytest.mark.parametrize(
+    ("stored", "digits"),
+    [
+        ("4.915112345678E+12", "4915112345678"),
+        ("9.99999999999999E+14", "999999999999999"),
+        ("12.0", "12"),
+        ("1881234567890123457", "1881234567890123457"),
+    ],
+)
+def test_whole_numbers_of_which_all_digits_are_there_stay(
+    stored: str, digits: str, read: Read
+) -> None:
+    content = changed(
+        workbook(Posts=[["id", "text", "phone"], [7.5, "late", 7.5]]),
+        SHEET,
+        lambda xml: xml.replace(b"<v>7.5</v>", f"<v>{stored}</v>".encode()),
+    )
+    found = read(content)
+    assert found.bodies[0]["raw_data"] == {"id": digits, "phone": digits}
+    assert found.bodies[0]["idempotency_key"].startswith(f"import:{digits}:")
+
+
+def test_times_as_long_numbers_are_read_and_no_other_column_is_taken_for_one(read: Read) -> None:
+    since_1970 = [1705744800, 1705744800000, 1705744800123456, 1705744800000000000]
+    rows: Rows = [["text", "created_at"], *([f"t{n}", n] for n in since_1970)]
+    assert [body["timestamp"] for body in read(workbook(Posts=rows)).bodies] == [
+        "2024-01-20T10:00:00Z",
+        "2024-01-20T10:00:00Z",
+        "2024-01-20T10:00:00.123456Z",
+        "2024-01-20T10:00:00Z",
+    ]
+    rows = [["text", "number"], ["late", 1881234567890120000]]
+    assert read(workbook(Posts=rows)).texts == ["late"]
+
+
+@pytest.mark.parametrize("link", ["conversation_id", "in_reply_to"])
+def test_threads_by_numbers_without_their_last_digits_are_refused(link: str, read: Read) -> None:
+    rows: Rows = [["tweet_id", "author", "text", link]]
+    rows += [[f"188123456789012345{n}", f"user{n}", "late", 1881234567890120000] for n in range(4)]
+    refused = refusal(read, workbook(Posts=rows), conversations=True)
+    assert link in refused
+    assert "tell no thread from another" in refused
+    assert len(read(workbook(Posts=rows)).texts) == 4
+
+
 def test_lines_before_the_header_of_a_sheet(read: Read) -> None:
     rows: Rows = [["Report", "Acme"], [], ["Date", "Author", "Full Text"], ["2025-01-20", "a", "b"]]
     found = read(workbook(Posts=rows))
