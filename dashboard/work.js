@@ -47,29 +47,55 @@ export function noted({ send }, form, problem) {
 
 // --- handling -------------------------------------------------------------------------------------
 
+const MOST_MINUTES = 480; // of a claim
 const DONE = { claimed: "It is yours for 15 minutes.", answered: "Answered.", snoozed: "Snoozed.", ignored: "Ignored.", open: "Open again." };
 
-// `wanted` is what the API takes, without the name. `undoes` where nothing leads back from it.
+// What gives back, as the API takes it, what was `before`: in the name of whoever had set it. A claim
+// ends where it did but for some seconds, since claims are asked for in whole minutes.
+export function wayBack(before, now, me) {
+	const { state, by, until } = handlingNow(before, now);
+	const minutes = Math.round((Date.parse(until) - now) / 60_000);
+	return {
+		state, by: by ?? me, note: `undone by ${me}`,
+		...(state === "snoozed" && { until }),
+		...(state === "claimed" && { minutes: Math.min(MOST_MINUTES, Math.max(1, minutes)), take_over: true }),
+	};
+}
+
+// `wanted` is what the API takes, without the name; of what undoes, the handling of before. Nothing
+// leads back from that.
 export async function handle(page, id, wanted, undoes = false) {
 	const { state, send, loader } = page;
 	if (!state.me) return send(["askName", ["handle", id, wanted]]);
-	const before = handlingNow(itemOf(state, id)?.handling, Date.now());
-	const { minutes = 15, until = new Date(Date.now() + 60_000 * minutes).toISOString() } = wanted;
-	const held = ["claimed", "snoozed"].includes(wanted.state);
-	const at = new Date().toISOString();
-	send(["handled", id, wanted.state === "open" ? OPEN : { state: wanted.state, by: state.me, at, until: held ? until : null }]);
-	if (!undoes && wanted.state !== "claimed" && wanted.state !== "open") goOn(page, id);
+	const now = Date.now();
+	const shown = handlingNow(itemOf(state, id)?.handling, now);
+	const body = undoes ? wayBack(wanted, now, state.me) : { by: state.me, ...wanted };
+	const { minutes = 15, until = new Date(now + 60_000 * minutes).toISOString() } = body;
+	const held = ["claimed", "snoozed"].includes(body.state);
+	send(["handled", id, body.state === "open" ? OPEN : { state: body.state, by: body.by, at: new Date(now).toISOString(), until: held ? until : null }]);
+	if (!undoes && body.state !== "claimed" && body.state !== "open") goOn(page, id);
 	try {
-		const { conversation_id, ...handling } = await write(`conversations/${id}/handling`, "POST", { by: state.me, ...wanted });
+		const before = await handlingOf(id);
+		const { conversation_id, ...handling } = await write(`conversations/${id}/handling`, "POST", body);
 		send(["handled", conversation_id, handling]);
-		const { state: was, by, until: untilThen } = before;
-		const back = { state: was === "claimed" && by !== state.me ? "open" : was, ...(was === "snoozed" && { until: untilThen }) };
-		did(page, DONE[wanted.state], undoes ? {} : { undo: ["handle", id, back, true] });
+		if (undoes) did(page, backAgain(handling, state.me));
+		else did(page, DONE[body.state], { undo: ["handle", id, before, true] });
 	} catch (problem) {
-		send(["handled", id, before]);
+		send(["handled", id, shown]);
 		failed(page, problem.status === 409 ? await whoHolds(page, id, problem) : problem, problem.status === 409 && { more: ["Take it over", ["handle", id, { ...wanted, take_over: true }]] });
 	}
 	loader.nudge();
+}
+
+// From whoever keeps it, since what is shown may be of a moment ago.
+async function handlingOf(id) {
+	const { state, by, until, at } = await ask(urlOf(`conversations/${id}/handling`));
+	return { state, by, until, at };
+}
+
+function backAgain(handling, me) {
+	const text = handlingText(handling, Date.now(), me);
+	return text ? `As before: ${text}.` : DONE.open;
 }
 
 // Somebody was faster: who it is, and until when by the reader's clock.

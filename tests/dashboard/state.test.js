@@ -8,7 +8,7 @@ import { filterOfDraft, phraseOf, setOf } from "./drafts.js";
 import { OPEN, handlingNow, handlingText, isTaken } from "./handling.js";
 import { answerTo } from "./questions.js";
 import { setText, whichText } from "./rules.js";
-import { labelOf } from "./work.js";
+import { labelOf, wayBack } from "./work.js";
 import * as lists from "./lists.js";
 import { change, initialState } from "./state.js";
 
@@ -176,6 +176,18 @@ test("what was done can be undone for as long as it is said", () => {
 	const state = change(start(), ["did", { text: "Answered.", until: NOW + 10_000, undo: ["handle"] }]);
 	assert.equal(change(state, ["tick", NOW + 9_000, NOW]).done.text, "Answered.");
 	assert.equal(change(state, ["tick", NOW + 10_000, NOW]).done, null);
+});
+
+test("the way back leads to who had it before, and to when that ends", () => {
+	const end = (minutes) => new Date(NOW + 60_000 * minutes).toISOString();
+	const back = (state, by, until = null) => wayBack({ state, by, until, at: end(-1) }, NOW, "ana");
+	const note = "undone by ana";
+	assert.deepEqual(back("answered", "bob"), { state: "answered", by: "bob", note });
+	assert.deepEqual(back("snoozed", "bob", end(90)), { state: "snoozed", by: "bob", until: end(90), note });
+	assert.deepEqual(back("claimed", "bob", end(119.8)), { state: "claimed", by: "bob", minutes: 120, take_over: true, note });
+	assert.equal(back("claimed", "ana", end(0.1)).minutes, 1);
+	assert.deepEqual(back("claimed", "bob", end(-1)), { state: "open", by: "ana", note }); // it has run out
+	assert.deepEqual(wayBack(OPEN, NOW, "ana"), { state: "open", by: "ana", note });
 });
 
 test("a person's label is what is not as it was before", () => {

@@ -17,7 +17,7 @@ from tests.support.dashboard_service import (
     rows,
     settled,
 )
-from tests.support.desk import at_work, claim, handled, keys_work, post, said, to_answer
+from tests.support.desk import at_work, claim, handle, handled, keys_work, post, said, to_answer
 from tests.support.http_helpers import eventually, submit_batch
 from tests.support.service_process import ServiceProcess
 
@@ -87,6 +87,32 @@ async def test_posts_are_handled_by_keys_and_each_deed_can_be_undone(
         await page.locator("#open").get_by_role("button", name="Open again").click()
         await said(page, "Open again.")
     assert (await handled(desk, "keys"))[str(first)] == "open"
+
+
+async def test_undoing_gives_back_who_had_dealt_with_a_post_and_until_when(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    until = (NOW + timedelta(days=2)).isoformat().replace("+00:00", "Z")
+    deeds = [{"state": "answered"}, {"state": "ignored"}, {"state": "snoozed", "until": until}]
+    await post(desk, "undone", [f"The parcel {n} is late" for n in range(len(deeds))])
+    ids = list(await handled(desk, "undone"))
+    for id_, deed in zip(ids, deeds, strict=True):
+        await handle(desk, id_, by="bob", **deed)
+    async with opened(browser, address(desk) + query(author="undone")) as page:
+        await at_work(page, "ana")
+        for id_, deed in zip(ids, deeds, strict=True):
+            await page.locator(f".opener[data-id='{id_}']").focus()
+            await page.keyboard.press("a" if deed["state"] == "ignored" else "i")
+            await said(page, re.compile("^(Answered|Ignored)"))
+            await page.keyboard.press("u")
+            await said(page, f"As before: {deed['state']} by bob")
+            row = page.locator(f"#list [data-key='{id_}'] .handled")
+            await expect(row).to_contain_text(f"{deed['state']} by bob")
+    for id_, deed in zip(ids, deeds, strict=True):
+        stored = await get(desk, f"conversations/{id_}/handling")
+        assert (stored["state"], stored["by"]) == (deed["state"], "bob")
+        assert stored["until"] == deed.get("until")
+        assert stored["history"][-1]["note"] == "undone by ana"
 
 
 async def test_single_keys_can_be_switched_off(browser: Browser, desk: ServiceProcess) -> None:
