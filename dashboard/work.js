@@ -62,6 +62,13 @@ export function wayBack(before, now, me) {
 	};
 }
 
+// What the service will make of it, to be shown at once.
+function foreseen({ state, by, minutes = 15, until }, now) {
+	if (state === "open") return OPEN;
+	const ends = ["claimed", "snoozed"].includes(state) ? (until ?? new Date(now + 60_000 * minutes).toISOString()) : null;
+	return { state, by, at: new Date(now).toISOString(), until: ends };
+}
+
 // `wanted` is what the API takes, without the name; of what undoes, the handling of before. Nothing
 // leads back from that.
 export async function handle(page, id, wanted, undoes = false) {
@@ -70,21 +77,37 @@ export async function handle(page, id, wanted, undoes = false) {
 	const now = Date.now();
 	const shown = handlingNow(itemOf(state, id)?.handling, now);
 	const body = undoes ? wayBack(wanted, now, state.me) : { by: state.me, ...wanted };
-	const { minutes = 15, until = new Date(now + 60_000 * minutes).toISOString() } = body;
-	const held = ["claimed", "snoozed"].includes(body.state);
-	send(["handled", id, body.state === "open" ? OPEN : { state: body.state, by: body.by, at: new Date(now).toISOString(), until: held ? until : null }]);
+	const meets = ({ state: is, by }) => is === "claimed" && by !== state.me && by !== body.by && !wanted.take_over;
+	const again = ["handle", id, { ...wanted, take_over: true }, undoes];
+	if (meets(shown)) return askFirst(page, shown, body.state, again);
+	send(["handled", id, foreseen(body, now)]);
 	if (!undoes && body.state !== "claimed" && body.state !== "open") goOn(page, id);
 	try {
 		const before = await handlingOf(id);
+		if (meets(before)) {
+			send(["handled", id, before]);
+			return askFirst(page, before, body.state, again);
+		}
 		const { conversation_id, ...handling } = await write(`conversations/${id}/handling`, "POST", body);
 		send(["handled", conversation_id, handling]);
 		if (undoes) did(page, backAgain(handling, state.me));
 		else did(page, DONE[body.state], { undo: ["handle", id, before, true] });
 	} catch (problem) {
 		send(["handled", id, shown]);
-		failed(page, problem.status === 409 ? await whoHolds(page, id, problem) : problem, problem.status === 409 && { more: ["Take it over", ["handle", id, { ...wanted, take_over: true }]] });
+		const holder = problem.status === 409 && await handlingOf(id).catch(() => null); // somebody was faster
+		if (holder) send(["handled", id, holder]);
+		if (holder && meets(holder)) askFirst(page, holder, body.state, again);
+		else failed(page, problem);
 	}
 	loader.nudge();
+}
+
+const ANYWAY = { claimed: "Take it over", answered: "Answer it anyway", snoozed: "Snooze it anyway", ignored: "Ignore it anyway", open: "Open it anyway" };
+
+// What a colleague holds is left to them unless the reader says so: who it is, and until when by the
+// reader's clock.
+function askFirst(page, holder, wanted, again) {
+	did(page, `${handlingText(holder, Date.now(), page.state.me)}.`, { bad: true, more: [ANYWAY[wanted], again] });
 }
 
 // From whoever keeps it, since what is shown may be of a moment ago.
@@ -96,14 +119,6 @@ async function handlingOf(id) {
 function backAgain(handling, me) {
 	const text = handlingText(handling, Date.now(), me);
 	return text ? `As before: ${text}.` : DONE.open;
-}
-
-// Somebody was faster: who it is, and until when by the reader's clock.
-async function whoHolds({ state, send }, id, problem) {
-	const { insight } = await ask(urlOf(`conversations/${id}`)).catch(() => ({}));
-	const text = insight && handlingText(insight.handling, Date.now(), state.me);
-	if (text) send(["handled", id, insight.handling]);
-	return text ? { ...problem, message: `${text}.` } : problem;
 }
 
 // To the next post that nobody has dealt with, opened if this one is.

@@ -1,7 +1,7 @@
 """The dashboard as a desk: what is answered first and by whom."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from playwright.async_api import Browser, expect
@@ -113,6 +113,66 @@ async def test_undoing_gives_back_who_had_dealt_with_a_post_and_until_when(
         assert (stored["state"], stored["by"]) == (deed["state"], "bob")
         assert stored["until"] == deed.get("until")
         assert stored["history"][-1]["note"] == "undone by ana"
+
+
+async def test_what_a_colleague_holds_is_asked_about_first_and_undoing_gives_the_claim_back(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    words = {
+        "answered": "Answer it anyway",
+        "ignored": "Ignore it anyway",
+        "snoozed": "Snooze it anyway",
+        "claimed": "Take it over",
+        "open": "Open it anyway",
+    }
+    await post(desk, "held", [f"The parcel {n} is late" for n in range(len(words))])
+    ids = list(await handled(desk, "held"))
+    ends = {}
+    for id_ in ids:
+        await claim(desk, id_, "bob", minutes=120)
+        ends[id_] = (await get(desk, f"conversations/{id_}/handling"))["until"]
+    async with opened(browser, address(desk) + query(author="held")) as page:
+        await at_work(page, "ana")
+        for id_, (state, button) in zip(ids, words.items(), strict=True):
+            await page.locator(f".opener[data-id='{id_}']").click()
+            if state == "open":
+                await page.locator("#open").get_by_role("button", name="Open again").click()
+            else:
+                await page.keyboard.press({"claimed": "c", "snoozed": "s"}.get(state, state[0]))
+            if state == "snoozed":
+                await page.get_by_role("button", name="1 hour").click()
+            await said(page, re.compile("^bob has it until"))
+            # Nothing is done before the answer, and the next post is not gone to.
+            await expect(page.locator("#handled")).to_have_text(re.compile("^bob has it until"))
+            assert (await handled(desk, "held"))[id_] == "claimed"
+            await page.locator("#toast-more", has_text=button).click()
+            await expect(page.locator("#undo")).to_be_visible()
+            assert (await handled(desk, "held"))[id_] == state
+            await page.locator("#undo").click()
+            await said(page, re.compile("^As before: bob has it until"))
+            stored = await get(desk, f"conversations/{id_}/handling")
+            assert (stored["state"], stored["by"]) == ("claimed", "bob")
+            moved = datetime.fromisoformat(stored["until"]) - datetime.fromisoformat(ends[id_])
+            assert abs(moved) < timedelta(minutes=2)  # and not 15 minutes from now
+            await page.keyboard.press("Escape")
+
+
+async def test_a_claim_that_the_page_has_not_heard_of_is_asked_about_too(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "unheard", ["The parcel is late"])
+    (id_,) = await handled(desk, "unheard")
+    async with opened(browser, address(desk) + query(author="unheard")) as page:
+        await at_work(page, "ana")
+        await page.locator("#menu").click()
+        await page.locator("#pause").click()
+        await claim(desk, id_, "bob")
+        await page.locator("#list .opener").focus()
+        await page.keyboard.press("a")
+        await said(page, re.compile("^bob has it until"))
+        assert (await handled(desk, "unheard"))[id_] == "claimed"
+        await page.locator("#toast-more", has_text="Answer it anyway").click()
+        await said(page, "Answered.")
 
 
 async def test_single_keys_can_be_switched_off(browser: Browser, desk: ServiceProcess) -> None:
