@@ -218,7 +218,7 @@ function aboutQueue(state, list, summary) {
 	const { answered, answered_in_goal: inTime, median_answer_seconds: median } = summary?.handling ?? {};
 	return h("p.small", { id: "queue-note" },
 		`Open posts of the last ${plural((list.period.end - list.period.start) / HOUR, "hour")}, whom to answer first at the top. `,
-		list.missed > 0 && [viewLink(state, "a", { ...NO_FILTER, handling: "open", range: "all", order: "newest", open: "" }, { id: "missed" }, `${plural(list.missed, "older one is", "older ones are")} still open`), ". "],
+		list.missed > 0 && [viewLink(state, "a", { handling: "open", range: "all", start_time: "", end_time: new Date(list.period.start).toISOString(), order: "newest", open: "" }, { id: "missed" }, `${plural(list.missed, "older one is", "older ones are")} still open`), ". "],
 		answered > 0 && `Answered of the ${count(summary.totals.count)} above: ${count(answered)}, ${percent(inTime)} in time${median === null ? "" : `, half of them within ${duration(median)}`}.`);
 }
 

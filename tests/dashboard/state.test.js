@@ -25,6 +25,7 @@ test("a view survives its address, and nonsense is left out", () => {
 		{ range: "7d", sentiment: "negative", order: "priority" }, { order: "newest" }, { cluster: "praise", order: "newest" },
 		{ handling: "claimed", urgency: "now", language: "de", labelled: "person", order: "newest" }, { page: "rules", plan: "plan_0123abcd" }, { page: "figures", compare: "week", author: "<b>&=?", q: 'a "b c" d*', order: "newest" },
 		{ range: "own", start_time: "2017-01-01T00:00:00.000Z", end_time: "2017-02-01T00:00:00.000Z", order: "newest", kiosk: "on" }, { open: "conv_0123abcd" },
+		{ range: "all", end_time: "2017-02-01T00:00:00.000Z", cluster: "praise", handling: "open", order: "newest" },
 	];
 	for (const some of views) {
 		const view = { ...DEFAULTS, ...some };
@@ -32,6 +33,8 @@ test("a view survives its address, and nonsense is left out", () => {
 	}
 	assert.equal(searchOf(readView("?range=9y&page=x&sentiment=blue&order=no&open=1&handling=lost&urgency=very&plan=7&min_confidence=7&compare=z&own=y&zzz=1")), "");
 	assert.equal(readView("?start_time=2020-01-02&end_time=2020-01-01").range, "24h");
+	assert.equal(readView("?range=7d&end_time=2020-01-01").end_time, "");
+	assert.equal(readView("?range=all&end_time=x").end_time, "");
 });
 
 test("no event changes the state that was there", () => {

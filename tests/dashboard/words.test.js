@@ -30,6 +30,15 @@ test("times are those of the reader's calendar, also where a day has 23 hours", 
 	assert.equal(timesOf(period("?range=yesterday")).end_time.slice(-8), ".999999Z");
 });
 
+test("all of the time may end at a moment, and then moves no more", () => {
+	const oldest = NOW - 400 * DAY;
+	const ended = period(`?range=all&end_time=${new Date(NOW - 2 * DAY).toISOString()}`, { oldest, newest: NOW });
+	assert.deepEqual([ended.start, ended.end, ended.moves], [oldest, NOW - 2 * DAY, false]);
+	assert.deepEqual(period("?range=all", { oldest, newest: NOW }).moves, true);
+	const before = period(`?range=all&end_time=${new Date(oldest - DAY).toISOString()}`, { oldest, newest: NOW });
+	assert.equal(partsOf(before).length, 1); // there is something to ask for
+});
+
 test("the parts of a long period cover it once, and none is too long for an answer", () => {
 	for (const days of [1, 1999, 2000, 2001, 5000, 20_000]) {
 		const whole = { start: NOW - days * DAY + 12_345, end: NOW, interval: "day" };

@@ -13,6 +13,7 @@ from tests.support.dashboard_service import (
     get,
     is_live,
     number_of,
+    parameter,
     query,
     rows,
     settled,
@@ -20,6 +21,11 @@ from tests.support.dashboard_service import (
 from tests.support.desk import at_work, claim, handle, handled, keys_work, post, said, to_answer
 from tests.support.http_helpers import eventually, submit_batch
 from tests.support.service_process import ServiceProcess
+
+WHOLE_WEEK = {
+    "start_time": (NOW - timedelta(days=7)).isoformat(),
+    "end_time": (NOW + timedelta(days=1)).isoformat(),
+}
 
 pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
 
@@ -47,8 +53,37 @@ async def test_whom_to_answer_first_comes_first_and_says_why(
         together = await page.locator("#points tfoot td").inner_text()
         assert f"{sum(map(float, terms)):.4f}" == together
         await page.locator("#missed").click()
-        await expect(page.locator("#list-total")).not_to_have_text("…")
+        await expect(page.locator("#list-total")).to_have_text("1")
         await expect(page.locator("#list")).to_contain_text("Where is my refund?")
+
+
+async def test_older_ones_that_are_still_open_are_listed_by_the_same_filter(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    """As many as the number says."""
+    late, thanks, days = "The parcel is late, terrible", "Thanks, great!", timedelta(days=5)
+    await post(desk, "older", [late, late, late, thanks], ago=days)
+    await post(desk, "older", [late, thanks])
+    await post(desk, "another", [late], ago=days)
+    done = (await get(desk, "insights", author="older", **WHOLE_WEEK))["insights"][-2]
+    await handle(desk, done["conversation_id"], state="answered", by="bob")
+    filters = {"author": "older", "sentiment": "negative"}
+    async with opened(browser, address(desk) + query(order="priority", **filters)) as page:
+        await settled(page)
+        await expect(page.locator("#missed")).to_have_text("2 older ones are still open")
+        await page.locator("#missed").click()
+        await settled(page)
+        await expect(page.locator("#list-total")).to_have_text("2")
+        await expect(rows(page)).to_have_count(2)
+        await expect(page.locator("#headline")).to_contain_text("2 posts until ")
+        await expect(page.locator("#live")).to_have_text("■ Fixed time")
+        times = await rows(page).locator("time").evaluate_all("all => all.map(one => one.dateTime)")
+        assert times == sorted(times, reverse=True)
+        for name, value in {**filters, "handling": "open"}.items():
+            assert await parameter(page, name) == value
+        await page.reload()
+        await settled(page)
+        await expect(page.locator("#list-total")).to_have_text("2")
 
 
 async def test_posts_are_handled_by_keys_and_each_deed_can_be_undone(
