@@ -2,7 +2,7 @@
 // become: `{ filter, sentiment, topics, op, name, kind }`, see `rules.js`, which draws it.
 
 import { sentimentOf } from "./format.js";
-import { labelOf, itemOf, did, doing, noted, personsLabel, write } from "./work.js";
+import { asTopics, labelOf, itemOf, did, doing, noted, personsLabel, write } from "./work.js";
 
 const MOST_WORDS = 20;
 
@@ -12,8 +12,6 @@ export function phraseOf(text) {
 	const longest = parts.reduce((best, words) => (words.length > best.length ? words : best), []);
 	return `"${longest.slice(0, MOST_WORDS).join(" ")}"`;
 }
-
-const asTopics = (text) => text.split(",").map((name) => name.trim().toLowerCase().replace(/\s+/g, "_")).filter(Boolean);
 
 // What a draft sets, as plans and rules take it.
 export function setOf({ sentiment, op, topics, kind }) {

@@ -151,6 +151,9 @@ export function undo({ state, send }) {
 
 // --- labels ---------------------------------------------------------------------------------------
 
+// Those named in a text, as they are stored.
+export const asTopics = (text) => text.split(",").map((name) => name.trim().toLowerCase().replace(/\s+/g, "_")).filter(Boolean);
+
 const differs = (a, b) => JSON.stringify(a) !== JSON.stringify(b);
 
 // What a person has said of a post, as the API takes it: what is not as it was before.
@@ -173,7 +176,7 @@ export async function personsLabel(id) {
 }
 
 // `wanted` is `{ sentiment }`, `{ clusters }`, or both; what a person said of the other stays. What
-// undoes is all that is to be said, in the name of whoever had said it.
+// undoes is all that is to be said, in the name of whoever had said it. True once it is stored.
 export async function label(page, id, wanted, undoes = false) {
 	const { state, send, loader } = page;
 	if (!state.me) return send(["askName", ["label", id, wanted]]);
@@ -185,17 +188,32 @@ export async function label(page, id, wanted, undoes = false) {
 		const { sentiment_score, clusters } = before ?? {};
 		const kept = { ...(sentiment_score !== undefined && !wanted.sentiment && { sentiment_score }), ...(clusters && { clusters }) };
 		const body = undoes ? wanted : { ...kept, ...wanted, by: state.me, ...(reason && { reason }) };
-		send(["item", await write(`conversations/${id}/labels`, "PUT", body)]);
+		const said = await write(`conversations/${id}/labels`, "PUT", body);
+		send(["item", said]);
 		if (!undoes) send(["type", "reason", ""]);
 		const copies = answerTo(state, "list").value?.rows.filter(({ text }) => sameTextKey(text) === sameTextKey(item.text)).length > 1;
-		did(page, saidOf(wanted), undoes ? {} : {
+		did(page, saidOf(wanted, said), undoes ? {} : {
 			undo: before ? ["label", id, before, true] : ["unlabel", id, true],
 			...((item.grok_analysis.reused_from || copies) && { more: ["Others have the same text: change them too…", ["draftFrom", id, "same"]] }),
 		});
 	} catch (problem) {
 		failed(page, problem);
+		return false;
+	} finally {
+		count(loader);
 	}
-	count(loader);
+	return true;
+}
+
+// What is typed into the field stays there until it is stored.
+export async function addTopics(page, id, clusters) {
+	const { state, send } = page;
+	if (!state.me) return send(["askName", ["addTopics", id, clusters]]);
+	const field = /** @type {HTMLInputElement | null} */ (document.getElementById("topic"));
+	const typed = field?.value;
+	if (!await label(page, id, { clusters })) return;
+	send(["note", "topics", null]);
+	if (field?.value === typed) field.value = "";
 }
 
 // Every figure and list may be another.
@@ -205,9 +223,10 @@ function count(loader) {
 	loader.renew("list");
 }
 
-function saidOf({ sentiment, sentiment_score: score, clusters }) {
-	const mood = sentiment ?? (score !== undefined && sentimentOf(score));
-	return `${[mood && `${SIGNS[mood]} ${capital(mood)}`, clusters?.map(topicName).join(", ")].filter(Boolean).join(": ")}. It counts everywhere from now on.`;
+// Of what was wanted, as it came back: topics may have other names than were typed.
+export function saidOf({ sentiment, sentiment_score: score, clusters }, { grok_analysis: now }) {
+	const mood = (sentiment ?? score) !== undefined && sentimentOf(now.sentiment_score);
+	return `${[mood && `${SIGNS[mood]} ${capital(mood)}`, clusters && now.clusters.map(topicName).join(", ")].filter(Boolean).join(": ")}. It counts everywhere from now on.`;
 }
 
 // Back to the rule's or the model's word.

@@ -8,7 +8,7 @@ import { filterOfDraft, phraseOf, setOf } from "./drafts.js";
 import { OPEN, handlingNow, handlingText, isTaken } from "./handling.js";
 import { answerTo } from "./questions.js";
 import { setText, whichText } from "./rules.js";
-import { labelOf, wayBack } from "./work.js";
+import { asTopics, labelOf, saidOf, wayBack } from "./work.js";
 import * as lists from "./lists.js";
 import { change, initialState } from "./state.js";
 
@@ -200,6 +200,14 @@ test("a person's label is what is not as it was before", () => {
 	assert.deepEqual(labelOf(item(-0.7, ["a", "b"])), { clusters: ["a", "b"] });
 	assert.deepEqual(labelOf(item(0, ["b"], "rule")), {});
 	assert.deepEqual(labelOf(item(-0.7, ["a"], null)), {});
+});
+
+test("what is said of a label is what was stored, of that which was wanted", () => {
+	const stored = { grok_analysis: { sentiment_score: -0.7, clusters: ["billing_problems", "vouchers"] } };
+	assert.match(saidOf({ clusters: ["billing-problems", "voucher"] }, stored), /^billing problems, vouchers\. /);
+	assert.match(saidOf({ sentiment: "negative" }, stored), /^▼ Negative\. /);
+	assert.match(saidOf({ sentiment_score: 0, clusters: [] }, stored), /^▼ Negative: billing problems, vouchers\. /);
+	assert.deepEqual(asTopics(" Billing  Problems,, vouchers , "), ["billing_problems", "vouchers"]);
 });
 
 test("a draft says which posts and what they become", () => {

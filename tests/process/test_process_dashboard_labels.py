@@ -125,6 +125,39 @@ async def test_topics_and_mood_are_put_right_by_pointer_with_a_reason(
         await expect(page.locator("#topics-of")).to_contain_text("delivery problems")
 
 
+async def test_topics_with_commas_between_are_several_and_five_are_the_most(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "commas", ["The parcel is late, terrible"])
+    (id_,) = await handled(desk, "commas")
+
+    async def topics() -> list[str]:
+        found = await get(desk, f"conversations/{id_}")
+        return found["insight"]["grok_analysis"]["clusters"]
+
+    async with opened(browser, address(desk) + query(author="commas")) as page:
+        await at_work(page, "ana")
+        await page.keyboard.press("j")
+        await page.keyboard.press("t")
+        await page.keyboard.type("Billing problems, (vouchers),")
+        await page.keyboard.press("Enter")
+        # As they are stored, and not as they were typed.
+        await said(page, "delivery problems, billing problems, vouchers. It counts")
+        stored = ["delivery_problems", "billing_problems", "vouchers"]
+        assert await topics() == stored
+        await page.locator("#topic").fill("one, vouchers, two, three")
+        await page.keyboard.press("Enter")
+        note = page.locator("#topics-of .note")
+        await expect(note).to_contain_text("5 topics at most, and these would be 6")
+        assert await topics() == stored
+        await expect(page.locator("#topic")).to_have_value("one, vouchers, two, three")
+        await page.locator("#topic").fill("one, two")
+        await page.keyboard.press("Enter")
+        await said(page, "vouchers, one, two. It counts")
+        await expect(note).to_have_count(0)
+        assert await topics() == [*stored, "one", "two"]
+
+
 async def test_copies_are_changed_by_a_plan_after_a_look_and_put_back(
     browser: Browser, desk: ServiceProcess
 ) -> None:
