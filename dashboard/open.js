@@ -30,7 +30,7 @@ export function openPost(state) {
 	const long = found.text.length > LONG_TEXT;
 	const whole = state.tables.text;
 	const byAuthor = ["see", { author: found.author, order: "newest", open: "" }];
-	return h("aside.pane", { key: "pane", id: "open", "aria-label": "The post that is open" },
+	return h("aside.pane", { key: "pane", id: "open", tabindex: -1, "aria-label": "The post that is open" },
 		close,
 		h("div.who", found.author ? h("button.chip", { title: "Only this person", dir: "auto", on: { click: byAuthor } }, found.author) : h("span.small", "nobody is named"),
 			h("time", { datetime: found.timestamp }, `${time(found.timestamp, state.now)}, ${age(found.timestamp, state.now)}`)),

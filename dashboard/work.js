@@ -205,15 +205,19 @@ export async function label(page, id, wanted, undoes = false) {
 	return true;
 }
 
-// What is typed into the field stays there until it is stored.
+// What is typed into the field stays there until it is stored. Then keys are the post's again, unless
+// the reader has gone on meanwhile.
 export async function addTopics(page, id, clusters) {
-	const { state, send } = page;
+	const { state, send, show } = page;
 	if (!state.me) return send(["askName", ["addTopics", id, clusters]]);
 	const field = /** @type {HTMLInputElement | null} */ (document.getElementById("topic"));
 	const typed = field?.value;
 	if (!await label(page, id, { clusters })) return;
 	send(["note", "topics", null]);
-	if (field?.value === typed) field.value = "";
+	show();
+	if (field?.value !== typed) return;
+	field.value = "";
+	if (document.activeElement === field || document.activeElement === document.body) document.getElementById("open")?.focus({ preventScroll: true });
 }
 
 // Every figure and list may be another.

@@ -158,6 +158,33 @@ async def test_topics_with_commas_between_are_several_and_five_are_the_most(
         assert await topics() == [*stored, "one", "two"]
 
 
+async def test_keys_are_the_posts_again_once_a_topic_is_added(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "typist", [f"The parcel {n} is late" for n in range(3)])
+    ids = list(await handled(desk, "typist"))
+    async with opened(browser, address(desk) + query(author="typist")) as page:
+        await at_work(page, "ana")
+        await page.keyboard.press("j")
+        await page.keyboard.press("j")
+        await page.keyboard.press("t")
+        for names in ("vouchers", "one, two, three"):  # with five there is no field any more
+            await page.locator("#topic").fill(names)
+            await page.keyboard.press("Enter")
+            await said(page, "It counts everywhere")
+            await expect(page.locator("#open")).to_be_focused()
+            await page.keyboard.press("u")
+            await said(page, "As it was judged.")
+            await expect(page.locator("#topics-of .chip")).to_have_count(1)
+        await page.keyboard.press("j")  # goes on from the post that is open
+        await expect(page.locator(f"#list .opener[data-id='{ids[2]}']")).to_be_focused()
+        await page.locator("#reason").focus()
+        await page.keyboard.press("Escape")
+        await page.get_by_role("button", name="Copy link").last.focus()
+        await page.keyboard.press("k")
+        await expect(page.locator(f"#list .opener[data-id='{ids[1]}']")).to_be_focused()
+
+
 async def test_copies_are_changed_by_a_plan_after_a_look_and_put_back(
     browser: Browser, desk: ServiceProcess
 ) -> None:
