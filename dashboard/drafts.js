@@ -5,12 +5,20 @@ import { sentimentOf } from "./format.js";
 import { asTopics, labelOf, itemOf, did, doing, noted, personsLabel, write } from "./work.js";
 
 const MOST_WORDS = 20;
+const MOST_TOPICS = 5;
 
 // Texts that are the same but for handles and addresses have this phrase in common.
 export function phraseOf(text) {
 	const parts = text.split(/https?:\/\/\S+|@\w+/u).map((part) => part.match(/[\p{L}\p{N}\p{M}]+/gu) ?? []);
 	const longest = parts.reduce((best, words) => (words.length > best.length ? words : best), []);
 	return `"${longest.slice(0, MOST_WORDS).join(" ")}"`;
+}
+
+// Why the topics of a draft cannot be taken as they are typed; "" where they can.
+export function topicsFault({ op, topics, kind }) {
+	const found = kind === "label" ? asTopics(topics ?? "").length : 0;
+	const fits = { add: found <= 1, remove: found <= 1, replace: !found || found === 2, exactly: found <= MOST_TOPICS }[op];
+	return fits || !found ? "" : { replace: "two topics: the one that is there, and the one in its place", exactly: `${MOST_TOPICS} topics at most` }[op] ?? "one topic";
 }
 
 // What a draft sets, as plans and rules take it.
@@ -57,12 +65,14 @@ async function plan(page, body) {
 // Of a draft, or of the `body` that the API has given.
 export function preview(page, body) {
 	const { draft } = page.state;
+	if (!body && topicsFault(draft)) return undefined;
 	return plan(page, body ?? { kind: draft.kind, filter: { ...filterOfDraft(draft), ...(draft.kind === "handling" && { handling: "open" }) }, set: setOf(draft) });
 }
 
 export async function makeRule(page) {
 	const { state, send, loader } = page;
 	const { draft } = state;
+	if (topicsFault(draft)) return;
 	try {
 		const { rule_id } = await write("rules", "POST", { name: draft.name.trim(), filter: filterOfDraft(draft), set: setOf(draft), enabled: true });
 		send(["draft", null]);

@@ -1,7 +1,7 @@
 // Rules, and changes of many posts: a draft of one, its plan with what it would do, what rules there
 // are.
 
-import { filterOfDraft, setOf } from "./drafts.js";
+import { filterOfDraft, setOf, topicsFault } from "./drafts.js";
 import { SIGNS, capital, count, duration, fullTime, plural, sentimentOf, time, topicName } from "./format.js";
 import { note, problems, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
@@ -85,7 +85,8 @@ function draft(state) {
 	const select = (name, label, value, options, on) => h("label", { key: name }, label, " ", h("select", { id: `draft-${name}`, value: value ?? "", on: { change: on } },
 		options.map(([key, text]) => h("option", { key, value: key }, text))));
 	const moods = [["negative", "▼ Negative"], ["neutral", "● Neutral"], ["positive", "▲ Positive"]];
-	const whole = Object.keys(filterOfDraft(draft)).length > 0 && Object.keys(setOf(draft)).length > 0;
+	const fault = topicsFault(draft);
+	const whole = !fault && Object.keys(filterOfDraft(draft)).length > 0 && Object.keys(setOf(draft)).length > 0;
 	const topics = draft.topics?.trim();
 	const once = whole && (kind === "handling" || !topics || draft.op === "exactly");
 	const always = whole && !(topics && draft.op === "exactly");
@@ -103,7 +104,8 @@ function draft(state) {
 			kind === "label" && h("fieldset", h("legend", "What they become"),
 				select("sentiment", "mood", draft.sentiment, [["", "as it is"], ...moods], change("sentiment")),
 				select("op", "topics", draft.op, [["add", "add"], ["remove", "take away"], ["replace", "replace (old, new)"], ["exactly", "exactly these"]], change("op")),
-				input("topics", "named", draft.topics, change("topics"), { placeholder: "billing problems" })),
+				input("topics", "named", draft.topics, change("topics"), { placeholder: "billing problems", "aria-invalid": fault ? "true" : null, "aria-describedby": "topics-fault" }),
+				h("span.error", { id: "topics-fault", role: "status" }, fault)),
 			h("p.buttons",
 				h("button", { id: "preview", disabled: !once }, "Preview: what would change"),
 				kind === "label" && [

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { DEFAULTS, readView, searchOf } from "./address.js";
-import { filterOfDraft, phraseOf, setOf } from "./drafts.js";
+import { filterOfDraft, phraseOf, setOf, topicsFault } from "./drafts.js";
 import { OPEN, handlingNow, handlingText, isTaken } from "./handling.js";
 import { answerTo } from "./questions.js";
 import { setText, whichText } from "./rules.js";
@@ -208,6 +208,20 @@ test("what is said of a label is what was stored, of that which was wanted", () 
 	assert.match(saidOf({ sentiment: "negative" }, stored), /^▼ Negative\. /);
 	assert.match(saidOf({ sentiment_score: 0, clusters: [] }, stored), /^▼ Negative: billing problems, vouchers\. /);
 	assert.deepEqual(asTopics(" Billing  Problems,, vouchers , "), ["billing_problems", "vouchers"]);
+});
+
+test("a draft that names other topics than can be set says how many there may be", () => {
+	const fault = (op, topics) => topicsFault({ kind: "label", op, topics });
+	for (const op of ["add", "remove"]) {
+		for (const fine of ["", " ", "a", "a, "]) assert.equal(fault(op, fine), "");
+		assert.equal(fault(op, "a, b"), "one topic");
+	}
+	assert.equal(fault("replace", "a, b"), "");
+	assert.equal(fault("replace", ""), "");
+	for (const wrong of ["a", "a, b, c"]) assert.match(fault("replace", wrong), /^two topics: the one that is there, and/);
+	assert.equal(fault("exactly", "a, b, c, d, e"), "");
+	assert.equal(fault("exactly", "a, b, c, d, e, f"), "5 topics at most");
+	assert.equal(topicsFault({ kind: "handling" }), "");
 });
 
 test("a draft says which posts and what they become", () => {

@@ -185,6 +185,41 @@ async def test_keys_are_the_posts_again_once_a_topic_is_added(
         await expect(page.locator(f"#list .opener[data-id='{ids[1]}']")).to_be_focused()
 
 
+async def test_a_rule_of_more_topics_than_it_can_set_is_refused_at_the_field(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    async with opened(browser, address(desk) + "?page=rules") as page:
+        await at_work(page, "ana")
+        await page.locator("#new-rule").click()
+        await page.locator("#draft-q").fill("voucher")
+        await page.locator("#draft-name").fill("Vouchers are billing")
+        make, fault = page.locator("#make-rule"), page.locator("#topics-fault")
+        for op, topics, told in (
+            ("add", "billing problems, vouchers", "one topic"),
+            ("remove", "billing problems, vouchers", "one topic"),
+            ("replace", "billing, vouchers, praise", "two topics: the one that is there, and"),
+            ("replace", "billing", "two topics: the one that is there, and"),
+        ):
+            await page.locator("#draft-op").select_option(op)
+            await page.locator("#draft-topics").fill(topics)
+            await expect(fault).to_contain_text(told)
+            await expect(make).to_be_disabled()
+            await expect(page.locator("#preview")).to_be_disabled()
+        await page.locator("#draft-op").select_option("exactly")
+        await page.locator("#draft-topics").fill("a, b, c, d, e, f")
+        await expect(fault).to_have_text("5 topics at most")
+        await page.locator("#draft-topics").press("Enter")
+        await expect(page.locator("#plan")).to_have_count(0)
+        await page.locator("#draft-op").select_option("add")
+        await page.locator("#draft-topics").fill("vouchers")
+        await expect(fault).to_have_text("")
+        await make.click()
+        await expect(page.locator("#rules")).to_contain_text("Vouchers are billing")
+    rules = (await get(desk, "rules"))["rules"]
+    (rule,) = (rule for rule in rules if rule["name"] == "Vouchers are billing")
+    assert rule["set"] == {"add_cluster": "vouchers"}
+
+
 async def test_copies_are_changed_by_a_plan_after_a_look_and_put_back(
     browser: Browser, desk: ServiceProcess
 ) -> None:
