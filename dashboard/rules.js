@@ -122,6 +122,18 @@ const STATES = {
 	failed: "it could not be finished",
 };
 
+// What became of the posts that matched, and of others that would have.
+export function outcomes({ state, matched, changed, skipped, later, left_alone: alone }) {
+	const stayed = ["applied", "undone"].includes(state) ? matched - changed - skipped : 0;
+	const many = (number, one, more = one) => number > 0 && `${plural(number, "post")} ${number === 1 ? one : more}`;
+	return [
+		state === "undone" ? many(changed, "had been changed") : many(changed, "was changed", "were changed"),
+		many(stayed, "stayed as it was", "stayed as they were"), many(skipped, "no longer fitted"),
+		many(later, "came later and is not touched", "came later and are not touched"),
+		many(alone, "changed since and was left alone", "changed since and were left alone"),
+	].filter(Boolean);
+}
+
 function plan(state) {
 	const { value: plan, problem } = answerTo(state, "plan");
 	const close = viewLink(state, "a.close", { plan: "" }, { "aria-label": "Close the plan" }, "×");
@@ -130,15 +142,13 @@ function plan(state) {
 	const moving = now === "applying" || now === "undoing";
 	return h("section", { key: "plan", id: "plan", "aria-labelledby": "plan-title" },
 		h("div.head", h("h2", { id: "plan-title", tabindex: -1, made: (title) => title.focus() }, planText(plan)), close),
-		h("p", { id: "plan-state", role: "status" }, h("b", plural(matched, "post")), ` of now. ${capital(STATES[now])}.`,
-			plan.skipped > 0 && ` ${plural(plan.skipped, "post")} no longer fitted.`,
-			plan.later > 0 && ` ${plural(plan.later, "post")} came later and ${plan.later === 1 ? "is" : "are"} not touched.`,
-			plan.left_alone > 0 && ` ${plural(plan.left_alone, "post")} changed since and ${plan.left_alone === 1 ? "was" : "were"} left alone.`,
+		h("p", { id: "plan-state", role: "status" }, h("b", plural(matched, "post")), ` ${now !== "ready" ? "matched" : matched === 1 ? "matches" : "match"}. ${capital(STATES[now])}.`,
+			!moving && outcomes(plan).map((text) => ` ${text}.`),
 			plan.error && ` ${plan.error}`),
 		(plan.warnings ?? []).map((warning) => h("p.notice", { key: warning }, warning)),
 		moving && h("p", h("progress", { id: "progress", max: Math.max(1, total), value: done, "aria-label": "Done" }), ` ${count(done)} of ${count(total)}${eta ? `, about ${duration(eta)} to go` : ""}`),
 		state.mayWrite && h("p.buttons",
-			now === "ready" && matched > 0 && h("button", { id: "apply", on: { click: ["applyPlan"] } }, `Change ${plural(matched, "post")}`),
+			now === "ready" && matched > 0 && h("button", { id: "apply", on: { click: ["applyPlan"] } }, `Apply it to ${plural(matched, "post")}`),
 			(now === "applied" || now === "failed") && h("button", { id: "undo-plan", on: { click: ["undoPlan"] } }, "Undo it"),
 			plan.expires_at && now === "ready" && h("span.small", `good until ${fullTime(plan.expires_at)}`)),
 		plan.sample?.length > 0 && [

@@ -7,7 +7,7 @@ import { DEFAULTS, readView, searchOf } from "./address.js";
 import { filterOfDraft, phraseOf, setOf, topicsFault } from "./drafts.js";
 import { OPEN, handlingNow, handlingText, isTaken } from "./handling.js";
 import { answerTo } from "./questions.js";
-import { setText, whichText } from "./rules.js";
+import { outcomes, setText, whichText } from "./rules.js";
 import { asTopics, labelOf, saidOf, wayBack } from "./work.js";
 import * as lists from "./lists.js";
 import { change, initialState } from "./state.js";
@@ -208,6 +208,25 @@ test("what is said of a label is what was stored, of that which was wanted", () 
 	assert.match(saidOf({ sentiment: "negative" }, stored), /^▼ Negative\. /);
 	assert.match(saidOf({ sentiment_score: 0, clusters: [] }, stored), /^▼ Negative: billing problems, vouchers\. /);
 	assert.deepEqual(asTopics(" Billing  Problems,, vouchers , "), ["billing_problems", "vouchers"]);
+});
+
+test("a plan tells what became of the posts that matched", () => {
+	const plan = { state: "applied", matched: 54, changed: 47, skipped: 0, later: 0, left_alone: 0 };
+	assert.deepEqual(outcomes({ ...plan, state: "ready", changed: 0 }), []);
+	assert.deepEqual(outcomes(plan), ["47 posts were changed", "7 posts stayed as they were"]);
+	assert.deepEqual(outcomes({ ...plan, changed: 1, skipped: 53, later: 1 }), ["1 post was changed", "53 posts no longer fitted", "1 post came later and is not touched"]);
+	assert.deepEqual(outcomes({ ...plan, state: "undone", changed: 54, left_alone: 2 }), ["54 posts had been changed", "2 posts changed since and were left alone"]);
+	assert.deepEqual(outcomes({ ...plan, state: "failed", changed: 3 }), ["3 posts were changed"]);
+});
+
+test("rules and plans are asked for again once the plan that is open ends", () => {
+	let state = start("?page=rules&plan=plan_0123abcd");
+	const keys = () => [state.questions.rules, state.questions.plans];
+	const plan = (now) => (state = change(state, ["answered", "plan", state.questions.plan, { state: now, done: 1 }, []]));
+	const seen = ["ready", "applying", "applied", "undoing", "undone"].map((now) => (plan(now), keys()));
+	for (const [index, each] of seen.entries()) if (index) for (const part of [0, 1]) assert.notEqual(each[part], seen[index - 1][part]);
+	plan("undone");
+	assert.deepEqual(keys(), seen.at(-1));
 });
 
 test("a draft that names other topics than can be set says how many there may be", () => {

@@ -265,6 +265,33 @@ async def test_all_with_the_same_text_are_answered_at_once(
     assert set((await handled(desk, "crowd")).values()) == {"answered"}
 
 
+async def test_a_plan_tells_how_many_it_has_changed_and_what_it_did_is_seen_at_once(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "keeper", ["The lighthouse keeps me awake"] * 3)
+    await post(desk, "keeper", ["The lighthouse parcel is late"] * 2)  # which the rule leaves alone
+    rule = {
+        "name": "Lighthouses are delivered",
+        "filter": {"q": "lighthouse"},
+        "set": {"add_cluster": "delivery_problems"},
+    }
+    assert (await desk.client.post("/api/v1/rules", json=rule)).status_code == 201
+    async with opened(browser, address(desk) + "?page=rules") as page:
+        await at_work(page, "ana")
+        mine = page.locator(".rule", has_text="Lighthouses are delivered")
+        await expect(mine).to_contain_text("the last word on 0 posts.")
+        await mine.get_by_role("button", name="Use on older posts").click()
+        plan = page.locator("#plan-state")
+        await expect(plan).to_have_text("5 posts match. Nothing has changed yet.")
+        await page.get_by_role("button", name="Apply it to 5 posts").click()
+        await expect(plan).to_have_text(
+            "5 posts matched. It is applied. 3 posts were changed. 2 posts stayed as they were."
+        )
+        await expect(mine).to_contain_text("the last word on 3 posts.")
+        await page.get_by_label("Close the plan").click()
+        await expect(page.locator("#plans li").first).to_contain_text("it is applied, 3 posts")
+
+
 async def test_a_rule_is_switched_off_and_deleted_and_what_it_set_is_taken_back(
     browser: Browser, desk: ServiceProcess
 ) -> None:
