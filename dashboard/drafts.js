@@ -2,6 +2,7 @@
 // become: `{ filter, sentiment, topics, op, name, kind }`, see `rules.js`, which draws it.
 
 import { sentimentOf } from "./format.js";
+import { answerTo } from "./questions.js";
 import { asTopics, labelOf, itemOf, did, doing, noted, personsLabel, write } from "./work.js";
 
 const MOST_WORDS = 20;
@@ -89,7 +90,9 @@ export const changeRule = (page, rule_id, patch) => doing(page, () => write(`rul
 
 // A rule's labels stay until the plan that it leaves is applied.
 export const removeRule = (page, rule_id) => doing(page, async () => {
+	const { name } = answerTo(page.state, "rules").value?.rules.find((rule) => rule.rule_id === rule_id) ?? {};
 	const { labelled, take_back } = await write(`rules/${rule_id}`, "DELETE");
+	page.send(["told", `name of ${rule_id}`, name]); // the service tells of it no more
 	did(page, labelled ? "The rule is gone. What it has set stays." : "The rule is gone.", labelled ? { more: ["Take it back…", ["preview", take_back]] } : {});
 	document.getElementById("rules-title")?.focus();
 }, "rules");

@@ -31,11 +31,25 @@ function earlier(state) {
 	return done.length > 0 && h("section", { key: "plans" },
 		h("h2", "What was changed"),
 		h("ul.short", { id: "plans" }, done.map((plan) => h("li", { key: plan.plan_id },
-			viewLink(state, "a", { plan: plan.plan_id }, planText(plan)),
+			viewLink(state, "a", { plan: plan.plan_id }, planText(state, plan)),
 			h("span.small", [STATES[plan.state], plural(plan.changed, "post"), plan.by && `by ${plan.by}`, time(plan.applied_at ?? plan.created_at, state.now)].filter(Boolean).join(", "))))));
 }
 
-const planText = ({ kind, filter, set }) => `${whichText(filter)}: ${kind === "unlabel" ? "taken back" : kind === "retry" ? "tried again" : setText(set)}`;
+// Of one that is deleted only the id is known, but to the page that did it.
+function ruleName(state, id) {
+	const rule = answerTo(state, "rules").value?.rules.find((rule) => rule.rule_id === id);
+	const name = rule?.name ?? state.told[`name of ${id}`];
+	return name ? `the rule “${name}”` : `the deleted rule ${id}`;
+}
+
+export function planText(state, { kind, filter, set, rule_id: rule }) {
+	const which = whichText(filter);
+	if (kind === "unlabel") {
+		const word = `the word of ${rule ? ruleName(state, rule) : "people"}`;
+		return `${rule && which === "All posts" ? capital(word) : `${which}, ${word}`}: taken back`;
+	}
+	return `${which}: ${kind === "retry" ? "tried again" : setText(set)}`;
+}
 
 function oneRule(state, rule) {
 	const { rule_id: id, name, filter, set, enabled } = rule;
@@ -141,7 +155,7 @@ function plan(state) {
 	const { matched, done = 0, total = matched, state: now, eta_seconds: eta } = plan;
 	const moving = now === "applying" || now === "undoing";
 	return h("section", { key: "plan", id: "plan", "aria-labelledby": "plan-title" },
-		h("div.head", h("h2", { id: "plan-title", tabindex: -1, made: (title) => title.focus() }, planText(plan)), close),
+		h("div.head", h("h2", { id: "plan-title", tabindex: -1, made: (title) => title.focus() }, planText(state, plan)), close),
 		h("p", { id: "plan-state", role: "status" }, h("b", plural(matched, "post")), ` ${now !== "ready" ? "matched" : matched === 1 ? "matches" : "match"}. ${capital(STATES[now])}.`,
 			!moving && outcomes(plan).map((text) => ` ${text}.`),
 			plan.error && ` ${plan.error}`),

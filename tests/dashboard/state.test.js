@@ -7,7 +7,7 @@ import { DEFAULTS, readView, searchOf } from "./address.js";
 import { filterOfDraft, phraseOf, setOf, topicsFault } from "./drafts.js";
 import { OPEN, handlingNow, handlingText, isTaken } from "./handling.js";
 import { answerTo } from "./questions.js";
-import { outcomes, setText, whichText } from "./rules.js";
+import { outcomes, planText, setText, whichText } from "./rules.js";
 import { asTopics, labelOf, saidOf, wayBack } from "./work.js";
 import * as lists from "./lists.js";
 import { change, initialState } from "./state.js";
@@ -217,6 +217,19 @@ test("a plan tells what became of the posts that matched", () => {
 	assert.deepEqual(outcomes({ ...plan, changed: 1, skipped: 53, later: 1 }), ["1 post was changed", "53 posts no longer fitted", "1 post came later and is not touched"]);
 	assert.deepEqual(outcomes({ ...plan, state: "undone", changed: 54, left_alone: 2 }), ["54 posts had been changed", "2 posts changed since and were left alone"]);
 	assert.deepEqual(outcomes({ ...plan, state: "failed", changed: 3 }), ["3 posts were changed"]);
+});
+
+test("a plan that takes back names whose word that is", () => {
+	let state = start("?page=rules");
+	const text = (plan) => planText(state, { kind: "unlabel", filter: {}, set: null, rule_id: null, ...plan });
+	const rule = { rule_id: "rule_1", name: "Storms" };
+	assert.equal(text({ rule_id: "rule_1" }), "The word of the deleted rule rule_1: taken back");
+	assert.equal(text({ filter: { author: "kim" } }), "Posts by kim, the word of people: taken back");
+	state = change(state, ["told", "name of rule_1", "Storms"]);
+	assert.equal(text({ rule_id: "rule_1" }), "The word of the rule “Storms”: taken back");
+	state = change(start("?page=rules"), ["answered", "rules", state.questions.rules, { rules: [rule] }, []]);
+	assert.equal(text({ rule_id: "rule_1", filter: { author: "kim" } }), "Posts by kim, the word of the rule “Storms”: taken back");
+	assert.equal(text({ kind: "label", filter: {}, set: { sentiment: "neutral" } }), "All posts: ● neutral");
 });
 
 test("rules and plans are asked for again once the plan that is open ends", () => {

@@ -314,6 +314,8 @@ async def test_a_rule_is_switched_off_and_deleted_and_what_it_set_is_taken_back(
         await mine.get_by_role("button", name="Really delete").click()
         await expect(mine).to_have_count(0)
         await page.locator("#toast-more", has_text="Take it back").click()
+        title = "The word of the rule “Storms are no complaint”: taken back"
+        await expect(page.locator("#plan-title")).to_have_text(title)
         await page.locator("#apply").click()
         await expect(page.locator("#plan-state")).to_contain_text("It is applied.")
         assert 0.0 not in await judged(desk, "storm")
