@@ -137,7 +137,7 @@ export function headline(state, period, summary, before, why) {
 		parts.push(`${sentence}.`);
 	}
 	const most = clusters.find(({ cluster }) => isTopic(cluster) && cluster !== state.view.cluster);
-	if (most) parts.push(`Most often about ${topicName(most.cluster)} (${percent(most.count / totals.count)}).`);
+	if (most) parts.push(`${state.view.cluster ? "Also" : "Most often"} about ${topicName(most.cluster)} (${percent(most.count / totals.count)}).`);
 	return parts.join(" ");
 }
 

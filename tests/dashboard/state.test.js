@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { DEFAULTS, readView, searchOf } from "./address.js";
 import { filterOfDraft, phraseOf, setOf, topicsFault } from "./drafts.js";
 import { OPEN, handlingNow, handlingText, isTaken } from "./handling.js";
+import { openPost } from "./open.js";
 import { answerTo } from "./questions.js";
 import { outcomes, planText, setText, whichText } from "./rules.js";
 import { asTopics, labelOf, saidOf, wayBack } from "./work.js";
@@ -217,6 +218,22 @@ test("a plan tells what became of the posts that matched", () => {
 	assert.deepEqual(outcomes({ ...plan, changed: 1, skipped: 53, later: 1 }), ["1 post was changed", "53 posts no longer fitted", "1 post came later and is not touched"]);
 	assert.deepEqual(outcomes({ ...plan, state: "undone", changed: 54, left_alone: 2 }), ["54 posts had been changed", "2 posts changed since and were left alone"]);
 	assert.deepEqual(outcomes({ ...plan, state: "failed", changed: 3 }), ["3 posts were changed"]);
+});
+
+test("others of the same author are counted without the open post, where that is among them", () => {
+	const words = ({ text, children = [] }) => text ?? children.map(words).join("");
+	const at = new Date(NOW).toISOString();
+	const insight = { grok_analysis: { sentiment_score: 0, clusters: ["a"], reasoning: "", confidence: 1 }, handling: OPEN, urgency: "none", language: "und", timestamp: at };
+	const shown = (insight, insights) => {
+		let state = { ...start("?open=conv_00000001"), minute: NOW };
+		const set = (part, value) => (state = change(state, ["answered", part, state.questions[part], value, []]));
+		set("open", { conversation_id: "conv_00000001", author: "kim", text: "x", timestamp: at, created_at: at, status: insight ? "completed" : "pending", attempts: 0, insight });
+		set("earlier", { insights, metadata: { total_count: insights.length } });
+		return words(openPost(state));
+	};
+	const other = { ...insight, conversation_id: "conv_00000002", text: "y" };
+	assert.match(shown(null, [other]), /Others of the same author: 1/); // it waits
+	assert.match(shown(insight, [{ ...insight, conversation_id: "conv_00000001" }, other]), /Others of the same author: 1/);
 });
 
 test("a plan that takes back names whose word that is", () => {
