@@ -19,13 +19,26 @@ from tests.support.dashboard_service import (
     settled,
 )
 from tests.support.desk import at_work, claim, handle, handled, keys_work, post, said, to_answer
-from tests.support.http_helpers import eventually, submit_batch
+from tests.support.http_helpers import all_done, eventually, submit_batch
 from tests.support.service_process import ServiceProcess
 
 WHOLE_WEEK = {
     "start_time": (NOW - timedelta(days=7)).isoformat(),
     "end_time": (NOW + timedelta(days=1)).isoformat(),
 }
+
+TEXT_UNDER_LINK = """row => {
+    const link = row.querySelector(".original").getBoundingClientRect();
+    const within = row.getBoundingClientRect();
+    return [".text", ".facts"].flatMap((part) => {
+        const all = document.createRange();
+        all.selectNodeContents(row.querySelector(part));
+        return [...all.getClientRects()];
+    }).filter(({ left, right, top, bottom }) => left < link.right && right > link.left
+        && top < link.bottom && bottom > link.top && top < within.bottom)
+        .map((box) => JSON.stringify([box, link]));
+}"""
+"""The lines of a row on which its link to the original lies."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
 
@@ -262,6 +275,29 @@ async def test_two_people_side_by_side_see_at_once_what_the_other_does(
         row = rows(ben).filter(has_text="Where is my refund?")
         await expect(row.locator(".handled")).to_contain_text("answered by ana")
         await expect(rows(ben)).to_have_count(3)
+
+
+@pytest.mark.parametrize("width", [360, 1280, 1920])
+async def test_the_link_to_the_original_lies_on_no_text(
+    browser: Browser, desk: ServiceProcess, width: int
+) -> None:
+    author, raw = f"linked{width}", {"url": "https://forum.example/posts/1"}
+    texts = ["Where is it?", "w" * 2000, "Where is my parcel, and " * 40, "أين طردي؟ " * 100]
+    at = (NOW - timedelta(minutes=1)).isoformat()
+    await submit_batch(
+        desk.client,
+        [{"text": text, "author": author, "timestamp": at, "raw_data": raw} for text in texts],
+    )
+    await all_done(desk.client, within=30)
+    url = address(desk) + query(author=author)
+    async with opened(browser, url, viewport={"width": width, "height": 900}) as page:
+        await keys_work(page)
+        await expect(rows(page)).to_have_count(len(texts))
+        for number in range(len(texts)):
+            row = rows(page).nth(number)
+            await row.locator(".opener").focus()
+            await expect(row.locator(".original")).to_be_visible()
+            assert await row.evaluate(TEXT_UNDER_LINK) == []
 
 
 async def test_who_has_what_is_seen_however_old_it_is(
