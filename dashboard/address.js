@@ -26,7 +26,8 @@ const ALLOWED = {
 // Where the address does not say: what is to be answered, unless it asks for some posts of its own.
 const usualOrder = (view) => (Object.keys(EVERYTHING).some((name) => view[name] !== EVERYTHING[name]) ? "newest" : "priority");
 
-// A view has the fields of `DEFAULTS`, all text. What makes no sense is left out.
+// A view has the fields of `DEFAULTS`, all text. What makes no sense is left out. All of the time may
+// have an end.
 export function readView(search) {
 	const view = { ...DEFAULTS, order: "" };
 	for (const [name, value] of new URLSearchParams(search)) {
@@ -35,7 +36,7 @@ export function readView(search) {
 	}
 	const [start, end] = [view.start_time, view.end_time].map(Date.parse);
 	if (start <= end) view.range = "own";
-	else view.start_time = view.end_time = "";
+	else if (view.range !== "all" || view.start_time || !end) view.start_time = view.end_time = "";
 	view.order ||= usualOrder(view);
 	if (view.handling && view.order === "priority") view.order = "newest"; // what is to be answered is open
 	return view;

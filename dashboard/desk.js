@@ -2,7 +2,7 @@
 
 import { NO_FILTER, isFiltered, searchOf } from "./address.js";
 import { drawBars, splitBar } from "./chart.js";
-import { SENTIMENTS, SIGNS, age, capital, count, duration, fullTime, isTopic, isUnread, percent, plural, sentimentOf, tenths, time, topicName, utc } from "./format.js";
+import { SENTIMENTS, SIGNS, age, ago, capital, count, duration, fullTime, isTopic, isUnread, percent, plural, sentimentOf, tenths, time, topicName, utc } from "./format.js";
 import { filters, hint, machineNotice, mood, note, problems, searchField, viewLink } from "./parts.js";
 import { handlingNow, handlingText, isTaken } from "./handling.js";
 import { answerTo } from "./questions.js";
@@ -193,7 +193,7 @@ function posts(state) {
 	return h("section.posts", { key: "posts", class: stale ? "stale" : "", "aria-labelledby": "list-title" },
 		h("div.head",
 			h("h2", { id: "list-title", tabindex: -1 }, queue ? "To answer: " : "Posts: ", h("span", { id: "list-total" }, total === undefined || stale ? "…" : count(total))),
-			since > 0 && h("span.small", { id: "since" }, `${count(since)}${older < 0 && list.cursor ? " or more" : ""} since you looked, ${age(state.looked, state.now)} ago`),
+			since > 0 && h("span.small", { id: "since" }, `${count(since)}${older < 0 && list.cursor ? " or more" : ""} since you looked, ${ago(state.looked, state.now)}`),
 			state.loaded.more?.listLinks(state),
 			h("div.order", { role: "group", "aria-label": "Order" },
 				h("button", { "aria-pressed": String(queue), on: { click: ["see", { order: "priority", handling: "" }] } }, "To answer"),
@@ -218,7 +218,7 @@ function aboutQueue(state, list, summary) {
 	const { answered, answered_in_goal: inTime, median_answer_seconds: median } = summary?.handling ?? {};
 	return h("p.small", { id: "queue-note" },
 		`Open posts of the last ${plural((list.period.end - list.period.start) / HOUR, "hour")}, whom to answer first at the top. `,
-		list.missed > 0 && [viewLink(state, "a", { ...NO_FILTER, handling: "open", range: "all", order: "newest", open: "" }, { id: "missed" }, `${plural(list.missed, "older one is", "older ones are")} still open`), ". "],
+		list.missed > 0 && [viewLink(state, "a", { handling: "open", range: "all", start_time: "", end_time: new Date(list.period.start).toISOString(), order: "newest", open: "" }, { id: "missed" }, `${plural(list.missed, "older one is", "older ones are")} still open`), ". "],
 		answered > 0 && `Answered of the ${count(summary.totals.count)} above: ${count(answered)}, ${percent(inTime)} in time${median === null ? "" : `, half of them within ${duration(median)}`}.`);
 }
 
@@ -226,7 +226,6 @@ function postRow(row, same, queue, now, me, open, looked, address, marked, query
 	const { conversation_id: id, timestamp, text, author, grok_analysis: analysis, priority, labelled } = row;
 	const handling = handlingNow(row.handling, now);
 	const unread = isUnread(analysis);
-	const waits = age(timestamp, now);
 	return h("li.row", {
 		key: id, "data-key": id, class: [open && "open", looked && "looked", isTaken(handling, me) && "taken", /answered|ignored/.test(handling.state) && "done"].filter(Boolean).join(" "), on: { pointerenter: ["rest", id] },
 	},
@@ -239,7 +238,7 @@ function postRow(row, same, queue, now, me, open, looked, address, marked, query
 			author && h("bdi.author", author),
 			unread ? h("span.unread", "not analysed: the model's answer could not be read") : h("span", analysis.clusters.map(topicName).join(" · ")),
 			labelled && h("span.labelled", { title: labelled.reason ?? "" }, `✎ ${labelled.name}`),
-			h("time", { datetime: timestamp, title: `${fullTime(timestamp)} (${utc(timestamp)})` }, queue ? (waits === "now" ? "just now" : `waits ${waits}`) : time(timestamp, now)),
+			h("time", { datetime: timestamp, title: `${fullTime(timestamp)} (${utc(timestamp)})` }, queue ? ago(timestamp, now, (age) => `waits ${age}`, (day) => `waits since ${day}`) : time(timestamp, now)),
 			same > 1 && h("span.same", `${count(same)} × the same text`),
-			priority ? h("span.age", `${tenths(priority.points)} points`) : h("span.age", waits)));
+			priority ? h("span.age", `${tenths(priority.points)} points`) : h("span.age", age(timestamp, now))));
 }

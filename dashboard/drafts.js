@@ -2,9 +2,11 @@
 // become: `{ filter, sentiment, topics, op, name, kind }`, see `rules.js`, which draws it.
 
 import { sentimentOf } from "./format.js";
-import { labelOf, itemOf, did, doing, noted, personsLabel, write } from "./work.js";
+import { answerTo } from "./questions.js";
+import { asTopics, labelOf, itemOf, did, doing, noted, personsLabel, write } from "./work.js";
 
 const MOST_WORDS = 20;
+const MOST_TOPICS = 5;
 
 // Texts that are the same but for handles and addresses have this phrase in common.
 export function phraseOf(text) {
@@ -13,7 +15,12 @@ export function phraseOf(text) {
 	return `"${longest.slice(0, MOST_WORDS).join(" ")}"`;
 }
 
-const asTopics = (text) => text.split(",").map((name) => name.trim().toLowerCase().replace(/\s+/g, "_")).filter(Boolean);
+// Why the topics of a draft cannot be taken as they are typed; "" where they can.
+export function topicsFault({ op, topics, kind }) {
+	const found = kind === "label" ? asTopics(topics ?? "").length : 0;
+	const fits = { add: found <= 1, remove: found <= 1, replace: !found || found === 2, exactly: found <= MOST_TOPICS }[op];
+	return fits || !found ? "" : { replace: "two topics: the one that is there, and the one in its place", exactly: `${MOST_TOPICS} topics at most` }[op] ?? "one topic";
+}
 
 // What a draft sets, as plans and rules take it.
 export function setOf({ sentiment, op, topics, kind }) {
@@ -59,12 +66,14 @@ async function plan(page, body) {
 // Of a draft, or of the `body` that the API has given.
 export function preview(page, body) {
 	const { draft } = page.state;
+	if (!body && topicsFault(draft)) return undefined;
 	return plan(page, body ?? { kind: draft.kind, filter: { ...filterOfDraft(draft), ...(draft.kind === "handling" && { handling: "open" }) }, set: setOf(draft) });
 }
 
 export async function makeRule(page) {
 	const { state, send, loader } = page;
 	const { draft } = state;
+	if (topicsFault(draft)) return;
 	try {
 		const { rule_id } = await write("rules", "POST", { name: draft.name.trim(), filter: filterOfDraft(draft), set: setOf(draft), enabled: true });
 		send(["draft", null]);
@@ -81,7 +90,9 @@ export const changeRule = (page, rule_id, patch) => doing(page, () => write(`rul
 
 // A rule's labels stay until the plan that it leaves is applied.
 export const removeRule = (page, rule_id) => doing(page, async () => {
+	const { name } = answerTo(page.state, "rules").value?.rules.find((rule) => rule.rule_id === rule_id) ?? {};
 	const { labelled, take_back } = await write(`rules/${rule_id}`, "DELETE");
+	page.send(["told", `name of ${rule_id}`, name]); // the service tells of it no more
 	did(page, labelled ? "The rule is gone. What it has set stays." : "The rule is gone.", labelled ? { more: ["Take it back…", ["preview", take_back]] } : {});
 	document.getElementById("rules-title")?.focus();
 }, "rules");

@@ -36,6 +36,7 @@ export function duration(seconds) {
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
+const LONG_AGO = 60 * 24 * HOUR;
 
 // How long ago, in one unit: what is read at a glance.
 export function age(moment, now) {
@@ -43,7 +44,14 @@ export function age(moment, now) {
 	if (passed < MINUTE) return passed < -MINUTE ? "in the future" : "now";
 	if (passed < HOUR) return `${Math.floor(passed / MINUTE)} min`;
 	if (passed < 48 * HOUR) return `${Math.floor(passed / HOUR)} h`;
-	return passed < 60 * 24 * HOUR ? `${Math.floor(passed / HOUR / 24)} days` : shortDay(moment, now);
+	return passed < LONG_AGO ? `${Math.floor(passed / HOUR / 24)} days` : shortDay(moment, now);
+}
+
+// The same in a sentence: by `short` of its age, and by `long` of its day where that is far away.
+export function ago(moment, now, short = (age) => `${age} ago`, long = (day) => `on ${day}`) {
+	const passed = now - new Date(moment).getTime();
+	if (passed < MINUTE) return "just now";
+	return passed < LONG_AGO ? short(age(moment, now)) : long(shortDay(moment, now));
 }
 
 const formats = new Map();

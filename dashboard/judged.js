@@ -4,9 +4,10 @@
 import { languageName } from "./facts.js";
 import { age, capital, fullTime, isUnread, percent, score, sentimentOf, SENTIMENTS, SIGNS, tenths, topicName } from "./format.js";
 import { handlingNow, handlingText } from "./handling.js";
-import { hint, mood } from "./parts.js";
+import { hint, mood, note } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
+import { asTopics } from "./work.js";
 
 const MOST_TOPICS = 5;
 
@@ -49,9 +50,10 @@ export function judgement(state, item) {
 	const set = (clusters) => ["label", id, { clusters }];
 	const take = (event) => {
 		event.preventDefault();
-		const name = event.target.elements.topic.value.trim();
-		event.target.reset();
-		return name && set([...topics, name.replaceAll(" ", "_").toLowerCase()]);
+		const added = asTopics(event.target.elements.topic.value);
+		const all = [...new Set([...topics, ...added])];
+		if (all.length > MOST_TOPICS) return ["note", "topics", `A post has ${MOST_TOPICS} topics at most, and these would be ${all.length}.`, true];
+		return added.length > 0 && ["addTopics", id, all];
 	};
 	return h("dl.pairs", { key: "judgement" },
 		h("dt", "Mood"), h("dd",
@@ -63,8 +65,9 @@ export function judgement(state, item) {
 				h("button.link", { title: "Only this topic", on: { click: ["see", { cluster: name, open: "" }] } }, topicName(name)),
 				state.mayWrite && topics.length > 1 && h("button.link", { "aria-label": `Not about ${topicName(name)}`, on: { click: set(topics.filter((other) => other !== name)) } }, "×"))),
 			state.mayWrite && topics.length < MOST_TOPICS && h("form.add", { on: { submit: take } },
-				h("input", { id: "topic", name: "topic", list: "known-topics", "aria-label": "Add a topic", placeholder: "add a topic", maxlength: 60, autocomplete: "off", made: (input) => state.editing === id && input.focus() }),
-				h("datalist", { id: "known-topics" }, known.map(({ cluster }) => h("option", { key: cluster, value: topicName(cluster) }))))),
+				h("input", { id: "topic", name: "topic", list: "known-topics", "aria-label": "Add topics", placeholder: "add a topic", maxlength: 200, autocomplete: "off", made: (input) => state.editing === id && input.focus() }),
+				h("datalist", { id: "known-topics" }, known.map(({ cluster }) => h("option", { key: cluster, value: topicName(cluster) })))),
+			note(state, "topics")),
 		h("dt", "Last word"), h("dd", { id: "last-word" }, lastWord(item, state.now),
 			labelled?.by === "person" && state.mayWrite && [" ", h("button.link", { on: { click: ["unlabel", id] } }, "Take back")]),
 		state.mayWrite && [h("dt", h("label", { for: "reason" }, "Reason")), h("dd", h("input", {

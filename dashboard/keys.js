@@ -9,8 +9,9 @@ let lastId = "";
 
 function step({ state, send }, by) {
 	const all = [...document.querySelectorAll("#list .opener")];
-	const on = document.activeElement === document.body ? state.view.open || lastId : "";
-	const at = all.findIndex((link) => link === document.activeElement || (on && link.dataset.id === on));
+	const on = state.view.open || (document.activeElement === document.body && lastId);
+	const focused = all.findIndex((link) => link === document.activeElement);
+	const at = focused >= 0 ? focused : all.findIndex((link) => link.dataset.id === on);
 	const next = all[at < 0 ? 0 : Math.min(all.length - 1, Math.max(0, at + by))];
 	next?.focus();
 	next?.scrollIntoView({ block: "nearest" });

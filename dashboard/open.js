@@ -30,7 +30,7 @@ export function openPost(state) {
 	const long = found.text.length > LONG_TEXT;
 	const whole = state.tables.text;
 	const byAuthor = ["see", { author: found.author, order: "newest", open: "" }];
-	return h("aside.pane", { key: "pane", id: "open", "aria-label": "The post that is open" },
+	return h("aside.pane", { key: "pane", id: "open", tabindex: -1, "aria-label": "The post that is open" },
 		close,
 		h("div.who", found.author ? h("button.chip", { title: "Only this person", dir: "auto", on: { click: byAuthor } }, found.author) : h("span.small", "nobody is named"),
 			h("time", { datetime: found.timestamp }, `${time(found.timestamp, state.now)}, ${age(found.timestamp, state.now)}`)),
@@ -46,7 +46,7 @@ export function openPost(state) {
 		same.length > 0 && h("section", h("h2", `Same text: ${plural(same.length, "other")}`),
 			state.mayWrite && h("p.buttons", h("button", { id: "answer-all", on: { click: ["draftFrom", view.open, "answered"] } }, `All ${count(same.length + 1)} are answered…`)),
 			h("ul.short", same.slice(0, 5).map((row) => shortPost(state, row, row.author ?? "nobody is named")))),
-		others.length > 0 && h("section", h("h2", `Others of the same author: ${count(earlier.metadata.total_count - 1)}`), h("ul.short", others.map((row) => shortPost(state, row, row.text)))),
+		others.length > 0 && h("section", h("h2", `Others of the same author: ${count(earlier.metadata.total_count - (found.insight ? 1 : 0))}`), h("ul.short", others.map((row) => shortPost(state, row, row.text)))),
 		h("details", h("summary", "All that is known"),
 			h("dl.pairs",
 				h("dt", "Written"), h("dd", `${fullTime(found.timestamp)} (${utc(found.timestamp)})`),

@@ -99,7 +99,7 @@ function show() {
 
 const EFFECTS = {
 	...effectsOf("actions", "closePost", "showNew", "nextTheme", "switchKeys", "askForNotices", "copyLink", "rest", "retry"),
-	...effectsOf("work", "handle", "label", "unlabel", "undo", "giveName", "editTopics"),
+	...effectsOf("work", "handle", "label", "addTopics", "unlabel", "undo", "giveName", "editTopics"),
 	...effectsOf("drafts", "draftFrom", "closeDraft", "preview", "makeRule", "planRule", "changeRule", "removeRule", "applyPlan", "undoPlan"),
 	...effectsOf("alerting", "acknowledge", "mute", "makeAlertRule", "changeAlertRule", "removeAlertRule", "tryAlertRule",
 		"leaveForm", "makeEndpoint", "enableEndpoint", "removeEndpoint", "rotateSecret", "testEndpoint"),

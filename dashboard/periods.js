@@ -45,8 +45,10 @@ function intervalOf(start, end) {
 /** @returns {Period} */
 export function periodOf(view, now, extent) {
 	const range = RANGES[view.range];
-	const [start, end] = range ? range[1](now, extent) : [Date.parse(view.start_time), Date.parse(view.end_time)];
-	return { start, end, interval: intervalOf(start, end), name: range?.[0] ?? "Chosen time", moves: MOVING.has(view.range), whole: WHOLE.has(view.range) };
+	const until = Date.parse(view.end_time);
+	let [start, end] = range ? range[1](now, extent) : [Date.parse(view.start_time), until];
+	if (range && until) [start, end] = [Math.min(start, until), until];
+	return { start, end, interval: intervalOf(start, end), name: range?.[0] ?? "Chosen time", moves: MOVING.has(view.range) && !until, whole: WHOLE.has(view.range) };
 }
 
 // What a period is compared with; null for nothing.

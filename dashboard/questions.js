@@ -112,12 +112,14 @@ export function questions(state) {
 		want("people", [...when], 30_000, 60_000, (get, moment) => get("authors", { ...timesOf(now(moment)), limit: 15 }));
 	}
 	if (view.page === "rules") {
-		want("rules", [], 10_000, 30_000, (get) => get("rules"));
-		want("plans", [], 10_000, 30_000, (get) => get("plans", { limit: 20 }));
+		// Anew once the plan that is open begins or ends: what it does is in both.
+		const stands = state.answers.plan?.value?.state;
+		want("rules", [stands], 10_000, 30_000, (get) => get("rules"));
+		want("plans", [stands], 10_000, 30_000, (get) => get("plans", { limit: 20 }));
 		want("alerts", [], 5_000, 30_000, (get) => get("alerts", { limit: 50 }));
 		want("alertRules", [], 10_000, 60_000, (get) => get("alert-rules"));
 		want("endpoints", [], 10_000, 60_000, (get) => get("endpoints"));
-		const moving = ["applying", "undoing"].includes(state.answers.plan?.value?.state);
+		const moving = ["applying", "undoing"].includes(stands);
 		if (view.plan) want("plan", [view.plan], 1_000, moving ? 1_000 : 60_000, (get) => get(`plans/${view.plan}`));
 	}
 	if (view.page === "analysis") want("failed", [state.failedShown], 10_000, 30_000, (get) => get("conversations/failed", { limit: state.failedShown }));

@@ -1,7 +1,7 @@
 // Rules, and changes of many posts: a draft of one, its plan with what it would do, what rules there
 // are.
 
-import { filterOfDraft, setOf } from "./drafts.js";
+import { filterOfDraft, setOf, topicsFault } from "./drafts.js";
 import { SIGNS, capital, count, duration, fullTime, plural, sentimentOf, time, topicName } from "./format.js";
 import { note, problems, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
@@ -31,11 +31,25 @@ function earlier(state) {
 	return done.length > 0 && h("section", { key: "plans" },
 		h("h2", "What was changed"),
 		h("ul.short", { id: "plans" }, done.map((plan) => h("li", { key: plan.plan_id },
-			viewLink(state, "a", { plan: plan.plan_id }, planText(plan)),
+			viewLink(state, "a", { plan: plan.plan_id }, planText(state, plan)),
 			h("span.small", [STATES[plan.state], plural(plan.changed, "post"), plan.by && `by ${plan.by}`, time(plan.applied_at ?? plan.created_at, state.now)].filter(Boolean).join(", "))))));
 }
 
-const planText = ({ kind, filter, set }) => `${whichText(filter)}: ${kind === "unlabel" ? "taken back" : kind === "retry" ? "tried again" : setText(set)}`;
+// Of one that is deleted only the id is known, but to the page that did it.
+function ruleName(state, id) {
+	const rule = answerTo(state, "rules").value?.rules.find((rule) => rule.rule_id === id);
+	const name = rule?.name ?? state.told[`name of ${id}`];
+	return name ? `the rule “${name}”` : `the deleted rule ${id}`;
+}
+
+export function planText(state, { kind, filter, set, rule_id: rule }) {
+	const which = whichText(filter);
+	if (kind === "unlabel") {
+		const word = `the word of ${rule ? ruleName(state, rule) : "people"}`;
+		return `${rule && which === "All posts" ? capital(word) : `${which}, ${word}`}: taken back`;
+	}
+	return `${which}: ${kind === "retry" ? "tried again" : setText(set)}`;
+}
 
 function oneRule(state, rule) {
 	const { rule_id: id, name, filter, set, enabled } = rule;
@@ -85,7 +99,8 @@ function draft(state) {
 	const select = (name, label, value, options, on) => h("label", { key: name }, label, " ", h("select", { id: `draft-${name}`, value: value ?? "", on: { change: on } },
 		options.map(([key, text]) => h("option", { key, value: key }, text))));
 	const moods = [["negative", "▼ Negative"], ["neutral", "● Neutral"], ["positive", "▲ Positive"]];
-	const whole = Object.keys(filterOfDraft(draft)).length > 0 && Object.keys(setOf(draft)).length > 0;
+	const fault = topicsFault(draft);
+	const whole = !fault && Object.keys(filterOfDraft(draft)).length > 0 && Object.keys(setOf(draft)).length > 0;
 	const topics = draft.topics?.trim();
 	const once = whole && (kind === "handling" || !topics || draft.op === "exactly");
 	const always = whole && !(topics && draft.op === "exactly");
@@ -103,7 +118,8 @@ function draft(state) {
 			kind === "label" && h("fieldset", h("legend", "What they become"),
 				select("sentiment", "mood", draft.sentiment, [["", "as it is"], ...moods], change("sentiment")),
 				select("op", "topics", draft.op, [["add", "add"], ["remove", "take away"], ["replace", "replace (old, new)"], ["exactly", "exactly these"]], change("op")),
-				input("topics", "named", draft.topics, change("topics"), { placeholder: "billing problems" })),
+				input("topics", "named", draft.topics, change("topics"), { placeholder: "billing problems", "aria-invalid": fault ? "true" : null, "aria-describedby": "topics-fault" }),
+				h("span.error", { id: "topics-fault", role: "status" }, fault)),
 			h("p.buttons",
 				h("button", { id: "preview", disabled: !once }, "Preview: what would change"),
 				kind === "label" && [
@@ -120,6 +136,18 @@ const STATES = {
 	failed: "it could not be finished",
 };
 
+// What became of the posts that matched, and of others that would have.
+export function outcomes({ state, matched, changed, skipped, later, left_alone: alone }) {
+	const stayed = ["applied", "undone"].includes(state) ? matched - changed - skipped : 0;
+	const many = (number, one, more = one) => number > 0 && `${plural(number, "post")} ${number === 1 ? one : more}`;
+	return [
+		state === "undone" ? many(changed, "had been changed") : many(changed, "was changed", "were changed"),
+		many(stayed, "stayed as it was", "stayed as they were"), many(skipped, "no longer fitted"),
+		many(later, "came later and is not touched", "came later and are not touched"),
+		many(alone, "changed since and was left alone", "changed since and were left alone"),
+	].filter(Boolean);
+}
+
 function plan(state) {
 	const { value: plan, problem } = answerTo(state, "plan");
 	const close = viewLink(state, "a.close", { plan: "" }, { "aria-label": "Close the plan" }, "×");
@@ -127,16 +155,14 @@ function plan(state) {
 	const { matched, done = 0, total = matched, state: now, eta_seconds: eta } = plan;
 	const moving = now === "applying" || now === "undoing";
 	return h("section", { key: "plan", id: "plan", "aria-labelledby": "plan-title" },
-		h("div.head", h("h2", { id: "plan-title", tabindex: -1, made: (title) => title.focus() }, planText(plan)), close),
-		h("p", { id: "plan-state", role: "status" }, h("b", plural(matched, "post")), ` of now. ${capital(STATES[now])}.`,
-			plan.skipped > 0 && ` ${plural(plan.skipped, "post")} no longer fitted.`,
-			plan.later > 0 && ` ${plural(plan.later, "post")} came later and ${plan.later === 1 ? "is" : "are"} not touched.`,
-			plan.left_alone > 0 && ` ${plural(plan.left_alone, "post")} changed since and ${plan.left_alone === 1 ? "was" : "were"} left alone.`,
+		h("div.head", h("h2", { id: "plan-title", tabindex: -1, made: (title) => title.focus() }, planText(state, plan)), close),
+		h("p", { id: "plan-state", role: "status" }, h("b", plural(matched, "post")), ` ${now !== "ready" ? "matched" : matched === 1 ? "matches" : "match"}. ${capital(STATES[now])}.`,
+			!moving && outcomes(plan).map((text) => ` ${text}.`),
 			plan.error && ` ${plan.error}`),
 		(plan.warnings ?? []).map((warning) => h("p.notice", { key: warning }, warning)),
 		moving && h("p", h("progress", { id: "progress", max: Math.max(1, total), value: done, "aria-label": "Done" }), ` ${count(done)} of ${count(total)}${eta ? `, about ${duration(eta)} to go` : ""}`),
 		state.mayWrite && h("p.buttons",
-			now === "ready" && matched > 0 && h("button", { id: "apply", on: { click: ["applyPlan"] } }, `Change ${plural(matched, "post")}`),
+			now === "ready" && matched > 0 && h("button", { id: "apply", on: { click: ["applyPlan"] } }, `Apply it to ${plural(matched, "post")}`),
 			(now === "applied" || now === "failed") && h("button", { id: "undo-plan", on: { click: ["undoPlan"] } }, "Undo it"),
 			plan.expires_at && now === "ready" && h("span.small", `good until ${fullTime(plan.expires_at)}`)),
 		plan.sample?.length > 0 && [

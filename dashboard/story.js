@@ -1,7 +1,7 @@
 // What the customers say, and how the machine is, in words: both signs, the headline, the change of
 // each figure. Pure.
 
-import { capital, compact, count, duration, isTopic, percent, plural, signed, tenths, topicName, usd } from "./format.js";
+import { capital, compact, count, duration, isTopic, percent, plural, signed, tenths, time, topicName, usd } from "./format.js";
 import { DAY } from "./periods.js";
 import { answerTo } from "./questions.js";
 import { compareCounts, compareShares, dispersion, LEAST_POINTS, tooFew } from "./statistics.js";
@@ -126,7 +126,7 @@ export const changeText = ({ change }) => (change === null ? "" : change ? signe
 /** @param {Summary} summary @param {Summary | undefined} before */
 export function headline(state, period, summary, before, why) {
 	const { totals, clusters } = summary;
-	const parts = [`${plural(totals.count, "post")} ${WHEN[state.view.range] ?? "in the chosen time"}.`];
+	const parts = [`${plural(totals.count, "post")} ${whenOf(state.view, state.now)}.`];
 	if (!totals.count) return parts[0];
 	if (!state.view.sentiment) {
 		let sentence = `${percent(totals.negative / totals.count)} negative`;
@@ -137,10 +137,11 @@ export function headline(state, period, summary, before, why) {
 		parts.push(`${sentence}.`);
 	}
 	const most = clusters.find(({ cluster }) => isTopic(cluster) && cluster !== state.view.cluster);
-	if (most) parts.push(`Most often about ${topicName(most.cluster)} (${percent(most.count / totals.count)}).`);
+	if (most) parts.push(`${state.view.cluster ? "Also" : "Most often"} about ${topicName(most.cluster)} (${percent(most.count / totals.count)}).`);
 	return parts.join(" ");
 }
 
+const whenOf = (view, now) => (view.range === "all" && view.end_time ? `until ${time(view.end_time, now)}` : (WHEN[view.range] ?? "in the chosen time"));
 const WHEN = {
 	"1h": "in the last hour", "3h": "in the last 3 hours", "24h": "in the last 24 hours", today: "today", yesterday: "yesterday",
 	"7d": "in the last 7 days", week: "this week", lastweek: "last week", "30d": "in the last 30 days", all: "in all",

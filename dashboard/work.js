@@ -47,37 +47,78 @@ export function noted({ send }, form, problem) {
 
 // --- handling -------------------------------------------------------------------------------------
 
+const MOST_MINUTES = 480; // of a claim
 const DONE = { claimed: "It is yours for 15 minutes.", answered: "Answered.", snoozed: "Snoozed.", ignored: "Ignored.", open: "Open again." };
 
-// `wanted` is what the API takes, without the name. `undoes` where nothing leads back from it.
+// What gives back, as the API takes it, what was `before`: in the name of whoever had set it. A claim
+// ends where it did but for some seconds, since claims are asked for in whole minutes.
+export function wayBack(before, now, me) {
+	const { state, by, until } = handlingNow(before, now);
+	const minutes = Math.round((Date.parse(until) - now) / 60_000);
+	return {
+		state, by: by ?? me, note: `undone by ${me}`,
+		...(state === "snoozed" && { until }),
+		...(state === "claimed" && { minutes: Math.min(MOST_MINUTES, Math.max(1, minutes)), take_over: true }),
+	};
+}
+
+// What the service will make of it, to be shown at once.
+function foreseen({ state, by, minutes = 15, until }, now) {
+	if (state === "open") return OPEN;
+	const ends = ["claimed", "snoozed"].includes(state) ? (until ?? new Date(now + 60_000 * minutes).toISOString()) : null;
+	return { state, by, at: new Date(now).toISOString(), until: ends };
+}
+
+// `wanted` is what the API takes, without the name; of what undoes, the handling of before. Nothing
+// leads back from that.
 export async function handle(page, id, wanted, undoes = false) {
 	const { state, send, loader } = page;
 	if (!state.me) return send(["askName", ["handle", id, wanted]]);
-	const before = handlingNow(itemOf(state, id)?.handling, Date.now());
-	const { minutes = 15, until = new Date(Date.now() + 60_000 * minutes).toISOString() } = wanted;
-	const held = ["claimed", "snoozed"].includes(wanted.state);
-	const at = new Date().toISOString();
-	send(["handled", id, wanted.state === "open" ? OPEN : { state: wanted.state, by: state.me, at, until: held ? until : null }]);
-	if (!undoes && wanted.state !== "claimed" && wanted.state !== "open") goOn(page, id);
+	const now = Date.now();
+	const shown = handlingNow(itemOf(state, id)?.handling, now);
+	const body = undoes ? wayBack(wanted, now, state.me) : { by: state.me, ...wanted };
+	const meets = ({ state: is, by }) => is === "claimed" && by !== state.me && by !== body.by && !wanted.take_over;
+	const again = ["handle", id, { ...wanted, take_over: true }, undoes];
+	if (meets(shown)) return askFirst(page, shown, body.state, again);
+	send(["handled", id, foreseen(body, now)]);
+	if (!undoes && body.state !== "claimed" && body.state !== "open") goOn(page, id);
 	try {
-		const { conversation_id, ...handling } = await write(`conversations/${id}/handling`, "POST", { by: state.me, ...wanted });
+		const before = await handlingOf(id);
+		if (meets(before)) {
+			send(["handled", id, before]);
+			return askFirst(page, before, body.state, again);
+		}
+		const { conversation_id, ...handling } = await write(`conversations/${id}/handling`, "POST", body);
 		send(["handled", conversation_id, handling]);
-		const { state: was, by, until: untilThen } = before;
-		const back = { state: was === "claimed" && by !== state.me ? "open" : was, ...(was === "snoozed" && { until: untilThen }) };
-		did(page, DONE[wanted.state], undoes ? {} : { undo: ["handle", id, back, true] });
+		if (undoes) did(page, backAgain(handling, state.me));
+		else did(page, DONE[body.state], { undo: ["handle", id, before, true] });
 	} catch (problem) {
-		send(["handled", id, before]);
-		failed(page, problem.status === 409 ? await whoHolds(page, id, problem) : problem, problem.status === 409 && { more: ["Take it over", ["handle", id, { ...wanted, take_over: true }]] });
+		send(["handled", id, shown]);
+		const holder = problem.status === 409 && await handlingOf(id).catch(() => null); // somebody was faster
+		if (holder) send(["handled", id, holder]);
+		if (holder && meets(holder)) askFirst(page, holder, body.state, again);
+		else failed(page, problem);
 	}
 	loader.nudge();
 }
 
-// Somebody was faster: who it is, and until when by the reader's clock.
-async function whoHolds({ state, send }, id, problem) {
-	const { insight } = await ask(urlOf(`conversations/${id}`)).catch(() => ({}));
-	const text = insight && handlingText(insight.handling, Date.now(), state.me);
-	if (text) send(["handled", id, insight.handling]);
-	return text ? { ...problem, message: `${text}.` } : problem;
+const ANYWAY = { claimed: "Take it over", answered: "Answer it anyway", snoozed: "Snooze it anyway", ignored: "Ignore it anyway", open: "Open it anyway" };
+
+// What a colleague holds is left to them unless the reader says so: who it is, and until when by the
+// reader's clock.
+function askFirst(page, holder, wanted, again) {
+	did(page, `${handlingText(holder, Date.now(), page.state.me)}.`, { bad: true, more: [ANYWAY[wanted], again] });
+}
+
+// From whoever keeps it, since what is shown may be of a moment ago.
+async function handlingOf(id) {
+	const { state, by, until, at } = await ask(urlOf(`conversations/${id}/handling`));
+	return { state, by, until, at };
+}
+
+function backAgain(handling, me) {
+	const text = handlingText(handling, Date.now(), me);
+	return text ? `As before: ${text}.` : DONE.open;
 }
 
 // To the next post that nobody has dealt with, opened if this one is.
@@ -110,6 +151,9 @@ export function undo({ state, send }) {
 
 // --- labels ---------------------------------------------------------------------------------------
 
+// Those named in a text, as they are stored.
+export const asTopics = (text) => text.split(",").map((name) => name.trim().toLowerCase().replace(/\s+/g, "_")).filter(Boolean);
+
 const differs = (a, b) => JSON.stringify(a) !== JSON.stringify(b);
 
 // What a person has said of a post, as the API takes it: what is not as it was before.
@@ -132,7 +176,7 @@ export async function personsLabel(id) {
 }
 
 // `wanted` is `{ sentiment }`, `{ clusters }`, or both; what a person said of the other stays. What
-// undoes is all that is to be said, in the name of whoever had said it.
+// undoes is all that is to be said, in the name of whoever had said it. True once it is stored.
 export async function label(page, id, wanted, undoes = false) {
 	const { state, send, loader } = page;
 	if (!state.me) return send(["askName", ["label", id, wanted]]);
@@ -144,17 +188,36 @@ export async function label(page, id, wanted, undoes = false) {
 		const { sentiment_score, clusters } = before ?? {};
 		const kept = { ...(sentiment_score !== undefined && !wanted.sentiment && { sentiment_score }), ...(clusters && { clusters }) };
 		const body = undoes ? wanted : { ...kept, ...wanted, by: state.me, ...(reason && { reason }) };
-		send(["item", await write(`conversations/${id}/labels`, "PUT", body)]);
+		const said = await write(`conversations/${id}/labels`, "PUT", body);
+		send(["item", said]);
 		if (!undoes) send(["type", "reason", ""]);
 		const copies = answerTo(state, "list").value?.rows.filter(({ text }) => sameTextKey(text) === sameTextKey(item.text)).length > 1;
-		did(page, saidOf(wanted), undoes ? {} : {
+		did(page, saidOf(wanted, said), undoes ? {} : {
 			undo: before ? ["label", id, before, true] : ["unlabel", id, true],
 			...((item.grok_analysis.reused_from || copies) && { more: ["Others have the same text: change them too…", ["draftFrom", id, "same"]] }),
 		});
 	} catch (problem) {
 		failed(page, problem);
+		return false;
+	} finally {
+		count(loader);
 	}
-	count(loader);
+	return true;
+}
+
+// What is typed into the field stays there until it is stored. Then keys are the post's again, unless
+// the reader has gone on meanwhile.
+export async function addTopics(page, id, clusters) {
+	const { state, send, show } = page;
+	if (!state.me) return send(["askName", ["addTopics", id, clusters]]);
+	const field = /** @type {HTMLInputElement | null} */ (document.getElementById("topic"));
+	const typed = field?.value;
+	if (!await label(page, id, { clusters })) return;
+	send(["note", "topics", null]);
+	show();
+	if (field?.value !== typed) return;
+	field.value = "";
+	if (document.activeElement === field || document.activeElement === document.body) document.getElementById("open")?.focus({ preventScroll: true });
 }
 
 // Every figure and list may be another.
@@ -164,9 +227,10 @@ function count(loader) {
 	loader.renew("list");
 }
 
-function saidOf({ sentiment, sentiment_score: score, clusters }) {
-	const mood = sentiment ?? (score !== undefined && sentimentOf(score));
-	return `${[mood && `${SIGNS[mood]} ${capital(mood)}`, clusters?.map(topicName).join(", ")].filter(Boolean).join(": ")}. It counts everywhere from now on.`;
+// Of what was wanted, as it came back: topics may have other names than were typed.
+export function saidOf({ sentiment, sentiment_score: score, clusters }, { grok_analysis: now }) {
+	const mood = (sentiment ?? score) !== undefined && sentimentOf(now.sentiment_score);
+	return `${[mood && `${SIGNS[mood]} ${capital(mood)}`, clusters && now.clusters.map(topicName).join(", ")].filter(Boolean).join(": ")}. It counts everywhere from now on.`;
 }
 
 // Back to the rule's or the model's word.

@@ -4,11 +4,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { DEFAULTS, readView, searchOf } from "./address.js";
-import { filterOfDraft, phraseOf, setOf } from "./drafts.js";
+import { filterOfDraft, phraseOf, setOf, topicsFault } from "./drafts.js";
 import { OPEN, handlingNow, handlingText, isTaken } from "./handling.js";
+import { openPost } from "./open.js";
 import { answerTo } from "./questions.js";
-import { setText, whichText } from "./rules.js";
-import { labelOf } from "./work.js";
+import { outcomes, planText, setText, whichText } from "./rules.js";
+import { asTopics, labelOf, saidOf, wayBack } from "./work.js";
 import * as lists from "./lists.js";
 import { change, initialState } from "./state.js";
 
@@ -25,6 +26,7 @@ test("a view survives its address, and nonsense is left out", () => {
 		{ range: "7d", sentiment: "negative", order: "priority" }, { order: "newest" }, { cluster: "praise", order: "newest" },
 		{ handling: "claimed", urgency: "now", language: "de", labelled: "person", order: "newest" }, { page: "rules", plan: "plan_0123abcd" }, { page: "figures", compare: "week", author: "<b>&=?", q: 'a "b c" d*', order: "newest" },
 		{ range: "own", start_time: "2017-01-01T00:00:00.000Z", end_time: "2017-02-01T00:00:00.000Z", order: "newest", kiosk: "on" }, { open: "conv_0123abcd" },
+		{ range: "all", end_time: "2017-02-01T00:00:00.000Z", cluster: "praise", handling: "open", order: "newest" },
 	];
 	for (const some of views) {
 		const view = { ...DEFAULTS, ...some };
@@ -32,6 +34,8 @@ test("a view survives its address, and nonsense is left out", () => {
 	}
 	assert.equal(searchOf(readView("?range=9y&page=x&sentiment=blue&order=no&open=1&handling=lost&urgency=very&plan=7&min_confidence=7&compare=z&own=y&zzz=1")), "");
 	assert.equal(readView("?start_time=2020-01-02&end_time=2020-01-01").range, "24h");
+	assert.equal(readView("?range=7d&end_time=2020-01-01").end_time, "");
+	assert.equal(readView("?range=all&end_time=x").end_time, "");
 });
 
 test("no event changes the state that was there", () => {
@@ -178,6 +182,18 @@ test("what was done can be undone for as long as it is said", () => {
 	assert.equal(change(state, ["tick", NOW + 10_000, NOW]).done, null);
 });
 
+test("the way back leads to who had it before, and to when that ends", () => {
+	const end = (minutes) => new Date(NOW + 60_000 * minutes).toISOString();
+	const back = (state, by, until = null) => wayBack({ state, by, until, at: end(-1) }, NOW, "ana");
+	const note = "undone by ana";
+	assert.deepEqual(back("answered", "bob"), { state: "answered", by: "bob", note });
+	assert.deepEqual(back("snoozed", "bob", end(90)), { state: "snoozed", by: "bob", until: end(90), note });
+	assert.deepEqual(back("claimed", "bob", end(119.8)), { state: "claimed", by: "bob", minutes: 120, take_over: true, note });
+	assert.equal(back("claimed", "ana", end(0.1)).minutes, 1);
+	assert.deepEqual(back("claimed", "bob", end(-1)), { state: "open", by: "ana", note }); // it has run out
+	assert.deepEqual(wayBack(OPEN, NOW, "ana"), { state: "open", by: "ana", note });
+});
+
 test("a person's label is what is not as it was before", () => {
 	const was = { sentiment_score: -0.7, clusters: ["a"], confidence: 0.4 };
 	const item = (sentiment_score, clusters, by = "person") => ({ grok_analysis: { sentiment_score, clusters }, labelled: by && { by, was } });
@@ -185,6 +201,76 @@ test("a person's label is what is not as it was before", () => {
 	assert.deepEqual(labelOf(item(-0.7, ["a", "b"])), { clusters: ["a", "b"] });
 	assert.deepEqual(labelOf(item(0, ["b"], "rule")), {});
 	assert.deepEqual(labelOf(item(-0.7, ["a"], null)), {});
+});
+
+test("what is said of a label is what was stored, of that which was wanted", () => {
+	const stored = { grok_analysis: { sentiment_score: -0.7, clusters: ["billing_problems", "vouchers"] } };
+	assert.match(saidOf({ clusters: ["billing-problems", "voucher"] }, stored), /^billing problems, vouchers\. /);
+	assert.match(saidOf({ sentiment: "negative" }, stored), /^▼ Negative\. /);
+	assert.match(saidOf({ sentiment_score: 0, clusters: [] }, stored), /^▼ Negative: billing problems, vouchers\. /);
+	assert.deepEqual(asTopics(" Billing  Problems,, vouchers , "), ["billing_problems", "vouchers"]);
+});
+
+test("a plan tells what became of the posts that matched", () => {
+	const plan = { state: "applied", matched: 54, changed: 47, skipped: 0, later: 0, left_alone: 0 };
+	assert.deepEqual(outcomes({ ...plan, state: "ready", changed: 0 }), []);
+	assert.deepEqual(outcomes(plan), ["47 posts were changed", "7 posts stayed as they were"]);
+	assert.deepEqual(outcomes({ ...plan, changed: 1, skipped: 53, later: 1 }), ["1 post was changed", "53 posts no longer fitted", "1 post came later and is not touched"]);
+	assert.deepEqual(outcomes({ ...plan, state: "undone", changed: 54, left_alone: 2 }), ["54 posts had been changed", "2 posts changed since and were left alone"]);
+	assert.deepEqual(outcomes({ ...plan, state: "failed", changed: 3 }), ["3 posts were changed"]);
+});
+
+test("others of the same author are counted without the open post, where that is among them", () => {
+	const words = ({ text, children = [] }) => text ?? children.map(words).join("");
+	const at = new Date(NOW).toISOString();
+	const insight = { grok_analysis: { sentiment_score: 0, clusters: ["a"], reasoning: "", confidence: 1 }, handling: OPEN, urgency: "none", language: "und", timestamp: at };
+	const shown = (insight, insights) => {
+		let state = { ...start("?open=conv_00000001"), minute: NOW };
+		const set = (part, value) => (state = change(state, ["answered", part, state.questions[part], value, []]));
+		set("open", { conversation_id: "conv_00000001", author: "kim", text: "x", timestamp: at, created_at: at, status: insight ? "completed" : "pending", attempts: 0, insight });
+		set("earlier", { insights, metadata: { total_count: insights.length } });
+		return words(openPost(state));
+	};
+	const other = { ...insight, conversation_id: "conv_00000002", text: "y" };
+	assert.match(shown(null, [other]), /Others of the same author: 1/); // it waits
+	assert.match(shown(insight, [{ ...insight, conversation_id: "conv_00000001" }, other]), /Others of the same author: 1/);
+});
+
+test("a plan that takes back names whose word that is", () => {
+	let state = start("?page=rules");
+	const text = (plan) => planText(state, { kind: "unlabel", filter: {}, set: null, rule_id: null, ...plan });
+	const rule = { rule_id: "rule_1", name: "Storms" };
+	assert.equal(text({ rule_id: "rule_1" }), "The word of the deleted rule rule_1: taken back");
+	assert.equal(text({ filter: { author: "kim" } }), "Posts by kim, the word of people: taken back");
+	state = change(state, ["told", "name of rule_1", "Storms"]);
+	assert.equal(text({ rule_id: "rule_1" }), "The word of the rule “Storms”: taken back");
+	state = change(start("?page=rules"), ["answered", "rules", state.questions.rules, { rules: [rule] }, []]);
+	assert.equal(text({ rule_id: "rule_1", filter: { author: "kim" } }), "Posts by kim, the word of the rule “Storms”: taken back");
+	assert.equal(text({ kind: "label", filter: {}, set: { sentiment: "neutral" } }), "All posts: ● neutral");
+});
+
+test("rules and plans are asked for again once the plan that is open ends", () => {
+	let state = start("?page=rules&plan=plan_0123abcd");
+	const keys = () => [state.questions.rules, state.questions.plans];
+	const plan = (now) => (state = change(state, ["answered", "plan", state.questions.plan, { state: now, done: 1 }, []]));
+	const seen = ["ready", "applying", "applied", "undoing", "undone"].map((now) => (plan(now), keys()));
+	for (const [index, each] of seen.entries()) if (index) for (const part of [0, 1]) assert.notEqual(each[part], seen[index - 1][part]);
+	plan("undone");
+	assert.deepEqual(keys(), seen.at(-1));
+});
+
+test("a draft that names other topics than can be set says how many there may be", () => {
+	const fault = (op, topics) => topicsFault({ kind: "label", op, topics });
+	for (const op of ["add", "remove"]) {
+		for (const fine of ["", " ", "a", "a, "]) assert.equal(fault(op, fine), "");
+		assert.equal(fault(op, "a, b"), "one topic");
+	}
+	assert.equal(fault("replace", "a, b"), "");
+	assert.equal(fault("replace", ""), "");
+	for (const wrong of ["a", "a, b, c"]) assert.match(fault("replace", wrong), /^two topics: the one that is there, and/);
+	assert.equal(fault("exactly", "a, b, c, d, e"), "");
+	assert.equal(fault("exactly", "a, b, c, d, e, f"), "5 topics at most");
+	assert.equal(topicsFault({ kind: "handling" }), "");
 });
 
 test("a draft says which posts and what they become", () => {

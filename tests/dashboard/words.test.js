@@ -8,7 +8,8 @@ import { DAY, partsOf, periodBefore, periodOf, timesOf } from "./periods.js";
 import { sameTextKey, together } from "./same.js";
 import { markHits, toQuery, topicsLike } from "./search.js";
 import { compareCounts, compareShares, tooFew } from "./statistics.js";
-import { alarmText, alarmsOf, calmSign, countChange, isProvisional, machineOf, shareChange, spentToday, whyNotCompared } from "./story.js";
+import { ago } from "./format.js";
+import { alarmText, alarmsOf, calmSign, countChange, headline, isProvisional, machineOf, shareChange, spentToday, whyNotCompared } from "./story.js";
 import { mergeSummaries } from "./merge.js";
 import { barsOf, coverage } from "./summaries.js";
 import { reasonOf } from "./facts.js";
@@ -28,6 +29,34 @@ test("times are those of the reader's calendar, also where a day has 23 hours", 
 	assert.equal(periodBefore(readView("?compare=none"), period("")), null);
 	assert.equal(periodBefore(readView("?range=all"), period("?range=all")), null);
 	assert.equal(timesOf(period("?range=yesterday")).end_time.slice(-8), ".999999Z");
+});
+
+test("how long ago it was is said in a sentence, whatever the time", () => {
+	assert.equal(ago(NOW - 59_000, NOW), "just now");
+	assert.equal(ago(NOW + 600_000, NOW), "just now"); // by a clock that is ahead
+	assert.equal(ago(NOW - 3 * HOUR, NOW), "3 h ago");
+	assert.equal(ago(NOW - 59 * DAY, NOW), "59 days ago");
+	assert.match(ago(NOW - 61 * DAY, NOW), /^on (Jan 28|28 Jan)$/);
+	const waits = (moment) => ago(moment, NOW, (age) => `waits ${age}`, (day) => `waits since ${day}`);
+	assert.equal(waits(NOW - 3 * HOUR), "waits 3 h");
+	assert.match(waits(NOW - 61 * DAY), /^waits since (Jan|28)/);
+});
+
+test("with a topic chosen, the headline tells what its posts are about beside it", () => {
+	const totals = { count: 10, negative: 1, neutral: 9, positive: 0 };
+	const summary = { totals, clusters: [{ cluster: "praise", count: 10 }, { cluster: "booking_problems", count: 1 }] };
+	const said = (search) => headline({ view: readView(search), now: NOW }, {}, summary, undefined, "");
+	assert.match(said("?cluster=praise"), / Also about booking problems \(10%\)\.$/);
+	assert.match(said(""), / Most often about praise \(100%\)\.$/);
+});
+
+test("all of the time may end at a moment, and then moves no more", () => {
+	const oldest = NOW - 400 * DAY;
+	const ended = period(`?range=all&end_time=${new Date(NOW - 2 * DAY).toISOString()}`, { oldest, newest: NOW });
+	assert.deepEqual([ended.start, ended.end, ended.moves], [oldest, NOW - 2 * DAY, false]);
+	assert.deepEqual(period("?range=all", { oldest, newest: NOW }).moves, true);
+	const before = period(`?range=all&end_time=${new Date(oldest - DAY).toISOString()}`, { oldest, newest: NOW });
+	assert.equal(partsOf(before).length, 1); // there is something to ask for
 });
 
 test("the parts of a long period cover it once, and none is too long for an answer", () => {

@@ -1,7 +1,7 @@
 """The dashboard as a desk: what is answered first and by whom."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from playwright.async_api import Browser, expect
@@ -13,13 +13,32 @@ from tests.support.dashboard_service import (
     get,
     is_live,
     number_of,
+    parameter,
     query,
     rows,
     settled,
 )
-from tests.support.desk import at_work, claim, handled, keys_work, post, said, to_answer
-from tests.support.http_helpers import eventually, submit_batch
+from tests.support.desk import at_work, claim, handle, handled, keys_work, post, said, to_answer
+from tests.support.http_helpers import all_done, eventually, submit_batch
 from tests.support.service_process import ServiceProcess
+
+WHOLE_WEEK = {
+    "start_time": (NOW - timedelta(days=7)).isoformat(),
+    "end_time": (NOW + timedelta(days=1)).isoformat(),
+}
+
+TEXT_UNDER_LINK = """row => {
+    const link = row.querySelector(".original").getBoundingClientRect();
+    const within = row.getBoundingClientRect();
+    return [".text", ".facts"].flatMap((part) => {
+        const all = document.createRange();
+        all.selectNodeContents(row.querySelector(part));
+        return [...all.getClientRects()];
+    }).filter(({ left, right, top, bottom }) => left < link.right && right > link.left
+        && top < link.bottom && bottom > link.top && top < within.bottom)
+        .map((box) => JSON.stringify([box, link]));
+}"""
+"""The lines of a row on which its link to the original lies."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.shares_a_fixture, with_browser]
 
@@ -47,8 +66,37 @@ async def test_whom_to_answer_first_comes_first_and_says_why(
         together = await page.locator("#points tfoot td").inner_text()
         assert f"{sum(map(float, terms)):.4f}" == together
         await page.locator("#missed").click()
-        await expect(page.locator("#list-total")).not_to_have_text("…")
+        await expect(page.locator("#list-total")).to_have_text("1")
         await expect(page.locator("#list")).to_contain_text("Where is my refund?")
+
+
+async def test_older_ones_that_are_still_open_are_listed_by_the_same_filter(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    """As many as the number says."""
+    late, thanks, days = "The parcel is late, terrible", "Thanks, great!", timedelta(days=5)
+    await post(desk, "older", [late, late, late, thanks], ago=days)
+    await post(desk, "older", [late, thanks])
+    await post(desk, "another", [late], ago=days)
+    done = (await get(desk, "insights", author="older", **WHOLE_WEEK))["insights"][-2]
+    await handle(desk, done["conversation_id"], state="answered", by="bob")
+    filters = {"author": "older", "sentiment": "negative"}
+    async with opened(browser, address(desk) + query(order="priority", **filters)) as page:
+        await settled(page)
+        await expect(page.locator("#missed")).to_have_text("2 older ones are still open")
+        await page.locator("#missed").click()
+        await settled(page)
+        await expect(page.locator("#list-total")).to_have_text("2")
+        await expect(rows(page)).to_have_count(2)
+        await expect(page.locator("#headline")).to_contain_text("2 posts until ")
+        await expect(page.locator("#live")).to_have_text("■ Fixed time")
+        times = await rows(page).locator("time").evaluate_all("all => all.map(one => one.dateTime)")
+        assert times == sorted(times, reverse=True)
+        for name, value in {**filters, "handling": "open"}.items():
+            assert await parameter(page, name) == value
+        await page.reload()
+        await settled(page)
+        await expect(page.locator("#list-total")).to_have_text("2")
 
 
 async def test_posts_are_handled_by_keys_and_each_deed_can_be_undone(
@@ -87,6 +135,92 @@ async def test_posts_are_handled_by_keys_and_each_deed_can_be_undone(
         await page.locator("#open").get_by_role("button", name="Open again").click()
         await said(page, "Open again.")
     assert (await handled(desk, "keys"))[str(first)] == "open"
+
+
+async def test_undoing_gives_back_who_had_dealt_with_a_post_and_until_when(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    until = (NOW + timedelta(days=2)).isoformat().replace("+00:00", "Z")
+    deeds = [{"state": "answered"}, {"state": "ignored"}, {"state": "snoozed", "until": until}]
+    await post(desk, "undone", [f"The parcel {n} is late" for n in range(len(deeds))])
+    ids = list(await handled(desk, "undone"))
+    for id_, deed in zip(ids, deeds, strict=True):
+        await handle(desk, id_, by="bob", **deed)
+    async with opened(browser, address(desk) + query(author="undone")) as page:
+        await at_work(page, "ana")
+        for id_, deed in zip(ids, deeds, strict=True):
+            await page.locator(f".opener[data-id='{id_}']").focus()
+            await page.keyboard.press("a" if deed["state"] == "ignored" else "i")
+            await said(page, re.compile("^(Answered|Ignored)"))
+            await page.keyboard.press("u")
+            await said(page, f"As before: {deed['state']} by bob")
+            row = page.locator(f"#list [data-key='{id_}'] .handled")
+            await expect(row).to_contain_text(f"{deed['state']} by bob")
+    for id_, deed in zip(ids, deeds, strict=True):
+        stored = await get(desk, f"conversations/{id_}/handling")
+        assert (stored["state"], stored["by"]) == (deed["state"], "bob")
+        assert stored["until"] == deed.get("until")
+        assert stored["history"][-1]["note"] == "undone by ana"
+
+
+async def test_what_a_colleague_holds_is_asked_about_first_and_undoing_gives_the_claim_back(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    words = {
+        "answered": "Answer it anyway",
+        "ignored": "Ignore it anyway",
+        "snoozed": "Snooze it anyway",
+        "claimed": "Take it over",
+        "open": "Open it anyway",
+    }
+    await post(desk, "held", [f"The parcel {n} is late" for n in range(len(words))])
+    ids = list(await handled(desk, "held"))
+    ends = {}
+    for id_ in ids:
+        await claim(desk, id_, "bob", minutes=120)
+        ends[id_] = (await get(desk, f"conversations/{id_}/handling"))["until"]
+    async with opened(browser, address(desk) + query(author="held")) as page:
+        await at_work(page, "ana")
+        for id_, (state, button) in zip(ids, words.items(), strict=True):
+            await page.locator(f".opener[data-id='{id_}']").click()
+            if state == "open":
+                await page.locator("#open").get_by_role("button", name="Open again").click()
+            else:
+                await page.keyboard.press({"claimed": "c", "snoozed": "s"}.get(state, state[0]))
+            if state == "snoozed":
+                await page.get_by_role("button", name="1 hour").click()
+            await said(page, re.compile("^bob has it until"))
+            # Nothing is done before the answer, and the next post is not gone to.
+            await expect(page.locator("#handled")).to_have_text(re.compile("^bob has it until"))
+            assert (await handled(desk, "held"))[id_] == "claimed"
+            await page.locator("#toast-more", has_text=button).click()
+            await expect(page.locator("#undo")).to_be_visible()
+            assert (await handled(desk, "held"))[id_] == state
+            await page.locator("#undo").click()
+            await said(page, re.compile("^As before: bob has it until"))
+            stored = await get(desk, f"conversations/{id_}/handling")
+            assert (stored["state"], stored["by"]) == ("claimed", "bob")
+            moved = datetime.fromisoformat(stored["until"]) - datetime.fromisoformat(ends[id_])
+            assert abs(moved) < timedelta(minutes=2)  # and not 15 minutes from now
+            await page.keyboard.press("Escape")
+
+
+async def test_a_claim_that_the_page_has_not_heard_of_is_asked_about_too(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "unheard", ["The parcel is late"])
+    (id_,) = await handled(desk, "unheard")
+    async with opened(browser, address(desk) + query(author="unheard")) as page:
+        await at_work(page, "ana")
+        await page.locator("#menu").click()
+        await page.locator("#pause").click()
+        await claim(desk, id_, "bob")
+        await page.locator("#list .opener").focus()
+        await page.keyboard.press("a")
+        await said(page, re.compile("^bob has it until"))
+        assert (await handled(desk, "unheard"))[id_] == "claimed"
+        await page.locator("#toast-more", has_text="Answer it anyway").click()
+        await said(page, "Answered.")
 
 
 async def test_single_keys_can_be_switched_off(browser: Browser, desk: ServiceProcess) -> None:
@@ -141,6 +275,29 @@ async def test_two_people_side_by_side_see_at_once_what_the_other_does(
         row = rows(ben).filter(has_text="Where is my refund?")
         await expect(row.locator(".handled")).to_contain_text("answered by ana")
         await expect(rows(ben)).to_have_count(3)
+
+
+@pytest.mark.parametrize("width", [360, 1280, 1920])
+async def test_the_link_to_the_original_lies_on_no_text(
+    browser: Browser, desk: ServiceProcess, width: int
+) -> None:
+    author, raw = f"linked{width}", {"url": "https://forum.example/posts/1"}
+    texts = ["Where is it?", "w" * 2000, "Where is my parcel, and " * 40, "أين طردي؟ " * 100]
+    at = (NOW - timedelta(minutes=1)).isoformat()
+    await submit_batch(
+        desk.client,
+        [{"text": text, "author": author, "timestamp": at, "raw_data": raw} for text in texts],
+    )
+    await all_done(desk.client, within=30)
+    url = address(desk) + query(author=author)
+    async with opened(browser, url, viewport={"width": width, "height": 900}) as page:
+        await keys_work(page)
+        await expect(rows(page)).to_have_count(len(texts))
+        for number in range(len(texts)):
+            row = rows(page).nth(number)
+            await row.locator(".opener").focus()
+            await expect(row.locator(".original")).to_be_visible()
+            assert await row.evaluate(TEXT_UNDER_LINK) == []
 
 
 async def test_who_has_what_is_seen_however_old_it_is(

@@ -125,6 +125,101 @@ async def test_topics_and_mood_are_put_right_by_pointer_with_a_reason(
         await expect(page.locator("#topics-of")).to_contain_text("delivery problems")
 
 
+async def test_topics_with_commas_between_are_several_and_five_are_the_most(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "commas", ["The parcel is late, terrible"])
+    (id_,) = await handled(desk, "commas")
+
+    async def topics() -> list[str]:
+        found = await get(desk, f"conversations/{id_}")
+        return found["insight"]["grok_analysis"]["clusters"]
+
+    async with opened(browser, address(desk) + query(author="commas")) as page:
+        await at_work(page, "ana")
+        await page.keyboard.press("j")
+        await page.keyboard.press("t")
+        await page.keyboard.type("Billing problems, (vouchers),")
+        await page.keyboard.press("Enter")
+        # As they are stored, and not as they were typed.
+        await said(page, "delivery problems, billing problems, vouchers. It counts")
+        stored = ["delivery_problems", "billing_problems", "vouchers"]
+        assert await topics() == stored
+        await page.locator("#topic").fill("one, vouchers, two, three")
+        await page.keyboard.press("Enter")
+        note = page.locator("#topics-of .note")
+        await expect(note).to_contain_text("5 topics at most, and these would be 6")
+        assert await topics() == stored
+        await expect(page.locator("#topic")).to_have_value("one, vouchers, two, three")
+        await page.locator("#topic").fill("one, two")
+        await page.keyboard.press("Enter")
+        await said(page, "vouchers, one, two. It counts")
+        await expect(note).to_have_count(0)
+        assert await topics() == [*stored, "one", "two"]
+
+
+async def test_keys_are_the_posts_again_once_a_topic_is_added(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "typist", [f"The parcel {n} is late" for n in range(3)])
+    ids = list(await handled(desk, "typist"))
+    async with opened(browser, address(desk) + query(author="typist")) as page:
+        await at_work(page, "ana")
+        await page.keyboard.press("j")
+        await page.keyboard.press("j")
+        await page.keyboard.press("t")
+        for names in ("vouchers", "one, two, three"):  # with five there is no field any more
+            await page.locator("#topic").fill(names)
+            await page.keyboard.press("Enter")
+            await said(page, "It counts everywhere")
+            await expect(page.locator("#open")).to_be_focused()
+            await page.keyboard.press("u")
+            await said(page, "As it was judged.")
+            await expect(page.locator("#topics-of .chip")).to_have_count(1)
+        await page.keyboard.press("j")  # goes on from the post that is open
+        await expect(page.locator(f"#list .opener[data-id='{ids[2]}']")).to_be_focused()
+        await page.locator("#reason").focus()
+        await page.keyboard.press("Escape")
+        await page.get_by_role("button", name="Copy link").last.focus()
+        await page.keyboard.press("k")
+        await expect(page.locator(f"#list .opener[data-id='{ids[1]}']")).to_be_focused()
+
+
+async def test_a_rule_of_more_topics_than_it_can_set_is_refused_at_the_field(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    async with opened(browser, address(desk) + "?page=rules") as page:
+        await at_work(page, "ana")
+        await page.locator("#new-rule").click()
+        await page.locator("#draft-q").fill("voucher")
+        await page.locator("#draft-name").fill("Vouchers are billing")
+        make, fault = page.locator("#make-rule"), page.locator("#topics-fault")
+        for op, topics, told in (
+            ("add", "billing problems, vouchers", "one topic"),
+            ("remove", "billing problems, vouchers", "one topic"),
+            ("replace", "billing, vouchers, praise", "two topics: the one that is there, and"),
+            ("replace", "billing", "two topics: the one that is there, and"),
+        ):
+            await page.locator("#draft-op").select_option(op)
+            await page.locator("#draft-topics").fill(topics)
+            await expect(fault).to_contain_text(told)
+            await expect(make).to_be_disabled()
+            await expect(page.locator("#preview")).to_be_disabled()
+        await page.locator("#draft-op").select_option("exactly")
+        await page.locator("#draft-topics").fill("a, b, c, d, e, f")
+        await expect(fault).to_have_text("5 topics at most")
+        await page.locator("#draft-topics").press("Enter")
+        await expect(page.locator("#plan")).to_have_count(0)
+        await page.locator("#draft-op").select_option("add")
+        await page.locator("#draft-topics").fill("vouchers")
+        await expect(fault).to_have_text("")
+        await make.click()
+        await expect(page.locator("#rules")).to_contain_text("Vouchers are billing")
+    rules = (await get(desk, "rules"))["rules"]
+    (rule,) = (rule for rule in rules if rule["name"] == "Vouchers are billing")
+    assert rule["set"] == {"add_cluster": "vouchers"}
+
+
 async def test_copies_are_changed_by_a_plan_after_a_look_and_put_back(
     browser: Browser, desk: ServiceProcess
 ) -> None:
@@ -170,6 +265,33 @@ async def test_all_with_the_same_text_are_answered_at_once(
     assert set((await handled(desk, "crowd")).values()) == {"answered"}
 
 
+async def test_a_plan_tells_how_many_it_has_changed_and_what_it_did_is_seen_at_once(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "keeper", ["The lighthouse keeps me awake"] * 3)
+    await post(desk, "keeper", ["The lighthouse parcel is late"] * 2)  # which the rule leaves alone
+    rule = {
+        "name": "Lighthouses are delivered",
+        "filter": {"q": "lighthouse"},
+        "set": {"add_cluster": "delivery_problems"},
+    }
+    assert (await desk.client.post("/api/v1/rules", json=rule)).status_code == 201
+    async with opened(browser, address(desk) + "?page=rules") as page:
+        await at_work(page, "ana")
+        mine = page.locator(".rule", has_text="Lighthouses are delivered")
+        await expect(mine).to_contain_text("the last word on 0 posts.")
+        await mine.get_by_role("button", name="Use on older posts").click()
+        plan = page.locator("#plan-state")
+        await expect(plan).to_have_text("5 posts match. Nothing has changed yet.")
+        await page.get_by_role("button", name="Apply it to 5 posts").click()
+        await expect(plan).to_have_text(
+            "5 posts matched. It is applied. 3 posts were changed. 2 posts stayed as they were."
+        )
+        await expect(mine).to_contain_text("the last word on 3 posts.")
+        await page.get_by_label("Close the plan").click()
+        await expect(page.locator("#plans li").first).to_contain_text("it is applied, 3 posts")
+
+
 async def test_a_rule_is_switched_off_and_deleted_and_what_it_set_is_taken_back(
     browser: Browser, desk: ServiceProcess
 ) -> None:
@@ -192,6 +314,8 @@ async def test_a_rule_is_switched_off_and_deleted_and_what_it_set_is_taken_back(
         await mine.get_by_role("button", name="Really delete").click()
         await expect(mine).to_have_count(0)
         await page.locator("#toast-more", has_text="Take it back").click()
+        title = "The word of the rule “Storms are no complaint”: taken back"
+        await expect(page.locator("#plan-title")).to_have_text(title)
         await page.locator("#apply").click()
         await expect(page.locator("#plan-state")).to_contain_text("It is applied.")
         assert 0.0 not in await judged(desk, "storm")

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from typing import Any
 
 from playwright.async_api import Page, expect
 
@@ -28,10 +29,13 @@ async def post(
     await all_done(service.client, within=30)
 
 
-async def claim(service: ServiceProcess, id_: str, by: str) -> None:
-    body = {"state": "claimed", "by": by, "take_over": True}
-    path = f"/api/v1/conversations/{id_}/handling"
-    assert (await service.client.post(path, json=body)).status_code == 200
+async def handle(service: ServiceProcess, id_: str, **body: Any) -> None:
+    answer = await service.client.post(f"/api/v1/conversations/{id_}/handling", json=body)
+    assert answer.status_code == 200, answer.text
+
+
+async def claim(service: ServiceProcess, id_: str, by: str, **more: Any) -> None:
+    await handle(service, id_, state="claimed", by=by, take_over=True, **more)
 
 
 def to_answer(author: str) -> str:
