@@ -220,7 +220,6 @@ class GrokClient:
             headers={"x-client-request-id": request_id, "x-grok-conv-id": cache_id},
             extensions={"trace": at_event},
         )
-        await asyncio.sleep(0)  # to send it takes a millisecond more, for which posts would wait
         try:
             # A proxy's handshake comes after connecting, and has no timeout of its own in httpx.
             until_connected = 3 * self._connect_timeout

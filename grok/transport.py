@@ -1,6 +1,5 @@
 """One response from Grok's server, bounded in bytes."""
 
-import asyncio
 import zlib
 
 import httpx
@@ -24,7 +23,6 @@ async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Respo
                 raise TooMuch("is larger than 4 MB")
     finally:
         await response.aclose()
-    await asyncio.sleep(0)  # to read ten results takes a millisecond, for which posts would wait
     headers = response.headers.copy()
     encoding = headers.pop("Content-Encoding", "identity").strip().casefold()
     headers.pop("Content-Length", None)

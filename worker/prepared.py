@@ -45,7 +45,7 @@ def prepare(claimed: Claimed, *, reuse_key: str) -> Prepared:
 
 
 async def prepare_all(claimed: Sequence[Claimed], *, reuse_key: str) -> list[Prepared]:
-    """As `prepare`, of each. A pack takes milliseconds, so others have their turn in between."""
+    """As `prepare`, of each. A long text may take 20 ms, so others have their turn in between."""
     prepared = []
     for item in claimed:
         prepared.append(prepare(item, reuse_key=reuse_key))

@@ -8,7 +8,7 @@ from worker.prepared import prepare, prepare_all
 
 
 async def test_others_have_their_turn_between_the_texts_of_a_pack() -> None:
-    """Each takes a tenth of a millisecond and more, which posts would wait for."""
+    """Each may take 20 ms, which posts would wait for."""
     claimed = [Claimed(f"conv_{n:08x}", f"Text {n}", Lane.LIVE, 1, "token") for n in range(5)]
     turns = 0
 
