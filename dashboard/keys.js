@@ -3,7 +3,10 @@
 import { answerTo } from "./questions.js";
 import { originalOf } from "./original.js";
 
+const COMING = 2000; // at most, for the field that `t` asks for
+
 let afterG = 0;
+let afterT = 0;
 // The row that had the focus last, and has lost it if to nothing else: then it was drawn anew.
 let lastId = "";
 
@@ -56,6 +59,8 @@ function press(event, page) {
 		return;
 	}
 	if (typing || !state.keys || event.ctrlKey || event.metaKey || event.altKey) return;
+	// What is typed then is meant for the field, and no key for the post.
+	if (Date.now() - afterT < COMING && !document.getElementById("topic")) return;
 	if (Date.now() - afterG < 1000 && "dfra".includes(event.key)) {
 		afterG = 0;
 		send(["see", { page: { d: "desk", f: "figures", r: "rules", a: "analysis" }[event.key], open: "" }]);
@@ -65,6 +70,7 @@ function press(event, page) {
 	const deed = id && deedOf(event.key, id);
 	if (deed) {
 		event.preventDefault();
+		afterT = event.key === "t" ? Date.now() : 0;
 		send(deed);
 		return;
 	}

@@ -1,7 +1,9 @@
 """Labels put right on the dashboard: one by one, many at once by plans, and by rules."""
 
+import asyncio
+
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.support.browser import opened, with_browser
 from tests.support.dashboard_service import address, get, query, rows
@@ -139,6 +141,7 @@ async def test_topics_with_commas_between_are_several_and_five_are_the_most(
         await at_work(page, "ana")
         await page.keyboard.press("j")
         await page.keyboard.press("t")
+        await expect(page.locator("#topic")).to_be_focused()
         await page.keyboard.type("Billing problems, (vouchers),")
         await page.keyboard.press("Enter")
         # As they are stored, and not as they were typed.
@@ -156,6 +159,34 @@ async def test_topics_with_commas_between_are_several_and_five_are_the_most(
         await said(page, "vouchers, one, two. It counts")
         await expect(note).to_have_count(0)
         assert await topics() == [*stored, "one", "two"]
+
+
+async def test_what_is_typed_before_the_field_is_there_does_nothing_to_the_post(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    """The post is asked for first, which may take a while."""
+    await post(desk, "hasty", ["The parcel is late"])
+    asked, is_typed = asyncio.Event(), asyncio.Event()
+
+    async def held_up(route: Route) -> None:
+        asked.set()
+        await is_typed.wait()
+        await route.continue_()
+
+    async with opened(browser, address(desk) + query(author="hasty")) as page:
+        await at_work(page, "ana")
+        (id_,) = await handled(desk, "hasty")
+        await page.route(f"**/api/v1/conversations/{id_}", held_up)
+        await page.keyboard.press("j")
+        await page.keyboard.press("t")
+        await asked.wait()
+        await page.keyboard.type("ai0")
+        is_typed.set()
+        await expect(page.locator("#topic")).to_be_focused()
+        await expect(page.locator("#toast")).to_have_count(0)
+        assert await handled(desk, "hasty") == {id_: "open"}
+        await page.keyboard.type("vouchers")
+        await expect(page.locator("#topic")).to_have_value("vouchers")
 
 
 async def test_keys_are_the_posts_again_once_a_topic_is_added(
