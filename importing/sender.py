@@ -101,7 +101,7 @@ class Sender:
             answer = self._api.post(PATH, body)
             if answer.status_code == 202:
                 # What an earlier try has stored, of which the answer was lost, is of this import.
-                known = set[int]() if self._api.in_doubt else _replayed(answer)
+                known = set[int]() if self._api.in_doubt else _replayed(answer, len(part))
                 for position, item in enumerate(part):
                     (sent.replayed if position in known else sent.accepted).append(item)
                 sent.ids += json_of(answer)["conversation_ids"]
@@ -138,12 +138,13 @@ class Sender:
         time.sleep(due - now)
 
 
-def _replayed(answer: httpx.Response) -> set[int]:
-    """The positions of items that were stored before; none where the service does not tell."""
+def _replayed(answer: httpx.Response, count: int) -> set[int]:
+    """The positions, of so many items, of those that were stored before; none where the service
+    does not tell."""
     told = answer.headers.get("idempotent-replayed-items", "")
     positions = set[int]()
     for first, last in re.findall(r"(\d{1,4})(?:-(\d{1,4}))?", told):
-        positions.update(range(int(first), int(last or first) + 1))
+        positions.update(range(int(first), min(int(last or first) + 1, count)))
     return positions
 
 

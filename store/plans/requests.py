@@ -33,7 +33,6 @@ MAX_READY = 1000
 SAMPLE = 10
 _LOOKED_AT_FOR_SAMPLE = 100
 """Rows of which a sample is taken: those first that would change."""
-_LEFT_ALONE = {PlanKind.HANDLING: "such as claims of others"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,8 @@ class PlanStore:
         changes = self._kinds[plan.kind].preview(plan, ids, now, connection)
         warnings = list(selection.warnings(connection))
         if left := len(ids) - len(changes):
-            why = _LEFT_ALONE.get(plan.kind, "which are so already")
+            of_people = plan.kind is PlanKind.HANDLING
+            why = "such as claims of others" if of_people else "which are so already"
             warnings.append(f"Of the first {len(ids):,} it would leave {left:,} alone, {why}.")
         return replace(
             plan,

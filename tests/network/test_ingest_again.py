@@ -74,7 +74,17 @@ class Answering:
 
 @pytest.mark.parametrize(
     ("told", "known"),
-    [(None, 0), ("", 0), ("0", 1), ("0-1", 2), ("1", 1), ("0,1", 2), ("7-9", 0), ("true", 0)],
+    [
+        (None, 0),
+        ("", 0),
+        ("0", 1),
+        ("0-1", 2),
+        ("1", 1),
+        ("0,1", 2),
+        ("0-9999", 2),
+        ("7-9", 0),
+        ("true", 0),
+    ],
 )
 def test_what_the_service_tells_is_believed_and_it_need_not_tell(
     told: str | None,

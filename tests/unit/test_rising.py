@@ -98,11 +98,13 @@ def test_a_topic_that_was_never_there_rises_wherever_an_hour_begins(days: int, m
     assert standing(40, hours[0], 70, hours[1], (stop - HOUR, stop)).score >= ABOVE
 
 
-def test_a_topic_that_is_there_for_a_day_is_held_against_that() -> None:
-    """As all are whose names are new."""
-    others, topic = [30] * HOURS, [0] * (HOURS - 30) + [10] * 30
+@pytest.mark.parametrize("hours", [26, 72])
+def test_a_topic_that_is_there_for_a_day_is_held_against_its_share_since_then(hours: int) -> None:
+    """As all are whose names are new: an hour that is lively for everything is no rise."""
+    others, topic = [30] * HOURS, [0] * (HOURS - hours) + [10] * hours
     everything = [other + own for other, own in zip(others, topic, strict=True)]
-    assert score(11, topic, everything=everything, now=41) < 1
+    assert score(30, topic, everything=everything, now=120) < ABOVE
+    assert score(30, topic, everything=everything, now=60) >= ABOVE
 
 
 def test_nothing_is_said_of_the_very_first_window() -> None:
