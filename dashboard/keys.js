@@ -3,10 +3,11 @@
 import { answerTo } from "./questions.js";
 import { originalOf } from "./original.js";
 
-const COMING = 2000; // at most, for the field that `t` asks for
+const COMING = 10_000; // at most, for the field that `t` asks for
 
 let afterG = 0;
 let afterT = 0;
+let ahead = ""; // what is typed until that field is there
 // The row that had the focus last, and has lost it if to nothing else: then it was drawn anew.
 let lastId = "";
 
@@ -46,21 +47,34 @@ function openOriginal(state) {
 // `page` is a function that gives `{ state, send }`.
 export const start = (page) => {
 	document.addEventListener("keydown", (event) => press(event, page()));
-	document.addEventListener("focusin", ({ target }) => (lastId = (target instanceof HTMLElement && target.dataset.id) || ""));
+	document.addEventListener("focusin", ({ target }) => {
+		lastId = (target instanceof HTMLElement && target.dataset.id) || "";
+		if (target instanceof HTMLInputElement && target.id === "topic") {
+			target.value += ahead;
+			afterT = 0;
+			ahead = "";
+		}
+	});
 };
 
 function press(event, page) {
 	const { state, send } = page;
 	const typing = event.target.closest?.("input, select, textarea, dialog");
 	if (event.key === "Escape") {
+		afterT = 0;
 		if (!typing && state.menu) send(["menu", null]);
 		else if (!typing && state.view.open) send(["closePost"]);
 		else if (typing && !event.target.closest("dialog")) event.target.blur();
 		return;
 	}
 	if (typing || !state.keys || event.ctrlKey || event.metaKey || event.altKey) return;
-	// What is typed then is meant for the field, and no key for the post.
-	if (Date.now() - afterT < COMING && !document.getElementById("topic")) return;
+	if (Date.now() - afterT < COMING && !document.getElementById("topics-of")) {
+		const erases = event.key === "Backspace";
+		if (!erases && event.key.length > 1) return;
+		event.preventDefault();
+		ahead = erases ? ahead.slice(0, -1) : ahead + event.key;
+		return;
+	}
 	if (Date.now() - afterG < 1000 && "dfra".includes(event.key)) {
 		afterG = 0;
 		send(["see", { page: { d: "desk", f: "figures", r: "rules", a: "analysis" }[event.key], open: "" }]);
@@ -71,6 +85,7 @@ function press(event, page) {
 	if (deed) {
 		event.preventDefault();
 		afterT = event.key === "t" ? Date.now() : 0;
+		ahead = "";
 		send(deed);
 		return;
 	}
