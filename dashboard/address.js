@@ -42,6 +42,9 @@ export function readView(search) {
 	return view;
 }
 
+// A view with a change made of it. Who chooses another range has no time of their own any more.
+export const changedView = (view, patch) => ({ ...view, ...(patch.range && { start_time: "", end_time: "" }), ...patch });
+
 export function searchOf(view) {
 	const usual = { ...DEFAULTS, order: usualOrder(view) };
 	const changed = Object.entries(view).filter(([name, value]) => value !== usual[name] && value !== "own");

@@ -58,11 +58,11 @@ function rail(state) {
 	return h("nav.rail", { key: "rail", "aria-label": "Views and topics" },
 		h("h2", "Views"),
 		h("ul.views",
-			item("queue", "To answer", total("queue"), view.order === "priority", { ...NO_FILTER, range: "24h", start_time: "", end_time: "", order: "priority" }),
-			item("hour", "New this hour", total("hour"), thisHour, { ...NO_FILTER, range: "1h", start_time: "", end_time: "", order: "newest" }),
+			item("queue", "To answer", total("queue"), view.order === "priority", { ...NO_FILTER, range: "24h", order: "priority" }),
+			item("hour", "New this hour", total("hour"), thisHour, { ...NO_FILTER, range: "1h", order: "newest" }),
 			// Whoever has one now, however old it is; what is done of the chosen time.
 			/** @type {const} */ (["claimed", "snoozed"]).map((name) => (total(name) > 0 || view.handling === name) &&
-				item(name, capital(name), total(name), view.handling === name, { ...NO_FILTER, handling: name, range: "30d", start_time: "", end_time: "", order: "newest" })),
+				item(name, capital(name), total(name), view.handling === name, { ...NO_FILTER, handling: name, range: "30d", order: "newest" })),
 			["answered", "ignored"].map((name) => (handling?.[name] > 0 || view.handling === name) &&
 				item(name, capital(name), handling?.[name], view.handling === name, { ...NO_FILTER, handling: name, order: "newest" })),
 			item("all", "All posts", totals?.count, all && !thisHour, { ...NO_FILTER, order: "newest" }),
@@ -99,7 +99,7 @@ function alarmBanner(state) {
 	return h("div.notice.bad", { id: "alarm", key: "alarm", role: "status" },
 		h("b", "▲ ", alarmText(alarms[0], answerTo(state, "stats").value), "."),
 		alarms.length > 1 && h("span", " Also: ", alarms.slice(1, 4).map(({ cluster, count: number }) => `${topicName(cluster)} ${count(number)}`).join(", "), "."),
-		" ", viewLink(state, "a.button", { ...NO_FILTER, range: "1h", start_time: "", end_time: "", order: "newest", cluster: alarms[0].cluster, open: "" }, "Show these"));
+		" ", viewLink(state, "a.button", { ...NO_FILTER, range: "1h", order: "newest", cluster: alarms[0].cluster, open: "" }, "Show these"));
 }
 
 function story(state) {
@@ -218,7 +218,7 @@ function aboutQueue(state, list, summary) {
 	const { answered, answered_in_goal: inTime, median_answer_seconds: median } = summary?.handling ?? {};
 	return h("p.small", { id: "queue-note" },
 		`Open posts of the last ${plural((list.period.end - list.period.start) / HOUR, "hour")}, whom to answer first at the top. `,
-		list.missed > 0 && [viewLink(state, "a", { handling: "open", range: "all", start_time: "", end_time: new Date(list.period.start).toISOString(), order: "newest", open: "" }, { id: "missed" }, `${plural(list.missed, "older one is", "older ones are")} still open`), ". "],
+		list.missed > 0 && [viewLink(state, "a", { handling: "open", range: "all", end_time: new Date(list.period.start).toISOString(), order: "newest", open: "" }, { id: "missed" }, `${plural(list.missed, "older one is", "older ones are")} still open`), ". "],
 		answered > 0 && `Answered of the ${count(summary.totals.count)} above: ${count(answered)}, ${percent(inTime)} in time${median === null ? "" : `, half of them within ${duration(median)}`}.`);
 }
 

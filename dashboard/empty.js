@@ -35,6 +35,6 @@ function elsewhere(state) {
 		h("p", filtered ? "Nothing in this time with these filters." : "Nothing in this time.", ` The newest post is of ${shortDay(extent.newest, 0)}.`),
 		h("p.buttons",
 			filtered && h("button", { id: "widen", on: { click: ["clear"] } }, "Clear filters"),
-			h("button", { id: "show-all", on: { click: ["see", { ...NO_FILTER, range: "all", start_time: "", end_time: "", order: "newest" }] } }, `Show all ${count(extent.total)}`),
+			h("button", { id: "show-all", on: { click: ["see", { ...NO_FILTER, range: "all", order: "newest" }] } }, `Show all ${count(extent.total)}`),
 			h("button", { id: "newest", on: { click: ["see", { ...NO_FILTER, ...ownRange(extent.newest - 7 * DAY, extent.newest), order: "newest" }] } }, "The last week of it")));
 }

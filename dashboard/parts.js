@@ -1,7 +1,7 @@
 // What every page has: signs, search, filters, notices.
 
-import { NO_FILTER, PAGES, isFiltered, searchOf } from "./address.js";
-import { capital, count, percent, SIGNS, topicName } from "./format.js";
+import { NO_FILTER, PAGES, changedView, isFiltered, searchOf } from "./address.js";
+import { capital, count, percent, SIGNS, time, topicName } from "./format.js";
 import { RANGES, periodOf } from "./periods.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
@@ -12,7 +12,7 @@ export const PAGE_NAMES = { desk: "Desk", figures: "Figures", rules: "Rules and 
 // A link to another view of this page, which goes there without loading it anew.
 export function viewLink(state, name, patch, ...parts) {
 	const plain = (event) => !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey && event.button === 0;
-	return h(name, { href: searchOf({ ...state.view, ...patch }) || "?", on: { click: (event) => plain(event) && ["see", patch] } }, ...parts);
+	return h(name, { href: searchOf(changedView(state.view, patch)) || "?", on: { click: (event) => plain(event) && ["see", patch] } }, ...parts);
 }
 
 // A figure's name that says on hover and on focus what it is and what it is from.
@@ -105,7 +105,7 @@ export function filters(state) {
 	const certainties = [...new Set(["", "0.5", "0.7", "0.9", view.min_confidence])].sort();
 	return h("div.filters", { key: "filters" },
 		select("range", "Time", own ? "own" : view.range, [...Object.entries(RANGES).map(([key, [name]]) => [key, name]), ["own", "Custom…"]],
-			({ target }) => (target.value === "own" ? ["menu", "own"] : ["see", { range: target.value, start_time: "", end_time: "", order: "newest" }])),
+			({ target }) => (target.value === "own" ? ["menu", "own"] : ["see", { range: target.value, order: "newest" }])),
 		own && state.loaded.more?.ownTimes(state, period),
 		view.range !== "all" && select("compare", "Compared", view.compare, COMPARED, ({ target }) => ["see", { compare: target.value }]),
 		select("sentiment", "Mood", view.sentiment, [["", "All moods"], ["negative", "▼ Negative"], ["neutral", "● Neutral"], ["positive", "▲ Positive"]],
@@ -122,6 +122,7 @@ function chips(state) {
 		cluster: view.cluster && capital(topicName(view.cluster)),
 		author: view.author,
 		q: view.q && `“${view.q.replace(/\*$/, "…")}”`,
+		end_time: view.range === "all" && view.end_time && `until ${time(view.end_time, state.now)}`,
 	};
 	const shown = Object.entries(names).filter(([, name]) => name);
 	return [

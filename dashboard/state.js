@@ -1,7 +1,7 @@
 // What the page knows and shows, and how each event changes it. Pure: no clock, no network, no
 // document. An event is an array, its name first.
 
-import { NO_FILTER, readView, searchOf } from "./address.js";
+import { NO_FILTER, changedView, readView, searchOf } from "./address.js";
 import { questions } from "./questions.js";
 
 export const initialState = (search, now, more = {}) => withQuestions({
@@ -76,7 +76,7 @@ const CHANGES = {
 	tick: (state, now, minute) => ({ ...state, now, minute, done: state.done?.until > now ? state.done : null }),
 
 	// A part of the view; the whole of it as an address has it; a filter taken away.
-	see: (state, patch) => see(state, readView(searchOf({ ...state.view, ...patch }))),
+	see: (state, patch) => see(state, readView(searchOf(changedView(state.view, patch)))),
 	went: (state, search) => see(state, readView(search)),
 	clear: (state) => see(state, readView(searchOf({ ...state.view, ...NO_FILTER }))),
 

@@ -18,7 +18,7 @@ export function suggestions(state) {
 	}
 	for (const person of people) {
 		// All of them, as the count says: who looks for a person does not know when.
-		found.push({ kind: "person", name: person.author, count: person.count, own: person.own, value: person.author, patch: { author: person.author, range: "all", start_time: "", end_time: "" } });
+		found.push({ kind: "person", name: person.author, count: person.count, own: person.own, value: person.author, patch: { author: person.author, range: "all" } });
 	}
 	return found;
 }

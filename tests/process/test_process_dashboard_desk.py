@@ -97,6 +97,9 @@ async def test_older_ones_that_are_still_open_are_listed_by_the_same_filter(
         await page.reload()
         await settled(page)
         await expect(page.locator("#list-total")).to_have_text("2")
+        await page.get_by_role("button", name=re.compile("^Without until ")).click()
+        await expect(page.locator("#list-total")).to_have_text("3")
+        assert await parameter(page, "end_time") is None
 
 
 async def test_posts_are_handled_by_keys_and_each_deed_can_be_undone(
