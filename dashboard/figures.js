@@ -8,29 +8,22 @@ import { barName, barsInWords, chartEvents } from "./pointing.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 import { changeText, comparedWith, countChange, currentAlarms, headline, isProvisional, queueOf, shareChange, usually, whyNotCompared } from "./story.js";
+import { negativeShares } from "./summaries.js";
 
 const PEOPLE = 15;
 
 // The share of negative ones on a scale of its own, with that of the period before.
 function drawShare({ bars }, ghost) {
-	const share = (bar) => (bar.count ? bar.negative / bar.count : null);
-	const all = [...bars, ...(ghost ?? [])].map(share).filter((value) => value !== null);
-	const top = Math.min(1, Math.ceil(10 * Math.max(0.1, ...all)) / 10);
-	const line = (bars, slots) => {
-		let path = "";
-		let gap = true;
-		for (const [index, bar] of bars.entries()) {
-			const value = share(bar);
-			if (value !== null) path += `${gap ? "M" : "L"}${fine(((index + 0.5) * 100) / slots)} ${fine(100 * (1 - value / top))}h.01`;
-			gap = value === null;
-		}
-		return path;
-	};
+	const now = negativeShares(bars);
+	const before = negativeShares((ghost ?? []).slice(0, bars.length));
+	const top = Math.min(1, Math.ceil(10 * Math.max(0.1, ...[...now, ...before].map(({ share }) => share))) / 10);
+	// A point by itself is seen, too.
+	const line = (points) => points.map(({ at, share }, index) => `${index ? "L" : "M"}${fine((at * 100) / bars.length)} ${fine(100 * (1 - share / top))}h.01`).join("");
 	return [
 		h("svg.bars", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
 			h("path.grid", { d: "M0 0H100M0 50H100M0 100H100", "vector-effect": "non-scaling-stroke" }),
-			ghost && h("path.ghost", { d: line(ghost.slice(0, bars.length), bars.length), "vector-effect": "non-scaling-stroke" }),
-			h("path.line", { d: line(bars, bars.length), "vector-effect": "non-scaling-stroke" })),
+			ghost && h("path.ghost", { d: line(before), "vector-effect": "non-scaling-stroke" }),
+			h("path.line", { d: line(now), "vector-effect": "non-scaling-stroke" })),
 		h("span.scale", { "aria-hidden": "true" }, percent(top)),
 	];
 }

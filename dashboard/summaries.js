@@ -48,6 +48,26 @@ export function barsOf(series, { start, end, interval }) {
 	return { grain, bars: bars.map((bar) => ({ ...bar, count: total(bar), partial: bar.start < start || bar.end > end + 1 })) };
 }
 
+const LEAST_OF_SHARE = 20; // posts: the share of fewer goes up and down by chance
+
+// How the share of negative ones went: `{ at, share }`, `at` in bars from the first one's start.
+// Bars that follow each other are taken together until they have enough posts; what is left in the end
+// is part of the last point.
+export function negativeShares(bars) {
+	const groups = [[]];
+	const counted = (group) => group.reduce((sum, { bar }) => sum + bar.count, 0);
+	for (const [index, bar] of bars.entries()) {
+		if (!bar.count) continue;
+		if (counted(groups.at(-1)) >= LEAST_OF_SHARE) groups.push([]);
+		groups.at(-1).push({ bar, at: index + 0.5 });
+	}
+	if (groups.length > 1 && counted(groups.at(-1)) < LEAST_OF_SHARE) groups.splice(-2, 2, groups.slice(-2).flat());
+	return groups.filter((group) => group.length).map((group) => ({
+		at: mean(group, ({ at }) => at, ({ bar }) => bar.count),
+		share: mean(group, ({ bar }) => bar.negative / bar.count, ({ bar }) => bar.count),
+	}));
+}
+
 // How much of a period has any posts: what is compared with days before the first post is not compared.
 export function coverage(series) {
 	const first = series.findIndex((bucket) => total(bucket));

@@ -11,7 +11,7 @@ import { compareCounts, compareShares, tooFew } from "./statistics.js";
 import { ago } from "./format.js";
 import { alarmText, alarmsOf, calmSign, countChange, headline, isProvisional, machineOf, shareChange, spentToday, whyNotCompared } from "./story.js";
 import { mergeSummaries } from "./merge.js";
-import { barsOf, coverage } from "./summaries.js";
+import { barsOf, coverage, negativeShares } from "./summaries.js";
 import { reasonOf } from "./facts.js";
 
 const HOUR = 3_600_000;
@@ -183,6 +183,15 @@ test("bars hold all posts, however long the time, and say which are in part", ()
 		assert.equal(bars.slice(1, -1).some((bar) => bar.partial), false);
 	}
 	assert.equal(coverage([bucket(1, 0), bucket(2, 0), bucket(3, 0), bucket(4, 1)]), 0.25);
+});
+
+test("a share over time is of twenty posts or more at each point", () => {
+	const shares = (...bars) => negativeShares(bars.map(([negative, count]) => ({ negative, count }))).map(({ at, share }) => [at, share]);
+	assert.deepEqual(shares([5, 20], [10, 40]), [[0.5, 0.25], [1.5, 0.25]]);
+	assert.deepEqual(shares([1, 1], [0, 0], [5, 19], [20, 20]), [[(0.5 + 2.5 * 19) / 20, 0.3], [3.5, 1]]);
+	assert.deepEqual(shares([20, 20], [0, 20], [5, 5]), [[0.5, 1], [(1.5 * 20 + 2.5 * 5) / 25, 0.2]]);
+	assert.deepEqual(shares([1, 2]), [[0.5, 0.5]]);
+	assert.deepEqual(shares([0, 0]), []);
 });
 
 test("an alarm is a complaint that rose, the largest first, without what it draws along", () => {
