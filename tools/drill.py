@@ -1,4 +1,5 @@
-"""python -m tools.drill: restore the newest backup of BACKUP_DIR elsewhere, and compare it.
+"""python -m tools.drill: restore the newest backup of BACKUP_DIR elsewhere, and compare it with its
+manifest; of one of PostgreSQL the rows are counted that it would restore.
 
 The service does this once a week by itself. Exit status: 0 all was well, 1 not.
 """
@@ -24,7 +25,7 @@ def main() -> int:
     except ServiceError as error:
         print(f"No drill: {error.details}", file=sys.stderr)
         return 1
-    print(f"{drill.backup}: {drill.problem or 'restored and equal'}, in {drill.seconds} s")
+    print(f"{drill.backup}: {drill.problem or 'equal to its manifest'}, in {drill.seconds} s")
     return int(drill.problem is not None)
 
 

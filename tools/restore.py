@@ -14,7 +14,7 @@ from database import Database
 from errors import ServiceError
 from runtime.plurals import counted
 from store import backups
-from store.backups.manifest import BackupFailed, Counts
+from store.backups.manifest import BackupFailed, Counts, NotOpened
 
 
 def main(arguments: list[str]) -> int:
@@ -23,6 +23,9 @@ def main(arguments: list[str]) -> int:
             raise BackupFailed("usage: python -m tools.restore FILE")
         database = Database(load_settings().database_url)
         restored = asyncio.run(backups.restore(Path(arguments[0]), database))
+    except NotOpened as error:
+        print(f"Restored, but {error.details}", file=sys.stderr)
+        return 1
     except ServiceError as error:
         print(f"Nothing was restored: {error.details}", file=sys.stderr)
         return 1

@@ -33,21 +33,31 @@ async def back_up(database: Database, target: Path, *, is_copied: bool = False) 
 
 def verify(path: Path) -> Manifest:
     """The manifest of a backup that is as it was made, to the byte. Raises BackupFailed."""
-    return postgres.verify(path) if path.suffix == folder.DUMP else sqlite.verify(path)
+    return postgres.verify(path) if _begins_with(postgres.MAGIC, path) else sqlite.verify(path)
 
 
 async def restore(path: Path, database: Database) -> Restored:
     """Put the backup in the place of the database, which nobody may have open. Raises BackupFailed,
-    Unavailable and StartRefused, and then nothing was changed."""
+    Unavailable and StartRefused, and then nothing was changed; NotOpened."""
+    if _begins_with(postgres.MAGIC if database.is_sqlite else sqlite.MAGIC, path):
+        raise BackupFailed(f"{path} is a backup of the other kind of database: see tools.move")
     if database.is_sqlite:
         return await sqlite.restore(path, sqlite.path_of(database))
     return await postgres.restore(path, database)
 
 
+def _begins_with(magic: bytes, path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError:  # which is told by whoever reads on
+        return False
+
+
 async def drill(into: Path) -> Drill:
     """Restore the newest backup of the folder elsewhere, compare it with its manifest, and record
-    how it went. One of PostgreSQL is only read through. Raises BackupFailed where there is none,
-    and where the folder cannot be written."""
+    how it went. Of one of PostgreSQL the rows are counted that it would restore. Raises
+    BackupFailed where there is none, and where the folder cannot be written."""
     try:
         return await _drill(into)
     except OSError as error:
@@ -61,7 +71,7 @@ async def _drill(into: Path) -> Drill:
         raise BackupFailed(f"there is no backup in {into}")
     problem = None
     try:
-        if found[0].suffix == folder.DUMP:
+        if _begins_with(postgres.MAGIC, found[0]):
             postgres.verify(found[0])
         else:
             with TemporaryDirectory(prefix="drill-", dir=into) as temporary:

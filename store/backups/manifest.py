@@ -5,25 +5,43 @@ whole.
 
 import json
 import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import chain
+from itertools import count as count_from
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import DBAPIError
 
 from backends import snapshot
+from backends.errors import cause_of
 from errors import ServiceError
-from models import Status, calls, conversations, daily_usage, insights
+from models import SCHEMA_REVISION, Status, calls, conversations, daily_usage, insights
 
 PARTIAL_SUFFIX = ".partial"
 """Of a file that is being made."""
+_KEPT_SUFFIX = ".before-restore"
 
 
 class BackupFailed(ServiceError):
     """Nothing was changed. `details` says why."""
 
     code = "conflict"
+
+
+class NotOpened(ServiceError):
+    """The backup is in the place of the database, but something is wrong with it."""
+
+    code = "conflict"
+
+    def __init__(self, problem: str, kept: Path | None) -> None:
+        where = "" if kept is None else f". What was there is kept in {kept}"
+        super().__init__(problem + where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +85,12 @@ def describe(path: Path, revision: str, counts: Counts) -> Manifest:
 
 def begin_file(target: Path) -> Path:
     """An empty file for the owner alone, which `finish_file` gives the name of `target`. Raises
-    OSError, and BackupFailed where there is such a file already."""
+    OSError, and BackupFailed where there is such a file already, or where its manifest would take
+    the place of a file that is none."""
     if target.exists():
         raise BackupFailed(f"{target} exists already")
+    if manifest_path(target).exists() and _manifest_in(manifest_path(target)) is None:
+        raise BackupFailed(f"{manifest_path(target)} exists already, and is no manifest")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(target)
     partial.unlink(missing_ok=True)
@@ -100,11 +121,20 @@ def read_manifest(path: Path) -> Manifest:
     """Of the backup at `path`. Raises BackupFailed."""
     if not path.is_file():
         raise BackupFailed(f"there is no backup {path}")
+    beside = manifest_path(path)
+    if not beside.is_file():
+        raise BackupFailed(f"{path} has no manifest {beside.name}")
+    if (manifest := _manifest_in(beside)) is None:
+        raise BackupFailed(f"{beside}, the manifest of {path}, cannot be read")
+    return manifest
+
+
+def _manifest_in(path: Path) -> Manifest | None:
     try:
-        stored = json.loads(manifest_path(path).read_text())
+        stored = json.loads(path.read_text())
         return Manifest(**{**stored, "counts": Counts(**stored["counts"])})
     except (OSError, ValueError, TypeError, KeyError):
-        raise BackupFailed(f"{path} has no manifest {manifest_path(path).name}") from None
+        return None
 
 
 def manifest_path(path: Path) -> Path:
@@ -120,6 +150,30 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         file.write("\n")
     snapshot.sync(partial)
     partial.replace(path)
+
+
+def check_revision(path: Path, revision: str) -> None:
+    """Raises BackupFailed where this version does not know the schema of `path`."""
+    if revision > SCHEMA_REVISION:
+        raise BackupFailed(
+            f"{path} is of a newer version: schema {revision}, and this one knows {SCHEMA_REVISION}"
+        )
+
+
+def free_name(replaced: Path) -> Path:
+    """For what a restore keeps: that of an earlier one stays."""
+    first = replaced.with_name(replaced.name + _KEPT_SUFFIX)
+    later = (first.with_name(f"{first.name}-{number}") for number in count_from(2))
+    return next(path for path in chain([first], later) if not path.exists())
+
+
+@contextmanager
+def failures_of(target: Path | str) -> Iterator[None]:
+    """As BackupFailed, in one line."""
+    try:
+        yield
+    except (OSError, DBAPIError, sqlite3.Error) as error:
+        raise BackupFailed(f"{target}: {cause_of(error)}") from error
 
 
 def count(connection: Connection) -> Counts:

@@ -1,75 +1,172 @@
-"""Backups of PostgreSQL, by its own `pg_dump` and `pg_restore`."""
+"""Backups of PostgreSQL, by its own `pg_dump`, `pg_restore` and `psql`."""
 
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 from sqlalchemy import URL, Connection, text
-from sqlalchemy.exc import DBAPIError
 
-from backends.errors import cause_of
 from database import Database
+from errors import ServiceError
+from models import Status
 from runtime.plurals import counted
 from store import derived
 from store.backups.manifest import (
     BackupFailed,
     Counts,
     Manifest,
+    NotOpened,
     Restored,
     begin_file,
+    check_revision,
     count,
     describe,
+    failures_of,
     finish_file,
+    free_name,
     read_unchanged,
 )
+
+MAGIC = b"PGDMP"
+"""How a dump in PostgreSQL's custom format begins."""
 
 _LIBPQ = {
     "PGHOST": "host",
     "PGPORT": "port",
-    "PGUSER": "username",
+    "PGUSER": "user",
     "PGPASSWORD": "password",
     "PGDATABASE": "database",
+    "PGSSLMODE": "ssl",
+    "PGTARGETSESSIONATTRS": "target_session_attrs",
 }
+_COPY = re.compile(rb"COPY (?:[^ ]+\.)?([^ .]+) \((.*)\) FROM stdin;\n")
+_END_OF_COPY = b"\\.\n"
+_NULL = b"\\N"
 
 
 async def back_up(database: Database, target: Path) -> Manifest:
-    """The counts of the manifest are of the very snapshot that is dumped. Raises BackupFailed."""
-    partial = begin_file(target)
+    """The counts of the manifest are of the very snapshot that is dumped, and so are those of the
+    dump. Raises BackupFailed."""
+    return await _dump(database, target, of_this_version=True)
+
+
+async def _dump(database: Database, target: Path, *, of_this_version: bool = False) -> Manifest:
+    """Unless it is to be `of_this_version`, the schema may be a newer one."""
 
     def dump(connection: Connection) -> tuple[str, Counts]:
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        if not connection.scalar(_HAS_TABLES):
+            raise BackupFailed("nothing of the service is in the database")
+        revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")))
+        if of_this_version:
+            check_revision(target, revision)
         name = connection.scalar(text("SELECT pg_export_snapshot()"))
-        _run(database.url, "pg_dump", "-Fc", f"--snapshot={name}", f"--file={partial}")
-        return _revision(connection), count(connection)
+        with _process(database.url, "pg_dump", "-Fc", f"--snapshot={name}", f"--file={partial}"):
+            pass
+        return revision, count(connection)
 
-    try:
-        manifest = describe(partial, *await database.rework(dump))
-        _read_through(partial)
-        finish_file(partial, target, manifest)
-    except (OSError, DBAPIError) as error:
-        raise BackupFailed(f"{target}: {cause_of(error)}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with failures_of(target):
+        partial = begin_file(target)
+        try:
+            manifest = describe(partial, *await database.rework(dump))
+            _compare(partial, manifest)
+            finish_file(partial, target, manifest)
+        finally:
+            partial.unlink(missing_ok=True)
     return manifest
 
 
 def verify(path: Path) -> Manifest:
-    """The manifest of a dump that is as it was made, and whose contents can be read. Raises
+    """The manifest of a dump that is as it was made, and holds what the manifest says. Raises
     BackupFailed."""
-    manifest = read_unchanged(path)
-    _read_through(path)
+    with failures_of(path):
+        manifest = read_unchanged(path)
+        _compare(path, manifest)
+    check_revision(path, manifest.schema_revision)
     return manifest
 
 
-def _read_through(path: Path) -> None:
-    _run(None, "pg_restore", f"--file={os.devnull}", str(path))
+def _compare(path: Path, manifest: Manifest) -> None:
+    found = _read_through(path)
+    if found != (manifest.schema_revision, manifest.counts):
+        raise BackupFailed(f"{path} holds other counts than its manifest")
+
+
+def _read_through(path: Path) -> tuple[str, Counts]:
+    """The schema's revision, and what is in the dump: its rows are counted as they would be
+    restored. Raises BackupFailed."""
+    revision = ""
+    rows = dict.fromkeys(("conversations", "insights", "calls"), 0)
+    completed = newest = 0
+    cost = {"calls": 0, "daily_usage": 0}
+    with _process(None, "pg_restore", "--file=-", str(path), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for table, row in _rows(process.stdout):
+            if table in rows:
+                rows[table] += 1
+            if table == "conversations":
+                completed += row["status"] == Status.COMPLETED.value.encode()
+            elif table == "insights":
+                newest = max(newest, int(row["id"]))
+            elif table in cost and row["cost_usd_ticks"] != _NULL:
+                cost[table] += int(row["cost_usd_ticks"])
+            elif table == "alembic_version":
+                revision = row["version_num"].decode()
+    return revision, Counts(
+        **rows,
+        completed=completed,
+        newest_insight=newest,
+        cost_usd_ticks=cost["calls"],
+        cost_of_days_usd_ticks=cost["daily_usage"],
+    )
+
+
+_READ = {
+    "conversations": ("status",),
+    "insights": ("id",),
+    "calls": ("cost_usd_ticks",),
+    "daily_usage": ("cost_usd_ticks",),
+    "alembic_version": ("version_num",),
+}
+"""The tables that are counted, and what is read of their rows."""
+
+
+def _rows(script: IO[bytes]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    """Of the tables in `_READ`, in the format of COPY:
+    https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.2"""
+    for line in script:
+        if (copy := _COPY.fullmatch(line)) is None:
+            continue
+        table = copy[1].decode()
+        columns = copy[2].decode().split(", ")
+        wanted = {name: columns.index(name) for name in _READ.get(table, ())}
+        for row in iter(script.readline, _END_OF_COPY):
+            if not row:
+                raise BackupFailed(f"the dump ends amid the rows of {table}")
+            if wanted:
+                values = row.rstrip(b"\n").split(b"\t")
+                yield table, {name: values[at] for name, at in wanted.items()}
+
+
+_HAS_TABLES = text("SELECT to_regclass('insights') IS NOT NULL")
+
+
+# --- restoring ------------------------------------------------------------------------------------
 
 
 async def restore(path: Path, database: Database) -> Restored:
-    """Put the dump in the place of what is in the database, in one transaction; a dump of that is
-    kept beside the other one. Raises BackupFailed, also where anybody else is connected."""
+    """Put the dump in the place of what is in the database, in one transaction, and upgrade it; a
+    dump of what was there is kept beside the other one, or where nothing can be written there, in
+    the working folder.
+
+    Raises BackupFailed, also where anybody else is connected, and NotOpened.
+    """
     manifest = verify(path)
 
     def look(connection: Connection) -> Counts | None:
@@ -79,25 +176,43 @@ async def restore(path: Path, database: Database) -> Restored:
             )
         return count(connection) if connection.scalar(_HAS_TABLES) else None
 
-    before = await database.rework(look)
+    with failures_of("the database"):
+        before = await database.rework(look)
     kept = None
     if before is not None:
-        kept = path.with_name(path.name + ".before-restore")
-        kept.unlink(missing_ok=True)
-        await back_up(database, kept)
+        folder = path.parent if os.access(path.parent, os.W_OK) else Path.cwd()
+        kept = free_name(folder / path.name)
+        await _dump(database, kept)
     await database.close()
-    _run(
-        database.url,
-        *("pg_restore", "--clean", "--if-exists", "--no-owner", "--exit-on-error"),
-        *("--single-transaction", f"--dbname={database.url.database}", str(path)),
-    )
-    async with Database(database.url.render_as_string(hide_password=False)) as opened:
+    _replace(database.url, path)
+    try:
+        with failures_of("the database"):
+            after = await _open(database.url)
+    except ServiceError as error:
+        raise NotOpened(f"cannot be opened: {error.details}", kept) from error
+    if after != manifest.counts:
+        raise NotOpened(f"it holds {after}, not {manifest.counts}", kept)
+    return Restored(before, after, kept)
+
+
+def _replace(url: URL, path: Path) -> None:
+    """All or nothing: without COMMIT in the end nothing has happened."""
+    script = ("pg_restore", "--clean", "--if-exists", "--no-owner", "--file=-", str(path))
+    with _process(url, "psql", *_QUIET, stdin=subprocess.PIPE) as psql:
+        assert psql.stdin is not None
+        psql.stdin.write(_EMPTY)
+        with _process(None, *script, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            shutil.copyfileobj(process.stdout, psql.stdin)
+        psql.stdin.write(b"COMMIT;\n")
+
+
+async def _open(url: URL) -> Counts:
+    """By the service's own code, which upgrades it where it is of an earlier version."""
+    async with Database(url.render_as_string(hide_password=False)) as opened:
         await derived.remake(opened)
         await opened.analyze()
-        after = await opened.rework(count)
-    if after != manifest.counts:
-        raise BackupFailed(f"it is restored, but holds {after}, not {manifest.counts}")
-    return Restored(before, after, kept)
+        return await opened.rework(count)
 
 
 _OTHERS = text(
@@ -105,36 +220,79 @@ _OTHERS = text(
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     " AND backend_type = 'client backend'"
 )
-_HAS_TABLES = text("SELECT to_regclass('insights') IS NOT NULL")
+_QUIET = ("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--output={os.devnull}")
+_EMPTY = b"""
+BEGIN;
+DO $$
+DECLARE statement text;
+BEGIN
+    FOR statement IN
+        SELECT format('DROP TABLE %s CASCADE', string_agg(oid::regclass::text, ', '))
+        FROM pg_class
+        WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+            AND relowner = current_user::regrole
+            AND oid NOT IN (SELECT objid FROM pg_depend WHERE deptype = 'e')
+        HAVING count(*) > 0
+        UNION ALL
+        SELECT format('DROP FUNCTION %s CASCADE', string_agg(oid::regprocedure::text, ', '))
+        FROM pg_proc
+        WHERE pronamespace = current_schema()::regnamespace AND prokind = 'f'
+            AND proowner = current_user::regrole
+            AND oid NOT IN (SELECT objid FROM pg_depend WHERE deptype = 'e')
+        HAVING count(*) > 0
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+END $$;
+"""
+"""Drops the tables and functions of the service's user, also those that the backup has not: an
+upgrade would make them once more. What belongs to an extension stays."""
 
 
-def _revision(connection: Connection) -> str:
-    return str(connection.scalar(text("SELECT version_num FROM alembic_version")))
-
-
-def _run(url: URL | None, program: str, *arguments: str) -> None:
+@contextmanager
+def _process(
+    url: URL | None,
+    program: str,
+    *arguments: str,
+    stdin: int | None = None,
+    stdout: int | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """While it runs; with all that it needs to know of the database. Raises BackupFailed where it
+    fails."""
     if shutil.which(program) is None:
         raise BackupFailed(
             f"{program} is not installed here. Where it is, run: pg_dump -Fc --file=FILE DATABASE,"
             " and to restore: pg_restore --clean --if-exists --dbname=DATABASE FILE"
         )
-    ended = subprocess.run(  # noqa: S603  its arguments are ours, and no shell reads them
-        [program, *arguments], env=_environment(url), capture_output=True, text=True, check=False
-    )
-    if ended.returncode:
-        raise BackupFailed(f"{program}: {ended.stderr.strip().partition(chr(10))[0]}")
+    broken = False
+    with (
+        TemporaryFile() as said,
+        subprocess.Popen(  # noqa: S603  its arguments are ours, and no shell reads them
+            [program, *arguments], env=_environment(url), stdin=stdin, stdout=stdout, stderr=said
+        ) as process,
+    ):
+        try:
+            yield process
+            process.communicate()
+        except BrokenPipeError:
+            broken = True  # it has ended, and has said why
+        except BaseException:
+            process.kill()
+            raise
+        process.wait()
+        if process.returncode or broken:
+            said.seek(0)
+            raise BackupFailed(f"{program}: {said.readline().decode(errors='replace').strip()}")
 
 
 def _environment(url: URL | None) -> Mapping[str, str]:
-    """What libpq reads in place of arguments, which everybody on the machine could see."""
+    """What libpq reads in place of arguments, which everybody on the machine could see: of the
+    hosts and ports that the service itself would try."""
     environment = dict(os.environ)
     if url is not None:
-        for name, part in _LIBPQ.items():
-            if (value := getattr(url, part)) is not None:
-                environment[name] = str(value)
-        for name, value in url.query.items():
-            if name in ("host", "port"):
-                environment[f"PG{name.upper()}"] = str(value)
-            elif name == "ssl":
-                environment["PGSSLMODE"] = str(value)
+        _, options = url.get_dialect()().create_connect_args(url)
+        for name, option in _LIBPQ.items():
+            if (value := options.get(option)) is not None:
+                several = value if isinstance(value, list) else [value]
+                environment[name] = ",".join(map(str, several))
     return environment

@@ -3,8 +3,6 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
-from itertools import count as count_from
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from backends import snapshot
 from backends.errors import cause_of
 from backends.file_lock import FileLock
 from database import Database
-from models import SCHEMA_REVISION
 from store import derived
 from store.backups.manifest import (
     BackupFailed,
@@ -23,21 +20,25 @@ from store.backups.manifest import (
     Manifest,
     Restored,
     begin_file,
+    check_revision,
     count,
     describe,
+    failures_of,
     finish_file,
+    free_name,
     partial_path,
     read_unchanged,
 )
 
-_KEPT_SUFFIX = ".before-restore"
+MAGIC = b"SQLite format 3\0"
+"""How a file of SQLite begins: https://www.sqlite.org/fileformat.html#magic_header_string"""
 _RESTORING_SUFFIX = ".restoring"
 
 
 async def copy(database: Database, target: Path) -> bool:
     """Have the service's own connection make the copy that `back_up` then verifies. False where
     that came to nothing, and `back_up` is to make it. Raises BackupFailed."""
-    with _failures_of(target):
+    with failures_of(target):
         partial = begin_file(target)
         is_made = False
         try:
@@ -58,7 +59,7 @@ def back_up(source: Path, target: Path, *, is_copied: bool = False) -> Manifest:
     """
     if not source.is_file():
         raise BackupFailed(f"there is no database {source}")
-    with _failures_of(target):
+    with failures_of(target):
         partial = partial_path(target) if is_copied else begin_file(target)
         try:
             if not is_copied:
@@ -73,18 +74,10 @@ def back_up(source: Path, target: Path, *, is_copied: bool = False) -> Manifest:
     return manifest
 
 
-@contextmanager
-def _failures_of(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, DBAPIError, sqlite3.Error) as error:
-        raise BackupFailed(f"{target}: {cause_of(error)}") from error
-
-
 def verify(path: Path) -> Manifest:
     """The manifest of a backup that is as it was made, to the byte: the bytes in which SQLite's own
     check found nothing wrong. Raises BackupFailed."""
-    with _failures_of(path):
+    with failures_of(path):
         manifest = read_unchanged(path)
         if _read_through(path)[1] != manifest.counts:
             raise BackupFailed(f"{path} holds other counts than its manifest")
@@ -96,11 +89,7 @@ def _read_through(path: Path) -> tuple[str, Counts]:
     not know the schema, or the counts contradict each other."""
     with _reading(path) as connection:
         revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")))
-        if revision > SCHEMA_REVISION:
-            raise BackupFailed(
-                f"{path} is of a newer version: schema {revision}, and this one knows"
-                f" {SCHEMA_REVISION}"
-            )
+        check_revision(path, revision)
         counts = count(connection)
     if counts.completed != counts.insights:
         raise BackupFailed(
@@ -150,17 +139,10 @@ def _take_over(restoring: Path, database: Path, expected: Counts) -> Restored:
         after = count(connection)
     if after != expected:
         raise BackupFailed(f"the counts changed while it was restored, from {expected} to {after}")
-    kept = _free_name(database) if database.exists() else None
+    kept = free_name(database) if database.exists() else None
     before = _counts_of(database)
     snapshot.put_in_place(restoring, database, kept)
     return Restored(before, after, kept)
-
-
-def _free_name(database: Path) -> Path:
-    """For what is kept: the one of an earlier restore stays."""
-    first = database.with_name(database.name + _KEPT_SUFFIX)
-    later = (first.with_name(f"{first.name}-{number}") for number in count_from(2))
-    return next(path for path in chain([first], later) if not path.exists())
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -261,6 +261,19 @@ async def test_nothing_is_overwritten(file: Path, tmp_path: Path) -> None:
     assert (tmp_path / "copy.db").read_text() == "mine"
 
 
+async def test_a_manifest_takes_the_place_of_no_other_file(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "tuesday.json").write_text('{"my": "own"}')
+    with pytest.raises(BackupFailed, match=r"tuesday\.json exists already"):
+        backup.back_up(file, tmp_path / "tuesday")
+    assert (tmp_path / "tuesday.json").read_text() == '{"my": "own"}'
+    backup.back_up(file, tmp_path / "wednesday")
+    (tmp_path / "wednesday").unlink()
+    backup.back_up(file, tmp_path / "wednesday")  # what an attempt that was killed has left
+    (tmp_path / "wednesday.json").write_text("[]")
+    with pytest.raises(BackupFailed, match=r"wednesday\.json, the manifest .* cannot be read"):
+        backup.verify(tmp_path / "wednesday")
+
+
 async def test_a_disk_without_room_is_told_before_anything_is_written(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
