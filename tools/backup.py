@@ -15,6 +15,7 @@ from config import load_settings
 from database import Database
 from errors import ServiceError
 from runtime.plurals import counted
+from runtime.signals import tidy_when_ended
 from store import backups
 from store.backups import folder
 from store.backups.manifest import BackupFailed, Manifest
@@ -35,6 +36,7 @@ def main(arguments: list[str]) -> int:
         else:
             raise BackupFailed("name a FILE, or set BACKUP_DIR")
         os.nice(10)  # the service goes first
+        tidy_when_ended()
         manifest = asyncio.run(_back_up(database, target, is_copied))
     except ServiceError as error:
         print(f"No backup was made: {error.details}", file=sys.stderr)

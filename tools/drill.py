@@ -11,12 +11,14 @@ import sys
 
 from config import load_settings
 from errors import ServiceError
+from runtime.signals import tidy_when_ended
 from store import backups
 from store.backups.manifest import BackupFailed
 
 
 def main() -> int:
     os.nice(10)  # the service goes first
+    tidy_when_ended()
     try:
         folder = load_settings().backup_dir
         if folder is None:

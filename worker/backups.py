@@ -7,6 +7,7 @@ writes: as long as another process reads one snapshot, the log of the file grows
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -28,6 +29,13 @@ log = structlog.get_logger(__name__)
 _PROJECT = Path(__file__).parent.parent
 DRILL_EVERY = timedelta(days=7)
 _AFTER_FAILURE = timedelta(minutes=10)
+_ENDED = {-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM}
+"""How a process ends that is told to, by itself or by the signal."""
+_TIDY_SECONDS = 5.0
+
+
+class _EndedFromOutside(Exception):
+    pass
 
 
 class BackupKeeper(Background):
@@ -78,6 +86,9 @@ class BackupKeeper(Background):
                     await self._make()
                 if self._drill_is_due_in() <= timedelta():
                     await self._drill()
+            except _EndedFromOutside:  # most often with the service, which is about to stop
+                log.info("backup_ended")
+                self._not_before = datetime.now(UTC) + _AFTER_FAILURE
             except BackupFailed as error:
                 log.error("backup_failed", reason=error.details)
                 self._not_before = datetime.now(UTC) + _AFTER_FAILURE
@@ -111,11 +122,15 @@ class BackupKeeper(Background):
         return drill.at + DRILL_EVERY - datetime.now(UTC)
 
     async def _drill(self) -> None:
-        with suppress(BackupFailed):  # what it found is told by its record
+        before, problem = self.last_drill, ""
+        try:
             await self._command("drill")
+        except BackupFailed as error:  # which its record tells, where it has come to one
+            problem = error.details
         drill = self.last_drill
-        if drill is None or drill.problem is not None:
-            raise BackupFailed(f"the drill failed: {drill.problem if drill else 'no record'}")
+        if drill is None or drill == before or drill.problem is not None:
+            recorded = None if drill is None or drill == before else drill.problem
+            raise BackupFailed(f"the drill failed: {recorded or problem}")
         log.info("backup_drill", file=drill.backup, seconds=drill.seconds)
 
     async def _command(self, name: str, *arguments: str) -> None:
@@ -129,11 +144,12 @@ class BackupKeeper(Background):
         try:
             _, said = await process.communicate()
         finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            await _end(process)
+        if process.returncode in _ENDED:
+            raise _EndedFromOutside
         if process.returncode:
-            raise BackupFailed(said.decode(errors="replace").strip().rpartition("\n")[2])
+            last = said.decode(errors="replace").strip().rpartition("\n")[2]
+            raise BackupFailed(last or f"tools.{name} ended with status {process.returncode}")
 
     def _environment(self) -> Mapping[str, str]:
         url = self._database.url
@@ -144,3 +160,15 @@ class BackupKeeper(Background):
             "DATABASE_URL": url.render_as_string(hide_password=False),
             "BACKUP_DIR": str(self._folder),
         }
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """It removes what it has begun, where it can."""
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(_TIDY_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -74,7 +74,7 @@ async def _drill(into: Path) -> Drill:
         if _begins_with(postgres.MAGIC, found[0]):
             postgres.verify(found[0])
         else:
-            with TemporaryDirectory(prefix="drill-", dir=into) as temporary:
+            with TemporaryDirectory(prefix=folder.DRILL_PREFIX, dir=into) as temporary:
                 await sqlite.restore(found[0], Path(temporary) / "insights.db")
     except ServiceError as error:
         problem = error.details

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import time
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -19,9 +20,11 @@ from store.backups.manifest import (
 )
 
 SQLITE, DUMP = ".db", ".dump"
+DRILL_PREFIX = "drill-"
+"""Of the folders in which backups are tried."""
 _NAME = "insights-%Y%m%dT%H%M%SZ"
 _LEFT_AFTER_SECONDS = 3600
-"""A file in the making that nothing was added to for so long was left by a broken attempt."""
+"""What is being made and was not added to for so long was left by a broken attempt."""
 
 
 _MISTAKES = {
@@ -76,15 +79,19 @@ def prune(folder: Path, keep: int, every: timedelta) -> list[Path]:
     newest_of = {_period(path, every): path for path in reversed(found)}
     first = set(newest_of.values())
     ordered = sorted(found, key=lambda path: path not in first)
-    broken = folder.glob(f"insights-*{PARTIAL_SUFFIX}*")
-    removed = [
-        *ordered[keep:],
-        *(path for path in broken if time.time() - path.stat().st_mtime > _LEFT_AFTER_SECONDS),
-    ]
+    removed = [*ordered[keep:], *filter(_is_left, folder.glob(f"insights-*{PARTIAL_SUFFIX}*"))]
     for path in removed:
         path.unlink(missing_ok=True)
         manifest_path(path).unlink(missing_ok=True)
-    return removed
+    tried = list(filter(_is_left, folder.glob(f"{DRILL_PREFIX}*/")))
+    for path in tried:
+        shutil.rmtree(path)
+    return [*removed, *tried]
+
+
+def _is_left(path: Path) -> bool:
+    newest = max(each.stat().st_mtime for each in (path, *path.rglob("*")))
+    return time.time() - newest > _LEFT_AFTER_SECONDS
 
 
 def _period(path: Path, every: timedelta) -> int:

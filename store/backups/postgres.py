@@ -139,7 +139,7 @@ _READ = {
 
 def _rows(script: IO[bytes]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
     """Of the tables in `_READ`, in the format of COPY:
-    https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.2"""
+    https://www.postgresql.org/docs/current/sql-copy.html"""
     for line in script:
         if (copy := _COPY.fullmatch(line)) is None:
             continue

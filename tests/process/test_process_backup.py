@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,41 @@ async def test_the_service_makes_backups_tries_them_and_makes_one_more_when_aske
         service.send(signal.SIGTERM)
         await service.ended(within=30)
         assert '"level":"error"' not in service.log
+
+
+async def test_what_is_ended_with_the_service_is_no_error(tmp_path: Path) -> None:
+    """By a signal to all of its processes."""
+    async with ServiceProcess(tmp_path, backup_dir=tmp_path / "backups") as service:
+        await service.start()
+        await service.client.post("/api/v1/backups")
+        os.killpg(service.pid, signal.SIGTERM)
+        await service.ended(within=30)
+        assert '"level":"error"' not in service.log
+
+
+async def test_a_drill_that_comes_to_nothing_is_an_error_and_rests(tmp_path: Path) -> None:
+    """Though the record of an earlier one stands, in which all was well."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    week_ago = datetime.now(UTC) - timedelta(days=8)
+    earlier = backup_folder.Drill(week_ago, "insights-20200101T000000Z.db", 1.0, None)
+    backup_folder.record_drill(folder, earlier)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "if b'tools.drill' in open('/proc/self/cmdline', 'rb').read():\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    async with ServiceProcess(tmp_path, backup_dir=folder, pythonpath=tmp_path) as service:
+        await service.start()
+
+        async def has_failed() -> bool:
+            return bool(service.events("backup_failed"))
+
+        await until(has_failed, within=30, what="a drill that fails")
+        await asyncio.sleep(3)
+        (failed,) = service.events("backup_failed")
+        assert failed["reason"] == "the drill failed: tools.drill ended with status -9"
+        assert service.events("backup_drill") == []
 
 
 async def test_a_folder_that_cannot_be_tidied_ends_no_backups(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ import errno
 import os
 import random
 import resource
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -314,8 +316,13 @@ def test_what_a_killed_service_left_is_removed_after_an_hour(tmp_path: Path) -> 
     left = [tmp_path / f"insights-20260102T000000Z.db.partial{end}" for end in ("", "-wal", "-shm")]
     for path in left:
         path.touch()
+    tried = tmp_path / "drill-a" / "insights.db.restoring"
+    tried.parent.mkdir()
+    tried.touch()
+    os.utime(tried.parent, (0, 0))
     assert backup_folder.prune(tmp_path, 2, timedelta(days=1)) == []
-    for path in left:
+    left.append(tried.parent)
+    for path in (*left, tried):
         os.utime(path, (0, 0))
     assert set(backup_folder.prune(tmp_path, 2, timedelta(days=1))) == set(left)
     assert _files(tmp_path) == {"insights-20260101T000000Z.db", "insights-20260101T000000Z.db.json"}
@@ -354,6 +361,22 @@ async def test_a_drill_restores_the_newest_backup_and_says_how_it_went(
     assert drill.backup == newest.name
     assert "SHA-256" in (drill.problem or "")
     assert backup_folder.last_drill(folder) == drill
+
+
+def test_a_drill_that_is_told_to_end_leaves_nothing(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    backup.back_up(file, folder / "insights-20260101T000000Z.db")
+    before = _files(folder)
+    drill = subprocess.Popen(
+        [sys.executable, "-m", "tools.drill"],
+        cwd=ROOT,
+        env={**os.environ, "BACKUP_DIR": str(folder)},
+    )
+    while drill.poll() is None and not list(folder.glob("drill-*/")):
+        time.sleep(0.001)
+    drill.terminate()
+    assert drill.wait() == 128 + signal.SIGTERM
+    assert _files(folder) == before
 
 
 async def test_a_drill_where_nothing_can_be_written_says_so(file: Path, tmp_path: Path) -> None:
