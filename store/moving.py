@@ -14,7 +14,9 @@ from sqlalchemy import Column, Connection, Table, func, insert, select, text, tu
 from database import Database
 from errors import ServiceError
 from models import derived_data, insight_rollups, metadata, status_counts
+from runtime.plurals import counted
 from store import derived
+from store.replicas import count_present
 from tables.replicas import replicas
 
 _MADE_ANEW = {insight_rollups, derived_data, status_counts}
@@ -33,7 +35,8 @@ class MoveRefused(ServiceError):
 
 async def move(source: Database, target: Database) -> dict[str, int]:
     """Copy all of `source` into the empty `target`; how many rows, by table. Nothing may write to
-    `source` meanwhile: a SQLite file is locked for that, replicas on PostgreSQL have to be stopped.
+    `source` meanwhile: a SQLite file is locked for that, and replicas at work on PostgreSQL are
+    noticed.
 
     `source` is only read. Raises MoveRefused, or StartRefused where one cannot be opened.
     """
@@ -43,6 +46,11 @@ async def move(source: Database, target: Database) -> dict[str, int]:
         raise MoveRefused(f"there is no file {source.url.database}: nothing was moved")
     try:
         await source.open(upgrade=False)
+        if not source.is_sqlite and (there := await source.read(count_present)):
+            raise MoveRefused(
+                f"{counted(there, 'replica is', 'replicas are')} at work: stop the service first,"
+                " or, where it was killed, wait for 20 seconds"
+            )
         await target.open()
         if full := [name for name, count in (await _count(target)).items() if count]:
             raise MoveRefused(f"the target has rows in {', '.join(full)}: nothing was moved")

@@ -65,3 +65,12 @@ class ReplicaStore:
         revision = connection.scalar(_REVISION)
         assert revision is not None
         return Beat(int(analysing or 0), revision, (now - time.time_ns() // 1000) / 1e6)
+
+
+def count_present(connection: Connection) -> int:
+    """How many processes are there, by the database's clock, whether they analyse or not."""
+    now = connection.scalar(_NOW)
+    assert now is not None
+    return (
+        connection.scalar(select(func.count()).where(replicas.c.seen_at > now - GONE_MICROS)) or 0
+    )

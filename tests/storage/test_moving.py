@@ -15,6 +15,7 @@ from models import Lane, insights
 from store import derived
 from store.conversations import ConversationStore
 from store.moving import MoveRefused, move
+from store.replicas import ReplicaStore
 from tests.conftest import StartApp
 from tests.support.factories import (
     NOON,
@@ -175,6 +176,19 @@ async def test_a_source_is_not_made_upgraded_or_taken_from_a_service(
     with pytest.raises(StartRefused, match="its schema is 0005"):
         await move(Database(sqlite_url), Database(target))
     assert not list(tmp_path.glob("target.db*"))  # noqa: ASYNC240  a test waits
+
+
+async def test_replicas_at_work_are_not_moved_from(
+    fresh_postgres_url: str, sqlite_url: str
+) -> None:
+    async with Database(fresh_postgres_url) as database:
+        await derived.ensure(database)
+        replica = ReplicaStore(database, analyses=False)
+        await replica.beat()
+        with pytest.raises(MoveRefused, match="1 replica is at work: stop the service first"):
+            await move(Database(fresh_postgres_url), Database(sqlite_url))
+        await replica.leave()
+    await move(Database(fresh_postgres_url), Database(sqlite_url))
 
 
 def test_the_command_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
