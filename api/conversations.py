@@ -1,9 +1,10 @@
 """Handing conversations in, looking them up, retrying and erasing them."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Query, Request
@@ -102,6 +103,16 @@ def _is_long(body: bytes) -> bool:
     )
 
 
+def _give_keys(batch: BatchIn, request: Request) -> None:
+    """The header's key holds for the items that have none, each by its position."""
+    if (of_batch := _idempotency_key(request)) is None:
+        return
+    stem = hashlib.sha256(of_batch.encode()).hexdigest()
+    for position, item in enumerate(batch.conversations):
+        if item.idempotency_key is None:
+            item.idempotency_key = f"{stem} {position}"
+
+
 def _all_of(items: Sequence[BatchItemIn]) -> list[NewConversation]:
     return [item.to_new(item.idempotency_key) for item in items]
 
@@ -121,6 +132,12 @@ async def take_apart(
     return rows
 
 
+def _documented_key(description: str) -> dict[str, Any]:
+    schema = {"type": "string", "minLength": 1, "maxLength": 255}
+    key = {"name": "Idempotency-Key", "in": "header", "schema": schema}
+    return {"parameters": [{**key, "description": description}]}
+
+
 async def _count_rows(request: Request, batch: BatchIn) -> None:
     """Raises RateLimited."""
     if limits := services(request).inbound_limits:
@@ -134,15 +151,10 @@ async def _count_rows(request: Request, batch: BatchIn) -> None:
     responses=answers("invalid_schema", "conflict", "unavailable"),
     openapi_extra={
         **documented_body(ConversationIn),
-        "parameters": [
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-                "description": "The same key with the same body stores one conversation. The answer"
-                " says Idempotent-Replayed: true where it was stored before.",
-            }
-        ],
+        **_documented_key(
+            "The same key with the same body stores one conversation. The answer says"
+            " Idempotent-Replayed: true where it was stored before."
+        ),
     },
 )
 @needs("write")
@@ -175,7 +187,10 @@ async def submit_conversation(request: Request) -> Response:
     status_code=202,
     response_model=BatchAccepted,
     responses=answers("invalid_schema", "conflict", "unavailable"),
-    openapi_extra=documented_body(BatchIn),
+    openapi_extra={
+        **documented_body(BatchIn),
+        **_documented_key("For the items that have no idempotency_key, each at its position."),
+    },
 )
 @needs("write")
 async def submit_batch(request: Request) -> Response:
@@ -189,18 +204,22 @@ async def submit_batch(request: Request) -> Response:
         if _is_long(body):
             async with _long_body(BatchIn, body, longest) as found:
                 await _count_rows(request, found.read)
+                _give_keys(found.read, request)
                 items = await asyncio.to_thread(_all_of_long, found)
                 lane = found.read.lane
         else:
             await yield_to_urgent_write()  # reading the JSON takes long and cannot be interrupted
             batch = parse_body(BatchIn, body, max_text_length=longest)
             await _count_rows(request, batch)
+            _give_keys(batch, request)
             items = await take_apart(batch, yield_to_urgent_write)
             lane = batch.lane
         try:
             ids = await parts.conversations.accept(items, lane=lane, owner=key_name(request))
         except KeyConflict as conflict:
-            place = f"conversations[{conflict.position}].idempotency_key"
+            place = f"conversations[{conflict.position}]"
+            if _idempotency_key(request) is None:
+                place += ".idempotency_key"
             raise Conflict(f"{place}: {conflict.details}") from None
     parts.wake_worker()
     answer = BatchAccepted(accepted=len(ids), conversation_ids=ids)

@@ -154,3 +154,33 @@ async def test_of_different_bodies_with_one_key_at_the_same_time_one_wins(
 
     assert sorted(answer.status_code for answer in answers) == [202] + [409] * 19
     assert await pending(shared) == before + 1
+
+
+@pytest.mark.parametrize("long", [False, True])
+async def test_the_key_of_a_batch_is_that_of_its_items_without_one(
+    client: httpx.AsyncClient, long: bool
+) -> None:
+    raw = {"raw_data": {"x": "x" * 600_000}} if long else {}
+    items: list[dict[str, Any]] = [{"text": "a"}, {"text": "b", "idempotency_key": f"own {long}"}]
+    items.append({"text": "a", **raw})
+
+    async def send(key: str, *items: dict[str, Any]) -> httpx.Response:
+        return await client.post(
+            "/api/v1/conversations/batch",
+            json={"conversations": items},
+            headers={"Idempotency-Key": key},
+        )
+
+    first, again = [await send(f"batch {long}", *items) for _ in range(2)]
+    ids = first.json()["conversation_ids"]
+    assert len(set(ids)) == 3
+    assert again.json()["conversation_ids"] == ids
+    assert "idempotent-replayed-items" not in first.headers
+    assert again.headers["idempotent-replayed"] == "true"
+    other = await send(f"another {long}", *items)
+    assert other.headers["idempotent-replayed-items"] == "1"
+    assert set(other.json()["conversation_ids"]) & set(ids) == {ids[1]}
+    conflict = await send(f"batch {long}", {"text": "c"})
+    assert conflict.status_code == 409
+    assert conflict.json()["details"].startswith("conversations[0]: The idempotency key was used")
+    assert (await send("x" * 256, {"text": "c"})).status_code == 400
