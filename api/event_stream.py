@@ -118,7 +118,7 @@ class InsightStream:
         self._changes_size = 0
         self._changes_read = 0
         self._places: list[int] = []
-        # What goes out after a position, for all that are there.
+        # What goes out of that after a position, for all that are there.
         self._chunks: dict[int, _Event] = {}
         self._reads: dict[int, asyncio.Task[_Event]] = {}
         self._news = asyncio.Event()
@@ -146,14 +146,17 @@ class InsightStream:
         position = newest if after is None else min(after, newest)
         self._enter(newest, [await source.newest() for source in self._sources])
         heard = self._changes_read
+        # What was there when it came is not taken from what is kept: it may have changed since.
+        told_before = max(newest, self._newest_kept())
         try:
             yield b": welcome\n\n"
             while not self._closed:
                 news = self._news
-                chunk = await self._after(position)
+                abreast = max(told_before, self._base)
+                behind = position < abreast
+                chunk = await self._old(position) if behind else self._new(position)
                 changes = _some_after(self._changes, heard)
-                behind = position < self._base
-                position = chunk.id if chunk.content else max(position, self._base)
+                position = chunk.id if chunk.content else max(position, abreast)
                 heard = changes.id if changes.content else heard
                 if content := chunk.content + changes.content:
                     yield content
@@ -162,14 +165,12 @@ class InsightStream:
         finally:
             self._leave()
 
-    async def _after(self, position: int) -> _Event:
+    def _new(self, position: int) -> _Event:
+        """From what is kept."""
         chunk = self._chunks.get(position)
         if chunk is not None:
             return chunk
-        if position >= self._base:
-            chunk = _some_after(self._events, position)
-        else:
-            chunk = await self._old(position)
+        chunk = _some_after(self._events, position)
         if chunk.content:
             if len(self._chunks) >= SHARED_CHUNKS:
                 self._chunks.clear()
@@ -210,10 +211,10 @@ class InsightStream:
             raise Unavailable("Too many streams are open.", retry_after=15)
         self._listeners += 1
         if self._reader is None:
-            self._events.clear()
+            self._forget()
             self._chunks.clear()
             self._changes.clear()
-            self._size = self._changes_size = 0
+            self._changes_size = 0
             self._base = newest
             self._places = places
             self._reader = asyncio.create_task(self._keep_reading(), name="stream-reader")
@@ -228,9 +229,10 @@ class InsightStream:
     async def _keep_reading(self) -> None:
         while not self._closed:
             self._look.clear()
-            newest = self._events[-1].id if self._events else self._base
-            events, more = await self._read(newest)
-            self._chunks.clear()  # nothing is given that was erased a while ago
+            events, more = await self._read(self._newest_kept())
+            self._chunks.clear()
+            if not events:
+                self._forget()  # else what is erased later on would stay here
             for event in events:
                 self._keep(event)
             if await self._read_changes() or events:
@@ -273,6 +275,15 @@ class InsightStream:
             oldest = self._events.popleft()
             self._base = oldest.id
             self._size -= len(oldest.content)
+
+    def _newest_kept(self) -> int:
+        return self._events[-1].id if self._events else self._base
+
+    def _forget(self) -> None:
+        """Who has not had them yet reads them from the database."""
+        self._base = self._newest_kept()
+        self._events.clear()
+        self._size = 0
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()

@@ -21,6 +21,7 @@ from database import Database
 from errors import Unavailable
 from models import Lane, insights
 from store.conversations import ConversationStore
+from store.erasure import ErasureStore
 from store.handling import HandlingStore
 from store.insights import InsightStore
 from store.label_history import LabelStore
@@ -292,17 +293,102 @@ async def test_what_goes_out_at_a_time_is_bounded_and_shared(database: Database,
 
 
 async def test_of_listeners_at_different_places_few_chunks_are_kept(database: Database) -> None:
-    await insert_insights(database, [{}] * (SHARED_CHUNKS + 4))
-    stream = InsightStream(InsightStore(database), look_seconds=FOR_EVER)
-    listening = [stream.listen(after) for after in (0, *(await all_ids(database))[:-1])]
-    kept = []
+    stream = InsightStream(InsightStore(database), gather_seconds=FOR_EVER, look_seconds=0.01)
+    listening = [stream.listen(None) for _ in range(SHARED_CHUNKS + 4)]
     for events in listening:
         await anext(events)
-        assert ids_in(await anext(events))
+    await insert_insights(database, [{}] * len(listening))
+    kept = []
+    async with asyncio.timeout(20):
+        assert ids_in(await anext(listening[-1])) == await all_ids(database)
+    for number in range(len(listening)):
+        stream._new(number)
         kept.append(len(stream._chunks))
     for events in listening:
         await events.aclose()
     assert max(kept) == SHARED_CHUNKS
+
+
+async def test_what_one_missed_it_hears_as_it_is_by_now(database: Database) -> None:
+    """Though others have heard it as it was, and another process has changed it. What is erased
+    is not heard again, also where it was the last one."""
+    ids = await insert_insights(database, [{}])
+    handling, labels = HandlingStore(database), LabelStore(database)
+    stream = InsightStream(
+        InsightStore(database),
+        [handling_changes(handling), label_changes(labels)],
+        gather_seconds=FOR_EVER,
+        look_seconds=0.01,
+    )
+    quick = stream.listen(None)
+    await anext(quick)
+    ids += await insert_insights(database, [{"text": f"secret {n}"} for n in range(5)])
+    numbers = await all_ids(database)
+    async with asyncio.timeout(20):
+        assert ids_in(await anext(quick)) == numbers[1:]
+        async with of_another_process(database) as other:
+            for erased in (ids[1], ids[5]):
+                await ErasureStore(other).erase(erased)
+            labelling = Labelling(sentiment_score=0.6)
+            await LabelStore(other).label(ids[2], labelling, by="ana", reason=None)
+            answered = HandlingChange(HandlingState.ANSWERED, "ben")
+            await HandlingStore(other).change(ids[3], answered, key_name="", now=1)
+
+        again = stream.listen(numbers[0])
+        await anext(again)
+        content = await anext(again)
+        assert ids_in(content) == numbers[2:5]
+        assert re.findall(rb"secret \d", content) == [b"secret 1", b"secret 2", b"secret 3"]
+        labelled, handled, _ = (
+            json.loads(each) for each in re.findall(rb"^data: (.+)\n\n", content, re.MULTILINE)
+        )
+        assert labelled["grok_analysis"]["sentiment_score"] == 0.6
+        assert handled["handling"]["state"] == "answered"
+
+        new = stream.listen(None)
+        await anext(new)
+        await insert_insights(database, [{"text": "the next"}])
+        assert re.findall(rb"secret|the next", await anext(new)) == [b"the next"]
+    for events in (quick, again, new):
+        await events.aclose()
+
+
+async def test_one_that_has_come_back_goes_on_with_what_is_new(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), gather_seconds=0.01, look_seconds=0.01)
+    quick = stream.listen(None)
+    await anext(quick)
+    heard: list[int] = []
+    written = 0
+    async with asyncio.timeout(20):
+        for _ in range(5):
+            await insert_insights(database, [{}] * 3)
+            written += 3
+            again = stream.listen(heard[-1] if heard else 0)
+            while len(heard) < written - 1:
+                heard += ids_in(await anext(again))
+            await insert_insights(database, [{}] * 2)
+            written += 2
+            while len(heard) < written:
+                heard += ids_in(await anext(again))
+            await again.aclose()
+    await quick.aclose()
+    assert heard == await all_ids(database)
+
+
+async def test_of_what_came_a_while_ago_nothing_is_kept(database: Database) -> None:
+    stream = InsightStream(InsightStore(database), gather_seconds=0.01, look_seconds=0.01)
+    slow, quick = stream.listen(None), stream.listen(None)
+    for events in (slow, quick):
+        await anext(events)
+    await insert_insights(database, [{}] * 3)
+    async with asyncio.timeout(20):
+        assert ids_in(await anext(quick)) == await all_ids(database)
+        await eventually(lambda: not stream._events)
+        assert ids_in(await anext(slow)) == await all_ids(database)
+        await insert_insights(database, [{}])
+        for events in (slow, quick):
+            assert ids_in(await anext(events)) == (await all_ids(database))[3:]
+            await events.aclose()
 
 
 async def test_what_is_kept_is_bounded_in_bytes(database: Database) -> None:
