@@ -43,9 +43,10 @@ class PlanOut(TypedDict):
     the plan was made; `sample` has ten of them at most.
 
     `done` of `total` rows are passed, at `rate` a second; that and `eta_seconds` are null while
-    nothing is under way. `changed` were changed; `skipped` were erased or match no more; `later`
-    ones match but came after the plan was made, and were not touched. `left_alone` were not put
-    back, since they were changed again or erased.
+    nothing is under way. `changed` were changed; `skipped` were erased, match no more, or
+    were come to when the time was over until which they were to be claimed or snoozed; `later` ones
+    match but came after the plan was made, and were not touched. `left_alone` were not put back,
+    since they were changed again or erased.
     """
 
     plan_id: str

@@ -1,7 +1,6 @@
 """What each kind of plan does to its rows, and how it undoes that."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, bindparam, select, update
@@ -15,6 +14,7 @@ from analysis.labels import (
     label_to_json,
     labelling_of,
 )
+from analysis.micros import MINUTE
 from models import Status, conversations, to_micros
 from store import handling, labels
 from store.conversations import AS_NEW, RETRY
@@ -27,8 +27,6 @@ from store.plans.selections import (
     MatchingInsights,
     Selection,
 )
-
-MINUTE = 60_000_000
 
 
 class Kind(Protocol):
@@ -191,13 +189,12 @@ class HandlingPlans:
 
 
 def _handling_change(plan: Plan, at: int) -> HandlingChange:
-    """Minutes count from when the plan is applied."""
+    """As it would be if the plan were applied now, where it is not yet."""
     what, until = plan.set or {}, None
-    if "until" in what:
-        until = to_micros(datetime.fromisoformat(what["until"]))
+    if plan.until is not None:
+        until = to_micros(plan.until)
     elif "minutes" in what:
-        began = at if plan.applied_at is None else to_micros(plan.applied_at)
-        until = began + what["minutes"] * MINUTE
+        until = at + what["minutes"] * MINUTE
     return HandlingChange(
         HandlingState(what["state"]),
         plan.by or plan.id,

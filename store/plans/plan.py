@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, bindparam, select
 
 from errors import NotFound
-from models import from_micros
+from models import from_micros, to_micros
 from tables.people import plans, rules
 
 TIME_TO_APPLY = timedelta(hours=24)
@@ -96,6 +96,22 @@ class Plan:
     @property
     def expires_at(self) -> datetime:
         return self.created_at + TIME_TO_APPLY
+
+    @property
+    def until(self) -> datetime | None:
+        """When the claims or snoozes that it sets end. None where they do not, or not before it is
+        known when it is applied: minutes count from then."""
+        what = self.set or {}
+        if "until" in what:
+            return datetime.fromisoformat(what["until"])
+        if "minutes" in what and self.applied_at is not None:
+            return self.applied_at + timedelta(minutes=what["minutes"])
+        return None
+
+    def is_over(self, now: int) -> bool:
+        """Whether what it sets would have run out already at `now`, in microseconds: it would only
+        open what others have answered, claimed or ignored."""
+        return self.until is not None and to_micros(self.until) <= now
 
     @property
     def total(self) -> int:

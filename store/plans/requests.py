@@ -224,6 +224,8 @@ def _apply(plan_id: str, key_name: str, connection: Connection) -> Plan:
     if from_micros(now_micros()) > plan.expires_at:
         hours = TIME_TO_APPLY.total_seconds() / 3600
         raise Conflict(f"The plan was made more than {hours:.0f} hours ago. Make it again.")
+    if plan.until is not None and plan.is_over(now_micros()):
+        raise Conflict(f"The plan snoozes until {plan.until:%Y-%m-%d %H:%M} UTC, which is over.")
     if plan.kind is PlanKind.RULE and plan.rule is not None and plan.rule.deleted:
         raise Conflict(f"The rule {plan.rule.id} was deleted after the plan was made.")
     state, now = PlanState.APPLYING.value, now_micros()

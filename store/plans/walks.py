@@ -156,8 +156,10 @@ class WalkStore:
     ) -> Plan:
         ids = [each.conversation_id for each in candidates if not each.later]
         _lock(ids, connection)
+        now = now_micros()
         ids = selection.still(ids, to_micros(plan.created_at), connection)
-        changes = self._kinds[plan.kind].apply(plan, ids, now_micros(), connection)
+        ids = [] if plan.is_over(now) else ids
+        changes = self._kinds[plan.kind].apply(plan, ids, now, connection)
         _PLAN_ROWS.insert(connection, [(plan.id, *change) for change in changes])
         return replace(
             plan,

@@ -1,19 +1,22 @@
 """What plans of each kind change: rules, labels taken back, handling, retries."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from analysis.outcomes import Fail
 from database import Database
 from errors import Conflict, InvalidInput, NotFound
-from models import insights
+from models import insights, now_micros
 from store.conversations import ConversationStore
-from store.plans.plan import PlanKind
+from store.plans.plan import Plan, PlanKind, PlanState
 from store.queue import WorkQueue
 from store.rules import RuleStore
-from tests.support.factories import accept, claim_all, new_conversation, scalar
+from tables.people import plans
+from tests.support.factories import accept, claim_all, new_conversation, run_sql, scalar
+from tests.support.http_helpers import eventually
 from tests.support.plans import (
     applied,
     insert,
@@ -25,6 +28,7 @@ from tests.support.plans import (
     scores,
     served,
     undone,
+    walked,
 )
 
 
@@ -149,3 +153,49 @@ async def test_a_retry_that_nobody_began_with_is_undone(database: Database) -> N
 
     assert plan.left_alone == 0
     assert await served(database) == before
+
+
+async def test_a_snooze_is_not_applied_once_its_time_is_over(database: Database) -> None:
+    """It would open what is answered."""
+    await insight_list(database, -0.5, author="ben")
+    await applied(database, await _handling_plan(database, {"state": "answered"}))
+    until = datetime.now(UTC) + timedelta(milliseconds=50)
+    plan = await _handling_plan(database, {"state": "snoozed", "until": until.isoformat()})
+    before = await served(database)
+
+    await eventually(lambda: datetime.now(UTC) > until)
+    with pytest.raises(Conflict, match=r"snoozes until .* which is over"):
+        await plan_store(database).apply(plan.id)
+
+    assert (await plan_store(database).find(plan.id)).state is PlanState.READY
+    assert await served(database) == before
+
+
+@pytest.mark.parametrize(
+    "what",
+    [{"state": "snoozed", "until": "2025-01-20T12:00:00Z"}, {"state": "claimed", "minutes": 5}],
+    ids=["snooze", "claim"],
+)
+async def test_what_a_walk_comes_to_when_the_time_is_over_is_skipped(
+    database: Database, what: dict[str, Any]
+) -> None:
+    """As where the process died amid the walk, and was started again late."""
+    await insight_list(database, -0.5, -0.5, -0.5, author="ben")
+    await applied(database, await _handling_plan(database, {"state": "ignored"}))
+    plan = await _handling_plan(database, {"state": "snoozed", "minutes": 5})
+    await plan_store(database).apply(plan.id)
+    await walked(database, rows=1, steps=1)
+    hour_ago = now_micros() - 3_600_000_000
+    await run_sql(
+        database, update(plans).where(plans.c.id == plan.id).values(set=what, applied_at=hour_ago)
+    )
+    plan = await walked(database)
+
+    assert (plan.state, plan.done, plan.changed, plan.skipped) == (PlanState.APPLIED, 3, 1, 2)
+    states = select(insights.c.handling).order_by(insights.c.handling)
+    found = await database.read(lambda connection: connection.scalars(states).all())
+    assert found == ["ignored", "ignored", "snoozed"]
+
+
+async def _handling_plan(database: Database, what: dict[str, Any]) -> Plan:
+    return await made(database, kind=PlanKind.HANDLING, filter={"author": "ben"}, set=what)
