@@ -1,12 +1,14 @@
-"""A report as text: Markdown and HTML. Pure. What people wrote is escaped in both."""
+"""A report as text: Markdown and HTML. Pure. What people wrote is escaped, short and on one line in
+both: a name with a line break in it would end its table."""
 
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_MARKS = re.compile(r"([\\`*_{}\[\]()|<>~])")
-_TEXT_LENGTH = 140
+_MARKS = re.compile(r"([\\`*_{}\[\]()|<>~@]|:(?=//)|(?<=\bwww)\.|&(?=#?\w+;))", re.IGNORECASE)
+"""Also of what is made a link without any brackets."""
+_TEXT_LENGTH, _NAME_LENGTH = 140, 60
 Report = Mapping[str, Any]
 """By the names of the API, in JSON's types."""
 
@@ -76,7 +78,7 @@ def _tables(report: Report) -> Iterable[_Table]:
         ("topic", "posts", "expected", "examples"),
         [
             [
-                each["cluster"],
+                _short(each["cluster"], _NAME_LENGTH),
                 _number(each["count"]),
                 _number(each["expected"]),
                 " ".join(each["examples"]),
@@ -89,7 +91,7 @@ def _tables(report: Report) -> Iterable[_Table]:
         ("topic", *times, "negative now"),
         [
             [
-                each["cluster"],
+                _short(each["cluster"], _NAME_LENGTH),
                 *(_number(each[name]) for name in ("count", "before", "week_earlier", "negative")),
             ]
             for each in report["topics"]
@@ -99,7 +101,12 @@ def _tables(report: Report) -> Iterable[_Table]:
         "Oldest unanswered",
         ("conversation", "since", "author", "text"),
         [
-            [each["conversation_id"], each["timestamp"], each["author"] or "", _short(each["text"])]
+            [
+                each["conversation_id"],
+                each["timestamp"],
+                _short(each["author"] or "", _NAME_LENGTH),
+                _short(each["text"]),
+            ]
             for each in report["oldest_unanswered"]
         ],
     )
@@ -117,9 +124,11 @@ def _tables(report: Report) -> Iterable[_Table]:
     )
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _TEXT_LENGTH else f"{line[:_TEXT_LENGTH]}..."
+def _short(text: str, length: int = _TEXT_LENGTH) -> str:
+    """In one line, without what is not seen but acts, such as turning the direction of others."""
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    line = " ".join(shown.split())
+    return line if len(line) <= length else f"{line[:length]}..."
 
 
 def _number(value: float | None) -> str:

@@ -21,6 +21,7 @@ from runtime.mail_server import MailServer
 TOTAL_SECONDS = 15.0
 _SUBJECT = 150
 _TEXT = 100_000
+_FACT, _QUOTE = 500, 500
 _TAKEN = 250
 _RULE = 72 * "-"
 
@@ -46,11 +47,11 @@ def compose(*messages: Message, sender: str, to: str, at: datetime) -> EmailMess
 
 def _plain(words: Wording, *, with_title: bool) -> str:
     """The title of the only one is the subject."""
-    parts = [words.title] if with_title else []
+    parts = [fit(words.title, _SUBJECT)] if with_title else []
     parts.append(fit(words.text, _TEXT))
     if words.facts:
-        parts.append("\n".join(f"{name}: {value}" for name, value in words.facts))
-    parts += [f"> {quote}" for quote in words.quotes]
+        parts.append("\n".join(f"{name}: {fit(value, _FACT)}" for name, value in words.facts))
+    parts += [f"> {fit(quote, _QUOTE)}" for quote in words.quotes]
     if words.link is not None:
         parts.append(words.link)
     return "\n\n".join(parts) + "\n"
@@ -62,14 +63,17 @@ def _html(words: Wording, data: Mapping[str, object]) -> str:
     if isinstance(said, str):
         parts = [said.encode(errors="replace").decode()]
     else:
-        parts = [f"<h2>{escape(words.title)}</h2>", f"<p>{escape(fit(words.text, _TEXT))}</p>"]
+        parts = [
+            f"<h2>{escape(fit(words.title, _SUBJECT))}</h2>",
+            f"<p>{escape(fit(words.text, _TEXT))}</p>",
+        ]
     if words.facts:
         rows = (
-            f"<tr><th align=left>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            f"<tr><th align=left>{escape(name)}</th><td>{escape(fit(value, _FACT))}</td></tr>"
             for name, value in words.facts
         )
         parts.append(f"<table>{''.join(rows)}</table>")
-    parts += [f"<blockquote>{escape(quote)}</blockquote>" for quote in words.quotes]
+    parts += [f"<blockquote>{escape(fit(quote, _QUOTE))}</blockquote>" for quote in words.quotes]
     if words.link is not None:
         parts.append(f'<p><a href="{escape(words.link)}">Open the page</a></p>')
     return "\n".join(parts)

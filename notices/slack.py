@@ -12,7 +12,7 @@ from analysis.messages import Message
 from notices.fitting import fit, fit_lines, json_units
 from notices.wording import Wording, words_of
 
-_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "`": "\u02cb"}
 _HEADER = 150
 _SECTION = 2900
 _SENTENCE = 600
@@ -61,7 +61,9 @@ def _short(part: Wording) -> list[dict[str, Any]]:
 
 
 def escape(character: str) -> str:
-    """So that nobody is called by `<!channel>` and no link says that it is another."""
+    """So that nobody is called by `<!channel>` and no link says that it is another. A backtick, for
+    which there is no escape, becomes another that looks like it: three would make code of all that
+    follows."""
     for before, after in _ESCAPES.items():
         character = character.replace(before, after)
     return character

@@ -108,7 +108,7 @@ def _alert(data: Mapping[str, Any], title: str, tone: Tone) -> Wording:
     ]
     return Wording(
         _line(title),
-        clean(sentence),
+        _line(sentence),
         _facts(facts),
         [text for text in map(_line, evidence.get("texts") or ()) if text],
         _link(evidence.get("link")),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -188,6 +189,7 @@ def test_slack_takes_it_whatever_is_in_it(message: Message) -> None:
     body = slack.body(message)
 
     said = json.loads(body)
+    assert "`" not in body.decode()
     assert units(body.decode()) <= 13_000
     assert 1 <= len(said["blocks"]) <= 50
     header, *sections = said["blocks"]
@@ -357,6 +359,24 @@ def test_a_mail_can_be_written_and_read_whatever_is_in_it(message: Message) -> N
     if message.type is not MessageType.REPORT:
         assert "<script" not in html.get_content()
         assert "<img" not in html.get_content()
+
+
+def test_no_text_or_name_adds_lines_to_a_mail_or_makes_it_long() -> None:
+    nasty = "a\r\n\r\nSincerely,\u2028your bank\n" + "x" * 5000
+    opened = alert(words=[nasty], texts=[nasty], conversations=[nasty])
+    opened = replace(opened, data={**opened.data, "rule": nasty, "key": nasty})
+    harmless = alert(words=["a"], texts=["a"], conversations=["a"])
+    mail, calm = (
+        compose(each, each, sender="a@example.com", to="b@c.de", at=NOW)
+        for each in (opened, harmless)
+    )
+
+    for kind in ("plain", "html"):
+        lines, plain = (
+            each.get_body([kind]).get_content().splitlines()  # type: ignore[union-attr]
+            for each in (mail, calm)
+        )
+        assert len(lines) == len(plain)
 
 
 def test_a_report_is_sent_with_its_own_page() -> None:

@@ -1,0 +1,82 @@
+"""Reports as Markdown and HTML: strangers wrote much of what is in their cells."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from analysis.report import to_html, to_markdown
+
+PLAIN = "ana"
+NASTY = [
+    "evil\n# Heading\n| a | b |",
+    "a\r\n\r\n<script>alert(1)</script>",
+    "a\u2028# b\u0085# c\x0b# d\x00\x1b[31m",
+    "\u202e\u2066turned around",
+    "[link](http://evil.example) ![image](http://evil.example/i.png) <http://evil.example>",
+    "`code` **bold** ~~gone~~ | cell",
+    "long " * 100,
+]
+
+
+def report(words: str) -> dict[str, Any]:
+    """All that people write is `words`."""
+    counts = {"count": 3, "negative": 1, "before": 2, "week_earlier": 2, "expected": 1.0}
+    totals = {"count": 3, "negative": 1, "negative_share": 0.33, "average_sentiment": None}
+    return {
+        "period": "day",
+        "ending": "2026-03-03",
+        "totals": totals,
+        "before": totals,
+        "week_earlier": totals,
+        "rising": [{"cluster": words, "examples": ["conv_00000001"], **counts}],
+        "topics": [{"cluster": words, **counts}],
+        "oldest_unanswered": [
+            {
+                "conversation_id": "conv_00000001",
+                "timestamp": "2026-03-03T10:00:00Z",
+                "author": words,
+                "text": words,
+            }
+        ],
+        "answers": {"answered": 1, "answered_in_goal": None, "median_answer_seconds": None},
+        "spending": {"cost_usd": 0.0, "before_usd": 0.0},
+    }
+
+
+@pytest.mark.parametrize("words", NASTY)
+@pytest.mark.parametrize("write", [to_markdown, to_html])
+def test_what_strangers_wrote_stays_short_and_in_its_cell(
+    write: Callable[[dict[str, Any]], str], words: str
+) -> None:
+    lines = write(report(words)).splitlines()
+
+    assert len(lines) == len(write(report(PLAIN)).splitlines())
+    assert all(len(line) < 700 for line in lines)
+    assert all(line.isprintable() for line in lines)
+    assert not any(re.search(r"(?<!\\)<(script|http)", line) for line in lines)
+
+
+@pytest.mark.parametrize("words", NASTY)
+def test_no_mark_of_a_stranger_means_anything_in_markdown(words: str) -> None:
+    cells = [line for line in to_markdown(report(words)).split("\n") if line.startswith("| ")]
+    plain = [line for line in to_markdown(report(PLAIN)).split("\n") if line.startswith("| ")]
+
+    bare = [re.sub(r"\\[\\`*_{}\[\]()|<>~@:.&]", "", cell) for cell in cells]
+    assert [each.count("|") for each in bare] == [each.count("|") for each in plain]
+    assert not set("".join(bare)) & set("`*[]()<>~")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("see http://a.example", r"see http\://a.example"),
+        ("see WWW.a.example", r"see WWW\.a.example"),
+        ("ask a@b.example", r"ask a\@b.example"),
+        ("&lt;b&gt; &#42; R&D", r"\&lt;b\&gt; \&#42; R&D"),
+        ("at 10:30, v1.2", "at 10:30, v1.2"),
+    ],
+)
+def test_nothing_becomes_a_link_or_another_character_by_itself(words: str, shown: str) -> None:
+    assert f"| {shown} |" in to_markdown(report(words))
