@@ -21,7 +21,7 @@ _SAMPLE = 200
 """The newest posts that are looked at one by one."""
 _WORDS_OF, _USUAL = 100, 200
 """How many of them have their words looked at, beside those of so many posts before the window."""
-_LOOKED_AT = 1000
+LOOKED_AT = 1000
 """Characters of a text."""
 SHOWN = 3
 _TEXT_LENGTH = 280
@@ -71,7 +71,7 @@ class EvidenceReader:
 
 
 def _beginnings(posts: Iterable[ListedInsight]) -> Iterator[str]:
-    return (each.text[:_LOOKED_AT] for each in posts)
+    return (each.text[:LOOKED_AT] for each in posts)
 
 
 def texts_of(posts: Iterable[ListedInsight]) -> Sequence[str]:

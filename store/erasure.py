@@ -13,6 +13,7 @@ from errors import Unavailable
 from models import Status, conversations, insights, to_micros
 from store import derived, versions
 from store.derived import word_index
+from store.erased_evidence import forget_evidence
 from store.filters import COUNTS
 from store.told_texts import forget_conversations
 
@@ -100,6 +101,7 @@ def _erase_locked(ids: Collection[str], connection: Connection) -> int:
     """Since their rows are locked no result for them can be written any more, and of two who erase
     the same one only one takes it out of the rollups."""
     if ids:
+        forget_evidence(ids, connection)
         derived.take_turn(connection)
         derived.subtract(connection, ids)
         borne = versions.borne_by(ids, connection)

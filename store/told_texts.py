@@ -58,9 +58,13 @@ def forget_conversations(ids: Collection[str], connection: Connection) -> None:
         row.endpoint_id for row in connection.execute(wanted) if _without(row, ids) is not row.data
     }
     if naming:
-        connection.execute(_LOCK, {"ids": list(naming)}).all()
+        lock_endpoints(naming, connection)
         found = connection.execute(wanted.with_for_update()).all()
         _write([(row.id, row.data, _without(row, ids)) for row in found], connection)
+
+
+def lock_endpoints(ids: Collection[str], connection: Connection) -> None:
+    connection.execute(_LOCK, {"ids": list(ids)}).all()
 
 
 def _without(row: Any, ids: Collection[str]) -> Mapping[str, Any]:
