@@ -169,6 +169,8 @@ async def try_alert_rule(request: Request, rule_id: AlertRuleId) -> TrialOut:
     """What the rule would have sent over the last 30 days. Nothing is sent."""
     parts = services(request)
     rule = await parts.alert_rules.find(rule_id)
+    if "handling" in rule.filter:
+        await parts.handling.end_leases()
     trial = await parts.alert_trials.run(rule)
     alerts = [
         shown(

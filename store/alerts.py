@@ -41,6 +41,7 @@ from store.alert_changes import (
 )
 from store.alert_judging import AlertJudge
 from store.alert_rules import BUILT_IN, AlertRule
+from store.handling import HandlingStore
 from tables.alerts import alert_rules, alerts
 
 KEPT_DAYS = 90
@@ -80,6 +81,7 @@ class AlertStore:
     def __init__(self, database: Database, judge: AlertJudge) -> None:
         self._database = database
         self._judge = judge
+        self._handling = HandlingStore(database)
 
     # --- judging ------------------------------------------------------------------------------
 
@@ -87,6 +89,7 @@ class AlertStore:
         """Judge all rules at `now`, in microseconds, once a minute at most; how many messages that
         makes. Rules about single posts are not judged here."""
         moment = now_micros() if now is None else now
+        await self._handling.end_leases()  # since rules may ask for states
         looked = await self._database.read(
             partial(self._look, troubles, moment), costly=True, seconds=LONG_READ_SECONDS
         )

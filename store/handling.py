@@ -179,6 +179,11 @@ def end_leases(connection: Connection) -> int:
     return len(_write(connection, found, run_out))
 
 
+def run_out_of(connection: Connection, ids: Collection[str], *, now: int) -> set[str]:
+    """Those of the conversations whose claim or snooze is over, though it is stored still."""
+    return set(connection.scalars(_RUN_OUT_OF, {"ids": list(ids), "now": now}))
+
+
 def _change_one(
     conversation_id: str, change: HandlingChange, key_name: str, now: int, connection: Connection
 ) -> Handling:
@@ -304,6 +309,9 @@ _RUN_OUT = (
     .where(_HAS_RUN_OUT)
     .order_by(insights.c.handling_until)
     .limit(bindparam("limit"))
+)
+_RUN_OUT_OF = select(insights.c.conversation_id).where(
+    insights.c.conversation_id.in_(bindparam("ids", expanding=True)), _HAS_RUN_OUT
 )
 
 

@@ -19,6 +19,7 @@ from database import Database
 from models import daily_usage, insights, now_micros
 from store.alert_changes import shown_time
 from store.filters import COUNTS, InsightFilter, span_values, within
+from store.handling import HandlingStore
 from store.insights import InsightStore
 from store.outbox import enqueue, subscribers
 from store.summaries import Aggregate, Interval, Summary, SummaryStore
@@ -33,9 +34,11 @@ class ReportStore:
         self._database = database
         self._summaries = summaries
         self._insights = insights
+        self._handling = HandlingStore(database)
 
     async def report(self, period: Period, ending: date) -> Mapping[str, Any]:
         """Of the days up to and with `ending`, in UTC, by the names of the API."""
+        await self._handling.end_leases()
         wanted = _filter(period, ending)
         now = await self._summaries.summary(wanted, Interval.DAY)
         # Of a week both are the same one, which tells nothing twice.

@@ -19,6 +19,7 @@ from database import LONG_READ_SECONDS, Database
 from models import conversations, now_micros, to_micros
 from store import derived
 from store.bulk_insert import ManyRows
+from store.handling import HandlingStore, run_out_of
 from store.insights import InsightStore
 from store.plans.kinds import kinds_of_plans
 from store.plans.plan import (
@@ -57,6 +58,7 @@ class WalkStore:
 
     def __init__(self, database: Database, insights: InsightStore) -> None:
         self._database = database
+        self._handling = HandlingStore(database)
         self._kinds = kinds_of_plans(insights)
         self._token = uuid4().hex
 
@@ -80,6 +82,9 @@ class WalkStore:
 
     async def candidates(self, plan: Plan) -> Sequence[Candidate]:
         """The next rows of a plan that is being applied; none at the end."""
+        if "handling" in plan.filter:
+            while await self._handling.end_leases():  # some at a time
+                pass
         selection = self._kinds[plan.kind].selection(plan)
         work = partial(selection.next, plan.position, MOST_ROWS, plan.bound)
         return await self._database.read(work, costly=True, seconds=LONG_READ_SECONDS)
@@ -158,7 +163,11 @@ class WalkStore:
         _lock(ids, connection)
         now = now_micros()
         ids = selection.still(ids, to_micros(plan.created_at), connection)
-        ids = [] if plan.is_over(now) else ids
+        if plan.is_over(now):
+            ids = []
+        elif "handling" in plan.filter:
+            run_out = run_out_of(connection, ids, now=now)
+            ids = [id_ for id_ in ids if id_ not in run_out]
         changes = self._kinds[plan.kind].apply(plan, ids, now, connection)
         _PLAN_ROWS.insert(connection, [(plan.id, *change) for change in changes])
         return replace(

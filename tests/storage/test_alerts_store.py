@@ -8,11 +8,14 @@ import pytest
 from sqlalchemy import func, select
 
 from analysis.alerts import AlertState
+from analysis.handling import HandlingChange, HandlingState
 from analysis.report_times import ReportTime
 from database import Database
 from errors import InvalidInput, NotFound
+from models import now_micros
 from store import alert_changes
 from store.alert_rules import MAX_RULES, AlertRuleStore
+from store.handling import HandlingStore
 from store.insights import InsightStore
 from store.reports import ReportStore
 from store.summaries import SummaryStore
@@ -55,6 +58,17 @@ async def test_a_count_that_is_reached_is_told_with_its_evidence(database: Datab
     assert evidence["link"].startswith("/dashboard?start_time=2025-01-20T11")
     (listed,) = await all_alerts(store)
     assert {**listed.alert.evidence, "texts": evidence["texts"]} == evidence
+
+
+async def test_claims_that_have_run_out_are_open_to_a_rule(database: Database) -> None:
+    await make_rule(database, filter={"handling": "open"}, above=6.0)
+    for id_ in await fill(database, 6):
+        claimed = HandlingChange(HandlingState.CLAIMED, "ana", until=now_micros() - 1)
+        await HandlingStore(database).change(id_, claimed, key_name="", now=now_micros())
+    store = alert_store(database)
+    await judge_at(store)
+    (listed,) = await all_alerts(store)
+    assert listed.alert.evidence["count"] == 6
 
 
 async def test_it_is_told_once_and_then_told_to_be_over(database: Database) -> None:

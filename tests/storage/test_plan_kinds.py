@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from analysis.handling import HandlingChange, HandlingState
 from analysis.outcomes import Fail
 from database import Database
 from errors import Conflict, InvalidInput, NotFound
 from models import insights, now_micros
 from store.conversations import ConversationStore
+from store.handling import HandlingStore
 from store.plans.plan import Plan, PlanKind, PlanState
 from store.queue import WorkQueue
 from store.rules import RuleStore
@@ -28,6 +30,7 @@ from tests.support.plans import (
     scores,
     served,
     undone,
+    walk_store,
     walked,
 )
 
@@ -195,6 +198,30 @@ async def test_what_a_walk_comes_to_when_the_time_is_over_is_skipped(
     states = select(insights.c.handling).order_by(insights.c.handling)
     found = await database.read(lambda connection: connection.scalars(states).all())
     assert found == ["ignored", "ignored", "snoozed"]
+
+
+async def test_what_a_plan_means_by_its_state_is_skipped_once_that_has_run_out(
+    database: Database,
+) -> None:
+    """Both before the walk comes to it, and between reading and writing a step."""
+    ids = await insight_list(database, -0.5, -0.6)
+    snoozed = HandlingChange(HandlingState.SNOOZED, "ben", now_micros() + 3_600_000_000)
+    for id_ in ids:
+        await HandlingStore(database).change(id_, snoozed, key_name="", now=now_micros())
+    plan = await made(database, filter={"handling": "snoozed"})
+    assert plan.matched == 2
+    plan = await plan_store(database).apply(plan.id)
+    walks = walk_store(database)
+
+    runs_out = update(insights).values(handling_until=now_micros())
+    await run_sql(database, runs_out.where(insights.c.conversation_id == ids[0]))
+    candidates = await walks.candidates(plan)
+    assert [each.conversation_id for each in candidates] == ids[1:]
+    await run_sql(database, runs_out.where(insights.c.conversation_id == ids[1]))
+    plan = (await walks.apply(plan, candidates, None)).plan
+
+    assert (plan.done, plan.changed) == (0, 0)
+    assert (await walked(database)).skipped == 2
 
 
 async def _handling_plan(database: Database, what: dict[str, Any]) -> Plan:

@@ -4,8 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from analysis.handling import HandlingChange, HandlingState
 from analysis.report_times import Period
 from database import Database
+from models import now_micros
+from store.handling import HandlingStore
 from store.insights import InsightStore
 from store.reports import ReportStore
 from store.summaries import SummaryStore
@@ -43,3 +46,13 @@ async def test_what_is_fewer_than_the_day_before_has_not_risen(database: Databas
     (topic,) = report["topics"]
     assert (topic["count"], topic["before"], topic["week_earlier"]) == (220, 230, 1)
     assert report["rising"] == []
+
+
+async def test_a_snooze_that_has_run_out_is_open_in_a_report(database: Database) -> None:
+    (id_,) = await fill(database, 1)
+    change = HandlingChange(HandlingState.SNOOZED, "ana", until=now_micros() - 1)
+    await HandlingStore(database).change(id_, change, key_name="", now=now_micros())
+    store = ReportStore(database, SummaryStore(database), InsightStore(database))
+    report = await store.report(Period.DAY, NOON.date())
+    assert report["answers"]["open"] == 1
+    assert [each["conversation_id"] for each in report["oldest_unanswered"]] == [id_]
