@@ -6,7 +6,7 @@ that shares and medians are exact however many there are: each is a search in th
 
 import json
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -29,7 +29,8 @@ _KEPT_TIMES = 2_000_000
 _DAYS_AT_A_TIME = 20
 
 Times = Sequence[int]
-"""From a conversation to its answer, in microseconds, the shortest first."""
+"""From a conversation to its answer, in microseconds, the shortest first; 0 where it bears a later
+time than its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +142,9 @@ _NONE: Times = array("q")
 
 def _sorted(times: str | Sequence[int]) -> Times:
     """SQLite gives them as JSON, and PostgreSQL as a list."""
-    listed = json.loads(times) if isinstance(times, str) else times
-    return array("q", sorted(listed))
+    listed = sorted(json.loads(times) if isinstance(times, str) else times)
+    before = bisect_left(listed, 0)
+    return array("q", [*[0] * before, *listed[before:]] if before else listed)
 
 
 def _in_goal(days: Sequence[Times], goal: int) -> float | None:

@@ -67,7 +67,9 @@ def random_row(chance: random.Random) -> Row:
         "labelled": chance.choice(["model", "model", *LastWord]),
         "handling": chance.choice(["open", "open", *HandlingState]),
     }
-    waited = timedelta(seconds=chance.choice([0, 1, 3600, 3600.000001, chance.uniform(0, 10**6)]))
+    waited = timedelta(
+        seconds=chance.choice([-60, 0, 1, 3600, 3600.000001, chance.uniform(0, 10**6)])
+    )
     handled = row["handling"] != "open"
     return {**row, "handling_at": to_micros(row["timestamp"] + waited) if handled else None}
 
@@ -164,7 +166,7 @@ def assert_handling(figures: HandlingFigures, rows: Sequence[Row]) -> None:
     opened = [row["timestamp"] for row in rows if row["handling"] == "open"]
     assert figures.oldest_open == min(opened, default=None)
     times = [
-        row["handling_at"] - to_micros(row["timestamp"])
+        max(0, row["handling_at"] - to_micros(row["timestamp"]))
         for row in rows
         if row["handling"] == "answered"
     ]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlalchemy import func, select
 from analysis.handling import OPEN, Handling, HandlingChange, HandlingState
 from database import Database
 from errors import Conflict, NotFound
-from models import Lane, insights, now_micros
+from models import Lane, insights, now_micros, to_micros
 from store.conversations import ConversationStore
 from store.derived.word_counts import MatchCounter
 from store.erasure import ErasureStore
@@ -23,8 +24,10 @@ from store.handling import (
     put_back_many,
 )
 from store.handling_figures import HandlingCounter
+from store.summaries import Interval, SummaryStore
 from tables.people import handling_log
 from tests.support.factories import (
+    NOON,
     accept,
     insert_insight,
     insert_insights,
@@ -285,3 +288,20 @@ async def test_where_nothing_is_open_after_all_no_oldest_is_told(
     wanted = insight_filter(**filters)
     figures = await database.read(partial(counter.figures, wanted, 1))
     assert (figures.counts[HandlingState.OPEN], figures.oldest_open) == (1, None)
+
+
+@pytest.mark.parametrize("minutes", [[10], [10, 20], [-4, 10, 20]])
+async def test_an_answer_before_its_posts_time_took_no_time(
+    database: Database, minutes: list[int]
+) -> None:
+    """Such as one to a post whose clock was ahead, by minutes."""
+    for ahead in minutes:
+        timestamp = NOON + timedelta(minutes=ahead)
+        id_ = await insert_insight(database, timestamp=timestamp)
+        change = HandlingChange(HandlingState.ANSWERED, "ana")
+        await HandlingStore(database).change(id_, change, key_name="", now=to_micros(NOON))
+
+    summary = await SummaryStore(database).summary(insight_filter(), Interval.DAY)
+
+    assert summary.handling.median_answer_seconds == 0.0
+    assert summary.handling.answered_in_goal == 1.0
