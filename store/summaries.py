@@ -168,10 +168,12 @@ def _clusters(part: InsightFilter, by_day: DayCache[Rows], connection: Connectio
         key = Key(bucket=True, cluster=True)
         rows = _rows_by_day(part, key, DAY, by_day, connection)
         return [row for _, *row in rows]
-    values = rollup_query.values_of(part)
+    values, key = rollup_query.values_of(part), Key(cluster=True)
     if part.author is None:
         values["names"] = connection.scalars(NAMES_OF_CLUSTERS).all()
-    return rollup_query.figures(part.shape, Key(cluster=True), values, connection)
+        return rollup_query.figures(part.shape, key, values, connection)
+    found = rollup_query.figures(part.shape, key, values, connection)
+    return [*found, *rollup_query.clusters_of_own(part, connection)]
 
 
 def _rows_by_day(

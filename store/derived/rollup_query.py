@@ -17,6 +17,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
+    Text,
     bindparam,
     case,
     cast,
@@ -46,6 +47,7 @@ from store.filters import (
     span_values,
     within,
 )
+from store.insight_row import read_clusters
 from store.statements import Prepared, among
 
 # --- decomposing a time range ---------------------------------------------------------------------
@@ -168,6 +170,13 @@ def figures(
     return _statement(shape, key, spans, only_count).run(connection, values)
 
 
+def clusters_of_own(wanted: InsightFilter, connection: Connection) -> Rows:
+    """By cluster, an author's own posts, whose topics are in their rows alone: those of others are
+    in what `figures` finds."""
+    rows = _own_statement(wanted.shape).run(connection, values_of(wanted))
+    return [[name, *sums] for listed, *sums in rows for name in read_clusters(listed)]
+
+
 def values_of(wanted: InsightFilter, *, by_day: bool = True) -> dict[str, Any]:
     """For a filter without words."""
     values: dict[str, Any] = values_between(wanted.span, by_day=by_day)
@@ -234,6 +243,17 @@ def _statement(shape: Shape, key: Key, spans: Sequence[str], only_count: bool) -
     """The sources of the spans are disjoint, and together are all that the filter asks for."""
     sources = (_source(shape, key, span) for span in spans)
     return Prepared(union_all(*(_select(source, shape, key, only_count) for source in sources)))
+
+
+@lru_cache(maxsize=64)
+def _own_statement(shape: Shape) -> Prepared:
+    """By all topics of a row together, as they stand in it."""
+    listed = cast(insights.c.clusters, Text)
+    found = select(listed, *_row_sums(insights, only_count=False)).where(
+        *conditions(shape), insights.c.own == literal_column("1")
+    )
+    found = found.with_hint(insights, "INDEXED BY idx_insight_author", "sqlite")
+    return Prepared(found.group_by(literal_column("1")))
 
 
 def _source(shape: Shape, key: Key, span: str) -> _Source:

@@ -153,7 +153,7 @@ def assert_summary(summary: Summary, rows: Sequence[Row], interval: Interval) ->
     for bucket, aggregate in summary.series.items():
         assert_counts(aggregate, buckets.pop(to_micros(bucket) // interval.width, []))
     assert not buckets
-    clusters = grouped(rows, lambda row: [] if row.get("own") else row["clusters"])
+    clusters = grouped(rows, lambda row: row["clusters"])
     ordered = sorted(clusters, key=lambda name: (-len(clusters[name]), name))
     assert [name for name, _ in summary.clusters] == ordered
     for name, aggregate in summary.clusters:
