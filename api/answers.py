@@ -167,8 +167,9 @@ def _counts(figures: Aggregate) -> Counts:
 
 
 class AuthorOut(TypedDict):
-    """`negative` are those of `count` that are negative; `last` is the newest timestamp; `own` are
-    accounts of one's own, as the settings name them."""
+    """`count` is of the posts that count, or where there are none of the own ones; `negative` are
+    those of `count` that are negative; `last` is the newest timestamp; `own` are accounts of one's
+    own, as the settings name them."""
 
     author: str
     count: int

@@ -51,6 +51,21 @@ async def test_who_complains_most_is_none_of_ones_own_accounts_but_these_are_fou
     assert await found(store, "sho") == ["Shop"]
 
 
+async def test_an_author_has_one_count_however_the_author_is_found(
+    database: Database, store: AuthorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the posts that count; who wrote own ones alone is found with these."""
+    came = {"author": "mixed", "timestamp": NOON, "sentiment_score": -0.5}
+    went = {"author": "mixed", "timestamp": NOON + HOUR, "sentiment_score": -0.9, "own": 1}
+    await insert_insights(database, [came, came, went, {**went, "author": "mixture"}])
+    mixed = AuthorCount("mixed", 2, 2, NOON)
+    for few in (0, 10**6):
+        monkeypatch.setattr(authors, "_FEW", few)
+        assert await store.most(prefix=None, **EVER, limit=9) == [mixed]
+    found = await store.most(prefix="mix", **EVER, limit=9)
+    assert found == [mixed, AuthorCount("mixture", 1, 1, NOON + HOUR)]
+
+
 @pytest.mark.parametrize(
     ("prefix", "names"),
     [
