@@ -191,13 +191,17 @@ def conditions(
             of.insight_id == columns.id,
         )
         if shape.author:  # may be an own account, whose topics are in the row alone
-            listed = cast(columns.clusters, Text)
-            without = func.replace(listed, bindparam("listed_cluster", type_=Text), "")
-            of_own = and_(columns.own == literal_column("1"), listed != without)
+            of_own = and_(columns.own == literal_column("1"), lists_cluster(columns.clusters))
             found.append(or_(has_cluster, of_own))
         else:
             found.append(has_cluster)
     return found
+
+
+def lists_cluster(clusters: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether topics, as they stand in a row, have the one that is asked for."""
+    listed = cast(clusters, Text)
+    return listed != func.replace(listed, bindparam("listed_cluster", type_=Text), "")
 
 
 def figure_conditions(shape: Shape, table: Table) -> list[ColumnElement[bool]]:

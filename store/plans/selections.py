@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Select, func, select, tuple_
 
+from analysis.labels import PERSON
 from models import Status, conversations, from_micros, insights, now_micros
-from store.derived import rollup_query, word_counts, word_index
-from store.filters import InsightFilter, Shape, conditions, filter_of
+from store.derived import rollup_query, word_index
+from store.filters import InsightFilter, Shape, conditions, filter_of, lists_cluster
 from store.insights import InsightStore
 from store.plans.as_of import matched_at
 from store.plans.plan import Position
@@ -113,7 +114,8 @@ _NEWEST_INSIGHT = select(func.max(insights.c.id))
 
 
 class GivenLabels:
-    """Insights of a filter that a giver has labelled; a position is a conversation's id."""
+    """Insights of a filter that a giver has labelled; a position is a conversation's id. A rule
+    labels own posts as well, and so they are among its ones whatever the filter."""
 
     def __init__(self, giver: int, named: Mapping[str, Any]) -> None:
         self._giver = giver
@@ -150,17 +152,20 @@ class GivenLabels:
     ) -> tuple[Select[*tuple[Any, ...]], dict[str, Any]]:
         wanted, dialect = self._wanted, connection.dialect.name
         columns = columns if isinstance(columns, list) else [columns]
+        shape = wanted.shape._replace(cluster=False, anyone=self._giver != PERSON)
         statement = (
             select(*columns)
             .join_from(labels, insights, insights.c.conversation_id == labels.c.conversation_id)
-            .where(labels.c.giver == self._giver, *conditions(wanted.shape))
+            .where(labels.c.giver == self._giver, *conditions(shape))
         )
+        if wanted.cluster is not None:
+            statement = statement.where(lists_cluster(insights.c.clusters))
         values = wanted.values()
         if wanted.words is not None:
             index = word_index.index(dialect, word_index.AccessPath.BY_WORDS)
             matches = select(word_index.id_of(index.key)).where(index.matching)
             statement = statement.where(insights.c.id.in_(matches))
-            values["q"] = word_counts.expression_of(wanted, dialect)
+            values["q"] = word_index.of_anyone(dialect, wanted.words, [])
         return statement, values
 
 

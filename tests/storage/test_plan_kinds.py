@@ -7,10 +7,12 @@ import pytest
 from sqlalchemy import select, update
 
 from analysis.handling import HandlingChange, HandlingState
+from analysis.labels import Labelling
 from analysis.outcomes import Fail
 from database import Database
 from errors import Conflict, InvalidInput, NotFound
 from models import insights, now_micros
+from store import labels
 from store.conversations import ConversationStore
 from store.handling import HandlingStore
 from store.plans.plan import Plan, PlanKind, PlanState
@@ -94,6 +96,45 @@ async def test_labels_are_taken_back_of_one_giver_alone(database: Database) -> N
     assert plan.matched == 1
     await applied(database, plan)
     assert await scores(database) == {ids[0]: -0.5, ids[1]: -0.6}
+
+
+async def test_a_rules_word_is_taken_back_of_own_posts_as_well(database: Database) -> None:
+    """A rule labels them as they are written; its number of labels is what a plan finds."""
+    store = RuleStore(database)
+    ids = await insert(
+        database,
+        [
+            {"text": "a late parcel", "author": "ana"},
+            {"text": "a late answer", "author": "shop", "own": 1},
+            {"text": "a late refund", "author": "shop", "own": 1, "clusters": ["refund"]},
+        ],
+    )
+    rule = await store.create("late", {"q": "late"}, {"sentiment": "neutral"}, enabled=True)
+    labelling = Labelling(sentiment_score=0.0)
+    await database.write(
+        lambda connection: labels.give(
+            connection, ids, rule.number, labelling, name=rule.name, at=now_micros()
+        )
+    )
+    asked: dict[str, Any] = {
+        "kind": PlanKind.UNLABEL,
+        "set": None,
+        "by": None,
+        "rule_id": rule.id,
+    }
+    matched = [
+        (await made(database, **asked, filter=filter_)).matched
+        for filter_ in ({"q": "late"}, {"q": "answer"}, {"cluster": "refund"}, {"author": "shop"})
+    ]
+    assert matched == [3, 1, 1, 2]
+
+    deleted = await store.delete(rule.id)
+    plan = await made(database, **asked, filter={})
+    assert deleted.labelled == plan.matched == 3
+    assert (await applied(database, plan)).changed == 3
+    assert await scores(database) == dict.fromkeys(ids, -0.65)
+    assert (await undone(database, plan)).left_alone == 0
+    assert await scores(database) == dict.fromkeys(ids, 0.0)
 
 
 async def test_handling_is_changed_but_for_claims_of_others_and_put_back(
