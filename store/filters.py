@@ -171,7 +171,10 @@ def conditions(
     """What the shape asks of rows of `insights` or `insight_clusters` in a time range, except for
     words."""
     columns = table.c
-    found = [*within(span, columns.timestamp), *figure_conditions(shape, table)]
+    found = [
+        *within(span, columns.timestamp),
+        *figure_conditions(shape, columns.sentiment_score, columns.confidence),
+    ]
     facets = [among(insights.c[each], each) for each in shape.facets]
     if facets and table is insight_clusters:
         found.append(exists().where(insights.c.id == columns.insight_id, *facets))
@@ -204,9 +207,10 @@ def lists_cluster(clusters: ColumnElement[Any]) -> ColumnElement[bool]:
     return listed != func.replace(listed, bindparam("listed_cluster", type_=Text), "")
 
 
-def figure_conditions(shape: Shape, table: Table) -> list[ColumnElement[bool]]:
+def figure_conditions(
+    shape: Shape, score: ColumnElement[float], confidence: ColumnElement[float]
+) -> list[ColumnElement[bool]]:
     """What the shape asks of sentiment and confidence."""
-    score = table.c.sentiment_score
     found: list[ColumnElement[bool]] = []
     match shape.sentiment:
         case Sentiment.POSITIVE:
@@ -216,5 +220,5 @@ def figure_conditions(shape: Shape, table: Table) -> list[ColumnElement[bool]]:
         case Sentiment.NEUTRAL:
             found.append(score.between(NEGATIVE_BELOW, POSITIVE_ABOVE))
     if shape.min_confidence:
-        found.append(table.c.confidence >= bindparam("min_confidence"))
+        found.append(confidence >= bindparam("min_confidence"))
     return found

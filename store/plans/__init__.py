@@ -2,6 +2,7 @@
 
     plan.py         a plan as it is stored, its kinds and states
     selections.py   which rows a plan means: how many, and the next of them after a position
+    rule_matches.py which rows the plan of a rule means: by the model's own values
     as_of.py        which rows a plan had meant when it was made, by the logs
     kinds.py        what each kind of plan does to its rows, and how it undoes that
     requests.py     what clients do with a plan: make, look up, apply, undo

@@ -21,6 +21,7 @@ from store.conversations import AS_NEW, RETRY
 from store.handling import Handled
 from store.insights import InsightStore
 from store.plans.plan import Change, Plan, PlanKind
+from store.plans.rule_matches import RuleMatches
 from store.plans.selections import (
     FailedConversations,
     GivenLabels,
@@ -138,6 +139,9 @@ class LabelPlans(_OfLabels):
 class RulePlans(_OfLabels):
     """A rule's labels. The plan has the rule's filter and what it sets as they were when it was
     made."""
+
+    def selection(self, plan: Plan) -> Selection:
+        return RuleMatches(self._insights, plan.filter)
 
 
 class UnlabelPlans(_OfLabels):

@@ -67,7 +67,10 @@ class MatchingInsights:
         return connection.scalar(_NEWEST_INSIGHT) or 0
 
     def count(self, connection: Connection) -> int:
-        return self._insights.count(self._wanted, connection)
+        return self._count(self._wanted, connection)
+
+    def _count(self, wanted: InsightFilter, connection: Connection) -> int:
+        return self._insights.count(wanted, connection)
 
     def next(
         self, position: Position | None, limit: int, bound: int, connection: Connection
@@ -94,7 +97,7 @@ class MatchingInsights:
             end_time=min(self._wanted.end_time, now),
         )
         of_all = rollup_query.count_between(InsightFilter(now - _WEEK, now).span, connection)
-        touched = self._insights.count(last_week, connection)
+        touched = self._count(last_week, connection)
         if touched > _MUCH * of_all:
             yield f"It touches {touched / of_all:.0%} of the insights of the last seven days."
 
