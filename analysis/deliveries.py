@@ -108,7 +108,8 @@ def decide(attempt: Attempt, tried: Tried, *, jitter: float) -> DeliveryOutcome:
     reason = attempt.reason
     if status == HTTPStatus.GONE:
         return Disabled(reason, status, "it answered 410, which says that it is gone")
-    if tried.failing_seconds >= DISABLED_AFTER_SECONDS:
+    if tried.failing_seconds >= DISABLED_AFTER_SECONDS and tried.attempts > 1:
+        # After days without a message a first failure tells nothing yet.
         return Disabled(reason, status, f"nothing has arrived there for five days ({reason})")
     if not tried.retries:
         return GivenUp(reason, status)

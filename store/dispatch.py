@@ -295,7 +295,8 @@ def _settle(claimed: Dispatch, outcome: DeliveryOutcome, connection: Connection)
         if isinstance(outcome, TryAgain) and outcome.waits and endpoint.enabled:
             put_off = {"of_endpoint": endpoint.id, "due": _due(outcome, now)}
             connection.execute(_PUT_OFF, put_off)
-        _note(endpoint, outcome, now, connection)
+        is_test = all(each.type is MessageType.TEST for each in claimed.messages)
+        _note(endpoint, outcome, now, connection, is_test=is_test)
     return bool(held)
 
 
@@ -333,10 +334,19 @@ def _settle_one(
 
 
 def _note(
-    endpoint: Row[*tuple[Any, ...]], outcome: DeliveryOutcome, now: int, connection: Connection
+    endpoint: Row[*tuple[Any, ...]],
+    outcome: DeliveryOutcome,
+    now: int,
+    connection: Connection,
+    *,
+    is_test: bool,
 ) -> None:
-    """What it means for the endpoint."""
-    since = None if isinstance(outcome, Delivered) else endpoint.failing_since or now
+    """What it means for the endpoint. A test that fails is no message that did not arrive."""
+    since = endpoint.failing_since
+    if isinstance(outcome, Delivered):
+        since = None
+    elif since is None and not is_test:
+        since = now
     if since != endpoint.failing_since:
         statement = update(endpoints).where(endpoints.c.id == endpoint.id)
         connection.execute(statement.values(failing_since=since))

@@ -97,6 +97,23 @@ async def test_a_failure_is_tried_again_when_its_time_has_come(database: Databas
     assert (await EndpointStore(database).find(endpoint.id)).failing_since is None
 
 
+async def test_a_test_that_fails_is_not_the_first_failure_of_an_endpoint(
+    database: Database,
+) -> None:
+    endpoint = await add_endpoint(database)
+    store = EndpointStore(database)
+    await enqueue_for(database, endpoint, message=a_message(MessageType.TEST))
+    await try_all(database, GivenUp("answered 500", 500))
+    assert (await store.find(endpoint.id)).failing_since is None
+
+    await enqueue_for(database, endpoint)
+    await try_all(database, LATER)
+    assert (await store.find(endpoint.id)).failing_since is not None
+    await enqueue_for(database, endpoint, message=a_message(MessageType.TEST))
+    await try_all(database, Delivered(200))
+    assert (await store.find(endpoint.id)).failing_since is None
+
+
 async def test_failing_since_is_the_first_failure_in_a_row(database: Database) -> None:
     endpoint = await add_endpoint(database)
     await enqueue_for(database, endpoint)

@@ -118,6 +118,12 @@ def test_five_days_of_failures_disable_the_endpoint(attempt: Answered | NotAnswe
     assert "five days" in outcome.why
 
 
+def test_one_failure_after_days_without_a_message_is_tried_again() -> None:
+    failing = 6 * DAY
+    assert isinstance(decide(Answered(500), tried(1, failing=failing), jitter=0), TryAgain)
+    assert isinstance(decide(Answered(500), tried(2, failing=failing), jitter=0), Disabled)
+
+
 def test_a_success_after_five_days_is_a_success() -> None:
     assert decide(Answered(200), tried(3, failing=6 * DAY), jitter=0) == Delivered(200)
 
