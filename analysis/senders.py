@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MOST_FOLLOWERS = 10_000_000_000
-"""More than there are people: a number beyond it is no count of them."""
+"""More than there are people: what is beyond it counts as this."""
 _FULL_REACH = 6
 """Of a million followers, as the exponent of 10."""
 
@@ -43,11 +43,13 @@ def followers_of(raw_data: Mapping[str, Any]) -> int | None:
 
 
 def _count(value: object) -> int | None:
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,11}", value):  # as in a CSV file
-        value = int(value)
+    if isinstance(value, str) and re.fullmatch(r"[0-9]+", value):  # as in a CSV file
+        value = int(value) if len(value) <= 11 else MOST_FOLLOWERS
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if 0 <= value <= MOST_FOLLOWERS and value == int(value) else None
+    if value > MOST_FOLLOWERS:
+        return MOST_FOLLOWERS
+    return int(value) if value >= 0 and value == int(value) else None
 
 
 def is_outbound(raw_data: Mapping[str, Any]) -> bool:
