@@ -23,6 +23,8 @@ from store.filters import COUNTS, InsightFilter
 _LAST_CHARACTER = "\U0010ffff"
 _SPELLINGS = 64
 """More ways to spell a beginning are not looked for: those of six letters."""
+_MORE_THAN_TWO = ("iIİ", "Σσς")
+"""Letters of which not each is the other case of each."""
 _FEW = 50_000
 """So many are counted by their times, more by the index of authors, whole."""
 
@@ -66,7 +68,7 @@ def _most_negative(
 def _beginning_with(
     prefix: str, between: InsightFilter, limit: int, connection: Connection
 ) -> Sequence[AuthorCount]:
-    wanted = prefix.casefold()
+    wanted = _folded(prefix)
     spellings = sorted(_spellings(prefix))
     spellings += [f"@{spelling}" for spelling in spellings]
     if connection.dialect.name == "sqlite":
@@ -95,23 +97,38 @@ def _beginning_with(
     found = [
         _author(author, *(that_count if that_count[0] else all_of_them))
         for author, *figures in rows
-        if author.removeprefix("@").casefold().startswith(wanted)
+        if _folded(author.removeprefix("@")).startswith(wanted)
         for that_count, all_of_them in [(figures[:3], figures[3:])]
     ]
     return sorted(found, key=lambda each: (-each.count, each.author))[:limit]
 
 
+def _folded(name: str) -> str:
+    """The same whatever the case. That of a dotted capital `İ` has a dot of its own, which an `i`
+    has anyway."""
+    return name.casefold().replace("i\u0307", "i")
+
+
 def _spellings(prefix: str) -> Iterator[str]:
-    """What names begin with that are this but for case; of a long one, its first letters."""
+    """What names begin with that are this but for case; of a long one, its first letters. They end
+    at a double s, which may be one letter."""
     ways: list[set[str]] = []
     number = 1
-    for letter in prefix:
+    for place, letter in enumerate(prefix):
         forms = {letter, letter.lower(), letter.upper(), letter.title()}
+        for alike in _MORE_THAN_TWO:
+            if letter in alike:
+                forms |= set(alike)
+        rest = prefix[place:].casefold()
+        if is_double := rest == "s" or rest.startswith("ss"):
+            forms |= {"s", "S", "ß", "ẞ"}
         forms = {form for form in forms if len(form) == 1}
         number *= len(forms)
         if number > _SPELLINGS:
             break
         ways.append(forms)
+        if is_double:
+            break
     return ("".join(letters) for letters in product(*ways))
 
 

@@ -87,6 +87,29 @@ async def test_names_are_found_by_how_they_begin(
     assert await found(store, prefix) == names
 
 
+@pytest.mark.parametrize(
+    ("prefix", "names"),
+    [
+        ("STRASSE", ["STRASSE", "Straße", "strasse1"]),
+        ("straß", ["STRASSE", "Straße", "strasse1"]),
+        ("STRAẞE", ["STRASSE", "Straße", "strasse1"]),
+        ("stras", ["STRASSE", "Straße", "strasse1"]),
+        ("s", ["STRASSE", "Straße", "strasse1"]),
+        ("i", ["@istanbul", "ISTANBUL", "İstanbul"]),
+        ("istanbul", ["@istanbul", "ISTANBUL", "İstanbul"]),
+        ("İST", ["@istanbul", "ISTANBUL", "İstanbul"]),
+        ("νίκος", ["Νίκος"]),
+        ("ΝΊΚΟΣ", ["Νίκος"]),
+    ],
+)
+async def test_letters_that_are_others_in_another_case_are_found(
+    database: Database, store: AuthorStore, prefix: str, names: Sequence[str]
+) -> None:
+    every = ["Straße", "STRASSE", "strasse1", "İstanbul", "@istanbul", "ISTANBUL", "Νίκος"]
+    await insert_insights(database, [{"author": name} for name in every])
+    assert await found(store, prefix) == names
+
+
 async def test_counts_are_of_the_time_that_is_asked_for(
     database: Database, store: AuthorStore
 ) -> None:
