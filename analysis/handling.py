@@ -37,8 +37,8 @@ OPEN = Handling()
 
 
 class HandlingChange(NamedTuple):
-    """What somebody asks for. `until` is there for claims and snoozes alone; `take_over` claims
-    what another one holds; `note` is for the history."""
+    """What somebody asks for. `until` is there for claims and snoozes alone; `take_over` is for
+    what another one has claimed; `note` is for the history."""
 
     state: HandlingState
     by: str
@@ -48,12 +48,12 @@ class HandlingChange(NamedTuple):
 
     def held_by_another(self, current: Handling, now: int) -> bool:
         """Whether this would claim what another one has claimed, without saying so."""
+        return self.state is HandlingState.CLAIMED and self.is_anothers(current, now)
+
+    def is_anothers(self, current: Handling, now: int) -> bool:
+        """Whether another one has claimed it, and this does not say that it takes that over."""
         held = current.effective(now)
-        return (
-            self.state is held.state is HandlingState.CLAIMED
-            and held.by != self.by
-            and not self.take_over
-        )
+        return held.state is HandlingState.CLAIMED and held.by != self.by and not self.take_over
 
     def handling(self, now: int) -> Handling:
         """What is recorded."""

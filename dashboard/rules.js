@@ -137,12 +137,12 @@ const STATES = {
 };
 
 // What became of the posts that matched, and of others that would have.
-export function outcomes({ state, matched, changed, skipped, later, left_alone: alone }) {
+export function outcomes({ kind, state, matched, changed, skipped, later, left_alone: alone }) {
 	const stayed = ["applied", "undone"].includes(state) ? matched - changed - skipped : 0;
 	const many = (number, one, more = one) => number > 0 && `${plural(number, "post")} ${number === 1 ? one : more}`;
 	return [
 		state === "undone" ? many(changed, "had been changed") : many(changed, "was changed", "were changed"),
-		many(stayed, "stayed as it was", "stayed as they were"), many(skipped, "no longer fitted"),
+		many(stayed, "stayed as it was", "stayed as they were"), many(skipped, kind === "handling" ? "no longer fitted or had been claimed" : "no longer fitted"),
 		many(later, "came later and is not touched", "came later and are not touched"),
 		many(alone, "changed since and was left alone", "changed since and were left alone"),
 	].filter(Boolean);

@@ -112,12 +112,12 @@ def change_many(
     now: int,
 ) -> Mapping[str, Handled]:
     """Change the handling of up to `MOST_AT_ONCE` conversations, and tell what it was and is.
-    Left out are those that are not completed or gone, and claims of others."""
+    Left out are those that are not completed or gone, and claims of others, whatever is asked."""
     found = _lock(connection, ids)
     wanted = {
         id_: change.handling(now)
         for id_, each in found.items()
-        if not change.held_by_another(each.handling, now)
+        if not change.is_anothers(each.handling, now)
     }
     return _write(connection, found, wanted, _Signature(now, change.by, key_name, change.note))
 
@@ -147,8 +147,16 @@ def preview_many(
     return {
         id_: Handled(each.handling.effective(now), change.handling(now))
         for id_, each in _read(connection, ids).items()
-        if not change.held_by_another(each.handling, now)
+        if not change.is_anothers(each.handling, now)
     }
+
+
+def held_by_others(
+    connection: Connection, ids: Collection[str], change: HandlingChange, *, now: int
+) -> set[str]:
+    """Those of the conversations that `change_many` would leave alone as claims of others."""
+    found = _read(connection, ids)
+    return {id_ for id_, each in found.items() if change.is_anothers(each.handling, now)}
 
 
 def reopen_snoozed(connection: Connection, authors: Collection[str], now: int) -> None:

@@ -25,6 +25,7 @@ from store.plans.rule_matches import RuleMatches
 from store.plans.selections import (
     FailedConversations,
     GivenLabels,
+    HandledInsights,
     MatchingInsights,
     Selection,
 )
@@ -161,7 +162,7 @@ class HandlingPlans:
         self._insights = insights
 
     def selection(self, plan: Plan) -> Selection:
-        return MatchingInsights(self._insights, plan.filter)
+        return HandledInsights(self._insights, plan.filter, _handling_change(plan, 0))
 
     def preview(
         self, plan: Plan, ids: Sequence[str], at: int, connection: Connection

@@ -107,10 +107,11 @@ class PlanStore:
         ids = [each.conversation_id for each in found]
         changes = self._kinds[plan.kind].preview(plan, ids, now, connection)
         warnings = list(selection.warnings(connection))
-        if left := len(ids) - len(changes):
-            of_people = plan.kind is PlanKind.HANDLING
-            why = "such as claims of others" if of_people else "which are so already"
-            warnings.append(f"Of the first {len(ids):,} it would leave {left:,} alone, {why}.")
+        left = len(ids) - len(changes)
+        if left and plan.kind is not PlanKind.HANDLING:  # which says itself what it leaves alone
+            warnings.append(
+                f"Of the first {len(ids):,} it would leave {left:,} alone, which are so already."
+            )
         return replace(
             plan,
             bound=selection.bound(connection),

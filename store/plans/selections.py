@@ -12,10 +12,12 @@ from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Select, func, select, tuple_
 
+from analysis.handling import HandlingChange, HandlingState
 from analysis.labels import PERSON
 from models import Status, conversations, from_micros, insights, now_micros
 from store.derived import rollup_query, word_index
 from store.filters import InsightFilter, Shape, conditions, filter_of, lists_cluster
+from store.handling import held_by_others
 from store.insights import InsightStore
 from store.plans.as_of import matched_at
 from store.plans.plan import Position
@@ -25,6 +27,10 @@ from tables.people import labels
 _WEEK = timedelta(days=7)
 _MUCH = 0.2
 """The share of a week's insights from which on a plan warns of its reach."""
+
+
+_LOOKED_AT = 500
+"""Claims at once."""
 
 
 class Candidate(NamedTuple):
@@ -100,6 +106,39 @@ class MatchingInsights:
         touched = self._count(last_week, connection)
         if touched > _MUCH * of_all:
             yield f"It touches {touched / of_all:.0%} of the insights of the last seven days."
+
+
+class HandledInsights(MatchingInsights):
+    """Insights of a filter whose handling is to change: none that somebody else has claimed."""
+
+    def __init__(
+        self, insights: InsightStore, named: Mapping[str, Any], change: HandlingChange
+    ) -> None:
+        super().__init__(insights, named)
+        self._change = change
+
+    def still(self, ids: Collection[str], made_at: int, connection: Connection) -> list[str]:
+        matching = super().still(ids, made_at, connection)
+        held = held_by_others(connection, matching, self._change, now=now_micros())
+        return [id_ for id_ in matching if id_ not in held]
+
+    def warnings(self, connection: Connection) -> Iterator[str]:
+        yield from super().warnings(connection)
+        held = self._held(connection)
+        if held:
+            yield f"It would leave {held:,} alone, which somebody else has claimed."
+
+    def _held(self, connection: Connection) -> int:
+        """Few are claimed at a time."""
+        if self._wanted.handling not in (None, HandlingState.CLAIMED):
+            return 0
+        claimed = replace(self._wanted, handling=HandlingState.CLAIMED)
+        held, after, now = 0, None, now_micros()
+        while keys := self._insights.keys_after(claimed, after, _LOOKED_AT, connection):
+            ids = [key.conversation_id for key in keys]
+            held += len(held_by_others(connection, ids, self._change, now=now))
+            after = keys[-1].timestamp, keys[-1].id
+        return held
 
 
 @lru_cache(maxsize=64)

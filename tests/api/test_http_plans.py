@@ -149,7 +149,7 @@ async def test_claims_of_others_are_missing_from_a_sample_with_a_word(
     plan = await make(client, kind="handling", set={"state": "claimed"})
 
     assert (plan["matched"], len(plan["sample"])) == (2, 1)
-    assert plan["warnings"] == ["Of the first 2 it would leave 1 alone, such as claims of others."]
+    assert plan["warnings"] == ["It would leave 1 alone, which somebody else has claimed."]
     assert (await carried_out(client, plan["plan_id"], "apply"))["changed"] == 1
 
 

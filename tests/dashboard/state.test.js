@@ -216,6 +216,7 @@ test("a plan tells what became of the posts that matched", () => {
 	assert.deepEqual(outcomes({ ...plan, state: "ready", changed: 0 }), []);
 	assert.deepEqual(outcomes(plan), ["47 posts were changed", "7 posts stayed as they were"]);
 	assert.deepEqual(outcomes({ ...plan, changed: 1, skipped: 53, later: 1 }), ["1 post was changed", "53 posts no longer fitted", "1 post came later and is not touched"]);
+	assert.deepEqual(outcomes({ ...plan, kind: "handling", changed: 53, skipped: 1 }), ["53 posts were changed", "1 post no longer fitted or had been claimed"]);
 	assert.deepEqual(outcomes({ ...plan, state: "undone", changed: 54, left_alone: 2 }), ["54 posts had been changed", "2 posts changed since and were left alone"]);
 	assert.deepEqual(outcomes({ ...plan, state: "failed", changed: 3 }), ["3 posts were changed"]);
 });

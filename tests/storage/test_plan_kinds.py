@@ -1,6 +1,7 @@
 """What plans of each kind change: rules, labels taken back, handling, retries."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from analysis.outcomes import Fail
 from database import Database
 from errors import Conflict, InvalidInput, NotFound
 from models import insights, now_micros
-from store import labels
+from store import handling, labels
 from store.conversations import ConversationStore
 from store.handling import HandlingStore
 from store.plans.plan import Plan, PlanKind, PlanState
@@ -152,6 +153,55 @@ async def test_handling_is_changed_but_for_claims_of_others_and_put_back(
     await undone(database, plan)
 
     assert await served(database) == before
+
+
+@pytest.mark.parametrize(
+    "set_",
+    [
+        {"state": "answered"},
+        {"state": "open"},
+        {"state": "ignored"},
+        {"state": "snoozed", "minutes": 60},
+        {"state": "claimed", "minutes": 15},
+    ],
+)
+async def test_whatever_a_plan_does_it_leaves_alone_what_somebody_else_has_claimed(
+    database: Database, set_: dict[str, Any]
+) -> None:
+    """But for claims that have run out, and where it is to take them over."""
+    ids = await insight_list(database, *[-0.5] * 4)
+    now = now_micros()
+    for id_, by, until in (
+        (ids[0], "ben", now + 10**9),
+        (ids[1], "ana", now + 10**9),
+        (ids[2], "ben", now + 1),
+    ):
+        claim = HandlingChange(HandlingState.CLAIMED, by, until)
+        await database.write(
+            partial(handling.change_many, ids=[id_], change=claim, key_name="", now=now)
+        )
+    asked: dict[str, Any] = {"kind": PlanKind.HANDLING, "by": "ana"}
+
+    plan = await made(database, **asked, set=set_)
+    assert plan.warnings[-1] == "It would leave 1 alone, which somebody else has claimed."
+    assert {each.conversation_id for each in plan.sample} == set(ids[1:])
+    plan = await applied(database, plan)
+    assert (plan.matched, plan.changed, plan.skipped) == (4, 3, 1)
+    assert await who_has(database, ids[0]) == ("claimed", "ben")
+
+    plan = await made(database, **asked, set={**set_, "take_over": True})
+    assert "somebody else" not in "".join(plan.warnings)
+    plan = await applied(database, plan)
+    assert (plan.changed, plan.skipped) == (4, 0)
+    now_by = None if set_["state"] == "open" else "ana"
+    assert await who_has(database, ids[0]) == (set_["state"], now_by)
+
+
+async def who_has(database: Database, id_: str) -> tuple[str, str | None]:
+    columns = select(insights.c.handling, insights.c.handling_by)
+    statement = columns.where(insights.c.conversation_id == id_)
+    row = await database.read(lambda connection: connection.execute(statement).one())
+    return row.handling, row.handling_by
 
 
 async def test_failed_conversations_are_retried_by_author_and_time(database: Database) -> None:
