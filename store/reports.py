@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from sqlalchemy import Connection, bindparam, func, insert, literal_column, select
 from sqlalchemy.exc import IntegrityError
@@ -66,7 +67,7 @@ class ReportStore:
                 "answered_in_goal": handling.answered_in_goal,
                 "median_answer_seconds": handling.median_answer_seconds,
             },
-            "link": f"/api/v1/report?period={period.value}&ending={ending}&format=html",
+            "link": _page_link(wanted),
         }
 
     def _rest(
@@ -129,6 +130,14 @@ def _send(period: Period, ending: date, report: Mapping[str, Any], connection: C
         },
     )
     return len(enqueue(connection, message, endpoints=subscribers(connection, Event.REPORT)))
+
+
+def _page_link(wanted: InsightFilter) -> str:
+    """The page's figures of the same time: unlike an address of the API, it asks for a key where
+    there are some."""
+    times = {"start_time": wanted.start_time, "end_time": wanted.end_time}
+    shown = {name: each.isoformat().replace("+00:00", "Z") for name, each in times.items()}
+    return f"/dashboard?{urlencode({'page': 'figures', **shown})}"
 
 
 def _filter(period: Period, ending: date) -> InsightFilter:

@@ -1,6 +1,7 @@
 """What a report says of a period beside those before it."""
 
 from datetime import timedelta
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -56,3 +57,19 @@ async def test_a_snooze_that_has_run_out_is_open_in_a_report(database: Database)
     report = await store.report(Period.DAY, NOON.date())
     assert report["answers"]["open"] == 1
     assert [each["conversation_id"] for each in report["oldest_unanswered"]] == [id_]
+
+
+async def test_the_link_of_a_report_leads_to_the_page_which_asks_for_a_key(
+    database: Database,
+) -> None:
+    await fill(database, 1, clusters=["late"])
+    store = ReportStore(database, SummaryStore(database), InsightStore(database))
+    report = await store.report(Period.WEEK, NOON.date())
+    path, _, query = report["link"].partition("?")
+    asked = dict(parse_qsl(query))
+    assert (path, asked.pop("page")) == ("/dashboard", "figures")
+    first = NOON.date() - timedelta(days=6)
+    assert asked == {
+        "start_time": f"{first}T00:00:00Z",
+        "end_time": f"{NOON.date()}T23:59:59.999999Z",
+    }
