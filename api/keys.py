@@ -25,7 +25,8 @@ class ApiKeys:
         return bool(self._keys)
 
     def identify(self, presented: str) -> ApiKey:
-        """The key. Raises Unauthorized.
+        """The key, with its highest scope where it is configured more than once. Raises
+        Unauthorized.
 
         Keys are compared by hash in constant time, and always with all of them, so that the time
         taken tells nothing. Plain SHA-256 is enough for keys that are long and random.
@@ -36,7 +37,7 @@ class ApiKeys:
         matching = [key for stored, key in self._keys if hmac.compare_digest(stored, digest)]
         if not matching:
             raise Unauthorized("The API key is not valid.")
-        return matching[0]
+        return max(matching, key=lambda key: _RANK[key.scope])
 
 
 def check_scope(key: ApiKey, needed: Scope | None) -> None:

@@ -223,8 +223,12 @@ async def test_of_several_keys_none_gets_more_than_half(start_app: StartApp, clo
     assert [answer.status_code for answer in last] == [404, 429]  # nine in all
 
 
-async def test_a_single_key_gets_all_of_it(start_app: StartApp, clock: Clock) -> None:
-    keys = f"reader:read:{hashlib.sha256(b'alone').hexdigest()}"
+@pytest.mark.parametrize("scopes", ["read", "read admin"])
+async def test_a_single_key_gets_all_of_it_also_where_it_is_listed_twice(
+    start_app: StartApp, clock: Clock, scopes: str
+) -> None:
+    digest = hashlib.sha256(b"alone").hexdigest()
+    keys = ",".join(f"{scope}er:{scope}:{digest}" for scope in scopes.split())
     async with start_app(inbound_rate_limit=6, api_keys=keys) as running:
         answers = [
             await running.client.get(UNKNOWN, headers={"X-API-Key": "alone"}) for _ in range(8)

@@ -154,6 +154,14 @@ async def test_what_is_outside_the_api_needs_no_key(start_app: StartApp, path: s
     assert response.status_code in (200, 307)
 
 
+async def test_one_key_may_be_listed_with_two_scopes(start_app: StartApp) -> None:
+    digest = hashlib.sha256(b"shared").hexdigest()
+    async with start_app(api_keys=f"a:read:{digest},b:admin:{digest}") as running:
+        response = await running.client.delete(UNKNOWN, headers={"X-API-Key": "shared"})
+
+    assert_error(response, 404, "not_found")
+
+
 async def test_an_open_service_says_so_in_the_log_and_a_closed_one_does_not(
     start_app: StartApp,
 ) -> None:

@@ -77,6 +77,11 @@ def test_who_brings_no_valid_key_is_turned_away_without_hearing_it_back(presente
         assert presented not in refused.value.details
 
 
+def test_a_key_that_is_listed_twice_has_the_higher_scope() -> None:
+    keys = ApiKeys([api_key("low", "read", "one key"), api_key("high", "admin", "one key")])
+    assert keys.identify("one key").name == "high"
+
+
 def test_an_upper_case_digest_is_the_same_digest() -> None:
     keys = ApiKeys([READER._replace(sha256=READER.sha256.upper())])
     assert keys.identify("reading-key").name == "reader"
