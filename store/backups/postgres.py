@@ -4,8 +4,10 @@ import os
 import re
 import shutil
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -45,7 +47,7 @@ _LIBPQ = {
     "PGSSLMODE": "ssl",
     "PGTARGETSESSIONATTRS": "target_session_attrs",
 }
-_COPY = re.compile(rb"COPY (?:[^ ]+\.)?([^ .]+) \((.*)\) FROM stdin;\n")
+_COPY = re.compile(rb"COPY ((?:[^ ]+\.)?)([^ .]+) \((.*)\) FROM stdin;\n")
 _END_OF_COPY = b"\\.\n"
 _NULL = b"\\N"
 
@@ -93,65 +95,72 @@ def verify(path: Path) -> Manifest:
 
 
 def _compare(path: Path, manifest: Manifest) -> None:
-    found = _read_through(path)
-    if found != (manifest.schema_revision, manifest.counts):
+    """Of the schema that has the service's tables; others may have such names, too."""
+    if (manifest.schema_revision, manifest.counts) not in _read_through(path):
         raise BackupFailed(f"{path} holds other counts than its manifest")
 
 
-def _read_through(path: Path) -> tuple[str, Counts]:
-    """The schema's revision, and what is in the dump: its rows are counted as they would be
-    restored. Raises BackupFailed."""
-    revision = ""
-    rows = dict.fromkeys(("conversations", "insights", "calls"), 0)
-    completed = newest = 0
-    cost = {"calls": 0, "daily_usage": 0}
+class _Found:
+    """What a schema has of the tables that are counted."""
+
+    def __init__(self) -> None:
+        self.revision = ""
+        self.counts = dict.fromkeys((each.name for each in fields(Counts)), 0)
+
+    def add(self, table: str, row: Mapping[str, bytes]) -> None:
+        counts = self.counts
+        if table in counts:
+            counts[table] += 1
+        match table:
+            case "conversations":
+                counts["completed"] += row["status"] == Status.COMPLETED.value.encode()
+            case "insights":
+                counts["newest_insight"] = max(counts["newest_insight"], int(row["id"]))
+            case "calls" if row["cost_usd_ticks"] != _NULL:
+                counts["cost_usd_ticks"] += int(row["cost_usd_ticks"])
+            case "daily_usage" if row["cost_usd_ticks"] != _NULL:
+                counts["cost_of_days_usd_ticks"] += int(row["cost_usd_ticks"])
+            case "alembic_version":
+                self.revision = row["version_num"].decode(errors="replace")
+
+
+def _read_through(path: Path) -> list[tuple[str, Counts]]:
+    """For each schema the service's revision, and what is in the dump: its rows are counted as they
+    would be restored. Raises BackupFailed."""
+    found: defaultdict[bytes, _Found] = defaultdict(_Found)
     with _process(None, "pg_restore", "--file=-", str(path), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        for table, row in _rows(process.stdout):
-            if table in rows:
-                rows[table] += 1
-            if table == "conversations":
-                completed += row["status"] == Status.COMPLETED.value.encode()
-            elif table == "insights":
-                newest = max(newest, int(row["id"]))
-            elif table in cost and row["cost_usd_ticks"] != _NULL:
-                cost[table] += int(row["cost_usd_ticks"])
-            elif table == "alembic_version":
-                revision = row["version_num"].decode()
-    return revision, Counts(
-        **rows,
-        completed=completed,
-        newest_insight=newest,
-        cost_usd_ticks=cost["calls"],
-        cost_of_days_usd_ticks=cost["daily_usage"],
-    )
+        for schema, table, row in _rows(process.stdout):
+            found[schema].add(table, row)
+    return [(each.revision, Counts(**each.counts)) for each in found.values()]
 
 
 _READ = {
-    "conversations": ("status",),
-    "insights": ("id",),
-    "calls": ("cost_usd_ticks",),
-    "daily_usage": ("cost_usd_ticks",),
-    "alembic_version": ("version_num",),
+    "conversations": {"status"},
+    "insights": {"id", "conversation_id"},
+    "calls": {"cost_usd_ticks"},
+    "daily_usage": {"cost_usd_ticks"},
+    "alembic_version": {"version_num"},
 }
-"""The tables that are counted, and what is read of their rows."""
+"""The tables that are counted, and columns by which they are known and counted."""
 
 
-def _rows(script: IO[bytes]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
-    """Of the tables in `_READ`, in the format of COPY:
+def _rows(script: IO[bytes]) -> Iterator[tuple[bytes, str, Mapping[str, bytes]]]:
+    """Schema, name and values of the tables in `_READ`, in the format of COPY:
     https://www.postgresql.org/docs/current/sql-copy.html"""
     for line in script:
         if (copy := _COPY.fullmatch(line)) is None:
             continue
-        table = copy[1].decode()
-        columns = copy[2].decode().split(", ")
-        wanted = {name: columns.index(name) for name in _READ.get(table, ())}
+        schema, table = copy[1], copy[2].decode()
+        columns = copy[3].decode().split(", ")
+        wanted = _READ.get(table, set())
+        places = {name: columns.index(name) for name in wanted if wanted.issubset(columns)}
         for row in iter(script.readline, _END_OF_COPY):
             if not row:
                 raise BackupFailed(f"the dump ends amid the rows of {table}")
-            if wanted:
+            if places:
                 values = row.rstrip(b"\n").split(b"\t")
-                yield table, {name: values[at] for name, at in wanted.items()}
+                yield schema, table, {name: values[at] for name, at in places.items()}
 
 
 _HAS_TABLES = text("SELECT to_regclass('insights') IS NOT NULL")
@@ -227,17 +236,19 @@ DO $$
 DECLARE statement text;
 BEGIN
     FOR statement IN
-        SELECT format('DROP TABLE %s CASCADE', string_agg(oid::regclass::text, ', '))
+        SELECT format('DROP TABLE %s', string_agg(oid::regclass::text, ', '))
         FROM pg_class
-        WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
-            AND relowner = current_user::regrole
+        WHERE relkind IN ('r', 'p')
+            AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+            AND relowner = (SELECT oid FROM pg_roles WHERE rolname = current_user)
             AND oid NOT IN (SELECT objid FROM pg_depend WHERE deptype = 'e')
         HAVING count(*) > 0
         UNION ALL
-        SELECT format('DROP FUNCTION %s CASCADE', string_agg(oid::regprocedure::text, ', '))
+        SELECT format('DROP FUNCTION %s', string_agg(oid::regprocedure::text, ', '))
         FROM pg_proc
-        WHERE pronamespace = current_schema()::regnamespace AND prokind = 'f'
-            AND proowner = current_user::regrole
+        WHERE prokind = 'f'
+            AND pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+            AND proowner = (SELECT oid FROM pg_roles WHERE rolname = current_user)
             AND oid NOT IN (SELECT objid FROM pg_depend WHERE deptype = 'e')
         HAVING count(*) > 0
     LOOP
@@ -246,7 +257,8 @@ BEGIN
 END $$;
 """
 """Drops the tables and functions of the service's user, also those that the backup has not: an
-upgrade would make them once more. What belongs to an extension stays."""
+upgrade would make them once more. What belongs to an extension stays, and where something of others
+depends on them nothing is done."""
 
 
 @contextmanager
@@ -273,13 +285,12 @@ def _process(
     ):
         try:
             yield process
-            process.communicate()
-        except BrokenPipeError:
-            broken = True  # it has ended, and has said why
-        except BaseException:
-            process.kill()
-            raise
-        process.wait()
+        except BaseException as error:
+            broken = stdin is not None and isinstance(error, BrokenPipeError)
+            if not broken:  # else it has ended, and has said why
+                process.kill()
+                raise
+        process.communicate()
         if process.returncode or broken:
             said.seek(0)
             raise BackupFailed(f"{program}: {said.readline().decode(errors='replace').strip()}")

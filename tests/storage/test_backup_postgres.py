@@ -104,7 +104,7 @@ async def test_a_dump_of_an_earlier_version_is_upgraded(url: str, tmp_path: Path
         connection.execute(
             text(
                 "INSERT INTO conversations (id, text, timestamp, status, created_at, lane)"
-                " VALUES ('conv_00000001', 'late', 5, 'pending', 1, 'live')"
+                " VALUES ('conv_ffffffff', 'late', 5, 'pending', 1, 'live')"
             )
         )
 
@@ -172,7 +172,8 @@ async def test_a_restore_that_is_cut_off_changes_nothing(
     await _add(url, 30)
     dump = await _dump(url, tmp_path / "insights.dump")
     await _add(url, 1)
-    for how, reason in (("exit 1", "pg_restore: it is enough"), ("echo NONSENSE", "syntax error")):
+    more_than_a_pipe = "echo 'NONSENSE;'; head -c 1000000 /dev/zero"
+    for how, reason in (("exit 1", "pg_restore: it is enough"), (more_than_a_pipe, "syntax error")):
         program = tmp_path / "programs" / "pg_restore"
         program.parent.mkdir(exist_ok=True)
         program.write_text(
@@ -227,6 +228,46 @@ async def test_hosts_are_those_that_the_service_tries(
     several = address.set(host=None, port=None).update_query_dict({"host": hosts})
     dump = await _dump(several.render_as_string(hide_password=False), tmp_path / "insights.dump")
     assert backups.verify(dump).counts.insights == 1
+
+
+async def test_a_database_may_hold_things_of_others(url: str, tmp_path: Path) -> None:
+    """Also tables with the names of the service's, in other schemas."""
+    await _add(url, 2)
+    for statement in (
+        "CREATE SCHEMA web",
+        "CREATE TABLE web.alembic_version AS SELECT 'abc' AS version_num",
+        "CREATE TABLE web.insights AS SELECT 7 AS id",
+        "CREATE TABLE web.calls AS SELECT 'ana' AS who",
+    ):
+        await _run(url, statement)
+    dump = await _dump(url, tmp_path / "insights.dump")
+    await _add(url, 1)
+    await backups.restore(dump, Database(url))
+    assert await _insights(url) == 2
+    await _run(url, "CREATE VIEW web.dash AS SELECT count(*) FROM public.insights")
+    with pytest.raises(BackupFailed, match="other objects depend on"):
+        await backups.restore(dump, Database(url))
+    await _run(url, "SELECT * FROM web.dash")
+
+
+async def test_a_role_of_any_name_restores(url: str, tmp_path: Path) -> None:
+    """That is no superuser."""
+    role = 'The "Insights" of us'
+    name = '"The ""Insights"" of us"'
+    await _run(url, f"CREATE ROLE {name} LOGIN")
+    database = make_url(url).database
+    try:
+        await _run(url, f"GRANT ALL ON DATABASE {database} TO {name}")
+        await _run(url, f"GRANT ALL ON SCHEMA public TO {name}")
+        theirs = make_url(url).set(username=role).render_as_string(hide_password=False)
+        await _add(theirs, 2)
+        dump = await _dump(theirs, tmp_path / "insights.dump")
+        await _add(theirs, 1)
+        await backups.restore(dump, Database(theirs))
+        assert await _insights(theirs) == 2
+    finally:
+        await _run(url, f"DROP OWNED BY {name}")
+        await _run(url, f"DROP ROLE {name}")
 
 
 async def test_what_goes_wrong_is_said_in_a_line(url: str, tmp_path: Path) -> None:
