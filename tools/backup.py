@@ -15,13 +15,14 @@ from config import load_settings
 from database import Database
 from errors import ServiceError
 from runtime.plurals import counted
-from runtime.signals import tidy_when_ended
+from runtime.signals import ENDED, tidy_when_ended
 from store import backups
 from store.backups import folder
 from store.backups.manifest import BackupFailed, Manifest
 
 
 def main(arguments: list[str]) -> int:
+    is_ended = tidy_when_ended()
     try:
         settings = load_settings()
         database = Database(settings.database_url)
@@ -36,9 +37,10 @@ def main(arguments: list[str]) -> int:
         else:
             raise BackupFailed("name a FILE, or set BACKUP_DIR")
         os.nice(10)  # the service goes first
-        tidy_when_ended()
         manifest = asyncio.run(_back_up(database, target, is_copied))
     except ServiceError as error:
+        if is_ended():
+            return ENDED
         print(f"No backup was made: {error.details}", file=sys.stderr)
         return 1
     print(

@@ -11,20 +11,22 @@ import sys
 
 from config import load_settings
 from errors import ServiceError
-from runtime.signals import tidy_when_ended
+from runtime.signals import ENDED, tidy_when_ended
 from store import backups
 from store.backups.manifest import BackupFailed
 
 
 def main() -> int:
     os.nice(10)  # the service goes first
-    tidy_when_ended()
+    is_ended = tidy_when_ended()
     try:
         folder = load_settings().backup_dir
         if folder is None:
             raise BackupFailed("BACKUP_DIR is not set")
         drill = asyncio.run(backups.drill(folder))
     except ServiceError as error:
+        if is_ended():
+            return ENDED
         print(f"No drill: {error.details}", file=sys.stderr)
         return 1
     print(f"{drill.backup}: {drill.problem or 'equal to its manifest'}, in {drill.seconds} s")

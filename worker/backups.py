@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 
 from database import Database
+from runtime.signals import ENDED
 from store import backups
 from store.backups import folder
 from store.backups.folder import Drill
@@ -29,9 +30,9 @@ log = structlog.get_logger(__name__)
 _PROJECT = Path(__file__).parent.parent
 DRILL_EVERY = timedelta(days=7)
 _AFTER_FAILURE = timedelta(minutes=10)
-_ENDED = {-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM}
+_ENDED = {-signal.SIGTERM, -signal.SIGINT, ENDED}
 """How a process ends that is told to, by itself or by the signal."""
-_TIDY_SECONDS = 5.0
+_TIDY_SECONDS = 1.0  # what it leaves then is removed after a while
 
 
 class _EndedFromOutside(Exception):
