@@ -120,7 +120,7 @@ class InsightStream:
         self._places: list[int] = []
         # What goes out of that after a position, for all that are there.
         self._chunks: dict[int, _Event] = {}
-        self._reads: dict[int, asyncio.Task[_Event]] = {}
+        self._reads: dict[tuple[int, int], asyncio.Task[_Event]] = {}
         self._news = asyncio.Event()
         self._look = asyncio.Event()
         self._listeners = 0
@@ -154,7 +154,7 @@ class InsightStream:
                 news = self._news
                 abreast = max(told_before, self._base)
                 behind = position < abreast
-                chunk = await self._old(position) if behind else self._new(position)
+                chunk = await self._old(position, abreast) if behind else self._new(position)
                 changes = _some_after(self._changes, heard)
                 position = chunk.id if chunk.content else max(position, abreast)
                 heard = changes.id if changes.content else heard
@@ -177,13 +177,14 @@ class InsightStream:
             self._chunks[position] = chunk
         return chunk
 
-    async def _old(self, position: int) -> _Event:
-        """From the database, read once for all that ask for it meanwhile."""
-        reading = self._reads.get(position)
+    async def _old(self, position: int, abreast: int) -> _Event:
+        """From the database, read once for all that ask for it meanwhile: where nothing is found,
+        nothing is there up to `abreast`."""
+        reads, key = self._reads, (position, abreast)
+        reading = reads.get(key)
         if reading is None:
-            reads = self._reads
-            reading = reads[position] = asyncio.create_task(self._read_chunk(position))
-            reading.add_done_callback(lambda _: reads.pop(position, None))
+            reading = reads[key] = asyncio.create_task(self._read_chunk(position))
+            reading.add_done_callback(lambda _: reads.pop(key, None))
         return await asyncio.shield(reading)
 
     async def _read_chunk(self, position: int) -> _Event:

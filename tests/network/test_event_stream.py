@@ -375,6 +375,43 @@ async def test_one_that_has_come_back_goes_on_with_what_is_new(database: Databas
     assert heard == await all_ids(database)
 
 
+async def test_who_joins_a_read_hears_what_came_after_it_began(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all that the read could have found is erased."""
+    ids = await insert_insights(database, [{}, {}])
+    numbers = await all_ids(database)
+    store = InsightStore(database)
+    stream = InsightStream(store, gather_seconds=FOR_EVER, look_seconds=FOR_EVER)
+    await ErasureStore(database).erase(ids[1])
+    since, has_begun, goes_on = store.since, asyncio.Event(), asyncio.Event()
+
+    async def held_up(position: int, *, limit: int) -> Any:
+        found = await since(position, limit=limit)
+        if not has_begun.is_set():
+            has_begun.set()
+            await goes_on.wait()
+        return found
+
+    first = stream.listen(numbers[0])
+    await anext(first)
+    stream._base = numbers[1]  # as where the newest one was erased later
+    monkeypatch.setattr(store, "since", held_up)
+    waiting = asyncio.create_task(anext(first))
+    await has_begun.wait()
+    await insert_insights(database, [{}])
+    second = stream.listen(numbers[0])
+    await anext(second)
+    joined = asyncio.create_task(anext(second))
+    await asyncio.sleep(0.05)
+    goes_on.set()
+    async with asyncio.timeout(20):
+        assert ids_in(await joined) == (await all_ids(database))[1:]
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await second.aclose()
+
+
 async def test_of_what_came_a_while_ago_nothing_is_kept(database: Database) -> None:
     stream = InsightStream(InsightStore(database), gather_seconds=0.01, look_seconds=0.01)
     slow, quick = stream.listen(None), stream.listen(None)
