@@ -8,6 +8,9 @@ from typing import Any
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()|<>~@]|:(?=//)|(?<=\bwww)\.|&(?=#?\w+;))", re.IGNORECASE)
 """Also of what is made a link without any brackets."""
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Controls, ends of lines and of paragraphs, and what turns the direction of others. Joiners stay:
+names and emoji are made with them."""
 _TEXT_LENGTH, _NAME_LENGTH = 140, 60
 Report = Mapping[str, Any]
 """By the names of the API, in JSON's types."""
@@ -126,8 +129,7 @@ def _tables(report: Report) -> Iterable[_Table]:
 
 def _short(text: str, length: int = _TEXT_LENGTH) -> str:
     """In one line, without what is not seen but acts, such as turning the direction of others."""
-    shown = "".join(character if character.isprintable() else " " for character in text)
-    line = " ".join(shown.split())
+    line = " ".join(_UNSEEN.sub(" ", text).split())
     return line if len(line) <= length else f"{line[:length]}..."
 
 
