@@ -6,8 +6,8 @@ import { originalOf } from "./original.js";
 const COMING = 10_000; // at most, for the field that `t` asks for
 
 let afterG = 0;
-let afterT = 0;
-let ahead = ""; // what is typed until that field is there
+let awaited = null; // whose field it is, and since when
+let ahead = ""; // what is typed until it is there
 // The row that had the focus last, and has lost it if to nothing else: then it was drawn anew.
 let lastId = "";
 
@@ -51,24 +51,34 @@ export const start = (page) => {
 		lastId = (target instanceof HTMLElement && target.dataset.id) || "";
 		if (target instanceof HTMLInputElement && target.id === "topic") {
 			target.value += ahead;
-			afterT = 0;
-			ahead = "";
+			awaitTopics(null);
 		}
 	});
 };
+
+function awaitTopics(id) {
+	awaited = id && { id, since: Date.now() };
+	ahead = "";
+}
+
+// Until the post is there, closed, or left for another page.
+function isComing({ view, loaded }) {
+	if (!awaited || Date.now() - awaited.since >= COMING || view.page !== "desk") return false;
+	return (!loaded.work || view.open === awaited.id) && !document.getElementById("topics-of");
+}
 
 function press(event, page) {
 	const { state, send } = page;
 	const typing = event.target.closest?.("input, select, textarea, dialog");
 	if (event.key === "Escape") {
-		afterT = 0;
+		awaitTopics(null);
 		if (!typing && state.menu) send(["menu", null]);
 		else if (!typing && state.view.open) send(["closePost"]);
 		else if (typing && !event.target.closest("dialog")) event.target.blur();
 		return;
 	}
 	if (typing || !state.keys || event.ctrlKey || event.metaKey || event.altKey) return;
-	if (Date.now() - afterT < COMING && !document.getElementById("topics-of")) {
+	if (isComing(state)) {
 		const erases = event.key === "Backspace";
 		if (!erases && event.key.length > 1) return;
 		event.preventDefault();
@@ -84,8 +94,7 @@ function press(event, page) {
 	const deed = id && deedOf(event.key, id);
 	if (deed) {
 		event.preventDefault();
-		afterT = event.key === "t" ? Date.now() : 0;
-		ahead = "";
+		awaitTopics(event.key === "t" ? id : null);
 		send(deed);
 		return;
 	}

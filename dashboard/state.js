@@ -52,9 +52,10 @@ export function change(state, [name, ...args]) {
 
 const see = (state, view) => {
 	const moved = searchOf({ ...view, open: "" }) !== searchOf({ ...state.view, open: "" });
-	const open = view.open === state.view.open ? {} : { notes: {} };
+	const editing = view.open === state.editing ? state.editing : null;
+	const open = view.open === state.view.open ? {} : { notes: {}, editing };
 	if (!moved) return { ...state, view, ...open };
-	return { ...state, view, held: null, drawn: { from: 0, height: 0 }, chart: null, menu: null, notes: {}, pick: -1, typing: false, typed: { search: undefined } };
+	return { ...state, view, ...open, held: null, drawn: { from: 0, height: 0 }, chart: null, menu: null, notes: {}, pick: -1, typing: false, typed: { search: undefined } };
 };
 
 // The state with `change` made of a post wherever it is shown.

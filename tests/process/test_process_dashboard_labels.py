@@ -190,6 +190,42 @@ async def test_what_is_typed_before_the_field_is_there_is_meant_for_it(
         await expect(page.locator("#topic")).to_have_value("ai0 vouchers")
 
 
+async def test_who_turns_away_before_the_field_is_there_has_typed_nothing(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "fickle", ["The parcel is late"])
+    may_come = asyncio.Event()
+
+    async def held_up(route: Route) -> None:
+        await may_come.wait()
+        await route.continue_()
+
+    async with opened(browser, address(desk) + query(author="fickle")) as page:
+        await at_work(page, "ana")
+        (id_,) = await handled(desk, "fickle")
+        await page.route(f"**/api/v1/conversations/{id_}", held_up)
+        await page.keyboard.press("j")
+        await page.keyboard.press("t")
+        await expect(page.locator("#open")).to_contain_text("Loading")
+        await page.keyboard.type("refund")
+        await page.get_by_role("link", name="Figures").click()
+        await page.keyboard.press("g")
+        await page.keyboard.press("d")
+        await expect(page.locator("#list-title")).to_be_visible()
+        await page.keyboard.press("j")
+        await page.keyboard.press("t")
+        await expect(page.locator("#open")).to_contain_text("Loading")
+        await page.keyboard.type("refund")
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#open")).to_have_count(0)
+        may_come.set()
+        await page.locator("#list .opener").first.click()
+        await expect(page.locator("#topic")).to_be_visible()
+        await expect(page.locator("#topic")).not_to_be_focused()
+        await page.locator("#topic").click()
+        await expect(page.locator("#topic")).to_have_value("")
+
+
 async def test_keys_are_the_posts_again_once_a_topic_is_added(
     browser: Browser, desk: ServiceProcess
 ) -> None:
