@@ -1,6 +1,6 @@
 """What becomes of alerts, written with the messages about it in one transaction."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from secrets import randbits
 from typing import Any
@@ -22,7 +22,7 @@ from sqlalchemy import (
 from analysis.alerts import Alert, AlertState, Change, Notice, RuleKind
 from analysis.messages import Event, Message, MessageType
 from analysis.micros import SECOND
-from models import from_micros
+from models import conversations, from_micros
 from store.alert_rules import BUILT_IN, AlertRule, rules_in
 from store.outbox import enqueue, subscribers
 from tables.alerts import alert_rules, alerts
@@ -216,3 +216,16 @@ def shown_time(micros: int | None) -> str | None:
     if micros is None:
         return None
     return from_micros(micros // SECOND * SECOND).isoformat().replace("+00:00", "Z")
+
+
+def gone_of(ids: Collection[str], connection: Connection) -> set[str]:
+    """Conversations that are erased, or being erased; nobody erases the others before this
+    transaction ends."""
+    return set(ids).difference(connection.scalars(_THERE, {"ids": list(ids)})) if ids else set()
+
+
+_THERE = (
+    select(conversations.c.id)
+    .where(conversations.c.id.in_(bindparam("ids", expanding=True)))
+    .with_for_update(read=True, key_share=True, skip_locked=True)
+)

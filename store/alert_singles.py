@@ -23,7 +23,7 @@ from analysis.words import parse_search, words_of
 from database import Database
 from models import insights, now_micros, to_micros
 from store import alert_evidence
-from store.alert_changes import alerts_by_rule, enabled_rules, has_turn, store_change
+from store.alert_changes import alerts_by_rule, enabled_rules, gone_of, has_turn, store_change
 from store.alert_rules import AlertRule
 from store.filters import InsightFilter
 from store.listed import SHOWN, ListedInsight, to_listed
@@ -163,11 +163,17 @@ def _write(
         return 0, False
     messages, all_judged = 0, True
     rules = {rule.id: rule for rule in _rules(connection)}
+    gone = gone_of(
+        {post.conversation_id for all_ in matching.values() for _, post in all_}, connection
+    )
     for rule in looked:
         if rules.get(rule.id) != rule:
             all_judged = False  # changed meanwhile, or judged by another process
             continue
         posts = matching[rule.id]
+        if any(post.conversation_id in gone for _, post in posts):
+            all_judged = False  # what is erased is told to nobody: looked at anew
+            continue
         lately = connection.scalar(_OPENED_LATELY, {"of_rule": rule.id, "since": now - MINUTE})
         told = posts[: max(0, A_MINUTE - (lately or 0))]
         rest = posts[len(told) :]

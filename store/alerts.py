@@ -29,11 +29,12 @@ from analysis.alerts import Alert, AlertState, Judgement, RuleKind, judged
 from analysis.micros import DAY, HOUR, MINUTE
 from database import LONG_READ_SECONDS, Database
 from errors import NotFound
-from models import conversations, now_micros
+from models import now_micros
 from store import cursors
 from store.alert_changes import (
     alerts_by_rule,
     enabled_rules,
+    gone_of,
     has_turn,
     latest_closed,
     store_change,
@@ -170,7 +171,7 @@ def _write(looked: Sequence[Look], now: int, connection: Connection) -> int:
     minute = now // MINUTE * MINUTE
     rules = {rule.id: rule for rule in enabled_rules(connection)}
     unclosed = alerts_by_rule(connection, (look.rule.id for look in looked))
-    gone = _gone(looked, connection)
+    gone = gone_of(set[str]().union(*(look.named for look in looked)), connection)
     messages, judged_ids = 0, []
     for look in looked:
         rule = rules.get(look.rule.id)
@@ -192,20 +193,6 @@ def _write(looked: Sequence[Look], now: int, connection: Connection) -> int:
                 messages += _judge(rule, known, Judgement(key, 0.0, False), now, connection)
     connection.execute(_JUDGED, {"ids": judged_ids, "minute": minute})
     return messages
-
-
-def _gone(looked: Sequence[Look], connection: Connection) -> set[str]:
-    """Conversations that are named but erased since, or being erased; nobody erases the others
-    before this transaction ends."""
-    named = set[str]().union(*(look.named for look in looked))
-    return named - set(connection.scalars(_THERE, {"ids": list(named)})) if named else named
-
-
-_THERE = (
-    select(conversations.c.id)
-    .where(conversations.c.id.in_(bindparam("ids", expanding=True)))
-    .with_for_update(read=True, key_share=True, skip_locked=True)
-)
 
 
 def _judge_machine(

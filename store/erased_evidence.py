@@ -9,7 +9,8 @@ from sqlalchemy import Connection, bindparam, func, literal_column, or_, select,
 from analysis.fingerprint import as_analysed
 from analysis.micros import DAY
 from analysis.words import words_of
-from models import conversations, now_micros
+from models import conversations
+from store import derived
 from store.alert_changes import has_turn
 from store.alert_evidence import LOOKED_AT
 from store.statements import among
@@ -19,11 +20,13 @@ from tables.alerts import alerts, deliveries
 _REACH = 2 * DAY
 """Microseconds. Its posts are no further before an alert opened: the widest window is a day."""
 
-_SPAN = select(func.min(conversations.c.timestamp), func.max(conversations.c.timestamp)).where(
-    conversations.c.id.in_(bindparam("ids", expanding=True))
-)
+_SPAN = select(
+    func.min(conversations.c.timestamp),
+    func.max(conversations.c.timestamp),
+    func.min(conversations.c.created_at),
+).where(conversations.c.id.in_(bindparam("ids", expanding=True)))
 _AROUND = select(alerts.c.id, alerts.c.evidence).where(
-    alerts.c.opened_at <= bindparam("newest"),
+    or_(alerts.c.opened_at.is_(None), alerts.c.opened_at <= bindparam("newest")),
     or_(alerts.c.state != literal_column("'closed'"), alerts.c.closed_at >= bindparam("oldest")),
 )
 _TOLD = (
@@ -55,14 +58,16 @@ class _Less(NamedTuple):
 def forget_evidence(ids: Collection[str], connection: Connection) -> None:
     """Of conversations that are about to be deleted. A word that a post beside them has as well
     stays, where the alert names that post."""
-    oldest, newest = connection.execute(_SPAN, {"ids": list(ids)}).one()
-    around = {"oldest": min(oldest, now_micros()), "newest": newest + _REACH}
+    oldest, newest, came = connection.execute(_SPAN, {"ids": list(ids)}).one()
+    # A post may say that it is of a later time than that at which it was told of.
+    around = {"oldest": min(oldest, came), "newest": newest + _REACH}
     less = _read(ids, around, connection)
     if not less.alerts and not less.deliveries:
         return
     if connection.dialect.name != "sqlite":
         # Whoever judges writes the evidence that it has read.
         has_turn(connection, waits=True)
+        derived.take_turn(connection)  # before endpoints, as whoever deletes one
         lock_endpoints(less.endpoints, connection)
         less = _read(ids, around, connection)
     for statement, rows in ((_OF_ALERT, less.alerts), (_OF_DELIVERY, less.deliveries)):
@@ -73,7 +78,11 @@ def forget_evidence(ids: Collection[str], connection: Connection) -> None:
 
 
 def _read(ids: Collection[str], around: Mapping[str, int], connection: Connection) -> _Less:
-    of_alerts = {row.id: row.evidence for row in connection.execute(_AROUND, around)}
+    of_alerts = {
+        row.id: row.evidence
+        for row in connection.execute(_AROUND, around)
+        if isinstance(row.evidence, Mapping)
+    }
     told = connection.execute(_TOLD, {"ids": list(of_alerts)}).all() if of_alerts else ()
     rows = {row.id: row for row in told}
     every = [*of_alerts.values(), *(_evidence(row.data) for row in rows.values())]
@@ -92,7 +101,8 @@ def _read(ids: Collection[str], around: Mapping[str, int], connection: Connectio
 
 
 def _evidence(data: Mapping[str, Any]) -> Evidence:
-    return data.get("evidence") or {}
+    found = data.get("evidence")
+    return found if isinstance(found, Mapping) else {}
 
 
 class _Erased:

@@ -12,6 +12,7 @@ from analysis.alerts import AlertState
 from database import Database
 from store import alert_singles
 from store.alert_singles import A_MINUTE, SingleStore
+from store.erasure import ErasureStore
 from store.insights import InsightStore
 from tests.support.alerts import (
     alert_store,
@@ -68,6 +69,27 @@ async def test_what_is_too_much_for_a_minute_is_told_in_one_message(database: Da
     assert {each.conversation_id for each in page.insights} >= {*data["evidence"]["conversations"]}
     assert page.total_count >= 15
     assert await singles.judge(sum_up=True, now=now_at(NOON + MINUTE)) == 0
+
+
+async def test_a_post_that_is_erased_before_it_is_told_is_told_to_nobody(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_endpoint(database)
+    await make_rule(database, "single", window="24h")
+    erased, other = await fill(database, 2, **URGENT)
+    write, erasing = database.write, ErasureStore(database)
+
+    async def after_an_erasure(work: Any) -> Any:
+        monkeypatch.setattr(database, "write", write)
+        await erasing.erase(erased)
+        return await write(work)
+
+    monkeypatch.setattr(database, "write", after_an_erasure)
+    singles = SingleStore(database)
+    assert await singles.judge(sum_up=True, now=now_at(NOON)) == 0
+    assert await singles.judge(sum_up=True, now=now_at(NOON)) == 1
+    ((_, data),) = await messages(database)
+    assert data["key"] == other
 
 
 async def test_a_post_that_is_handled_closes_its_alert_and_nothing_is_told(

@@ -6,11 +6,15 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from sqlalchemy import update
+
 from database import Database
 from models import to_micros
 from store import alerts
 from store.alert_singles import SingleStore
 from store.erasure import ErasureStore
+from tables.alerts import alerts as alert_table
+from tables.alerts import deliveries
 from tests.support.alerts import (
     alert_store,
     all_alerts,
@@ -20,7 +24,7 @@ from tests.support.alerts import (
     make_rule,
     messages,
 )
-from tests.support.factories import NOON
+from tests.support.factories import NOON, run_sql
 
 WORDS = ["outage", "explosion"]
 
@@ -167,3 +171,10 @@ async def test_who_judges_and_who_erases_wait_for_each_other(
     (listed,) = await all_alerts(stores[0])
     assert listed.alert.evidence["conversations"] == []
     assert not set(WORDS) & set(listed.alert.evidence["words"])
+
+
+async def test_odd_evidence_stops_no_erasure(database: Database) -> None:
+    ids = await alerted(database)
+    await run_sql(database, update(alert_table).values(evidence="none"))
+    await run_sql(database, update(deliveries).values(data={"evidence": "none"}))
+    await ErasureStore(database).erase(ids[-1])
