@@ -90,7 +90,10 @@ def prune(folder: Path, keep: int, every: timedelta) -> list[Path]:
 
 
 def _is_left(path: Path) -> bool:
-    newest = max(each.stat().st_mtime for each in (path, *path.rglob("*")))
+    try:
+        newest = max(each.stat().st_mtime for each in (path, *path.rglob("*")))
+    except FileNotFoundError:  # somebody is at work there
+        return False
     return time.time() - newest > _LEFT_AFTER_SECONDS
 
 

@@ -10,7 +10,6 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from backends import snapshot
-from backends.errors import cause_of
 from backends.file_lock import FileLock
 from database import Database
 from store import derived
@@ -122,13 +121,12 @@ async def restore(path: Path, database: Path) -> Restored:
     await lock.acquire(patience=0)
     restoring = database.with_name(database.name + _RESTORING_SUFFIX)
     try:
-        # Twice: derived data are made in one transaction, whose log may grow as large.
-        _check_room(database.parent, 2 * manifest.size)
-        _remove(restoring)
-        await _unpack(path, restoring)
-        return _take_over(restoring, database, manifest.counts)
-    except (OSError, DBAPIError) as error:
-        raise BackupFailed(f"{database}: {cause_of(error)}") from error
+        with failures_of(database):
+            # Twice: derived data are made in one transaction, whose log may grow as large.
+            _check_room(database.parent, 2 * manifest.size)
+            _remove(restoring)
+            await _unpack(path, restoring)
+            return _take_over(restoring, database, manifest.counts)
     finally:
         _remove(restoring)
         lock.release()

@@ -322,10 +322,15 @@ def test_what_a_killed_service_left_is_removed_after_an_hour(tmp_path: Path) -> 
     os.utime(tried.parent, (0, 0))
     assert backup_folder.prune(tmp_path, 2, timedelta(days=1)) == []
     left.append(tried.parent)
+    changing = tmp_path / "drill-b" / "insights.db-wal"  # gone before it is looked at
+    changing.parent.mkdir()
+    changing.symlink_to("nowhere")
+    os.utime(changing.parent, (0, 0))
     for path in (*left, tried):
         os.utime(path, (0, 0))
     assert set(backup_folder.prune(tmp_path, 2, timedelta(days=1))) == set(left)
-    assert _files(tmp_path) == {"insights-20260101T000000Z.db", "insights-20260101T000000Z.db.json"}
+    backup_name = "insights-20260101T000000Z.db"
+    assert _files(tmp_path) == {backup_name, f"{backup_name}.json", changing.parent.name}
 
 
 def test_only_as_many_backups_are_kept_as_are_wanted(tmp_path: Path) -> None:
