@@ -191,7 +191,7 @@ async def test_customers_and_machine_are_two_signs_and_an_outage_is_the_headline
             await expect(page.locator("#list-total")).to_have_text("40")
             assert await parameter(page, "cluster") == "delivery_problems"
             await page.goto(address(service) + query(**WHOLE))
-            await page.locator("#customers").click()
+            await page.get_by_role("link", name="Delivery problems: 40").click()
             await expect(page).to_have_url(re.compile(r"\?range=1h&cluster=delivery_problems$"))
             await expect(page.locator("#list-total")).to_have_text("40")
 
