@@ -420,4 +420,6 @@ CREATE INDEX idx_conv_own ON conversations (timestamp) WHERE own <> 0
 --
 INSERT INTO insight_terms (insight_terms, rank) VALUES ('automerge', 0)
 --
-INSERT INTO alembic_version VALUES ('0012')
+INSERT INTO insight_terms (insight_terms, rank) VALUES ('usermerge', 8)
+--
+INSERT INTO alembic_version VALUES ('0013')

@@ -302,7 +302,7 @@ async def test_few_parts_are_left_though_the_index_merges_none_by_itself(sqlite_
             await database.write(partial(add, number=number))
         by_itself = "SELECT v FROM insight_terms_config WHERE k = 'automerge'"
         assert await database.read(lambda connection: _value(connection, by_itself)) == 0
-    assert max(parts) <= 12
+    assert max(parts) <= 20  # up to seven on a level, and eight that are being merged
 
 
 def _value(connection: Connection, statement: str) -> int:
