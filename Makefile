@@ -45,7 +45,7 @@ test test-fast: export PYTHONPYCACHEPREFIX = $(CURDIR)/.venv/pycache
 test test-fast: export PYTEST_DEBUG_TEMPROOT = $(shell [ -w /dev/shm ] && \
 	[ "$$(df -k /dev/shm | awk 'NR > 1 { print $$4 }')" -gt 3000000 ] && echo /dev/shm)
 test: $(DEV) $(EXTRA) $(if $(CI),browser)  ## run all tests; ARGS goes to pytest
-	$(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 5 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 test-fast: $(DEV)  ## run the tests that start no server process
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow" $(ARGS)
