@@ -14,6 +14,7 @@ from importing.columns import MAX_COLUMNS, recognise_export, recognise_headerles
 from importing.errors import ImportFailed
 from importing.files import HEAD_BYTES, HEAD_LINES, MAX_LINE, Source
 from importing.records import Record, SkippedLines
+from importing.text_repair import storable
 
 DELIMITERS = ",;\t|"
 MAX_RECORD_LINES = 2000
@@ -23,6 +24,7 @@ _CR = "\ud800"
 """Stands for a lone CR while `csv` reads, to which it would be a line's end. No decoded text has
 it: it is half a character, and not one of those that stand for broken bytes."""
 _LONE_CR = re.compile(r"\r(?!\n)")
+_LINE_END = re.compile(rf"\s*[\r\n{_CR}]\s*")
 _BLANK = "\r\n \t\xa0\"',;|" + _CR
 
 
@@ -50,7 +52,7 @@ class Delimited:
         for _ in range(skip_lines or 0):
             self._next_line()
         skipped.preamble = self._line
-        head = self._look_ahead()
+        head = _records(self._look_ahead(), delimiter or DELIMITERS)
         if skip_lines is None and header:
             self._pass_over_preamble(head, delimiter, wanted)
         self.delimiter = delimiter or sniff(head)
@@ -59,22 +61,21 @@ class Delimited:
             raise ImportFailed(f"{source.name}: is empty")
         if first.count(self.delimiter) >= MAX_COLUMNS:
             raise ImportFailed(f"{source.name}: has more than {MAX_COLUMNS:,} columns")
-        cells = self._split([first], strict=False) or [""]
+        lines, cells = self._first_record(first)
         self._header: list[str] = []
         self.known_as = ""
         if known := recognise_headerless(cells):
             self.known_as, names = known
             self.names = list(names)
         elif header:
-            self._header, self.names = cells, different([cell.strip() for cell in cells])
+            self._header, self.names = cells, different([_name(cell) for cell in cells])
             if recognise_export(self.names):
                 # Its quotes are in order, and each text may have a line for each character.
                 self._most_lines = MAX_EXPORT_LINES
         else:
             self.names = [f"column_{number}" for number in range(1, len(cells) + 1)]
         if not self._header:
-            self._again.appendleft(first)
-            self._line -= 1
+            self._put_back(lines)
         self._name_surplus(head)
 
     def _look_ahead(self) -> list[str]:
@@ -91,13 +92,15 @@ class Delimited:
     def _pass_over_preamble(
         self, head: list[str], delimiter: str | None, wanted: Collection[str]
     ) -> None:
-        """Lines of a report's own before its header are no rows. `head` loses them, too."""
+        """Lines of a report's own before its header are no rows. `head`, the first records, loses
+        them, too."""
         delimiters = delimiter or DELIMITERS
         start = find_header([[_cells(line, each) for each in delimiters] for line in head], wanted)
-        for _ in range(start):
+        lines = sum(map(_count_lines, head[:start]))
+        for _ in range(lines):
             self._next_line()
-            del head[0]
-        self._skipped.preamble += start
+        del head[:start]
+        self._skipped.preamble += lines
 
     def _first_line(self, *, choose: bool) -> str | None:
         """Blank lines and a spreadsheet's `sep=;` may come before it."""
@@ -108,6 +111,21 @@ class Delimited:
             elif line.strip(_BLANK):
                 return line
         return None
+
+    def _first_record(self, first: str) -> tuple[list[str], list[str]]:
+        """The lines and the cells of the record that begins with this line: a name in a header may
+        go over several. Where a quote is never closed, it is this line alone."""
+        lines = [first]
+        cells = self._split(lines, strict=True, more=True, most_lines=HEAD_LINES)
+        if cells is None:
+            self._put_back(lines[1:])
+            lines, cells = [first], self._split([first], strict=False)
+        return lines, cells or [""]
+
+    def _put_back(self, lines: Sequence[str]) -> None:
+        """To be read again."""
+        self._again.extendleft(reversed(lines))
+        self._line -= len(lines)
 
     def _name_surplus(self, head: Sequence[str]) -> None:
         """Where all rows have some more cells than the header, as a delimiter at each line's end
@@ -144,8 +162,7 @@ class Delimited:
         cells = self._split(lines, strict=False, more=True)
         if len(lines) > 1 and self._split(lines, strict=True) is None:
             # A quote is missing: this line is rejected, and those after it are read again.
-            self._again.extendleft(reversed(lines[1:]))
-            self._line -= len(lines) - 1
+            self._put_back(lines[1:])
             cells = self._split([line], strict=False)
             return self._to_record(number, cells or [], "a quote opens here that is never closed")
         if cells is None:
@@ -180,9 +197,16 @@ class Delimited:
             return None
 
     def _split(
-        self, lines: list[str], *, strict: bool, more: bool = False, backslash: bool = False
+        self,
+        lines: list[str],
+        *,
+        strict: bool,
+        more: bool = False,
+        most_lines: int | None = None,
+        backslash: bool = False,
     ) -> list[str] | None:
-        """The cells of the record that these lines are; with `more`, lines are added as needed.
+        """The cells of the record that these lines are; with `more`, lines are added as needed, up
+        to `most_lines`, or as many as a record of this file may have.
 
         None where it is not well formed.
         """
@@ -190,7 +214,7 @@ class Delimited:
         def feed() -> Iterator[str]:
             yield from list(lines)
             size = 0
-            while more and len(lines) < self._most_lines and size < MAX_LINE:
+            while more and len(lines) < (most_lines or self._most_lines) and size < MAX_LINE:
                 if (line := self._next_line()) is None:
                     return
                 size += len(line)
@@ -226,8 +250,39 @@ class Delimited:
                 return
 
 
+def _records(lines: Sequence[str], delimiters: str) -> list[str]:
+    """The first lines, those of one record together."""
+    records: list[str] = []
+    start = 0
+    while start < len(lines):
+        end = start + max(_lines_of_record(lines[start:], each) for each in delimiters)
+        records.append("".join(lines[start:end]))
+        start = end
+    return records
+
+
+def _lines_of_record(lines: Sequence[str], delimiter: str) -> int:
+    """How many the first record has; 1 where its quotes are not in order."""
+    if '"' in lines[0]:
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        with suppress(csv.Error):
+            next(reader)
+            return reader.line_num
+    return 1
+
+
+def _count_lines(record: str) -> int:
+    return record.count("\n") + (not record.endswith("\n"))
+
+
+def _name(cell: str) -> str:
+    """A column's name on one line, of signs that can be stored."""
+    return storable(_LINE_END.sub(" ", cell.strip()))[0]
+
+
 def sniff(head: Sequence[str]) -> str:
-    """The delimiter that makes the most columns of the first lines, and the same number of each."""
+    """The delimiter that makes the most columns of the first records, and the same number of
+    each."""
     rows = [line for line in head if line.strip(_BLANK)][:10]
 
     def columns(delimiter: str) -> tuple[int, int]:

@@ -101,6 +101,44 @@ def test_a_spreadsheets_hint_at_the_delimiter_is_taken(read: Read) -> None:
     assert read("sep=;\ntext;author\nhi;ann\n").bodies[0]["author"] == "ann"
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('text|author|"Likes\n(total)"\nhello|ann|3\n|bob|4\n', 4),
+        ('"When\r\nwas it?"|text|author\r\n|hello|ann\r\n||bob\r\n', 4),
+        ('"Of the\n\npost"|"author"|"text"\n1|ann|hello\n1|bob|\n', 5),
+        ('Posts of May\n"What came\nwith it"|text|author\n1|hello|ann\n1||bob\n', 5),
+    ],
+)
+def test_a_name_in_the_header_may_go_over_several_lines(
+    content: str, line: int, delimiter: str, read: Read
+) -> None:
+    found = read(content.replace("|", delimiter))
+    assert [(each["text"], each["author"]) for each in found.bodies] == [("hello", "ann")]
+    assert found.rejected == [(line, "the text is empty")]
+
+
+def test_a_name_over_several_lines_is_shown_on_one_and_can_be_said(read: Read) -> None:
+    content = '"Name","What would you\n do better?"\nann,"more\nlines"\n'
+    found = read(content, columns={"text": "What would you do better?"})
+    assert found.texts == ["more\nlines"]
+    assert "  text       What would you do better?" in list(found.pipeline.plan())
+
+
+def test_a_quote_that_is_never_closed_in_the_header_costs_no_row(read: Read) -> None:
+    found = read('text,"author\none,ann\ntwo,bob\n')
+    assert found.texts == ["one", "two"]
+
+
+@pytest.mark.parametrize("sign", [b"\xff", b"\r", b"\0"])
+def test_names_of_columns_may_hold_bytes_that_are_no_text(sign: bytes, read: Read) -> None:
+    content = b"text,na%sme,author\nna\xc3\xafve caf\xc3\xa9,1,ann\n" % sign
+    found = read(content + b"cr\xc3\xa8me br\xc3\xbbl\xc3\xa9e,2,bob\n")
+    assert found.texts == ["naïve café", "crème brûlée"]
+    assert len(found.bodies[0]["raw_data"]) == 1
+
+
 def test_a_quote_that_is_never_closed_costs_one_row(read: Read) -> None:
     swallowed = [row(number, f"row {number}") for number in range(3, 400)]
     found = read("\n".join([HEADER, row(1, "good"), row(2, '"open'), *swallowed]))
