@@ -14,6 +14,7 @@ Exit status: 0 complete, 1 some rows or the end of the file are missing, 3 nothi
 import argparse
 import os
 import re
+import sqlite3
 import sys
 import time
 from collections import Counter
@@ -30,7 +31,7 @@ from errors import StartRefused
 from importing import report
 from importing.api_client import ApiClient
 from importing.columns import NAMES
-from importing.errors import ImportFailed
+from importing.errors import ImportFailed, no_room
 from importing.files import Source, opened
 from importing.period import Period
 from importing.pipeline import Options, Pipeline
@@ -243,7 +244,7 @@ class Import:
         failures: list[str] = []
 
         def items() -> Iterator[Item]:
-            # What came before the file broke off is still sent.
+            # What came before the file broke off, or the disk was full, is still sent.
             try:
                 for item in pipeline.items():
                     tally.conversations += 1
@@ -251,6 +252,8 @@ class Import:
                     yield item
             except ImportFailed as error:
                 failures.append(str(error))
+            except (OSError, sqlite3.OperationalError) as error:
+                failures.append(no_room(error))
 
         try:
             for sent in self._sent(items()):
@@ -261,6 +264,8 @@ class Import:
                     progress.update(source.position())
         except ImportFailed as error:
             failures.append(str(error))
+        except OSError as error:
+            failures.append(no_room(error))
         return "; ".join(failures)
 
     def _sent(self, items: Iterator[Item]) -> Iterator[Sent]:
@@ -334,8 +339,8 @@ def _parser(settings: ClientSettings) -> argparse.ArgumentParser:
     add("--encoding", help="if it is neither UTF-8, UTF-16 nor a Western one: shift_jis, ...")
     add("--delimiter", type=_delimiter, help="of a CSV, if it is none of , ; | and tab")
     add("--no-header", action="store_true", help="the first line of the CSV is a row already")
-    add("--skip-lines", type=int, metavar="N", help="lines of another kind before the header; those"
-        " of the usual reports are found")  # fmt: skip
+    add("--skip-lines", type=_number(int, 0), metavar="N", help="lines of another kind before the"
+        " header; those of the usual reports are found")  # fmt: skip
     add("--records", metavar="NAME", help="the list that holds the rows, in JSON with several")
     add("--sheet", metavar="NAME", help="of a workbook with several")
     add("--lines", action="store_true", help="each line of the file is a text")
@@ -346,8 +351,13 @@ def _parser(settings: ClientSettings) -> argparse.ArgumentParser:
             help="by name or number, or none; found by itself mostly",
         )
     add("--keep-text", action="store_true", help="do not undo &amp;, â€™ and the like")
-    add("--max-text", type=int, metavar="N", help="the service's MAX_TEXT_LENGTH (10000)")
-    add("--patience", type=float, default=600.0, metavar="S",
+    add(
+        "--max-text",
+        type=_number(int, 1),
+        metavar="N",
+        help="the service's MAX_TEXT_LENGTH (10000)",
+    )
+    add("--patience", type=_number(float, 0), default=600.0, metavar="S",
         help="seconds to wait for a service that is busy or away (600)")  # fmt: skip
     return parser
 
@@ -371,6 +381,16 @@ def _delimiter(value: str) -> str:
     return value
 
 
+def _number(kind: Callable[[str], float], least: int) -> Callable[[str], float]:
+    def read(value: str) -> float:
+        with suppress(ValueError):
+            if (number := kind(value)) >= least:
+                return number
+        raise argparse.ArgumentTypeError(f"must be a number, {least} or more")
+
+    return read
+
+
 def _pipeline_options(options: argparse.Namespace) -> Options:
     return Options(
         columns={what: getattr(options, f"{what}_column") for what in NAMES},
@@ -389,8 +409,15 @@ def _pipeline_options(options: argparse.Namespace) -> Options:
 
 
 if __name__ == "__main__":
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # signs that a terminal of Windows has not
     try:
-        sys.exit(main(sys.argv[1:]))
+        status = main(sys.argv[1:])
+        print(end="", flush=True)
+        sys.exit(status)
+    except OSError as error:
+        print(f"Stopped: cannot write: {error}. Run the same command again.", file=sys.stderr)
+        os._exit(PARTIAL)  # at once, as what is still to be printed cannot be either
     except KeyboardInterrupt:
         print(
             "Stopped. Run the same command again: what was loaded is not loaded twice.",

@@ -15,11 +15,11 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from importing.errors import ImportFailed
+from importing.errors import ImportFailed, no_room
 from importing.text_repair import mend_misread
 
 HEAD_BYTES = 1024 * 1024
@@ -74,34 +74,45 @@ class Source:
 
 @contextmanager
 def opened(path: str, encoding: str | None) -> Iterator[Source]:
-    """`path` "-" is standard input. Raises ImportFailed where nothing could be read."""
+    """`path` "-" is standard input. Raises ImportFailed where nothing could be read. What goes
+    wrong later, while it is open, is no fault of this file."""
     name = "standard input" if path == "-" else path
-    try:
-        with _seekable(path) as raw:
-            if _is_workbook(raw):
-                size = raw.seek(0, os.SEEK_END)
-                yield Source(name, iter(()), [], "Excel", size, raw, raw)
-                return
-            first = _unpacked(raw).read(HEAD_BYTES)
-            _check_kind(name, first)
-            found = encoding or _by_signature(first) or _judge(name, _unpacked(raw))
-            size = raw.seek(0, os.SEEK_END)
-            yield _as_text(name, raw, size, first, found)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ImportFailed(f"{name}: the gzip file is damaged or breaks off: {error}") from None
-    except OSError as error:
-        raise ImportFailed(f"{name}: {error.strerror or error}") from None
+    with ExitStack() as stack:
+        try:
+            raw = stack.enter_context(_seekable(path))
+            source = _source(name, raw, encoding)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ImportFailed(f"{name}: the gzip file is damaged or breaks off: {error}") from None
+        except OSError as error:
+            raise ImportFailed(f"{name}: {error.strerror or error}") from None
+        yield source
+
+
+def _source(name: str, raw: BinaryIO, encoding: str | None) -> Source:
+    """Raises ImportFailed, OSError, or what a damaged gzip file leads to."""
+    if _is_workbook(raw):
+        return Source(name, iter(()), [], "Excel", raw.seek(0, os.SEEK_END), raw, raw)
+    first = _unpacked(raw).read(HEAD_BYTES)
+    _check_kind(name, first)
+    found = encoding or _by_signature(first) or _judge(name, _unpacked(raw))
+    return _as_text(name, raw, raw.seek(0, os.SEEK_END), first, found)
 
 
 @contextmanager
 def _seekable(path: str) -> Iterator[BinaryIO]:
     """The opened file. A pipe, which cannot be read twice, is copied to a temporary file first."""
+    if path == "-" and sys.stdin is None:
+        raise ImportFailed("standard input is closed: name a file, or give it one with <")
     with sys.stdin.buffer if path == "-" else open(path, "rb") as raw:
         if raw.seekable():
             yield raw
             return
         with tempfile.TemporaryFile() as copy:
-            shutil.copyfileobj(raw, copy)
+            try:
+                shutil.copyfileobj(raw, copy)
+                copy.flush()
+            except OSError as error:
+                raise ImportFailed(no_room(error)) from None
             yield copy
 
 

@@ -89,7 +89,8 @@ class RejectedRows:
         return there == hashlib.file_digest(self._bytes, "sha256").digest()
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # no room for the rows that are to go anyway
+            self._file.close()
 
 
 _NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
