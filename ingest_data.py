@@ -232,10 +232,12 @@ class Import:
                 print(line)
             self._write_rejected()
             if options.dry_run:
-                stats = None
-                with suppress(ImportFailed):
+                stats, problem = None, ""
+                try:
                     stats = self._api.get("/api/v1/stats")
-                print(report.estimate(tally, stats))
+                except ImportFailed as error:
+                    problem = str(error)
+                print(report.estimate(tally, stats, problem))
             return failure
 
     def _work(self, pipeline: Pipeline, source: Source) -> str:

@@ -116,6 +116,9 @@ def _retry_after(headers: Mapping[str, str]) -> float:
 def refused(answer: httpx.Response) -> ImportFailed:
     """To be raised where the service does not do what it was asked for."""
     hint = _HINTS.get(answer.status_code, "")
+    if answer.status_code < 400:  # a redirect, or a page to log in: another program's
+        place = answer.headers.get("location", "")
+        hint = f"{f' to {place}' if place else ''} (is API_URL right?)"
     return ImportFailed(f"the service answers {answer.status_code}: {details_of(answer)}{hint}")
 
 

@@ -181,9 +181,9 @@ def _account_of_links(links: Links) -> Iterable[str]:
         yield f"{counted(links.cut, 'thread')} too long for one conversation, cut into several"
 
 
-def estimate(tally: Tally, stats: Any) -> str:
+def estimate(tally: Tally, stats: Any, problem: str = "") -> str:
     """Of the analysis: calls, US dollars and time, by what Grok takes from a service with default
-    settings. `stats` is what /api/v1/stats answers, None where nobody does."""
+    settings. `stats` is what /api/v1/stats answers, None where there is a `problem` with that."""
     count = tally.conversations
     if stats and stats["analyser"]["name"] == "offline":
         return f"{counted(count, 'conversation')} to send, analysed offline: no calls to Grok."
@@ -196,7 +196,7 @@ def estimate(tally: Tally, stats: Any) -> str:
     return (
         f"{counted(count, 'conversation')} to send. With Grok: about {counted(calls, 'call')} of"
         f" {PACK_SIZE}, {usd:,.2f} USD, {time_taken} at {CALLS_PER_SECOND} calls a second"
-        f"{'' if stats else ' (the service does not answer: by its defaults)'}."
+        f"{f' (by the defaults: {problem})' if problem else ''}."
     )
 
 

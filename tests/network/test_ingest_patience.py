@@ -158,6 +158,26 @@ def test_another_service_answers(capsys: pytest.CaptureFixture[str]) -> None:
     assert stopped_with(capsys) == "the service answers 404: Not Found (is API_URL right?)"
 
 
+def test_a_redirect_and_a_page_to_log_in_are_no_service(capsys: pytest.CaptureFixture[str]) -> None:
+    place = "https://example.org/api/v1/conversations/batch"
+    assert Scripted(httpx.Response(301, headers={"Location": place})).load() == 3
+    told = f"the service answers 301: Moved Permanently to {place} (is API_URL right?)"
+    assert stopped_with(capsys) == told
+    assert Scripted(httpx.Response(200, text="<html>")).load() == 3
+    assert stopped_with(capsys) == "the service answers 200: OK (is API_URL right?)"
+
+
+def test_a_dry_run_says_why_it_goes_by_the_defaults(
+    write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    details = {"error": "unauthorized", "details": "The API key is not valid."}
+    assert (
+        Scripted(httpx.Response(401, json=details)).load(write_csv("text\na\n"), "--dry-run") == 0
+    )
+    told = "(by the defaults: the service answers 401: The API key is not valid. (set API_KEY))"
+    assert told in capsys.readouterr().out
+
+
 def test_api_keys(
     start_service: StartService,
     monkeypatch: pytest.MonkeyPatch,
