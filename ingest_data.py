@@ -147,7 +147,7 @@ class Import:
         except ImportFailed as error:
             failure = str(error)
         if failure:
-            print(f"Stopped: {failure}", file=sys.stderr)
+            print(f"Stopped: {_on_one_line(failure)}", file=sys.stderr)
         if not tally.accepted + tally.duplicates:
             return NOTHING
         if not options.dry_run:
@@ -207,7 +207,7 @@ class Import:
             )
             stack.callback(pipeline.close)
             for line in pipeline.plan():
-                print(line, flush=True)
+                print(_on_one_line(line), flush=True)
             path = default_path(options.file, is_json=pipeline.names is None)
             self._rejected = RejectedRows(
                 Path(options.rejected) if options.rejected else path,
@@ -370,6 +370,11 @@ def _rows(items: Sequence[Item]) -> int:
 
 def _line_of(item: Item) -> int:
     return item.records[0].line
+
+
+def _on_one_line(line: str) -> str:
+    """Names of columns and files may have several."""
+    return re.sub(r"\s*[\r\n]+\s*", " ", line)
 
 
 def _print_now(line: str) -> None:

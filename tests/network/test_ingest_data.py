@@ -8,12 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import openpyxl
 import pytest
 
 import ingest_data
 from importing import sender
 from importing.sample import SAMPLE
-from tests.support.ingesting import Scripted, StartService, accepted, account, counts, stored
+from tests.support.ingesting import (
+    Scripted,
+    StartService,
+    accepted,
+    account,
+    counts,
+    stopped_with,
+    stored,
+)
 from tests.support.paths import SHARED
 
 DATA = SHARED / "data"
@@ -195,6 +204,20 @@ def test_what_was_understood_is_shown_before_anything_is_sent(
     out = capsys.readouterr().out
     assert "timestamp  created_at, day first (24/4/2020 is 2020-04-24T00:00:00Z)" in out
     assert "author     author_id" in out
+
+
+def test_a_name_over_several_lines_is_shown_on_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workbook = openpyxl.Workbook()
+    for row in (["Posted\nat", "Text"], ["2025-01-20", "hello"], ["03/04/2025", "hello"]):
+        workbook.active.append(row)
+    workbook.save(tmp_path / "posts.xlsx")
+    argv = [str(tmp_path / "posts.xlsx"), "--time-column", "1"]
+    assert Scripted().load(*argv, "--dates", "dmy") == 0
+    assert "\n  timestamp  Posted at, day first (2025-01-20 is" in capsys.readouterr().out
+    assert Scripted().load(*argv) == 3
+    assert "03/04/2025 in Posted at is two days" in stopped_with(capsys)
 
 
 def test_a_dry_run_sends_nothing_and_tells_what_it_would_cost(
