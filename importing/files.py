@@ -51,6 +51,7 @@ _MULTI_BYTE = re.compile(  # UTF-8 as it should be, or broken off
 )
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _WESTERN = frozenset("àâäáãåæçèéêëìíîïñòóôöõøùúûüÿœßÉÖÄÜÇ“”‘’„‚–—…•€£¥©®™°´«»¿¡ ")
+_FOREIGN_WORD = re.compile("[À-ÖØ-öø-ÿ]{3,}|[\x80-\u2fff]{6,}")
 _LEGACY = ("cp1252", "mac_roman")
 
 
@@ -196,9 +197,12 @@ def _judge(name: str, file: BinaryIO) -> str:
 
 
 def _sense(text: str) -> int:
-    """Above 0 where most of what is not ASCII could be European writing."""
-    foreign = [letter for letter in mend_misread(text)[0] if letter > "\x7f"]
-    return sum(1 if letter in _WESTERN or letter > "\u2fff" else -1 for letter in foreign)
+    """Above 0 where most of what is not ASCII could be European writing: there such letters stand
+    among others, while a word of Russian or Greek has nothing else."""
+    text = mend_misread(text)[0]
+    foreign = [letter for letter in text if letter > "\x7f"]
+    sense = sum(1 if letter in _WESTERN or letter > "\u2fff" else -1 for letter in foreign)
+    return sense - 2 * sum(map(len, _FOREIGN_WORD.findall(text)))
 
 
 # --- lines ----------------------------------------------------------------------------------------
@@ -211,10 +215,26 @@ def _as_text(name: str, raw: BinaryIO, size: int, first: bytes, encoding: str) -
     except LookupError:
         raise ImportFailed(f"there is no encoding called {encoding}") from None
     ending = "\r" if "\r" in start and "\n" not in start else "\n"
+    wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
     text = io.TextIOWrapper(
-        _unpacked(raw), encoding=encoding, errors="surrogateescape", newline=ending
+        _unpacked(raw),
+        encoding=encoding,
+        errors=_UNREADABLE if wide else "surrogateescape",
+        newline=ending,
     )
     return Source(name, _lines(name, text), start.split(ending)[:HEAD_LINES], encoding, size, raw)
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    """In the place of what cannot be decoded, what stands for broken bytes elsewhere: half a
+    character. By single bytes, as Python would take them, all that follows were in disorder."""
+    if isinstance(error, UnicodeDecodeError):
+        return "\udcff", error.end
+    raise error
+
+
+_UNREADABLE = "importing.unreadable"
+codecs.register_error(_UNREADABLE, _mark)
 
 
 def _lines(name: str, text: io.TextIOWrapper) -> Iterator[str]:

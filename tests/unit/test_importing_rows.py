@@ -40,6 +40,18 @@ def test_an_encoding_that_cannot_be_guessed_is_asked_for_and_taken(read: Read) -
     assert read(content, encoding="shift_jis").texts == ["荷物が届きません"]
 
 
+@pytest.mark.parametrize("encoding", ["cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp866"])
+def test_words_of_other_scripts_are_not_taken_for_western(encoding: str, read: Read) -> None:
+    words = {
+        "cp1253": "πού είναι το δέμα μου",
+        "cp1255": "איפה החבילה שלי",
+        "cp1256": "أين طلبي الآن",
+    }
+    content = f"text\n{words.get(encoding, 'где мой заказ, жду уже неделю')}\n"
+    assert "--encoding" in refusal(read, content.encode(encoding))
+    assert read(content.encode(encoding), encoding=encoding).texts == [content.splitlines()[1]]
+
+
 def test_a_foreign_byte_far_down_still_tells_the_encoding(read: Read) -> None:
     content = (
         b"text\n" + (b"plain " * 1000 + b"\n") * 400 + "café, s’il vous plaît\n".encode("cp1252")
@@ -51,6 +63,15 @@ def test_broken_bytes_are_marked_and_counted_and_cost_no_row(read: Read) -> None
     found = read(b"text\ncut emoji \xf0\x9f\x98 here\nnul \x00 here\nfine \xc3\xa9\n")
     assert found.texts == ["cut emoji � here", "nul � here", "fine é"]
     assert found.pipeline.reader.mended == {text_repair.UNREADABLE: 2}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_half_characters_in_wide_encodings_cost_no_row(encoding: str, read: Read) -> None:
+    text = "text\none\ncut \ud83d emoji\ncut \ud880\nlast\n"
+    found = read(text.encode(encoding, "surrogatepass"), encoding=encoding)
+    assert found.texts == ["one", "cut � emoji", "cut �", "last"]
+    assert found.pipeline.reader.mended == {text_repair.UNREADABLE: 2}
+    assert read("text\none\nlast".encode(encoding) + b"A", encoding=encoding).texts[0] == "one"
 
 
 def test_gzip_is_unpacked(read: Read) -> None:
