@@ -227,6 +227,7 @@ class Import:
                 pipeline.skipped,
                 pipeline.links,
                 ids_shared=pipeline.ids_shared,
+                timed=pipeline.reading.columns.time is not None,
                 sent=not options.dry_run,
             ):
                 print(line)

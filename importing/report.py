@@ -37,9 +37,9 @@ Span = tuple[datetime, datetime]
 class Tally:
     """How many rows came to which end; `known` are those of the duplicates that the service had,
     and `changed` those of them with other details than it has. `conversations` and their
-    `characters` are those to send; `lines` has the first lines rejected for each reason, and
-    `future_lines` those of the rows in the future. `times` is from the first to the last of what
-    was loaded and is not in the future."""
+    `characters` are those to send; `lines` has the first lines rejected for each reason,
+    `future_lines` those of the rows in the future, and `timeless_lines` of those without a time.
+    `times` is from the first to the last of what was loaded and is not in the future."""
 
     read: int = 0
     accepted: int = 0
@@ -50,6 +50,8 @@ class Tally:
     conversations: int = 0
     characters: int = 0
     times: Span | None = None
+    timeless: int = 0
+    timeless_lines: list[int] = field(default_factory=list)
     future: int = 0
     future_times: Span | None = None
     future_lines: list[tuple[int, datetime]] = field(default_factory=list)
@@ -72,6 +74,9 @@ class Tally:
     def span(self, time: str | None, *, line: int) -> None:
         """Take a loaded conversation's time, ISO 8601, into the period."""
         if time is None:
+            self.timeless += 1
+            if len(self.timeless_lines) < _SHOWN_LINES:
+                self.timeless_lines.append(line)
             return
         moment = datetime.fromisoformat(time)
         if moment <= datetime.now(UTC) + _AHEAD:
@@ -113,9 +118,11 @@ def account(
     links: Links | None,
     *,
     ids_shared: int = 0,
+    timed: bool = False,
     sent: bool = True,
 ) -> Iterable[str]:
-    """All that became of the file, the sum of it in the last line."""
+    """All that became of the file, the sum of it in the last line. `timed` is a file of which rows
+    have times, so that one without is odd."""
     for what, count in mended.most_common():
         yield f"{counted(count, 'text')} {what}"
     if ids_shared:
@@ -123,6 +130,11 @@ def account(
         yield f"{rows} with the id of an earlier one and another text: all are kept"
     if tally.known:
         yield f"{counted(tally.known, 'duplicate')} that the service has already{_changed(tally)}"
+    if tally.timeless and timed:
+        rows = counted(tally.timeless, "conversation" if links else "row")
+        lines = _shown(tally.timeless_lines, tally.timeless)
+        get = "it gets that of its" if tally.timeless == 1 else "they get that of their"
+        yield f"{rows} without a time ({lines}): {get} loading"
     if tally.future:
         yield _account_of_the_future(tally, "conversation" if links else "row")
     if skipped.blank:
@@ -137,9 +149,7 @@ def account(
         yield "Rejected:"
         width = max(len(f"{count:,}") for count in tally.reasons.values())
         for reason, count in tally.reasons.most_common():
-            lines = tally.lines[reason]
-            shown = ", ".join(map(str, lines[:_SHOWN_LINES])) + ", ..." * (count > _SHOWN_LINES)
-            yield f"  {count:{width},}  {reason} (line{'s' * (count > 1)} {shown})"
+            yield f"  {count:{width},}  {reason} ({_shown(tally.lines[reason], count)})"
     yield (
         # In the same words for any number: this is the line that scripts read.
         f"{tally.read:,} rows read: {tally.accepted:,} {'accepted' if sent else 'good'},"
@@ -147,6 +157,12 @@ def account(
         + f", {tally.unsent:,} not sent" * bool(tally.unsent)
         + "."
     )
+
+
+def _shown(lines: list[int], count: int) -> str:
+    """The first of so many."""
+    shown = ", ".join(map(str, lines[:_SHOWN_LINES])) + ", ..." * (count > _SHOWN_LINES)
+    return f"line{'s' * (count > 1)} {shown}"
 
 
 def _account_of_the_future(tally: Tally, what: str) -> str:

@@ -55,8 +55,24 @@ def test_a_row_without_a_time_does_not_stretch_the_period_to_today(
 ) -> None:
     file = write_csv("text,date\nlate,2014-01-01\nlate again,2014-01-02\nand now?,\n")
     assert ingest_data.main(["--url", url, file]) == 0
-    period = dict(page_at_the_end(capsys.readouterr().out).params)
+    out = capsys.readouterr().out
+    period = dict(page_at_the_end(out).params)
     assert period == {"start_time": "2014-01-01T00:00:00Z", "end_time": "2014-01-02T00:01:00Z"}
+    assert "\n1 row without a time (line 4): it gets that of its loading\n" in out
+    rows = "late,\n" * 9
+    file = write_csv(f"text,date\nlate,2014-01-01\n{rows}")
+    assert ingest_data.main(["--url", url, file, "--dry-run"]) == 0
+    told = (
+        "9 rows without a time (lines 3, 4, 5, 6, 7, 8, 9, 10, ...): they get that of their loading"
+    )
+    assert told in capsys.readouterr().out
+
+
+def test_where_no_row_has_a_time_they_are_not_told_one_by_one(
+    write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Scripted().load(write_csv("text\nlate\n")) == 0
+    assert "without a time" not in capsys.readouterr().out
 
 
 def test_no_link_to_a_page_holds_a_password(
