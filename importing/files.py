@@ -158,15 +158,22 @@ def _is_utf8(start: bytes) -> bool:
 
 
 def _by_signature(head: bytes) -> str | None:
-    """By its byte order mark, or by where the zero bytes of ASCII in UTF-16 are."""
+    """By its byte order mark, or by where the zero bytes of ASCII in UTF-16 and UTF-32 are: in all
+    of it, or in its first line, which has the names of columns."""
     for bom, encoding in _BOMS:
         if head.startswith(bom):
             return encoding
     start = head[:4096]
-    if start[1::2].count(0) > len(start) // 5 and not start[0::2].count(0):
-        return "utf-16-le"
-    if start[0::2].count(0) > len(start) // 5 and not start[1::2].count(0):
-        return "utf-16-be"
+    if len(start) >= 8:
+        if not any(start[3::4]) and max(start[2::4]) <= 0x10 and 0 not in start[0::4]:
+            return "utf-32-le"
+        if not any(start[0::4]) and max(start[1::4]) <= 0x10 and 0 not in start[3::4]:
+            return "utf-32-be"
+    for part in (start, start.partition(b"\n")[0]):
+        if part[1::2].count(0) > len(part) // 5 and not part[0::2].count(0):
+            return "utf-16-le"
+        if part[0::2].count(0) > len(part) // 5 and not part[1::2].count(0):
+            return "utf-16-be"
     return None
 
 

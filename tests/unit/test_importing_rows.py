@@ -40,6 +40,13 @@ def test_an_encoding_that_cannot_be_guessed_is_asked_for_and_taken(read: Read) -
     assert read(content, encoding="shift_jis").texts == ["荷物が届きません"]
 
 
+@pytest.mark.parametrize("text", ["It is late", "荷物が届きません。とても困っています" * 9])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_wide_encodings_need_no_mark(encoding: str, text: str, read: Read) -> None:
+    found = read(f"text,author\n{text},ann\n".encode(encoding))
+    assert (found.texts, found.pipeline.source.encoding) == ([text], encoding)
+
+
 @pytest.mark.parametrize("encoding", ["cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp866"])
 def test_words_of_other_scripts_are_not_taken_for_western(encoding: str, read: Read) -> None:
     words = {
