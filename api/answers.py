@@ -56,19 +56,25 @@ class BatchAccepted(Shape):
 
 
 REPLAYED, REPLAYED_ITEMS = "Idempotent-Replayed", "Idempotent-Replayed-Items"
+CONFLICT_ITEMS = "Idempotency-Conflict-Items"
 
 
 def replayed_headers(positions: Sequence[int], *, of: int) -> dict[str, str]:
     """Of a batch of so many items: the `positions` (at least one, rising) of those that were stored
-    before, neighbours as a range (`0,3-5`); and whether all were."""
+    before; and whether all were."""
+    headers = {REPLAYED_ITEMS: ranges_of(positions)}
+    return headers | {REPLAYED: "true"} if len(positions) == of else headers
+
+
+def ranges_of(positions: Sequence[int]) -> str:
+    """Rising positions, neighbours as a range: `0,3-5`."""
     ranges: list[list[int]] = []
     for position in positions:
         if ranges and position == ranges[-1][-1] + 1:
             ranges[-1][1:] = [position]
         else:
             ranges.append([position])
-    headers = {REPLAYED_ITEMS: ",".join("-".join(map(str, each)) for each in ranges)}
-    return headers | {REPLAYED: "true"} if len(positions) == of else headers
+    return ",".join("-".join(map(str, each)) for each in ranges)
 
 
 class Retried(Shape):

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from api.access import needs
 from api.answers import (
+    CONFLICT_ITEMS,
     REPLAYED,
     Accepted,
     BatchAccepted,
@@ -21,10 +22,11 @@ from api.answers import (
     accepted_json,
     conversation_json,
     failed_json,
+    ranges_of,
     replayed_headers,
 )
 from api.bodies import Body, LongBody, count_values, documented_body, parse_body, read_body
-from api.error_responses import answers
+from api.error_responses import answers, error_response
 from api.keys import key_name
 from api.late_routes import late_router
 from api.path_ids import path_id
@@ -195,7 +197,8 @@ async def submit_conversation(request: Request) -> Response:
 @needs("write")
 async def submit_batch(request: Request) -> Response:
     """Queue up to 1,000 conversations, all or none. Where the keys of some were known already, the
-    answer's header Idempotent-Replayed-Items tells their positions (0,3-5)."""
+    answer's header Idempotent-Replayed-Items tells their positions (0,3-5); where they were used
+    with something else, Idempotency-Conflict-Items those with the same fault as the first."""
     parts = services(request)
     longest = parts.settings.max_text_length
     yield_to_urgent_write = parts.database.yield_to_urgent_write
@@ -217,10 +220,13 @@ async def submit_batch(request: Request) -> Response:
         try:
             ids = await parts.conversations.accept(items, lane=lane, owner=key_name(request))
         except KeyConflict as conflict:
-            place = f"conversations[{conflict.position}]"
+            place = f"conversations[{conflict.positions[0]}]"
             if _idempotency_key(request) is None:
                 place += ".idempotency_key"
-            raise Conflict(f"{place}: {conflict.details}") from None
+            return error_response(
+                Conflict(f"{place}: {conflict.details}"),
+                {CONFLICT_ITEMS: ranges_of(conflict.positions)},
+            )
     parts.wake_worker()
     answer = BatchAccepted(accepted=len(ids), conversation_ids=ids)
     headers = replayed_headers(ids.replayed, of=len(ids)) if ids.replayed else None

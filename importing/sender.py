@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ from importing.api_client import ApiClient, details_of, json_of, refused
 from importing.rows import Item
 
 PATH = "/api/v1/conversations/batch"
+REPLAYED_ITEMS, CONFLICT_ITEMS = "Idempotent-Replayed-Items", "Idempotency-Conflict-Items"
 BATCH_ROWS = 150
 """The service writes a batch in one piece, and live posts wait for it. One batch at a time is under
 way: with two, live posts waited nearly twice as long for a tenth more rows."""
@@ -101,7 +102,7 @@ class Sender:
             answer = self._api.post(PATH, body)
             if answer.status_code == 202:
                 # What an earlier try has stored, of which the answer was lost, is of this import.
-                known = set[int]() if self._api.in_doubt else _replayed(answer, len(part))
+                known = set[int]() if self._api.in_doubt else _told(REPLAYED_ITEMS, answer, part)
                 for position, item in enumerate(part):
                     (sent.replayed if position in known else sent.accepted).append(item)
                 sent.ids += json_of(answer)["conversation_ids"]
@@ -117,16 +118,21 @@ class Sender:
             if answer.status_code not in (400, 409, 413) or not (named or alone):
                 raise refused(answer)
             position = int(named[1]) if named else 0
-            item, reason = part[position], named[2] if named else details
-            waiting.extendleft(reversed(part[:position] + part[position + 1 :]))
+            reason = named[2] if named else details
+            faulty = {position} | _told(CONFLICT_ITEMS, answer, part)
+            items = [part[each] for each in sorted(faulty)]
+            waiting.extendleft(
+                part[each] for each in reversed(range(len(part))) if each not in faulty
+            )
             if answer.status_code == 409 and "another text" in reason:
-                sent.rejected.append((item, KEY_TAKEN))
+                sent.rejected += [(item, KEY_TAKEN) for item in items]
             elif answer.status_code == 409:
-                # Where one was known, more will be: smaller batches, and fewer rows sent in vain.
-                sent.changed.append(item)
-                self._at_once = max(1, position, self._at_once // 2)
+                sent.changed += items
+                if len(items) == 1:
+                    # Where one was known, more may be: smaller batches, fewer rows sent in vain.
+                    self._at_once = max(1, position, self._at_once // 2)
             else:
-                sent.rejected.append((item, reason))
+                sent.rejected += [(item, reason) for item in items]
                 if too_long := re.match(r"text: must be at most (\d+) ", reason):
                     self.max_text = int(too_long[1])
         return sent
@@ -138,13 +144,11 @@ class Sender:
         time.sleep(due - now)
 
 
-def _replayed(answer: httpx.Response, count: int) -> set[int]:
-    """The positions, of so many items, of those that were stored before; none where the service
-    does not tell."""
-    told = answer.headers.get("idempotent-replayed-items", "")
+def _told(header: str, answer: httpx.Response, items: Sequence[Item]) -> set[int]:
+    """The positions of items that a header names; none where the service does not tell."""
     positions = set[int]()
-    for first, last in re.findall(r"(\d{1,4})(?:-(\d{1,4}))?", told):
-        positions.update(range(int(first), min(int(last or first) + 1, count)))
+    for first, last in re.findall(r"(\d{1,4})(?:-(\d{1,4}))?", answer.headers.get(header, "")):
+        positions.update(range(int(first), min(int(last or first) + 1, len(items))))
     return positions
 
 

@@ -35,6 +35,7 @@ from store.lookup import (
     no_such_conversation,
 )
 from store.positions import QueuePositions
+from store.statements import Prepared, among
 
 _ROWS_PER_COMMIT = 500
 _RETRIED_AT_ONCE = 1000
@@ -53,13 +54,13 @@ _FULL_RETRY_SECONDS = 30
 
 
 class KeyConflict(Conflict):
-    """An idempotency key of the item at `position` was used before, with another text, or with the
-    same and other details."""
+    """The idempotency keys of the items at `positions`, rising, were used before: all of them with
+    another text, or all with the same and other details. There may be items of the other sort."""
 
-    def __init__(self, position: int, *, other_text: bool) -> None:
+    def __init__(self, positions: Sequence[int], *, other_text: bool) -> None:
         what = "another text" if other_text else "a different body"
         super().__init__(f"The idempotency key was used before with {what}.")
-        self.position = position
+        self.positions = positions
 
 
 class NewConversation(NamedTuple):
@@ -112,6 +113,9 @@ class _Clash(NamedTuple):
 
     position: int
     with_id: str
+
+
+_Clashes = tuple[_Clash, ...]
 
 
 class AcceptedIds(list[str]):
@@ -206,7 +210,7 @@ class ConversationStore:
             authors = {row[_AUTHOR] for row in rows} - {None}
             reopen_snoozed(connection, authors, self._last_created_at)
         return len(rows), [
-            _key_conflict(answer, submission, connection) if isinstance(answer, _Clash) else answer
+            _key_conflict(answer, submission, connection) if isinstance(answer, tuple) else answer
             for answer, submission in zip(answers, submissions, strict=True)
         ]
 
@@ -223,7 +227,7 @@ class ConversationStore:
         ids: Sequence[str],
         known: dict[Key, Known],
         room: int,
-    ) -> tuple[list[_NewRow], list[_Answer | _Clash]]:
+    ) -> tuple[list[_NewRow], list[_Answer | _Clashes]]:
         """Which rows to insert, and what each submission is answered.
 
         Keys planned here join the `known` ones, so that two equal requests in one group store one
@@ -231,7 +235,7 @@ class ConversationStore:
         order of arrival is the order of work.
         """
         rows: list[_NewRow] = []
-        answers: list[_Answer | _Clash] = []
+        answers: list[_Answer | _Clashes] = []
         free_ids = iter(ids)
         pending = Status.PENDING.value  # looking a value up takes as long as half a row
         now = now_micros()
@@ -241,14 +245,14 @@ class ConversationStore:
             replayed: list[int] = []
             planned: list[_NewRow] = []
             new_keys: dict[Key, Known] = {}
-            clash: _Clash | None = None
+            clashes: list[_Clash] = []
             for position, item in enumerate(items):
                 id_ = next(free_ids)
                 if item.idempotency_key is not None and item.body_hash is not None:
                     key = Key(item.idempotency_key, owner)
                     found = new_keys.get(key) or known.get(key) or known.get(of_everybody(key))
                     if found and found.body_hash != item.body_hash:
-                        clash = clash or _Clash(position, found.id)
+                        clashes.append(_Clash(position, found.id))
                     if found:
                         answer.append(found.id)
                         replayed.append(position)
@@ -274,8 +278,8 @@ class ConversationStore:
                     )
                 )
                 answer.append(id_)
-            if clash:
-                answers.append(clash)
+            if clashes:
+                answers.append(tuple(clashes))
             elif len(rows) + len(planned) > room and planned:
                 answers.append(_too_many_pending())
             else:
@@ -393,18 +397,26 @@ def _keys_in(submissions: Sequence[_Submission]) -> list[str]:
     ]
 
 
-def _key_conflict(clash: _Clash, submission: _Submission, connection: Connection) -> KeyConflict:
-    item = submission.items[clash.position]
-    earlier = connection.scalar(_TEXT, {"id": clash.with_id})
-    if earlier is None:  # in the same request, of which nothing is stored
-        same_key = (
-            one.text for one in submission.items if one.idempotency_key == item.idempotency_key
-        )
-        earlier = next(same_key)
-    return KeyConflict(clash.position, other_text=earlier != item.text)
+def _key_conflict(
+    clashes: _Clashes, submission: _Submission, connection: Connection
+) -> KeyConflict:
+    stored = _TEXTS.run(connection, {"ids": [clash.with_id for clash in clashes]})
+    texts = {id_: text for id_, text in stored}  # noqa: C416 - `dict` takes no rows
+    of_keys: dict[str | None, str] = {}  # what clashes in the same request is not stored
+    for item in submission.items:
+        of_keys.setdefault(item.idempotency_key, item.text)
+    by_kind: dict[bool, list[int]] = {}
+    for position, with_id in clashes:
+        item = submission.items[position]
+        earlier = texts.get(with_id, of_keys[item.idempotency_key])
+        by_kind.setdefault(earlier != item.text, []).append(position)
+    other_text, positions = next(iter(by_kind.items()))
+    return KeyConflict(positions, other_text=other_text)
 
 
-_TEXT = select(conversations.c.text).where(conversations.c.id == bindparam("id"))
+_TEXTS = Prepared(
+    select(conversations.c.id, conversations.c.text).where(among(conversations.c.id, "ids"))
+)
 
 
 def _too_many_pending() -> Unavailable:

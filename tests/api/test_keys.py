@@ -54,7 +54,9 @@ async def test_an_idempotency_key_belongs_to_the_api_key_that_sent_it(start_app:
         assert_error(await post("write", "all is well"), 409, "conflict", "another text")
         place = "conversations[0].idempotency_key: "
         for scope, text in (("write", "all is well"), ("admin", "where is it")):
-            assert_error(await post_batch(scope, text), 409, "conflict", place)
+            refused = await post_batch(scope, text)
+            assert_error(refused, 409, "conflict", place)
+            assert refused.headers["Idempotency-Conflict-Items"] == "0"
 
 
 # --- API keys -------------------------------------------------------------------------------------

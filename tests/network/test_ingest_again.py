@@ -1,6 +1,7 @@
 """`ingest_data.py` for what the service has already: it is told as such, and not stored again."""
 
 import json
+import re
 from collections.abc import Callable
 
 import httpx
@@ -48,6 +49,29 @@ def test_all_of_them_with_other_details_are_told_as_that(
     for likes in (3, 4):
         assert ingest_data.main(["--url", url, write_csv(f"id,text,likes\n1,late,{likes}\n")]) == 0
     assert "1 duplicate that the service has already, with other details" in capsys.readouterr().out
+
+
+def test_many_with_other_details_are_told_at_once(
+    url: str, write_csv: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a newer export has them, in which each post has more likes by now."""
+    assert ingest_data.main(["--url", url, write_csv(ROWS)]) == 0
+    newer = re.sub(r",(\d+)\n", r",1\1\n", ROWS)
+    sent: list[int] = []
+
+    class Counting(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "POST":
+                sent.append(len(json.loads(request.content)["conversations"]))
+            return super().handle_request(request)
+
+    capsys.readouterr()
+    assert ingest_data.main(["--url", url, write_csv(newer)], transport=Counting()) == 0
+    assert "400 duplicates that the service has already, with other details" in (
+        capsys.readouterr().out
+    )
+    assert len(sent) == 3, "one request for each batch"
+    assert counts(url)["bulk"] == 400
 
 
 class Answering:

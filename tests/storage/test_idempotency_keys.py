@@ -168,7 +168,7 @@ async def test_a_conflict_in_a_batch_names_its_place_and_stores_nothing(
     ]
     with pytest.raises(KeyConflict) as caught:
         await store.accept(items, lane=Lane.BULK)
-    assert caught.value.position == 2
+    assert caught.value.positions == [2]
     assert await count(database) == 0
 
 
@@ -187,7 +187,7 @@ async def test_a_conflict_says_whether_the_text_is_another(
                 await store.accept([known], lane=Lane.LIVE)
             with pytest.raises(KeyConflict, match=what) as caught:
                 await store.accept(items, lane=Lane.LIVE)
-            assert caught.value.position == len(items) - 1
+            assert caught.value.positions == [len(items) - 1]
         (id_,) = await store.accept([known], lane=Lane.LIVE)
         await store.erase(id_)
         answers = await asyncio.gather(
@@ -199,6 +199,25 @@ async def test_a_conflict_says_whether_the_text_is_another(
         assert what in answers[1].details
         assert isinstance(answers[0], list)
         await store.erase(*answers[0])
+
+
+async def test_a_conflict_names_all_places_with_the_same_fault(
+    database: Database, store: ConversationStore
+) -> None:
+    known = [keyed_conversation(key, "0" * 64) for key in "abcde"]
+    await store.accept(known, lane=Lane.BULK)
+    changed = [each._replace(body_hash="1" * 64) for each in known]
+    for at in (1, 2):
+        changed[at] = changed[at]._replace(text="Another text")
+    twice = [keyed_conversation("new", digit * 64) for digit in "01"]
+    items = [*changed, *twice, known[0], new_conversation()]
+    with pytest.raises(KeyConflict, match="different body") as caught:
+        await store.accept(items, lane=Lane.BULK)
+    assert caught.value.positions == [0, 3, 4, 6]
+    with pytest.raises(KeyConflict, match="another text") as caught:
+        await store.accept(items[1:], lane=Lane.BULK)
+    assert caught.value.positions == [0, 1]
+    assert await count(database) == 5
 
 
 async def test_each_owner_has_keys_of_its_own(database: Database, store: ConversationStore) -> None:
