@@ -3,7 +3,7 @@
 
 import { ask, urlOf } from "./api.js";
 import { SIGNS, capital, sentimentOf, topicName } from "./format.js";
-import { OPEN, handlingNow, handlingText } from "./handling.js";
+import { OPEN, handlingNow, handlingText, isTaken } from "./handling.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 import { sameTextKey } from "./same.js";
@@ -77,14 +77,17 @@ export async function handle(page, id, wanted, undoes = false) {
 	const now = Date.now();
 	const shown = handlingNow(itemOf(state, id)?.handling, now);
 	const body = undoes ? wayBack(wanted, now, state.me) : { by: state.me, ...wanted };
-	const meets = ({ state: is, by }) => is === "claimed" && by !== state.me && by !== body.by && !wanted.take_over;
+	const another = ({ by }) => by !== state.me && by !== body.by && !wanted.take_over;
+	const meets = (is) => is.state === "claimed" && another(is);
+	// Whatever another did that is not shown yet.
+	const isNews = (is) => isTaken(is, state.me) && another(is) && (is.state !== shown.state || is.by !== shown.by);
 	const again = ["handle", id, { ...wanted, take_over: true }, undoes];
 	if (meets(shown)) return askFirst(page, shown, body.state, again);
 	send(["handled", id, foreseen(body, now)]);
 	if (!undoes && body.state !== "claimed" && body.state !== "open") goOn(page, id);
 	try {
 		const before = await handlingOf(id);
-		if (meets(before)) {
+		if (meets(before) || isNews(before)) {
 			send(["handled", id, before]);
 			return askFirst(page, before, body.state, again);
 		}

@@ -378,3 +378,25 @@ async def test_nobody_is_shut_out_of_the_desk(
         await expect(page.locator("#plan-state")).to_be_visible()
         assert await serious_faults(page) == []
         assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def test_what_another_did_and_is_not_shown_yet_is_told_before_anything_is_done(
+    browser: Browser, desk: ServiceProcess
+) -> None:
+    await post(desk, "unseen", ["The parcel is late, terrible"])
+    async with opened(browser, address(desk) + to_answer("unseen")) as page:
+        await at_work(page, "ana")
+        await page.locator("#menu").click()
+        await page.get_by_role("button", name="Pause").click()
+        await page.keyboard.press("Escape")
+        (id_,) = await handled(desk, "unseen")
+        await handle(desk, id_, state="answered", by="ben")
+        await page.keyboard.press("j")
+        await page.keyboard.press("c")
+        await said(page, "answered by ben, now. Take it over")
+        await expect(rows(page).first).to_contain_text("answered by ben")
+        assert await handled(desk, "unseen") == {id_: "answered"}
+        await page.locator("#toast-more").click()
+        await said(page, "It is yours for 15 minutes.")
+        await page.keyboard.press("u")
+        await said(page, "As before: answered by ben")
