@@ -2,6 +2,7 @@
 
 import { ask, currentKey, urlOf, wait } from "./api.js";
 import { handlingNow, handlingText } from "./handling.js";
+import { answerTo, listPage } from "./questions.js";
 import { itemOf } from "./work.js";
 
 const HUB = new URL("hub.js", import.meta.url).href;
@@ -97,9 +98,50 @@ function handsText(state, id, handling) {
 	return `${is}: ${item.text.length > FEW ? `${item.text.slice(0, FEW)}…` : item.text}`;
 }
 
+const MOST = 1000; // posts in one answer
+
+// However often the service has to be asked.
+async function insist(path, parameters) {
+	for (;;) {
+		try {
+			return await ask(urlOf(path, parameters));
+		} catch (problem) {
+			if (problem.status > 0 && problem.status < 500) throw problem;
+			await wait(1000 * (problem.retryAfter ?? RETRY_SECONDS));
+		}
+	}
+}
+
+let turn;
+
+// Changes are told once. What was changed while nobody listened is asked for, of all posts in the list:
+// at once of those that it has by now, one by one of the others.
+export async function catchUp({ state, send }) {
+	const own = (turn = {});
+	const { value: list, stale } = answerTo(state, "list");
+	if (!list || stale) return;
+	const left = new Set(list.rows.map((row) => row.conversation_id));
+	try {
+		for (let cursor = null, rest = list.rows.length; rest > 0 && turn === own;) {
+			const page = await listPage(insist, state.view, list.period, cursor, Math.min(MOST, rest));
+			for (const row of page.rows) if (left.delete(row.conversation_id)) send(["item", row]);
+			({ cursor } = page);
+			rest = cursor === null ? 0 : rest - page.rows.length;
+		}
+	} catch {
+		return; // the list itself says why
+	}
+	for (const id of left) {
+		if (turn !== own) return;
+		const found = await insist(`conversations/${id}`).catch(() => null); // erased
+		if (found?.insight) send(["item", { conversation_id: id, ...found.insight }]);
+	}
+}
+
 // `page` is a function that gives the state.
 export function hear(send, loader, page) {
 	let news;
+	let wasLive = false;
 	const onEvents = (events) => {
 		for (const [name, data] of events) {
 			if (name === "label") send(["item", data]);
@@ -117,6 +159,9 @@ export function hear(send, loader, page) {
 	};
 	return new Live(onEvents, (name, seconds) => {
 		send(["live", { state: name, until: Date.now() + 1000 * (seconds ?? 0) }]);
-		if (name === "live") loader.nudge();
+		if (name !== "live") return;
+		loader.nudge();
+		if (wasLive) catchUp({ state: page(), send });
+		wasLive = true;
 	});
 }

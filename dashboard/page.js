@@ -113,6 +113,10 @@ const EFFECTS = {
 		if (patch.q !== undefined || patch.cluster !== undefined || patch.author !== undefined) $("search")?.blur();
 		return event;
 	},
+	kept(event) {
+		if (event[1] === "list") queueMicrotask(() => effect("live", "catchUp"));
+		return event;
+	},
 	pause() {
 		queueMicrotask(goOnOrStop);
 		return ["pause"];

@@ -45,9 +45,9 @@ async function extent(get, deep) {
 }
 
 /** @param {Get} get @returns {Promise<List>} */
-async function listPage(get, view, period, cursor) {
+export async function listPage(get, view, period, cursor, limit = PAGE) {
 	const which = view.order === "priority" ? { order: view.order } : timesOf(period);
-	const { insights, metadata } = await get("insights", { ...which, ...filterOf(view), q: view.q, limit: PAGE, cursor });
+	const { insights, metadata } = await get("insights", { ...which, ...filterOf(view), q: view.q, limit, cursor });
 	return {
 		rows: insights, cursor: metadata.next_cursor, total: metadata.total_count, order: view.order, missed: metadata.missed ?? 0,
 		period: view.order === "priority" ? { ...period, start: Date.parse(metadata.start_time), end: Date.parse(metadata.end_time) } : period,

@@ -14,6 +14,7 @@ from tests.support.dashboard_service import (
     rows,
     tile,
 )
+from tests.support.desk import handle, post, to_answer
 from tests.support.http_helpers import all_done, submit, submit_batch
 from tests.support.service_process import ServiceProcess
 
@@ -136,6 +137,45 @@ async def test_a_hidden_tab_rests_and_catches_up(service: ServiceProcess, open_p
         await all_done(service.client)
         await hide(page, hidden=False)
         await expect(rows(page).first).to_contain_text("While you were away")
+
+
+async def test_what_others_did_while_a_tab_was_hidden_is_shown_though_its_list_may_not_move(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    await post(service, "hidden", [f"The parcel {n} is late, awful" for n in range(3)])
+    async with open_page(to_answer("hidden")) as page:
+        await is_live(page)
+        await rows(page).nth(0).locator(".opener").focus()
+        id_ = await rows(page).nth(1).get_attribute("data-key")
+        assert id_
+        await hide(page, hidden=True)
+        await handle(service, id_, state="answered", by="ben")
+        await hide(page, hidden=False)
+        await expect(page.locator(f"[data-key={id_}]")).to_contain_text("answered by ben")
+        await expect(page.locator("#list-total")).to_have_text("2")
+        await expect(rows(page)).to_have_count(3)
+
+
+async def test_what_others_did_meanwhile_is_shown_beyond_the_first_rows(
+    service: ServiceProcess, open_page: Open
+) -> None:
+    async with open_page(query(range="7d", order="newest")) as page:
+        await is_live(page)
+        await expect(rows(page)).to_have_count(50)
+        await page.locator("#more").evaluate("button => button.click()")
+        await expect(rows(page).nth(90)).to_be_attached()
+        first, second = [await rows(page).nth(at).get_attribute("data-key") for at in (80, 90)]
+        assert first
+        assert second
+        await hide(page, hidden=True)
+        await handle(service, first, state="answered", by="ben")
+        await hide(page, hidden=False)
+        await expect(page.locator(f"[data-key={first}]")).to_contain_text("answered by ben")
+        await page.locator(".views a", has_text="Negative").click()
+        await expect(page.locator(f"[data-key={first}]")).to_have_count(0)
+        await handle(service, second, state="ignored", by="ben")
+        await page.go_back()
+        await expect(page.locator(f"[data-key={second}]")).to_contain_text("ignored by ben")
 
 
 async def hide(page: Page, *, hidden: bool) -> None:
