@@ -58,9 +58,11 @@ export class Live {
 
 	// In this tab, where there are no shared workers.
 	async #runHub() {
-		const { serve } = await import("./hub.js");
+		/** @type {typeof import("./hub.js") | null} */
+		let hub;
+		while (!(hub = await import("./hub.js").catch(() => null))) await wait(1000 * RETRY_SECONDS);
 		const { port1, port2 } = new MessageChannel();
-		serve(port1);
+		hub.serve(port1);
 		this.#use(port2);
 	}
 

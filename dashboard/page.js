@@ -1,7 +1,7 @@
 // The page put together: one state, one drawing of it for each frame, and what reaches beyond both:
 // the address, the network, the clock, the focus, the desktop.
 
-import { onKeyNeeded, serviceAddress } from "./api.js";
+import { onKeyNeeded, serviceAddress, wait } from "./api.js";
 import { desk } from "./desk.js";
 import { Loader } from "./loader.js";
 import { head } from "./parts.js";
@@ -12,6 +12,7 @@ import { currentAlarms, currentMachine, titleOf } from "./story.js";
 
 // Loaded when the first sight stands, or before if somebody needs one.
 const NEXT = ["lists", "places", "keys", "pointing", "hints", "suggest", "more", "open", "actions", "work", "live", "original", "search"];
+const RETRY_SECONDS = 5;
 const LOOKED = "insights-looked";
 const lastLooked = () => Number(localStorage.getItem(LOOKED)) || null;
 const $ = (id) => document.getElementById(id);
@@ -58,6 +59,8 @@ function load(name) {
 // At once, if it is loaded.
 const later = (name, use) => (state.loaded[name] ? use(state.loaded[name]) : load(name).then(use));
 const loadModules = () => modulesFor(state).forEach(load);
+// However often the service has to be asked.
+const loadSurely = (name) => load(name).catch(() => wait(1000 * RETRY_SECONDS).then(() => loadSurely(name)));
 
 let style;
 const loadStyle = () => (style ??= new Promise((resolve, reject) => {
@@ -180,8 +183,8 @@ let stands = false;
 function goOnFromHere() {
 	stands = true;
 	performance.mark("first sight");
-	for (const name of NEXT) load(name).then(({ start }) => start?.(() => ({ state, send, show })));
-	load("live").then(({ hear }) => {
+	for (const name of NEXT) loadSurely(name).then(({ start }) => start?.(() => ({ state, send, show })));
+	loadSurely("live").then(({ hear }) => {
 		live = hear(send, loader, () => state);
 		goOnOrStop();
 	});

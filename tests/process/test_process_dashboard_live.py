@@ -14,7 +14,7 @@ from tests.support.dashboard_service import (
     rows,
     tile,
 )
-from tests.support.desk import handle, post, to_answer
+from tests.support.desk import handle, keys_work, post, to_answer
 from tests.support.http_helpers import all_done, submit, submit_batch
 from tests.support.service_process import ServiceProcess
 
@@ -217,3 +217,24 @@ async def test_a_lost_connection_is_shown_and_mended_without_a_gap(
         await is_live(page)
         await expect(rows(page).first).to_contain_text("Said while the page was cut off")
         await expect(page.locator("#problem, #trouble")).to_have_count(0)
+
+
+@pytest.mark.parametrize("file", ["next.js", "hub.js", "more.css"])
+async def test_what_cannot_be_loaded_at_first_is_loaded_once_the_service_is_back(
+    open_page: Open, file: str
+) -> None:
+    refused = 0
+
+    async def refuse_twice(route: Route) -> None:
+        nonlocal refused
+        refused += 1
+        await (route.abort() if refused <= 2 else route.continue_())
+
+    async with open_page(in_trouble=True) as page:
+        # What a worker asks for cannot be refused here.
+        await page.add_init_script("delete window.SharedWorker")
+        await page.route(f"**/dashboard/{file}", refuse_twice)
+        await page.reload()
+        await is_live(page)
+        await keys_work(page)
+        assert refused == 3
