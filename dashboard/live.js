@@ -86,6 +86,7 @@ export class Live {
 
 const TOGETHER = 1000; // what comes in is asked for once a second
 
+const MANY = 100; // labels at once: where a plan gives more, the newest are told alone
 const FEW = 60; // letters by which a post is known again
 
 // What another does to the post that the reader is on, or holds, is said: it may be all that is heard
@@ -143,10 +144,15 @@ export async function catchUp({ state, send }) {
 // `page` is a function that gives the state.
 export function hear(send, loader, page) {
 	let news;
+	let labels = 0;
+	let behind;
 	let wasLive = false;
 	const onEvents = (events) => {
 		for (const [name, data] of events) {
-			if (name === "label") send(["item", data]);
+			if (name === "label") {
+				labels++;
+				send(["item", data]);
+			}
 			if (name === "handling") {
 				const { conversation_id: id, ...handling } = data;
 				const text = handsText(page(), id, handling);
@@ -157,6 +163,11 @@ export function hear(send, loader, page) {
 		news ??= setTimeout(() => {
 			news = undefined;
 			loader.nudge();
+			if (labels >= MANY) {
+				clearTimeout(behind);
+				behind = setTimeout(() => catchUp({ state: page(), send }), 3 * TOGETHER); // once it is over
+			}
+			labels = 0;
 		}, TOGETHER);
 	};
 	return new Live(onEvents, (name, seconds) => {

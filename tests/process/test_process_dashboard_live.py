@@ -178,6 +178,20 @@ async def test_what_others_did_meanwhile_is_shown_beyond_the_first_rows(
         await expect(page.locator(f"[data-key={second}]")).to_contain_text("ignored by ben")
 
 
+async def test_a_plan_is_seen_in_all_rows(service: ServiceProcess, open_page: Open) -> None:
+    await post(service, "many", [f"The parcel {n} is late, awful" for n in range(300)])
+    wanted = {"kind": "label", "filter": {"author": "many"}, "set": {"sentiment": "positive"}}
+    plan = await service.client.post("/api/v1/plans", json={**wanted, "by": "ben"})
+    async with open_page(query(author="many", order="newest")) as page:
+        await is_live(page)
+        for loaded in range(50, 300, 50):
+            await expect(rows(page)).to_have_count(loaded)
+            await page.locator("#more").evaluate("button => button.click()")
+        await expect(rows(page)).to_have_count(300)
+        await service.client.post(f"/api/v1/plans/{plan.json()['plan_id']}/apply")
+        await expect(rows(page).filter(has_text="✎ ben").filter(has_text="▲")).to_have_count(300)
+
+
 async def hide(page: Page, *, hidden: bool) -> None:
     await page.evaluate(
         "value => { Object.defineProperty(document, 'hidden', {value, configurable: true});"
