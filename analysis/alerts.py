@@ -18,6 +18,8 @@ from analysis.quiet_hours import QuietHours
 LEAST_AUTHORS = 3
 MOST_COPIES = 0.5
 """Of which more are copies of each other, that is no crowd."""
+SAMPLE = 200
+"""The newest posts of an alert that are looked at one by one, for their authors and copies."""
 WORSE = 2.0
 """How many times its last told peak an alert that opens again must reach to be told again."""
 

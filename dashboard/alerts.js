@@ -21,6 +21,11 @@ export function alertText({ kind, key, peak, evidence }) {
 	return `${topic}${plural(number ?? Math.round(peak), "post")}${expected === undefined || expected === null ? "" : `, usually ${expected < 0.5 ? "none" : tenths(expected)}`}`;
 }
 
+const SAMPLE = 200; // the newest posts, which are looked at one by one
+
+export const crowdText = ({ count: number, authors, copies }) =>
+	`${number > SAMPLE ? `Of the newest ${SAMPLE}: ` : ""}${plural(authors, "author")}, ${percent(copies ?? 0)} copies`;
+
 function openAlerts(state) {
 	const { value, problem } = answerTo(state, "alerts");
 	const all = value?.alerts ?? [];
@@ -42,7 +47,7 @@ function oneAlert(state, alert) {
 	return h("li.rule", { key: id, "data-key": id },
 		h("b", { dir: "auto" }, "▲ ", alertText(alert)), h("span.small", ` ${alert.rule}, since ${time(alert.opened_at, state.now)}`),
 		words && h("p.small", "In their words: ", h("bdi", words)),
-		evidence.authors > 0 && h("p.small", `${plural(evidence.authors, "author")}, ${percent(evidence.copies ?? 0)} copies`,
+		evidence.authors > 0 && h("p.small", crowdText(evidence),
 			evidence.suspected > 0 && `; ${plural(evidence.suspected, "post")} that may be meant to mislead did not count`),
 		alert.held_back && h("p.small", `Nobody is told: ${alert.held_back}`),
 		alert.quiet_until && h("p.small", `Told when quiet hours end, at ${time(alert.quiet_until, state.now)}, if it is still open.`),

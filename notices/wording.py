@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from analysis.alerts import SAMPLE
 from analysis.messages import Message, MessageType
 
 
@@ -95,13 +96,14 @@ def _alert(data: Mapping[str, Any], title: str, tone: Tone) -> Wording:
         sentence = f"{what[:1].upper()}{what[1:]}, since {opened}."
     if (held_back := data.get("held_back")) is not None:
         sentence += f" {held_back}"
+    sample = f" among the newest {SAMPLE}" if (evidence.get("count") or 0) > SAMPLE else ""
     facts = [
         ("Count", evidence.get("count")),
         ("Expected", evidence.get("expected")),
         ("Negative", _percent(evidence.get("share"))),
         ("Peak", data.get("peak")),
-        ("Authors", evidence.get("authors")),
-        ("Copies", _percent(evidence.get("copies"))),
+        (f"Authors{sample}", evidence.get("authors")),
+        (f"Copies{sample}", _percent(evidence.get("copies"))),
         ("Suspected injections", evidence.get("suspected") or None),
         ("Words", ", ".join(map(str, evidence.get("words") or ()))),
         ("Conversations", ", ".join(map(str, evidence.get("conversations") or ()))),

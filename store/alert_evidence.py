@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from sqlalchemy import Connection
 
-from analysis.alerts import LEAST_AUTHORS, crowd_gate
+from analysis.alerts import LEAST_AUTHORS, SAMPLE, crowd_gate
 from analysis.fingerprint import as_analysed
 from analysis.standing_out import words_that_stand_out
 from models import from_micros
@@ -17,8 +17,6 @@ from store.filters import InsightFilter
 from store.insights import InsightStore
 from store.listed import ListedInsight
 
-_SAMPLE = 200
-"""The newest posts that are looked at one by one."""
 _WORDS_OF, _USUAL = 100, 200
 """How many of them have their words looked at, beside those of so many posts before the window."""
 LOOKED_AT = 1000
@@ -43,7 +41,7 @@ class EvidenceReader:
         texts: bool,
     ) -> Mapping[str, Any]:
         """Of the posts that `wanted` finds, whose filter has these names in the API."""
-        found = self._insights.newest(wanted, _SAMPLE, connection)
+        found = self._insights.newest(wanted, SAMPLE, connection)
         posts = [each for each in found if SUSPECTED not in each.notes]
         before = InsightFilter(
             _BEGINNING, from_micros(wanted.span.start - 1), language=wanted.language

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { readView } from "./address.js";
+import { crowdText } from "./alerts.js";
 import { DAY, partsOf, periodBefore, periodOf, timesOf } from "./periods.js";
 import { sameTextKey, together } from "./same.js";
 import { markHits, toQuery, topicsLike } from "./search.js";
@@ -220,6 +221,11 @@ test("the machine's sign is of the machine alone", () => {
 	assert.equal(machineOf(stats(1, { oldest_pending_seconds: 99_999 })).short, "Behind: 1 waits");
 	assert.equal(machineOf(undefined, "The service does not answer.").state, "bad");
 	assert.equal(machineOf(stats(0, { fallback: { notice: "12 of 40" } })).long, "12 of 40");
+});
+
+test("authors and copies are told of the posts that they were counted in", () => {
+	assert.equal(crowdText({ count: 200, authors: 31, copies: 0.1 }), "31 authors, 10% copies");
+	assert.equal(crowdText({ count: 946, authors: 1, copies: null }), "Of the newest 200: 1 author, 0% copies");
 });
 
 test("what a person can do nothing about is told as such", () => {

@@ -180,6 +180,14 @@ def test_the_page_of_a_report_goes_before_its_words_do() -> None:
     assert json.loads(body)["data"] == {name: data[name] for name in data if name != "html"}
 
 
+def test_authors_and_copies_of_many_posts_are_told_as_those_of_the_newest() -> None:
+    few, many = (dict(words_of(alert(count=number)).facts) for number in (200, 201))
+
+    assert (few["Authors"], few["Copies"]) == ("31", "10 %")
+    assert many["Authors among the newest 200"] == "31"
+    assert many["Copies among the newest 200"] == "10 %"
+
+
 # --- Slack, Teams, Discord ------------------------------------------------------------------------
 
 
