@@ -81,7 +81,7 @@ def _event(id_: int, insight: ListedInsight) -> _Event:
 
 class ChangeSource(NamedTuple):
     """A kind of change: `newest` gives the id of the newest one, `since` some that came after an
-    id, the oldest first, each with its own id and what is told of it."""
+    id, the oldest first, each with its own id and what is told of it, which is None for nothing."""
 
     event: str
     newest: Callable[[], Awaitable[int]]
@@ -258,6 +258,8 @@ class InsightStream:
                 continue
             for id_, told in found:
                 self._places[place] = id_
+                if told is None:
+                    continue
                 self._changes_read += 1
                 content = b"event: %b\ndata: %b\n\n" % (source.event.encode(), to_json(told))
                 self._keep_change(_Event(self._changes_read, content))

@@ -56,11 +56,12 @@ def _item(conversation_id: str, handling: Handling) -> HandlingOut:
 def handling_changes(store: HandlingStore) -> ChangeSource:
     """For the stream: an event `handling` for each change, with what there is by then."""
 
-    async def since(id_: int) -> Sequence[tuple[int, HandlingOut]]:
-        return [
-            (event.id, _item(event.conversation_id, event.handling))
-            for event in await store.events_since(id_)
-        ]
+    async def since(id_: int) -> Sequence[tuple[int, HandlingOut | None]]:
+        if events := await store.events_since(id_):
+            return [(each.id, _item(each.conversation_id, each.handling)) for each in events]
+        # Where the newest was erased, its number may be given again.
+        newest = await store.newest_event()
+        return [(newest, None)] if newest < id_ else []
 
     return ChangeSource("handling", store.newest_event, since)
 

@@ -62,8 +62,11 @@ class LabelsOut(TypedDict):
 def label_changes(store: LabelStore) -> ChangeSource:
     """For the stream: an event `label` for each change, with the insight as it is by then."""
 
-    async def since(id_: int) -> Sequence[tuple[int, InsightOut]]:
-        return [(number, insight_item(each)) for number, each in await store.events_since(id_)]
+    async def since(id_: int) -> Sequence[tuple[int, InsightOut | None]]:
+        return [
+            (number, None if each is None else insight_item(each))
+            for number, each in await store.events_since(id_)
+        ]
 
     return ChangeSource("label", store.newest_event, since)
 

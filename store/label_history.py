@@ -66,10 +66,10 @@ class LabelStore:
         """The id; 0 where there is none yet."""
         return await self._database.read(lambda connection: connection.scalar(_NEWEST) or 0)
 
-    async def events_since(self, id_: int) -> Sequence[tuple[int, ListedInsight]]:
+    async def events_since(self, id_: int) -> Sequence[tuple[int, ListedInsight | None]]:
         """Insights whose labels were changed after the event with this id, as they are now, each
         with its own last event's. Of more than `_EVENTS_AT_A_TIME` changes only the newest: a plan
-        makes thousands a second."""
+        makes thousands a second. None beside the newest event of all, where that is another."""
         return await self._database.read(partial(_events_since, id_))
 
 
@@ -124,9 +124,12 @@ def _entry(row: Row[*tuple[Any, ...]]) -> LabelEntry:
     return LabelEntry(from_micros(row.at), row.by, before, after, row.reason)
 
 
-def _events_since(id_: int, connection: Connection) -> Sequence[tuple[int, ListedInsight]]:
+def _events_since(id_: int, connection: Connection) -> Sequence[tuple[int, ListedInsight | None]]:
     last: dict[str, int] = {}
     for number, conversation_id in connection.execute(_EVENTS, {"id": id_}):
         last.setdefault(conversation_id, number)
     found = [(number, find_listed(each, connection)) for each, number in last.items()]
-    return [(number, each) for number, each in reversed(found) if each is not None]
+    events = [(number, each) for number, each in reversed(found) if each is not None]
+    newest = connection.scalar(_NEWEST) or 0
+    # Else labels that come with insights would be looked through again each time.
+    return [*events, (newest, None)] if newest != (events[-1][0] if events else id_) else events

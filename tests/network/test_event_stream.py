@@ -116,6 +116,9 @@ async def test_labels_are_heard_but_not_those_that_came_with_an_insight(
     heard = await anext(events)
     assert heard.count(b"event: ") == heard.count(b"event: insight") == 1
     assert b'"name":"all"' in heard
+    newest = await store.newest_event()
+    assert newest
+    await eventually(lambda: stream._places == [newest], what="they are looked through once")
 
     await store.label(id_, Labelling(sentiment_score=0.6), by="ana", reason=None)
     await store.label(id_, Labelling(sentiment_score=-0.6), by="ben", reason=None)
