@@ -48,6 +48,7 @@ async def prepare_all(claimed: Sequence[Claimed], *, reuse_key: str) -> list[Pre
     """As `prepare`, of each. A long text may take 20 ms, so others have their turn in between."""
     prepared = []
     for item in claimed:
+        if prepared:
+            await asyncio.sleep(0)
         prepared.append(prepare(item, reuse_key=reuse_key))
-        await asyncio.sleep(0)
     return prepared
