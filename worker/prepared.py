@@ -46,7 +46,7 @@ def prepare(claimed: Claimed, *, reuse_key: str) -> Prepared:
 
 async def prepare_all(claimed: Sequence[Claimed], *, reuse_key: str) -> list[Prepared]:
     """As `prepare`, of each. A long text may take 20 ms, so others have their turn in between."""
-    prepared = []
+    prepared: list[Prepared] = []
     for item in claimed:
         if prepared:
             await asyncio.sleep(0)
