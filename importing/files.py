@@ -53,6 +53,8 @@ _HIGH = re.compile(rb"[\x80-\xff]+")
 _WESTERN = frozenset("àâäáãåæçèéêëìíîïñòóôöõøùúûüÿœßÉÖÄÜÇ“”‘’„‚–—…•€£¥©®™°´«»¿¡ ")
 _FOREIGN_WORD = re.compile("[À-ÖØ-öø-ÿ]{3,}|[\x80-\u2fff]{6,}")
 _LEGACY = ("cp1252", "mac_roman")
+_LEAST_LINE = 8
+"""Bytes that tell an encoding: of fewer, a fifth may be a NUL that is there by mistake."""
 
 
 @dataclass(slots=True)
@@ -169,7 +171,8 @@ def _by_signature(head: bytes) -> str | None:
             return "utf-32-le"
         if not any(start[0::4]) and max(start[1::4]) <= 0x10 and 0 not in start[3::4]:
             return "utf-32-be"
-    for part in (start, start.partition(b"\n")[0]):
+    line = start.partition(b"\n")[0]
+    for part in (start, line if len(line) >= _LEAST_LINE else b""):
         if part[1::2].count(0) > len(part) // 5 and not part[0::2].count(0):
             return "utf-16-le"
         if part[0::2].count(0) > len(part) // 5 and not part[1::2].count(0):
@@ -205,11 +208,13 @@ def _judge(name: str, file: BinaryIO) -> str:
 
 def _sense(text: str) -> int:
     """Above 0 where most of what is not ASCII could be European writing: there such letters stand
-    among others, while a word of Russian or Greek has nothing else."""
+    among others, while a word of Russian or Greek has nothing else. The same sign again and again
+    (———, •••, nãããão) is no word."""
     text = mend_misread(text)[0]
     foreign = [letter for letter in text if letter > "\x7f"]
     sense = sum(1 if letter in _WESTERN or letter > "\u2fff" else -1 for letter in foreign)
-    return sense - 2 * sum(map(len, _FOREIGN_WORD.findall(text)))
+    words = (word for word in _FOREIGN_WORD.findall(text) if len(set(word)) > 2)
+    return sense - 2 * sum(map(len, words))
 
 
 # --- lines ----------------------------------------------------------------------------------------

@@ -59,6 +59,16 @@ def test_words_of_other_scripts_are_not_taken_for_western(encoding: str, read: R
     assert read(content.encode(encoding), encoding=encoding).texts == [content.splitlines()[1]]
 
 
+@pytest.mark.parametrize("text", ["late ———————— ever", "•••••••• 4242", "€€€€€€", "Nãããão, já é"])
+def test_the_same_sign_again_and_again_is_no_word_of_another_script(text: str, read: Read) -> None:
+    found = read(f"text\n{text}\n".encode("cp1252"))
+    assert (found.texts, found.pipeline.source.encoding) == ([text], "cp1252")
+
+
+def test_a_nul_in_a_short_header_is_no_sign_of_a_wide_encoding(read: Read) -> None:
+    assert read(b"id\0\nhello\n", columns={"text": "id\ufffd"}).texts == ["hello"]
+
+
 def test_a_foreign_byte_far_down_still_tells_the_encoding(read: Read) -> None:
     content = (
         b"text\n" + (b"plain " * 1000 + b"\n") * 400 + "café, s’il vous plaît\n".encode("cp1252")
