@@ -103,41 +103,49 @@ function handsText(state, id, handling) {
 
 const MOST = 1000; // posts in one answer
 
-// However often the service has to be asked.
-async function insist(path, parameters) {
-	for (;;) {
-		try {
-			return await ask(urlOf(path, parameters));
-		} catch (problem) {
-			if (problem.status > 0 && problem.status < 500) throw problem;
-			await wait(1000 * (problem.retryAfter ?? RETRY_SECONDS));
-		}
-	}
-}
+const APART = 100; // between posts asked for one by one: others need the service, too
 
 let turn;
 
 // Changes are told once. What was changed while nobody listened is asked for, of all posts in the list:
-// at once of those that it has by now, one by one of the others.
-export async function catchUp({ state, send }) {
+// at once of those that it has by now, one by one of the others. `page` is a function that gives
+// `{ state, send }`. Ends where the list is left, or nobody listens again.
+export async function catchUp(page) {
 	const own = (turn = {});
-	const { value: list, stale } = answerTo(state, "list");
+	const { value: list, stale, key } = answerTo(page().state, "list");
 	if (!list || stale) return;
+	const { view } = page().state;
+	const goesOn = () => turn === own && page().state.questions.list === key;
+	// However often the service has to be asked.
+	const get = async (path, parameters) => {
+		for (;;) {
+			try {
+				return await ask(urlOf(path, parameters));
+			} catch (problem) {
+				if (!goesOn() || (problem.status > 0 && problem.status < 500)) throw problem;
+				await wait(1000 * (problem.retryAfter ?? RETRY_SECONDS));
+			}
+		}
+	};
+	const rowsNow = () => answerTo(page().state, "list").value?.rows ?? [];
 	const left = new Set(list.rows.map((row) => row.conversation_id));
 	try {
-		for (let cursor = null, rest = list.rows.length; rest > 0 && turn === own;) {
-			const page = await listPage(insist, state.view, list.period, cursor, Math.min(MOST, rest));
-			for (const row of page.rows) if (left.delete(row.conversation_id)) send(["item", row]);
-			({ cursor } = page);
-			rest = cursor === null ? 0 : rest - page.rows.length;
+		for (let cursor = null, rest = list.rows.length; rest > 0 && goesOn();) {
+			const before = rowsNow();
+			const found = await listPage(get, view, list.period, cursor, Math.min(MOST, rest));
+			page().send(["items", found.rows.filter((row) => left.delete(row.conversation_id)), before]);
+			({ cursor } = found);
+			rest = cursor === null ? 0 : rest - found.rows.length;
 		}
 	} catch {
 		return; // the list itself says why
 	}
 	for (const id of left) {
-		if (turn !== own) return;
-		const found = await insist(`conversations/${id}`).catch(() => null); // erased
-		if (found?.insight) send(["item", { conversation_id: id, ...found.insight }]);
+		if (!goesOn()) return;
+		const before = rowsNow();
+		const found = await get(`conversations/${id}`).catch(() => null); // erased
+		if (found?.insight) page().send(["items", [{ conversation_id: id, ...found.insight }], before]);
+		await wait(APART);
 	}
 }
 
@@ -147,6 +155,7 @@ export function hear(send, loader, page) {
 	let labels = 0;
 	let behind;
 	let wasLive = false;
+	const catchUpNow = () => void catchUp(() => ({ state: page(), send }));
 	const onEvents = (events) => {
 		for (const [name, data] of events) {
 			if (name === "label") {
@@ -165,16 +174,17 @@ export function hear(send, loader, page) {
 			loader.nudge();
 			if (labels >= MANY) {
 				clearTimeout(behind);
-				behind = setTimeout(() => catchUp({ state: page(), send }), 3 * TOGETHER); // once it is over
+				behind = setTimeout(catchUpNow, 3 * TOGETHER); // once it is over
 			}
 			labels = 0;
 		}, TOGETHER);
 	};
 	return new Live(onEvents, (name, seconds) => {
 		send(["live", { state: name, until: Date.now() + 1000 * (seconds ?? 0) }]);
+		turn = undefined;
 		if (name !== "live") return;
 		loader.nudge();
-		if (wasLive) catchUp({ state: page(), send });
+		if (wasLive) catchUpNow();
 		wasLive = true;
 	});
 }

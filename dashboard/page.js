@@ -117,7 +117,7 @@ const EFFECTS = {
 		return event;
 	},
 	kept(event) {
-		if (event[1] === "list") queueMicrotask(() => effect("live", "catchUp"));
+		if (event[1] === "list") queueMicrotask(() => later("live", ({ catchUp }) => catchUp(() => ({ state, send }))));
 		return event;
 	},
 	pause() {

@@ -58,16 +58,19 @@ const see = (state, view) => {
 	return { ...state, view, ...open, held: null, drawn: { from: 0, height: 0 }, chart: null, menu: null, notes: {}, pick: -1, typing: false, typed: { search: undefined } };
 };
 
-// The state with `change` made of a post wherever it is shown.
-function withItem(state, id, change) {
-	const patch = (row) => (row.conversation_id === id ? change(row) : row);
+// The state with `change` made of posts wherever they are shown.
+function withItems(state, ids, change) {
+	const patch = (row) => (ids.has(row.conversation_id) ? change(row, row.conversation_id) : row);
 	const { list, open, earlier } = state.answers;
 	const answers = { ...state.answers };
 	if (list?.value) answers.list = { ...list, value: { ...list.value, rows: list.value.rows.map(patch) } };
 	if (earlier?.value) answers.earlier = { ...earlier, value: { ...earlier.value, insights: earlier.value.insights.map(patch) } };
-	if (open?.value?.conversation_id === id && open.value.insight) answers.open = { ...open, value: { ...open.value, insight: change(open.value.insight) } };
+	const id = open?.value?.conversation_id;
+	if (ids.has(id) && open.value.insight) answers.open = { ...open, value: { ...open.value, insight: change(open.value.insight, id) } };
 	return { ...state, answers, held: state.held && { ...state.held, rows: state.held.rows.map(patch) } };
 }
+
+const withItem = (state, id, change) => withItems(state, new Set([id]), change);
 
 const CHANGES = {
 	loaded: (state, name, module) => ({ ...state, loaded: { ...state.loaded, [name]: module } }),
@@ -106,6 +109,14 @@ const CHANGES = {
 	told: (state, what, result) => ({ ...state, told: { ...state.told, [what]: result } }),
 	// A post as it is now, in the list's shape; who handles it.
 	item: (state, item) => withItem(state, item.conversation_id, (shown) => ({ ...shown, ...item })),
+	// Posts as they are now, but for those in the list that are not what they were before it was asked:
+	// what has come in since is newer.
+	items(state, items, before) {
+		const then = new Set(before);
+		const same = new Set(state.answers.list?.value?.rows.filter((row) => then.has(row)).map((row) => row.conversation_id));
+		const now = new Map(items.filter(({ conversation_id: id }) => same.has(id)).map((item) => [item.conversation_id, item]));
+		return now.size ? withItems(state, now, (shown, id) => ({ ...shown, ...now.get(id) })) : state;
+	},
 	heard: (state, text) => ({ ...state, heard: text }),
 	handled: (state, id, handling) => withItem(state, id, (shown) => ({ ...shown, handling })),
 	moreFailed: (state) => ({ ...state, failedShown: Math.min(1000, 4 * state.failedShown) }),
