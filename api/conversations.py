@@ -302,5 +302,7 @@ async def get_conversation(request: Request, conversation_id: ConversationId) ->
 @needs("admin")
 async def erase_conversation(request: Request, conversation_id: ConversationId) -> Response:
     """Erase a conversation and its insight from everything, also while it is being analysed."""
-    await services(request).conversations.erase(conversation_id)
+    parts = services(request)
+    await parts.conversations.erase(conversation_id)
+    parts.stream.wake()  # before the numbers of what was erased are given again
     return Response(status_code=204)

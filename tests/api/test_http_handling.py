@@ -214,6 +214,19 @@ async def test_open_pages_hear_of_each_change_and_of_no_earlier_one(
             await page.aclose()
 
 
+@on_shared_loop
+async def test_who_listens_looks_again_as_soon_as_a_conversation_is_erased(
+    shared: httpx.AsyncClient,
+) -> None:
+    """SQLite gives the numbers of its changes again."""
+    app = shared._transport.app  # type: ignore[attr-defined]  # of the service in this process
+    id_ = await completed(shared)
+    look = app.state.services.stream._look
+    look.clear()
+    assert (await shared.delete(f"/api/v1/conversations/{id_}")).status_code == 204
+    assert look.is_set()
+
+
 async def _handling_events(page: Any, count: int) -> AsyncIterator[Any]:
     heard = 0
     async for content in page:
