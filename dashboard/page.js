@@ -66,7 +66,10 @@ let style;
 const loadStyle = () => (style ??= new Promise((resolve, reject) => {
 	const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: new URL("more.css", import.meta.url) });
 	link.onload = resolve;
-	link.onerror = () => reject((style = undefined));
+	link.onerror = () => {
+		link.remove();
+		reject((style = undefined));
+	};
 	document.head.append(link);
 }));
 

@@ -252,3 +252,4 @@ async def test_what_cannot_be_loaded_at_first_is_loaded_once_the_service_is_back
         await is_live(page)
         await keys_work(page)
         assert refused == 3
+        await expect(page.locator("link[href$='more.css']")).to_have_count(1)
