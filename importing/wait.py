@@ -43,7 +43,8 @@ class SentIds:
         self.count = 0
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # no room for what is to go anyway
+            self._file.close()
 
     def add(self, ids: Iterable[str]) -> None:
         found = (_ID.fullmatch(each) for each in ids)

@@ -5,7 +5,9 @@ import io
 import shutil
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,19 @@ def test_rejected_rows_without_room_are_no_fault_of_the_file(
     assert Scripted().load(write_csv("text\ngood\n")) == 0
     assert Scripted().load(write_csv("text,n\ngood,\n,1\n")) == 1
     assert "Stopped: a temporary file in " in capsys.readouterr().err
+
+
+def test_ids_without_room_are_told_once(
+    write_csv: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also what is still to be written when the file is closed cannot be."""
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "w+b"))
+    file = write_csv("text\n" + "".join(f"text {number}\n" for number in range(300)))
+    assert Scripted().load(file) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Stopped: a temporary file in ")
 
 
 def test_standard_input_that_finds_no_room(
