@@ -182,6 +182,7 @@ export function hear(send, loader, page) {
 	return new Live(onEvents, (name, seconds) => {
 		send(["live", { state: name, until: Date.now() + 1000 * (seconds ?? 0) }]);
 		turn = undefined;
+		clearTimeout(behind);
 		if (name !== "live") return;
 		loader.nudge();
 		if (wasLive) catchUpNow();
