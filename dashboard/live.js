@@ -128,12 +128,18 @@ export async function catchUp(page) {
 		}
 	};
 	const rowsNow = () => answerTo(page().state, "list").value?.rows ?? [];
+	// But for rows that are not what they were `before` it was asked: what has come in since is newer.
+	const show = (items, before) => {
+		const then = new Set(before);
+		const same = new Set(rowsNow().filter((row) => then.has(row)).map((row) => row.conversation_id));
+		page().send(["items", new Map(items.filter(({ conversation_id: id }) => same.has(id)).map((item) => [item.conversation_id, item]))]);
+	};
 	const left = new Set(list.rows.map((row) => row.conversation_id));
 	try {
 		for (let cursor = null, rest = list.rows.length; rest > 0 && goesOn();) {
 			const before = rowsNow();
 			const found = await listPage(get, view, list.period, cursor, Math.min(MOST, rest));
-			page().send(["items", found.rows.filter((row) => left.delete(row.conversation_id)), before]);
+			show(found.rows.filter((row) => left.delete(row.conversation_id)), before);
 			({ cursor } = found);
 			rest = cursor === null ? 0 : rest - found.rows.length;
 		}
@@ -144,7 +150,7 @@ export async function catchUp(page) {
 		if (!goesOn()) return;
 		const before = rowsNow();
 		const found = await get(`conversations/${id}`).catch(() => null); // erased
-		if (found?.insight) page().send(["items", [{ conversation_id: id, ...found.insight }], before]);
+		if (found?.insight) show([{ conversation_id: id, ...found.insight }], before);
 		await wait(APART);
 	}
 }
@@ -179,7 +185,7 @@ export function hear(send, loader, page) {
 			labels = 0;
 		}, TOGETHER);
 	};
-	return new Live(onEvents, (name, seconds) => {
+	const live = new Live(onEvents, (name, seconds) => {
 		send(["live", { state: name, until: Date.now() + 1000 * (seconds ?? 0) }]);
 		turn = undefined;
 		clearTimeout(behind);
@@ -188,4 +194,5 @@ export function hear(send, loader, page) {
 		if (wasLive) catchUpNow();
 		wasLive = true;
 	});
+	return Object.assign(live, { catchUp: catchUpNow });
 }

@@ -12,7 +12,7 @@ import { currentAlarms, currentMachine, titleOf } from "./story.js";
 
 // Loaded when the first sight stands, or before if somebody needs one.
 const NEXT = ["lists", "places", "keys", "pointing", "hints", "suggest", "more", "open", "actions", "work", "live", "original", "search"];
-const RETRY_SECONDS = 5;
+const RETRY_SECONDS = 2;
 const LOOKED = "insights-looked";
 const lastLooked = () => Number(localStorage.getItem(LOOKED)) || null;
 const $ = (id) => document.getElementById(id);
@@ -49,9 +49,11 @@ function send(event, dom) {
 const loadingModules = new Map();
 function load(name) {
 	if (!loadingModules.has(name)) {
-		const file = NEXT.includes(name) ? import("./next.js").then((all) => all[name]) : import(`./${name}.js`);
-		const loading = Promise.all([file, loadStyle()]).then(([module]) => module);
-		loading.then((module) => send(["loaded", name, module]), () => loadingModules.delete(name)); // asked for again with the next event
+		const file = () => (NEXT.includes(name) ? import("./next.js").then((all) => all[name]) : import(`./${name}.js`));
+		// However often the service has to be asked.
+		const loaded = () => Promise.all([file(), loadStyle()]).then(([module]) => module, () => wait(1000 * RETRY_SECONDS).then(loaded));
+		const loading = loaded();
+		loading.then((module) => send(["loaded", name, module]));
 		loadingModules.set(name, loading);
 	}
 	return loadingModules.get(name);
@@ -59,8 +61,6 @@ function load(name) {
 // At once, if it is loaded.
 const later = (name, use) => (state.loaded[name] ? use(state.loaded[name]) : load(name).then(use));
 const loadModules = () => modulesFor(state).forEach(load);
-// However often the service has to be asked.
-const loadSurely = (name) => load(name).catch(() => wait(1000 * RETRY_SECONDS).then(() => loadSurely(name)));
 
 let style;
 const loadStyle = () => (style ??= new Promise((resolve, reject) => {
@@ -120,7 +120,7 @@ const EFFECTS = {
 		return event;
 	},
 	kept(event) {
-		if (event[1] === "list") queueMicrotask(() => later("live", ({ catchUp }) => catchUp(() => ({ state, send }))));
+		if (event[1] === "list") queueMicrotask(() => live?.catchUp());
 		return event;
 	},
 	pause() {
@@ -186,8 +186,8 @@ let stands = false;
 function goOnFromHere() {
 	stands = true;
 	performance.mark("first sight");
-	for (const name of NEXT) loadSurely(name).then(({ start }) => start?.(() => ({ state, send, show })));
-	loadSurely("live").then(({ hear }) => {
+	for (const name of NEXT) load(name).then(({ start }) => start?.(() => ({ state, send, show })));
+	load("live").then(({ hear }) => {
 		live = hear(send, loader, () => state);
 		goOnOrStop();
 	});

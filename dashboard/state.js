@@ -58,19 +58,17 @@ const see = (state, view) => {
 	return { ...state, view, ...open, held: null, drawn: { from: 0, height: 0 }, chart: null, menu: null, notes: {}, pick: -1, typing: false, typed: { search: undefined } };
 };
 
-// The state with `change` made of posts wherever they are shown.
-function withItems(state, ids, change) {
-	const patch = (row) => (ids.has(row.conversation_id) ? change(row, row.conversation_id) : row);
+// The state with posts as they are now wherever they are shown: by id, what is other.
+function withItems(state, now) {
+	const renewed = (id, shown) => (now.has(id) ? { ...shown, ...now.get(id) } : shown);
+	const renew = (rows) => rows.map((row) => renewed(row.conversation_id, row));
 	const { list, open, earlier } = state.answers;
 	const answers = { ...state.answers };
-	if (list?.value) answers.list = { ...list, value: { ...list.value, rows: list.value.rows.map(patch) } };
-	if (earlier?.value) answers.earlier = { ...earlier, value: { ...earlier.value, insights: earlier.value.insights.map(patch) } };
-	const id = open?.value?.conversation_id;
-	if (ids.has(id) && open.value.insight) answers.open = { ...open, value: { ...open.value, insight: change(open.value.insight, id) } };
-	return { ...state, answers, held: state.held && { ...state.held, rows: state.held.rows.map(patch) } };
+	if (list?.value) answers.list = { ...list, value: { ...list.value, rows: renew(list.value.rows) } };
+	if (earlier?.value) answers.earlier = { ...earlier, value: { ...earlier.value, insights: renew(earlier.value.insights) } };
+	if (open?.value?.insight) answers.open = { ...open, value: { ...open.value, insight: renewed(open.value.conversation_id, open.value.insight) } };
+	return { ...state, answers, held: state.held && { ...state.held, rows: renew(state.held.rows) } };
 }
-
-const withItem = (state, id, change) => withItems(state, new Set([id]), change);
 
 const CHANGES = {
 	loaded: (state, name, module) => ({ ...state, loaded: { ...state.loaded, [name]: module } }),
@@ -107,18 +105,11 @@ const CHANGES = {
 	draft: (state, patch) => ({ ...state, draft: patch && { ...state.draft, ...patch } }),
 	form: (state, name, patch) => ({ ...state, forms: { ...state.forms, [name]: patch && { ...state.forms[name], ...patch } } }),
 	told: (state, what, result) => ({ ...state, told: { ...state.told, [what]: result } }),
-	// A post as it is now, in the list's shape; who handles it.
-	item: (state, item) => withItem(state, item.conversation_id, (shown) => ({ ...shown, ...item })),
-	// Posts as they are now, but for those in the list that are not what they were before it was asked:
-	// what has come in since is newer.
-	items(state, items, before) {
-		const then = new Set(before);
-		const same = new Set(state.answers.list?.value?.rows.filter((row) => then.has(row)).map((row) => row.conversation_id));
-		const now = new Map(items.filter(({ conversation_id: id }) => same.has(id)).map((item) => [item.conversation_id, item]));
-		return now.size ? withItems(state, now, (shown, id) => ({ ...shown, ...now.get(id) })) : state;
-	},
+	// Posts as they are now, in the list's shape, by id; one of them; who handles one.
+	items: withItems,
+	item: (state, item) => withItems(state, new Map([[item.conversation_id, item]])),
+	handled: (state, id, handling) => withItems(state, new Map([[id, { handling }]])),
 	heard: (state, text) => ({ ...state, heard: text }),
-	handled: (state, id, handling) => withItem(state, id, (shown) => ({ ...shown, handling })),
 	moreFailed: (state) => ({ ...state, failedShown: Math.min(1000, 4 * state.failedShown) }),
 
 	answered(state, part, key, value, urls, calm = true) {
