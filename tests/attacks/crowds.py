@@ -12,15 +12,15 @@ from tests.attacks.target import Target
 
 
 def crowded_health(target: Target) -> list[Check]:
-    return _crowd(target, head("GET", "/health"), most=1300)
+    return _crowd(target, head("GET", "/health"), most=1000)
 
 
 def crowded_readiness(target: Target) -> list[Check]:
-    return _crowd(target, head("GET", "/ready"), most=450)
+    return _crowd(target, head("GET", "/ready"), most=250)
 
 
 def crowded_wrong_keys(target: Target) -> list[Check]:
-    return _crowd(target, head("GET", "/api/v1/stats", key="wrong"), most=300)
+    return _crowd(target, head("GET", "/api/v1/stats", key="wrong"), most=250)
 
 
 def one_that_resets(target: Target) -> list[Check]:
@@ -46,9 +46,10 @@ def _crowd(target: Target, request: bytes, *, most: int) -> list[Check]:
             for ready, _ in selector.select(0.1):
                 asking = ready.fileobj
                 assert isinstance(asking, socket.socket)
-                if asking.recv(65_536):
-                    answers += 1
-                    asking.sendall(request)
+                if received := asking.recv(65_536):
+                    if received.startswith(b"HTTP/"):  # its end may come by itself
+                        answers += 1
+                        asking.sendall(request)
                 else:
                     selector.unregister(asking)
         a_second = answers / (time.monotonic() - started)
