@@ -300,8 +300,9 @@ async def test_few_parts_are_left_though_the_index_merges_none_by_itself(sqlite_
     async with Database(sqlite_url) as database:
         for number in range(1, 800):
             await database.write(partial(add, number=number))
-        by_itself = "SELECT v FROM insight_terms_config WHERE k = 'automerge'"
-        assert await database.read(lambda connection: _value(connection, by_itself)) == 0
+        for name, value in (("automerge", 0), ("usermerge", 8)):
+            told = f"SELECT v FROM insight_terms_config WHERE k = '{name}'"
+            assert await database.read(partial(_value, statement=told)) == value
     assert max(parts) <= 20  # up to seven on a level, and eight that are being merged
 
 
