@@ -272,7 +272,7 @@ async def list_failed(request: Request, query: Annotated[FailedQuery, Query()]) 
         return Response(failed_json(page), media_type="application/json")
 
 
-@router.get(
+@direct.get(
     f"{PATH}/{{conversation_id}}",
     response_model=ConversationOut,
     responses=answers("not_found", "unavailable"),

@@ -5,11 +5,11 @@ field by field) takes up to a fifth of what a request costs, and gives such a ha
 """
 
 from collections.abc import Sequence
-from typing import get_type_hints
+from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
 
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette._utils import get_route_path
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,19 +17,20 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.error_responses import error_response
+from api.path_ids import template_of, template_of_route
 from errors import InvalidInput, ServiceError
 from schemas import explain
 
 
 class DirectRoutes:
-    """Calls the handlers of `routes`, whose paths have no parameters, with the request and, where
-    they take a `query`, with that; all other requests go on. The routes are the application's too:
-    it describes them, and answers for what does not match to the letter."""
+    """Calls the handlers of `routes` with the request, the ids in its path, which are their only
+    parameters, and, where they take a `query`, with that; all other requests go on. The routes are
+    the application's too: it describes them, and answers for what does not match to the letter."""
 
     def __init__(self, app: ASGIApp, *, routes: Sequence[BaseRoute]) -> None:
         self._app = app
         self._routes = {
-            (method, route.path): (route, get_type_hints(route.endpoint).get("query"))
+            (method, template_of_route(route.path)): _Direct(route)
             for route in routes
             if isinstance(route, APIRoute)
             for method in route.methods or ()
@@ -39,22 +40,36 @@ class DirectRoutes:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        found = self._routes.get((scope["method"], get_route_path(scope)))
+        template, ids = template_of(get_route_path(scope))
+        found = self._routes.get((scope["method"], template))
         if found is None:
             await self._app(scope, receive, send)
             return
-        route, shape = found
-        scope["route"] = route
+        scope["route"] = found.route
         request = Request(scope, receive, send)
         response: Response
         try:
-            if shape is None:
-                response = await route.endpoint(request)
-            else:
-                response = await route.endpoint(request, _read_query(shape, request))
+            response = await found.route.endpoint(request, *found.read(request, ids))
         except ServiceError as error:
             response = error_response(error)
         await response(scope, receive, send)
+
+
+class _Direct:
+    """A route, and what its handler takes besides the request."""
+
+    def __init__(self, route: APIRoute) -> None:
+        self.route = route
+        hints = get_type_hints(route.endpoint, include_extras=True)
+        self._ids = [
+            TypeAdapter(hints[name]) for name in hints if f"{{{name}}}" in route.path.split("/")
+        ]
+        self._query: type[BaseModel] | None = get_type_hints(route.endpoint).get("query")
+
+    def read(self, request: Request, ids: Sequence[str]) -> Sequence[Any]:
+        """Raises NotFound for what is no id of this kind, and InvalidInput."""
+        values = [kind.validate_python(id_) for kind, id_ in zip(self._ids, ids, strict=True)]
+        return values if self._query is None else [*values, _read_query(self._query, request)]
 
 
 def _read_query(shape: type[BaseModel], request: Request) -> BaseModel:

@@ -23,6 +23,7 @@ from api.error_responses import error_response
 from api.holding import HeldRequests
 from api.inbound_limits import InboundLimits
 from api.keys import ApiKeys, check_scope
+from api.path_ids import template_of, template_of_route
 from api.web_pages import WebPages
 from config import ApiKey
 from errors import (
@@ -231,10 +232,10 @@ class _Routes:
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], Access] = {}
-        """By method and path; only of paths that are a route's own, without an id in them."""
+        """By method and path, with a blank for each id: only of paths that are a route's own."""
 
     def access(self, scope: Scope) -> Access:
-        asked = scope["method"], get_route_path(scope)
+        asked = scope["method"], template_of(get_route_path(scope))[0]
         access = self._found.get(asked)
         if access is None:
             routes = scope["app"].router.routes
@@ -244,8 +245,12 @@ class _Routes:
         return access
 
 
-def _is_exactly(route: BaseRoute, method: str, path: str) -> bool:
-    return isinstance(route, Route) and route.path == path and method in (route.methods or ())
+def _is_exactly(route: BaseRoute, method: str, template: str) -> bool:
+    return (
+        isinstance(route, Route)
+        and template_of_route(route.path) == template
+        and method in (route.methods or ())
+    )
 
 
 class _WebCheck:

@@ -1,7 +1,7 @@
 """Ids in a request's path, each a prefix and 8 lower-case hex digits."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pydantic import AfterValidator
 
@@ -19,3 +19,19 @@ def path_id(prefix: str, missing: Callable[[str], NotFound]) -> AfterValidator:
         return id_
 
     return AfterValidator(check)
+
+
+_ID = re.compile(r"(?<=/)[a-z]+_[0-9a-f]{8}(?=/|\Z)")
+_PARAMETER = re.compile(r"(?<=/)\{[^/]*\}(?=/|\Z)")
+
+
+def template_of(path: str) -> tuple[str, Sequence[str]]:
+    """A request's path with `{}` for each id, and the ids. All ids lead to one route, where no part
+    of a route's path looks like one."""
+    ids = _ID.findall(path)
+    return (_ID.sub("{}", path) if ids else path), ids
+
+
+def template_of_route(path: str) -> str:
+    """The same of a route's path, which has a name for each parameter."""
+    return _PARAMETER.sub("{}", path)

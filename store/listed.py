@@ -13,6 +13,7 @@ from analysis.language import UNKNOWN_LANGUAGE
 from analysis.urgency import Urgency
 from models import from_micros, insights, now_micros
 from store.insight_row import read_clusters, read_notes
+from store.statements import Prepared
 
 
 class Labelled(NamedTuple):
@@ -74,12 +75,12 @@ SHOWN = select(
 )
 """What `to_listed` reads. JSON comes as text, since most of it need not be parsed."""
 
-_OF_CONVERSATION = SHOWN.where(insights.c.conversation_id == bindparam("id"))
+_OF_CONVERSATION = Prepared(SHOWN.where(insights.c.conversation_id == bindparam("id")))
 
 
 def find_listed(conversation_id: str, connection: Connection) -> ListedInsight | None:
     """None where the conversation has no insight, or is none."""
-    found = connection.execute(_OF_CONVERSATION, {"id": conversation_id}).all()
+    found = _OF_CONVERSATION.run(connection, {"id": conversation_id})
     return to_listed(found)[0] if found else None
 
 

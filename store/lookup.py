@@ -1,14 +1,13 @@
 """Conversations as they are shown: one by its id, and pages of those that failed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from pydantic_core import to_json
 from sqlalchemy import (
     Connection,
-    Row,
     Select,
     Text,
     bindparam,
@@ -20,12 +19,13 @@ from sqlalchemy import (
 )
 
 from errors import Conflict, NotFound, ServiceError
-from models import Lane, Status, conversations, from_micros
+from models import Lane, Status, conversations, from_micros, to_micros
 from store import cursors
 from store.derived.status_counts import counted_in
 from store.insight_row import BYTES_OF_PAGE, how_many_fit
 from store.listed import ListedInsight, find_listed
 from store.positions import QueuePositions
+from store.statements import Prepared
 
 FAILED_LIST = "failed"
 """Whose cursors they are."""
@@ -76,26 +76,36 @@ _STATUS = select(conversations.c.status).where(conversations.c.id == bindparam("
 
 _RAW_DATA = cast(conversations.c.raw_data, Text)
 _SHOWN = (
-    *(column for column in conversations.c if column.name != "raw_data"),
+    conversations.c.id,
+    conversations.c.status,
+    conversations.c.lane,
+    conversations.c.text,
+    conversations.c.author,
+    conversations.c.timestamp,
+    conversations.c.created_at,
+    conversations.c.attempts,
+    conversations.c.last_error,
     _RAW_DATA.label("raw_data"),
 )
+"""What `_to_conversation` reads."""
 
-
-_FIND = select(*_SHOWN).where(conversations.c.id == bindparam("id"))
+_FIND = Prepared(select(*_SHOWN).where(conversations.c.id == bindparam("id")))
 
 
 def find(
     conversation_id: str, positions: QueuePositions, connection: Connection
 ) -> StoredConversation:
     """Raises NotFound."""
-    row = connection.execute(_FIND, {"id": conversation_id}).one_or_none()
-    if row is None:
+    rows = _FIND.run(connection, {"id": conversation_id})
+    if not rows:
         raise no_such_conversation(conversation_id)
-    position = None
-    if row.status == Status.PENDING:
-        position = positions.find(Lane(row.lane), row.created_at, connection)
-    insight = find_listed(conversation_id, connection)
-    return _to_conversation(row, queue_position=position, insight=insight)
+    found = _to_conversation(rows[0])
+    if found.status is Status.PENDING:
+        position = positions.find(found.lane, to_micros(found.created_at), connection)
+        return replace(found, queue_position=position)
+    if found.status is Status.COMPLETED:  # others have no insight
+        return replace(found, insight=find_listed(conversation_id, connection))
+    return found
 
 
 def failed_page(limit: int, position: tuple[int, int] | None, connection: Connection) -> FailedPage:
@@ -149,27 +159,23 @@ _FAILED = (
 )
 
 
-def _position(row: Row[*tuple[Any, ...]]) -> tuple[int, int]:
+def _position(row: Any) -> tuple[int, int]:
     return row.created_at, int(row.id.removeprefix("conv_"), 16)
 
 
-def _to_conversation(
-    row: Row[*tuple[Any, ...]],
-    *,
-    queue_position: int | None = None,
-    insight: ListedInsight | None = None,
-) -> StoredConversation:
+def _to_conversation(row: Sequence[Any]) -> StoredConversation:
+    id_, status, lane, text, author, timestamp, created_at, attempts, last_error, raw_data = row
     return StoredConversation(
-        id=row.id,
-        status=Status(row.status),
-        lane=Lane(row.lane),
-        text=row.text,
-        author=row.author,
-        timestamp=from_micros(row.timestamp),
-        created_at=from_micros(row.created_at),
-        attempts=row.attempts,
-        last_error=row.last_error,
-        raw_data=row.raw_data,
-        queue_position=queue_position,
-        insight=insight,
+        id_,
+        Status(status),
+        Lane(lane),
+        text,
+        author,
+        from_micros(timestamp),
+        from_micros(created_at),
+        attempts,
+        last_error,
+        raw_data,
+        queue_position=None,
+        insight=None,
     )

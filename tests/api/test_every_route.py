@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.access import NEVER_SAID, access_of, needs, open_to_all
 from api.holding import HeldRequests
+from api.path_ids import template_of
 from config import Settings
 from main import create_app
 from tests.support.http_helpers import CONVERSATIONS, STATS, assert_error
@@ -112,7 +114,7 @@ def operations(app: FastAPI) -> Iterator[tuple[str, str]]:
     """Method and path of all there is."""
     for route in app.router.routes:
         assert isinstance(route, Route | Mount)
-        path = route.path.replace("{conversation_id}", "conv_00000000")
+        path = re.sub(r"\{[a-z_]+_id\}", "conv_00000000", route.path)
         for method in (isinstance(route, Route) and route.methods) or {"GET"}:
             yield method, path.replace("{name}", "page.js")
 
@@ -183,6 +185,7 @@ def test_every_route_says_who_may_reach_it(make_settings: Callable[..., Settings
         access = access_of(route)
         assert access is not NEVER_SAID, route
         assert isinstance(route, Route | Mount)
+        assert template_of(route.path) == (route.path, []), "all ids must lead to one route"
         if access.open:
             open_paths.add(route.path)
             continue

@@ -12,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from api.direct_routes import DirectRoutes
 from api.error_responses import add_error_handlers
-from errors import Conflict
+from api.path_ids import path_id
+from errors import Conflict, NotFound
 
 routes_of_ours = APIRouter()
 
@@ -35,6 +36,16 @@ async def look(request: Request, query: Annotated[_Wanted, Query()]) -> Response
     return PlainTextResponse(f"{query.limit} of {query.name}")
 
 
+ThingId = Annotated[str, path_id("thing", lambda id_: NotFound(f"There is no {id_}."))]
+
+
+@routes_of_ours.get("/things/{thing_id}/parts/{part_id}")
+async def look_at_part(
+    request: Request, thing_id: ThingId, part_id: str, query: Annotated[_Wanted, Query()]
+) -> Response:
+    return PlainTextResponse(f"{query.name} of {part_id} of {thing_id}")
+
+
 async def _framework(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse(f"from the framework: {scope['method']}")(scope, receive, send)
 
@@ -54,6 +65,19 @@ async def test_an_error_has_the_one_shape(client: httpx.AsyncClient) -> None:
     answer = await client.post("/things", content=b"twice")
     assert answer.status_code == 409
     assert answer.json() == {"error": "conflict", "details": "It is there already."}
+
+
+async def test_ids_in_the_path_are_handed_over(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/things/thing_01234567/parts/part_89abcdef?name=a")
+    assert answer.text == "a of part_89abcdef of thing_01234567"
+
+
+async def test_an_id_of_another_kind_is_refused_as_the_handler_says(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.get("/things/part_01234567/parts/part_89abcdef?name=a")
+    assert answer.status_code == 404
+    assert answer.json() == {"error": "not_found", "details": "There is no part_01234567."}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +114,13 @@ async def test_a_query_is_read_as_the_framework_reads_it(
         ("POST", "/things/"),
         ("POST", "/things%0A"),
         ("POST", "/others"),
+        ("PUT", "/things/thing_01234567/parts/part_89abcdef"),
+        ("GET", "/things/thing_01234567/parts/part_89abcdef%0A"),
+        ("GET", "/things/thing_01234567/parts/part_89abcdef0"),
+        ("GET", "/things/thing_01234567/parts/part_89ABCDEF"),
+        ("GET", "/things/thing_01234567/parts/all"),
+        ("GET", "/things/thing_01234567//parts/part_89abcdef"),
+        ("GET", "/things/thing_01234567%2Fparts/part_89abcdef/"),
     ],
 )
 async def test_what_does_not_match_to_the_letter_goes_on(
