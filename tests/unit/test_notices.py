@@ -359,7 +359,8 @@ def test_a_mail_can_be_written_and_read_whatever_is_in_it(message: Message) -> N
         *("MIME-Version", "Content-Type"),
     }
     assert read["To"] == "team@example.com"
-    assert len(read["Subject"]) <= 150
+    # Python adds a blank where it folds a line before a word that is not ASCII.
+    assert len(" ".join(read["Subject"].split())) <= 150
     plain, html = read.get_body(["plain"]), read.get_body(["html"])
     assert plain is not None
     assert html is not None
