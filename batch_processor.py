@@ -8,22 +8,26 @@ and what is `worker/schedule.py`; a call is `worker/calls.py`.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import structlog
+from sqlalchemy import Connection
 
 from analysis.analyser import Analyser
 from analysis.outcomes import Complete, Fail, Outcome, Requeue
 from errors import Unavailable
+from store.earlier import Earlier, analysed_before
 from store.ledger import CallReceipt, Ledger
 from store.queue import NOT_STORED, Claimed, Results, Settled, WorkQueue
 from worker.background import notice_death
 from worker.breaker import BreakerToken
 from worker.calls import CallRunner
-from worker.prepared import Prepared, prepare_all
+from worker.opening import Opening, Pack, is_short, open_claim
+from worker.prepared import prepare, prepare_all
 from worker.schedule import Bound, Schedule, WorkerTimings
 from worker.suspects import SuspectTrials
 from worker.waiting import until_set
@@ -76,7 +80,8 @@ class Worker:
         )
         self._wake = asyncio.Event()
         self._stopping = False
-        self._ready: deque[list[Prepared]] = deque()  # packs that are claimed and not yet begun
+        self._ready: deque[Pack] = deque()  # claimed and not yet begun
+        self._claims_alone = False  # since what was to be done in the same transaction failed
         self._in_hand: dict[asyncio.Task[None], list[Claimed]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._last_progress = time.monotonic()
@@ -181,8 +186,9 @@ class Worker:
             self._trials.none_due(more, time.monotonic())
             return False
         log.warning("suspect_tried", id=suspect.id)
-        prepared = await prepare_all([suspect], reuse_key=self._analyser.reuse_key)
-        for pack in _packs(await self._answer_again(prepared)):
+        opening = await self._open([suspect])
+        self._settle_answered(opening)
+        for pack in opening.packs:
             self._begin(pack)
         await self._all_settled()
         self._trials.tried(more, time.monotonic())
@@ -195,28 +201,32 @@ class Worker:
     def _requeue_ready(self) -> None:
         """Requeue what is claimed and not begun: it must not wait for long, nor in packs where only
         single texts are sent."""
-        requeued = [(item.claimed, Requeue()) for pack in self._ready for item in pack]
+        for pack in self._ready:
+            requeued = [(claimed, Requeue()) for claimed in pack.claimed]
+            receipt = pack.reservation and pack.reservation.receipt(None)
+            self._take_in_hand(pack.claimed, self._settle(requeued, receipt))
         self._ready.clear()
-        if requeued:
-            self._take_in_hand([item for item, _ in requeued], self._settle(requeued))
 
     def _wait_left(self) -> float:
         return self._schedule.wait_left(time.monotonic(), self._call_runner.state())
 
-    async def _next_pack(self) -> list[Prepared] | None:
+    async def _next_pack(self) -> Pack | None:
         """The conversations of the next call; None if none wait or the database cannot tell."""
         while not self._ready and self._schedule.is_due(time.monotonic()) and not self._stopping:
             try:
-                claimed = await self._claim()
+                claimed, opening = await self._claim()
             except Exception as error:
                 if not isinstance(error, Unavailable):
                     log.exception("worker_claim_failed")
+                self._claims_alone = True
                 self._schedule.failed(time.monotonic())
                 return None
+            self._claims_alone = False
             if not claimed:
                 return None
-            prepared = await prepare_all(claimed, reuse_key=self._analyser.reuse_key)
-            self._ready.extend(_packs(await self._answer_again(prepared)))
+            opening = opening or await self._open(claimed)
+            self._settle_answered(opening)
+            self._ready.extend(opening.packs)
         return self._ready.popleft() if self._ready else None
 
     async def _take_over(self) -> None:
@@ -242,51 +252,65 @@ class Worker:
             self._schedule.rest(time.monotonic() + window)
         self._call_runner.learn(await self._queue.recent_sightings(RECENT_ANALYSES))
 
-    async def _claim(self) -> list[Claimed]:
+    async def _claim(self) -> tuple[list[Claimed], Opening | None]:
         schedule, calls = self._schedule, self._call_runner.state()
         schedule.claiming(time.monotonic())
-        items, waiting = await self._queue.claim(
+        items, waiting, opening = await self._queue.claim(
             schedule.order(),
             look=schedule.to_count(calls),
             take=lambda count: schedule.pack_size(count, calls),
             lease=self._lease,
+            then=self._open_within if self._call_runner.pays and not self._claims_alone else None,
         )
         now = time.monotonic()
         schedule.claimed(items[0].lane if items else None, len(items), waiting, calls, now)
         if not any(waiting.values()):
             self._last_progress = now  # nothing waits for any
-        return items
+        return items, opening
 
-    async def _answer_again(self, prepared: list[Prepared]) -> list[Prepared]:
-        """Settle those that an earlier analysis answers, and return the others."""
-        if not self._reuse_window:
-            return prepared
+    def _open_within(self, claimed: Sequence[Claimed], connection: Connection) -> Opening | None:
+        """In the transaction that claims, and in whichever thread that is. None for texts that it
+        would take long to judge."""
+        if not is_short(claimed):
+            return None
+        prepared = [prepare(item, reuse_key=self._analyser.reuse_key) for item in claimed]
+        earlier: Mapping[str, Earlier] = {}
+        if self._reuse_window:
+            fingerprints = {item.fingerprint for item in prepared}
+            earlier = analysed_before(fingerprints, self._reuse_window, connection)
+        answered, packs = open_claim(prepared, earlier)
+        if packs:
+            reserved = self._call_runner.reserve_within(packs[0].texts, connection)
+            packs[0] = replace(packs[0], reservation=reserved)
+        return Opening(answered, packs)
+
+    async def _open(self, claimed: Sequence[Claimed]) -> Opening:
+        """After the transaction that claimed. Reserves nothing."""
+        prepared = await prepare_all(claimed, reuse_key=self._analyser.reuse_key)
+        earlier: Mapping[str, Earlier] = {}
         try:
-            earlier = await self._queue.analysed_before(
-                {item.fingerprint for item in prepared}, within=self._reuse_window
-            )
+            if self._reuse_window:
+                earlier = await self._queue.analysed_before(
+                    {item.fingerprint for item in prepared}, within=self._reuse_window
+                )
         except Exception as error:
             # Calls cost money, but they are what we are here for.
             log.warning("reuse_not_looked_up", cause=repr(error))
-            return prepared
-        again: list[tuple[Claimed, Outcome]] = []
-        for item in prepared:
-            if (found := earlier.get(item.fingerprint)) is not None:
-                notes = item.notes | {"reused_from": found.conversation_id}
-                again.append((item.claimed, Complete(found.analysis, notes=notes)))
-        if again:
-            self._take_in_hand([item for item, _ in again], self._settle(again))
-        return [item for item in prepared if item.fingerprint not in earlier]
+        return open_claim(prepared, earlier)
+
+    def _settle_answered(self, opening: Opening) -> None:
+        if answered := opening.answered:
+            self._take_in_hand([item for item, _ in answered], self._settle(answered))
 
     # --- analysing ----------------------------------------------------------------------------
 
-    def _begin(self, pack: list[Prepared]) -> None:
-        claimed = [item.claimed for item in pack]
+    def _begin(self, pack: Pack) -> None:
+        claimed = pack.claimed
         self._schedule.calling(claimed[0].lane, self._call_runner.state(), time.monotonic())
         token = self._call_runner.begin()
         self._take_in_hand(claimed, self._work(token, pack))
 
-    async def _work(self, token: BreakerToken, pack: list[Prepared]) -> None:
+    async def _work(self, token: BreakerToken, pack: Pack) -> None:
         await self._settle(*await self._call_runner.call(token, pack, on_sent=self._wake.set))
 
     def _take_in_hand(self, items: list[Claimed], work: Coroutine[Any, Any, None]) -> None:
@@ -380,7 +404,7 @@ class Worker:
             await asyncio.sleep(self._timings.renew)
             try:
                 tokens = {item.token for items in self._in_hand.values() for item in items}
-                tokens |= {item.claimed.token for pack in self._ready for item in pack}
+                tokens |= {claimed.token for pack in self._ready for claimed in pack.claimed}
                 if tokens:
                     await self._queue.extend(tokens, lease=self._lease)
                 await self._rescue()
@@ -400,10 +424,3 @@ class Worker:
                 "orphans_rescued", back_to_pending=rescued.back_to_pending, failed=rescued.failed
             )
             self.wake()
-
-
-def _packs(prepared: Sequence[Prepared]) -> list[list[Prepared]]:
-    """One pack of those that can share a call, and a pack for each that must be alone."""
-    together = [item for item in prepared if not item.alone]
-    apart = [[item] for item in prepared if item.alone]
-    return [together, *apart] if together else apart

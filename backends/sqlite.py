@@ -99,6 +99,7 @@ class SqliteFile:
         self._writer = create_engine(url.set(drivername="sqlite"), **_ENGINE_OPTIONS)
         _run_on_connect(self._writer, "PRAGMA busy_timeout=0", "PRAGMA cache_size=-8000")
         self._connection: Connection | None = None
+        self._durable = True  # what the connection is set to, as it is from the start
         self._checkpoint_due = True  # what a process that died had erased may still be in there
         self._reading_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
         self._costly_threads = ThreadPoolExecutor(
@@ -317,10 +318,13 @@ class SqliteFile:
             if self._connection is None:
                 keep_private(self._path)
                 self._connection = self._writer.connect()  # kept: getting one costs a statement
+                self._durable = True
             connection = self._connection
             try:
                 with connection.begin():
-                    on_driver(connection, _DURABLE if durable else _NOT_DURABLE)
+                    if durable is not self._durable:
+                        on_driver(connection, _DURABLE if durable else _NOT_DURABLE)
+                        self._durable = durable
                     begin_writing(connection, deadline)
                     before = driver_of(connection).total_changes
                     result = work(connection)

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from datetime import timedelta
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Text, bindparam, cast, func, null, select
@@ -11,7 +12,7 @@ from analysis.labels import LastWord
 from analysis.micros import DAY
 from analysis.outcomes import Analysis, Sighting
 from analysis.urgency import Urgency
-from models import insight_clusters, insights
+from models import insight_clusters, insights, now_micros
 from store.insight_row import read_clusters
 from store.statements import Prepared, among
 
@@ -48,11 +49,12 @@ _ANALYSED_SINCE = Prepared(
 )
 
 
-def analysed_since(
-    fingerprints: Collection[str], since: int, connection: Connection
+def analysed_before(
+    fingerprints: Collection[str], within: timedelta, connection: Connection
 ) -> Mapping[str, Earlier]:
-    """The newest analysis of each fingerprint that has one after `since`, in microseconds."""
+    """The newest analysis of each fingerprint that has one, not older than `within`."""
     found: dict[str, Earlier] = {}
+    since = now_micros() - within // timedelta(microseconds=1)
     values = {"fingerprints": list(fingerprints), "since": since}
     for row in _ANALYSED_SINCE.run(connection, values):
         fingerprint, id_, score, clusters, confidence, *told = row

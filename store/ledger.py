@@ -23,11 +23,34 @@ _RECENT_MICROS = 5_000_000
 """Longer than a call waits between being reserved and being sent."""
 
 
+class PlannedCall(NamedTuple):
+    """What is known of a call before it is made. `highest_cost` is in ticks, None where there is
+    nothing to pay."""
+
+    request_id: str
+    model: str
+    conversations: int
+    highest_cost: int | None
+
+
 class CallReceipt(NamedTuple):
     """What became of a reserved call; `call` None means that it was never sent."""
 
     id: int
     call: Call | None
+
+
+class Reservation(NamedTuple):
+    """A call that may be made, or with `fits` False must not. `id` is the ledger's, None where
+    there is nothing to pay or it does not fit."""
+
+    request_id: str
+    id: int | None = None
+    fits: bool = True
+
+    def receipt(self, call: Call | None) -> CallReceipt | None:
+        """What to settle with what came of it."""
+        return None if self.id is None else CallReceipt(self.id, call)
 
 
 class Usage(NamedTuple):
@@ -65,20 +88,27 @@ class Ledger:
         self._database = database
         self._budget = daily_budget_ticks
 
-    async def reserve(
-        self, request_id: str, *, model: str, conversations: int, highest_cost: int
-    ) -> int | None:
-        """Record a call that is about to be made, and return its id. None where `highest_cost`
-        ticks do not fit into the budget: then the call must not be made."""
+    async def reserve(self, call: PlannedCall) -> Reservation:
+        """Record a call that is about to be made, where its highest cost fits into the budget."""
+        if call.highest_cost is None:
+            return Reservation(call.request_id)
+        return await self._database.write(partial(self.reserve_within, call))
+
+    def reserve_within(self, call: PlannedCall, connection: Connection) -> Reservation:
+        """As `reserve`, at the end of the caller's transaction, which is to be on the disk before
+        the call leaves."""
+        if call.highest_cost is None:
+            return Reservation(call.request_id)
         row = {
-            "request_id": request_id,
+            "request_id": call.request_id,
             "started_at": now_micros(),
-            "conversations": conversations,
-            "model_asked": model[:100],
-            "held_usd_ticks": highest_cost,
+            "conversations": call.conversations,
+            "model_asked": call.model[:100],
+            "held_usd_ticks": call.highest_cost,
             "outcome": CallOutcome.UNDER_WAY.value,
         }
-        return await self._database.write(partial(_reserve, row, self._budget))
+        id_ = _reserve(row, self._budget, connection)
+        return Reservation(call.request_id, id_, fits=id_ is not None)
 
     async def close_orphans(self, *, older_than_seconds: float | None = None) -> int:
         """Mark calls under way for longer than that as cut off, since their worker is gone; how
@@ -150,13 +180,18 @@ _BEGIN = Prepared(
 
 def _reserve(row: dict[str, Any], budget: int | None, connection: Connection) -> int | None:
     day = row["started_at"] // DAY
-    add_usage([DayUsage(day, Usage())], connection)  # so that there is a row to update
     values = {"of_day": day, "cost": row["held_usd_ticks"]}
-    if budget is None:
-        _HOLD_ANYHOW.run(connection, values)
-    elif not _HOLD_WITHIN.run(connection, values | {"budget": budget}):
-        return None
+    if not _hold(values, budget, connection):
+        add_usage([DayUsage(day, Usage())], connection)  # the first of a day finds no row
+        if not _hold(values, budget, connection):
+            return None
     return int(_BEGIN.value(connection, row))
+
+
+def _hold(values: dict[str, int], budget: int | None, connection: Connection) -> bool:
+    if budget is None:
+        return bool(_HOLD_ANYHOW.run(connection, values))
+    return bool(_HOLD_WITHIN.run(connection, values | {"budget": budget}))
 
 
 def settle_call(receipt: CallReceipt, connection: Connection) -> None:

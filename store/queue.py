@@ -35,7 +35,7 @@ from database import Database
 from errors import ServiceError
 from models import Lane, Status, conversations, now_micros
 from store.bulk_insert import sent_together
-from store.earlier import Earlier, analysed_since, recent_sightings
+from store.earlier import Earlier, analysed_before, recent_sightings
 from store.ledger import CallReceipt, DayUsage, add_usage, completed_at, end_call, settle_call
 from store.new_insights import HeldRow, InsightWriter
 from store.orphans import NOT_LEASED, SUSPECT, SUSPECT_DEATHS, Rescued, rescue, suspects_wait
@@ -70,10 +70,12 @@ class Claimed:
 
 class Claim(NamedTuple):
     """`waiting` tells how many were seen to wait in each lane before, counted no further than was
-    asked for; a lane that nobody looked at is not in it."""
+    asked for; a lane that nobody looked at is not in it. `then` is what was made of them in
+    the same transaction."""
 
     items: list[Claimed]
     waiting: Mapping[Lane, int]
+    then: Any = None
 
 
 Results = Sequence[tuple[Claimed, Outcome]]
@@ -118,6 +120,7 @@ class WorkQueue:
         look: int,
         take: Callable[[int], int],
         lease: timedelta,
+        then: Callable[[list[Claimed], Connection], Any] | None = None,
     ) -> Claim:
         """Take the oldest pending conversations of the first of `lanes` that has any, suspects
         left out.
@@ -126,11 +129,17 @@ class WorkQueue:
         ours until `lease` from now; each has one attempt charged. Several processes never get the
         same row.
 
-        On SQLite a power cut may undo it while nothing has come of it: what a call reserves is on
-        the disk before the call leaves, and so are the claims before it.
+        `then` is called with what was taken, in the same transaction, which is on the disk then.
+        Without it a power cut may undo a claim on SQLite while nothing has come of it: what a call
+        reserves is on the disk before the call leaves, and so are the claims before it.
         """
-        work = partial(_claim, lanes, look, take, lease)
-        return await self._database.write(work, durable=False)
+
+        def work(connection: Connection) -> Claim:
+            items, waiting = _claim(lanes, look, take, lease, connection)
+            done = then(items, connection) if then is not None and items else None
+            return Claim(items, waiting, done)
+
+        return await self._database.write(work, durable=then is not None)
 
     async def claim_suspect(self, *, lease: timedelta) -> tuple[Claimed | None, bool]:
         """Take the oldest conversation that was in flight at two deaths, which `claim` leaves out:
@@ -169,8 +178,7 @@ class WorkQueue:
         self, fingerprints: Collection[str], *, within: timedelta
     ) -> Mapping[str, Earlier]:
         """The newest analysis of each fingerprint that has one, not older than `within`."""
-        since = now_micros() - _micros(within)
-        return await self._database.read(partial(analysed_since, fingerprints, since))
+        return await self._database.read(partial(analysed_before, fingerprints, within))
 
     async def recent_sightings(self, limit: int) -> list[Sighting]:
         """The clusters of the newest analyses, oldest first: those of their own, of texts that
@@ -288,7 +296,7 @@ def _claim(
     take: Callable[[int], int],
     lease: timedelta,
     connection: Connection,
-) -> Claim:
+) -> tuple[list[Claimed], Mapping[Lane, int]]:
     now = now_micros()
     waiting: dict[Lane, int] = {}
     picked: Sequence[str] = []
@@ -298,7 +306,7 @@ def _claim(
         found = [id_ for (id_,) in _PICK.run(connection, values)]
         waiting[lane] = len(found)
         picked = picked or found[: take(len(found))]
-    return Claim(_take(picked, now + _micros(lease), connection) if picked else [], waiting)
+    return _take(picked, now + _micros(lease), connection) if picked else [], waiting
 
 
 def _claim_suspect(lease: timedelta, connection: Connection) -> tuple[Claimed | None, bool]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from uuid import uuid4
 
 import structlog
+from sqlalchemy import Connection
 
 from analysis.analyser import Analyser
 from analysis.micros import DAY
@@ -32,9 +33,10 @@ from analysis.outcomes import (
 from analysis.topics import Topics
 from errors import Unavailable
 from models import now_micros
-from store.ledger import CallReceipt, Ledger
+from store.ledger import Ledger, PlannedCall, Reservation
 from store.queue import Settlement
 from worker.breaker import Breaker, BreakerToken
+from worker.opening import Pack
 from worker.prepared import Prepared
 from worker.schedule import Bound, CallState, WorkerTimings
 
@@ -69,10 +71,8 @@ class CallRunner:
         self.breaker = Breaker(first_gaps=self._timings.probes)
         # The model that answered last, None before the first answer. An analyser that costs nothing
         # has no calls to tell it: its model is the one that answers.
-        self.answering_model = (
-            analyser.model if analyser.throttle.highest_cost(()) is None else None
-        )
         self._analyser = analyser
+        self.answering_model = None if self.pays else analyser.model
         self._topics = topics
         self._ledger = ledger
         self._max_attempts = max_attempts
@@ -144,12 +144,11 @@ class CallRunner:
         return self.breaker.begin()
 
     async def call(
-        self, token: BreakerToken, pack: Sequence[Prepared], *, on_sent: Callable[[], None]
+        self, token: BreakerToken, pack: Pack, *, on_sent: Callable[[], None]
     ) -> Settlement:
         """Call for a pack. Returns the outcome of each, the receipt of the call if it was reserved,
         and the ids of conversations that failed before for no fault of theirs."""
         left = False
-        texts = [item.text for item in pack]
 
         def leaves() -> None:
             nonlocal left
@@ -159,15 +158,11 @@ class CallRunner:
             on_sent()
 
         try:
-            request_id = str(uuid4())
-            reserved, may_call = await self._reserve(request_id, texts)
-            if may_call and self.breaker.opened_after(token):
-                may_call = False
-            reply = (
-                await self._analyse(texts, request_id, leaves)
-                if may_call
-                else Reply([NotNow("no call can be made now")] * len(pack))
-            )
+            reserved = await self._reserved(pack)
+            if reserved is None or not reserved.fits or self.breaker.opened_after(token):
+                reply = Reply([NotNow("no call can be made now")] * len(pack.items))
+            else:
+                reply = await self._analyse(pack.texts, reserved.request_id, leaves)
         except BaseException:
             self.breaker.not_tried(token)
             raise
@@ -180,38 +175,50 @@ class CallRunner:
         if call is not None:
             self._on_call(call)
             self.answering_model = call.model or self.answering_model
-        not_theirs = self._judge(token, reply, pack)
+        not_theirs = self._judge(token, reply, pack.items)
         results = [
-            (item.claimed, self._outcome(token, item, answer, packed=len(pack) > 1))
-            for item, answer in zip(pack, reply.answers, strict=True)
+            (item.claimed, self._outcome(token, item, answer, packed=len(pack.items) > 1))
+            for item, answer in zip(pack.items, reply.answers, strict=True)
         ]
-        return Settlement(
-            results, None if reserved is None else CallReceipt(reserved, call), not_theirs
-        )
+        return Settlement(results, reserved and reserved.receipt(call), not_theirs)
 
-    async def _reserve(self, request_id: str, texts: Sequence[str]) -> tuple[int | None, bool]:
-        """The ledger's id of the call, None where there is nothing to pay; and whether to call."""
-        highest_cost = self._analyser.throttle.highest_cost(texts)
-        if highest_cost is None:
-            return None, True
-        try:
-            reserved = await self._ledger.reserve(
-                request_id,
-                model=self._analyser.model,
-                conversations=len(texts),
-                highest_cost=highest_cost,
-            )
-        except Exception as error:
-            if not isinstance(error, Unavailable):
-                log.exception("call_cannot_be_reserved")
-            self._no_calls_until = time.monotonic() + self._timings.trouble
-            return None, False
+    # --- the money ----------------------------------------------------------------------------
+
+    @property
+    def pays(self) -> bool:
+        """Whether calls cost anything."""
+        return self._analyser.throttle.highest_cost(()) is not None
+
+    def reserve_within(self, texts: Sequence[str], connection: Connection) -> Reservation:
+        """Reserve a call with these at the end of the caller's transaction, in whichever thread
+        that is."""
+        return self._ledger.reserve_within(self._plan(texts), connection)
+
+    async def _reserved(self, pack: Pack) -> Reservation | None:
+        """The pack's own reservation, or a new one; None where the ledger is away."""
+        reserved = pack.reservation
         if reserved is None:
-            self._run_out_of_money()
-        else:
+            try:
+                reserved = await self._ledger.reserve(self._plan(pack.texts))
+            except Exception as error:
+                if not isinstance(error, Unavailable):
+                    log.exception("call_cannot_be_reserved")
+                self._no_calls_until = time.monotonic() + self._timings.trouble
+                return None
+        if reserved.fits:
             self._money_pause = _FIRST_MONEY_PAUSE_SECONDS
             self._spent_day = -1  # what was held has been set free
-        return reserved, reserved is not None
+        else:
+            self._run_out_of_money()
+        return reserved
+
+    def _plan(self, texts: Sequence[str]) -> PlannedCall:
+        return PlannedCall(
+            str(uuid4()),
+            self._analyser.model,
+            len(texts),
+            self._analyser.throttle.highest_cost(texts),
+        )
 
     def _run_out_of_money(self) -> None:
         """Pause calls. With others under way, what they hold may be free again soon. With none, the

@@ -1,17 +1,12 @@
 """What the worker makes of the budget: what is held, spent, and left for another day."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import pytest
-from sqlalchemy import Connection
-
-from analysis.outcomes import NotNow, Reply, Requeue
+from analysis.outcomes import NotNow, Requeue
 from analysis.topics import Topics
-from backends.sqlite_driver import on_driver
-from store.ledger import Ledger
+from store.ledger import Ledger, PlannedCall, Reservation
 from tests.support.factories import claim_one
 from tests.support.http_helpers import (
     ScriptedAnalyser,
@@ -20,8 +15,10 @@ from tests.support.http_helpers import (
     eventually,
     paid,
 )
+from tests.support.ledger_rows import reserve
 from tests.support.worker_harness import WorkerHarness
 from worker.calls import CallRunner
+from worker.opening import Pack
 from worker.prepared import prepare
 
 # --- money ----------------------------------------------------------------------------------------
@@ -40,32 +37,6 @@ async def test_a_call_is_entered_with_its_results(harness: WorkerHarness) -> Non
     assert await harness.run(f"SELECT {columns} FROM calls") == [(2, "answered", 42, 0, "m")]
     sums = "calls, conversations, reused, cost_usd_ticks, held_usd_ticks"
     assert await harness.run(f"SELECT {sums} FROM daily_usage") == [(1, 2, 0, 42, 0)]
-
-
-async def test_a_call_leaves_when_what_it_may_cost_is_on_the_disk(
-    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And with that the claim before it, which does not wait for the disk itself."""
-    seen: list[str] = []
-
-    def note(connection: Connection, statement: str) -> list[Any]:
-        if statement.startswith("PRAGMA synchronous"):
-            seen.append(statement.rpartition("=")[2])
-        return on_driver(connection, statement)
-
-    class Noting(ScriptedAnalyser):
-        async def analyse(self, texts: Sequence[str], **options: Any) -> Reply:
-            seen.append("leaves")
-            return await super().analyse(texts, **options)
-
-    analyser = Noting()
-    analyser.throttle.cost, analyser.call = 100, paid(42)
-    await harness.add("text")
-    monkeypatch.setattr("backends.sqlite.on_driver", note)
-    async with harness.working(analyser):
-        await eventually(lambda: harness.settled)
-    leaves = seen.index("leaves")
-    assert (seen[leaves - 2 : leaves], seen[leaves + 1]) == (["NORMAL", "FULL"], "FULL")
 
 
 async def test_a_paid_call_is_entered_though_its_result_is_dropped(harness: WorkerHarness) -> None:
@@ -108,8 +79,8 @@ async def test_a_breaker_that_opens_while_a_call_is_reserved_holds_the_call_back
     harness: WorkerHarness,
 ) -> None:
     class Meanwhile(Ledger):
-        async def reserve(self, *args: Any, **kwargs: Any) -> int | None:
-            reserved = await super().reserve(*args, **kwargs)
+        async def reserve(self, call: PlannedCall) -> Reservation:
+            reserved = await super().reserve(call)
             call_runner.breaker.blocked(other, "HTTP 400: Incorrect API key")
             return reserved
 
@@ -120,7 +91,7 @@ async def test_a_breaker_that_opens_while_a_call_is_reserved_holds_the_call_back
     claimed = await claim_one(harness.database)
     prepared = prepare(claimed, reuse_key=analyser.reuse_key)
     other, begun = call_runner.begin(), call_runner.begin()
-    results, receipt, _ = await call_runner.call(begun, [prepared], on_sent=lambda: None)
+    results, receipt, _ = await call_runner.call(begun, Pack([prepared]), on_sent=lambda: None)
 
     assert results == [(claimed, Requeue())]
     assert analyser.calls == []
@@ -223,7 +194,7 @@ async def test_a_call_that_is_cut_off_at_the_stop_keeps_its_hold_on_the_budget(
 async def test_what_a_dead_worker_had_under_way_is_listed_as_cut_off(
     harness: WorkerHarness,
 ) -> None:
-    id_ = await harness.ledger.reserve("request", model="m", conversations=1, highest_cost=100)
+    id_ = await reserve(harness.ledger, 100)
     analyser = ScriptedAnalyser()
     await harness.add("text")
     with captured_log() as log:

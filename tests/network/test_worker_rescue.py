@@ -11,6 +11,7 @@ from analysis.outcomes import Reply as Analysed
 from models import Lane
 from tests.support.factories import claim_some
 from tests.support.http_helpers import ScriptedAnalyser, captured_log, eventually
+from tests.support.ledger_rows import reserve
 from tests.support.worker_harness import FOR_EVER, WorkerHarness
 
 
@@ -102,7 +103,7 @@ async def test_where_the_window_is_used_up_nothing_is_claimed_that_would_only_wa
 ) -> None:
     """A death then is no death of theirs."""
     (id_,) = await harness.add("text")
-    await harness.ledger.reserve("before", model="any", conversations=1, highest_cost=0)
+    await reserve(harness.ledger, 0)
     analyser = ScriptedAnalyser()
     analyser.throttle.call_interval = FOR_EVER
     async with harness.working(analyser) as worker:

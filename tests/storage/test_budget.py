@@ -10,7 +10,7 @@ from analysis.micros import DAY
 from analysis.outcomes import Call, CallOutcome
 from database import Database
 from models import calls, daily_usage
-from store.ledger import Ledger, Usage
+from store.ledger import Ledger, PlannedCall, Usage
 from tests.support.factories import run_sql
 from tests.support.ledger_rows import ANSWERED, reserve, rows, settle, today, total
 
@@ -20,7 +20,9 @@ def with_budget(database: Database, ticks: int) -> Ledger:
 
 
 async def reserve_if_it_fits(ledger: Ledger, highest_cost: int) -> int | None:
-    return await ledger.reserve("r", model="m", conversations=1, highest_cost=highest_cost)
+    reservation = await ledger.reserve(PlannedCall("r", "m", 1, highest_cost))
+    assert reservation.fits is (reservation.id is not None)
+    return reservation.id
 
 
 async def test_what_fits_to_the_tick_is_reserved_and_no_more(
@@ -136,7 +138,7 @@ async def test_a_budget_is_kept_to_though_the_days_calls_are_forgotten(database:
     await database.write(lambda connection: connection.execute(update(calls).values(started_at=0)))
     await ledger.forget(older_than_days=1, limit=10)
 
-    refused = await ledger.reserve("next", model="grok-4.3", conversations=1, highest_cost=41)
+    refused = await reserve_if_it_fits(ledger, 41)
 
     assert refused is None
     assert await reserve(ledger, 40)

@@ -11,7 +11,7 @@ from analysis.micros import DAY
 from analysis.outcomes import Call, CallOutcome, Complete, Retry
 from database import Database
 from models import calls, now_micros
-from store.ledger import CallReceipt, Ledger, Usage, add_usage, completed_at
+from store.ledger import CallReceipt, Ledger, PlannedCall, Usage, add_usage, completed_at
 from store.queue import WorkQueue
 from tests.support.factories import accept, analysis, claim_all, claim_one, run_sql, scalar
 from tests.support.ledger_rows import (
@@ -34,7 +34,7 @@ async def test_an_empty_ledger_has_spent_nothing(database: Database, ledger: Led
 
 async def test_a_reserved_call_holds_what_it_may_cost(database: Database, ledger: Ledger) -> None:
     before = now_micros()
-    reserved = await ledger.reserve("request-7", model="m" * 200, conversations=3, highest_cost=100)
+    (_, reserved, _) = await ledger.reserve(PlannedCall("request-7", "m" * 200, 3, 100))
 
     assert reserved is not None
     row = await row_of(database, reserved)

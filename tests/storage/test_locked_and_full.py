@@ -36,6 +36,7 @@ from tests.support.factories import (
     new_conversation,
     new_conversations,
 )
+from tests.support.ledger_rows import reserve
 from tests.support.stored import count
 
 # --- a locked SQLite file -------------------------------------------------------------------------
@@ -56,7 +57,7 @@ class Rows:
         await WorkQueue(database).settle([(failing, Fail("refused"))])
         await ConversationStore(database).accept(new_conversations(4), lane=Lane.LIVE)
         rows.claimed = await claim_all(database)
-        await Ledger(database).reserve("request", model="grok", conversations=1, highest_cost=1)
+        await reserve(Ledger(database), 1)
         rows.pending = await accept(database)
         return rows
 
@@ -75,9 +76,7 @@ WRITES: dict[str, Write] = {
     "retry_failed": lambda database, _: ConversationStore(database).retry_failed(),
     "claim": lambda database, _: claim_some(database, limit=1),
     "claim_suspect": lambda database, _: WorkQueue(database).claim_suspect(lease=LEASE),
-    "reserve": lambda database, _: Ledger(database).reserve(
-        "request", model="grok", conversations=1, highest_cost=1
-    ),
+    "reserve": lambda database, _: reserve(Ledger(database), 1),
     "forget": lambda database, _: Ledger(database).forget(older_than_days=1, limit=1),
     "close_orphans": lambda database, _: Ledger(database).close_orphans(),
     "settle a completion": lambda database, rows: WorkQueue(database).settle(
@@ -130,6 +129,7 @@ def test_every_public_method_of_the_stores_is_in_the_tables_of_writes_or_reads()
         # Parts of a transaction of somebody else's.
         "count",
         "keys_after",
+        "reserve_within",
     }
     methods = {
         name

@@ -38,6 +38,7 @@ from tests.support.factories import (
     new_conversations,
     scalar,
 )
+from tests.support.ledger_rows import reserve
 from tests.support.stored import counts, row_of, settled_ids
 
 # --- settle ---------------------------------------------------------------------------------------
@@ -216,10 +217,7 @@ async def test_ten_results_take_as_few_statements_as_one(
         posts = [new_conversation("late", author=f"customer{n}") for n in range(count)]
         await ConversationStore(database).accept(posts, lane=Lane.LIVE)
         claimed = await claim_all(database)
-        reserved = await ledger.reserve(
-            f"call {len(told)}", model="m", conversations=1, highest_cost=9
-        )
-        assert reserved is not None
+        reserved = await reserve(ledger, 9)
         receipt = CallReceipt(reserved, Call(CallOutcome.ANSWERED, cost_usd_ticks=1))
         results = [(one, Complete(analysis(sentiment_score=-0.9))) for one in claimed]
         seen.clear()
@@ -256,8 +254,7 @@ async def test_a_settling_gives_way_to_a_post_and_is_then_carried_out_once(
     queue, store = WorkQueue(opened), ConversationStore(opened)
     (id_,) = await store.accept(new_conversations(1), lane=Lane.LIVE)
     claimed = await claim_all(opened)
-    reserved = await Ledger(opened).reserve("call", model="m", conversations=1, highest_cost=9)
-    assert reserved is not None
+    reserved = await reserve(Ledger(opened), 9)
     receipt = CallReceipt(reserved, Call(CallOutcome.ANSWERED, cost_usd_ticks=4))
     monkeypatch.setattr("store.versions.execute", hold_up)
 
@@ -317,8 +314,7 @@ async def test_of_one_call_only_what_the_database_rejects_is_lost(
     await ConversationStore(database).accept(new_conversations(3), lane=Lane.LIVE)
     first, second, third = await claim_all(database)
     ledger = Ledger(database)
-    reserved = await ledger.reserve("r", model="m", conversations=3, highest_cost=100)
-    assert reserved is not None
+    reserved = await reserve(ledger, 100, conversations=3)
     call = Call(CallOutcome.ANSWERED, model="m", cost_usd_ticks=7)
     choking = analysis(reasoning="a \ud800 lone surrogate")
     outcomes = [Complete(analysis()), Complete(choking), Complete(analysis())]
@@ -338,8 +334,7 @@ async def test_a_receipt_that_the_database_rejects_costs_no_result(
 ) -> None:
     await accept(database)
     claimed = await claim_one(database)
-    reserved = await Ledger(database).reserve("r", model="m", conversations=1, highest_cost=100)
-    assert reserved is not None
+    reserved = await reserve(Ledger(database), 100)
     call = Call(CallOutcome.ANSWERED, model="m", cost_usd_ticks=2**80)
     settled = await queue.settle([(claimed, Complete(analysis()))], CallReceipt(reserved, call))
     assert settled.done == {claimed}

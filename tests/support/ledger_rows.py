@@ -8,7 +8,15 @@ from sqlalchemy import select
 from analysis.outcomes import Call, CallOutcome
 from database import Database
 from models import calls
-from store.ledger import CallReceipt, Ledger, Usage, settle_call, usage_in_all, usage_today
+from store.ledger import (
+    CallReceipt,
+    Ledger,
+    PlannedCall,
+    Usage,
+    settle_call,
+    usage_in_all,
+    usage_today,
+)
 
 ANSWERED = Call(
     CallOutcome.ANSWERED,
@@ -31,11 +39,10 @@ async def total(database: Database) -> Usage:
 
 async def reserve(ledger: Ledger, highest_cost: int = 100, *, conversations: int = 1) -> int:
     """The id of a call that must fit."""
-    reserved = await ledger.reserve(
-        "request-1", model="grok-4.3", conversations=conversations, highest_cost=highest_cost
-    )
-    assert reserved is not None
-    return reserved
+    planned = PlannedCall("request-1", "grok-4.3", conversations, highest_cost)
+    id_ = (await ledger.reserve(planned)).id
+    assert id_ is not None
+    return id_
 
 
 async def settle(database: Database, reserved: int, call: Call | None) -> None:
