@@ -9,6 +9,8 @@ import pytest
 from analysis.outcomes import Answer
 from database import Database
 from store import ledger
+from store.ledger import Ledger
+from store.queue import WorkQueue
 from tests.support.factories import claim_some
 from tests.support.http_helpers import ScriptedAnalyser, ScriptedThrottle, eventually, good, paid
 from tests.support.worker_harness import WorkerHarness
@@ -32,16 +34,24 @@ def analyser() -> ScriptedAnalyser:
 
 
 @pytest.fixture
-def writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What begins, in its order: a transaction to write in, or a call."""
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What waits for the database and brings something, in its order; and `call`."""
     seen: list[str] = []
-    write = Database.write
 
-    async def note(database: Database, *args: Any, **options: Any) -> Any:
-        seen.append("write")
-        return await write(database, *args, **options)
+    def note(owner: type, name: str) -> None:
+        step = getattr(owner, name)
 
-    monkeypatch.setattr(Database, "write", note)
+        async def noted(*args: Any, **options: Any) -> Any:
+            found = await step(*args, **options)
+            if name != "claim" or found.items:
+                seen.append(name)
+            return found
+
+        monkeypatch.setattr(owner, name, noted)
+
+    note(WorkQueue, "claim")
+    note(WorkQueue, "analysed_before")
+    note(Ledger, "reserve")
     return seen
 
 
@@ -53,23 +63,22 @@ def notes_calls(analyser: ScriptedAnalyser, seen: list[Any]) -> None:
     analyser.answer = answer
 
 
-@pytest.mark.parametrize(("length", "before"), [(280, 1), (2001, 2)])
-async def test_a_short_text_is_asked_about_after_one_write(
+@pytest.mark.parametrize(
+    ("length", "before"), [(280, ["claim"]), (2001, ["claim", "analysed_before", "reserve"])]
+)
+async def test_a_short_text_is_asked_about_after_one_wait(
     harness: WorkerHarness,
     analyser: ScriptedAnalyser,
-    writes: list[str],
+    steps: list[str],
     length: int,
-    before: int,
+    before: list[str],
 ) -> None:
-    notes_calls(analyser, writes)
-    async with harness.working(analyser, reuse_window=WEEK) as worker:
-        await eventually(lambda: worker.bound_by == "queue")
-        (id_,) = await harness.add("x" * length)
-        writes.clear()
-        worker.wake()
+    notes_calls(analyser, steps)
+    (id_,) = await harness.add("x" * length)
+    async with harness.working(analyser, reuse_window=WEEK):
         await harness.until(id_, "completed")
 
-    assert writes[: before + 1] == ["write"] * before + ["call"]
+    assert steps == [*before, "call"]
     assert await harness.run(LEDGER) == [("answered", 1, 42)]
     assert await harness.run(DAY) == [(1, 1, 0, 42, 0)]
 
