@@ -12,9 +12,16 @@ from store import ledger
 from store.ledger import Ledger
 from store.queue import WorkQueue
 from tests.support.factories import claim_some
-from tests.support.http_helpers import ScriptedAnalyser, ScriptedThrottle, eventually, good, paid
+from tests.support.http_helpers import (
+    ScriptedAnalyser,
+    ScriptedThrottle,
+    captured_log,
+    eventually,
+    good,
+    paid,
+)
 from tests.support.worker_harness import WorkerHarness
-from worker.opening import is_short, open_claim
+from worker.opening import is_short
 
 WEEK = timedelta(days=7)
 LEDGER = "SELECT outcome, conversations, cost_usd_ticks FROM calls ORDER BY id"
@@ -161,13 +168,15 @@ async def test_what_goes_wrong_beside_a_claim_does_not_keep_it_from_being_made(
         raise RuntimeError("a bug")
 
     harness.timings = replace(harness.timings, trouble=0.02)
-    monkeypatch.setattr("batch_processor.open_claim", fail)
+    monkeypatch.setattr("batch_processor.prepare", fail)
     (id_,) = await harness.add("text")
-    async with harness.working(analyser) as worker:
-        await eventually(lambda: worker._claims_alone)
-        assert (await harness.find(id_)).attempts == 0
-        monkeypatch.setattr("batch_processor.open_claim", open_claim)
-        await harness.until(id_, "completed")
+    with captured_log() as log:
+        async with harness.working(analyser):
+            found = await harness.until(id_, "completed")
+
+    assert log.named("worker_claim_failed")
+    assert found.attempts == 1
+    assert await harness.run(DAY) == [(1, 1, 0, 42, 0)]
 
 
 async def test_a_call_is_reserved_where_the_disk_has_it_before_the_call_leaves(
