@@ -12,9 +12,9 @@ class TooMuch(Exception):
     """The answer has no end, or is in an encoding that was not asked for."""
 
 
-async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+async def send(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
     """The whole response, its body bounded compressed and decompressed. Raises TooMuch."""
-    response = await client.send(request, stream=True)
+    response = await transport.handle_async_request(request)
     try:
         body = bytearray()
         async for chunk in response.aiter_raw():
