@@ -12,7 +12,7 @@ class TooMuch(Exception):
     """The answer has no end, or is in an encoding that was not asked for."""
 
 
-async def send(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+async def send(transport: httpx.AsyncBaseTransport, request: httpx.Request) -> httpx.Response:
     """The whole response, its body bounded compressed and decompressed. Raises TooMuch."""
     response = await transport.handle_async_request(request)
     try:

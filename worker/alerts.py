@@ -17,6 +17,8 @@ from worker.waiting import until_set
 log = structlog.get_logger(__name__)
 
 MINUTE = 60.0
+_GATHER_SECONDS = 0.02
+"""Until a look at what is new: who waits for an insight has it first."""
 _REST_SECONDS = 0.2
 """Between two looks at what is new, so that a busy service is not asked for each post."""
 _POLL_SECONDS = 0.5
@@ -58,7 +60,8 @@ class AlertWorker(Background):
         due = _next_minute()
         while True:
             wait = max(0.0, due - time.time())
-            await until_set(self._wake, min(wait, _POLL_SECONDS) if self._polls else wait)
+            if await until_set(self._wake, min(wait, _POLL_SECONDS) if self._polls else wait):
+                await asyncio.sleep(_GATHER_SECONDS)
             self._wake.clear()
             is_due = time.time() >= due
             if is_due:
