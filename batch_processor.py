@@ -147,9 +147,10 @@ class Worker:
         self._trials.started(time.monotonic())
         while not self._stopping:
             self._wake.clear()  # before looking, so that an arrival meanwhile is not slept through
-            if self._schedule.releases_claims(time.monotonic(), self._call_runner.state()):
+            now, calls = time.monotonic(), self._call_runner.state()
+            if self._schedule.releases_claims(now, calls):
                 self._requeue_ready()
-            if self._trials.is_due(time.monotonic(), idle=self._is_idle()) and await self._try():
+            if self._trials.is_due(now, idle=self._is_idle()) and await self._try():
                 continue
             if not self._wait_left() and (pack := await self._next_pack()):
                 if self._wait_left():  # things changed while the database was asked
@@ -158,9 +159,9 @@ class Worker:
                     self._begin(pack)
                 continue
             # Whatever else brings us on also wakes us: an arrival, a call that leaves or ends.
-            now = time.monotonic()
-            sleep = self._schedule.sleep_left(now, self._call_runner.state())
-            if not self._wait_left():
+            now, calls = time.monotonic(), self._call_runner.state()
+            sleep = self._schedule.sleep_left(now, calls)
+            if not self._schedule.wait_left(now, calls):
                 sleep = min(sleep, max(0.001, self._trials.due_in(now, idle=self._is_idle())))
             await until_set(self._wake, sleep)
         self._requeue_ready()

@@ -112,8 +112,9 @@ class LearnedRate:
 
     def window(self) -> tuple[int, float]:
         """Calls, and the seconds in which they may pass."""
-        calls = max(1, int(self.rate))
-        return calls, calls / self.rate * (1 + self._margin)
+        rate = self.rate
+        calls = max(1, int(rate))
+        return calls, calls / rate * (1 + self._margin)
 
     def told(self, rate: float) -> None:
         """A good answer named the limit."""
