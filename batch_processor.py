@@ -8,26 +8,23 @@ and what is `worker/schedule.py`; a call is `worker/calls.py`.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection
 
 from analysis.analyser import Analyser
 from analysis.outcomes import Complete, Fail, Outcome, Requeue
 from errors import Unavailable
-from store.earlier import Earlier, analysed_before
 from store.ledger import CallReceipt, Ledger
 from store.queue import NOT_STORED, Claimed, Results, Settled, WorkQueue
 from worker.background import notice_death
 from worker.breaker import BreakerToken
 from worker.calls import CallRunner
-from worker.opening import Opening, Pack, is_short, open_claim
-from worker.prepared import prepare, prepare_all
+from worker.opening import Opener, Opening
+from worker.prepared import Pack
 from worker.schedule import Bound, Schedule, WorkerTimings
 from worker.suspects import SuspectTrials
 from worker.waiting import until_set
@@ -66,7 +63,7 @@ class Worker:
         self._ledger = ledger
         self._analyser = analyser
         self._call_runner = call_runner
-        self._reuse_window = reuse_window
+        self._opener = Opener(queue, analyser, call_runner, reuse_window=reuse_window)
         self._call_seconds = call_seconds
         self._alone = alone
         self._on_settled = on_settled
@@ -81,7 +78,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._stopping = False
         self._ready: deque[Pack] = deque()  # claimed and not yet begun
-        self._claims_alone = False  # since what was to be done in the same transaction failed
+        self._claims_alone = False  # since an opening in the same transaction may have failed
         self._in_hand: dict[asyncio.Task[None], list[Claimed]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._last_progress = time.monotonic()
@@ -187,7 +184,7 @@ class Worker:
             self._trials.none_due(more, time.monotonic())
             return False
         log.warning("suspect_tried", id=suspect.id)
-        opening = await self._open([suspect])
+        opening = await self._opener.after([suspect])
         self._settle_answered(opening)
         for pack in opening.packs:
             self._begin(pack)
@@ -225,7 +222,7 @@ class Worker:
             self._claims_alone = False
             if not claimed:
                 return None
-            opening = opening or await self._open(claimed)
+            opening = opening or await self._opener.after(claimed)
             self._settle_answered(opening)
             self._ready.extend(opening.packs)
         return self._ready.popleft() if self._ready else None
@@ -261,43 +258,14 @@ class Worker:
             look=schedule.to_count(calls),
             take=lambda count: schedule.pack_size(count, calls),
             lease=self._lease,
-            then=self._open_within if self._call_runner.pays and not self._claims_alone else None,
+            then=None if self._claims_alone else self._opener.within,
+            durable=self._call_runner.pays,
         )
         now = time.monotonic()
         schedule.claimed(items[0].lane if items else None, len(items), waiting, calls, now)
         if not any(waiting.values()):
             self._last_progress = now  # nothing waits for any
         return items, opening
-
-    def _open_within(self, claimed: Sequence[Claimed], connection: Connection) -> Opening | None:
-        """In the transaction that claims, and in whichever thread that is. None for texts that it
-        would take long to judge."""
-        if not is_short(claimed):
-            return None
-        prepared = [prepare(item, reuse_key=self._analyser.reuse_key) for item in claimed]
-        earlier: Mapping[str, Earlier] = {}
-        if self._reuse_window:
-            fingerprints = {item.fingerprint for item in prepared}
-            earlier = analysed_before(fingerprints, self._reuse_window, connection)
-        answered, packs = open_claim(prepared, earlier)
-        if packs:
-            reserved = self._call_runner.reserve_within(packs[0].texts, connection)
-            packs[0] = replace(packs[0], reservation=reserved)
-        return Opening(answered, packs)
-
-    async def _open(self, claimed: Sequence[Claimed]) -> Opening:
-        """After the transaction that claimed. Reserves nothing."""
-        prepared = await prepare_all(claimed, reuse_key=self._analyser.reuse_key)
-        earlier: Mapping[str, Earlier] = {}
-        try:
-            if self._reuse_window:
-                earlier = await self._queue.analysed_before(
-                    {item.fingerprint for item in prepared}, within=self._reuse_window
-                )
-        except Exception as error:
-            # Calls cost money, but they are what we are here for.
-            log.warning("reuse_not_looked_up", cause=repr(error))
-        return open_claim(prepared, earlier)
 
     def _settle_answered(self, opening: Opening) -> None:
         if answered := opening.answered:

@@ -37,14 +37,13 @@ from analysis.topics import Topics
 from grok import prices
 from grok.errors import ErrorScope, named_limit, presentable, read_error, told_wait
 from grok.prompt import PROMPT_VERSION, Prompt, Request
-from grok.transport import TooMuch, send
+from grok.transport import TooMuch, build_transport, send
 from rate_limiter import CallLimiter
 from runtime.proxies import NOT_REACHED, Proxy
 
 log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 10.0
-IDLE_CONNECTION_SECONDS = 30.0
 MAX_RETRY_AFTER_SECONDS = 120.0
 MAX_RATE_PAUSE_SECONDS = 30.0
 MAX_COST_TICKS = 10**15  # 100,000 USD for a call is no bill but a mistake
@@ -144,16 +143,8 @@ class GrokClient:
         }
         # What a call may take in all is counted from the moment that it leaves.
         self._timeouts = httpx.Timeout(None, connect=self._connect_timeout).as_dict()
-        # Without a client around it, which would choose a proxy by the environment again, and whose
-        # cookies, redirects and logins take a third of the time of a request.
-        self._transport = httpx.AsyncHTTPTransport(
-            verify=certificates or True,
-            proxy=proxy.for_client(certificates) if proxy else None,
-            limits=httpx.Limits(
-                max_connections=concurrency,
-                max_keepalive_connections=concurrency,
-                keepalive_expiry=IDLE_CONNECTION_SECONDS,
-            ),
+        self._transport = build_transport(
+            connections=concurrency, proxy=proxy, certificates=certificates
         )
 
     async def aclose(self) -> None:

@@ -1,15 +1,36 @@
-"""One response from Grok's server, bounded in bytes."""
+"""Connections to Grok's server, and one response from it, bounded in bytes."""
 
+import ssl
 import zlib
 
 import httpx
 
+from runtime.proxies import Proxy
+
+IDLE_CONNECTION_SECONDS = 30.0
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """Of an answer, compressed and decompressed. The answer about ten texts has some 10 kB."""
 
 
 class TooMuch(Exception):
     """The answer has no end, or is in an encoding that was not asked for."""
+
+
+def build_transport(
+    *, connections: int, proxy: Proxy | None, certificates: ssl.SSLContext | None
+) -> httpx.AsyncHTTPTransport:
+    """`certificates` are httpx's own where none are given. There is no client around it: that would
+    choose a proxy by the environment again, and its cookies, redirects and logins take a third of
+    the time of a request."""
+    return httpx.AsyncHTTPTransport(
+        verify=certificates or True,
+        proxy=proxy.for_client(certificates) if proxy else None,
+        limits=httpx.Limits(
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=IDLE_CONNECTION_SECONDS,
+        ),
+    )
 
 
 async def send(transport: httpx.AsyncBaseTransport, request: httpx.Request) -> httpx.Response:

@@ -121,6 +121,7 @@ class WorkQueue:
         take: Callable[[int], int],
         lease: timedelta,
         then: Callable[[list[Claimed], Connection], Any] | None = None,
+        durable: bool = False,
     ) -> Claim:
         """Take the oldest pending conversations of the first of `lanes` that has any, suspects
         left out.
@@ -129,9 +130,9 @@ class WorkQueue:
         ours until `lease` from now; each has one attempt charged. Several processes never get the
         same row.
 
-        `then` is called with what was taken, in the same transaction, which is on the disk then.
-        Without it a power cut may undo a claim on SQLite while nothing has come of it: what a call
-        reserves is on the disk before the call leaves, and so are the claims before it.
+        `then` is called with what was taken, in the same transaction. Where that is not `durable`
+        a power cut may undo it on SQLite while nothing has come of it: what a call reserves has to
+        be on the disk before the call leaves, and with that are the claims before it.
         """
 
         def work(connection: Connection) -> Claim:
@@ -139,7 +140,7 @@ class WorkQueue:
             done = then(items, connection) if then is not None and items else None
             return Claim(items, waiting, done)
 
-        return await self._database.write(work, durable=then is not None)
+        return await self._database.write(work, durable=durable)
 
     async def claim_suspect(self, *, lease: timedelta) -> tuple[Claimed | None, bool]:
         """Take the oldest conversation that was in flight at two deaths, which `claim` leaves out:

@@ -36,8 +36,7 @@ from models import now_micros
 from store.ledger import Ledger, PlannedCall, Reservation
 from store.queue import Settlement
 from worker.breaker import Breaker, BreakerToken
-from worker.opening import Pack
-from worker.prepared import Prepared
+from worker.prepared import Pack, Prepared
 from worker.schedule import Bound, CallState, WorkerTimings
 
 log = structlog.get_logger(__name__)

@@ -4,34 +4,25 @@ For short texts all of that is one transaction with the claim, so that a post th
 asked about after one wait for the database, not three.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import NamedTuple
 
+import structlog
+from sqlalchemy import Connection
+
+from analysis.analyser import Analyser
 from analysis.outcomes import Complete
-from store.earlier import Earlier
-from store.ledger import Reservation
-from store.queue import Claimed, Results
-from worker.prepared import Prepared
+from store.earlier import Earlier, analysed_before
+from store.queue import Claimed, Results, WorkQueue
+from worker.calls import CallRunner
+from worker.prepared import Pack, Prepared, prepare, prepare_all
+
+log = structlog.get_logger(__name__)
 
 _CHARACTERS_WITHIN = 2000
 """Judging them takes the writer 2 ms at worst, for which others wait."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pack:
-    """What one call carries. `reservation` is None where the call has yet to be reserved."""
-
-    items: Sequence[Prepared]
-    reservation: Reservation | None = None
-
-    @property
-    def claimed(self) -> list[Claimed]:
-        return [item.claimed for item in self.items]
-
-    @property
-    def texts(self) -> list[str]:
-        return [item.text for item in self.items]
 
 
 class Opening(NamedTuple):
@@ -41,12 +32,57 @@ class Opening(NamedTuple):
     packs: list[Pack]
 
 
-def is_short(claimed: Sequence[Claimed]) -> bool:
-    """Whether they may be judged while others wait to write."""
-    return sum(len(item.text) for item in claimed) <= _CHARACTERS_WITHIN
+class Opener:
+    def __init__(
+        self,
+        queue: WorkQueue,
+        analyser: Analyser,
+        call_runner: CallRunner,
+        *,
+        reuse_window: timedelta,
+    ) -> None:
+        """Equal texts are answered from an analysis that is not older than `reuse_window`; 0 turns
+        that off."""
+        self._queue = queue
+        self._analyser = analyser
+        self._call_runner = call_runner
+        self._reuse_window = reuse_window
+
+    def within(self, claimed: Sequence[Claimed], connection: Connection) -> Opening | None:
+        """In the transaction that claims, and in whichever thread that is: the first pack's call is
+        reserved. None for texts that it would take long to judge."""
+        if sum(len(item.text) for item in claimed) > _CHARACTERS_WITHIN:
+            return None
+        prepared = [prepare(item, reuse_key=self._analyser.reuse_key) for item in claimed]
+        earlier: Mapping[str, Earlier] = {}
+        if self._reuse_window:
+            earlier = analysed_before(_fingerprints(prepared), self._reuse_window, connection)
+        answered, packs = _open(prepared, earlier)
+        if packs:
+            reservation = self._call_runner.reserve_within(packs[0].texts, connection)
+            packs[0] = replace(packs[0], reservation=reservation)
+        return Opening(answered, packs)
+
+    async def after(self, claimed: Sequence[Claimed]) -> Opening:
+        """After the transaction that claimed; no call is reserved."""
+        prepared = await prepare_all(claimed, reuse_key=self._analyser.reuse_key)
+        earlier: Mapping[str, Earlier] = {}
+        if self._reuse_window:
+            try:
+                earlier = await self._queue.analysed_before(
+                    _fingerprints(prepared), within=self._reuse_window
+                )
+            except Exception as error:
+                # Calls cost money, but they are what we are here for.
+                log.warning("reuse_not_looked_up", cause=repr(error))
+        return _open(prepared, earlier)
 
 
-def open_claim(prepared: Sequence[Prepared], earlier: Mapping[str, Earlier]) -> Opening:
+def _fingerprints(prepared: Sequence[Prepared]) -> Collection[str]:
+    return {item.fingerprint for item in prepared}
+
+
+def _open(prepared: Sequence[Prepared], earlier: Mapping[str, Earlier]) -> Opening:
     """`earlier` has analyses by their fingerprints. One pack is of all that can share a call, and
     each of the others is alone."""
     answered = []

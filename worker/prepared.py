@@ -1,5 +1,5 @@
 """A claimed conversation and the judgements of its text, made once: packing, reuse, notes and
-settling read them."""
+settling read them. And what of them one call carries."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from analysis.fingerprint import as_analysed, fingerprint
 from analysis.injection import suspicions
+from store.ledger import Reservation
 from store.queue import Claimed
 
 
@@ -35,6 +36,22 @@ class Prepared:
         if reuse_key == self.reuse_key:
             return self.fingerprint
         return fingerprint(self.claimed.text, reuse_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """What one call carries. `reservation` is None where the call has yet to be reserved."""
+
+    items: Sequence[Prepared]
+    reservation: Reservation | None = None
+
+    @property
+    def claimed(self) -> list[Claimed]:
+        return [item.claimed for item in self.items]
+
+    @property
+    def texts(self) -> list[str]:
+        return [item.text for item in self.items]
 
 
 def prepare(claimed: Claimed, *, reuse_key: str) -> Prepared:

@@ -18,8 +18,7 @@ from tests.support.http_helpers import (
 from tests.support.ledger_rows import reserve
 from tests.support.worker_harness import WorkerHarness
 from worker.calls import CallRunner
-from worker.opening import Pack
-from worker.prepared import prepare
+from worker.prepared import Pack, prepare
 
 # --- money ----------------------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ from database import Database
 from store import ledger
 from store.ledger import Ledger
 from store.queue import WorkQueue
-from tests.support.factories import claim_some
 from tests.support.http_helpers import (
     ScriptedAnalyser,
     ScriptedThrottle,
@@ -21,7 +20,6 @@ from tests.support.http_helpers import (
     paid,
 )
 from tests.support.worker_harness import WorkerHarness
-from worker.opening import is_short
 
 WEEK = timedelta(days=7)
 LEDGER = "SELECT outcome, conversations, cost_usd_ticks FROM calls ORDER BY id"
@@ -90,11 +88,30 @@ async def test_a_short_text_is_asked_about_after_one_wait(
     assert await harness.run(DAY) == [(1, 1, 0, 42, 0)]
 
 
-async def test_those_that_share_a_call_are_short_together(harness: WorkerHarness) -> None:
+async def test_what_costs_nothing_is_opened_with_its_claim_and_not_in_the_ledger(
+    harness: WorkerHarness, steps: list[str]
+) -> None:
+    analyser = ScriptedAnalyser()
+    notes_calls(analyser, steps)
+    (id_,) = await harness.add("text")
+    async with harness.working(analyser, reuse_window=WEEK):
+        await harness.until(id_, "completed")
+
+    assert steps == ["claim", "call"]
+    assert await harness.run(LEDGER) == []
+
+
+async def test_those_that_share_a_call_are_short_together(
+    harness: WorkerHarness, analyser: ScriptedAnalyser, steps: list[str]
+) -> None:
+    analyser.throttle = ScriptedThrottle(concurrency=1, pack_size=3)
+    analyser.throttle.cost = 100
     await harness.add("x" * 1000, "y" * 1000, "z")
-    three = await claim_some(harness.database, limit=3)
-    assert is_short(three[:2])
-    assert not is_short(three)
+    async with harness.working(analyser):
+        await harness.all_completed(3)
+
+    assert [len(call) for call in analyser.calls] == [3]
+    assert steps == ["claim", "reserve"]
 
 
 async def test_what_was_analysed_before_is_neither_asked_about_nor_reserved_for(
@@ -168,7 +185,7 @@ async def test_what_goes_wrong_beside_a_claim_does_not_keep_it_from_being_made(
         raise RuntimeError("a bug")
 
     harness.timings = replace(harness.timings, trouble=0.02)
-    monkeypatch.setattr("batch_processor.prepare", fail)
+    monkeypatch.setattr("worker.opening.prepare", fail)
     (id_,) = await harness.add("text")
     with captured_log() as log:
         async with harness.working(analyser):
