@@ -248,7 +248,7 @@ class _Routes:
 def _is_exactly(route: BaseRoute, method: str, template: str) -> bool:
     return (
         isinstance(route, Route)
-        and template_of_route(route.path) == template
+        and template_of_route(route.path)[0] == template
         and method in (route.methods or ())
     )
 

@@ -22,7 +22,7 @@ def path_id(prefix: str, missing: Callable[[str], NotFound]) -> AfterValidator:
 
 
 _ID = re.compile(r"(?<=/)[a-z]+_[0-9a-f]{8}(?=/|\Z)")
-_PARAMETER = re.compile(r"(?<=/)\{[^/]*\}(?=/|\Z)")
+_PARAMETER = re.compile(r"(?<=/)\{([^/]*)\}(?=/|\Z)")
 
 
 def template_of(path: str) -> tuple[str, Sequence[str]]:
@@ -32,6 +32,6 @@ def template_of(path: str) -> tuple[str, Sequence[str]]:
     return (_ID.sub("{}", path) if ids else path), ids
 
 
-def template_of_route(path: str) -> str:
-    """The same of a route's path, which has a name for each parameter."""
-    return _PARAMETER.sub("{}", path)
+def template_of_route(path: str) -> tuple[str, Sequence[str]]:
+    """The same of a route's path, which has a name for each parameter: these are given."""
+    return _PARAMETER.sub("{}", path), _PARAMETER.findall(path)

@@ -41,7 +41,7 @@ ThingId = Annotated[str, path_id("thing", lambda id_: NotFound(f"There is no {id
 
 @routes_of_ours.get("/things/{thing_id}/parts/{part_id}")
 async def look_at_part(
-    request: Request, thing_id: ThingId, part_id: str, query: Annotated[_Wanted, Query()]
+    request: Request, part_id: str, thing_id: ThingId, query: Annotated[_Wanted, Query()]
 ) -> Response:
     return PlainTextResponse(f"{query.name} of {part_id} of {thing_id}")
 
@@ -121,6 +121,8 @@ async def test_a_query_is_read_as_the_framework_reads_it(
         ("GET", "/things/thing_01234567/parts/all"),
         ("GET", "/things/thing_01234567//parts/part_89abcdef"),
         ("GET", "/things/thing_01234567%2Fparts/part_89abcdef/"),
+        ("GET", "/things/{}/parts/part_89abcdef"),
+        ("GET", "/things/%7B%7D/parts/%7B%7D"),
     ],
 )
 async def test_what_does_not_match_to_the_letter_goes_on(
