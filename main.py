@@ -111,10 +111,10 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
         alert_rules.router,
         alerts.router,
         reports.router,
-        conversations.direct,  # behind `/failed`, which its `/{conversation_id}` would match
         conversations.router,
         operations.router,
         operations.direct,
+        conversations.direct,
     ):
         app.router.routes[:0] = router.routes
     add_error_handlers(app)

@@ -257,7 +257,7 @@ async def retry_conversation(request: Request, conversation_id: ConversationId) 
     return Accepted(conversation_id=conversation_id)
 
 
-@router.get(
+@direct.get(
     f"{PATH}/failed",
     response_model=FailedOut,
     responses=answers("invalid_schema", "unavailable"),

@@ -112,6 +112,14 @@ async def test_the_document_has_the_frame_that_openapi_asks_for(document: dict[s
         assert operation["description"]
 
 
+async def test_the_document_begins_with_handing_in_and_reads_before_it_erases(
+    document: dict[str, Any],
+) -> None:
+    named = [operation["operationId"] for _, _, operation in _operations(document)]
+    assert named[:2] == ["submit_conversation", "submit_batch"]
+    assert named.index("get_conversation") < named.index("erase_conversation")
+
+
 async def test_each_operation_bears_the_name_of_its_handler(
     start_app: StartApp,
 ) -> None:
