@@ -151,7 +151,7 @@ class Worker:
                 continue
             if not self._wait_left() and (pack := await self._next_pack()):
                 if self._wait_left():  # things changed while the database was asked
-                    self._ready.appendleft(pack)
+                    self._ready.appendleft(pack.to_wait())
                 else:
                     self._begin(pack)
                 continue

@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from analysis.outcomes import NotNow, Requeue
 from analysis.topics import Topics
 from store.ledger import Ledger, PlannedCall, Reservation
@@ -171,6 +173,46 @@ async def test_what_a_budget_has_no_room_for_in_packs_it_may_have_room_for_one_b
         await eventually(is_spent)
 
     assert [len(call) for call in analyser.calls] == [1, 1, 1]
+
+
+async def test_what_did_not_fit_when_it_was_claimed_fits_as_soon_as_there_is_money_again(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pack may have waited through a pause since then."""
+
+    class FirstIsDear(ScriptedThrottle):
+        def highest_cost(self, texts: Any) -> int:
+            return 100 if "first" in texts else 30
+
+    seen: list[CallRunner] = []
+    run_out_of_money = CallRunner._run_out_of_money
+
+    def note(call_runner: CallRunner) -> None:
+        seen.append(call_runner)
+        run_out_of_money(call_runner)
+
+    monkeypatch.setattr(CallRunner, "_run_out_of_money", note)
+    analyser = ScriptedAnalyser()
+    analyser.throttle = FirstIsDear(concurrency=4, pack_size=1)
+    analyser.call = paid(10)
+    analyser.hold("first")
+    await harness.add("first")
+    async with harness.working(analyser, daily_budget_ticks=120) as worker:
+        await eventually(lambda: analyser.under_way)
+        await harness.add("second", "third", "fourth")
+        worker.wake()
+        await eventually(lambda: seen)
+
+        async def waits_for_the_pause() -> bool:
+            return await harness.count("processing") == 2
+
+        await eventually(waits_for_the_pause)
+        analyser.let_go("first")
+        await harness.all_completed(1)
+        refused = len(seen)
+        await eventually(lambda: len(analyser.calls) > 1)
+
+    assert len(seen) == refused
 
 
 async def test_a_call_that_is_cut_off_at_the_stop_keeps_its_hold_on_the_budget(
