@@ -85,7 +85,7 @@ class CallRunner:
         self._told_day = -1
         self._money_pause = _FIRST_MONEY_PAUSE_SECONDS
         self._given_up = False
-        self._analyses: set[asyncio.Future[Reply]] = set()
+        self._deadlines: set[asyncio.Timeout] = set()  # of the calls under way: none until then
 
     def learn(self, recent: Iterable[Sighting]) -> None:
         """Take up the names of topics that the analyses before this process used."""
@@ -233,35 +233,31 @@ class CallRunner:
     async def _analyse(
         self, texts: Sequence[str], request_id: str, on_sent: Callable[[], None]
     ) -> Reply:
-        """The analyser's answers, or why there are none. `give_up` cancels the call alone: answers
+        """The analyser's answers, or why there are none. `give_up` ends the call alone: answers
         that are already there are stored."""
         if self._given_up:
             return Reply([NotNow("shutting down")] * len(texts))
-        analysis = asyncio.ensure_future(
-            self._analyser.analyse(texts, request_id=request_id, on_sent=on_sent)
-        )
-        self._analyses.add(analysis)
+        deadline = asyncio.timeout(None)
+        self._deadlines.add(deadline)
         try:
-            reply = await analysis
+            async with deadline:
+                reply = await self._analyser.analyse(texts, request_id=request_id, on_sent=on_sent)
             if len(reply.answers) != len(texts):
                 raise ValueError(f"{len(reply.answers)} answers to {len(texts)} texts")
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise  # not the call was called off, but we were
-            return Reply([NotNow("shutting down")] * len(texts))
         except Exception:
+            if deadline.expired():
+                return Reply([NotNow("shutting down")] * len(texts))
             log.exception("analyser_failed")
             return Reply([TransientFailure("internal error in the analyser")] * len(texts))
         finally:
-            self._analyses.discard(analysis)
+            self._deadlines.discard(deadline)
         return reply
 
     def give_up(self) -> None:
         """Cancel the calls under way, and make no more."""
         self._given_up = True
-        for analysis in self._analyses:
-            analysis.cancel()
+        for deadline in self._deadlines:
+            deadline.reschedule(asyncio.get_running_loop().time())
 
     # --- what came of it ----------------------------------------------------------------------
 
