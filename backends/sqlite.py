@@ -20,18 +20,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
 from backends.backend import BackgroundWork
 from backends.checkpoints import Checkpoints
 from backends.errors import TOOK_TOO_LONG, is_lock, translated_errors
 from backends.file_lock import FileLock
-from backends.preemption import Preempted, PreemptibleConnection, Preemption
+from backends.preemption import Preempted, Preemption
 from backends.private_files import keep_private
 from backends.snapshot import copy_beside_writes
 from backends.sqlite_driver import begin_writing, driver_of, on_driver, pages_in_use
+from backends.sqlite_engine import (
+    BUSY_TIMEOUT_SECONDS,
+    DURABLE,
+    NOT_DURABLE,
+    OPTIONS,
+    build_engine,
+    run_on_connect,
+)
 from backends.stoppable import Stoppable
 from errors import Unavailable
 
@@ -39,9 +46,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
-
-BUSY_TIMEOUT_SECONDS = 1.0
-"""How long a write waits while another program (a shell, a backup) has the file locked."""
 
 _READERS = 4
 _COSTLY_READERS = 2
@@ -51,19 +55,6 @@ _BACKGROUND_SECONDS = 0.02
 """So long others but urgent ones wait for a write in the background."""
 _ANSWER_SECONDS = 0.005
 """The longest that anything waits for the answer to an urgent write."""
-
-_DURABLE = "PRAGMA synchronous=FULL"
-_NOT_DURABLE = "PRAGMA synchronous=NORMAL"
-"""In WAL it leaves the log to be synchronized by the next commit that is durable."""
-_PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
-    _DURABLE,
-    "PRAGMA foreign_keys=ON",
-    "PRAGMA secure_delete=ON",  # what is erased is overwritten, not only unlinked
-    "PRAGMA temp_store=MEMORY",
-    "PRAGMA journal_size_limit=67108864",  # to cut a longer log takes milliseconds
-    "PRAGMA wal_autocheckpoint=16000",  # only where `_checkpoint_when_due` never gets to it
-)
 
 
 class _Turn(NamedTuple):
@@ -96,8 +87,7 @@ class SqliteFile:
         self._preemption = Preemption()
         self._checkpoints = Checkpoints()
         # A checkpoint does not wait for readers; `begin_writing` waits where it has to.
-        self._writer = create_engine(url.set(drivername="sqlite"), **_ENGINE_OPTIONS)
-        _run_on_connect(self._writer, "PRAGMA busy_timeout=0", "PRAGMA cache_size=-8000")
+        self._writer = build_engine(url, "PRAGMA busy_timeout=0", "PRAGMA cache_size=-8000")
         self._connection: Connection | None = None
         self._durable = True  # what the connection is set to, as it is from the start
         self._checkpoint_due = True  # what a process that died had erased may still be in there
@@ -105,8 +95,7 @@ class SqliteFile:
         self._costly_threads = ThreadPoolExecutor(
             _COSTLY_READERS, thread_name_prefix="sqlite-costly-reader"
         )
-        self._reader = create_engine(url.set(drivername="sqlite"), **_ENGINE_OPTIONS)
-        _run_on_connect(self._reader, "PRAGMA query_only=ON")
+        self._reader = build_engine(url, "PRAGMA query_only=ON")
         self._idle_readers: deque[Connection] = deque()
 
     async def connect(self) -> None:
@@ -323,7 +312,7 @@ class SqliteFile:
             try:
                 with connection.begin():
                     if durable is not self._durable:
-                        on_driver(connection, _DURABLE if durable else _NOT_DURABLE)
+                        on_driver(connection, DURABLE if durable else NOT_DURABLE)
                         self._durable = durable
                     begin_writing(connection, deadline)
                     before = driver_of(connection).total_changes
@@ -396,9 +385,9 @@ class SqliteFile:
         """
         from sqlalchemy.ext.asyncio import create_async_engine  # 100 ms that most starts can spare
 
-        engine = create_async_engine(self._url, **_ENGINE_OPTIONS)
+        engine = create_async_engine(self._url, **OPTIONS)
         # Pages that do not fit into its cache go to the log again and again.
-        _run_on_connect(engine.sync_engine, "PRAGMA foreign_keys=OFF", "PRAGMA cache_size=-64000")
+        run_on_connect(engine.sync_engine, "PRAGMA foreign_keys=OFF", "PRAGMA cache_size=-64000")
         with translated_errors():
             async with self._writer_at_rest(), engine.connect() as connection, connection.begin():
                 await connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -422,25 +411,3 @@ class SqliteFile:
         finally:
             over.set()
             await turn
-
-
-_ENGINE_OPTIONS: dict[str, Any] = {
-    "hide_parameters": True,  # errors are logged, texts are not
-    "poolclass": NullPool,  # connections are kept here, and wander between threads
-    "connect_args": {
-        "factory": PreemptibleConnection,
-        "isolation_level": None,  # the driver begins no transactions of its own
-        "timeout": BUSY_TIMEOUT_SECONDS,
-        "check_same_thread": False,
-        "cached_statements": 400,  # of ten that write many rows, for some 25 numbers of them each
-    },
-}
-
-
-def _run_on_connect(engine: Engine, *own: str) -> None:
-    @event.listens_for(engine, "connect")
-    def set_pragmas(connection: DBAPIConnection, _record: Any) -> None:
-        cursor = connection.cursor()
-        for pragma in (*_PRAGMAS, *own):
-            cursor.execute(pragma)
-        cursor.close()

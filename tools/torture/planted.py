@@ -18,7 +18,7 @@ from sqlalchemy import Connection, bindparam, select
 
 import main
 from analysis.messages import Message
-from backends import sqlite
+from backends import sqlite, sqlite_engine
 from backends.sqlite_driver import begin_writing
 from models import Status, conversations
 from store import alert_changes, derived, queue
@@ -36,7 +36,8 @@ _GAP_SECONDS = 0.05
 
 def synchronous_normal() -> None:
     """A commit is on the disk at the next checkpoint only."""
-    sqlite._DURABLE = sqlite._NOT_DURABLE
+    sqlite.DURABLE = sqlite_engine.NOT_DURABLE  # type: ignore[attr-defined]
+    sqlite_engine._PRAGMAS = (*sqlite_engine._PRAGMAS, sqlite_engine.NOT_DURABLE)
 
 
 def answered_before_the_commit() -> None:
