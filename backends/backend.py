@@ -33,7 +33,13 @@ class Backend(Protocol):
         """Run `work` in one snapshot, for `seconds` at most."""
 
     async def write(
-        self, work: Callable[[Connection], T], *, urgent: bool, durable: bool, preemptible: bool
+        self,
+        work: Callable[[Connection], T],
+        *,
+        urgent: bool,
+        durable: bool,
+        preemptible: bool,
+        reads_wait: bool,
     ) -> T:
         """Run `work` in one transaction; what becomes of these is said in `Database.write`."""
 

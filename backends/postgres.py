@@ -83,9 +83,10 @@ class PostgresPool:
         urgent: bool = False,
         durable: bool = True,
         preemptible: bool = False,
+        reads_wait: bool = False,
     ) -> T:
-        """`urgent` and `preemptible` change nothing: no write waits for another here. All are
-        durable: this process outlives the server, and what that forgot nobody here would know."""
+        """The options change nothing: nobody waits for a write here, and all are durable: this
+        process outlives the server, and what that forgot nobody here would know."""
         async with self._transaction(self._engine) as connection:
             return await connection.run_sync(work)
 

@@ -13,9 +13,9 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -55,6 +55,8 @@ _BACKGROUND_SECONDS = 0.02
 """So long others but urgent ones wait for a write in the background."""
 _ANSWER_SECONDS = 0.005
 """The longest that anything waits for the answer to an urgent write."""
+_READS_WAIT_SECONDS = 0.003
+"""The longest that a read waits for a write."""
 
 
 class _Turn(NamedTuple):
@@ -97,6 +99,9 @@ class SqliteFile:
         )
         self._reader = build_engine(url, "PRAGMA query_only=ON")
         self._idle_readers: deque[Connection] = deque()
+        self._holding_reads = 0  # writes
+        self._reads_go = asyncio.Event()
+        self._reads_go.set()
 
     async def connect(self) -> None:
         """Take the file's lock, see that a connection can be had, and keep the files private.
@@ -128,11 +133,16 @@ class SqliteFile:
     # --- reading ------------------------------------------------------------------------------
 
     async def read(self, work: Callable[[Connection], T], *, costly: bool, seconds: float) -> T:
-        """`work` in a snapshot: all its statements see the same state.
+        """`work` in a snapshot: all its statements see the same state. It begins after the writes
+        that hold reads, or 3 ms later.
 
         Raises Unavailable where it has not ended after `seconds`, waiting included. The statement
         is stopped then, as it is where the calling task is cancelled.
         """
+        if not self._reads_go.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_READS_WAIT_SECONDS):
+                    await self._reads_go.wait()
         threads = self._costly_threads if costly else self._reading_threads
         reading = Stoppable()
         future = threads.submit(self._in_snapshot, work, reading)
@@ -185,6 +195,7 @@ class SqliteFile:
         urgent: bool = False,
         durable: bool = True,
         preemptible: bool = False,
+        reads_wait: bool = False,
     ) -> T:
         """`work` in a transaction of its own.
 
@@ -198,8 +209,20 @@ class SqliteFile:
         run: Callable[[], T] = partial(transaction, work)
         if preemptible:
             run = partial(self._until_not_preempted, transaction, work)
-        result: T = await self._in_turn(_Turn(run, Future(), urgent=urgent))
+        with self._reads_held() if reads_wait else nullcontext():
+            result: T = await self._in_turn(_Turn(run, Future(), urgent=urgent))
         return result
+
+    @contextmanager
+    def _reads_held(self) -> Iterator[None]:
+        self._holding_reads += 1
+        self._reads_go.clear()
+        try:
+            yield
+        finally:
+            self._holding_reads -= 1
+            if not self._holding_reads:
+                self._reads_go.set()
 
     async def write_in_background(self, work: BackgroundWork[T]) -> T:
         """In the queue of those not urgent, and preemptible."""

@@ -140,7 +140,7 @@ class WorkQueue:
             done = then(items, connection) if then is not None and items else None
             return Claim(items, waiting, done)
 
-        return await self._database.write(work, durable=durable)
+        return await self._database.write(work, durable=durable, reads_wait=True)
 
     async def claim_suspect(self, *, lease: timedelta) -> tuple[Claimed | None, bool]:
         """Take the oldest conversation that was in flight at two deaths, which `claim` leaves out:
@@ -169,7 +169,7 @@ class WorkQueue:
         self.writer.rising = await self._rising.names()
         try:
             settle = partial(_settle, group, self.writer, False)
-            return await self._database.write(settle, preemptible=True)
+            return await self._database.write(settle, preemptible=True, reads_wait=True)
         except ServiceError:
             raise
         except Exception:  # one row that the database rejects does not fail the others

@@ -83,6 +83,35 @@ async def test_on_postgresql_every_write_waits_for_the_disk(database: Database) 
     assert await database.write(lambda one: one.scalar(asked), durable=False) == "on"
 
 
+@pytest.mark.parametrize(
+    ("reads_wait", "longest", "seen"), [(True, 10.0, 1), (True, 0.003, 0), (False, 10.0, 0)]
+)
+async def test_a_read_waits_for_a_write_that_holds_reads_and_not_for_long(
+    opened: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    reads_wait: bool,
+    longest: float,
+    seen: int,
+) -> None:
+    monkeypatch.setattr("backends.sqlite._READS_WAIT_SECONDS", longest)
+    begun, gate = threading.Event(), threading.Event()
+
+    def insert_slowly(connection: Connection) -> None:
+        connection.execute(INSERT)
+        begun.set()
+        assert gate.wait(10)
+
+    writing = asyncio.create_task(opened.write(insert_slowly, reads_wait=reads_wait))
+    assert await asyncio.to_thread(begun.wait, 10)
+    reading = asyncio.create_task(count(opened))
+    await asyncio.wait([reading], timeout=0.1 if seen else 10)
+    assert reading.done() is not bool(seen)
+    gate.set()
+    assert await reading == seen
+    await writing
+    assert await count(opened) == 1
+
+
 async def test_urgent_writes_and_others_take_turns_where_both_wait(opened: Database) -> None:
     begun, gate = threading.Event(), threading.Event()
     done: list[str] = []
