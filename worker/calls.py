@@ -256,8 +256,8 @@ class CallRunner:
     def give_up(self) -> None:
         """Cancel the calls under way, and make no more."""
         self._given_up = True
-        for deadline in self._deadlines:
-            deadline.reschedule(asyncio.get_running_loop().time())
+        while self._deadlines:
+            self._deadlines.pop().reschedule(asyncio.get_running_loop().time())
 
     # --- what came of it ----------------------------------------------------------------------
 
