@@ -8,6 +8,7 @@ from typing import Any
 from pydantic_core import to_json
 from sqlalchemy import (
     Connection,
+    Row,
     Select,
     Text,
     bindparam,
@@ -159,7 +160,7 @@ _FAILED = (
 )
 
 
-def _position(row: Any) -> tuple[int, int]:
+def _position(row: Row[*tuple[Any, ...]]) -> tuple[int, int]:
     return row.created_at, int(row.id.removeprefix("conv_"), 16)
 
 

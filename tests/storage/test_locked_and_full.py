@@ -18,7 +18,7 @@ from store.conversations import ConversationStore
 from store.erasure import ErasureStore
 from store.figures import FigureStore
 from store.insights import InsightStore
-from store.ledger import Ledger
+from store.ledger import Ledger, PlannedCall
 from store.own_posts import OwnPostStore
 from store.queue import Claimed, WorkQueue
 from store.summaries import SummaryStore
@@ -75,6 +75,16 @@ WRITES: dict[str, Write] = {
     "retry": lambda database, rows: ConversationStore(database).retry(rows.failed),
     "retry_failed": lambda database, _: ConversationStore(database).retry_failed(),
     "claim": lambda database, _: claim_some(database, limit=1),
+    "claim and reserve": lambda database, _: WorkQueue(database).claim(
+        tuple(Lane),
+        look=1,
+        take=lambda waiting: waiting,
+        lease=LEASE,
+        then=lambda _items, connection: Ledger(database).reserve_within(
+            PlannedCall("request", "grok", 1, 1), connection
+        ),
+        durable=True,
+    ),
     "claim_suspect": lambda database, _: WorkQueue(database).claim_suspect(lease=LEASE),
     "reserve": lambda database, _: reserve(Ledger(database), 1),
     "forget": lambda database, _: Ledger(database).forget(older_than_days=1, limit=1),
