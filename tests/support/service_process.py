@@ -187,6 +187,11 @@ class ServiceProcess:
         lines = [json.loads(line) for line in self.log.splitlines()]
         return [line for line in lines if name is None or line["event"] == name]
 
+    def completed(self) -> set[str]:
+        """Ids of what its latest life completed, by its log, which tells a moment after it is so:
+        whoever waits for the database may find the log one step behind."""
+        return {event["id"] for event in self.events("conversation_completed")}
+
     def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Ask the SQLite file directly, whether or not the service is running."""
         return query(self.database_file, statement, *parameters)
