@@ -78,7 +78,9 @@ class Worker:
         self._wake = asyncio.Event()
         self._stopping = False
         self._ready: deque[Pack] = deque()  # claimed and not yet begun
-        self._claims_alone = False  # since an opening in the same transaction may have failed
+        # Until all that waits is claimed, at the start and after a failure: where judging a text
+        # ends the process, the text has to be claimed by then, or its deaths are not counted.
+        self._claims_alone = True
         self._in_hand: dict[asyncio.Task[None], list[Claimed]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._last_progress = time.monotonic()
@@ -151,7 +153,7 @@ class Worker:
                 continue
             if not self._wait_left() and (pack := await self._next_pack()):
                 if self._wait_left():  # things changed while the database was asked
-                    self._ready.appendleft(pack.to_wait())
+                    self._ready.appendleft(pack)
                 else:
                     self._begin(pack)
                 continue
@@ -214,12 +216,15 @@ class Worker:
             try:
                 claimed, opening = await self._claim()
             except Exception as error:
+                opened, self._claims_alone = not self._claims_alone, True
+                if opened and not isinstance(error, Unavailable):
+                    log.warning("claim_not_opened", exc_info=error)
+                    self._schedule.arrived()
+                    continue
                 if not isinstance(error, Unavailable):
                     log.exception("worker_claim_failed")
-                self._claims_alone = True
                 self._schedule.failed(time.monotonic())
                 return None
-            self._claims_alone = False
             if not claimed:
                 return None
             opening = opening or await self._opener.after(claimed)
@@ -259,10 +264,11 @@ class Worker:
             take=lambda count: schedule.pack_size(count, calls),
             lease=self._lease,
             then=None if self._claims_alone else self._opener.within,
-            durable=self._call_runner.pays,
+            durable=self._call_runner.pays and not self._claims_alone,
         )
         now = time.monotonic()
         schedule.claimed(items[0].lane if items else None, len(items), waiting, calls, now)
+        self._claims_alone = self._claims_alone and schedule.left_some
         if not any(waiting.values()):
             self._last_progress = now  # nothing waits for any
         return items, opening

@@ -221,6 +221,8 @@ class Settings(BaseSettings):
     def _with_room_for_a_path(cls, value: str) -> str:
         if "?" in value or "#" in value:
             raise ValueError("takes no ? and no #: the call's own path comes after it")
+        if "@" in urlsplit(value).netloc:
+            raise ValueError("takes no user and no password: what the server asks for is GROK_KEY")
         return value
 
     @field_validator("clusters")

@@ -136,8 +136,8 @@ class SqliteFile:
         """`work` in a snapshot: all its statements see the same state. It begins after the writes
         that hold reads, or 3 ms later.
 
-        Raises Unavailable where it has not ended after `seconds`, waiting included. The statement
-        is stopped then, as it is where the calling task is cancelled.
+        Raises Unavailable where it has not ended `seconds` after that, waiting for a thread
+        included. The statement is stopped then, as it is where the calling task is cancelled.
         """
         if not self._reads_go.is_set():
             with suppress(TimeoutError):

@@ -19,9 +19,8 @@ class TooMuch(Exception):
 def build_transport(
     *, connections: int, proxy: Proxy | None, certificates: ssl.SSLContext | None
 ) -> httpx.AsyncHTTPTransport:
-    """`certificates` are httpx's own where none are given. There is no client around it: that would
-    choose a proxy by the environment again, and its cookies, redirects and logins take a third of
-    the time of a request."""
+    """`certificates` are httpx's own where none are given. There is no client around it: what
+    that does for cookies, redirects and logins takes a third of the time of a request."""
     return httpx.AsyncHTTPTransport(
         verify=certificates or True,
         proxy=proxy.for_client(certificates) if proxy else None,

@@ -20,7 +20,8 @@ from store.bulk_insert import ManyRows
 from store.statements import Prepared
 
 _RECENT_MICROS = 5_000_000
-"""Longer than a call waits between being reserved and being sent."""
+"""More than the second for which a call counts and what it waits, in most cases, between being
+reserved and being sent."""
 
 
 class PlannedCall(NamedTuple):

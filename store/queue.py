@@ -70,12 +70,12 @@ class Claimed:
 
 class Claim(NamedTuple):
     """`waiting` tells how many were seen to wait in each lane before, counted no further than was
-    asked for; a lane that nobody looked at is not in it. `then` is what was made of them in
+    asked for; a lane that nobody looked at is not in it. `made` is what was made of them in
     the same transaction."""
 
     items: list[Claimed]
     waiting: Mapping[Lane, int]
-    then: Any = None
+    made: Any = None
 
 
 Results = Sequence[tuple[Claimed, Outcome]]
@@ -137,8 +137,8 @@ class WorkQueue:
 
         def work(connection: Connection) -> Claim:
             items, waiting = _claim(lanes, look, take, lease, connection)
-            done = then(items, connection) if then is not None and items else None
-            return Claim(items, waiting, done)
+            made = then(items, connection) if then is not None and items else None
+            return Claim(items, waiting, made)
 
         return await self._database.write(work, durable=durable, reads_wait=True)
 

@@ -71,6 +71,8 @@ class CallRunner:
         # The model that answered last, None before the first answer. An analyser that costs nothing
         # has no calls to tell it: its model is the one that answers.
         self._analyser = analyser
+        self.pays = analyser.throttle.highest_cost(()) is not None
+        """Whether calls cost anything."""
         self.answering_model = None if self.pays else analyser.model
         self._topics = topics
         self._ledger = ledger
@@ -182,11 +184,6 @@ class CallRunner:
         return Settlement(results, reserved and reserved.receipt(call), not_theirs)
 
     # --- the money ----------------------------------------------------------------------------
-
-    @property
-    def pays(self) -> bool:
-        """Whether calls cost anything."""
-        return self._analyser.throttle.highest_cost(()) is not None
 
     def reserve_within(self, texts: Sequence[str], connection: Connection) -> Reservation:
         """Reserve a call with these at the end of the caller's transaction, in whichever thread

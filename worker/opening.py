@@ -60,7 +60,8 @@ class Opener:
         answered, packs = _open(prepared, earlier)
         if packs:
             reservation = self._call_runner.reserve_within(packs[0].texts, connection)
-            packs[0] = replace(packs[0], reservation=reservation)
+            if reservation.fits:  # what does not may do so when the call is to begin
+                packs[0] = replace(packs[0], reservation=reservation)
         return Opening(answered, packs)
 
     async def after(self, claimed: Sequence[Claimed]) -> Opening:

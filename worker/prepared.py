@@ -3,7 +3,7 @@ settling read them. And what of them one call carries."""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from analysis.fingerprint import as_analysed, fingerprint
 from analysis.injection import suspicions
@@ -44,12 +44,6 @@ class Pack:
 
     items: Sequence[Prepared]
     reservation: Reservation | None = None
-
-    def to_wait(self) -> "Pack":
-        """Where the call is not begun at once: what does not fit now may fit then."""
-        if self.reservation is None or self.reservation.fits:
-            return self
-        return replace(self, reservation=None)
 
     @property
     def claimed(self) -> list[Claimed]:

@@ -92,7 +92,7 @@ class Schedule:
         self._lanes = LaneShare()
         self._spacing = CallSpacing()
         self._backlog = dict.fromkeys(Lane, False)  # more waits than can be sent in one go
-        self._more = False  # the last claim left some waiting
+        self._left_some = False
         self._bulk_is_empty = True  # as of the last claim
         self._look_at = -math.inf
         self._trouble_until = -math.inf
@@ -121,8 +121,8 @@ class Schedule:
     ) -> None:
         """`taken` conversations of `lane` were claimed, none if that is None. `waiting` counts
         those that were seen in each lane before; `calls` is what the claim was made with."""
-        self._more = sum(waiting.values()) > taken
-        if self._more:
+        self._left_some = sum(waiting.values()) > taken
+        if self._left_some:
             self._look_at = -math.inf
         for each, count in waiting.items():
             if each is lane or not count:
@@ -148,6 +148,11 @@ class Schedule:
         self._lanes.record(lane, bulk_is_empty=self._bulk_is_empty)
 
     # --- questions ----------------------------------------------------------------------------
+
+    @property
+    def left_some(self) -> bool:
+        """Whether the last claim left conversations waiting."""
+        return self._left_some
 
     def is_due(self, now: float) -> bool:
         """Whether to look for work, if a call can carry it."""
@@ -200,7 +205,7 @@ class Schedule:
             return "rate"
         if self._rest_until > now:
             return "rate"
-        if (self._more or self.is_due(now)) and calls.free <= 0:
+        if (self._left_some or self.is_due(now)) and calls.free <= 0:
             return "concurrency"
         return "rate" if any(self._backlog.values()) else "queue"
 

@@ -195,6 +195,7 @@ IMPOSSIBLE = [
     ("CLUSTERS", "delivery,!!!"),
     ("GROK_BASE_URL", "https://api.x.ai/v1?key=hunter2"),
     ("GROK_BASE_URL", "https://api.x.ai/v1#top"),
+    ("GROK_BASE_URL", "https://team:hunter2@gateway.example/v1"),
     ("REDIS_URL", "redis://:hunter2@localhost/zero"),
     ("DATABASE_URL", "postgresql+asyncpg://me:hunter2@db:99999/insights"),
     ("DATABASE_URL", "postgresql+asyncpg://me:hunter2@db:0/insights"),
