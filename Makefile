@@ -8,8 +8,6 @@ PORT := 8000
 # 1 also installs what the large offline model needs, so that its tests run.
 LANGUAGES := $(if $(CI),1)
 ARGS :=
-# Threads share two heaps; with one each, as is glibc's habit, the service holds 7 MB more.
-export MALLOC_ARENA_MAX ?= 2
 
 # The first Python on the path that is new enough.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))

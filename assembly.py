@@ -163,6 +163,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
     reports = ReportStore(database, summaries, insights)
     evidence = EvidenceReader(insights)
     alerts = AlertStore(database, AlertJudge(AlertCounter(matches), evidence))
+    judge_of_trials = AlertJudge(AlertCounter(matches), evidence)  # in threads of their own
     deliveries = DeliveryStore(database)
     web_client = WebClient(private_hosts=settings.webhook_private_hosts)
     if settings.worker_enabled:
@@ -233,7 +234,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         labels=labels,
         rules=RuleStore(database),
         alert_rules=AlertRuleStore(database),
-        alert_trials=TrialStore(database, insights, evidence),
+        alert_trials=TrialStore(database, insights, evidence, judge_of_trials),
         alerts=alerts,
         endpoints=EndpointStore(database),
         deliveries=deliveries,

@@ -267,7 +267,7 @@ class GrokClient:
             choice = completion["choices"][0]
             message = choice["message"]
             usage = completion.get("usage") or {}
-            call, cost = self._cost(completion, usage)
+            call, cost = self._cost(completion, usage if isinstance(usage, dict) else {})
             content, refusal = _plain(message.get("content")), message.get("refusal")
         except _MALFORMED:
             unusable = Unusable("the answer is not a chat completion")
@@ -322,9 +322,9 @@ class GrokClient:
         model = completion.get("model")
         model = model if isinstance(model, str) else self.model
         prompt = _count(usage.get("prompt_tokens"))
-        cached = _count((usage.get("prompt_tokens_details") or {}).get("cached_tokens"))
+        cached = _count(_part(usage.get("prompt_tokens_details"), "cached_tokens"))
         # Reasoning tokens are billed like the others, and counted apart from them.
-        reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
+        reasoning = _part(usage.get("completion_tokens_details"), "reasoning_tokens")
         written = _count(usage.get("completion_tokens")) + _count(reasoning)
         cached = min(cached, prompt)
         ticks = prices.cost(
@@ -438,7 +438,12 @@ def _finite(digits: str) -> float:
     return number
 
 
+def _part(details: object, name: str) -> object:
+    return details.get(name) if isinstance(details, dict) else None
+
+
 def _count(value: object) -> int:
     """Of tokens, or of ticks: never negative, and never more than can be added up."""
-    number = int(value) if isinstance(value, int | float | str) else 0
+    is_number = isinstance(value, int | float) or (isinstance(value, str) and value.isdecimal())
+    number = int(value) if is_number else 0  # type: ignore[call-overload]  # mypy does not follow
     return min(max(0, number), MAX_COST_TICKS)

@@ -47,6 +47,7 @@ with quick_imports():
     from assembly import CONVERSATIONS, INSIGHTS, Assembly, assemble
     from config import Settings, load_settings
     from errors import ServiceError, StartRefused
+    from runtime.heaps import share_heaps
     from runtime.logs import set_up_logs
     from runtime.shutdown import Shutdown
     from store import derived
@@ -129,6 +130,7 @@ def create_app(settings: Settings, *, analyser: Analyser | None = None) -> FastA
 
 @asynccontextmanager
 async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIterator[None]:
+    share_heaps()
     services = assembly.services
     worker = services.worker
     shutdown = Shutdown(

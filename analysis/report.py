@@ -6,8 +6,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_MARKS = re.compile(r"([\\`*_{}\[\]()|<>~@]|:(?=//)|(?<=\bwww)\.|&(?=#?\w+;))", re.IGNORECASE)
-"""Also of what is made a link without any brackets."""
+_MARKS = re.compile(
+    r"([\\`*{}\[\]()|<>~@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=\bwww)\.|&(?=#?\w+;))",
+    re.IGNORECASE,
+)
+"""Also of what is made a link without any brackets. Within a word `_` is none, as in most ids."""
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Controls, ends of lines and of paragraphs, and what turns the direction of others. Joiners stay:
 names and emoji are made with them."""

@@ -166,9 +166,8 @@ def standing(
         )
         gates.append(signed_root(count, lift * same, WEEKS))
     else:
-        before = _windows_before(topic, everything, start, width)
-        if not before:  # the very first window
-            return Standing(0.0, 0.0)
+        # In the very first window all that comes is new, as it is to trends.
+        before = _windows_before(topic, everything, start, width) or [0.0] * _BEFORE[width]
         windows, varies = float(len(before)), dispersion(before)
         expected = sum(before) / windows
         days = _same_hours(topic, start, stop)
@@ -225,8 +224,8 @@ def _share_root(
     count: int, everything_now: int, topic: HourCounts, everything: HourCounts, start: int
 ) -> float:
     """Over all that is known before the window since the topic is there, or, where that is less
-    than a day, which may be this very incident, over all. Where there is nothing else, nothing is
-    asked."""
+    than a day, which may be this very incident, over all. Where there is nothing else, or nothing
+    before, nothing is asked."""
     stop = min(start, topic.stop)
     before = topic.between(topic.start, stop)
     others = everything_now - count
@@ -234,7 +233,7 @@ def _share_root(
     if topic.start <= start - DAY:
         since = max(topic.start, since)
     others_before = everything.between(since, stop) - before
-    if others <= 0 and others_before <= 0:
+    if others_before <= 0 and (others <= 0 or before <= 0):
         return math.inf
     return _g_root(count, others, before, max(0.0, others_before))
 

@@ -29,11 +29,15 @@ def _masks() -> Set[str]:
 
 
 def words_that_stand_out(texts: Iterable[str], usual: Iterable[str]) -> Sequence[str]:
-    """Words of `texts` that `usual` texts have more seldom, the clearest first. A text counts for a
-    word once, so that nobody makes one stand out alone."""
+    """Words of `texts` that `usual` texts have more seldom, the clearest first; where there are no
+    usual ones, those of most texts, and of these the longest. A text counts for a word once, so
+    that nobody makes one stand out alone."""
     here, there = _counts(texts), _counts(usual)
     total_here, total_there = here.total(), there.total()
-    if not total_here or not total_there:
+    if not total_there:
+        often = [word for word, count in here.items() if count >= _LEAST_TEXTS]
+        return sorted(often, key=lambda word: (-here[word], -len(word), word))[:_MOST]
+    if not total_here:
         return []
     in_all = total_here + total_there
     found: list[tuple[float, str]] = []

@@ -193,14 +193,21 @@ class Admission:
                     await self._admit(scope, access)
                 elif self._limits:
                     await self._let_in(scope, receive, access)
-            except RateLimited as error:
-                await self._held.hold(network_of(_address(scope)), receive)
-                await error_response(error)(scope, receive, send)
-                return
             except ServiceError as error:
-                await error_response(error)(scope, receive, send)
+                refused = await self._put_off(error, scope, receive)
+                await error_response(refused)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    async def _put_off(self, error: ServiceError, scope: Scope, receive: Receive) -> ServiceError:
+        """What to answer, after a while where too much was asked for: its body may be refused
+        meanwhile."""
+        if isinstance(error, RateLimited):
+            try:
+                await self._held.hold(network_of(_address(scope)), receive)
+            except ServiceError as meanwhile:
+                return meanwhile
+        return error
 
     async def _let_in(self, scope: Scope, receive: Receive, access: Access) -> None:
         """What needs no key: at once, or where too much is asked for, late. Whoever has answers put

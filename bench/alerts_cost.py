@@ -56,7 +56,8 @@ async def _measure(report: Report, url: str, size: int) -> None:
         matches = MatchCounter()
         insights = InsightStore(database, matches)
         evidence = EvidenceReader(insights)
-        store = AlertStore(database, AlertJudge(AlertCounter(matches), evidence))
+        judge = AlertJudge(AlertCounter(matches), evidence)
+        store = AlertStore(database, judge)
         moment = many_insights.END - timedelta(minutes=_MINUTES + 1)
         taken = []
         for minute in range(_MINUTES):
@@ -67,7 +68,7 @@ async def _measure(report: Report, url: str, size: int) -> None:
         name = f"{MAX_RULES} rules, {size:,} insights"
         report.add("alerts", f"the first minute, {name}", Samples(taken[:1]), "ms")
         report.add("alerts", f"a minute, {name}", Samples(taken[1:]), "ms", below=50)
-        trials = TrialStore(database, insights, evidence)
+        trials = TrialStore(database, insights, evidence, judge)
         first, second = (await rules.all())[-2:]
         for rule in (second, first):
             started = time.process_time()

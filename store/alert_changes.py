@@ -21,7 +21,6 @@ from sqlalchemy import (
 
 from analysis.alerts import Alert, AlertState, Change, Notice, RuleKind
 from analysis.messages import Event, Message, MessageType
-from analysis.micros import SECOND
 from models import conversations, from_micros
 from store.alert_rules import BUILT_IN, AlertRule, rules_in
 from store.outbox import enqueue, subscribers
@@ -212,10 +211,8 @@ def shown_alert(rule: AlertRule, alert: Alert) -> Mapping[str, Any]:
 
 
 def shown_time(micros: int | None) -> str | None:
-    """ISO 8601 in UTC, to the second."""
-    if micros is None:
-        return None
-    return from_micros(micros // SECOND * SECOND).isoformat().replace("+00:00", "Z")
+    """ISO 8601 in UTC, as the API shows it."""
+    return None if micros is None else from_micros(micros).isoformat().replace("+00:00", "Z")
 
 
 def gone_of(ids: Collection[str], connection: Connection) -> set[str]:

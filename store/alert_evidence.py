@@ -43,10 +43,7 @@ class EvidenceReader:
         """Of the posts that `wanted` finds, whose filter has these names in the API."""
         found = self._insights.newest(wanted, SAMPLE, connection)
         posts = [each for each in found if SUSPECTED not in each.notes]
-        before = InsightFilter(
-            _BEGINNING, from_micros(wanted.span.start - 1), language=wanted.language
-        )
-        usual = self._insights.newest(before, _USUAL, connection)
+        usual = self._usual(wanted, posts, connection)
         distinct = {as_analysed(text).casefold() for text in _beginnings(posts)}
         shown = posts[:SHOWN]
         evidence: dict[str, Any] = {
@@ -59,6 +56,20 @@ class EvidenceReader:
         if texts:
             evidence["texts"] = texts_of(shown)
         return evidence
+
+    def _usual(
+        self, wanted: InsightFilter, posts: Sequence[ListedInsight], connection: Connection
+    ) -> Sequence[ListedInsight]:
+        """What is written otherwise: before, or where there is nothing, at the same time."""
+        before = InsightFilter(
+            _BEGINNING, from_micros(wanted.span.start - 1), language=wanted.language
+        )
+        if usual := self._insights.newest(before, _USUAL, connection):
+            return usual
+        beside = InsightFilter(wanted.start_time, wanted.end_time, language=wanted.language)
+        found = self._insights.newest(beside, len(posts) + _USUAL, connection)
+        own = {each.conversation_id for each in posts}
+        return [each for each in found if each.conversation_id not in own]
 
     def is_of_the_same(
         self, evidence: Mapping[str, Any], wanted: InsightFilter, connection: Connection

@@ -1,8 +1,8 @@
 """What a rule would have sent over the last thirty days, by the functions that judge.
 
 Counts are looked at in steps: of a quarter of an hour, or of an hour where windows are longer than
-that. A look stands for the judgements of all minutes of its step. Posts of one by one rules are
-taken as they came.
+that. A look stands for the judgements of all minutes of its step; of the step that is under way, it
+is what is found now. Posts of one by one rules are taken as they came.
 
 Counts are read first; what they come to is found in a thread of its own, which holds no connection
 but while it reads the evidence of a breach.
@@ -27,6 +27,7 @@ from errors import InvalidInput, Unavailable
 from models import now_micros, to_micros
 from store.alert_counts import between, counts_by_topic, is_by_topic
 from store.alert_evidence import EvidenceReader, held_back, of_topic
+from store.alert_judging import AlertJudge
 from store.alert_looks import BASELINE, Looks, Steps, count_looks, rising_looks, share_looks
 from store.alert_rules import AlertRule
 from store.alert_singles import A_MINUTE, matches
@@ -103,6 +104,7 @@ class TrialStore:
         database: Database,
         insights: InsightStore,
         evidence: EvidenceReader,
+        judge: AlertJudge,
         *,
         seconds: float = LONG_READ_SECONDS,
     ) -> None:
@@ -110,6 +112,7 @@ class TrialStore:
         self._database = database
         self._insights = insights
         self._evidence = evidence
+        self._judge = judge
         self._seconds = seconds
         self._lock = asyncio.Lock()
 
@@ -149,17 +152,20 @@ class TrialStore:
         start = stop - DAYS * DAY
         match rule.kind:
             case RuleKind.MACHINE:  # of which nothing is kept
-                return lambda _turn, _read: Trial(start, stop, 1, 0, 0, 0, [])
+                return lambda _turn, _read: Trial(start, now, 1, 0, 0, 0, [])
             case RuleKind.SINGLE:
                 return self._singles(rule, now - DAYS * DAY, now, connection)
         looks = self._looks(rule, range(start, stop + 1, step), connection)
+        latest = self._judge.breaches(rule, {}, now, connection) if now > stop else []
 
         def try_it(turn: Turn, read: ReadEvidence) -> Trial:
             run = _Run(rule, step, read)
             for moment, breaches in looks:
                 turn.check()
-                run.look(moment, breaches)
-            return run.trial(start, stop)
+                run.look(moment, breaches, until=min(moment + step, stop + MINUTE))
+            if now > stop:
+                run.judge(latest, range(min(stop + MINUTE, now), now + 1, MINUTE))
+            return run.trial(start, now)
 
         return try_it
 
@@ -282,22 +288,33 @@ class _Run:
         self._found: list[TrialAlert] = []
         self._told: dict[str, int] = {}
 
-    def look(self, moment: int, breaches: Mapping[str, float]) -> None:
-        for key in breaches.keys() | self._alerts.keys():
-            self._judge(key, breaches.get(key), moment)
+    def look(self, moment: int, breaches: Mapping[str, float], *, until: int) -> None:
+        """For all judgements from then on, before `until`."""
+        judgements = [
+            Judgement(key, value, True, self._reason(key, moment))
+            for key, value in breaches.items()
+        ]
+        self.judge(judgements, range(moment, until, MINUTE))
 
-    def _judge(self, key: str, value: float | None, moment: int) -> None:
-        reason = None
-        if value is not None:
-            alert = self._alerts.get(key)
-            if (alert is None or not alert.is_told) and self._left:
-                self._left -= 1
-                reason = self._held_back(key, moment)
-        judgement = Judgement(key, value or 0.0, value is not None, reason)
-        for minute in range(self._minutes):
-            now = moment + minute * MINUTE
+    def _reason(self, key: str, moment: int) -> str | None:
+        """Why nobody is told of a breach, where that matters."""
+        alert = self._alerts.get(key)
+        if (alert is not None and alert.is_told) or not self._left:
+            return None
+        self._left -= 1
+        return self._held_back(key, moment)
+
+    def judge(self, judgements: Sequence[Judgement], moments: range) -> None:
+        """The same at each of these moments. What is not among them is calm."""
+        found = {each.key: each for each in judgements}
+        for key in found.keys() | self._alerts.keys():
+            self._judge(found.get(key, Judgement(key, 0.0, False)), moments)
+
+    def _judge(self, judgement: Judgement, moments: range) -> None:
+        key = judgement.key
+        for now in moments:
             before = self._alerts.get(key)
-            if before is None and value is None:
+            if before is None and not judgement.breaches:
                 return
             change = judged(before, judgement, now, self._policy)
             if change.alert is None:

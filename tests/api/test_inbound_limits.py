@@ -8,7 +8,7 @@ import pytest
 
 from api.holding import MOST_HEALTH_SECONDS, MOST_SECONDS, HeldRequests
 from api.inbound_limits import OPEN_REQUESTS_PER_SECOND, InboundLimits
-from errors import RateLimited
+from errors import RateLimited, Unavailable
 from rate_limiter import SlidingWindow
 from tests.conftest import StartApp
 from tests.support.api_keys import API_KEYS, with_key
@@ -179,6 +179,21 @@ async def test_who_asks_too_much_waits_for_the_answer(
         clock.now += 1.001
         await client.get("/ready")
         assert len(holds) == 3 + 2 + 1
+
+
+async def test_a_body_that_is_refused_while_its_answer_is_put_off_has_that_answer(
+    start_app: StartApp, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many bodies are open, and the service lets go of some: that is no bug of its own."""
+
+    async def hold(*_: object) -> None:
+        raise Unavailable("Too many bodies are under way.")
+
+    monkeypatch.setattr(HeldRequests, "hold", hold)
+    async with start_app(inbound_rate_limit=1, worker_enabled=False) as running:
+        first, second = [await running.client.get(UNKNOWN) for _ in range(2)]
+    assert first.status_code == 404
+    assert_error(second, 503, "unavailable")
 
 
 async def test_whoever_waits_for_answers_gets_none_at_once(

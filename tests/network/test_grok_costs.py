@@ -116,6 +116,7 @@ USAGES: list[object] = [
     {"cost_in_usd_ticks": "12"},
     {"prompt_tokens": "many"},
     {"prompt_tokens": [1]},
+    {"prompt_tokens": 5, "prompt_tokens_details": "some", "completion_tokens_details": [3]},
     [1, 2],
     "none",
 ]
@@ -131,6 +132,15 @@ async def test_whatever_usage_is_told_its_figures_can_be_stored_and_added_up(
             figures = (call.prompt_tokens, call.cached_tokens, call.completion_tokens)
             for figure in (*figures, call.cost_usd_ticks or 0):
                 assert 0 <= figure <= 10**15, usage
+
+
+@pytest.mark.parametrize("usage", USAGES)
+async def test_whatever_usage_is_told_the_answer_is_taken(
+    make_client: MakeClient, usage: object
+) -> None:
+    async with answering(completion(usage)) as base_url:
+        (answer,), _ = await make_client(base_url=base_url).analyse([BLAME])
+    assert isinstance(answer, Analysis)
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,18 @@ async def make_muted(database: Database, rule_id: str) -> None:
     await database.write(lambda connection: connection.execute(insert(alerts), row).rowcount)
 
 
+async def test_where_nothing_came_before_words_stand_out_beside_what_comes_meanwhile(
+    database: Database,
+) -> None:
+    await make_rule(database, filter={"cluster": "outage"})
+    await fill(database, 60, text="my parcel is late this morning", clusters=["parcels"])
+    await fill(database, 12, text="no internet since this morning", clusters=["outage"])
+    store = alert_store(database)
+    await judge_at(store)
+    (listed,) = await all_alerts(store)
+    assert set(listed.alert.evidence["words"]) == {"no", "internet", "since"}
+
+
 async def test_of_a_long_text_the_beginning_is_looked_at(database: Database) -> None:
     await make_rule(database)
     await fill(database, 60, before=NOON - timedelta(hours=2), text="all is as it always was")

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -13,17 +12,9 @@ from database import Database
 from errors import Unavailable
 from models import to_micros
 from store import alert_looks, alert_trials
-from store.alert_evidence import EvidenceReader
 from store.alert_rules import AlertRule
-from store.alert_trials import TrialStore
-from store.insights import InsightStore
-from tests.support.alerts import fill, make_rule
+from tests.support.alerts import fill, make_rule, trial_store
 from tests.support.factories import NOON, scalar
-
-
-def trial_store(database: Database, **values: Any) -> TrialStore:
-    insights = InsightStore(database)
-    return TrialStore(database, insights, EvidenceReader(insights), **values)
 
 
 class Held:
@@ -51,6 +42,19 @@ async def held(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
     monkeypatch.setattr(alert_looks, "count_breaches", held.breaches)
     yield held
     held.goes_on.set()
+
+
+@pytest.mark.parametrize("kind", ["count", "share", "rising"])
+@pytest.mark.parametrize("minutes", [0, 0.5, 5.5, 14])
+async def test_what_came_since_the_last_step_is_tried_as_it_is_judged_now(
+    database: Database, minutes: float, kind: str
+) -> None:
+    now = NOON + timedelta(minutes=minutes)
+    rule = await make_rule(database, kind, window="15m", at_least=5)
+    await fill(database, 30, before=now)
+    trial = await trial_store(database).run(rule, now=to_micros(now))
+    assert (trial.messages, trial.alerts_count, trial.stop) == (1, 1, to_micros(now))
+    assert trial.alerts[0].opened_at <= to_micros(now)
 
 
 async def test_trials_run_one_at_a_time_and_hold_up_no_costly_read(

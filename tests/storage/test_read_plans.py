@@ -23,10 +23,8 @@ from backends import sqlite_driver
 from database import Database
 from models import to_micros
 from store import cursors, derived
-from store.alert_evidence import EvidenceReader
 from store.alert_rules import AlertRuleStore
 from store.alert_singles import SingleStore
-from store.alert_trials import TrialStore
 from store.derived import day_cache, rollups, word_index
 from store.derived.word_counts import MatchCounter
 from store.erasure import ErasureStore
@@ -39,7 +37,7 @@ from store.priority import PriorityStore
 from store.reports import ReportStore
 from store.summaries import Interval, SummaryStore
 from store.trends import TrendStore, Window
-from tests.support.alerts import alert_store, judge_at, make_rule
+from tests.support.alerts import alert_store, judge_at, make_rule, trial_store
 from tests.support.factories import NOON, insight_filter, scalar
 from tests.support.http_helpers import on_shared_loop
 from tests.support.newest_schema import copy_where_new
@@ -346,8 +344,7 @@ ALERT_FILTERS: list[dict[str, Any]] = [
 
 @on_shared_loop
 async def test_no_judging_of_alerts_and_no_report_scans_a_table(full: Database) -> None:
-    store, insights = alert_store(full), InsightStore(full)
-    trials = TrialStore(full, insights, EvidenceReader(insights))
+    store, insights, trials = alert_store(full), InsightStore(full), trial_store(full)
     for kind, named in product(("rising", "count"), ALERT_FILTERS):
         above = 1.0 if kind == "count" else 1000.0
         await make_rule(full, kind, filter=named, above=above, window="24h", at_least=1)

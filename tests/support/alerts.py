@@ -13,6 +13,7 @@ from store.alert_counts import AlertCounter
 from store.alert_evidence import EvidenceReader
 from store.alert_judging import AlertJudge
 from store.alert_rules import AlertRule, AlertRuleStore
+from store.alert_trials import TrialStore
 from store.alerts import AlertStore, ListedAlert
 from store.derived.word_counts import MatchCounter
 from store.insights import InsightStore
@@ -57,10 +58,18 @@ async def make_rule(database: Database, kind: str = "count", **values: Any) -> A
     return await AlertRuleStore(database).create(columns)
 
 
-def alert_store(database: Database) -> AlertStore:
+def alert_judge(database: Database) -> AlertJudge:
     matches = MatchCounter()
-    evidence = EvidenceReader(InsightStore(database, matches))
-    return AlertStore(database, AlertJudge(AlertCounter(matches), evidence))
+    return AlertJudge(AlertCounter(matches), EvidenceReader(InsightStore(database, matches)))
+
+
+def alert_store(database: Database) -> AlertStore:
+    return AlertStore(database, alert_judge(database))
+
+
+def trial_store(database: Database, **values: Any) -> TrialStore:
+    insights = InsightStore(database)
+    return TrialStore(database, insights, EvidenceReader(insights), alert_judge(database), **values)
 
 
 async def judge_at(

@@ -76,6 +76,8 @@ def test_no_mark_of_a_stranger_means_anything_in_markdown(words: str) -> None:
         ("ask a@b.example", r"ask a\@b.example"),
         ("&lt;b&gt; &#42; R&D", r"\&lt;b\&gt; \&#42; R&D"),
         ("at 10:30, v1.2", "at 10:30, v1.2"),
+        ("billing_problems of conv_1f2e3d4c", "billing_problems of conv_1f2e3d4c"),
+        ("_so_ or __so__, a_ b", r"\_so\_ or \_\_so\_\_, a\_ b"),
     ],
 )
 def test_nothing_becomes_a_link_or_another_character_by_itself(words: str, shown: str) -> None:

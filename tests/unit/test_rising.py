@@ -9,6 +9,7 @@ from analysis.micros import HOUR
 from analysis.report_times import Period, ReportTime
 from analysis.rising import HourCounts, standing
 from analysis.standing_out import words_that_stand_out
+from analysis.trend_score import judge
 
 WEEKS = 5
 HOURS = WEEKS * 7 * 24
@@ -107,9 +108,14 @@ def test_a_topic_that_is_there_for_a_day_is_held_against_its_share_since_then(ho
     assert score(30, topic, everything=everything, now=60) >= ABOVE
 
 
-def test_nothing_is_said_of_the_very_first_window() -> None:
+@pytest.mark.parametrize("everything_now", [50, 90])
+def test_in_the_very_first_window_a_topic_is_new_as_it_is_to_trends(everything_now: int) -> None:
     none = HourCounts([], STOP)
-    assert standing(50, none, 50, none, (STOP, STOP + HOUR)).score == 0
+    stands = standing(50, none, everything_now, none, (STOP, STOP + HOUR))
+    trend = judge(50, [0] * 24)
+    assert trend is not None
+    assert trend.direction == "new"
+    assert stands.score == pytest.approx(trend.score)
 
 
 def test_a_part_of_an_hour_has_a_part_of_its_count() -> None:
@@ -132,6 +138,18 @@ def test_no_word_stands_out_where_all_are_used_alike() -> None:
     assert words_that_stand_out(texts, texts) == []
     assert words_that_stand_out([], texts) == []
     assert words_that_stand_out(["one"] * 3, ["one"]) == []
+
+
+def test_where_nothing_is_usual_the_longest_words_of_most_texts_are_told() -> None:
+    texts = [f"no internet since this morning, case {number}" for number in range(10)]
+    assert words_that_stand_out([*texts, "another"], []) == [
+        "internet",
+        "morning",
+        "since",
+        "case",
+        "this",
+    ]
+    assert words_that_stand_out(["alone"], []) == []
 
 
 def test_nobody_makes_a_word_stand_out_alone() -> None:
