@@ -16,6 +16,8 @@ MAX_MENDED = 5
 _DOCUMENT = r"\{|\[(?=\s*[{\]])"  # an object, or a list of them: prose has brackets too
 _ANYWHERE = re.compile(_DOCUMENT)
 _AT_LINE_START = re.compile(rf"(?<=\n)(?:{_DOCUMENT})")
+_PLACEHOLDER = re.compile(r"\{[^{}\[\]\"':,\n]*\}")
+"""As prose has it: `{name}`."""
 _THINKING = re.compile(r"\s*<(think\w*|thought|reasoning|reflection)>", re.I)
 _DECODER = json.JSONDecoder(strict=False)  # line breaks may stand in strings
 
@@ -24,7 +26,7 @@ def documents(content: str) -> list[object]:
     """Every complete object or list of objects, in order, after what the model thought aloud.
 
     One that breaks off yields nothing, nor do its inner parts: the next is looked for where a line
-    starts with one.
+    starts with one, or behind what is a mere `{name}`.
     """
     content = content[: MAX_CHARACTERS + 1]
     if len(content) > MAX_CHARACTERS:
@@ -58,7 +60,10 @@ def _documents(content: str) -> Iterator[object]:
                 as_json, end = _mended(content, start.start())
                 document = json.loads(as_json, strict=False)
         except ValueError:
-            start = _AT_LINE_START.search(content, start.end())
+            if placeholder := _PLACEHOLDER.match(content, start.start()):
+                start = _ANYWHERE.search(content, placeholder.end())
+            else:
+                start = _AT_LINE_START.search(content, start.end())
         except RecursionError:
             return
         else:

@@ -7,7 +7,7 @@
                       copies (a share), suspected, words (5), conversations (3 ids),
                       texts (where the rule asks for them), link
     machine           alert_id, key, sentence, since
-    report            period, ending, markdown, html, summary, link
+    report            period, ending, markdown, html, lines (plain text), summary, link
     test              sentence
 """
 

@@ -1,5 +1,6 @@
-"""A report as text: Markdown and HTML. Pure. What people wrote is escaped, short and on one line in
-both: a name with a line break in it would end its table."""
+"""A report as text: Markdown, HTML, and lines for whoever lays out no tables. Pure. What people
+wrote is short and on one line in all, since a name with a line break in it would end its table, and
+escaped in the first two."""
 
 import html
 import re
@@ -53,6 +54,19 @@ def to_html(report: Report) -> str:
         parts.append("</table>")
     parts.append("</body></html>")
     return "\n".join(parts)
+
+
+def to_lines(report: Report) -> str:
+    """Without the title. Nothing in it is escaped."""
+    parts = []
+    for heading, (_, *names), rows in _tables(report):
+        lines = [heading]
+        for first, *others in rows:
+            named = zip(names, others, strict=True)
+            values = ", ".join(f"{name} {value}" for name, value in named if value)
+            lines.append(f"• {first}: {values}")
+        parts.append("\n".join(lines if rows else [heading, "None."]))
+    return "\n\n".join(parts)
 
 
 def _escaped(text: str) -> str:

@@ -13,7 +13,7 @@ from analysis.handling import HandlingState
 from analysis.messages import Event, Message, MessageType
 from analysis.micros import DAY
 from analysis.outcomes import TICKS_PER_USD
-from analysis.report import to_html, to_markdown
+from analysis.report import to_html, to_lines, to_markdown
 from analysis.report_times import Period, ReportTime
 from analysis.trend_score import judge
 from database import Database
@@ -125,6 +125,7 @@ def _send(period: Period, ending: date, report: Mapping[str, Any], connection: C
             "ending": report["ending"],
             "markdown": to_markdown(report),
             "html": to_html(report),
+            "lines": to_lines(report),
             "summary": report,
             "link": report["link"],
         },

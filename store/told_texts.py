@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Text, bindparam, cast, or_, select, update
 
 from analysis.messages import MessageType
-from analysis.report import to_html, to_markdown
+from analysis.report import to_html, to_lines, to_markdown
 from tables.alerts import deliveries, endpoints
 
 _KEPT_OF_A_REPORT = ("period", "ending", "link")
@@ -80,7 +80,8 @@ def _without(row: Any, ids: Collection[str]) -> Mapping[str, Any]:
     if len(left) == len(shown):
         return data
     less = {**summary, "oldest_unanswered": left}
-    return {**data, "markdown": to_markdown(less), "html": to_html(less), "summary": less}
+    told = {"markdown": to_markdown(less), "html": to_html(less), "lines": to_lines(less)}
+    return {**data, **told, "summary": less}
 
 
 def _write(

@@ -9,10 +9,12 @@ from sqlalchemy import func, select
 
 from analysis.alerts import AlertState
 from analysis.handling import HandlingChange, HandlingState
+from analysis.messages import Message, MessageType
 from analysis.report_times import ReportTime
 from database import Database
 from errors import InvalidInput, NotFound
 from models import now_micros
+from notices.wording import words_of
 from store import alert_changes
 from store.alert_rules import MAX_RULES, AlertRuleStore
 from store.handling import HandlingStore
@@ -356,6 +358,9 @@ async def test_a_report_is_sent_once_whoever_sends_it(database: Database) -> Non
     assert (type_, data["period"], data["ending"]) == ("report", "day", "2025-01-19")
     assert data["summary"]["totals"]["count"] == 3
     assert data["markdown"].startswith("# Report of 2025-01-19")
+    told = words_of(Message("msg_report", MessageType.REPORT, data)).text
+    assert "• delivery_problems: now 3, before 0" in told
+    assert "|" not in told
     assert await stores[0].send_due(at, NOON - 2 * 60 * MINUTE) == 0
 
 

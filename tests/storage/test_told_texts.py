@@ -6,7 +6,7 @@ import pytest
 
 from analysis.deliveries import Delivered, Disabled, GivenUp, TryAgain
 from analysis.messages import Message, MessageType
-from analysis.report import to_html, to_markdown
+from analysis.report import to_html, to_lines, to_markdown
 from analysis.report_times import Period
 from database import Database
 from store.dispatch import DispatchStore
@@ -40,6 +40,7 @@ async def a_report(database: Database) -> Message:
         "ending": report["ending"],
         "markdown": to_markdown(report),
         "html": to_html(report),
+        "lines": to_lines(report),
         "summary": report,
         "link": report["link"],
     }
@@ -105,7 +106,7 @@ async def test_an_erased_conversation_is_not_sent(database: Database) -> None:
     assert [each.state for each in (first, second, report)] == ["pending"] * 3
     assert "texts" not in first.data["evidence"]
     assert second.data["evidence"]["texts"] == ["a", "b"]
-    for part in ("markdown", "html"):
+    for part in ("markdown", "html", "lines"):
         assert "number 0 is late" not in report.data[part]
         assert "number 1 is late" in report.data[part]
     shown = [each["conversation_id"] for each in report.data["summary"]["oldest_unanswered"]]

