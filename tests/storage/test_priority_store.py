@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from analysis.handling import HandlingChange, HandlingState
 from analysis.labels import PERSON, Labelling
@@ -264,4 +264,34 @@ async def test_an_author_of_very_many_is_no_burden(database: Database, unhappy: 
     )
     changed = [priority.Post("ann", to_micros(post))]
     found = await database.read(partial(priority.waiting_behind, posts=changed))
+    assert found is not None
     assert len(found) <= 3
+
+
+@pytest.mark.parametrize(("behind", "at_once"), [(2000, True), (2001, False)])
+async def test_very_many_keys_that_one_post_changes_are_made_anew_in_the_background(
+    database: Database, behind: int, at_once: bool
+) -> None:
+    times = [NOON + timedelta(minutes=minute) for minute in range(behind + 1)]
+    first, *_ = await insert_insights(
+        database,
+        [
+            {"author": "ann", "timestamp": at, "sentiment_score": 0.0 if number else -0.6}
+            for number, at in enumerate(times)
+        ],
+    )
+    await _made_anew(database)
+    assert await _repeats(database) == behind
+    happy = Labelling(sentiment_score=0.5)
+    give = partial(labels.give, giver=PERSON, labelling=happy, name="ana", at=1)
+    await database.write(partial(give, ids=[first]))
+    assert await _repeats(database) == (0 if at_once else behind)
+    while await database.write(partial(priority.catch_up, count=500)):
+        pass
+    assert await _repeats(database) == 0
+
+
+async def _repeats(database: Database) -> int:
+    """Of all insights."""
+    found = select(func.sum(insights.c.repeats))
+    return int(await database.read(lambda connection: connection.scalar(found)) or 0)
