@@ -79,7 +79,7 @@ def _words_of_one(message: Message) -> Wording:
         case MessageType.REPORT:
             return Wording(
                 clean(f"Report of the {data.get('period')} that ended {data.get('ending')}"),
-                clean(data.get("lines") or data.get("markdown")),  # as it was told before
+                clean(data.get("lines") or data.get("markdown")),  # earlier versions told no lines
                 link=_link(data.get("link")),
             )
         case MessageType.TEST:

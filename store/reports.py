@@ -178,12 +178,14 @@ def _counts(summary: Summary) -> Mapping[str, int]:
 
 def _rising(now: Summary, earlier: Sequence[Summary]) -> list[dict[str, Any]]:
     """By the statistic of trends, beside these periods, the first of which it must exceed as well:
-    one long ago may have little in it. The strongest first."""
-    counts = [_counts(each) for each in earlier if each.totals.count]
+    one long ago may have little in it. Those with nothing tell nothing, unless all are such. The
+    strongest first."""
+    periods = [each for each in earlier if each.totals.count] or earlier
+    counts = [_counts(each) for each in periods]
     before = _counts(earlier[0])
     found = []
     for name, each in now.clusters:
-        if not counts or each.count <= before.get(name, 0):
+        if each.count <= before.get(name, 0):
             continue
         verdict = judge(each.count, [those.get(name, 0) for those in counts])
         if verdict is not None and verdict.direction != "falling":

@@ -37,6 +37,17 @@ async def test_a_week_before_tells_as_much_as_one(
     assert [each["cluster"] for each in report["rising"]] == (["late"] if rises else [])
 
 
+@pytest.mark.parametrize("period", list(Period))
+@pytest.mark.parametrize(("count", "rises"), [(40, True), (2, False)])
+async def test_where_nothing_came_before_many_posts_have_risen(
+    database: Database, period: Period, count: int, rises: bool
+) -> None:
+    await fill(database, count, clusters=["late"])
+    store = ReportStore(database, SummaryStore(database), InsightStore(database))
+    report = await store.report(period, NOON.date())
+    assert [each["cluster"] for each in report["rising"]] == (["late"] if rises else [])
+
+
 async def test_what_is_fewer_than_the_day_before_has_not_risen(database: Database) -> None:
     """A week earlier there was next to nothing, which makes little be expected."""
     await fill(database, 220, clusters=["late"])
