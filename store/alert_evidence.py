@@ -43,13 +43,12 @@ class EvidenceReader:
         """Of the posts that `wanted` finds, whose filter has these names in the API."""
         found = self._insights.newest(wanted, SAMPLE, connection)
         posts = [each for each in found if SUSPECTED not in each.notes]
-        usual = self._usual(wanted, posts, connection)
         distinct = {as_analysed(text).casefold() for text in _beginnings(posts)}
         shown = posts[:SHOWN]
         evidence: dict[str, Any] = {
             "authors": count_authors(posts),
             "copies": round(1 - len(distinct) / len(posts), 3) if posts else 0.0,
-            "words": list(words_that_stand_out(_beginnings(posts[:_WORDS_OF]), _beginnings(usual))),
+            "words": self._words(wanted, posts, connection),
             "conversations": [each.conversation_id for each in shown],
             "link": page_link(named, wanted),
         }
@@ -57,19 +56,22 @@ class EvidenceReader:
             evidence["texts"] = texts_of(shown)
         return evidence
 
-    def _usual(
+    def _words(
         self, wanted: InsightFilter, posts: Sequence[ListedInsight], connection: Connection
-    ) -> Sequence[ListedInsight]:
-        """What is written otherwise: before, or where there is nothing, at the same time."""
+    ) -> list[str]:
+        """Beside what was written before, or where there is nothing, at the same time; where that
+        is too little, those of most posts."""
+        texts = list(_beginnings(posts[:_WORDS_OF]))
         before = InsightFilter(
             _BEGINNING, from_micros(wanted.span.start - 1), language=wanted.language
         )
         if usual := self._insights.newest(before, _USUAL, connection):
-            return usual
+            return list(words_that_stand_out(texts, _beginnings(usual)))
         beside = InsightFilter(wanted.start_time, wanted.end_time, language=wanted.language)
         found = self._insights.newest(beside, len(posts) + _USUAL, connection)
         own = {each.conversation_id for each in posts}
-        return [each for each in found if each.conversation_id not in own]
+        others = _beginnings(each for each in found if each.conversation_id not in own)
+        return list(words_that_stand_out(texts, others) or words_that_stand_out(texts, []))
 
     def is_of_the_same(
         self, evidence: Mapping[str, Any], wanted: InsightFilter, connection: Connection
