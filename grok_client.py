@@ -267,7 +267,7 @@ class GrokClient:
             choice = completion["choices"][0]
             message = choice["message"]
             usage = completion.get("usage") or {}
-            call, cost = self._cost(completion, usage if isinstance(usage, dict) else {})
+            call, cost = self._cost(completion, usage)
             content, refusal = _plain(message.get("content")), message.get("refusal")
         except _MALFORMED:
             unusable = Unusable("the answer is not a chat completion")
@@ -318,23 +318,27 @@ class GrokClient:
         return Reply(answers, call)
 
     def _cost(self, completion: Mapping[str, Any], usage: Mapping[str, Any]) -> tuple[Call, int]:
-        """The call and its cost in ticks. Raises one of `_MALFORMED`."""
+        """The call and its cost in ticks, which nobody knows where `usage` cannot be read."""
         model = completion.get("model")
         model = model if isinstance(model, str) else self.model
-        prompt = _count(usage.get("prompt_tokens"))
-        cached = _count(_part(usage.get("prompt_tokens_details"), "cached_tokens"))
-        # Reasoning tokens are billed like the others, and counted apart from them.
-        reasoning = _part(usage.get("completion_tokens_details"), "reasoning_tokens")
-        written = _count(usage.get("completion_tokens")) + _count(reasoning)
+        call = Call(CallOutcome.ANSWERED, model=storable(model)[:100], cost_usd_ticks=None)
+        try:
+            prompt = _count(usage.get("prompt_tokens"))
+            cached = _count((usage.get("prompt_tokens_details") or {}).get("cached_tokens"))
+            # Reasoning tokens are billed like the others, and counted apart from them.
+            reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
+            written = _count(usage.get("completion_tokens")) + _count(reasoning)
+            told = _count(usage.get("cost_in_usd_ticks"))
+        except _MALFORMED:
+            return call, 0
         cached = min(cached, prompt)
         ticks = prices.cost(
             model, prompt_tokens=prompt, cached_tokens=cached, completion_tokens=written
         )
         # 0 may mean "not reported".
-        ticks = min(_count(usage.get("cost_in_usd_ticks")) or ticks, MAX_COST_TICKS)
-        call = Call(
-            CallOutcome.ANSWERED,
-            model=storable(model)[:100],
+        ticks = min(told or ticks, MAX_COST_TICKS)
+        call = replace(
+            call,
             prompt_tokens=prompt,
             cached_tokens=cached,
             completion_tokens=written,
@@ -438,12 +442,7 @@ def _finite(digits: str) -> float:
     return number
 
 
-def _part(details: object, name: str) -> object:
-    return details.get(name) if isinstance(details, dict) else None
-
-
 def _count(value: object) -> int:
     """Of tokens, or of ticks: never negative, and never more than can be added up."""
-    is_number = isinstance(value, int | float) or (isinstance(value, str) and value.isdecimal())
-    number = int(value) if is_number else 0  # type: ignore[call-overload]  # mypy does not follow
+    number = int(value) if isinstance(value, int | float | str) else 0
     return min(max(0, number), MAX_COST_TICKS)

@@ -68,11 +68,11 @@ class CallRunner:
         `on_call` when it ended; `jitter` gives 0..1."""
         self._timings = timings or WorkerTimings()
         self.breaker = Breaker(first_gaps=self._timings.probes)
-        # The model that answered last, None before the first answer. An analyser that costs nothing
-        # has no calls to tell it: its model is the one that answers.
         self._analyser = analyser
         self.pays = analyser.throttle.highest_cost(()) is not None
         """Whether calls cost anything."""
+        # The model that answered last, None before the first answer. An analyser that costs nothing
+        # has no calls to tell it: its model is the one that answers.
         self.answering_model = None if self.pays else analyser.model
         self._topics = topics
         self._ledger = ledger

@@ -114,9 +114,12 @@ USAGES: list[object] = [
     {"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 500}},
     {"cost_in_usd_ticks": 10**40},
     {"cost_in_usd_ticks": "12"},
-    {"prompt_tokens": "many"},
     {"prompt_tokens": [1]},
-    {"prompt_tokens": 5, "prompt_tokens_details": "some", "completion_tokens_details": [3]},
+]
+UNREADABLE: list[object] = [
+    {"prompt_tokens": "many"},
+    {"prompt_tokens": 5, "prompt_tokens_details": "some"},
+    {"prompt_tokens": 5, "completion_tokens_details": [3]},
     [1, 2],
     "none",
 ]
@@ -125,22 +128,27 @@ USAGES: list[object] = [
 async def test_whatever_usage_is_told_its_figures_can_be_stored_and_added_up(
     make_client: MakeClient,
 ) -> None:
-    async with answering(*(completion(usage) for usage in USAGES)) as base_url:
+    usages = USAGES + UNREADABLE
+    async with answering(*(completion(usage) for usage in usages)) as base_url:
         client = make_client(base_url=base_url)
-        for usage in USAGES:
+        for usage in usages:
             call = await called(client)
             figures = (call.prompt_tokens, call.cached_tokens, call.completion_tokens)
             for figure in (*figures, call.cost_usd_ticks or 0):
                 assert 0 <= figure <= 10**15, usage
 
 
-@pytest.mark.parametrize("usage", USAGES)
+@pytest.mark.parametrize("usage", USAGES + UNREADABLE)
 async def test_whatever_usage_is_told_the_answer_is_taken(
     make_client: MakeClient, usage: object
 ) -> None:
+    """Of what cannot be read nobody knows the cost, so what the call has reserved stays held."""
     async with answering(completion(usage)) as base_url:
-        (answer,), _ = await make_client(base_url=base_url).analyse([BLAME])
+        (answer,), call = await make_client(base_url=base_url).analyse([BLAME])
     assert isinstance(answer, Analysis)
+    assert call is not None
+    assert call.model is not None
+    assert (call.cost_usd_ticks is None) == (usage in UNREADABLE)
 
 
 @pytest.mark.parametrize(

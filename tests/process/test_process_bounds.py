@@ -126,3 +126,23 @@ async def test_connections_that_say_nothing_keep_nobody_out(
             for _ in range(5):
                 assert (await another.get("/health")).status_code == 200
                 assert (await another.get("/ready")).status_code == 200
+
+
+_HEAP_BYTES = 64 * 1024 * 1024
+"""What glibc sets aside for a heap of threads, at a multiple of that."""
+
+
+def heaps_of_threads(service: ServiceProcess) -> int:
+    maps = Path(f"/proc/{service.pid}/maps").read_text()
+    spans = re.findall(r"^(\w+)-\w+ rw-p 00000000 00:00 0 *$", maps, re.MULTILINE)
+    return sum(int(start, 16) % _HEAP_BYTES == 0 for start in spans)
+
+
+async def test_all_threads_share_a_heap_beside_the_first_ones(tmp_path: Path) -> None:
+    async with ServiceProcess(tmp_path) as service:
+        await service.start()
+        for number in range(3):
+            await service.post_batch([f"{number} {each} is late" for each in range(30)])
+            urls = [f"/api/v1/insights?{TIMES}&q=late", f"/api/v1/insights?{TIMES}&limit=50"] * 4
+            await asyncio.gather(*(service.client.get(url) for url in urls))
+        assert heaps_of_threads(service) == 1
