@@ -309,7 +309,8 @@ class Worker:
         receipt: CallReceipt | None = None,
         not_theirs: Sequence[str] = (),
     ) -> None:
-        self._wake.set()  # a slot is free
+        # A slot is free; but first the results are to be on their way to the disk.
+        asyncio.get_running_loop().call_soon(self._wake.set)
         settled = await self._write(results, receipt, not_theirs)
         if settled.receipt_error:
             log.error("call_cannot_be_recorded", exc_info=settled.receipt_error)

@@ -19,6 +19,7 @@ from backends.sqlite import SqliteFile
 from errors import StartRefused, Unavailable
 from migrations import new_file
 from models import SCHEMA_REVISION, follow_own_clock
+from runtime.turns import give_way
 
 log = structlog.get_logger(__name__)
 
@@ -120,8 +121,9 @@ class Database:
         Reads that are `costly`, whose cost grows with the table or with what is asked, are few at a
         time and leave readers free for the others. After `seconds`, waiting for a reader included,
         the read is stopped and Unavailable is raised; it is also stopped where the calling task is
-        cancelled.
+        cancelled. It gives way to conversations that are on their way through the process.
         """
+        await give_way()
         return await self._backend.read(work, costly=costly, seconds=seconds)
 
     async def write(
@@ -131,7 +133,6 @@ class Database:
         urgent: bool = False,
         durable: bool = True,
         preemptible: bool = False,
-        reads_wait: bool = False,
     ) -> T:
         """Run `work` in one transaction and return its result. What it wrote is on disk then, if it
         is `durable`.
@@ -144,16 +145,10 @@ class Database:
         On SQLite one that is not `durable` does not wait for the disk, and a power cut may undo it
         until the next durable one has written something. There, too, an urgent write may have one
         that is `preemptible` rolled back and `work` called anew, so that what `work` does anywhere
-        but in the database must bear repeating; it is not to be urgent itself. And where
-        `reads_wait`, reads that begin meanwhile wait for its end, 3 ms at most: beside each other
-        both would take longer, and the reads would show what was before.
+        but in the database must bear repeating; it is not to be urgent itself.
         """
         return await self._backend.write(
-            work,
-            urgent=urgent,
-            durable=durable,
-            preemptible=preemptible,
-            reads_wait=reads_wait,
+            work, urgent=urgent, durable=durable, preemptible=preemptible
         )
 
     async def write_in_background(self, work: BackgroundWork[T]) -> T:

@@ -35,11 +35,19 @@ from analysis.outcomes import (
 from analysis.parsing import parse_results, storable
 from analysis.topics import Topics
 from grok import prices
-from grok.errors import ErrorScope, named_limit, presentable, read_error, told_wait
+from grok.errors import (
+    ErrorScope,
+    error_within,
+    named_limit,
+    presentable,
+    read_error,
+    told_wait,
+)
 from grok.prompt import PROMPT_VERSION, Prompt, Request
 from grok.transport import TooMuch, build_transport, send
 from rate_limiter import CallLimiter
 from runtime.proxies import NOT_REACHED, Proxy
+from runtime.turns import give_back_right_of_way, take_right_of_way
 
 log = structlog.get_logger(__name__)
 
@@ -199,6 +207,9 @@ class GrokClient:
                 greeted.append(info["return_value"])
             if event == "http11.send_request_body.complete" and turn is not None:
                 self._limiter.left(turn)
+                give_back_right_of_way()
+            if event == "http11.receive_response_headers.complete":
+                take_right_of_way()
             leaves = event == "http11.send_request_headers.started"
             if not leaves or info["request"].method != b"POST":  # CONNECT opens a proxy's tunnel
                 return
@@ -250,7 +261,7 @@ class GrokClient:
     def _read(self, response: httpx.Response, ids: Sequence[str], texts: Sequence[str]) -> Reply:
         status = response.status_code
         if status == httpx.codes.OK:
-            told = _error_within(response)
+            told = error_within(response)
             if told is None:
                 self._rate_refusals = 0
                 return self._read_completion(response, ids)
@@ -399,19 +410,6 @@ class GrokClient:
             return min(told, MAX_RETRY_AFTER_SECONDS)
         backoff = min(2.0 ** min(self._rate_refusals - 1, 10), MAX_RATE_PAUSE_SECONDS)
         return backoff * (1 + self._jitter() / 4)
-
-
-def _error_within(response: httpx.Response) -> int | None:
-    """The status of an error that came as a 200, as some gateways send it."""
-    try:
-        body = response.json()
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(body, dict) or body.get("choices") or not body.get("error"):
-        return None
-    error = body["error"]
-    code = str(error.get("code") if isinstance(error, dict) else body.get("code"))
-    return int(code) if re.fullmatch(r"[45]\d\d", code) else 502
 
 
 def _plain(content: object) -> str | None:

@@ -39,7 +39,6 @@ class Backend(Protocol):
         urgent: bool,
         durable: bool,
         preemptible: bool,
-        reads_wait: bool,
     ) -> T:
         """Run `work` in one transaction; what becomes of these is said in `Database.write`."""
 

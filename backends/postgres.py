@@ -83,7 +83,6 @@ class PostgresPool:
         urgent: bool = False,
         durable: bool = True,
         preemptible: bool = False,
-        reads_wait: bool = False,
     ) -> T:
         """The options change nothing: nobody waits for a write here, and all are durable: this
         process outlives the server, and what that forgot nobody here would know."""

@@ -13,9 +13,9 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -55,17 +55,20 @@ _BACKGROUND_SECONDS = 0.02
 """So long others but urgent ones wait for a write in the background."""
 _ANSWER_SECONDS = 0.005
 """The longest that anything waits for the answer to an urgent write."""
-_READS_WAIT_SECONDS = 0.003
-"""The longest that a read waits for a write."""
 
 
 class _Turn(NamedTuple):
-    """A write that waits, and where its result goes."""
+    """A write that waits, and where its result goes. An urgent one is `answered` once its caller
+    has that."""
 
     work: Callable[[], Any]
     future: Future[Any]
-    urgent: bool = False
+    answered: threading.Event | None = None
     background: bool = False
+
+    @property
+    def urgent(self) -> bool:
+        return self.answered is not None
 
 
 class SqliteFile:
@@ -85,7 +88,7 @@ class SqliteFile:
         self._serve_normal_next = False
         self._answered = asyncio.Event()
         self._answered.set()
-        self._answered_for_writer = threading.Event()
+        self._last_urgent: _Turn | None = None  # of those that the writer's thread has run
         self._preemption = Preemption()
         self._checkpoints = Checkpoints()
         # A checkpoint does not wait for readers; `begin_writing` waits where it has to.
@@ -99,9 +102,6 @@ class SqliteFile:
         )
         self._reader = build_engine(url, "PRAGMA query_only=ON")
         self._idle_readers: deque[Connection] = deque()
-        self._holding_reads = 0  # writes
-        self._reads_go = asyncio.Event()
-        self._reads_go.set()
 
     async def connect(self) -> None:
         """Take the file's lock, see that a connection can be had, and keep the files private.
@@ -133,16 +133,11 @@ class SqliteFile:
     # --- reading ------------------------------------------------------------------------------
 
     async def read(self, work: Callable[[Connection], T], *, costly: bool, seconds: float) -> T:
-        """`work` in a snapshot: all its statements see the same state. It begins after the writes
-        that hold reads, or 3 ms later.
+        """`work` in a snapshot: all its statements see the same state.
 
-        Raises Unavailable where it has not ended `seconds` after that, waiting for a thread
-        included. The statement is stopped then, as it is where the calling task is cancelled.
+        Raises Unavailable where it has not ended after `seconds`, waiting for a thread included.
+        The statement is stopped then, as it is where the calling task is cancelled.
         """
-        if not self._reads_go.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_READS_WAIT_SECONDS):
-                    await self._reads_go.wait()
         threads = self._costly_threads if costly else self._reading_threads
         reading = Stoppable()
         future = threads.submit(self._in_snapshot, work, reading)
@@ -195,7 +190,6 @@ class SqliteFile:
         urgent: bool = False,
         durable: bool = True,
         preemptible: bool = False,
-        reads_wait: bool = False,
     ) -> T:
         """`work` in a transaction of its own.
 
@@ -209,20 +203,8 @@ class SqliteFile:
         run: Callable[[], T] = partial(transaction, work)
         if preemptible:
             run = partial(self._until_not_preempted, transaction, work)
-        with self._reads_held() if reads_wait else nullcontext():
-            result: T = await self._in_turn(_Turn(run, Future(), urgent=urgent))
-        return result
-
-    @contextmanager
-    def _reads_held(self) -> Iterator[None]:
-        self._holding_reads += 1
-        self._reads_go.clear()
-        try:
-            yield
-        finally:
-            self._holding_reads -= 1
-            if not self._holding_reads:
-                self._reads_go.set()
+        answered = threading.Event() if urgent else None
+        return await self._in_turn(_Turn(run, Future(), answered))  # type: ignore[no-any-return]
 
     async def write_in_background(self, work: BackgroundWork[T]) -> T:
         """In the queue of those not urgent, and preemptible."""
@@ -247,8 +229,7 @@ class SqliteFile:
             if self._high:
                 self._run(self._high.popleft())
             if not self._high:
-                # The answer needs the interpreter, which this would begin to keep busy again.
-                self._answered_for_writer.wait(_ANSWER_SECONDS)
+                self._wait_for_answer()
 
     def _preemptible(
         self, work: Callable[[Connection], T], gives_turn_back: bool, connection: Connection
@@ -264,22 +245,20 @@ class SqliteFile:
 
     async def _in_turn(self, turn: _Turn) -> Any:
         """Run a turn in the writer's thread."""
-        urgent = turn.urgent
-        if urgent:
+        if turn.answered is not None:
             self._answered.clear()
-            self._answered_for_writer.clear()
         elif not self._answered.is_set():
             await self.yield_to_urgent_write()
         try:
-            (self._high if urgent else self._normal).append(turn)
+            (self._high if turn.urgent else self._normal).append(turn)
             self._thread.submit(self._take_next)
-            if urgent:
+            if turn.urgent:
                 self._preemption.request()
             return await asyncio.wrap_future(turn.future)
         finally:
-            if urgent:
+            if turn.answered is not None:
                 self._answered.set()
-                self._answered_for_writer.set()
+                asyncio.get_running_loop().call_soon(turn.answered.set)
 
     async def yield_to_urgent_write(self) -> None:
         """Let the loop's other tasks run; where an urgent write is under way, until its caller has
@@ -293,11 +272,22 @@ class SqliteFile:
         queue = self._normal if normal_first else self._high or self._normal
         self._serve_normal_next = queue is self._high
         if queue:  # else what this was for had its turn amid one in the background
+            if queue is self._normal:
+                self._wait_for_answer()
             self._run(queue.popleft())
+
+    def _wait_for_answer(self) -> None:
+        """Until the caller of the last urgent write has its answer, 5 ms at most: that needs the
+        interpreter, which this thread would begin to keep busy again."""
+        turn, self._last_urgent = self._last_urgent, None
+        if turn is not None and turn.answered is not None:
+            turn.answered.wait(_ANSWER_SECONDS)
 
     def _run(self, turn: _Turn) -> None:
         if not turn.future.set_running_or_notify_cancel():
             return
+        if turn.urgent:
+            self._last_urgent = turn
         try:
             result = turn.work()
         except BaseException as error:
@@ -317,7 +307,7 @@ class SqliteFile:
                 return
             if self._checkpoints.can_wait:
                 # Posts that share a commit are handed over with the answers to those before.
-                self._answered_for_writer.wait(_ANSWER_SECONDS)
+                self._wait_for_answer()
                 if self._high:
                     return
             self._checkpoints.made(pages())

@@ -59,6 +59,19 @@ def read_error(
     return GrokError(status, presentable(told.sentence, key=key), _scope(status, told, texts))
 
 
+def error_within(response: httpx.Response) -> int | None:
+    """The status of an error that came as a 200, as some gateways send it."""
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(body, dict) or body.get("choices") or not body.get("error"):
+        return None
+    error = body["error"]
+    code = str(error.get("code") if isinstance(error, dict) else body.get("code"))
+    return int(code) if re.fullmatch(r"[45]\d\d", code) else 502
+
+
 def presentable(sentence: str, *, key: str) -> str:
     sentence = sentence.replace(key, "***")[:MAX_READ]
     # The second begins where a word does, so that no word is gone through from each of its letters.

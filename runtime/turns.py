@@ -1,13 +1,19 @@
 """Whose turn it is with the interpreter, which one thread has at a time."""
 
+import asyncio
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _TURN_SECONDS = 0.0002
 
+_RIGHT_OF_WAY_SECONDS = 0.003
+
 _wanted = 0
 _usual_turn = 0.0
+_right_of_way_until = 0.0  # monotonic
+_giving_way: set[asyncio.Future[None]] = set()
 
 
 @contextmanager
@@ -27,3 +33,38 @@ def short_turns() -> Iterator[None]:
         _wanted -= 1
         if not _wanted:
             sys.setswitchinterval(_usual_turn)
+
+
+def take_right_of_way() -> None:
+    """For the way of a conversation through this process: until it is given back, 3 ms at most, who
+    gives way waits. For the event loop's thread, as all here."""
+    global _right_of_way_until
+    _right_of_way_until = time.monotonic() + _RIGHT_OF_WAY_SECONDS
+
+
+def give_back_right_of_way() -> None:
+    global _right_of_way_until
+    _right_of_way_until = 0.0
+    for waiting in _giving_way:
+        if not waiting.done():
+            waiting.set_result(None)
+
+
+async def give_way() -> None:
+    """Wait while somebody has the right of way, 3 ms at most."""
+    latest = time.monotonic() + _RIGHT_OF_WAY_SECONDS
+    while (seconds := min(_right_of_way_until, latest) - time.monotonic()) > 0:
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _stop_waiting, waiting)
+        _giving_way.add(waiting)
+        try:
+            await waiting
+        finally:
+            _giving_way.discard(waiting)
+            timer.cancel()
+
+
+def _stop_waiting(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

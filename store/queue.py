@@ -34,6 +34,7 @@ from backends.group_commit import GroupCommit
 from database import Database
 from errors import ServiceError
 from models import Lane, Status, conversations, now_micros
+from runtime.turns import give_back_right_of_way, take_right_of_way
 from store.bulk_insert import sent_together
 from store.earlier import Earlier, analysed_before, recent_sightings
 from store.ledger import CallReceipt, DayUsage, add_usage, completed_at, end_call, settle_call
@@ -140,7 +141,11 @@ class WorkQueue:
             made = then(items, connection) if then is not None and items else None
             return Claim(items, waiting, made)
 
-        return await self._database.write(work, durable=durable, reads_wait=True)
+        take_right_of_way()
+        claim = await self._database.write(work, durable=durable)
+        if not claim.items:
+            give_back_right_of_way()
+        return claim
 
     async def claim_suspect(self, *, lease: timedelta) -> tuple[Claimed | None, bool]:
         """Take the oldest conversation that was in flight at two deaths, which `claim` leaves out:
@@ -159,7 +164,11 @@ class WorkQueue:
         A result or a receipt that the database rejects fails no other, and its conversation with
         `NOT_STORED`.
         """
-        return await self._group_commit.submit(Settlement(results, receipt, not_theirs))
+        take_right_of_way()
+        try:
+            return await self._group_commit.submit(Settlement(results, receipt, not_theirs))
+        finally:
+            give_back_right_of_way()
 
     async def drained(self) -> None:
         """Wait until every result handed in so far is written, or refused."""
@@ -169,7 +178,7 @@ class WorkQueue:
         self.writer.rising = await self._rising.names()
         try:
             settle = partial(_settle, group, self.writer, False)
-            return await self._database.write(settle, preemptible=True, reads_wait=True)
+            return await self._database.write(settle, preemptible=True)
         except ServiceError:
             raise
         except Exception:  # one row that the database rejects does not fail the others

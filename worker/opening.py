@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from analysis.analyser import Analyser
 from analysis.outcomes import Complete
+from runtime.turns import give_back_right_of_way
 from store.earlier import Earlier, analysed_before
 from store.queue import Claimed, Results, WorkQueue
 from worker.calls import CallRunner
@@ -66,6 +67,7 @@ class Opener:
 
     async def after(self, claimed: Sequence[Claimed]) -> Opening:
         """After the transaction that claimed; no call is reserved."""
+        give_back_right_of_way()
         prepared = await prepare_all(claimed, reuse_key=self._analyser.reuse_key)
         earlier: Mapping[str, Earlier] = {}
         if self._reuse_window:

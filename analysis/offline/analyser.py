@@ -20,6 +20,7 @@ from analysis.offline.judge import LARGE, SMALL
 from analysis.outcomes import Analysis, Reply, TransientFailure
 from analysis.topics import Topics
 from analysis.urgency import Urgency
+from runtime.turns import give_back_right_of_way
 
 log = structlog.get_logger(__name__)
 
@@ -102,6 +103,7 @@ class OfflineAnalyser:
         assert self._child.stdout is not None
         self._child.stdin.write(json.dumps(texts).encode() + b"\n")
         await self._child.stdin.drain()
+        give_back_right_of_way()
         line = await self._child.stdout.readuntil()
         return [self._analysis(**fields) for fields in json.loads(line)]
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from analysis.outcomes import Analysis, Sighting, TransientFailure
 from analysis.topics import Topics
+from runtime import turns
 from tests.fakes.grok.calls import (
     BLAME,
     CLUSTERS,
@@ -63,6 +64,28 @@ async def test_the_request_is_what_the_api_asks_for(
     assert "Ünïcode" in sent
     for word in ("sentiment_score", "clusters", "confidence", "reasoning", *CLUSTERS):
         assert word in system["content"]
+
+
+async def test_others_go_on_while_grok_thinks_and_not_while_a_call_is_on_its_way(
+    grok: FakeGrok, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "_RIGHT_OF_WAY_SECONDS", 10.0)
+    grok.latency = 0.3
+    turns.take_right_of_way()  # as its claim does
+    calling = asyncio.create_task(make_client().analyse([BLAME]))
+    try:
+        async with asyncio.timeout(5):
+            await turns.give_way()
+        assert len(grok.requests) == 1
+        assert not calling.done()
+        await calling
+        waiting = asyncio.create_task(turns.give_way())
+        await asyncio.wait([waiting], timeout=0.05)
+        assert not waiting.done(), "until the results are stored"
+    finally:
+        turns.give_back_right_of_way()
+    async with asyncio.timeout(5):
+        await waiting
 
 
 async def test_the_schema_asks_for_one_result_for_each_id(

@@ -10,6 +10,7 @@ from sqlalchemy import update
 from analysis.outcomes import Complete, Outcome, Requeue, Retry
 from database import Database
 from models import Lane, Status, conversations, from_micros, now_micros
+from runtime import turns
 from store.conversations import ConversationStore
 from store.queue import Claim, Claimed, WorkQueue
 from tests.support.factories import (
@@ -47,6 +48,23 @@ async def test_a_claim_marks_its_rows(database: Database) -> None:
     )
     assert (row.status, row.attempts, row.lease_token) == ("processing", 1, claimed.token)
     assert before + 30_000_000 <= row.leased_until <= now_micros() + 30_000_000
+
+
+async def test_reads_give_way_to_what_is_claimed_until_its_results_are_stored(
+    database: Database, queue: WorkQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "_RIGHT_OF_WAY_SECONDS", 10.0)
+    async with asyncio.timeout(5):
+        await claim_some(database, limit=1)  # finds nothing, and so holds nobody up
+        await database.read(lambda _connection: None)
+    await accept(database, "Where is it?")
+    (claimed,) = await claim_some(database, limit=1)
+    reading = asyncio.create_task(database.read(lambda _connection: None))
+    await asyncio.wait([reading], timeout=0.05)
+    assert not reading.done()
+    await queue.settle([(claimed, Requeue())])
+    async with asyncio.timeout(10):
+        await reading
 
 
 @pytest.mark.parametrize("first", Lane)

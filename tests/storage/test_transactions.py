@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from functools import partial
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy.util import await_only
 
 from database import Database
 from errors import Unavailable
+from runtime import turns
 from tests.storage.conftest import Locks
 from tests.support.factories import accept, open_read, run_sql
 from tests.support.stored import count
@@ -83,33 +85,15 @@ async def test_on_postgresql_every_write_waits_for_the_disk(database: Database) 
     assert await database.write(lambda one: one.scalar(asked), durable=False) == "on"
 
 
-@pytest.mark.parametrize(
-    ("reads_wait", "longest", "seen"), [(True, 10.0, 1), (True, 0.003, 0), (False, 10.0, 0)]
-)
-async def test_a_read_waits_for_a_write_that_holds_reads_and_not_for_long(
-    opened: Database,
-    monkeypatch: pytest.MonkeyPatch,
-    reads_wait: bool,
-    longest: float,
-    seen: int,
-) -> None:
-    monkeypatch.setattr("backends.sqlite._READS_WAIT_SECONDS", longest)
-    begun, gate = threading.Event(), threading.Event()
-
-    def insert_slowly(connection: Connection) -> None:
-        connection.execute(INSERT)
-        begun.set()
-        assert gate.wait(10)
-
-    writing = asyncio.create_task(opened.write(insert_slowly, reads_wait=reads_wait))
-    assert await asyncio.to_thread(begun.wait, 10)
-    reading = asyncio.create_task(count(opened))
-    await asyncio.wait([reading], timeout=0.1 if seen else 10)
-    assert reading.done() is not bool(seen)
-    gate.set()
-    assert await reading == seen
-    await writing
-    assert await count(opened) == 1
+async def test_a_read_gives_way(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_RIGHT_OF_WAY_SECONDS", 10.0)
+    turns.take_right_of_way()
+    reading = asyncio.create_task(count(database))
+    await asyncio.wait([reading], timeout=0.1)
+    assert not reading.done()
+    turns.give_back_right_of_way()
+    async with asyncio.timeout(10):
+        await reading
 
 
 async def test_urgent_writes_and_others_take_turns_where_both_wait(opened: Database) -> None:
@@ -166,6 +150,38 @@ async def test_the_caller_of_an_urgent_write_has_his_answer_before_others_begin(
         await asyncio.gather(*waiting)
     assert order[0] == "answered"
     assert sorted(order[1:]) == ["gave way", "other"]
+
+
+async def test_a_write_that_had_lined_up_before_it_waits_for_the_answer_too(
+    opened: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer's thread goes on by itself, and would keep the interpreter from the answer."""
+    monkeypatch.setattr("backends.sqlite._ANSWER_SECONDS", 10.0)
+    begun, gate = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def hold_up(_connection: Connection) -> None:
+        begun.set()
+        assert gate.wait(10)
+
+    def write_after_it(_connection: Connection) -> None:
+        order.append("other")
+
+    async def write_urgently() -> None:
+        await opened.write(lambda _connection: None, urgent=True)
+        order.append("answered")
+
+    waiting = [asyncio.create_task(opened.write(hold_up))]
+    assert await asyncio.to_thread(begun.wait, 10)
+    waiting.append(asyncio.create_task(opened.write(write_after_it)))
+    await asyncio.sleep(0)  # it lines up
+    waiting.append(asyncio.create_task(write_urgently()))
+    await asyncio.sleep(0)
+    gate.set()
+    time.sleep(0.1)  # noqa: ASYNC251  the loop is busy when the urgent one ends
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting)
+    assert order == ["answered", "other"]
 
 
 async def test_one_urgent_write_is_given_way_to_and_not_all_that_follow(opened: Database) -> None:
