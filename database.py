@@ -19,7 +19,6 @@ from backends.sqlite import SqliteFile
 from errors import StartRefused, Unavailable
 from migrations import new_file
 from models import SCHEMA_REVISION, follow_own_clock
-from runtime.turns import give_way
 
 log = structlog.get_logger(__name__)
 
@@ -121,9 +120,8 @@ class Database:
         Reads that are `costly`, whose cost grows with the table or with what is asked, are few at a
         time and leave readers free for the others. After `seconds`, waiting for a reader included,
         the read is stopped and Unavailable is raised; it is also stopped where the calling task is
-        cancelled. It gives way to conversations that are on their way through the process.
+        cancelled. On SQLite it gives way to conversations that are on their way through here.
         """
-        await give_way()
         return await self._backend.read(work, costly=costly, seconds=seconds)
 
     async def write(

@@ -41,6 +41,7 @@ from backends.sqlite_engine import (
 )
 from backends.stoppable import Stoppable
 from errors import Unavailable
+from runtime.turns import give_way
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -88,7 +89,7 @@ class SqliteFile:
         self._serve_normal_next = False
         self._answered = asyncio.Event()
         self._answered.set()
-        self._last_urgent: _Turn | None = None  # of those that the writer's thread has run
+        self._last_answered: threading.Event | None = None  # of the urgent one that was run last
         self._preemption = Preemption()
         self._checkpoints = Checkpoints()
         # A checkpoint does not wait for readers; `begin_writing` waits where it has to.
@@ -133,11 +134,12 @@ class SqliteFile:
     # --- reading ------------------------------------------------------------------------------
 
     async def read(self, work: Callable[[Connection], T], *, costly: bool, seconds: float) -> T:
-        """`work` in a snapshot: all its statements see the same state.
+        """`work` in a snapshot: all its statements see the same state. It gives way first.
 
-        Raises Unavailable where it has not ended after `seconds`, waiting for a thread included.
-        The statement is stopped then, as it is where the calling task is cancelled.
+        Raises Unavailable where it has not ended `seconds` after that, waiting for a thread
+        included. The statement is stopped then, as it is where the calling task is cancelled.
         """
+        await give_way()
         threads = self._costly_threads if costly else self._reading_threads
         reading = Stoppable()
         future = threads.submit(self._in_snapshot, work, reading)
@@ -258,7 +260,9 @@ class SqliteFile:
         finally:
             if turn.answered is not None:
                 self._answered.set()
-                asyncio.get_running_loop().call_soon(turn.answered.set)
+                # Those who share a commit hear of it in the loop's next round.
+                loop = asyncio.get_running_loop()
+                loop.call_soon(loop.call_soon, turn.answered.set)
 
     async def yield_to_urgent_write(self) -> None:
         """Let the loop's other tasks run; where an urgent write is under way, until its caller has
@@ -272,22 +276,22 @@ class SqliteFile:
         queue = self._normal if normal_first else self._high or self._normal
         self._serve_normal_next = queue is self._high
         if queue:  # else what this was for had its turn amid one in the background
-            if queue is self._normal:
+            if queue is self._normal and not self._high:
                 self._wait_for_answer()
             self._run(queue.popleft())
 
     def _wait_for_answer(self) -> None:
         """Until the caller of the last urgent write has its answer, 5 ms at most: that needs the
         interpreter, which this thread would begin to keep busy again."""
-        turn, self._last_urgent = self._last_urgent, None
-        if turn is not None and turn.answered is not None:
-            turn.answered.wait(_ANSWER_SECONDS)
+        answered, self._last_answered = self._last_answered, None
+        if answered is not None:
+            answered.wait(_ANSWER_SECONDS)
 
     def _run(self, turn: _Turn) -> None:
         if not turn.future.set_running_or_notify_cancel():
             return
         if turn.urgent:
-            self._last_urgent = turn
+            self._last_answered = turn.answered
         try:
             result = turn.work()
         except BaseException as error:

@@ -35,19 +35,22 @@ def short_turns() -> Iterator[None]:
             sys.setswitchinterval(_usual_turn)
 
 
-def take_right_of_way() -> None:
+def take_right_of_way() -> float:
     """For the way of a conversation through this process: until it is given back, 3 ms at most, who
-    gives way waits. For the event loop's thread, as all here."""
+    gives way waits. For the event loop's thread, as all here. Returns what to give back."""
     global _right_of_way_until
     _right_of_way_until = time.monotonic() + _RIGHT_OF_WAY_SECONDS
+    return _right_of_way_until
 
 
-def give_back_right_of_way() -> None:
+def give_back_right_of_way(taken: float | None = None) -> None:
+    """With `taken`, it stays with whoever has taken it since."""
     global _right_of_way_until
+    if taken is not None and taken != _right_of_way_until:
+        return
     _right_of_way_until = 0.0
     for waiting in _giving_way:
-        if not waiting.done():
-            waiting.set_result(None)
+        _let_go(waiting)
 
 
 async def give_way() -> None:
@@ -56,7 +59,7 @@ async def give_way() -> None:
     while (seconds := min(_right_of_way_until, latest) - time.monotonic()) > 0:
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(seconds, _stop_waiting, waiting)
+        timer = loop.call_later(seconds, _let_go, waiting)
         _giving_way.add(waiting)
         try:
             await waiting
@@ -65,6 +68,6 @@ async def give_way() -> None:
             timer.cancel()
 
 
-def _stop_waiting(waiting: asyncio.Future[None]) -> None:
+def _let_go(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)

@@ -141,10 +141,10 @@ class WorkQueue:
             made = then(items, connection) if then is not None and items else None
             return Claim(items, waiting, made)
 
-        take_right_of_way()
+        right_of_way = take_right_of_way()
         claim = await self._database.write(work, durable=durable)
         if not claim.items:
-            give_back_right_of_way()
+            give_back_right_of_way(right_of_way)
         return claim
 
     async def claim_suspect(self, *, lease: timedelta) -> tuple[Claimed | None, bool]:
@@ -164,11 +164,7 @@ class WorkQueue:
         A result or a receipt that the database rejects fails no other, and its conversation with
         `NOT_STORED`.
         """
-        take_right_of_way()
-        try:
-            return await self._group_commit.submit(Settlement(results, receipt, not_theirs))
-        finally:
-            give_back_right_of_way()
+        return await self._group_commit.submit(Settlement(results, receipt, not_theirs))
 
     async def drained(self) -> None:
         """Wait until every result handed in so far is written, or refused."""
@@ -176,6 +172,7 @@ class WorkQueue:
 
     async def _settle_group(self, group: Sequence[Settlement]) -> list[Settled]:
         self.writer.rising = await self._rising.names()
+        right_of_way = take_right_of_way()
         try:
             settle = partial(_settle, group, self.writer, False)
             return await self._database.write(settle, preemptible=True)
@@ -183,6 +180,8 @@ class WorkQueue:
             raise
         except Exception:  # one row that the database rejects does not fail the others
             return await self._database.write(partial(_settle, group, self.writer, True))
+        finally:
+            give_back_right_of_way(right_of_way)
 
     async def analysed_before(
         self, fingerprints: Collection[str], *, within: timedelta

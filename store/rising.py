@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from database import Database
 from errors import Unavailable
+from runtime.turns import give_back_right_of_way
 from store.trends import TrendStore, Window
 
 _KEPT_SECONDS = 60.0
@@ -21,6 +22,7 @@ class RisingTopics:
         """As of a minute ago at most; longer where the database does not answer."""
         if time.monotonic() > self._kept_until:
             self._kept_until = time.monotonic() + _KEPT_SECONDS
+            give_back_right_of_way()  # the settlement that asks has it, and would wait for itself
             try:
                 found = await self._trends.trends(Window.ONE_HOUR, as_of=datetime.now(UTC))
             except Unavailable:

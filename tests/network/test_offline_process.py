@@ -1,7 +1,10 @@
 """The process in which the offline analyser works: started, killed and ended for real."""
 
 import asyncio
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -18,6 +21,7 @@ from assembly import build_analyser
 from config import Settings
 from models import Lane
 from tests.support.http_helpers import eventually
+from tests.support.paths import ROOT
 from tests.support.processes import judges_of
 from tests.support.worker_harness import WorkerHarness
 
@@ -82,6 +86,26 @@ async def test_its_process_starts_with_the_first_call_and_stays_for_the_next(
     await analyser.analyse(["It is late."])
     assert the_judge() == first
     assert os.getpriority(os.PRIO_PROCESS, first) > os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_its_process_lets_others_go_first_after_each_text() -> None:
+    counting = """
+import os, sys
+let_go = []
+os.sched_yield = lambda: let_go.append(1)
+from analysis.offline import child
+child.main()
+print(len(let_go), file=sys.stderr)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", counting, "small"],
+        input=b'["It is late.", "Thanks!", "Why?"]\n[]\n',
+        capture_output=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert [len(json.loads(line)) for line in ended.stdout.splitlines()] == [3, 0]
+    assert int(ended.stderr) == 3
 
 
 async def test_a_process_that_dies_at_work_is_a_passing_failure_and_the_next_call_has_a_new_one(

@@ -2,12 +2,14 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from analysis.outcomes import NotNow, Refused, Unusable
 from models import Lane
 from store.conversations import ConversationStore, NewConversation
+from store.queue import Settled
 from tests.conftest import StartApp
 from tests.support.http_helpers import (
     ScriptedAnalyser,
@@ -40,6 +42,30 @@ async def test_live_comes_before_bulk_and_old_before_new(harness: WorkerHarness)
         await harness.all_completed(6)
 
     assert analyser.texts == ["live 1", "live 2", "live 3", "bulk 1", "bulk 2", "bulk 3"]
+
+
+async def test_the_next_call_begins_while_the_results_of_the_last_are_being_stored(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = asyncio.Event()
+    settle = harness.queue.settle
+
+    async def settle_slowly(*settlement: Any) -> Settled:
+        await disk.wait()
+        return await settle(*settlement)
+
+    monkeypatch.setattr(harness.queue, "settle", settle_slowly)
+    analyser = ScriptedAnalyser(concurrency=1)
+    analyser.hold("first")
+    await harness.add("first", "second")
+    async with harness.working(analyser, poll_interval=FOR_EVER):
+        await eventually(lambda: analyser.under_way == 1)
+        await asyncio.sleep(0.05)  # the worker is at rest
+        analyser.let_go("first")
+        await eventually(lambda: analyser.texts == ["first", "second"])
+        assert await harness.count("completed") == 0
+        disk.set()
+        await harness.all_completed(2)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 10])

@@ -2,10 +2,11 @@
 
 import asyncio
 import random
+import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from analysis.outcomes import Complete, Outcome, Requeue, Retry
 from database import Database
@@ -50,21 +51,43 @@ async def test_a_claim_marks_its_rows(database: Database) -> None:
     assert before + 30_000_000 <= row.leased_until <= now_micros() + 30_000_000
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_reads_give_way_to_what_is_claimed_until_its_results_are_stored(
     database: Database, queue: WorkQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "_RIGHT_OF_WAY_SECONDS", 10.0)
+    monkeypatch.setattr(turns, "_RIGHT_OF_WAY_SECONDS", 20.0)
+
+    async def read() -> None:
+        await database.read(lambda _connection: None)
+
     async with asyncio.timeout(5):
         await claim_some(database, limit=1)  # finds nothing, and so holds nobody up
-        await database.read(lambda _connection: None)
+        await read()
     await accept(database, "Where is it?")
     (claimed,) = await claim_some(database, limit=1)
-    reading = asyncio.create_task(database.read(lambda _connection: None))
+    reading = asyncio.create_task(read())
     await asyncio.wait([reading], timeout=0.05)
     assert not reading.done()
-    await queue.settle([(claimed, Requeue())])
-    async with asyncio.timeout(10):
+    turns.give_back_right_of_way()
+    async with asyncio.timeout(5):
         await reading
+        begun, gate = threading.Event(), threading.Event()
+
+        def hold_up(_connection: Connection) -> None:
+            begun.set()
+            assert gate.wait(10)
+
+        writing = asyncio.create_task(database.write(hold_up))
+        assert await asyncio.to_thread(begun.wait, 10)
+        turns.take_right_of_way()  # as the head of the answer does
+        settling = asyncio.create_task(queue.settle([(claimed, Requeue())]))
+        await asyncio.sleep(0.05)  # it looks once which topics are rising, and waits for nobody
+        reading = asyncio.create_task(read())
+        await asyncio.wait([reading], timeout=0.05)
+        was_held_up = not reading.done()
+        gate.set()
+        await asyncio.gather(writing, settling, reading)
+    assert was_held_up
 
 
 @pytest.mark.parametrize("first", Lane)

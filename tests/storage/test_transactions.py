@@ -85,14 +85,14 @@ async def test_on_postgresql_every_write_waits_for_the_disk(database: Database) 
     assert await database.write(lambda one: one.scalar(asked), durable=False) == "on"
 
 
-async def test_a_read_gives_way(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_read_gives_way(opened: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "_RIGHT_OF_WAY_SECONDS", 10.0)
     turns.take_right_of_way()
-    reading = asyncio.create_task(count(database))
+    reading = asyncio.create_task(count(opened))
     await asyncio.wait([reading], timeout=0.1)
     assert not reading.done()
     turns.give_back_right_of_way()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(5):
         await reading
 
 
@@ -152,11 +152,11 @@ async def test_the_caller_of_an_urgent_write_has_his_answer_before_others_begin(
     assert sorted(order[1:]) == ["gave way", "other"]
 
 
-async def test_a_write_that_had_lined_up_before_it_waits_for_the_answer_too(
+async def test_a_write_that_had_lined_up_before_a_post_waits_for_its_answer_too(
     opened: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The writer's thread goes on by itself, and would keep the interpreter from the answer."""
-    monkeypatch.setattr("backends.sqlite._ANSWER_SECONDS", 10.0)
+    monkeypatch.setattr("backends.sqlite._ANSWER_SECONDS", 20.0)
     begun, gate = threading.Event(), threading.Event()
     order: list[str] = []
 
@@ -167,19 +167,19 @@ async def test_a_write_that_had_lined_up_before_it_waits_for_the_answer_too(
     def write_after_it(_connection: Connection) -> None:
         order.append("other")
 
-    async def write_urgently() -> None:
-        await opened.write(lambda _connection: None, urgent=True)
+    async def post() -> None:
+        await accept(opened, "Where is it?")
         order.append("answered")
 
     waiting = [asyncio.create_task(opened.write(hold_up))]
     assert await asyncio.to_thread(begun.wait, 10)
     waiting.append(asyncio.create_task(opened.write(write_after_it)))
     await asyncio.sleep(0)  # it lines up
-    waiting.append(asyncio.create_task(write_urgently()))
-    await asyncio.sleep(0)
+    waiting.append(asyncio.create_task(post()))
+    await asyncio.sleep(0.01)
     gate.set()
-    time.sleep(0.1)  # noqa: ASYNC251  the loop is busy when the urgent one ends
-    async with asyncio.timeout(10):
+    time.sleep(0.1)  # noqa: ASYNC251  the loop is busy when the post is on the disk
+    async with asyncio.timeout(5):  # the writer does not wait for longer than that takes
         await asyncio.gather(*waiting)
     assert order == ["answered", "other"]
 

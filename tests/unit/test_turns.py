@@ -22,6 +22,7 @@ async def giving_way() -> asyncio.Task[None]:
 
 
 async def test_nobody_gives_way_where_nobody_has_the_right_of_way() -> None:
+    give_back_right_of_way()
     task = asyncio.create_task(give_way())
     await asyncio.sleep(0)
     assert task.done()
@@ -32,6 +33,7 @@ async def test_all_give_way_until_it_is_given_back() -> None:
     take_right_of_way()
     waiting = [await giving_way() for _ in range(2)]
     assert not any(task.done() for task in waiting)
+    give_back_right_of_way()
     give_back_right_of_way()
     async with asyncio.timeout(5):
         await asyncio.gather(*waiting)
@@ -47,6 +49,20 @@ async def test_who_is_let_go_gives_way_to_the_next_who_takes_it_at_once() -> Non
     await asyncio.sleep(0.01)
     assert not waiting.done()
     give_back_right_of_way()
+    async with asyncio.timeout(5):
+        await waiting
+
+
+@pytest.mark.usefixtures("for_long")
+async def test_who_gives_back_his_own_leaves_it_to_who_has_taken_it_since() -> None:
+    mine = take_right_of_way()
+    await asyncio.sleep(0.001)
+    another = take_right_of_way()
+    waiting = await giving_way()
+    give_back_right_of_way(mine)
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    give_back_right_of_way(another)
     async with asyncio.timeout(5):
         await waiting
 
