@@ -60,7 +60,7 @@ async def test_reads_give_way_to_what_is_claimed_until_its_results_are_stored(
     async def read() -> None:
         await database.read(lambda _connection: None)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         await claim_some(database, limit=1)  # finds nothing, and so holds nobody up
         await read()
     await accept(database, "Where is it?")
@@ -68,8 +68,8 @@ async def test_reads_give_way_to_what_is_claimed_until_its_results_are_stored(
     reading = asyncio.create_task(read())
     await asyncio.wait([reading], timeout=0.05)
     assert not reading.done()
-    turns.give_back_right_of_way()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
+        await queue.settle([])  # looks once which topics are rising, and waits for nobody
         await reading
         begun, gate = threading.Event(), threading.Event()
 
@@ -79,9 +79,8 @@ async def test_reads_give_way_to_what_is_claimed_until_its_results_are_stored(
 
         writing = asyncio.create_task(database.write(hold_up))
         assert await asyncio.to_thread(begun.wait, 10)
-        turns.take_right_of_way()  # as the head of the answer does
         settling = asyncio.create_task(queue.settle([(claimed, Requeue())]))
-        await asyncio.sleep(0.05)  # it looks once which topics are rising, and waits for nobody
+        await asyncio.sleep(0.01)  # it lines up
         reading = asyncio.create_task(read())
         await asyncio.wait([reading], timeout=0.05)
         was_held_up = not reading.done()

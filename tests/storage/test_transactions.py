@@ -179,7 +179,7 @@ async def test_a_write_that_had_lined_up_before_a_post_waits_for_its_answer_too(
     await asyncio.sleep(0.01)
     gate.set()
     time.sleep(0.1)  # noqa: ASYNC251  the loop is busy when the post is on the disk
-    async with asyncio.timeout(5):  # the writer does not wait for longer than that takes
+    async with asyncio.timeout(10):  # the writer does not wait for longer than that takes
         await asyncio.gather(*waiting)
     assert order == ["answered", "other"]
 
