@@ -1,4 +1,8 @@
-"""Whose turn it is with the interpreter, which one thread has at a time."""
+"""Whose turn it is with the interpreter, which one thread has at a time.
+
+A claim takes the right of way, and the analyser gives it back when its call has left. The head of
+the answer takes it again, until the results are stored. Reads on SQLite give way.
+"""
 
 import asyncio
 import sys

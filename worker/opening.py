@@ -67,7 +67,7 @@ class Opener:
 
     async def after(self, claimed: Sequence[Claimed]) -> Opening:
         """After the transaction that claimed; no call is reserved."""
-        give_back_right_of_way()
+        give_back_right_of_way()  # the look-up is a read, and would wait for its own claim
         prepared = await prepare_all(claimed, reuse_key=self._analyser.reuse_key)
         earlier: Mapping[str, Earlier] = {}
         if self._reuse_window:
