@@ -134,7 +134,9 @@ _HEAP_BYTES = 64 * 1024 * 1024
 
 def heaps_of_threads(service: ServiceProcess) -> int:
     maps = Path(f"/proc/{service.pid}/maps").read_text()
-    spans = re.findall(r"^(\w+)-\w+ rw-p 00000000 00:00 0 *$", maps, re.MULTILINE)
+    # What a heap does not use yet lies behind it; by chance others begin at such a place, too.
+    heap = r"^(\w+)-(\w+) rw-p 00000000 00:00 0 *\n\2-\w+ ---p"
+    spans = [start for start, _ in re.findall(heap, maps, re.MULTILINE)]
     return sum(int(start, 16) % _HEAP_BYTES == 0 for start in spans)
 
 
