@@ -66,6 +66,16 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + micros * _MICROSECOND
 
 
+def format_time(moment: datetime) -> str:
+    """Of a moment in UTC `2025-01-20T10:00:00Z`, with a fraction only where there is one; as
+    `to_json` writes it."""
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def time_or_none(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)
+
+
 # What the database's clock said, and this machine's count of nanoseconds at that moment.
 _followed: tuple[int, int] | None = None
 
@@ -276,14 +286,14 @@ Index(
     sqlite_where=_UNHAPPY,
 )
 
-SUSPECTED = text("(notes ->> 'suspected_injection') IS NOT NULL")
+IS_SUSPECTED = text("(notes ->> 'suspected_injection') IS NOT NULL")
 """Of an insight whose text may be written for the model; word for word as the index has it."""
 
 # For leaving them out of what alerts count.
 Index(
     "idx_insight_suspected",
     insights.c.timestamp,
-    sqlite_where=SUSPECTED,
+    sqlite_where=IS_SUSPECTED,
 )
 
 # For authors who write again.

@@ -35,7 +35,7 @@ from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
 from analysis.words import parse_search
 from errors import InvalidInput
-from models import Lane, to_micros
+from models import Lane, format_time, to_micros
 from store.conversations import NewConversation
 from store.filters import InsightFilter
 from store.summaries import Interval
@@ -97,11 +97,6 @@ def _parse_query_time(value: object) -> datetime:
     if isinstance(value, str):
         value = re.sub(r"([Tt ][\d:.,]+) (\d\d(?::?\d\d)?)$", r"\1+\2", value)
     return parse_time(value)
-
-
-def format_time(moment: datetime) -> str:
-    """`2025-01-20T10:00:00Z`, with a fraction only where there is one; as `to_json` writes it."""
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 _TIME_SCHEMA = WithJsonSchema({"type": "string", "format": "date-time"})

@@ -17,7 +17,7 @@ from api.late_routes import late_router
 from api.path_ids import path_id
 from api.services import services
 from errors import InvalidInput
-from models import from_micros
+from models import from_micros, time_or_none
 from schemas import ShownTime, built_late
 from store.alert_rules import AlertRule, no_such_alert_rule
 from store.trends import Window
@@ -177,7 +177,7 @@ async def try_alert_rule(request: Request, rule_id: AlertRuleId) -> TrialOut:
             TrialAlertOut,
             each,
             opened_at=from_micros(each.opened_at),
-            closed_at=None if each.closed_at is None else from_micros(each.closed_at),
+            closed_at=time_or_none(each.closed_at),
         )
         for each in trial.alerts
     ]

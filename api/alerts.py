@@ -1,7 +1,6 @@
 """Alerts: listed, acknowledged and muted."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Query, Request
@@ -15,7 +14,7 @@ from api.error_responses import answers
 from api.late_routes import late_router
 from api.path_ids import path_id
 from api.services import services
-from models import from_micros
+from models import time_or_none
 from schemas import ShownTime, built_late
 from store.alerts import ListedAlert, no_such_alert
 
@@ -70,10 +69,6 @@ class AlertsOut(TypedDict):
 AlertId = Annotated[str, path_id("alrt", no_such_alert)]
 
 
-def _time(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)
-
-
 def _item(listed: ListedAlert) -> AlertOut:
     alert = listed.alert
     return {
@@ -83,15 +78,15 @@ def _item(listed: ListedAlert) -> AlertOut:
         "kind": listed.kind,
         "key": alert.key,
         "state": alert.state,
-        "opened_at": _time(alert.opened_at),
-        "closed_at": None if alert.state is AlertState.OPEN else _time(alert.closed_at),
+        "opened_at": time_or_none(alert.opened_at),
+        "closed_at": None if alert.state is AlertState.OPEN else time_or_none(alert.closed_at),
         "peak": alert.peak,
         "held_back": alert.held_back,
-        "told_at": _time(alert.told_at),
-        "quiet_until": _time(alert.put_off_until),
-        "muted_until": _time(alert.muted_until),
+        "told_at": time_or_none(alert.told_at),
+        "quiet_until": time_or_none(alert.put_off_until),
+        "muted_until": time_or_none(alert.muted_until),
         "acknowledged_by": listed.acknowledged_by,
-        "acknowledged_at": _time(listed.acknowledged_at),
+        "acknowledged_at": time_or_none(listed.acknowledged_at),
         "evidence": alert.evidence,
     }
 

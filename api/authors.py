@@ -1,6 +1,5 @@
 """Asking who wrote."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Query, Request
@@ -14,11 +13,9 @@ from api.late_routes import late_router
 from api.services import services
 from errors import InvalidInput
 from schemas import AuthorsQuery
+from store.filters import BEGINNING, END
 
 router = late_router(tags=["insights"])
-
-_FIRST = datetime.min.replace(tzinfo=UTC)
-_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @router.get("/api/v1/authors", responses=answers("invalid_schema", "unavailable"))
@@ -26,7 +23,7 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 async def list_authors(request: Request, query: Annotated[AuthorsQuery, Query()]) -> AuthorsOut:
     """Who wrote: with `prefix` those whose names begin so, most insights first; else those with
     most negative ones."""
-    start, end = query.start_time or _FIRST, query.end_time or _LAST
+    start, end = query.start_time or BEGINNING, query.end_time or END
     if start > end:
         raise InvalidInput("start_time must not be after end_time")
     async with stopped_when_gone(request):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from api.insight_answers import insight_json
-from schemas import format_time
+from models import format_time
 from store.listed import ListedInsight
 
 COLUMNS = (

@@ -21,7 +21,7 @@ from analysis.handling import OPEN, Handling, HandlingState
 from analysis.labels import LastWord, Values
 from analysis.priority import PriorityTerm
 from analysis.urgency import Urgency
-from models import from_micros
+from models import time_or_none
 from schemas import ShownTime, built_late
 from store.filters import InsightFilter
 from store.insights import InsightPage
@@ -160,8 +160,8 @@ def handling_item(handling: Handling) -> HandlingNow:
     return {
         "state": cast(HandlingState, handling.state.value),  # plain text is written much faster
         "by": handling.by,
-        "until": None if handling.until is None else from_micros(handling.until),
-        "at": None if handling.at is None else from_micros(handling.at),
+        "until": time_or_none(handling.until),
+        "at": time_or_none(handling.at),
     }
 
 

@@ -21,6 +21,7 @@ from api.insight_answers import InsightsOut, insights_json
 from api.late_routes import late_router
 from api.services import Services, services
 from errors import InvalidInput
+from models import format_time
 from schemas import (
     ExportFormat,
     ExportQuery,
@@ -29,7 +30,6 @@ from schemas import (
     Order,
     SummaryQuery,
     TrendsQuery,
-    format_time,
 )
 from store.derived.rollup_query import is_costly
 from store.filters import InsightFilter

@@ -32,8 +32,7 @@ from api.operation_answers import (
 from api.readiness import check_all
 from api.services import Services, services
 from errors import Conflict, Unavailable
-from models import Lane, Status
-from schemas import format_time
+from models import Lane, Status, format_time
 from store.figures import Figures
 from worker.backups import BackupKeeper
 

@@ -16,8 +16,8 @@ from api.late_routes import late_router
 from api.path_ids import path_id
 from api.plan_bodies import PlanIn, PlansQuery
 from api.services import Services, services
-from models import from_micros
-from schemas import ShownTime, built_late, format_time
+from models import format_time, from_micros
+from schemas import ShownTime, built_late
 from store.plans.plan import Change, Plan, PlanKind, PlanState, no_such_plan
 from store.plans.requests import NewPlan, SampleText
 

@@ -114,7 +114,7 @@ class Dates:
             moment = self._parse(value)
             if moment.tzinfo is None:
                 moment = _in_zone(moment, self._zone)
-            return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            return to_iso(moment.astimezone(UTC))
         except (ValueError, OverflowError, KeyError):
             raise RowRejected(f"not a time that can be read for sure: {value[:50]}") from None
 
@@ -264,6 +264,11 @@ def zone_of(name: str) -> tzinfo:
     if place := _PLACES.get(name.lower(), name if 0 < name.count("/") <= 2 else None):
         return ZoneInfo(place)
     return timezone(timedelta(hours=_ZONES[name.lower()]))
+
+
+def to_iso(moment: datetime) -> str:
+    """Of a moment in UTC, with `Z`."""
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _from_iso(value: str) -> datetime:

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
+from importing.dates import to_iso
+
 MAX_DAYS = 1999
 """The API gives at most 2,000 buckets of a day, and the page takes no longer period."""
 _MINUTE = timedelta(minutes=1)
@@ -24,7 +26,7 @@ class Period:
     @property
     def query(self) -> dict[str, str]:
         """As the API's parameters have it."""
-        return {"start_time": _iso(self.start), "end_time": _iso(self.end)}
+        return {"start_time": to_iso(self.start), "end_time": to_iso(self.end)}
 
     def __str__(self) -> str:
         return f"from {self.start.date()} to {(self.end - datetime.resolution).date()}"
@@ -36,7 +38,3 @@ class Period:
 
 def _minute_of(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(second=0, microsecond=0)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")

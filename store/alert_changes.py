@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from analysis.alerts import Alert, AlertState, Change, Notice, RuleKind
 from analysis.messages import Event, Message, MessageType
-from models import conversations, from_micros
+from models import conversations, format_time, from_micros
 from store.alert_rules import BUILT_IN, AlertRule, rules_in
 from store.outbox import enqueue, subscribers
 from tables.alerts import alert_rules, alerts
@@ -212,7 +212,7 @@ def shown_alert(rule: AlertRule, alert: Alert) -> Mapping[str, Any]:
 
 def shown_time(micros: int | None) -> str | None:
     """ISO 8601 in UTC, as the API shows it."""
-    return None if micros is None else from_micros(micros).isoformat().replace("+00:00", "Z")
+    return None if micros is None else format_time(from_micros(micros))
 
 
 def gone_of(ids: Collection[str], connection: Connection) -> set[str]:

@@ -18,7 +18,7 @@ from analysis.micros import DAY, HOUR
 from analysis.rising import KEPT_HOURS, HourCounts
 from analysis.rules import hold
 from analysis.words import words_of
-from models import SUSPECTED, from_micros, insights
+from models import IS_SUSPECTED, from_micros, insights
 from store.derived import rollup_query
 from store.derived.day_cache import DayCache, Days
 from store.derived.rollup_query import Key
@@ -224,10 +224,12 @@ def _not_counted(shape: Shape) -> Select[*tuple[Any, ...]]:
         *conditions(shape)
     )
     if shape.author:  # whose posts are the only ones among which own ones are counted
-        return found.where(or_(columns.own == 1, SUSPECTED)).with_hint(
+        return found.where(or_(columns.own == 1, IS_SUSPECTED)).with_hint(
             insights, "INDEXED BY idx_insight_author", "sqlite"
         )
-    return found.where(SUSPECTED).with_hint(insights, "INDEXED BY idx_insight_suspected", "sqlite")
+    return found.where(IS_SUSPECTED).with_hint(
+        insights, "INDEXED BY idx_insight_suspected", "sqlite"
+    )
 
 
 def is_by_topic(named: Mapping[str, Any]) -> bool:

@@ -3,7 +3,6 @@ newest posts, and the page that shows them all."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,8 +11,9 @@ from sqlalchemy import Connection
 from analysis.alerts import LEAST_AUTHORS, SAMPLE, crowd_gate
 from analysis.fingerprint import as_analysed
 from analysis.standing_out import words_that_stand_out
-from models import from_micros
-from store.filters import InsightFilter
+from models import format_time, from_micros
+from store.filters import BEGINNING, InsightFilter
+from store.insight_row import SUSPECTED
 from store.insights import InsightStore
 from store.listed import ListedInsight
 
@@ -23,9 +23,6 @@ LOOKED_AT = 1000
 """Characters of a text."""
 SHOWN = 3
 _TEXT_LENGTH = 280
-_BEGINNING = datetime.min.replace(tzinfo=UTC)
-SUSPECTED = "suspected_injection"
-"""Among the notes of a post that does not count."""
 
 
 class EvidenceReader:
@@ -63,7 +60,7 @@ class EvidenceReader:
         is too little, those of most posts."""
         texts = list(_beginnings(posts[:_WORDS_OF]))
         before = InsightFilter(
-            _BEGINNING, from_micros(wanted.span.start - 1), language=wanted.language
+            BEGINNING, from_micros(wanted.span.start - 1), language=wanted.language
         )
         if usual := self._insights.newest(before, _USUAL, connection):
             return list(words_that_stand_out(texts, _beginnings(usual)))
@@ -112,10 +109,7 @@ def held_back(
 def page_link(named: Mapping[str, Any], wanted: InsightFilter) -> str:
     """The page with the filter set, from the root of the service."""
     times = {"start_time": wanted.start_time, "end_time": wanted.end_time}
-    shown = {
-        name: moment.replace(microsecond=0).isoformat().replace("+00:00", "Z")
-        for name, moment in times.items()
-    }
+    shown = {name: format_time(each.replace(microsecond=0)) for name, each in times.items()}
     return f"/dashboard?{urlencode({**named, **shown})}"
 
 

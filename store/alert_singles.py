@@ -26,6 +26,7 @@ from store import alert_evidence
 from store.alert_changes import alerts_by_rule, enabled_rules, gone_of, has_turn, store_change
 from store.alert_rules import AlertRule
 from store.filters import InsightFilter
+from store.insight_row import SUSPECTED
 from store.listed import SHOWN, ListedInsight, to_listed
 from tables.alerts import alert_rules, alerts
 
@@ -120,7 +121,7 @@ def matches(rule: AlertRule, post: ListedInsight) -> bool:
     labelled = LastWord.MODEL if post.labelled is None else post.labelled.by
     return (
         post.sentiment_score <= -_above(rule)
-        and alert_evidence.SUSPECTED not in post.notes
+        and SUSPECTED not in post.notes
         and named.get("sentiment") in (None, sentiment_of(post.sentiment_score))
         and named.get("cluster") in (None, *post.clusters)
         and named.get("author") in (None, post.author)

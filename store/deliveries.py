@@ -12,7 +12,7 @@ from analysis.deliveries import DeliveryState
 from analysis.messages import MessageType
 from database import Database
 from errors import Conflict, NotFound
-from models import from_micros, now_micros, to_micros
+from models import from_micros, now_micros, time_or_none, to_micros
 from store import cursors
 from store.endpoints import find_endpoint, lock
 from tables.alerts import deliveries
@@ -186,12 +186,8 @@ def _shown(row: Row[*tuple[Any, ...]]) -> Delivery:
         DeliveryState(row.state),
         row.attempts,
         from_micros(row.created_at),
-        _moment(row.next_at),
-        _moment(row.last_at),
+        time_or_none(row.next_at),
+        time_or_none(row.last_at),
         row.last_status,
         row.last_error,
     )
-
-
-def _moment(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)

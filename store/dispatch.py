@@ -45,7 +45,7 @@ from analysis.messages import (
 )
 from database import Database
 from errors import NotFound
-from models import from_micros, now_micros
+from models import format_time, from_micros, now_micros
 from store.endpoints import disable, lock, still_valid
 from store.outbox import enqueue, subscribers
 from store.told_texts import without_texts
@@ -352,7 +352,7 @@ def _note(
         connection.execute(statement.values(failing_since=since))
     if isinstance(outcome, Disabled) and endpoint.enabled:
         disable(endpoint.id, outcome.why, connection)
-        shown = from_micros(since or now).isoformat().replace("+00:00", "Z")
+        shown = format_time(from_micros(since or now))
         data = {
             "alert_id": None,
             "key": endpoint.id,

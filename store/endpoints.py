@@ -14,7 +14,7 @@ from analysis.deliveries import DeliveryState
 from analysis.messages import EndpointKind, Event, Message, MessageType, new_message_id
 from database import Database
 from errors import Conflict, InvalidInput, NotFound
-from models import from_micros, now_micros
+from models import from_micros, now_micros, time_or_none
 from store import derived
 from store.outbox import enqueue
 from store.told_texts import forget_texts
@@ -231,6 +231,6 @@ def _to_endpoint(row: Row[*tuple[Any, ...]]) -> Endpoint:
         [Event(event) for event in row.events],
         row.enabled,
         row.disabled_reason,
-        None if row.failing_since is None else from_micros(row.failing_since),
+        time_or_none(row.failing_since),
         from_micros(row.created_at),
     )

@@ -109,7 +109,7 @@ class InsightFilter:
 
     def at_any_time(self) -> "InsightFilter":
         """The same whatever its times: for caches of what is found day by day, or hour by hour."""
-        return replace(self, start_time=_BEGINNING, end_time=_END)
+        return replace(self, start_time=BEGINNING, end_time=END)
 
     def values(self) -> dict[str, Any]:
         """For the parameters in `conditions`."""
@@ -124,8 +124,8 @@ class InsightFilter:
 
 
 _FACETS = tuple(Facet)
-_BEGINNING = datetime.min.replace(tzinfo=UTC)
-_END = datetime.max.replace(tzinfo=UTC)
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+END = datetime.max.replace(tzinfo=UTC)
 _CLOSED_LISTS = {
     "sentiment": Sentiment,
     "urgency": Urgency,
@@ -143,8 +143,8 @@ def filter_of(named: Mapping[str, Any]) -> InsightFilter:
         if name in given:
             given[name] = kind(given[name])
     return InsightFilter(
-        start_time=datetime.fromisoformat(start) if start else _BEGINNING,
-        end_time=datetime.fromisoformat(end) if end else _END,
+        start_time=datetime.fromisoformat(start) if start else BEGINNING,
+        end_time=datetime.fromisoformat(end) if end else END,
         words=None if q is None else parse_search(q),
         **given,
     )

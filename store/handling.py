@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, Text, bindparam, cast, func, literal_col
 from analysis.handling import OPEN, Handling, HandlingChange, HandlingState
 from database import Database
 from errors import Conflict, Unavailable
-from models import Status, conversations, from_micros, insights, now_micros
+from models import Status, conversations, from_micros, insights, now_micros, time_or_none
 from store import derived
 from store.bulk_insert import ManyChanges, ManyRows
 from store.derived import priority
@@ -351,10 +351,13 @@ def _find(conversation_id: str, connection: Connection) -> HandlingRecord:
 
 
 def _entry(row: Row[*tuple[Any, ...]]) -> HandlingEntry:
-    until = None if row.until is None else from_micros(row.until)
-    state = HandlingState(row.state)
     return HandlingEntry(
-        from_micros(row.at), state, row.by or None, row.key_name or None, until, row.note
+        from_micros(row.at),
+        HandlingState(row.state),
+        row.by or None,
+        row.key_name or None,
+        time_or_none(row.until),
+        row.note,
     )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, func, literal_column, 
 
 from analysis.handling import HandlingState
 from analysis.micros import DAY, SECOND
-from models import from_micros, insights
+from models import insights, time_or_none
 from store.derived import rollup_query
 from store.derived.day_cache import DayCache, full_days
 from store.derived.word_counts import MatchCounter
@@ -91,7 +91,7 @@ class HandlingCounter:
             return None
         values = wanted.values() | span_values("range", span)
         oldest = _oldest(wanted.shape).value(connection, values)
-        return None if oldest is None else from_micros(oldest)
+        return time_or_none(oldest)
 
     def _first_span(self, wanted: InsightFilter, connection: Connection) -> Span | None:
         if wanted.author is not None:

@@ -41,6 +41,10 @@ class InsightRow(NamedTuple):
     handling: str = "open"
 
 
+SUSPECTED = "suspected_injection"
+"""Among the notes of an insight whose text tries to steer the analyser."""
+
+
 def read_notes(stored: str | None) -> Mapping[str, Any]:
     """Reads the column `notes` as text; null, which nearly all are, is no notes."""
     notes: dict[str, Any] = json.loads(stored) if stored else {}

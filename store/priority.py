@@ -6,7 +6,7 @@ match are found first, and sorted.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache, partial
 from typing import Any
 
@@ -19,11 +19,11 @@ from models import insights, now_micros
 from store import cursors, derived
 from store.derived import priority as priority_keys
 from store.derived import rollup_query, word_counts, word_index
-from store.derived.priority import SUSPECTED, read_weights
+from store.derived.priority import read_weights
 from store.derived.word_counts import MatchCounter
 from store.derived.word_index import AccessPath
-from store.filters import COUNTS, InsightFilter, Shape, conditions
-from store.insight_row import BYTES_OF_PAGE, read_notes
+from store.filters import BEGINNING, COUNTS, InsightFilter, Shape, conditions
+from store.insight_row import BYTES_OF_PAGE, SUSPECTED, read_notes
 from store.insights import InsightPage, rows_that_fit
 from store.listed import SHOWN, to_listed
 
@@ -33,7 +33,6 @@ MOST_SORTED = 10_000
 """Matches of words: no more are sorted for a page."""
 _LIST = "priority"
 """Whose cursors they are."""
-_BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 Position = tuple[int, int]
 """Of the last row that was given: its key and id."""
@@ -101,10 +100,10 @@ class PriorityStore:
         )
 
     def _missed(self, wanted: InsightFilter, connection: Connection) -> int:
-        if wanted.start_time == _BEGINNING:
+        if wanted.start_time == BEGINNING:
             return 0
         end_time = wanted.start_time - timedelta.resolution
-        return self._total(replace(wanted, start_time=_BEGINNING, end_time=end_time), connection)
+        return self._total(replace(wanted, start_time=BEGINNING, end_time=end_time), connection)
 
     def _total(self, wanted: InsightFilter, connection: Connection) -> int:
         if wanted.author is not None and wanted.words is None:

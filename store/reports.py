@@ -17,7 +17,7 @@ from analysis.report import to_html, to_lines, to_markdown
 from analysis.report_times import Period, ReportTime
 from analysis.trend_score import judge
 from database import Database
-from models import daily_usage, insights, now_micros
+from models import daily_usage, format_time, insights, now_micros
 from store.alert_changes import shown_time
 from store.filters import COUNTS, InsightFilter, span_values, within
 from store.handling import HandlingStore
@@ -137,7 +137,7 @@ def _page_link(wanted: InsightFilter) -> str:
     """The page's figures of the same time: unlike an address of the API, it asks for a key where
     there are some."""
     times = {"start_time": wanted.start_time, "end_time": wanted.end_time}
-    shown = {name: each.isoformat().replace("+00:00", "Z") for name, each in times.items()}
+    shown = {name: format_time(each) for name, each in times.items()}
     return f"/dashboard?{urlencode({'page': 'figures', **shown})}"
 
 

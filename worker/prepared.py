@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from analysis.fingerprint import as_analysed, fingerprint
 from analysis.injection import suspicions
+from store.insight_row import SUSPECTED
 from store.ledger import Reservation
 from store.queue import Claimed
 
@@ -29,7 +30,7 @@ class Prepared:
     @property
     def notes(self) -> dict[str, object]:
         """What the reader of its insight should know besides."""
-        return {"suspected_injection": list(self.suspicions)} if self.suspicions else {}
+        return {SUSPECTED: list(self.suspicions)} if self.suspicions else {}
 
     def fingerprint_under(self, reuse_key: str) -> str:
         """The key changes when another model answers than did before."""

@@ -21,12 +21,11 @@ from backends.sqlite_driver import execute
 from models import insights
 from store.applied_settings import applied, note_applied
 from store.bulk_insert import ManyChanges
-from store.insight_row import InsightRow, read_notes
+from store.insight_row import SUSPECTED, InsightRow, read_notes
 from store.statements import Prepared, among
 from tables.people import applied_settings
 
 SETTING = "PRIORITY"
-SUSPECTED = "suspected_injection"
 _MOST_AT_ONCE = 2_000
 """Keys that are found anew where they change, which takes 40 ms. Where one post changes those of
 more, all are made anew in the background."""

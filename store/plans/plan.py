@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, bindparam, select
 
 from errors import NotFound
-from models import from_micros, to_micros
+from models import from_micros, time_or_none, to_micros
 from tables.people import plans, rules
 
 TIME_TO_APPLY = timedelta(hours=24)
@@ -164,7 +164,7 @@ def read_plan(row: Row[*tuple[Any, ...]]) -> Plan:
         sample=[Change(*each) for each in row.sample],
         warnings=row.warnings,
         created_at=from_micros(row.created_at),
-        applied_at=None if row.applied_at is None else from_micros(row.applied_at),
+        applied_at=time_or_none(row.applied_at),
         position=row.position,
         done=row.done,
         rate=row.rate,
