@@ -7,11 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy.engine import make_url
 
 from analysis.analyser import Analyser
 from analysis.offline.analyser import OfflineAnalyser
@@ -29,6 +27,7 @@ from database import Database
 from grok.prompt import PROMPT_VERSION
 from notices.web_client import WebClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
+from runtime.disks import folders_written_to
 from runtime.mail_server import MailServer
 from runtime.metrics import Metrics
 from store.alert_counts import AlertCounter
@@ -68,7 +67,7 @@ from worker.calls import CallRunner
 from worker.courier import Courier, Sender
 from worker.heartbeat import Heartbeat
 from worker.housekeeper import ROWS_PER_STEP, Housekeeper
-from worker.machine import Backups, MachineWatch
+from worker.machine import MachineWatch
 from worker.plans import PlanWorker
 from worker.stalls import StallWatch
 
@@ -195,10 +194,8 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
             MachineWatch(
                 call_runner,
                 stall_watch,
-                folders=_folders(settings),
-                backups=None
-                if backups is None
-                else Backups(backups, timedelta(hours=settings.backup_every)),
+                folders=folders_written_to(settings.database_url, settings.backup_dir),
+                backups=backups,
             ),
             polls=not database.is_sqlite,
             every_minute=partial(_send_report, reports, settings.report_at),
@@ -366,17 +363,6 @@ def _build_window(
 
 async def _send_report(reports: ReportStore, at: ReportTime | None) -> int:
     return 0 if at is None else await reports.send_due(at, datetime.now(UTC))
-
-
-def _folders(settings: Settings) -> dict[str, Path]:
-    """Those that are written to, by what is in them."""
-    url = make_url(settings.database_url)
-    found = {}
-    if url.get_backend_name() == "sqlite":
-        found["database"] = Path(url.database or "").absolute().parent
-    if settings.backup_dir is not None:
-        found["backups"] = settings.backup_dir
-    return found
 
 
 def _build_backups(settings: Settings, database: Database) -> BackupKeeper | None:

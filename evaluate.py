@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +229,7 @@ def figures(judged: Sequence[Judged], failures: Sequence[str]) -> dict[str, Any]
     bins, error = calibration(judged)
     return {
         "overall": asdict(measure("all", judged)),
-        "classes": {name: asdict(_class(judged, name)) for name in CLASSES},
+        "classes": {name: _class(judged, name) for name in CLASSES},
         "confusion": confusion(judged),
         "by_language": [asdict(each) for each in by_language(judged)],
         "by_length": [asdict(each) for each in by_length(judged)],
@@ -239,24 +239,16 @@ def figures(judged: Sequence[Judged], failures: Sequence[str]) -> dict[str, Any]
     }
 
 
-@dataclass(frozen=True, slots=True)
-class ClassFigures:
-    count: int
-    precision: float
-    recall: float
-    f1: float | None
-
-
-def _class(judged: Sequence[Judged], name: str) -> ClassFigures:
+def _class(judged: Sequence[Judged], name: str) -> dict[str, float | None]:
     labelled = [each for each in judged if each.label == name]
     said = [each for each in judged if each.said == name]
     right = sum(each.is_right for each in labelled)
-    return ClassFigures(
-        len(labelled),
-        right / len(said) if said else 0.0,
-        right / len(labelled) if labelled else 0.0,
-        f1(judged, name),
-    )
+    return {
+        "count": len(labelled),
+        "precision": right / len(said) if said else 0.0,
+        "recall": right / len(labelled) if labelled else 0.0,
+        "f1": f1(judged, name),
+    }
 
 
 def show(found: dict[str, Any]) -> None:

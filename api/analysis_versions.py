@@ -6,6 +6,7 @@ from typing import Literal
 from fastapi import Request
 
 from api.access import needs
+from api.answers import shown
 from api.error_responses import answers
 from api.late_routes import late_router
 from api.services import services
@@ -37,14 +38,4 @@ async def list_analysis_versions(request: Request) -> list[AnalysisVersionOut]:
     """The newest first. A change of analyser, model, prompt, temperature or topics makes a new
     version at the next start."""
     found = await services(request).versions.all()
-    return [
-        AnalysisVersionOut(
-            version=each.version,
-            **asdict(each.asked),
-            first_used=each.first_used,
-            last_used=each.last_used,
-            insights=each.insights,
-            active=each.active,
-        )
-        for each in found
-    ]
+    return [shown(AnalysisVersionOut, each, **asdict(each.asked)) for each in found]

@@ -11,13 +11,12 @@ from pydantic import Field
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
-from analysis.handling import HandlingState
 from analysis.trend_score import Direction
 from api.insight_answers import InsightFacts, insight_facts
 from models import Lane, Status
 from schemas import Shape, ShownTime, built_late
 from store.lookup import FailedPage, StoredConversation
-from store.summaries import Aggregate, Summary
+from store.summaries import Summary
 from store.trends import Trend, Window
 
 T = TypeVar("T")
@@ -136,40 +135,18 @@ class SummaryOut(TypedDict):
 
 def summary_json(summary: Summary) -> bytes:
     """A `SummaryOut`."""
-    totals, handling = summary.totals, summary.handling
+    handling = summary.handling
+    counts = {state.value: count for state, count in handling.counts.items()}
     answer: SummaryOut = {
-        "series": [{"bucket": bucket, **_counts(each)} for bucket, each in summary.series.items()],
-        "clusters": [
-            {"cluster": name, "count": each.count, **_counts(each)}
-            for name, each in summary.clusters
+        "series": [
+            {"bucket": bucket, **shown(Counts, each)} for bucket, each in summary.series.items()
         ],
-        "totals": {
-            "count": totals.count,
-            **_counts(totals),
-            "average_confidence": totals.average_confidence,
-        },
+        "clusters": [shown(ClusterCounts, each, cluster=name) for name, each in summary.clusters],
+        "totals": shown(Totals, summary.totals),
         "corrected_count": summary.corrected,
-        "handling": {
-            "open": handling.counts[HandlingState.OPEN],
-            "claimed": handling.counts[HandlingState.CLAIMED],
-            "answered": handling.counts[HandlingState.ANSWERED],
-            "snoozed": handling.counts[HandlingState.SNOOZED],
-            "ignored": handling.counts[HandlingState.IGNORED],
-            "oldest_open": handling.oldest_open,
-            "answered_in_goal": handling.answered_in_goal,
-            "median_answer_seconds": handling.median_answer_seconds,
-        },
+        "handling": shown(HandlingCounts, handling, **counts),
     }
     return to_json(answer)
-
-
-def _counts(figures: Aggregate) -> Counts:
-    return {
-        "positive": figures.positive,
-        "neutral": figures.neutral,
-        "negative": figures.negative,
-        "average_sentiment": figures.average_sentiment,
-    }
 
 
 class AuthorOut(TypedDict):
@@ -293,18 +270,7 @@ def conversation_json(found: StoredConversation, *, per_second: float) -> bytes:
 
 
 def _core(found: StoredConversation) -> ConversationCore:
-    return {
-        "conversation_id": found.id,
-        "status": found.status,
-        "lane": found.lane,
-        "text": found.text,
-        "author": found.author,
-        "timestamp": found.timestamp,
-        "created_at": found.created_at,
-        "attempts": found.attempts,
-        "last_error": found.last_error,
-        "raw_data": None,
-    }
+    return shown(ConversationCore, found, conversation_id=found.id, raw_data=None)
 
 
 def _with_raw_data(answer: ConversationCore, found: StoredConversation) -> bytes:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Depends, Query, Request
 from typing_extensions import TypedDict
@@ -183,16 +183,9 @@ async def change_endpoint(request: Request, endpoint_id: EndpointId) -> Endpoint
     check_target(found.kind, asked.url, asked.to)
     if asked.url is not None:
         await _check_url(asked.url, parts)
-    values: dict[str, Any] = {
-        name: value
-        for name, value in (
-            ("name", asked.name),
-            ("target", asked.url or asked.to),
-            ("events", asked.events),
-            ("enabled", asked.enabled),
-        )
-        if value is not None
-    }
+    values = asked.model_dump(include={"name", "events", "enabled"}, exclude_none=True)
+    if target := asked.url or asked.to:
+        values["target"] = target
     return _item(await parts.endpoints.change(endpoint_id, **values))
 
 

@@ -149,11 +149,7 @@ def _labelled_item(labelled: Labelled) -> LabelledOut:
 
 
 def values_item(values: Values) -> ModelValues:
-    return {
-        "sentiment_score": values.sentiment_score,
-        "clusters": values.clusters,
-        "confidence": values.confidence,
-    }
+    return cast(ModelValues, values._asdict())
 
 
 def handling_item(handling: Handling) -> HandlingNow:

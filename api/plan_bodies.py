@@ -75,9 +75,9 @@ class PlanIn(Shape):
         given = self.set or {}
         match self.kind:
             case PlanKind.LABEL:
-                return _part_of(LabelSet, "set", given).named(parts)
+                return _as_set(LabelSet, given).named(parts)
             case PlanKind.HANDLING:
-                handling = _part_of(HandlingIn, "set", {**given, "by": self.by})
+                handling = _as_set(HandlingIn, {**given, "by": self.by})
                 handling.to_change(now_micros())
                 what = handling.model_dump(mode="json", exclude_none=True, exclude={"by"})
                 claims = handling.state is HandlingState.CLAIMED
@@ -85,14 +85,14 @@ class PlanIn(Shape):
         return None
 
 
-def _part_of(shape: type[Part], name: str, given: dict[str, Any]) -> Part:
-    """A part of a body whose shape another part decides. Raises InvalidInput."""
+def _as_set(shape: type[Part], given: dict[str, Any]) -> Part:
+    """`set`, whose shape `kind` decides. Raises InvalidInput."""
     try:
         return shape.model_validate(given)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
         raise InvalidInput(
-            explain([{**one, "loc": (name, *one["loc"])} for one in errors])
+            explain([{**one, "loc": ("set", *one["loc"])} for one in errors])
         ) from None
 
 

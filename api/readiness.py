@@ -1,18 +1,15 @@
 """Can the service do its work: what `/ready` looks at. Each check is "ok" or says what is wrong."""
 
 import asyncio
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from api.services import Services
 from backends.errors import NEWER_SCHEMA
 from errors import Unavailable
+from runtime.disks import folders_written_to, room_in
 
 STALLED_SECONDS = 300.0
-LEAST_FREE_SHARE = 0.05
-"""Of a disk: below it somebody has to make room while there still is some."""
 
 
 async def check_all(parts: Services, *, for_traffic: bool) -> dict[str, str]:
@@ -46,25 +43,14 @@ async def _check_worker(parts: Services) -> str:
 
 
 async def _check_disks(parts: Services) -> str:
-    return await asyncio.to_thread(judge_disks, _folders(parts))
-
-
-def _folders(parts: Services) -> dict[str, Path]:
-    """Those that files are written to, by what they are for."""
-    folders = {}
-    if parts.database.is_sqlite:
-        folders["the database"] = Path(parts.database.url.database or "").absolute().parent
-    if parts.settings.backup_dir is not None:
-        folders["the backups"] = parts.settings.backup_dir
-    return folders
+    folders = folders_written_to(parts.settings.database_url, parts.settings.backup_dir)
+    return await asyncio.to_thread(judge_disks, folders)
 
 
 def judge_disks(folders: Mapping[str, Path]) -> str:
     """Names the first whose file system has too little room."""
     for what, folder in folders.items():
-        with suppress(OSError):  # such as a folder that is not there: who writes to it tells
-            disk = os.statvfs(folder)
-            free = disk.f_bavail / disk.f_blocks if disk.f_blocks else 1.0
-            if free < LEAST_FREE_SHARE:
-                return f"The disk with {what} has {free:.1%} of its room left."
+        room = room_in(folder)
+        if room is not None and room.is_short:
+            return f"The disk with the {what} has {room.share:.1%} of its room left."
     return "ok"

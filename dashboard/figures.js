@@ -2,8 +2,8 @@
 
 import { drawBars, fine, splitBar } from "./chart.js";
 import { chartOf, topicsOf } from "./desk.js";
-import { SENTIMENTS, SIGNS, capital, count, percent, plural, score, shortDay, span, tenths, time, topicName } from "./format.js";
-import { filters, hint, machineNotice, mood, note, problems, searchField, viewLink } from "./parts.js";
+import { SENTIMENTS, SIGNS, capital, count, percent, score, span, time, topicName } from "./format.js";
+import { filters, hint, machineNotice, note, problems, searchField, viewLink } from "./parts.js";
 import { barName, barsInWords, chartEvents } from "./pointing.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";

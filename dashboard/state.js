@@ -131,7 +131,6 @@ const CHANGES = {
 	},
 	// An answer of before, to be shown until the new one is there.
 	kept: (state, part, answer) => ({ ...state, answers: { ...state.answers, [part]: answer } }),
-	forget: (state, part) => ({ ...state, answers: { ...state.answers, [part]: undefined } }),
 
 	more(state, key, page) {
 		const list = state.answers.list;

@@ -18,12 +18,11 @@ export function dispersion(counts) {
 	return Math.max(1, counts.reduce((sum, count) => sum + (count - mean) ** 2, 0) / (counts.length - 1) / mean);
 }
 
-// -1, 0 or 1: whether the count of one period is called lower, the same, or higher than `before`,
-// in a period `times` as long.
-export function compareCounts(count, before, { times = 1, spread = 1 } = {}) {
-	if (Math.max(count, before / times) < LEAST_COUNT) return 0;
-	const rate = (count + before) / (1 + times);
-	const score = root(surprise(count, rate) + surprise(before, rate * times), count - rate) / Math.sqrt(spread);
+// -1, 0 or 1: whether the count of one period is called lower, the same, or higher than `before`.
+export function compareCounts(count, before, { spread = 1 } = {}) {
+	if (Math.max(count, before) < LEAST_COUNT) return 0;
+	const rate = (count + before) / 2;
+	const score = root(surprise(count, rate) + surprise(before, rate), count - rate) / Math.sqrt(spread);
 	return Math.abs(score) >= CALLED_FROM ? Math.sign(score) : 0;
 }
 

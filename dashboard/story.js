@@ -82,18 +82,16 @@ export function whyNotCompared(summary, before, stats) {
 	return null;
 }
 
-// `{ text, direction, tone }` of a count: direction -1, 0 or 1 where it is called, tone "good",
-// "bad" or "".
-export function countChange(now, was, { series = [], badWhenMore = false } = {}) {
+// `{ text, tone }` of a count: more is neither good nor bad.
+export function countChange(now, was, { series = [] } = {}) {
 	const spread = dispersion(series.map(({ negative, neutral, positive }) => negative + neutral + positive));
 	const direction = compareCounts(now, was, { spread });
-	const tone = badWhenMore && direction ? (direction > 0 ? "bad" : "good") : "";
-	if (!direction) return { text: unsure(now, was, count(was), 0.2 * Math.max(now, was)), direction, tone };
+	if (!direction) return { text: unsure(now, was, count(was), 0.2 * Math.max(now, was)), tone: "" };
 	const factor = now / was;
 	let text = `before: ${count(was)}`;
 	if (was >= 20 && factor >= 3) text = `${tenths(factor)} times the ${count(was)} before`;
 	else if (was >= 20) text = `${percent(Math.abs(factor - 1))} ${direction > 0 ? "more" : "less"} than ${count(was)} before`;
-	return { text, direction, tone };
+	return { text, tone: "" };
 }
 
 // What is not called may still look different.

@@ -119,13 +119,13 @@ def recognise(
     columns: Sequence[str],
     wanted: Mapping[str, str | None],
     *,
-    filled: Collection[str] | None = None,
+    filled: Collection[str],
 ) -> Columns:
     """Which of a file's `columns` holds what. `name` is the file's, for people.
 
     `wanted` is the user's choice for some: a column's name or number, or "none". `filled` are the
-    columns with a value in the first rows; None counts all as filled. Raises ImportFailed where no
-    column holds the text or a wanted one is not there.
+    columns with a value in the first rows. Raises ImportFailed where no column holds the text or a
+    wanted one is not there.
     """
     by_plain_name: dict[str, list[str]] = {}
     for column in columns:
@@ -169,11 +169,11 @@ def recognise(
 def _usual(
     by_plain_name: Mapping[str, list[str]],
     usual: Sequence[str],
-    filled: Collection[str] | None,
+    filled: Collection[str],
 ) -> str | None:
     """The first of the usual names that has something in it, else the first."""
     there = [column for each in usual for column in by_plain_name.get(each, ())]
-    with_values = (column for column in there if filled is None or column in filled)
+    with_values = (column for column in there if column in filled)
     return next(with_values, there[0] if there else None)
 
 

@@ -299,7 +299,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
     return []
 
 
-def find_header(lines: Sequence[Sequence[Sequence[str]]], wanted: Collection[str] = ()) -> int:
+def find_header(lines: Sequence[Sequence[Sequence[str]]], wanted: Collection[str]) -> int:
     """Which of the first lines is the header: how many come before it.
 
     Each line is given in all the ways in which it may be split. It is the first, but where a later

@@ -11,7 +11,6 @@ import ssl
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from analysis.deliveries import KEPT_CHARACTERS, Answered, Attempt, NotAnswered
 from notices.addresses import (
@@ -25,9 +24,6 @@ from notices.addresses import (
     system_resolve,
 )
 from runtime.retry_after import told_seconds
-
-if TYPE_CHECKING:
-    pass
 
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 15.0

@@ -14,7 +14,7 @@ from store.alert_evidence import EvidenceReader, held_back, of_topic
 from store.alert_rules import AlertRule
 from store.filters import InsightFilter
 
-RISING_ABOVE, RISING_AT_LEAST = 3.7, 20
+_RISING_ABOVE, _RISING_AT_LEAST = 3.7, 20
 SHARE_AT_LEAST = 20
 """Where a rule does not say."""
 
@@ -49,8 +49,7 @@ class AlertJudge:
         ]
 
     def _found(self, rule: AlertRule, now: int, connection: Connection) -> Iterator[Breach]:
-        assert rule.window is not None
-        wanted = between(rule.filter, now - rule.window.width, now)
+        wanted = between(rule.filter, now - rule.width, now)
         match rule.kind:
             case RuleKind.RISING if is_by_topic(rule.filter):
                 yield from self._rising_topics(rule, wanted, connection)
@@ -67,14 +66,14 @@ class AlertJudge:
     def _rising_topics(
         self, rule: AlertRule, wanted: InsightFilter, connection: Connection
     ) -> Iterator[Breach]:
-        least = rule.at_least or RISING_AT_LEAST
+        least = rising_at_least(rule)
         beside: tuple[int, HourCounts] | None = None
         for topic, (counted, hours) in self._counter.by_topic(wanted, connection).items():
             if counted.count < least:
                 continue
             beside = beside or self._everything(wanted, connection)
             stands = standing(counted.count, hours, *beside, wanted.span)
-            if stands.score >= _above(rule):
+            if stands.score >= rising_above(rule):
                 yield Breach(
                     topic,
                     stands.score,
@@ -87,11 +86,11 @@ class AlertJudge:
         self, rule: AlertRule, wanted: InsightFilter, connection: Connection
     ) -> Iterator[Breach]:
         counted = self._counter.count(wanted, connection)
-        if counted.count < (rule.at_least or RISING_AT_LEAST):
+        if counted.count < rising_at_least(rule):
             return
         hours = self._counter.hours(wanted, connection)
         stands = standing(counted.count, hours, *self._everything(wanted, connection), wanted.span)
-        if stands.score >= _above(rule):
+        if stands.score >= rising_above(rule):
             key = rule.filter.get("cluster", "")
             yield Breach(key, stands.score, _figures(counted, stands), wanted, rule.filter)
 
@@ -182,8 +181,12 @@ def _figures(counted: Counted, stands: Standing) -> Mapping[str, Any]:
     }
 
 
-def _above(rule: AlertRule) -> float:
-    return RISING_ABOVE if rule.above is None else rule.above
+def rising_at_least(rule: AlertRule) -> int:
+    return rule.at_least or _RISING_AT_LEAST
+
+
+def rising_above(rule: AlertRule) -> float:
+    return _RISING_ABOVE if rule.above is None else rule.above
 
 
 def count_breaches(rule: AlertRule, count: int) -> bool:

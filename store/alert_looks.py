@@ -6,7 +6,7 @@ from typing import NamedTuple
 from analysis.micros import DAY, HOUR, WEEK
 from analysis.rising import GATE, KEPT_HOURS, WEEKS, HourCounts, standing
 from analysis.trend_score import signed_root
-from store.alert_judging import RISING_ABOVE, RISING_AT_LEAST, count_breaches, share_breaches
+from store.alert_judging import count_breaches, rising_above, rising_at_least, share_breaches
 from store.alert_rules import AlertRule
 
 BASELINE = KEPT_HOURS * HOUR
@@ -42,17 +42,15 @@ class Steps(NamedTuple):
 
 def count_looks(rule: AlertRule, moments: range, steps: Steps) -> Looks:
     """Of a number that is to be reached."""
-    assert rule.window is not None
     for moment in moments:
-        count = steps.between(moment - rule.window.width, moment)
+        count = steps.between(moment - rule.width, moment)
         yield moment, {"": float(count)} if count_breaches(rule, count) else {}
 
 
 def share_looks(rule: AlertRule, moments: range, negative: Steps, everything: Steps) -> Looks:
     """Of the share of negative ones."""
-    assert rule.window is not None
     for moment in moments:
-        last = moment - rule.window.width, moment
+        last = moment - rule.width, moment
         count = everything.between(*last)
         share = negative.between(*last) / count if count else 0.0
         yield moment, {"": share} if share_breaches(rule, count, share) else {}
@@ -62,9 +60,8 @@ def rising_looks(
     rule: AlertRule, moments: range, topics: Mapping[str, Steps], everything: Steps
 ) -> Looks:
     """Of topics that rise, by their names."""
-    assert rule.window is not None
-    width = rule.window.width
-    above = RISING_ABOVE if rule.above is None else rule.above
+    width = rule.width
+    above, least = rising_above(rule), rising_at_least(rule)
     known: dict[str | None, HourCounts] = {}
 
     def hours(name: str | None, steps: Steps, stop: int) -> HourCounts:
@@ -78,7 +75,7 @@ def rising_looks(
         hour = moment // HOUR * HOUR
         for name, steps in topics.items():
             count = steps.between(moment - width, moment)
-            if count < (rule.at_least or RISING_AT_LEAST):
+            if count < least:
                 continue
             if above >= GATE and _is_usual(count, steps, moment, width):
                 continue

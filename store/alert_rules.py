@@ -49,6 +49,12 @@ class AlertRule:
     judged_id: int | None = None
 
     @property
+    def width(self) -> int:
+        """Of the window, in microseconds, where the kind has one."""
+        assert self.window is not None
+        return self.window.width
+
+    @property
     def policy(self) -> Policy:
         return Policy(
             hold=self.hold,
@@ -107,7 +113,7 @@ _NEWEST_INSIGHT = select(func.max(insights.c.id))
 _LOOKS_AT = frozenset({"filter", "kind", "window", "above", "at_least"})
 
 
-def rules_in(connection: Connection, statement: Any = _ALL) -> Sequence[AlertRule]:
+def rules_in(connection: Connection, statement: Any) -> Sequence[AlertRule]:
     return [_to_rule(row) for row in connection.execute(statement)]
 
 

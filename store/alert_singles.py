@@ -107,10 +107,9 @@ def _above(rule: AlertRule) -> float:
 
 
 def _is_new(rule: AlertRule, id_: int, post: ListedInsight, now: int) -> bool:
-    assert rule.window is not None
     return (
         id_ > (rule.judged_id or 0)
-        and to_micros(post.timestamp) > now - rule.window.width
+        and to_micros(post.timestamp) > now - rule.width
         and matches(rule, post)
     )
 

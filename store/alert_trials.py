@@ -173,9 +173,8 @@ class TrialStore:
 
     def _looks(self, rule: AlertRule, moments: range, connection: Connection) -> Looks:
         """Their counts are read by now."""
-        assert rule.window is not None
         step, stop = moments.step, moments[-1]
-        first = moments.start - rule.window.width
+        first = moments.start - rule.width
         named = rule.filter
         if rule.kind is RuleKind.COUNT:
             return count_looks(rule, moments, self._count(named, first, stop, step, connection))
@@ -228,8 +227,7 @@ class TrialStore:
     def _held_back(
         self, rule: AlertRule, key: str, moment: int, connection: Connection
     ) -> str | None:
-        assert rule.window is not None
-        wanted = between(rule.filter, moment - rule.window.width, moment)
+        wanted = between(rule.filter, moment - rule.width, moment)
         if rule.kind is RuleKind.RISING and key:
             wanted = of_topic(wanted, key)
         elif rule.kind is RuleKind.SHARE:
@@ -268,7 +266,7 @@ def _try_singles(
 
 
 def _step(rule: AlertRule) -> int:
-    if rule.window is None or rule.window.width > HOUR:
+    if rule.window is None or rule.width > HOUR:
         return HOUR
     return _QUARTER
 

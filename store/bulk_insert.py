@@ -120,7 +120,7 @@ class ManyRows:
             send(connection, self._on_postgresql, dict(zip(self._names, arrays, strict=True)))
 
 
-def insert_arrays(table: Table, names: Sequence[str], ending: str = "") -> str:
+def insert_arrays(table: Table, names: Sequence[str], ending: str) -> str:
     """INSERT of any number of rows on PostgreSQL: the values of a column are an array that bears
     its name."""
     kinds = [_kind(table.c[name].type) for name in names]

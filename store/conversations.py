@@ -24,7 +24,7 @@ from store.bulk_insert import SqliteInsert, insert_arrays
 from store.derived.status_counts import counted_in
 from store.erasure import ErasureStore
 from store.handling import reopen_snoozed
-from store.idempotency import EVERYBODY, Key, Known, known_keys, of_everybody
+from store.idempotency import EVERYBODY, Key, Known, known_keys
 from store.ids import Ids, RunningIds
 from store.lookup import (
     FAILED_LIST,
@@ -33,6 +33,7 @@ from store.lookup import (
     failed_page,
     find,
     no_such_conversation,
+    wrong_status,
 )
 from store.positions import QueuePositions
 from store.statements import Prepared, among
@@ -250,7 +251,11 @@ class ConversationStore:
                 id_ = next(free_ids)
                 if item.idempotency_key is not None and item.body_hash is not None:
                     key = Key(item.idempotency_key, owner)
-                    found = new_keys.get(key) or known.get(key) or known.get(of_everybody(key))
+                    found = (
+                        new_keys.get(key)
+                        or known.get(key)
+                        or known.get(key._replace(owner=EVERYBODY))
+                    )
                     if found and found.body_hash != item.body_hash:
                         clashes.append(_Clash(position, found.id))
                     if found:
@@ -380,12 +385,7 @@ def _retry_some(most: int, connection: Connection) -> int:
 def _retry(conversation_id: str, connection: Connection) -> None:
     if connection.execute(RETRY.where(conversations.c.id == conversation_id)).rowcount:
         return
-    status = connection.scalar(
-        select(conversations.c.status).where(conversations.c.id == conversation_id)
-    )
-    if status is None:
-        raise no_such_conversation(conversation_id)
-    raise Conflict(f"Only a failed conversation can be retried; this one is {status}.")
+    raise wrong_status(conversation_id, "failed", "can be retried", connection)
 
 
 def _keys_in(submissions: Sequence[_Submission]) -> list[str]:

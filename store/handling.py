@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Text, bindparam, cast, func, literal_column, select
+from sqlalchemy import Connection, Row, bindparam, func, literal_column, select
 
 from analysis.handling import OPEN, Handling, HandlingChange, HandlingState
 from database import Database
@@ -19,7 +19,7 @@ from models import Status, conversations, from_micros, insights, now_micros, tim
 from store import derived
 from store.bulk_insert import ManyChanges, ManyRows
 from store.derived import priority
-from store.insight_row import LINES_OF_HANDLING, InsightRow, read_clusters
+from store.insight_row import COLUMNS, LINES_OF_HANDLING, InsightRow, to_row
 from store.lookup import no_insight
 from store.statements import Prepared, among
 from tables.people import handling_log
@@ -231,11 +231,9 @@ def _lock_rows(connection: Connection, ids: Collection[str]) -> None:
 def _read(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     """In the order of the ids."""
     found = {}
-    for id_, clusters, by, at, until, *others in connection.execute(_READ, {"ids": list(ids)}):
-        of_row, kept = others[: len(_OTHERS)], others[len(_OTHERS) :]
-        row = InsightRow(
-            clusters=read_clusters(clusters), **dict(zip(_OTHERS, of_row, strict=True))
-        )
+    for id_, by, at, until, *others in connection.execute(_READ, {"ids": list(ids)}):
+        of_row, kept = others[: len(COLUMNS)], others[len(COLUMNS) :]
+        row = to_row(of_row)
         handling = Handling(HandlingState(row.handling), by, at, until)
         found[id_] = _Found(row, handling, priority.Kept._make(kept))
     return {id_: found[id_] for id_ in ids if id_ in found}
@@ -288,13 +286,11 @@ _LOCK = (
     .order_by(conversations.c.id)  # everybody locks in one order
     .with_for_update()
 )
-_OTHERS = tuple(name for name in InsightRow._fields if name != "clusters")
 _HANDLING = (insights.c.handling_by, insights.c.handling_at, insights.c.handling_until)
 _READ = select(
     insights.c.conversation_id,
-    cast(insights.c.clusters, Text),
     *_HANDLING,
-    *(insights.c[name] for name in _OTHERS),
+    *COLUMNS,
     *priority.KEPT,
 ).where(insights.c.conversation_id.in_(bindparam("ids", expanding=True)))
 _CHANGE = ManyChanges(

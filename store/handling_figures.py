@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
 
 from sqlalchemy import BigInteger, Connection, bindparam, func, literal_column, select
 
@@ -18,7 +19,7 @@ from analysis.handling import HandlingState
 from analysis.micros import DAY, SECOND
 from models import insights, time_or_none
 from store.derived import rollup_query
-from store.derived.day_cache import DayCache, full_days
+from store.derived.day_cache import DayCache, ends_around, full_days
 from store.derived.word_counts import MatchCounter
 from store.facets import Facet
 from store.filters import InsightFilter, Shape, Span, conditions, span_values
@@ -115,7 +116,6 @@ class HandlingCounter:
         """In parts that are sorted."""
         wanted = replace(wanted, handling=None)
         shape, values = wanted.shape, wanted.values()
-        start, stop = wanted.span
         days = full_days(wanted.span)
 
         def times_in(span: Span) -> dict[int, Times]:
@@ -130,11 +130,8 @@ class HandlingCounter:
 
         query = wanted.at_any_time()
         kept = self._kept.get(query, days, connection, times_of, at_a_time=_DAYS_AT_A_TIME)
-        ends = [Span(start, stop)]
-        if days.first < days.stop:
-            ends = [Span(start, days.first * DAY), Span(days.stop * DAY, stop)]
-        parts = [*kept.values(), *(times for end in ends for times in times_in(end).values())]
-        return [times for times in parts if times]
+        ends = (times_in(end).values() for end in ends_around(wanted.span, days))
+        return [times for times in chain(kept.values(), *ends) if times]
 
 
 _NONE: Times = array("q")

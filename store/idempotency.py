@@ -42,7 +42,3 @@ _KNOWN_KEYS = Prepared(
         conversations.c.body_hash,
     ).where(among(conversations.c.idempotency_key, "keys"))
 )
-
-
-def of_everybody(key: Key) -> Key:
-    return key._replace(owner=EVERYBODY)

@@ -5,6 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from sqlalchemy import Text, cast
+
+from models import insights
+
 BYTES_OF_PAGE = 2_000_000
 """The most JSON that a page may have."""
 LINES_OF_HANDLING = 10_000
@@ -39,6 +43,20 @@ class InsightRow(NamedTuple):
     labelled: str = "model"
     own: int = 0
     handling: str = "open"
+
+
+COLUMNS = tuple(
+    cast(insights.c.clusters, Text) if name == "clusters" else insights.c[name]
+    for name in InsightRow._fields
+)
+_CLUSTERS = InsightRow._fields.index("clusters")
+
+
+def to_row(values: Iterable[Any]) -> InsightRow:
+    """Of what `COLUMNS` have given."""
+    found = list(values)
+    found[_CLUSTERS] = read_clusters(found[_CLUSTERS])
+    return InsightRow._make(found)
 
 
 SUSPECTED = "suspected_injection"

@@ -6,7 +6,7 @@ that is derived. Up to `MOST_AT_ONCE` conversations in a transaction keep live p
 longer than a batch does.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Text, bindparam, cast, delete, select
@@ -24,7 +24,7 @@ from models import conversations, insights
 from store import derived
 from store.bulk_insert import ManyChanges, ManyRows
 from store.derived import priority
-from store.insight_row import InsightRow, read_clusters
+from store.insight_row import COLUMNS, InsightRow, read_clusters, to_row
 from store.statements import Prepared, among
 from tables.people import label_log, labels
 
@@ -163,10 +163,7 @@ _READ = Prepared(
         insights.c.model_sentiment_score,
         cast(insights.c.model_clusters, Text),
         insights.c.model_confidence,
-        *(
-            cast(insights.c.clusters, Text) if name == "clusters" else insights.c[name]
-            for name in InsightRow._fields
-        ),
+        *COLUMNS,
         *priority.KEPT,
     ).where(among(insights.c.conversation_id, "ids"))
 )
@@ -183,10 +180,6 @@ _READ_LABELS = Prepared(
 )
 
 
-_CLUSTERS = InsightRow._fields.index("clusters")
-_WIDTH = len(InsightRow._fields)
-
-
 def _read(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
     """In the order of the ids."""
     given: dict[str, dict[int, Label]] = {id_: {} for id_ in ids}
@@ -195,12 +188,12 @@ def _read(connection: Connection, ids: Collection[str]) -> dict[str, _Found]:
         given[id_][giver] = Label(score, topics, *rest)
     found: dict[str, _Found] = {}
     for id_, score, topics, confidence, *values in _READ.run(connection, {"ids": ids}):
-        values[_CLUSTERS] = read_clusters(values[_CLUSTERS])
-        row = InsightRow._make(values[:_WIDTH])
-        model = Values(row.sentiment_score, values[_CLUSTERS], row.confidence)
+        of_row, kept = values[: len(COLUMNS)], values[len(COLUMNS) :]
+        row = to_row(of_row)
+        model = Values(row.sentiment_score, tuple(row.clusters), row.confidence)
         if row.labelled != LastWord.MODEL:
             model = Values(score, read_clusters(topics), confidence)
-        found[id_] = _Found(row, model, given[id_], priority.Kept._make(values[_WIDTH:]))
+        found[id_] = _Found(row, model, given[id_], priority.Kept._make(kept))
     return {id_: found[id_] for id_ in given if id_ in found}
 
 
@@ -360,10 +353,7 @@ def write_labels(connection: Connection, given: Iterable[tuple[str, int, Label]]
     """Labels of conversations by givers, in place of what they said before."""
     _LABELS.insert(
         connection,
-        [
-            (id_, giver, label.sentiment_score, _listed(label.clusters), *label[2:])
-            for id_, giver, label in given
-        ],
+        [(id_, giver, *label) for id_, giver, label in given],
     )
 
 
@@ -371,16 +361,14 @@ def write_log(connection: Connection, entries: Iterable[LogEntry]) -> None:
     _LOG.insert(
         connection,
         [
-            (entry.conversation_id, entry.at, entry.by, *map(_as_json, entry[3:5]), entry.reason)
+            (
+                entry.conversation_id,
+                entry.at,
+                entry.by,
+                entry.before._asdict(),
+                entry.after._asdict(),
+                entry.reason,
+            )
             for entry in entries
         ],
     )
-
-
-def _listed(clusters: Sequence[str] | None) -> list[str] | None:
-    return None if clusters is None else list(clusters)
-
-
-def _as_json(values: Values) -> dict[str, Any]:
-    score, clusters, confidence = values
-    return {"sentiment_score": score, "clusters": list(clusters), "confidence": confidence}

@@ -65,12 +65,19 @@ def no_such_conversation(conversation_id: str) -> NotFound:
     return NotFound(f"There is no conversation {conversation_id!r}.")
 
 
-def no_insight(conversation_id: str, what: str, connection: Connection) -> ServiceError:
-    """What to raise of a conversation without one; `what` says what only a completed one does."""
+def wrong_status(
+    conversation_id: str, only: str, what: str, connection: Connection
+) -> ServiceError:
+    """What to raise of a conversation that is not `only`; `what` says what only such a one does."""
     status = connection.scalar(_STATUS, {"id": conversation_id})
     if status is None:
         return no_such_conversation(conversation_id)
-    return Conflict(f"Only a completed conversation {what}; this one is {status}.")
+    return Conflict(f"Only a {only} conversation {what}; this one is {status}.")
+
+
+def no_insight(conversation_id: str, what: str, connection: Connection) -> ServiceError:
+    """What to raise of a conversation without one."""
+    return wrong_status(conversation_id, "completed", what, connection)
 
 
 _STATUS = select(conversations.c.status).where(conversations.c.id == bindparam("id"))

@@ -15,7 +15,7 @@ from database import Database
 from errors import InvalidInput
 from models import from_micros
 from store.derived import rollup_query
-from store.derived.day_cache import DayCache, full_days
+from store.derived.day_cache import DayCache, ends_around, full_days
 from store.derived.rollup_query import Key, Rows
 from store.derived.rollups import NAMES_OF_CLUSTERS, UNIT
 from store.derived.word_counts import MatchCounter
@@ -116,93 +116,80 @@ class SummaryStore:
                 f"interval: {count} buckets of that width are in the time range, and at"
                 f" most {MAX_BUCKETS} are answered"
             )
-        work = partial(_summary, wanted, interval, self._by_day, self._matches, self._handling)
+        work = partial(self._summary, wanted, interval)
         # Rollups do not know minutes, nor which names come together.
         by_rows = interval is Interval.MINUTE or wanted.cluster is not None or bool(wanted.facets)
         return await self._database.read(work, costly=by_rows or rollup_query.is_costly(wanted))
 
+    def _summary(
+        self, wanted: InsightFilter, interval: Interval, connection: Connection
+    ) -> Summary:
+        start, stop = wanted.span
+        buckets = range(start // interval.width * interval.width, stop, interval.width)
+        series = {bucket: Aggregate() for bucket in buckets}
+        totals = Aggregate()
+        clusters: defaultdict[str, Aggregate] = defaultdict(Aggregate)
+        for sign, part in rollup_query.signed_parts(wanted):
+            for moment, *sums in self._series(part, interval, connection):
+                series[moment // interval.width * interval.width].add(sums, sign)
+                totals.add(sums, sign)
+            for cluster, *sums in self._clusters(part, connection):
+                clusters[cluster].add(sums, sign)
+        return Summary(
+            series={from_micros(bucket): each for bucket, each in series.items()},
+            clusters=sorted(
+                ((name, each) for name, each in clusters.items() if each.count),
+                key=lambda pair: (-pair[1].count, pair[0]),
+            ),
+            totals=totals,
+            corrected=self._matches.corrected(wanted, connection),
+            handling=self._handling.figures(wanted, totals.count, connection),
+        )
 
-def _summary(
-    wanted: InsightFilter,
-    interval: Interval,
-    by_day: DayCache[Rows],
-    matches: MatchCounter,
-    handling: HandlingCounter,
-    connection: Connection,
-) -> Summary:
-    start, stop = wanted.span
-    buckets = range(start // interval.width * interval.width, stop, interval.width)
-    series = {bucket: Aggregate() for bucket in buckets}
-    totals = Aggregate()
-    clusters: defaultdict[str, Aggregate] = defaultdict(Aggregate)
-    for sign, part in rollup_query.signed_parts(wanted):
-        for moment, *sums in _series(part, interval, by_day, connection):
-            series[moment // interval.width * interval.width].add(sums, sign)
-            totals.add(sums, sign)
-        for cluster, *sums in _clusters(part, by_day, connection):
-            clusters[cluster].add(sums, sign)
-    return Summary(
-        series={from_micros(bucket): each for bucket, each in series.items()},
-        clusters=sorted(
-            ((name, each) for name, each in clusters.items() if each.count),
-            key=lambda pair: (-pair[1].count, pair[0]),
-        ),
-        totals=totals,
-        corrected=matches.corrected(wanted, connection),
-        handling=handling.figures(wanted, totals.count, connection),
-    )
+    def _series(self, part: InsightFilter, interval: Interval, connection: Connection) -> Rows:
+        """By a moment in the bucket."""
+        if part.shape.is_searched and interval is not Interval.MINUTE:
+            return self._rows_by_day(part, Key(bucket=True), HOUR, connection)
+        return rollup_query.series(part, interval.width, connection)
 
+    def _clusters(self, part: InsightFilter, connection: Connection) -> Rows:
+        """By cluster."""
+        if part.author is None and (part.cluster is not None or part.facets):
+            key = Key(bucket=True, cluster=True)
+            rows = self._rows_by_day(part, key, DAY, connection)
+            return [row for _, *row in rows]
+        values, key = rollup_query.values_of(part), Key(cluster=True)
+        if part.author is None:
+            values["names"] = connection.scalars(NAMES_OF_CLUSTERS).all()
+            return rollup_query.figures(part.shape, key, values, connection)
+        found = rollup_query.figures(part.shape, key, values, connection)
+        return [*found, *rollup_query.clusters_of_own(part, connection)]
 
-def _series(
-    part: InsightFilter, interval: Interval, by_day: DayCache[Rows], connection: Connection
-) -> Rows:
-    """By a moment in the bucket."""
-    if part.shape.is_searched and interval is not Interval.MINUTE:
-        return _rows_by_day(part, Key(bucket=True), HOUR, by_day, connection)
-    return rollup_query.series(part, interval.width, connection)
+    def _rows_by_day(
+        self, part: InsightFilter, key: Key, width: int, connection: Connection
+    ) -> Rows:
+        """By a moment in a bucket of `width`, at most a day, and what else the key has. Rows are
+        summed day by day and full days are kept, since no rollup knows which names come together.
+        """
+        values = rollup_query.values_of(part)
+        days = full_days(part.span)
 
+        def rows_in(span: Span) -> Rows:
+            origin = span.start // DAY * DAY
+            between = span_values("range", span) | rollup_query.bucket_values(origin, width)
+            return rollup_query.figures(part.shape, key, values | between, connection, by_rows=True)
 
-def _clusters(part: InsightFilter, by_day: DayCache[Rows], connection: Connection) -> Rows:
-    """By cluster."""
-    if part.author is None and (part.cluster is not None or part.facets):
-        key = Key(bucket=True, cluster=True)
-        rows = _rows_by_day(part, key, DAY, by_day, connection)
-        return [row for _, *row in rows]
-    values, key = rollup_query.values_of(part), Key(cluster=True)
-    if part.author is None:
-        values["names"] = connection.scalars(NAMES_OF_CLUSTERS).all()
-        return rollup_query.figures(part.shape, key, values, connection)
-    found = rollup_query.figures(part.shape, key, values, connection)
-    return [*found, *rollup_query.clusters_of_own(part, connection)]
+        def rows_of(changed: Sequence[int]) -> Mapping[int, Rows]:
+            span = Span(min(changed) * DAY, (max(changed) + 1) * DAY)
+            found: dict[int, list[Sequence[int]]] = {day: [] for day in changed}
+            for row in rows_in(span):
+                if (day := row[0] // DAY) in found:
+                    found[day].append(row)
+            return found
 
-
-def _rows_by_day(
-    part: InsightFilter, key: Key, width: int, by_day: DayCache[Rows], connection: Connection
-) -> Rows:
-    """By a moment in a bucket of `width`, at most a day, and what else the key has. Rows are summed
-    day by day and full days are kept, since no rollup knows which names come together."""
-    values, (start, stop) = rollup_query.values_of(part), part.span
-    days = full_days(part.span)
-
-    def rows_in(span: Span) -> Rows:
-        origin = span.start // DAY * DAY
-        between = span_values("range", span) | rollup_query.bucket_values(origin, width)
-        return rollup_query.figures(part.shape, key, values | between, connection, by_rows=True)
-
-    def rows_of(changed: Sequence[int]) -> Mapping[int, Rows]:
-        span = Span(min(changed) * DAY, (max(changed) + 1) * DAY)
-        found: dict[int, list[Sequence[int]]] = {day: [] for day in changed}
-        for row in rows_in(span):
-            if (day := row[0] // DAY) in found:
-                found[day].append(row)
-        return found
-
-    query = key, part.at_any_time()
-    kept = by_day.get(query, days, connection, rows_of, at_a_time=_DAYS_AT_A_TIME)
-    rows = list(chain(*kept.values()))
-    ends = [Span(start, stop)]
-    if days.first < days.stop:
-        ends = [Span(start, days.first * DAY), Span(days.stop * DAY, stop)]
-    for span in ends:
-        rows += rows_in(span)
-    return rows
+        query = key, part.at_any_time()
+        kept = self._by_day.get(query, days, connection, rows_of, at_a_time=_DAYS_AT_A_TIME)
+        rows = list(chain(*kept.values()))
+        for span in ends_around(part.span, days):
+            rows += rows_in(span)
+        return rows

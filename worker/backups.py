@@ -54,7 +54,7 @@ class BackupKeeper(Background):
     ) -> None:
         self._database = database
         self._folder = into.absolute()
-        self._every = every
+        self.every = every
         self._keep = keep
         self._wanted = asyncio.Event()
         """Set while one is asked for or being made."""
@@ -105,7 +105,7 @@ class BackupKeeper(Background):
         is_copied = await backups.copy(self._database, path)
         await self._command("backup", str(path), *["--copied"] * is_copied)
         size = read_manifest(path).size
-        removed = folder.prune(self._folder, self._keep, self._every)
+        removed = folder.prune(self._folder, self._keep, self.every)
         log.info("backup_made", file=path.name, bytes=size, removed=len(removed))
 
     def _next_in(self) -> timedelta:
@@ -114,7 +114,7 @@ class BackupKeeper(Background):
 
     def _backup_is_due_in(self) -> timedelta:
         newest = self.newest
-        return timedelta() if newest is None else newest.moment + self._every - datetime.now(UTC)
+        return timedelta() if newest is None else newest.moment + self.every - datetime.now(UTC)
 
     def _drill_is_due_in(self) -> timedelta:
         drill = self.last_drill

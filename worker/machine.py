@@ -1,29 +1,19 @@
 """What is wrong with the service itself, for those who are to be told of it."""
 
 import asyncio
-import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from runtime.disks import room_in
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
 from worker.stalls import StallWatch
 
 STALLED_SECONDS = 600.0
-LEAST_FREE_DISK = 0.05
 _BACKUPS_MISSED = 2
 _now = partial(datetime.now, UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Backups:
-    """They are made `every` so often."""
-
-    keeper: BackupKeeper
-    every: timedelta
 
 
 class MachineWatch:
@@ -33,7 +23,7 @@ class MachineWatch:
         stalls: StallWatch,
         *,
         folders: Mapping[str, Path],
-        backups: Backups | None = None,
+        backups: BackupKeeper | None = None,
         now: Callable[[], datetime] = _now,
     ) -> None:
         """`folders` are those whose disk may become full, by what is in them."""
@@ -62,7 +52,7 @@ class MachineWatch:
     def _old_backup(self) -> str | None:
         if self._backups is None:
             return None
-        newest = self._backups.keeper.newest
+        newest = self._backups.newest
         since = self._since if newest is None else newest.moment
         if self._now() - since <= _BACKUPS_MISSED * self._backups.every:
             return None
@@ -77,10 +67,7 @@ def _full_disks(folders: Mapping[str, Path]) -> Mapping[str, str]:
 
 
 def _disk(what: str, folder: Path) -> str | None:
-    try:
-        usage = shutil.disk_usage(folder)
-    except OSError:
-        return None  # a folder that is not there fails loudly elsewhere
-    if usage.free >= LEAST_FREE_DISK * usage.total:
+    room = room_in(folder)
+    if room is None or not room.is_short:
         return None
-    return f"The disk of the {what} is nearly full: {usage.free / 1e6:,.0f} MB are free."
+    return f"The disk of the {what} is nearly full: {room.free / 1e6:,.0f} MB are free."

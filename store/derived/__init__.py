@@ -15,12 +15,10 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
-from typing import Any
 
 import structlog
 from sqlalchemy import (
     Connection,
-    Select,
     bindparam,
     delete,
     exists,
@@ -43,7 +41,7 @@ from store.bulk_insert import ManyRows, send_waiting
 from store.derived import day_cache, priority, rollups, status_counts, word_index
 from store.derived.word_index import Words
 from store.filters import COUNTS
-from store.insight_row import InsightRow
+from store.insight_row import COLUMNS, InsightRow, to_row
 
 log = structlog.get_logger(__name__)
 
@@ -117,7 +115,7 @@ def subtract(connection: Connection, conversation_ids: Collection[str]) -> None:
 
 def _read(connection: Connection, conversation_ids: Collection[str]) -> Sequence[InsightRow]:
     found = connection.execute(_OF_CONVERSATIONS, {"ids": list(conversation_ids)})
-    return list(map(InsightRow._make, found))
+    return list(map(to_row, found))
 
 
 def _subtract(connection: Connection, erased: Sequence[InsightRow]) -> None:
@@ -216,12 +214,7 @@ def take_in(connection: Connection, conversation_ids: Collection[str]) -> None:
     priority.refresh(connection, [insight.id for insight in added])
 
 
-def _select_rows() -> Select[*tuple[Any, ...]]:
-    """The columns of an InsightRow."""
-    return select(*(insights.c[name] for name in InsightRow._fields))
-
-
-_OF_CONVERSATIONS = _select_rows().where(
+_OF_CONVERSATIONS = select(*COLUMNS).where(
     insights.c.conversation_id.in_(bindparam("ids", expanding=True))
 )
 _FORGET_ALL_CLUSTERS = delete(insight_clusters).where(
@@ -311,7 +304,7 @@ def _chunks(connection: Connection) -> Iterator[Sequence[InsightRow]]:
     """All insights. Those that count come by time, so that few rollup rows are written twice."""
     for statement in (_NEXT_THAT_COUNT, _NEXT_OF_OWN):
         after = {"timestamp": -(2**63), "id": 0}
-        while rows := [InsightRow(*row) for row in connection.execute(statement, after)]:
+        while rows := [to_row(row) for row in connection.execute(statement, after)]:
             yield rows
             after = {"timestamp": rows[-1].timestamp, "id": rows[-1].id}
 
@@ -319,7 +312,7 @@ def _chunks(connection: Connection) -> Iterator[Sequence[InsightRow]]:
 # Apart, since the index by time has none of own accounts: without it each part would be found by
 # sorting the whole table.
 _NEXT_THAT_COUNT = (
-    _select_rows()
+    select(*COLUMNS)
     .where(
         COUNTS,
         tuple_(insights.c.timestamp, insights.c.id)
@@ -329,7 +322,7 @@ _NEXT_THAT_COUNT = (
     .limit(_ROWS_AT_A_TIME)
 )
 _NEXT_OF_OWN = (
-    _select_rows()
+    select(*COLUMNS)
     .where(~COUNTS, insights.c.id > bindparam("id"))
     .order_by(insights.c.id)
     .limit(_ROWS_AT_A_TIME)

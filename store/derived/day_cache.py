@@ -36,6 +36,13 @@ def full_days(span: Span) -> Days:
     return Days(first, max(first, stop))
 
 
+def ends_around(span: Span, days: Days) -> Sequence[Span]:
+    """What the time range has beside its full days; either end may be empty."""
+    if days.first == days.stop:
+        return [span]
+    return [Span(span.start, days.first * DAY), Span(days.stop * DAY, span.stop)]
+
+
 def bump_day_version(connection: Connection, timestamps: Iterable[int]) -> None:
     """For insights with these timestamps, which are written or erased in this transaction."""
     days = sorted({timestamp // DAY for timestamp in timestamps})  # in one order: no deadlocks

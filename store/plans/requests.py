@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from database import LONG_READ_SECONDS, Database
-from errors import Conflict, InvalidInput, NotFound
+from errors import Conflict, InvalidInput
 from models import conversations, from_micros, now_micros, to_micros
 from store.insights import InsightStore
 from store.plans.kinds import kinds_of_plans
@@ -26,6 +26,7 @@ from store.plans.plan import (
     no_such_plan,
     read_plan,
 )
+from store.rules import no_such_rule
 from tables.people import plans, rules
 
 MAX_READY = 1000
@@ -79,7 +80,7 @@ class PlanStore:
             rule, of_rule = _find_rule(new.rule_id, connection)
             if new.kind is PlanKind.RULE:
                 if rule.deleted:
-                    raise _no_such_rule(new.rule_id)
+                    raise no_such_rule(new.rule_id)
                 conditions, what = _narrowed(of_rule.filter, new.filter), of_rule.set
         if not conditions and not (new.kind is PlanKind.UNLABEL and rule is not None):
             raise InvalidInput("filter: must name a condition, as without one it means everything")
@@ -260,13 +261,9 @@ class _OfRule(NamedTuple):
 def _find_rule(rule_id: str, connection: Connection) -> tuple[Rule, _OfRule]:
     row = connection.execute(select(rules).where(rules.c.id == rule_id)).one_or_none()
     if row is None:
-        raise _no_such_rule(rule_id)
+        raise no_such_rule(rule_id)
     rule = Rule(row.id, row.number, row.name, row.deleted_at is not None)
     return rule, _OfRule(row.filter, row.set)
-
-
-def _no_such_rule(rule_id: str) -> NotFound:
-    return NotFound(f"There is no rule {rule_id!r}.")
 
 
 def _narrowed(of_rule: Mapping[str, Any], further: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -146,8 +146,7 @@ def _matching(shape: Shape) -> Prepared:
     return Prepared(
         select(insights.c.conversation_id).where(
             among(insights.c.conversation_id, "ids"),
-            *conditions(shape._replace(facets=())),
-            *(among(insights.c[facet], facet) for facet in shape.facets),
+            *conditions(shape),
         )
     )
 

@@ -36,7 +36,10 @@ def generated(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """The folder of the package that was generated from the document of the running service."""
     (tmp_path / "config.yml").write_text("post_hooks: []\n")  # formatting it is not our subject
     generator = Path(sys.executable).parent / "openapi-python-client"
-    options = {"url": f"{address}/openapi.json", "output-path": PACKAGE, "config": "config.yml"}
+    # The generator itself would wait for the document for five seconds.
+    document = httpx.get(f"{address}/openapi.json", timeout=60)
+    (tmp_path / "openapi.json").write_bytes(document.content)
+    options = {"path": "openapi.json", "output-path": PACKAGE, "config": "config.yml"}
     arguments = [f"--{name}={value}" for name, value in options.items()]
     done = subprocess.run(
         [generator, "generate", "--meta=none", "--fail-on-warning", *arguments],

@@ -150,7 +150,7 @@ async def test_a_worker_that_is_meant_to_wait_is_ready(
 async def test_a_disk_that_is_nearly_full_is_not_ready_but_serves(
     start_app: StartApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.readiness.LEAST_FREE_SHARE", 1.01)
+    monkeypatch.setattr("runtime.disks.LEAST_FREE", 1.01)
     async with start_app() as running:
         status, answer = await ready(running.client)
         for_traffic = await running.client.get("/ready", params={"for": "traffic"})
@@ -163,10 +163,10 @@ async def test_a_disk_that_is_nearly_full_is_not_ready_but_serves(
 def test_the_disk_of_the_backups_is_looked_at_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.readiness.LEAST_FREE_SHARE", 1.01)
+    monkeypatch.setattr("runtime.disks.LEAST_FREE", 1.01)
 
     assert judge_disks({"gone": tmp_path / "gone"}) == "ok"
-    assert "the backups" in judge_disks({"gone": tmp_path / "gone", "the backups": tmp_path})
+    assert "the backups" in judge_disks({"gone": tmp_path / "gone", "backups": tmp_path})
 
 
 async def test_an_old_queue_that_moves_is_ready(start_app: StartApp, sqlite_url: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from worker.machine import Backups, MachineWatch
+from worker.machine import MachineWatch
 from worker.stalls import StallWatch
 
 NOW = datetime(2025, 1, 20, 12, tzinfo=UTC)
@@ -41,7 +41,7 @@ def make(tmp_path: Path) -> Make:
             return stalled
 
         newest = None if backup_age is None else SimpleNamespace(moment=NOW - backup_age)
-        keeper: Any = SimpleNamespace(newest=newest)
+        keeper: Any = SimpleNamespace(newest=newest, every=timedelta(hours=24))
         figures: Any = SimpleNamespace(stalled_seconds=stalled_seconds)
         runner: Any = SimpleNamespace(breaker=SimpleNamespace(reason=reason), out_of_money=spent)
         throttle = SimpleNamespace(pause_left=lambda: pause, call_interval=0.0)
@@ -50,7 +50,7 @@ def make(tmp_path: Path) -> Make:
             runner,
             StallWatch(figures, runner, analyser, seconds_since_progress=lambda: idle),
             folders={"database": tmp_path},
-            backups=Backups(keeper, timedelta(hours=24)),
+            backups=keeper,
             now=lambda: NOW,
             **rest,
         )
