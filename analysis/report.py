@@ -74,27 +74,32 @@ def _escaped(text: str) -> str:
 
 
 def _title(report: Report) -> str:
+    so_far = "" if report["is_over"] else ", so far"
     if report["period"] == "day":
-        return f"Report of {report['ending']}"
-    return f"Report of the week that ended on {report['ending']}"
+        return f"Report of {report['ending']}{so_far}"
+    return f"Report of the week to {report['ending']}{so_far}"
 
 
 _Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
 
 def _tables(report: Report) -> Iterable[_Table]:
-    times = ("now", "before", "week earlier")
-    totals = [report["totals"], report["before"], report["week_earlier"]]
+    times = {"totals": "now", "before": "before", "week_earlier": "week earlier"}
+    if report["period"] == "week":
+        del times["week_earlier"]  # which is the one before
+    names = list(times.values())
+    columns = ["count", *list(times)[1:], "negative"]
+    had_any = report["before"]["count"] or report["week_earlier"]["count"]
     yield (
         "Totals",
-        ("", *times),
+        ("", *names),
         [
-            [name.replace("_", " "), *(_number(each[name]) for each in totals)]
+            [name.replace("_", " "), *(_number(report[each][name]) for each in times)]
             for name in ("count", "negative", "negative_share", "average_sentiment")
         ],
     )
     yield (
-        "What rose",
+        "What rose" if had_any else "What came, with nothing before to compare with",
         ("topic", "posts", "expected", "examples"),
         [
             [
@@ -108,11 +113,11 @@ def _tables(report: Report) -> Iterable[_Table]:
     )
     yield (
         "Topics",
-        ("topic", *times, "negative now"),
+        ("topic", *names, "negative now"),
         [
             [
                 _short(each["cluster"], _NAME_LENGTH),
-                *(_number(each[name]) for name in ("count", "before", "week_earlier", "negative")),
+                *(_number(each[name]) for name in columns),
             ]
             for each in report["topics"]
         ],
@@ -137,7 +142,7 @@ def _tables(report: Report) -> Iterable[_Table]:
         [
             ["answered", _number(answers["answered"])],
             ["answered in time", _number(answers["answered_in_goal"])],
-            ["median seconds to the answer", _number(answers["median_answer_seconds"])],
+            ["median time to the answer", _duration(answers["median_answer_seconds"])],
             ["spent, in USD", _number(report["spending"]["cost_usd"])],
             ["spent before, in USD", _number(report["spending"]["before_usd"])],
         ],
@@ -148,6 +153,18 @@ def _short(text: str, length: int = _TEXT_LENGTH) -> str:
     """In one line, without what is not seen but acts, such as turning the direction of others."""
     line = " ".join(_UNSEEN.sub(" ", text).split())
     return line if len(line) <= length else f"{line[:length]}..."
+
+
+def _duration(seconds: float | None) -> str:
+    """In its two largest units."""
+    if seconds is None:
+        return "none"
+    rest, parts = round(seconds), []
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        number, rest = divmod(rest, size)
+        if number:
+            parts.append(f"{number} {unit}")
+    return " ".join(parts[:2]) or "under 1 s"
 
 
 def _number(value: float | None) -> str:

@@ -197,4 +197,4 @@ class AcknowledgeIn(Shape):
 
 
 class MuteIn(Shape):
-    hours: float = Field(strict=True, gt=0, le=24 * 90)
+    hours: float = Field(strict=True, ge=0, le=24 * 90, description="0 ends it.")

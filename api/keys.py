@@ -48,6 +48,12 @@ def check_scope(key: ApiKey, needed: Scope | None) -> None:
         raise Forbidden(f"This needs an API key with the scope {needed}.")
 
 
+def key_scope(request: Request) -> Scope | None:
+    """Of the API key that this request came with; None where none is needed."""
+    key = request.scope["api_key"]
+    return key.scope if key else None
+
+
 def key_name(request: Request) -> str:
     """The name of the API key that this request came with; empty where none is needed."""
     key = request.scope["api_key"]

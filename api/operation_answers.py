@@ -3,6 +3,7 @@
 from typing import Literal
 
 from analysis.outcomes import TICKS_PER_USD
+from config import Scope as KeyScope
 from models import Status
 from schemas import Shape, ShownTime
 from store.ledger import Usage
@@ -135,7 +136,7 @@ class Stats(Shape):
     """`backup` is null where there is no folder for any. `calls_per_second` is over the last ten
     seconds, in this process; `call_limit_per_second` is what is kept to, null where nothing limits
     it. `bound_by` is what keeps the throughput from being higher now; `queue` means that there is
-    no more to do."""
+    no more to do. `key_scope` is that of the key that asks, null where none is needed."""
 
     counts: dict[Status, LaneCounts]
     oldest_pending_seconds: float | None
@@ -153,3 +154,4 @@ class Stats(Shape):
     database: DatabaseStats
     replicas: ReplicaStats
     backup: BackupStats | None
+    key_scope: KeyScope | None

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from api.access import needs, open_to_all
 from api.error_responses import answers
 from api.holding import MOST_HEALTH_SECONDS
+from api.keys import key_scope
 from api.late_routes import late_router
 from api.operation_answers import (
     AnalyserStats,
@@ -131,6 +132,7 @@ async def stats(request: Request) -> Stats:
             redis=await _redis_state(parts),
         ),
         backup=None if parts.backups is None else _backup_stats(parts.backups),
+        key_scope=key_scope(request),
     )
 
 

@@ -102,12 +102,14 @@ class ReportSpending(TypedDict):
 
 @built_late
 class ReportOut(TypedDict):
-    """`before` is the period before, `week_earlier` the same one a week earlier."""
+    """`before` is the period before, `week_earlier` the same one a week earlier. What is not over
+    has the figures so far."""
 
     period: Period
     ending: date
     start_time: ShownTime
     end_time: ShownTime
+    is_over: bool
     totals: ReportTotals
     before: ReportTotals
     week_earlier: ReportTotals

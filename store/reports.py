@@ -56,6 +56,7 @@ class ReportStore:
             "ending": ending.isoformat(),
             "start_time": shown_time(wanted.span.start),
             "end_time": shown_time(wanted.span.stop - 1),
+            "is_over": wanted.span.stop <= now_micros(),
             "totals": _totals(now.totals),
             "before": _totals(before.totals),
             "week_earlier": _totals(week_earlier.totals),

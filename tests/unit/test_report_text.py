@@ -27,6 +27,7 @@ def report(words: str) -> dict[str, Any]:
     return {
         "period": "day",
         "ending": "2026-03-03",
+        "is_over": True,
         "totals": totals,
         "before": totals,
         "week_earlier": totals,
@@ -96,3 +97,42 @@ def test_lines_say_what_the_tables_say() -> None:
         "Topics\n• ana: now 3, before 2, week earlier 2, negative now 1",
     ]
     assert "What rose\nNone." in to_lines({**report(PLAIN), "rising": []})
+
+
+def test_a_week_has_one_column_for_the_week_before() -> None:
+    text = to_markdown({**report(PLAIN), "period": "week"})
+    assert text.startswith("# Report of the week to 2026-03-03\n")
+    assert "|  | now | before |\n" in text
+    assert "| topic | now | before | negative now |\n|---|---|---|---|\n| ana | 3 | 2 | 1 |" in text
+
+
+@pytest.mark.parametrize(
+    ("period", "title"),
+    [("day", "Report of 2026-03-03, so far"), ("week", "Report of the week to 2026-03-03, so far")],
+)
+def test_what_is_not_over_is_of_so_far(period: str, title: str) -> None:
+    text = to_html({**report(PLAIN), "period": period, "is_over": False})
+    assert f"<h1>{title}</h1>" in text
+
+
+def test_where_nothing_came_before_nothing_is_said_to_have_risen() -> None:
+    nothing = {"count": 0, "negative": 0, "negative_share": None, "average_sentiment": None}
+    text = to_lines({**report(PLAIN), "before": nothing, "week_earlier": nothing})
+    assert "What rose" not in text
+    assert "What came, with nothing before to compare with\n• ana: posts 3" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (None, "none"),
+        (0.2, "under 1 s"),
+        (59.6, "1 min"),
+        (130_839.6, "1 d 12 h"),
+        (3605, "1 h 5 s"),
+    ],
+)
+def test_times_to_the_answer_are_told_in_words(seconds: float | None, shown: str) -> None:
+    answers = {"answered": 1, "answered_in_goal": None, "median_answer_seconds": seconds}
+    text = to_lines({**report(PLAIN), "answers": answers})
+    assert f"• median time to the answer: now {shown}" in text
