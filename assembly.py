@@ -5,7 +5,7 @@ Without I/O, but that certificates are read. Opening and closing is the lifespan
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from batch_processor import Worker
 from config import Settings
 from database import Database
 from grok.prompt import PROMPT_VERSION
+from models import utc_now
 from notices.web_client import WebClient
 from rate_limiter import CallLimiter, LearnedRate, SlidingWindow, Window
 from runtime.disks import folders_written_to
@@ -362,7 +363,7 @@ def _build_window(
 
 
 async def _send_report(reports: ReportStore, at: ReportTime | None) -> int:
-    return 0 if at is None else await reports.send_due(at, datetime.now(UTC))
+    return 0 if at is None else await reports.send_due(at, utc_now())
 
 
 def _build_backups(settings: Settings, database: Database) -> BackupKeeper | None:

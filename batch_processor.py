@@ -31,6 +31,8 @@ from worker.waiting import until_set
 
 log = structlog.get_logger(__name__)
 
+_TRIES = 20
+"""Of storing results where the database raises what nobody foresaw."""
 RECENT_ANALYSES = 2000
 """The newest ones, whose topics are learned again after a restart."""
 
@@ -331,11 +333,17 @@ class Worker:
         self, results: Results, receipt: CallReceipt | None, not_theirs: Sequence[str]
     ) -> Settled:
         """Store results, trying until the database is there: the results were paid for."""
+        tries = _TRIES
         while True:
             try:
                 return await self._queue.settle(results, receipt, not_theirs)
             except Unavailable:
-                await asyncio.sleep(self._timings.trouble / 2)
+                pass
+            except Exception:  # what one result is to blame for has failed that one alone
+                if not (tries := tries - 1):
+                    raise
+                log.exception("results_not_stored", conversations=len(results))
+            await asyncio.sleep(self._timings.trouble / 2)
 
     def _report(self, item: Claimed, outcome: Outcome) -> None:
         self._on_settled(item, outcome)

@@ -35,7 +35,7 @@ from analysis.sentiment import Sentiment
 from analysis.urgency import Urgency
 from analysis.words import parse_search
 from errors import InvalidInput
-from models import Lane, format_time, to_micros
+from models import Lane, format_time, to_micros, utc_now
 from store.conversations import NewConversation
 from store.filters import InsightFilter
 from store.summaries import Interval
@@ -345,16 +345,12 @@ class Order(StrEnum):
     PRIORITY = "priority"
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 _LEFT_OUT = "May be left out where the order is `priority`: then it is the last `PRIORITY_HOURS`."
 
 
 class InsightQuery(SearchConditions):
-    start_time: QueryTime = Field(default_factory=_now, description=_LEFT_OUT)
-    end_time: QueryTime = Field(default_factory=_now, description=_LEFT_OUT)
+    start_time: QueryTime = Field(default_factory=utc_now, description=_LEFT_OUT)
+    end_time: QueryTime = Field(default_factory=utc_now, description=_LEFT_OUT)
     order: Order = Field(
         Order.NEWEST, description="`priority`: what is open, whom to answer first at the top."
     )

@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Header, Query, Request
@@ -21,7 +21,7 @@ from api.insight_answers import InsightsOut, insights_json
 from api.late_routes import late_router
 from api.services import Services, services
 from errors import InvalidInput
-from models import format_time
+from models import format_time, utc_now
 from schemas import (
     ExportFormat,
     ExportQuery,
@@ -186,7 +186,7 @@ async def export_insights(request: Request, query: Annotated[ExportQuery, Query(
 @needs("read")
 async def trends(request: Request, query: Annotated[TrendsQuery, Query()]) -> TrendsOut:
     """What is rising: clusters whose count in the last window stands out against those before."""
-    as_of = query.as_of or datetime.now(UTC)
+    as_of = query.as_of or utc_now()
     async with stopped_when_gone(request):
         found = await services(request).trends.trends(query.window, as_of=as_of)
     return {"as_of": as_of, "window": query.window, "trends": list(map(trend_item, found))}

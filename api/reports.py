@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from enum import StrEnum
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from api.access import needs
 from api.error_responses import answers
 from api.late_routes import late_router
 from api.services import services
+from models import utc_now
 from schemas import ShownTime, built_late
 from store.reports import yesterday
 
@@ -138,7 +139,7 @@ _TEXTS = {
 @needs("read")
 async def get_report(request: Request, asked: Annotated[ReportQuery, Query()]) -> Response:
     """A day or a week beside the one before it and the same one a week earlier."""
-    ending = asked.ending or yesterday(datetime.now(UTC))
+    ending = asked.ending or yesterday(utc_now())
     report = await services(request).reports.report(asked.period, ending)
     match asked.format:
         case ReportFormat.MARKDOWN:

@@ -38,6 +38,7 @@ _POSTGRES_UNAVAILABLE = {
     "40001": "The database is busy.",
     "40P01": "The database is busy.",
     "55P03": "The database is locked.",
+    "42501": "The database denies this service something that it needs.",
     "25P03": "The database ended a transaction that stood still for too long.",
     # A newer version has changed the schema under this process.
     "42P01": NEWER_SCHEMA,
@@ -49,12 +50,13 @@ _POSTGRES_UNAVAILABLE = {
 
 
 @contextmanager
-def translated_errors() -> Iterator[None]:
-    """Inside, what is no bug of ours is raised as Unavailable, and logged with its cause."""
+def translated_errors(*, otherwise: str | None = None) -> Iterator[None]:
+    """Inside, what is no bug of ours is raised as Unavailable, and logged with its cause. With a
+    sentence for what is not known, `otherwise`, so is every error of the database."""
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:  # a BEGIN's error comes from the driver itself
-        if (sentence := _why_unavailable(error)) is None:
+        if (sentence := _why_unavailable(error) or otherwise) is None:
             raise
         log.warning("database_unavailable", reason=sentence, cause=str(cause_of(error)))
         raise Unavailable(sentence) from error
@@ -73,17 +75,32 @@ def is_lock(error: BaseException) -> bool:
     return _sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
+def is_full(error: DBAPIError) -> bool:
+    """Whether PostgreSQL has no connection left."""
+    return _sqlstate(error) == "53300"
+
+
+def is_of_pooler(error: DBAPIError) -> bool:
+    """Whether a session was not the one that the statement was prepared in."""
+    return _sqlstate(error) in ("42P05", "26000")
+
+
 def _why_unavailable(error: DBAPIError | sqlite3.Error) -> str | None:
     """A sentence for people; None where the error is a bug of ours."""
     cause = cause_of(error)
     if isinstance(cause, sqlite3.Error):
         return _SQLITE_UNAVAILABLE.get(_sqlite_code(error))
-    state = getattr(cause, "sqlstate", None) or ""
+    state = _sqlstate(error)
     for prefix, sentence in _POSTGRES_UNAVAILABLE.items():
         if state.startswith(prefix):
             return sentence
     gone = isinstance(error, DBAPIError) and error.connection_invalidated
     return "The database cannot be reached." if gone else None
+
+
+def _sqlstate(error: BaseException) -> str:
+    """Empty where there is none."""
+    return getattr(cause_of(error), "sqlstate", None) or ""
 
 
 def _sqlite_code(error: BaseException) -> int:

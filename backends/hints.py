@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import URL, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -56,7 +57,8 @@ class Hints:
             try:
                 async with self._engine.connect() as connection:
                     await self._exchange(connection, listeners)
-            except (SQLAlchemyError, OSError) as error:
+            # What is asked of the driver itself raises the driver's own.
+            except (SQLAlchemyError, PostgresError, InterfaceError, OSError) as error:
                 log.info("hints_away", cause=repr(error))
             except Exception:
                 log.exception("hints_failed")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from backends.backend import BackgroundWork
-from backends.errors import TOOK_TOO_LONG, translated_errors
+from backends.errors import TOOK_TOO_LONG, is_full, is_of_pooler, translated_errors
 from errors import StartRefused, Unavailable
 
 T = TypeVar("T")
@@ -29,6 +29,16 @@ _UNHEARD_SECONDS = 10
 _RESTED_SECONDS = 1.0
 """A connection that has rested for so long is asked whether it lives: three ways there and back."""
 
+_REFUSED = "The database does not let this service in."
+_FULL_SECONDS = 0.05
+"""Until a server without a connection left is asked again."""
+
+_NOT_UTF8 = (
+    "The database's encoding is {}, in which not every text can be stored: use one that was made"
+    " with ENCODING 'UTF8'"
+)
+_ASKED = 5
+"""Times, in as many transactions, which session a connection has."""
 _POOLED_BY_TRANSACTION = (
     "DATABASE_URL leads through a pooler in transaction mode, which gives one session of the"
     " database to several connections in turn: use its session mode, or none"
@@ -50,15 +60,30 @@ class PostgresPool:
         )
 
     async def connect(self) -> None:
-        """Raises StartRefused where sessions do not belong to connections."""
+        """Raises StartRefused where sessions do not belong to connections, or texts cannot be
+        stored as they are."""
         async with self._engine.connect() as connection:
             self.version = ".".join(map(str, connection.dialect.server_version_info or ()))
-            session = await connection.scalar(_SESSION)
+            encoding = await connection.scalar(_ENCODING)
+            if encoding != "UTF8":
+                raise StartRefused(_NOT_UTF8.format(encoding))
+            try:
+                await self._check_sessions(connection)
+            except DBAPIError as error:
+                if is_of_pooler(error):
+                    raise StartRefused(_POOLED_BY_TRANSACTION) from None
+                raise
+
+    async def _check_sessions(self, connection: AsyncConnection) -> None:
+        # With no transaction open, a pooler gives the session to whoever asks next, and another to
+        # this connection when its turn comes.
+        sessions = set()
+        for _ in range(_ASKED):
+            sessions.add(await connection.scalar(_SESSION))
             await connection.rollback()
-            # With no transaction open, a pooler gives the same session to whoever asks next.
-            async with self._patient_engine.connect() as another:
-                if await another.scalar(_SESSION) == session:
-                    raise StartRefused(_POOLED_BY_TRANSACTION)
+        async with self._patient_engine.connect() as another:
+            if len(sessions) > 1 or await another.scalar(_SESSION) in sessions:
+                raise StartRefused(_POOLED_BY_TRANSACTION)
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -116,7 +141,8 @@ class PostgresPool:
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         with translated_errors():
-            async with engine.connect() as connection:
+            async with AsyncExitStack() as stack:
+                connection = await _connect(engine, stack)
                 try:
                     async with connection.begin():
                         yield connection
@@ -128,8 +154,26 @@ class PostgresPool:
                     raise
 
 
+async def _connect(engine: AsyncEngine, stack: AsyncExitStack) -> AsyncConnection:
+    """One that is closed with `stack`. Raises Unavailable where the server lets nobody in, whatever
+    it says: whom it refuses now, such as while a password is changed, it may let in soon."""
+    give_up = time.monotonic() + _CONNECT_SECONDS
+    with translated_errors(otherwise=_REFUSED):
+        while True:
+            try:
+                return await stack.enter_async_context(engine.connect())
+            except DBAPIError as error:
+                # One of those that there are may be free soon.
+                pool: Any = engine.sync_engine.pool
+                has_others = pool.checkedin() + pool.checkedout() > 0
+                if not (is_full(error) and has_others and time.monotonic() < give_up):
+                    raise
+            await asyncio.sleep(_FULL_SECONDS)
+
+
 _ANALYZE = text("ANALYZE")
 _SESSION = text("SELECT pg_backend_pid()")
+_ENCODING = text("SHOW server_encoding")
 
 
 def _engine(url: URL, *, connections: int, statement_seconds: float | None) -> AsyncEngine:
@@ -137,6 +181,8 @@ def _engine(url: URL, *, connections: int, statement_seconds: float | None) -> A
     engine = create_async_engine(
         url,
         hide_parameters=True,  # errors are logged, texts are not
+        # Whatever the database's default: what has had to wait sees what others wrote meanwhile.
+        isolation_level="READ COMMITTED",
         pool_size=connections,
         max_overflow=0,
         pool_timeout=_CONNECT_SECONDS,

@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Set
-from datetime import UTC, datetime
 
 from database import Database
 from errors import Unavailable
+from models import utc_now
 from runtime.turns import give_back_right_of_way
 from store.trends import TrendStore, Window
 
@@ -24,7 +24,7 @@ class RisingTopics:
             self._kept_until = time.monotonic() + _KEPT_SECONDS
             give_back_right_of_way()  # the settlement that asks has it, and would wait for itself
             try:
-                found = await self._trends.trends(Window.ONE_HOUR, as_of=datetime.now(UTC))
+                found = await self._trends.trends(Window.ONE_HOUR, as_of=utc_now())
             except Unavailable:
                 return self._names
             self._names = frozenset(

@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
@@ -18,7 +18,7 @@ import structlog
 from analysis.deliveries import Attempt, Disabled, NotAnswered, decide
 from analysis.messages import EndpointKind, with_whole_links
 from errors import Unavailable
-from models import now_micros
+from models import now_micros, utc_now
 from notices import discord, slack, standard, teams
 from notices.signing import signed_headers
 from notices.web_client import WebClient
@@ -60,7 +60,7 @@ class Sender:
             case EndpointKind.STANDARD:
                 (message,) = messages
                 body = standard.body(message, claimed.created_at)
-                signed = signed_headers(claimed.secrets, message.id, body, datetime.now(UTC))
+                signed = signed_headers(claimed.secrets, message.id, body, utc_now())
                 headers = {**_JSON, **signed}
             case EndpointKind.SLACK:
                 body = slack.body(*messages)

@@ -7,12 +7,12 @@ PostgreSQL pass over each other's rows.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import datetime, timedelta
 
 import structlog
 
 from errors import Unavailable
+from models import utc_now
 from store.erasure import ErasureStore
 from store.own_posts import OwnPostStore
 from store.plans.walks import WalkStore
@@ -21,7 +21,6 @@ from worker.background import Background
 log = structlog.get_logger(__name__)
 
 ROWS_PER_STEP = 100
-_now = partial(datetime.now, UTC)
 
 
 class Housekeeper(Background):
@@ -41,7 +40,7 @@ class Housekeeper(Background):
         own_posts: OwnPostStore,
         steps: Sequence[Callable[[], Awaitable[bool]]] = (),
         retention: timedelta | None,
-        now: Callable[[], datetime] = _now,
+        now: Callable[[], datetime] = utc_now,
         round_seconds: float = 60.0,
         pause_seconds: float = 0.05,
     ) -> None:

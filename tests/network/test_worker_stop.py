@@ -281,3 +281,25 @@ async def test_a_result_that_cannot_be_stored_fails_its_own_conversation_alone(
         await harness.until(last, "completed")
 
     assert (await harness.find(dear)).last_error == "the result could not be stored"
+
+
+@pytest.mark.usefixtures("_brisk")
+async def test_a_result_outlasts_what_nobody_foresaw(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle, tries = harness.queue.settle, iter(range(3))
+
+    async def failing(*arguments: Any) -> Any:
+        if next(tries, None) is not None:
+            raise ValueError("nobody foresaw this")
+        return await settle(*arguments)
+
+    monkeypatch.setattr(harness.queue, "settle", failing)
+    analyser = ScriptedAnalyser()
+    (id_,) = await harness.add("text")
+    with captured_log() as log:
+        async with harness.working(analyser):
+            found = await harness.until(id_, "completed")
+
+    assert (found.attempts, analyser.texts) == (1, ["text"])
+    assert len(log.named("results_not_stored")) == 3

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from database import Database
@@ -17,6 +18,7 @@ from tests.support.factories import (
     new_conversations,
     of_another_process,
 )
+from tests.support.http_helpers import eventually
 from tests.support.stored import count
 
 
@@ -122,6 +124,37 @@ async def test_of_different_bodies_with_one_key_at_once_one_is_stored(
     )
     assert [type(answer) for answer in answers] == [AcceptedIds] + [KeyConflict] * 4
     assert await count(database) == 1
+
+
+async def test_keys_are_taken_in_one_order_whatever_the_order_of_the_batch(
+    postgres_url: str, plain_dsn: str
+) -> None:
+    """Else two batches with the same keys could each wait for one that the other has."""
+    taken = (
+        "INSERT INTO conversations (id, text, timestamp, status, created_at, lane, key_owner,"
+        " idempotency_key) VALUES ($1, 'x', 0, 'failed', 0, 'bulk', $2, $3)"
+    )
+    holder, another = [await asyncpg.connect(plain_dsn) for _ in range(2)]
+    async with Database(postgres_url) as database:
+        await holder.execute("BEGIN")
+        await holder.execute(taken, "conv_00000001", EVERYBODY, "key b")
+        batch = [keyed_conversation(f"key {each}") for each in "cba"]
+        waits = asyncio.create_task(ConversationStore(database).accept(batch, lane=Lane.BULK))
+        await until_one_waits(holder)
+        await another.execute("SET lock_timeout = '2s'")
+        await another.execute("BEGIN")
+        await another.execute(taken, "conv_00000002", EVERYBODY, "key c")
+        for each in (another, holder):
+            await each.execute("ROLLBACK")
+            await each.close()
+        assert len(await waits) == 3
+
+
+async def until_one_waits(connection: asyncpg.Connection) -> None:
+    async def waits() -> bool:
+        return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    await eventually(waits)
 
 
 async def test_keys_of_a_conflicting_submission_stay_free(store: ConversationStore) -> None:

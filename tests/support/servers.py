@@ -164,9 +164,9 @@ def _wait_for_port(port: int) -> None:
 
 
 @contextmanager
-def postgres_pooler(url: str, mode: str) -> Iterator[str]:
-    """The address of the same database through a PgBouncer in this `pool_mode`. Skips where the
-    machine has none."""
+def postgres_pooler(url: str, mode: str, more: str = "") -> Iterator[str]:
+    """The address of the same database through a PgBouncer in this `pool_mode`, with `more`
+    settings. Skips where the machine has none."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("the machine has no pgbouncer to start")
@@ -179,7 +179,7 @@ def postgres_pooler(url: str, mode: str) -> Iterator[str]:
         settings.write_text(
             f"[databases]\n* = {target}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            f"auth_type = any\npool_mode = {mode}\ndefault_pool_size = 15\n"
+            f"auth_type = any\npool_mode = {mode}\ndefault_pool_size = 15\n{more}"
         )
         if user:
             shutil.chown(folder, "nobody")
