@@ -122,7 +122,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         "grok",
         settings.grok_rate_limit,
         fail_open=False,
-        replicas=(lambda: heartbeat.analysing) if heartbeat else (lambda: 1),
+        replicas=(lambda: heartbeat.counted) if heartbeat else (lambda: 1),
     )
     analyser = analyser or build_analyser(settings, topics, window=window)
     budget = settings.grok_daily_budget_usd
@@ -347,7 +347,7 @@ def _build_window(
     calls: int,
     *,
     fail_open: bool,
-    replicas: Callable[[], int] = lambda: 1,
+    replicas: Callable[[], int | None] = lambda: 1,
 ) -> Window:
     """`calls` in a second, shared where there is Redis. When it goes away, each of `replicas` keeps
     to its part by itself, or with `fail_open` lets everybody pass."""

@@ -14,6 +14,8 @@ log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
+_ASK_AGAIN_SECONDS = 0.5
+"""How many replicas there are."""
 _NOTICED_SECONDS = _RETRY_SECONDS + 2 * ANSWER_SECONDS
 """For so long after Redis is back a replica may not have noticed, and pass by itself: until it asks
 again, and has connected and heard the answer."""
@@ -52,8 +54,8 @@ return math.max(1, last[2] + per - now)
 
 
 class RedisWindow:
-    """While Redis does not answer, `otherwise` decides, with the part of one of `replicas`; without
-    one everybody passes."""
+    """While Redis does not answer, `otherwise` decides, with the part of one of `replicas`, and
+    nobody passes while their number is not known; without one everybody passes."""
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class RedisWindow:
         calls: int,
         per: float,
         otherwise: Window | None,
-        replicas: Callable[[], int] = lambda: 1,
+        replicas: Callable[[], int | None] = lambda: 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._script = redis.register_script(_SCRIPT)
@@ -111,6 +113,8 @@ class RedisWindow:
         if self._otherwise is None:
             return 0.0
         calls = self._take_part()
+        if not calls:
+            return _ASK_AGAIN_SECONDS
         return await self._otherwise.try_pass(min(count, calls))
 
     def _arguments(self, count: int) -> list[int | str]:
@@ -122,10 +126,12 @@ class RedisWindow:
         return self._per_micros / 1_000_000 + _NOTICED_SECONDS
 
     def _take_part(self) -> int:
-        """Give `otherwise` what one of the replicas may do, and return its calls."""
+        """Give `otherwise` what one of the replicas may do, and return its calls; 0 where it is not
+        known how many there are."""
         if self._otherwise is None:
             return self._calls
-        replicas = self._replicas()
+        if (replicas := self._replicas()) is None:
+            return 0
         calls = max(1, self._calls // replicas)
         per = self._per_micros / 1_000_000 * max(1.0, replicas / self._calls)
         self._otherwise.limit(calls, per)

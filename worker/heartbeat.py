@@ -1,6 +1,7 @@
 """What a process on PostgreSQL tells the others, and learns of them, every few seconds."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import structlog
@@ -12,6 +13,7 @@ from store.replicas import ReplicaStore
 log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 5.0
+_COUNTED_SECONDS = BEAT_SECONDS + 1.0
 CLOCK_AHEAD_TO_TELL = 2.0
 """Seconds."""
 
@@ -23,12 +25,21 @@ class Heartbeat:
         self._replicas = replicas
         self._on_newer_schema: Callable[[], None] = lambda: None
         self._analysing = 1
+        self._first_beat: float | None = None
         self._schema_is_newer = False
         self._task: asyncio.Task[None] | None = None
 
     @property
     def analysing(self) -> int:
         """How many processes analyse, as far as is known; at least 1."""
+        return self._analysing
+
+    @property
+    def counted(self) -> int | None:
+        """As `analysing`, once each of them has counted all others: those that start together do
+        not find each other at their first beat. None before that."""
+        if self._first_beat is None or time.monotonic() - self._first_beat < _COUNTED_SECONDS:
+            return None
         return self._analysing
 
     @property
@@ -71,6 +82,7 @@ class Heartbeat:
         except Exception:
             log.exception("heartbeat_failed")
             return 0.0
+        self._first_beat = self._first_beat or time.monotonic()
         self._analysing = max(1, beat.analysing)
         if beat.revision > SCHEMA_REVISION and not self._schema_is_newer:
             self._schema_is_newer = True

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backends import snapshot
 from backends.errors import cause_of
-from errors import ServiceError
+from errors import ServiceError, Unavailable
 from models import SCHEMA_REVISION, Status, calls, conversations, daily_usage, insights
 
 PARTIAL_SUFFIX = ".partial"
@@ -174,6 +174,9 @@ def failures_of(target: Path | str) -> Iterator[None]:
         yield
     except (OSError, DBAPIError, sqlite3.Error) as error:
         raise BackupFailed(f"{target}: {cause_of(error)}") from error
+    except Unavailable as error:
+        cause = error.__cause__
+        raise BackupFailed(f"{target}: {cause_of(cause) if cause else error.details}") from error
 
 
 def count(connection: Connection) -> Counts:

@@ -183,7 +183,11 @@ async def restore(path: Path, database: Database) -> Restored:
             raise BackupFailed(
                 f"{counted(others, 'other is', 'others are')} connected: stop the service first"
             )
-        return count(connection) if connection.scalar(_HAS_TABLES) else None
+        if not connection.scalar(_HAS_TABLES):
+            return None
+        if (owner := connection.scalar(_OWNER)) is not None:
+            raise BackupFailed(f"the tables are those of {owner}: restore as that role")
+        return count(connection)
 
     with failures_of("the database"):
         before = await database.rework(look)
@@ -224,6 +228,11 @@ async def _open(url: URL) -> Counts:
         return await opened.rework(count)
 
 
+_OWNER = text(
+    "SELECT pg_get_userbyid(relowner) FROM pg_class"
+    " WHERE oid = to_regclass('insights') AND pg_get_userbyid(relowner) <> current_user"
+)
+"""Of the tables, where that is another role: it could not read those that this one makes."""
 _OTHERS = text(
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -113,6 +113,28 @@ async def test_without_redis_each_replica_keeps_to_its_part(
     await redis.aclose()
 
 
+async def test_without_redis_nobody_passes_until_it_is_known_how_many_replicas_there_are() -> None:
+    redis = connect(f"redis://127.0.0.1:{free_port()}/0")
+    now = 100.0
+    there: int | None = None
+    window = RedisWindow(
+        redis,
+        name="x",
+        calls=10,
+        per=1.0,
+        otherwise=SlidingWindow(10, 1.0, clock=lambda: now),
+        replicas=lambda: there,
+        clock=lambda: now,
+    )
+    for _ in range(5):
+        assert await window.try_pass() > 0.0
+        now += 2.0
+    there = 5
+    assert [await window.try_pass() for _ in range(2)] == [0.0, 0.0]
+    assert await window.try_pass() > 0.0
+    await redis.aclose()
+
+
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server to start")
 async def test_nobody_passes_twice_over_when_redis_comes_back() -> None:
     """Not even where another has yet to notice: up to 1.5 s later that one passes by itself."""

@@ -265,6 +265,9 @@ async def test_a_role_of_any_name_restores(url: str, tmp_path: Path) -> None:
         await _add(theirs, 1)
         await backups.restore(dump, Database(theirs))
         assert await _insights(theirs) == 2
+        with pytest.raises(BackupFailed, match=f"are those of {role}: restore as that role"):
+            await backups.restore(dump, Database(url))
+        assert await _insights(theirs) == 2
     finally:
         await _run(url, f"DROP OWNED BY {name}")
         await _run(url, f"DROP ROLE {name}")

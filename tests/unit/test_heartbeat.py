@@ -1,0 +1,35 @@
+"""What a replica knows of the others."""
+
+import time
+from typing import Any
+
+import pytest
+
+from models import SCHEMA_REVISION
+from store.replicas import Beat
+from worker.heartbeat import BEAT_SECONDS, Heartbeat
+
+
+class Replicas:
+    """Two are there."""
+
+    async def beat(self) -> Beat:
+        return Beat(2, SCHEMA_REVISION, 0.0)
+
+    async def leave(self) -> None:
+        pass
+
+
+async def test_how_many_there_are_is_sure_once_all_have_counted_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replicas: Any = Replicas()
+    heartbeat = Heartbeat(replicas)
+    assert heartbeat.counted is None
+    await heartbeat.start(on_newer_schema=lambda: None)
+    assert (heartbeat.analysing, heartbeat.counted) == (2, None)
+    later = time.monotonic() + BEAT_SECONDS + 1.1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert heartbeat.counted == 2
+    monkeypatch.undo()
+    await heartbeat.stop()
