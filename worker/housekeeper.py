@@ -21,13 +21,15 @@ from worker.background import Background
 log = structlog.get_logger(__name__)
 
 ROWS_PER_STEP = 100
+_ROUNDS_UNTIL_LOOKED = 2
+"""Within one of them another process with other accounts takes its own up, if it is still there."""
 
 
 class Housekeeper(Background):
     """Every `round_seconds` it erases what is older than `retention`, nothing if that is None,
     forgets what plans keep for undoing them once that is too late, and sweeps up. Between two steps
-    of at most 100 rows it pauses for `pause_seconds`. Before that, once, it marks the posts of
-    one's own accounts where these were others before the start. Each of `steps` does a little more
+    of at most 100 rows it pauses for `pause_seconds`. Before that it marks the posts of one's own
+    accounts where these were others before. Each of `steps` does a little more
     of something else, and tells whether more is left."""
 
     name = "housekeeper"
@@ -47,7 +49,7 @@ class Housekeeper(Background):
         self._erasure = erasure
         self._walks = walks
         self._own_posts = own_posts
-        self._own_posts_are_marked = False
+        self._rounds_until_looked: int | None = None
         self._steps = steps
         self._retention = retention
         self._now = now
@@ -67,8 +69,7 @@ class Housekeeper(Background):
     async def tidy_up(self) -> None:
         """Take all steps, erase all that is too old now, and sweep up behind that and behind
         earlier erasing."""
-        if not self._own_posts_are_marked:
-            await self._mark_own_posts()
+        await self._mark_own_posts()
         for step in self._steps:
             while await step():  # noqa: ASYNC110  as below
                 await asyncio.sleep(self._pause_seconds)
@@ -80,14 +81,23 @@ class Housekeeper(Background):
             await asyncio.sleep(self._pause_seconds)
 
     async def _mark_own_posts(self) -> None:
+        """Where others were taken up last. Some rounds later once more: until it was replaced,
+        another process may have gone by others."""
         if not await self._own_posts.is_taken_up():
             log.info("own_authors_have_changed", reason="what is stored is marked by them")
-            position: str | None = ""
-            while position is not None:
-                position = await self._own_posts.step(position)
-                await asyncio.sleep(self._pause_seconds)
-            log.info("own_authors_taken_up")
-        self._own_posts_are_marked = True
+            self._rounds_until_looked = _ROUNDS_UNTIL_LOOKED
+        elif self._rounds_until_looked is None:
+            return
+        else:
+            self._rounds_until_looked -= 1
+            if self._rounds_until_looked:
+                return
+            self._rounds_until_looked = None
+        position: str | None = ""
+        while position is not None:
+            position = await self._own_posts.step(position)
+            await asyncio.sleep(self._pause_seconds)
+        log.info("own_authors_taken_up")
 
     async def _erase_older_than(self, moment: datetime) -> None:
         erased = 0

@@ -1,6 +1,7 @@
 """Erasing what is too old, in small steps, beside everything else."""
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, Select, insert, select
 from analysis.outcomes import Complete, Fail
 from database import Database
 from errors import NotFound, Unavailable
-from models import Lane
+from models import Lane, conversations
 from store import derived
 from store.conversations import ConversationStore
 from store.erasure import ErasureStore
@@ -37,11 +38,13 @@ DAY = timedelta(days=1)
 LIMIT = timedelta(days=30)
 
 
-def housekeeper(database: Database, retention: timedelta | None = LIMIT) -> Housekeeper:
+def housekeeper(
+    database: Database, retention: timedelta | None = LIMIT, *, own: Collection[str] = ()
+) -> Housekeeper:
     return Housekeeper(
         ErasureStore(database),
         walk_store(database),
-        own_posts=OwnPostStore(database, ()),
+        own_posts=OwnPostStore(database, own),
         retention=retention,
         now=lambda: NOON,
         pause_seconds=0,
@@ -223,3 +226,34 @@ def _write_log(name: str, conversation_id: str, connection: Connection) -> None:
         connection.execute(insert(label_log), values | {"before": {}, "after": {}})
     else:
         connection.execute(insert(handling_log), values | {"state": "open", "key_name": ""})
+
+
+OWN = select(conversations.c.own).order_by(conversations.c.created_at)
+
+
+async def marks(database: Database) -> list[int]:
+    return await database.read(lambda connection: list(connection.scalars(OWN)))
+
+
+async def test_what_another_process_marked_by_the_accounts_of_before_is_marked_anew(
+    database: Database,
+) -> None:
+    await accept(database, new_conversation(author="shop"))
+    new, old = (housekeeper(database, None, own=own) for own in (["shop"], ()))
+    await new.tidy_up()
+    assert await marks(database) == [1]
+    await old.tidy_up()
+    assert await marks(database) == [0]
+    await new.tidy_up()
+    assert await marks(database) == [1]
+
+
+async def test_what_another_process_accepted_by_the_accounts_of_before_is_marked_soon(
+    database: Database,
+) -> None:
+    new = housekeeper(database, None, own=["shop"])
+    await new.tidy_up()
+    await accept(database, new_conversation(author="shop"))  # which knows of no own accounts
+    for _ in range(2):
+        await new.tidy_up()
+    assert await marks(database) == [1]
