@@ -118,7 +118,7 @@ function story(state) {
 			? `${count(list.total)} of ${plural(summary.totals.count, "post")} have these words.` : headline(state, summary.period, summary, before, why)),
 		isProvisional(stats, summary.totals.count) && !nothing && h("p.notice", { id: "provisional" },
 			h("b", `${count(waiting)} more are still being analysed`), minutes ? `, about ${duration(60 * minutes)}` : "", ". Figures are of what is done so far; nothing is compared until then."),
-		state.view.q && h("p.small", { id: "search-note" }, "The figures and the chart below are of all posts in this time, whatever their words."),
+		state.loaded.search?.searchNote(state),
 		totals(state, summary, before, why));
 }
 

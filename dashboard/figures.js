@@ -7,6 +7,7 @@ import { filters, hint, machineNotice, note, problems, searchField, viewLink } f
 import { barName, barsInWords, chartEvents } from "./pointing.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
+import { searchNote } from "./search.js";
 import { changeText, comparedWith, countChange, currentAlarms, headline, isProvisional, queueOf, shareChange, usually, whyNotCompared } from "./story.js";
 import { negativeShares } from "./summaries.js";
 
@@ -32,7 +33,7 @@ export function figures(state) {
 	const { value: summary, stale } = answerTo(state, "summary");
 	return h("main.figures", { id: "page", key: "figures", "aria-busy": !summary || stale ? "true" : null },
 		h("div.top", { key: "top" }, searchField(state), filters(state)),
-		machineNotice(state), problems(state),
+		machineNotice(state), problems(state), searchNote(state),
 		summary && h("div.all-figures", { key: "all", class: stale ? "stale" : "" },
 			note(state, "list"), cards(state, summary), overTime(state), h("div.two", topicTable(state), h("div", people(state), rising(state)))));
 }

@@ -92,7 +92,8 @@ export function printHead(state) {
 	const { view } = state;
 	const period = periodOf(view, state.now, state.answers.extent?.value);
 	const filter = [
-		view.sentiment, view.cluster && topicName(view.cluster), view.author && `by ${view.author}`, view.q && `with “${view.q}”`,
+		view.sentiment, view.cluster && topicName(view.cluster), view.author && `by ${view.author}`,
+		view.q && view.page !== "figures" && `with “${view.q}”`,
 		view.min_confidence && `certainty ${percent(view.min_confidence)} or more`, view.language && languageName(view.language),
 		view.urgency && `urgency ${view.urgency}`, view.labelled && `judged by a ${view.labelled}`, view.handling,
 	].filter(Boolean);

@@ -1,5 +1,6 @@
-// What is typed into the search, and where its words are in a text. Pure.
+// What is typed into the search, where its words are in a text, and what the page says of it. Pure.
 
+import { viewLink } from "./parts.js";
 import { h } from "./render.js";
 import { fold } from "./same.js";
 
@@ -55,3 +56,11 @@ export function topicsLike(typed, clusters, nameOf) {
 	if (!wanted) return [];
 	return clusters.filter(({ cluster }) => fold(nameOf(cluster)).includes(wanted) || fold(cluster.replaceAll("_", " ")).includes(wanted));
 }
+
+// Only the list knows the words.
+export const searchNote = ({ view }) =>
+	view.q && h("p.small", { key: "search-note", id: "search-note" }, "The figures and the chart below are of all posts in this time, whatever their words.");
+
+// Where a search has found nothing: the same words in all of the time.
+export const allTimes = (state) =>
+	state.view.q && state.view.range !== "all" && [" ", viewLink(state, "a", { range: "all", order: "newest", open: "" }, { id: "all-times" }, "Search all times")];

@@ -185,6 +185,13 @@ async def test_words_filter_the_list_and_the_figures_say_that_they_do_not(
             f"1 of {everything} posts have these words."
         )
         await expect(page.locator("#list-total")).to_have_text("1")
+        await page.get_by_role("link", name="Figures").click()
+        await expect(page.locator("#search-note")).to_contain_text("whatever their words")
+        await page.emulate_media(media="print")
+        await expect(page.locator(".print-head")).to_contain_text("All posts.")
+        await page.emulate_media(media="screen")
+        await page.get_by_role("link", name="Desk").click()
+        await expect(page.locator(".print-head")).to_contain_text("Only: with")
         await page.locator("#clear").click()
         await expect(page).to_have_url(re.compile(r"\?start_time=[^&]+&end_time=[^&]+$"))
         await expect(page.locator("#search")).to_have_value("")
