@@ -210,7 +210,7 @@ function posts(state) {
 				return lazy(id, postRow, row, same, queue, state.minute, state.me, id === view.open, since > 0 && from + index === since,
 					searchOf({ ...view, open: id }), marked, view.q, original(id));
 			})),
-		list && !stale && !items.length && summary?.totals.count !== 0 && h("p", { id: "nothing" }, queue ? "Everything is answered." : "No posts here."),
+		list && !stale && !items.length && summary?.totals.count !== 0 && h("p", { id: "nothing" }, queue ? "Everything is answered." : ["No posts here.", state.loaded.search?.allTimes(state)]),
 		list?.cursor && h("button", { id: "more", on: { click: ["loadMore"] } }, "Show more"));
 }
 

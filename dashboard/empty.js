@@ -6,6 +6,7 @@ import { DAY } from "./periods.js";
 import { viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
+import { allTimes } from "./search.js";
 
 export function whyNothing(state, { waiting, completed, failed }) {
 	if (completed) return elsewhere(state);
@@ -32,7 +33,7 @@ function elsewhere(state) {
 	const filtered = isFiltered(state.view);
 	if (!extent?.newest) return null;
 	return h("div.notice", { id: "elsewhere" },
-		h("p", filtered ? "Nothing in this time with these filters." : "Nothing in this time.", ` The newest post is of ${shortDay(extent.newest, 0)}.`),
+		h("p", filtered ? "Nothing in this time with these filters." : "Nothing in this time.", ` The newest post is of ${shortDay(extent.newest, 0)}.`, allTimes(state)),
 		h("p.buttons",
 			filtered && h("button", { id: "widen", on: { click: ["clear"] } }, "Clear filters"),
 			h("button", { id: "show-all", on: { click: ["see", { ...NO_FILTER, range: "all", order: "newest" }] } }, `Show all ${count(extent.total)}`),

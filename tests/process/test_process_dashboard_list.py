@@ -197,6 +197,19 @@ async def test_words_filter_the_list_and_the_figures_say_that_they_do_not(
         await expect(page.locator("#search")).to_have_value("")
 
 
+async def test_a_search_that_finds_nothing_in_its_time_leads_to_all_times(open_page: Open) -> None:
+    link = "#nothing a, #elsewhere a"
+    empty_day = {"start_time": "2003-02-03T00:00:00Z", "end_time": "2003-02-03T23:59:59Z"}
+    for time in ({"range": "1h"}, empty_day):
+        async with open_page(query(**time, q='"parcel 17"')) as page:
+            await expect(rows(page)).to_have_count(0)
+            await expect(page.locator(link)).to_have_text("Search all times")
+            await page.locator(link).click()
+            await expect(rows(page)).to_have_count(1)
+            await page.goto(re.sub(r"\?.*", query(range="all", q="zzzzz"), page.url))
+            await expect(page.locator("#nothing")).to_have_text("No posts here.")
+
+
 async def test_a_topic_is_found_as_it_is_shown(open_page: Open) -> None:
     async with open_page(query(**WHOLE)) as page:
         await settled(page)
