@@ -13,12 +13,14 @@ import { itemOf } from "./work.js";
 
 const LONG_TEXT = 1200;
 
+const problemText = (problem) => (problem.status === 404 ? "This post is not there any more: it may have been erased." : problem.text);
+
 export function openPost(state) {
 	const { view } = state;
 	const { value: found, problem, stale } = answerTo(state, "open");
 	const close = h("button.close", { "aria-label": "Close", on: { click: ["closePost"] } }, "×");
 	if (!found || stale) {
-		return h("aside.pane", { key: "pane", id: "open", "aria-label": "The post that is open" }, close, h("p", { id: "open-text" }, problem ? problem.text : "Loading…"));
+		return h("aside.pane", { key: "pane", id: "open", "aria-label": "The post that is open" }, close, h("p", { id: "open-text" }, problem ? problemText(problem) : "Loading…"));
 	}
 	const item = found.insight && itemOf(state, view.open);
 	const original = originalOf(found);

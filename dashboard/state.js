@@ -127,7 +127,8 @@ const CHANGES = {
 	},
 	failed: (state, part, key, problem) => {
 		const before = state.answers[part];
-		return { ...state, answers: { ...state.answers, [part]: { ...(before?.key === key && before), key, problem } } };
+		const erased = problem.status === 404 && /open|near/.test(part);
+		return { ...state, answers: { ...state.answers, [part]: { ...(!erased && before?.key === key && before), key, problem } } };
 	},
 	// An answer of before, to be shown until the new one is there.
 	kept: (state, part, answer) => ({ ...state, answers: { ...state.answers, [part]: answer } }),

@@ -65,6 +65,22 @@ test("what goes wrong is told until something else is asked for, or it goes righ
 	assert.equal(change(noted, ["see", { page: "figures" }]).notes.retry, undefined);
 });
 
+test("a post that is erased elsewhere is shown no more, and any other trouble leaves it", () => {
+	let state = start("?open=conv_00000001");
+	const words = ({ text, children = [] }) => text ?? children.map(words).join("");
+	state = change(state, ["near", "conv_00000002"]);
+	for (const part of ["open", "near"]) {
+		const key = state.questions[part];
+		const shown = change(state, ["answered", part, key, { conversation_id: "conv_00000001" }, []]);
+		const fails = (status) => change(shown, ["failed", part, key, { text: "There is no conversation", status }]);
+		assert.ok(answerTo(fails(503), part).value);
+		assert.equal(answerTo(fails(404), part).value, undefined);
+		if (part === "open") assert.match(words(openPost(fails(404))), /This post is not there any more: it may have been erased\./);
+	}
+	const failed = change(change(state, ["answered", "list", state.questions.list, list(0, 1), []]), ["failed", "list", state.questions.list, { text: "no", status: 404 }]);
+	assert.ok(answerTo(failed, "list").value);
+});
+
 test("an answer to another question than that of now is stale", () => {
 	let state = start();
 	const { key } = { key: state.questions.summary };
