@@ -199,8 +199,7 @@ function posts(state) {
 				h("button", { "aria-pressed": String(queue), on: { click: ["see", { order: "priority", handling: "" }] } }, "To answer"),
 				h("button", { "aria-pressed": String(!queue), on: { click: ["see", { order: "newest" }] } }, "Newest first"))),
 		queue && list && aboutQueue(state, list, summary),
-		answerTo(state, "person").value?.authors.some(({ author, own }) => own && author === view.author) &&
-			h("p.small", { id: "own" }, "An account of your own: its posts are only listed by its name, and count in no mood, topic or trend."),
+		state.loaded.more?.ownNote(state),
 		note(state, "list"),
 		state.held && h("button", { id: "new", on: { click: ["showNew"] } }, `${state.held.cursor && state.held.fresh >= 50 ? "50 or more" : count(state.held.fresh)} new: show`),
 		h("ol", { id: "list", "aria-label": queue ? "To answer" : "Posts", "data-from": from, "data-of": items.length },

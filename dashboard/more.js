@@ -67,6 +67,10 @@ export const listLinks = (state) => [
 	exportUrl(state) && h("a.link", { key: "csv", id: "csv", download: "insights.csv", href: exportUrl(state) }, "Export CSV"),
 ];
 
+export const ownNote = (state) =>
+	answerTo(state, "person").value?.authors.some(({ author, own }) => own && author === state.view.author) &&
+		h("p.small", { key: "own", id: "own" }, "An account of your own: its posts are only listed by its name, and count in no mood, topic or trend.");
+
 // As the list's own address has it, without what is particular to a page of it. A file has the newest
 // first, whatever the order of the list.
 function exportUrl(state, format = "csv") {
