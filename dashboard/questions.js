@@ -8,6 +8,7 @@ import { DAY, partsOf, periodBefore, periodOf, timesOf } from "./periods.js";
 import { filterOf } from "./address.js";
 
 const PAGE = 50;
+export const FEW = 20; // posts ever, of which nobody can say what is usual
 const EVER = { start_time: "0001-01-01T00:00:00Z", end_time: "9999-12-31T23:59:59Z" };
 
 export class TooLong extends Error {
@@ -91,12 +92,13 @@ export function questions(state) {
 	want("stats", [], 10_000, 10_000, (get) => get("stats"));
 	want("trends", [], 30_000, 60_000, (get) => get("trends", { window: "1h" }));
 	want("bell", [], 10_000, 30_000, (get) => get("alerts", { state: "open", limit: 1 }));
-	want("extent", [view.range === "all"], 60_000, 60_000, (get) => extent(get, view.range === "all"));
+	// The first posts, and the first after a long rest, are to be known of at once.
+	want("extent", [view.range === "all"], known?.total >= FEW && known.newest > state.now - DAY ? 60_000 : 3_000, 60_000, (get) => extent(get, view.range === "all"));
 	if (desk) {
 		const last = (range, moment) => ({ ...timesOf(periodOf({ range }, moment, known)), limit: 1 });
 		want("hour", [], 10_000, 30_000, (get, moment) => get("insights", last("1h", moment)));
-		want("claimed", [], 10_000, 30_000, (get, moment) => get("insights", { ...last("30d", moment), handling: "claimed" }));
-		want("snoozed", [], 10_000, 30_000, (get, moment) => get("insights", { ...last("30d", moment), handling: "snoozed" }));
+		want("claimed", [], 3_000, 30_000, (get, moment) => get("insights", { ...last("30d", moment), handling: "claimed" }));
+		want("snoozed", [], 3_000, 30_000, (get, moment) => get("insights", { ...last("30d", moment), handling: "snoozed" }));
 	}
 	if (desk && !waits) want("queue", [], 3_000, 30_000, (get) => get("insights", { order: "priority", limit: 1 }));
 	if (desk && view.author) want("person", [view.author], 600_000, 600_000, (get) => get("authors", { prefix: view.author.slice(0, 100), limit: 100 }));

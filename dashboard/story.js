@@ -3,7 +3,7 @@
 
 import { capital, compact, count, duration, isTopic, percent, plural, signed, tenths, time, topicName, usd } from "./format.js";
 import { DAY } from "./periods.js";
-import { answerTo } from "./questions.js";
+import { FEW, answerTo } from "./questions.js";
 import { compareCounts, compareShares, dispersion, LEAST_POINTS, tooFew } from "./statistics.js";
 import { coverage } from "./summaries.js";
 
@@ -57,10 +57,11 @@ export const alarmSign = ({ cluster, count: number }) => `${capital(topicName(cl
 
 // What the sign says where nothing rises. As usual is only what there is enough to tell of: posts
 // within the day that the last hour is held against, and not too many that nobody has read yet.
-/** @param {Api.Stats | undefined} stats @param {{ newest?: number } | undefined} extent */
-export function calmSign(stats, extent, now) {
-	if (isEarly(stats)) return "Customers: not known yet";
-	return extent && !(extent.newest > now - DAY) ? "Customers: no posts for a day" : "Customers: as usual";
+/** @param {Api.Stats | undefined} stats @param {Parts["extent"]} extent */
+export function calmSign(stats, { newest, total }, now) {
+	const early = isEarly(stats);
+	if (!early && !(newest > now - DAY)) return "no posts for a day";
+	return early || total < FEW ? "not known yet" : "as usual";
 }
 
 export function titleOf(alarms, machine, page) {
@@ -185,9 +186,10 @@ export function machineOf(stats, problem) {
 export const currentAlarms = (state) => alarmsOf(answerTo(state, "trends").value);
 
 export function currentCalm(state) {
-	const { value: stats } = answerTo(state, "stats");
+	const { value: stats, problem } = answerTo(state, "stats");
 	const { value: extent } = answerTo(state, "extent");
-	return answerTo(state, "trends").value && stats && extent ? calmSign(stats, extent, state.now) : "…";
+	const known = answerTo(state, "trends").value && stats && extent;
+	return problem || known ? `Customers: ${problem ? "not known" : calmSign(stats, extent, state.now)}` : "…";
 }
 
 export function currentMachine(state) {

@@ -7,11 +7,12 @@ import { DEFAULTS, readView, searchOf } from "./address.js";
 import { filterOfDraft, phraseOf, setOf, topicsFault } from "./drafts.js";
 import { OPEN, handlingNow, handlingText, isTaken } from "./handling.js";
 import { openPost } from "./open.js";
-import { answerTo } from "./questions.js";
+import { answerTo, questions } from "./questions.js";
 import { outcomes, planText, setText, whichText } from "./rules.js";
 import { asTopics, labelOf, saidOf, wayBack } from "./work.js";
 import * as lists from "./lists.js";
 import { change, initialState } from "./state.js";
+import { currentCalm } from "./story.js";
 
 const NOW = Date.parse("2026-03-01T12:00:00Z");
 const { mergeLists, newRows } = lists;
@@ -79,6 +80,29 @@ test("a post that is erased elsewhere is shown no more, and any other trouble le
 	}
 	const failed = change(change(state, ["answered", "list", state.questions.list, list(0, 1), []]), ["failed", "list", state.questions.list, { text: "no", status: 404 }]);
 	assert.ok(answerTo(failed, "list").value);
+});
+
+test("how the customers are is not known while the service does not answer", () => {
+	let state = start();
+	const none = { pending: { live: 0, bulk: 0 }, processing: { live: 0, bulk: 0 } };
+	const set = (part, value) => (state = change(state, ["answered", part, state.questions[part], value, []]));
+	assert.equal(currentCalm(state), "…");
+	set("trends", { trends: [] });
+	set("extent", { total: 30, newest: NOW - 1 });
+	set("stats", { counts: { ...none, failed: none.pending, completed: none.pending } });
+	assert.equal(currentCalm(state), "Customers: as usual");
+	state = change(state, ["failed", "stats", state.questions.stats, { text: "The service does not answer.", status: 0, mends: true }]);
+	assert.equal(currentCalm(state), "Customers: not known");
+	set("stats", answerTo(state, "stats").value);
+	assert.equal(currentCalm(state), "Customers: as usual");
+});
+
+test("after news the first posts are asked for at once, and who handles what", () => {
+	const state = start();
+	const least = (part, extent) => questions({ ...state, answers: { extent: { value: extent } } }).find((one) => one.part === part).least;
+	for (const early of [undefined, { total: 0 }, { total: 19, newest: NOW - 1 }, { total: 999, newest: NOW - 100_000_000 }]) assert.equal(least("extent", early), 3_000);
+	assert.equal(least("extent", { total: 20, newest: NOW - 1 }), 60_000);
+	for (const part of ["claimed", "snoozed"]) assert.equal(least(part), 3_000);
 });
 
 test("an answer to another question than that of now is stale", () => {

@@ -235,10 +235,12 @@ test("what a person can do nothing about is told as such", () => {
 
 test("as usual is said only where there is enough to tell", () => {
 	const sign = (waiting, done, extent) => calmSign(stats(waiting, { completed_last_hour: done }), extent, NOW);
-	assert.equal(sign(0, 30, { newest: NOW - HOUR }), "Customers: as usual");
-	assert.equal(sign(4, 0, { newest: NOW - HOUR }), "Customers: as usual");
-	assert.equal(sign(71, 30, { newest: NOW - HOUR }), "Customers: not known yet");
-	assert.equal(sign(71, 0, { newest: undefined }), "Customers: not known yet");
-	assert.equal(sign(0, 0, { newest: undefined }), "Customers: no posts for a day");
-	assert.equal(sign(0, 30, { newest: NOW - 2 * DAY }), "Customers: no posts for a day");
+	assert.equal(sign(0, 30, { total: 30, newest: NOW - HOUR }), "as usual");
+	assert.equal(sign(4, 0, { total: 30, newest: NOW - HOUR }), "as usual");
+	assert.equal(sign(71, 30, { total: 30, newest: NOW - HOUR }), "not known yet");
+	assert.equal(sign(71, 0, { total: 0 }), "not known yet");
+	assert.equal(sign(0, 0, { total: 0 }), "no posts for a day");
+	assert.equal(sign(0, 30, { total: 30, newest: NOW - 2 * DAY }), "no posts for a day");
+	assert.equal(sign(0, 19, { total: 19, newest: NOW - HOUR }), "not known yet"); // ever
+	assert.equal(sign(0, 19, { total: 20, newest: NOW - HOUR }), "as usual");
 });
