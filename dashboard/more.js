@@ -14,7 +14,7 @@ export function menu(state) {
 		return urls.map((url, index) => h("li", h("a", { href: url }, urls.length > 1 ? `${name} (${index + 1})` : name)));
 	};
 	const notices = {
-		default: ["Notify me of outages", ["askForNotices"]], granted: ["Desktop notices are on", null],
+		default: ["Notify me when a topic rises", ["askForNotices"]], granted: ["Desktop notices are on", null],
 		denied: ["The browser forbids notices", null], unsupported: null,
 	}[state.notices];
 	return h("div.menu", { id: "more-menu" },

@@ -11,6 +11,7 @@ import { answerTo, questions } from "./questions.js";
 import { outcomes, planText, setText, whichText } from "./rules.js";
 import { asTopics, labelOf, saidOf, wayBack } from "./work.js";
 import * as lists from "./lists.js";
+import { menu } from "./more.js";
 import { change, initialState } from "./state.js";
 import { currentCalm } from "./story.js";
 
@@ -275,6 +276,11 @@ test("others of the same author are counted without the open post, where that is
 	const other = { ...insight, conversation_id: "conv_00000002", text: "y" };
 	assert.match(shown(null, [other]), /Others of the same author: 1/); // it waits
 	assert.match(shown(insight, [{ ...insight, conversation_id: "conv_00000001" }, other]), /Others of the same author: 1/);
+});
+
+test("the menu's notices say what they are of", () => {
+	const words = ({ text, children = [] }) => text ?? children.map(words).join("");
+	assert.match(words(menu(start())), /Notify me when a topic rises/);
 });
 
 test("a plan that takes back names whose word that is", () => {
