@@ -69,7 +69,6 @@ export async function retry({ send, loader }, id) {
 		const { retried = 1 } = await ask(urlOf(path), { method: "POST" });
 		send(["note", "retry", `${plural(retried, "post")} back in the queue.`]);
 	} catch (problem) {
-		if (problem.status === 403) send(["readOnly"]);
 		send(["note", "retry", problem.status === 404 ? "That post has been erased meanwhile." : problem.message, true]);
 	}
 	loader.renew("failed");

@@ -6,6 +6,7 @@ import { note, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 import { deletion, whichText } from "./rules.js";
+import { mayWrite } from "./work.js";
 
 export const alertSections = (state) => [openAlerts(state), alertRules(state), endpoints(state)];
 
@@ -53,8 +54,8 @@ function oneAlert(state, alert) {
 		alert.quiet_until && h("p.small", `Told when quiet hours end, at ${time(alert.quiet_until, state.now)}, if it is still open.`),
 		h("p.buttons",
 			evidence.link && viewLink(state, "a.button", { ...NO_FILTER, ...readView(evidence.link.slice(evidence.link.indexOf("?"))), plan: "" }, "Show these posts"),
-			seenBy ? h("span.small", `${seenBy} has seen it`) : state.mayWrite && h("button", { on: { click: ["acknowledge", id] } }, "I have seen it"),
-			state.mayWrite && (still ? h("span.small", `quiet until ${time(muted, state.now)}`) : h("button", { on: { click: ["mute", id, 4] } }, "Quiet for 4 hours"))));
+			seenBy ? h("span.small", `${seenBy} has seen it`) : mayWrite(state) && h("button", { on: { click: ["acknowledge", id] } }, "I have seen it"),
+			mayWrite(state) && (still ? h("span.small", `quiet until ${time(muted, state.now)}`) : h("button", { on: { click: ["mute", id, 4] } }, "Quiet for 4 hours"))));
 }
 
 // --- what people want to be told of ---------------------------------------------------------------
@@ -85,7 +86,7 @@ function alertRules(state) {
 	const form = state.forms.alertRule;
 	return h("section", { key: "alert-rules" },
 		h("div.head", h("h2", { id: "alert-rules-title", tabindex: -1 }, `Tell me when${value ? `: ${count(all.length)}` : ""}`),
-			state.mayWrite && !form && h("button", { id: "new-alert-rule", on: { click: ["form", "alertRule", { kind: "rising", above: "", window: "1h", name: "", to: [] }] } }, "Add")),
+			mayWrite(state) && !form && h("button", { id: "new-alert-rule", on: { click: ["form", "alertRule", { kind: "rising", above: "", window: "1h", name: "", to: [] }] } }, "Add")),
 		h("p.small", "Judged every minute. Who is told, and how, is below."),
 		form ? ruleForm(state, form) : note(state, "alertRule"),
 		value && !all.length && !form && h("p.small", { id: "no-alert-rules" }, "Nothing yet: nobody is told of anything."),
@@ -123,7 +124,7 @@ function oneRule(state, rule) {
 		h("b", { dir: "auto" }, name), " ",
 		h("span", { dir: "auto" }, whenText(rule)),
 		quiet && h("span.small", ` Quiet from ${quiet.from} to ${quiet.to}, ${quiet.zone}.`),
-		state.mayWrite && h("p.buttons",
+		mayWrite(state) && h("p.buttons",
 			h("button", { "aria-pressed": String(enabled), on: { click: ["changeAlertRule", id, { enabled: !enabled }] } }, enabled ? "On" : "Off"),
 			kind !== "machine" && h("button", { on: { click: ["tryAlertRule", id] } }, "What would it have sent?"),
 			deletion(state, id, name, ["removeAlertRule", id])),

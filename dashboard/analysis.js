@@ -6,6 +6,7 @@ import { note, problems, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 import { currentMachine, queueOf } from "./story.js";
+import { mayWrite } from "./work.js";
 
 export function analysis(state) {
 	const { value: stats } = answerTo(state, "stats");
@@ -28,9 +29,9 @@ function failed(state, stats) {
 	const conversations = value?.conversations ?? [];
 	return h("section", { key: "failed", id: "failed-panel" },
 		h("div.head", h("h2", { id: "failed-title", tabindex: -1 }, "Could not be analysed: ", h("span", { id: "failed-total" }, count(number))),
-			number > 0 && state.mayWrite && h("button", { id: "retry-all", on: { click: ["retry", "all"] } }, "Try all again")),
+			number > 0 && mayWrite(state) && h("button", { id: "retry-all", on: { click: ["retry", "all"] } }, "Try all again")),
 		note(state, "retry"),
-		!state.mayWrite && h("p.small", "Your key may read only: somebody else has to try them again."),
+		stats && !mayWrite(state) && h("p.small", "Your key may read only: somebody else has to try them again."),
 		!number && h("p.small", "Every post so far could be analysed."),
 		h("ul", { id: "failed" }, conversations.map((one) => {
 			const reason = reasonOf(one.last_error);
@@ -39,7 +40,7 @@ function failed(state, stats) {
 				h("p.error", { title: one.last_error, dir: "auto" }, reason.text),
 				h("div.facts", time(one.created_at, state.now), h("span", tries(one.attempts)),
 					viewLink(state, "a", { page: "desk", open: one.conversation_id }, "Details"),
-					state.mayWrite && h("button", { "aria-label": `Try ${one.conversation_id} again`, on: { click: ["retry", one.conversation_id] } }, reason.mends ? "Try again" : "Try again all the same")));
+					mayWrite(state) && h("button", { "aria-label": `Try ${one.conversation_id} again`, on: { click: ["retry", one.conversation_id] } }, reason.mends ? "Try again" : "Try again all the same")));
 		})),
 		value?.metadata.next_cursor && h("button", { id: "more-failed", on: { click: ["moreFailed"] } }, "Show more"));
 }

@@ -7,7 +7,7 @@ import { handlingNow, handlingText } from "./handling.js";
 import { hint, mood, note } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
-import { asTopics } from "./work.js";
+import { asTopics, mayWrite } from "./work.js";
 
 const MOST_TOPICS = 5;
 
@@ -20,7 +20,7 @@ export function handlingOf(state, item) {
 	const button = (name, key, event) => h("button", { key: name, "aria-keyshortcuts": key, on: { click: event } }, name, " ", h("kbd", { "aria-hidden": "true" }, key));
 	return h("section", { key: "handling", "aria-label": "Handling" },
 		handling.state !== "open" && h("p", { id: "handled" }, another ? text : capital(text), "."),
-		state.mayWrite && h("p.buttons",
+		mayWrite(state) && h("p.buttons",
 			another && h("button", { key: "take", on: { click: ["handle", id, { state: "claimed", take_over: true }] } }, "Take it over"),
 			handling.state !== "claimed" && handling.state !== "answered" && button("Claim", "c", ["handle", id, { state: "claimed" }]),
 			handling.state !== "answered" && button("Answered", "a", ["handle", id, { state: "answered" }]),
@@ -58,19 +58,19 @@ export function judgement(state, item) {
 	return h("dl.pairs", { key: "judgement" },
 		h("dt", "Mood"), h("dd",
 			isUnread(analysis) ? "not analysed: the model's answer could not be read" : mood(sentiment, `${sentiment}, ${score(analysis.sentiment_score)}`),
-			state.mayWrite && h("span.choices", { role: "group", "aria-label": "Put the mood right" }, SENTIMENTS.map((name) =>
+			mayWrite(state) && h("span.choices", { role: "group", "aria-label": "Put the mood right" }, SENTIMENTS.map((name) =>
 				h("button", { key: name, "aria-label": `It is ${name}`, title: `It is ${name}`, "aria-pressed": String(name === sentiment && labelled?.by === "person"), on: { click: ["label", id, { sentiment: name }] } }, SIGNS[name])))),
 		h("dt", "Topics"), h("dd", { id: "topics-of" },
 			analysis.clusters.map((name) => h("span.chip", { key: name },
 				h("button.link", { title: "Only this topic", on: { click: ["see", { cluster: name, open: "" }] } }, topicName(name)),
-				state.mayWrite && topics.length > 1 && h("button.link", { "aria-label": `Not about ${topicName(name)}`, on: { click: set(topics.filter((other) => other !== name)) } }, "×"))),
-			state.mayWrite && topics.length < MOST_TOPICS && h("form.add", { on: { submit: take } },
+				mayWrite(state) && topics.length > 1 && h("button.link", { "aria-label": `Not about ${topicName(name)}`, on: { click: set(topics.filter((other) => other !== name)) } }, "×"))),
+			mayWrite(state) && topics.length < MOST_TOPICS && h("form.add", { on: { submit: take } },
 				h("input", { id: "topic", name: "topic", list: "known-topics", "aria-label": "Add topics", placeholder: "add a topic", maxlength: 200, autocomplete: "off", made: (input) => state.editing === id && input.focus() }),
 				h("datalist", { id: "known-topics" }, known.map(({ cluster }) => h("option", { key: cluster, value: topicName(cluster) })))),
 			note(state, "topics")),
 		h("dt", "Last word"), h("dd", { id: "last-word" }, lastWord(item, state.now),
-			labelled?.by === "person" && state.mayWrite && [" ", h("button.link", { on: { click: ["unlabel", id] } }, "Take back")]),
-		state.mayWrite && [h("dt", h("label", { for: "reason" }, "Reason")), h("dd", h("input", {
+			labelled?.by === "person" && mayWrite(state) && [" ", h("button.link", { on: { click: ["unlabel", id] } }, "Take back")]),
+		mayWrite(state) && [h("dt", h("label", { for: "reason" }, "Reason")), h("dd", h("input", {
 			id: "reason", maxlength: 1000, value: state.typed.reason ?? "", placeholder: "goes with what you put right", on: { input: (event) => ["type", "reason", event.target.value] },
 		}))],
 		h("dt", "Why"), h("dd", { dir: "auto" }, analysis.reasoning),

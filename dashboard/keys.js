@@ -2,6 +2,7 @@
 
 import { answerTo } from "./questions.js";
 import { originalOf } from "./original.js";
+import { mayWrite } from "./work.js";
 
 const COMING = 10_000; // at most, for the field that `t` asks for
 
@@ -90,7 +91,7 @@ function press(event, page) {
 		send(["see", { page: { d: "desk", f: "figures", r: "rules", a: "analysis" }[event.key], open: "" }]);
 		return;
 	}
-	const id = state.view.page === "desk" && state.mayWrite && current(state);
+	const id = state.view.page === "desk" && mayWrite(state) && current(state);
 	const deed = id && deedOf(event.key, id);
 	if (deed) {
 		event.preventDefault();

@@ -9,7 +9,7 @@ import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 import { sameTextKey } from "./same.js";
 import { marked } from "./search.js";
-import { itemOf } from "./work.js";
+import { itemOf, mayWrite } from "./work.js";
 
 const LONG_TEXT = 1200;
 
@@ -43,10 +43,10 @@ export function openPost(state) {
 			original?.reply && h("a.button", { href: original.reply, target: "_blank", rel: "noreferrer noopener" }, "Reply ↗"),
 			h("button", { on: { click: ["copyLink", "post"] } }, "Copy link")),
 		note(state, "post"),
-		item ? [handlingOf(state, item), judgement(state, item), state.mayWrite && h("button.link", { id: "all-like-this", on: { click: ["draftFrom", view.open] } }, "Change all like this…")]
+		item ? [handlingOf(state, item), judgement(state, item), mayWrite(state) && h("button.link", { id: "all-like-this", on: { click: ["draftFrom", view.open] } }, "Change all like this…")]
 			: h("p", { class: found.status === "failed" ? "notice bad" : "notice" }, found.status === "failed" ? `${reasonOf(found.last_error).text} It was ${tries(found.attempts)}.` : "It waits to be analysed."),
 		same.length > 0 && h("section", h("h2", `Same text: ${plural(same.length, "other")}`),
-			state.mayWrite && h("p.buttons", h("button", { id: "answer-all", on: { click: ["draftFrom", view.open, "answered"] } }, `All ${count(same.length + 1)} are answered…`)),
+			mayWrite(state) && h("p.buttons", h("button", { id: "answer-all", on: { click: ["draftFrom", view.open, "answered"] } }, `All ${count(same.length + 1)} are answered…`)),
 			h("ul.short", same.slice(0, 5).map((row) => shortPost(state, row, row.author ?? "nobody is named")))),
 		others.length > 0 && h("section", h("h2", `Others of the same author: ${count(earlier.metadata.total_count - (found.insight ? 1 : 0))}`), h("ul.short", others.map((row) => shortPost(state, row, row.text)))),
 		h("details", h("summary", "All that is known"),

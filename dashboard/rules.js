@@ -6,6 +6,7 @@ import { SIGNS, capital, count, duration, fullTime, plural, sentimentOf, time, t
 import { note, problems, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
+import { mayWrite } from "./work.js";
 
 export function rules(state) {
 	const { value, problem } = answerTo(state, "rules");
@@ -17,7 +18,7 @@ export function rules(state) {
 		state.loaded.alerts?.alertSections(state),
 		h("section", { key: "rules" },
 			h("div.head", h("h2", { id: "rules-title", tabindex: -1 }, `Rules${value ? `: ${count(all.length)}` : ""}`),
-				state.mayWrite && !state.draft && h("button", { id: "new-rule", on: { click: ["draft", { kind: "label", filter: {}, name: "", sentiment: "", op: "add", topics: "" }] } }, "Change many posts, or make a rule")),
+				mayWrite(state) && !state.draft && h("button", { id: "new-rule", on: { click: ["draft", { kind: "label", filter: {}, name: "", sentiment: "", op: "add", topics: "" }] } }, "Change many posts, or make a rule")),
 			h("p.small", "A rule has the last word on each new post that it fits, unless a person has. Of several the newest counts."),
 			value && !all.length && h("p.small", { id: "no-rules" }, "There are none yet. Put a post right on the desk, then “Change all like this”."),
 			h("ul", { id: "rules" }, all.map((rule) => oneRule(state, rule)))),
@@ -55,7 +56,7 @@ function oneRule(state, rule) {
 	const { rule_id: id, name, filter, set, enabled } = rule;
 	return h("li.rule", { key: id, "data-key": id },
 		h("b", { dir: "auto" }, name), " ", h("span", { dir: "auto" }, `${whichText(filter)}: ${setText(set)}. It has the last word on ${plural(rule.labelled, "post")}.`),
-		state.mayWrite && h("p.buttons",
+		mayWrite(state) && h("p.buttons",
 			h("button", { "aria-pressed": String(enabled), on: { click: ["changeRule", id, { enabled: !enabled }] } }, enabled ? "On" : "Off"),
 			h("button", { on: { click: ["planRule", id] } }, "Use on older posts…"),
 			deletion(state, id, `the rule ${name}`, ["removeRule", id])));
@@ -161,7 +162,7 @@ function plan(state) {
 			plan.error && ` ${plan.error}`),
 		(plan.warnings ?? []).map((warning) => h("p.notice", { key: warning }, warning)),
 		moving && h("p", h("progress", { id: "progress", max: Math.max(1, total), value: done, "aria-label": "Done" }), ` ${count(done)} of ${count(total)}${eta ? `, about ${duration(eta)} to go` : ""}`),
-		state.mayWrite && h("p.buttons",
+		mayWrite(state) && h("p.buttons",
 			now === "ready" && matched > 0 && h("button", { id: "apply", on: { click: ["applyPlan"] } }, `Apply it to ${plural(matched, "post")}`),
 			(now === "applied" || now === "failed") && h("button", { id: "undo-plan", on: { click: ["undoPlan"] } }, "Undo it"),
 			plan.expires_at && now === "ready" && h("span.small", `good until ${fullTime(plan.expires_at)}`)),

@@ -32,7 +32,6 @@ export const initialState = (search, now, more = {}) => withQuestions({
 	draft: null, // the change of many posts that is being written, see `rules.js`
 	forms: {}, // what is being written in others, by their names
 	told: {}, // what came of trying something, by what was tried
-	mayWrite: true,
 	askedForKey: null, // why a key is asked for
 	loaded: {}, // modules that were not needed at first
 	theme: "auto",
@@ -96,7 +95,6 @@ const CHANGES = {
 	notices: (state, notices) => ({ ...state, notices }),
 	askForKey: (state, why) => ({ ...state, askedForKey: why }),
 	note: (state, place, text, bad = false) => ({ ...state, notes: { ...state.notes, [place]: text && { text, bad } } }),
-	readOnly: (state) => ({ ...state, mayWrite: false }),
 	askTime: (state, id) => ({ ...state, sheet: "snooze", snoozing: id }),
 	editing: (state, id) => ({ ...state, editing: id }),
 	askName: (state, waiting) => ({ ...state, sheet: "name", waiting }),

@@ -22,11 +22,17 @@ export function itemOf(state, id) {
 export const write = (path, method, body) =>
 	ask(urlOf(path), { method, ...(body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }) });
 
+// Whether the reader's key changes anything. Until that is known nothing is offered that would.
+export function mayWrite(state) {
+	const { value: stats } = answerTo(state, "stats");
+	return stats !== undefined && stats.key_scope !== "read";
+}
+
 export const did = ({ send }, text, more = {}) => send(["did", { text, until: Date.now() + UNDO, ...more }]);
 
 export function failed(page, problem, more) {
-	if (problem.status === 403) page.send(["readOnly"]);
-	did(page, problem.status === 403 ? "Your key may read only." : problem.message, { bad: true, ...more });
+	if (problem.status === 403) page.loader.renew("stats"); // the key may less than before
+	did(page, problem.message, { bad: true, ...more });
 }
 
 // Does something, and shows what comes of it.
@@ -40,8 +46,8 @@ export async function doing(page, work, ...parts) {
 }
 
 // Of a form whose mistakes are told beside it.
-export function noted({ send }, form, problem) {
-	if (problem.status === 403) send(["readOnly"]);
+export function noted({ send, loader }, form, problem) {
+	if (problem.status === 403) loader.renew("stats");
 	send(["note", form, problem.message, true]);
 }
 

@@ -9,7 +9,7 @@ import { OPEN, handlingNow, handlingText, isTaken } from "./handling.js";
 import { openPost } from "./open.js";
 import { answerTo, questions } from "./questions.js";
 import { outcomes, planText, setText, whichText } from "./rules.js";
-import { asTopics, labelOf, saidOf, wayBack } from "./work.js";
+import { asTopics, labelOf, mayWrite, saidOf, wayBack } from "./work.js";
 import * as lists from "./lists.js";
 import { menu } from "./more.js";
 import { change, initialState } from "./state.js";
@@ -47,7 +47,7 @@ test("no event changes the state that was there", () => {
 		["tick", NOW + 1, NOW], ["see", { page: "desk", cluster: "praise" }], ["askName", ["handle"]], ["named", "ana"], ["askTime", "conv_1"], ["editing", "conv_1"],
 		["did", { text: "x", until: NOW }], ["draft", { filter: {} }], ["item", { conversation_id: "conv_1" }], ["handled", "conv_1", null], ["heard", "x"], ["type", "search", "ref"], ["pick", 1], ["typing", false], ["menu", "more"],
 		["sheet", "keys"], ["table", "topics", true], ["point", { from: 1, to: 2 }], ["live", { state: "live" }], ["pause"], ["theme", "dark"], ["keys", false],
-		["notices", "denied"], ["askForKey", "why"], ["note", "retry", "x"], ["readOnly"], ["moreFailed"], ["loaded", "open", {}], ["went", "?range=7d"], ["clear"],
+		["notices", "denied"], ["askForKey", "why"], ["note", "retry", "x"], ["moreFailed"], ["loaded", "open", {}], ["went", "?range=7d"], ["clear"],
 	];
 	for (const event of events) state = freeze(change(state, event));
 	const { key } = { key: state.questions.list };
@@ -276,6 +276,13 @@ test("others of the same author are counted without the open post, where that is
 	const other = { ...insight, conversation_id: "conv_00000002", text: "y" };
 	assert.match(shown(null, [other]), /Others of the same author: 1/); // it waits
 	assert.match(shown(insight, [{ ...insight, conversation_id: "conv_00000001" }, other]), /Others of the same author: 1/);
+});
+
+test("nothing is offered that a reader's key may not do, nor before it is known", () => {
+	const state = start();
+	const asKey = (key_scope) => mayWrite(change(state, ["answered", "stats", state.questions.stats, { key_scope }, []]));
+	assert.equal(mayWrite(state), false);
+	assert.deepEqual(["read", "write", "admin", null].map(asKey), [false, true, true, true]);
 });
 
 test("the menu's notices say what they are of", () => {

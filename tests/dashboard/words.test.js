@@ -144,7 +144,7 @@ const summaryOf = (series) => {
 };
 const stats = (waiting, more = {}) => ({
 	counts: { pending: { live: waiting, bulk: 0 }, processing: { live: 0, bulk: 0 }, failed: { live: 0, bulk: 0 }, completed: { live: 9, bulk: 0 } },
-	completed_last_minute: 60, oldest_pending_seconds: waiting ? 1 : null, breaker: { state: "closed" }, bound_by: "queue", analyser: {}, ...more,
+	completed_last_minute: 60, oldest_pending_seconds: waiting ? 1 : null, breaker: { state: "closed" }, bound_by: "queue", analyser: {}, key_scope: null, ...more,
 });
 
 test("half a day is not compared, nor a time before the first post", () => {
