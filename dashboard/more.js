@@ -138,7 +138,7 @@ export function ownTimes(state, period) {
 const KEYS = [
 	["j, k", "next post, post before"], ["Enter", "open"], ["o", "open the post where it was written"], ["/", "search"],
 	["c", "claim: it is yours for 15 minutes"], ["a", "answered"], ["s", "snooze"], ["i", "ignore"],
-	["-, 0, +", "it is negative, neutral, positive"], ["t", "change its topics"], ["r", "change all like this"], ["u", "undo what was done last"],
+	["-, 0, +", "it is negative, neutral, positive"], ["t", "change its topics"], ["r", "change all like this"], ["u", "undo what was done last, for ten seconds"],
 	["g d, g f, g r, g a", "desk, figures, rules, analysis"], ["Esc", "close"], ["?", "this sheet"],
 ];
 

@@ -152,8 +152,9 @@ export function giveName({ state, send }, name) {
 	if (waiting) send(waiting);
 }
 
-export function undo({ state, send }) {
-	if (!state.done?.undo) return;
+export function undo(page) {
+	const { state, send } = page;
+	if (!state.done?.undo) return did(page, "There is nothing to undo any more.");
 	send(["did", null]);
 	send(state.done.undo);
 }

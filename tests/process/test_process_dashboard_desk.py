@@ -126,6 +126,8 @@ async def test_posts_are_handled_by_keys_and_each_deed_can_be_undone(
         await expect(page.locator(".row:not(.taken) .opener:focus")).to_be_visible()
         await page.keyboard.press("u")
         await said(page, "Open again.")
+        await page.keyboard.press("u")
+        await said(page, "There is nothing to undo any more.")
         states = await handled(desk, "keys")
         assert sorted(states.values()) == ["answered", "ignored", "open", "open", "open"]
         assert states[str(first)] == "answered"
