@@ -30,6 +30,18 @@ export function setOf({ sentiment, op, topics, kind }) {
 	return { ...(sentiment && { sentiment }), ...(names.length > 0 && change) };
 }
 
+export const NO_NAME = "A rule needs a name.";
+
+// What a draft does not say yet, in a sentence; "" where nothing is missing. Only a rule has a name.
+export function missing(draft) {
+	const which = Object.keys(filterOfDraft(draft)).length > 0;
+	const what = Object.keys(setOf(draft)).length > 0;
+	if (!which) return what ? "Say which posts." : "Say which posts, and what they become.";
+	if (!what) return "Say what they become.";
+	const forOnce = draft.kind === "handling" || (draft.op === "exactly" && draft.topics?.trim());
+	return forOnce || draft.name.trim() ? "" : NO_NAME;
+}
+
 export const filterOfDraft = ({ filter }) => Object.fromEntries(Object.entries(filter).filter(([, value]) => value));
 
 // Begins a draft with what was just put right at a post: `why` is "same" for those with the same
@@ -78,6 +90,7 @@ export async function makeRule(page) {
 		const { rule_id } = await write("rules", "POST", { name: draft.name.trim(), filter: filterOfDraft(draft), set: setOf(draft), enabled: true });
 		send(["draft", null]);
 		loader.renew("rules");
+		did(page, "The rule is on for new posts.");
 		await planRule(page, rule_id);
 	} catch (problem) {
 		noted(page, "draft", problem);

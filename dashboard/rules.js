@@ -1,12 +1,14 @@
 // Rules, and changes of many posts: a draft of one, its plan with what it would do, what rules there
 // are.
 
-import { filterOfDraft, setOf, topicsFault } from "./drafts.js";
+import { NO_NAME, missing, topicsFault } from "./drafts.js";
 import { SIGNS, capital, count, duration, fullTime, plural, sentimentOf, time, topicName } from "./format.js";
 import { note, problems, viewLink } from "./parts.js";
 import { answerTo } from "./questions.js";
 import { h } from "./render.js";
 import { mayWrite } from "./work.js";
+
+const MANY = "Change many posts, or make a rule";
 
 export function rules(state) {
 	const { value, problem } = answerTo(state, "rules");
@@ -18,7 +20,7 @@ export function rules(state) {
 		state.loaded.alerts?.alertSections(state),
 		h("section", { key: "rules" },
 			h("div.head", h("h2", { id: "rules-title", tabindex: -1 }, `Rules${value ? `: ${count(all.length)}` : ""}`),
-				mayWrite(state) && !state.draft && h("button", { id: "new-rule", on: { click: ["draft", { kind: "label", filter: {}, name: "", sentiment: "", op: "add", topics: "" }] } }, "Change many posts, or make a rule")),
+				mayWrite(state) && !state.draft && h("button", { id: "new-rule", on: { click: ["draft", { kind: "label", filter: {}, name: "", sentiment: "", op: "add", topics: "" }] } }, MANY)),
 			h("p.small", "A rule has the last word on each new post that it fits, unless a person has. Of several the newest counts."),
 			value && !all.length && h("p.small", { id: "no-rules" }, "There are none yet. Put a post right on the desk, then “Change all like this”."),
 			h("ul", { id: "rules" }, all.map((rule) => oneRule(state, rule)))),
@@ -101,12 +103,13 @@ function draft(state) {
 		options.map(([key, text]) => h("option", { key, value: key }, text))));
 	const moods = [["negative", "▼ Negative"], ["neutral", "● Neutral"], ["positive", "▲ Positive"]];
 	const fault = topicsFault(draft);
-	const whole = !fault && Object.keys(filterOfDraft(draft)).length > 0 && Object.keys(setOf(draft)).length > 0;
+	const lacks = missing(draft);
+	const whole = !fault && (!lacks || lacks === NO_NAME);
 	const topics = draft.topics?.trim();
 	const once = whole && (kind === "handling" || !topics || draft.op === "exactly");
 	const always = whole && !(topics && draft.op === "exactly");
 	return h("section", { key: "draft", id: "draft", "aria-labelledby": "draft-title" },
-		h("div.head", h("h2", { id: "draft-title", tabindex: -1, made: (title) => title.focus() }, kind === "handling" ? "All of these are answered" : "Change all like this"),
+		h("div.head", h("h2", { id: "draft-title", tabindex: -1, made: (title) => title.focus() }, kind === "handling" ? "All of these are answered" : draft.from ? "Change all like this" : MANY),
 			h("button.close", { "aria-label": "Close the draft", on: { click: ["closeDraft"] } }, "×")),
 		draft.from && h("p.small.text", { dir: "auto" }, draft.from),
 		h("form", { on: { submit: (event) => (event.preventDefault(), once && ["preview"]) } },
@@ -122,10 +125,11 @@ function draft(state) {
 				input("topics", "named", draft.topics, change("topics"), { placeholder: "billing problems", "aria-invalid": fault ? "true" : null, "aria-describedby": "topics-fault" }),
 				h("span.error", { id: "topics-fault", role: "status" }, fault)),
 			h("p.buttons",
-				h("button", { id: "preview", disabled: !once }, "Preview: what would change"),
+				h("button", { id: "preview", disabled: !once, "aria-describedby": "draft-hint" }, "Preview: what would change"),
 				kind === "label" && [
 					input("name", "Rule's name", draft.name, change("name"), { maxlength: 100, dir: "auto" }),
-					h("button", { id: "make-rule", type: "button", disabled: !always || !draft.name.trim(), on: { click: ["makeRule"] } }, "Make it a rule")]),
+					h("button", { id: "make-rule", type: "button", disabled: !always || lacks !== "", "aria-describedby": "draft-hint", on: { click: ["makeRule"] } }, "Make it a rule")]),
+			h("p.small", { id: "draft-hint", role: "status" }, fault ? "" : lacks),
 			kind === "label" && topics && h("p.small", draft.op === "exactly" ? "“Exactly these” is for once: a rule adds, takes away or replaces a topic." : "To add, take away or replace a topic is for rules; a rule can be used on older posts too.")),
 		note(state, "draft"));
 }
@@ -149,6 +153,12 @@ export function outcomes({ kind, state, matched, changed, skipped, later, left_a
 	].filter(Boolean);
 }
 
+// What is to be changed is of all times unless its filter says otherwise, whatever time the desk shows.
+export function matchText({ state, matched, filter }) {
+	if (state !== "ready") return " matched.";
+	return `${filter.start_time || filter.end_time ? "" : " of all times"} ${matched === 1 ? "matches" : "match"}.`;
+}
+
 function plan(state) {
 	const { value: plan, problem } = answerTo(state, "plan");
 	const close = viewLink(state, "a.close", { plan: "" }, { "aria-label": "Close the plan" }, "×");
@@ -157,7 +167,7 @@ function plan(state) {
 	const moving = now === "applying" || now === "undoing";
 	return h("section", { key: "plan", id: "plan", "aria-labelledby": "plan-title" },
 		h("div.head", h("h2", { id: "plan-title", tabindex: -1, made: (title) => title.focus() }, planText(state, plan)), close),
-		h("p", { id: "plan-state", role: "status" }, h("b", plural(matched, "post")), ` ${now !== "ready" ? "matched" : matched === 1 ? "matches" : "match"}. ${capital(STATES[now])}.`,
+		h("p", { id: "plan-state", role: "status" }, h("b", plural(matched, "post")), matchText(plan), ` ${capital(STATES[now])}.`,
 			!moving && outcomes(plan).map((text) => ` ${text}.`),
 			plan.error && ` ${plan.error}`),
 		(plan.warnings ?? []).map((warning) => h("p.notice", { key: warning }, warning)),

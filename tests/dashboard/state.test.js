@@ -4,11 +4,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { DEFAULTS, readView, searchOf } from "./address.js";
-import { filterOfDraft, phraseOf, setOf, topicsFault } from "./drafts.js";
+import { filterOfDraft, missing, phraseOf, setOf, topicsFault } from "./drafts.js";
 import { OPEN, handlingNow, handlingText, isTaken } from "./handling.js";
 import { openPost } from "./open.js";
 import { answerTo, questions } from "./questions.js";
-import { outcomes, planText, setText, whichText } from "./rules.js";
+import { matchText, outcomes, planText, setText, whichText } from "./rules.js";
 import { asTopics, labelOf, mayWrite, saidOf, wayBack } from "./work.js";
 import * as lists from "./lists.js";
 import { menu } from "./more.js";
@@ -262,6 +262,14 @@ test("a plan tells what became of the posts that matched", () => {
 	assert.deepEqual(outcomes({ ...plan, state: "failed", changed: 3 }), ["3 posts were changed"]);
 });
 
+test("a plan says that it is of all times where its filter has none", () => {
+	const text = (state, matched, filter = {}) => matchText({ state, matched, filter });
+	assert.equal(text("ready", 13), " of all times match.");
+	assert.equal(text("ready", 1, { q: "late" }), " of all times matches.");
+	assert.equal(text("ready", 13, { start_time: "2026-01-01T00:00:00Z", end_time: null }), " match.");
+	for (const state of ["applying", "applied", "undone"]) assert.equal(text(state, 13), " matched.");
+});
+
 test("others of the same author are counted without the open post, where that is among them", () => {
 	const words = ({ text, children = [] }) => text ?? children.map(words).join("");
 	const at = new Date(NOW).toISOString();
@@ -325,6 +333,19 @@ test("a draft that names other topics than can be set says how many there may be
 	assert.equal(fault("exactly", "a, b, c, d, e"), "");
 	assert.equal(fault("exactly", "a, b, c, d, e, f"), "5 topics at most");
 	assert.equal(topicsFault({ kind: "handling" }), "");
+});
+
+test("a draft that cannot be used yet says what is missing", () => {
+	const draft = { kind: "label", filter: {}, name: "", sentiment: "", op: "add", topics: "" };
+	const lacks = (more) => missing({ ...draft, ...more });
+	const which = { filter: { q: "late" } };
+	assert.equal(lacks({}), "Say which posts, and what they become.");
+	assert.equal(lacks({ sentiment: "negative" }), "Say which posts.");
+	assert.equal(lacks(which), "Say what they become.");
+	assert.equal(lacks({ ...which, sentiment: "negative" }), "A rule needs a name.");
+	assert.equal(lacks({ ...which, sentiment: "negative", name: "Late" }), "");
+	assert.equal(lacks({ ...which, op: "exactly", topics: "praise" }), ""); // is for once
+	assert.equal(lacks({ ...which, kind: "handling" }), "");
 });
 
 test("a draft says which posts and what they become", () => {

@@ -41,6 +41,7 @@ async def test_twelve_are_put_right_by_keys_alone_then_a_rule_is_made_and_one_un
         await said(page, "● Neutral")
         await page.keyboard.press("r")
         await expect(page.locator("#draft-title")).to_be_focused()
+        await expect(page.locator("#draft-title")).to_have_text("Change all like this")
         await expect(page.locator("#draft-q")).to_have_value('"Harbor Siege"')
         await expect(page.locator("#draft-sentiment")).to_have_value("neutral")
         await page.locator("#draft-name").focus()
@@ -259,9 +260,15 @@ async def test_a_rule_of_more_topics_than_it_can_set_is_refused_at_the_field(
     async with opened(browser, address(desk) + "?page=rules") as page:
         await at_work(page, "ana")
         await page.locator("#new-rule").click()
-        await page.locator("#draft-q").fill("voucher")
-        await page.locator("#draft-name").fill("Vouchers are billing")
+        await expect(page.locator("#draft-title")).to_have_text("Change many posts, or make a rule")
         make, fault = page.locator("#make-rule"), page.locator("#topics-fault")
+        await expect(make).to_have_accessible_description("Say which posts, and what they become.")
+        await page.locator("#draft-q").fill("voucher")
+        await page.locator("#draft-sentiment").select_option("neutral")
+        await expect(page.locator("#draft-hint")).to_have_text("A rule needs a name.")
+        await expect(page.locator("#preview")).to_be_enabled()
+        await page.locator("#draft-sentiment").select_option("")
+        await page.locator("#draft-name").fill("Vouchers are billing")
         for op, topics, told in (
             ("add", "billing problems, vouchers", "one topic"),
             ("remove", "billing problems, vouchers", "one topic"),
@@ -282,6 +289,7 @@ async def test_a_rule_of_more_topics_than_it_can_set_is_refused_at_the_field(
         await page.locator("#draft-topics").fill("vouchers")
         await expect(fault).to_have_text("")
         await make.click()
+        await said(page, "The rule is on for new posts.")
         await expect(page.locator("#rules")).to_contain_text("Vouchers are billing")
     rules = (await get(desk, "rules"))["rules"]
     (rule,) = (rule for rule in rules if rule["name"] == "Vouchers are billing")
@@ -350,7 +358,7 @@ async def test_a_plan_tells_how_many_it_has_changed_and_what_it_did_is_seen_at_o
         await expect(mine).to_contain_text("the last word on 0 posts.")
         await mine.get_by_role("button", name="Use on older posts").click()
         plan = page.locator("#plan-state")
-        await expect(plan).to_have_text("5 posts match. Nothing has changed yet.")
+        await expect(plan).to_have_text("5 posts of all times match. Nothing has changed yet.")
         await page.get_by_role("button", name="Apply it to 5 posts").click()
         await expect(plan).to_have_text(
             "5 posts matched. It is applied. 3 posts were changed. 2 posts stayed as they were."
