@@ -55,7 +55,9 @@ function oneAlert(state, alert) {
 		h("p.buttons",
 			evidence.link && viewLink(state, "a.button", { ...NO_FILTER, ...readView(evidence.link.slice(evidence.link.indexOf("?"))), plan: "" }, "Show these posts"),
 			seenBy ? h("span.small", `${seenBy} has seen it`) : mayWrite(state) && h("button", { on: { click: ["acknowledge", id] } }, "I have seen it"),
-			mayWrite(state) && (still ? h("span.small", `quiet until ${time(muted, state.now)}`) : h("button", { on: { click: ["mute", id, 4] } }, "Quiet for 4 hours"))));
+			mayWrite(state) && (still
+				? [h("span.small", { key: "quiet" }, `quiet until ${time(muted, state.now)}`), h("button", { key: "tell", on: { click: ["mute", id, 0] } }, "Tell again")]
+				: h("button", { on: { click: ["mute", id, 4] } }, "Quiet for 4 hours"))));
 }
 
 // --- what people want to be told of ---------------------------------------------------------------
@@ -113,7 +115,7 @@ function ruleForm(state, form) {
 		h("p.buttons",
 			h("label", "Name ", h("input", { id: "alert-name", maxlength: 100, dir: "auto", value: form.name, placeholder: kind.name, on: { input: change("name") } })),
 			h("button", { id: "make-alert-rule" }, "Tell me"),
-			h("button", { type: "button", on: { click: ["leaveForm", "alertRule"] } }, "Leave it")),
+			h("button", { type: "button", on: { click: ["leaveForm", "alertRule"] } }, "Cancel")),
 		note(state, "alertRule"));
 }
 
@@ -170,7 +172,7 @@ function endpointForm(state, form) {
 			h("label", `${label} `, h("input", { id: "endpoint-target", made: (input) => input.focus(), type: form.kind === "email" ? "email" : "url", required: true, size: 40, placeholder: example, value: form.target, on: { input: change("target") } })),
 			h("label", "Name ", h("input", { id: "endpoint-name", maxlength: 100, dir: "auto", placeholder: name, value: form.name, on: { input: change("name") } })),
 			h("button", { id: "make-endpoint" }, "Add"),
-			h("button", { type: "button", on: { click: ["leaveForm", "endpoint"] } }, "Leave it")),
+			h("button", { type: "button", on: { click: ["leaveForm", "endpoint"] } }, "Cancel")),
 		note(state, "endpoint"));
 }
 

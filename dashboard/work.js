@@ -285,7 +285,7 @@ const tomorrow = (now, days, hour) => {
 export function workSheets(state) {
 	const dialog = (name, title, ...parts) => h("dialog", { key: name, id: name, "aria-labelledby": `${name}-title`, made: (dialog) => dialog.showModal(), on: { close: ["sheet", null] } },
 		h("h2", { id: `${name}-title` }, title), ...parts,
-		h("p.buttons", h("button", { on: { click: (event) => event.target.closest("dialog").close() } }, "Leave it")));
+		h("p.buttons", h("button", { on: { click: (event) => event.target.closest("dialog").close() } }, "Cancel")));
 	if (state.sheet === "name") {
 		const submit = (event) => (event.preventDefault(), event.target.closest("dialog").close(), ["giveName", event.target.elements.me.value.trim()]);
 		return dialog("name", "Your name",

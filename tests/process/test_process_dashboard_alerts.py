@@ -52,7 +52,9 @@ async def test_from_nothing_to_the_first_notice(
             await expect(page.locator("#endpoint-target")).to_be_focused()
             await page.fill("#endpoint-target", "http://169.254.169.254/latest")
             await page.click("#make-endpoint")
-            await expect(page.locator("#endpoint + .note, #endpoint .note")).to_contain_text("url")
+            note = page.locator("#endpoint .note")
+            await expect(note).to_contain_text("url")
+            await expect(note).to_have_css("background-color", "rgb(253, 235, 224)")  # no good news
             await page.fill("#endpoint-target", f"http://localhost:{receiver.port}/hook")
             await page.click("#make-endpoint")
             await expect(page.locator("#endpoints-title")).to_be_focused()
@@ -80,6 +82,11 @@ async def test_from_nothing_to_the_first_notice(
 
             await page.click("#alerts button:has-text('Quiet for 4 hours')")
             await expect(page.locator("#alerts")).to_contain_text("quiet until")
+            await page.click("#alerts button:has-text('Tell again')")
+            await expect(page.locator("#alerts button")).to_have_text(
+                ["I have seen it", "Quiet for 4 hours"]
+            )
+            await expect(page.locator("#alerts")).not_to_contain_text("quiet until")
             await page.click("#alerts a:has-text('Show these posts')")
             await expect(page.locator(".pane")).to_contain_text("locked out")
             await page.go_back()
