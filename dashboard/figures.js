@@ -1,5 +1,6 @@
 // Figures: two periods compared, in tiles, over time, by topic and by person. Made to be printed.
 
+import { NO_FILTER, isFiltered } from "./address.js";
 import { drawBars, fine, splitBar } from "./chart.js";
 import { chartOf, topicsOf } from "./desk.js";
 import { SENTIMENTS, SIGNS, capital, count, percent, score, span, time, topicName } from "./format.js";
@@ -108,13 +109,15 @@ function topicTable(state) {
 function people(state) {
 	const { value, problem } = answerTo(state, "people");
 	const authors = value?.authors ?? [];
+	const all = { ...NO_FILTER, page: "desk", order: "newest" };
 	return h("section", { key: "people" },
 		h("h2", hint(state, "Who complains most")),
+		isFiltered(state.view) && h("p.small", { key: "note" }, "Whatever the other filters."),
 		problem ? h("p.small", problem.text) : !authors.length ? h("p.small", value ? "Nobody in this time." : "Loading…")
 			: h("table", { id: "people" },
 				h("thead", h("tr", h("th", { scope: "col" }, "Person"), h("th", { scope: "col" }, "Negative"), h("th", { scope: "col" }, "Posts"), h("th", { scope: "col" }, "Last"))),
 				h("tbody", authors.slice(0, PEOPLE).map((one) => h("tr", { key: one.author },
-					h("th", { scope: "row" }, viewLink(state, "a", { page: "desk", order: "newest", author: one.author }, h("bdi", one.author))),
+					h("th", { scope: "row" }, viewLink(state, "a", { ...all, author: one.author }, h("bdi", one.author))),
 					h("td", count(one.negative)), h("td", count(one.count)), h("td", time(one.last, state.now)))))));
 }
 

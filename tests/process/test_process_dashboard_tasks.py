@@ -123,6 +123,13 @@ async def test_who_complains_most(browser: Browser, shop: ServiceProcess) -> Non
         await expect(first).to_contain_text("JigsawLounge")
         await expect(first.locator("td").first).to_have_text("14")
         assert it.clicks == 1
+        others = "Whatever the other filters."
+        await expect(it.page.get_by_text(others, exact=True)).to_have_count(0)
+    async with desk(browser, shop, "?page=figures&range=3h&sentiment=positive&q=thanks") as it:
+        await expect(it.page.get_by_text(others, exact=True)).to_be_visible()
+        await it.click(it.page.locator("#people tbody a").first)
+        await expect(it.page).to_have_url(re.compile(r"\?range=3h&author=JigsawLounge$"))
+        await expect(it.page.locator("#list-total")).to_have_text("14")
 
 
 async def test_this_week_against_the_last(browser: Browser, shop: ServiceProcess) -> None:
