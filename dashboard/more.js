@@ -146,10 +146,14 @@ export function sheets(state) {
 	if (state.askedForKey !== null) return keyDialog(state);
 	if (state.sheet !== "keys") return null;
 	return h("dialog", { key: "keys", id: "keys", "aria-labelledby": "keys-title", made: (dialog) => dialog.showModal(), on: { close: ["sheet", null] } },
-		h("h2", { id: "keys-title" }, "Keys"),
+		// Else the focus goes to the button at the end, and a small window with it.
+		h("h2", { id: "keys-title", tabindex: -1, autofocus: true }, "Keys"),
 		h("dl.pairs", KEYS.map(([key, what]) => [h("dt", h("kbd", key)), h("dd", what)])),
 		h("button", { on: { click: (event) => event.target.closest("dialog").close() } }, "Close"));
 }
+
+// Where none was given the API tells programs how to send one.
+const whyKey = (said) => (!said || said.includes("Bearer") ? "This service needs a key." : said);
 
 function keyDialog(state) {
 	const submit = (event) => {
@@ -159,7 +163,7 @@ function keyDialog(state) {
 	return h("dialog", { key: "key", id: "key-dialog", "aria-labelledby": "key-title", made: (dialog) => dialog.showModal(), on: { cancel: (event) => event.preventDefault() } },
 		h("form", { on: { submit } },
 			h("h2", { id: "key-title" }, "API key"),
-			h("p", { id: "key-why" }, state.askedForKey),
+			h("p", { id: "key-why" }, whyKey(state.askedForKey)),
 			h("label", "Key ", h("input", { id: "key", type: "password", pattern: "[!-~]+", required: true, autocomplete: "off" })),
 			h("p.small", "Kept until this tab is closed."),
 			h("button", "Sign in")));

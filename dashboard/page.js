@@ -142,7 +142,7 @@ const EFFECTS = {
 
 let keyGiven;
 onKeyNeeded((why) => {
-	send(["askForKey", why ?? "A key is needed."]);
+	send(["askForKey", why ?? ""]);
 	return new Promise((resolve) => (keyGiven = resolve));
 });
 

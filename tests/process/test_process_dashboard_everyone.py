@@ -23,6 +23,7 @@ from tests.support.dashboard_service import (
     rows,
     settled,
 )
+from tests.support.desk import keys_work
 from tests.support.http_helpers import all_done, submit, submit_batch
 from tests.support.service_process import ServiceProcess
 
@@ -123,6 +124,16 @@ async def test_everything_can_be_reached_and_done_by_keys(open_page: Open) -> No
         await page.keyboard.press("ArrowDown")
         await expect(page).to_have_url(re.compile("sentiment=negative"))
         await expect(page.get_by_label("Mood")).to_be_focused()
+
+
+async def test_the_sheet_of_keys_is_read_from_its_top(open_page: Open) -> None:
+    async with open_page(viewport={"width": 640, "height": 400}) as page:
+        await keys_work(page)
+        await page.keyboard.press("?")
+        await expect(page.locator("#keys-title")).to_be_focused()
+        await expect(page.locator("#keys-title")).to_be_in_viewport()
+        assert await page.evaluate("keys.scrollHeight > keys.clientHeight")
+        assert await page.evaluate("keys.scrollTop") == 0
 
 
 async def test_each_figure_says_what_it_is_on_focus(open_page: Open) -> None:
@@ -272,7 +283,13 @@ async def test_a_refused_question_says_why_until_another_is_asked(open_page: Ope
         )
         await page.locator("#search").fill("???")
         await page.keyboard.press("Enter")
-        await expect(page.locator("#problem")).to_have_text("q: not like this")
+        await expect(page.locator("#problem")).to_have_text("The search: not like this")
+        await page.unroute("**/api/v1/insights?*q=*")
+        await page.locator("#search").fill("?!")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#problem")).to_have_text(
+            "The search must hold a word to look for"
+        )
         await page.locator("#clear").click()
         await expect(page.locator("#problem")).to_have_count(0)
 
@@ -308,7 +325,9 @@ async def test_a_key_is_asked_for_once_and_kept_for_the_session_only(
         async with opened(browser, address(service), in_trouble=True) as page:
             await expect(page.locator("#key-dialog")).to_be_visible()
             assert await serious_faults(page) == []
-            for typed in ("wrong", key):
+            told = ("This service needs a key.", "The API key is not valid.")
+            for typed, why in zip(("wrong", key), told, strict=True):
+                await expect(page.locator("#key-why")).to_have_text(why)
                 await page.locator("#key").fill(typed)
                 await page.get_by_role("button", name="Sign in").click()
             await expect(rows(page)).to_have_count(1)
