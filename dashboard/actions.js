@@ -76,6 +76,9 @@ export async function retry({ send, loader }, id) {
 	document.getElementById("failed-title")?.focus();
 }
 
+// As the service has it, for what is saved.
+const fileName = ({ headers }) => headers.get("Content-Disposition")?.match(/filename="([^"]+)"/)?.[1];
+
 // A link cannot carry a key: where there is one, what it leads to is fetched, then shown or saved.
 export async function follow({ send }, event) {
 	const link = event.target.closest("a");
@@ -85,7 +88,9 @@ export async function follow({ send }, event) {
 	event.preventDefault();
 	try {
 		const got = link.cloneNode();
-		got.href = URL.createObjectURL(await (await open(link.href)).blob());
+		const response = await open(link.href);
+		got.href = URL.createObjectURL(await response.blob());
+		if (link.download) got.download = fileName(response) ?? link.download;
 		got.click();
 		setTimeout(() => URL.revokeObjectURL(got.href), 60_000);
 	} catch (problem) {

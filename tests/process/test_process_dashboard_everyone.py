@@ -340,6 +340,7 @@ async def test_a_key_is_asked_for_once_and_kept_for_the_session_only(
             download = await started.value
             exported = Path(await download.path()).read_text("utf-8-sig")  # noqa: ASYNC240
             assert "Only for those with a key" in exported
+            assert re.fullmatch(r"insights-\w+-\w+\.csv", download.suggested_filename)
             await page.reload()
             await expect(rows(page)).to_have_count(1)
 
