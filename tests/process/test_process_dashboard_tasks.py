@@ -100,6 +100,12 @@ async def test_which_topic_is_worse_than_yesterday(browser: Browser, shop: Servi
         worse = it.page.locator("#topics .worse")
         await expect(worse).to_have_text(re.compile(r"\+36 ▲"))
         assert it.clicks == 0
+        for column in (".number", ".change", ".topic"):
+            edges = await it.page.locator(f"#topics {column}").evaluate_all(
+                "all => all.map(one => Math.round(one.getBoundingClientRect().right))"
+            )
+            assert len(edges) > 1
+            assert len(set(edges)) == 1, (column, edges)
 
 
 async def test_angry_posts_about_delivery_of_three_hours_as_a_file(
