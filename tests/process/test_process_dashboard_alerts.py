@@ -49,6 +49,9 @@ async def test_from_nothing_to_the_first_notice(
         await service.start()
         async with opened(browser, f"{address(service)}{RULES}", in_trouble=True) as page:
             await page.click("#new-endpoint")
+            await page.get_by_role("button", name="Cancel").click()
+            await expect(page.locator("#endpoints-title")).to_be_focused()
+            await page.click("#new-endpoint")
             await expect(page.locator("#endpoint-target")).to_be_focused()
             await page.fill("#endpoint-target", "http://169.254.169.254/latest")
             await page.click("#make-endpoint")
