@@ -159,12 +159,13 @@ def _duration(seconds: float | None) -> str:
     """In its two largest units."""
     if seconds is None:
         return "none"
-    rest, parts = round(seconds), []
+    rest = round(seconds)
+    numbers: list[tuple[int, str]] = []
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
         number, rest = divmod(rest, size)
-        if number:
-            parts.append(f"{number} {unit}")
-    return " ".join(parts[:2]) or "under 1 s"
+        if number or numbers:
+            numbers.append((number, unit))
+    return " ".join(f"{number} {unit}" for number, unit in numbers[:2] if number) or "under 1 s"
 
 
 def _number(value: float | None) -> str:

@@ -135,14 +135,21 @@ class SummaryOut(TypedDict):
 
 def summary_json(summary: Summary) -> bytes:
     """A `SummaryOut`."""
-    handling = summary.handling
+    totals, handling = summary.totals, summary.handling
     counts = {state.value: count for state, count in handling.counts.items()}
     answer: SummaryOut = {
         "series": [
             {"bucket": bucket, **shown(Counts, each)} for bucket, each in summary.series.items()
         ],
-        "clusters": [shown(ClusterCounts, each, cluster=name) for name, each in summary.clusters],
-        "totals": shown(Totals, summary.totals),
+        "clusters": [
+            {"cluster": name, "count": each.count, **shown(Counts, each)}
+            for name, each in summary.clusters
+        ],
+        "totals": {
+            "count": totals.count,
+            **shown(Counts, totals),
+            "average_confidence": totals.average_confidence,
+        },
         "corrected_count": summary.corrected,
         "handling": shown(HandlingCounts, handling, **counts),
     }

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
+from random import random
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, event, text
@@ -30,8 +31,8 @@ _RESTED_SECONDS = 1.0
 """A connection that has rested for so long is asked whether it lives: three ways there and back."""
 
 _REFUSED = "The database does not let this service in."
-_FULL_SECONDS = 0.05
-"""Until a server without a connection left is asked again."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.03, 0.5
+"""Until a server without a connection left is asked again, in seconds."""
 
 _NOT_UTF8 = (
     "The database's encoding is {}, in which not every text can be stored: use one that was made"
@@ -62,17 +63,17 @@ class PostgresPool:
     async def connect(self) -> None:
         """Raises StartRefused where sessions do not belong to connections, or texts cannot be
         stored as they are."""
-        async with self._engine.connect() as connection:
-            self.version = ".".join(map(str, connection.dialect.server_version_info or ()))
-            encoding = await connection.scalar(_ENCODING)
-            if encoding != "UTF8":
-                raise StartRefused(_NOT_UTF8.format(encoding))
-            try:
+        try:
+            async with self._engine.connect() as connection:
+                self.version = ".".join(map(str, connection.dialect.server_version_info or ()))
+                encoding = await connection.scalar(_ENCODING)
+                if encoding != "UTF8":
+                    raise StartRefused(_NOT_UTF8.format(encoding))
                 await self._check_sessions(connection)
-            except DBAPIError as error:
-                if is_of_pooler(error):
-                    raise StartRefused(_POOLED_BY_TRANSACTION) from None
-                raise
+        except DBAPIError as error:
+            if is_of_pooler(error):
+                raise StartRefused(_POOLED_BY_TRANSACTION) from None
+            raise
 
     async def _check_sessions(self, connection: AsyncConnection) -> None:
         # With no transaction open, a pooler gives the session to whoever asks next, and another to
@@ -91,15 +92,17 @@ class PostgresPool:
 
     async def read(self, work: Callable[[Connection], T], *, costly: bool, seconds: float) -> T:
         turn = self._costly_reads if costly else nullcontext()
+        why = "The database is busy."
         try:
             async with (
                 asyncio.timeout(seconds),
                 turn,
                 self._transaction(self._snapshots) as connection,
             ):
+                why = TOOK_TOO_LONG
                 return await connection.run_sync(work)
         except TimeoutError:
-            raise Unavailable(TOOK_TOO_LONG) from None
+            raise Unavailable(why) from None
 
     async def write(
         self,
@@ -157,18 +160,17 @@ class PostgresPool:
 async def _connect(engine: AsyncEngine, stack: AsyncExitStack) -> AsyncConnection:
     """One that is closed with `stack`. Raises Unavailable where the server lets nobody in, whatever
     it says: whom it refuses now, such as while a password is changed, it may let in soon."""
-    give_up = time.monotonic() + _CONNECT_SECONDS
+    give_up, pause = time.monotonic() + _CONNECT_SECONDS, _FIRST_PAUSE
     with translated_errors(otherwise=_REFUSED):
         while True:
             try:
                 return await stack.enter_async_context(engine.connect())
             except DBAPIError as error:
-                # One of those that there are may be free soon.
-                pool: Any = engine.sync_engine.pool
-                has_others = pool.checkedin() + pool.checkedout() > 0
-                if not (is_full(error) and has_others and time.monotonic() < give_up):
+                if not is_full(error) or time.monotonic() > give_up:
                     raise
-            await asyncio.sleep(_FULL_SECONDS)
+            # One of this process's own may be free soon; the server is asked less and less often.
+            await asyncio.sleep(pause * (1 + random()))
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 _ANALYZE = text("ANALYZE")

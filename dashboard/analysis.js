@@ -31,7 +31,7 @@ function failed(state, stats) {
 		h("div.head", h("h2", { id: "failed-title", tabindex: -1 }, "Could not be analysed: ", h("span", { id: "failed-total" }, count(number))),
 			number > 0 && mayWrite(state) && h("button", { id: "retry-all", on: { click: ["retry", "all"] } }, "Try all again")),
 		note(state, "retry"),
-		stats && !mayWrite(state) && h("p.small", "Your key may read only: somebody else has to try them again."),
+		!mayWrite(state) && h("p.small", "Your key may read only: somebody else has to try them again."),
 		!number && h("p.small", "Every post so far could be analysed."),
 		h("ul", { id: "failed" }, conversations.map((one) => {
 			const reason = reasonOf(one.last_error);

@@ -153,7 +153,7 @@ export function sheets(state) {
 }
 
 // Where none was given the API tells programs how to send one.
-const whyKey = (said) => (!said || said.includes("Bearer") ? "This service needs a key." : said);
+const whyKey = (said) => (!said || /Bearer/.test(said) ? "This service needs a key." : said);
 
 function keyDialog(state) {
 	const submit = (event) => {

@@ -22,11 +22,8 @@ export function itemOf(state, id) {
 export const write = (path, method, body) =>
 	ask(urlOf(path), { method, ...(body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }) });
 
-// Whether the reader's key changes anything. Until that is known nothing is offered that would.
-export function mayWrite(state) {
-	const { value: stats } = answerTo(state, "stats");
-	return stats !== undefined && stats.key_scope !== "read";
-}
+// Whether the reader's key changes anything. While that is not known the service says so itself.
+export const mayWrite = (state) => answerTo(state, "stats").value?.key_scope !== "read";
 
 export const did = ({ send }, text, more = {}) => send(["did", { text, until: Date.now() + UNDO, ...more }]);
 

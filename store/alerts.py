@@ -142,7 +142,7 @@ class AlertStore:
     async def mute(self, alert_id: str, hours: float) -> ListedAlert:
         """Tell nothing of it, nor of a later one of the same rule and key, for so long. Raises
         NotFound."""
-        values = {"muted_until": now_micros() + round(hours * HOUR)}
+        values = {"muted_until": now_micros() + round(hours * HOUR) if hours else None}
         return await self._database.write(partial(_change, alert_id, values))
 
 

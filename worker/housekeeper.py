@@ -88,15 +88,17 @@ class Housekeeper(Background):
             self._rounds_until_looked = _ROUNDS_UNTIL_LOOKED
         elif self._rounds_until_looked is None:
             return
-        else:
+        elif self._rounds_until_looked > 1:
             self._rounds_until_looked -= 1
-            if self._rounds_until_looked:
-                return
-            self._rounds_until_looked = None
+            return
+        else:
+            self._rounds_until_looked = 0
         position: str | None = ""
         while position is not None:
             position = await self._own_posts.step(position)
             await asyncio.sleep(self._pause_seconds)
+        if not self._rounds_until_looked:
+            self._rounds_until_looked = None
         log.info("own_authors_taken_up")
 
     async def _erase_older_than(self, moment: datetime) -> None:

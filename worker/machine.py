@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from models import utc_now
 from runtime.disks import room_in
 from worker.backups import BackupKeeper
 from worker.calls import CallRunner
@@ -13,6 +13,7 @@ from worker.stalls import StallWatch
 
 STALLED_SECONDS = 600.0
 _BACKUPS_MISSED = 2
+_now = partial(datetime.now, UTC)  # of this machine, as the names of backups are
 
 
 class MachineWatch:
@@ -23,7 +24,7 @@ class MachineWatch:
         *,
         folders: Mapping[str, Path],
         backups: BackupKeeper | None = None,
-        now: Callable[[], datetime] = utc_now,
+        now: Callable[[], datetime] = _now,
     ) -> None:
         """`folders` are those whose disk may become full, by what is in them."""
         self._call_runner = call_runner

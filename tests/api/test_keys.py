@@ -62,6 +62,16 @@ async def test_an_idempotency_key_belongs_to_the_api_key_that_sent_it(start_app:
 # --- API keys -------------------------------------------------------------------------------------
 
 
+async def test_stats_tell_what_the_key_that_asks_may_do(start_app: StartApp) -> None:
+    async with start_app(api_keys=API_KEYS) as running:
+        for scope, key in KEYS.items():
+            headers = {"Authorization": f"Bearer {key}"}
+            answer = await running.client.get("/api/v1/stats", headers=headers)
+            assert answer.json()["key_scope"] == scope
+    async with start_app() as running:
+        assert (await running.client.get("/api/v1/stats")).json()["key_scope"] is None
+
+
 @pytest.mark.parametrize(("needed", "method", "path", "body"), OPERATIONS)
 async def test_an_operation_takes_the_keys_of_its_scope_and_above(
     start_app: StartApp, needed: str, method: str, path: str, body: Any

@@ -100,6 +100,7 @@ async def test_colours_follow_the_system_or_the_readers_choice(open_page: Open) 
 async def test_everything_can_be_reached_and_done_by_keys(open_page: Open) -> None:
     async with open_page(query(**WHOLE)) as page:
         await expect(rows(page)).not_to_have_count(0)
+        await keys_work(page)
         await page.keyboard.press("Tab")
         await page.keyboard.press("Enter")
         await expect(page.locator("#list-title")).to_be_focused()

@@ -249,11 +249,25 @@ async def test_what_another_process_marked_by_the_accounts_of_before_is_marked_a
 
 
 async def test_what_another_process_accepted_by_the_accounts_of_before_is_marked_soon(
-    database: Database,
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new = housekeeper(database, None, own=["shop"])
     await new.tidy_up()
     await accept(database, new_conversation(author="shop"))  # which knows of no own accounts
-    for _ in range(2):
+    step, asked = new._own_posts.step, []
+
+    async def failing_once(after: str) -> str | None:
+        asked.append(after)
+        if len(asked) == 1:
+            raise Unavailable("not now")
+        return await step(after)
+
+    monkeypatch.setattr(new._own_posts, "step", failing_once)
+    await new.tidy_up()
+    assert not asked  # the other may still be there
+    with pytest.raises(Unavailable):
+        await new.tidy_up()
+    for _ in range(5):
         await new.tidy_up()
     assert await marks(database) == [1]
+    assert len(asked) == 2

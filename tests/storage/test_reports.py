@@ -8,7 +8,7 @@ import pytest
 from analysis.handling import HandlingChange, HandlingState
 from analysis.report_times import Period
 from database import Database
-from models import now_micros
+from models import now_micros, utc_now
 from store.handling import HandlingStore
 from store.insights import InsightStore
 from store.reports import ReportStore
@@ -46,6 +46,16 @@ async def test_where_nothing_came_before_many_posts_have_risen(
     store = ReportStore(database, SummaryStore(database), InsightStore(database))
     report = await store.report(period, NOON.date())
     assert [each["cluster"] for each in report["rising"]] == (["late"] if rises else [])
+
+
+@pytest.mark.parametrize(("days", "is_over"), [(-1, True), (0, False), (1, False)])
+@pytest.mark.parametrize("period", list(Period))
+async def test_a_day_that_goes_on_is_not_over(
+    database: Database, period: Period, days: int, is_over: bool
+) -> None:
+    store = ReportStore(database, SummaryStore(database), InsightStore(database))
+    report = await store.report(period, utc_now().date() + timedelta(days=days))
+    assert report["is_over"] is is_over
 
 
 async def test_what_is_fewer_than_the_day_before_has_not_risen(database: Database) -> None:

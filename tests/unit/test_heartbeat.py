@@ -28,8 +28,12 @@ async def test_how_many_there_are_is_sure_once_all_have_counted_each_other(
     assert heartbeat.counted is None
     await heartbeat.start(on_newer_schema=lambda: None)
     assert (heartbeat.analysing, heartbeat.counted) == (2, None)
-    later = time.monotonic() + BEAT_SECONDS + 1.1
-    monkeypatch.setattr(time, "monotonic", lambda: later)
+    began = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: began + BEAT_SECONDS)
+    await heartbeat._beat()
+    assert heartbeat.counted is None
+    monkeypatch.setattr(time, "monotonic", lambda: began + BEAT_SECONDS + 1.1)
+    await heartbeat._beat()
     assert heartbeat.counted == 2
     monkeypatch.undo()
     await heartbeat.stop()

@@ -22,6 +22,7 @@ OWN = {
     "store/replicas.py",  # which finds out by how much they differ
     "worker/alerts.py",  # when to look, not what at
     "worker/backups.py",
+    "worker/machine.py",  # the age of a backup
     "models.py",
 }
 """Files that may ask the machine itself."""

@@ -119,6 +119,8 @@ def test_where_nothing_came_before_nothing_is_said_to_have_risen() -> None:
     nothing = {"count": 0, "negative": 0, "negative_share": None, "average_sentiment": None}
     text = to_lines({**report(PLAIN), "before": nothing, "week_earlier": nothing})
     assert "What rose" not in text
+    for name in ("before", "week_earlier"):
+        assert "What rose" in to_lines({**report(PLAIN), name: nothing})
     assert "What came, with nothing before to compare with\n• ana: posts 3" in text
 
 
@@ -129,7 +131,9 @@ def test_where_nothing_came_before_nothing_is_said_to_have_risen() -> None:
         (0.2, "under 1 s"),
         (59.6, "1 min"),
         (130_839.6, "1 d 12 h"),
-        (3605, "1 h 5 s"),
+        (3605, "1 h"),
+        (93_600, "1 d 2 h"),
+        (90, "1 min 30 s"),
     ],
 )
 def test_times_to_the_answer_are_told_in_words(seconds: float | None, shown: str) -> None:
