@@ -292,11 +292,17 @@ def _without_zone_name(value: str) -> str:
     return _SPACED_ZONE.sub("", value.removesuffix(" UTC").removesuffix(" GMT"))
 
 
+_WRITTEN_TOGETHER = re.compile(r"(?:19[89]|20\d)\d[01]\d[0-3]\d[0-2]\d[0-5]\d(?:[0-5]\d)?")
+
+
 def _from_number(value: str) -> datetime:
     """A spreadsheet's days since 1900, or seconds, milli-, micro- or nanoseconds since 1970.
 
     Each is taken where it falls between 1955 and 2119, in which no two of them overlap.
     """
+    if _WRITTEN_TOGETHER.fullmatch(value):  # as milliseconds it would be a day in 1976
+        with suppress(ValueError):
+            return datetime.fromisoformat(f"{value[:8]}T{value[8:]}")
     number = float(value)
     if 20_089 <= number < 80_000:
         return _SPREADSHEET_DAY_0 + timedelta(seconds=round(number * 86_400))

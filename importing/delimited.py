@@ -158,6 +158,10 @@ class Delimited:
             return self._good(number, line.rstrip("\r\n").split(self.delimiter))
         if (cells := self._whole(line)) and len(cells) <= len(self.names):
             return self._good(number, cells)
+        if '\\"' in line:  # some programs write it for a quote within quotes
+            cells = self._split([line], strict=True, backslash=True)
+            if cells and len(cells) <= len(self.names):
+                return self._good(number, cells)
         lines = [line]
         cells = self._split(lines, strict=False, more=True)
         if len(lines) > 1 and self._split(lines, strict=True) is None:
@@ -168,15 +172,21 @@ class Delimited:
         if cells is None:
             return Record(number, {}, "it cannot be split into cells")
         if len(cells) > len(self.names):
-            # Some programs write \" for a quote within quotes.
             cells = self._split(lines, strict=True, backslash=True) or cells
         return self._good(number, cells)
 
     def _good(self, number: int, cells: list[str]) -> Record | None:
-        if cells == self._header:
+        if self._is_header(cells):
             self._skipped.headers += 1
             return None
         return self._to_record(number, cells)
+
+    def _is_header(self, cells: list[str]) -> bool:
+        """Also as another file begins that was put behind this one."""
+        header = self._header
+        if len(cells) != len(header) or not header:
+            return False
+        return cells == header or list(map(_as_header, cells)) == list(map(_as_header, header))
 
     def _to_record(self, number: int, cells: list[str], problem: str = "") -> Record:
         if self._has_lone_crs:
@@ -248,6 +258,10 @@ class Delimited:
         for line in self._lines:
             if line.endswith(("\n", "\r")):
                 return
+
+
+def _as_header(cell: str) -> str:
+    return cell.strip("\ufeff \r\n").casefold()
 
 
 def _records(lines: Sequence[str], delimiters: str) -> list[str]:

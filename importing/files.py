@@ -50,9 +50,10 @@ _MULTI_BYTE = re.compile(  # UTF-8 as it should be, or broken off
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{1,2}|[\xf0-\xf4][\x80-\xbf]{1,3}"
 )
 _HIGH = re.compile(rb"[\x80-\xff]+")
+_ASCII = bytes(range(128))
 _WESTERN = frozenset("àâäáãåæçèéêëìíîïñòóôöõøùúûüÿœßÉÖÄÜÇ“”‘’„‚–—…•€£¥©®™°´«»¿¡ ")
 _FOREIGN_WORD = re.compile("[À-ÖØ-öø-ÿ]{3,}|[\x80-\u2fff]{6,}")
-_LEGACY = ("cp1252", "mac_roman")
+LEGACY = ("cp1252", "mac_roman")
 _LEAST_LINE = 8
 """Bytes that tell an encoding: of fewer, a fifth may be a NUL that is there by mistake."""
 
@@ -188,6 +189,8 @@ def _judge(name: str, file: BinaryIO) -> str:
     while chunk := file.read(HEAD_BYTES):
         try:
             decoder.decode(chunk)
+            count = len(chunk.translate(None, _ASCII))
+            high, multi_byte = high + count, multi_byte + count
         except UnicodeDecodeError:
             decoder.reset()
             high += sum(map(len, _HIGH.findall(chunk)))
@@ -196,7 +199,7 @@ def _judge(name: str, file: BinaryIO) -> str:
                 sample += b"\n".join(line for line in chunk.splitlines() if _HIGH.search(line))
     if multi_byte * 2 >= high:
         return "utf-8"
-    senses = {name: _sense(sample[:SAMPLE_BYTES].decode(name, "replace")) for name in _LEGACY}
+    senses = {name: _sense(sample[:SAMPLE_BYTES].decode(name, "replace")) for name in LEGACY}
     best = max(senses, key=senses.__getitem__)
     if senses[best] <= 0:
         raise ImportFailed(
@@ -224,8 +227,8 @@ def _as_text(name: str, raw: BinaryIO, size: int, first: bytes, encoding: str) -
     """Lines end in LF, or in CR where the file has no LF; each is given with its end."""
     try:
         start = first.decode(encoding, "replace").lstrip("\ufeff")
-    except LookupError:
-        raise ImportFailed(f"there is no encoding called {encoding}") from None
+    except (LookupError, UnicodeError):  # such as "idna", which is one of names
+        raise ImportFailed(f"there is no encoding of texts called {encoding}") from None
     ending = "\r" if "\r" in start and "\n" not in start else "\n"
     wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
     text = io.TextIOWrapper(

@@ -72,6 +72,13 @@ class Ids:
         return text
 
 
+def thread_of(value: object) -> str | None:
+    """What tells a thread from others, of any form; None where it names none, or lost its digits in
+    a spreadsheet: strangers would be in one."""
+    text = _id_text(value)
+    return None if text.lower() in _NO_ID or _SCIENTIFIC.fullmatch(text) else text
+
+
 def _is_as_double(text: str) -> bool:
     """Whether it is what JavaScript makes of a number of 19 digits: the fewest digits, 17 of them,
     that tell its double from others, and zeros. Of other ids one in 400 is so."""

@@ -16,6 +16,10 @@ from importing.records import Record, SkippedLines
 from importing.shapes import holds_text, unfold
 
 MAX_OBJECT = 8 * 1024 * 1024
+MOST_LEVELS = 64
+"""Of what is nested: more the service does not take."""
+_DECODER = json.JSONDecoder(parse_constant=lambda _name: None)
+"""NaN is how some programs write that there is nothing."""
 _MOST_BEFORE = 1000
 _ARCHIVE = re.compile(r"\s*window\.YTD\.[\w.]+\s*=\s*")
 _BLANK = re.compile(r"[\s;]*")
@@ -47,8 +51,17 @@ def read(source: Source, skipped: SkippedLines, list_name: str | None = None) ->
                 yield Record(line, {"value": fields}, "is not a JSON object")
             elif len(fields) > MAX_COLUMNS:
                 yield Record(line, {}, f"has more than {MAX_COLUMNS:,} fields")
+            elif _is_deeper(fields, MOST_LEVELS):
+                yield Record(line, {}, f"is nested deeper than {MOST_LEVELS} levels")
             else:
                 yield Record(line, fields)
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        value = value.values()
+    inner = [each for each in value if isinstance(each, dict | list)]
+    return bool(inner) and (levels <= 1 or any(_is_deeper(each, levels - 1) for each in inner))
 
 
 def _is_whole(line: str) -> bool:
@@ -56,6 +69,8 @@ def _is_whole(line: str) -> bool:
         json.loads(line)
     except ValueError:
         return False
+    except RecursionError:
+        pass
     return True
 
 
@@ -65,7 +80,7 @@ def _lines(source: Source, skipped: SkippedLines) -> Iterator[tuple[int, Any]]:
             skipped.blank += 1
             continue
         try:
-            yield number, json.loads(line)
+            yield number, _DECODER.decode(line)
         except (ValueError, RecursionError) as error:
             message = getattr(error, "msg", "nested too deep")
             yield number, Record(number, {"value": line.rstrip()}, f"is not JSON: {message}")
@@ -149,7 +164,7 @@ class _Growing:
 
     def __init__(self, source: Source) -> None:
         self._name, self._lines = source.name, source.lines
-        self._decoder = json.JSONDecoder()
+        self._decoder = _DECODER
         self._text, self._place, self._ended = "", 0, False
         self.line = 1
         self._grow()

@@ -25,7 +25,7 @@ from importing.dates import Dates, Order
 from importing.delimited import Delimited
 from importing.duplicates import Duplicates
 from importing.errors import ImportFailed, RowRejected
-from importing.files import Source
+from importing.files import LEGACY, Source
 from importing.ids import Ids
 from importing.records import Record, SkippedLines
 from importing.reply_threads import Threads
@@ -145,6 +145,9 @@ class Pipeline:
                     " was before that, or load it with --ignore-ids: rows are then told apart by"
                     " author, time and text"
                 )
+        self._foreign = next(
+            filter(None, (_foreign_in(fields.get(columns.text)) for fields in good)), ""
+        )
         values = [plain(fields.get(columns.time)) for fields in good] if columns.time else []
         self._example = next(filter(None, values), "")
         for value in values:
@@ -188,6 +191,9 @@ class Pipeline:
             form = f"CSV with {_DELIMITER_NAMES.get(self.delimiter, repr(self.delimiter))}"
         known_as = f": {self.known_as}" if self.known_as else ""
         yield f"{self.source.name} ({form}, {self.source.encoding}){known_as}"
+        if self.source.encoding in LEGACY and self._foreign:
+            yield f"  reads as   {self._foreign}"
+            yield "             If that is wrong, say which encoding it is, as --encoding cp1250"
         yield f"  text       {columns.text}"
         yield f"  author     {columns.author or 'none'}"
         if columns.time is None:
@@ -241,6 +247,13 @@ class Pipeline:
         else:
             return to_item(row, digest)
         return None
+
+
+def _foreign_in(value: Any) -> str:
+    """Some words of a text with a letter in them that ASCII has not; empty where it has none."""
+    words = str(value).split()
+    first = next((place for place, word in enumerate(words) if not word.isascii()), None)
+    return "" if first is None else " ".join(words[max(0, first - 3) : first + 5])[:70]
 
 
 def _first_of(records: Iterator[Record]) -> list[Record]:

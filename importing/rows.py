@@ -26,6 +26,7 @@ from importing.columns import Reading
 from importing.dates import is_clock
 from importing.duplicates import Duplicates
 from importing.errors import RowRejected
+from importing.ids import thread_of
 from importing.records import Record
 from importing.values import IN_PIECES, author_of, plain, text_in_pieces, text_of
 
@@ -93,9 +94,11 @@ class RowReader:
             if columns.parent:
                 row.parent = self._parent(fields.get(columns.parent))
         if columns.thread:
-            row.thread = _string(fields.get(columns.thread))
+            row.thread = thread_of(fields.get(columns.thread))
         if columns.inbound:
             row.inbound = _truth(fields.get(columns.inbound))
+            if row.inbound is False and not is_outbound(raw_data):
+                row.raw_data = {**raw_data, "inbound": False}  # as the service knows it
         return row
 
     def text_of(self, record: Record) -> str:
@@ -161,7 +164,7 @@ class RowReader:
         try:
             together = "".join(fields.values())
         except TypeError:  # JSON, where values are of all kinds
-            together = json.dumps(fields, ensure_ascii=False)
+            together = _in_json(fields)
             if "\\u0000" in together:
                 together += "\x00"
         if not text_repair.storable(together)[1]:
@@ -170,12 +173,25 @@ class RowReader:
         return {text_repair.storable(name)[0]: _storable(value) for name, value in fields.items()}
 
 
+_LOST = frozenset("#NAME? #REF! #VALUE! #DIV/0! #NULL! #NUM!".split())
+
+
 def _check(text: str) -> None:
     """Raises RowRejected."""
+    if text in _LOST:
+        raise RowRejected(f"the text was lost in a spreadsheet, which shows {text}")
     if not (text.isascii() and text.isprintable()) and text_repair.is_blank(text):
         raise RowRejected("the text is empty but for signs that nobody can see")
     if "&" in text and _CUT_ENTITY.search(text):
         raise RowRejected("the text breaks off in an HTML entity: something has split it at a ;")
+
+
+def _in_json(fields: dict[str, Any]) -> str:
+    """Raises RowRejected."""
+    try:
+        return _JSON.encode(fields)
+    except ValueError:
+        raise RowRejected("holds numbers that are none (NaN, Infinity)") from None
 
 
 def _storable(value: Any) -> Any:
@@ -188,15 +204,15 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def _string(value: object) -> str | None:
-    """Of a cell or a JSON value; None where it is blank."""
-    if value is None:
-        return None
-    return str(value).strip() or None
+_TRUTHS = {
+    **dict.fromkeys("true 1 yes wahr vrai verdadero vero inbound incoming".split(), True),
+    **dict.fromkeys("false 0 no falsch faux falso outbound outgoing".split(), False),
+}
 
 
 def _truth(value: object) -> bool | None:
-    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
+    """Also as a spreadsheet in another language writes it."""
+    return _TRUTHS.get(str(value).strip().lower())
 
 
 # --- what is sent ---------------------------------------------------------------------------------
@@ -261,10 +277,7 @@ def make_item(
         body["timestamp"] = time
     if raw_data:
         body["raw_data"] = raw_data
-    try:
-        encoded = _JSON.encode(body).encode()
-    except ValueError:
-        raise RowRejected("holds numbers that are none (NaN, Infinity)") from None
+    encoded = _in_json(body).encode()
     outbound = bool(raw_data) and is_outbound(raw_data or {})
     return Item(encoded, records, len(text), time, author, outbound)
 

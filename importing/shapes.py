@@ -51,13 +51,16 @@ def _records(items: list[Any], page: Fields) -> Iterator[Any]:
         yield _tweet(_lifted(item), includes) if isinstance(item, dict) else item
 
 
+_NO_RECORDS = ("includes", "errors", "error")
+
+
 def _only_list(name: str, value: Fields) -> list[Any] | None:
     """The one list of texts in it, None where there is none. Raises ImportFailed where there are
     several."""
     lists = [
         (path, items)
         for path, items in _lists(value)
-        if path.split(".")[0] != "includes" and any(map(holds_text, items[:20]))
+        if path.split(".")[0] not in _NO_RECORDS and any(map(holds_text, items[:20]))
     ]
     if len(lists) > 1:
         raise ImportFailed(

@@ -85,9 +85,10 @@ def _rows_of(name: str, file: BinaryIO, sheet: str | None) -> Iterator[tuple[int
         workbook = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
         chosen = _choose(name, workbook, sheet)
         chosen.reset_dimensions()
-        rows = chosen.iter_rows(max_col=MAX_COLUMNS + 1, max_row=MAX_ROWS, values_only=True)
+        # Without `max_col`: with it each row has as many cells as that, blank or not.
+        rows = chosen.iter_rows(max_row=MAX_ROWS, values_only=True)
         for number, cells in enumerate(rows, start=1):
-            if len(cells) > MAX_COLUMNS and cells[MAX_COLUMNS] is not None:
+            if len(cells) > MAX_COLUMNS and any(cell is not None for cell in cells[MAX_COLUMNS:]):
                 raise ImportFailed(f"{name}: has more than {MAX_COLUMNS:,} columns")
             yield number, [_text_of(cell) for cell in _without_blank_end(cells)]
     except ImportFailed:
@@ -150,4 +151,8 @@ def _text_of(cell: Any) -> str:
     if isinstance(cell, float) and cell.is_integer():
         # Excel keeps 15 digits: those beyond are nobody's, so the number shows that they are lost.
         return str(int(cell)) if abs(cell) < _FIRST_OF_16_DIGITS else f"{cell:.14e}"
+    if isinstance(cell, str) and "_x" in cell:
+        from openpyxl.utils.escape import unescape  # whoever is here has it
+
+        return str(unescape(cell))  # `_x000D_`, as workbooks write control characters
     return str(cell)

@@ -108,9 +108,39 @@ def test_what_no_database_takes_is_marked_in_json_too(text: str, read: Read) -> 
     assert "�" in found.bodies[0]["raw_data"]["more"]["deep"][0]
 
 
-def test_numbers_that_are_none_spoil_their_row(read: Read) -> None:
-    found = read('[{"text": "a", "n": NaN}, {"text": "b"}]')
+@pytest.mark.parametrize("none", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_is_none_is_nothing(none: str, read: Read) -> None:
+    """As pandas writes it where a cell was empty."""
+    rows = [f'{{"text": "a", "author": {none}, "n": {none}}}', f'{{"text": {none}}}']
+    for content in ("\n".join(rows), f"[{','.join(rows)}]"):
+        found = read(content)
+        assert found.texts == ["a"]
+        assert "author" not in found.bodies[0]
+        assert found.bodies[0].get("raw_data") is None
+        assert [reason for _, reason in found.rejected] == ["the text is empty"]
+
+
+def test_a_number_that_is_too_large_spoils_its_row_alone(read: Read) -> None:
+    found = read('[{"text": "a", "n": 1e999}, {"text": "b"}]')
     assert found.texts == ["b"]
+
+
+def test_a_number_that_is_too_large_ends_no_conversations(read: Read) -> None:
+    rows = [
+        {"id": "1", "text": "first", "author": "a", "in_reply_to_status_id": None},
+        {"id": "2", "text": "reply", "author": "b", "in_reply_to_status_id": "1"},
+    ]
+    lines = "\n".join(map(json.dumps, rows)) + '\n{"id": "3", "text": "c", "likes": 1e999}'
+    found = read(lines, conversations=True)
+    assert found.texts == ["@a: first\n@b: reply"]
+
+
+@pytest.mark.parametrize("levels", [65, 900, 5000])
+def test_a_row_that_is_nested_too_deep_spoils_no_other(levels: int, read: Read) -> None:
+    deep = f'{{"text": "deep", "x": {"[" * levels}{"]" * levels}}}'
+    found = read(f'{deep}\n{{"text": "a"}}\n{{"text": "b", "x": {"[" * 60}{"]" * 60}}}')
+    assert found.texts == ["a", "b"]
+    assert "nested" in found.rejected[0][1]
 
 
 # Tweets that came while nothing else did: their last twelve bits are zeros.
