@@ -81,8 +81,10 @@ def _lines(source: Source, skipped: SkippedLines) -> Iterator[tuple[int, Any]]:
             continue
         try:
             yield number, _DECODER.decode(line)
-        except (ValueError, RecursionError) as error:
-            message = getattr(error, "msg", "nested too deep")
+        except RecursionError:
+            yield number, Record(number, {"value": line.rstrip()}, "is nested too deep")
+        except ValueError as error:  # also of a number with thousands of digits
+            message = getattr(error, "msg", "a number is too long")
             yield number, Record(number, {"value": line.rstrip()}, f"is not JSON: {message}")
 
 
