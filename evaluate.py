@@ -357,6 +357,8 @@ def main(argv: Sequence[str], *, analyser: Analyser | None = None) -> int:
     add("--json", metavar="FILE", help="also write all figures there")
     add("--mistakes", metavar="FILE", help="write what it got wrong there, the surest first")
     options = parser.parse_args(argv)
+    if options.limit is not None and options.limit < 1:
+        parser.error("--limit: must be at least 1")
 
     async def run() -> dict[str, Any]:
         used = analyser or build_analyser(load_settings())

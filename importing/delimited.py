@@ -76,6 +76,7 @@ class Delimited:
             self.names = [f"column_{number}" for number in range(1, len(cells) + 1)]
         if not self._header:
             self._put_back(lines)
+        self._header_folded = list(map(_as_header, self._header))
         self._name_surplus(head)
 
     def _look_ahead(self) -> list[str]:
@@ -183,10 +184,13 @@ class Delimited:
 
     def _is_header(self, cells: list[str]) -> bool:
         """Also as another file begins that was put behind this one."""
-        header = self._header
-        if len(cells) != len(header) or not header:
+        if cells == self._header:
+            return True
+        folded = self._header_folded
+        # Of one column a row may say by chance what its header does.
+        if len(cells) != len(folded) or len(folded) < 2 or _as_header(cells[0]) != folded[0]:
             return False
-        return cells == header or list(map(_as_header, cells)) == list(map(_as_header, header))
+        return list(map(_as_header, cells)) == folded
 
     def _to_record(self, number: int, cells: list[str], problem: str = "") -> Record:
         if self._has_lone_crs:

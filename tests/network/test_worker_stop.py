@@ -284,6 +284,26 @@ async def test_a_result_that_cannot_be_stored_fails_its_own_conversation_alone(
 
 
 @pytest.mark.usefixtures("_brisk")
+async def test_what_is_never_stored_is_given_up_in_the_end(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease runs out then, and it is asked about again."""
+    asked = []
+
+    async def failing(*arguments: Any) -> Any:
+        asked.append(arguments)
+        raise ValueError("nobody foresaw this")
+
+    monkeypatch.setattr(harness.queue, "settle", failing)
+    await harness.add("text")
+    with captured_log() as log:
+        async with harness.working(ScriptedAnalyser()):
+            await eventually(lambda: log.named("worker_task_failed"))
+    assert len(asked) == 20
+    assert len(log.named("results_not_stored")) == 19
+
+
+@pytest.mark.usefixtures("_brisk")
 async def test_a_result_outlasts_what_nobody_foresaw(
     harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,5 @@
 """What the dashboard tells: figures, times, filters, addresses."""
 
-import csv
-import io
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -427,26 +425,3 @@ async def test_a_period_that_moves_moves_for_everything(
         await expect(tile(page, "Posts")).to_have_text("0")
         await expect(page.locator("#list-total")).to_have_text("0")
         await expect(rows(page)).to_have_count(0)
-
-
-# --- export ---------------------------------------------------------------------------------------
-
-
-async def test_the_export_is_the_view(service: ServiceProcess, open_page: Open) -> None:
-    async with open_page(query(**WHOLE, author="<i>mallory</i>", q="late")) as page:
-        await expect(rows(page)).to_have_count(1)
-        await page.locator("#menu").click()
-        await expect(page.locator("#csv")).to_have_attribute("href", re.compile("q=late"))
-        await expect(page.locator("#csv")).to_have_attribute("href", re.compile("bom=true"))
-        (exported,) = await exported_rows(page)
-    assert "HYPERLINK" in exported["text"]
-    assert not exported["text"].startswith("=")
-
-
-async def exported_rows(page: Page) -> list[dict[str, str]]:
-    async with page.expect_download() as started:
-        await page.locator("#csv").click()
-    download = await started.value
-    assert download.suggested_filename.endswith(".csv")
-    content = Path(await download.path()).read_bytes()  # noqa: ASYNC240
-    return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))

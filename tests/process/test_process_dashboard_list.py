@@ -1,5 +1,7 @@
-"""The list of the dashboard: paging, search, and the post that is open."""
+"""The list of the dashboard: paging, search, the post that is open, and the export."""
 
+import csv
+import io
 import json
 import re
 from datetime import timedelta
@@ -8,7 +10,7 @@ from typing import cast
 
 import httpx
 import pytest
-from playwright.async_api import Browser, Route, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.fakes.grok.process import RunningGrok
 from tests.fakes.grok.replies import Reply
@@ -412,3 +414,26 @@ async def test_many_such_answers_are_told(open_page: Open, notice: str | None) -
         await expect(page.locator("#trouble")).to_have_text([notice] if notice else [])
         await page.goto(page.url.split("?")[0] + "?page=analysis")
         await expect(page.locator("#machine")).to_contain_text("could not be read")
+
+
+# --- export ---------------------------------------------------------------------------------------
+
+
+async def test_the_export_is_the_view(service: ServiceProcess, open_page: Open) -> None:
+    async with open_page(query(**WHOLE, author="<i>mallory</i>", q="late")) as page:
+        await expect(rows(page)).to_have_count(1)
+        await page.locator("#menu").click()
+        await expect(page.locator("#csv")).to_have_attribute("href", re.compile("q=late"))
+        await expect(page.locator("#csv")).to_have_attribute("href", re.compile("bom=true"))
+        (exported,) = await exported_rows(page)
+    assert "HYPERLINK" in exported["text"]
+    assert not exported["text"].startswith("=")
+
+
+async def exported_rows(page: Page) -> list[dict[str, str]]:
+    async with page.expect_download() as started:
+        await page.locator("#csv").click()
+    download = await started.value
+    assert download.suggested_filename.endswith(".csv")
+    content = Path(await download.path()).read_bytes()  # noqa: ASYNC240
+    return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))

@@ -77,6 +77,10 @@ def test_the_header_of_a_file_that_was_put_behind_another_is_no_tweet(
     assert read(f"id,text\n1,late\n{again}\n2,later\n").texts == ["late", "later"]
 
 
+def test_a_text_that_says_what_the_header_of_its_one_column_does_is_a_text(read: Read) -> None:
+    assert read("text\nlate\nText\nTEXT\n").texts == ["late", "Text", "TEXT"]
+
+
 def test_a_text_that_a_spreadsheet_lost_is_named(read: Read) -> None:
     found = read("text\n#NAME?\nhello\n")
     assert found.texts == ["hello"]
