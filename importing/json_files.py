@@ -58,10 +58,13 @@ def read(source: Source, skipped: SkippedLines, list_name: str | None = None) ->
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    if isinstance(value, dict):
-        value = value.values()
-    inner = [each for each in value if isinstance(each, dict | list)]
-    return bool(inner) and (levels <= 1 or any(_is_deeper(each, levels - 1) for each in inner))
+    for each in value.values() if type(value) is dict else value:
+        # In this way, as it looks at all that a row has.
+        if (type(each) is dict or type(each) is list) and (
+            levels <= 1 or _is_deeper(each, levels - 1)
+        ):
+            return True
+    return False
 
 
 def _is_whole(line: str) -> bool:
