@@ -189,14 +189,16 @@ async def restore(path: Path, database: Database) -> Restored:
             raise BackupFailed(f"the tables are those of {owner}: restore as that role")
         return count(connection)
 
-    with failures_of("the database"):
-        before = await database.rework(look)
     kept = None
-    if before is not None:
-        folder = path.parent if os.access(path.parent, os.W_OK) else Path.cwd()
-        kept = free_name(folder / path.name)
-        await _dump(database, kept)
-    await database.close()
+    try:
+        with failures_of("the database"):
+            before = await database.rework(look)
+        if before is not None:
+            folder = path.parent if os.access(path.parent, os.W_OK) else Path.cwd()
+            kept = free_name(folder / path.name)
+            await _dump(database, kept)
+    finally:
+        await database.close()
     _replace(database.url, path)
     try:
         with failures_of("the database"):

@@ -76,8 +76,10 @@ async def _run(url: str, statement: str) -> None:
 
 async def _dump(url: str, path: Path) -> Path:
     database = Database(url)
-    await backups.back_up(database, path)
-    await database.close()
+    try:
+        await backups.back_up(database, path)
+    finally:
+        await database.close()
     return path
 
 
@@ -265,9 +267,11 @@ async def test_a_role_of_any_name_restores(url: str, tmp_path: Path) -> None:
         await _add(theirs, 1)
         await backups.restore(dump, Database(theirs))
         assert await _insights(theirs) == 2
+        refused = Database(url)
         with pytest.raises(BackupFailed, match=f"are those of {role}: restore as that role"):
-            await backups.restore(dump, Database(url))
+            await backups.restore(dump, refused)
         assert await _insights(theirs) == 2
+        await backups.restore(dump, Database(theirs))  # who was refused is connected no more
     finally:
         await _run(url, f"DROP OWNED BY {name}")
         await _run(url, f"DROP ROLE {name}")
