@@ -82,7 +82,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
     for name, analyser in (("offline", "offline analyser"), ("grok", f"Grok at {GROK_SECONDS} s")):
         report.add("paced", f"p50, {analyser}", of[name, 0.5], "ms")
         report.add("paced", f"p99, {analyser}", of[name, 0.99], "ms", below=4)
-        report.add("paced", f"p99.9, {analyser}", of[name, 0.999], "ms", below=10)
+        report.add("paced", f"p99.9, {analyser}", of[name, 0.999], "ms", below=8)
         report.add("paced", f"CPU per conversation, {analyser}", Samples(cpu[name]), "ms")
     for part in (0.5, 0.99, 0.999):
         report.add("paced", f"p{100 * part:g}, plain app", of["plain", part], "ms")

@@ -79,7 +79,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
     of = {name: Samples(values) for name, values in taken.items()}
     add = report.add
     ratio = of["service rate"].over(of["plain rate"])
-    add("posts", "rate, of a plain app's", ratio, at_least=0.6)
+    add("posts", "rate, of a plain app's", ratio, at_least=0.8)
     add("posts", "rate", of["service rate"], "req/s")
     add("posts", "rate of the plain app", of["plain rate"], "req/s")
     add("posts", "CPU per request", of["service cpu"], "us")

@@ -35,7 +35,7 @@ def run(report: Report, servers: Servers, *, rounds: int, seconds: float) -> Non
         )
     floor, least = Samples(imports), Samples(plain)
     for name, values in (("new database", fresh), ("existing database", existing)):
-        report.add("start", name, Samples(values), "s", below=1.0)
+        report.add("start", name, Samples(values), "s", below=0.6)
         report.add("start", f"{name}, of the plain app", Samples(values).over(least))
         report.add("start", f"{name}, of the imports alone", Samples(values).over(floor))
     report.add("start", "plain app", least, "s")
