@@ -339,7 +339,7 @@ def _parser(settings: ClientSettings) -> argparse.ArgumentParser:
         choices=("dmy", "mdy", "ymd"),
         help="how 3/4/2015 is meant: day or month first; ymd for 25-01-20",
     )
-    add("--encoding", help="if it is neither UTF-8, UTF-16 nor a Western one: shift_jis, ...")
+    add("--encoding", help="where it is read wrongly: cp1250, shift_jis, ...")
     add("--delimiter", type=_delimiter, help="of a CSV, if it is none of , ; | and tab")
     add("--no-header", action="store_true", help="the first line of the CSV is a row already")
     add("--skip-lines", type=_number(int, 0), metavar="N", help="lines of another kind before the"

@@ -53,7 +53,17 @@ _HIGH = re.compile(rb"[\x80-\xff]+")
 _ASCII = bytes(range(128))
 _WESTERN = frozenset("àâäáãåæçèéêëìíîïñòóôöõøùúûüÿœßÉÖÄÜÇ“”‘’„‚–—…•€£¥©®™°´«»¿¡ ")
 _FOREIGN_WORD = re.compile("[À-ÖØ-öø-ÿ]{3,}|[\x80-\u2fff]{6,}")
-LEGACY = ("cp1252", "mac_roman")
+_WESTERN_ENCODINGS = ("cp1252", "mac-roman")
+_OLD_ENCODINGS = (
+    *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
+    *("mac-roman", "iso-8859-2", "koi8-r", "cp866", "cp874"),
+    *("cp932", "euc_jis_2004", "cp949", "gb18030", "big5hkscs"),
+)
+"""In which people have files."""
+_TWO_BYTES = frozenset(_OLD_ENCODINGS[-5:])
+"""Of which much looks like UTF-8 that is broken."""
+_LEAST_CONFIDENCE = 0.1
+"""Of chardet: a line of any language has more, some signs of punctuation half of it."""
 _LEAST_LINE = 8
 """Bytes that tell an encoding: of fewer, a fifth may be a NUL that is there by mistake."""
 
@@ -68,6 +78,8 @@ class Source:
     encoding: str
     size: int
     _raw: BinaryIO
+    is_guess: bool = False
+    """Whether only the letters tell the encoding."""
     workbook: BinaryIO | None = None
     """The file itself where it is an Excel workbook, which has no lines."""
 
@@ -95,11 +107,14 @@ def opened(path: str, encoding: str | None) -> Iterator[Source]:
 def _source(name: str, raw: BinaryIO, encoding: str | None) -> Source:
     """Raises ImportFailed, OSError, or what a damaged gzip file leads to."""
     if _is_workbook(raw):
-        return Source(name, iter(()), [], "Excel", raw.seek(0, os.SEEK_END), raw, raw)
+        return Source(name, iter(()), [], "Excel", raw.seek(0, os.SEEK_END), raw, workbook=raw)
     first = _unpacked(raw).read(HEAD_BYTES)
     _check_kind(name, first)
-    found = encoding or _by_signature(first) or _judge(name, _unpacked(raw))
-    return _as_text(name, raw, raw.seek(0, os.SEEK_END), first, found)
+    known = encoding or _by_signature(first)
+    found = known or _judge(name, _unpacked(raw))
+    source = _as_text(name, raw, raw.seek(0, os.SEEK_END), first, found)
+    source.is_guess = not known and found != "utf-8"
+    return source
 
 
 @contextmanager
@@ -182,7 +197,8 @@ def _by_signature(head: bytes) -> str | None:
 
 
 def _judge(name: str, file: BinaryIO) -> str:
-    """UTF-8, also with some broken bytes; else the Western encoding that makes sense of it."""
+    """UTF-8, also with some broken bytes; else the old encoding in which its letters are those of a
+    language, or the Western one that makes sense of its signs."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     high = multi_byte = 0
     sample = b""
@@ -197,16 +213,31 @@ def _judge(name: str, file: BinaryIO) -> str:
             multi_byte += sum(map(len, _MULTI_BYTE.findall(chunk)))
             if len(sample) < SAMPLE_BYTES:
                 sample += b"\n".join(line for line in chunk.splitlines() if _HIGH.search(line))
-    if multi_byte * 2 >= high:
+    if multi_byte * 10 >= high * 9:
         return "utf-8"
-    senses = {name: _sense(sample[:SAMPLE_BYTES].decode(name, "replace")) for name in LEGACY}
+    sample = sample[:SAMPLE_BYTES]
+    found = _by_language(sample)
+    if multi_byte * 2 >= high and found not in _TWO_BYTES:
+        return "utf-8"
+    if found is not None:
+        return found
+    senses = {each: _sense(sample.decode(each, "replace")) for each in _WESTERN_ENCODINGS}
     best = max(senses, key=senses.__getitem__)
     if senses[best] <= 0:
         raise ImportFailed(
-            f"{name}: is neither UTF-8 nor a Western encoding. Say which it is, for example"
-            " --encoding shift_jis, gb18030, cp1251 or cp1256"
+            f"{name}: its letters do not tell the encoding, which is not UTF-8. Say which it is,"
+            " for example --encoding cp1252, cp1251, shift_jis or gb18030"
         )
     return best
+
+
+def _by_language(sample: bytes) -> str | None:
+    import chardet  # 3 MB of models, which few files need
+
+    found = chardet.detect(
+        sample, include_encodings=_OLD_ENCODINGS, prefer_superset=True, compat_names=False
+    )
+    return found["encoding"] if found["confidence"] >= _LEAST_CONFIDENCE else None
 
 
 def _sense(text: str) -> int:

@@ -25,7 +25,7 @@ from importing.dates import Dates, Order
 from importing.delimited import Delimited
 from importing.duplicates import Duplicates
 from importing.errors import ImportFailed, RowRejected
-from importing.files import LEGACY, Source
+from importing.files import Source
 from importing.ids import Ids
 from importing.records import Record, SkippedLines
 from importing.reply_threads import Threads
@@ -191,9 +191,9 @@ class Pipeline:
             form = f"CSV with {_DELIMITER_NAMES.get(self.delimiter, repr(self.delimiter))}"
         known_as = f": {self.known_as}" if self.known_as else ""
         yield f"{self.source.name} ({form}, {self.source.encoding}){known_as}"
-        if self.source.encoding in LEGACY and self._foreign:
+        if self.source.is_guess and self._foreign:
             yield f"  reads as   {self._foreign}"
-            yield "             If that is wrong, say which encoding it is, as --encoding cp1250"
+            yield "             If that is wrong, say which encoding it is: --encoding cp1252, ..."
         yield f"  text       {columns.text}"
         yield f"  author     {columns.author or 'none'}"
         if columns.time is None:

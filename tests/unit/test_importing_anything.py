@@ -105,14 +105,12 @@ REFUSED = {
     "airline_serial_dates_rounded_ids_formula_text_broken_utf8.csv": "--ignore-ids",
     "airline_trailing_empty_columns.csv": "--ignore-ids",
     "empty_file.csv": "is empty",
-    "enc_shift_jis.csv": "--encoding",
     "no_text_column.csv": "--text-column",
     "not_a_csv.csv": "is not text",
     "ids_notes.json": "--text-column",
 }
 WITH_OPTIONS: dict[str, dict[str, Any]] = {
     "--ignore-ids": {"ignore_ids": True},
-    "--encoding": {"encoding": "shift_jis"},
 }
 # Rows, of them duplicates, of them rejected.
 EXPECTED = {
