@@ -198,7 +198,7 @@ def _by_signature(head: bytes) -> str | None:
 
 def _judge(name: str, file: BinaryIO) -> str:
     """UTF-8, also with some broken bytes; else the old encoding in which its letters are those of a
-    language, or the Western one that makes sense of its signs."""
+    language; of the Western ones the one that makes sense of its signs, by which few lines tell."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     high = multi_byte = 0
     sample = b""
@@ -219,11 +219,11 @@ def _judge(name: str, file: BinaryIO) -> str:
     found = _by_language(sample)
     if multi_byte * 2 >= high and found not in _TWO_BYTES:
         return "utf-8"
-    if found is not None:
+    if found is not None and found not in _WESTERN_ENCODINGS:
         return found
     senses = {each: _sense(sample.decode(each, "replace")) for each in _WESTERN_ENCODINGS}
     best = max(senses, key=senses.__getitem__)
-    if senses[best] <= 0:
+    if found is None and senses[best] <= 0:
         raise ImportFailed(
             f"{name}: its letters do not tell the encoding, which is not UTF-8. Say which it is,"
             " for example --encoding cp1252, cp1251, shift_jis or gb18030"
