@@ -79,6 +79,7 @@ class Worker:
         )
         self._wake = asyncio.Event()
         self._stopping = False
+        self._trouble: str | None = None
         self._ready: deque[Pack] = deque()  # claimed and not yet begun
         # Until all that waits is claimed, at the start and after a failure: where judging a text
         # ends the process, the text has to be claimed by then, or its deaths are not counted.
@@ -130,6 +131,11 @@ class Worker:
     @property
     def alive(self) -> bool:
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it has not begun its work."""
+        return self._trouble
 
     @property
     def seconds_since_progress(self) -> float:
@@ -240,11 +246,15 @@ class Worker:
             try:
                 await self._rescue(all_orphaned=self._alone)
                 await self._warm_up()
+                self._trouble = None
                 return
-            except Unavailable:
-                pass
-            except Exception:
-                log.exception("worker_start_failed")
+            except Unavailable as error:
+                self._trouble = error.details
+            except Exception as error:
+                cause = f"The worker cannot begin: {type(error).__name__}; the log says more."
+                before, self._trouble = self._trouble, cause
+                if cause != before:
+                    log.exception("worker_start_failed")
             await until_set(self._wake, self._timings.trouble)
             self._wake.clear()
 

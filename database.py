@@ -28,6 +28,8 @@ READ_SECONDS = 3.0
 """A read that a client waits for is stopped after so long."""
 LONG_READ_SECONDS = 15.0
 """A part of an export, which its client has already begun to receive, has so long."""
+UNDER_WAY = "moving"
+"""In place of the schema's revision, while everything is moved into a database."""
 _UPGRADE_LOCK = 0x1A51_6875  # PostgreSQL advisory lock: any number that nothing else here uses
 
 _PROBE = text("UPDATE alembic_version SET version_num = version_num")
@@ -70,6 +72,11 @@ class Database:
         try:
             await self._backend.connect()
             if (revision := await self.read(_revision)) != SCHEMA_REVISION:
+                if revision == UNDER_WAY:
+                    raise StartRefused(
+                        f"DATABASE_URL {shown}: a move into it has not come to its end: make it"
+                        " anew, and move again"
+                    )
                 if not upgrade:
                     raise StartRefused(
                         f"DATABASE_URL {shown}: its schema is {revision}, not {SCHEMA_REVISION}:"
@@ -204,6 +211,10 @@ def _revision(connection: Connection) -> str | None:
         return None
     revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return revision
+
+
+def set_revision(revision: str, connection: Connection) -> None:
+    connection.execute(text("UPDATE alembic_version SET version_num = :it"), {"it": revision})
 
 
 def _make(connection: Connection) -> None:

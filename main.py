@@ -228,6 +228,11 @@ def _log_start(services: Services) -> None:
     )
     if not settings.api_keys:
         log.warning("api_is_open", reason=_who_can_reach_it(settings))
+    if services.database.is_sqlite and not settings.worker_enabled:
+        log.warning(
+            "nothing_is_analysed",
+            reason="WORKER_ENABLED is false, and no other process can work on a SQLite file.",
+        )
     if services.analyser.notice:
         log.warning("offline_analyser", reason=services.analyser.notice)
 

@@ -37,6 +37,8 @@ async def _check_worker(parts: Services) -> str:
         return "ok"
     if not parts.worker.alive:
         return "The worker has stopped."
+    if parts.worker.trouble is not None:
+        return parts.worker.trouble
     if await parts.stall_watch.is_stalled(STALLED_SECONDS):
         return "Conversations wait, and none has finished for five minutes."
     return "ok"

@@ -15,7 +15,10 @@ log = structlog.get_logger(__name__)
 NEWER_SCHEMA = "The database's schema is not that of this version: a newer one has changed it."
 TOOK_TOO_LONG = "The database took too long for this; a narrower request may be answered."
 
+DAMAGED = "The database file is damaged, or not a database: stop the service, and restore a backup."
 _SQLITE_UNAVAILABLE = {
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
     sqlite3.SQLITE_BUSY: "The database is locked by another process.",
     sqlite3.SQLITE_LOCKED: "The database is locked by another process.",
     sqlite3.SQLITE_FULL: "The database's disk is full.",

@@ -29,6 +29,8 @@ class FileLock:
         self._database = path
         self._path = path + LOCK_SUFFIX
         self._descriptor: int | None = None
+        self._taken: dict[str, tuple[int, int]] = {}
+        self._told = False
 
     async def acquire(self, *, patience: float) -> None:
         """Take the lock; wait up to `patience` seconds for a holder that may be stopping.
@@ -62,6 +64,24 @@ class FileLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+            self._taken.clear()
+
+    def lost(self) -> str | None:
+        """The path at which the database's file, which exists, or the lock's is no longer the one
+        that was there at the first call: what is written would not be found again. Logged once."""
+        path = next(filter(self._is_lost, (self._database, self._path)), None)
+        if path is not None and not self._told:
+            log.critical("database_file_lost", path=path)
+            self._told = True
+        return path
+
+    def _is_lost(self, path: str) -> bool:
+        try:
+            found = os.stat(path)
+        except OSError:
+            return True
+        place = found.st_dev, found.st_ino
+        return place != self._taken.setdefault(path, place)
 
     def _open(self) -> int:
         if os.path.isdir(self._database):  # no lock is left beside what is no database

@@ -321,11 +321,8 @@ class SqliteFile:
         self, work: Callable[[Connection], T], deadline: float, durable: bool = True
     ) -> T:
         with translated_errors():
-            if self._connection is None:
-                keep_private(self._path)
-                self._connection = self._writer.connect()  # kept: getting one costs a statement
-                self._durable = True
-            connection = self._connection
+            connection = self._connected()
+            self._check_place()
             try:
                 with connection.begin():
                     if durable is not self._durable:
@@ -344,6 +341,21 @@ class SqliteFile:
         if self._checkpoint_due:
             self._checkpoint_truncate()
         return result
+
+    def _check_place(self) -> None:
+        if (lost := self._lock.lost()) is None:
+            return
+        if lost == self._path:  # its log must not go into the file that is there now
+            self._checkpoint_truncate()
+        raise Unavailable("The database file was moved, replaced or removed under the service.")
+
+    def _connected(self) -> Connection:
+        """The writer's, which is kept: getting one costs a statement."""
+        if self._connection is None:
+            keep_private(self._path)
+            self._connection = self._writer.connect()
+            self._durable = True
+        return self._connection
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
@@ -372,7 +384,8 @@ class SqliteFile:
             self._checkpoint_due = bool(busy)
 
     async def copy_into(self, target: Path) -> bool:
-        connection = await self.write(lambda connection: connection)
+        # No write, which would be refused where the file was replaced: a copy saves what it held.
+        connection = await self._in_turn(_Turn(self._connected, Future()))
         is_over = threading.Event()
 
         def goes_on() -> bool:

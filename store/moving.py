@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table, func, insert, select, text, tuple_
 
-from database import Database
+from database import UNDER_WAY, Database, set_revision
 from errors import ServiceError
-from models import derived_data, insight_rollups, metadata, status_counts
+from models import SCHEMA_REVISION, derived_data, insight_rollups, metadata, status_counts
 from runtime.plurals import counted
 from store import derived
 from store.replicas import count_present
@@ -46,14 +46,12 @@ async def move(source: Database, target: Database) -> dict[str, int]:
         raise MoveRefused(f"there is no file {source.url.database}: nothing was moved")
     try:
         await source.open(upgrade=False)
-        if not source.is_sqlite and (there := await source.read(count_present)):
-            raise MoveRefused(
-                f"{counted(there, 'replica is', 'replicas are')} at work: stop the service first,"
-                " or, where it was killed, wait for 20 seconds"
-            )
+        await _expect_nobody(source)
         await target.open()
+        await _expect_nobody(target)
         if full := [name for name, count in (await _count(target)).items() if count]:
             raise MoveRefused(f"the target has rows in {', '.join(full)}: nothing was moved")
+        await target.write(partial(set_revision, UNDER_WAY))  # or half of it would be served
         for table in MOVED:
             await _copy(table, source, target)
         await derived.ensure(target)
@@ -64,10 +62,19 @@ async def move(source: Database, target: Database) -> dict[str, int]:
                 f"the target is not the source in {', '.join(different)}: was something written"
                 " meanwhile? Make the target anew, and try again"
             )
+        await target.write(partial(set_revision, SCHEMA_REVISION))
         return moved
     finally:
         await target.close()
         await source.close()
+
+
+async def _expect_nobody(database: Database) -> None:
+    if not database.is_sqlite and (there := await database.read(count_present)):
+        raise MoveRefused(
+            f"{counted(there, 'replica is', 'replicas are')} at work: stop the service first,"
+            " or, where it was killed, wait for 20 seconds"
+        )
 
 
 def _is_file(path: str) -> bool:

@@ -26,6 +26,9 @@ def main(arguments: list[str]) -> int:
     except ServiceError as error:
         print(f"Not moved: {error.details}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Not moved: what is in the target is no use, make it anew", file=sys.stderr)
+        return 1
     for table, count in moved.items():
         print(f"{count:>12,} {table}")
     print(f"All of it is in {target.url.render_as_string(hide_password=True)} as well.")

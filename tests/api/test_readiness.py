@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 from api.readiness import judge_disks
+from batch_processor import Worker
+from errors import Unavailable
 from tests.conftest import StartApp
 from tests.fakes.grok.server import FakeGrok
 from tests.support.http_helpers import (
@@ -70,6 +72,7 @@ async def test_a_database_that_cannot_be_written_is_not_ready(
 ) -> None:
     monkeypatch.setattr("backends.sqlite.BUSY_TIMEOUT_SECONDS", 0.05)
     async with start_app() as running:
+        await in_status(running.client, await submit(running.client, "begun"), "completed")
         async with locked_by_another(sqlite_url):
             status, answer = await ready(running.client)
         assert (status, answer["status"]) == (503, "not_ready")
@@ -94,6 +97,33 @@ async def test_a_worker_that_is_gone_is_not_ready(start_app: StartApp) -> None:
         "analyser": "ok",
         "disk": "ok",
     }
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (ZeroDivisionError(), "The worker cannot begin: ZeroDivisionError; the log says more."),
+        (Unavailable("The database file is damaged."), "The database file is damaged."),
+    ],
+)
+async def test_a_worker_that_cannot_begin_is_not_ready(
+    error: Exception, why: str, start_app: StartApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_worker: Worker) -> None:
+        raise error
+
+    monkeypatch.setattr(Worker, "_warm_up", fail)
+    async with start_app() as running:
+        await eventually(lambda: running.app.state.services.worker.trouble)
+        status, answer = await ready(running.client)
+        assert (status, answer["checks"]["worker"]) == (503, why)
+        monkeypatch.undo()
+        running.app.state.services.worker.wake()
+
+        async def is_ready() -> bool:
+            return (await running.client.get("/ready")).status_code == 200
+
+        await eventually(is_ready)
 
 
 async def test_a_worker_that_gets_nowhere_is_not_ready(

@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Table, func, select, text
 
 from database import Database
 from errors import StartRefused
 from models import Lane, insights
-from store import derived
+from store import derived, moving
 from store.conversations import ConversationStore
 from store.moving import MoveRefused, move
 from store.replicas import ReplicaStore
@@ -28,6 +28,7 @@ from tests.support.factories import (
 )
 from tests.support.http_helpers import ScriptedAnalyser, eventually
 from tests.support.newest_schema import copy_where_new
+from tests.support.stored import refused
 from tools import move as command
 
 PERIOD = {"start_time": "2025-01-18T00:00:00Z", "end_time": "2025-01-21T00:00:00Z"}
@@ -159,6 +160,34 @@ async def test_a_target_with_anything_in_it_is_refused(
         await move(Database(sqlite_url), Database(fresh_postgres_url))
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/target.db"
+    return str(request.getfixturevalue("fresh_postgres_url"))
+
+
+async def test_a_target_in_which_a_move_has_ended_early_starts_no_service(
+    target: str, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Database(sqlite_url) as source:
+        await insert_insight(source)
+    copy = moving._copy
+
+    async def copy_the_first(table: Table, *databases: Database) -> None:
+        await copy(table, *databases)
+        if table.name == "conversations":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(moving, "_copy", copy_the_first)
+    with pytest.raises(KeyboardInterrupt):
+        await move(Database(sqlite_url), Database(target))
+    monkeypatch.undo()
+    await refused(target, "has not come to its end: make it anew")
+    with pytest.raises(StartRefused, match="make it anew"):
+        await move(Database(sqlite_url), Database(target))
+
+
 async def test_a_source_is_not_made_upgraded_or_taken_from_a_service(
     sqlite_url: str, tmp_path: Path
 ) -> None:
@@ -189,6 +218,17 @@ async def test_replicas_at_work_are_not_moved_from(
             await move(Database(fresh_postgres_url), Database(sqlite_url))
         await replica.leave()
     await move(Database(fresh_postgres_url), Database(sqlite_url))
+
+
+async def test_replicas_at_work_are_not_moved_to(fresh_postgres_url: str, sqlite_url: str) -> None:
+    copy_where_new(sqlite_url)
+    async with Database(fresh_postgres_url) as database:
+        await derived.ensure(database)
+        replica = ReplicaStore(database, analyses=False)
+        await replica.beat()
+        with pytest.raises(MoveRefused, match="1 replica is at work"):
+            await move(Database(sqlite_url), Database(fresh_postgres_url))
+        await replica.leave()
 
 
 def test_the_command_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
