@@ -264,6 +264,11 @@ class Settings(BaseSettings):
             MailServer.parse(value)
         return value
 
+    @field_validator("backup_dir")
+    @classmethod
+    def _of_whose_home(cls, value: Path | None) -> Path | None:
+        return value and value.expanduser()
+
     @field_validator("database_url")
     @classmethod
     def _supported_database(cls, value: str) -> str:

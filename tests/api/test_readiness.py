@@ -15,6 +15,7 @@ from tests.fakes.grok.server import FakeGrok
 from tests.support.http_helpers import (
     STATS,
     ScriptedAnalyser,
+    captured_log,
     eventually,
     grok_settings,
     in_status,
@@ -61,10 +62,13 @@ async def test_a_service_that_can_do_its_work_is_ready(client: httpx.AsyncClient
 
 
 async def test_a_replica_without_a_worker_is_ready(start_app: StartApp) -> None:
-    async with start_app(worker_enabled=False) as running:
-        status, answer = await ready(running.client)
+    with captured_log() as log:
+        async with start_app(worker_enabled=False) as running:
+            status, answer = await ready(running.client)
+            is_sqlite = running.app.state.services.database.is_sqlite
 
     assert (status, answer["status"]) == (200, "ready")
+    assert len(log.named("nothing_is_analysed")) == is_sqlite, "where no other process can"
 
 
 async def test_a_database_that_cannot_be_written_is_not_ready(

@@ -92,6 +92,7 @@ def test_default_model_is_a_grok_that_does_not_reason() -> None:
         ("CLUSTERS", "billing, delivery ,,praise", ("billing", "delivery", "praise")),
         ("CLUSTERS", "one", ("one",)),
         ("CLUSTERS_MODE", "Closed", "closed"),
+        ("BACKUP_DIR", "~/backups", Path.home() / "backups"),
         ("DATABASE_URL", "sqlite+aiosqlite:///data.db", "sqlite+aiosqlite:///data.db"),
         ("DATABASE_URL", "sqlite+aiosqlite:////var/data.db", "sqlite+aiosqlite:////var/data.db"),
         (
