@@ -1,6 +1,7 @@
 """Alert rules, and what each would have sent."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Request
@@ -134,20 +135,28 @@ async def change_alert_rule(request: Request, rule_id: AlertRuleId) -> AlertRule
     is told."""
     parts = services(request)
     asked = await read_short(AlertRulePatch, request)
-    before = await parts.alert_rules.find(rule_id)
+    named = None
+    if asked.filter is not None:
+        named = await conditions_named(asked.filter.named(), parts)
+    changed = await parts.alert_rules.change(rule_id, partial(_changed, asked, named))
+    parts.wake_alerts()
+    return _item(changed)
+
+
+def _changed(
+    asked: AlertRulePatch, named: Mapping[str, Any] | None, before: AlertRule
+) -> Mapping[str, Any]:
+    """The columns of a rule with what is asked; `named` is the filter that is asked for, as it is
+    stored. Raises InvalidInput."""
     if asked.kind not in (None, before.kind):
         raise InvalidInput("kind: cannot be changed; make another rule")
     given = asked.model_dump(exclude={"kind"}, exclude_unset=True, by_alias=True, mode="json")
     name = given.pop("name", before.name)
-    fields = {**_given(before), **given}
-    stored = fields.pop("filter")
-    if asked.filter is not None:
-        stored = asked.filter.named()
-    whole = AlertRuleFields.model_validate({**fields, "filter": asked.filter or {}})
-    columns = whole.to_columns(before.kind, await conditions_named(stored, parts))
-    changed = await parts.alert_rules.change(rule_id, {"name": name, **columns})
-    parts.wake_alerts()
-    return _item(changed)
+    # A filter that was once taken is not checked again, so that its rule can be switched off.
+    fields = {**_given(before), **given, "filter": asked.filter or {}}
+    stored = before.filter if named is None else named
+    columns = AlertRuleFields.model_validate(fields).to_columns(before.kind, stored)
+    return {"name": name, **columns}
 
 
 def _given(rule: AlertRule) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Alert rules: made, changed and deleted."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 from functools import partial
@@ -64,6 +64,11 @@ class AlertRule:
         )
 
 
+ToColumns = Callable[[AlertRule], Mapping[str, Any]]
+"""What is to be written of a rule as it stands in that transaction, so that of two changes at one
+moment none takes back the other."""
+
+
 def quiet_hours(named: Mapping[str, str]) -> QuietHours:
     """From the names of the API. Raises ValueError, and KeyError for a zone that is none."""
     start, stop = (time.fromisoformat(named[name]) for name in ("from", "to"))
@@ -91,10 +96,11 @@ class AlertRuleStore:
         for an endpoint in `to` that does not exist."""
         return await self._database.write(partial(_create, values))
 
-    async def change(self, rule_id: str, values: Mapping[str, Any]) -> AlertRule:
+    async def change(self, rule_id: str, to_columns: ToColumns) -> AlertRule:
         """Its open alerts are closed, and nothing is told of that, where it then looks at something
-        else or at nothing. Raises NotFound, and InvalidInput as `create` does."""
-        return await self._database.write(partial(_change, rule_id, values))
+        else or at nothing. Raises NotFound, InvalidInput as `create` does, and what `to_columns`
+        does."""
+        return await self._database.write(partial(_change, rule_id, to_columns))
 
     async def delete(self, rule_id: str) -> None:
         """With its alerts. Raises NotFound."""
@@ -152,11 +158,11 @@ def _check_endpoints(ids: Collection[str], connection: Connection) -> None:
             raise InvalidInput(f"to: there is no endpoint {id_!r}")
 
 
-def _change(rule_id: str, values: Mapping[str, Any], connection: Connection) -> AlertRule:
-    derived.take_turn(connection)  # so that the endpoints that it names are not deleted meanwhile
+def _change(rule_id: str, to_columns: ToColumns, connection: Connection) -> AlertRule:
+    # So that meanwhile nobody else changes it, or deletes the endpoints that it names.
+    derived.take_turn(connection)
     before = _find(rule_id, connection)
-    if not values:
-        return before
+    values = to_columns(before)
     if "to" in values:
         _check_endpoints(set(values["to"]) - set(before.to), connection)
     connection.execute(update(alert_rules).where(alert_rules.c.id == rule_id).values(**values))

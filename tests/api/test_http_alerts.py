@@ -1,5 +1,6 @@
 """Alert rules, alerts and reports over HTTP."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -79,6 +80,16 @@ async def test_what_is_named_is_changed_and_the_rest_stays(client: httpx.AsyncCl
         refused = await client.patch(one, json={name: None})
         assert_error(refused, 400, "invalid_schema", f"{name}: must not be null")
     assert (await client.get(one)).json() == changed
+
+
+async def test_of_two_changes_at_one_moment_none_is_lost(client: httpx.AsyncClient) -> None:
+    one = f"{RULES}/{(await made(client))['rule_id']}"
+    for number in range(5):
+        wanted = {"name": f"name {number}", "enabled": number % 2 == 1, "hold": number + 1}
+        asked = (client.patch(one, json={name: value}) for name, value in wanted.items())
+        assert {each.status_code for each in await asyncio.gather(*asked)} == {200}
+        changed = (await client.get(one)).json()
+        assert {name: changed[name] for name in wanted} == wanted
 
 
 async def test_a_rule_with_a_filter_that_was_once_taken_can_be_switched_off(

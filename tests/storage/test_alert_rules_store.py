@@ -35,7 +35,7 @@ async def test_an_endpoint_that_a_rule_names_is_not_deleted(database: Database) 
     with pytest.raises(Conflict, match=f"{rule.id}.*{disabled.id}.*first"):
         await store.delete(GONE)
     for named in (rule, disabled):
-        await AlertRuleStore(database).change(named.id, {"to": []})
+        await AlertRuleStore(database).change(named.id, lambda _: {"to": []})
     await store.delete(GONE)
     assert await store.all() == []
 
@@ -49,10 +49,10 @@ async def test_a_rule_that_names_an_endpoint_that_is_gone_can_be_changed(
     gone = delete(endpoints).where(endpoints.c.id == GONE)
     await database.write(lambda connection: connection.execute(gone).rowcount)
     store = AlertRuleStore(database)
-    assert not (await store.change(rule.id, {"to": [GONE], "enabled": False})).enabled
-    assert (await store.change(rule.id, {"to": [GONE, OTHER]})).to == [GONE, OTHER]
+    assert not (await store.change(rule.id, lambda _: {"to": [GONE], "enabled": False})).enabled
+    assert (await store.change(rule.id, lambda _: {"to": [GONE, OTHER]})).to == [GONE, OTHER]
     with pytest.raises(InvalidInput, match="ep_00000003"):
-        await store.change(rule.id, {"to": [OTHER, "ep_00000003"]})
+        await store.change(rule.id, lambda _: {"to": [OTHER, "ep_00000003"]})
 
 
 async def test_a_rule_about_the_machine_closes_what_the_built_in_one_has_open(

@@ -275,7 +275,7 @@ async def test_a_rule_that_looks_at_something_else_closes_its_alerts(database: D
     await fill(database, 6)
     store = alert_store(database)
     await judge_at(store)
-    await AlertRuleStore(database).change(rule.id, {"above": 50.0})
+    await AlertRuleStore(database).change(rule.id, lambda _: {"above": 50.0})
     (listed,) = await all_alerts(store)
     assert listed.alert.state is AlertState.CLOSED
     assert len(await messages(database)) == 1
