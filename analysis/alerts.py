@@ -20,6 +20,8 @@ MOST_COPIES = 0.5
 """Of which more are copies of each other, that is no crowd."""
 SAMPLE = 200
 """The newest posts of an alert that are looked at one by one, for their authors and copies."""
+NOBODY_TO_TELL = "no endpoint that is enabled takes it"
+"""Why an alert is held back that would reach nobody."""
 WORSE = 2.0
 """How many times its last told peak an alert that opens again must reach to be told again."""
 
@@ -206,6 +208,14 @@ def _told(alert: Alert, now: int, policy: Policy) -> Change:
         return Change(replace(alert, put_off_until=quiet))
     told = replace(alert, told_peak=alert.peak, told_at=now, put_off_until=None)
     return Change(told, Notice.OPENED)
+
+
+def told_to_nobody(before: Alert | None, alert: Alert) -> Change:
+    """What is left of an opening that nobody takes: it is told once somebody does. `before` is what
+    the alert was."""
+    told_before = before if before is not None and alert.id else Alert(alert.key)
+    told_at, told_peak = told_before.told_at, told_before.told_peak
+    return Change(replace(alert, told_at=told_at, told_peak=told_peak, held_back=NOBODY_TO_TELL))
 
 
 def _is_news(alert: Alert) -> bool:

@@ -27,7 +27,8 @@ _ONE = f"{_PATH}/{{alert_id}}"
 @built_late
 class AlertOut(TypedDict):
     """`rule_id` is null for what the service tells of itself without a rule. `held_back` says why
-    nobody was told; `quiet_until` is when quiet hours end that put a notice off. `evidence` has
+    nobody was told: too few authors, too many copies, or no endpoint that is enabled takes it.
+    `quiet_until` is when quiet hours end that put a notice off. `evidence` has
     `count` (where there is a `share`, of all posts of which it is one), `expected`, `score`,
     `share`, `authors`, `copies` (a share), `suspected` (posts that did not count), `words`,
     `conversations`, `link`, or of the service a `sentence`."""

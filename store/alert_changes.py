@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import timedelta
 from secrets import randbits
 from typing import Any
 
@@ -19,12 +20,15 @@ from sqlalchemy import (
     update,
 )
 
-from analysis.alerts import Alert, AlertState, Change, Notice, RuleKind
+from analysis.alerts import Alert, AlertState, Change, Notice, RuleKind, told_to_nobody
+from analysis.deliveries import DeliveryState
 from analysis.messages import Event, Message, MessageType
-from models import conversations, format_time, from_micros
+from models import conversations, format_time, from_micros, now_micros
 from store.alert_rules import BUILT_IN, AlertRule, rules_in
-from store.outbox import enqueue, subscribers
-from tables.alerts import alert_rules, alerts
+from store.deliveries import KEPT
+from store.endpoints import MAX_ENDPOINTS
+from store.outbox import enabled_among, enqueue, subscribers
+from tables.alerts import alert_rules, alerts, deliveries
 
 LOCK = 0x1A51_A1E7  # PostgreSQL advisory lock: any number that nothing else here uses
 
@@ -136,6 +140,11 @@ def store_change(
     rule: AlertRule, before: Alert | None, change: Change, connection: Connection
 ) -> int:
     """Write what an alert has become, with the messages about it; how many these are."""
+    told_to: Collection[str] = ()
+    if change.notice is not None and change.alert is not None:
+        told_to = _told_to(rule, change.alert, change.notice, connection)
+        if change.notice is Notice.OPENED and not told_to:
+            change = told_to_nobody(before, change.alert)
     alert = change.alert
     if alert == before:
         return 0
@@ -158,7 +167,7 @@ def store_change(
         return 0
     told_before = None if before is None else before.told_at
     message = _message(rule, alert, change.notice, told_before)
-    return len(enqueue(connection, message, endpoints=receivers(rule, connection)))
+    return len(enqueue(connection, message, endpoints=told_to))
 
 
 def _keep_built_in(connection: Connection) -> None:
@@ -168,11 +177,41 @@ def _keep_built_in(connection: Connection) -> None:
 
 
 def receivers(rule: AlertRule, connection: Connection) -> Sequence[str]:
-    """Those that the rule names, else all that take what it tells."""
+    """Of those that the rule names, else of all that take what it tells, the enabled ones."""
     if rule.to:
-        return rule.to
+        return enabled_among(rule.to, connection)
     event = Event.MACHINE if rule.kind is RuleKind.MACHINE else Event.ALERT
     return subscribers(connection, event)
+
+
+def _told_to(
+    rule: AlertRule, alert: Alert, notice: Notice, connection: Connection
+) -> Collection[str]:
+    """An end is told to those alone that its beginning has reached or is still to reach."""
+    found = receivers(rule, connection)
+    if notice is Notice.OPENED:
+        return found
+    openings = connection.execute(_OPENINGS, {"of_alert": alert.id}).all()
+    if not openings and now_micros() - (alert.told_at or 0) > _DELIVERIES_KEPT:
+        return found
+    return set(found) & {
+        row.endpoint_id
+        for row in openings
+        if row.message_id == openings[0].message_id and row.state != DeliveryState.FAILED
+    }
+
+
+_DELIVERIES_KEPT = KEPT // timedelta(microseconds=1)
+_OPENINGS = (
+    select(deliveries.c.endpoint_id, deliveries.c.message_id, deliveries.c.state)
+    .where(
+        deliveries.c.alert_id == bindparam("of_alert"),
+        deliveries.c.message_id.endswith(f"_{Notice.OPENED.value}", autoescape=True),
+    )
+    .order_by(deliveries.c.id.desc())
+    .limit(MAX_ENDPOINTS)
+)
+"""The last ones of an alert, to which others may have gone before."""
 
 
 def _message(rule: AlertRule, alert: Alert, notice: Notice, told_before: int | None) -> Message:

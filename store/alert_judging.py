@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from analysis.alerts import Alert, AlertState, Judgement, RuleKind
+from analysis.alerts import NOBODY_TO_TELL, Alert, AlertState, Judgement, RuleKind
 from analysis.rising import HourCounts, Standing, standing
 from analysis.sentiment import Sentiment
+from store.alert_changes import receivers
 from store.alert_counts import AlertCounter, Counted, between, is_by_topic
 from store.alert_evidence import EvidenceReader, held_back, of_topic
 from store.alert_rules import AlertRule
@@ -135,7 +136,7 @@ class AlertJudge:
             and (
                 alert.is_told
                 or _is_quiet(alert, now)
-                or self._is_held_back_still(alert, breach, connection)
+                or self._is_held_back_still(rule, alert, breach, connection)
             )
         ):
             return Judgement(breach.key, breach.value, True, alert.held_back)
@@ -149,8 +150,12 @@ class AlertJudge:
             {**_NO_FIGURES, **breach.figures, **found},
         )
 
-    def _is_held_back_still(self, alert: Alert, breach: Breach, connection: Connection) -> bool:
-        """By the same posts as before."""
+    def _is_held_back_still(
+        self, rule: AlertRule, alert: Alert, breach: Breach, connection: Connection
+    ) -> bool:
+        """By the same posts as before, or since there is still nobody to tell."""
+        if alert.held_back == NOBODY_TO_TELL:
+            return not receivers(rule, connection)
         if alert.held_back is None or any(
             alert.evidence.get(name) != breach.figures[name] for name in ("count", "suspected")
         ):

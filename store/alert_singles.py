@@ -238,7 +238,8 @@ _ACKNOWLEDGED = select(alerts.c.id).where(
 
 
 def _go_over(rules: Mapping[str, AlertRule], now: int, connection: Connection) -> int:
-    """Close those that need nobody any more, and tell of what quiet hours have put off."""
+    """Close those that need nobody any more, and tell of what quiet hours have put off
+    or nobody took."""
     messages = 0
     acknowledged = set(connection.scalars(_ACKNOWLEDGED))
     for rule_id, by_key in alerts_by_rule(connection, rules).items():
@@ -261,7 +262,8 @@ def _go_over(rules: Mapping[str, AlertRule], now: int, connection: Connection) -
         put_off = [
             alert
             for alert in left[too_many:]
-            if alert.told_at is None and now >= (alert.put_off_until or 0)
+            if alert.told_at is None
+            and now >= max(alert.put_off_until or 0, alert.muted_until or 0)
         ]
         for alert in put_off[:A_MINUTE]:
             again = Judgement(alert.key, alert.peak or 0.0, True)

@@ -46,7 +46,7 @@ def enqueue(
     yet: it is dropped, since the later message tells both times. A message is written once for an
     endpoint: the same id a second time is an IntegrityError.
     """
-    ids = connection.scalars(_ENABLED, {"ids": list(endpoints)}).all()
+    ids = enabled_among(endpoints, connection)
     if not ids:
         return []
     if message.type is MessageType.ALERT_CLOSED and message.alert_id is not None:
@@ -68,6 +68,11 @@ def enqueue(
     ]
     connection.execute(insert(deliveries), rows)
     return ids
+
+
+def enabled_among(ids: Collection[str], connection: Connection) -> Sequence[str]:
+    """Those endpoints of these that are enabled."""
+    return connection.scalars(_ENABLED, {"ids": list(ids)}).all()
 
 
 def subscribers(connection: Connection, event: Event) -> Sequence[str]:
