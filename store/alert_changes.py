@@ -157,6 +157,9 @@ def store_change(
     values = {**asdict(alert), "state": alert.state.value, "evidence": evidence}
     if alert.id:
         del values["muted_until"]  # by somebody who may have muted it meanwhile
+        if change.notice is Notice.OPENED and alert.closed_at is not None:
+            # What somebody has seen is over: this is another time.
+            values |= {"acknowledged_by": None, "acknowledged_at": None}
         connection.execute(update(alerts).where(alerts.c.id == alert.id).values(values))
     else:
         if rule.id == BUILT_IN:
