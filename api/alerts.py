@@ -126,6 +126,6 @@ async def acknowledge_alert(request: Request, alert_id: AlertId) -> AlertOut:
 )
 @needs("write")
 async def mute_alert(request: Request, alert_id: AlertId) -> AlertOut:
-    """Tell nothing of it, nor of the next one of the same rule and key, for some hours."""
+    """Tell nothing of it, nor of any other one of the same rule and key, for some hours."""
     asked = await read_short(MuteIn, request)
     return _item(await services(request).alerts.mute(alert_id, asked.hours))

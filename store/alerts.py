@@ -140,10 +140,10 @@ class AlertStore:
         return await self._database.write(partial(_change, alert_id, values))
 
     async def mute(self, alert_id: str, hours: float) -> ListedAlert:
-        """Tell nothing of it, nor of a later one of the same rule and key, for so long. Raises
+        """Tell nothing of it, nor of any other one of the same rule and key, for so long. Raises
         NotFound."""
-        values = {"muted_until": now_micros() + round(hours * HOUR) if hours else None}
-        return await self._database.write(partial(_change, alert_id, values))
+        until = now_micros() + round(hours * HOUR) if hours else None
+        return await self._database.write(partial(_mute, alert_id, until))
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +285,29 @@ def _number(alert_id: str) -> int:
 
 def _change(alert_id: str, values: Mapping[str, Any], connection: Connection) -> ListedAlert:
     connection.execute(update(alerts).where(alerts.c.id == alert_id).values(**values))
+    return _find(alert_id, connection)
+
+
+def _mute(alert_id: str, until: int | None, connection: Connection) -> ListedAlert:
+    connection.execute(_MUTE, {"of_alert": alert_id, "until": until})
+    return _find(alert_id, connection)
+
+
+_NAMED = alerts.alias()
+_MUTE = (
+    update(alerts)
+    .where(
+        *(
+            alerts.c[name]
+            == select(_NAMED.c[name]).where(_NAMED.c.id == bindparam("of_alert")).scalar_subquery()
+            for name in ("rule_id", "key")
+        )
+    )
+    .values(muted_until=bindparam("until"))
+)
+
+
+def _find(alert_id: str, connection: Connection) -> ListedAlert:
     row = connection.execute(_LISTED.where(alerts.c.id == alert_id)).one_or_none()
     if row is None:
         raise no_such_alert(alert_id)
