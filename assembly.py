@@ -164,7 +164,7 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
     evidence = EvidenceReader(insights)
     alerts = AlertStore(database, AlertJudge(AlertCounter(matches), evidence))
     judge_of_trials = AlertJudge(AlertCounter(matches), evidence)  # in threads of their own
-    deliveries = DeliveryStore(database)
+    deliveries = DeliveryStore(database, reports.told)
     web_client = WebClient(private_hosts=settings.webhook_private_hosts)
     if settings.worker_enabled:
         worker = Worker(

@@ -1,15 +1,16 @@
 """Deliveries as they are shown, and asked for once more."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, select, update
 
 from analysis.deliveries import DeliveryState
 from analysis.messages import MessageType
+from analysis.report_times import Period
 from database import Database
 from errors import Conflict, NotFound
 from models import from_micros, now_micros, time_or_none, to_micros
@@ -46,9 +47,14 @@ class DeliveryPage:
     next_cursor: str | None
 
 
+MakeReport = Callable[[Period, date], Awaitable[Mapping[str, Any]]]
+"""The data of a message with the report of a period up to a day."""
+
+
 class DeliveryStore:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, make_report: MakeReport) -> None:
         self._database = database
+        self._make_report = make_report
 
     async def page(
         self,
@@ -66,18 +72,38 @@ class DeliveryStore:
         """Send it once more and at once, with all tries before it, under the same message id.
         Raises NotFound, and Conflict where it was delivered or dropped or the endpoint is disabled.
         """
-        await self._database.write(partial(_retry, endpoint_id, delivery_id))
+        reports = await self._reports(endpoint_id, _COLUMNS.id == delivery_id)
+        await self._database.write(partial(_retry, endpoint_id, delivery_id, reports))
 
     async def retry_between(self, endpoint_id: str, first: datetime, last: datetime) -> int:
         """The same for all that failed of those made from `first` to `last`, both inclusive; their
         number. Raises NotFound, and Conflict where the endpoint is disabled."""
-        return await self._database.write(partial(_retry_between, endpoint_id, first, last))
+        reports = await self._reports(endpoint_id, _made_between(first, last))
+        work = partial(_retry_between, endpoint_id, first, last, reports)
+        return await self._database.write(work)
+
+    async def _reports(self, endpoint_id: str, which: ColumnElement[bool]) -> "Reports":
+        """Made anew of those that failed, since nothing of them was kept but their period."""
+        failed = select(_COLUMNS.id, _COLUMNS.data).where(
+            *_failed(endpoint_id), _COLUMNS.type == MessageType.REPORT.value, which
+        )
+        rows = await self._database.read(lambda connection: connection.execute(failed).all())
+        return {
+            id_: await self._make_report(
+                _PERIODS[data["period"]], date.fromisoformat(data["ending"])
+            )
+            for id_, data in rows
+        }
 
     async def prune(self, *, limit: int) -> bool:
         """Forget, of the `limit` oldest, those that are over and older than 30 days. Whether more
         may be left."""
         return await self._database.write(partial(_prune, limit))
 
+
+_PERIODS = {each.value: each for each in Period}
+Reports = Mapping[int, Mapping[str, Any]]
+"""The data of messages, by the ids of their deliveries."""
 
 _COLUMNS = deliveries.c
 _SHOWN = (
@@ -124,7 +150,18 @@ def _page(
     return DeliveryPage(found[:limit], cursor)
 
 
-def _retry(endpoint_id: str, delivery_id: int, connection: Connection) -> None:
+def _failed(endpoint_id: str) -> Sequence[ColumnElement[bool]]:
+    return (
+        _COLUMNS.endpoint_id == endpoint_id,
+        _COLUMNS.state == DeliveryState.FAILED.value,
+    )
+
+
+def _made_between(first: datetime, last: datetime) -> ColumnElement[bool]:
+    return _COLUMNS.created_at.between(to_micros(first), to_micros(last))
+
+
+def _retry(endpoint_id: str, delivery_id: int, reports: Reports, connection: Connection) -> None:
     _check_enabled(endpoint_id, connection)
     named = {"endpoint_id": endpoint_id, "delivery_id": delivery_id}
     row = connection.execute(_ONE.with_for_update(), named).one_or_none()
@@ -137,22 +174,24 @@ def _retry(endpoint_id: str, delivery_id: int, connection: Connection) -> None:
     connection.execute(
         update(deliveries).where(_COLUMNS.id == delivery_id).values(_again(now_micros()))
     )
+    _write_reports(reports, connection)
 
 
 def _retry_between(
-    endpoint_id: str, first: datetime, last: datetime, connection: Connection
+    endpoint_id: str, first: datetime, last: datetime, reports: Reports, connection: Connection
 ) -> int:
     _check_enabled(endpoint_id, connection)
-    statement = (
-        update(deliveries)
-        .where(
-            _COLUMNS.endpoint_id == endpoint_id,
-            _COLUMNS.state == DeliveryState.FAILED.value,
-            _COLUMNS.created_at.between(to_micros(first), to_micros(last)),
-        )
-        .values(_again(now_micros()))
-    )
-    return connection.execute(statement).rowcount
+    failed = (*_failed(endpoint_id), _made_between(first, last))
+    retried = connection.execute(update(deliveries).where(*failed).values(_again(now_micros())))
+    _write_reports(reports, connection)
+    return retried.rowcount
+
+
+def _write_reports(reports: Reports, connection: Connection) -> None:
+    # Unless it has been delivered since.
+    pending = update(deliveries).where(_COLUMNS.state == DeliveryState.PENDING.value)
+    for id_, data in reports.items():
+        connection.execute(pending.where(_COLUMNS.id == id_).values(data=data))
 
 
 def no_such_delivery(delivery_id: object) -> NotFound:

@@ -71,6 +71,10 @@ class ReportStore:
             "link": _page_link(wanted),
         }
 
+    async def told(self, period: Period, ending: date) -> Mapping[str, Any]:
+        """The data of a message with it."""
+        return _told(await self.report(period, ending))
+
     def _rest(
         self,
         wanted: InsightFilter,
@@ -118,20 +122,21 @@ def _send(period: Period, ending: date, report: Mapping[str, Any], connection: C
             connection.execute(insert(reports_sent), row)
     except IntegrityError:
         return 0  # another process has sent it
-    message = Message(
-        f"msg_report_{period.value}_{ending.isoformat()}",
-        MessageType.REPORT,
-        {
-            "period": report["period"],
-            "ending": report["ending"],
-            "markdown": to_markdown(report),
-            "html": to_html(report),
-            "lines": to_lines(report),
-            "summary": report,
-            "link": report["link"],
-        },
-    )
+    id_ = f"msg_report_{period.value}_{ending.isoformat()}"
+    message = Message(id_, MessageType.REPORT, _told(report))
     return len(enqueue(connection, message, endpoints=subscribers(connection, Event.REPORT)))
+
+
+def _told(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        "period": report["period"],
+        "ending": report["ending"],
+        "markdown": to_markdown(report),
+        "html": to_html(report),
+        "lines": to_lines(report),
+        "summary": report,
+        "link": report["link"],
+    }
 
 
 def _page_link(wanted: InsightFilter) -> str:

@@ -18,11 +18,18 @@ from analysis.deliveries import (
 from analysis.messages import Event, Message, MessageType
 from database import Database
 from errors import Conflict, NotFound
-from store.deliveries import DeliveryStore
 from store.dispatch import Dispatch, DispatchStore
 from store.endpoints import BY_HAND, EndpointStore
 from tables.alerts import deliveries
-from tests.support.outbox import a_message, add_endpoint, enqueue_for, make_due, rows, states
+from tests.support.outbox import (
+    a_message,
+    add_endpoint,
+    delivery_store,
+    enqueue_for,
+    make_due,
+    rows,
+    states,
+)
 
 LEASE = timedelta(seconds=60)
 ALERT = "aler_0000000a"
@@ -363,17 +370,17 @@ async def test_a_failed_one_is_tried_from_the_start_under_its_id(database: Datab
     await try_all(database, GivenUp("answered 500", 500))
     (row,) = await rows(database)
 
-    await DeliveryStore(database).retry(endpoint.id, row.id)
+    await delivery_store(database).retry(endpoint.id, row.id)
 
     (claimed,) = await claim(database)
     assert (claimed.messages[0].id, claimed.attempts) == (message.id, 0)
     # One on its way is left to arrive.
-    await DeliveryStore(database).retry(endpoint.id, row.id)
+    await delivery_store(database).retry(endpoint.id, row.id)
     assert await DispatchStore(database).settle(claimed, Delivered(200))
     with pytest.raises(Conflict, match="delivered"):
-        await DeliveryStore(database).retry(endpoint.id, row.id)
+        await delivery_store(database).retry(endpoint.id, row.id)
     with pytest.raises(NotFound):
-        await DeliveryStore(database).retry((await add_endpoint(database)).id, row.id)
+        await delivery_store(database).retry((await add_endpoint(database)).id, row.id)
 
 
 async def test_what_failed_in_a_time_is_tried_once_more(database: Database) -> None:
@@ -386,7 +393,7 @@ async def test_what_failed_in_a_time_is_tried_once_more(database: Database) -> N
     await database.write(lambda connection: connection.execute(old).rowcount)
     now = datetime.now(UTC)
 
-    between = DeliveryStore(database).retry_between
+    between = delivery_store(database).retry_between
     assert await between(endpoint.id, now - timedelta(days=1), now) == 2
     assert [row.state for row in await rows(database) if row.endpoint_id == endpoint.id] == [
         *("failed", "pending", "pending")
@@ -411,8 +418,8 @@ async def test_what_is_over_is_forgotten_after_thirty_days(database: Database) -
 
     await database.write(age)
 
-    assert await DeliveryStore(database).prune(limit=10)
-    assert not await DeliveryStore(database).prune(limit=10)
+    assert await delivery_store(database).prune(limit=10)
+    assert not await delivery_store(database).prune(limit=10)
     assert [row.id for row in await rows(database)] == ids[2:]
 
 
@@ -420,7 +427,7 @@ async def test_pages_of_deliveries_neither_skip_nor_repeat(database: Database) -
     endpoint = await add_endpoint(database)
     for _ in range(5):
         await enqueue_for(database, endpoint)
-    store = DeliveryStore(database)
+    store = delivery_store(database)
 
     page = await store.page(endpoint.id, limit=2)
     await enqueue_for(database, endpoint)

@@ -9,11 +9,18 @@ from sqlalchemy import update
 from analysis.deliveries import Delivered, Disabled, TryAgain
 from analysis.messages import MOST_TOGETHER, EndpointKind, MessageType, id_of
 from database import Database
-from store.deliveries import DeliveryStore
 from store.dispatch import Dispatch, DispatchStore
 from store.endpoints import Endpoint, EndpointStore
 from tables.alerts import deliveries
-from tests.support.outbox import a_message, add_endpoint, enqueue_for, make_due, rows, states
+from tests.support.outbox import (
+    a_message,
+    add_endpoint,
+    delivery_store,
+    enqueue_for,
+    make_due,
+    rows,
+    states,
+)
 
 LEASE = timedelta(seconds=60)
 FAILED = TryAgain(300.0, "answered 500", 500)
@@ -182,7 +189,7 @@ async def test_all_have_failed_where_the_endpoint_is_gone_and_can_be_asked_for_a
 
     await EndpointStore(database).change(team.id, enabled=True)
     for row in await rows(database):
-        await DeliveryStore(database).retry(team.id, row.id)
+        await delivery_store(database).retry(team.id, row.id)
     assert ids(await claim(outbox)) == told
 
 

@@ -1,24 +1,28 @@
 """What people wrote stays in the outbox no longer than it is needed, and goes when it is erased."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from analysis.deliveries import Delivered, Disabled, GivenUp, TryAgain
 from analysis.messages import Message, MessageType
-from analysis.report import to_html, to_lines, to_markdown
 from analysis.report_times import Period
 from database import Database
 from store.dispatch import DispatchStore
 from store.endpoints import EndpointStore
 from store.erasure import ErasureStore
-from store.insights import InsightStore
-from store.reports import ReportStore
-from store.summaries import SummaryStore
 from tests.storage.test_dispatch import ALERT, claim, try_all
 from tests.support.alerts import fill
 from tests.support.factories import NOON
-from tests.support.outbox import a_message, add_endpoint, enqueue_for, rows
+from tests.support.outbox import (
+    a_message,
+    add_endpoint,
+    delivery_store,
+    enqueue_for,
+    report_store,
+    rows,
+)
 
 EVIDENCE = {"count": 3, "conversations": ["conv_1"], "texts": ["a", "b"]}
 GONE = Disabled("answered 410", 410, "it answered 410")
@@ -33,17 +37,7 @@ async def evidence(database: Database) -> dict[str, Any]:
 
 
 async def a_report(database: Database) -> Message:
-    store = ReportStore(database, SummaryStore(database), InsightStore(database))
-    report = await store.report(Period.DAY, NOON.date())
-    data = {
-        "period": "day",
-        "ending": report["ending"],
-        "markdown": to_markdown(report),
-        "html": to_html(report),
-        "lines": to_lines(report),
-        "summary": report,
-        "link": report["link"],
-    }
+    data = await report_store(database).told(Period.DAY, NOON.date())
     return Message("msg_report", MessageType.REPORT, data)
 
 
@@ -91,6 +85,32 @@ async def test_of_a_report_that_was_sent_its_period_is_kept(database: Database) 
     await try_all(database, Delivered(200))
     (row,) = await rows(database)
     assert row.data.keys() == {"period", "ending", "link"}
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+async def test_a_report_that_failed_is_made_anew_where_it_is_asked_for_once_more(
+    database: Database, *, one_by_one: bool
+) -> None:
+    ids = await fill(database, 2)
+    endpoint = await add_endpoint(database)
+    await enqueue_for(database, endpoint, message=await a_report(database))
+    await EndpointStore(database).change(endpoint.id, enabled=False)
+    (row,) = await rows(database)
+    assert "lines" not in row.data
+    await EndpointStore(database).enable(endpoint.id)
+    await ErasureStore(database).erase(ids[0])
+    if one_by_one:
+        await delivery_store(database).retry(endpoint.id, row.id)
+    else:
+        now = datetime.now(UTC)
+        retried = delivery_store(database).retry_between(endpoint.id, NOON, now)
+        assert await retried == 1
+    (claimed,) = await claim(database)
+    (told,) = claimed.messages
+    assert told.data == (await a_report(database)).data
+    assert [each["conversation_id"] for each in told.data["summary"]["oldest_unanswered"]] == ids[
+        1:
+    ]
 
 
 async def test_an_erased_conversation_is_not_sent(database: Database) -> None:

@@ -8,8 +8,12 @@ from sqlalchemy import Connection, select, update
 from analysis.messages import EndpointKind, Event, Message, MessageType, new_message_id
 from database import Database
 from notices.signing import new_secret
+from store.deliveries import DeliveryStore
 from store.endpoints import Endpoint, EndpointStore
+from store.insights import InsightStore
 from store.outbox import enqueue
+from store.reports import ReportStore
+from store.summaries import SummaryStore
 from tables.alerts import deliveries
 
 
@@ -25,6 +29,14 @@ async def add_endpoint(
     if kind is EndpointKind.STANDARD and secret is None:
         secret = new_secret()
     return await EndpointStore(database).create(name, kind, url, events, secret=secret)
+
+
+def report_store(database: Database) -> ReportStore:
+    return ReportStore(database, SummaryStore(database), InsightStore(database))
+
+
+def delivery_store(database: Database) -> DeliveryStore:
+    return DeliveryStore(database, report_store(database).told)
 
 
 def a_message(
