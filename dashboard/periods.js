@@ -40,13 +40,16 @@ function intervalOf(start, end) {
 	return hours <= 4 ? "minute" : hours <= 240 ? "hour" : "day";
 }
 
+// With its microseconds as a fraction, which `Date` cuts off.
+const momentOf = (text) => Date.parse(text) + (text?.match(/\.\d{3}(\d{3})/)?.[1] ?? 0) / 1000;
+
 // `{ start, end }` in milliseconds, both inclusive, with the interval to ask for, a name, and
 // whether it `moves` on with the clock. `extent` has the `oldest` and `newest` of all posts.
 /** @returns {Period} */
 export function periodOf(view, now, extent) {
 	const range = RANGES[view.range];
-	const until = Date.parse(view.end_time);
-	let [start, end] = range ? range[1](now, extent) : [Date.parse(view.start_time), until];
+	const until = momentOf(view.end_time);
+	let [start, end] = range ? range[1](now, extent) : [momentOf(view.start_time), until];
 	if (range && until) [start, end] = [Math.min(start, until), until];
 	return { start, end, interval: intervalOf(start, end), name: range?.[0] ?? "Chosen time", moves: MOVING.has(view.range) && !until, whole: WHOLE.has(view.range) };
 }
@@ -60,10 +63,13 @@ export function periodBefore(view, period) {
 	return { ...period, start: shift(period.start), end: shift(period.end) - 1, whole: true };
 }
 
-const iso = (moment) => new Date(moment).toISOString();
+function iso(moment) {
+	const micros = Math.round((moment - Math.floor(moment)) * 1000);
+	return new Date(Math.floor(moment)).toISOString().replace("Z", micros ? `${String(micros).padStart(3, "0")}Z` : "Z");
+}
 // To the end's last microsecond where it is the last moment of something `whole`.
 export const timesOf = ({ start, end, whole }) =>
-	({ start_time: iso(start), end_time: whole ? iso(end).replace("Z", "999Z") : iso(end) });
+	({ start_time: iso(start), end_time: whole ? iso(Math.floor(end)).replace("Z", "999Z") : iso(end) });
 
 // The periods, newest first, each short enough for one answer of the API; null if that is too many.
 export function partsOf({ start, end, interval, whole }) {

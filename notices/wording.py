@@ -122,6 +122,9 @@ def _what(data: Mapping[str, Any], evidence: Mapping[str, Any]) -> str:
     """What an alert is about, without its time."""
     count, expected = evidence.get("count"), evidence.get("expected")
     posts = "a post" if count == 1 else f"{count} posts"
+    if suspected := evidence.get("suspected"):
+        # The page shows them as well, so that its number is another.
+        posts += f" (beside {suspected} that may be meant to mislead and do not count)"
     match data.get("kind"):
         case "rising":
             usual = "" if expected is None else f", usually {expected:.3g}"

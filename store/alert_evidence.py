@@ -107,9 +107,10 @@ def held_back(
 
 
 def page_link(named: Mapping[str, Any], wanted: InsightFilter) -> str:
-    """The page with the filter set, from the root of the service."""
+    """The page with the filter set, from the root of the service. Its times are exact, so that it
+    shows as many posts as are told."""
     times = {"start_time": wanted.start_time, "end_time": wanted.end_time}
-    shown = {name: format_time(each.replace(microsecond=0)) for name, each in times.items()}
+    shown = {name: format_time(each) for name, each in times.items()}
     return f"/dashboard?{urlencode({**named, **shown})}"
 
 

@@ -7,7 +7,6 @@ acknowledged it, a day has passed, or `MOST_OPEN` newer ones of its rule are ope
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,7 @@ from analysis.alerts import Alert, AlertState, Change, Judgement, RuleKind, judg
 from analysis.labels import LastWord
 from analysis.micros import DAY, MINUTE
 from analysis.rules import hold
-from analysis.sentiment import sentiment_of
+from analysis.sentiment import Sentiment, sentiment_of
 from analysis.urgency import Urgency
 from analysis.words import parse_search, words_of
 from database import Database
@@ -217,8 +216,10 @@ def _judgement(rule: AlertRule, posts: Sequence[ListedInsight]) -> Judgement:
 def _link_to_all(rule: AlertRule, posts: Sequence[ListedInsight]) -> str:
     """The page with what the rule looks at, from the first of the posts to the last."""
     times = [post.timestamp for post in posts]
-    wanted = InsightFilter(min(times), max(times) + timedelta(seconds=1))  # which it names in full
-    return alert_evidence.page_link({**rule.filter, "urgency": Urgency.NOW.value}, wanted)
+    named = {**rule.filter, "urgency": Urgency.NOW.value}
+    if sentiment_of(-_above(rule)) is Sentiment.NEGATIVE:
+        named["sentiment"] = Sentiment.NEGATIVE.value  # no filter asks for a score
+    return alert_evidence.page_link(named, InsightFilter(min(times), max(times)))
 
 
 def _open(rule: AlertRule, judgement: Judgement, now: int, connection: Connection) -> int:

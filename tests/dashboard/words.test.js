@@ -19,6 +19,14 @@ const HOUR = 3_600_000;
 const NOW = new Date(2026, 2, 30, 15, 30).getTime(); // the day after clocks change in Europe
 const period = (search, extent) => periodOf(readView(search), NOW, extent);
 
+test("times of the address are asked for to the microsecond", () => {
+	const times = { start_time: "2025-01-20T11:00:00.123456Z", end_time: "2025-01-20T12:00:00.000001Z" };
+	assert.deepEqual(timesOf(period(`?${new URLSearchParams(times)}`)), times);
+	assert.deepEqual(timesOf(partsOf(period(`?${new URLSearchParams(times)}`))[0]), times);
+	const plain = { start_time: "2025-01-20T11:00:00Z", end_time: "2025-01-20T12:00:00.5Z" };
+	assert.deepEqual(timesOf(period(`?${new URLSearchParams(plain)}`)), { start_time: "2025-01-20T11:00:00.000Z", end_time: "2025-01-20T12:00:00.500Z" });
+});
+
 test("times are those of the reader's calendar, also where a day has 23 hours", () => {
 	const local = ({ start, end }) => [start, end].map((moment) => new Date(moment).toString().slice(0, 21));
 	assert.deepEqual(local(period("?range=today")), ["Mon Mar 30 2026 00:00", "Mon Mar 30 2026 15:30"]);

@@ -1,9 +1,8 @@
 """Rules about one post at a time: what they tell, and that no post is passed over."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import text
@@ -13,7 +12,6 @@ from database import Database
 from store import alert_singles
 from store.alert_singles import A_MINUTE, SingleStore
 from store.erasure import ErasureStore
-from store.insights import InsightStore
 from tests.support.alerts import (
     alert_store,
     all_alerts,
@@ -22,7 +20,7 @@ from tests.support.alerts import (
     make_rule,
     messages,
 )
-from tests.support.factories import NOON, insight_filter
+from tests.support.factories import NOON
 
 MINUTE = timedelta(minutes=1)
 SUSPECTED = {"suspected_injection": ["ignore_instructions"]}
@@ -61,13 +59,6 @@ async def test_what_is_too_much_for_a_minute_is_told_in_one_message(database: Da
     assert await singles.judge(sum_up=True, now=now_at(NOON + MINUTE / 2)) == 1
     *_, (_, data) = await messages(database)
     assert data["evidence"]["count"] == 15
-    link = urlsplit(data["evidence"]["link"])
-    asked = {name: value for name, (value,) in parse_qs(link.query).items()}
-    assert (link.path, asked.pop("urgency")) == ("/dashboard", "now")
-    times = {name: datetime.fromisoformat(value) for name, value in asked.items()}
-    page = await InsightStore(database).page(insight_filter(**times), limit=100, cursor=None)
-    assert {each.conversation_id for each in page.insights} >= {*data["evidence"]["conversations"]}
-    assert page.total_count >= 15
     assert await singles.judge(sum_up=True, now=now_at(NOON + MINUTE)) == 0
 
 

@@ -187,6 +187,13 @@ def test_authors_and_copies_of_many_posts_are_told_as_those_of_the_newest() -> N
     assert many["Copies among the newest 200"] == "10 %"
 
 
+def test_what_does_not_count_is_told_beside_the_number_that_does() -> None:
+    beside = "42 posts (beside 3 that may be meant to mislead and do not count)"
+
+    assert beside in words_of(alert(suspected=3)).text
+    assert "beside" not in words_of(alert()).text
+
+
 # --- Slack, Teams, Discord ------------------------------------------------------------------------
 
 
