@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-_LAST_MINUTE = time.max
-
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
@@ -30,6 +28,5 @@ class QuietHours:
         day = local.date()
         if over_midnight and now >= self.start:
             day += timedelta(days=1)
-        # Where clocks are put forward at that time, it is the moment at which they are.
-        end = datetime.combine(day, self.stop, self.zone).astimezone(UTC)
-        return end if end > moment else moment.astimezone(UTC)
+        # In an hour that comes twice, the end is in the same one of them as the moment.
+        return datetime.combine(day, self.stop, self.zone).replace(fold=local.fold).astimezone(UTC)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from analysis.alerts import Alert, AlertState, Judgement, Notice, Policy, crowd_gate, judged
@@ -248,3 +248,35 @@ def test_quiet_hours_within_a_day_do_not_reach_over_midnight() -> None:
         2025, 1, 20, 13, tzinfo=UTC
     )
     assert noon.end_of(datetime(2025, 1, 20, 11, 59, tzinfo=UTC)) is None
+
+
+EARLY = QuietHours(time(22), time(2, 30), NIGHT.zone)
+
+
+@pytest.mark.parametrize(
+    ("moment", "end"),
+    [
+        ("2026-10-24T23:00:00+00:00", "2026-10-25T00:30:00+00:00"),
+        ("2026-10-25T00:10:00+00:00", "2026-10-25T00:30:00+00:00"),
+        ("2026-10-25T00:40:00+00:00", None),
+        ("2026-10-25T01:10:00+00:00", "2026-10-25T01:30:00+00:00"),
+        ("2026-10-25T01:30:00+00:00", None),
+    ],
+)
+def test_in_the_hour_that_comes_twice_quiet_hours_end_twice(moment: str, end: str | None) -> None:
+    found = EARLY.end_of(datetime.fromisoformat(moment))
+    assert found == (None if end is None else datetime.fromisoformat(end))
+
+
+clocks = st.times().map(lambda clock: clock.replace(second=0, microsecond=0))
+
+
+@given(clocks, clocks, st.integers(0, 2 * 366 * 24 * 60))
+@example(time(22), time(1, 30), 438_130)
+def test_quiet_hours_always_end_later(start: time, stop: time, minutes: int) -> None:
+    """In two years with all their changes of clocks."""
+    assume(start != stop)
+    quiet = QuietHours(start, stop, ZoneInfo("America/New_York"))
+    moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+    end = quiet.end_of(moment)
+    assert end is None or end > moment
