@@ -21,7 +21,6 @@ from sqlalchemy import (
 )
 
 from analysis.alerts import Alert, AlertState, Change, Notice, RuleKind, told_to_nobody
-from analysis.deliveries import DeliveryState
 from analysis.messages import Event, Message, MessageType
 from models import conversations, format_time, from_micros, now_micros
 from store.alert_rules import BUILT_IN, AlertRule, rules_in
@@ -190,23 +189,21 @@ def receivers(rule: AlertRule, connection: Connection) -> Sequence[str]:
 def _told_to(
     rule: AlertRule, alert: Alert, notice: Notice, connection: Connection
 ) -> Collection[str]:
-    """An end is told to those alone that its beginning has reached or is still to reach."""
+    """An end is told to those alone to which its beginning was written. Where that has failed, the
+    end tells of both."""
     found = receivers(rule, connection)
     if notice is Notice.OPENED:
         return found
     openings = connection.execute(_OPENINGS, {"of_alert": alert.id}).all()
     if not openings and now_micros() - (alert.told_at or 0) > _DELIVERIES_KEPT:
         return found
-    return set(found) & {
-        row.endpoint_id
-        for row in openings
-        if row.message_id == openings[0].message_id and row.state != DeliveryState.FAILED
-    }
+    last = {row.endpoint_id for row in openings if row.message_id == openings[0].message_id}
+    return last.intersection(found)
 
 
 _DELIVERIES_KEPT = KEPT // timedelta(microseconds=1)
 _OPENINGS = (
-    select(deliveries.c.endpoint_id, deliveries.c.message_id, deliveries.c.state)
+    select(deliveries.c.endpoint_id, deliveries.c.message_id)
     .where(
         deliveries.c.alert_id == bindparam("of_alert"),
         deliveries.c.message_id.endswith(f"_{Notice.OPENED.value}", autoescape=True),

@@ -99,16 +99,17 @@ async def test_an_end_is_told_to_those_that_had_its_beginning(database: Database
     assert await told(database) == [(ENDPOINT, "alert.opened"), (ENDPOINT, "alert.closed")]
 
 
-async def test_an_end_is_not_told_where_its_beginning_has_failed(database: Database) -> None:
+async def test_where_a_beginning_has_failed_its_end_tells_of_both(database: Database) -> None:
     await make_endpoint(database)
+    await make_endpoint(database, OTHER, enabled=False)
     store, endpoints = alert_store(database), EndpointStore(database)
     assert await judge_at(store, NOON, {"budget": "Nothing is left."}) == 1
     await endpoints.change(ENDPOINT, enabled=False)
-    await endpoints.enable(ENDPOINT)
+    for each in (ENDPOINT, OTHER):
+        await endpoints.enable(each)
     for minute in range(1, 6):
-        assert await judge_at(store, NOON + minute * MINUTE) == 0
-    (listed,) = await all_alerts(store)
-    assert listed.alert.state is AlertState.CLOSED
+        await judge_at(store, NOON + minute * MINUTE)
+    assert await told(database) == [(ENDPOINT, "machine")] * 2
 
 
 async def test_an_end_is_told_where_nothing_is_kept_of_its_beginning_any_more(
