@@ -98,21 +98,23 @@ class ReportStore:
         }
 
     async def send_due(self, at: ReportTime, now: datetime) -> int:
-        """Send the report whose time has come, once, whatever restarts; how many messages that
-        makes."""
+        """Send the report whose time has come, once, whatever restarts, and as soon as there is who
+        takes it; how many messages that makes."""
         ending = at.due(now)
         if ending is None:
             return 0
-        sent = select(reports_sent.c.sent_at).where(*_is(at.period, ending))
-        if await self._database.read(lambda connection: connection.scalar(sent)) is not None:
+        if not await self._database.read(partial(_is_awaited, at.period, ending)):
             return 0
         report = await self.report(at.period, ending)
         return await self._database.write(partial(_send, at.period, ending, report))
 
 
-def _is(period: Period, ending: date) -> Sequence[Any]:
+def _is_awaited(period: Period, ending: date, connection: Connection) -> bool:
     columns = reports_sent.c
-    return columns.period == period.value, columns.ending == ending.isoformat()
+    sent = select(columns.sent_at).where(
+        columns.period == period.value, columns.ending == ending.isoformat()
+    )
+    return connection.scalar(sent) is None and bool(subscribers(connection, Event.REPORT))
 
 
 def _send(period: Period, ending: date, report: Mapping[str, Any], connection: Connection) -> int:

@@ -6,15 +6,16 @@ from urllib.parse import parse_qsl
 import pytest
 
 from analysis.handling import HandlingChange, HandlingState
-from analysis.report_times import Period
+from analysis.report_times import Period, ReportTime
 from database import Database
 from models import now_micros, utc_now
+from store.endpoints import EndpointStore
 from store.handling import HandlingStore
-from store.insights import InsightStore
-from store.reports import ReportStore
-from store.summaries import SummaryStore
-from tests.support.alerts import fill
+from tests.support.alerts import ENDPOINT, fill, make_endpoint
 from tests.support.factories import NOON
+from tests.support.outbox import report_store
+
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ async def test_a_week_before_tells_as_much_as_one(
     await fill(database, 11, clusters=["late"])
     for back in backs:
         await fill(database, 2, before=NOON - timedelta(days=back), clusters=["late"])
-    store = ReportStore(database, SummaryStore(database), InsightStore(database))
+    store = report_store(database)
     report = await store.report(period, NOON.date())
     (topic,) = report["topics"]
     assert (topic["count"], topic["before"], topic["week_earlier"]) == (11, 2, 2)
@@ -43,7 +44,7 @@ async def test_where_nothing_came_before_many_posts_have_risen(
     database: Database, period: Period, count: int, rises: bool
 ) -> None:
     await fill(database, count, clusters=["late"])
-    store = ReportStore(database, SummaryStore(database), InsightStore(database))
+    store = report_store(database)
     report = await store.report(period, NOON.date())
     assert [each["cluster"] for each in report["rising"]] == (["late"] if rises else [])
 
@@ -53,7 +54,7 @@ async def test_where_nothing_came_before_many_posts_have_risen(
 async def test_a_day_that_goes_on_is_not_over(
     database: Database, period: Period, days: int, is_over: bool
 ) -> None:
-    store = ReportStore(database, SummaryStore(database), InsightStore(database))
+    store = report_store(database)
     report = await store.report(period, utc_now().date() + timedelta(days=days))
     assert report["is_over"] is is_over
 
@@ -63,7 +64,7 @@ async def test_what_is_fewer_than_the_day_before_has_not_risen(database: Databas
     await fill(database, 220, clusters=["late"])
     await fill(database, 230, before=NOON - timedelta(days=1), clusters=["late"])
     await fill(database, 1, before=NOON - timedelta(days=7), clusters=["late"])
-    store = ReportStore(database, SummaryStore(database), InsightStore(database))
+    store = report_store(database)
     report = await store.report(Period.DAY, NOON.date())
     (topic,) = report["topics"]
     assert (topic["count"], topic["before"], topic["week_earlier"]) == (220, 230, 1)
@@ -74,7 +75,7 @@ async def test_a_snooze_that_has_run_out_is_open_in_a_report(database: Database)
     (id_,) = await fill(database, 1)
     change = HandlingChange(HandlingState.SNOOZED, "ana", until=now_micros() - 1)
     await HandlingStore(database).change(id_, change, key_name="", now=now_micros())
-    store = ReportStore(database, SummaryStore(database), InsightStore(database))
+    store = report_store(database)
     report = await store.report(Period.DAY, NOON.date())
     assert report["answers"]["open"] == 1
     assert [each["conversation_id"] for each in report["oldest_unanswered"]] == [id_]
@@ -84,7 +85,7 @@ async def test_the_link_of_a_report_leads_to_the_page_which_asks_for_a_key(
     database: Database,
 ) -> None:
     await fill(database, 1, clusters=["late"])
-    store = ReportStore(database, SummaryStore(database), InsightStore(database))
+    store = report_store(database)
     report = await store.report(Period.WEEK, NOON.date())
     path, _, query = report["link"].partition("?")
     asked = dict(parse_qsl(query))
@@ -94,3 +95,11 @@ async def test_the_link_of_a_report_leads_to_the_page_which_asks_for_a_key(
         "start_time": f"{first}T00:00:00Z",
         "end_time": f"{NOON.date()}T23:59:59.999999Z",
     }
+
+
+async def test_a_report_that_nobody_takes_is_sent_once_somebody_does(database: Database) -> None:
+    await make_endpoint(database, enabled=False)
+    store, at = report_store(database), ReportTime.parse("11:00")
+    assert await store.send_due(at, NOON) == 0
+    await EndpointStore(database).enable(ENDPOINT)
+    assert [await store.send_due(at, NOON + minute * MINUTE) for minute in (1, 2)] == [1, 0]
