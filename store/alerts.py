@@ -289,6 +289,7 @@ def _change(alert_id: str, values: Mapping[str, Any], connection: Connection) ->
 
 
 def _mute(alert_id: str, until: int | None, connection: Connection) -> ListedAlert:
+    has_turn(connection, waits=True)  # so that no judgement makes another of them meanwhile
     connection.execute(_MUTE, {"of_alert": alert_id, "until": until})
     return _find(alert_id, connection)
 

@@ -1,5 +1,6 @@
 """What people do to alerts: how far it reaches, and how long."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -7,8 +8,10 @@ import pytest
 from analysis.alerts import AlertState
 from database import Database
 from errors import NotFound
+from store import alert_changes
 from store.alerts import AlertStore
 from tests.support.alerts import (
+    advisory_lock_held,
     alert_store,
     all_alerts,
     fill,
@@ -57,6 +60,20 @@ async def test_whichever_alert_is_muted_the_next_one_of_its_rule_and_key_tells_n
     assert await judge_at(store, NOON + 61 * MINUTE) == 1
     with pytest.raises(NotFound):
         await store.mute("alrt_00000000", 1)
+
+
+async def test_an_alert_is_muted_after_a_judgement_that_is_under_way(
+    fresh_postgres_url: str,
+) -> None:
+    """Which may make another one of its rule and key."""
+    async with Database(fresh_postgres_url) as database:
+        store, older, newer = await two_of_a_rule(database)
+        async with advisory_lock_held(database, alert_changes.LOCK):
+            muting = asyncio.create_task(store.mute(older, YEARS))
+            await asyncio.sleep(0.2)
+            assert not muting.done()
+        await muting
+        assert (await is_muted(store))[newer]
 
 
 async def test_who_has_seen_an_alert_has_not_seen_it_when_it_is_told_again(
