@@ -147,7 +147,7 @@ def _backup_stats(backups: BackupKeeper) -> BackupStats:
     newest, drill = backups.newest, backups.last_drill
     return BackupStats(
         last=newest and format_time(newest.moment),
-        age_seconds=newest and (datetime.now(UTC) - newest.moment).total_seconds(),
+        age_seconds=newest and max(0.0, (datetime.now(UTC) - newest.moment).total_seconds()),
         verified=newest is not None,
         drill=drill and DrillStats(**asdict(drill)),
     )

@@ -10,6 +10,7 @@ import os
 import sys
 
 from config import load_settings
+from database import Database
 from errors import ServiceError
 from runtime.signals import ENDED, tidy_when_ended
 from store import backups
@@ -20,10 +21,11 @@ def main() -> int:
     os.nice(10)  # the service goes first
     is_ended = tidy_when_ended()
     try:
-        folder = load_settings().backup_dir
-        if folder is None:
+        settings = load_settings()
+        if settings.backup_dir is None:
             raise BackupFailed("BACKUP_DIR is not set")
-        drill = asyncio.run(backups.drill(folder))
+        is_sqlite = Database(settings.database_url).is_sqlite
+        drill = asyncio.run(backups.drill(settings.backup_dir, sqlite=is_sqlite))
     except ServiceError as error:
         if is_ended():
             return ENDED

@@ -32,6 +32,9 @@ DRILL_EVERY = timedelta(days=7)
 _AFTER_FAILURE = timedelta(minutes=10)
 _ENDED = {-signal.SIGTERM, -signal.SIGINT, ENDED}
 """How a process ends that is told to, by itself or by the signal."""
+_DATED_AHEAD = (
+    "the clock was ahead when it was made, or is behind now: it counts as the oldest backup"
+)
 _TIDY_SECONDS = 1.0  # what it leaves then is removed after a while
 
 
@@ -59,14 +62,16 @@ class BackupKeeper(Background):
         self._wanted = asyncio.Event()
         """Set while one is asked for or being made."""
         self._not_before = datetime.min.replace(tzinfo=UTC)
+        self._told: set[Path] = set()
+        """Backups of which it is logged that they are dated ahead."""
 
     @property
     def newest(self) -> Manifest | None:
-        return folder.newest(self._folder)
+        return folder.newest(self._folder, sqlite=self._database.is_sqlite)
 
     @property
     def last_drill(self) -> Drill | None:
-        return folder.last_drill(self._folder)
+        return folder.last_drill(self._folder, sqlite=self._database.is_sqlite)
 
     async def check_folder(self) -> None:
         """Raises StartRefused where no backup can be made in it."""
@@ -101,16 +106,25 @@ class BackupKeeper(Background):
 
     async def _make(self) -> None:
         self._wanted.set()
+        self._tell_of_dated_ahead()
         path = self._folder / folder.name_of(datetime.now(UTC), sqlite=self._database.is_sqlite)
         is_copied = await backups.copy(self._database, path)
         await self._command("backup", str(path), *["--copied"] * is_copied)
         size = read_manifest(path).size
-        removed = folder.prune(self._folder, self._keep, self.every)
+        removed = folder.prune(path, self._keep, self.every)
         log.info("backup_made", file=path.name, bytes=size, removed=len(removed))
+
+    def _tell_of_dated_ahead(self) -> None:
+        for path in folder.dated_ahead(self._folder, sqlite=self._database.is_sqlite):
+            if path not in self._told:
+                self._told.add(path)
+                log.warning("backup_dated_ahead", file=path.name, reason=_DATED_AHEAD)
 
     def _next_in(self) -> timedelta:
         due = min(self._backup_is_due_in(), self._drill_is_due_in())
-        return max(due, self._not_before - datetime.now(UTC), timedelta())
+        # No longer than that, also where the clock was ahead.
+        rest = min(self._not_before - datetime.now(UTC), _AFTER_FAILURE)
+        return max(due, rest, timedelta())
 
     def _backup_is_due_in(self) -> timedelta:
         newest = self.newest

@@ -54,7 +54,8 @@ class MachineWatch:
             return None
         newest = self._backups.newest
         since = self._since if newest is None else newest.moment
-        if self._now() - since <= _BACKUPS_MISSED * self._backups.every:
+        # What is ahead of the clock is as little to be relied on as what is far behind it.
+        if abs(self._now() - since) <= _BACKUPS_MISSED * self._backups.every:
             return None
         if newest is None:
             return "No backup has been made yet."

@@ -54,19 +54,19 @@ def _begins_with(magic: bytes, path: Path) -> bool:
         return False
 
 
-async def drill(into: Path) -> Drill:
-    """Restore the newest backup of the folder elsewhere, compare it with its manifest, and record
-    how it went. Of one of PostgreSQL the rows are counted that it would restore. Raises
-    BackupFailed where there is none, and where the folder cannot be written."""
+async def drill(into: Path, *, sqlite: bool = True) -> Drill:
+    """Restore the folder's newest backup of this kind of database elsewhere, compare it with its
+    manifest, and record how it went. Of one of PostgreSQL the rows are counted that it would
+    restore. Raises BackupFailed where there is none, and where the folder cannot be written."""
     try:
-        return await _drill(into)
+        return await _drill(into, is_sqlite=sqlite)
     except OSError as error:
         raise BackupFailed(f"{into}: {error}") from error
 
 
-async def _drill(into: Path) -> Drill:
+async def _drill(into: Path, *, is_sqlite: bool) -> Drill:
     begun = time.monotonic()
-    found = folder.backups_in(into)
+    found = folder.backups_in(into, sqlite=is_sqlite)
     if not found:
         raise BackupFailed(f"there is no backup in {into}")
     problem = None

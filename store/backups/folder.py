@@ -6,7 +6,6 @@ import shutil
 import time
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -25,6 +24,8 @@ DRILL_PREFIX = "drill-"
 _NAME = "insights-%Y%m%dT%H%M%SZ"
 _LEFT_AFTER_SECONDS = 3600
 """What is being made and was not added to for so long was left by a broken attempt."""
+_AHEAD = timedelta(hours=1)
+"""What is dated later than so long from now was made while the clock was ahead."""
 
 
 _MISTAKES = {
@@ -51,13 +52,38 @@ def check_folder(folder: Path) -> None:
 
 
 def name_of(moment: datetime, *, sqlite: bool = True) -> str:
-    return f"{moment:{_NAME}}{SQLITE if sqlite else DUMP}"
+    return f"{moment:{_NAME}}{_ending(sqlite)}"
 
 
-def backups_in(folder: Path) -> list[Path]:
-    """Those that the service made, the newest first."""
-    found = chain.from_iterable(folder.glob(f"insights-*Z{ending}") for ending in (SQLITE, DUMP))
-    return sorted(filter(_made_at, found), reverse=True)
+def _ending(sqlite: bool) -> str:
+    return SQLITE if sqlite else DUMP
+
+
+def backups_in(folder: Path, *, sqlite: bool = True) -> list[Path]:
+    """Those that the service made of this kind of database, the newest first; last those of
+    `dated_ahead`."""
+
+    def order(path: Path) -> tuple[bool, datetime]:
+        moment = _moment_of(path)
+        return not _is_ahead(moment), moment
+
+    found = filter(_made_at, folder.glob(f"insights-*Z{_ending(sqlite)}"))
+    return sorted(found, key=order, reverse=True)
+
+
+def dated_ahead(folder: Path, *, sqlite: bool = True) -> list[Path]:
+    """Backups with a name that is later than an hour from now: nobody knows when they were made."""
+    return [path for path in backups_in(folder, sqlite=sqlite) if _is_ahead(_moment_of(path))]
+
+
+def _is_ahead(moment: datetime) -> bool:
+    return moment > datetime.now(UTC) + _AHEAD
+
+
+def _moment_of(path: Path) -> datetime:
+    moment = _made_at(path)
+    assert moment is not None
+    return moment
 
 
 def _made_at(path: Path) -> datetime | None:
@@ -68,14 +94,17 @@ def _made_at(path: Path) -> datetime | None:
         return None
 
 
-def prune(folder: Path, keep: int, every: timedelta) -> list[Path]:
-    """Remove all but `keep` backups, and what broken attempts left; what was removed. Call it once
-    a new backup is verified.
+def prune(made: Path, keep: int, every: timedelta) -> list[Path]:
+    """Remove all but `keep` backups of the kind and in the folder of `made`, and what broken
+    attempts left; what was removed. Call it once `made` is verified: it stays, whatever the clock
+    does.
 
     The newest of each period of length `every` stays before any other of its period does: however
     many are made at once, they take the place of none that is of an earlier period.
     """
-    found = backups_in(folder)
+    folder = made.parent
+    found = backups_in(folder, sqlite=made.suffix == SQLITE)
+    found.sort(key=lambda path: path != made)
     newest_of = {_period(path, every): path for path in reversed(found)}
     first = set(newest_of.values())
     ordered = sorted(found, key=lambda path: path not in first)
@@ -94,20 +123,21 @@ def _is_left(path: Path) -> bool:
         newest = max(each.stat().st_mtime for each in (path, *path.rglob("*")))
     except FileNotFoundError:  # somebody is at work there
         return False
-    return time.time() - newest > _LEFT_AFTER_SECONDS
+    return abs(time.time() - newest) > _LEFT_AFTER_SECONDS  # or the clock was ahead
 
 
 def _period(path: Path, every: timedelta) -> int:
-    moment = _made_at(path)
-    assert moment is not None
-    return int(moment.timestamp() // every.total_seconds())
+    return int(_moment_of(path).timestamp() // every.total_seconds())
 
 
-def newest(folder: Path) -> Manifest | None:
-    for path in backups_in(folder):
+def newest(folder: Path, *, sqlite: bool = True) -> Manifest | None:
+    """Of those that are as long as their manifest says, and that no clock ahead has dated."""
+    for path in backups_in(folder, sqlite=sqlite):
         try:
-            return read_manifest(path)
-        except BackupFailed:
+            manifest = read_manifest(path)
+            if path.stat().st_size == manifest.size and not _is_ahead(manifest.moment):
+                return manifest
+        except (BackupFailed, OSError, ValueError, TypeError):  # also a time that cannot be read
             continue
     return None
 
@@ -122,13 +152,16 @@ class Drill:
     problem: str | None
 
 
-def last_drill(folder: Path) -> Drill | None:
+def last_drill(folder: Path, *, sqlite: bool = True) -> Drill | None:
+    """Of this kind of database; None where its time is an hour ahead: it may be long ago."""
     try:
         stored = json.loads(_drill_path(folder).read_text())
         found = {each.name: stored[each.name] for each in fields(Drill)}
-        return Drill(**found | {"at": datetime.fromisoformat(found["at"])})
+        drill = Drill(**found | {"at": datetime.fromisoformat(found["at"])})
+        counts = Path(drill.backup).suffix == _ending(sqlite) and not _is_ahead(drill.at)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return drill if counts else None
 
 
 def record_drill(folder: Path, drill: Drill) -> None:

@@ -1,7 +1,6 @@
 """Backups are made beside a writer, verified to the byte, and restored whole or not at all."""
 
 import asyncio
-import errno
 import os
 import random
 import resource
@@ -12,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from sqlalchemy import text
 from backends import snapshot
 from backends.file_lock import FileLock
 from database import Database
-from errors import ServiceError, StartRefused, Unavailable
+from errors import ServiceError, Unavailable
 from store import backups, derived
 from store.backups import folder as backup_folder
 from store.backups import sqlite as backup
@@ -304,55 +302,6 @@ async def test_a_disk_that_fills_up_meanwhile_leaves_nothing_behind(
     assert _files(folder) == set()
 
 
-def _fill(folder: Path, *moments: str) -> None:
-    folder.mkdir(exist_ok=True)
-    for moment in moments:
-        (folder / f"insights-{moment}Z.db").touch()
-        (folder / f"insights-{moment}Z.db.json").touch()
-
-
-def test_what_a_killed_service_left_is_removed_after_an_hour(tmp_path: Path) -> None:
-    _fill(tmp_path, "20260101T000000")
-    left = [tmp_path / f"insights-20260102T000000Z.db.partial{end}" for end in ("", "-wal", "-shm")]
-    for path in left:
-        path.touch()
-    tried = tmp_path / "drill-a" / "insights.db.restoring"
-    tried.parent.mkdir()
-    tried.touch()
-    os.utime(tried.parent, (0, 0))
-    assert backup_folder.prune(tmp_path, 2, timedelta(days=1)) == []
-    left.append(tried.parent)
-    changing = tmp_path / "drill-b" / "insights.db-wal"  # gone before it is looked at
-    changing.parent.mkdir()
-    changing.symlink_to("nowhere")
-    os.utime(changing.parent, (0, 0))
-    for path in (*left, tried):
-        os.utime(path, (0, 0))
-    assert set(backup_folder.prune(tmp_path, 2, timedelta(days=1))) == set(left)
-    backup_name = "insights-20260101T000000Z.db"
-    assert _files(tmp_path) == {backup_name, f"{backup_name}.json", changing.parent.name}
-
-
-def test_only_as_many_backups_are_kept_as_are_wanted(tmp_path: Path) -> None:
-    _fill(tmp_path, *(f"20260101T0{hour}0000" for hour in range(4)))
-    (tmp_path / "mine.db").touch()
-    backup_folder.prune(tmp_path, 2, timedelta(days=1))
-    names = {"insights-20260101T030000Z.db", "insights-20260101T020000Z.db"}
-    assert _files(tmp_path) == {*names, *(f"{name}.json" for name in names), "mine.db"}
-
-
-def test_however_many_are_made_at_once_none_of_an_earlier_day_goes_for_them(
-    tmp_path: Path,
-) -> None:
-    days = [f"2026010{day}T030000" for day in range(1, 8)]
-    _fill(tmp_path, "by hand", *days)
-    for minute in range(10, 40):
-        _fill(tmp_path, f"20260107T12{minute}00")
-        backup_folder.prune(tmp_path, 7, timedelta(days=1))
-    kept = {path.stem for path in tmp_path.glob("*.db")}
-    assert kept == {f"insights-{name}Z" for name in ("by hand", "20260107T123900", *days[:6])}
-
-
 async def test_a_drill_restores_the_newest_backup_and_says_how_it_went(
     file: Path, tmp_path: Path
 ) -> None:
@@ -399,18 +348,3 @@ async def test_a_drill_where_nothing_can_be_written_says_so(file: Path, tmp_path
 async def test_a_backup_of_nothing_says_so(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="there is no database"):
         backup.back_up(tmp_path / "insights.db", tmp_path / "copy.db")
-
-
-@pytest.mark.parametrize("trouble", [errno.EIO, errno.EROFS, errno.ENOSPC, errno.ESTALE])
-def test_a_disk_in_trouble_does_not_keep_the_service_from_its_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: int
-) -> None:
-    def fail(**_options: object) -> None:
-        raise OSError(trouble, os.strerror(trouble))
-
-    monkeypatch.setattr(backup_folder, "TemporaryFile", fail)
-    backup_folder.check_folder(tmp_path)
-    monkeypatch.undo()
-    (tmp_path / "a_file").touch()
-    with pytest.raises(StartRefused, match="BACKUP_DIR"):
-        backup_folder.check_folder(tmp_path / "a_file")

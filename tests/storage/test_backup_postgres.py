@@ -197,12 +197,12 @@ echo it is enough >&2
 async def test_a_drill_counts_what_a_dump_would_restore(url: str, tmp_path: Path) -> None:
     await _add(url, 3)
     dump = await _dump(url, tmp_path / "insights-20260101T000000Z.dump")
-    assert (await backups.drill(tmp_path)).problem is None
+    assert (await backups.drill(tmp_path, sqlite=False)).problem is None
     stored = json.loads(manifest_path(dump).read_text())
     stored["counts"]["conversations"] = 7777
     manifest_path(dump).write_text(json.dumps(stored))
-    assert "other counts" in ((await backups.drill(tmp_path)).problem or "")
-    assert folder.last_drill(tmp_path) is not None
+    assert "other counts" in ((await backups.drill(tmp_path, sqlite=False)).problem or "")
+    assert folder.last_drill(tmp_path, sqlite=False) is not None
 
 
 async def test_a_kind_of_backup_is_told_by_what_is_in_it(

@@ -71,6 +71,7 @@ def make(tmp_path: Path) -> Make:
         ({"idle": 599.0, "stalled": 5000.0}, set()),
         ({"backup_age": timedelta(hours=47)}, set()),
         ({"backup_age": timedelta(hours=49)}, {"backup"}),
+        ({"backup_age": timedelta(days=-800)}, {"backup"}),
     ],
 )
 async def test_what_is_wrong_is_named(
