@@ -19,7 +19,7 @@ import structlog
 from database import Database
 from runtime.signals import ENDED
 from store import backups
-from store.backups import folder
+from store.backups import folder, sqlite
 from store.backups.folder import Drill
 from store.backups.manifest import BackupFailed, Manifest, read_manifest
 from worker.background import Background
@@ -62,6 +62,8 @@ class BackupKeeper(Background):
         self._wanted = asyncio.Event()
         """Set while one is asked for or being made."""
         self._not_before = datetime.min.replace(tzinfo=UTC)
+        self._is_mount_point = False
+        """It was one at the start."""
         self._told: set[Path] = set()
         """Backups of which it is logged that they are dated ahead."""
 
@@ -74,8 +76,10 @@ class BackupKeeper(Background):
         return folder.last_drill(self._folder, sqlite=self._database.is_sqlite)
 
     async def check_folder(self) -> None:
-        """Raises StartRefused where no backup can be made in it."""
-        await asyncio.to_thread(folder.check_folder, self._folder)
+        """Raises StartRefused where no backup can be made in it, or the database is in its way."""
+        database = sqlite.path_of(self._database) if self._database.is_sqlite else None
+        await asyncio.to_thread(folder.check_folder, self._folder, database)
+        self._is_mount_point = folder.is_mount_point(self._folder)
 
     def make_soon(self) -> None:
         """Make one now, whenever the next one would be due. Raises BackupFailed while one is being
@@ -106,6 +110,8 @@ class BackupKeeper(Background):
 
     async def _make(self) -> None:
         self._wanted.set()
+        if self._is_mount_point and not folder.is_mount_point(self._folder):
+            raise BackupFailed(f"the disk that was mounted at {self._folder} is gone")
         self._tell_of_dated_ahead()
         path = self._folder / folder.name_of(datetime.now(UTC), sqlite=self._database.is_sqlite)
         is_copied = await backups.copy(self._database, path)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import time
 from dataclasses import asdict, dataclass, fields
@@ -22,6 +23,7 @@ SQLITE, DUMP = ".db", ".dump"
 DRILL_PREFIX = "drill-"
 """Of the folders in which backups are tried."""
 _NAME = "insights-%Y%m%dT%H%M%SZ"
+_PARTIAL = f"insights-*{PARTIAL_SUFFIX}*"
 _LEFT_AFTER_SECONDS = 3600
 """What is being made and was not added to for so long was left by a broken attempt."""
 _AHEAD = timedelta(hours=1)
@@ -35,12 +37,18 @@ _MISTAKES = {
 """Which no waiting mends."""
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, database: Path | None = None) -> None:
     """Make the folder where it is not there, and a file in it that has no name. Raises StartRefused
-    for a mistake. A disk in trouble keeps nobody from serving: each backup that fails tells of it.
+    for a mistake, such as a `database` file, named by its real path, that `prune` would take for
+    one of its own. A disk in trouble keeps nobody from serving: each backup that fails tells of it.
     """
+    if database is not None and _is_in_the_way(database, folder.resolve()):
+        raise StartRefused(
+            f"BACKUP_DIR: the database {database} has a name that backups have there, and would be"
+            " removed as an old one: name it otherwise, or move it"
+        )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)  # without those above it: their disk may not be mounted
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -49,6 +57,17 @@ def check_folder(folder: Path) -> None:
         raise StartRefused(
             f"BACKUP_DIR: no backup can be made in {folder}: {error.strerror}"
         ) from error
+
+
+def _is_in_the_way(database: Path, folder: Path) -> bool:
+    if not database.is_relative_to(folder):
+        return False
+    first = Path(database.relative_to(folder).parts[0])
+    return _made_at(first) is not None or any(map(first.match, (_PARTIAL, f"{DRILL_PREFIX}*")))
+
+
+def is_mount_point(folder: Path) -> bool:
+    return os.path.ismount(folder.resolve())
 
 
 def name_of(moment: datetime, *, sqlite: bool = True) -> str:
@@ -60,15 +79,20 @@ def _ending(sqlite: bool) -> str:
 
 
 def backups_in(folder: Path, *, sqlite: bool = True) -> list[Path]:
-    """Those that the service made of this kind of database, the newest first; last those of
-    `dated_ahead`."""
+    """Those that the service made of this kind of database, and that no service has open, the
+    newest first; last those of `dated_ahead`."""
 
     def order(path: Path) -> tuple[bool, datetime]:
         moment = _moment_of(path)
         return not _is_ahead(moment), moment
 
-    found = filter(_made_at, folder.glob(f"insights-*Z{_ending(sqlite)}"))
-    return sorted(found, key=order, reverse=True)
+    named = filter(_made_at, folder.glob(f"insights-*Z{_ending(sqlite)}"))
+    return sorted((path for path in named if not _is_open(path)), key=order, reverse=True)
+
+
+def _is_open(path: Path) -> bool:
+    """Or was: a backup as it was made has neither a lock nor a log."""
+    return any(path.with_name(path.name + suffix).exists() for suffix in ("-lock", "-wal"))
 
 
 def dated_ahead(folder: Path, *, sqlite: bool = True) -> list[Path]:
@@ -108,7 +132,7 @@ def prune(made: Path, keep: int, every: timedelta) -> list[Path]:
     newest_of = {_period(path, every): path for path in reversed(found)}
     first = set(newest_of.values())
     ordered = sorted(found, key=lambda path: path not in first)
-    removed = [*ordered[keep:], *filter(_is_left, folder.glob(f"insights-*{PARTIAL_SUFFIX}*"))]
+    removed = [*ordered[keep:], *filter(_is_left, folder.glob(_PARTIAL))]
     for path in removed:
         path.unlink(missing_ok=True)
         manifest_path(path).unlink(missing_ok=True)

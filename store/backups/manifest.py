@@ -85,13 +85,14 @@ def describe(path: Path, revision: str, counts: Counts) -> Manifest:
 
 def begin_file(target: Path) -> Path:
     """An empty file for the owner alone, which `finish_file` gives the name of `target`. Raises
-    OSError, and BackupFailed where there is such a file already, or where its manifest would take
-    the place of a file that is none."""
+    OSError, and BackupFailed where there is no such folder, or such a file already, or where its
+    manifest would take the place of a file that is none."""
+    if not target.parent.is_dir():  # made anew it would be on the disk of the system
+        raise BackupFailed(f"the folder {target.parent} is not there: is its disk mounted?")
     if target.exists():
         raise BackupFailed(f"{target} exists already")
     if manifest_path(target).exists() and _manifest_in(manifest_path(target)) is None:
         raise BackupFailed(f"{manifest_path(target)} exists already, and is no manifest")
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(target)
     partial.unlink(missing_ok=True)
     os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, snapshot.MODE))

@@ -160,7 +160,9 @@ async def test_services_that_are_killed_amid_their_backup_leave_none_or_a_whole_
 async def test_a_kill_amid_a_backup_or_a_restore_leaves_the_old_or_the_new_whole(
     tmp_path: Path,
 ) -> None:
-    database, copy = tmp_path / "insights.db", tmp_path / "backups" / "copy.db"
+    folder, database = tmp_path / "backups", tmp_path / "insights.db"
+    folder.mkdir()
+    copy = folder / "copy.db"
     async with ServiceProcess(tmp_path) as service:
         await service.start()
         await service.post_batch([f"parcel {number} is late" for number in range(200)])
@@ -169,7 +171,7 @@ async def test_a_kill_amid_a_backup_or_a_restore_leaves_the_old_or_the_new_whole
     draw = random.Random(7)
     seen = set()
     for number in range(8):
-        making = tmp_path / "backups" / f"copy{number}.db"
+        making = folder / f"copy{number}.db"
         for command in (("tools.backup", making), ("tools.restore", copy)):
             process = _command(database, *command)
             try:

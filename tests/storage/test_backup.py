@@ -56,6 +56,12 @@ def _run(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _folder(within: Path) -> Path:
+    folder = within / "backups"
+    folder.mkdir()
+    return folder
+
+
 def _mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
@@ -135,7 +141,7 @@ async def test_a_flipped_byte_anywhere_is_noticed(file: Path, tmp_path: Path) ->
 async def test_a_restored_database_is_the_backup_and_the_old_one_is_kept(
     file: Path, tmp_path: Path
 ) -> None:
-    copy = tmp_path / "backups" / "copy.db"
+    copy = _folder(tmp_path) / "copy.db"
     backup.back_up(file, copy)
     await _add(file, 5)
     restored = await backup.restore(copy, file)
@@ -234,7 +240,7 @@ def _lose_manifest(copy: Path) -> None:
 async def test_what_cannot_be_trusted_is_refused_and_nothing_changes(
     file: Path, tmp_path: Path, change: Callable[[Path], None], sentence: str
 ) -> None:
-    copy = tmp_path / "backups" / "copy.db"
+    copy = _folder(tmp_path) / "copy.db"
     backup.back_up(file, copy)
     change(copy)
     before, content = _files(tmp_path), _content(file)
@@ -279,15 +285,14 @@ async def test_a_disk_without_room_is_told_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr(snapshot, "size_of", lambda _source: 1 << 60)
     with pytest.raises(BackupFailed, match=r"lacks 1,1.* bytes"):
-        backup.back_up(file, tmp_path / "backups" / "copy.db")
+        backup.back_up(file, _folder(tmp_path) / "copy.db")
     assert _files(tmp_path / "backups") == set()
 
 
 async def test_a_disk_that_fills_up_meanwhile_leaves_nothing_behind(
     file: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "backups"
-    folder.mkdir()
+    folder = _folder(tmp_path)
     ended = _run(
         *("-m", "tools.backup", str(folder / "copy.db")),
         env={
@@ -305,7 +310,7 @@ async def test_a_disk_that_fills_up_meanwhile_leaves_nothing_behind(
 async def test_a_drill_restores_the_newest_backup_and_says_how_it_went(
     file: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "backups"
+    folder = _folder(tmp_path)
     backup.back_up(file, folder / "insights-20260101T000000Z.db")
     assert (await backups.drill(folder)).problem is None
     newest = folder / "insights-20260102T000000Z.db"
@@ -318,7 +323,7 @@ async def test_a_drill_restores_the_newest_backup_and_says_how_it_went(
 
 
 def test_a_drill_that_is_told_to_end_leaves_nothing(file: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "backups"
+    folder = _folder(tmp_path)
     backup.back_up(file, folder / "insights-20260101T000000Z.db")
     before = _files(folder)
     status = 0
@@ -338,11 +343,29 @@ def test_a_drill_that_is_told_to_end_leaves_nothing(file: Path, tmp_path: Path) 
 
 
 async def test_a_drill_where_nothing_can_be_written_says_so(file: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "backups"
+    folder = _folder(tmp_path)
     backup.back_up(file, folder / "insights-20260101T000000Z.db")
     (folder / "drill.json").mkdir()
     with pytest.raises(ServiceError, match=r"drill\.json"):
         await backups.drill(folder)
+
+
+def test_no_folder_is_made_for_a_backup(file: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "usb" / "backups"
+    for arguments in ((), (str(gone / "tuesday.db"),)):
+        ended = _run(
+            *("-m", "tools.backup", *arguments),
+            env={
+                **os.environ,
+                "DATABASE_URL": f"sqlite+aiosqlite:///{file}",
+                "BACKUP_DIR": str(gone),
+            },
+        )
+        assert ended.returncode == 1
+        assert ended.stderr == (
+            f"No backup was made: the folder {gone} is not there: is its disk mounted?\n"
+        )
+    assert not gone.parent.exists()
 
 
 async def test_a_backup_of_nothing_says_so(tmp_path: Path) -> None:

@@ -149,3 +149,36 @@ def test_a_disk_in_trouble_does_not_keep_the_service_from_its_start(
     (tmp_path / "a_file").touch()
     with pytest.raises(StartRefused, match="BACKUP_DIR"):
         backup_folder.check_folder(tmp_path / "a_file")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "insights-20260101T000000Z.db",
+        "insights-20260101T000000Z.db.partial",
+        "drill-mine/insights.db",
+    ],
+)
+def test_a_database_that_would_be_removed_as_an_old_backup_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(StartRefused, match=r"BACKUP_DIR: the database .* name it otherwise"):
+        backup_folder.check_folder(tmp_path, tmp_path / name)
+    backup_folder.check_folder(tmp_path, tmp_path / "insights.db")
+    backup_folder.check_folder(tmp_path, tmp_path.parent / name)
+
+
+@pytest.mark.parametrize("beside", ["-lock", "-wal"])
+def test_a_file_that_a_service_has_open_is_no_backup(tmp_path: Path, beside: str) -> None:
+    live, made = _make(tmp_path, _ago(days=1)), _make(tmp_path, _ago())
+    live.with_name(live.name + beside).touch()
+    assert backup_folder.backups_in(tmp_path) == [made]
+    assert backup_folder.prune(made, 1, timedelta(days=1)) == []
+
+
+def test_only_the_folder_itself_is_made_at_the_start(tmp_path: Path) -> None:
+    backup_folder.check_folder(tmp_path / "backups")
+    assert (tmp_path / "backups").is_dir()
+    with pytest.raises(StartRefused, match="No such file"):
+        backup_folder.check_folder(tmp_path / "unmounted" / "backups")
+    assert not (tmp_path / "unmounted").exists()

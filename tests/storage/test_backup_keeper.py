@@ -1,6 +1,8 @@
 """The schedule of backups: what it goes by, and what it refuses to do."""
 
 import asyncio
+import os
+import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +12,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from database import Database
+from errors import StartRefused
 from store import backups, derived
 from store.backups import folder as backup_folder
 from store.backups.manifest import manifest_path
@@ -64,3 +67,43 @@ async def test_a_clock_that_was_ahead_stops_no_backups_and_is_told_once(
     told = [line for line in logs if line["event"] == "backup_dated_ahead"]
     assert [line["file"] for line in told] == [ahead.name]
     assert "clock was ahead" in told[0]["reason"]
+
+
+async def test_a_folder_that_is_gone_is_not_made_anew(database: Database, into: Path) -> None:
+    keeper = _keeper(database, into)
+    await keeper.check_folder()
+    shutil.rmtree(into)
+    with capture_logs() as logs:
+        keeper.start()
+        await _until_logged(logs, "backup_failed")
+        await keeper.stop()
+    assert f"the folder {into} is not there: is its disk mounted?" in [
+        line.get("reason") for line in logs
+    ]
+    assert into.name not in os.listdir(into.parent)
+
+
+async def test_the_folder_under_a_disk_that_is_gone_gets_no_backup(
+    database: Database, into: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = _keeper(database, into)
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == into)
+    await keeper.check_folder()
+    monkeypatch.undo()
+    with capture_logs() as logs:
+        keeper.start()
+        await _until_logged(logs, "backup_failed")
+        await keeper.stop()
+    assert f"the disk that was mounted at {into} is gone" in [line.get("reason") for line in logs]
+    assert backup_folder.backups_in(into) == []
+
+
+async def test_a_database_by_the_name_of_a_backup_keeps_the_service_from_its_start(
+    into: Path,
+) -> None:
+    link, live = into.parent / "live.db", into / "insights-20260101T000000Z.db"
+    link.symlink_to(live)
+    database = Database(f"sqlite+aiosqlite:///{link}")
+    with pytest.raises(StartRefused, match=str(live)):
+        await _keeper(database, into).check_folder()
+    await database.close()
