@@ -5,13 +5,13 @@ import sys
 from collections.abc import Callable
 
 ENDED = 128 + signal.SIGTERM
-"""The exit status of a command that SIGTERM has ended, as shells have it."""
+"""The exit status of a command that a signal has ended, as shells have it for SIGTERM."""
 
 
 def tidy_when_ended() -> Callable[[], bool]:
-    """SIGTERM ends the command as an exception does, so that what it has begun is removed. What was
-    under way may make an error of its own of that: the function that comes back tells whether it
-    was the signal."""
+    """SIGTERM and Ctrl-C end the command as an exception does, so that what it has begun is
+    removed, and without a word. What was under way may make an error of its own of that: the
+    function that comes back tells whether it was a signal."""
     told = False
 
     def end(*_signal: object) -> None:
@@ -19,5 +19,6 @@ def tidy_when_ended() -> Callable[[], bool]:
         told = True
         sys.exit(ENDED)
 
-    signal.signal(signal.SIGTERM, end)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, end)
     return lambda: told

@@ -2,7 +2,8 @@
 
 The service has to be stopped before. What was there is kept as `.before-restore`, or where that is
 there already as `.before-restore-2`, and so on. Killed at any moment, this leaves the old database
-or the new one, whole. Exit status: 0 it is restored, 1 not, and then nothing was changed.
+or the new one, whole; what it was making is removed, or where it could not, by the next restore.
+Exit status: 0 it is restored, 1 not, and then nothing was changed.
 """
 
 import asyncio
@@ -13,11 +14,13 @@ from config import load_settings
 from database import Database
 from errors import ServiceError
 from runtime.plurals import counted
+from runtime.signals import ENDED, tidy_when_ended
 from store import backups
 from store.backups.manifest import BackupFailed, Counts, NotOpened
 
 
 def main(arguments: list[str]) -> int:
+    is_ended = tidy_when_ended()
     try:
         if len(arguments) != 1 or arguments[0].startswith("-"):
             raise BackupFailed("usage: python -m tools.restore FILE")
@@ -27,6 +30,8 @@ def main(arguments: list[str]) -> int:
         print(f"Restored, but {error.details}", file=sys.stderr)
         return 1
     except ServiceError as error:
+        if is_ended():
+            return ENDED
         print(f"Nothing was restored: {error.details}", file=sys.stderr)
         return 1
     _print("before", restored.before)

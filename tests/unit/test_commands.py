@@ -1,7 +1,9 @@
 """Commands of `tools/`: help, and what cannot be carried out, tell why and do nothing."""
 
 import runpy
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,15 @@ COMMANDS = [
     "restore",
     "verify",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """Commands take them to themselves."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_a_database_that_is_not_there_is_not_made_to_be_counted_anew(
