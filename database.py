@@ -36,6 +36,11 @@ _PROBE = text("UPDATE alembic_version SET version_num = version_num")
 """Changes nothing, and yet is really written."""
 
 
+def sqlite_url(path: Path) -> str:
+    """Of a SQLite file, whatever letters are in its path: a URL has `%` and `#` mean something."""
+    return URL.create("sqlite+aiosqlite", database=str(path)).render_as_string()
+
+
 class Database:
     """Built without I/O; `open()` before use, `close()` after.
 

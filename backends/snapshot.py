@@ -109,9 +109,14 @@ class _Pace:
 
 @contextmanager
 def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    address = f"file:{quote(str(path.resolve()))}?mode=ro"
+    address = read_only_address(path)
     with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
         yield connection
+
+
+def read_only_address(path: Path) -> str:
+    """For SQLite, as a URI, whatever letters are in the path."""
+    return f"file:{quote(bytes(path.resolve()))}?mode=ro"
 
 
 def size_of(source: Path) -> int:
@@ -152,7 +157,7 @@ def put_in_place(new: Path, target: Path, kept: Path | None) -> None:
     The caller holds the lock of `target`.
     """
     if kept is not None:
-        _fold_log(target)
+        _fold_log(target, kept)
         spare = kept.with_name(kept.name + ".new")
         spare.unlink(missing_ok=True)
         os.link(target, spare)
@@ -163,16 +168,16 @@ def put_in_place(new: Path, target: Path, kept: Path | None) -> None:
     sync(target.parent)
 
 
-def _fold_log(path: Path) -> None:
-    """Move the write-ahead log into the file. Where the file is too damaged for that, its log is
-    kept beside the copy."""
+def _fold_log(path: Path, kept: Path) -> None:
+    """Move the write-ahead log into the file, which can be read alone then. Where it is too damaged
+    for that, or another program has it open, its log is put beside what is `kept`."""
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.execute("PRAGMA journal_mode=DELETE").fetchall()
     except sqlite3.DatabaseError:
         log = path.with_name(path.name + "-wal")
         if log.exists():
-            shutil.copyfile(log, path.with_name(path.name + ".before-restore-wal"))
+            copy_file(log, kept.with_name(kept.name + "-wal"))
 
 
 def _remove_sidecars(path: Path) -> None:

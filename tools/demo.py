@@ -48,7 +48,7 @@ def running_service() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         ours = {name.upper() for name in Settings.model_fields}
         environment = {name: value for name, value in os.environ.items() if name not in ours} | {
             "ANALYZER": "offline",
-            "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/insights.db",
+            "DATABASE_URL": "sqlite+aiosqlite:///insights.db",
             "LOG_LEVEL": "warning",
         }
         command = [sys.executable, "-m", "uvicorn", "main:app", "--no-access-log", "--ws", "none"]

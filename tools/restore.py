@@ -38,6 +38,8 @@ def main(arguments: list[str]) -> int:
     _print("now", restored.after)
     if restored.kept is not None:
         print(f"What was there is kept in {restored.kept}")
+    if restored.trouble is not None:
+        print(f"That cannot be restored: {restored.trouble}")
     return 0
 
 

@@ -165,7 +165,12 @@ def free_name(replaced: Path) -> Path:
     """For what a restore keeps: that of an earlier one stays."""
     first = replaced.with_name(replaced.name + _KEPT_SUFFIX)
     later = (first.with_name(f"{first.name}-{number}") for number in count_from(2))
-    return next(path for path in chain([first], later) if not path.exists())
+    return next(path for path in chain([first], later) if _is_free(path))
+
+
+def _is_free(path: Path) -> bool:
+    """Also of a log and a manifest, which would be taken for those of the new file."""
+    return not any(path.with_name(path.name + suffix).exists() for suffix in ("", "-wal", ".json"))
 
 
 @contextmanager
@@ -201,8 +206,9 @@ def count(connection: Connection) -> Counts:
 @dataclass(frozen=True, slots=True)
 class Restored:
     """`before` is None where there was no database, or none that could be read. `kept` is where it
-    is now."""
+    is now, and `trouble` why that cannot be restored, where it cannot."""
 
     before: Counts | None
     after: Counts
     kept: Path | None
+    trouble: str | None = None

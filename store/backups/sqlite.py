@@ -1,8 +1,10 @@
 """Backups of a SQLite file: made beside live traffic, verified, and restored."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,8 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from backends import snapshot
-from backends.file_lock import FileLock
-from database import Database
+from backends.file_lock import LOCK_SUFFIX, FileLock
+from database import Database, sqlite_url
 from store import derived
 from store.backups.manifest import (
     BackupFailed,
@@ -25,8 +27,10 @@ from store.backups.manifest import (
     failures_of,
     finish_file,
     free_name,
+    manifest_path,
     partial_path,
     read_unchanged,
+    write_manifest,
 )
 
 MAGIC = b"SQLite format 3\0"
@@ -64,13 +68,18 @@ def back_up(source: Path, target: Path, *, is_copied: bool = False) -> Manifest:
             if not is_copied:
                 _check_room(target.parent, snapshot.size_of(source))
                 snapshot.copy_database(source, partial)
-            if problems := snapshot.problems_of(partial):
-                raise BackupFailed(f"{partial} is damaged: {problems[0]}")
-            manifest = describe(partial, *_read_through(partial))
+            manifest = _describe_whole(partial)
             finish_file(partial, target, manifest)
         finally:
             partial.unlink(missing_ok=True)
     return manifest
+
+
+def _describe_whole(path: Path, *, of_this_version: bool = True) -> Manifest:
+    """Raises BackupFailed where SQLite's own check finds something wrong in the file, too."""
+    if problems := snapshot.problems_of(path):
+        raise BackupFailed(f"{path} is damaged: {problems[0]}")
+    return describe(path, *_read_through(path, of_this_version=of_this_version))
 
 
 def verify(path: Path) -> Manifest:
@@ -83,12 +92,14 @@ def verify(path: Path) -> Manifest:
     return manifest
 
 
-def _read_through(path: Path) -> tuple[str, Counts]:
-    """The schema's revision, and what is in the file. Raises BackupFailed where this version does
-    not know the schema, or the counts contradict each other."""
+def _read_through(path: Path, *, of_this_version: bool = True) -> tuple[str, Counts]:
+    """The schema's revision, and what is in the file. Raises BackupFailed where the counts
+    contradict each other, or this version does not know the schema, unless that may be a newer
+    one."""
     with _reading(path) as connection:
         revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")))
-        check_revision(path, revision)
+        if of_this_version:
+            check_revision(path, revision)
         counts = count(connection)
     if counts.completed != counts.insights:
         raise BackupFailed(
@@ -100,7 +111,7 @@ def _read_through(path: Path) -> tuple[str, Counts]:
 @contextmanager
 def _reading(path: Path) -> Iterator[Connection]:
     def connect() -> Any:
-        return sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        return sqlite3.connect(snapshot.read_only_address(path), uri=True)
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
     with engine.connect() as connection:
@@ -122,11 +133,15 @@ async def restore(path: Path, database: Path) -> Restored:
     restoring = database.with_name(database.name + _RESTORING_SUFFIX)
     try:
         with failures_of(database):
+            owner = _owner_of(database)
+            _give(Path(f"{database}{LOCK_SUFFIX}"), owner)
+            _remove(restoring)  # what one that was killed has left
             # Twice: derived data are made in one transaction, whose log may grow as large.
             _check_room(database.parent, 2 * manifest.size)
-            _remove(restoring)
             await _unpack(path, restoring)
-            return _take_over(restoring, database, manifest.counts)
+            _give(restoring, owner)
+            restored = _take_over(restoring, database, manifest.counts)
+            return replace(restored, trouble=_describe_kept(restored.kept, owner))
     finally:
         _remove(restoring)
         lock.release()
@@ -143,6 +158,31 @@ def _take_over(restoring: Path, database: Path, expected: Counts) -> Restored:
     return Restored(before, after, kept)
 
 
+def _describe_kept(kept: Path | None, owner: os.stat_result) -> str | None:
+    """Write its manifest, so that it can be restored as well; else why that cannot be."""
+    if kept is None:
+        return None
+    if (log := kept.with_name(kept.name + "-wal")).exists():
+        return f"a part of it is in {log}"
+    try:
+        with failures_of(kept):
+            write_manifest(_describe_whole(kept, of_this_version=False), manifest_path(kept))
+            _give(manifest_path(kept), owner)
+    except BackupFailed as error:
+        return error.details
+    return None
+
+
+def _owner_of(database: Path) -> os.stat_result:
+    return (database if database.exists() else database.parent).stat()
+
+
+def _give(path: Path, owner: os.stat_result) -> None:
+    """What root has made is for its owner alone, and that has to be the service's user."""
+    if os.geteuid() == 0:
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
 def _check_room(folder: Path, needed: int) -> None:
     if missing := snapshot.missing_bytes(folder, needed):
         raise BackupFailed(f"the disk of {folder} lacks {missing:,} bytes for it")
@@ -151,7 +191,7 @@ def _check_room(folder: Path, needed: int) -> None:
 async def _unpack(path: Path, target: Path) -> None:
     """The service's own code opens it, and so upgrades it where it is of an earlier version."""
     snapshot.copy_file(path, target)
-    async with Database(f"sqlite+aiosqlite:///{target}") as copy:
+    async with Database(sqlite_url(target)) as copy:
         await derived.remake(copy)
         await copy.checkpoint_truncate()
 

@@ -155,6 +155,7 @@ async def test_a_restored_database_is_the_backup_and_the_old_one_is_kept(
         "insights.db",
         "insights.db-lock",
         "insights.db.before-restore",
+        "insights.db.before-restore.json",
     }
     await _add(file, 1)  # the service's own code opens it
     assert _insights(file) == 21

@@ -28,6 +28,7 @@ from typing import Any
 
 from bench.many_insights import build_once
 from config import Settings
+from database import sqlite_url
 from runtime.logs import set_up_logs
 from tools.torture import faults, server_faults, trace, trials
 from tools.torture.alert_storm import alert_storm
@@ -184,7 +185,7 @@ async def torture_alerts(folder: Path, *, kills: int, seed: int) -> dict[str, An
 async def torture_restores(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
     started = time.monotonic()
     database = folder / "insights.db"
-    build_once(f"sqlite+aiosqlite:///{database}", _RESTORED)
+    build_once(sqlite_url(database), _RESTORED)
     tries = {
         "restores": await kill_restores(database, folder, kills=kills, seed=seed),
         "backups": await kill_backups(database, folder, kills=kills, seed=seed),

@@ -12,6 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backends.snapshot import open_read_only
+from database import sqlite_url
 from tests.support.forks import Fork, fork
 from tests.support.paths import ROOT
 from tests.support.service_process import ServiceProcess, until
@@ -150,7 +152,7 @@ def _start(tool: str, database: Path, file: Path) -> Fork:
         f"tools.{tool}",
         [str(file)],
         folder=ROOT,
-        environment={**os.environ, "DATABASE_URL": f"sqlite+aiosqlite:///{database}"},
+        environment={**os.environ, "DATABASE_URL": sqlite_url(database)},
         log=Path(os.devnull),
     )
 
@@ -158,7 +160,7 @@ def _start(tool: str, database: Path, file: Path) -> Fork:
 def _count(database: Path) -> int | str:
     """How many conversations, or what is the matter with the file."""
     try:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        with open_read_only(database) as connection:
             ((verdict,),) = connection.execute("PRAGMA integrity_check(1)")
             ((count,),) = connection.execute("SELECT count(*) FROM conversations")
     except sqlite3.DatabaseError as error:

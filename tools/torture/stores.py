@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
+from database import sqlite_url
 from tests.support.own_postgres import OwnPostgres, own_postgres
 from tests.support.servers import free_port, own_redis, postgres_programs
 from tests.support.service_process import query
@@ -51,7 +52,7 @@ class File:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.url = f"sqlite+aiosqlite:///{path}"
+        self.url = sqlite_url(path)
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         return query(self._path, statement)
