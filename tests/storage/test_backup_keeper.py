@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from database import Database
+from database import Database, sqlite_url
 from errors import StartRefused
 from store import backups, derived
 from store.backups import folder as backup_folder
@@ -22,7 +22,9 @@ from worker.backups import BackupKeeper
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with Database(f"sqlite+aiosqlite:///{tmp_path}/insights.db") as database:
+    folder = tmp_path / "a%20b #1"  # which the command has to be told in other letters
+    folder.mkdir()
+    async with Database(sqlite_url(folder / "insights.db")) as database:
         await derived.ensure(database)
         yield database
 

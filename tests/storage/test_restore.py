@@ -177,7 +177,10 @@ async def test_a_log_that_cannot_be_folded_in_goes_to_the_file_that_is_kept_then
     assert restored.kept == second
     assert restored.trouble == f"a part of it is in {second}-wal"
     assert not (tmp_path / "insights.db.before-restore-wal").exists()
-    with closing(sqlite3.connect(second)) as connection:
+    whole = tmp_path / "whole.db"
+    backup.back_up(second, whole)
+    await backup.restore(whole, file)
+    with snapshot.open_read_only(file) as connection:
         changed = connection.execute("SELECT count(*) FROM insights WHERE text = 'changed'")
         assert changed.fetchone() == (3,)
 
