@@ -58,7 +58,7 @@ class MachineWatch:
         if abs(self._now() - since) <= _BACKUPS_MISSED * self._backups.every:
             return None
         if newest is None:
-            return "No backup has been made yet."
+            return "There is no backup."
         return f"The newest backup is of {newest.moment:%Y-%m-%d %H:%M} UTC."
 
 
