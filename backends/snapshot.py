@@ -120,9 +120,9 @@ def read_only_address(path: Path) -> str:
 
 
 def size_of(source: Path) -> int:
-    """An upper bound of a copy's size, in bytes."""
+    """An upper bound of a copy's size, in bytes; 0 where the file was removed under its service."""
     log = source.with_name(source.name + "-wal")
-    return source.stat().st_size + (log.stat().st_size if log.exists() else 0)
+    return sum(each.stat().st_size for each in (source, log) if each.exists())
 
 
 def missing_bytes(folder: Path, needed: int) -> int:

@@ -60,7 +60,7 @@ def back_up(source: Path, target: Path, *, is_copied: bool = False) -> Manifest:
     Raises BackupFailed where `target` exists or the disk has no room, and where the copy is not
     whole.
     """
-    if not source.is_file():
+    if not is_copied and not source.is_file():
         raise BackupFailed(f"there is no database {source}")
     with failures_of(target):
         partial = partial_path(target) if is_copied else begin_file(target)

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from backends.errors import DAMAGED
 from database import Database
 from errors import Unavailable
+from store import backups
 from tests.support.factories import accept
 from tests.support.stored import count
 
@@ -58,12 +59,19 @@ def _as_a_kill_leaves_it(path: Path) -> Path:
     return folder / path.name
 
 
-async def test_a_file_that_is_removed_takes_no_more(sqlite_url: str, path: Path) -> None:
+async def test_a_file_that_is_removed_takes_no_more_and_a_backup_has_what_it_held(
+    sqlite_url: str, path: Path, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup.db"
     async with Database(sqlite_url) as database:
+        await accept(database)
         os.unlink(path)
         with pytest.raises(Unavailable, match=LOST):
             await accept(database)
         assert "insights.db" not in os.listdir(path.parent)
+        assert await backups.copy(database, backup)
+        made = await backups.back_up(database, backup, is_copied=True)
+    assert made.counts.conversations == 1
 
 
 async def test_where_the_lock_is_removed_the_first_one_takes_no_more(
