@@ -59,6 +59,8 @@ class FileLock:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+        held = os.fstat(descriptor)
+        self._taken[self._path] = held.st_dev, held.st_ino
 
     def release(self) -> None:
         if self._descriptor is not None:
@@ -67,8 +69,9 @@ class FileLock:
             self._taken.clear()
 
     def lost(self) -> str | None:
-        """The path at which the database's file, which exists, or the lock's is no longer the one
-        that was there at the first call: what is written would not be found again. Logged once."""
+        """The path at which the lock's file is no longer the one that is held, or the database's,
+        which exists, the one that was there at the first call: what is written would not be found
+        again. Logged once."""
         path = next(filter(self._is_lost, (self._database, self._path)), None)
         if path is not None and not self._told:
             log.critical("database_file_lost", path=path)
@@ -78,8 +81,10 @@ class FileLock:
     def _is_lost(self, path: str) -> bool:
         try:
             found = os.stat(path)
-        except OSError:
+        except FileNotFoundError:
             return True
+        except OSError:  # it may still be there
+            return False
         place = found.st_dev, found.st_ino
         return place != self._taken.setdefault(path, place)
 

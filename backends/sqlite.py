@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
@@ -40,6 +40,7 @@ from backends.sqlite_engine import (
     run_on_connect,
 )
 from backends.stoppable import Stoppable
+from backends.turn import Turn
 from errors import Unavailable
 from runtime.turns import give_way
 
@@ -54,22 +55,9 @@ _COSTLY_READERS = 2
 _STOP_AGAIN_SECONDS = 0.02
 _BACKGROUND_SECONDS = 0.02
 """So long others but urgent ones wait for a write in the background."""
+_LOST = "The database file was moved, replaced or removed under the service."
 _ANSWER_SECONDS = 0.005
 """The longest that anything waits for the answer to an urgent write."""
-
-
-class _Turn(NamedTuple):
-    """A write that waits, and where its result goes. An urgent one is `answered` once its caller
-    has that."""
-
-    work: Callable[[], Any]
-    future: Future[Any]
-    answered: threading.Event | None = None
-    background: bool = False
-
-    @property
-    def urgent(self) -> bool:
-        return self.answered is not None
 
 
 class SqliteFile:
@@ -84,8 +72,8 @@ class SqliteFile:
         self._lock = FileLock(self._path)
         self._lock_patience = lock_patience
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
-        self._high: deque[_Turn] = deque()
-        self._normal: deque[_Turn] = deque()
+        self._high: deque[Turn] = deque()
+        self._normal: deque[Turn] = deque()
         self._serve_normal_next = False
         self._answered = asyncio.Event()
         self._answered.set()
@@ -206,7 +194,7 @@ class SqliteFile:
         if preemptible:
             run = partial(self._until_not_preempted, transaction, work)
         answered = threading.Event() if urgent else None
-        return await self._in_turn(_Turn(run, Future(), answered))  # type: ignore[no-any-return]
+        return await self._in_turn(Turn(run, Future(), answered))  # type: ignore[no-any-return]
 
     async def write_in_background(self, work: BackgroundWork[T]) -> T:
         """In the queue of those not urgent, and preemptible."""
@@ -218,7 +206,7 @@ class SqliteFile:
             return work(connection, partial(self._is_waited_for, time.monotonic()))
 
         run = partial(self._until_not_preempted, transaction, attempt)
-        return await self._in_turn(_Turn(run, Future(), background=True))  # type: ignore[no-any-return]
+        return await self._in_turn(Turn(run, Future(), background=True))  # type: ignore[no-any-return]
 
     def _until_not_preempted(
         self, transaction: Callable[[Callable[[Connection], T]], T], work: Callable[[Connection], T]
@@ -245,7 +233,7 @@ class SqliteFile:
         is_long = time.monotonic() - since > _BACKGROUND_SECONDS
         return bool(self._high or (is_long and self._normal))
 
-    async def _in_turn(self, turn: _Turn) -> Any:
+    async def _in_turn(self, turn: Turn) -> Any:
         """Run a turn in the writer's thread."""
         if turn.answered is not None:
             self._answered.clear()
@@ -287,7 +275,7 @@ class SqliteFile:
         if answered is not None:
             answered.wait(_ANSWER_SECONDS)
 
-    def _run(self, turn: _Turn) -> None:
+    def _run(self, turn: Turn) -> None:
         if not turn.future.set_running_or_notify_cancel():
             return
         if turn.urgent:
@@ -347,15 +335,27 @@ class SqliteFile:
             return
         if lost == self._path:  # its log must not go into the file that is there now
             self._checkpoint_truncate()
-        raise Unavailable("The database file was moved, replaced or removed under the service.")
+        raise Unavailable(_LOST)
 
     def _connected(self) -> Connection:
         """The writer's, which is kept: getting one costs a statement."""
         if self._connection is None:
-            keep_private(self._path)
-            self._connection = self._writer.connect()
+            if self._lock.lost() == self._path:
+                self._connection = self._connected_to_lost()
+            else:
+                keep_private(self._path)
+                self._connection = self._writer.connect()
             self._durable = True
         return self._connection
+
+    def _connected_to_lost(self) -> Connection:
+        """A reader's, which has the file that was there: a new one would take the log of that for
+        the log of the file that is there now. Raises Unavailable where there is none."""
+        if not self._idle_readers:
+            raise Unavailable(_LOST)
+        connection = self._idle_readers.pop()
+        on_driver(connection, "PRAGMA query_only=OFF")
+        return connection
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
@@ -385,7 +385,7 @@ class SqliteFile:
 
     async def copy_into(self, target: Path) -> bool:
         # No write, which would be refused where the file was replaced: a copy saves what it held.
-        connection = await self._in_turn(_Turn(self._connected, Future()))
+        connection = await self._in_turn(Turn(self._connected, Future()))
         is_over = threading.Event()
 
         def goes_on() -> bool:
@@ -434,7 +434,7 @@ class SqliteFile:
             loop.call_soon_threadsafe(at_rest.set)
             over.wait()
 
-        turn = asyncio.create_task(self._in_turn(_Turn(rest, Future())))
+        turn = asyncio.create_task(self._in_turn(Turn(rest, Future())))
         try:
             await at_rest.wait()
             yield

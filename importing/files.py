@@ -64,6 +64,10 @@ _TWO_BYTES = frozenset(_OLD_ENCODINGS[-5:])
 """Of which much looks like UTF-8 that is broken."""
 _LEAST_CONFIDENCE = 0.1
 """Of chardet: a line of any language has more, some signs of punctuation half of it."""
+_SURE = 0.14
+"""Words with an accent or two have less, in any encoding."""
+_LIKE_WESTERN = frozenset({"cp1250", "cp1254", "cp1257", "cp1258", "iso-8859-2"})
+"""Whose letters stand singly among others, too: any of them could be Western ones."""
 _LEAST_LINE = 8
 """Bytes that tell an encoding: of fewer, a fifth may be a NUL that is there by mistake."""
 
@@ -216,14 +220,14 @@ def _judge(name: str, file: BinaryIO) -> str:
     if multi_byte * 10 >= high * 9:
         return "utf-8"
     sample = sample[:SAMPLE_BYTES]
-    found = _by_language(sample)
-    if multi_byte * 2 >= high and found not in _TWO_BYTES:
-        return "utf-8"
-    if found is not None and found not in _WESTERN_ENCODINGS:
-        return found
     senses = {each: _sense(sample.decode(each, "replace")) for each in _WESTERN_ENCODINGS}
     best = max(senses, key=senses.__getitem__)
-    if found is None and senses[best] <= 0:
+    found = _by_language(sample, could_be_western=senses[best] > 0)
+    if multi_byte * 2 >= high and found not in _TWO_BYTES:
+        return "utf-8"
+    if found is not None:
+        return found
+    if senses[best] <= 0:
         raise ImportFailed(
             f"{name}: its letters do not tell the encoding, which is not UTF-8. Say which it is,"
             " for example --encoding cp1252, cp1251, shift_jis or gb18030"
@@ -231,13 +235,19 @@ def _judge(name: str, file: BinaryIO) -> str:
     return best
 
 
-def _by_language(sample: bytes) -> str | None:
+def _by_language(sample: bytes, *, could_be_western: bool) -> str | None:
+    """None where it is Western, or cannot be told."""
     import chardet  # 3 MB of models, which few files need
 
-    found = chardet.detect(
+    detected = chardet.detect(
         sample, include_encodings=_OLD_ENCODINGS, prefer_superset=True, compat_names=False
     )
-    return found["encoding"] if found["confidence"] >= _LEAST_CONFIDENCE else None
+    found, confidence = detected["encoding"], detected["confidence"]
+    if could_be_western:
+        is_told = found in _LIKE_WESTERN | _TWO_BYTES and confidence >= _SURE
+    else:
+        is_told = found not in _WESTERN_ENCODINGS and confidence >= _LEAST_CONFIDENCE
+    return found if is_told else None
 
 
 def _sense(text: str) -> int:

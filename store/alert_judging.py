@@ -135,7 +135,7 @@ class AlertJudge:
             and breach.value <= (alert.peak or 0.0)
             and (
                 alert.is_told
-                or _is_quiet(alert, now)
+                or (_is_quiet(alert, now) and alert.held_back != NOBODY_TO_TELL)
                 or self._is_held_back_still(rule, alert, breach, connection)
             )
         ):

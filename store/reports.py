@@ -118,6 +118,8 @@ def _is_awaited(period: Period, ending: date, connection: Connection) -> bool:
 
 
 def _send(period: Period, ending: date, report: Mapping[str, Any], connection: Connection) -> int:
+    if not (takers := subscribers(connection, Event.REPORT)):
+        return 0  # since it was asked for
     row = {"period": period.value, "ending": ending.isoformat(), "sent_at": now_micros()}
     try:
         with connection.begin_nested():
@@ -126,7 +128,7 @@ def _send(period: Period, ending: date, report: Mapping[str, Any], connection: C
         return 0  # another process has sent it
     id_ = f"msg_report_{period.value}_{ending.isoformat()}"
     message = Message(id_, MessageType.REPORT, _told(report))
-    return len(enqueue(connection, message, endpoints=subscribers(connection, Event.REPORT)))
+    return len(enqueue(connection, message, endpoints=takers))
 
 
 def _told(report: Mapping[str, Any]) -> Mapping[str, Any]:

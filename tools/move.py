@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
         print(f"Not moved: {error.details}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Not moved: what is in the target is no use, make it anew", file=sys.stderr)
+        print("Not moved: if the target was empty, make it anew", file=sys.stderr)
         return 1
     for table, count in moved.items():
         print(f"{count:>12,} {table}")

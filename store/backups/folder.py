@@ -91,8 +91,8 @@ def backups_in(folder: Path, *, sqlite: bool = True) -> list[Path]:
 
 
 def _is_open(path: Path) -> bool:
-    """Or was: a backup as it was made has neither a lock nor a log."""
-    return any(path.with_name(path.name + suffix).exists() for suffix in ("-lock", "-wal"))
+    """Or was when its process was killed: a backup as it was made has no log."""
+    return path.with_name(path.name + "-wal").exists()
 
 
 def dated_ahead(folder: Path, *, sqlite: bool = True) -> list[Path]:

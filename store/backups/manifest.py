@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backends import snapshot
 from backends.errors import cause_of
+from database import UNDER_WAY
 from errors import ServiceError, Unavailable
 from models import SCHEMA_REVISION, Status, calls, conversations, daily_usage, insights
 
@@ -155,6 +156,8 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 def check_revision(path: Path, revision: str) -> None:
     """Raises BackupFailed where this version does not know the schema of `path`."""
+    if revision == UNDER_WAY:
+        raise BackupFailed(f"{path}: a move into it has not come to its end")
     if revision > SCHEMA_REVISION:
         raise BackupFailed(
             f"{path} is of a newer version: schema {revision}, and this one knows {SCHEMA_REVISION}"

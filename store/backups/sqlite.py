@@ -170,6 +170,8 @@ def _describe_kept(kept: Path | None, owner: os.stat_result) -> str | None:
             _give(manifest_path(kept), owner)
     except BackupFailed as error:
         return error.details
+    except SystemExit:  # all is in place, and that has to be told
+        return "the command was told to end before it was checked"
     return None
 
 

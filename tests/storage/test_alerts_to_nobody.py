@@ -59,6 +59,21 @@ async def test_what_reached_nobody_is_told_once_somebody_can_be_told(
     assert await judge_at(store, LATER) == 1
 
 
+async def test_what_is_muted_does_not_say_that_nobody_takes_it_once_somebody_does(
+    database: Database,
+) -> None:
+    await make_rule(database, window="15m")
+    await fill(database, 6)
+    store = alert_store(database)
+    await judge_at(store)
+    (listed,) = await all_alerts(store)
+    await store.mute(listed.alert.id, 8)
+    await make_endpoint(database)
+    assert await judge_at(store, NOON + MINUTE) == 0
+    (listed,) = await all_alerts(store)
+    assert (listed.alert.told_at, listed.alert.held_back) == (None, None)
+
+
 async def test_what_reached_nobody_is_not_told_to_be_over(database: Database) -> None:
     await make_rule(database, window="15m")
     await fill(database, 6)

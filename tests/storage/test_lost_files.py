@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from backends.errors import DAMAGED
 from database import Database
@@ -25,8 +26,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "insights.db"
 
 
+async def _fail(database: Database) -> None:
+    """As on a full disk: the next write has another connection."""
+    with pytest.raises(DBAPIError):
+        await database.write(lambda connection: connection.execute(text("SELECT * FROM nowhere")))
+
+
+@pytest.mark.parametrize("failed", [False, True])
 async def test_a_file_that_is_replaced_takes_no_more_and_a_copy_saves_what_it_held(
-    sqlite_url: str, path: Path, tmp_path: Path
+    failed: bool, sqlite_url: str, path: Path, tmp_path: Path
 ) -> None:
     other, copy = tmp_path / "other.db", tmp_path / "copy.db"
     async with Database(f"sqlite+aiosqlite:///{other}") as database:
@@ -35,6 +43,8 @@ async def test_a_file_that_is_replaced_takes_no_more_and_a_copy_saves_what_it_he
     await database.open()
     for _ in range(3):
         await accept(database)
+    if failed:
+        await _fail(database)
     os.rename(other, path)
     with pytest.raises(Unavailable, match=LOST):
         await accept(database)
@@ -59,12 +69,15 @@ def _as_a_kill_leaves_it(path: Path) -> Path:
     return folder / path.name
 
 
+@pytest.mark.parametrize("failed", [False, True])
 async def test_a_file_that_is_removed_takes_no_more_and_a_backup_has_what_it_held(
-    sqlite_url: str, path: Path, tmp_path: Path
+    failed: bool, sqlite_url: str, path: Path, tmp_path: Path
 ) -> None:
     backup = tmp_path / "backup.db"
     async with Database(sqlite_url) as database:
         await accept(database)
+        if failed:
+            await _fail(database)
         os.unlink(path)
         with pytest.raises(Unavailable, match=LOST):
             await accept(database)

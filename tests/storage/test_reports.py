@@ -1,6 +1,7 @@
 """What a report says of a period beside those before it."""
 
 from datetime import timedelta
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
@@ -103,3 +104,21 @@ async def test_a_report_that_nobody_takes_is_sent_once_somebody_does(database: D
     assert await store.send_due(at, NOON) == 0
     await EndpointStore(database).enable(ENDPOINT)
     assert [await store.send_due(at, NOON + minute * MINUTE) for minute in (1, 2)] == [1, 0]
+
+
+async def test_a_report_whose_taker_goes_while_it_is_made_is_not_sent(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_endpoint(database)
+    store, at = report_store(database), ReportTime.parse("11:00")
+    make = store.report
+
+    async def disable_meanwhile(*asked: Any) -> Any:
+        await EndpointStore(database).change(ENDPOINT, enabled=False)
+        return await make(*asked)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "report", disable_meanwhile)
+        assert await store.send_due(at, NOON) == 0
+    await EndpointStore(database).enable(ENDPOINT)
+    assert await store.send_due(at, NOON + MINUTE) == 1

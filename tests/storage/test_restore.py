@@ -216,6 +216,20 @@ def test_a_restore_that_is_told_to_end_leaves_nothing(
     assert _files(tmp_path) - before <= {"insights.db.before-restore"}
 
 
+async def test_a_restore_that_is_told_to_end_when_all_is_in_place_says_so(
+    file: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_of: Path) -> None:
+        sys.exit(1)
+
+    monkeypatch.setattr(snapshot, "problems_of", end)
+    restored = await backup.restore(copy, file)
+    assert (restored.kept, restored.trouble) == (
+        file.with_name("insights.db.before-restore"),
+        "the command was told to end before it was checked",
+    )
+
+
 async def test_what_a_killed_restore_left_is_removed_by_the_next(
     file: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,7 +56,10 @@ def test_wide_encodings_need_no_mark(encoding: str, text: str, read: Read) -> No
         ("cp1252", "Où est mon colis ? Ça fait déjà trois semaines, très déçu"),
         ("cp1252", "Pöntunin mín er ekki komin ennþá og enginn svarar, það er slæmt"),
         ("mac-roman", "Où est mon colis ? Ça fait déjà trois semaines, très déçu"),
-        ("cp1254", "Siparişim hâlâ gelmedi, iki haftadır bekliyorum, çok kötü"),
+        (
+            "cp1254",
+            "Siparişim hâlâ gelmedi, iki haftadır bekliyorum, çok kötü bir hizmet, teşekkürler",
+        ),
         ("cp1257", "Mano užsakymas dar neatėjo, laukiu jau dvi savaites, prašau padėti"),
         ("cp1251 koi8-r cp866", "где мой заказ, жду уже неделю"),
         ("cp1253", "πού είναι το δέμα μου"),
@@ -80,6 +83,15 @@ def test_an_old_encoding_is_found_by_its_language_and_shown(
         assert any(line.startswith(shown) for line in found.pipeline.plan())
         asked = read(content, encoding=encoding).pipeline.plan()
         assert not any(line.startswith("  reads as") for line in asked)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Voilà c'est fini", "Bon après-midi à tous", "è vero, perché no", "Nos vemos mañana", "São"],
+)
+def test_a_line_with_an_accent_or_two_stays_western(text: str, read: Read) -> None:
+    found = read(f"text\n{text}\n".encode("cp1252"))
+    assert (found.texts, found.pipeline.source.encoding) == ([text], "cp1252")
 
 
 @pytest.mark.parametrize("text", ["late ———————— ever", "•••••••• 4242", "€€€€€€", "Nãããão, já é"])
