@@ -219,6 +219,7 @@ def _revision(connection: Connection) -> str | None:
 
 
 def set_revision(revision: str, connection: Connection) -> None:
+    """Write that the schema is at `revision`, or `UNDER_WAY`."""
     connection.execute(text("UPDATE alembic_version SET version_num = :it"), {"it": revision})
 
 
