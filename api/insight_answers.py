@@ -120,22 +120,11 @@ class InsightsOut(TypedDict):
 
 
 def insight_facts(insight: ListedInsight) -> InsightFacts:
-    analysis: GrokAnalysis = {
-        "sentiment_score": insight.sentiment_score,
-        "clusters": insight.clusters,
-        "confidence": insight.confidence,
-        "reasoning": insight.reasoning,
-    }
-    if insight.notes:
-        analysis.update(cast(GrokAnalysis, insight.notes))
-    return {
-        "grok_analysis": analysis,
-        "language": insight.language,
-        "urgency": cast(Urgency, insight.urgency),
-        "version": insight.version,
-        "labelled": insight.labelled and _labelled_item(insight.labelled),
-        "handling": _OPEN if insight.handling is OPEN else handling_item(insight.handling),
-    }
+    item = insight_item(insight)
+    return cast(InsightFacts, {name: item[name] for name in _FACTS})  # type: ignore[literal-required]
+
+
+_FACTS = tuple(InsightFacts.__annotations__)
 
 
 def _labelled_item(labelled: Labelled) -> LabelledOut:
@@ -176,12 +165,43 @@ def _as_bytes(value: InsightOut | Sequence[InsightOut]) -> bytes:
 
 
 def insight_item(insight: ListedInsight) -> InsightOut:
+    """By position and in one dict, since a page may have a thousand."""
+    (
+        conversation_id,
+        timestamp,
+        text,
+        author,
+        score,
+        clusters,
+        confidence,
+        reasoning,
+        notes,
+        language,
+        urgency,
+        version,
+        labelled,
+        handling,
+        _,
+    ) = insight
+    analysis: GrokAnalysis = {
+        "sentiment_score": score,
+        "clusters": clusters,
+        "confidence": confidence,
+        "reasoning": reasoning,
+    }
+    if notes:
+        analysis.update(cast(GrokAnalysis, notes))
     return {
-        "conversation_id": insight.conversation_id,
-        "timestamp": insight.timestamp,
-        "text": insight.text,
-        "author": insight.author,
-        **insight_facts(insight),  # type: ignore[typeddict-item]  # has no priority in it
+        "conversation_id": conversation_id,
+        "timestamp": timestamp,
+        "text": text,
+        "author": author,
+        "grok_analysis": analysis,
+        "language": language,
+        "urgency": urgency,  # type: ignore[typeddict-item]  # one of them, as plain text
+        "version": version,
+        "labelled": labelled and _labelled_item(labelled),
+        "handling": _OPEN if handling is OPEN else handling_item(handling),
     }
 
 

@@ -84,33 +84,58 @@ def find_listed(conversation_id: str, connection: Connection) -> ListedInsight |
     return to_listed(found)[0] if found else None
 
 
+_STATES = {state.value: state for state in HandlingState}
+_NO_NOTES: Mapping[str, Any] = {}
+
+
 def to_listed(rows: Iterable[Sequence[Any]]) -> list[ListedInsight]:
-    now = now_micros()
-    return [_to_listed(row, now) for row in rows]
-
-
-def _to_listed(row: Sequence[Any], now: int) -> ListedInsight:
-    """By position, since a page may have a thousand rows."""
-    _, conversation_id, timestamp, text, author = row[:5]
-    score, clusters, confidence, reasoning, notes = row[5:10]
-    language, urgency, version, labelled, label = row[10:15]
-    state = row[18]
-    return ListedInsight(
+    """By position and in one loop, since a page may have a thousand rows."""
+    now, listed = now_micros(), []
+    for (
+        _,
         conversation_id,
-        from_micros(timestamp),
+        timestamp,
         text,
         author,
         score,
-        read_clusters(clusters),
+        clusters,
         confidence,
         reasoning,
-        read_notes(notes),
+        notes,
         language,
         urgency,
         version,
-        None if label is None else _to_labelled(labelled, label, *row[15:18]),
-        OPEN if state == "open" else Handling(HandlingState(state), *row[19:]).effective(now),
-    )
+        labelled,
+        label,
+        model_score,
+        model_clusters,
+        model_confidence,
+        state,
+        by,
+        at,
+        until,
+    ) in rows:
+        values = (
+            conversation_id,
+            from_micros(timestamp),
+            text,
+            author,
+            score,
+            read_clusters(clusters),
+            confidence,
+            reasoning,
+            read_notes(notes) if notes else _NO_NOTES,
+            language,
+            urgency,
+            version,
+            _to_labelled(labelled, label, model_score, model_clusters, model_confidence)
+            if label
+            else None,
+            OPEN if state == "open" else Handling(_STATES[state], by, at, until).effective(now),
+            None,
+        )
+        listed.append(ListedInsight._make(values))
+    return listed
 
 
 def _to_labelled(

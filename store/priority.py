@@ -91,7 +91,7 @@ class PriorityStore:
         )
         now = now_micros()
         return InsightPage(
-            insights=to_listed(rows),
+            insights=to_listed(row[:-4] for row in rows),
             total_count=total,
             corrected_count=self._matches.corrected(wanted, connection),
             next_cursor=cursors.encode(_LIST, *_position(rows[-1])) if more else None,
