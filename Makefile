@@ -22,6 +22,7 @@ TSC := .venv/typescript/node_modules/.bin/tsc
 PROD := .venv/requirements.stamp
 DEV := .venv/requirements-dev.stamp
 EXTRA := $(if $(LANGUAGES),.venv/requirements-languages.stamp)
+COMPILED := .venv/compiled.stamp
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,8 +43,13 @@ test test-fast: export PYTHONPYCACHEPREFIX = $(CURDIR)/.venv/pycache
 # Their files are in memory where there is much of it: thousands of commits need not wait for a disk.
 test test-fast: export PYTEST_DEBUG_TEMPROOT = $(shell [ -w /dev/shm ] && \
 	[ "$$(df -k /dev/shm | awk 'NR > 1 { print $$4 }')" -gt 3000000 ] && echo /dev/shm)
-test: $(DEV) $(EXTRA) $(if $(CI),browser)  ## run all tests; ARGS goes to pytest
-	$(BIN)/python -m pytest -n 5 --dist loadgroup --no-loadscope-reorder $(ARGS)
+test: $(DEV) $(EXTRA) $(COMPILED) $(if $(CI),browser)  ## run all tests; ARGS goes to pytest
+	$(BIN)/python -m pytest -n 7 --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+# Without it each of the processes of the first run would compile all that it imports, for itself.
+$(COMPILED): $(DEV) $(EXTRA)
+	@$(BIN)/python -m pytest --collect-only --quiet > /dev/null || true
+	@touch $@
 
 test-fast: $(DEV)  ## run the tests that start no server process
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow" $(ARGS)
