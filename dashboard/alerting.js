@@ -1,11 +1,12 @@
 // What readers do about alerts: see them, quieten them, say what they want to be told of and where.
 
 import { ask, urlOf, wait } from "./api.js";
-import { KINDS, PLACES } from "./alerts.js";
+import { KINDS, PLACES, sentKey } from "./alerts.js";
 import { doing, noted, write } from "./work.js";
 
 const TRIES = 20;
 const TRY_AGAIN = 500;
+const TOLD = 20; // messages to an endpoint, the newest
 
 export function acknowledge(page, id) {
 	const { state, send } = page;
@@ -72,20 +73,42 @@ export const enableEndpoint = (page, id) => doing(page, () => write(`endpoints/$
 export const removeEndpoint = (page, id) => doing(page, () => write(`endpoints/${id}`, "DELETE").then(() => toTitle("endpoint")), "endpoints");
 export const rotateSecret = (page, id) => doing(page, async () => page.send(["told", "secret", (await write(`endpoints/${id}/rotate`, "POST")).secret]));
 
-// Sends one message, and waits for what comes of it.
-export async function testEndpoint({ send, loader }, id) {
+// --- what was sent --------------------------------------------------------------------------------
+
+const newest = async (id) => (await ask(urlOf(`endpoints/${id}/deliveries`, { limit: TOLD }))).deliveries;
+
+// What was sent there last, and what came of it.
+export async function showSent({ send }, id) {
+	try {
+		send(["told", sentKey(id), { deliveries: await newest(id) }]);
+	} catch (problem) {
+		send(["told", id, { text: problem.message, bad: true }]);
+	}
+}
+
+export const testEndpoint = (page, id) => sending(page, id, async () => (await write(`endpoints/${id}/test`, "POST")).delivery_id);
+
+export const sendAgain = (page, id, delivery) =>
+	sending(page, id, async () => (await write(`endpoints/${id}/deliveries/${delivery}/retry`, "POST"), delivery));
+
+// Has one message sent, and waits for what comes of it.
+async function sending({ state, send, loader, show }, id, begin) {
+	const isShown = Boolean(state.told[sentKey(id)]);
 	send(["told", id, { text: "Sending…" }]);
 	try {
-		const { delivery_id } = await write(`endpoints/${id}/test`, "POST");
+		const delivery = await begin();
 		for (let tries = 0; tries < TRIES; tries++) {
 			await wait(TRY_AGAIN);
-			const { deliveries } = await ask(urlOf(`endpoints/${id}/deliveries`, { limit: 20 }));
-			const one = deliveries.find((delivery) => delivery.delivery_id === delivery_id);
-			if (one && one.state !== "pending") {
-				send(["told", id, one.state === "delivered" ? { text: "It has arrived." } : { text: `It did not arrive: ${one.last_error ?? "no answer"}`, bad: true }]);
-				loader.renew("endpoints");
-				return;
-			}
+			const deliveries = await newest(id);
+			const one = deliveries.find((each) => each.delivery_id === delivery);
+			if (!one || one.state === "pending") continue;
+			send(["told", id, one.state === "delivered" ? { text: "It has arrived." } : { text: `It did not arrive: ${one.last_error ?? "no answer"}`, bad: true }]);
+			if (isShown) send(["told", sentKey(id), { deliveries }]);
+			loader.renew("endpoints");
+			show();
+			// The button that was pressed may be gone.
+			if (document.activeElement === document.body) document.getElementById(sentKey(id))?.focus();
+			return;
 		}
 		send(["told", id, { text: "There is no answer yet." }]);
 	} catch (problem) {

@@ -176,9 +176,13 @@ function endpointForm(state, form) {
 		note(state, "endpoint"));
 }
 
+// By which what was sent to an endpoint is known.
+export const sentKey = (id) => `sent to ${id}`;
+
 function oneEndpoint(state, endpoint) {
 	const { endpoint_id: id, name, kind, url, to, enabled, disabled_reason: why, failing_since: since } = endpoint;
 	const told = state.told[id];
+	const sent = state.told[sentKey(id)]?.deliveries;
 	return h("li.rule", { key: id, "data-key": id },
 		h("b", { dir: "auto" }, name), h("span.small", ` ${PLACES[kind][0]}, `, h("bdi", to ?? hostOf(url))),
 		!enabled && h("p.notice.bad", `Nothing is sent there${why ? `: ${why}` : "."}`),
@@ -186,8 +190,25 @@ function oneEndpoint(state, endpoint) {
 		h("p.buttons",
 			enabled ? h("button", { on: { click: ["testEndpoint", id] } }, "Send a test") : h("button", { on: { click: ["enableEndpoint", id] } }, "Send there again"),
 			kind === "standard" && h("button", { on: { click: ["rotateSecret", id] } }, "New secret"),
+			h("button", { id: sentKey(id), "aria-expanded": String(Boolean(sent)), on: { click: sent ? ["told", sentKey(id), null] : ["showSent", id] } }, "What was sent"),
 			deletion(state, id, name, ["removeEndpoint", id])),
-		told && h("p.note", { class: told.bad ? "bad" : "", role: "status" }, told.text));
+		told && h("p.note", { class: told.bad ? "bad" : "", role: "status" }, told.text),
+		sent && !sent.length && h("p.small", "Nothing yet."),
+		sent?.length > 0 && h("ul.short", { key: "sent" }, sent.map((delivery) => oneDelivery(state, id, delivery))));
+}
+
+const MESSAGES = { "alert.opened": "An alert", "alert.closed": "The end of an alert", report: "A report", machine: "The service itself", test: "A test" };
+
+function oneDelivery(state, endpoint, { delivery_id: id, type, state: stands, created_at: made, next_at: next, attempts, last_error: error }) {
+	const came = {
+		delivered: "it has arrived",
+		pending: attempts ? `not yet: tried ${plural(attempts, "time")}, again at ${time(next, state.now)}` : "on its way",
+		failed: `it did not arrive, after ${plural(attempts, "try", "tries")}`,
+		dropped: "left out, since a later message tells what it told",
+	}[stands];
+	return h("li", { key: id, "data-key": id }, `${MESSAGES[type] ?? type}, ${time(made, state.now)}: ${came}`,
+		error && stands !== "delivered" && h("span.small", { dir: "auto" }, error),
+		stands === "failed" && h("button", { on: { click: ["sendAgain", endpoint, id] } }, "Send again"));
 }
 
 // The rest of such an address is a secret.

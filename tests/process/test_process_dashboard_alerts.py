@@ -26,12 +26,14 @@ class Receiver:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.port = 0
+        self.status = "200 OK"
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
         self.bodies.append(await reader.readexactly(length))
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        answer = f"HTTP/1.1 {self.status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+        writer.write(answer.encode())
         await writer.drain()
 
 
@@ -110,6 +112,43 @@ async def test_from_nothing_to_the_first_notice(
             await expect(page.locator("#endpoints-title")).to_be_focused()
 
 
+async def test_what_did_not_arrive_is_shown_with_its_reason_and_sent_again(
+    browser: Browser, receiver: Receiver, tmp_path: Path
+) -> None:
+    async with ServiceProcess(tmp_path, webhook_private_hosts="localhost") as service:
+        await service.start()
+        made = await service.client.post(
+            "/api/v1/endpoints",
+            json={
+                "kind": "slack",
+                "name": "team",
+                "url": f"http://localhost:{receiver.port}/hook",
+            },
+        )
+        assert made.status_code == 201, made.text
+        async with opened(browser, f"{address(service)}{RULES}") as page:
+            endpoint = page.locator("#endpoints > li")
+            asked = page.get_by_role("button", name="What was sent")
+            await asked.click()
+            await expect(endpoint).to_contain_text("Nothing yet.")
+            receiver.status = "500 Internal Server Error"
+            await page.click("#endpoints button:has-text('Send a test')")
+            sent = page.locator("#endpoints .short li")
+            await expect(sent).to_contain_text(["it did not arrive, after 1 try"])
+            await expect(sent).to_contain_text(["500"])
+
+            receiver.status = "200 OK"
+            bodies = len(receiver.bodies)
+            await page.get_by_role("button", name="Send again").press("Enter")
+            await expect(sent).to_contain_text(["it has arrived"])
+            await expect(page.get_by_role("button", name="Send again")).to_have_count(0)
+            await expect(asked).to_be_focused()
+            assert len(receiver.bodies) == bodies + 1
+            await asked.press("Enter")
+            await expect(sent).to_have_count(0)
+            await expect(asked).to_have_attribute("aria-expanded", "false")
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def alerted(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory
@@ -159,6 +198,8 @@ async def test_nobody_is_shut_out_of_alerts_rules_and_plans(
 
         await expect(page.locator("#alerts > li")).to_have_count(1)
         await expect(page.locator("#bell")).to_contain_text("1 alert")
+        await page.click("#endpoints button:has-text('What was sent')")
+        await expect(page.locator("#endpoints .short li")).to_contain_text(["An alert"])
         await page.click("#new-endpoint")
         await page.click("#new-alert-rule")
         await page.click("#new-rule")
