@@ -1,6 +1,7 @@
 // What is not needed at first sight: the menu, the dialogs, times of the reader's own.
 
 import { ownRange } from "./address.js";
+import { urlOf } from "./api.js";
 import { languageName } from "./facts.js";
 import { fullTime, percent, span, topicName } from "./format.js";
 import { PAGE_NAMES, note, viewLink } from "./parts.js";
@@ -28,6 +29,10 @@ export function menu(state) {
 			h("li", h("button", { on: { click: ["copyLink", "moving"] } }, "Copy link to this view")),
 			h("li", h("button", { on: { click: ["copyLink", "fixed"] } }, "Copy link, fixed to this time")),
 			h("li", viewLink(state, "a", { kiosk: "on" }, "For a screen on the wall"))),
+		h("h2", "Reports"),
+		h("ul", { id: "reports" },
+			h("li", h("a", { href: urlOf("report", { period: "day", format: "html" }) }, "Yesterday")),
+			h("li", h("a", { href: urlOf("report", { period: "week", format: "html" }) }, "The last seven days"))),
 		h("h2", "Data of this page"),
 		h("ul", { id: "data" },
 			exportUrl(state) && h("li", h("a", { download: "insights.csv", href: exportUrl(state) }, "Export CSV")),

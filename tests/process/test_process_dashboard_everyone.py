@@ -342,6 +342,11 @@ async def test_a_key_is_asked_for_once_and_kept_for_the_session_only(
             exported = Path(await download.path()).read_text("utf-8-sig")  # noqa: ASYNC240
             assert "Only for those with a key" in exported
             assert re.fullmatch(r"insights-\w+-\w+\.csv", download.suggested_filename)
+            await page.locator("#menu").click()
+            for period, title in (("day", "Report of 2"), ("week", "Report of")):
+                async with page.context.expect_page() as opening:
+                    await page.locator(f"#reports a[href*='={period}']").click()
+                await expect((await opening.value).locator("h1")).to_contain_text(title)
             await page.reload()
             await expect(rows(page)).to_have_count(1)
 
