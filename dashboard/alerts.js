@@ -129,9 +129,12 @@ function oneRule(state, rule) {
 		mayWrite(state) && h("p.buttons",
 			h("button", { "aria-pressed": String(enabled), on: { click: ["changeAlertRule", id, { enabled: !enabled }] } }, enabled ? "On" : "Off"),
 			kind !== "machine" && h("button", { on: { click: ["tryAlertRule", id] } }, "What would it have sent?"),
+			h("button", { on: { click: () => ["changeAlertRule", id, { quiet: quiet ? null : nightHere() }] } }, quiet ? "Tell at any hour" : "Quiet at night"),
 			deletion(state, id, name, ["removeAlertRule", id])),
 		trial && h("p.note", { role: "status" }, trial.text ?? trialText(trial)));
 }
+
+const nightHere = () => ({ from: "22:00", to: "07:00", zone: Intl.DateTimeFormat().resolvedOptions().timeZone });
 
 const trialText = ({ messages, alerts_count: alerts, held_back_count: held }) =>
 	`Over the last 30 days: ${plural(messages, "message")} of ${plural(alerts, "alert")}${held ? `; ${count(held)} shown but not sent, since few people or copies made them` : ""}.`;

@@ -74,6 +74,12 @@ async def test_from_nothing_to_the_first_notice(
             await page.fill("#alert-name", "Flood <b>")
             await page.click("#make-alert-rule")
             await expect(page.locator("#alert-rules .note")).to_contain_text("the last 30 days:")
+            await page.click("#alert-rules button:has-text('Quiet at night')")
+            rule = page.locator("#alert-rules > li")
+            zone = await page.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone")
+            await expect(rule).to_contain_text(f"Quiet from 22:00 to 07:00, {zone}.")
+            await page.click("#alert-rules button:has-text('Tell at any hour')")
+            await expect(rule).not_to_contain_text("Quiet from")
             assert not await serious_faults(page)
 
             await submit_batch(service.client, [{"text": URGENT, "author": "ann"}])
