@@ -35,7 +35,7 @@ from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE
 from tables.base import Micros, SequentialId
 from tables.base import metadata as metadata
 
-SCHEMA_REVISION = "0013"
+SCHEMA_REVISION = "0014"
 """The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
 
 
@@ -231,7 +231,8 @@ insights = Table(
     # Counting and picking a page needs no more than is in these.
     Index(
         "idx_insight_author",
-        *("author", "timestamp", "id", "sentiment_score", "confidence", "own", "handling"),
+        *("author", "timestamp", "id", "sentiment_score", "confidence", "own"),
+        *("language", "urgency", "labelled", "handling"),
     ),
     Index("idx_insight_created_at", "created_at"),
     sqlite_autoincrement=True,  # an id is never given twice, also after the newest row is erased

@@ -152,8 +152,6 @@ CREATE TRIGGER count_deleted AFTER DELETE ON conversations BEGIN UPDATE status_c
 --
 CREATE INDEX idx_insight_unsure ON insights (created_at) WHERE confidence = 0
 --
-CREATE INDEX idx_insight_author ON insights (author, timestamp, id, sentiment_score, confidence, own, handling)
---
 CREATE INDEX idx_insight_timestamp ON insights (timestamp, id, sentiment_score, confidence, language, urgency, labelled, handling) WHERE own = 0
 --
 CREATE INDEX idx_insight_sentiment ON insights (sentiment, confidence, timestamp, id, sentiment_score, language, urgency, labelled, handling) WHERE own = 0
@@ -418,8 +416,10 @@ CREATE INDEX idx_conv_status ON conversations (status, lane, created_at, timesta
 --
 CREATE INDEX idx_conv_own ON conversations (timestamp) WHERE own <> 0
 --
+CREATE INDEX idx_insight_author ON insights (author, timestamp, id, sentiment_score, confidence, own, language, urgency, labelled, handling)
+--
 INSERT INTO insight_terms (insight_terms, rank) VALUES ('automerge', 0)
 --
 INSERT INTO insight_terms (insight_terms, rank) VALUES ('usermerge', 8)
 --
-INSERT INTO alembic_version VALUES ('0013')
+INSERT INTO alembic_version VALUES ('0014')
