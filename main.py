@@ -45,8 +45,9 @@ with quick_imports():
     from api.services import Services
     from api.web_pages import WebPages
     from assembly import CONVERSATIONS, INSIGHTS, Assembly, assemble
-    from config import Settings, load_settings
+    from config import ENV_FILE, Settings, load_settings
     from errors import ServiceError, StartRefused
+    from runtime.environment import misspelt_settings
     from runtime.heaps import share_heaps
     from runtime.logs import set_up_logs
     from runtime.shutdown import Shutdown
@@ -250,6 +251,8 @@ def _app_from_environment() -> FastAPI:
     try:
         settings = load_settings()
         set_up_logs(level=settings.log_level, format=settings.log_format)
+        for name, meant in misspelt_settings(ENV_FILE, Settings.model_fields):
+            log.warning("unknown_setting", reason=f"{name} is no setting. Is {meant} meant?")
         return create_app(settings)
     except StartRefused as error:
         raise SystemExit(f"Cannot start: {error.details}") from None

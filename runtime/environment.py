@@ -7,6 +7,7 @@ understood is heeded, and what cannot is told in one line.
 import codecs
 import os
 from collections.abc import Collection
+from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 
@@ -23,6 +24,27 @@ def read_env_file(path: str | Path | None, names: Collection[str]) -> dict[str, 
 
     Raises StartRefused, with one line that names the file, where it cannot be read.
     """
+    values = _values_in(path)
+    set_already = {name.lower() for name, value in os.environ.items() if plain(value)}
+    return {name: values[name] for name in names if name in values and name not in set_already}
+
+
+def misspelt_settings(path: str | Path | None, names: Collection[str]) -> list[tuple[str, str]]:
+    """What the environment or the dotenv file sets that is none of `names`, but nearly: each with
+    the one that may be meant, in upper case. Short names are like too many others."""
+    found = {name.lower() for name in (*os.environ, *_values_in(path))}
+    unknown = sorted(name for name in found - set(names) if len(name) >= _LEAST_LENGTH)
+    near = ((name, get_close_matches(name, names, 1, _LIKENESS)) for name in unknown)
+    return [(name.upper(), meant[0].upper()) for name, meant in near if meant]
+
+
+_LEAST_LENGTH = 6
+_LIKENESS = 0.86
+"""`API_KEY` is like `API_KEYS` by 0.93, `DATABASE_PORT` like `DATABASE_POOL` by 0.85."""
+
+
+def _values_in(path: str | Path | None) -> dict[str, str]:
+    """By names in lower case, without those that are empty."""
     file = None if path is None else Path(path)
     if file is None or not file.exists() or file.is_dir():
         return {}
@@ -37,10 +59,8 @@ def read_env_file(path: str | Path | None, names: Collection[str]) -> dict[str, 
             statement = binding.original.string
             line = binding.original.line + len(statement) - len(statement.lstrip("\n"))
             raise StartRefused(f"{file}: line {line} is not NAME=value")
-    set_already = {name.lower() for name, value in os.environ.items() if plain(value)}
     values = dotenv_values(stream=StringIO(text))
-    known = {plain(name).lower(): value for name, value in values.items() if value}
-    return {name: known[name] for name in names if name in known and name not in set_already}
+    return {plain(name).lower(): value for name, value in values.items() if value}
 
 
 def _decode(data: bytes) -> str:

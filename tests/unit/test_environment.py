@@ -10,10 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 import ingest_data
+import main
 from assembly import build_analyser
 from config import Settings, load_settings
 from errors import StartRefused
 from main import create_app
+from tests.support.http_helpers import captured_log
 from tests.support.ingesting import load_tweets
 from tests.support.paths import ROOT
 
@@ -184,6 +186,23 @@ def test_nonsense_is_taken_or_named_in_one_line(
         told = refused.details
 
     assert told is None or (told.startswith(f"{name.upper()}: ") and len(told.splitlines()) == 1)
+
+
+def test_what_is_nearly_a_setting_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    Path(tmp_path, ".env").write_text("API_KEY=a:read:0\nRETENTION_DAYS=30\nretention_day=3\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("GROK_RATE_LIMT", "DATABASE_PORT", "EDITOR"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("LOG_FORMAT", "json")
+    meant = {
+        "API_KEY": "API_KEYS",
+        "GROK_RATE_LIMT": "GROK_RATE_LIMIT",
+        "RETENTION_DAY": "RETENTION_DAYS",
+    }
+    with captured_log() as log:
+        assert main.app is not None  # built anew each time
+        told = [line["reason"] for line in log.named("unknown_setting")]
+    assert told == [f"{name} is no setting. Is {other} meant?" for name, other in meant.items()]
 
 
 @pytest.mark.slow
