@@ -78,8 +78,8 @@ class AlertCounter:
         found = self._matches.total(wanted, connection)
         if not found:
             return Counted(0, 0)
-        left_out = _left_out(wanted, connection)
-        return Counted(found - len(left_out), len(left_out))
+        suspected = len(left_out(wanted, connection))
+        return Counted(found - suspected, suspected)
 
     def by_topic(self, wanted: InsightFilter, connection: Connection) -> Mapping[str, TopicCount]:
         """Of each topic that has any in the filter's time. The filter names no topic, and is
@@ -92,9 +92,7 @@ class AlertCounter:
             wanted.shape, Key(cluster=True), values, connection, only_count=True
         ):
             found[name] += count
-        suspected = Counter(
-            name for each in _left_out(wanted, connection) for name in each.clusters
-        )
+        suspected = Counter(name for each in left_out(wanted, connection) for name in each.clusters)
         hours = self._hours_of(_count_topics, wanted, connection)
         none = HourCounts([], wanted.span.stop // HOUR * HOUR)
         return {
@@ -143,7 +141,7 @@ class AlertCounter:
             return {}
         in_all = sum(everything[EVERYTHING])
         counts = [matches * count / in_all for count in everything[EVERYTHING]]
-        for each in _left_out(wanted, connection):
+        for each in left_out(wanted, connection):
             counts[(each.timestamp - wanted.span.start) // HOUR] -= 1
         return {EVERYTHING: [max(0.0, count) for count in counts]}
 
@@ -170,26 +168,21 @@ def _count(wanted: InsightFilter, connection: Connection) -> _ByName:
     for sign, part in rollup_query.signed_parts(wanted):
         for moment, *sums, _, _ in rollup_query.series(part, HOUR, connection):
             counts[(moment - start) // HOUR] += sign * sum(sums)
-    for each in _left_out(wanted, connection):
+    for each in left_out(wanted, connection):
         counts[(each.timestamp - start) // HOUR] -= 1
     return {EVERYTHING: counts} if any(counts) else {}
 
 
 def _count_topics(wanted: InsightFilter, connection: Connection) -> _ByName:
     """As `_count`, by topic."""
-    start = wanted.span.start
-    found = counts_by_topic(wanted, HOUR, connection)
-    for each in _left_out(wanted, connection):
-        for name in each.clusters:
-            if name in found:
-                found[name][(each.timestamp - start) // HOUR] -= 1
-    return found
+    return counts_by_topic(wanted, HOUR, connection)
 
 
 def counts_by_topic(
     wanted: InsightFilter, step: int, connection: Connection
 ) -> Mapping[str, list[int]]:
-    """Of each topic that has any in the filter's time, in steps of so many microseconds."""
+    """Of each topic that has any in the filter's time, in steps of so many microseconds; without
+    posts that do not count."""
     start, stop = wanted.span
     values = rollup_query.values_of(wanted, by_day=False) | rollup_query.bucket_values(start, step)
     values["names"] = connection.scalars(NAMES_OF_CLUSTERS).all()
@@ -204,10 +197,14 @@ def counts_by_topic(
     ):
         counts = found.setdefault(name, [0] * ((stop - start) // step))
         counts[(moment - start) // step] += count
+    for each in left_out(wanted, connection):
+        for name in each.clusters:
+            if name in found:
+                found[name][(each.timestamp - start) // step] -= 1
     return found
 
 
-def _left_out(wanted: InsightFilter, connection: Connection) -> Sequence[LeftOut]:
+def left_out(wanted: InsightFilter, connection: Connection) -> Sequence[LeftOut]:
     """Those that match, and do not count."""
     rows = connection.execute(_not_counted(wanted.shape), wanted.values())
     return [

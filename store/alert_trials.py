@@ -25,7 +25,7 @@ from analysis.urgency import Urgency
 from database import LONG_READ_SECONDS, Database
 from errors import InvalidInput, Unavailable
 from models import now_micros, to_micros
-from store.alert_counts import between, counts_by_topic, is_by_topic
+from store.alert_counts import between, counts_by_topic, is_by_topic, left_out
 from store.alert_evidence import EvidenceReader, held_back, of_topic
 from store.alert_judging import AlertJudge
 from store.alert_looks import BASELINE, Looks, Steps, count_looks, rising_looks, share_looks
@@ -222,6 +222,8 @@ class TrialStore:
                     only_count=True,
                 ):
                     counts[(moment - start) // step] += sign * count
+        for post in left_out(wanted, connection):
+            counts[(post.timestamp - start) // step] -= 1
         return Steps(start, step, [0, *accumulate(counts)])
 
     def _held_back(

@@ -57,6 +57,32 @@ async def test_what_came_since_the_last_step_is_tried_as_it_is_judged_now(
     assert trial.alerts[0].opened_at <= to_micros(now)
 
 
+@pytest.mark.parametrize("kind", ["count", "share", "rising"])
+@pytest.mark.parametrize("named", [{}, {"q": "parcel"}, {"cluster": "late"}])
+async def test_what_never_counts_is_not_tried_either(
+    database: Database, kind: str, named: dict[str, str]
+) -> None:
+    """Beside too few that count, which are a crowd."""
+    rule = await make_rule(database, kind, at_least=5, filter=named)
+    before = NOON - timedelta(days=2)
+    await fill(database, 4, before=before, clusters=["late"])
+    suspected = {"suspected_injection": ["ignore_instructions"]}
+    await fill(database, 30, before=before, clusters=["late"], notes=suspected)
+    trial = await trial_store(database).run(rule, now=to_micros(NOON))
+    assert (trial.messages, trial.alerts_count) == (0, 0)
+    await fill(database, 1, before=before, clusters=["late"], author="one more")
+    trial = await trial_store(database).run(rule, now=to_micros(NOON))
+    assert trial.alerts_count == 1
+
+
+@pytest.mark.parametrize("kind", ["count", "share", "rising"])
+async def test_own_posts_are_not_tried_either(database: Database, kind: str) -> None:
+    rule = await make_rule(database, kind, at_least=5, filter={"author": "we"})
+    await fill(database, 30, before=NOON - timedelta(days=2), author="we", own=1)
+    trial = await trial_store(database).run(rule, now=to_micros(NOON))
+    assert (trial.messages, trial.alerts_count) == (0, 0)
+
+
 async def test_trials_run_one_at_a_time_and_hold_up_no_costly_read(
     database: Database, held: Held
 ) -> None:
