@@ -6,7 +6,7 @@
     alert.closed      peak, held_back, and evidence: count, expected, score, share, authors,
                       copies (a share), suspected, words (5), conversations (3 ids),
                       texts (where the rule asks for them), link
-    machine           alert_id, key, sentence, since
+    machine           alert_id, key, state (open or closed), sentence, since
     report            period, ending, markdown, html, lines (plain text), summary, link
     test              sentence
 """

@@ -70,11 +70,12 @@ def _words_of_one(message: Message) -> Wording:
         case MessageType.ALERT_CLOSED:
             return _alert(data, f"Over: {data.get('rule')}", Tone.CALM)
         case MessageType.MACHINE:
+            is_over = data.get("state") == "closed"
             return Wording(
-                "The service needs somebody",
+                "Over: trouble of the service" if is_over else "The service needs somebody",
                 clean(data.get("sentence")),
                 _facts([("Since", data.get("since"))]),
-                tone=Tone.ALARM,
+                tone=Tone.CALM if is_over else Tone.ALARM,
             )
         case MessageType.REPORT:
             return Wording(
@@ -128,7 +129,8 @@ def _what(data: Mapping[str, Any], evidence: Mapping[str, Any]) -> str:
     match data.get("kind"):
         case "rising":
             usual = "" if expected is None else f", usually {expected:.3g}"
-            return f"{str(data.get('key')).replace('_', ' ')} rising: {posts}{usual}"
+            # Without a key it is about all that the filter finds.
+            return f"{str(data.get('key') or '').replace('_', ' ')} rising: {posts}{usual}".strip()
         case "share":
             return f"{_percent(evidence.get('share'))} of {posts} negative"
         case "single":

@@ -225,6 +225,7 @@ def _message(rule: AlertRule, alert: Alert, notice: Notice, told_before: int | N
         data = {
             "alert_id": alert.id,
             "key": alert.key,
+            "state": alert.state.value,
             "sentence": sentence,
             "since": shown_time(alert.opened_at),
         }

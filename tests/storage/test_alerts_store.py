@@ -242,6 +242,7 @@ async def test_what_is_wrong_with_the_machine_is_told_without_a_rule(database: D
         "Nothing is left.",
         "Over: Nothing is left.",
     ]
+    assert [data["state"] for _, data in told] == ["open", "closed"]
     (listed,) = await all_alerts(store)
     assert listed.rule_id is None
     assert await AlertRuleStore(database).all() == []
