@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from analysis.deliveries import (
     ALONE_AFTER,
+    LADDER_SECONDS,
     Delivered,
     DeliveryOutcome,
     DeliveryState,
@@ -97,7 +98,8 @@ class DispatchStore:
 
     async def settle(self, claimed: Dispatch, outcome: DeliveryOutcome) -> bool:
         """Write what came of it for each that is still ours, and what it means for the endpoint, in
-        one transaction. False where none is, and then nothing is written.
+        one transaction. False where none is, and then nothing is written. Where the endpoint has
+        another address by now, they are soon sent there, and nothing else follows.
 
         Where the endpoint is disabled by it, a `machine` message goes to those that take these.
         """
@@ -288,6 +290,9 @@ def _settle(claimed: Dispatch, outcome: DeliveryOutcome, connection: Connection)
     named = {"ids": claimed.ids, "token": claimed.token}
     held = set(connection.scalars(_HELD, named))
     now = now_micros()
+    has_moved = endpoint.target != claimed.target
+    if has_moved and isinstance(outcome, Disabled | TryAgain):
+        outcome = _of_another_address(claimed, outcome)
     for id_, message in zip(claimed.ids, claimed.messages, strict=True):
         if id_ in held:
             _settle_one(id_, message, claimed, outcome, endpoint, now, connection)
@@ -296,8 +301,16 @@ def _settle(claimed: Dispatch, outcome: DeliveryOutcome, connection: Connection)
             put_off = {"of_endpoint": endpoint.id, "due": _due(outcome, now)}
             connection.execute(_PUT_OFF, put_off)
         is_test = all(each.type is MessageType.TEST for each in claimed.messages)
-        _note(endpoint, outcome, now, connection, is_test=is_test)
+        if not has_moved:
+            _note(endpoint, outcome, now, connection, is_test=is_test)
     return bool(held)
+
+
+def _of_another_address(claimed: Dispatch, outcome: Disabled | TryAgain) -> DeliveryOutcome:
+    """What the address before said is not held against the one that somebody has named since."""
+    if not claimed.retries:
+        return GivenUp(outcome.reason, outcome.status)
+    return TryAgain(LADDER_SECONDS[0], outcome.reason, outcome.status)
 
 
 def _due(outcome: TryAgain, now: int) -> int:
@@ -356,6 +369,7 @@ def _note(
         data = {
             "alert_id": None,
             "key": endpoint.id,
+            "state": "open",
             "sentence": f"The endpoint {endpoint.name} is disabled: {outcome.why}.",
             "since": shown,
         }

@@ -16,7 +16,7 @@ from database import Database
 from errors import Conflict, InvalidInput, NotFound
 from models import from_micros, now_micros, time_or_none
 from store import derived
-from store.outbox import enqueue
+from store.outbox import IS_ASKED_TO_WAIT, enqueue
 from store.told_texts import forget_texts
 from tables.alerts import alert_rules, deliveries, endpoints
 
@@ -117,6 +117,11 @@ _COUNT = select(func.count()).select_from(endpoints)
 _RULES = select(alert_rules.c.id, alert_rules.c.name, alert_rules.c.to).order_by(
     alert_rules.c.created_at, alert_rules.c.id
 )
+_GO_ON = (
+    update(deliveries)
+    .where(deliveries.c.endpoint_id == bindparam("of_endpoint"), IS_ASKED_TO_WAIT)
+    .values(next_at=bindparam("now"))
+)
 _DELIVERY = select(deliveries.c.id).where(
     deliveries.c.endpoint_id == bindparam("endpoint_id"),
     deliveries.c.message_id == bindparam("message_id"),
@@ -158,6 +163,8 @@ def _change(endpoint_id: str, values: dict[str, Any], connection: Connection) ->
         values = {**values, "disabled_reason": None, "failing_since": None}
     if "target" in values:
         values = {**values, "failing_since": None}
+        # Whom the address before has asked to wait.
+        connection.execute(_GO_ON, {"of_endpoint": endpoint_id, "now": now_micros()})
     if values:
         connection.execute(update(endpoints).where(_COLUMNS.id == endpoint_id).values(values))
     return find_endpoint(endpoint_id, connection)
