@@ -122,17 +122,20 @@ def _tables(report: Report) -> Iterable[_Table]:
             for each in report["topics"]
         ],
     )
+    oldest = report["oldest_unanswered"]
+    # Messages name none.
+    names_authors = any(each["author"] for each in oldest)
     yield (
         "Oldest unanswered",
-        ("conversation", "since", "author", "text"),
+        ("conversation", "since", *(["author"] if names_authors else []), "text"),
         [
             [
                 each["conversation_id"],
                 each["timestamp"],
-                _short(each["author"] or "", _NAME_LENGTH),
+                *([_short(each["author"] or "", _NAME_LENGTH)] if names_authors else []),
                 _short(each["text"]),
             ]
-            for each in report["oldest_unanswered"]
+            for each in oldest
         ],
     )
     answers = report["answers"]

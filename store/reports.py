@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from sqlalchemy import Connection, bindparam, func, insert, literal_column, select
 from sqlalchemy.exc import IntegrityError
 
+from analysis.fingerprint import as_analysed
 from analysis.handling import HandlingState
 from analysis.messages import Event, Message, MessageType
 from analysis.micros import DAY
@@ -132,6 +133,12 @@ def _send(period: Period, ending: date, report: Mapping[str, Any], connection: C
 
 
 def _told(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What leaves the service says of people as little as alerts do."""
+    posts = [
+        {**each, "author": None, "text": as_analysed(each["text"])}
+        for each in report["oldest_unanswered"]
+    ]
+    report = {**report, "oldest_unanswered": posts}
     return {
         "period": report["period"],
         "ending": report["ending"],

@@ -98,6 +98,23 @@ async def test_the_link_of_a_report_leads_to_the_page_which_asks_for_a_key(
     }
 
 
+async def test_what_is_sent_of_a_report_masks_people_and_the_api_does_not(
+    database: Database,
+) -> None:
+    said = "@Ana_B and @ben: read https://evil.example/x or www.evil.example"
+    await fill(database, 1, author="carla", text=said)
+    store = report_store(database)
+    (asked,) = (await store.report(Period.DAY, NOON.date()))["oldest_unanswered"]
+    assert (asked["author"], asked["text"]) == ("carla", said)
+
+    told = await store.told(Period.DAY, NOON.date())
+    (post,) = told["summary"]["oldest_unanswered"]
+    assert (post["author"], post["text"]) == (None, "@user and @user: read URL or URL")
+    for form in ("markdown", "html", "lines"):
+        assert "conv_" in told[form]
+        assert not any(each in told[form] for each in ("carla", "author", "Ana_B", "evil"))
+
+
 async def test_a_report_that_nobody_takes_is_sent_once_somebody_does(database: Database) -> None:
     await make_endpoint(database, enabled=False)
     store, at = report_store(database), ReportTime.parse("11:00")
