@@ -72,7 +72,8 @@ class TrialAlertOut(TypedDict):
 class TrialOut(TypedDict):
     """`messages`, `alerts_count` and `held_back_count` are of all from `start_time` on, which of a
     rule of kind `single` is less than 30 days ago where more than 1,000 posts are to be looked at;
-    `alerts` are the last hundred. Counts are looked at every `step_minutes`."""
+    `alerts` are the last hundred. Counts are looked at every `step_minutes`. `warnings` say what of
+    the filter no post has ever had."""
 
     rule_id: str
     start_time: ShownTime
@@ -82,6 +83,7 @@ class TrialOut(TypedDict):
     alerts_count: int
     held_back_count: int
     alerts: Sequence[TrialAlertOut]
+    warnings: Sequence[str]
 
 
 AlertRuleId = Annotated[str, path_id("arul", no_such_alert_rule)]

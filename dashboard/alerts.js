@@ -136,8 +136,8 @@ function oneRule(state, rule) {
 
 const nightHere = () => ({ from: "22:00", to: "07:00", zone: Intl.DateTimeFormat().resolvedOptions().timeZone });
 
-const trialText = ({ messages, alerts_count: alerts, held_back_count: held }) =>
-	`Over the last 30 days: ${plural(messages, "message")} of ${plural(alerts, "alert")}${held ? `; ${count(held)} shown but not sent, since few people or copies made them` : ""}.`;
+const trialText = ({ messages, alerts_count: alerts, held_back_count: held, warnings = [] }) =>
+	`${warnings.map((warning) => `${warning} `).join("")}Over the last 30 days: ${plural(messages, "message")} of ${plural(alerts, "alert")}${held ? `; ${count(held)} shown but not sent, since few people or copies made them` : ""}.`;
 
 // --- where they are told --------------------------------------------------------------------------
 

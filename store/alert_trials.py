@@ -33,6 +33,7 @@ from store.alert_rules import AlertRule
 from store.alert_singles import A_MINUTE, matches
 from store.derived import rollup_query
 from store.derived.rollup_query import Key
+from store.filters import filter_of
 from store.insights import InsightStore
 from store.listed import ListedInsight
 
@@ -42,6 +43,10 @@ _MOST_MATCHES = 20_000
 _MOST_LOOKS_AT_POSTS = 100
 _MOST_POSTS = 1000
 _SHOWN = 100
+_NEVER_SEEN = {
+    "cluster": "No post has ever had the topic {!r}.",
+    "author": "No post is by {!r}.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,8 @@ class TrialAlert:
 @dataclass(frozen=True, slots=True)
 class Trial:
     """`messages` and `alerts_count` are of all from `start` to `stop`, `alerts` are the last
-    hundred. Where there are more than `_MOST_POSTS` posts to look at, `start` is later."""
+    hundred. Where there are more than `_MOST_POSTS` posts to look at, `start` is later. `warnings`
+    say what of the filter no post has ever had."""
 
     start: int
     stop: int
@@ -69,6 +75,7 @@ class Trial:
     alerts_count: int
     held_back_count: int
     alerts: Sequence[TrialAlert]
+    warnings: Sequence[str] = ()
 
 
 ReadEvidence = Callable[[str, int], str | None]
@@ -129,9 +136,21 @@ class TrialStore:
             trying = await self._database.read(
                 partial(self._read, rule, moment), costly=True, seconds=LONG_READ_SECONDS
             )
-            return await self._compute(rule, trying)
+            trial = await self._compute(rule, trying)
         finally:
             self._lock.release()
+        warnings = await self._database.read(partial(self._never_seen, rule))
+        return replace(trial, warnings=warnings)
+
+    def _never_seen(self, rule: AlertRule, connection: Connection) -> Sequence[str]:
+        """What may be a slip of the pen: the rule waits for it in silence. Other conditions are of
+        few values, or would take long to look for."""
+        return [
+            sentence.format(rule.filter[name])
+            for name, sentence in _NEVER_SEEN.items()
+            if name in rule.filter
+            and not self._insights.newest(filter_of({name: rule.filter[name]}), 1, connection)
+        ]
 
     async def _compute(self, rule: AlertRule, trying: Trying) -> Trial:
         turn, loop = Turn(self._seconds), asyncio.get_running_loop()

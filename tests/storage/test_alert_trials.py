@@ -83,6 +83,21 @@ async def test_own_posts_are_not_tried_either(database: Database, kind: str) -> 
     assert (trial.messages, trial.alerts_count) == (0, 0)
 
 
+@pytest.mark.parametrize("kind", ["count", "share", "rising", "single"])
+async def test_a_trial_names_what_no_post_has_ever_had(database: Database, kind: str) -> None:
+    rare = NOON - timedelta(days=400)
+    await fill(database, 1, before=rare, clusters=["late"], author="ana")
+    for named, warnings in (
+        ({}, []),
+        ({"cluster": "late", "author": "ana"}, []),
+        ({"cluster": "layt"}, ["No post has ever had the topic 'layt'."]),
+        ({"cluster": "late", "author": "anna"}, ["No post is by 'anna'."]),
+    ):
+        rule = await make_rule(database, kind, filter=named)
+        trial = await trial_store(database).run(rule, now=to_micros(NOON))
+        assert trial.warnings == warnings
+
+
 async def test_trials_run_one_at_a_time_and_hold_up_no_costly_read(
     database: Database, held: Held
 ) -> None:
