@@ -1,8 +1,8 @@
 """Messages as words for people, before they take the shape of a receiver.
 
 Everything in it may come from strangers (topics, words, texts), so it is clean: no control
-characters but line breaks, nothing that cannot be written as UTF-8. What else is to be escaped is
-for each shape to know.
+characters but line breaks and joiners, nothing that cannot be written as UTF-8. What else is to be
+escaped is for each shape to know.
 """
 
 from collections import Counter
@@ -167,7 +167,11 @@ def _link(link: Any) -> str | None:
     return link if shown == link and len(link) <= 1000 and not set(link) & set(' <>"|\\') else None
 
 
+_STAYS = frozenset("\n\u200c\u200d")
+"""Joiners too: words of Persian and Hindi, and many emoji, are made with them."""
+
+
 def clean(value: Any) -> str:
     text = "" if value is None else str(value)
     text = text.encode(errors="replace").decode()
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in text).strip()
+    return "".join(c if c.isprintable() or c in _STAYS else " " for c in text).strip()

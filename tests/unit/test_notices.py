@@ -18,7 +18,7 @@ from notices import discord, slack, standard, teams
 from notices.fitting import fit, fit_lines, units
 from notices.mail import compose
 from notices.signing import new_secret, signed_headers
-from notices.wording import Tone, words_of
+from notices.wording import words_of
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
@@ -282,31 +282,6 @@ def test_the_end_of_an_alert_says_from_when_to_when_it_was() -> None:
         "Delivery problems rising: 42 posts, usually 8.12,"
         " from 2026-03-04 05:00 UTC to 2026-03-04 06:30 UTC."
     )
-
-
-@pytest.mark.parametrize(
-    ("state", "title", "tone"),
-    [
-        ("open", "The service needs somebody", Tone.ALARM),
-        ("closed", "Over: trouble of the service", Tone.CALM),
-        (None, "The service needs somebody", Tone.ALARM),  # as earlier versions wrote it
-    ],
-)
-def test_trouble_of_the_service_that_is_over_raises_no_alarm(
-    state: str | None, title: str, tone: Tone
-) -> None:
-    data = {"sentence": "Nothing is left.", **({} if state is None else {"state": state})}
-    words = words_of(Message("msg_1", MessageType.MACHINE, data))
-
-    assert (words.title, words.tone) == (title, tone)
-
-
-@pytest.mark.parametrize("key", ["", None])
-def test_what_rises_without_a_topic_is_a_sentence_all_the_same(key: str | None) -> None:
-    message = alert()
-    words = words_of(replace(message, data={**message.data, "key": key}))
-
-    assert words.text.startswith("Rising: 42 posts")
 
 
 @pytest.mark.parametrize("link", ["javascript:alert(1)", "/dashboard", "https://a|b", 'https://"'])
