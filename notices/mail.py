@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -19,6 +20,7 @@ from notices.wording import Wording, words_of
 from runtime.mail_server import MailServer
 
 TOTAL_SECONDS = 15.0
+_FAREWELL_SECONDS = 1.0
 _SUBJECT = 150
 _TEXT = 100_000
 _FACT, _QUOTE = 500, 500
@@ -108,21 +110,29 @@ class MailClient:
         """What came of it, within 15 seconds. A mail that the server has taken is delivered."""
         server = self._server
         mail = compose(*messages, sender=server.sender, to=to, at=at)
+        client = aiosmtplib.SMTP(
+            hostname=server.host,
+            port=server.port,
+            username=server.user,
+            password=server.password,
+            use_tls=server.tls,
+            start_tls=self._start_tls,
+            timeout=self._total_seconds,
+        )
         try:
             async with asyncio.timeout(self._total_seconds):
-                await aiosmtplib.send(
-                    mail,
-                    hostname=server.host,
-                    port=server.port,
-                    username=server.user,
-                    password=server.password,
-                    use_tls=server.tls,
-                    start_tls=self._start_tls,
-                    timeout=self._total_seconds,
-                )
+                await client.connect()
+                await client.send_message(mail)
         except TimeoutError:
             return NotAnswered(f"no answer of the mail server within {self._total_seconds:g} s")
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             said = " ".join(str(error).split()) or type(error).__name__
             return NotAnswered(f"the mail server: {said}"[:KEPT_CHARACTERS])
+        else:
+            # It has been taken, whatever becomes of the farewell.
+            with suppress(TimeoutError, aiosmtplib.SMTPException, OSError):
+                async with asyncio.timeout(_FAREWELL_SECONDS):
+                    await client.quit()
+        finally:
+            client.close()
         return Answered(_TAKEN)

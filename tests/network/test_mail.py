@@ -1,5 +1,6 @@
 """What a mail server is told before there is TLS."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from notices.mail import MailClient
 from runtime.mail_server import MailServer
 from tests.support.outbox import a_message
 from tests.support.servers import free_port
+from tests.support.tcp import serving
 
 
 @pytest.fixture
@@ -42,6 +44,39 @@ def plain_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[bytes],
     controller.start()
     yield given, port
     controller.stop()
+
+
+@pytest.mark.parametrize("farewell", ["hangs", "is refused", "is cut off"])
+async def test_a_mail_that_was_taken_has_arrived_whatever_becomes_of_the_farewell(
+    monkeypatch: pytest.MonkeyPatch, farewell: str
+) -> None:
+    """Else it would be sent again, and again."""
+    monkeypatch.setattr("notices.mail._FAREWELL_SECONDS", 0.1)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hello\r\n")
+        in_mail = False
+        while line := await reader.readline():
+            if in_mail:
+                in_mail = line != b".\r\n"
+                writer.write(b"" if in_mail else b"250 taken\r\n")
+            elif line.startswith(b"DATA"):
+                in_mail = True
+                writer.write(b"354 go on\r\n")
+            elif not line.startswith(b"QUIT"):
+                writer.write(b"250 yes\r\n")
+            elif farewell == "is refused":
+                writer.write(b"421 no\r\n")
+            elif farewell == "is cut off":
+                writer.close()
+        writer.close()
+
+    async with serving(answer) as port:
+        server = MailServer.parse(f"smtp://127.0.0.1:{port}?from=insights@example.com")
+        client = MailClient(server, total_seconds=2.0)
+        attempt = await client.send([a_message()], "team@example.com", datetime.now(UTC))
+
+    assert isinstance(attempt, Answered)
 
 
 @pytest.mark.parametrize(
