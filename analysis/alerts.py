@@ -181,19 +181,21 @@ def _calm(before: Alert, now: int, policy: Policy) -> Change:
             alert = replace(
                 before, state=AlertState.CLOSED, streak=0, closed_at=now, put_off_until=None
             )
-            if not told:
-                return Change(alert)
-            quiet = _quiet_until(policy, now)
-            if quiet is not None:
-                return Change(replace(alert, put_off_until=quiet))
-            return _told_to_be_over(alert)
-        case AlertState.CLOSED if before.put_off_until is None or now < before.put_off_until:
+            return _told_to_be_over(alert, now, policy) if told else Change(alert)
+        case AlertState.CLOSED if before.put_off_until is None:
             return Change(before)
-    return _told_to_be_over(before)
+    # Since then quiet hours may have been changed, and the alert muted.
+    if _is_muted(before, now):
+        return Change(replace(before, put_off_until=None))
+    return _told_to_be_over(before, now, policy)
 
 
-def _told_to_be_over(alert: Alert) -> Change:
-    """With it goes the peak: what is to be told again must be twice as bad as that."""
+def _told_to_be_over(alert: Alert, now: int, policy: Policy) -> Change:
+    """Once quiet hours let it. With it goes the peak: what is to be told again must be twice as bad
+    as that."""
+    quiet = quiet_until(policy, now)
+    if quiet is not None:
+        return Change(replace(alert, put_off_until=quiet))
     return Change(replace(alert, told_peak=alert.peak, put_off_until=None), Notice.CLOSED)
 
 
@@ -203,7 +205,7 @@ def _told(alert: Alert, now: int, policy: Policy) -> Change:
         return Change(alert)
     if alert.held_back is not None or _is_muted(alert, now):
         return Change(replace(alert, put_off_until=None))
-    quiet = _quiet_until(policy, now)
+    quiet = quiet_until(policy, now)
     if quiet is not None:
         return Change(replace(alert, put_off_until=quiet))
     told = replace(alert, told_peak=alert.peak, told_at=now, put_off_until=None)
@@ -228,7 +230,8 @@ def _is_muted(alert: Alert, now: int) -> bool:
     return alert.muted_until is not None and now < alert.muted_until
 
 
-def _quiet_until(policy: Policy, now: int) -> int | None:
+def quiet_until(policy: Policy, now: int) -> int | None:
+    """When the quiet hours end that `now` is in."""
     if policy.quiet is None:
         return None
     end = policy.quiet.end_of(datetime.fromtimestamp(now / SECOND, UTC))

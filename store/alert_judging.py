@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from analysis.alerts import NOBODY_TO_TELL, Alert, AlertState, Judgement, RuleKind
+from analysis.alerts import NOBODY_TO_TELL, Alert, AlertState, Judgement, RuleKind, quiet_until
 from analysis.rising import HourCounts, Standing, standing
 from analysis.sentiment import Sentiment
 from store.alert_changes import receivers
@@ -135,7 +135,7 @@ class AlertJudge:
             and breach.value <= (alert.peak or 0.0)
             and (
                 alert.is_told
-                or (_is_quiet(alert, now) and alert.held_back != NOBODY_TO_TELL)
+                or (_is_quiet(rule, alert, now) and alert.held_back != NOBODY_TO_TELL)
                 or self._is_held_back_still(rule, alert, breach, connection)
             )
         ):
@@ -163,9 +163,12 @@ class AlertJudge:
         return self._evidence.is_of_the_same(alert.evidence, breach.wanted, connection)
 
 
-def _is_quiet(alert: Alert, now: int) -> bool:
-    """Whether nobody may be told of it yet: it is muted, or quiet hours have put it off."""
-    return now < max(alert.muted_until or 0, alert.put_off_until or 0)
+def _is_quiet(rule: AlertRule, alert: Alert, now: int) -> bool:
+    """Whether nobody may be told of it yet: it is muted, or quiet hours, which somebody may have
+    changed since, have put it off."""
+    if now < (alert.muted_until or 0):
+        return True
+    return alert.put_off_until is not None and quiet_until(rule.policy, now) is not None
 
 
 _NO_FIGURES: Mapping[str, Any] = {

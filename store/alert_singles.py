@@ -263,8 +263,8 @@ def _go_over(rules: Mapping[str, AlertRule], now: int, connection: Connection) -
         put_off = [
             alert
             for alert in left[too_many:]
-            if alert.told_at is None
-            and now >= max(alert.put_off_until or 0, alert.muted_until or 0)
+            # Which quiet hours hold now, the rule says.
+            if alert.told_at is None and now >= (alert.muted_until or 0)
         ]
         for alert in put_off[:A_MINUTE]:
             again = Judgement(alert.key, alert.peak or 0.0, True)

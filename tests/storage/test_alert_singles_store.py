@@ -10,6 +10,7 @@ from sqlalchemy import text
 from analysis.alerts import AlertState
 from database import Database
 from store import alert_singles
+from store.alert_rules import AlertRuleStore
 from store.alert_singles import A_MINUTE, SingleStore
 from store.erasure import ErasureStore
 from tests.support.alerts import (
@@ -115,6 +116,19 @@ async def test_single_posts_that_quiet_hours_put_off_are_told_ten_a_minute(
     assert await singles.judge(sum_up=True, now=now_at(NOON + 30 * MINUTE)) == A_MINUTE
     assert await singles.judge(sum_up=True, now=now_at(NOON + 31 * MINUTE)) == A_MINUTE
     assert await singles.judge(sum_up=True, now=now_at(NOON + 32 * MINUTE)) == 0
+
+
+async def test_single_posts_are_told_when_somebody_ends_the_quiet_hours(
+    database: Database,
+) -> None:
+    await make_endpoint(database)
+    quiet = {"from": "11:00", "to": "12:30", "zone": "UTC"}
+    rule = await make_rule(database, "single", window="24h", quiet=quiet)
+    await fill(database, 1, **URGENT)
+    singles = SingleStore(database)
+    assert await singles.judge(sum_up=True, now=now_at(NOON)) == 0
+    await AlertRuleStore(database).change(rule.id, lambda _rule: {"quiet": None})
+    assert await singles.judge(sum_up=True, now=now_at(NOON + MINUTE)) == 1
 
 
 async def test_no_post_is_passed_over_while_another_process_judges(

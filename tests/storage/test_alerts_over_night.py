@@ -7,6 +7,7 @@ from sqlalchemy import insert
 from analysis.alerts import AlertState
 from database import Database
 from models import to_micros
+from store.alert_rules import AlertRuleStore
 from tables.alerts import alerts
 from tests.support.alerts import (
     alert_store,
@@ -36,6 +37,20 @@ async def test_one_that_breaches_after_its_cooldown_is_judged_on_until_quiet_hou
     (listed,) = await all_alerts(store)
     assert listed.alert.state is AlertState.CLOSED
     assert [type_ for type_, _ in await messages(database)] == ["alert.opened", "alert.closed"]
+
+
+async def test_one_that_is_told_when_somebody_ends_the_quiet_hours_has_the_figures_of_now(
+    database: Database,
+) -> None:
+    await make_endpoint(database)
+    rule = await make_rule(database, quiet={**QUIET, "from": "11:00"}, texts=True)
+    await fill(database, 9, before=NOON - MINUTE)
+    store = alert_store(database)
+    assert await judge_at(store) == 0
+    await AlertRuleStore(database).change(rule.id, lambda _rule: {"quiet": None})
+    assert await judge_at(store, NOON + MINUTE) == 1
+    ((_, told),) = await messages(database)
+    assert len(told["evidence"]["texts"]) == 3  # which are not kept
 
 
 async def test_beside_one_that_is_still_to_be_told_an_open_one_is_judged(

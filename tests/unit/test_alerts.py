@@ -120,6 +120,47 @@ def test_too_few_breaches_in_quiet_hours_put_its_end_off_no_further() -> None:
     assert alerts[0].closed_at == start + 202 * MINUTE
 
 
+AT_NIGHT = MIDNIGHT + 5 * 60 * MINUTE
+PUT_OFF = Alert(
+    "",
+    id="1",
+    state=AlertState.CLOSED,
+    opened_at=0,
+    closed_at=MIDNIGHT,
+    told_at=1,
+    peak=20.0,
+    told_peak=20.0,
+    put_off_until=AT_NIGHT + 60 * MINUTE,
+)
+CALM = Judgement("", 0, False)
+
+
+@pytest.mark.parametrize(
+    ("quiet", "minutes", "is_told"),
+    [
+        (NIGHT, 0, False),
+        (NIGHT, 60, True),
+        (None, 0, True),  # somebody has ended them
+        (replace(NIGHT, stop=time(9)), 60, False),  # or made them longer
+        (replace(NIGHT, stop=time(9)), 180, True),
+    ],
+)
+def test_that_it_is_over_is_told_when_the_quiet_hours_of_now_end(
+    quiet: QuietHours | None, minutes: int, is_told: bool
+) -> None:
+    change = judged(PUT_OFF, CALM, AT_NIGHT + minutes * MINUTE, Policy(quiet=quiet))
+    assert (change.notice is Notice.CLOSED) is is_told
+    assert change.alert is not None
+    assert (change.alert.put_off_until is None) is is_told
+
+
+def test_an_end_that_waits_for_the_morning_is_not_told_of_what_was_muted_since() -> None:
+    muted = replace(PUT_OFF, muted_until=AT_NIGHT + 120 * MINUTE)
+    change = judged(muted, CALM, AT_NIGHT + 60 * MINUTE, Policy(quiet=NIGHT))
+    assert change.alert is not None
+    assert (change.notice, change.alert.put_off_until) == (None, None)
+
+
 def test_a_muted_alert_tells_nothing_and_neither_does_the_next_one_of_its_key() -> None:
     policy = Policy(clear=1, cooldown=MINUTE)
     muted = Alert("", state=AlertState.CLOSED, opened_at=0, closed_at=0, muted_until=100 * MINUTE)
