@@ -198,7 +198,8 @@ def _told_to(
     if not openings and now_micros() - (alert.told_at or 0) > _DELIVERIES_KEPT:
         return found
     last = {row.endpoint_id for row in openings if row.message_id == openings[0].message_id}
-    return last.intersection(found)
+    # A rule that names endpoints may name others since.
+    return enabled_among(last, connection) if rule.to else last.intersection(found)
 
 
 _DELIVERIES_KEPT = KEPT // timedelta(microseconds=1)

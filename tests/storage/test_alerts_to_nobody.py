@@ -4,12 +4,15 @@ them."""
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import delete, select
 
 from analysis.alerts import NOBODY_TO_TELL, AlertState
+from analysis.messages import Event
 from database import Database
 from models import to_micros
 from store.alert_evidence import EvidenceReader
+from store.alert_rules import AlertRuleStore
 from store.alert_singles import A_MINUTE, SingleStore
 from store.endpoints import EndpointStore
 from tables.alerts import deliveries
@@ -112,6 +115,31 @@ async def test_an_end_is_told_to_those_that_had_its_beginning(database: Database
     await EndpointStore(database).enable(OTHER)
     assert await judge_at(store, LATER) == 1
     assert await told(database) == [(ENDPOINT, "alert.opened"), (ENDPOINT, "alert.closed")]
+
+
+@pytest.mark.parametrize(("named", "names"), [([ENDPOINT], [OTHER]), ([], [OTHER])])
+async def test_an_end_is_told_to_those_that_had_its_beginning_whom_the_rule_names_no_more(
+    database: Database, named: list[str], names: list[str]
+) -> None:
+    await make_endpoint(database)
+    await make_endpoint(database, OTHER, events=["report"])
+    rule = await make_rule(database, window="15m", to=named)
+    await fill(database, 6)
+    store = alert_store(database)
+    await judge_at(store)
+    await AlertRuleStore(database).change(rule.id, lambda _rule: {"to": names})
+    assert await judge_at(store, LATER) == 1
+    assert await told(database) == [(ENDPOINT, "alert.opened"), (ENDPOINT, "alert.closed")]
+
+
+async def test_who_takes_no_alerts_any_more_is_told_of_no_end(database: Database) -> None:
+    await make_endpoint(database)
+    await make_rule(database, window="15m")
+    await fill(database, 6)
+    store = alert_store(database)
+    await judge_at(store)
+    await EndpointStore(database).change(ENDPOINT, events=[Event.REPORT])
+    assert await judge_at(store, LATER) == 0
 
 
 async def test_where_a_beginning_has_failed_its_end_tells_of_both(database: Database) -> None:
