@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from analysis.alerts import Alert, AlertState, Change, Notice, RuleKind, told_to_nobody
 from analysis.messages import Event, Message, MessageType
-from models import conversations, format_time, from_micros, now_micros
+from models import format_time, from_micros, now_micros
 from store.alert_rules import BUILT_IN, AlertRule, rules_in
 from store.deliveries import KEPT
 from store.endpoints import MAX_ENDPOINTS
@@ -254,16 +254,3 @@ def shown_alert(rule: AlertRule, alert: Alert) -> Mapping[str, Any]:
 def shown_time(micros: int | None) -> str | None:
     """ISO 8601 in UTC, as the API shows it."""
     return None if micros is None else format_time(from_micros(micros))
-
-
-def gone_of(ids: Collection[str], connection: Connection) -> set[str]:
-    """Conversations that are erased, or being erased; nobody erases the others before this
-    transaction ends."""
-    return set(ids).difference(connection.scalars(_THERE, {"ids": list(ids)})) if ids else set()
-
-
-_THERE = (
-    select(conversations.c.id)
-    .where(conversations.c.id.in_(bindparam("ids", expanding=True)))
-    .with_for_update(read=True, key_share=True, skip_locked=True)
-)

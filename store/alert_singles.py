@@ -22,11 +22,12 @@ from analysis.words import parse_search, words_of
 from database import Database
 from models import insights, now_micros, to_micros
 from store import alert_evidence
-from store.alert_changes import alerts_by_rule, enabled_rules, gone_of, has_turn, store_change
+from store.alert_changes import alerts_by_rule, enabled_rules, has_turn, store_change
 from store.alert_rules import AlertRule
 from store.filters import InsightFilter
 from store.insight_row import SUSPECTED
 from store.listed import SHOWN, ListedInsight, to_listed
+from store.told_texts import gone_of
 from tables.alerts import alert_rules, alerts
 
 A_MINUTE = 10

@@ -34,7 +34,6 @@ from store import cursors
 from store.alert_changes import (
     alerts_by_rule,
     enabled_rules,
-    gone_of,
     has_turn,
     latest_closed,
     store_change,
@@ -43,6 +42,7 @@ from store.alert_changes import (
 from store.alert_judging import AlertJudge
 from store.alert_rules import BUILT_IN, AlertRule
 from store.handling import HandlingStore
+from store.told_texts import gone_of
 from tables.alerts import alert_rules, alerts
 
 KEPT_DAYS = 90

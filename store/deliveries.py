@@ -16,6 +16,7 @@ from errors import Conflict, NotFound
 from models import from_micros, now_micros, time_or_none, to_micros
 from store import cursors
 from store.endpoints import find_endpoint, lock
+from store.told_texts import without_erased
 from tables.alerts import deliveries
 
 KEPT = timedelta(days=30)
@@ -191,7 +192,8 @@ def _write_reports(reports: Reports, connection: Connection) -> None:
     # Unless it has been delivered since.
     pending = update(deliveries).where(_COLUMNS.state == DeliveryState.PENDING.value)
     for id_, data in reports.items():
-        connection.execute(pending.where(_COLUMNS.id == id_).values(data=data))
+        less = without_erased(data, connection)
+        connection.execute(pending.where(_COLUMNS.id == id_).values(data=less))
 
 
 def no_such_delivery(delivery_id: object) -> NotFound:

@@ -25,6 +25,7 @@ from store.handling import HandlingStore
 from store.insights import InsightStore
 from store.outbox import enqueue, subscribers
 from store.summaries import Aggregate, Interval, Summary, SummaryStore
+from store.told_texts import without_erased
 from tables.alerts import reports_sent
 
 _TOPICS, _RISING, _OLDEST, _EXAMPLES = 10, 5, 5, 3
@@ -128,7 +129,7 @@ def _send(period: Period, ending: date, report: Mapping[str, Any], connection: C
     except IntegrityError:
         return 0  # another process has sent it
     id_ = f"msg_report_{period.value}_{ending.isoformat()}"
-    message = Message(id_, MessageType.REPORT, _told(report))
+    message = Message(id_, MessageType.REPORT, without_erased(_told(report), connection))
     return len(enqueue(connection, message, endpoints=takers))
 
 

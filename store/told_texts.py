@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Text, bindparam, cast, or_, se
 
 from analysis.messages import MessageType
 from analysis.report import to_html, to_lines, to_markdown
+from models import conversations
 from tables.alerts import deliveries, endpoints
 
 _KEPT_OF_A_REPORT = ("period", "ending", "link")
@@ -74,14 +75,44 @@ def _without(row: Any, ids: Collection[str]) -> Mapping[str, Any]:
         evidence = data.get("evidence") or {}
         named = set(evidence.get("conversations") or ())
         return data if named.isdisjoint(ids) else without_texts(row.type, data)
+    return _report_without(data, ids)
+
+
+def without_erased(data: Mapping[str, Any], connection: Connection) -> Mapping[str, Any]:
+    """The data of a message with a report, about to be written, without the conversations that were
+    erased since it was made."""
+    summary = data["summary"]
+    named = {each["conversation_id"] for each in summary["oldest_unanswered"]}
+    named.update(*(each["examples"] for each in summary["rising"]))
+    return _report_without(data, gone_of(named, connection))
+
+
+def _report_without(data: Mapping[str, Any], ids: Collection[str]) -> Mapping[str, Any]:
+    """The very same where it names none of them."""
     summary = data.get("summary") or {}
-    shown = summary.get("oldest_unanswered") or []
+    shown, rising = summary.get("oldest_unanswered") or [], summary.get("rising") or []
     left = [each for each in shown if each["conversation_id"] not in ids]
-    if len(left) == len(shown):
+    risen = [
+        {**each, "examples": [id_ for id_ in each["examples"] if id_ not in ids]} for each in rising
+    ]
+    if (left, risen) == (shown, rising):
         return data
-    less = {**summary, "oldest_unanswered": left}
+    less = {**summary, "oldest_unanswered": left, "rising": risen}
     told = {"markdown": to_markdown(less), "html": to_html(less), "lines": to_lines(less)}
     return {**data, **told, "summary": less}
+
+
+def gone_of(ids: Collection[str], connection: Connection) -> set[str]:
+    """Conversations that are erased, or being erased; nobody erases the others before this
+    transaction ends."""
+    return set(ids).difference(connection.scalars(_THERE, {"ids": list(ids)})) if ids else set()
+
+
+_THERE = (
+    select(conversations.c.id)
+    .where(conversations.c.id.in_(bindparam("ids", expanding=True)))
+    .with_for_update(read=True, key_share=True, skip_locked=True)
+)
 
 
 def _write(

@@ -1,17 +1,18 @@
 """What people wrote stays in the outbox no longer than it is needed, and goes when it is erased."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from analysis.deliveries import Delivered, Disabled, GivenUp, TryAgain
 from analysis.messages import Message, MessageType
-from analysis.report_times import Period
+from analysis.report_times import Period, ReportTime
 from database import Database
 from store.dispatch import DispatchStore
 from store.endpoints import EndpointStore
 from store.erasure import ErasureStore
+from store.reports import ReportStore
 from tests.storage.test_dispatch import ALERT, claim, try_all
 from tests.support.alerts import fill
 from tests.support.factories import NOON
@@ -131,3 +132,45 @@ async def test_an_erased_conversation_is_not_sent(database: Database) -> None:
         assert "number 1 is late" in report.data[part]
     shown = [each["conversation_id"] for each in report.data["summary"]["oldest_unanswered"]]
     assert shown == ids[1:]
+
+
+async def test_an_erased_example_of_what_rose_is_not_sent(database: Database) -> None:
+    ids = await fill(database, 40, clusters=["late"])
+    endpoint = await add_endpoint(database)
+    report = await a_report(database)
+    await enqueue_for(database, endpoint, message=report)
+    assert ids[-1] in report.data["summary"]["rising"][0]["examples"]
+    assert await ErasureStore(database).erase(ids[-1])
+    (row,) = await rows(database)
+    assert ids[-1] not in str(row.data)
+    assert ids[-2] in row.data["lines"]
+
+
+@pytest.mark.parametrize("once_more", [False, True])
+async def test_what_is_erased_while_a_report_is_made_is_not_in_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch, *, once_more: bool
+) -> None:
+    ids = await fill(database, 40, clusters=["late"])
+    endpoint = await add_endpoint(database)
+    if once_more:
+        await enqueue_for(database, endpoint, message=await a_report(database))
+        await EndpointStore(database).change(endpoint.id, enabled=False)
+        await EndpointStore(database).enable(endpoint.id)
+    make = ReportStore.report
+
+    async def erase_meanwhile(store: ReportStore, *asked: Any) -> Any:
+        made = await make(store, *asked)
+        for id_ in (ids[0], ids[-1]):
+            assert await ErasureStore(database).erase(id_)
+        return made
+
+    monkeypatch.setattr(ReportStore, "report", erase_meanwhile)
+    if once_more:
+        ((id_, *_),) = await rows(database)
+        await delivery_store(database).retry(endpoint.id, id_)
+    else:
+        later = NOON + timedelta(days=1)
+        assert await report_store(database).send_due(ReportTime.parse("11:00"), later) == 1
+    (row,) = await rows(database)
+    assert not any(id_ in str(row.data) for id_ in (ids[0], ids[-1]))
+    assert ids[1] in row.data["lines"]
