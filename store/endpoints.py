@@ -154,7 +154,7 @@ def _create(values: dict[str, Any], connection: Connection) -> Endpoint:
 
 
 def _change(endpoint_id: str, values: dict[str, Any], connection: Connection) -> Endpoint:
-    lock(endpoint_id, connection)
+    before = lock(endpoint_id, connection)
     if "events" in values:
         values = {**values, "events": [event.value for event in values["events"]]}
     if values.get("enabled") is False:
@@ -163,8 +163,9 @@ def _change(endpoint_id: str, values: dict[str, Any], connection: Connection) ->
         values = {**values, "disabled_reason": None, "failing_since": None}
     if "target" in values:
         values = {**values, "failing_since": None}
-        # Whom the address before has asked to wait.
-        connection.execute(_GO_ON, {"of_endpoint": endpoint_id, "now": now_micros()})
+        if values["target"] != before.target:
+            # What the address before has asked to wait need not for another one.
+            connection.execute(_GO_ON, {"of_endpoint": endpoint_id, "now": now_micros()})
     if values:
         connection.execute(update(endpoints).where(_COLUMNS.id == endpoint_id).values(values))
     return find_endpoint(endpoint_id, connection)

@@ -86,7 +86,13 @@ async def test_from_nothing_to_the_first_notice(
             await all_done(service.client)
             await until(lambda: len(receiver.bodies) > 1, within=30, what="a notice")
             assert b"Flood" in receiver.bodies[1]
+            slip = {"name": "slip", "kind": "count", "above": 5, "filter": {"cluster": "layt"}}
+            assert (await service.client.post("/api/v1/alert-rules", json=slip)).status_code == 201
             await page.reload()
+            await page.click("li.rule:has-text('slip') button:has-text('What would it')")
+            await expect(page.locator("li.rule:has-text('slip') .note")).to_contain_text(
+                "No post has ever had the topic 'layt'. Over the last 30 days: 0 messages"
+            )
             await expect(page.locator("#alerts")).to_contain_text("A post that cannot wait")
             assert not await serious_faults(page)
             await expect(page.locator("#bell")).to_contain_text("1 alert")

@@ -85,6 +85,8 @@ async def test_whom_the_address_before_has_asked_to_wait_the_new_one_need_not(
     await DispatchStore(database).settle(await claim_one(database), ASKED)
     await enqueue_for(database, endpoint)
     assert await DispatchStore(database).due() == []
+    await EndpointStore(database).change(endpoint.id, target=endpoint.target)
+    assert await DispatchStore(database).due() == []
     await EndpointStore(database).change(endpoint.id, target="https://example.com/new")
     assert await DispatchStore(database).due() == [endpoint.id]
     await enqueue_for(database, endpoint)
