@@ -174,4 +174,4 @@ def _duration(seconds: float | None) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return "none"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:z,.2f}"

@@ -99,6 +99,13 @@ def test_lines_say_what_the_tables_say() -> None:
     assert "What rose\nNone." in to_lines({**report(PLAIN), "rising": []})
 
 
+@pytest.mark.parametrize(("mood", "shown"), [(-0.0019, "0.00"), (-0.005, "-0.01"), (0.0, "0.00")])
+def test_nothing_is_less_than_nothing(mood: float, shown: str) -> None:
+    asked = report(PLAIN)
+    asked["totals"]["average_sentiment"] = mood
+    assert f"average sentiment: now {shown}," in to_lines(asked)
+
+
 def test_a_week_has_one_column_for_the_week_before() -> None:
     text = to_markdown({**report(PLAIN), "period": "week"})
     assert text.startswith("# Report of the week to 2026-03-03\n")
