@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Request, Response
 from typing_extensions import TypedDict
 
 from analysis.alerts import RuleKind
 from api.access import needs
 from api.alert_bodies import AlertRuleFields, AlertRuleIn, AlertRulePatch, shown_duration
-from api.answers import shown
+from api.answers import MADE, location, shown
 from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import conditions_named
@@ -105,10 +105,10 @@ async def list_alert_rules(request: Request) -> AlertRulesOut:
     _PATH,
     status_code=201,
     responses=answers("invalid_schema", "unavailable"),
-    openapi_extra=documented_body(AlertRuleIn),
+    openapi_extra={**documented_body(AlertRuleIn), **MADE},
 )
 @needs("write")
-async def create_alert_rule(request: Request) -> AlertRuleOut:
+async def create_alert_rule(request: Request, response: Response) -> AlertRuleOut:
     """Be told when something needs people. Judged every minute; a rule of kind `single` within a
     second."""
     parts = services(request)
@@ -116,6 +116,7 @@ async def create_alert_rule(request: Request) -> AlertRuleOut:
     columns = asked.to_columns(asked.kind, await conditions_named(asked.filter.named(), parts))
     rule = await parts.alert_rules.create({"name": asked.name, **columns})
     parts.wake_alerts()
+    response.headers["Location"] = location(request, f"{_PATH}/{rule.id}")
     return _item(rule)
 
 

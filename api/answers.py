@@ -6,9 +6,11 @@ are. Those about insights are in `insight_answers.py`.
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, cast
+from urllib.parse import quote
 
 from pydantic import Field
 from pydantic_core import to_json
+from starlette.requests import Request
 from typing_extensions import TypedDict
 
 from analysis.trend_score import Direction
@@ -32,6 +34,12 @@ def shown(shape: type[T], found: object, **others: Any) -> T:
     return cast(T, item)
 
 
+def location(request: Request, path: str) -> str:
+    """For the header of that name, with the prefix under which a proxy serves the API."""
+    root_path: str = request.scope.get("root_path", "")
+    return f"{quote(root_path.rstrip('/'))}{path}" if root_path else path
+
+
 class Accepted(Shape):
     status: Literal["accepted"] = "accepted"
     conversation_id: str = Field(examples=["conv_a1b2c3d4"])
@@ -53,6 +61,25 @@ class BatchAccepted(Shape):
     accepted: int
     conversation_ids: list[str]
 
+
+def documented_headers(of: Mapping[int, Mapping[str, str]]) -> dict[str, Any]:
+    """For the OpenAPI document: what an operation's answers have in their headers, by status and
+    name. Those of errors, alike everywhere, are in `openapi.py`."""
+    return {
+        "responses": {
+            str(status): {
+                "headers": {
+                    name: {"description": told, "schema": {"type": "string"}}
+                    for name, told in headers.items()
+                }
+            }
+            for status, headers in of.items()
+        }
+    }
+
+
+MADE = documented_headers({201: {"Location": "Where what was made is."}})
+"""Of operations that make something."""
 
 REPLAYED, REPLAYED_ITEMS = "Idempotent-Replayed", "Idempotent-Replayed-Items"
 CONFLICT_ITEMS = "Idempotency-Conflict-Items"

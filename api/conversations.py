@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import Query, Request
 from starlette.responses import Response
@@ -14,6 +13,7 @@ from api.access import needs
 from api.answers import (
     CONFLICT_ITEMS,
     REPLAYED,
+    REPLAYED_ITEMS,
     Accepted,
     BatchAccepted,
     ConversationOut,
@@ -21,7 +21,9 @@ from api.answers import (
     Retried,
     accepted_json,
     conversation_json,
+    documented_headers,
     failed_json,
+    location,
     ranges_of,
     replayed_headers,
 )
@@ -79,12 +81,6 @@ def _idempotency_key(request: Request) -> str | None:
         return check_idempotency_key(key)
     except ValueError as error:
         raise InvalidInput(f"Idempotency-Key: {error}") from None
-
-
-def _root_path(request: Request) -> str:
-    """The prefix under which a proxy serves the API, quoted for a header."""
-    root_path: str = request.scope.get("root_path", "")
-    return quote(root_path.rstrip("/")) if root_path else ""
 
 
 @asynccontextmanager
@@ -157,6 +153,14 @@ async def _count_rows(request: Request, batch: BatchIn) -> None:
             "The same key with the same body stores one conversation. The answer says"
             " Idempotent-Replayed: true where it was stored before."
         ),
+        **documented_headers(
+            {
+                202: {
+                    "Location": "Where the conversation is.",
+                    REPLAYED: "true, where it was stored before.",
+                }
+            }
+        ),
     },
 )
 @needs("write")
@@ -178,7 +182,7 @@ async def submit_conversation(request: Request) -> Response:
             [conversation], lane=Lane.LIVE, owner=key_name(request)
         )
     parts.wake_worker()
-    headers = {"Location": f"{_root_path(request)}{PATH}/{ids[0]}"}
+    headers = {"Location": location(request, f"{PATH}/{ids[0]}")}
     if ids.replayed:
         headers[REPLAYED] = "true"
     return Response(accepted_json(ids[0]), 202, headers, "application/json")
@@ -192,6 +196,15 @@ async def submit_conversation(request: Request) -> Response:
     openapi_extra={
         **documented_body(BatchIn),
         **_documented_key("For the items that have no idempotency_key, each at its position."),
+        **documented_headers(
+            {
+                202: {
+                    REPLAYED: "true, where all were stored before.",
+                    REPLAYED_ITEMS: "The positions of those that were stored before: 0,3-5.",
+                },
+                409: {CONFLICT_ITEMS: "The positions of those with the same fault as the first."},
+            }
+        ),
     },
 )
 @needs("write")

@@ -4,13 +4,13 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query, Request, Response
 from typing_extensions import TypedDict
 
 from analysis.deliveries import DeliveryState
 from analysis.messages import EndpointKind, Event, MessageType
 from api.access import needs
-from api.answers import Retried, shown
+from api.answers import MADE, Retried, location, shown
 from api.bodies import documented_body, read_short
 from api.endpoint_bodies import (
     DeliveriesQuery,
@@ -143,10 +143,10 @@ async def list_endpoints(request: Request) -> EndpointsOut:
     _PATH,
     status_code=201,
     responses=answers("invalid_schema", "unavailable"),
-    openapi_extra=documented_body(EndpointIn),
+    openapi_extra={**documented_body(EndpointIn), **MADE},
 )
 @needs("admin")
-async def create_endpoint(request: Request) -> EndpointWithSecret:
+async def create_endpoint(request: Request, response: Response) -> EndpointWithSecret:
     """Make an endpoint. The secret that signs what is sent to it is shown in this answer alone."""
     parts = services(request)
     asked = await read_short(EndpointIn, request)
@@ -157,6 +157,7 @@ async def create_endpoint(request: Request) -> EndpointWithSecret:
     made = await parts.endpoints.create(
         asked.name, asked.kind, asked.target, asked.events, secret=secret, enabled=asked.enabled
     )
+    response.headers["Location"] = location(request, f"{_PATH}/{made.id}")
     return {**_item(made), "secret": secret}
 
 

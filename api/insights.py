@@ -13,7 +13,13 @@ from starlette.types import Receive, Scope, Send
 
 from analysis.parsing import snake_case
 from api.access import needs
-from api.answers import SummaryOut, TrendsOut, summary_json, trend_item
+from api.answers import (
+    SummaryOut,
+    TrendsOut,
+    documented_headers,
+    summary_json,
+    trend_item,
+)
 from api.disconnect import stopped_when_gone
 from api.error_responses import answers
 from api.exports import BOM, FORMATS
@@ -146,6 +152,9 @@ async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Qu
         },
         **answers("invalid_schema", "unavailable"),
     },
+    openapi_extra=documented_headers(
+        {200: {"Content-Disposition": "A name for the file, with the time range in it."}}
+    ),
 )
 @needs("read")
 async def export_insights(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:

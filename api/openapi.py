@@ -12,6 +12,19 @@ from api.answers import ErrorOut
 from api.bodies import DOCUMENTED
 from api.error_responses import ERROR_CONTENT, STATUS
 
+_HEADERS = {
+    "RequestId": ("X-Request-ID", "Under which the log has the answer.", "string"),
+    "RetryAfter": ("Retry-After", "After so many seconds it may be tried again.", "integer"),
+    "Authenticate": ("WWW-Authenticate", "How a key is sent.", "string"),
+}
+"""What errors have in their headers, by the names of the document's components."""
+_HEADERS_OF = {
+    "401": ("Authenticate",),
+    "429": ("RetryAfter",),
+    "500": ("RequestId",),
+    "503": ("RetryAfter",),
+}
+
 
 def describe(app: FastAPI, max_text_length: int, *, limited: bool, with_keys: bool) -> None:
     """Make `app.openapi()` name each operation after its handler, and describe the bodies that
@@ -48,6 +61,7 @@ def _correct(
         definitions["$defs"][name]["properties"]["text"]["maxLength"] = max_text_length
     components |= definitions["$defs"]
 
+    told: set[str] = set()
     route_of = {
         (route.path, method.lower()): route for route in routes for method in route.methods or ()
     }
@@ -62,12 +76,32 @@ def _correct(
             for code in codes:
                 responses[str(STATUS[code])] = {"description": code, "content": ERROR_CONTENT}
             operation["responses"] = dict(sorted(responses.items()))
+            _give_headers(operation["responses"], told)
+            if with_keys and access_of(route).open:
+                operation["security"] = []
+    document["components"]["headers"] = {
+        component: {"description": description, "schema": {"type": kind}}
+        for component, (_, description, kind) in _HEADERS.items()
+        if component in told
+    }
     if with_keys:
         document["components"]["securitySchemes"] = {
             "api_key": {"type": "http", "scheme": "bearer"}
         }
         document["security"] = [{"api_key": []}]
     return document
+
+
+def _give_headers(responses: dict[str, Any], told: set[str]) -> None:
+    """Name the headers of the errors among an operation's answers; which, goes to `told`."""
+    for status, response in responses.items():
+        if response.get("content") != ERROR_CONTENT:
+            continue
+        for component in _HEADERS_OF.get(status, ()):
+            name, _, _ = _HEADERS[component]
+            headers = response.setdefault("headers", {})
+            headers[name] = {"$ref": f"#/components/headers/{component}"}
+            told.add(component)
 
 
 def _given_outside(access: Access, *, limited: bool, with_keys: bool) -> list[str]:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import Query, Request
+from fastapi import Query, Request, Response
 from typing_extensions import TypedDict
 
 from api.access import needs
-from api.answers import shown
+from api.answers import MADE, location, shown
 from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import conditions_named
@@ -123,10 +123,10 @@ async def _shown(plan: Plan, parts: Services) -> PlanOut:
     PATH,
     status_code=201,
     responses=answers("invalid_schema", "not_found", "unavailable"),
-    openapi_extra=documented_body(PlanIn),
+    openapi_extra={**documented_body(PlanIn), **MADE},
 )
 @needs("write")
-async def make_plan(request: Request) -> PlanOut:
+async def make_plan(request: Request, response: Response) -> PlanOut:
     """Say what is to be changed, and see how many rows that would be and ten of them. Nothing is
     changed before the plan is applied."""
     parts = services(request)
@@ -137,6 +137,7 @@ async def make_plan(request: Request) -> PlanOut:
     new = NewPlan(asked.kind, conditions, asked.checked_set(parts), asked.by, asked.rule_id)
     async with parts.costly_reads:
         plan = await parts.plans.make(new)
+    response.headers["Location"] = location(request, f"{PATH}/{plan.id}")
     return await _shown(plan, parts)
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import Request
+from fastapi import Request, Response
 from typing_extensions import TypedDict
 
 from api.access import needs
-from api.answers import shown
+from api.answers import MADE, location, shown
 from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import cluster_named, conditions_named
@@ -93,16 +93,18 @@ async def list_rules(request: Request) -> RulesOut:
     _PATH,
     status_code=201,
     responses=answers("invalid_schema", "unavailable"),
-    openapi_extra=documented_body(RuleIn),
+    openapi_extra={**documented_body(RuleIn), **MADE},
 )
 @needs("write")
-async def create_rule(request: Request) -> RuleOut:
+async def create_rule(request: Request, response: Response) -> RuleOut:
     """Label every new insight that matches. Those that are there are for a plan of kind `rule`."""
     parts = services(request)
     asked = await read_short(RuleIn, request)
     conditions = await conditions_named(asked.filter.named(), parts)
     what = await _set(asked.set, parts)
-    return _item(await parts.rules.create(asked.name, conditions, what, enabled=asked.enabled))
+    made = await parts.rules.create(asked.name, conditions, what, enabled=asked.enabled)
+    response.headers["Location"] = location(request, f"{_PATH}/{made.id}")
+    return _item(made)
 
 
 @router.get(_ONE, responses=answers("not_found", "unavailable"))

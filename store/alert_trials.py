@@ -131,7 +131,10 @@ class TrialStore:
             async with asyncio.timeout(self._seconds):
                 await self._lock.acquire()
         except TimeoutError:
-            raise Unavailable("Other rules are being tried: try this one later.") from None
+            raise Unavailable(
+                "Other rules are being tried: try this one later.",
+                retry_after=max(1, round(self._seconds)),
+            ) from None
         try:
             trying = await self._database.read(
                 partial(self._read, rule, moment), costly=True, seconds=LONG_READ_SECONDS

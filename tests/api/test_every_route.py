@@ -50,6 +50,13 @@ OPEN = {
     "/dashboard/{name}",
 }
 STREAM = "/api/v1/stream"
+MADE: dict[str, dict[str, object]] = {
+    "/api/v1/rules": {"name": "a", "filter": {"q": "a"}, "set": {"sentiment": "neutral"}},
+    "/api/v1/alert-rules": {"name": "a", "kind": "rising"},
+    "/api/v1/endpoints": {"name": "a", "kind": "slack", "url": "https://example.com/a"},
+    "/api/v1/plans": {"kind": "unlabel", "filter": {"q": "a"}},
+}
+ID_NAMES = ("plan_id", "rule_id", "endpoint_id")
 
 
 def under_a_path(app: ASGIApp, root_path: str, *, handed_on: bool = False) -> ASGIApp:
@@ -301,11 +308,16 @@ async def test_what_a_client_is_sent_to_is_under_the_same_path(
     app = create_app(make_settings(worker_enabled=False))
     async with reached(app, WAYS[way]) as client:
         accepted = await client.post(CONVERSATIONS, json={"text": "a"})
+        made = [await client.post(path, json=body) for path, body in MADE.items()]
         home = await client.get("/")
         document = (await client.get("/openapi.json")).json()
 
     id_ = accepted.json()["conversation_id"]
     assert accepted.headers["location"] == f"{before}{CONVERSATIONS}/{id_}"
+    for path, created in zip(MADE, made, strict=True):
+        assert created.status_code == 201
+        (id_,) = (created.json()[name] for name in ID_NAMES if created.json().get(name))
+        assert created.headers["location"] == f"{before}{path}/{id_}"
     outside = httpx.URL(f"https://example.org{before}/")
     assert outside.join(home.headers["location"]).path == f"{before}/dashboard"
     assert document.get("servers", []) == ([{"url": before}] if before else [])

@@ -208,6 +208,38 @@ async def test_limits_and_keys_are_listed_where_they_are_in_force(start_app: Sta
     assert "securitySchemes" not in open_to_all["components"]
 
 
+async def test_the_headers_of_answers_are_listed(document: dict[str, Any]) -> None:
+    listed = {
+        (method, path, status): set(answer.get("headers", {}))
+        for method, path, operation in _operations(document)
+        for status, answer in operation["responses"].items()
+    }
+
+    batch = f"{CONVERSATIONS}/batch"
+    assert listed["post", CONVERSATIONS, "202"] == {"Location", "Idempotent-Replayed"}
+    assert listed["post", batch, "202"] == {"Idempotent-Replayed", "Idempotent-Replayed-Items"}
+    assert listed["post", batch, "409"] == {"Idempotency-Conflict-Items"}
+    assert listed["get", "/api/v1/insights/export", "200"] == {"Content-Disposition"}
+    for (_, path, status), headers in listed.items():
+        if status == "201":
+            assert headers == {"Location"}, path
+        if status in ("429", "503") and path != "/ready":
+            assert headers == {"Retry-After"}, path
+        if status == "500":
+            assert headers == {"X-Request-ID"}, path
+
+
+async def test_what_needs_no_key_is_listed_as_such(start_app: StartApp) -> None:
+    digest = hashlib.sha256(b"key").hexdigest()
+    async with start_app(api_keys=f"a:read:{digest}") as running:
+        document = await _document(running.client)
+
+    open_to_all = {path for _, path, each in _operations(document) if each.get("security") == []}
+    assert open_to_all == {"/health", "/ready"}
+    answer = document["paths"]["/api/v1/stats"]["get"]["responses"]["401"]
+    assert set(answer["headers"]) == {"WWW-Authenticate"}
+
+
 async def test_the_document_tells_the_limits_of_a_body(start_app: StartApp) -> None:
     async with start_app(max_text_length=77) as running:
         document = await _document(running.client)

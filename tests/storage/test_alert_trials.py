@@ -134,8 +134,9 @@ async def test_one_that_has_waited_too_long_for_others_says_so(
     held.seconds = 0.5
     first = asyncio.create_task(trials.run(rule))
     await asyncio.to_thread(held.has_begun.wait)
-    with pytest.raises(Unavailable, match="Other rules"):
+    with pytest.raises(Unavailable, match="Other rules") as caught:
         await trials.run(rule)
+    assert caught.value.retry_after == 1
     held.goes_on.set()
     with pytest.raises(Unavailable):
         await first
