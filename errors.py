@@ -16,6 +16,9 @@
 Everything else that is raised is a bug. Only the HTTP edge turns these into status numbers.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ServiceError(Exception):
     """A failure with a code for programs and a sentence for people.
@@ -33,6 +36,16 @@ class ServiceError(Exception):
 
 class InvalidInput(ServiceError):
     code = "invalid_schema"
+
+
+@contextmanager
+def inside(place: str) -> Iterator[None]:
+    """InvalidInput that is raised within names a field of what stands at `place`: it is told with
+    its whole place, `filter.q` for `q`."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(f"{place}.{error.details}") from None
 
 
 class Unauthorized(ServiceError):

@@ -70,6 +70,7 @@ _NAMED_BY_JSON = {
     "list_type": "Input should be a valid array",
 }
 """Also where the JSON has become Python before it was found wrong."""
+NOT_KNOWN = "is not known here"
 
 
 # --- times ----------------------------------------------------------------------------------------
@@ -432,6 +433,12 @@ def explain(errors: Sequence[Any]) -> str:
             problem = f"must be at most {error['ctx']['max_length']} characters"
         case "too_short" | "too_long" if place == "conversations":
             problem = f"must hold 1 to {MAX_BATCH} conversations"
+        case "too_short":
+            problem = f"must hold at least {error['ctx']['min_length']}"
+        case "too_long":
+            problem = f"must hold at most {error['ctx']['max_length']}"
+        case "extra_forbidden":
+            problem = NOT_KNOWN
         case _:
             problem = _NAMED_BY_JSON.get(error["type"], error["msg"]).removeprefix("Value error, ")
     return f"{place or 'The body'}: {problem}"

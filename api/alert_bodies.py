@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, m
 from analysis.alerts import AlertState, RuleKind
 from analysis.words import parse_search
 from api.patch_bodies import IfNamed
-from errors import InvalidInput
+from errors import InvalidInput, inside
 from schemas import Conditions, PersonName, Search, Shape
 from store.trends import Window
 
@@ -30,7 +30,8 @@ class AlertFilter(Conditions):
     @model_validator(mode="after")
     def _can_be_searched(self) -> Self:
         if self.q is not None:
-            parse_search(self.q)
+            with inside("filter"):
+                parse_search(self.q)
         return self
 
     def named(self) -> dict[str, Any]:

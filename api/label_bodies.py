@@ -18,7 +18,7 @@ from analysis.sentiment import Sentiment
 from analysis.words import parse_search
 from api.patch_bodies import IfNamed
 from api.services import Services
-from errors import InvalidInput
+from errors import InvalidInput, inside
 from schemas import MAX_SEARCH_LENGTH, FilterName, Language, PersonName, Shape, storable
 
 MAX_REASON_LENGTH = 1000
@@ -99,7 +99,8 @@ class RuleFilter(Shape):
         if not self.named():
             raise InvalidInput("filter: must not be empty, since then it would mean everything")
         if self.q is not None:
-            parse_search(self.q)
+            with inside("filter"):
+                parse_search(self.q)
         return self
 
     def named(self) -> dict[str, Any]:

@@ -9,9 +9,19 @@ from analysis.handling import HandlingState
 from analysis.words import parse_search
 from api.label_bodies import LabelSet
 from api.services import Services
-from errors import InvalidInput
+from errors import InvalidInput, inside
 from models import now_micros
-from schemas import CLAIM_MINUTES, Conditions, HandlingIn, PersonName, Search, Shape, Time, explain
+from schemas import (
+    CLAIM_MINUTES,
+    NOT_KNOWN,
+    Conditions,
+    HandlingIn,
+    PersonName,
+    Search,
+    Shape,
+    Time,
+    explain,
+)
 from store.plans.plan import PlanKind
 
 Part = TypeVar("Part", bound=BaseModel)
@@ -33,7 +43,8 @@ class PlanFilter(Conditions):
         if self.start_time and self.end_time and self.start_time > self.end_time:
             raise InvalidInput("filter: start_time must not be after end_time")
         if self.q is not None:
-            parse_search(self.q)
+            with inside("filter"):
+                parse_search(self.q)
         return self
 
     def named(self) -> dict[str, Any]:
@@ -75,20 +86,27 @@ class PlanIn(Shape):
         given = self.set or {}
         match self.kind:
             case PlanKind.LABEL:
-                return _as_set(LabelSet, given).named(parts)
+                label = _as_set(LabelSet, given)
+                with inside("set"):
+                    return label.named(parts)
             case PlanKind.HANDLING:
-                handling = _as_set(HandlingIn, {**given, "by": self.by})
-                handling.to_change(now_micros())
+                handling = _as_set(HandlingIn, given, by=self.by)
+                with inside("set"):
+                    handling.to_change(now_micros())
                 what = handling.model_dump(mode="json", exclude_none=True, exclude={"by"})
                 claims = handling.state is HandlingState.CLAIMED
                 return {"minutes": CLAIM_MINUTES, **what} if claims else what
         return None
 
 
-def _as_set(shape: type[Part], given: dict[str, Any]) -> Part:
-    """`set`, whose shape `kind` decides. Raises InvalidInput."""
+def _as_set(shape: type[Part], given: dict[str, Any], **beside: Any) -> Part:
+    """`set`, whose shape `kind` decides, with what is asked for `beside` it. A name that is none of
+    its own is refused, since less would be changed than is meant. Raises InvalidInput."""
+    for name in sorted(given.keys() - (shape.model_fields.keys() - beside.keys())):
+        raise InvalidInput(f"set.{name}: {NOT_KNOWN}")
     try:
-        return shape.model_validate(given)
+        with inside("set"):
+            return shape.model_validate({**given, **beside})
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
         raise InvalidInput(

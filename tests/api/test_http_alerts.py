@@ -138,7 +138,7 @@ async def test_a_null_takes_back_what_a_rule_need_not_have(client: httpx.AsyncCl
         ({"to": ["ep_00000000"]}, "to"),
         ({"filter": {"sentiment": "sad"}}, "filter.sentiment"),
         ({"filter": {"start_time": "2025-01-20T00:00:00Z"}}, "filter.start_time"),
-        ({"filter": {"q": "!"}}, "q"),
+        ({"filter": {"q": "!"}}, "filter.q: must hold a word"),
         ({"quiet": {"from": "25:00", "to": "07:00"}}, "quiet.from"),
         ({"quiet": {"from": "22:00", "to": "22:00"}}, "quiet"),
         ({"quiet": {"from": "22:00", "to": "07:00", "zone": "Mars"}}, "quiet.zone"),

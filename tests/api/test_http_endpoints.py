@@ -130,7 +130,7 @@ async def test_a_mailbox_is_an_endpoint(client: httpx.AsyncClient) -> None:
         ({"kind": "email", "url": None, "to": "nobody"}, "to"),
         ({"kind": "email", "url": None, "to": "a@b.de\r\nBcc: c@d.de"}, "to"),
         ({"kind": "email", "url": None, "to": "a@b.de, c@d.de"}, "to"),
-        ({"events": []}, "events"),
+        ({"events": []}, "events: must hold at least 1"),
         ({"events": ["alerts"]}, "events[0]"),
         ({"events": "alert"}, "events"),
         ({"enabled": "perhaps"}, "enabled"),
