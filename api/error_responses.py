@@ -1,5 +1,6 @@
 """The one shape of an error over HTTP, and the one table from our errors to status numbers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -70,8 +71,12 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
 
 
-async def _on_service_error(_request: Request, error: Exception) -> Response:
+async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
+    if isinstance(error, NotFound):
+        of_path = _with_head(_routes_of(request, own=True))
+        if of_path and request.method not in of_path:  # its last part was taken for an id
+            return _wrong_method(request, of_path)
     return error_response(error)
 
 
@@ -87,25 +92,33 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     path = request.url.path
     known: dict[int, ServiceError] = {
         404: NotFound(f"There is nothing at {path}."),
-        405: MethodNotAllowed(f"{path} does not take {request.method}."),
         413: TooLarge(str(error.detail)),
     }
-    translated = known.get(error.status_code) or InvalidInput(str(error.detail))
-    headers = dict(error.headers or {})
     if error.status_code == 405:
-        headers["Allow"] = ", ".join(sorted(_methods_of(request)))
-    return error_response(translated, headers)
+        routes = _routes_of(request, own=True) or _routes_of(request, own=False)
+        return _wrong_method(request, _with_head(routes))
+    translated = known.get(error.status_code) or InvalidInput(str(error.detail))
+    return error_response(translated, dict(error.headers or {}))
 
 
-def _methods_of(request: Request) -> set[str]:
-    """The methods of all routes that match the path: Starlette names those of the first one. A path
-    that is a route's own, as `.../conversations/batch`, is no id. Where there is GET, there is
-    HEAD."""
-    matching = [
+def _wrong_method(request: Request, allowed: set[str]) -> Response:
+    error = MethodNotAllowed(f"{request.url.path} does not take {request.method}.")
+    return error_response(error, {"Allow": ", ".join(sorted(allowed))})
+
+
+def _routes_of(request: Request, *, own: bool) -> list[Route]:
+    """All that match the path, whatever the method: Starlette names the first one. With `own` those
+    of which it is the whole path, as `.../conversations/batch`: its last part is no id."""
+    return [
         route
         for route in request.app.router.routes
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        if isinstance(route, Route)
+        and route.matches(request.scope)[0] is not Match.NONE
+        and not (own and route.param_convertors)
     ]
-    own = [route for route in matching if not route.param_convertors]
-    methods = {method for route in own or matching for method in route.methods or ()}
+
+
+def _with_head(routes: Sequence[Route]) -> set[str]:
+    """Their methods. Where there is GET, there is HEAD."""
+    methods = {method for route in routes for method in route.methods or ()}
     return methods | {"HEAD"} if "GET" in methods else methods
