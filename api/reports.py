@@ -30,7 +30,7 @@ class ReportFormat(StrEnum):
     HTML = "html"
 
 
-_A_DATE = "must be a date from 1970 on, such as 2025-01-20"
+_A_DATE = "must be a date from 1970 to 9998, such as 2025-01-20"
 
 
 def _as_a_date(value: object) -> object:

@@ -279,7 +279,7 @@ async def test_a_report_is_beside_the_period_before_and_escapes_what_people_wrot
         ({"period": "month"}, "period"),
         ({"ending": "yesterday"}, "ending"),
         ({"ending": "0001-01-01"}, "ending"),
-        ({"ending": "9999-12-31"}, "ending"),
+        ({"ending": "9999-12-31"}, "ending: must be a date from 1970 to 9998"),
         ({"ending": "1740873600"}, "ending: must be a date"),
         ({"ending": "0"}, "ending: must be a date"),
         ({"ending": "20250302"}, "ending: must be a date"),
