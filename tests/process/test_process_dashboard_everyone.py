@@ -293,6 +293,14 @@ async def test_a_refused_question_says_why_until_another_is_asked(open_page: Ope
         )
         await page.locator("#clear").click()
         await expect(page.locator("#problem")).to_have_count(0)
+        told = await page.evaluate(
+            """async () => {
+                const { write } = await import("./dashboard/work.js");
+                const plan = { kind: "unlabel", filter: { q: "?!" } };
+                return write("plans", "POST", plan).catch((problem) => problem.message);
+            }"""
+        )
+        assert told == "The search must hold a word to look for"
 
 
 async def test_a_stopped_machine_says_why_and_that_posts_are_safe(open_page: Open) -> None:
