@@ -78,7 +78,7 @@ export const rotateSecret = (page, id) => doing(page, async () => page.send(["to
 const newest = async (id) => (await ask(urlOf(`endpoints/${id}/deliveries`, { limit: TOLD }))).deliveries;
 
 // What was sent there last, and what came of it.
-export async function showSent({ send }, id) {
+export async function sentTo({ send }, id) {
 	try {
 		send(["told", sentKey(id), { deliveries: await newest(id) }]);
 	} catch (problem) {
@@ -88,7 +88,7 @@ export async function showSent({ send }, id) {
 
 export const testEndpoint = (page, id) => sending(page, id, async () => (await write(`endpoints/${id}/test`, "POST")).delivery_id);
 
-export const sendAgain = (page, id, delivery) =>
+export const resend = (page, id, delivery) =>
 	sending(page, id, async () => (await write(`endpoints/${id}/deliveries/${delivery}/retry`, "POST"), delivery));
 
 // Has one message sent, and waits for what comes of it.

@@ -193,7 +193,7 @@ function oneEndpoint(state, endpoint) {
 		h("p.buttons",
 			enabled ? h("button", { on: { click: ["testEndpoint", id] } }, "Send a test") : h("button", { on: { click: ["enableEndpoint", id] } }, "Send there again"),
 			kind === "standard" && h("button", { on: { click: ["rotateSecret", id] } }, "New secret"),
-			h("button", { id: sentKey(id), "aria-expanded": String(Boolean(sent)), on: { click: sent ? ["told", sentKey(id), null] : ["showSent", id] } }, "What was sent"),
+			h("button", { id: sentKey(id), "aria-expanded": String(Boolean(sent)), on: { click: sent ? ["told", sentKey(id), null] : ["sentTo", id] } }, "What was sent"),
 			deletion(state, id, name, ["removeEndpoint", id])),
 		told && h("p.note", { class: told.bad ? "bad" : "", role: "status" }, told.text),
 		sent && !sent.length && h("p.small", "Nothing yet."),
@@ -211,7 +211,7 @@ function oneDelivery(state, endpoint, { delivery_id: id, type, state: stands, cr
 	}[stands];
 	return h("li", { key: id, "data-key": id }, `${MESSAGES[type] ?? type}, ${time(made, state.now)}: ${came}`,
 		error && stands !== "delivered" && h("span.small", { dir: "auto" }, error),
-		stands === "failed" && h("button", { on: { click: ["sendAgain", endpoint, id] } }, "Send again"));
+		stands === "failed" && h("button", { on: { click: ["resend", endpoint, id] } }, "Send again"));
 }
 
 // The rest of such an address is a secret.

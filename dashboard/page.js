@@ -108,7 +108,7 @@ const EFFECTS = {
 	...effectsOf("work", "handle", "label", "addTopics", "unlabel", "undo", "giveName", "editTopics"),
 	...effectsOf("drafts", "draftFrom", "closeDraft", "preview", "makeRule", "planRule", "changeRule", "removeRule", "applyPlan", "undoPlan"),
 	...effectsOf("alerting", "acknowledge", "mute", "makeAlertRule", "changeAlertRule", "removeAlertRule", "tryAlertRule",
-		"leaveForm", "makeEndpoint", "enableEndpoint", "removeEndpoint", "rotateSecret", "testEndpoint", "showSent", "sendAgain"),
+		"leaveForm", "makeEndpoint", "enableEndpoint", "removeEndpoint", "rotateSecret", "testEndpoint", "sentTo", "resend"),
 	openPost([, id], dom) {
 		dom?.preventDefault();
 		return ["see", { open: id === state.view.open ? "" : id }];
