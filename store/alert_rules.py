@@ -17,7 +17,6 @@ from database import Database
 from errors import InvalidInput, NotFound
 from models import from_micros, insights, now_micros
 from store import derived
-from store.outbox import drop_openings
 from store.trends import Window
 from tables.alerts import alert_rules, alerts, endpoints
 
@@ -104,7 +103,7 @@ class AlertRuleStore:
         return await self._database.write(partial(_change, rule_id, to_columns))
 
     async def delete(self, rule_id: str) -> None:
-        """With its alerts, of which nobody hears any more. Raises NotFound."""
+        """With its alerts. Raises NotFound."""
         await self._database.write(partial(_delete, rule_id))
 
 
@@ -187,8 +186,6 @@ _CLOSE = (
 
 
 def _delete(rule_id: str, connection: Connection) -> None:
-    derived.take_turn(connection)  # before endpoints, as whoever deletes one
-    drop_openings(rule_id, connection)
     if not connection.execute(
         delete(alert_rules).where(_LISTED, alert_rules.c.id == rule_id)
     ).rowcount:

@@ -8,11 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Connection, and_, bindparam, func, insert, null, select, update
 
-from analysis.alerts import Notice
 from analysis.messages import Event, Message, MessageType
 from models import now_micros
-from store.told_texts import forget_texts, lock_endpoints
-from tables.alerts import alerts, deliveries, endpoints
+from store.told_texts import forget_texts
+from tables.alerts import deliveries, endpoints
 
 _ENABLED = (
     select(endpoints.c.id)
@@ -47,23 +46,6 @@ def _drop_opening(alert_id: str, endpoint_ids: Collection[str], connection: Conn
     )
     forget_texts(connection, *untold)
     connection.execute(update(deliveries).where(*untold).values(state="dropped", next_at=None))
-
-
-def drop_openings(rule_id: str, connection: Connection) -> None:
-    """That something of an alert rule is open, whose end nobody will tell, is told no more, but to
-    whom it is being told."""
-    unclosed = select(alerts.c.id).where(alerts.c.rule_id == rule_id, alerts.c.state != "closed")
-    untold = (
-        deliveries.c.alert_id.in_(unclosed),
-        deliveries.c.message_id.endswith(f"_{Notice.OPENED.value}", autoescape=True),
-        deliveries.c.state == "pending",
-        deliveries.c.lease_token.is_(null()),
-    )
-    found = set(connection.scalars(select(deliveries.c.endpoint_id).where(*untold)))
-    if found:
-        lock_endpoints(found, connection)
-        forget_texts(connection, *untold)
-        connection.execute(update(deliveries).where(*untold).values(state="dropped", next_at=None))
 
 
 def enqueue(

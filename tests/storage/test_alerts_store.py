@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from analysis.alerts import AlertState
 from analysis.handling import HandlingChange, HandlingState
@@ -41,7 +41,6 @@ from tests.support.factories import (
 )
 
 MINUTE = timedelta(minutes=1)
-TYPES = {"count": "alert.opened", "machine": "machine"}
 SUSPECTED = {"suspected_injection": ["ignore_instructions"]}
 
 
@@ -292,37 +291,6 @@ async def test_a_deleted_rule_takes_its_alerts_with_it(database: Database) -> No
     assert await all_alerts(store) == []
     with pytest.raises(NotFound):
         await AlertRuleStore(database).find(rule.id)
-
-
-@pytest.mark.parametrize("kind", ["count", "machine"])
-async def test_what_waits_to_be_told_of_a_deleted_rule_is_not_sent(
-    database: Database, kind: str
-) -> None:
-    """Nobody would tell that it is over."""
-    await make_endpoint(database)
-    rule = await make_rule(database, kind)
-    store = alert_store(database)
-    await fill(database, 6)
-    assert await judge_at(store, NOON, {"budget": "Nothing is left."}) >= 1
-    await AlertRuleStore(database).delete(rule.id)
-    of_rule = deliveries.c.type == TYPES[kind]
-    assert await scalar(database, select(deliveries.c.state).where(of_rule)) == "dropped"
-    assert await scalar(database, select(deliveries.c.next_at).where(of_rule)) is None
-
-
-async def test_an_end_of_a_deleted_rule_is_sent_all_the_same(database: Database) -> None:
-    await make_endpoint(database)
-    rule = await make_rule(database, window="15m")
-    await fill(database, 6)
-    store = alert_store(database)
-    await judge_at(store)
-    await database.write(
-        lambda connection: connection.execute(update(deliveries).values(state="delivered")).rowcount
-    )
-    await judge_at(store, NOON + 20 * MINUTE)
-    await AlertRuleStore(database).delete(rule.id)
-    found = select(deliveries.c.state).order_by(deliveries.c.id.desc()).limit(1)
-    assert await scalar(database, found) == "pending"
 
 
 async def test_pages_of_alerts_neither_skip_nor_repeat(database: Database) -> None:
