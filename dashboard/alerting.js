@@ -92,8 +92,7 @@ export const resend = (page, id, delivery) =>
 	sending(page, id, async () => (await write(`endpoints/${id}/deliveries/${delivery}/retry`, "POST"), delivery));
 
 // Has one message sent, and waits for what comes of it.
-async function sending({ state, send, loader, show }, id, begin) {
-	const isShown = Boolean(state.told[sentKey(id)]);
+async function sending({ send, loader, show }, id, begin) {
 	send(["told", id, { text: "Sending…" }]);
 	try {
 		const delivery = await begin();
@@ -101,13 +100,16 @@ async function sending({ state, send, loader, show }, id, begin) {
 			await wait(TRY_AGAIN);
 			const deliveries = await newest(id);
 			const one = deliveries.find((each) => each.delivery_id === delivery);
-			if (!one || one.state === "pending") continue;
-			send(["told", id, one.state === "delivered" ? { text: "It has arrived." } : { text: `It did not arrive: ${one.last_error ?? "no answer"}`, bad: true }]);
-			if (isShown) send(["told", sentKey(id), { deliveries }]);
+			const isTriedAgain = one?.state === "pending" && one.attempts > 0;
+			if (!one || (one.state === "pending" && !isTriedAgain)) continue;
+			const told = `It did not arrive: ${one.last_error ?? "no answer"}${isTriedAgain ? "; it is tried again by itself" : ""}`;
+			send(["told", id, one.state === "delivered" ? { text: "It has arrived." } : { text: told, bad: true }]);
+			const shown = document.getElementById(sentKey(id));
+			if (shown?.getAttribute("aria-expanded") === "true") send(["told", sentKey(id), { deliveries }]);
 			loader.renew("endpoints");
 			show();
 			// The button that was pressed may be gone.
-			if (document.activeElement === document.body) document.getElementById(sentKey(id))?.focus();
+			if (document.activeElement === document.body) shown?.focus();
 			return;
 		}
 		send(["told", id, { text: "There is no answer yet." }]);

@@ -14,7 +14,7 @@ export const onKeyNeeded = (ask) => (askForKey = ask);
 
 // In a sentence for people. `status` is 0 where nothing answered.
 function problem(status, details, retryAfter) {
-	let said = details?.replace?.("filter.", "").replace(/^q: must/, "The search must").replace(/^q:/, "The search:") ?? `The service answered ${status}.`;
+	let said = details?.replace?.(/^filter\./, "").replace(/^q: must/, "The search must").replace(/^q:/, "The search:") ?? `The service answered ${status}.`;
 	if (status >= 500 && !details) said = "Something on the way to the service is out of order.";
 	return Object.assign(new Error(said), { status, retryAfter });
 }

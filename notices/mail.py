@@ -107,7 +107,7 @@ class MailClient:
         self._total_seconds = total_seconds
 
     async def send(self, messages: Sequence[Message], to: str, at: datetime) -> Attempt:
-        """What came of it, within 15 seconds. A mail that the server has taken is delivered."""
+        """What came of it, within 16 seconds. A mail that the server has taken is delivered."""
         server = self._server
         mail = compose(*messages, sender=server.sender, to=to, at=at)
         client = aiosmtplib.SMTP(

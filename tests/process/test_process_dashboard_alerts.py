@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.support.browser import opened, serious_faults, with_browser
 from tests.support.dashboard_service import address
@@ -159,6 +159,23 @@ async def test_what_did_not_arrive_is_shown_with_its_reason_and_sent_again(
             await asked.press("Enter")
             await expect(sent).to_have_count(0)
             await expect(asked).to_have_attribute("aria-expanded", "false")
+
+            # What is tried again by itself, as alerts are.
+            again = {"state": "pending", "attempts": 1, "last_error": "answered 500: ok"}
+            again["next_at"] = "2100-01-01T00:00:00Z"
+
+            async def not_yet(route: Route) -> None:
+                answer = await (await route.fetch()).json()
+                answer["deliveries"][0] |= again
+                await route.fulfill(json=answer)
+
+            await page.route("**/deliveries?*", not_yet)
+            await asked.click()
+            await expect(sent).to_contain_text(["not yet: tried 1 time, again at"])
+            await page.click("#endpoints button:has-text('Send a test')")
+            await expect(page.locator("#endpoints .note")).to_contain_text(
+                "It did not arrive: answered 500: ok; it is tried again by itself"
+            )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

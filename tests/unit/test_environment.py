@@ -191,7 +191,7 @@ def test_nonsense_is_taken_or_named_in_one_line(
 def test_what_is_nearly_a_setting_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Path(tmp_path, ".env").write_text("API_KEY=a:read:0\nRETENTION_DAYS=30\nretention_day=3\n")
     monkeypatch.chdir(tmp_path)
-    for name in ("GROK_RATE_LIMT", "DATABASE_PORT", "EDITOR"):
+    for name in ("GROK_RATE_LIMT", "DATABASE_USER", "EDITOR"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("LOG_FORMAT", "json")
     meant = {
