@@ -165,43 +165,26 @@ def _as_bytes(value: InsightOut | Sequence[InsightOut]) -> bytes:
 
 
 def insight_item(insight: ListedInsight) -> InsightOut:
-    """By position and in one dict, since a page may have a thousand."""
-    (
-        conversation_id,
-        timestamp,
-        text,
-        author,
-        score,
-        clusters,
-        confidence,
-        reasoning,
-        notes,
-        language,
-        urgency,
-        version,
-        labelled,
-        handling,
-        _,
-    ) = insight
+    """In one dict, since a page may have a thousand."""
     analysis: GrokAnalysis = {
-        "sentiment_score": score,
-        "clusters": clusters,
-        "confidence": confidence,
-        "reasoning": reasoning,
+        "sentiment_score": insight.sentiment_score,
+        "clusters": insight.clusters,
+        "confidence": insight.confidence,
+        "reasoning": insight.reasoning,
     }
-    if notes:
-        analysis.update(cast(GrokAnalysis, notes))
+    if insight.notes:
+        analysis.update(cast(GrokAnalysis, insight.notes))
     return {
-        "conversation_id": conversation_id,
-        "timestamp": timestamp,
-        "text": text,
-        "author": author,
+        "conversation_id": insight.conversation_id,
+        "timestamp": insight.timestamp,
+        "text": insight.text,
+        "author": insight.author,
         "grok_analysis": analysis,
-        "language": language,
-        "urgency": urgency,  # type: ignore[typeddict-item]  # one of them, as plain text
-        "version": version,
-        "labelled": labelled and _labelled_item(labelled),
-        "handling": _OPEN if handling is OPEN else handling_item(handling),
+        "language": insight.language,
+        "urgency": insight.urgency,  # type: ignore[typeddict-item]  # one of them, as plain text
+        "version": insight.version,
+        "labelled": insight.labelled and _labelled_item(insight.labelled),
+        "handling": _OPEN if insight.handling is OPEN else handling_item(insight.handling),
     }
 
 
