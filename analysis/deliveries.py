@@ -26,7 +26,7 @@ class DeliveryState(StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
     FAILED = "failed"  # for good, unless somebody asks for it again
-    DROPPED = "dropped"  # what it told is told by a later message
+    DROPPED = "dropped"  # told by a later message, or wanted no more
 
 
 @dataclass(frozen=True, slots=True)

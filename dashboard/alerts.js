@@ -207,7 +207,7 @@ function oneDelivery(state, endpoint, { delivery_id: id, type, state: stands, cr
 		delivered: "it has arrived",
 		pending: attempts ? `not yet: tried ${plural(attempts, "time")}, again at ${time(next, state.now)}` : "on its way",
 		failed: `it did not arrive, after ${plural(attempts, "try", "tries")}`,
-		dropped: "left out, since a later message tells what it told",
+		dropped: error?.startsWith("not sent") ? "left out" : "left out, since a later message tells what it told",
 	}[stands];
 	return h("li", { key: id, "data-key": id }, `${MESSAGES[type] ?? type}, ${time(made, state.now)}: ${came}`,
 		error && stands !== "delivered" && h("span.small", { dir: "auto" }, error),

@@ -16,7 +16,6 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
-    text,
     update,
 )
 
@@ -28,8 +27,6 @@ from store.deliveries import KEPT
 from store.endpoints import MAX_ENDPOINTS
 from store.outbox import enabled_among, enqueue, subscribers
 from tables.alerts import alert_rules, alerts, deliveries
-
-LOCK = 0x1A51_A1E7  # PostgreSQL advisory lock: any number that nothing else here uses
 
 # --- rules and alerts as they are judged ----------------------------------------------------------
 
@@ -118,21 +115,6 @@ def to_alert(row: Row[*tuple[Any, ...]]) -> Alert:
 
 
 # --- one change -----------------------------------------------------------------------------------
-
-
-def has_turn(connection: Connection, *, waits: bool = False) -> bool:
-    """Whether this process is the one that judges, in this transaction. With `waits` it is, once
-    another one has judged."""
-    if connection.dialect.name != "postgresql":
-        return True
-    if waits:
-        connection.execute(_LOCK, {"key": LOCK})
-        return True
-    return bool(connection.scalar(_TRY_LOCK, {"key": LOCK}))
-
-
-_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
 
 
 def store_change(

@@ -17,6 +17,7 @@ from database import Database
 from errors import InvalidInput, NotFound
 from models import from_micros, insights, now_micros
 from store import derived
+from store.alert_turn import wait_for_turn
 from store.trends import Window
 from tables.alerts import alert_rules, alerts, endpoints
 
@@ -131,6 +132,7 @@ def _find(rule_id: str, connection: Connection) -> AlertRule:
 
 
 def _create(values: Mapping[str, Any], connection: Connection) -> AlertRule:
+    wait_for_turn(connection)
     derived.take_turn(connection)  # so that the count is right when the row is written
     if (connection.scalar(_COUNT) or 0) >= MAX_RULES:
         raise InvalidInput(f"There are {MAX_RULES} alert rules already, which is the most.")
@@ -159,6 +161,7 @@ def _check_endpoints(ids: Collection[str], connection: Connection) -> None:
 
 
 def _change(rule_id: str, to_columns: ToColumns, connection: Connection) -> AlertRule:
+    wait_for_turn(connection)
     # So that meanwhile nobody else changes it, or deletes the endpoints that it names.
     derived.take_turn(connection)
     before = _find(rule_id, connection)
@@ -186,6 +189,7 @@ _CLOSE = (
 
 
 def _delete(rule_id: str, connection: Connection) -> None:
+    wait_for_turn(connection)
     if not connection.execute(
         delete(alert_rules).where(_LISTED, alert_rules.c.id == rule_id)
     ).rowcount:

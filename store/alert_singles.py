@@ -22,8 +22,9 @@ from analysis.words import parse_search, words_of
 from database import Database
 from models import insights, now_micros, to_micros
 from store import alert_evidence
-from store.alert_changes import alerts_by_rule, enabled_rules, has_turn, store_change
+from store.alert_changes import alerts_by_rule, enabled_rules, store_change
 from store.alert_rules import AlertRule
+from store.alert_turn import has_turn
 from store.filters import InsightFilter
 from store.insight_row import SUSPECTED
 from store.listed import SHOWN, ListedInsight, to_listed

@@ -34,13 +34,13 @@ from store import cursors
 from store.alert_changes import (
     alerts_by_rule,
     enabled_rules,
-    has_turn,
     latest_closed,
     store_change,
     to_alert,
 )
 from store.alert_judging import AlertJudge
 from store.alert_rules import BUILT_IN, AlertRule
+from store.alert_turn import has_turn, wait_for_turn
 from store.handling import HandlingStore
 from store.told_texts import gone_of
 from tables.alerts import alert_rules, alerts
@@ -166,7 +166,9 @@ class Look:
 def _write(looked: Sequence[Look], now: int, connection: Connection) -> int:
     # What another process judges counts for this one too, but not what it finds of its machine.
     reports = any(look.rule.kind is RuleKind.MACHINE and look.breaches for look in looked)
-    if not has_turn(connection, waits=reports):
+    if reports:
+        wait_for_turn(connection)
+    elif not has_turn(connection):
         return 0
     minute = now // MINUTE * MINUTE
     rules = {rule.id: rule for rule in enabled_rules(connection)}
@@ -289,7 +291,7 @@ def _change(alert_id: str, values: Mapping[str, Any], connection: Connection) ->
 
 
 def _mute(alert_id: str, until: int | None, connection: Connection) -> ListedAlert:
-    has_turn(connection, waits=True)  # so that no judgement makes another of them meanwhile
+    wait_for_turn(connection)  # so that no judgement makes another of them meanwhile
     connection.execute(_MUTE, {"of_alert": alert_id, "until": until})
     return _find(alert_id, connection)
 

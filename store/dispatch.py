@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from analysis.alerts import Notice
 from analysis.deliveries import (
     ALONE_AFTER,
     LADDER_SECONDS,
@@ -50,7 +51,7 @@ from models import format_time, from_micros, now_micros
 from store.endpoints import disable, lock, still_valid
 from store.outbox import enqueue, subscribers
 from store.told_texts import without_texts
-from tables.alerts import deliveries, endpoints
+from tables.alerts import alert_rules, alerts, deliveries, endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,12 @@ _CLOSED = select(_COLUMNS.id).where(
     _COLUMNS.id > bindparam("after"),
 )
 
+_ALERT = (
+    select(alerts.c.muted_until, alert_rules.c.enabled)
+    .join_from(alerts, alert_rules, alerts.c.rule_id == alert_rules.c.id)
+    .where(alerts.c.id == bindparam("of_alert"))
+)
+
 _HELD = (
     select(_COLUMNS.id)
     .where(
@@ -220,7 +227,7 @@ def _pick(
         if not endpoint.enabled:
             reason = "the endpoint is disabled"
             _end(row.id, _message(row), DeliveryState.FAILED, connection, last_error=reason)
-        elif not _drop_if_told(row, endpoint.id, connection):
+        elif not _drop_if_needless(row, endpoint.id, now, connection):
             return row
     return None
 
@@ -237,14 +244,32 @@ def _beside(
         return []
     alike = {"first": first.id, "attempts": first.attempts, "waits": first.waits}
     found = connection.execute(_BESIDE, {**alike, "endpoint_id": endpoint.id, "now": now})
-    return [row for row in found.all() if not _drop_if_told(row, endpoint.id, connection)]
+    return [row for row in found.all() if not _drop_if_needless(row, endpoint.id, now, connection)]
 
 
-def _drop_if_told(row: Row[*tuple[Any, ...]], endpoint_id: str, connection: Connection) -> bool:
-    told = _is_told_by_another(row.id, row.type, row.alert_id, endpoint_id, connection)
-    if told:
-        _end(row.id, _message(row), DeliveryState.DROPPED, connection)
-    return told
+def _drop_if_needless(
+    row: Row[*tuple[Any, ...]], endpoint_id: str, now: int, connection: Connection
+) -> bool:
+    values = {}
+    if not _is_told_by_another(row.id, row.type, row.alert_id, endpoint_id, connection):
+        unwanted = _unwanted(row, now, connection)
+        if unwanted is None:
+            return False
+        values = {"last_error": f"not sent: {unwanted}"}
+    _end(row.id, _message(row), DeliveryState.DROPPED, connection, **values)
+    return True
+
+
+def _unwanted(row: Row[*tuple[Any, ...]], now: int, connection: Connection) -> str | None:
+    """Why nobody wants to hear any more that an alert is open, where that is so."""
+    if row.alert_id is None or not row.message_id.endswith(f"_{Notice.OPENED}"):
+        return None
+    alert = connection.execute(_ALERT, {"of_alert": row.alert_id}).one_or_none()
+    if alert is None:
+        return "its alert rule is deleted"
+    if not alert.enabled:
+        return "its alert rule is disabled"
+    return "its alert is muted" if now < (alert.muted_until or 0) else None
 
 
 def _is_told_by_another(

@@ -16,6 +16,7 @@ from database import Database
 from errors import Conflict, InvalidInput, NotFound
 from models import from_micros, now_micros, time_or_none
 from store import derived
+from store.alert_turn import wait_for_turn
 from store.outbox import IS_ASKED_TO_WAIT, enqueue
 from store.told_texts import forget_texts
 from tables.alerts import alert_rules, deliveries, endpoints
@@ -194,6 +195,7 @@ def disable(endpoint_id: str, reason: str, connection: Connection) -> None:
 
 
 def _delete(endpoint_id: str, connection: Connection) -> None:
+    wait_for_turn(connection)
     derived.take_turn(connection)  # so that no rule names it before it is gone
     naming = [
         f"{row.name} ({row.id})" for row in connection.execute(_RULES) if endpoint_id in row.to

@@ -11,8 +11,8 @@ from analysis.micros import DAY
 from analysis.words import words_of
 from models import conversations
 from store import derived
-from store.alert_changes import has_turn
 from store.alert_evidence import LOOKED_AT
+from store.alert_turn import wait_for_turn
 from store.statements import among
 from store.told_texts import lock_endpoints
 from tables.alerts import alerts, deliveries
@@ -66,7 +66,7 @@ def forget_evidence(ids: Collection[str], connection: Connection) -> None:
         return
     if connection.dialect.name != "sqlite":
         # Whoever judges writes the evidence that it has read.
-        has_turn(connection, waits=True)
+        wait_for_turn(connection)
         derived.take_turn(connection)  # before endpoints, as whoever deletes one
         lock_endpoints(less.endpoints, connection)
         less = _read(ids, around, connection)

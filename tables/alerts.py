@@ -54,7 +54,8 @@ deliveries = Table(
     Column("data", JSON, nullable=False),
     Column("alert_id", String(13)),
     Column("created_at", Micros, nullable=False),
-    # `pending`, `delivered`, `failed` for good, or `dropped`: told by a later message.
+    # `pending`, `delivered`, `failed` for good, or `dropped`: told by a later message, or wanted
+    # no more.
     Column("state", String(9), nullable=False, server_default="pending"),
     Column("attempts", Integer, nullable=False, server_default="0"),
     # How many of them were answered with a time to wait.

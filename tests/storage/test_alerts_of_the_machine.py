@@ -9,7 +9,7 @@ import pytest
 from analysis.alerts import AlertState
 from database import Database
 from models import to_micros
-from store import alert_changes
+from store import alert_turn
 from store.alerts import _write
 from tests.support.alerts import (
     advisory_lock_held,
@@ -60,7 +60,7 @@ async def test_what_is_reported_while_another_process_judges_counts_after_it(
 ) -> None:
     if database.is_sqlite:
         pytest.skip("a SQLite file belongs to one process")
-    async with advisory_lock_held(database, alert_changes.LOCK):
+    async with advisory_lock_held(database, alert_turn.LOCK):
         judging = asyncio.create_task(judge_at(alert_store(database), NOON, BROKEN))
         await asyncio.wait([judging], timeout=0.2)
     await judging

@@ -8,7 +8,7 @@ import pytest
 from analysis.alerts import AlertState
 from database import Database
 from errors import NotFound
-from store import alert_changes
+from store import alert_turn
 from store.alerts import AlertStore
 from tests.support.alerts import (
     advisory_lock_held,
@@ -68,7 +68,7 @@ async def test_an_alert_is_muted_after_a_judgement_that_is_under_way(
     """Which may make another one of its rule and key."""
     async with Database(fresh_postgres_url) as database:
         store, older, newer = await two_of_a_rule(database)
-        async with advisory_lock_held(database, alert_changes.LOCK):
+        async with advisory_lock_held(database, alert_turn.LOCK):
             muting = asyncio.create_task(store.mute(older, YEARS))
             await asyncio.sleep(0.2)
             assert not muting.done()

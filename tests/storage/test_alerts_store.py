@@ -15,7 +15,7 @@ from database import Database
 from errors import InvalidInput, NotFound
 from models import now_micros
 from notices.wording import words_of
-from store import alert_changes
+from store import alert_changes, alert_turn
 from store.alert_rules import MAX_RULES, AlertRuleStore
 from store.handling import HandlingStore
 from store.insights import InsightStore
@@ -375,6 +375,6 @@ async def test_while_another_process_judges_nothing_is_told_twice(
         await make_endpoint(database)
         await make_rule(database)
         await fill(database, 6)
-        async with advisory_lock_held(database, alert_changes.LOCK):
+        async with advisory_lock_held(database, alert_turn.LOCK):
             assert await judge_at(alert_store(database)) == 0
         assert await judge_at(alert_store(database)) == 1
