@@ -35,7 +35,7 @@ from analysis.sentiment import NEGATIVE_BELOW, POSITIVE_ABOVE
 from tables.base import Micros, SequentialId
 from tables.base import metadata as metadata
 
-SCHEMA_REVISION = "0014"
+SCHEMA_REVISION = "0015"
 """The migration that makes these tables; a test holds it equal to the newest in `migrations/`."""
 
 

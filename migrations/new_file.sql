@@ -305,7 +305,7 @@ CREATE TABLE endpoints (
 	enabled BOOLEAN DEFAULT 1 NOT NULL, 
 	disabled_reason TEXT, 
 	failing_since BIGINT, 
-	created_at BIGINT NOT NULL, 
+	created_at BIGINT NOT NULL, asked_until BIGINT, 
 	PRIMARY KEY (id)
 )
 --
@@ -422,4 +422,4 @@ INSERT INTO insight_terms (insight_terms, rank) VALUES ('automerge', 0)
 --
 INSERT INTO insight_terms (insight_terms, rank) VALUES ('usermerge', 8)
 --
-INSERT INTO alembic_version VALUES ('0014')
+INSERT INTO alembic_version VALUES ('0015')

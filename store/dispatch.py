@@ -323,8 +323,7 @@ def _settle(claimed: Dispatch, outcome: DeliveryOutcome, connection: Connection)
             _settle_one(id_, message, claimed, outcome, endpoint, now, connection)
     if held:
         if isinstance(outcome, TryAgain) and outcome.waits and endpoint.enabled:
-            put_off = {"of_endpoint": endpoint.id, "due": _due(outcome, now)}
-            connection.execute(_PUT_OFF, put_off)
+            _put_off(endpoint.id, _due(outcome, now), connection)
         is_test = all(each.type is MessageType.TEST for each in claimed.messages)
         if not has_moved:
             _note(endpoint, outcome, now, connection, is_test=is_test)
@@ -400,6 +399,13 @@ def _note(
         }
         message = Message(new_message_id(), MessageType.MACHINE, data)
         enqueue(connection, message, endpoints=subscribers(connection, Event.MACHINE))
+
+
+def _put_off(endpoint_id: str, until: int, connection: Connection) -> None:
+    """Its receiver has asked for time: all that is to be sent to it waits."""
+    asked = update(endpoints).where(endpoints.c.id == endpoint_id)
+    connection.execute(asked.values(asked_until=until))
+    connection.execute(_PUT_OFF, {"of_endpoint": endpoint_id, "due": until})
 
 
 _PUT_OFF = (

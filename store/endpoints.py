@@ -17,7 +17,7 @@ from errors import Conflict, InvalidInput, NotFound
 from models import from_micros, now_micros, time_or_none
 from store import derived
 from store.alert_turn import wait_for_turn
-from store.outbox import IS_ASKED_TO_WAIT, enqueue
+from store.outbox import enqueue
 from store.told_texts import forget_texts
 from tables.alerts import alert_rules, deliveries, endpoints
 
@@ -120,7 +120,11 @@ _RULES = select(alert_rules.c.id, alert_rules.c.name, alert_rules.c.to).order_by
 )
 _GO_ON = (
     update(deliveries)
-    .where(deliveries.c.endpoint_id == bindparam("of_endpoint"), IS_ASKED_TO_WAIT)
+    .where(
+        deliveries.c.endpoint_id == bindparam("of_endpoint"),
+        deliveries.c.next_at <= bindparam("asked_until"),
+        deliveries.c.lease_token.is_(null()),
+    )
     .values(next_at=bindparam("now"))
 )
 _DELIVERY = select(deliveries.c.id).where(
@@ -164,9 +168,11 @@ def _change(endpoint_id: str, values: dict[str, Any], connection: Connection) ->
         values = {**values, "disabled_reason": None, "failing_since": None}
     if "target" in values:
         values = {**values, "failing_since": None}
-        if values["target"] != before.target:
+        if values["target"] != before.target and before.asked_until is not None:
             # What the address before has asked to wait need not for another one.
-            connection.execute(_GO_ON, {"of_endpoint": endpoint_id, "now": now_micros()})
+            values = {**values, "asked_until": None}
+            asked = {"of_endpoint": endpoint_id, "asked_until": before.asked_until}
+            connection.execute(_GO_ON, {**asked, "now": now_micros()})
     if values:
         connection.execute(update(endpoints).where(_COLUMNS.id == endpoint_id).values(values))
     return find_endpoint(endpoint_id, connection)

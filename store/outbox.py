@@ -4,9 +4,9 @@ The courier finds what is due by itself within a second or so; whoever wants it 
 it after the transaction.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, null, select, update
+from sqlalchemy import Connection, bindparam, insert, null, select, update
 
 from analysis.messages import Event, Message, MessageType
 from models import now_micros
@@ -14,24 +14,12 @@ from store.told_texts import forget_texts
 from tables.alerts import deliveries, endpoints
 
 _ENABLED = (
-    select(endpoints.c.id)
+    select(endpoints.c.id, endpoints.c.asked_until)
     .where(endpoints.c.enabled, endpoints.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(endpoints.c.id)
 )
 _SUBSCRIPTIONS = (
     select(endpoints.c.id, endpoints.c.events).where(endpoints.c.enabled).order_by(endpoints.c.id)
-)
-
-# What has also failed otherwise may be due later than the receiver said.
-IS_ASKED_TO_WAIT = and_(
-    deliveries.c.next_at > bindparam("now"),
-    deliveries.c.lease_token.is_(null()),
-    deliveries.c.waits == deliveries.c.attempts,
-)
-_ASKED_TO_WAIT = (
-    select(deliveries.c.endpoint_id, func.max(deliveries.c.next_at))
-    .where(deliveries.c.endpoint_id.in_(bindparam("ids", expanding=True)), IS_ASKED_TO_WAIT)
-    .group_by(deliveries.c.endpoint_id)
 )
 
 
@@ -59,11 +47,11 @@ def enqueue(
     endpoint: the same id a second time is an IntegrityError. Where a receiver has asked for time,
     it waits as well, unless it is a test, which somebody waits for.
     """
-    ids = enabled_among(endpoints, connection)
+    asked_until = dict(connection.execute(_ENABLED, {"ids": list(endpoints)}).all())
+    ids = list(asked_until)
     if not ids:
         return []
     now, is_test = now_micros(), message.type is MessageType.TEST
-    due = {} if is_test else _asked_to_wait(ids, now, connection)
     if message.type is MessageType.ALERT_CLOSED and message.alert_id is not None:
         _drop_opening(message.alert_id, ids, connection)
     rows = [
@@ -74,7 +62,7 @@ def enqueue(
             "data": message.data,
             "alert_id": message.alert_id,
             "created_at": now,
-            "next_at": due.get(id_, now),
+            "next_at": now if is_test else max(now, asked_until[id_] or 0),
             # A test tells what happens now.
             "retries": not is_test,
         }
@@ -82,14 +70,6 @@ def enqueue(
     ]
     connection.execute(insert(deliveries), rows)
     return ids
-
-
-def _asked_to_wait(
-    endpoint_ids: Collection[str], now: int, connection: Connection
-) -> Mapping[str, int]:
-    """Until when, by the endpoints whose receivers have asked."""
-    asked = {"ids": list(endpoint_ids), "now": now}
-    return dict(connection.execute(_ASKED_TO_WAIT, asked).all())
 
 
 def enabled_among(ids: Collection[str], connection: Connection) -> Sequence[str]:

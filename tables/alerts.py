@@ -36,6 +36,8 @@ endpoints = Table(
     Column("disabled_reason", Text),
     # Since when nothing has arrived; null after a success.
     Column("failing_since", Micros),
+    # Until when its receiver has asked for time, which all that is to be sent to it waits for.
+    Column("asked_until", Micros),
     Column("created_at", Micros, nullable=False),
     Index("idx_endpoint_created_at", "created_at", "id"),
 )

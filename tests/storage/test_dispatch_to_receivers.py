@@ -9,7 +9,14 @@ from analysis.messages import MessageType
 from database import Database
 from store.dispatch import Dispatch, DispatchStore
 from store.endpoints import EndpointStore
-from tests.support.outbox import a_message, add_endpoint, enqueue_for, rows, states
+from tests.support.outbox import (
+    a_message,
+    add_endpoint,
+    enqueue_for,
+    make_due,
+    rows,
+    states,
+)
 
 LEASE = timedelta(seconds=60)
 ALERT = "aler_0000000a"
@@ -93,3 +100,18 @@ async def test_whom_the_address_before_has_asked_to_wait_the_new_one_need_not(
     first, *others = await rows(database)
     assert all(each.next_at >= first.next_at for each in others)
     assert len({each.next_at for each in (first, others[0])}) == 1
+
+
+async def test_what_had_failed_before_its_receiver_asked_for_time_holds_up_what_comes(
+    database: Database,
+) -> None:
+    endpoint = await add_endpoint(database)
+    outbox = DispatchStore(database)
+    await enqueue_for(database, endpoint)
+    for outcome in (LATER, ASKED):
+        await outbox.settle(await claim_one(database), outcome)
+        await make_due(database)
+    await enqueue_for(database, endpoint)
+    first, second = await rows(database)
+    assert (first.attempts, first.waits) == (2, 1)
+    assert second.next_at - first.last_at == 600_000_000
