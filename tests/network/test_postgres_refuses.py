@@ -104,7 +104,10 @@ async def test_where_no_connection_is_left_reads_take_turns_with_those_that_ther
     async with Database(owner.url) as database:
         ask = text("SELECT pg_sleep(0.02)")
         await owner.run("ALTER ROLE {role} CONNECTION LIMIT 2")
-        asked = (database.read(lambda connection: connection.scalar(ask)) for _ in range(20))
+        asked = (
+            database.read(lambda connection: connection.scalar(ask), seconds=60.0)
+            for _ in range(20)
+        )
         assert len(await asyncio.gather(*asked)) == 20
 
 

@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -84,7 +84,7 @@ async def parameter(page: Page, name: str) -> str | None:
 
 def fail_all(service: ServiceProcess, reason: str, *, attempts: int = 3) -> None:
     """As the worker does it with what waits."""
-    with sqlite3.connect(service.database_file) as connection:
+    with closing(sqlite3.connect(service.database_file)) as connection, connection:
         connection.execute(
             "UPDATE conversations SET status = 'failed', attempts = ?, last_error = ?"
             " WHERE status = 'pending'",
