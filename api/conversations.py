@@ -29,7 +29,7 @@ from api.answers import (
 )
 from api.bodies import Body, LongBody, count_values, documented_body, parse_body, read_body
 from api.error_responses import answers, error_response
-from api.keys import key_name
+from api.keys import holder_of, key_name
 from api.late_routes import late_router
 from api.path_ids import path_id
 from api.services import services
@@ -279,7 +279,7 @@ async def retry_conversation(request: Request, conversation_id: ConversationId) 
 async def list_failed(request: Request, query: Annotated[FailedQuery, Query()]) -> Response:
     """Conversations that failed and why, those accepted last first."""
     parts = services(request)
-    async with parts.large_reads:
+    async with parts.large_reads.hold(holder_of(request)):
         page = await parts.conversations.failed(limit=query.limit, cursor=query.cursor)
         await parts.database.yield_to_urgent_write()
         return Response(failed_json(page), media_type="application/json")

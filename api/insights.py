@@ -24,6 +24,7 @@ from api.disconnect import stopped_when_gone
 from api.error_responses import answers
 from api.exports import BOM, FORMATS
 from api.insight_answers import InsightsOut, insights_json
+from api.keys import holder_of
 from api.late_routes import late_router
 from api.services import Services, services
 from errors import InvalidInput
@@ -37,8 +38,9 @@ from schemas import (
     SummaryQuery,
     TrendsQuery,
 )
-from store.derived.rollup_query import is_costly
+from store.derived import rollup_query
 from store.filters import InsightFilter
+from store.summaries import is_costly_summary
 
 router = late_router(tags=["insights"])
 direct = late_router(tags=["insights"])
@@ -110,7 +112,8 @@ async def list_insights(request: Request, query: Annotated[InsightQuery, Query()
         window = timedelta(hours=parts.settings.priority_hours)
         wanted = await _filter(query.in_window(window), parts)
         pages = parts.priorities if query.order is Order.PRIORITY else parts.insights
-        async with parts.costly_reads if is_costly(wanted) else parts.large_reads:
+        turns = parts.costly_reads if rollup_query.is_costly(wanted) else parts.large_reads
+        async with turns.hold(holder_of(request)):
             page = await pages.page(wanted, limit=query.limit, cursor=query.cursor)
             pieces = []
             for piece in insights_json(page, wanted):
@@ -135,7 +138,10 @@ async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Qu
     async with stopped_when_gone(request):
         await parts.handling.end_leases()
         wanted = await _filter(query, parts)
-        summary = await parts.summaries.summary(wanted, query.interval)
+        costly = is_costly_summary(wanted, query.interval)
+        turns = parts.costly_reads if costly else parts.large_reads
+        async with turns.hold(holder_of(request)):
+            summary = await parts.summaries.summary(wanted, query.interval)
     return Response(summary_json(summary), media_type=JSON)
 
 
@@ -159,13 +165,13 @@ async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Qu
 @needs("read")
 async def export_insights(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
     """Every insight of a filter as a file, however many there are."""
-    form, parts = FORMATS[query.format], services(request)
+    form, parts, holder = FORMATS[query.format], services(request), holder_of(request)
     wanted = await _filter(query, parts)
     batches = parts.insights.all_of(wanted, originals=form.originals)
 
     async def next_lines() -> bytes | None:
         """None at the end. Meanwhile nothing is held but the bytes that go out."""
-        async with parts.costly_reads:
+        async with parts.costly_reads.hold(holder):
             await parts.database.yield_to_urgent_write()
             batch = await anext(batches, None)
             return None if batch is None else form.lines(batch)

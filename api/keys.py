@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from starlette.requests import Request
 
+from api.connections import network_of
 from config import ApiKey, Scope
 from errors import Forbidden, Unauthorized
 
@@ -58,3 +59,10 @@ def key_name(request: Request) -> str:
     """The name of the API key that this request came with; empty where none is needed."""
     key = request.scope["api_key"]
     return key.name if key else ""
+
+
+def holder_of(request: Request) -> str:
+    """Who shares with others what there is too little of: the API key's name, or where none is
+    needed the address."""
+    address: str = (request.scope.get("client") or ("",))[0]
+    return key_name(request) or network_of(address)

@@ -11,7 +11,7 @@ from api.answers import MADE, location, shown
 from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import conditions_named
-from api.keys import key_name
+from api.keys import holder_of, key_name
 from api.late_routes import late_router
 from api.path_ids import path_id
 from api.plan_bodies import PlanIn, PlansQuery
@@ -135,7 +135,7 @@ async def make_plan(request: Request, response: Response) -> PlanOut:
     if "handling" in conditions:
         await parts.handling.end_leases()
     new = NewPlan(asked.kind, conditions, asked.checked_set(parts), asked.by, asked.rule_id)
-    async with parts.costly_reads:
+    async with parts.plan_previews.hold(holder_of(request)):
         plan = await parts.plans.make(new)
     response.headers["Location"] = location(request, f"{PATH}/{plan.id}")
     return await _shown(plan, parts)

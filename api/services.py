@@ -11,6 +11,7 @@ from api.bodies import SMALL_BODY
 from api.byte_budget import ByteBudget
 from api.cached_value import CachedValue
 from api.event_stream import InsightStream
+from api.fair_turns import FairTurns
 from api.inbound_limits import InboundLimits
 from batch_processor import Worker
 from config import Settings
@@ -51,8 +52,9 @@ class Services:
     folder for any, `heartbeat` on SQLite. `call_window` is that of the calls to Grok.
 
     `large_reads` bounds how many pages are made at once, `costly_reads` how many of those that may
-    take seconds to find: so nobody else's page waits for them. The budgets bound the bodies that
-    are read and stored at once, in bytes of JSON: parsed, it takes up to 30 times as much.
+    take seconds to find: so nobody else's page waits for them. Plans may take longer still, and are
+    previewed one by one, which leaves a thread to searches. The budgets bound the bodies that are
+    read and stored at once, in bytes of JSON: parsed, it takes up to 30 times as much.
     """
 
     settings: Settings
@@ -90,8 +92,9 @@ class Services:
     inbound_limits: InboundLimits | None
     heartbeat: Heartbeat | None
     call_window: Window
-    large_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
-    costly_reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    large_reads: FairTurns = field(default_factory=lambda: FairTurns(4))
+    costly_reads: FairTurns = field(default_factory=lambda: FairTurns(4))
+    plan_previews: FairTurns = field(default_factory=lambda: FairTurns(1))
     large_answers: asyncio.Lock = field(default_factory=asyncio.Lock)
     small_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(500_000))
     large_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(2_100_000))

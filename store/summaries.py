@@ -92,6 +92,13 @@ class Summary:
     handling: HandlingFigures
 
 
+def is_costly_summary(wanted: InsightFilter, interval: Interval) -> bool:
+    """Whether it reads more than rollups, which do not know minutes, nor which names come
+    together."""
+    by_rows = interval is Interval.MINUTE or wanted.cluster is not None or bool(wanted.facets)
+    return by_rows or rollup_query.is_costly(wanted)
+
+
 class SummaryStore:
     def __init__(
         self,
@@ -117,9 +124,7 @@ class SummaryStore:
                 f" most {MAX_BUCKETS} are answered"
             )
         work = partial(self._summary, wanted, interval)
-        # Rollups do not know minutes, nor which names come together.
-        by_rows = interval is Interval.MINUTE or wanted.cluster is not None or bool(wanted.facets)
-        return await self._database.read(work, costly=by_rows or rollup_query.is_costly(wanted))
+        return await self._database.read(work, costly=is_costly_summary(wanted, interval))
 
     def _summary(
         self, wanted: InsightFilter, interval: Interval, connection: Connection

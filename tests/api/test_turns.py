@@ -14,6 +14,7 @@ import pytest
 from api import conversations
 from api.bodies import LongBody
 from tests.conftest import StartApp
+from tests.support.api_keys import API_KEYS, with_key
 from tests.support.http_helpers import ALL_TIME, CONVERSATIONS, INSIGHTS, assert_error
 
 BATCH = f"{CONVERSATIONS}/batch"
@@ -28,7 +29,7 @@ async def expect_to_wait(
     """It is not answered while others are."""
     waiting = asyncio.create_task(asked)
     for _ in range(10):
-        response = await client.get("/api/v1/trends")
+        response = await client.get("/api/v1/trends", headers=with_key("read"))
         assert response.status_code == 200, response.text
     assert not waiting.done()
     return waiting
@@ -49,23 +50,72 @@ async def test_a_page_waits_where_as_many_are_being_made_as_may_be(
     async with start_app() as running, AsyncExitStack() as under_way:
         taken = getattr(running.app.state.services, turns)
         for _ in range(4):
-            await under_way.enter_async_context(taken)
-        assert taken.locked()
+            await under_way.enter_async_context(taken.hold("another"))
 
         waiting = await expect_to_wait(running.client, running.client.get(path, params=query))
-        taken.release()
+        taken.give_back()
         assert (await waiting).status_code == 200
-        await taken.acquire()
+        await taken.take("another")
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        (INSIGHTS, {"q": "late"}),
+        (f"{INSIGHTS}/export", {}),
+        (f"{INSIGHTS}/summary", {"author": "kim", "start_time": "2026-01-01T00:00:00Z"}),
+    ],
+)
+async def test_a_key_that_asks_for_much_keeps_no_other_waiting(
+    start_app: StartApp, path: str, query: dict[str, str]
+) -> None:
+    """Of all that waits each key has its turn."""
+    query = {**ALL_TIME, "end_time": "2026-01-02T00:00:00Z", **query}
+    async with start_app(api_keys=API_KEYS) as running:
+        client, taken = running.client, running.app.state.services.costly_reads
+        begin, through = asyncio.Event(), 0
+
+        async def read() -> None:
+            nonlocal through
+            async with taken.hold("team write"):
+                await begin.wait()
+                await asyncio.sleep(0.01)
+                through += 1
+
+        async with asyncio.TaskGroup() as others:
+            for _ in range(200):
+                others.create_task(read())
+            await asyncio.sleep(0)
+            asked = client.get(path, params=query, headers=with_key("read"))
+            waiting = await expect_to_wait(client, asked)
+            begin.set()
+            assert (await waiting).status_code == 200
+            assert through < 100
 
 
 async def test_a_search_takes_no_turn_from_other_pages(start_app: StartApp) -> None:
     async with start_app() as running, AsyncExitStack() as under_way:
         for _ in range(4):
-            await under_way.enter_async_context(running.app.state.services.costly_reads)
+            turn = running.app.state.services.costly_reads.hold("another")
+            await under_way.enter_async_context(turn)
 
         page = await running.client.get(INSIGHTS, params=ALL_TIME)
 
     assert page.status_code == 200
+
+
+async def test_plans_are_previewed_one_by_one_and_no_search_waits_for_them(
+    start_app: StartApp,
+) -> None:
+    plan = {"kind": "unlabel", "filter": {"author": "kim"}}
+    async with start_app() as running:
+        client = running.client
+        async with running.app.state.services.plan_previews.hold("another"):
+            waiting = await expect_to_wait(client, client.post("/api/v1/plans", json=plan))
+            found = await client.get(INSIGHTS, params={**ALL_TIME, "q": "late"})
+            assert found.status_code == 200
+            assert not waiting.done()
+        assert (await waiting).status_code == 201
 
 
 async def test_large_answers_are_made_one_after_the_other(
