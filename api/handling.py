@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from fastapi import Request
+from pydantic_core import to_json
+from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from analysis.handling import Handling, HandlingState
@@ -13,7 +15,7 @@ from api.conversations import PATH, ConversationId
 from api.error_responses import answers
 from api.event_stream import ChangeSource
 from api.insight_answers import HandlingNow, handling_item
-from api.keys import key_name
+from api.keys import holder_of, key_name
 from api.late_routes import late_router
 from api.services import services
 from models import now_micros
@@ -44,7 +46,8 @@ class HandlingEntryOut(TypedDict):
 
 @built_late
 class HandlingHistoryOut(HandlingOut):
-    """`history` is the last 10,000 lines, the oldest first."""
+    """`history` is the last 1,000 lines, or as many of them as are 2 MB of JSON, the oldest
+    first."""
 
     history: list[HandlingEntryOut]
 
@@ -88,12 +91,17 @@ async def handle_conversation(request: Request, conversation_id: ConversationId)
     return _item(conversation_id, handling)
 
 
-@router.get(_PATH, responses=_ERRORS)
+@router.get(_PATH, response_model=HandlingHistoryOut, responses=_ERRORS)
 @needs("read")
-async def get_handling(request: Request, conversation_id: ConversationId) -> HandlingHistoryOut:
-    """What is done about a conversation now, and all that was."""
-    record = await services(request).handling.find(conversation_id)
-    return {
-        **_item(conversation_id, record.handling),
-        "history": [shown(HandlingEntryOut, entry, key=entry.key_name) for entry in record.history],
-    }
+async def get_handling(request: Request, conversation_id: ConversationId) -> Response:
+    """What is done about a conversation now, and what was."""
+    parts = services(request)
+    async with parts.large_reads.hold(holder_of(request)):
+        record = await parts.handling.find(conversation_id)
+        found: HandlingHistoryOut = {
+            **_item(conversation_id, record.handling),
+            "history": [
+                shown(HandlingEntryOut, entry, key=entry.key_name) for entry in record.history
+            ],
+        }
+        return Response(to_json(found), media_type="application/json")

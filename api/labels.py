@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Query, Request
+from pydantic_core import to_json
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
@@ -15,7 +16,7 @@ from api.conversations import PATH, ConversationId
 from api.error_responses import answers
 from api.event_stream import ChangeSource
 from api.insight_answers import InsightOut, ModelValues, insight_item, insight_json, values_item
-from api.keys import key_name
+from api.keys import holder_of, key_name
 from api.label_bodies import LabelIn
 from api.late_routes import late_router
 from api.services import services
@@ -50,8 +51,8 @@ class PersonLabelOut(TypedDict):
 
 @built_late
 class LabelsOut(TypedDict):
-    """`person` is null where no person has labelled it; `log` is the last 1,000
-    lines, the oldest first."""
+    """`person` is null where no person has labelled it; `log` is the last 1,000 lines, or as many
+    of them as are 2 MB of JSON, the oldest first."""
 
     effective: ModelValues
     model: ModelValues
@@ -105,17 +106,20 @@ async def take_labels_back(
     return Response(status_code=204)
 
 
-@router.get(_PATH, responses=_ERRORS)
+@router.get(_PATH, response_model=LabelsOut, responses=_ERRORS)
 @needs("read")
-async def get_labels(request: Request, conversation_id: ConversationId) -> LabelsOut:
-    """What is served, what the model said, and every change."""
-    record = await services(request).labels.record(conversation_id)
-    return {
-        "effective": values_item(record.effective),
-        "model": values_item(record.model),
-        "person": _person(record.person),
-        "log": [_entry(entry) for entry in record.log],
-    }
+async def get_labels(request: Request, conversation_id: ConversationId) -> Response:
+    """What is served, what the model said, and what was changed."""
+    parts = services(request)
+    async with parts.large_reads.hold(holder_of(request)):
+        record = await parts.labels.record(conversation_id)
+        found: LabelsOut = {
+            "effective": values_item(record.effective),
+            "model": values_item(record.model),
+            "person": _person(record.person),
+            "log": [_entry(entry) for entry in record.log],
+        }
+        return Response(to_json(found), media_type="application/json")
 
 
 def _person(label: Label | None) -> PersonLabelOut | None:

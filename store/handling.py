@@ -19,7 +19,8 @@ from models import Status, conversations, from_micros, insights, now_micros, tim
 from store import derived
 from store.bulk_insert import ManyChanges, ManyRows
 from store.derived import priority
-from store.insight_row import COLUMNS, LINES_OF_HANDLING, InsightRow, to_row
+from store.histories import history_in, last_lines
+from store.insight_row import COLUMNS, InsightRow, to_row
 from store.lookup import no_insight
 from store.statements import Prepared, among
 from tables.people import handling_log
@@ -45,7 +46,7 @@ class HandlingEntry:
 
 @dataclass(frozen=True, slots=True)
 class HandlingRecord:
-    """`history` is the oldest first, of the last `LINES_OF_HANDLING`."""
+    """`history` is what `last_lines` gives."""
 
     handling: Handling
     history: Sequence[HandlingEntry]
@@ -321,12 +322,7 @@ _RUN_OUT_OF = select(insights.c.conversation_id).where(
 
 # --- reading --------------------------------------------------------------------------------------
 
-_HISTORY = (
-    select(handling_log)
-    .where(handling_log.c.conversation_id == bindparam("id"))
-    .order_by(handling_log.c.id.desc())
-    .limit(LINES_OF_HANDLING)
-)
+_HISTORY = history_in(handling_log)
 _NEWEST = select(func.max(handling_log.c.id))
 _EVENTS = (
     select(handling_log.c.id, insights.c.conversation_id, insights.c.handling, *_HANDLING)
@@ -341,9 +337,8 @@ def _find(conversation_id: str, connection: Connection) -> HandlingRecord:
     found = _read(connection, [conversation_id]).get(conversation_id)
     if found is None:
         raise no_insight(conversation_id, "can be handled", connection)
-    history = connection.execute(_HISTORY, {"id": conversation_id}).all()
-    lines = [_entry(row) for row in reversed(history)]
-    return HandlingRecord(found.handling.effective(now_micros()), lines)
+    lines = last_lines(_HISTORY, conversation_id, connection)
+    return HandlingRecord(found.handling.effective(now_micros()), list(map(_entry, lines)))
 
 
 def _entry(row: Row[*tuple[Any, ...]]) -> HandlingEntry:

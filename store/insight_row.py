@@ -11,9 +11,6 @@ from models import insights
 
 BYTES_OF_PAGE = 2_000_000
 """The most JSON that a page may have."""
-LINES_OF_HANDLING = 10_000
-LINES_OF_LABELS = 1_000
-"""Of the histories of one conversation that are told: a few megabytes at most."""
 
 
 def how_many_fit(sizes: Iterable[int], most: int) -> int:

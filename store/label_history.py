@@ -12,7 +12,7 @@ from analysis.labels import PERSON, Label, Labelling, Values
 from database import Database
 from models import from_micros, insights, now_micros
 from store import labels
-from store.insight_row import LINES_OF_LABELS
+from store.histories import history_in, last_lines
 from store.listed import ListedInsight, find_listed
 from store.lookup import no_insight
 from tables.people import label_log
@@ -34,8 +34,7 @@ class LabelEntry:
 
 @dataclass(frozen=True, slots=True)
 class LabelRecord:
-    """`person` is a person's label as it is now; `log` is the oldest first, of the
-    last `LINES_OF_LABELS`."""
+    """`person` is a person's label as it is now; `log` is what `last_lines` gives."""
 
     effective: Values
     model: Values
@@ -89,12 +88,7 @@ def _take_back(id_: str, by: str, connection: Connection) -> None:
         raise no_insight(id_, "has labels", connection)
 
 
-_LOG = (
-    select(label_log)
-    .where(label_log.c.conversation_id == bindparam("id"))
-    .order_by(label_log.c.id.desc())
-    .limit(LINES_OF_LABELS)
-)
+_LOG = history_in(label_log)
 _NEWEST = select(func.max(label_log.c.id))
 _EVENTS = (
     select(label_log.c.id, label_log.c.conversation_id)
@@ -112,8 +106,8 @@ def _record(id_: str, connection: Connection) -> LabelRecord:
     found = labels.said_of(connection, id_)
     if found is None:
         raise no_insight(id_, "has labels", connection)
-    log = connection.execute(_LOG, {"id": id_}).all()
-    return LabelRecord(*found, [_entry(row) for row in reversed(log)])
+    log = last_lines(_LOG, id_, connection)
+    return LabelRecord(*found, list(map(_entry, log)))
 
 
 def _entry(row: Row[*tuple[Any, ...]]) -> LabelEntry:

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+from pydantic_core import to_json
 from sqlalchemy import Connection, insert, update
 
 from analysis.handling import HandlingState
@@ -12,7 +14,8 @@ from models import Lane, Status, conversations
 from store.conversations import ConversationStore
 from store.derived.word_counts import MatchCounter
 from store.handling import HandlingStore
-from store.insight_row import BYTES_OF_PAGE, LINES_OF_HANDLING, LINES_OF_LABELS
+from store.histories import MOST_LINES
+from store.insight_row import BYTES_OF_PAGE
 from store.label_history import LabelStore
 from store.lookup import failed_page
 from store.priority import PriorityStore
@@ -31,8 +34,8 @@ def write_logs(id_: str, connection: Connection) -> None:
     common = {"conversation_id": id_, "at": 1, "by": "ana"}
     handled = {**common, "state": "open", "key_name": "desk", "until": None}
     labelled = {**common, "before": values, "after": values}
-    connection.execute(insert(handling_log), _numbered(handled, "note", LINES_OF_HANDLING))
-    connection.execute(insert(label_log), _numbered(labelled, "reason", LINES_OF_LABELS))
+    connection.execute(insert(handling_log), _numbered(handled, "note", MOST_LINES))
+    connection.execute(insert(label_log), _numbered(labelled, "reason", MOST_LINES))
 
 
 def _numbered(line: dict[str, Any], name: str, count: int) -> list[dict[str, Any]]:
@@ -48,9 +51,33 @@ async def test_of_a_long_history_the_last_lines_are_told_the_oldest_first(
     handling, labels = HandlingStore(database), LabelStore(database)
 
     notes = [line.note for line in (await handling.find(id_)).history]
-    assert notes == [str(number) for number in range(2, LINES_OF_HANDLING + 2)]
+    assert notes == [str(number) for number in range(2, MOST_LINES + 2)]
     reasons = [line.reason for line in (await labels.record(id_)).log]
-    assert reasons == [str(number) for number in range(2, LINES_OF_LABELS + 2)]
+    assert reasons == [str(number) for number in range(2, MOST_LINES + 2)]
+
+
+@pytest.mark.parametrize("text", ["漢" * 1000, "\x01" * 1000], ids=["wide", "escaped"])
+async def test_a_history_of_long_lines_ends_at_the_bytes_of_a_page(
+    database: Database, text: str
+) -> None:
+    """However few of them that are; and the newest is told, however long it is."""
+    id_ = await insert_insight(database)
+
+    def write(connection: Connection) -> None:
+        values = {"sentiment_score": 0.0, "clusters": [], "confidence": 1.0}
+        common = {"conversation_id": id_, "at": 1, "by": "ana"}
+        handled = {**common, "state": "open", "key_name": "", "until": None}
+        labelled = {**common, "before": values, "after": values}
+        for number in range(900):
+            connection.execute(insert(handling_log), {**handled, "note": f"{text}{number}"})
+            connection.execute(insert(label_log), {**labelled, "reason": f"{text}{number}"})
+
+    await database.write(write)
+    notes = [line.note for line in (await HandlingStore(database).find(id_)).history]
+    reasons = [line.reason for line in (await LabelStore(database).record(id_)).log]
+    for told in (notes, reasons):
+        assert 0.8 * BYTES_OF_PAGE < len(to_json(told)) <= BYTES_OF_PAGE
+        assert told == [f"{text}{number}" for number in range(900 - len(told), 900)]
 
 
 async def test_no_more_of_what_failed_is_read_than_a_page_has(database: Database) -> None:
