@@ -134,7 +134,9 @@ async def make_plan(request: Request, response: Response) -> PlanOut:
     conditions = await conditions_named(asked.filter.named(), parts)
     if "handling" in conditions:
         await parts.handling.end_leases()
-    new = NewPlan(asked.kind, conditions, asked.checked_set(parts), asked.by, asked.rule_id)
+    what = asked.checked_set(parts)
+    by, rule_id, key = asked.by, asked.rule_id, key_name(request)
+    new = NewPlan(asked.kind, conditions, what, by, rule_id, key)
     async with parts.plan_previews.hold(holder_of(request)):
         plan = await parts.plans.make(new)
     response.headers["Location"] = location(request, f"{PATH}/{plan.id}")

@@ -92,7 +92,7 @@ plans = Table(
     Column("set", JSON(none_as_null=True)),
     Column("by", Text),
     Column("rule_number", Integer),
-    # As in the log of handling; of whoever applied or undid it.
+    # As in the log of handling; of whoever made, applied or undid it last.
     Column("key_name", Text, nullable=False, server_default=text("''")),
     Column("state", String(8), nullable=False),
     # What was written later is not touched: the newest insight's id, or the time in microseconds.

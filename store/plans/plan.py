@@ -91,7 +91,7 @@ class Plan:
     left_alone: int = 0
     error: str | None = None
     key_name: str = ""
-    """Of the API key by which it was applied or undone; empty where none was needed."""
+    """Of the API key by which it was made, applied or undone last; empty where none was needed."""
 
     @property
     def expires_at(self) -> datetime:

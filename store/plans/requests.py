@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 
 from database import LONG_READ_SECONDS, Database
 from errors import Conflict, InvalidInput
@@ -30,7 +30,8 @@ from store.rules import no_such_rule
 from tables.people import plans, rules
 
 MAX_READY = 1000
-"""Of the plans that can still be applied."""
+"""Of the plans that can still be applied. For one more, the oldest of the API key that has made
+most is forgotten: so nobody keeps others from making any."""
 SAMPLE = 10
 _LOOKED_AT_FOR_SAMPLE = 100
 """Rows of which a sample is taken: those first that would change."""
@@ -39,13 +40,15 @@ _LOOKED_AT_FOR_SAMPLE = 100
 @dataclass(frozen=True, slots=True)
 class NewPlan:
     """What a client asks for. `filter` is by the names and values of the API; a rule's own filter
-    is added to it. `set` says what labels to give, as `Labelling.to_json` does."""
+    is added to it. `set` says what labels to give, as `Labelling.to_json` does. `key_name` is that
+    of the API key, empty where none is needed."""
 
     kind: PlanKind
     filter: Mapping[str, Any]
     set: Mapping[str, Any] | None = None
     by: str | None = None
     rule_id: str | None = None
+    key_name: str = ""
 
 
 class SampleText(NamedTuple):
@@ -64,8 +67,8 @@ class PlanStore:
     async def make(self, new: NewPlan) -> Plan:
         """Find out what the plan would do, and store it; nothing else changes.
 
-        Raises InvalidInput for a filter that says nothing, or another thing than the rule's, and
-        where `MAX_READY` plans wait to be applied; NotFound for a rule that is not there.
+        Raises InvalidInput for a filter that says nothing, or another thing than the rule's;
+        NotFound for a rule that is not there.
         """
         plan = await self._database.read(
             partial(self._drawn_up, new), costly=True, seconds=LONG_READ_SECONDS
@@ -97,6 +100,7 @@ class PlanStore:
             sample=[],
             warnings=[],
             created_at=from_micros(now),
+            key_name=new.key_name,
         )
         selection = self._kinds[plan.kind].selection(plan)
         matched = selection.count(connection)
@@ -185,12 +189,22 @@ def _find_locked(plan_id: str, connection: Connection) -> Plan:
     return _find(plan_id, connection)
 
 
-_READY = (
-    select(func.count())
-    .select_from(plans)
-    .where(
-        plans.c.state == PlanState.READY.value,
-        plans.c.created_at > bindparam("since"),
+_IS_READY = and_(plans.c.state == PlanState.READY.value, plans.c.created_at > bindparam("since"))
+_READY = select(func.count()).select_from(plans).where(_IS_READY)
+_WHO_HAS_MOST = (
+    select(plans.c.key_name)
+    .where(_IS_READY)
+    .group_by(plans.c.key_name)
+    .order_by(func.count().desc())
+    .limit(1)
+)
+_FORGET_OLDEST = delete(plans).where(
+    plans.c.id.in_(
+        select(plans.c.id)
+        .where(_IS_READY, plans.c.key_name == _WHO_HAS_MOST.scalar_subquery())
+        .order_by(plans.c.created_at, plans.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)  # one that is being applied is ready no more
     )
 )
 
@@ -198,10 +212,7 @@ _READY = (
 def _insert(plan: Plan, connection: Connection) -> None:
     since = to_micros(plan.created_at - TIME_TO_APPLY)
     if (connection.scalar(_READY, {"since": since}) or 0) >= MAX_READY:
-        raise InvalidInput(
-            f"{MAX_READY:,} plans that were made in the last 24 hours were not applied, which is"
-            " the most there may be."
-        )
+        connection.execute(_FORGET_OLDEST, {"since": since})
     row = {
         "id": plan.id,
         "kind": plan.kind.value,
@@ -215,6 +226,7 @@ def _insert(plan: Plan, connection: Connection) -> None:
         "sample": plan.sample,
         "warnings": plan.warnings,
         "created_at": to_micros(plan.created_at),
+        "key_name": plan.key_name,
     }
     connection.execute(insert(plans), row)
 

@@ -14,7 +14,7 @@ from analysis.handling import HandlingChange, HandlingState
 from analysis.labels import PERSON, Labelling
 from analysis.outcomes import Fail
 from database import Database
-from errors import Conflict, InvalidInput, NotFound
+from errors import Conflict, NotFound
 from models import insights, now_micros
 from store import handling, labels
 from store.insights import InsightStore
@@ -301,20 +301,37 @@ async def test_a_plan_that_nobody_applied_is_forgotten_a_day_after_it_expired(
     assert (await store.find(used.id)).state is PlanState.APPLIED
 
 
-async def test_so_many_plans_may_wait_to_be_applied(
+async def test_so_many_plans_wait_to_be_applied_and_of_more_the_oldest_is_forgotten(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("store.plans.requests.MAX_READY", 2)
     await insert_insights(database, [{"sentiment_score": -0.5}])
     first, second = [await made(database) for _ in range(2)]
-    with pytest.raises(InvalidInput, match=r"2 plans .* not applied"):
-        await made(database)
-    await aged(database, first, 25)
-    await made(database)
-    with pytest.raises(InvalidInput):
-        await made(database)
-    await applied(database, second)
-    await made(database)
+    third = await made(database)
+    assert await are_there(database, first, second, third) == [False, True, True]
+
+    await aged(database, second, 25)
+    await applied(database, third)
+    fourth, fifth = [await made(database) for _ in range(2)]
+    assert await are_there(database, second, third, fourth, fifth) == [True] * 4
+
+
+async def test_who_makes_many_plans_keeps_nobody_from_making_and_applying_theirs(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.plans.requests.MAX_READY", 3)
+    await insert_insights(database, [{"sentiment_score": -0.5}])
+    mine = await made(database, key_name="desk")
+    greedy = [await made(database, key_name="script") for _ in range(5)]
+    another = await made(database, key_name="desk")
+
+    assert await are_there(database, mine, another) == [True, True]
+    assert await are_there(database, *greedy) == [False] * 4 + [True]
+
+
+async def are_there(database: Database, *plans: Plan) -> list[bool]:
+    there = {each.id for each in await plan_store(database).newest(100)}
+    return [each.id in there for each in plans]
 
 
 async def test_the_other_worker_is_woken_by_what_goes_back_to_the_queue_alone(
