@@ -16,8 +16,9 @@ wake-up is only a hint: other processes write too, and looking now and then find
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Reversible, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -79,6 +80,14 @@ def _event(id_: int, insight: ListedInsight) -> _Event:
     return _Event(id_, content)
 
 
+@dataclass(eq=False, slots=True)
+class _Listener:
+    """`holder` is whose it is; one that is `dismissed` has made room for another holder's."""
+
+    holder: str
+    dismissed: bool = False
+
+
 class ChangeSource(NamedTuple):
     """A kind of change: `newest` gives the id of the newest one, `since` some that came after an
     id, the oldest first, each with its own id and what is told of it, which is None for nothing."""
@@ -123,7 +132,7 @@ class InsightStream:
         self._reads: dict[tuple[int, int], asyncio.Task[_Event]] = {}
         self._news = asyncio.Event()
         self._look = asyncio.Event()
-        self._listeners = 0
+        self._listeners: dict[_Listener, None] = {}  # the oldest first
         self._reader: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -136,21 +145,23 @@ class InsightStream:
         self._closed = True
         self._tell()
 
-    async def listen(self, after: int | None) -> AsyncGenerator[bytes]:
+    async def listen(self, after: int | None, holder: str = "") -> AsyncGenerator[bytes]:
         """Server-sent events, without end: all after this id, or after now where it is None.
 
-        Raises Unavailable, at first only, also where too many listen: later on the database is
-        waited for.
+        Where too many listen, the oldest of the holder that has most of them ends. Raises
+        Unavailable where that is this one, and, at first only, where the database does not answer:
+        later on it is waited for.
         """
         newest = await self._store.newest_id()
         position = newest if after is None else min(after, newest)
-        self._enter(newest, [await source.newest() for source in self._sources])
+        places = [await source.newest() for source in self._sources]
+        listener = self._enter(newest, places, holder)
         heard = self._changes_read
         # What was there when it came is not taken from what is kept: it may have changed since.
         told_before = max(newest, self._newest_kept())
         try:
             yield b": welcome\n\n"
-            while not self._closed:
+            while not (self._closed or listener.dismissed):
                 news = self._news
                 abreast = max(told_before, self._base)
                 behind = position < abreast
@@ -163,7 +174,7 @@ class InsightStream:
                 elif not behind and not await until_set(news, self._ping_seconds):
                     yield _PING  # where it was behind, what was there has been erased
         finally:
-            self._leave()
+            self._leave(listener)
 
     def _new(self, position: int) -> _Event:
         """From what is kept."""
@@ -207,10 +218,11 @@ class InsightStream:
 
     # --- the one that reads for all -----------------------------------------------------------
 
-    def _enter(self, newest: int, places: list[int]) -> None:
-        if self._listeners >= self._most_listeners:
-            raise Unavailable("Too many streams are open.", retry_after=15)
-        self._listeners += 1
+    def _enter(self, newest: int, places: list[int], holder: str) -> _Listener:
+        if len(self._listeners) >= self._most_listeners:
+            self._make_room(holder)
+        listener = _Listener(holder)
+        self._listeners[listener] = None
         if self._reader is None:
             self._forget()
             self._chunks.clear()
@@ -219,9 +231,21 @@ class InsightStream:
             self._base = newest
             self._places = places
             self._reader = asyncio.create_task(self._keep_reading(), name="stream-reader")
+        return listener
 
-    def _leave(self) -> None:
-        self._listeners -= 1
+    def _make_room(self, holder: str) -> None:
+        """Raises Unavailable where nobody has more than one more than `holder` has."""
+        count = Counter(each.holder for each in self._listeners)
+        greediest, most = count.most_common(1)[0]
+        if most <= count[holder] + 1:
+            raise Unavailable("Too many streams are open.", retry_after=15)
+        oldest = next(each for each in self._listeners if each.holder == greediest)
+        oldest.dismissed = True
+        del self._listeners[oldest]
+        self._tell()
+
+    def _leave(self, listener: _Listener) -> None:
+        self._listeners.pop(listener, None)
         if not self._listeners and self._reader is not None:
             for task in (self._reader, *self._reads.values()):
                 task.cancel()

@@ -226,7 +226,7 @@ async def stream_insights(
     ] = None,
 ) -> Response:
     """Insights as they come, each as in a list."""
-    events = services(request).stream.listen(last_event_id)
+    events = services(request).stream.listen(last_event_id, holder_of(request))
     first = await anext(events)  # what is wrong with the database is told before a stream begins
 
     async def content() -> AsyncGenerator[bytes]:

@@ -84,7 +84,7 @@ async def test_a_head_of_what_is_streamed_ends(start_app: StartApp) -> None:
         await completed(running.client)
         stream = await running.client.head(STREAM)
         export = await running.client.head(EXPORT, params=ALL_TIME)
-        assert running.app.state.services.stream._listeners == 0
+        assert not running.app.state.services.stream._listeners
     assert (stream.status_code, stream.content) == (200, b"")
     assert stream.headers["content-type"].startswith("text/event-stream")
     assert (export.status_code, export.content) == (200, b"")

@@ -253,6 +253,30 @@ async def test_no_more_than_some_listen_at_once(database: Database) -> None:
         await events.aclose()
 
 
+async def test_who_has_most_streams_makes_room_for_others(database: Database) -> None:
+    """Its oldest ends, as the server's own end would have it; until both have the same number."""
+    stream = InsightStream(InsightStore(database), listeners=4)
+    greedy = [stream.listen(None, "greedy") for _ in range(4)]
+    for events in greedy:
+        await anext(events)
+    fair = [stream.listen(None, "fair") for _ in range(2)]
+    for events in fair:
+        await anext(events)
+    for holder in ("fair", "greedy"):
+        with pytest.raises(Unavailable):
+            await anext(stream.listen(None, holder))
+
+    async with asyncio.timeout(20):
+        for events in greedy[:2]:
+            with pytest.raises(StopAsyncIteration):
+                await anext(events)
+        await insert_insights(database, [{}])
+        for events in (*greedy[2:], *fair):
+            assert ids_in(await anext(events)) == await all_ids(database)
+            await events.aclose()
+    assert not stream._listeners
+
+
 LONG = "\x01" * 9900
 """59 kB of JSON."""
 
