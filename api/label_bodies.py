@@ -1,6 +1,6 @@
 """The bodies that give labels and make rules, and what is checked of their topics."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -48,6 +48,16 @@ def _check_clusters(names: list[str]) -> list[str]:
 
 
 Reason = Annotated[str, StringConstraints(max_length=MAX_REASON_LENGTH), AfterValidator(storable)]
+
+
+def check_no_contradiction(named: Mapping[str, Any]) -> None:
+    """What a rule sets, with its topics as they are named. Raises InvalidInput where one of them is
+    both taken away and given, or taken away twice: which of the two is meant nobody can know."""
+    before, after = named.get("replace_cluster", (None, None))
+    removed, added = named.get("remove_cluster"), named.get("add_cluster")
+    for topic, others in ((before, (after, added, removed)), (removed, (after, added))):
+        if topic is not None and topic in others:
+            raise InvalidInput(f"set: says two things of the topic {topic!r}, which cannot both be")
 
 
 class LabelSet(Shape):

@@ -11,7 +11,13 @@ from api.answers import MADE, location, shown
 from api.bodies import documented_body, read_short
 from api.error_responses import answers
 from api.insights import cluster_named, conditions_named
-from api.label_bodies import RuleIn, RulePatch, RuleSet, topics_named
+from api.label_bodies import (
+    RuleIn,
+    RulePatch,
+    RuleSet,
+    check_no_contradiction,
+    topics_named,
+)
 from api.late_routes import late_router
 from api.path_ids import path_id
 from api.services import Services, services
@@ -64,7 +70,8 @@ RuleId = Annotated[str, path_id("rule", no_such_rule)]
 
 
 async def _set(asked: RuleSet, parts: Services) -> dict[str, Any]:
-    """Topics that are taken away are named as in a filter, new ones as in a label."""
+    """Topics that are taken away are named as in a filter, new ones as in a label. Raises
+    InvalidInput."""
     named = asked.model_dump(mode="json", exclude_none=True)
     if "remove_cluster" in named:
         named["remove_cluster"] = await cluster_named(named["remove_cluster"], parts)
@@ -75,6 +82,7 @@ async def _set(asked: RuleSet, parts: Services) -> dict[str, Any]:
         before, after = named["replace_cluster"]
         (after,) = topics_named([after], parts, field="set.replace_cluster")
         named["replace_cluster"] = [await cluster_named(before, parts), after]
+    check_no_contradiction(named)
     return named
 
 
