@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     IPvAnyAddress,
@@ -45,6 +46,24 @@ class ApiKey(NamedTuple):
     name: str
     scope: Scope
     sha256: str
+
+
+def _begins_with(*schemes: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if value.partition("://")[0] not in schemes or "://" not in value:
+            raise ValueError(f"must begin with {' or '.join(f'{each}://' for each in schemes)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _check_no_query(value: str) -> str:
+    if re.search(r"[\s?#]|//$", value):
+        raise ValueError("must be an address without ? and #, such as https://insights.example.com")
+    return value
+
+
+_WITHOUT_QUERY = AfterValidator(_check_no_query)
 
 
 def _split_commas(value: Any) -> Any:
@@ -135,7 +154,9 @@ class Settings(BaseSettings):
     grok_key: SecretStr | None = None
     analyzer: Literal["auto", "grok", "offline"] = "auto"
     offline_model: Literal["auto", "small", "large"] = "auto"
-    grok_base_url: str = Field("https://api.x.ai/v1", pattern=r"^https?://", validate_default=False)
+    grok_base_url: Annotated[str, _begins_with("http", "https")] = Field(
+        "https://api.x.ai/v1", validate_default=False
+    )
     grok_model: str = Field("grok-4.20-0309-non-reasoning", min_length=1)
     grok_rate_limit: int = Field(10, ge=1, le=_MANY)
     grok_concurrency: int = Field(10, ge=1, le=1000)
@@ -153,7 +174,9 @@ class Settings(BaseSettings):
 
     database_url: str = Field("sqlite+aiosqlite:///./insights.db", repr=False)
     database_pool: int = Field(10, ge=2, le=1000)
-    redis_url: str | None = Field(None, pattern=r"^(rediss?|unix)://", repr=False)
+    redis_url: Annotated[str, _begins_with("redis", "rediss", "unix")] | None = Field(
+        None, repr=False
+    )
     inbound_rate_limit: int = Field(100, ge=0, le=_MANY)
     batch_size: int = Field(10, ge=1, le=1000)
     poll_interval: float = Field(5.0, ge=0.01, le=_DAY)
@@ -178,7 +201,7 @@ class Settings(BaseSettings):
     answer_goal: float = Field(1.0, gt=0, le=8760)
     webhook_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = ()
     smtp_url: str | None = Field(None, repr=False)
-    public_url: str | None = Field(None, pattern=r"^https?://[^\s?#]+$")
+    public_url: Annotated[str, _begins_with("http", "https"), _WITHOUT_QUERY] | None = None
     shutdown_grace: float = Field(10.0, ge=0, le=_DAY)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "console"
@@ -313,6 +336,11 @@ class Settings(BaseSettings):
         return wanted == "large" or (wanted == "auto" and _has_languages())
 
 
+def _as_ours(message: str) -> str:
+    """What pydantic says of a value, begun as our own sentences are."""
+    return message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
+
+
 ENV_FILE = ".env"
 
 
@@ -331,7 +359,7 @@ def load_settings(*, _env_file: str | Path | None = ENV_FILE, **overrides: Any) 
         settings = Settings(**{**from_file, **overrides})
     except ValidationError as error:
         problems = (
-            f"{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+            f"{str(problem['loc'][0]).upper()}: {_as_ours(problem['msg'])}"
             for problem in error.errors()
         )
         raise StartRefused("; ".join(problems)) from None

@@ -71,12 +71,14 @@ def find_access(routes: Sequence[BaseRoute], scope: Scope) -> Access:
     """The access of the route that will answer. Where the answer will be a 405 or a 404, the access
     that such an answer needs.
 
-    A proxy may hand the root path on: where no route answers, `scope` loses the second of two.
+    A proxy may hand the root path on: where no route answers, `scope` loses the second of two. That
+    path alone, without a slash, is the way to the page.
     """
     access = _access_by_route(routes, scope)
     root_path = scope.get("root_path", "")
-    if access is None and root_path and get_route_path(scope).startswith(f"{root_path}/"):
-        scope["path"] = get_route_path(scope)
+    inside = get_route_path(scope)
+    if access is None and root_path and f"{inside}/".startswith(f"{root_path}/"):
+        scope["path"] = f"{root_path}/" if inside == root_path else inside
         access = _access_by_route(routes, scope)
     if access is None:
         access = ANY_KEY if _OF_THE_API.match(get_route_path(scope)) else OPEN

@@ -10,6 +10,7 @@ from fastapi import Request
 from starlette.responses import RedirectResponse, Response
 
 from api.access import open_to_all
+from api.answers import location
 from api.late_routes import late_router
 from api.page_scripts import as_sent, without_comments
 from errors import NotFound
@@ -65,8 +66,10 @@ def _file(name: str, content: bytes) -> _File:
 
 @router.get("/")
 @open_to_all()
-async def home() -> Response:
-    return RedirectResponse("dashboard")  # relative: a proxy may serve this under a path
+async def home(request: Request) -> Response:
+    """Relative where the service does not know of the path under which a proxy may serve it."""
+    known = request.scope.get("root_path")
+    return RedirectResponse(location(request, "/dashboard") if known else "dashboard")
 
 
 @router.head("/dashboard")

@@ -25,6 +25,11 @@ _HEADERS_OF = {
     "503": ("RetryAfter",),
 }
 
+_WAYS_TO_SEND_A_KEY = {
+    "api_key": {"type": "http", "scheme": "bearer"},
+    "api_key_header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
 
 def describe(app: FastAPI, max_text_length: int, *, limited: bool, with_keys: bool) -> None:
     """Make `app.openapi()` name each operation after its handler, and describe the bodies that
@@ -85,10 +90,8 @@ def _correct(
         if component in told
     }
     if with_keys:
-        document["components"]["securitySchemes"] = {
-            "api_key": {"type": "http", "scheme": "bearer"}
-        }
-        document["security"] = [{"api_key": []}]
+        document["components"]["securitySchemes"] = _WAYS_TO_SEND_A_KEY
+        document["security"] = [{name: []} for name in _WAYS_TO_SEND_A_KEY]  # either will do
     return document
 
 

@@ -323,6 +323,24 @@ async def test_what_a_client_is_sent_to_is_under_the_same_path(
     assert document.get("servers", []) == ([{"url": before}] if before else [])
 
 
+async def test_a_root_path_without_a_slash_at_its_end_leads_to_the_page(
+    make_settings: Callable[..., Settings],
+) -> None:
+    """Where a proxy hands it on, as somebody types it."""
+    app = create_app(make_settings(worker_enabled=False))
+
+    async def typed(scope: Scope, receive: Receive, send: Send) -> None:
+        where = {"root_path": "/insights", "path": "/insights/insights"}
+        await app({**scope, **where} if scope["type"] == "http" else scope, receive, send)
+
+    async with reached(app, lambda _: typed) as client:
+        home = await client.get("/insights")
+
+    assert home.status_code == 307
+    outside = httpx.URL("https://example.org/insights")
+    assert outside.join(home.headers["location"]).path == "/insights/dashboard"
+
+
 async def test_a_root_path_that_is_no_ascii_is_escaped(
     make_settings: Callable[..., Settings],
 ) -> None:

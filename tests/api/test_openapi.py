@@ -204,7 +204,12 @@ async def test_limits_and_keys_are_listed_where_they_are_in_force(start_app: Sta
     for method, path, operation in _operations(open_to_all):
         told = {"401", "403", "429"} & operation["responses"].keys()
         assert told == (set() if method == "get" else {"403"}), path
-    assert guarded["components"]["securitySchemes"]
+    schemes = guarded["components"]["securitySchemes"]
+    assert {(each["type"], each.get("name")) for each in schemes.values()} == {
+        ("http", None),
+        ("apiKey", "X-API-Key"),
+    }
+    assert guarded["security"] == [{name: []} for name in schemes]
     assert "securitySchemes" not in open_to_all["components"]
 
 
