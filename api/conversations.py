@@ -67,8 +67,13 @@ ConversationId = Annotated[str, path_id("conv", no_such_conversation)]
 
 
 def _idempotency_key(request: Request) -> str | None:
-    """The header's text, as UTF-8 like the one in a batch where it is. Raises InvalidInput."""
-    sent = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
+    """The header's text, as UTF-8 like the one in a batch where it is, without blanks at its end: a
+    proxy takes them away, or does not. Raises InvalidInput."""
+    sent = [
+        value.rstrip(b" \t")
+        for name, value in request.scope["headers"]
+        if name == b"idempotency-key"
+    ]
     if not sent:
         return None
     if len(sent) > 1:

@@ -301,12 +301,13 @@ def _address(scope: Scope) -> str:
 
 
 def _presented_key(scope: Scope) -> str:
-    """From `Authorization: Bearer <key>` or `X-API-Key: <key>`; empty where there is none."""
+    """From `Authorization: Bearer <key>` or `X-API-Key: <key>`, without the blanks around it, which
+    the parser leaves at its end; empty where there is none."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
     kind, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     bearer = kind.lower() == b"bearer"
-    key = credentials.strip() if bearer else headers.get(b"x-api-key", b"")
-    return key.decode("utf-8", "surrogateescape")
+    key = credentials if bearer else headers.get(b"x-api-key", b"")
+    return key.strip().decode("utf-8", "surrogateescape")
 
 
 class BodyLimit:

@@ -26,6 +26,22 @@ OPERATIONS: list[tuple[str, str, str, Any]] = [
 RANK = ["read", "write", "admin"]
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t"])
+async def test_blanks_after_a_header_are_no_part_of_a_key(start_app: StartApp, blank: str) -> None:
+    """As HTTP has it, and the parser does not."""
+    async with start_app(api_keys=API_KEYS, worker_enabled=False) as running:
+        first, again = [
+            await running.client.post(
+                CONVERSATIONS,
+                json={"text": "where is it"},
+                headers=[("X-API-Key", KEYS["write"] + more), ("Idempotency-Key", "7" + more)],
+            )
+            for more in ("", blank)
+        ]
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json() == first.json()
+
+
 async def test_an_idempotency_key_belongs_to_the_api_key_that_sent_it(start_app: StartApp) -> None:
     async with start_app(api_keys=API_KEYS, worker_enabled=False) as running:
 
