@@ -52,6 +52,7 @@ from store.insights import InsightStore
 from store.label_history import LabelStore
 from store.ledger import Ledger
 from store.own_posts import OwnPostStore
+from store.planner_statistics import PlannerStatistics
 from store.plans.requests import PlanStore
 from store.plans.walks import WalkStore
 from store.priority import KEYS_PER_STEP, PriorityStore
@@ -71,6 +72,7 @@ from worker.housekeeper import ROWS_PER_STEP, Housekeeper
 from worker.machine import MachineWatch
 from worker.plans import PlanWorker
 from worker.stalls import StallWatch
+from worker.statistics import StatisticsKeeper
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -89,20 +91,22 @@ INSIGHTS = "insights"
 @dataclass(frozen=True, slots=True)
 class Assembly:
     """A whole service. `housekeeper` is None in a replica that only serves the API, `hints`
-    on SQLite, which has no replicas."""
+    on SQLite, which has no replicas, and `statistics` on both."""
 
     services: Services
     queue: WorkQueue
     asked: Asked
     housekeeper: Housekeeper | None
+    statistics: StatisticsKeeper | None
     hints: "Hints | None"
     redis: "Redis | None"
 
     def stop_claiming(self) -> None:
         """From now on leave what waits, and what is to be tidied up, to other processes."""
         self.services.stop_claiming()
-        if self.housekeeper is not None:
-            self.housekeeper.stop_claiming()
+        for part in (self.housekeeper, self.statistics):
+            if part is not None:
+                part.stop_claiming()
 
 
 def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembly:
@@ -257,7 +261,9 @@ def assemble(settings: Settings, *, analyser: Analyser | None = None) -> Assembl
         call_window=window,
     )
     asked = _asked(settings, analyser)
-    return Assembly(services, queue, asked, housekeeper, hints, redis)
+    keeps_statistics = settings.worker_enabled and not database.is_sqlite
+    statistics = StatisticsKeeper(PlannerStatistics(database)) if keeps_statistics else None
+    return Assembly(services, queue, asked, housekeeper, statistics, hints, redis)
 
 
 def build_analyser(

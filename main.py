@@ -167,6 +167,7 @@ async def _running(assembly: Assembly, open_requests: OpenRequests) -> AsyncIter
             services.plan_worker,
             services.alert_worker,
             assembly.housekeeper,
+            assembly.statistics,
             services.backups,
         ):
             if part is not None:
