@@ -194,12 +194,13 @@ class ConversationIn(Shape):
         write: Callable[[Any], bytes] = to_json,
         hash_: Callable[[Any], str] = hash_of,
     ) -> NewConversation:
-        """`write` gives the JSON of an object, and `hash_` what `hash_of` does."""
+        """`write` gives the JSON of an object, and `hash_` what `hash_of` does. An author that is
+        blank, as forms and spreadsheets send it, is none."""
         body_hash = None if idempotency_key is None else hash_(self._content())
         raw_data = self.raw_data
         return NewConversation(
             self.text,
-            self.author,
+            None if self.author is None or not self.author.strip() else self.author,
             self.timestamp,
             None if raw_data is None else write(raw_data).decode(),
             idempotency_key,

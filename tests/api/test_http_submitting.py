@@ -79,6 +79,16 @@ async def test_what_was_left_out_is_null_and_the_time_is_now(shared: httpx.Async
 
 
 @on_shared_loop
+@pytest.mark.parametrize("author", ["", " ", "\u00a0\t"])
+async def test_a_blank_author_is_none(shared: httpx.AsyncClient, author: str) -> None:
+    id_ = await submit(shared, "Hello", author=author)
+    batch = {"conversations": [{"text": "Hello", "author": author}]}
+    answer = (await shared.post(f"{CONVERSATIONS}/batch", json=batch)).json()
+    for each in (id_, *answer["conversation_ids"]):
+        assert (await show(shared, each))["author"] is None
+
+
+@on_shared_loop
 async def test_explicit_nulls_are_as_good_as_left_out(shared: httpx.AsyncClient) -> None:
     id_ = await submit(shared, "Hello", author=None, timestamp=None, raw_data=None)
 
