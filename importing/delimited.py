@@ -13,6 +13,7 @@ from contextlib import suppress
 from importing.columns import MAX_COLUMNS, recognise_export, recognise_headerless, recognised
 from importing.errors import ImportFailed
 from importing.files import HEAD_BYTES, HEAD_LINES, MAX_LINE, Source
+from importing.quotes import cells_of_one, cells_with_quotes_within, literal_cells
 from importing.records import Record, SkippedLines
 from importing.text_repair import storable
 
@@ -61,7 +62,12 @@ class Delimited:
             raise ImportFailed(f"{source.name}: is empty")
         if first.count(self.delimiter) >= MAX_COLUMNS:
             raise ImportFailed(f"{source.name}: has more than {MAX_COLUMNS:,} columns")
+        self._skips_blanks = False
         lines, cells = self._first_record(first)
+        if len(cells) > 1 and all(cell.startswith(" ") for cell in cells[1:]):
+            # `id, text, author`: what follows the blank may be in quotes.
+            self._skips_blanks = True
+            cells = self._split(lines, strict=False) or cells
         self._header: list[str] = []
         self.known_as = ""
         if known := recognise_headerless(cells):
@@ -156,7 +162,10 @@ class Delimited:
         if '"' not in line:
             if len(line) > MAX_COLUMNS and line.count(self.delimiter) >= MAX_COLUMNS:
                 return Record(number, {}, f"more cells than columns: over {MAX_COLUMNS:,}")
-            return self._good(number, line.rstrip("\r\n").split(self.delimiter))
+            plain = line.rstrip("\r\n").split(self.delimiter)
+            if self._skips_blanks:
+                plain = [cell.lstrip(" ") for cell in plain]
+            return self._good(number, plain)
         if (cells := self._whole(line)) and len(cells) <= len(self.names):
             return self._good(number, cells)
         if '\\"' in line:  # some programs write it for a quote within quotes
@@ -165,18 +174,38 @@ class Delimited:
                 return self._good(number, cells)
         lines = [line]
         cells = self._split(lines, strict=False, more=True)
-        if len(lines) > 1 and self._split(lines, strict=True) is None:
-            # A quote is missing: this line is rejected, and those after it are read again.
+        is_well_formed = self._split(lines, strict=True) is not None
+        if self._is_without_quotes(lines, is_well_formed=is_well_formed):
             self._put_back(lines[1:])
+            return self._good(number, literal_cells(line, self.delimiter))
+        if not is_well_formed:
+            # Those after it are read again: a quote that is missing has swallowed them.
+            self._put_back(lines[1:])
+            if cells := cells_with_quotes_within(line, self.delimiter, len(self.names)):
+                return self._good(number, cells)
+            is_open = len(lines) > 1 or line.count('"') % 2
+            problem = "a quote opens here that is never closed"
             cells = self._split([line], strict=False)
-            return self._to_record(number, cells or [], "a quote opens here that is never closed")
+            return self._to_record(
+                number, cells or [], problem if is_open else "its quotes are not in order"
+            )
         if cells is None:
             return Record(number, {}, "it cannot be split into cells")
         if len(cells) > len(self.names):
             cells = self._split(lines, strict=True, backslash=True) or cells
         return self._good(number, cells)
 
+    def _is_without_quotes(self, lines: Sequence[str], *, is_well_formed: bool) -> bool:
+        """Whether a file with tabs knows no quotes: then each line is a row of its own, though one
+        begins a cell with a quote and a later one ends a cell with it."""
+        if self.delimiter != "\t" or (is_well_formed and len(lines) == 1):
+            return False
+        rows = lines if is_well_formed else lines[:1]
+        return all(line.count("\t") == len(self.names) - 1 for line in rows)
+
     def _good(self, number: int, cells: list[str]) -> Record | None:
+        if len(cells) == 1 < len(self.names) and self.delimiter in cells[0]:
+            cells = cells_of_one(cells[0], self.delimiter, len(self.names)) or cells
         if self._is_header(cells):
             self._skipped.headers += 1
             return None
@@ -206,7 +235,14 @@ class Delimited:
     def _whole(self, line: str) -> list[str] | None:
         """The cells of a record that is well formed and ends with its line, as nearly all are."""
         try:
-            return next(csv.reader((line,), delimiter=self.delimiter, strict=True))
+            return next(
+                csv.reader(
+                    (line,),
+                    delimiter=self.delimiter,
+                    strict=True,
+                    skipinitialspace=self._skips_blanks,
+                )
+            )
         except csv.Error:
             return None
 
@@ -239,6 +275,7 @@ class Delimited:
             feed(),
             delimiter=self.delimiter,
             strict=strict,
+            skipinitialspace=self._skips_blanks,
             escapechar="\\" if backslash else None,
         )
         try:
