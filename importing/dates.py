@@ -71,14 +71,20 @@ _MIDNIGHT = re.compile(r"(T| )24:00(:00(?:\.0+)?)?")
 _SPACED_ZONE = re.compile(r" (?=[+-]\d\d:?\d\d$)")
 _BRACKETS = re.compile(r"(?<=Z|\d)\[[A-Z_/]+\]$")
 _ODD_SPACES = str.maketrans("\xa0\u202f\u2009", "   ")
-_SPREADSHEET_DAY_0 = datetime(1899, 12, 30, tzinfo=UTC)
+SPREADSHEET_DAY_0 = datetime(1899, 12, 30, tzinfo=UTC)
 
 
 class Dates:
-    """Reads the dates of one file. `zone` is for times that have none of their own."""
+    """Reads the dates of one file. `zone` is for times that have none of their own, `day_0` what a
+    spreadsheet's days are counted from."""
 
-    def __init__(self, order: Order | None = None, zone: tzinfo = UTC) -> None:
-        self._given, self._zone = order, zone
+    def __init__(
+        self,
+        order: Order | None = None,
+        zone: tzinfo = UTC,
+        day_0: datetime = SPREADSHEET_DAY_0,
+    ) -> None:
+        self._given, self._zone, self._day_0 = order, zone, day_0
         self._orders: dict[str, set[Order]] = {}
 
     def learn(self, value: str) -> None:
@@ -129,7 +135,7 @@ class Dates:
             known_zone = zone_of(zone) if zone else self._zone
             return _moment(year, _MONTHS[month.lower()], day, hour, minute, second, known_zone)
         if is_number(value):
-            return _from_number(_written_out(value))
+            return _from_number(_written_out(value), self._day_0)
         with suppress(ValueError):
             return _from_iso(value)
         return self._from_parts(value)
@@ -295,8 +301,8 @@ def _without_zone_name(value: str) -> str:
 _WRITTEN_TOGETHER = re.compile(r"(?:19[89]|20\d)\d[01]\d[0-3]\d[0-2]\d[0-5]\d(?:[0-5]\d)?")
 
 
-def _from_number(value: str) -> datetime:
-    """A spreadsheet's days since 1900, or seconds, milli-, micro- or nanoseconds since 1970.
+def _from_number(value: str, day_0: datetime) -> datetime:
+    """A spreadsheet's days, or seconds, milli-, micro- or nanoseconds since 1970.
 
     Each is taken where it falls between 1955 and 2119, in which no two of them overlap.
     """
@@ -305,7 +311,7 @@ def _from_number(value: str) -> datetime:
             return datetime.fromisoformat(f"{value[:8]}T{value[8:]}")
     number = float(value)
     if 20_089 <= number < 80_000:
-        return _SPREADSHEET_DAY_0 + timedelta(seconds=round(number * 86_400))
+        return day_0 + timedelta(seconds=round(number * 86_400))
     for unit in (1, 1000, 1_000_000, 1_000_000_000):
         if 1e8 * unit <= number < 4.7e9 * unit:
             seconds, _, fraction = value.partition(".")

@@ -21,7 +21,7 @@ from importing.columns import (
     recognise,
     zone_in,
 )
-from importing.dates import Dates, Order
+from importing.dates import SPREADSHEET_DAY_0, Dates, Order
 from importing.delimited import Delimited
 from importing.duplicates import Duplicates
 from importing.errors import ImportFailed, RowRejected
@@ -78,6 +78,7 @@ class Pipeline:
         self.skipped = SkippedLines()
         self.names: Sequence[str] | None = None
         self.delimiter = ","
+        self._day_0 = SPREADSHEET_DAY_0
         known_as = ""
         records: Iterator[Record]
         wanted = {name for name in options.columns.values() if name and not name.isdecimal()}
@@ -89,7 +90,7 @@ class Pipeline:
         }
         if source.workbook is not None:
             sheet = Sheet(source, sheet=options.sheet, **of_table)
-            self.names = sheet.names
+            self.names, self._day_0 = sheet.names, sheet.day_0
             records = iter(sheet)
         elif options.lines:
             records = (Record(n, {"text": line.rstrip()}) for n, line in enumerate(source.lines, 1))
@@ -134,7 +135,7 @@ class Pipeline:
             name for fields in good for name, value in fields.items() if value not in ("", None)
         }
         columns = recognise(name, names, options.columns, filled=filled)
-        ids, dates = Ids(), Dates(options.dates, _zone_of(name, columns.time))
+        ids, dates = Ids(), Dates(options.dates, _zone_of(name, columns.time), self._day_0)
         if columns.id and not options.ignore_ids:
             for fields in good:
                 ids.learn(fields.get(columns.id))
