@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any
 
 from importing import json_files
+from importing.broken_rows import BrokenRows
 from importing.columns import (
     NO_COLUMN,
     Columns,
@@ -102,13 +103,23 @@ class Pipeline:
             known_as = delimited.known_as
             records = iter(delimited)
         head = _first_of(records)
-        self.records = chain(head, records)
+        self.records: Iterator[Record] = chain(head, records)
         self.reading = self._understand(head)
         self.known_as = known_as or self.reading.columns.known_as
         max_text = options.max_text or (MAX_TEXT if options.conversations else None)
         self.reader = RowReader(
             self.reading, mend=options.mend, use_ids=not options.ignore_ids, max_text=max_text
         )
+        time = self.reading.columns.time
+        if self.names is not None and source.workbook is None and time:
+            broken = BrokenRows(
+                self.names,
+                self.reading.columns.text,
+                time,
+                self.reading.dates,
+                self.reader.mended,
+            )
+            self.records = broken.put_together(self.records)
         self._duplicates = Duplicates()
         self._threads = Threads(max_text=max_text or MAX_TEXT) if options.conversations else None
         self.links = self._threads.links if self._threads else None
