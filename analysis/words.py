@@ -3,7 +3,8 @@
 Both databases index what is made here instead of splitting texts by themselves, so that a search
 finds the same on both. A word is a run of letters and digits with their marks, without regard to
 case, to accents, and to the vowel points of Arabic and Hebrew, which most people leave out. Other
-marks tell words apart: the vowel signs of Hindi, for example.
+marks tell words apart: the vowel signs of Hindi, for example. HTML entities are the signs that they
+stand for: whoever looks for `can't` does not know that somebody's program wrote `can&#39;t`.
 Scripts that put no blanks between words count each character as a word, and what is asked for in
 them as a phrase. What is in the index was made by `words_of`: a change to it raises `VERSION`
 in `store/derived/__init__.py`, so that the index is built anew.
@@ -16,6 +17,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cache
 
+from analysis.entities import undone
 from errors import InvalidInput
 
 MAX_WORD_LENGTH = 64
@@ -74,6 +76,7 @@ def _word() -> re.Pattern[str]:
 
 def words_of(text: str) -> list[str]:
     """In their order: `"Café, don't!"` gives `cafe don t`."""
+    text = undone(text)
     if not text.isascii():
         # Composed again, since Korean syllables come apart as well.
         text = unicodedata.normalize("NFKD", text)

@@ -3,11 +3,11 @@
 Each mend is counted under its name, and the text as it was stays in `raw_data`.
 """
 
-import html
 import json
 import re
 import unicodedata
 
+from analysis.entities import undone
 from importing.markup import to_text
 
 MISREAD = "had been read in a wrong encoding (â€™ for ’)"
@@ -22,7 +22,6 @@ UNREADABLE = "held bytes that are no text; each is now �"
 
 _REPLACED = "\ufffd"
 _NO_TEXT = re.compile("[\ud800-\udfff]+|\x00")
-_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{1,7}|#[xX][0-9a-fA-F]{1,6});")
 _ESCAPE = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
 
 # How Windows-1252 shows the bytes 80-BF; it leaves some out, which programs then pass as they are.
@@ -59,7 +58,7 @@ def mend(text: str) -> tuple[str, list[str]]:
     if "<" in text and ">" in text and (seen := to_text(text)) is not None:
         text = storable(seen)[0]
         done.append(MARKUP)
-    elif "&" in text and (found := _ENTITY.sub(lambda each: html.unescape(each[0]), text)) != text:
+    elif (found := undone(text)) != text:
         text = storable(found)[0]
         done.append(ENTITIES)
     if "\\u" in text and (found := _ESCAPE.sub(_unescape, text)) != text:

@@ -228,7 +228,7 @@ _FORGET_ALL_CLUSTERS = delete(insight_clusters).where(
 
 # --- rebuilding -----------------------------------------------------------------------------------
 
-VERSION = 4
+VERSION = 5
 """Raise this with every change to what is kept, even if only to what a word is."""
 
 

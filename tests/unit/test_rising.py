@@ -133,6 +133,12 @@ def test_words_stand_out_that_others_do_not_use() -> None:
     assert set(words_that_stand_out(texts, usual)) == {"app", "crashes", "at", "login", "case"}
 
 
+def test_names_of_entities_are_no_words_that_stand_out() -> None:
+    texts = [f"the app &amp; its login crash, &quot;case {number}&quot;" for number in range(10)]
+    usual = [f"the parcel of {number} is late" for number in range(50)]
+    assert set(words_that_stand_out(texts, usual)) == {"app", "its", "login", "crash", "case"}
+
+
 def test_no_word_stands_out_where_all_are_used_alike() -> None:
     texts = ["the parcel is late"] * 10
     assert words_that_stand_out(texts, texts) == []

@@ -47,6 +47,8 @@ from store.derived.word_index import expression
         ("ܫܠܳܡܳܐ", ["ܫܠܡܐ"]),
         ("❤\ufe0f 1\ufe0f\u20e3 \u093f", ["1"]),
         ("par\u00adcel 葛\U000e0100", ["parcel", "葛"]),
+        ("can&#39;t &lt;3 AT&amp;T &quot;now&#x22;", ["can", "t", "3", "at", "t", "now"]),
+        ("&amp;lt; R&D; &c.", ["lt", "r", "d", "c"]),
         ("🙂 ... --", []),
         ("", []),
         ("x" * 100, ["x" * MAX_WORD_LENGTH]),
