@@ -400,7 +400,8 @@ _Beginning = Annotated[str, Field(min_length=1, max_length=100)]  # checked firs
 
 class AuthorsQuery(BaseModel):
     prefix: Annotated[_Beginning, AfterValidator(storable)] | None = Field(
-        None, description="How names begin, whatever the case; a leading `@` is ignored."
+        None,
+        description="How names begin, whatever case and Unicode form; a leading `@` is ignored.",
     )
     start_time: QueryTime | None = None
     end_time: QueryTime | None = None

@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from itertools import product
 from typing import Any
+from unicodedata import normalize
 
 from sqlalchemy import Connection, and_, bindparam, case, func, select
 
@@ -47,10 +48,10 @@ class AuthorStore:
     async def most(
         self, *, prefix: str | None, start_time: datetime, end_time: datetime, limit: int
     ) -> Sequence[AuthorCount]:
-        """Both times are inclusive. With a `prefix` (whatever its case, a leading `@` ignored)
-        those who begin so, most insights first; without one, and so of `@` alone, those with most
-        negative ones first, and none of one's own accounts."""
-        beginning = (prefix or "").removeprefix("@")
+        """Both times are inclusive. With a `prefix` (whatever its case and Unicode form, a
+        leading `@` ignored) those who begin so, most insights first; without one, and so of `@`
+        alone, those with most negative ones first, and none of one's own accounts."""
+        beginning = normalize("NFC", prefix or "").removeprefix("@")
         between = InsightFilter(start_time=start_time, end_time=end_time)
         find = partial(_beginning_with, beginning) if beginning else _most_negative
         return await self._database.read(partial(find, between, limit))
@@ -96,7 +97,8 @@ def _beginning_with(
         ]
     found = [
         _author(author, *(that_count if that_count[0] else all_of_them))
-        for author, *figures in rows
+        # A range may lie within another: that of an I which a dot follows in that of an I.
+        for author, *figures in {row[0]: row for row in rows}.values()
         if _folded(author.removeprefix("@")).startswith(wanted)
         for that_count, all_of_them in [(figures[:3], figures[3:])]
     ]
@@ -104,14 +106,15 @@ def _beginning_with(
 
 
 def _folded(name: str) -> str:
-    """The same whatever the case. That of a dotted capital `İ` has a dot of its own, which an `i`
-    has anyway."""
-    return name.casefold().replace("i\u0307", "i")
+    """The same whatever the case and the Unicode form. That of a dotted capital `İ` has a dot of
+    its own, which an `i` has anyway."""
+    return normalize("NFC", name).casefold().replace("i\u0307", "i")
 
 
 def _spellings(prefix: str) -> Iterator[str]:
-    """What names begin with that are this but for case; of a long one, its first letters. They end
-    at a double s, which may be one letter."""
+    """What names begin with that are this, which is NFC, but for case, and for accents that follow
+    their letters (NFD); of a long one, its first letters. They end at a double s, which may be one
+    letter."""
     ways: list[set[str]] = []
     number = 1
     for place, letter in enumerate(prefix):
@@ -123,6 +126,7 @@ def _spellings(prefix: str) -> Iterator[str]:
         if is_double := rest == "s" or rest.startswith("ss"):
             forms |= {"s", "S", "ß", "ẞ"}
         forms = {form for form in forms if len(form) == 1}
+        forms |= {normalize("NFD", form) for form in forms}
         number *= len(forms)
         if number > _SPELLINGS:
             break

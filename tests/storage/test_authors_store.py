@@ -110,6 +110,25 @@ async def test_letters_that_are_others_in_another_case_are_found(
     assert await found(store, prefix) == names
 
 
+async def test_a_name_is_found_whatever_its_unicode_form(
+    database: Database, store: AuthorStore
+) -> None:
+    every = [
+        "José",
+        "jose\u0301 two",
+        "@JOSE\u0301",
+        "Jose",
+        "I\u0307stanbul",
+        "한국",
+        "\u1112\u1161\u11ab",
+    ]
+    await insert_insights(database, [{"author": name} for name in every])
+    for prefix in ("josé", "JOSE\u0301"):
+        assert await found(store, prefix) == ["@JOSE\u0301", "José", "jose\u0301 two"]
+    assert await found(store, "i") == ["I\u0307stanbul"]
+    assert await found(store, "한") == ["\u1112\u1161\u11ab", "한국"]
+
+
 async def test_counts_are_of_the_time_that_is_asked_for(
     database: Database, store: AuthorStore
 ) -> None:
