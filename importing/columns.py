@@ -6,19 +6,23 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from functools import lru_cache
 from itertools import islice
+from unicodedata import combining, normalize
 
 from importing.dates import Dates, is_number, zone_of
 from importing.errors import ImportFailed, RowRejected
 from importing.ids import Ids
 
-# The first of them that has anything in it is taken. Compared as `_plain` has them.
+# The first of them that has anything in it is taken. Compared as `_plain` has them. Those of other
+# languages come last; not `data`, which is a day in some and anything else in others.
 NAMES: dict[str, tuple[str, ...]] = {
     "text": tuple(
         "text full_text tweet tweet_text content body message sentimenttext post comment"
         " text_original comment_text message_text post_text review_text review_content review_body"
         " review text_display plain_body body_text description_text description caption"
         " post_message status_text sentiment_text mention_text selftext feedback verbatim"
-        " hit_sentence opening_text snippet".split()
+        " hit_sentence opening_text snippet"
+        " nachricht kommentar beschreibung texte commentaire mensaje comentario texto mensagem"
+        " messaggio commento testo bericht".split()
     ),
     "author": tuple(
         "author username screen_name author_username user_screen_name user_profile user_username"
@@ -26,7 +30,9 @@ NAMES: dict[str, tuple[str, ...]] = {
         " author_name author_handle author_display_name user_handle sender_name sender from_name"
         " from requester consumer customer reviewer reviewer_name reviewer_nickname profile_name"
         " display_name commenter posted_by account_name full_name nickname customer_name from_id"
-        " sender_id requester_id user_id customer_id owner influencer".split()
+        " sender_id requester_id user_id customer_id owner influencer"
+        " autor verfasser absender benutzername benutzer kunde auteur utilisateur usuario cliente"
+        " autore utente".split()
     ),
     "time": tuple(
         "timestamp created_at tweet_created date datetime time created_date created posted_at"
@@ -37,7 +43,9 @@ NAMES: dict[str, tuple[str, ...]] = {
         " review_submit_date_and_time comment_date comment_create_timestamp comment_time"
         " message_date message_time received_at received date_received timestamp_ms timestamp_utc"
         " time_stamp unix_time unix_timestamp unix_review_time date_unixtime epoch ts indexed_at"
-        " added_at written_at tweet_date tweet_time at".split()
+        " added_at written_at tweet_date tweet_time at"
+        " datum erstellt_am erstellt zeitpunkt zeitstempel date_de_creation horodatage fecha"
+        " fecha_de_creacion creado data_de_criacao criado_em data_di_creazione".split()
     ),
     "id": tuple("tweet_id id_str id tweetid status_id message_id".split()),
     "parent": tuple(
@@ -244,6 +252,9 @@ def recognise_headerless(cells: Sequence[str]) -> tuple[str, tuple[str, ...]] | 
 
 
 def _plain(name: str) -> str:
+    """Small letters without accents, and `_`."""
+    if not name.isascii():
+        name = "".join(letter for letter in normalize("NFD", name) if not combining(letter))
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
 
 

@@ -7,6 +7,7 @@ are not guessed.
 """
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from typing import Literal
@@ -68,9 +69,14 @@ _LONG_NUMBER = re.compile(r"(\d)\.(\d{9,})[eE]\+?(\d\d)")
 """As workbooks and programs have micro- and nanoseconds, known to the second at least."""
 _LEAP_SECOND = re.compile(r"(T| )(\d\d:\d\d):60")
 _MIDNIGHT = re.compile(r"(T| )24:00(:00(?:\.0+)?)?")
+_ISO_DAY = re.compile(r"\d{4}-\d\d-(\d\d)")
+_FEW_TEXTS, _FEW_DAYS = 3, 8
+"""Of eight days of a month all are before the thirteenth once in 1,700 times."""
 _SPACED_ZONE = re.compile(r" (?=[+-]\d\d:?\d\d$)")
 _BRACKETS = re.compile(r"(?<=Z|\d)\[[A-Z_/]+\]$")
-_ODD_SPACES = str.maketrans("\xa0\u202f\u2009", "   ")
+_ODD_SPACES = str.maketrans("\xa0\u202f\u2009·", "    ")
+_DAYS_WITH_COMMA = re.compile(r"\d{5},\d+")
+"""As a spreadsheet has them whose language has no point in numbers."""
 SPREADSHEET_DAY_0 = datetime(1899, 12, 30, tzinfo=UTC)
 
 
@@ -134,6 +140,8 @@ class Dates:
             month, day, hour, minute, second, zone, year = found.groups()
             known_zone = zone_of(zone) if zone else self._zone
             return _moment(year, _MONTHS[month.lower()], day, hour, minute, second, known_zone)
+        if _DAYS_WITH_COMMA.fullmatch(value):
+            value = value.replace(",", ".")
         if is_number(value):
             return _from_number(_written_out(value), self._day_0)
         with suppress(ValueError):
@@ -193,6 +201,23 @@ def _numbers(value: str) -> re.Match[str] | None:
     if not found or not found["first"]:
         return None
     return found if found.end() == len(value) or _TIME.fullmatch(value, found.end()) else None
+
+
+def are_swapped(values: Iterable[str]) -> bool:
+    """Whether a spreadsheet in another language has opened these: then what could be a day of its
+    own is one, with day and month swapped, and the others, with a day above 12, are texts still."""
+    texts, days = list[re.Match[str]](), list[int]()
+    for value in values:
+        if found := _numbers(value):
+            texts.append(found)
+        elif day := _ISO_DAY.match(value):
+            days.append(int(day[1]))
+    return (
+        len(texts) >= _FEW_TEXTS
+        and len(days) >= _FEW_DAYS
+        and all(day <= 12 for day in days)
+        and all(len(_possible_orders(found)) == 1 for found in texts)
+    )
 
 
 def _possible_orders(found: re.Match[str]) -> set[Order]:

@@ -22,7 +22,7 @@ from importing.columns import (
     recognise,
     zone_in,
 )
-from importing.dates import SPREADSHEET_DAY_0, Dates, Order
+from importing.dates import SPREADSHEET_DAY_0, Dates, Order, are_swapped
 from importing.delimited import Delimited
 from importing.duplicates import Duplicates
 from importing.errors import ImportFailed, RowRejected
@@ -168,6 +168,13 @@ class Pipeline:
             raise ImportFailed(
                 f"{name}: {undecided} in {columns.time} is two days, and the first rows do not"
                 " tell which. Say --dates dmy (day first), mdy (month first) or ymd (year first)"
+            )
+        if self.source.workbook is not None and not options.dates and are_swapped(values):
+            raise ImportFailed(
+                f"{name}: in {columns.time} no day above 12 is a date, and no other is a text: a"
+                " spreadsheet in another language has swapped day and month where it could. Take"
+                " the file as it was before that; if the dates are right, say --dates dmy or mdy"
+                " for the texts"
             )
         if columns.time is None and not options.columns.get("time"):
             self._ask_for_the_time(columns, good)

@@ -20,6 +20,8 @@ _WRAPPED = (
     "$date", "$numberLong", "$oid", "label", "value", "rendered", "#text", "seconds", "_seconds",
     "timestamp", "plain", "simpleText",
 )  # fmt: skip
+_NOBODY = frozenset(("\\N", "NULL", "null", "None", "nan", "NaN", "<NA>", "N/A", "n/a", "#N/A"))
+"""As databases, pandas and spreadsheets write that there is none."""
 _DEPTH = 4
 IN_PIECES = '{"text":'
 
@@ -30,7 +32,7 @@ def author_of(value: Any, depth: int = _DEPTH) -> str | None:
         value = value.strip()
         if value[:1] in ("{", "[") and (found := _object_in(value)) is not None:
             return author_of(found, depth - 1) if depth else None
-        return value or None
+        return None if value in _NOBODY else value or None
     if isinstance(value, dict) and depth:
         for names in (_PERSON, _PEOPLE_WITHIN, _PERSON_ID):
             for name in names:

@@ -71,3 +71,13 @@ def test_days_count_from_1904_where_the_workbook_says_so(read: Read) -> None:
     assert read(sheet([["text", "date"], ["late", 45_677.5]])).bodies[0]["timestamp"] == (
         "2025-01-20T12:00:00Z"
     )
+
+
+def test_days_that_a_spreadsheet_in_another_language_has_swapped_are_refused(read: Read) -> None:
+    swapped = [[f"t{n}", DAY.replace(month=n, day=4)] for n in range(1, 10)]
+    texts = [[f"u{n}", f"{n}/04/2025"] for n in range(13, 18)]
+    rows: Rows = [["text", "date"], *swapped, *texts]
+    assert "has swapped day and month" in refusal(read, sheet(rows))
+    assert len(read(sheet(rows), dates="dmy").texts) == 14
+    for more in ([["a date", DAY]], [["a text", "03/04/2025"]]):
+        assert len(read(sheet([*rows, *more])).texts) == 15

@@ -222,11 +222,34 @@ def test_what_hangs_on_a_record_is_no_list_of_records(read: Read) -> None:
         ("{maple}", "{maple}"),
         ("[deleted]", "[deleted]"),
         (" ann ", "ann"),
+        *((nobody, None) for nobody in ("\\N", "NULL", "nan", "None", "<NA>", "#N/A", " null ")),
+        ({"name": "nan", "id": 7}, "7"),
+        ("Nan", "Nan"),
     ],
 )
 def test_an_author_is_a_name_and_never_a_dump(author: Any, name: str | None, read: Read) -> None:
     found = read(json.dumps([{"text": "late", "author": author}]))
     assert found.bodies[0].get("author") == name
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Nachricht;Autor;Datum",
+        "Texte;Auteur;Date de création",
+        "Mensaje;Usuario;Fecha",
+        "Comentário;Usuário;Criado em",
+        "Testo;Autore;Data di creazione",
+    ],
+)
+def test_columns_are_known_in_other_languages(header: str, read: Read) -> None:
+    (body,) = read(f"{header}\nlate;ann;20.01.2025 10:00\n").bodies
+    assert (body["text"], body["author"], body["timestamp"]) == ("late", "ann", TEN)
+
+
+def test_a_column_that_is_a_day_in_some_languages_only_is_asked_about(read: Read) -> None:
+    refused = refusal(read, "Texto;Autor;Data\nlate;ann;20/01/2025 10:00\n")
+    assert "Data looks like it (20/01/2025 10:00)" in refused
 
 
 def test_what_is_known_of_an_author_goes_along(read: Read) -> None:
