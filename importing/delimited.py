@@ -25,6 +25,8 @@ _CR = "\ud800"
 """Stands for a lone CR while `csv` reads, to which it would be a line's end. No decoded text has
 it: it is half a character, and not one of those that stand for broken bytes."""
 _LONE_CR = re.compile(r"\r(?!\n)")
+_IS_FORMULA = re.compile(r'="[^"]+"').fullmatch
+"""As some programs write what a spreadsheet shall leave as it is: `="0123"`."""
 _LINE_END = re.compile(rf"\s*[\r\n{_CR}]\s*")
 _BLANK = "\r\n \t\xa0\"',;|" + _CR
 
@@ -206,6 +208,7 @@ class Delimited:
     def _good(self, number: int, cells: list[str]) -> Record | None:
         if len(cells) == 1 < len(self.names) and self.delimiter in cells[0]:
             cells = cells_of_one(cells[0], self.delimiter, len(self.names)) or cells
+        cells = [cell[2:-1] if _IS_FORMULA(cell) else cell for cell in cells]
         if self._is_header(cells):
             self._skipped.headers += 1
             return None

@@ -31,7 +31,7 @@ _COLON = re.compile(r"\s*:\s*")
 
 def looks_like_json(head: list[str]) -> bool:
     start = "\n".join(head).lstrip()
-    return bool(_ARCHIVE.match(start) or re.match(r"\{\s*(\"|\})|\[\s*(\{|\"|\]|$)", start))
+    return bool(_ARCHIVE.match(start) or re.match(r"\{\s*(\"|\})|\[\s*(\{|\"|\[|\]|$)", start))
 
 
 def read(source: Source, skipped: SkippedLines, list_name: str | None = None) -> Iterator[Record]:

@@ -54,7 +54,7 @@ class Row:
 
 
 class RowReader:
-    """Reads the records of one file. `mended` counts rows by what was undone in them."""
+    """Reads the records of one file. `mended` counts texts and names by what was undone in them."""
 
     def __init__(
         self, reading: Reading, *, mend: bool, use_ids: bool, max_text: int | None
@@ -76,7 +76,9 @@ class RowReader:
         columns = self._columns
         fields = self._fields(record)
         text, given, mends = self._text(fields)
-        author = self._author(fields.get(columns.author)) if columns.author else None
+        author, as_given = (
+            self._author(fields.get(columns.author)) if columns.author else (None, "")
+        )
         time = self._dates.read(self._time(fields)) if columns.time else None
         raw_data = {
             name: value
@@ -86,6 +88,8 @@ class RowReader:
         if mends:
             self.mended.update(mends)
             raw_data[columns.text] = given
+        if columns.author and author != as_given:
+            raw_data[columns.author] = as_given
         if columns.author and isinstance(person := fields.get(columns.author), dict | list):
             raw_data[columns.author] = person
         row = Row(record, text, author, time, None, None, None, None, raw_data or None)
@@ -140,10 +144,17 @@ class RowReader:
             raise RowRejected(f"text: must be at most {self.max_text} characters")
         return text, given, mends
 
-    def _author(self, value: Any) -> str | None:
+    def _author(self, value: Any) -> tuple[str | None, str | None]:
+        """As the author is called, and as that was given."""
         if self._columns.is_export:  # whose authors are names already, whatever they look like
-            return None if value is None else str(value) or None
-        return author_of(value)
+            name = None if value is None else str(value) or None
+            return name, name
+        name = author_of(value)
+        if name is None or not self._mend:
+            return name, name
+        mended, mends = text_repair.mend(name)
+        self.mended.update(mends)
+        return mended.strip() or None, name
 
     def _time(self, fields: dict[str, Any]) -> str:
         value = plain(fields.get(self._columns.time or ""))

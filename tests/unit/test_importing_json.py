@@ -165,3 +165,7 @@ def test_long_numbers_are_ids_as_they_stand(read: Read) -> None:
     assert len(read("\n".join(lines)).texts) == len(LONG_IDS)
     one = read(f'{{"id": {through_javascript(LONG_IDS[1])}, "text": "late"}}')
     assert len(one.texts) == 1, "one may end so by chance"
+
+
+def test_lists_of_lists_are_no_rows(read: Read) -> None:
+    assert "holds no JSON object" in refusal(read, '[["text", "author"], ["late", "ann"]]')

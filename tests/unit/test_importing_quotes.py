@@ -71,3 +71,10 @@ def test_a_blank_after_each_comma_is_no_part_of_a_cell(read: Read) -> None:
     found = read('id, text, author\n1, "late, again", "ann"\n2, fine, bob\n3, " so", cy\n')
     assert found.texts == ["late, again", "fine", "so"]
     assert [body["author"] for body in found.bodies] == ["ann", "bob", "cy"]
+
+
+def test_what_a_spreadsheet_shall_leave_as_it_is_stands_alone(read: Read) -> None:
+    found = read('id,text,author,date\n"=""1881288000000000101""",late,ann,"=""2025-01-20"""\n')
+    assert found.bodies[0]["raw_data"] == {"id": "1881288000000000101"}
+    assert found.bodies[0]["timestamp"] == "2025-01-20T00:00:00Z"
+    assert read('id,text\n="0123",late\n').bodies[0]["raw_data"] == {"id": "0123"}

@@ -24,6 +24,7 @@ DATA = SHARED / "data"
         ("wasnâ€™t ðŸ˜‰ cafÃ©", "wasn’t 😉 café", text_repair.MISREAD),
         ("you &amp; me &lt;3 &#39;", "you & me <3 '", text_repair.ENTITIES),
         ("&amp;amp;", "&amp;", text_repair.ENTITIES),
+        ("caf&eacute; &rsquo;20&hellip; &apos;", "café ’20… '", text_repair.ENTITIES),
         ("it\\u2019s \\ud83d\\ude00", "it’s 😀", text_repair.ESCAPES),
         ("=@shop late", "@shop late", text_repair.FORMULA),
     ],
@@ -38,9 +39,26 @@ def test_what_programs_did_to_a_text_is_undone_and_kept(
     assert read(f'text,n\n"{given_text}",1\n', mend=False).texts == [given_text]
 
 
-@pytest.mark.parametrize("text", ["100 % © & co", "a?b=1&copy=2", "\\u12", "naïve Â", "=1+2", "é"])
+@pytest.mark.parametrize(
+    "text",
+    ["100 % © & co", "a?b=1&copy=2", "R&D; &c.; &x;", "\\u12", "naïve Â", "=1+2", "é"],
+)
 def test_a_text_that_nothing_happened_to_is_left_alone(text: str) -> None:
     assert text_repair.mend(text) == (text, [])
+
+
+@pytest.mark.parametrize(
+    ("given_name", "meant"),
+    [("JosÃ©", "José"), ("Tom &amp; Co", "Tom & Co"), ("=@ann", "@ann"), ("<b>Ann</b>", "Ann")],
+)
+def test_what_programs_did_to_a_name_is_undone_and_kept(
+    given_name: str, meant: str, read: Read
+) -> None:
+    found = read(f"text,author\nlate,{given_name}\n")
+    assert found.bodies[0]["author"] == meant
+    assert found.bodies[0]["raw_data"] == {"author": given_name}
+    assert found.pipeline.reader.mended.total() == 1
+    assert read(f"text,author\nlate,{given_name}\n", mend=False).bodies[0]["author"] == given_name
 
 
 @given(st.text())
