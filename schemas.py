@@ -393,6 +393,9 @@ class ExportQuery(SearchConditions):
     order: Literal["newest"] = "newest"
     format: ExportFormat = ExportFormat.CSV
     bom: bool = Field(False, description="Begin a CSV with a byte order mark, as Excel needs it.")
+    delimiter: Literal["comma", "semicolon"] = Field(
+        "comma", description="Of a CSV. Excel needs a semicolon where numbers have a comma."
+    )
 
 
 _Beginning = Annotated[str, Field(min_length=1, max_length=100)]  # checked first, as a text

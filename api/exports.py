@@ -3,7 +3,8 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from api.insight_answers import insight_json
@@ -40,6 +41,11 @@ _FORMULA = re.compile(
 )
 
 
+_DELIMITERS = {"comma": ",", "semicolon": ";"}
+"""A spreadsheet splits a CSV at the sign that its language has in lists: where numbers have a
+comma, that is a semicolon."""
+
+
 class Format(NamedTuple):
     """`head` stands before the first insight; `lines` renders some, which with `originals` say
     where they were written."""
@@ -50,9 +56,9 @@ class Format(NamedTuple):
     lines: Callable[[Sequence[ListedInsight]], bytes]
 
 
-def _csv_lines(insights: Sequence[ListedInsight]) -> bytes:
+def _csv_lines(delimiter: str, insights: Sequence[ListedInsight]) -> bytes:
     """As RFC 4180 has it, all cells in quotes; clusters are separated by `;`."""
-    return _csv(
+    rows = (
         (
             insight.conversation_id,
             format_time(insight.timestamp),
@@ -73,11 +79,8 @@ def _csv_lines(insights: Sequence[ListedInsight]) -> bytes:
         )
         for insight in insights
     )
-
-
-def _csv(rows: Iterable[Sequence[object]]) -> bytes:
     written = io.StringIO()
-    csv.writer(written, quoting=csv.QUOTE_ALL).writerows(rows)
+    csv.writer(written, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows(rows)
     return written.getvalue().encode()
 
 
@@ -93,7 +96,16 @@ def _ndjson_lines(insights: Sequence[ListedInsight]) -> bytes:
     return b"".join(insight_json(insight) + b"\n" for insight in insights)
 
 
+CSV = {
+    name: Format(
+        "text/csv; charset=utf-8",
+        True,
+        f"{delimiter.join(COLUMNS)}\r\n".encode(),
+        partial(_csv_lines, delimiter),
+    )
+    for name, delimiter in _DELIMITERS.items()
+}
 FORMATS = {
-    "csv": Format("text/csv; charset=utf-8", True, f"{','.join(COLUMNS)}\r\n".encode(), _csv_lines),
+    "csv": CSV["comma"],
     "ndjson": Format("application/x-ndjson", False, b"", _ndjson_lines),
 }

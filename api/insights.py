@@ -22,7 +22,7 @@ from api.answers import (
 )
 from api.disconnect import stopped_when_gone
 from api.error_responses import answers
-from api.exports import BOM, FORMATS
+from api.exports import BOM, CSV, FORMATS
 from api.insight_answers import InsightsOut, insights_json
 from api.keys import holder_of
 from api.late_routes import late_router
@@ -165,7 +165,8 @@ async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Qu
 @needs("read")
 async def export_insights(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
     """Every insight of a filter as a file, however many there are."""
-    form, parts, holder = FORMATS[query.format], services(request), holder_of(request)
+    is_csv, parts = query.format is ExportFormat.CSV, services(request)
+    form, holder = CSV[query.delimiter] if is_csv else FORMATS[query.format], holder_of(request)
     wanted = await _filter(query, parts)
     batches = parts.insights.all_of(wanted, originals=form.originals)
 
@@ -179,7 +180,7 @@ async def export_insights(request: Request, query: Annotated[ExportQuery, Query(
     async with stopped_when_gone(request):
         first = await next_lines()  # what is wrong with the database is told before a file begins
 
-    head = BOM + form.head if query.bom and query.format is ExportFormat.CSV else form.head
+    head = BOM + form.head if query.bom and is_csv else form.head
 
     async def content() -> AsyncGenerator[bytes]:
         lines: bytes | None = head + (first or b"")

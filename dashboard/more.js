@@ -3,7 +3,7 @@
 import { ownRange } from "./address.js";
 import { urlOf } from "./api.js";
 import { languageName } from "./facts.js";
-import { fullTime, percent, span, topicName } from "./format.js";
+import { fullTime, percent, span, tenths, topicName } from "./format.js";
 import { PAGE_NAMES, note, viewLink } from "./parts.js";
 import { periodOf, timesOf } from "./periods.js";
 import { answerTo } from "./questions.js";
@@ -89,7 +89,11 @@ function exportUrl(state, format = "csv") {
 	}
 	for (const name of ["limit", "cursor", "interval", "order"]) parameters.delete(name);
 	parameters.set("format", format);
-	if (format === "csv") parameters.set("bom", "true");
+	if (format === "csv") {
+		parameters.set("bom", "true");
+		// Excel splits a file at the sign that the reader's language has in lists.
+		if (tenths(0.5).includes(",")) parameters.set("delimiter", "semicolon");
+	}
 	if (state.view.q) parameters.set("q", state.view.q);
 	return `${path.replace(/insights(\/summary)?$/, "insights/export")}?${parameters}`;
 }

@@ -377,6 +377,25 @@ async def test_excel_is_told_the_encoding_where_it_is_wished(
     )
 
 
+async def test_excel_has_a_semicolon_between_cells_where_numbers_have_a_comma(
+    running: RunningApp, client: httpx.AsyncClient
+) -> None:
+    await insert(running, {"text": 'one; two, "three"', "author": "=a;@b"})
+    plain = await client.get(EXPORT, params=ALL_TIME)
+    answer = await client.get(EXPORT, params={**ALL_TIME, "delimiter": "semicolon"})
+    assert answer.text.startswith("conversation_id;timestamp;")
+    rows, same = (
+        list(csv.reader(io.StringIO(each.text, newline=""), delimiter=delimiter))
+        for each, delimiter in ((answer, ";"), (plain, ","))
+    )
+    assert rows == same
+    lines = await client.get(EXPORT, params={**ALL_TIME, "format": "ndjson"})
+    wished = {**ALL_TIME, "format": "ndjson", "delimiter": "semicolon"}
+    assert (await client.get(EXPORT, params=wished)).content == lines.content
+    odd = await client.get(EXPORT, params={**ALL_TIME, "delimiter": ";"})
+    assert_error(odd, 400, "invalid_schema", "delimiter")
+
+
 async def test_more_than_are_read_at_a_time_are_all_exported_in_order(
     running: RunningApp, client: httpx.AsyncClient
 ) -> None:

@@ -158,6 +158,10 @@ async def test_numbers_and_times_are_in_the_readers_words_with_utc_beside(
         await expect(shown).to_have_text("6. März 2024, 05:15")
         await expect(shown).to_have_attribute("title", re.compile("2024-03-05 20:15:00 UTC"))
         await expect(shown).to_have_attribute("datetime", moment)
+        await page.locator("#menu").click()
+        await expect(page.locator("#csv")).to_have_attribute(
+            "href", re.compile("delimiter=semicolon")
+        )
     async with open_page(span, locale="fa-IR") as page:
         await expect(rows(page).first.locator("time")).to_have_text("5 Mar 2024, 21:15")
 

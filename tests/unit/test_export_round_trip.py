@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from analysis.handling import Handling, HandlingState
 from analysis.labels import LastWord, Values
-from api.exports import BOM, FORMATS
+from api.exports import BOM, CSV, FORMATS
 from importing.files import opened
 from importing.pipeline import Options, Pipeline
 from importing.report import Tally
@@ -28,7 +28,8 @@ def exported(*texts: str, author: str | None = None, form: str = "csv") -> bytes
         ListedInsight(f"conv_{number:08x}", MOMENT, text, author, -0.5, ("x",), 0.9, text, {})
         for number, text in enumerate(texts)
     ]
-    return FORMATS[form].head + FORMATS[form].lines(insights)
+    wanted = CSV[form] if form in CSV else FORMATS[form]
+    return wanted.head + wanted.lines(insights)
 
 
 def loaded(content: bytes) -> list[dict[str, Any]]:
@@ -83,6 +84,12 @@ def test_a_text_comes_back_as_it_was(texts: list[str], with_bom: bool) -> None:
 def test_ndjson_comes_back_too(text: str) -> None:
     (row,) = loaded(exported(text, form="ndjson"))
     assert row["text"] == text
+
+
+@given(st.lists(_TEXTS, min_size=1, max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_a_text_comes_back_from_a_file_with_semicolons(texts: list[str]) -> None:
+    assert [row["text"] for row in loaded(exported(*texts, form="semicolon"))] == texts
 
 
 @pytest.mark.parametrize("author", ["@ann", "'ann", "'@ann", "=ann", None])
