@@ -187,9 +187,10 @@ class Delimited:
                 return self._good(number, cells)
             is_open = len(lines) > 1 or line.count('"') % 2
             problem = "a quote opens here that is never closed"
-            cells = self._split([line], strict=False)
             return self._to_record(
-                number, cells or [], problem if is_open else "its quotes are not in order"
+                number,
+                literal_cells(line, self.delimiter),  # to be mended, with all quotes
+                problem if is_open else "its quotes are not in order",
             )
         if cells is None:
             return Record(number, {}, "it cannot be split into cells")

@@ -10,6 +10,8 @@ import re
 from contextlib import suppress
 from functools import lru_cache
 
+_IN_QUOTES = re.compile(r'"(?:[^"]|"")*+"').fullmatch
+
 
 def cells_with_quotes_within(line: str, delimiter: str, number: int) -> list[str] | None:
     """The cells where a quote ends one only before a delimiter or the line's end; None where they
@@ -46,10 +48,8 @@ def _cells(line: str, pattern: re.Pattern[str]) -> list[str] | None:
 
 def literal_cells(line: str, delimiter: str) -> list[str]:
     """The cells where quotes tell nothing, but those around a whole cell."""
-    return [
-        cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
-        for cell in line.rstrip("\r\n").split(delimiter)
-    ]
+    cells = line.rstrip("\r\n").split(delimiter)
+    return [cell[1:-1].replace('""', '"') if _IN_QUOTES(cell) else cell for cell in cells]
 
 
 def cells_of_one(cell: str, delimiter: str, number: int) -> list[str] | None:

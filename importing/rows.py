@@ -184,7 +184,12 @@ class RowReader:
         return {text_repair.storable(name)[0]: _storable(value) for name, value in fields.items()}
 
 
-_LOST = frozenset("#NAME? #REF! #VALUE! #DIV/0! #NULL! #NUM!".split())
+_LOST = frozenset(
+    "#NAME? #REF! #VALUE! #DIV/0! #NULL! #NUM! #ERROR! #SPILL! #CALC! #WERT! #BEZUG! #ZAHL!"
+    " #NOM? #VALEUR! #NOMBRE! #¿NOMBRE? #¡VALOR! #¡REF! #NOME? #VALOR! #NAAM? #WAARDE!"
+    " #ИМЯ? #ЗНАЧ!".split()
+)
+"""What Excel and Google Sheets show in the place of a text that begins with `=`, `+` or `-`."""
 
 
 def _check(text: str) -> None:

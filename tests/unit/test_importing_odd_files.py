@@ -81,8 +81,9 @@ def test_a_text_that_says_what_the_header_of_its_one_column_does_is_a_text(read:
     assert read("text\nlate\nText\nTEXT\n").texts == ["late", "Text", "TEXT"]
 
 
-def test_a_text_that_a_spreadsheet_lost_is_named(read: Read) -> None:
-    found = read("text\n#NAME?\nhello\n")
+@pytest.mark.parametrize("shown", ["#NAME?", "#NOM?", "#¿NOMBRE?", "#WERT!", "#ERROR!"])
+def test_a_text_that_a_spreadsheet_lost_is_named(shown: str, read: Read) -> None:
+    found = read(f"text\n{shown}\nhello\n")
     assert found.texts == ["hello"]
     assert "lost in a spreadsheet" in found.rejected[0][1]
 

@@ -1,7 +1,12 @@
 """Quotes that are not in order: read where that can be done in one way, else their row is told."""
 
+from pathlib import Path
+
 import pytest
 
+from importing.delimited import Delimited
+from importing.files import opened
+from importing.records import SkippedLines
 from tests.support.import_helpers import Read
 
 HEAD = "id,text,author\n"
@@ -34,6 +39,17 @@ def test_a_text_of_which_nobody_can_tell_the_end_is_rejected(read: Read) -> None
     assert found.rejected[0][1] == "its quotes are not in order"
 
 
+def test_a_row_that_is_to_be_mended_keeps_its_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f'{HEAD}1,"he said "no", and left",ann\n"2","open,bob\n')
+    with opened(str(path), None) as source:
+        rows = list(Delimited(source, delimiter=None, header=True, skipped=SkippedLines()))
+    assert [[*row.fields.values(), *row.surplus] for row in rows] == [
+        ["1", '"he said "no"', ' and left"', "ann"],
+        ["2", '"open', "bob"],
+    ]
+
+
 @pytest.mark.parametrize("last", ['2,"late and', '2,"late and,ann', '2,"late "and" so,ann\n'])
 def test_a_quote_that_the_end_of_the_file_leaves_open_costs_its_row(last: str, read: Read) -> None:
     found = read(f"{HEAD}1,fine,bob\n{last}")
@@ -57,9 +73,9 @@ def test_a_text_with_commas_and_nothing_beside_it_is_no_row(text: str, read: Rea
 
 
 def test_in_a_file_with_tabs_quotes_may_be_signs_like_others(read: Read) -> None:
-    rows = ['1\t"I waited\tann', "2\tfine\tbob", '3\tfor days"\tcy', '4\t"no" she said\tdan']
+    rows = ['1\t"I waited\tann', "2\tfine\tbob", '3\tfor days"\tcy', '4\t"no", then "yes"\tdan']
     found = read("\n".join(["id\ttext\tauthor", *rows]))
-    assert found.texts == ['"I waited', "fine", 'for days"', '"no" she said']
+    assert found.texts == ['"I waited', "fine", 'for days"', '"no", then "yes"']
 
 
 def test_in_a_file_with_tabs_a_text_may_be_in_quotes(read: Read) -> None:
