@@ -64,7 +64,9 @@ _LIKE_A_TIME = re.compile(
     r"(?:^|_)(?:date|time|datetime|utc|created|posted|published|sent|when|at|on|ts|epoch|day)(?:_|$)"
     r"|timestamp|(?:date|time)$"
 )
-_HEADER_ZONE = re.compile(r"[(\[]([A-Za-z]{1,5}|(?:UTC|GMT)?[+-]\d\d?(?::?\d\d)?)[)\]]")
+_HEADER_ZONE = re.compile(
+    r"[(\[]([A-Za-z]{1,5}|[A-Za-z]+(?:/[A-Za-z_]+){1,2}|(?:UTC|GMT)?[+-]\d\d?(?::?\d\d)?)[)\]]"
+)
 _SEVERAL_ZONES = frozenset("IST BST AST GST SST AMT".split())
 NO_COLUMN = "none"
 MAX_COLUMNS = 2_000

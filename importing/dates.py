@@ -34,6 +34,8 @@ _ZONES = {
     "akst": -9, "akdt": -8, "hst": -10, "wet": 0, "west": 1, "cet": 1, "cest": 2, "mez": 1,
     "mesz": 2, "eet": 2, "eest": 3, "msk": 3, "sgt": 8, "hkt": 8, "jst": 9, "kst": 9, "awst": 8,
     "acst": 9.5, "acdt": 10.5, "aest": 10, "aedt": 11, "nzst": 12, "nzdt": 13,
+    "brt": -3, "brst": -2, "art": -3, "clt": -4, "clst": -3, "cot": -5, "pet": -5, "uyt": -3,
+    "sast": 2, "eat": 3, "wat": 1, "trt": 3, "pkt": 5, "wib": 7, "ict": 7, "pht": 8,
 }  # fmt: skip
 _PLACES = {
     "et": "America/New_York", "ct": "America/Chicago", "mt": "America/Denver",
@@ -56,7 +58,7 @@ _DAY = re.compile(
 )
 _TIME = re.compile(
     r"(?:,? +(?:at +|- +)?|T)(?P<hour>\d\d?)[:.](?P<minute>\d\d)"
-    r"(?:[:.](?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?(?: ?(?P<half>[AaPp])\.?[Mm]\.?)?"
+    r"(?:[:.](?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?(?: ?(?P<half>[AaPp])\.? ?[Mm]\b\.?)?"
     r"(?: ?(?P<zone>(?:UTC|GMT)?[+-]\d\d?(?::?\d\d)?|[A-Za-z]+(?:/[A-Za-z_]+)*)"
     r"(?: \([^()]*\))?)?"
 )

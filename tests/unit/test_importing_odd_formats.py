@@ -128,7 +128,13 @@ def test_what_is_no_time_is_not_taken_for_one(content: str, read: Read) -> None:
 
 def test_the_zone_in_a_header_counts(read: Read) -> None:
     content = "text,Date ({})\na,2025-01-20 10:00\n"
-    for zone, moment in (("UTC", TEN), ("EST", "2025-01-20T15:00:00Z"), ("UTC+2", None)):
+    for zone, moment in (
+        ("UTC", TEN),
+        ("EST", "2025-01-20T15:00:00Z"),
+        ("America/Lima", "2025-01-20T15:00:00Z"),
+        ("BRT", "2025-01-20T13:00:00Z"),
+        ("UTC+2", None),
+    ):
         found = read(content.format(zone)).bodies[0]["timestamp"]
         assert found == (moment or "2025-01-20T08:00:00Z")
     assert read(content.format("local")).bodies[0]["timestamp"] == TEN
