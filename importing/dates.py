@@ -50,7 +50,7 @@ _WEEKDAY = re.compile(
     r"(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?\.?,? +", re.IGNORECASE
 )
 _DAY = re.compile(
-    r"(?P<year>\d{4})(?P<mark>[/.-])(?P<month>\d\d?)(?P=mark)(?P<day>\d\d?)\b"
+    r"(?P<year>\d{4})(?P<mark>[/.-])(?P<month>\d\d?)(?P=mark)(?P<day>\d\d?)(?:\b|(?=T))"
     r"|(?P<first>\d\d?)(?P<sign>[/.-])(?P<second>\d\d?)(?P=sign)(?P<third>\d{4}|\d\d)\b"
     r"|(?P<day_1>\d\d?)(?:st|nd|rd|th|\.)?[ /-]?(?P<name_1>[A-Za-z]{3,9})[., /-]*"
     r"(?P<year_1>\d{4}|'?\d\d)\b"
