@@ -105,7 +105,4 @@ CSV = {
     )
     for name, delimiter in _DELIMITERS.items()
 }
-FORMATS = {
-    "csv": CSV["comma"],
-    "ndjson": Format("application/x-ndjson", False, b"", _ndjson_lines),
-}
+NDJSON = Format("application/x-ndjson", False, b"", _ndjson_lines)

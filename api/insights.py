@@ -22,7 +22,7 @@ from api.answers import (
 )
 from api.disconnect import stopped_when_gone
 from api.error_responses import answers
-from api.exports import BOM, CSV, FORMATS
+from api.exports import BOM, CSV, NDJSON
 from api.insight_answers import InsightsOut, insights_json
 from api.keys import holder_of
 from api.late_routes import late_router
@@ -166,7 +166,7 @@ async def summarise_insights(request: Request, query: Annotated[SummaryQuery, Qu
 async def export_insights(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
     """Every insight of a filter as a file, however many there are."""
     is_csv, parts = query.format is ExportFormat.CSV, services(request)
-    form, holder = CSV[query.delimiter] if is_csv else FORMATS[query.format], holder_of(request)
+    form, holder = CSV[query.delimiter] if is_csv else NDJSON, holder_of(request)
     wanted = await _filter(query, parts)
     batches = parts.insights.all_of(wanted, originals=form.originals)
 

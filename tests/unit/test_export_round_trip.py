@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from analysis.handling import Handling, HandlingState
 from analysis.labels import LastWord, Values
-from api.exports import BOM, CSV, FORMATS
+from api.exports import BOM, CSV, NDJSON, Format
 from importing.files import opened
 from importing.pipeline import Options, Pipeline
 from importing.report import Tally
@@ -23,13 +23,12 @@ from tests.support.import_helpers import Read
 MOMENT = datetime(2025, 1, 20, 10, tzinfo=UTC)
 
 
-def exported(*texts: str, author: str | None = None, form: str = "csv") -> bytes:
+def exported(*texts: str, author: str | None = None, form: Format = CSV["comma"]) -> bytes:
     insights = [
         ListedInsight(f"conv_{number:08x}", MOMENT, text, author, -0.5, ("x",), 0.9, text, {})
         for number, text in enumerate(texts)
     ]
-    wanted = CSV[form] if form in CSV else FORMATS[form]
-    return wanted.head + wanted.lines(insights)
+    return form.head + form.lines(insights)
 
 
 def loaded(content: bytes) -> list[dict[str, Any]]:
@@ -82,14 +81,14 @@ def test_a_text_comes_back_as_it_was(texts: list[str], with_bom: bool) -> None:
 @given(_TEXTS)
 @settings(max_examples=100, deadline=None)
 def test_ndjson_comes_back_too(text: str) -> None:
-    (row,) = loaded(exported(text, form="ndjson"))
+    (row,) = loaded(exported(text, form=NDJSON))
     assert row["text"] == text
 
 
 @given(st.lists(_TEXTS, min_size=1, max_size=4))
 @settings(max_examples=100, deadline=None)
 def test_a_text_comes_back_from_a_file_with_semicolons(texts: list[str]) -> None:
-    assert [row["text"] for row in loaded(exported(*texts, form="semicolon"))] == texts
+    assert [row["text"] for row in loaded(exported(*texts, form=CSV["semicolon"]))] == texts
 
 
 @pytest.mark.parametrize("author", ["@ann", "'ann", "'@ann", "=ann", None])
@@ -127,6 +126,6 @@ def test_what_people_name_themselves_is_no_formula_either() -> None:
         handling=Handling(HandlingState.CLAIMED, evil),
         original=evil,
     )
-    content = FORMATS["csv"].head + FORMATS["csv"].lines([insight])
+    content = CSV["comma"].head + CSV["comma"].lines([insight])
     (row,) = csv.DictReader(io.StringIO(content.decode(), newline=""))
     assert [row["labelled_by"], row["handling_by"], row["link"]] == [f"'{evil}"] * 3
