@@ -59,7 +59,9 @@ def _begins_with(*schemes: str) -> AfterValidator:
 
 def _check_no_query(value: str) -> str:
     if re.search(r"[\s?#]|//$", value):
-        raise ValueError("must be an address without ? and #, such as https://insights.example.com")
+        raise ValueError(
+            "must be an address, without blanks, ? and #, such as https://insights.example.com"
+        )
     return value
 
 

@@ -17,7 +17,8 @@ _PATIENCE_SECONDS = 0.1
 async def stopped_when_gone(request: Request) -> AsyncIterator[None]:
     """Cancel the awaiting block once the client has disconnected; raises ClientDisconnect then.
 
-    For requests without a body, and not around a response that watches the client itself.
+    For requests whose body, where they have one, is read, and not around a response that watches
+    the client itself.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None

@@ -219,8 +219,9 @@ class InsightStream:
     # --- the one that reads for all -----------------------------------------------------------
 
     def _enter(self, newest: int, places: list[int], holder: str) -> _Listener:
-        if len(self._listeners) >= self._most_listeners:
-            self._make_room(holder)
+        held = [each for each in self._listeners if not each.dismissed]
+        if len(held) >= self._most_listeners:
+            self._make_room(holder, held)
         listener = _Listener(holder)
         self._listeners[listener] = None
         if self._reader is None:
@@ -233,19 +234,18 @@ class InsightStream:
             self._reader = asyncio.create_task(self._keep_reading(), name="stream-reader")
         return listener
 
-    def _make_room(self, holder: str) -> None:
+    def _make_room(self, holder: str, held: Sequence[_Listener]) -> None:
         """Raises Unavailable where nobody has more than one more than `holder` has."""
-        count = Counter(each.holder for each in self._listeners)
+        count = Counter(each.holder for each in held)
         greediest, most = count.most_common(1)[0]
         if most <= count[holder] + 1:
             raise Unavailable("Too many streams are open.", retry_after=15)
-        oldest = next(each for each in self._listeners if each.holder == greediest)
+        oldest = next(each for each in held if each.holder == greediest)
         oldest.dismissed = True
-        del self._listeners[oldest]
         self._tell()
 
     def _leave(self, listener: _Listener) -> None:
-        self._listeners.pop(listener, None)
+        del self._listeners[listener]
         if not self._listeners and self._reader is not None:
             for task in (self._reader, *self._reads.values()):
                 task.cancel()

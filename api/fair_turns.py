@@ -34,12 +34,14 @@ class FairTurns:
         """To the next one that waits still."""
         while self._waiting:
             holder, turns = next(iter(self._waiting.items()))
-            turn = turns.popleft()
+            while turns and turns[0].done():  # given up, which is nobody's turn
+                turns.popleft()
+            turn = turns.popleft() if turns else None
             if turns:
                 self._waiting.move_to_end(holder)
             else:
                 del self._waiting[holder]
-            if not turn.done():
+            if turn is not None:
                 turn.set_result(None)
                 return
         self._free += 1

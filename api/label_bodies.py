@@ -54,6 +54,8 @@ def check_no_contradiction(named: Mapping[str, Any]) -> None:
     """What a rule sets, with its topics as they are named. Raises InvalidInput where one of them is
     both taken away and given, or taken away twice: which of the two is meant nobody can know."""
     before, after = named.get("replace_cluster", (None, None))
+    if before is not None and before == after:
+        raise InvalidInput(f"set.replace_cluster: both are the topic {before!r}")
     removed, added = named.get("remove_cluster"), named.get("add_cluster")
     for topic, others in ((before, (after, added, removed)), (removed, (after, added))):
         if topic is not None and topic in others:

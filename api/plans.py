@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from api.access import needs
 from api.answers import MADE, location, shown
 from api.bodies import documented_body, read_short
+from api.disconnect import stopped_when_gone
 from api.error_responses import answers
 from api.insights import conditions_named
 from api.keys import holder_of, key_name
@@ -137,7 +138,7 @@ async def make_plan(request: Request, response: Response) -> PlanOut:
     what = asked.checked_set(parts)
     by, rule_id, key = asked.by, asked.rule_id, key_name(request)
     new = NewPlan(asked.kind, conditions, what, by, rule_id, key)
-    async with parts.plan_previews.hold(holder_of(request)):
+    async with stopped_when_gone(request), parts.plan_previews.hold(holder_of(request)):
         plan = await parts.plans.make(new)
     response.headers["Location"] = location(request, f"{PATH}/{plan.id}")
     return await _shown(plan, parts)

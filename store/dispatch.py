@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from analysis.alerts import Notice
+from analysis.alerts import AlertState, Notice, RuleKind
 from analysis.deliveries import (
     ALONE_AFTER,
     LADDER_SECONDS,
@@ -178,7 +178,7 @@ _CLOSED = select(_COLUMNS.id).where(
 )
 
 _ALERT = (
-    select(alerts.c.muted_until, alert_rules.c.enabled)
+    select(alerts.c.state, alert_rules.c.kind, alert_rules.c.enabled)
     .join_from(alerts, alert_rules, alerts.c.rule_id == alert_rules.c.id)
     .where(alerts.c.id == bindparam("of_alert"))
 )
@@ -227,7 +227,7 @@ def _pick(
         if not endpoint.enabled:
             reason = "the endpoint is disabled"
             _end(row.id, _message(row), DeliveryState.FAILED, connection, last_error=reason)
-        elif not _drop_if_needless(row, endpoint.id, now, connection):
+        elif not _drop_if_needless(row, endpoint.id, connection):
             return row
     return None
 
@@ -244,15 +244,13 @@ def _beside(
         return []
     alike = {"first": first.id, "attempts": first.attempts, "waits": first.waits}
     found = connection.execute(_BESIDE, {**alike, "endpoint_id": endpoint.id, "now": now})
-    return [row for row in found.all() if not _drop_if_needless(row, endpoint.id, now, connection)]
+    return [row for row in found.all() if not _drop_if_needless(row, endpoint.id, connection)]
 
 
-def _drop_if_needless(
-    row: Row[*tuple[Any, ...]], endpoint_id: str, now: int, connection: Connection
-) -> bool:
+def _drop_if_needless(row: Row[*tuple[Any, ...]], endpoint_id: str, connection: Connection) -> bool:
     values = {}
     if not _is_told_by_another(row.id, row.type, row.alert_id, endpoint_id, connection):
-        unwanted = _unwanted(row, now, connection)
+        unwanted = _unwanted(row, connection)
         if unwanted is None:
             return False
         values = {"last_error": f"not sent: {unwanted}"}
@@ -260,8 +258,9 @@ def _drop_if_needless(
     return True
 
 
-def _unwanted(row: Row[*tuple[Any, ...]], now: int, connection: Connection) -> str | None:
-    """Why nobody wants to hear any more that an alert is open, where that is so."""
+def _unwanted(row: Row[*tuple[Any, ...]], connection: Connection) -> str | None:
+    """Why nobody wants to hear any more that an alert is open, where that is so. One that is over
+    is told to be, if at all, in place of this, but not those that close by themselves."""
     if row.alert_id is None or not row.message_id.endswith(f"_{Notice.OPENED}"):
         return None
     alert = connection.execute(_ALERT, {"of_alert": row.alert_id}).one_or_none()
@@ -269,7 +268,11 @@ def _unwanted(row: Row[*tuple[Any, ...]], now: int, connection: Connection) -> s
         return "its alert rule is deleted"
     if not alert.enabled:
         return "its alert rule is disabled"
-    return "its alert is muted" if now < (alert.muted_until or 0) else None
+    is_over = alert.state == AlertState.CLOSED and alert.kind not in _ENDS_TOLD_APART
+    return "its alert is over" if is_over else None
+
+
+_ENDS_TOLD_APART = (RuleKind.SINGLE, RuleKind.MACHINE)
 
 
 def _is_told_by_another(
@@ -323,7 +326,7 @@ def _settle(claimed: Dispatch, outcome: DeliveryOutcome, connection: Connection)
             _settle_one(id_, message, claimed, outcome, endpoint, now, connection)
     if held:
         if isinstance(outcome, TryAgain) and outcome.waits and endpoint.enabled:
-            _put_off(endpoint.id, _due(outcome, now), connection)
+            _put_off(endpoint, _due(outcome, now), connection)
         is_test = all(each.type is MessageType.TEST for each in claimed.messages)
         if not has_moved:
             _note(endpoint, outcome, now, connection, is_test=is_test)
@@ -401,11 +404,13 @@ def _note(
         enqueue(connection, message, endpoints=subscribers(connection, Event.MACHINE))
 
 
-def _put_off(endpoint_id: str, until: int, connection: Connection) -> None:
-    """Its receiver has asked for time: all that is to be sent to it waits."""
-    asked = update(endpoints).where(endpoints.c.id == endpoint_id)
+def _put_off(endpoint: Row[*tuple[Any, ...]], until: int, connection: Connection) -> None:
+    """Its receiver has asked for time: all that is to be sent to it waits. What it has asked for
+    before holds as well."""
+    until = max(until, endpoint.asked_until or 0)
+    asked = update(endpoints).where(endpoints.c.id == endpoint.id)
     connection.execute(asked.values(asked_until=until))
-    connection.execute(_PUT_OFF, {"of_endpoint": endpoint_id, "due": until})
+    connection.execute(_PUT_OFF, {"of_endpoint": endpoint.id, "due": until})
 
 
 _PUT_OFF = (

@@ -333,7 +333,7 @@ async def test_a_rule_is_changed_and_deleted(start_app: StartApp) -> None:
         ({"set": {"replace_cluster": ["a", "b", "c"]}}, "set.replace_cluster: must hold at most 2"),
         ({"set": {"add_cluster": "?"}}, "has no letters"),
         ({"set": {"add_cluster": "War Zone", "remove_cluster": "war-zone"}}, "topic 'war_zone'"),
-        ({"set": {"replace_cluster": ["a", "A"]}}, "set: says two things of the topic 'a'"),
+        ({"set": {"replace_cluster": ["a", "A"]}}, "set.replace_cluster: both are the topic 'a'"),
         ({"set": {"replace_cluster": ["a", "b"], "add_cluster": "a"}}, "topic 'a'"),
         ({"set": {"replace_cluster": ["a", "b"], "remove_cluster": "a"}}, "topic 'a'"),
         ({"set": {"replace_cluster": ["a", "b"], "remove_cluster": "b"}}, "topic 'b'"),

@@ -277,6 +277,36 @@ async def test_who_has_most_streams_makes_room_for_others(database: Database) ->
     assert not stream._listeners
 
 
+async def test_one_that_makes_room_amid_a_read_ends_after_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where all others have gone by then."""
+    await insert_insights(database, [{}])
+    store, may_read = InsightStore(database), asyncio.Event()
+    since = store.since
+
+    async def patient(id_: int, *, limit: int) -> Any:
+        await may_read.wait()
+        return await since(id_, limit=limit)
+
+    monkeypatch.setattr(store, "since", patient)
+    stream = InsightStream(store, listeners=2)
+    reading, other = stream.listen(0, "greedy"), stream.listen(None, "greedy")
+    fair = stream.listen(None, "fair")
+    for events in (reading, other):
+        await anext(events)
+    first = asyncio.ensure_future(anext(reading))
+    await asyncio.sleep(0)
+    await anext(fair)
+    await fair.aclose()
+    await other.aclose()
+    may_read.set()
+    async with asyncio.timeout(20):
+        assert ids_in(await first) == await all_ids(database)
+        with pytest.raises(StopAsyncIteration):
+            await anext(reading)
+
+
 LONG = "\x01" * 9900
 """59 kB of JSON."""
 

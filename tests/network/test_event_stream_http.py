@@ -100,7 +100,7 @@ async def test_a_completed_conversation_comes_as_it_is_listed(address: str) -> N
         events_of(address) as events,
     ):
         id_ = await submit(client, "Zeile 1\nline 2 🙂 é", author="ann")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             heard = await anext(events)
         assert heard.pop("id") == "1"
         assert [heard] == await list_all(client)
@@ -111,7 +111,7 @@ async def test_a_listener_resumes_after_its_last_event(address: str) -> None:
     async with httpx.AsyncClient(base_url=address, timeout=30) as client:
         ids = [await submit(client, f"text {number}") for number in range(5)]
         await eventually(lambda: _all_listed(client, 5))
-        async with events_of(address, **{"Last-Event-ID": "2"}) as events, asyncio.timeout(10):
+        async with events_of(address, **{"Last-Event-ID": "2"}) as events, asyncio.timeout(40):
             assert [(await anext(events))["conversation_id"] for _ in range(3)] == ids[2:]
 
 
@@ -159,7 +159,7 @@ async def test_what_another_process_writes_comes_too(
         async with (
             Database(fresh_postgres_url) as other,
             events_of(address) as events,
-            asyncio.timeout(10),
+            asyncio.timeout(40),
         ):
             (id_,) = await insert_insights(other, [{}])
             assert (await anext(events))["conversation_id"] == id_

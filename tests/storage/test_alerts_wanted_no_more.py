@@ -4,14 +4,18 @@ says so does not meet the judge halfway."""
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select
 
+from analysis.alerts import AlertState
 from analysis.deliveries import Delivered, TryAgain
 from database import Database
+from models import to_micros
 from store import alert_turn
 from store.alert_rules import AlertRule, AlertRuleStore
+from store.alert_singles import SingleStore
 from store.dispatch import Dispatch, DispatchStore
 from store.endpoints import EndpointStore
 from tables.alerts import alert_rules, endpoints
@@ -55,20 +59,22 @@ async def delete_rule(database: Database, rule: AlertRule) -> None:
     await AlertRuleStore(database).delete(rule.id)
 
 
+async def change_rule(database: Database, rule: AlertRule, values: dict[str, Any]) -> None:
+    await AlertRuleStore(database).change(rule.id, lambda _: values)
+
+
 async def disable_rule(database: Database, rule: AlertRule) -> None:
-    await AlertRuleStore(database).change(rule.id, lambda _: {"enabled": False})
+    await change_rule(database, rule, {"enabled": False})
 
 
-async def mute(database: Database, rule: AlertRule) -> None:
-    store = alert_store(database)
-    for listed in await all_alerts(store):
-        await store.mute(listed.alert.id, 1)
+async def sent_keys(database: Database) -> list[str]:
+    """Of the alerts that are sent next."""
+    return [each.messages[0].data["key"] for each in await claim(database)]
 
 
 ENDINGS = [
     (delete_rule, "not sent: its alert rule is deleted"),
     (disable_rule, "not sent: its alert rule is disabled"),
-    (mute, "not sent: its alert is muted"),
 ]
 
 
@@ -79,7 +85,7 @@ async def test_that_an_alert_is_open_is_not_sent_any_more(
 ) -> None:
     rule = await failed_once(database, kind)
     await end(database, rule)
-    sent = [each.messages[0].data["key"] for each in await claim(database)]
+    sent = await sent_keys(database)
     of_kind = "budget" if kind == "machine" else ""
     assert of_kind not in sent
     dropped = [row for row in await rows(database) if row.data["key"] == of_kind]
@@ -91,12 +97,43 @@ async def test_an_alert_that_is_wanted_is_sent_again(database: Database) -> None
     assert len(await claim(database)) == 1
 
 
-async def test_one_that_was_muted_for_a_while_is_sent_again(database: Database) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [[{"enabled": False}, {"enabled": True}], [{"filter": {"author": "somebody else"}}]],
+    ids=["disabled for a while", "looking at something else"],
+)
+async def test_one_that_a_change_of_its_rule_has_ended_is_not_sent(
+    database: Database, changes: list[dict[str, Any]]
+) -> None:
+    rule = await failed_once(database, "count")
+    for values in changes:
+        await change_rule(database, rule, values)
+    assert await sent_keys(database) == ["budget"]
+    dropped = [row for row in await rows(database) if row.state == "dropped"]
+    assert [row.last_error for row in dropped] == ["not sent: its alert is over"]
+
+
+async def test_a_single_post_that_somebody_has_handled_is_told_all_the_same(
+    database: Database,
+) -> None:
+    """Its alert closes by itself, and nobody tells that."""
+    await make_endpoint(database)
+    await make_rule(database, "single")
+    await fill(database, 1, urgency="now", sentiment_score=-0.9)
+    singles = SingleStore(database)
+    assert await singles.judge(sum_up=False, now=to_micros(NOON)) == 1
+    await singles.judge(sum_up=True, now=to_micros(NOON + timedelta(days=2)))
+    (listed,) = await all_alerts(alert_store(database))
+    assert listed.alert.state is AlertState.CLOSED
+    assert len(await claim(database)) == 1
+
+
+async def test_what_was_written_before_somebody_muted_it_is_sent(database: Database) -> None:
+    """It would be told at no other time: whoever asks for quiet is not told again."""
     await failed_once(database, "count")
     store = alert_store(database)
     for listed in await all_alerts(store):
         await store.mute(listed.alert.id, 1)
-        await store.mute(listed.alert.id, 0)
     assert len(await claim(database)) == 1
 
 

@@ -3,12 +3,15 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from analysis.deliveries import DeliveryOutcome, Disabled, TryAgain
 from analysis.messages import MessageType
 from database import Database
 from store.dispatch import Dispatch, DispatchStore
 from store.endpoints import EndpointStore
+from tables.alerts import deliveries
+from tests.support.factories import run_sql
 from tests.support.outbox import (
     a_message,
     add_endpoint,
@@ -115,3 +118,22 @@ async def test_what_had_failed_before_its_receiver_asked_for_time_holds_up_what_
     first, second = await rows(database)
     assert (first.attempts, first.waits) == (2, 1)
     assert second.next_at - first.last_at == 600_000_000
+
+
+async def test_a_shorter_wait_takes_nothing_back_of_a_longer_one_but_another_address_does(
+    database: Database,
+) -> None:
+    endpoint = await add_endpoint(database)
+    outbox = DispatchStore(database)
+    await enqueue_for(database, endpoint)
+    await outbox.settle(await claim_one(database), ASKED)
+    await enqueue_for(database, endpoint)
+    first, _ = await rows(database)
+    again = update(deliveries).where(deliveries.c.id == first.id).values(next_at=1)
+    await run_sql(database, again)  # as somebody who retries it
+    await outbox.settle(await claim_one(database), TryAgain(10.0, "answered 429", 429, waits=True))
+    await enqueue_for(database, endpoint)
+    assert len({each.next_at for each in await rows(database)}) == 1
+    await EndpointStore(database).change(endpoint.id, target="https://example.com/new")
+    assert len({each.next_at for each in await rows(database)}) == 1
+    assert await outbox.due() == [endpoint.id]

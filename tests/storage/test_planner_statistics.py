@@ -1,12 +1,15 @@
 """What PostgreSQL's planner knows of new rows before the server looks by itself."""
 
+import asyncio
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import text
 
 from database import Database
+from errors import Unavailable
 from store.planner_statistics import PlannerStatistics
-from tests.support.factories import NOON, insert_insights
+from tests.support.factories import NOON, insert_insights, run_sql
 from tests.support.http_helpers import eventually
 from worker.statistics import StatisticsKeeper
 
@@ -49,6 +52,36 @@ async def test_what_the_server_passes_over_is_asked_for_once(fresh_postgres_url:
         forget = text("UPDATE pg_class SET reltuples = -1 WHERE relname = 'insights'")
         await database.write(lambda connection: connection.execute(forget).rowcount)
         assert await statistics.refresh() == []
+
+
+async def test_a_table_that_somebody_keeps_is_looked_at_later(fresh_postgres_url: str) -> None:
+    async with Database(fresh_postgres_url) as database, Database(fresh_postgres_url) as other:
+        statistics = PlannerStatistics(database)
+        await fill(database, 1200)
+        is_kept, may_go = asyncio.Event(), asyncio.Event()
+
+        async def keep() -> None:
+            async with other._backend.reworking() as connection:
+                await connection.execute(text("LOCK insights IN SHARE UPDATE EXCLUSIVE MODE"))
+                is_kept.set()
+                await may_go.wait()
+
+        keeping = asyncio.create_task(keep())
+        await is_kept.wait()
+        with pytest.raises(Unavailable):
+            await eventually(statistics.refresh, within=20)
+        may_go.set()
+        await keeping
+        assert "insights" in await statistics.refresh()
+
+
+async def test_tables_of_others_are_left_alone(fresh_postgres_url: str) -> None:
+    async with Database(fresh_postgres_url) as database:
+        other = 'CREATE TABLE "an""other" AS SELECT n, n AS m FROM generate_series(1, 2000) AS n'
+        await run_sql(database, text(other))
+        await fill(database, 1200)
+        names = await eventually(PlannerStatistics(database).refresh, within=20)
+        assert 'an"other' not in names
 
 
 async def test_it_is_done_beside_the_work(fresh_postgres_url: str) -> None:

@@ -70,7 +70,7 @@ def assert_error(response: httpx.Response, status: int, code: str, details: str 
 
 # --- waiting --------------------------------------------------------------------------------------
 
-PATIENCE = 30.0
+PATIENCE = 50.0
 """Seconds after which what is waited for will not come. A busy machine may stand still
 for some; what must not be the reason for it to come, as the next poll, takes longer."""
 
