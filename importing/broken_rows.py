@@ -13,6 +13,8 @@ from importing.errors import RowRejected
 from importing.records import Record
 
 CUT = "had been cut by a line break without quotes"
+_MOST_LINES = 200
+"""Of one row: so many are in memory until it is known whether they are one."""
 
 
 class BrokenRows:
@@ -51,7 +53,8 @@ class BrokenRows:
 
     def _may_be_rest(self, record: Record, cut: Sequence[Record]) -> bool:
         return (
-            len(record.fields) < len(self._names)
+            len(cut) < _MOST_LINES
+            and len(record.fields) < len(self._names)
             and not record.problem
             and _cells_of([*cut, record]) <= len(self._names)
             and not self._has_time(record)

@@ -1,7 +1,13 @@
 """Rows that a line break without quotes has cut: put together where nothing else could be meant."""
 
+from collections import Counter
+from collections.abc import Iterator
+
 import pytest
 
+from importing.broken_rows import BrokenRows
+from importing.dates import Dates
+from importing.records import Record
 from tests.support.import_helpers import Read
 
 TIMES = [f"2025-01-2{n} 10:00" for n in range(5)]
@@ -46,3 +52,21 @@ def test_what_may_be_rows_of_their_own_stay_apart(
     found = read(content)
     assert (found.texts if isinstance(texts, list) else len(found.texts)) == texts
     assert not found.pipeline.reader.mended
+
+
+@pytest.mark.parametrize("names", [["id", "text", "time"], ["id", "time", "text"]])
+def test_no_more_than_some_lines_are_kept_until_they_are_a_row(names: list[str]) -> None:
+    """A row without an end is not the whole file."""
+    read = 0
+
+    def lines() -> Iterator[Record]:
+        nonlocal read
+        cells = ["1", TIMES[0], "late"] if names[-1] == "text" else ["1", "late"]
+        yield Record(1, dict(zip(names, cells, strict=False)))
+        for read in range(2, 10_000):
+            yield Record(read, {names[0]: "and so on"})
+
+    rows = BrokenRows(names, "text", "time", Dates(), Counter()).put_together(lines())
+    assert next(rows).line == 1
+    assert read <= 201
+    assert sum(1 for _ in rows) == 9998
